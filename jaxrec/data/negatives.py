@@ -1,0 +1,162 @@
+"""Sampled negatives: for a positive event, items that its user never responded to.
+
+Every draw is a pure function of (seed, epoch, event, slot): a counter-based hash, so it depends neither on the order of batches nor on how
+many processes share them. A draw that hits one of the user's positives is repeated with the next counter; the few that keep hitting are
+settled by listing what is allowed, which makes exclusion exact.
+
+Samplers: 'uniform' over the items of the log, 'popularity' (the item of a uniformly drawn positive event), and 'same_category' (uniform
+within the category of the positive; over all items when the user knows that whole category, which is counted).
+
+Letters: N events, P positive events, M draws.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.vocabulary import FIRST, hash64
+
+SAMPLERS = ('uniform', 'popularity', 'same_category')
+REDRAWS = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NegativeTables:
+    """What drawing needs, prepared once for a log.
+
+    Attributes:
+      pool: int32, the items to draw from, grouped by category for 'same_category'; popular items repeated for 'popularity'.
+      taken: int64, sorted keys `user * item rows + item` of the users' positives.
+      start, count: int64 [N], the slice of `pool` that an event draws from.
+      fallbacks: positive events whose whole category the user knows, so that they draw from all items.
+    """
+
+    sampler: str
+    rows: int
+    pool: np.ndarray
+    taken: np.ndarray
+    user: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    fallbacks: int
+
+
+def negative_tables(
+    log: BehaviourLog, positive: np.ndarray, sampler: str = 'uniform', category: str = 'category'
+) -> NegativeTables:
+    """Prepares drawing negatives for the positive events of a log.
+
+    Args:
+      log: N events.
+      positive: bool [N].
+      sampler: 'uniform', 'popularity' or 'same_category'.
+      category: categorical item attribute for 'same_category'.
+
+    Raises:
+      ValueError: for an unknown sampler or category, or a user whose positives leave nothing to draw.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f'sampler {sampler!r} is unknown: use one of {", ".join(SAMPLERS)}')
+    users, items, rows = log.events['user'], log.events['item'], log.schema['item'].rows
+    known = positive & (items >= FIRST)
+    taken = np.unique(users[known].astype(np.int64) * rows + items[known])
+    # Popularity draws items with a positive event only, the other two any item that occurs.
+    distinct = np.unique(items[known] if sampler == 'popularity' else items[items >= FIRST])
+    _check_something_left(log, taken, len(distinct), rows)
+    pool = np.sort(items[known]) if sampler == 'popularity' else distinct
+    start, count, fallbacks = np.zeros(len(log), np.int64), np.full(len(log), len(pool)), 0
+    if sampler == 'same_category':
+        attribute = _category(log, category)
+        pool, start, count, fallbacks = _by_category(pool, attribute, taken, users, items, positive, rows)
+    return NegativeTables(sampler, rows, pool.astype(np.int32), taken, users, start, count, fallbacks)
+
+
+def _check_something_left(log: BehaviourLog, taken: np.ndarray, available: int, rows: int) -> None:
+    users, known = np.unique(taken // rows, return_counts=True)
+    if (known >= available).any():
+        name = log.vocabulary(log.schema['user'].vocabulary or 'user').decode(users[np.argmax(known)])
+        raise ValueError(
+            f'user {name} of {log.folder} has a positive event with each of the {available} items, so no negative is left: '
+            'drop that user, or use a label from impressions or ratings'
+        )
+
+
+def _category(log: BehaviourLog, category: str) -> np.ndarray:
+    if category not in log.items or log.schema[category].kind != 'categorical':
+        known = [
+            name for name in log.items.names if name in log.schema and log.schema[name].kind == 'categorical'
+        ]
+        raise ValueError(
+            f'sampler same_category wants a categorical item attribute, {category!r} is none of {log.folder}; '
+            f'it has {", ".join(known) or "none"}'
+        )
+    return log.items[category]
+
+
+def _by_category(pool, attribute, taken, users, items, positive, rows):
+    """Groups the pool by category and gives each event its slice; whole pool where the user knows the category."""
+    pool = pool[np.argsort(attribute[pool], kind='stable')]
+    kinds = int(attribute.max(initial=0)) + 1
+    ends = np.cumsum(np.bincount(attribute[pool], minlength=kinds))
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+    pairs, known = np.unique(taken // rows * kinds + attribute[taken % rows], return_counts=True)
+    exhausted = pairs[known >= (ends - starts)[pairs % kinds]]
+    of_event = attribute[items]
+    whole = np.isin(users.astype(np.int64) * kinds + of_event, exhausted) | (ends == starts)[of_event]
+    start = np.where(whole, 0, starts[of_event])
+    count = np.where(whole, len(pool), (ends - starts)[of_event])
+    return pool, start, count, int((whole & positive).sum())
+
+
+def sample_negatives(
+    tables: NegativeTables, events: np.ndarray, slots: np.ndarray, *, seed: int, epoch: int
+) -> np.ndarray:
+    """Draws one item for each (event, slot).
+
+    Args:
+      tables: from `negative_tables`.
+      events: integer [M], rows of positive events.
+      slots: integer [M], which of an event's negatives this is.
+      seed, epoch: the rest of the counter.
+
+    Returns:
+      int32 [M] item ids, none of them a positive of the event's user.
+    """
+    drawn = np.zeros(len(events), np.int32)
+    todo = np.arange(len(events))
+    counter = hash64(np.asarray(events, np.int64), hash_seed(seed, epoch)) ^ hash64(
+        np.asarray(slots, np.int64), seed
+    )
+    user = tables.user[events].astype(np.int64) * tables.rows
+    for attempt in range(REDRAWS):
+        rows = events[todo]
+        place = tables.start[rows] + _below(hash64(counter[todo], attempt), tables.count[rows])
+        drawn[todo] = tables.pool[place]
+        todo = todo[_contains(tables.taken, user[todo] + drawn[todo])]
+        if not len(todo):
+            return drawn
+    for m in todo:
+        first, number = tables.start[events[m]], tables.count[events[m]]
+        candidates = tables.pool[first : first + number]
+        allowed = candidates[~_contains(tables.taken, user[m] + candidates)]
+        drawn[m] = allowed[int(_below(hash64(counter[m : m + 1], REDRAWS), np.asarray([len(allowed)]))[0])]
+    return drawn
+
+
+def hash_seed(seed: int, epoch: int) -> int:
+    """One seed out of a run's seed and an epoch."""
+    return int(hash64(np.asarray([epoch]), seed)[0])
+
+
+def _below(random: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """Maps uint64 random bits to integers in [0, bound): multiply and shift, bias below bound / 2^32."""
+    return (((random >> np.uint64(32)) * bound.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def _contains(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """bool [M]: whether each query occurs in the sorted keys."""
+    if not len(keys):
+        return np.zeros(len(queries), bool)
+    place = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return keys[place] == queries

@@ -1,0 +1,247 @@
+"""Vocabularies: raw values to table rows, by enumeration with a frequency floor or by hashing.
+
+Row 0 is padding, row 1 stands for every value out of the vocabulary, real values start at 2. Enumerated ids follow a seeded hash of the
+value, not its frequency and not its first appearance: contiguous shards of a table are then equally busy, and the same data give the
+same ids whatever the order of reading.
+
+Letters: N values, V rows of the table.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PADDING, OUT_OF_VOCABULARY, FIRST = 0, 1, 2
+MAX_ROWS = 2**31 - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64: uint64 [...] -> uint64 [...], every input bit moves every output bit."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def hash64(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Hashes integers or strings, alike on every machine and in every process.
+
+    Args:
+      values: integer, boolean or string [N]; the width of a string array does not matter, nor does that of an integer array.
+      seed: chooses one of 2^64 hash functions.
+
+    Returns:
+      uint64 [N].
+
+    Raises:
+      ValueError: for another dtype.
+    """
+    values = np.asarray(values)
+    start = _mix(np.asarray([(seed + 1) * _GOLDEN & 0xFFFFFFFFFFFFFFFF], np.uint64))
+    if values.dtype.kind in 'biu':
+        wide = values if values.dtype == np.uint64 else values.astype(np.int64).view(np.uint64)
+        return _mix(_mix(wide + np.uint64(_GOLDEN)) ^ start)
+    if values.dtype.kind != 'U':
+        raise ValueError(f'cannot hash values of dtype {values.dtype}: give integers or strings')
+    width = values.dtype.itemsize // 4
+    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder('='))
+    points = native.view(np.uint32).reshape(len(values), width)  # [N, W] code points
+    lengths = np.strings.str_len(native)
+    hashed = np.broadcast_to(start, len(values)).copy()
+    for position in range(width):
+        step = _mix(hashed * np.uint64(_GOLDEN) + points[:, position] + np.uint64(1))
+        hashed = np.where(position < lengths, step, hashed)
+    return _mix(hashed ^ lengths.astype(np.uint64))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Maps raw values to ids and back.
+
+    Attributes:
+      keys: [V - 2] raw values in id order, or None when ids come from hashing.
+      counts: int64 [V], occurrences of each id when it was built; `counts[1]` are those below the floor. None when hashed.
+      seed: of the hash.
+      min_count: the floor; values seen less often get id 1.
+      buckets: number of hash buckets, or None when enumerated.
+      dropped: number of distinct values below the floor.
+    """
+
+    keys: np.ndarray | None
+    counts: np.ndarray | None
+    seed: int = 0
+    min_count: int = 1
+    buckets: int | None = None
+    dropped: int = 0
+
+    @classmethod
+    def build(cls, values: np.ndarray, *, min_count: int = 1, seed: int = 0) -> 'Vocabulary':
+        """Enumerates the distinct values seen at least `min_count` times.
+
+        Args:
+          values: integer or string [N].
+          min_count: frequency floor.
+          seed: of the hash that orders the ids.
+
+        Returns:
+          A vocabulary of V = 2 + (number of kept values) rows.
+
+        Raises:
+          ValueError: for values that are neither integers nor strings, or too many of them for 32-bit ids.
+        """
+        if min_count < 1:
+            raise ValueError(f'min_count is {min_count}: it must be at least 1')
+        distinct, counts = np.unique(_checked(values), return_counts=True)
+        kept = counts >= min_count
+        keys, key_counts = distinct[kept], counts[kept]
+        if len(keys) > MAX_ROWS - FIRST:
+            raise ValueError(
+                f'{len(keys)} distinct values do not fit 32-bit ids: raise min_count or use hashed buckets'
+            )
+        order = np.argsort(hash64(keys, seed), kind='stable')
+        rows = np.concatenate([[0, counts[~kept].sum()], key_counts[order]]).astype(np.int64)
+        return cls(keys[order], rows, seed, min_count, None, int((~kept).sum()))
+
+    @classmethod
+    def hashed(cls, buckets: int, seed: int = 0) -> 'Vocabulary':
+        """A vocabulary without a list: id = 2 + hash64(value) % buckets; distinct values may share an id."""
+        if not 1 <= buckets <= MAX_ROWS - FIRST:
+            raise ValueError(f'buckets is {buckets}: it must lie in 1..{MAX_ROWS - FIRST}, ids are 32-bit')
+        return cls(None, None, seed, 1, int(buckets))
+
+    @property
+    def size(self) -> int:
+        """Rows V of a table for this vocabulary, padding and out-of-vocabulary included."""
+        return FIRST + (len(self.keys) if self.buckets is None else self.buckets)
+
+    @property
+    def out_of_vocabulary(self) -> int:
+        """Occurrences that got id 1 when the vocabulary was built (0 when hashed: everything has a bucket)."""
+        return 0 if self.counts is None else int(self.counts[OUT_OF_VOCABULARY])
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Looks up ids.
+
+        Args:
+          values: integer or string [N], of the kind the vocabulary was built from.
+
+        Returns:
+          int32 [N]; values that the vocabulary does not hold get 1.
+
+        Raises:
+          ValueError: when strings are looked up among integers or the other way round.
+        """
+        values = _checked(values)
+        if self.buckets is not None:
+            return (hash64(values, self.seed) % np.uint64(self.buckets)).astype(np.int32) + np.int32(FIRST)
+        if (values.dtype.kind == 'U') != (self.keys.dtype.kind == 'U') and len(self.keys) and len(values):
+            raise ValueError(
+                f'values of dtype {values.dtype} were looked up in a vocabulary of {self.keys.dtype}: convert them first, '
+                '12 and "12" are different values'
+            )
+        if not len(self.keys):
+            return np.full(len(values), OUT_OF_VOCABULARY, np.int32)
+        keys, ids = self._sorted
+        distinct, inverse = (
+            (values, None) if values.dtype.kind != 'U' else np.unique(values, return_inverse=True)
+        )
+        place = np.minimum(np.searchsorted(keys, distinct), len(keys) - 1)
+        found = np.where(keys[place] == distinct, ids[place], np.int32(OUT_OF_VOCABULARY))
+        return found if inverse is None else found[inverse]
+
+    @functools.cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keys in sorted order and their ids."""
+        order = np.argsort(self.keys, kind='stable')
+        return self.keys[order], (order + FIRST).astype(np.int32)
+
+    def decode(self, ids: np.ndarray) -> np.ndarray:
+        """Gives raw values back.
+
+        Args:
+          ids: integer [...], each in [2, V).
+
+        Returns:
+          [...] raw values.
+
+        Raises:
+          ValueError: for a hashed vocabulary, and for ids that stand for no value.
+        """
+        if self.buckets is not None:
+            raise ValueError(
+                f'ids of {self.buckets} hash buckets cannot be decoded: distinct values share them'
+            )
+        ids = np.asarray(ids)
+        outside = (ids < FIRST) | (ids >= self.size)
+        if outside.any():
+            raise ValueError(
+                f'id {ids[outside].flat[0]} has no raw value: decodable ids are {FIRST}..{self.size - 1} '
+                '(0 is padding, 1 out-of-vocabulary; mask them first)'
+            )
+        return self.keys[ids - FIRST]
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says of this vocabulary."""
+        return {
+            'rows': self.size,
+            'seed': self.seed,
+            'min_count': self.min_count,
+            'buckets': self.buckets,
+            'values_below_min_count': self.dropped,
+            'occurrences_below_min_count': self.out_of_vocabulary,
+        }
+
+    def save(self, folder: str | Path, name: str) -> None:
+        """Writes `folder/vocab/name.json`, and `name.npy` and `name.counts.npy` unless hashed."""
+        vocab = Path(folder) / 'vocab'
+        vocab.mkdir(parents=True, exist_ok=True)
+        if self.buckets is None:
+            np.save(vocab / f'{name}.npy', self.keys)
+            np.save(vocab / f'{name}.counts.npy', self.counts)
+        (vocab / f'{name}.json').write_text(json.dumps(self.describe(), indent=1))
+
+    @classmethod
+    def load(cls, folder: str | Path, name: str) -> 'Vocabulary':
+        """Reads what `save` wrote.
+
+        Raises:
+          ValueError: naming the file that is missing, damaged or disagrees with the others.
+        """
+        vocab = Path(folder) / 'vocab'
+        remedy = 'delete the folder and compile it again'
+        try:
+            described: Mapping[str, Any] = json.loads((vocab / f'{name}.json').read_text())
+            seed, buckets = described['seed'], described['buckets']
+            if buckets is not None:
+                return cls.hashed(buckets, seed)
+            keys = np.load(vocab / f'{name}.npy', allow_pickle=False)
+            counts = np.load(vocab / f'{name}.counts.npy', allow_pickle=False)
+            rows, floor, dropped = (
+                described['rows'],
+                described['min_count'],
+                described['values_below_min_count'],
+            )
+        except (OSError, KeyError, EOFError, ValueError) as error:
+            raise ValueError(f'vocabulary {name!r} cannot be read from {vocab} ({error}): {remedy}') from None
+        if len(keys) + FIRST != rows or len(counts) != rows:
+            raise ValueError(
+                f'{vocab / name}.npy has {len(keys)} values where {name}.json says {rows - FIRST}: {remedy}'
+            )
+        return cls(keys, counts, seed, floor, None, dropped)
+
+
+def _checked(values: np.ndarray) -> np.ndarray:
+    """int64 or string [N]: one integer dtype everywhere, since numpy compares int64 with uint64 as floats."""
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in 'biuU':
+        raise ValueError(
+            f'vocabulary values are {values.dtype} {values.shape}: give one axis of integers or strings'
+        )
+    if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f'value {values.max()} does not fit int64: give such identifiers as strings')
+    return values if values.dtype.kind == 'U' else values.astype(np.int64, copy=False)

@@ -1,0 +1,169 @@
+"""Reading rows: one lookup a table over all its features, on one device or row-sharded, with the same call.
+
+Two ways to fetch rows that other devices own:
+
+* `gather_ids`: every device sees all ids, reads the rows it owns, and a reduce-scatter hands them out. One all-gather and
+  one reduce-scatter, no capacity, bytes ~ B * D * n. The default up to 8 devices.
+* `all_to_all`: ids are made unique and sent to their owners, rows come back. Bytes ~ B * D. The default beyond.
+
+Ids outside [0, V) read zeros, as padding does; they never wrap or clamp. `check_ids` refuses them on the host.
+
+B batch, V rows, S rows of one shard, n devices, D width.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxrec.embeddings import exchange as ex
+from jaxrec.embeddings.table import Table
+from jaxrec.ops.sorting import vary_like
+
+Features = Mapping[str, jax.Array]  # {feature: [B, ...]}
+EXCHANGES = ('gather_ids', 'all_to_all')
+GATHER_IDS_UP_TO = 8
+
+
+def choose_exchange(devices: int) -> str:
+    """The default way to move rows between devices.
+
+    Args:
+      devices: n.
+
+    Returns:
+      'gather_ids' up to 8 devices, 'all_to_all' beyond.
+    """
+    return 'gather_ids' if devices <= GATHER_IDS_UP_TO else 'all_to_all'
+
+
+def lookup(
+    specs: Mapping[str, Table],
+    tables: Mapping[str, jax.Array],
+    ids: Mapping[str, Features],
+    *,
+    mesh: Mesh | None = None,
+    exchange: str | None = None,
+    capacity_factor: float = 1.25,
+) -> dict[str, dict[str, jax.Array]]:
+    """Reads the rows of every feature.
+
+    Not to be differentiated: take gradients with respect to what it returns and hand them to `update`.
+
+    Args:
+      specs: {table: Table}.
+      tables: {table: float32 [V padded, D]} as made by `init_tables` for the same mesh.
+      ids: {table: {feature: int32 [B, ...]}}.
+      mesh: the mesh that rows (and batches) are cut over; None or one device: a plain gather.
+      exchange: 'gather_ids' or 'all_to_all'; None takes `choose_exchange`.
+      capacity_factor: room in all-to-all buffers above an even spread; too little costs rounds, never rows.
+
+    Returns:
+      {table: {feature: float32 [B, ..., D]}}, sharded over B as the ids are.
+
+    Raises:
+      ValueError: an unknown exchange.
+    """
+    devices = 1 if mesh is None else mesh.size
+    if mesh is None or devices == 1:
+        return {name: _split(_local(tables[name], flatten(ids[name]), specs[name].rows), ids[name]) for name in ids}
+    exchange = exchange or choose_exchange(devices)
+    if exchange not in EXCHANGES:
+        raise ValueError(f'exchange {exchange!r} does not exist; choose one of {EXCHANGES}')
+    batch = {name: batch_size(features) for name, features in ids.items()}
+    ids = {name: pad_batch(features, devices) for name, features in ids.items()}
+    axes = tuple(mesh.axis_names)
+
+    def body(tables: dict[str, jax.Array], ids: dict[str, Features]) -> dict[str, dict[str, jax.Array]]:
+        rows = {}
+        for name, features in ids.items():
+            with jax.named_scope(f'lookup_{name}'):
+                flat = ex.owned_ids(flatten(features), specs[name].rows, devices * tables[name].shape[0])
+                if exchange == 'gather_ids':
+                    found = _gather_ids(tables[name], flat, axes)
+                else:
+                    found = _all_to_all(tables[name], flat, devices, capacity_factor, axes)
+                rows[name] = _split(found, features)
+        return rows
+
+    used = {name: tables[name] for name in ids}
+    spec = jax.P(axes)
+    rows = jax.shard_map(body, mesh=mesh, in_specs=(spec, spec), out_specs=spec)(used, ids)
+    return {name: {k: v[: batch[name]] for k, v in features.items()} for name, features in rows.items()}
+
+
+def pad_batch(features: Features, devices: int) -> dict[str, jax.Array]:
+    """Pads the batch of every feature with id 0, or zero gradients, to a multiple of the devices.
+
+    Args:
+      features: {feature: [B, ...]}.
+      devices: n.
+
+    Returns:
+      {feature: [B padded, ...]}; the arrays themselves when n divides B.
+    """
+    extra = -batch_size(features) % devices
+    if not extra:
+        return dict(features)
+    return {k: jnp.pad(v, [(0, extra)] + [(0, 0)] * (v.ndim - 1)) for k, v in features.items()}
+
+
+def batch_size(features: Features) -> int:
+    """The leading size that all features share.
+
+    Args:
+      features: {feature: [B, ...]}.
+
+    Returns:
+      B.
+    """
+    return next(iter(features.values())).shape[0]
+
+
+def flatten(features: Features) -> jax.Array:
+    """Lays all features of a table end to end, in the order of their names.
+
+    Args:
+      features: {feature: [B, ..., *]}, ids.
+
+    Returns:
+      [m], m the number of ids.
+    """
+    return jnp.concatenate([ids.reshape(-1) for _, ids in sorted(features.items())])
+
+
+def _split(rows: jax.Array, features: Features) -> dict[str, jax.Array]:
+    """Cuts [m, D] back into {feature: [B, ..., D]}, in the order of `flatten`."""
+    out, start = {}, 0
+    for name, ids in sorted(features.items()):
+        out[name] = rows[start : start + ids.size].reshape(*ids.shape, rows.shape[-1])
+        start += ids.size
+    return out
+
+
+def _local(shard: jax.Array, ids: jax.Array, rows: int) -> jax.Array:
+    ids = jnp.where((ids >= 0) & (ids < rows), ids, rows)
+    found = shard.at[ids].get(mode='fill', fill_value=0, wrap_negative_indices=False)
+    # The padded array may be longer than the table.
+    return found if shard.shape[0] == rows else jnp.where((ids < rows)[:, None], found, 0)
+
+
+def _gather_ids(shard: jax.Array, ids: jax.Array, axes: ex.Axes) -> jax.Array:
+    ids = jax.lax.all_gather(ids, axes, tiled=True) - jax.lax.axis_index(axes) * shard.shape[0]
+    found = shard.at[ids].get(mode='fill', fill_value=0, wrap_negative_indices=False)
+    return jax.lax.psum_scatter(found, axes, scatter_dimension=0, tiled=True)
+
+
+def _all_to_all(shard: jax.Array, ids: jax.Array, devices: int, factor: float, axes: ex.Axes) -> jax.Array:
+    shard_rows, cap = shard.shape[0], ex.capacity(ids.shape[0], devices, factor)
+    requests = ex.make_requests(ids, shard_rows, devices, cap, axes)
+
+    def one_round(turn: jax.Array, found: jax.Array) -> jax.Array:
+        slots = ex.buffer_slots(requests, turn, shard_rows, devices, cap)
+        wanted = ex.send(requests.rows % shard_rows, slots, devices, cap, axes, fill=shard_rows)
+        answers = shard.at[wanted].get(mode='fill', fill_value=0)
+        return found + ex.send_back(answers, slots, devices, axes)
+
+    start = jnp.zeros_like(shard, shape=(ids.shape[0], shard.shape[1]))
+    return jax.lax.fori_loop(0, requests.rounds, one_round, vary_like(start, shard))[requests.slot]

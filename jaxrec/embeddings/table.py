@@ -1,0 +1,162 @@
+"""Embedding tables: what they are, how they are born, how they are cut over a mesh.
+
+A table is an array [V, D] that lives outside the dense parameters. Row 0 is padding: it reads as zeros and never moves.
+Row 1 stands for values outside the vocabulary. On a mesh of n devices the array has `padded_rows(V, n)` rows, cut in
+contiguous blocks; the rows past V are zeros, no id reaches them, and checkpoints do not count them.
+
+V rows, D width, n devices.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.embeddings.optimizers import RowOptimizer
+from jaxrec.ops import hashing
+
+Initializer = Callable[[jax.Array, jax.Array, int], jax.Array]  # (key, rows int32 [V], D) -> float32 [V, D]
+
+
+def normal(std: float = 0.01) -> Initializer:
+    """Gaussian rows of mean 0.
+
+    Args:
+      std: standard deviation.
+
+    Returns:
+      An initializer: (key, rows int32 [V], D) -> float32 [V, D].
+    """
+    return lambda key, rows, dim: std * hashing.counter_normal(key, rows, dim)
+
+
+def uniform(limit: float = 0.01) -> Initializer:
+    """Rows uniform in (-limit, limit); several times cheaper to draw than Gaussian ones.
+
+    Args:
+      limit: half the width of the interval.
+
+    Returns:
+      An initializer: (key, rows int32 [V], D) -> float32 [V, D].
+    """
+    return lambda key, rows, dim: limit * (2 * hashing.counter_uniform(key, rows, dim) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One embedding table; several features may read it.
+
+    Attributes:
+      name: unique in its task.
+      rows: V, ids 0 (padding) and 1 (out of vocabulary) included.
+      dim: D.
+      initializer: draws the rows; row 0 is zeroed whatever it says.
+      optimizer: its row optimizer; None takes the run's.
+
+    Raises:
+      ValueError: fewer than 2 rows, more than int32 ids can name, or a width below 1.
+    """
+
+    name: str
+    rows: int
+    dim: int
+    initializer: Initializer = normal()
+    optimizer: RowOptimizer | None = None
+
+    def __post_init__(self):
+        if not 2 <= self.rows < np.iinfo(np.int32).max:
+            raise ValueError(
+                f'table {self.name!r}: rows={self.rows}, but ids are int32 and rows 0 (padding) and 1 (out of '
+                f'vocabulary) always exist; give 2 to {np.iinfo(np.int32).max - 1} rows'
+            )
+        if self.dim < 1:
+            raise ValueError(f'table {self.name!r}: dim={self.dim}, but a row needs at least one number')
+
+
+def as_specs(tables: list[Table] | tuple[Table, ...]) -> dict[str, Table]:
+    """Indexes table specs by name.
+
+    Args:
+      tables: the specs of one task.
+
+    Returns:
+      {name: spec}.
+
+    Raises:
+      ValueError: two tables share a name.
+    """
+    specs: dict[str, Table] = {}
+    for table in tables:
+        if specs.setdefault(table.name, table) is not table:
+            raise ValueError(f'two tables are called {table.name!r}; let the features share one, or rename it')
+    return specs
+
+
+def padded_rows(rows: int, devices: int) -> int:
+    """Rows of the array that holds a table on so many devices.
+
+    Args:
+      rows: V.
+      devices: n.
+
+    Returns:
+      The least multiple of n that is at least V.
+    """
+    return -(-rows // devices) * devices
+
+
+def init_tables(
+    specs: Mapping[str, Table], key: jax.Array, mesh: jax.sharding.Mesh | None = None
+) -> dict[str, jax.Array]:
+    """Draws every table, each shard on its own device; the values do not depend on the mesh.
+
+    Args:
+      specs: {name: Table}.
+      key: a typed PRNG key; each table folds in a checksum of its name, so adding a table changes no other.
+      mesh: where the rows are cut; None for one device.
+
+    Returns:
+      {name: float32 [padded_rows(V, n), D]}, row 0 and the rows past V zero.
+    """
+    devices = 1 if mesh is None else mesh.size
+    sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+
+    def draw(spec: Table, key: jax.Array) -> jax.Array:
+        rows = jnp.arange(padded_rows(spec.rows, devices), dtype=jnp.int32)
+        values = spec.initializer(key, rows, spec.dim)
+        return jnp.where(((rows > 0) & (rows < spec.rows))[:, None], values, 0).astype(jnp.float32)
+
+    return {
+        name: jax.jit(draw, static_argnums=0, out_shardings=sharding)(
+            spec, jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+        )
+        for name, spec in specs.items()
+    }
+
+
+def check_ids(specs: Mapping[str, Table], ids: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Refuses host ids that no row answers to; the last moment to do so, since a jitted step cannot raise.
+
+    Args:
+      specs: {table: Table}.
+      ids: {table: {feature: int [B, ...]}}, numpy arrays.
+
+    Raises:
+      ValueError: an id outside [0, rows), a dtype that is not an integer, or ids of a table that does not exist.
+    """
+    for table, features in ids.items():
+        if table not in specs:
+            raise ValueError(f'ids of table {table!r}, but the task has only {sorted(specs)}')
+        for feature, values in features.items():
+            values = np.asarray(values)
+            if not np.issubdtype(values.dtype, np.integer):
+                raise ValueError(f'feature {feature!r} of table {table!r} has dtype {values.dtype}; ids are integers')
+            if values.size and not (0 <= values.min() and values.max() < specs[table].rows):
+                bad = values[(values < 0) | (values >= specs[table].rows)].flat[0]
+                raise ValueError(
+                    f'feature {feature!r} of table {table!r} holds id {bad}, outside [0, {specs[table].rows}); '
+                    'map unknown values to 1 (out of vocabulary) or build the table with more rows'
+                )

@@ -1,0 +1,258 @@
+"""Writing rows: duplicates summed over all features, one global norm, one row rule, in place.
+
+The order matters and is the same on one device and on many: sum the gradients of equal ids across the features of a
+table; take the global norm over these sums and the dense gradients together; scale; apply the row rule to the touched rows.
+Donate `tables`, `slots` and `scratch`, or every step copies them.
+
+B batch, V rows, S rows of one shard, n devices, m ids, D width.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxrec.embeddings import exchange as ex
+from jaxrec.embeddings.arrivals import apply_later, arrive, later_squares
+from jaxrec.embeddings.duplicates import RowSums, choose_strategy, sum_duplicates
+from jaxrec.embeddings.lookup import EXCHANGES, Features, choose_exchange, flatten, pad_batch
+from jaxrec.embeddings.optimizers import RowOptimizer, Slots
+from jaxrec.embeddings.table import Table, padded_rows
+
+Arrays = dict[str, jax.Array]
+
+
+class UpdateInfo(NamedTuple):
+    """What an update reports.
+
+    Attributes:
+      norm: float32 [], global norm over dense gradients and summed rows, before clipping.
+      scale: float32 [], what all gradients were multiplied by; 1 without clipping.
+      rounds: int32 [], all-to-all rounds of the fullest table; 1 means that every buffer fitted.
+    """
+
+    norm: jax.Array
+    scale: jax.Array
+    rounds: jax.Array
+
+
+def init_slots(
+    specs: Mapping[str, Table], default: RowOptimizer, mesh: Mesh | None = None
+) -> dict[str, Slots]:
+    """Makes the optimizer state of every table, cut over the mesh as the tables are.
+
+    Args:
+      specs: {table: Table}.
+      default: the optimizer of tables that name none.
+      mesh: where the rows are cut; None for one device.
+
+    Returns:
+      {table: {slot: [V padded] or [V padded, D]}}.
+    """
+    devices = 1 if mesh is None else mesh.size
+    sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+    make = lambda spec: (spec.optimizer or default).init(padded_rows(spec.rows, devices), spec.dim)
+    return {
+        name: jax.jit(make, static_argnums=0, out_shardings=sharding)(spec) for name, spec in specs.items()
+    }
+
+
+def choose_strategies(
+    specs: Mapping[str, Table],
+    ids: Mapping[str, Features],
+    mesh: Mesh | None = None,
+    exchange: str | None = None,
+    capacity_factor: float = 1.25,
+) -> dict[str, str]:
+    """Picks how each table sums duplicates, from static sizes.
+
+    Args:
+      specs: {table: Table}.
+      ids: {table: {feature: [B, ...]}}; shapes are enough.
+      mesh: the mesh of the step.
+      exchange: as for `update`.
+      capacity_factor: as for `update`.
+
+    Returns:
+      {table: 'dense', 'scratch' or 'sort'}.
+    """
+    devices = 1 if mesh is None else mesh.size
+    strategies = {}
+    for name, features in ids.items():
+        arriving = sum(x.size for x in features.values())
+        if devices > 1 and (exchange or choose_exchange(devices)) == 'all_to_all':
+            arriving = devices * ex.capacity(-(-arriving // devices), devices, capacity_factor)
+        strategies[name] = choose_strategy(padded_rows(specs[name].rows, devices) // devices, arriving)
+    return strategies
+
+
+def init_scratch(
+    specs: Mapping[str, Table], strategies: Mapping[str, str], mesh: Mesh | None = None
+) -> Arrays:
+    """Makes the work arrays of the tables that sum duplicates by `scratch`; their content never matters.
+
+    Args:
+      specs: {table: Table}.
+      strategies: {table: strategy}.
+      mesh: where the rows are cut.
+
+    Returns:
+      {table: int32 [V padded]}.
+    """
+    devices = 1 if mesh is None else mesh.size
+    sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+    return {
+        name: jnp.zeros(padded_rows(specs[name].rows, devices), jnp.int32, device=sharding)
+        for name, strategy in strategies.items()
+        if strategy == 'scratch'
+    }
+
+
+def update(
+    specs: Mapping[str, Table],
+    default: RowOptimizer,
+    tables: Arrays,
+    slots: dict[str, Slots],
+    scratch: Arrays,
+    ids: Mapping[str, Features],
+    grads: Mapping[str, Features],
+    step: jax.Array,
+    *,
+    strategies: Mapping[str, str],
+    dense_norm: jax.Array | float = 0.0,
+    clip_norm: float | None = None,
+    mesh: Mesh | None = None,
+    exchange: str | None = None,
+    capacity_factor: float = 1.25,
+) -> tuple[Arrays, dict[str, Slots], Arrays, UpdateInfo]:
+    """Applies the gradients of looked-up rows to their tables.
+
+    Args:
+      specs: {table: Table}.
+      default: the optimizer of tables that name none.
+      tables: {table: float32 [V padded, D]}; donate.
+      slots: {table: {slot: array}}, from `init_slots`; donate.
+      scratch: {table: int32 [V padded]}, from `init_scratch`; donate.
+      ids: {table: {feature: int32 [B, ...]}}, what `lookup` was given. Ids 0 and ids outside [0, V) move nothing.
+      grads: {table: {feature: float32 [B, ..., D]}}.
+      step: int32 [], counted from 1.
+      strategies: {table: strategy}, from `choose_strategies`.
+      dense_norm: the norm of the dense gradients, which shares the clipping.
+      clip_norm: the largest global norm; None does not clip.
+      mesh: as for `lookup`.
+      exchange: as for `lookup`.
+      capacity_factor: as for `lookup`.
+
+    Returns:
+      New tables, slots and scratch, and what happened.
+
+    Raises:
+      ValueError: an unknown exchange or strategy.
+    """
+    devices = 1 if mesh is None else mesh.size
+    exchange = exchange or choose_exchange(devices)
+    if exchange not in EXCHANGES:
+        raise ValueError(f'exchange {exchange!r} does not exist; choose one of {EXCHANGES}')
+    axes = () if mesh is None or devices == 1 else tuple(mesh.axis_names)
+
+    context = _Context(specs, default, strategies, clip_norm, exchange, capacity_factor, axes)
+    step, dense_norm = jnp.asarray(step, jnp.int32), jnp.asarray(dense_norm, jnp.float32)
+    if not axes:
+        return _update_shard(context, tables, slots, scratch, ids, grads, step, dense_norm)
+    cut, whole = jax.P(axes), jax.P()
+    ids, grads = ({k: pad_batch(v, devices) for k, v in tree.items()} for tree in (ids, grads))
+    return jax.shard_map(
+        functools.partial(_update_shard, context),
+        mesh=mesh,
+        in_specs=(cut, cut, cut, cut, cut, whole, whole),
+        out_specs=(cut, cut, cut, whole),
+    )(tables, slots, scratch, ids, grads, step, dense_norm)
+
+
+class _Context(NamedTuple):
+    """What is static in an update."""
+
+    specs: Mapping[str, Table]
+    default: RowOptimizer
+    strategies: Mapping[str, str]
+    clip_norm: float | None
+    exchange: str
+    capacity_factor: float
+    axes: ex.Axes
+
+
+def _update_shard(
+    context: _Context,
+    tables: Arrays,
+    slots: dict[str, Slots],
+    scratch: Arrays,
+    ids: Mapping[str, Features],
+    grads: Mapping[str, Features],
+    step: jax.Array,
+    dense_norm: jax.Array,
+) -> tuple[Arrays, dict[str, Slots], Arrays, UpdateInfo]:
+    """The update of one device's shards; collectives where `context.axes` names mesh axes."""
+    specs, axes = context.specs, context.axes
+    tables, slots, scratch = dict(tables), dict(slots), dict(scratch)
+    arrivals, sums, squares = {}, {}, jnp.float32(0)
+    for name in ids:
+        flat = jnp.concatenate([g.reshape(-1, specs[name].dim) for _, g in sorted(grads[name].items())])
+        moved = arrive(
+            specs[name], tables[name], flatten(ids[name]), flat, context.exchange, context.capacity_factor, axes
+        )
+        count, strategy = tables[name].shape[0], context.strategies[name]
+        sums[name], used = sum_duplicates(moved.ids, moved.grads, count, strategy, scratch.get(name))
+        if used is not None:
+            scratch[name] = used
+        squares += jnp.sum(sums[name].sums ** 2) + later_squares(moved, count)
+        arrivals[name] = moved
+    norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
+    clip = context.clip_norm
+    scale = jnp.ones_like(norm) if clip is None else jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-16))
+    for name, moved in arrivals.items():
+        rule = (specs[name].optimizer or context.default).update
+        apply = functools.partial(apply_rows, rule, scale=scale, step=step)
+        dense = context.strategies[name] == 'dense'
+        tables[name], slots[name] = apply(tables[name], slots[name], sums[name], dense=dense)
+        tables[name], slots[name] = apply_later(moved, apply, tables[name], slots[name])
+    rounds = functools.reduce(jnp.maximum, (moved.rounds for moved in arrivals.values()), jnp.int32(1))
+    return tables, slots, scratch, UpdateInfo(norm, scale, rounds)
+
+
+def apply_rows(
+    rule: Callable,
+    table: jax.Array,
+    slots: Slots,
+    sums: RowSums,
+    *,
+    scale: jax.Array,
+    step: jax.Array,
+    dense: bool = False,
+) -> tuple[jax.Array, Slots]:
+    """Applies a row rule to the rows that `sums` names.
+
+    Args:
+      rule: `RowOptimizer.update`.
+      table: float32 [S, D].
+      slots: {slot: [S] or [S, D]}.
+      sums: rows [n] and sums [n, D].
+      scale: float32 [], multiplies the gradients.
+      step: int32 [], counted from 1.
+      dense: the sums are those of the `dense` strategy, entry v belongs to row v.
+
+    Returns:
+      The new table and slots; rows that are not named keep every bit.
+    """
+    grads = sums.sums * scale
+    if dense:
+        touched = sums.rows < table.shape[0]
+        delta, new = rule(grads, slots, step)
+        keep = lambda a, b: jnp.where(touched.reshape(-1, *[1] * (b.ndim - 1)), a, b)
+        return keep(table + delta, table), {k: keep(new[k], slots[k]) for k in slots}
+    held = {k: v.at[sums.rows].get(mode='fill', fill_value=0) for k, v in slots.items()}
+    delta, new = rule(grads, held, step)
+    table = table.at[sums.rows].add(delta, mode='drop')
+    return table, {k: slots[k].at[sums.rows].set(new[k], mode='drop') for k in slots}

@@ -1,0 +1,143 @@
+"""The mesh, the rules that place arrays on it, and the batches that go to it.
+
+Axes are always ('data', 'model'). Batches and table rows are cut over both; dense parameters are replicated unless a rule
+says otherwise.
+
+B batch, n devices.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+AXES = ('data', 'model')
+Rules = Sequence[tuple[str, jax.P]]
+REPLICATED: Rules = (('.*', jax.P()),)
+
+
+def make_mesh(
+    shape: Sequence[int] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    axis_type: AxisType = AxisType.Auto,
+) -> Mesh:
+    """Builds the ('data', 'model') mesh; the axis types are stated, since JAX's default changed.
+
+    Args:
+      shape: (data, model); None puts every device on 'data'.
+      devices: the devices; None takes as many of `jax.devices()` as the shape asks for.
+      axis_type: Auto in all of jaxrec; ops are tested under Explicit too.
+
+    Returns:
+      The mesh.
+
+    Raises:
+      ValueError: a shape of other than two positive sizes, or of more devices than there are.
+    """
+    available = list(jax.devices() if devices is None else devices)
+    shape = (len(available), 1) if shape is None else tuple(shape)
+    if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > len(available):
+        raise ValueError(
+            f'mesh shape {shape}: give two sizes (data, model) whose product is at most the {len(available)} '
+            'devices that JAX sees; simulate more on a CPU with XLA_FLAGS=--xla_force_host_platform_device_count=8'
+        )
+    return jax.make_mesh(
+        shape, AXES, axis_types=(axis_type,) * 2, devices=available[: shape[0] * shape[1]]
+    )
+
+
+def shardings(tree: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
+    """Finds the sharding of every leaf by the first rule whose pattern matches its path.
+
+    Args:
+      tree: arrays or shapes.
+      mesh: where they will live.
+      rules: (regular expression, PartitionSpec) pairs over paths such as 'params/Dense_0/kernel'.
+
+    Returns:
+      The same tree of NamedShardings.
+
+    Raises:
+      ValueError: a leaf that no rule matches.
+    """
+
+    def place(path: tuple, leaf: Any) -> jax.NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        for pattern, spec in rules:
+            if re.search(pattern, name):
+                return jax.NamedSharding(mesh, spec)
+        raise ValueError(f"no sharding rule matches {name!r} {leaf.shape}; add one, or ('.*', P()) as the last")
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def pad_to(batch: Mapping[str, np.ndarray], multiple: int) -> dict[str, np.ndarray]:
+    """Pads the batch with zero rows, which its 'valid' then marks as absent.
+
+    Args:
+      batch: {key: [B, ...]} with 'valid' among the keys.
+      multiple: what B must become a multiple of.
+
+    Returns:
+      {key: [B padded, ...]}; the arrays themselves when nothing is to be added.
+
+    Raises:
+      ValueError: keys of different B, or no 'valid' where padding is needed.
+    """
+    sizes = {key: len(value) for key, value in batch.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f'the batch has keys of different leading sizes: {sizes}')
+    extra = -next(iter(sizes.values())) % multiple
+    if not extra:
+        return dict(batch)
+    if 'valid' not in batch:
+        raise ValueError(f"a batch of {next(iter(sizes.values()))} does not divide {multiple} devices and has no 'valid' mask")
+    return {k: np.concatenate([v, np.zeros((extra, *v.shape[1:]), v.dtype)]) for k, v in batch.items()}
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh | None = None) -> dict[str, jax.Array]:
+    """Sends a host batch to the devices, cut over both mesh axes; keys under 'host/' stay behind.
+
+    Args:
+      batch: {key: [B of this process, ...]}, numpy.
+      mesh: the mesh; None or one device sends it whole.
+
+    Returns:
+      {key: [B, ...]}, global arrays.
+
+    Raises:
+      ValueError: a 64-bit integer column, which would wrap silently.
+    """
+    sent = {key: value for key, value in batch.items() if not key.startswith('host/')}
+    for key, value in sent.items():
+        if value.dtype in (np.int64, np.uint64):
+            raise ValueError(
+                f"batch key {key!r} is {value.dtype}: 64-bit integers wrap on devices; keep it under 'host/' or make it int32"
+            )
+    if mesh is None or mesh.size == 1:
+        return jax.device_put(sent)
+    local = mesh.size // jax.process_count()
+    sharding = jax.NamedSharding(mesh, jax.P(AXES))
+    padded = pad_to(sent, local)
+    return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in padded.items()}
+
+
+def placement(trees: Mapping[str, Any]) -> str:
+    """Says what lies where, in bytes.
+
+    Args:
+      trees: {title: tree of arrays}.
+
+    Returns:
+      One line a title: number of arrays, bytes in all and bytes on the first device.
+    """
+    lines = []
+    for title, tree in trees.items():
+        leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array) and hasattr(x, 'nbytes')]
+        total = sum(x.nbytes for x in leaves)
+        here = sum(x.addressable_shards[0].data.nbytes for x in leaves)
+        lines.append(f'{title}: {len(leaves)} arrays, {total / 2**20:.2f} MiB, {here / 2**20:.2f} MiB a device')
+    return '\n'.join(lines)

@@ -1,0 +1,53 @@
+"""Every test sees eight simulated CPU devices unless the caller chose a platform."""
+
+import os
+
+# Before jax is imported, and by the environment: child processes that tests start inherit the same devices.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('JAX_NUM_CPU_DEVICES', '8')
+os.environ.setdefault('MPLBACKEND', 'agg')
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import pytest
+from absl import flags
+
+flags.FLAGS.mark_as_parsed()  # pytest never calls absl.app.run, and grain's workers read a flag
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session')
+def repository() -> pathlib.Path:
+    """Root of the checkout: where configs, experiments and notebooks lie."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope='session')
+def data_folder() -> Callable[[str], pathlib.Path]:
+    """`data_folder('ml-latest-small')` is that folder of $JAXREC_DATA; the test skips by its name if absent."""
+
+    def find(name: str) -> pathlib.Path:
+        root = os.environ.get('JAXREC_DATA', '')
+        if not root:
+            pytest.skip(f'needs the data set {name}: JAXREC_DATA is not set to the folder that holds it')
+        folder = pathlib.Path(root) / name
+        if not folder.is_dir():
+            pytest.skip(f'needs the data set {name}: {folder} is absent')
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope='session')
+def eight_devices() -> list[jax.Device]:
+    """Eight devices for sharded tests; fails, not skips, where the simulation did not start."""
+    devices = jax.devices()
+    if len(devices) < 8:
+        pytest.fail(
+            f'sharded tests need 8 devices and see {len(devices)}; unset JAX_NUM_CPU_DEVICES or set it to 8, '
+            'and import no jax before tests/conftest.py'
+        )
+    return devices[:8]
