@@ -14,7 +14,8 @@ def resolve(path: str) -> Any:
       The object of that name.
 
     Raises:
-      ValueError: when the path is malformed, or the module or the name does not exist. An error inside the module is not hidden.
+      ValueError: when the path is malformed, or the module or the name does not exist. An error inside the
+        module is not hidden.
     """
     module_name, separator, name = path.partition(':') if isinstance(path, str) else ('', '', '')
     if not (separator and module_name and name):
@@ -22,7 +23,8 @@ def resolve(path: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # Only the named module itself, or a package above it, may be missing: a missing dependency is another problem.
+        # Only the named module itself, or a package above it, may be missing: a missing dependency is another
+        # problem.
         if error.name is None or not f'{module_name}.'.startswith(f'{error.name}.'):
             raise
         raise ValueError(

@@ -27,7 +27,7 @@ def repository() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def data_folder() -> Callable[[str], pathlib.Path]:
-    """`data_folder('ml-latest-small')` is that folder of $JAXREC_DATA; the test skips by its name if absent."""
+    """`data_folder('ml-latest-small')` is that folder of $JAXREC_DATA; the test skips if it is absent."""
 
     def find(name: str) -> pathlib.Path:
         root = os.environ.get('JAXREC_DATA', '')

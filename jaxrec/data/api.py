@@ -12,7 +12,8 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> BehaviourLog:
     """Compiles the log that a config describes, or opens it if it is compiled already.
 
     Args:
-      config: `log`, the import path of a function `(folder=..., **arguments) -> BehaviourLog`, and `arguments`, its keywords.
+      config: `log`, the import path of a function `(folder=..., **arguments) -> BehaviourLog`, and
+        `arguments`, its keywords.
       folder: where the log lies or will lie.
 
     Raises:
@@ -20,13 +21,15 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> BehaviourLog:
     """
     if 'log' not in config:
         raise ValueError(
-            f"config.data has no 'log' but {', '.join(config.keys())}: name a function as 'package.module:name'"
+            f"config.data has no 'log' but {', '.join(config.keys())}: "
+            "name a function as 'package.module:name'"
         )
     given = config['arguments'] if 'arguments' in config else {}
     arguments = {name: given[name] for name in given.keys()}
     log = resolve(config['log'])(folder=folder, **arguments)
     if not isinstance(log, BehaviourLog):
         raise ValueError(
-            f'config.data.log = {config["log"]!r} returned {type(log).__name__}: it must return a BehaviourLog'
+            f'config.data.log = {config["log"]!r} returned {type(log).__name__}: '
+            'it must return a BehaviourLog'
         )
     return log

@@ -1,8 +1,8 @@
 """Behaviour logs: who met what and when, compiled once to memory-mapped columns of ids.
 
-A log folder holds `manifest.json`, `events/` (sorted by user, then time, stable), `items/` and `users/` (row = id), and `vocab/`.
-The columns named `user`, `item` and `time` are always called so, whatever they were called in the source. A log without times keeps,
-within each user, the order in which its events were given.
+A log folder holds `manifest.json`, `events/` (sorted by user, then time, stable), `items/` and `users/` (row
+= id), and `vocab/`. The columns named `user`, `item` and `time` are always called so, whatever they were
+called in the source. A log without times keeps, within each user, the order in which its events were given.
 
 Letters: N events, V rows of a vocabulary.
 """
@@ -19,29 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import ColumnStore, Ragged, write_columns
-from jaxrec.data.raw_columns import ColumnSpec, RawLog, RawTable, check_raw, describe_source
-from jaxrec.data.vocabulary import FIRST, OUT_OF_VOCABULARY, Vocabulary
+from jaxrec.data.columns import ColumnStore
+from jaxrec.data.encoding import write_tables
+from jaxrec.data.raw_columns import RawTable, check_raw, describe_source
+from jaxrec.data.schema import Column, ColumnSpec
+from jaxrec.data.vocabulary import Vocabulary
+
+__all__ = ['BehaviourLog', 'Column', 'ColumnSpec', 'compile_log', 'read_manifest']
 
 FORMAT, VERSION = 'jaxrec.behaviour_log', 1
 _REMEDY = 'delete the folder and compile the log again'
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """What a model may know of a feature column.
-
-    Attributes:
-      kind: 'categorical', 'multi' (several ids a row) or 'numeric'.
-      vocabulary: name of its vocabulary, shared by all columns that name it; None for numeric.
-      rows: rows of a table for it, ids 0 and 1 included; 0 for numeric.
-      width: values a row: 1, or the most that any row of a multi-valued column holds.
-    """
-
-    kind: str
-    vocabulary: str | None
-    rows: int
-    width: int
 
 
 class BehaviourLog:
@@ -50,8 +37,10 @@ class BehaviourLog:
     Attributes:
       folder: where it lies.
       manifest: the content of `manifest.json`.
-      events: ColumnStore of N rows: `user` and `item` int32, `time` if the log has it, the other event columns.
-      items: ColumnStore of item attributes, row = item id; rows 0 (padding) and 1 (out-of-vocabulary) included.
+      events: ColumnStore of N rows: `user` and `item` int32, `time` if the log has it, the other event
+        columns.
+      items: ColumnStore of item attributes, row = item id; rows 0 (padding) and 1 (out-of-vocabulary)
+        included.
       users: the same for users.
       schema: {column name: Column} of the feature columns of all three.
     """
@@ -64,7 +53,8 @@ class BehaviourLog:
           check_ids: verify that every stored id lies in its vocabulary (reads the id columns once).
 
         Raises:
-          ValueError: for a missing manifest, another format or version, a damaged column or an id out of range.
+          ValueError: for a missing manifest, another format or version, a damaged column or an id out of
+            range.
         """
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
@@ -123,7 +113,7 @@ class BehaviourLog:
         """Whether events carry a time; otherwise their order within a user is all there is."""
         return 'time' in self.events
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - a handful of vocabularies, as long-lived as the log itself
+    @functools.cache  # noqa: B019 - a handful of vocabularies, as long-lived as the log itself
     def vocabulary(self, name: str) -> Vocabulary:
         """Loads a vocabulary by its name (a column's name unless columns share one)."""
         if name not in self.manifest['vocabularies']:
@@ -152,14 +142,13 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         manifest: Mapping[str, Any] = json.loads(path.read_text())
         found = manifest['format'], manifest['version']
     except FileNotFoundError:
-        raise ValueError(
-            f'{path} is missing, so {folder} is no behaviour log: compile one with `compile_log`'
-        ) from None
+        raise ValueError(f'{path} is missing, {folder} is no behaviour log: use `compile_log`') from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f'{path} is damaged ({error!r}): {_REMEDY}') from None
     if found != (FORMAT, VERSION):
         raise ValueError(
-            f'{path} is {found[0]} version {found[1]}, this library reads {FORMAT} version {VERSION}: {_REMEDY}'
+            f'{path} is {found[0]} version {found[1]}, this library reads {FORMAT} '
+            f'version {VERSION}: {_REMEDY}'
         )
     missing = {'schema', 'counts', 'vocabularies', 'fingerprint'} - manifest.keys()
     if missing:
@@ -176,6 +165,7 @@ def compile_log(
     columns: Mapping[str, ColumnSpec] | None = None,
     sources: Iterable[str | Path] = (),
     dropped: Mapping[str, int] | None = None,
+    notes: Mapping[str, int] | None = None,
     seed: int = 0,
     user: str = 'user',
     item: str = 'item',
@@ -185,14 +175,17 @@ def compile_log(
     """Compiles raw columns to a log folder, which appears complete or not at all.
 
     Args:
-      folder: where the log will lie. If it already holds the log of the same content and settings, that one is returned.
-      events: raw columns [N], among them `user` and `item` and, if the log has times, `time`. Those not in `columns`
-        are stored as they are and must be numeric (rating, click, true click probability, ...).
-      items: raw attributes by item, among them the key column `item`. Items that occur in no event are left out.
+      folder: where the log will lie. If it already holds the log of the same content and settings, that one
+        is returned.
+      events: raw columns [N], among them `user` and `item` and, if the log has times, `time`. Those not in
+        `columns` are stored as they are and must be numeric (rating, click, true click probability, ...).
+      items: raw attributes by item, among them the key column `item`. Items that occur in no event are left
+        out.
       users: raw attributes by user, among them the key column `user`. Users without events are left out.
       columns: how columns become features; `user` and `item` are categorical features in any case.
       sources: files the columns were read from, for the manifest.
       dropped: {reason: rows} that the reader left out, for the manifest.
+      notes: {irregularity: rows} that the reader met and kept, for the manifest.
       seed: of the hash that assigns ids.
       user, item, time: what these columns are called in `events`, `items` and `users`.
       provenance: 'real' or 'simulated'.
@@ -214,14 +207,19 @@ def compile_log(
         'columns': {name: dataclasses.asdict(spec) for name, spec in sorted(raw.specs.items())},
         'sources': [describe_source(source) for source in sources],
     }
-    content = json.dumps([settings, dict(dropped or {}), raw.digest()], sort_keys=True)
+    content = json.dumps([settings, dict(dropped or {}), dict(notes or {}), raw.digest()], sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     if existing := _existing(folder, fingerprint):
         return existing
     partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex[:8]}.partial'
     try:
-        described, left_out = _write(partial, raw, seed)
-        manifest = {'format': FORMAT} | settings | described | {'dropped': dict(dropped or {}) | left_out}
+        described, left_out = write_tables(partial, raw, seed)
+        manifest = (
+            {'format': FORMAT}
+            | settings
+            | described
+            | {'dropped': dict(dropped or {}) | left_out, 'notes': dict(notes or {})}
+        )
         (partial / 'manifest.json').write_text(json.dumps(manifest | {'fingerprint': fingerprint}, indent=1))
         try:
             partial.rename(folder)
@@ -243,137 +241,7 @@ def _existing(folder: Path, fingerprint: str) -> BehaviourLog | None:
         )
     if read_manifest(folder)['fingerprint'] != fingerprint:
         raise ValueError(
-            f'{folder} holds a log of other content or settings, it will not be overwritten: delete it or give another folder'
+            f'{folder} holds a log of other content or settings, it will not be overwritten: '
+            'delete it or give another folder'
         )
     return BehaviourLog(folder)
-
-
-def _write(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
-    """Encodes and writes all but the manifest; returns what the manifest says of it, and the rows left out by reason."""
-    tables, left_out = dict(raw.tables), {}
-    for side, key in (('items', 'item'), ('users', 'user')):
-        if tables[side]:
-            occurs = np.isin(tables[side][key], raw.events[key])
-            tables[side] = {
-                name: _select(column, np.flatnonzero(occurs)) for name, column in tables[side].items()
-            }
-            left_out[f'{side} that occur in no event'] = int((~occurs).sum())
-    vocabularies = _vocabularies(tables, raw.specs, seed)
-    schema: dict[str, Column] = {}
-    events = _encode(tables['events'], raw.specs, vocabularies, schema)
-    counts = {'events': len(events['user'])}
-    for side, key in (('items', 'item'), ('users', 'user')):
-        attributes = _encode(tables[side], raw.specs, vocabularies, schema)
-        ids = attributes.pop(key, np.zeros(0, np.int32))
-        present = np.unique(events[key])
-        present = present[present >= FIRST]
-        counts |= {side: len(present), f'{side}_without_attributes': int((~np.isin(present, ids)).sum())}
-        rows = vocabularies[key].size
-        by_id = {name: _by_id(column, ids, rows, schema.get(name)) for name, column in attributes.items()}
-        write_columns(folder / side, by_id)
-    # A log without times keeps the given order, which a stable sort by user alone does.
-    order = (
-        np.lexsort((events['time'], events['user']))
-        if 'time' in events
-        else np.argsort(events['user'], kind='stable')
-    )
-    write_columns(folder / 'events', {name: _select(column, order) for name, column in events.items()})
-    offsets = np.searchsorted(events['user'][order], np.arange(vocabularies['user'].size + 1)).astype(
-        np.int64
-    )
-    np.save(folder / 'events' / 'user.offsets.npy', offsets)
-    for name, vocabulary in vocabularies.items():
-        vocabulary.save(folder, name)
-    described = {
-        'schema': {name: dataclasses.asdict(column) for name, column in schema.items()},
-        'vocabularies': {name: vocabulary.describe() for name, vocabulary in vocabularies.items()},
-        'counts': counts,
-    }
-    return described, {reason: rows for reason, rows in left_out.items() if rows}
-
-
-def _vocabularies(
-    tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec], seed: int
-) -> dict[str, Vocabulary]:
-    members: dict[str, list[str]] = {}
-    for name, spec in specs.items():
-        if spec.kind != 'numeric':
-            members.setdefault(spec.vocabulary or name, []).append(name)
-    vocabularies = {}
-    for vocabulary, names in members.items():
-        settings = {(specs[name].min_count, specs[name].buckets) for name in names}
-        # The keys of items and users are the events' own, so counting them again would move the frequency floor.
-        columns = [next(table[name] for table in tables.values() if name in table) for name in names]
-        values = [column.values if isinstance(column, Ragged) else column for column in columns]
-        if len(settings) > 1 or len({array.dtype.kind == 'U' for array in values}) > 1:
-            raise ValueError(
-                f'columns {", ".join(names)} share vocabulary {vocabulary!r} but differ in min_count, buckets or kind of '
-                'value (integers or strings): give them the same'
-            )
-        ((min_count, buckets),) = settings
-        if buckets is not None:
-            vocabularies[vocabulary] = Vocabulary.hashed(buckets, seed)
-        else:
-            vocabularies[vocabulary] = Vocabulary.build(
-                np.concatenate(values), min_count=min_count, seed=seed
-            )
-    return vocabularies
-
-
-def _encode(
-    table: RawTable,
-    specs: Mapping[str, ColumnSpec],
-    vocabularies: Mapping[str, Vocabulary],
-    schema: dict[str, Column],
-) -> dict[str, Any]:
-    """Encodes the columns of one table and enters the features among them into `schema`."""
-    encoded: dict[str, Any] = {}
-    for name, column in table.items():
-        spec = specs.get(name)
-        if spec is None:
-            encoded[name] = column
-        elif spec.kind == 'numeric':
-            encoded[name] = column.astype(np.float32)
-            schema[name] = Column('numeric', None, 0, 1)
-        else:
-            vocabulary = spec.vocabulary or name
-            width = 1
-            if isinstance(column, Ragged):
-                column = _cut(column, spec.width)
-                encoded[name] = column._replace(values=vocabularies[vocabulary].encode(column.values))
-                width = max(1, int(column.lengths.max(initial=0)))
-            else:
-                encoded[name] = vocabularies[vocabulary].encode(column)
-            schema[name] = Column(spec.kind, vocabulary, vocabularies[vocabulary].size, width)
-    if 'time' in encoded:
-        encoded['time'] = encoded['time'].astype(
-            np.float64 if encoded['time'].dtype.kind == 'f' else np.int64
-        )
-    return encoded
-
-
-def _cut(column: Ragged, width: int | None) -> Ragged:
-    if width is None:
-        return column
-    slot = np.arange(len(column.values)) - np.repeat(column.offsets[:-1], column.lengths)
-    lengths = np.minimum(column.lengths, width)
-    return Ragged(column.values[slot < width], np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
-
-
-def _select(column: np.ndarray | Ragged, rows: np.ndarray) -> np.ndarray | Ragged:
-    return column.take(rows) if isinstance(column, Ragged) else column[rows]
-
-
-def _by_id(
-    column: np.ndarray | Ragged, ids: np.ndarray, rows: int, described: Column | None
-) -> np.ndarray | Ragged:
-    """Spreads an attribute over table rows: padding reads 0; rows without a value read out-of-vocabulary, 0 or nothing."""
-    source = np.full(rows, len(ids), np.int64)
-    real = ids >= FIRST
-    source[ids[real]] = np.flatnonzero(real)
-    if isinstance(column, Ragged):
-        return Ragged(column.values, np.append(column.offsets, column.offsets[-1])).take(source)
-    absent = OUT_OF_VOCABULARY if described is not None and described.kind == 'categorical' else 0
-    spread = np.append(column, np.asarray(absent, column.dtype))[source]
-    spread[0] = 0
-    return spread

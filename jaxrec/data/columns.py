@@ -1,7 +1,9 @@
 """Folders of memory-mapped columns: one `.npy` file a column, described by `columns.json`.
 
-A column is a plain array of N rows, or ragged: all values end to end plus the offset at which each row starts. Opening a folder reads
-headers and file sizes only, so a damaged folder is refused at once and a sound one costs nothing until a column is used.
+A column is a plain array of N rows, or ragged: all values end to end plus the offset at which each row
+  starts. Opening a folder reads
+headers and file sizes only, so a damaged folder is refused at once and a sound one costs nothing until a
+column is used.
 
 Letters: N rows, W width of a padded row.
 """
@@ -106,7 +108,8 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
     """Checks that a column can be stored and returns its number of rows.
 
     Raises:
-      ValueError: for an unsafe name, a dtype that has no fixed size, or offsets that do not describe the values.
+      ValueError: for an unsafe name, a dtype that has no fixed size, or offsets that do not describe the
+        values.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(
@@ -116,8 +119,8 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
         if not isinstance(array, np.ndarray) or array.ndim == 0 or array.dtype.kind not in 'biufU':
             what = f'{array.dtype} {array.shape}' if isinstance(array, np.ndarray) else type(array).__name__
             raise ValueError(
-                f'column {name!r} is {what}: give a numpy array of booleans, integers, floats or fixed-width strings '
-                '(`array.astype(str)` turns objects and bytes into strings)'
+                f'column {name!r} is {what}: give a numpy array of booleans, integers, floats or '
+                'fixed-width strings (`array.astype(str)` turns objects and bytes into strings)'
             )
     if not isinstance(column, Ragged):
         return len(column)
@@ -125,8 +128,8 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
     sound = offsets.dtype == np.int64 and offsets.ndim == 1 and len(offsets) and offsets[0] == 0
     if not sound or (np.diff(offsets) < 0).any() or offsets[-1] != len(column.values):
         raise ValueError(
-            f'offsets of ragged column {name!r} must be int64, start at 0, never fall and end at the number of '
-            f'values, {len(column.values)}'
+            f'offsets of ragged column {name!r} must be int64, start at 0, never fall and end at '
+            f'the number of values, {len(column.values)}'
         )
     return len(offsets) - 1
 
@@ -134,8 +137,8 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
 class ColumnStore:
     """The columns of one folder, memory-mapped on first use.
 
-    `store[name]` is an array [N, ...] or a `Ragged`. A store pickles as its folder, so that worker processes map the files themselves
-    instead of receiving their content.
+    `store[name]` is an array [N, ...] or a `Ragged`. A store pickles as its folder, so that worker processes
+    map the files themselves instead of receiving their content.
     """
 
     def __init__(self, folder: str | Path):
@@ -145,7 +148,8 @@ class ColumnStore:
           folder: a folder written by `write_columns`.
 
         Raises:
-          ValueError: for a missing or unreadable description, a missing or truncated file, or one that is not as described.
+          ValueError: for a missing or unreadable description, a missing or truncated file, or one that is not
+            as described.
         """
         self.folder = Path(folder)
         path = self.folder / DESCRIPTION
@@ -184,7 +188,8 @@ class ColumnStore:
         return self._open[name]
 
     def _map(self, file: str) -> np.ndarray:
-        # The plain-array view keeps the mapping alive and spares numpy's subclass machinery, several microseconds on every gather.
+        # The plain-array view keeps the mapping alive and spares numpy's subclass machinery, several
+        # microseconds on every gather.
         return np.asarray(np.load(self.folder / file, mmap_mode='r')).view(np.ndarray)
 
     def __contains__(self, name: object) -> bool:
@@ -219,9 +224,11 @@ def _check_file(path: Path, described: Mapping[str, Any]) -> None:
     found = (np.lib.format.dtype_to_descr(dtype), list(shape))
     if found != (described['dtype'], list(described['shape'])):
         raise ValueError(
-            f'{path} holds {found[0]} {found[1]} but {DESCRIPTION} says {described["dtype"]} {described["shape"]}: {_REMEDY}'
+            f'{path} holds {found[0]} {found[1]} but {DESCRIPTION} says {described["dtype"]} '
+            f'{described["shape"]}: {_REMEDY}'
         )
     if path.stat().st_size != expected:
         raise ValueError(
-            f'{path} has {path.stat().st_size} bytes instead of {expected}, it was cut or appended to: {_REMEDY}'
+            f'{path} has {path.stat().st_size} bytes instead of {expected}, it was cut or '
+            f'appended to: {_REMEDY}'
         )

@@ -1,6 +1,7 @@
 """Gathering the columns of a batch: attributes by id, event columns by row, histories by window.
 
-A history is a window of consecutive entries in a column of positive events, so it is read as a strided view: one fancy index copies B
+A history is a window of consecutive entries in a column of positive events, so it is read as a strided view:
+  one fancy index copies B
 windows of L entries each, no index matrix, no copy of a history per example.
 
 Letters: B examples, L history, W values of a multi-valued column, P positive events.

@@ -1,7 +1,8 @@
 """Labels of events, and the history that each event may look back on.
 
-A rule says which events are positive. Positive events make up histories; the history of an event is its user's positive events STRICTLY
-earlier in time: what happened in the same second is not known yet (in MovieLens a third of all ratings share one).
+A rule says which events are positive. Positive events make up histories; the history of an event is its
+user's positive events STRICTLY earlier in time: what happened in the same second is not known yet (in
+MovieLens a third of all ratings share one).
 
 Letters: N events, P positive events.
 """
@@ -87,8 +88,8 @@ def make_label(config: Mapping[str, Any]) -> Rule:
     """Builds a label rule from its description.
 
     Args:
-      config: `kind` ('impressions', 'rating' or 'sampled_negatives') and the fields of that rule; `positives` of
-        'sampled_negatives' is such a description in turn.
+      config: `kind` ('impressions', 'rating' or 'sampled_negatives') and the fields of that rule; `positives`
+        of 'sampled_negatives' is such a description in turn.
 
     Raises:
       ValueError: for an unknown kind or field.
@@ -117,7 +118,8 @@ def history_bounds(log: BehaviourLog, positive: np.ndarray) -> tuple[np.ndarray,
 
     Returns:
       positives: int64 [P], rows of the positive events.
-      start: int64 [N] and end: int64 [N]; the history of event n, oldest first, is `positives[start[n]:end[n]]`.
+      start: int64 [N] and end: int64 [N]; the history of event n, oldest first, is
+        `positives[start[n]:end[n]]`.
     """
     positives = np.flatnonzero(positive)
     before = np.concatenate(
@@ -139,7 +141,7 @@ def _first_of_instant(users: np.ndarray, times: np.ndarray) -> np.ndarray:
 def _event_column(log: BehaviourLog, column: str, kind: str) -> np.ndarray:
     if column not in log.events:
         raise ValueError(
-            f'label kind {kind!r} wants event column {column!r}, {log.folder} has {", ".join(log.events.names)}: '
-            "name one of these as the label's `column`"
+            f'label kind {kind!r} wants event column {column!r}, {log.folder} has '
+            f"{', '.join(log.events.names)}: name one of these as the label's `column`"
         )
     return log.events[column]

@@ -1,11 +1,14 @@
 """Sampled negatives: for a positive event, items that its user never responded to.
 
-Every draw is a pure function of (seed, epoch, event, slot): a counter-based hash, so it depends neither on the order of batches nor on how
-many processes share them. A draw that hits one of the user's positives is repeated with the next counter; the few that keep hitting are
-settled by listing what is allowed, which makes exclusion exact.
+Every draw is a pure function of (seed, epoch, event, slot): a counter-based hash, so it depends neither on
+the order of batches nor on how many processes share them. A draw that hits one of the user's positives is
+repeated with the next counter; the few that keep hitting are settled by listing what is allowed, which makes
+exclusion exact.
 
-Samplers: 'uniform' over the items of the log, 'popularity' (the item of a uniformly drawn positive event), and 'same_category' (uniform
-within the category of the positive; over all items when the user knows that whole category, which is counted).
+Samplers: 'uniform' over the items of the log, 'popularity' (the item of a uniformly drawn positive event),
+  and 'same_category' (uniform
+within the category of the positive; over all items when the user knows that whole category, which is
+counted).
 
 Letters: N events, P positive events, M draws.
 """
@@ -26,7 +29,8 @@ class NegativeTables:
     """What drawing needs, prepared once for a log.
 
     Attributes:
-      pool: int32, the items to draw from, grouped by category for 'same_category'; popular items repeated for 'popularity'.
+      pool: int32, the items to draw from, grouped by category for 'same_category'; popular items repeated for
+        'popularity'.
       taken: int64, sorted keys `user * item rows + item` of the users' positives.
       start, count: int64 [N], the slice of `pool` that an event draws from.
       fallbacks: positive events whose whole category the user knows, so that they draw from all items.
@@ -67,8 +71,7 @@ def negative_tables(
     pool = np.sort(items[known]) if sampler == 'popularity' else distinct
     start, count, fallbacks = np.zeros(len(log), np.int64), np.full(len(log), len(pool)), 0
     if sampler == 'same_category':
-        attribute = _category(log, category)
-        pool, start, count, fallbacks = _by_category(pool, attribute, taken, users, items, positive, rows)
+        pool, start, count, fallbacks = _by_category(pool, _category(log, category), taken, log, positive)
     return NegativeTables(sampler, rows, pool.astype(np.int32), taken, users, start, count, fallbacks)
 
 
@@ -77,8 +80,8 @@ def _check_something_left(log: BehaviourLog, taken: np.ndarray, available: int, 
     if (known >= available).any():
         name = log.vocabulary(log.schema['user'].vocabulary or 'user').decode(users[np.argmax(known)])
         raise ValueError(
-            f'user {name} of {log.folder} has a positive event with each of the {available} items, so no negative is left: '
-            'drop that user, or use a label from impressions or ratings'
+            f'user {name} of {log.folder} has a positive event with each of the {available} items, so no '
+            'negative is left: drop that user, or use a label from impressions or ratings'
         )
 
 
@@ -88,24 +91,27 @@ def _category(log: BehaviourLog, category: str) -> np.ndarray:
             name for name in log.items.names if name in log.schema and log.schema[name].kind == 'categorical'
         ]
         raise ValueError(
-            f'sampler same_category wants a categorical item attribute, {category!r} is none of {log.folder}; '
-            f'it has {", ".join(known) or "none"}'
+            f'sampler same_category wants a categorical item attribute, {category!r} is none of '
+            f'{log.folder}; it has {", ".join(known) or "none"}'
         )
     return log.items[category]
 
 
-def _by_category(pool, attribute, taken, users, items, positive, rows):
-    """Groups the pool by category and gives each event its slice; whole pool where the user knows the category."""
+def _by_category(
+    pool: np.ndarray, attribute: np.ndarray, taken: np.ndarray, log: BehaviourLog, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Groups the pool by category and gives each event its slice, all of it where the category is known."""
+    users, items, rows = log.events['user'], log.events['item'], log.schema['item'].rows
     pool = pool[np.argsort(attribute[pool], kind='stable')]
     kinds = int(attribute.max(initial=0)) + 1
-    ends = np.cumsum(np.bincount(attribute[pool], minlength=kinds))
-    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+    sizes = np.bincount(attribute[pool], minlength=kinds)
+    starts = np.cumsum(sizes) - sizes
     pairs, known = np.unique(taken // rows * kinds + attribute[taken % rows], return_counts=True)
-    exhausted = pairs[known >= (ends - starts)[pairs % kinds]]
-    of_event = attribute[items]
-    whole = np.isin(users.astype(np.int64) * kinds + of_event, exhausted) | (ends == starts)[of_event]
-    start = np.where(whole, 0, starts[of_event])
-    count = np.where(whole, len(pool), (ends - starts)[of_event])
+    exhausted = pairs[known >= sizes[pairs % kinds]]
+    category = attribute[items]  # [N]
+    whole = np.isin(users.astype(np.int64) * kinds + category, exhausted) | (sizes[category] == 0)
+    start = np.where(whole, 0, starts[category])
+    count = np.where(whole, len(pool), sizes[category])
     return pool, start, count, int((whole & positive).sum())
 
 

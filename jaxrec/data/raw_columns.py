@@ -1,7 +1,8 @@
 """Raw columns as a reader or a simulator hands them over, and every check they pass before they are compiled.
 
-A table (events, items, users) is a mapping of columns of one length: numpy arrays of integers, floats or strings, or `Ragged` for several
-values a row. Names are shared by all three tables, so that a feature is found by its name alone.
+A table (events, items, users) is a mapping of columns of one length: numpy arrays of integers, floats or
+strings, or `Ragged` for several values a row. Names are shared by all three tables, so that a feature is
+found by its name alone.
 """
 
 import dataclasses
@@ -13,41 +14,14 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.columns import Ragged, check_column
+from jaxrec.data.schema import ColumnSpec
 
-KINDS = ('categorical', 'multi', 'numeric')
 RawTable = Mapping[str, Any]  # {name: array [N] or Ragged of N rows}
 
 
 @dataclasses.dataclass(frozen=True)
-class ColumnSpec:
-    """How a raw column becomes a feature.
-
-    Attributes:
-      kind: 'categorical', 'multi' (several values a row) or 'numeric'.
-      min_count: frequency floor of the vocabulary, counted in rows of the column's own table; rarer values become id 1.
-      buckets: hash into so many buckets instead of enumerating.
-      vocabulary: name of the vocabulary, the column's own by default; columns that give the same name share ids.
-      width: keep the first so many values of a multi-valued row; all by default.
-    """
-
-    kind: str
-    min_count: int = 1
-    buckets: int | None = None
-    vocabulary: str | None = None
-    width: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f'column kind {self.kind!r} is unknown: use one of {", ".join(KINDS)}')
-        if self.width is not None and (self.kind != 'multi' or self.width < 1):
-            raise ValueError(
-                f'width={self.width} on a {self.kind} column: only multi-valued columns have one, at least 1'
-            )
-
-
-@dataclasses.dataclass(frozen=True)
 class RawLog:
-    """Checked raw tables, their key columns renamed to `user`, `item` and `time`; `specs` always describes the first two."""
+    """Checked raw tables, key columns renamed to `user`, `item`, `time`; `specs` describes the first two."""
 
     events: dict[str, Any]
     items: dict[str, Any]
@@ -56,6 +30,7 @@ class RawLog:
 
     @property
     def tables(self) -> dict[str, dict[str, Any]]:
+        """The three tables by name."""
         return {'events': self.events, 'items': self.items, 'users': self.users}
 
     def digest(self) -> str:

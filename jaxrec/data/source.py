@@ -1,12 +1,15 @@
 """A Grain source whose items are whole batches of requests, assembled by index from a behaviour log.
 
-Item i is batch i: a pure function of the source's arguments and i, so an iterator's state is one number, a resumed run sees the batches an
-unbroken one would have seen, and processes that share a batch agree on it without talking. Epochs live inside the source, because each
-has its own permutation and its own negatives.
+Item i is batch i: a pure function of the source's arguments and i, so an iterator's state is one number, a
+  resumed run sees the batches an
+unbroken one would have seen, and processes that share a batch agree on it without talking. Epochs live inside
+the source, because each has its own permutation and its own negatives.
 
-An example is one event, or one of a positive event's 1 + `per_positive` candidates; it is a request with a single candidate, C = 1.
+An example is one event, or one of a positive event's 1 + `per_positive` candidates; it is a request with a
+single candidate, C = 1.
 
-Letters: B examples a batch (on this process), C = 1 candidates, L history, W values of a multi-valued column, E examples an epoch.
+Letters: B examples a batch (on this process), C = 1 candidates, L history, W values of a multi-valued column,
+  E examples an epoch.
 """
 
 import dataclasses
@@ -43,10 +46,11 @@ class _Prepared:
 class RequestSource:
     """Random access to the batches of one part of a log.
 
-    A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `history/<col>` [B, L, ...] with
-    `history/length` int32 [B], `label` and `valid` float32 [B, C], `host/group` int64 [B] (user id) and `host/event` int64
-    [B, C] (row in the log; of the positive for a drawn negative; -1 where not valid). Ids are int32, numeric columns float32;
-    multi-valued columns have one axis W more. Histories run from oldest to newest and are aligned left.
+    A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...],
+    `history/<col>` [B, L, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
+    `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log; of the positive for a
+    drawn negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one
+    axis W more. Histories run from oldest to newest and are aligned left.
 
     Attributes:
       examples: E, examples an epoch over all processes.
@@ -76,8 +80,9 @@ class RequestSource:
 
         Args:
           log_folder: of a `BehaviourLog`.
-          features: {'user': columns, 'candidate': columns, 'history': columns}. User columns are `user` and user attributes;
-            the others `item`, item attributes and event columns that the log's schema describes.
+          features: {'user': columns, 'candidate': columns, 'history': columns}. User columns are `user` and
+            user attributes; the others `item`, item attributes and event columns that the log's schema
+            describes.
           label: description of a label rule, see `make_label`.
           split: description of a split, see `make_split`.
           part: 'train', 'validation' or 'test'.
@@ -93,21 +98,21 @@ class RequestSource:
         Raises:
           ValueError: for arguments that do not fit the log or each other.
         """
-        self._arguments: dict[str, Any] = dict(
-            features={side: tuple(features.get(side, ())) for side in SIDES},
-            label=_plain(label),
-            split=_plain(split),
-            part=part,
-            batch_size=batch_size,
-            history_length=history_length,
-            epochs=epochs,
-            seed=seed,
-            shuffle=shuffle,
-            min_history=min_history,
-            process_index=process_index,
-            process_count=process_count,
-            remainder=remainder,
-        )
+        self._arguments: dict[str, Any] = {
+            'features': {side: tuple(features.get(side, ())) for side in SIDES},
+            'label': _plain(label),
+            'split': _plain(split),
+            'part': part,
+            'batch_size': batch_size,
+            'history_length': history_length,
+            'epochs': epochs,
+            'seed': seed,
+            'shuffle': shuffle,
+            'min_history': min_history,
+            'process_index': process_index,
+            'process_count': process_count,
+            'remainder': remainder,
+        }
         self._folder = str(log_folder)
         _check_arguments(features, self._arguments)
         self.log = BehaviourLog(log_folder)
@@ -123,8 +128,8 @@ class RequestSource:
         self.steps = self.examples // batch_size if remainder == 'drop' else -(-self.examples // batch_size)
         if not self.steps:
             raise ValueError(
-                f'part {part!r} of {self._folder} has {self.examples} examples, not one batch of {batch_size}: lower '
-                "batch_size or min_history, say remainder='pad', or check label and split"
+                f'part {part!r} of {self._folder} has {self.examples} examples, not one batch of {batch_size}: '
+                "lower batch_size or min_history, say remainder='pad', or check label and split"
             )
 
     def _prepare(self) -> _Prepared:
@@ -153,7 +158,7 @@ class RequestSource:
 
     @property
     def fallbacks(self) -> int:
-        """Positive events whose 'same_category' negatives come from all items, because the user knows the category."""
+        """Positive events whose 'same_category' negatives come from all items, the category being known."""
         return self._prepared.negatives.fallbacks if self._prepared.negatives else 0
 
     def __len__(self) -> int:
@@ -185,7 +190,7 @@ class RequestSource:
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
         prepared, log, events = self._prepared, self.log, self.log.events
-        event, slot = (pick, None) if self._per_event == 1 else np.divmod(pick, self._per_event)
+        event, slot = np.divmod(pick, self._per_event)
         rows, label = prepared.rows[event], prepared.label[event]
         items, users = events['item'][rows], events['user'][rows]
         if prepared.negatives is not None:
@@ -193,7 +198,7 @@ class RequestSource:
             items[drawn] = sample_negatives(
                 prepared.negatives, rows[drawn], slot[drawn], seed=self.seed, epoch=epoch
             )
-            label = (slot == 0).astype(np.float32)
+            label = np.equal(slot, 0).astype(np.float32)
         batch: Batch = {}
         for name in self.features['user']:
             batch[f'user/{name}'] = users if name == 'user' else self._take(name, users)
@@ -269,7 +274,8 @@ def _check_arguments(features: Mapping[str, Any], a: Mapping[str, Any]) -> None:
         )
     if a['batch_size'] % a['process_count']:
         raise ValueError(
-            f'batch_size {a["batch_size"]} cannot be cut among {a["process_count"]} processes: make it a multiple'
+            f'batch_size {a["batch_size"]} cannot be cut among {a["process_count"]} processes: '
+            'make it a multiple'
         )
     unknown = set(features.keys()) - set(SIDES)
     if unknown:

@@ -1,7 +1,8 @@
 """Splits of a log into training, validation and test events.
 
-Each split is a function of (log, positive) that marks every event; which one a config means is said by `make_split`. Fractions cut a
-sequence of n at floor(n * (1 - validation - test)) and floor(n * (1 - test)), so rounding favours the later part.
+Each split is a function of (log, positive) that marks every event; which one a config means is said by
+`make_split`. Fractions cut a sequence of n at floor(n * (1 - validation - test)) and floor(n * (1 - test)),
+so rounding favours the later part.
 
 Letters: N events.
 """
@@ -23,8 +24,9 @@ Split = Callable[[BehaviourLog, np.ndarray], np.ndarray]
 def leave_last_out() -> Split:
     """Each user's last positive event is test and the one before it validation.
 
-    Every event before that one trains, positive or not; the other events from there on are unused. Users with fewer than
-    three positive events only train. Of positive events in the same second, the order of the log decides.
+    Every event before that one trains, positive or not; the other events from there on are unused. Users with
+    fewer than three positive events only train. Of positive events in the same second, the order of the log
+    decides.
     """
 
     def split(log: BehaviourLog, positive: np.ndarray) -> np.ndarray:
@@ -46,8 +48,8 @@ def leave_last_out() -> Split:
 def per_user_time(validation: float = 0.1, test: float = 0.2) -> Split:
     """The last `test` of each user's events is test, the `validation` before it validation.
 
-    A user with a single event is all test. Events of one second may fall on both sides of a cut; the strict history rule
-    keeps either from seeing the other.
+    A user with a single event is all test. Events of one second may fall on both sides of a cut; the strict
+    history rule keeps either from seeing the other.
     """
     _check_fractions(validation, test)
 
@@ -104,7 +106,8 @@ def make_split(config: Mapping[str, Any]) -> Split:
     """Builds a split from its description.
 
     Args:
-      config: `kind` ('leave_last_out', 'per_user_time', 'global_time' or 'user_holdout') and that function's arguments.
+      config: `kind` ('leave_last_out', 'per_user_time', 'global_time' or 'user_holdout') and that function's
+        arguments.
 
     Returns:
       A function (log, positive bool [N]) -> int8 [N] of TRAIN, VALIDATION, TEST = 0, 1, 2 and UNUSED = -1.

@@ -1,8 +1,8 @@
 """Vocabularies: raw values to table rows, by enumeration with a frequency floor or by hashing.
 
-Row 0 is padding, row 1 stands for every value out of the vocabulary, real values start at 2. Enumerated ids follow a seeded hash of the
-value, not its frequency and not its first appearance: contiguous shards of a table are then equally busy, and the same data give the
-same ids whatever the order of reading.
+Row 0 is padding, row 1 stands for every value out of the vocabulary, real values start at 2. Enumerated ids
+follow a seeded hash of the value, not its frequency and not its first appearance: contiguous shards of a
+table are then equally busy, and the same data give the same ids whatever the order of reading.
 
 Letters: N values, V rows of the table.
 """
@@ -32,7 +32,8 @@ def hash64(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """Hashes integers or strings, alike on every machine and in every process.
 
     Args:
-      values: integer, boolean or string [N]; the width of a string array does not matter, nor does that of an integer array.
+      values: integer, boolean or string [N]; the width of a string array does not matter, nor does that of an
+        integer array.
       seed: chooses one of 2^64 hash functions.
 
     Returns:
@@ -64,16 +65,17 @@ class Vocabulary:
     """Maps raw values to ids and back.
 
     Attributes:
-      keys: [V - 2] raw values in id order, or None when ids come from hashing.
-      counts: int64 [V], occurrences of each id when it was built; `counts[1]` are those below the floor. None when hashed.
+      keys: [V - 2] raw values in id order; none when ids come from hashing.
+      counts: int64 [V], occurrences of each id when it was built; `counts[1]` are those below the floor. None
+        counted when hashed.
       seed: of the hash.
       min_count: the floor; values seen less often get id 1.
       buckets: number of hash buckets, or None when enumerated.
       dropped: number of distinct values below the floor.
     """
 
-    keys: np.ndarray | None
-    counts: np.ndarray | None
+    keys: np.ndarray
+    counts: np.ndarray
     seed: int = 0
     min_count: int = 1
     buckets: int | None = None
@@ -112,7 +114,7 @@ class Vocabulary:
         """A vocabulary without a list: id = 2 + hash64(value) % buckets; distinct values may share an id."""
         if not 1 <= buckets <= MAX_ROWS - FIRST:
             raise ValueError(f'buckets is {buckets}: it must lie in 1..{MAX_ROWS - FIRST}, ids are 32-bit')
-        return cls(None, None, seed, 1, int(buckets))
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), seed, 1, int(buckets))
 
     @property
     def size(self) -> int:
@@ -121,8 +123,8 @@ class Vocabulary:
 
     @property
     def out_of_vocabulary(self) -> int:
-        """Occurrences that got id 1 when the vocabulary was built (0 when hashed: everything has a bucket)."""
-        return 0 if self.counts is None else int(self.counts[OUT_OF_VOCABULARY])
+        """Occurrences that got id 1 when the vocabulary was built; 0 when hashed."""
+        return int(self.counts[OUT_OF_VOCABULARY]) if len(self.counts) else 0
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Looks up ids.
@@ -141,8 +143,8 @@ class Vocabulary:
             return (hash64(values, self.seed) % np.uint64(self.buckets)).astype(np.int32) + np.int32(FIRST)
         if (values.dtype.kind == 'U') != (self.keys.dtype.kind == 'U') and len(self.keys) and len(values):
             raise ValueError(
-                f'values of dtype {values.dtype} were looked up in a vocabulary of {self.keys.dtype}: convert them first, '
-                '12 and "12" are different values'
+                f'values of dtype {values.dtype} were looked up in a vocabulary of {self.keys.dtype}: '
+                'convert them first, 12 and "12" are different values'
             )
         if not len(self.keys):
             return np.full(len(values), OUT_OF_VOCABULARY, np.int32)

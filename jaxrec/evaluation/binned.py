@@ -26,8 +26,8 @@ class BinnedAuc:
     """AUC from counts per bucket of the logit.
 
     Buckets are equally wide in the logit, not in the probability, where the clicks of a rare event would
-    share a few of them. Pairs within a bucket count half, so the error is at most half the share of pairs that
-    share one. Counts are int32: merging is exact in any order, up to 2^31 - 1 examples a bucket.
+    share a few of them. Pairs within a bucket count half, so the error is at most half the share of such
+    pairs. Counts are int32: merging is exact in any order, up to 2^31 - 1 examples a bucket.
 
     Attributes:
       negative: number of negatives in each bucket, int32 [K].

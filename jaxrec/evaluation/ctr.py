@@ -107,8 +107,7 @@ class CtrEvaluator:
         return merged
 
     def columns(self) -> dict[str, NDArray]:
-        """The examples so far: `label` and `probability` float32 [N]; where given, `group` and `event` int64
-        [N].
+        """The examples so far: `label`, `probability` float32 [N]; where given, `group`, `event` int64 [N].
 
         Raises:
           ValueError: no batch was added.

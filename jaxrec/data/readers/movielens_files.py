@@ -1,8 +1,8 @@
-"""The files of MovieLens as their publisher writes them: where they are, how they are fetched, and what a line must look like.
+"""The files of MovieLens as published: where they are, how they are fetched, what a line must look like.
 
-Editions differ in format. `latest-small` is comma-separated UTF-8 with a header and quoted titles, `1m` is separated by '::', in Latin-1,
-without a header. A folder or the publisher's zip does; `.csv.gz` is accepted in place of `.csv`. A malformed line is an error that names
-file and line.
+Editions differ in format. `latest-small` is comma-separated UTF-8 with a header and quoted titles, `1m` is
+separated by '::', in Latin-1, without a header. A folder or the publisher's zip does; `.csv.gz` is accepted
+in place of `.csv`. A malformed line is an error that names file and line.
 """
 
 import csv
@@ -16,6 +16,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 ADDRESS = 'https://files.grouplens.org/datasets/movielens/'
 NO_GENRES = '(no genres listed)'
@@ -32,7 +33,8 @@ class Edition:
       step: smallest difference between ratings, which run from `step` to 5.
       users: whether there is a file of user attributes.
       published: whether the publisher still offers it at `ADDRESS`.
-      md5: of the zip, as published; None when the publisher replaces the file, then its current `.md5` file is read.
+      md5: of the zip, as published; None when the publisher replaces the file, then its current `.md5` file
+        is read.
     """
 
     folder: str
@@ -64,7 +66,11 @@ class Files:
     def paths(self) -> list[Path]:
         """The files on disk that are read, for checksums: the tables, or the one zip."""
         tables = ['ratings', 'movies', *(['users'] if self.edition.users else [])]
-        return [self.root] if self.root.suffix == '.zip' else [_table(self.root, self.edition, t) for t in tables]
+        return (
+            [self.root]
+            if self.root.suffix == '.zip'
+            else [_table(self.root, self.edition, t) for t in tables]
+        )
 
     def rows(self, table: str) -> Iterator[tuple[str, list[str]]]:
         """Yields (place, fields) for each line of 'ratings', 'movies' or 'users'; the place is 'file:line'.
@@ -74,8 +80,8 @@ class Files:
         """
         name = str(self.root)
         try:
-            with self._open(table) as (name, stream):
-                text = io.TextIOWrapper(stream, encoding=self.edition.encoding, newline='')
+            name, stream = self._open(table)
+            with io.TextIOWrapper(stream, encoding=self.edition.encoding, newline='') as text:
                 yield from self._parse(table, name, text)
         except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
             raise ValueError(f'{name} cannot be read ({error}): fetch it again from {ADDRESS}') from None
@@ -87,38 +93,157 @@ class Files:
             lines = csv.reader(text, strict=True)
             header = next(lines, [])
             if ','.join(header) != HEADERS[table]:
-                raise ValueError(f'{name}:1: the header is {",".join(header)!r} instead of {HEADERS[table]!r}: another file?')
-        number = 1 if self.edition.suffix == '.dat' else 2
+                raise ValueError(
+                    f'{name}:1: header {",".join(header)!r} instead of {HEADERS[table]!r}: another file?'
+                )
+        place = f'{name}:1'
         try:
-            for number, fields in enumerate(lines, number):  # noqa: B007 - read again when the next line is broken
+            for number, fields in enumerate(lines, 1 if self.edition.suffix == '.dat' else 2):
+                place = f'{name}:{number}'
                 if len(fields) != _WIDTHS[table]:
-                    raise ValueError(f'{name}:{number}: {len(fields)} fields instead of {_WIDTHS[table]}: repair the line')
-                yield f'{name}:{number}', fields
+                    raise ValueError(
+                        f'{place}: {len(fields)} fields instead of {_WIDTHS[table]}: repair the line'
+                    )
+                yield place, fields
         except csv.Error as error:
-            raise ValueError(f'{name}:{number + 1}: {error}: repair the line') from None
+            raise ValueError(f'the line after {place} is broken ({error}): repair its quotes') from None
 
-    def _open(self, table: str) -> '_Opened':
-        return _Opened(self, table)
+    def _open(self, table: str) -> tuple[str, IO[bytes]]:
+        """What messages call the file, and its bytes."""
+        if self.root.suffix != '.zip':
+            path = _table(self.root, self.edition, table)
+            return str(path), cast(IO[bytes], gzip.open(path)) if path.suffix == '.gz' else path.open('rb')
+        member = f'{self.edition.folder}/{table}{self.edition.suffix}'
+        archive = zipfile.ZipFile(self.root)
+        if member not in archive.namelist():
+            raise ValueError(
+                f'{self.root} has no {member}, it is not the zip of this edition: fetch it from {ADDRESS}'
+            )
+        return f'{self.root}/{member}', archive.open(member)
 
 
-class _Opened:
-    """Context of one open table: (its name for messages, binary stream)."""
+def _table(folder: Path, edition: Edition, table: str) -> Path:
+    plain = folder / f'{table}{edition.suffix}'
+    packed = plain.with_name(plain.name + '.gz')
+    return packed if packed.is_file() and not plain.is_file() else plain
 
-    def __init__(self, files: Files, table: str):
-        self.files, self.table = files, table
 
-    def __enter__(self) -> tuple[str, io.BufferedIOBase]:
-        root, edition = self.files.root, self.files.edition
-        if root.suffix == '.zip':
-            member = f'{edition.folder}/{self.table}{edition.suffix}'
-            self.archive = zipfile.ZipFile(root)
-            if member not in self.archive.namelist():
-                raise ValueError(f'{root} has no {member}: it is not the zip of this edition, fetch it from {ADDRESS}')
-            self.stream = self.archive.open(member)
-            return f'{root}/{member}', self.stream
-        path = _table(root, edition, self.table)
-        self.stream = gzip.open(path) if path.suffix == '.gz' else path.open('rb')
-        return str(path), self.stream
+def find_files(data_dir: str | Path, edition: str) -> Files:
+    """Finds an edition placed by hand: in `data_dir`, in a folder there of the published name, or as a zip.
 
-    def __exit__(self, *error: object) -> None:
-        self.stream.close()
+    Raises:
+      ValueError: saying where it looked and where to get the files.
+    """
+    described = edition_of(edition)
+    root = Path(data_dir)
+    for folder in (root, root / described.folder):
+        files = Files(described, folder)
+        if folder.is_dir() and all(path.is_file() for path in files.paths):
+            return files
+    archive = root if root.suffix == '.zip' and root.is_file() else root / f'{described.folder}.zip'
+    if archive.is_file():
+        return Files(described, archive)
+    wanted = ', '.join(path.name for path in Files(described, root).paths)
+    remedy = (
+        f'fetch {ADDRESS}{described.folder}.zip by `download` and place it there'
+        if described.published
+        else 'its publisher has replaced it; place a copy there or take latest-small-2018'
+    )
+    raise ValueError(
+        f'MovieLens {edition}: neither {wanted} (or .gz) nor {described.folder}.zip in {root} '
+        f'or {root / described.folder}: {remedy}'
+    )
+
+
+def edition_of(name: str) -> Edition:
+    """The edition of that name, or a ValueError that lists them."""
+    if name not in EDITIONS:
+        raise ValueError(f'MovieLens edition {name!r} is unknown: use one of {", ".join(EDITIONS)}')
+    return EDITIONS[name]
+
+
+def download(edition: str, data_dir: str | Path, address: str = ADDRESS) -> Path:
+    """Fetches the publisher's zip into `data_dir` and compares it with the published MD5.
+
+    Returns:
+      The path of the zip, which appears there only when the checksum agrees.
+
+    Raises:
+      ValueError: for an edition that is no longer published, or a checksum that differs.
+    """
+    described = edition_of(edition)
+    if not described.published:
+        raise ValueError(
+            f'MovieLens {edition} is no longer published: place its files by hand or take latest-small-2018'
+        )
+    url = f'{address}{described.folder}.zip'
+    path = Path(data_dir) / f'{described.folder}.zip'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    expected = described.md5
+    if expected is None:
+        with urllib.request.urlopen(f'{url}.md5') as response:
+            found = re.search(r'\b[0-9a-f]{32}\b', response.read().decode())
+        if not found:
+            raise ValueError(f'{url}.md5 holds no MD5: fetch the zip by hand')
+        expected = found.group()
+    partial = path.with_name(path.name + '.partial')
+    try:
+        with urllib.request.urlopen(url) as response, partial.open('wb') as file:
+            shutil.copyfileobj(response, file)
+        with partial.open('rb') as file:
+            actual = hashlib.file_digest(file, 'md5').hexdigest()
+        if actual != expected:
+            raise ValueError(
+                f'{url} has MD5 {actual} instead of {expected}: it was cut or replaced, try again'
+            )
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def parse_rating(place: str, fields: list[str], edition: Edition) -> tuple[int, int, float, int]:
+    """(user, movie, rating, seconds since 1970) of one line, or a ValueError that names the place."""
+    try:
+        user, movie, rating, time = int(fields[0]), int(fields[1]), float(fields[2]), int(fields[3])
+    except ValueError:
+        raise ValueError(
+            f'{place}: {fields} are not user, movie, rating and timestamp in numbers: repair the line'
+        ) from None
+    if not (edition.step <= rating <= 5 and (rating / edition.step).is_integer()):
+        raise ValueError(
+            f'{place}: rating {fields[2]} is not one of {edition.step}..5 in steps of {edition.step}'
+        )
+    if user < 1 or movie < 1 or time < 0:
+        raise ValueError(
+            f'{place}: user and movie start at 1 and timestamps at 0, found {fields}: repair the line'
+        )
+    return user, movie, rating, time
+
+
+def parse_movie(place: str, fields: list[str]) -> tuple[int, str, list[str]]:
+    """(movie, title, genres) of one line; a movie without listed genres has none."""
+    if not fields[0].isdecimal():
+        raise ValueError(f'{place}: movie {fields[0]!r} is not a number: repair the line')
+    genres = [] if fields[2] == NO_GENRES else fields[2].split('|')
+    if not all(genres):
+        raise ValueError(
+            f'{place}: genres {fields[2]!r} have an empty name: repair the line, or write {NO_GENRES!r}'
+        )
+    return int(fields[0]), fields[1].strip(), genres
+
+
+def parse_user(place: str, fields: list[str]) -> tuple[int, str, int, int, str]:
+    """(user, gender, age group, occupation, zip code) of one line of the 1m edition."""
+    user, gender, age, occupation, code = fields
+    if gender not in ('F', 'M') or not (user.isdecimal() and age.isdecimal() and occupation.isdecimal()):
+        raise ValueError(
+            f'{place}: {fields} are not user, F or M, age, occupation and zip code: repair the line'
+        )
+    return int(user), gender, int(age), int(occupation), code
+
+
+def year_of(title: str) -> int:
+    """The year in parentheses that ends a title, the first of a range; 0 where there is none."""
+    found = _YEAR.search(title)
+    return int(found.group(1)) if found else 0

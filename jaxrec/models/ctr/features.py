@@ -1,0 +1,173 @@
+"""From the columns of a log to the tables a CTR model reads and the vectors it starts from.
+
+Each feature declares its side: 'user' [B, ...], 'candidate' [B, C, ...] or 'history' [B, L, ...]. Columns with one vocabulary
+share one table, so an item is the same row as candidate and as history.
+
+B batch, C candidates, L history, W values of a multi-valued column, F features of a side, D width.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.ops.pooling import length_mask, masked_mean
+
+SIDES = ('user', 'candidate', 'history')
+
+
+class Column(NamedTuple):
+    """What a model must know of a log's column.
+
+    Attributes:
+      kind: 'categorical', 'multi' or 'numeric'.
+      vocabulary: name of the vocabulary, which names the table; None for numeric columns.
+      rows: table rows, ids 0 and 1 included; 0 for numeric columns.
+      width: W, values of a multi-valued column, else 1.
+    """
+
+    kind: str
+    vocabulary: str | None
+    rows: int
+    width: int
+
+
+class Inputs(NamedTuple):
+    """A batch in vectors.
+
+    Attributes:
+      user: float [B, Fu * D], or [B, 0] without user features.
+      candidate: float [B, C, Fc * D].
+      history: float [B, L, Fh * D], or [B, 0, 0] without history features.
+      mask: float [B, L], 1 for real history slots.
+    """
+
+    user: jax.Array
+    candidate: jax.Array
+    history: jax.Array
+    mask: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureMap:
+    """Which features a model reads, in the order in which it concatenates them.
+
+    Attributes:
+      features: ((side, column), ...).
+      columns: {column: Column}.
+    """
+
+    features: tuple[tuple[str, str], ...]
+    columns: Mapping[str, Column]
+
+    @classmethod
+    def make(cls, features: Mapping[str, Any], schema: Mapping[str, Any]) -> 'FeatureMap':
+        """Reads a config's features against a log's schema.
+
+        Args:
+          features: {side: [column, ...]}; only the three sides are allowed.
+          schema: {column: object with kind, vocabulary, rows and width}.
+
+        Returns:
+          The feature map.
+
+        Raises:
+          ValueError: an unknown side or column, or no candidate feature.
+        """
+        pairs = []
+        for side, names in features.items():
+            if side not in SIDES:
+                raise ValueError(f'features.{side}: a feature is on one of the sides {SIDES}')
+            for name in names:
+                if name not in schema:
+                    raise ValueError(
+                        f'features.{side} names column {name!r}; the log has the columns {sorted(schema)}'
+                    )
+                pairs.append((side, name))
+        if not any(side == 'candidate' for side, _ in pairs):
+            raise ValueError('features.candidate is empty: a CTR model scores candidates, name at least one column')
+        pairs.sort(key=lambda pair: SIDES.index(pair[0]))  # stable: a side keeps its order
+        columns = {n: Column(s.kind, s.vocabulary, s.rows, s.width) for n, s in schema.items()}
+        return cls(tuple(pairs), {name: columns[name] for _, name in pairs})
+
+    def ids(self, batch: Mapping[str, Any], suffix: str = '') -> dict[str, dict[str, Any]]:
+        """Names the rows of all features that have a table.
+
+        Args:
+          batch: {'side/column': array}.
+          suffix: appended to the table names.
+
+        Returns:
+          {table: {'side/column': ids [B, ...]}}.
+
+        Raises:
+          ValueError: the batch lacks a feature.
+        """
+        ids: dict[str, dict[str, Any]] = {}
+        for side, name in self.features:
+            if self.columns[name].kind == 'numeric':
+                continue
+            table = f'{self.columns[name].vocabulary}{suffix}'
+            ids.setdefault(table, {})[f'{side}/{name}'] = read(batch, f'{side}/{name}')
+        return ids
+
+    def table_rows(self) -> dict[str, int]:
+        """Rows of every vocabulary that a feature reads.
+
+        Returns:
+          {vocabulary: V}.
+        """
+        columns = (self.columns[name] for _, name in self.features)
+        return {c.vocabulary: c.rows for c in columns if c.vocabulary is not None and c.kind != 'numeric'}
+
+    def vectors(self, rows: Mapping[str, Mapping[str, jax.Array]], batch: Mapping[str, jax.Array]) -> Inputs:
+        """Concatenates the vectors of each side; multi-valued columns are averaged over their values.
+
+        Args:
+          rows: {table: {'side/column': [B, ..., D]}} as `lookup` returns them for `ids`.
+          batch: {'side/column': array}.
+
+        Returns:
+          The inputs.
+        """
+        parts: dict[str, list[jax.Array]] = {side: [] for side in SIDES}
+        for side, name in self.features:
+            key = f'{side}/{name}'
+            column = self.columns[name]
+            if column.kind == 'numeric':
+                # Counts and prices span decades; the signed logarithm keeps their order and tames their range.
+                value = read(batch, key)
+                parts[side].append((jnp.sign(value) * jnp.log1p(jnp.abs(value)))[..., None])
+            elif column.kind == 'multi':
+                parts[side].append(masked_mean(rows[column.vocabulary][key], (batch[key] > 0).astype(jnp.float32)))
+            else:
+                parts[side].append(rows[column.vocabulary][key])
+        batch_size = read(batch, 'label').shape[0]
+        empty = jnp.zeros((batch_size, 0), jnp.float32)
+        user = jnp.concatenate(parts['user'], -1) if parts['user'] else empty
+        history = jnp.concatenate(parts['history'], -1) if parts['history'] else empty[..., None]
+        mask = length_mask(read(batch, 'history/length'), history.shape[1]) if parts['history'] else empty
+        return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask)
+
+
+def read(batch: Mapping[str, Any], key: str) -> Any:
+    """Reads one key of a batch.
+
+    Args:
+      batch: {key: array}.
+      key: such as 'candidate/item'.
+
+    Returns:
+      The array.
+
+    Raises:
+      ValueError: the batch lacks the key.
+    """
+    if key not in batch:
+        raise ValueError(
+            f'the batch lacks {key!r}, which the model reads; it has {sorted(batch)}. Give the source and the model '
+            'the same features'
+        )
+    return batch[key]

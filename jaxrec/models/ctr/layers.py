@@ -1,0 +1,102 @@
+"""Layers that several CTR models share; they own parameters, the maths is in `ops`.
+
+B batch, C candidates, L history, D width.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.ops.pooling import attention_pool
+
+
+class Mlp(nn.Module):
+    """Dense layers with PReLU, and batch norm before them on request; the last layer is linear.
+
+    Attributes:
+      widths: output width of every layer, the last being the output.
+      batch_norm: normalise the input, with real train and evaluation modes.
+      activation: 'prelu' or 'sigmoid' between the layers.
+    """
+
+    widths: Sequence[int]
+    batch_norm: bool = False
+    activation: str = 'prelu'
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
+        """Maps [..., D] to [..., widths[-1]].
+
+        Args:
+          x: float [..., D].
+          train: batch statistics are of this batch, and update the running ones.
+          valid: float [...], rows that count for batch statistics; None counts all.
+
+        Returns:
+          float [..., widths[-1]].
+        """
+        if self.batch_norm:
+            mask = None if valid is None else valid[..., None] > 0
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, name='norm')(x, mask=mask)
+        for depth, width in enumerate(self.widths):
+            x = nn.Dense(width, kernel_init=nn.initializers.glorot_normal(), name=f'dense_{depth}')(x)
+            if depth == len(self.widths) - 1:
+                break
+            if self.activation == 'sigmoid':
+                x = jax.nn.sigmoid(x)
+            else:
+                slope = self.param(f'slope_{depth}', nn.initializers.constant(0.25), (width,))
+                x = jnp.where(x >= 0, x, slope * x)
+        return x
+
+
+class TargetAttention(nn.Module):
+    """DIN's local activation unit (arXiv 1706.06978, figure 2): a small net scores each behaviour for each candidate.
+
+    Attributes:
+      widths: hidden widths of the scoring net.
+      softmax: normalise over the history; the paper does not, most code does.
+    """
+
+    widths: Sequence[int] = (80, 40)
+    softmax: bool = True
+
+    @nn.compact
+    def __call__(self, candidate: jax.Array, history: jax.Array, mask: jax.Array) -> jax.Array:
+        """Pools the history for each candidate.
+
+        Args:
+          candidate: float [B, C, D].
+          history: float [B, L, D].
+          mask: float [B, L].
+
+        Returns:
+          float [B, C, D].
+        """
+        width = self.widths[0]
+        kernel = lambda name, size: self.param(name, nn.initializers.glorot_normal(), (size, width))
+        size = candidate.shape[-1]
+        # The net's first layer on [c, h, c - h, c * h], term by term: candidate and history are multiplied by their own
+        # kernels once, and only the product needs every pair.
+        of_candidate = candidate @ kernel('candidate', size)  # [B, C, H]
+        of_history = history @ kernel('history', size)  # [B, L, H]
+        product = (candidate[:, :, None] * history[:, None]) @ kernel('product', size)  # [B, C, L, H]
+        bias = self.param('bias', nn.initializers.zeros, (width,))
+        x = jax.nn.sigmoid(of_candidate[:, :, None] + of_history[:, None] + product + bias)
+        logits = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')(x)[..., 0]  # [B, C, L]
+        return attention_pool(logits, history, mask, softmax=self.softmax)
+
+
+def over_candidates(x: jax.Array, candidates: int) -> jax.Array:
+    """Gives every candidate the request's vector.
+
+    Args:
+      x: float [B, D].
+      candidates: C.
+
+    Returns:
+      float [B, C, D].
+    """
+    return jnp.broadcast_to(x[:, None], (x.shape[0], candidates, x.shape[1]))

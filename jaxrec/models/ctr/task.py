@@ -1,0 +1,113 @@
+"""The task of click prediction: any module that turns rows and a batch into logits [B, C].
+
+B batch, C candidates, D width.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrec.embeddings import Table
+from jaxrec.evaluation.ctr import CtrEvaluator
+from jaxrec.models.ctr.features import read
+from jaxrec.training.task import Batch, Metrics, Rows
+
+Ids = dict[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class CtrTask:
+    """Click prediction by binary cross-entropy; implements `training.task.Task`.
+
+    Attributes:
+      module: a Flax module called as (rows, batch, train) -> logits [B, C].
+      tables: {table: Table}.
+      ids: batch -> {table: {feature: ids}}.
+      row_l2: weight of half the squared rows that an example reads, averaged over the examples.
+    """
+
+    module: nn.Module
+    tables: Mapping[str, Table]
+    ids: Callable[[Mapping[str, Any]], Ids]
+    row_l2: float = 0.0
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """Draws the parameters.
+
+        Args:
+          rng: a typed key.
+          batch: {key: [B, ...]}; only its shapes matter.
+
+        Returns:
+          (params, model_state): model_state holds batch statistics where the module keeps them.
+        """
+        shape = lambda ids, dim: jnp.zeros((*ids.shape, dim), jnp.float32)
+        rows = {
+            table: {k: shape(x, self.tables[table].dim) for k, x in features.items()}
+            for table, features in self.ids(batch).items()
+        }
+        variables = dict(self.module.init(rng, rows, batch, train=False))
+        return variables.pop('params', {}), variables
+
+    def loss(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        """Mean cross-entropy over the valid candidates, plus the row penalty.
+
+        Args:
+          params: the module's parameters.
+          model_state: its other collections.
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]} with label and valid float [B, C].
+          rng: a typed key; unused, the module draws nothing.
+
+        Returns:
+          loss float32 [], ({'logloss', 'pcoc'}, new model_state).
+        """
+        del rng
+        logits, new_state = self.module.apply(
+            {'params': params, **model_state}, rows, batch, train=True, mutable=list(model_state)
+        )
+        label, valid = read(batch, 'label'), read(batch, 'valid')
+        count = jnp.maximum(valid.sum(), 1)
+        logits = logits.astype(jnp.float32)
+        loss = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, label) * valid) / count
+        clicks = jnp.sum(jax.nn.sigmoid(logits) * valid) / jnp.maximum(jnp.sum(label * valid), 1)
+        metrics = {'logloss': loss, 'pcoc': clicks}
+        if self.row_l2:
+            squares = sum(jnp.sum(x**2) for features in rows.values() for x in features.values())
+            loss = loss + 0.5 * self.row_l2 * squares / count
+        return loss, (metrics, new_state)
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Scores every candidate.
+
+        Args:
+          params: the module's parameters.
+          model_state: its other collections.
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]}.
+          rng: unused.
+
+        Returns:
+          {'logits', 'probability'}: float32 [B, C].
+        """
+        del rng
+        logits = self.module.apply({'params': params, **model_state}, rows, batch, train=False)
+        logits = logits.astype(jnp.float32)
+        return {'logits': logits, 'probability': jax.nn.sigmoid(logits)}
+
+    def evaluator(self) -> CtrEvaluator:
+        """A fresh accumulator of AUC, GAUC, log-loss and PCOC.
+
+        Returns:
+          The evaluator.
+        """
+        return CtrEvaluator()

@@ -1,0 +1,69 @@
+"""Masks, masked pooling and target attention over padded histories.
+
+B batch, C candidates, L history, D width.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def length_mask(length: jax.Array, size: int) -> jax.Array:
+    """Marks the real slots of left-aligned histories.
+
+    Args:
+      length: int [B], number of real slots.
+      size: L.
+
+    Returns:
+      float32 [B, L], 1 for slots before the length.
+    """
+    return (jnp.arange(size) < length[:, None]).astype(jnp.float32)
+
+
+def masked_sum(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Sums the real slots.
+
+    Args:
+      x: float [..., L, D].
+      mask: float [..., L].
+
+    Returns:
+      float [..., D]; zeros for an empty history.
+    """
+    return jnp.einsum('...ld,...l->...d', x, mask)
+
+
+def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Averages the real slots.
+
+    Args:
+      x: float [..., L, D].
+      mask: float [..., L].
+
+    Returns:
+      float [..., D]; zeros for an empty history.
+    """
+    return masked_sum(x, mask) / jnp.maximum(mask.sum(-1, keepdims=True), 1)
+
+
+def attention_pool(logits: jax.Array, values: jax.Array, mask: jax.Array, *, softmax: bool = True) -> jax.Array:
+    """Weighs each behaviour by its relevance to each candidate and sums (DIN, arXiv 1706.06978, eq. 3).
+
+    Args:
+      logits: float [B, C, L], relevance of behaviour l to candidate c.
+      values: float [B, L, D]; shared by the candidates, never tiled.
+      mask: float [B, L].
+      softmax: normalise over the real behaviours; False uses the raw relevance, as the DIN paper does.
+
+    Returns:
+      float [B, C, D]; zeros for an empty history.
+    """
+    chex.assert_rank([logits, values, mask], [3, 3, 2])
+    real = mask[:, None] > 0
+    if softmax:
+        # A finite floor keeps the gradient of an all-masked history at zero instead of NaN.
+        weights = jax.nn.softmax(jnp.where(real, logits, -1e30), -1) * real
+    else:
+        weights = logits * real
+    return jnp.einsum('bcl,bld->bcd', weights, values)

@@ -1,0 +1,48 @@
+"""Reading a config section against its defaults, so that a misspelt key is an error and not a silent default."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+
+def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> dict[str, Any]:
+    """Merges a config section over its defaults.
+
+    Args:
+      config: the section, a ConfigDict or a dict.
+      where: the section's name, for messages.
+      **defaults: every allowed key with its default.
+
+    Returns:
+      {key: value} with every allowed key; ConfigDict tuples and lists as they are.
+
+    Raises:
+      ValueError: a key that is not among the defaults, or a value of another type than its default.
+    """
+    unknown = sorted(set(config) - set(defaults))
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], defaults, n=1)
+        hint = f'; did you mean {close[0]!r}?' if close else ''
+        raise ValueError(f'{where}.{unknown[0]} is not an option{hint} Allowed: {sorted(defaults)}')
+    merged = {**defaults, **{key: config[key] for key in config}}
+    for key, default in defaults.items():
+        if not _fits(merged[key], default):
+            raise ValueError(
+                f'{where}.{key} = {merged[key]!r} is {type(merged[key]).__name__}, '
+                f'but {type(default).__name__} such as {default!r} is expected'
+            )
+    return merged
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if default is None or value is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    if isinstance(default, (list, tuple)):
+        return isinstance(value, (list, tuple))
+    if isinstance(default, Mapping):
+        return isinstance(value, Mapping)
+    return isinstance(value, type(default))

@@ -1,0 +1,59 @@
+"""The contract between a model and everything that trains, evaluates or serves it.
+
+B batch, C candidates, D width.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jaxrec.embeddings import Table
+
+Rows = Mapping[str, Mapping[str, jax.Array]]
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class Evaluator(Protocol):
+    """Accumulates one part of the data and reports metrics."""
+
+    def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes in one host batch, `host/` keys included, and its predictions."""
+
+    def compute(self) -> dict[str, float]:
+        """Returns {metric: value} over everything taken in."""
+
+
+class Task(Protocol):
+    """A pure function of the embedding rows it needs, with what surrounds it.
+
+    A frozen dataclass holding a Flax module and its config. A model without tables has `tables = {}` and `ids = {}`.
+
+    Attributes:
+      tables: {table: Table}.
+    """
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """The embedding tables the task reads."""
+
+    def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Names the rows a batch needs: {table: {feature: int32 [B, ...]}}; works on numpy and jax arrays."""
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """Draws (params, model_state) from a key and a batch whose values do not matter."""
+
+    def loss(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        """Returns the scalar loss, weighted by `valid`, and ({metric: scalar}, new model_state)."""
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Returns {name: array [B, ...]}; for CTR models 'logits' and 'probability' [B, C]."""
+
+    def evaluator(self) -> Evaluator:
+        """Returns a fresh accumulator for one evaluation."""

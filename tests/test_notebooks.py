@@ -1,0 +1,108 @@
+"""Each notebook runs from top to bottom in a fresh kernel and ends in the number that it promises.
+
+A notebook is a newcomer's first reading: it calls the public API and defines no class and no loss or metric
+of its own. Its last cell is an expression whose value is a plain Python number.
+"""
+
+import ast
+import math
+import pathlib
+
+import nbclient
+import nbformat
+import pytest
+
+from tests.conftest import REPOSITORY
+
+NOTEBOOKS = REPOSITORY / 'colabs'
+CELL_SECONDS = 600
+
+# notebook -> the interval in which its final number must lie.
+FINAL_NUMBER = {
+    # Largest difference between the table on one device and on eight, after the same training steps.
+    'sharded_tables': (0.0, 1e-5),
+}
+
+
+def code_of(notebook: nbformat.NotebookNode) -> ast.Module:
+    """The notebook's code cells as one module, without magics and shell lines."""
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == 'code']
+    lines = [line for cell in cells for line in cell.splitlines() if not line.lstrip().startswith(('%', '!'))]
+    return ast.parse('\n'.join(lines))
+
+
+def final_number(notebook: nbformat.NotebookNode) -> float:
+    """The value of the last code cell.
+
+    Raises:
+      ValueError: the last code cell has no result, or a result that is not a finite number.
+    """
+    last = [cell for cell in notebook.cells if cell.cell_type == 'code'][-1]
+    results = [output for output in last.outputs if output.output_type == 'execute_result']
+    if not results:
+        raise ValueError(f'The last code cell must end in an expression; it reads: {last.source!r}')
+    text = results[-1].data['text/plain']
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f'The last code cell gives {text!r}; end it in a plain number: float(...)') from None
+    if not math.isfinite(number):
+        raise ValueError(f'The last code cell gives {text}; it must be finite.')
+    return number
+
+
+def own_definitions(tree: ast.Module) -> list[str]:
+    """Classes, and functions whose name says loss or metric."""
+    return [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        or (isinstance(node, ast.FunctionDef) and any(w in node.name for w in ('loss', 'metric', 'auc')))
+    ]
+
+
+def test_every_notebook_is_executed_and_judged():
+    assert {path.stem for path in NOTEBOOKS.glob('*.ipynb')} == FINAL_NUMBER.keys()
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize('name', FINAL_NUMBER)
+def test_notebook_ends_in_its_number(name, tmp_path, monkeypatch):
+    notebook = nbformat.read(NOTEBOOKS / f'{name}.ipynb', as_version=4)
+    assert own_definitions(code_of(notebook)) == []
+    monkeypatch.setenv('PYTHONPATH', str(REPOSITORY))
+    monkeypatch.delenv('JAX_NUM_CPU_DEVICES', raising=False)  # a notebook asks for its devices itself
+    for variable in ('IPYTHONDIR', 'JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR'):
+        monkeypatch.setenv(variable, str(tmp_path))
+    client = nbclient.NotebookClient(
+        notebook, timeout=CELL_SECONDS, kernel_name='python3', resources={'metadata': {'path': str(tmp_path)}}
+    )
+    client.execute()
+    low, high = FINAL_NUMBER[name]
+    assert low <= final_number(notebook) <= high
+
+
+def executed(source: str, folder: pathlib.Path) -> nbformat.NotebookNode:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, resources={'metadata': {'path': str(folder)}}).execute()
+    return notebook
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize(
+    ('source', 'message'),
+    [
+        ('x = 1', 'end in an expression'),
+        ('[1, 2]', 'plain number'),
+        ('float("nan")', 'must be finite'),
+    ],
+)
+def test_a_notebook_without_a_final_number_is_refused(source, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        final_number(executed(source, tmp_path))
+
+
+def test_own_models_and_losses_are_seen():
+    cells = ['%matplotlib inline\nclass Model: pass', '!ls\ndef my_loss(x): return x', 'def show(): pass']
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    assert own_definitions(code_of(notebook)) == ['Model', 'my_loss']
