@@ -1,5 +1,6 @@
 """From a config to a log: `config.data.log` names the function that compiles it."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,15 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> BehaviourLog:
         )
     given = config['arguments'] if 'arguments' in config else {}
     arguments = {name: given[name] for name in given.keys()}
-    log = resolve(config['log'])(folder=folder, **arguments)
+    compile_function = resolve(config['log'])
+    try:
+        inspect.signature(compile_function).bind(folder=folder, **arguments)
+    except TypeError as error:
+        takes = ', '.join(inspect.signature(compile_function).parameters)
+        raise ValueError(
+            f'config.data.arguments do not fit {config["log"]} ({error}): it takes {takes}'
+        ) from None
+    log = compile_function(folder=folder, **arguments)
     if not isinstance(log, BehaviourLog):
         raise ValueError(
             f'config.data.log = {config["log"]!r} returned {type(log).__name__}: '

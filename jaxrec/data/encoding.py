@@ -50,7 +50,7 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
         counts[side] = len(present)
         if tables[side]:
             counts[f'{side}_without_attributes'] = int((~np.isin(present, ids)).sum())
-        rows = vocabularies[key].size
+        rows = schema[key].rows
         by_id = {name: _by_id(column, ids, rows, schema.get(name)) for name, column in attributes.items()}
         write_columns(folder / side, by_id)
     # A log without times keeps the given order, which a stable sort by user alone does.
@@ -60,9 +60,7 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
         else np.argsort(events['user'], kind='stable')
     )
     write_columns(folder / 'events', {name: _select(column, order) for name, column in events.items()})
-    offsets = np.searchsorted(events['user'][order], np.arange(vocabularies['user'].size + 1)).astype(
-        np.int64
-    )
+    offsets = np.searchsorted(events['user'][order], np.arange(schema['user'].rows + 1)).astype(np.int64)
     np.save(folder / 'events' / 'user.offsets.npy', offsets)
     for name, vocabulary in vocabularies.items():
         vocabulary.save(folder, name)

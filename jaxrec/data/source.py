@@ -128,7 +128,7 @@ class RequestSource:
         self.steps = self.examples // batch_size if remainder == 'drop' else -(-self.examples // batch_size)
         if not self.steps:
             raise ValueError(
-                f'part {part!r} of {self._folder} has {self.examples} examples, not one batch of {batch_size}: '
+                f'part {part!r} of {self._folder} has {self.examples} examples, no batch of {batch_size}: '
                 "lower batch_size or min_history, say remainder='pad', or check label and split"
             )
 

@@ -3,7 +3,8 @@
 V rows, D width.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -43,51 +44,108 @@ class TrainState:
     scratch: dict[str, jax.Array]
 
 
-def init_state(
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    row_optimizer: emb.RowOptimizer,
-    batch: Batch,
-    seed: int,
-    mesh: Mesh | None = None,
-    rules: Rules = REPLICATED,
-    strategies: dict[str, str] | None = None,
-    exchange: str | None = None,
-) -> TrainState:
-    """Draws a new state, every array born where it will live.
+class Setup(NamedTuple):
+    """What a state is made for; the same for its birth, its restoring and its steps.
 
-    Args:
+    Attributes:
       task: the task.
       optimizer: of the dense parameters.
       row_optimizer: of the tables that name none.
+      mesh: where everything lives, (1, 1) for one device.
+      rules: placement of everything but tables.
+      clip_norm: the largest global norm over dense gradients and summed rows; None does not clip.
+      exchange: how rows move between devices, as in `embeddings.lookup`.
+      strategies: {table: strategy} to override how duplicates are summed.
+    """
+
+    task: Task
+    optimizer: optax.GradientTransformation
+    row_optimizer: emb.RowOptimizer
+    mesh: Mesh
+    rules: Rules = REPLICATED
+    clip_norm: float | None = None
+    exchange: str | None = None
+    strategies: Mapping[str, str] = {}  # noqa: RUF012, never written to
+
+    def duplicate_strategies(self, ids: Mapping[str, Any]) -> dict[str, str]:
+        """How each table sums duplicates.
+
+        Args:
+          ids: {table: {feature: ids [B, ...]}}; shapes are enough.
+
+        Returns:
+          {table: 'dense', 'scratch' or 'sort'}.
+        """
+        return emb.choose_strategies(self.task.tables, ids, self.mesh, self.exchange) | dict(self.strategies)
+
+
+def _dense(setup: Setup, seed: jax.Array, batch: Batch) -> dict[str, Any]:
+    keys = jax.random.split(jax.random.key(seed), 3)
+    params, model_state = setup.task.init(keys[0], batch)
+    opt_state = setup.optimizer.init(params)
+    return {'step': jnp.int32(0), 'params': params, 'model_state': model_state, 'opt_state': opt_state, 'rng': keys[2]}
+
+
+def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
+    """Draws a new state, every array born where it will live.
+
+    Args:
+      setup: what the state is for.
       batch: {key: [B, ...]}, only shapes matter.
       seed: the run's seed.
-      mesh: where it lives; None for one device.
-      rules: placement of everything but tables.
-      strategies: {table: strategy} to override the choice of how duplicates are summed.
-      exchange: how rows move between devices, as in `embeddings.lookup`.
 
     Returns:
       The state at step 0.
     """
-    keys = jax.random.split(jax.random.key(seed), 3)
-
-    def dense(keys: jax.Array, batch: Batch) -> dict[str, Any]:
-        params, model_state = task.init(keys[0], batch)
-        return {
-            'step': jnp.int32(0),
-            'params': params,
-            'model_state': model_state,
-            'opt_state': optimizer.init(params),
-            'rng': keys[2],
-        }
-
-    place = None if mesh is None else shardings(jax.eval_shape(dense, keys, batch), mesh, rules)
-    fields = jax.jit(dense, out_shardings=place)(keys, batch)
-    chosen = emb.choose_strategies(task.tables, task.ids(batch), mesh, exchange) | (strategies or {})
+    task, mesh = setup.task, setup.mesh
+    dense = lambda seed, batch: _dense(setup, seed, batch)
+    place = shardings(jax.eval_shape(dense, seed, batch), mesh, setup.rules)
     return TrainState(
-        **fields,
-        tables=emb.init_tables(task.tables, keys[1], mesh),
-        row_opt_state=emb.init_slots(task.tables, row_optimizer, mesh),
-        scratch=emb.init_scratch(task.tables, chosen, mesh),
+        **jax.jit(dense, out_shardings=place)(seed, batch),
+        tables=emb.init_tables(task.tables, jax.random.split(jax.random.key(seed), 3)[1], mesh),
+        row_opt_state=emb.init_slots(task.tables, setup.row_optimizer, mesh),
+        scratch=new_scratch(setup, batch),
     )
+
+
+def abstract_state(setup: Setup, batch: Batch) -> TrainState:
+    """Describes a state without making it, for restoring straight into place.
+
+    Args:
+      setup: what the state is for.
+      batch: {key: [B, ...]}, only shapes matter.
+
+    Returns:
+      A `TrainState` of `jax.ShapeDtypeStruct` with shardings; `scratch` is empty.
+    """
+    task, mesh = setup.task, setup.mesh
+    fields = jax.eval_shape(lambda batch: _dense(setup, jnp.int32(0), batch), batch)
+    place = shardings(fields, mesh, setup.rules)
+    struct = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    by_row = jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+    rows = {name: emb.padded_rows(spec.rows, mesh.size) for name, spec in task.tables.items()}
+    tables = {n: jax.ShapeDtypeStruct((rows[n], spec.dim), jnp.float32) for n, spec in task.tables.items()}
+    slots = {
+        n: jax.eval_shape(lambda s=spec, n=n: (s.optimizer or setup.row_optimizer).init(rows[n], s.dim))
+        for n, spec in task.tables.items()
+    }
+    return TrainState(
+        **jax.tree.map(struct, fields, place),
+        tables=jax.tree.map(lambda x: struct(x, by_row), tables),
+        row_opt_state=jax.tree.map(lambda x: struct(x, by_row), slots),
+        scratch={},
+    )
+
+
+def new_scratch(setup: Setup, batch: Batch) -> dict[str, jax.Array]:
+    """Makes the work space of a state.
+
+    Args:
+      setup: what the state is for.
+      batch: {key: [B, ...]}, only shapes matter.
+
+    Returns:
+      {table: int32 [V padded]}.
+    """
+    task = setup.task
+    return emb.init_scratch(task.tables, setup.duplicate_strategies(task.ids(batch)), setup.mesh)

@@ -9,70 +9,56 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from jaxrec import embeddings as emb
-from jaxrec.training.state import TrainState
-from jaxrec.training.task import Batch, Metrics, Task
+from jaxrec.training.state import Setup, TrainState
+from jaxrec.training.task import Batch, Metrics
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def make_train_step(
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    row_optimizer: emb.RowOptimizer,
-    *,
-    mesh: Mesh | None = None,
-    clip_norm: float | None = None,
-    exchange: str | None = None,
-    strategies: dict[str, str] | None = None,
-) -> TrainStep:
+def make_train_step(setup: Setup) -> TrainStep:
     """Builds the jitted step: lookup, gradients with respect to params and rows, one norm, two updates.
 
     Args:
-      task: the task.
-      optimizer: of the dense parameters.
-      row_optimizer: of the tables that name none.
-      mesh: the mesh of state and batches; None for one device.
-      clip_norm: the largest global norm over dense gradients and summed rows; None does not clip.
-      exchange: how rows move between devices, as in `embeddings.lookup`.
-      strategies: {table: strategy} to override the choice of how duplicates are summed.
+      setup: task, optimizers and mesh.
 
     Returns:
       (state, batch) -> (state, metrics); the old state is donated. Metrics are float32 [] on the device: the task's, `loss`,
       `grad_norm` and, where rows cross devices by all-to-all, `exchange_rounds`.
     """
+    task, mesh, exchange = setup.task, setup.mesh, setup.exchange or emb.choose_exchange(setup.mesh.size)
+    value_and_grad = jax.value_and_grad(task.loss, argnums=(0, 2), has_aux=True)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         ids = task.ids(batch)
         rows = emb.lookup(task.tables, state.tables, ids, mesh=mesh, exchange=exchange)
-        loss = jax.value_and_grad(task.loss, argnums=(0, 2), has_aux=True)
-        (value, (metrics, model_state)), (grads, row_grads) = loss(
+        (value, (metrics, model_state)), (grads, row_grads) = value_and_grad(
             state.params, state.model_state, rows, batch, jax.random.fold_in(state.rng, state.step)
         )
         count = state.step + 1
         tables, slots, scratch, info = emb.update(
             task.tables,
-            row_optimizer,
+            setup.row_optimizer,
             state.tables,
             state.row_opt_state,
             state.scratch,
             ids,
             row_grads,
             count,
-            strategies=emb.choose_strategies(task.tables, ids, mesh, exchange) | (strategies or {}),
+            strategies=setup.duplicate_strategies(ids),
             dense_norm=optax.global_norm(grads),
-            clip_norm=clip_norm,
+            clip_norm=setup.clip_norm,
             mesh=mesh,
             exchange=exchange,
         )
-        grads = jax.tree.map(lambda g: g * info.scale, grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        if setup.clip_norm is not None:
+            grads = jax.tree.map(lambda g: g * info.scale, grads)
+        updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
         metrics = {**metrics, 'loss': value, 'grad_norm': info.norm}
-        if mesh is not None and (exchange or emb.choose_exchange(mesh.size)) == 'all_to_all':
+        if mesh.size > 1 and exchange == 'all_to_all':
             metrics['exchange_rounds'] = info.rounds.astype(jnp.float32)
-        state = state.replace(
+        new = state.replace(
             step=count,
             params=optax.apply_updates(state.params, updates),
             model_state=model_state,
@@ -81,28 +67,25 @@ def make_train_step(
             row_opt_state=slots,
             scratch=scratch,
         )
-        return state, metrics
+        return new, metrics
 
     return jax.jit(step, donate_argnums=0)
 
 
-def make_predict_step(
-    task: Task, *, mesh: Mesh | None = None, exchange: str | None = None
-) -> Callable[[Any, Batch], dict[str, jax.Array]]:
+def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:
     """Builds the jitted prediction.
 
     Args:
-      task: the task.
-      mesh: the mesh of state and batches; None for one device.
-      exchange: how rows move between devices.
+      setup: task and mesh.
 
     Returns:
-      (state, batch) -> {name: [B, ...]}; reads `params`, `model_state` and `tables` of the state.
+      (state, batch) -> {name: [B, ...]}; reads `params`, `model_state` and `tables` of the state alone.
     """
+    task = setup.task
 
+    @jax.jit
     def predict(params: Any, model_state: Any, tables: Any, batch: Batch) -> dict[str, jax.Array]:
-        rows = emb.lookup(task.tables, tables, task.ids(batch), mesh=mesh, exchange=exchange)
+        rows = emb.lookup(task.tables, tables, task.ids(batch), mesh=setup.mesh, exchange=setup.exchange)
         return task.predict(params, model_state, rows, batch)
 
-    jitted = jax.jit(predict)
-    return lambda state, batch: jitted(state.params, state.model_state, state.tables, batch)
+    return lambda state, batch: predict(state.params, state.model_state, state.tables, batch)

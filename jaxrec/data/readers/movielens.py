@@ -70,16 +70,23 @@ class MovielensRatings(_Movielens):
             user, movie, rating, time = parse_rating(place, fields, files.edition)
             ratings.setdefault(user, []).append((movie, rating, time))
         attributes = _attributes(files) if files.edition.users else {}
-        for user, rows in ratings.items():
-            movies, values, times = (np.asarray(column) for column in zip(*rows, strict=True))
-            example = {'user': user, 'movies': movies, 'ratings': values.astype(np.float32), 'times': times}
-            if files.edition.users:
-                if user not in attributes:
-                    raise ValueError(
-                        f'{files.root}: user {user} has ratings but no line in the file of users: add one'
-                    )
-                example |= attributes[user]
-            yield user, example
+        without_line = ratings.keys() - attributes.keys() if files.edition.users else ()
+        if without_line:
+            raise ValueError(
+                f'{files.root}: user {min(without_line)} has ratings but no line among the users: add one'
+            )
+        for user in sorted(ratings.keys() | attributes.keys()):  # also users who rated nothing, to be counted
+            movies, values, times = zip(*ratings[user], strict=True) if user in ratings else ((), (), ())
+            yield (
+                user,
+                {
+                    'user': user,
+                    'movies': np.asarray(movies, np.int64),
+                    'ratings': np.asarray(values, np.float32),
+                    'times': np.asarray(times, np.int64),
+                    **attributes.get(user, {}),
+                },
+            )
 
 
 class MovielensMovies(_Movielens):

@@ -1,0 +1,269 @@
+"""A seeded world of users, items and clicks whose true click probabilities are known.
+
+Users carry interests of three ranges: lifelong (fixed), long (renewed every few sessions) and short (one category a session).
+Items have a category, a content vector near their category's, a quality, and a hidden group. Beside interests a click depends
+on pairs: every recently clicked item lends or takes odds by a random table over (its group, the candidate's group), centred in
+rows and columns, so that no sum of effects of the two sides expresses it. Groups are never written to the log.
+
+U users, T impressions a user, V items, K categories, G hidden groups, D content width.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.columns import write_columns
+
+DAY = 86_400
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """The knobs of a world.
+
+    Attributes:
+      users: U.
+      items: V.
+      impressions: T, impressions of each user; clicks are history, so histories grow to about T times the click rate.
+      categories: K.
+      groups: G, hidden groups of items.
+      content_dim: D.
+      pair_window: clicks that the pair effect looks back on.
+      pair_effect: standard deviation of the pair effect in logits; 0 switches it off.
+      interest_effect: logits for a candidate in each matching range of interest.
+      content_effect: standard deviation of the taste for content in logits.
+      quality_effect: standard deviation of item quality in logits.
+      bias: logit of an average candidate outside all interests.
+      exploration: share of impressions drawn from all items by popularity; the rest are from interests.
+      popularity: exponent of item popularity, 0 is uniform.
+      session: impressions a session, over which the short interest lasts.
+      long_sessions: sessions over which a long interest lasts.
+      seed: of everything.
+    """
+
+    users: int = 20_000
+    items: int = 4_000
+    impressions: int = 50
+    categories: int = 40
+    groups: int = 16
+    content_dim: int = 16
+    pair_window: int = 20
+    pair_effect: float = 1.5
+    interest_effect: float = 0.6
+    content_effect: float = 0.4
+    quality_effect: float = 0.4
+    bias: float = -1.2
+    exploration: float = 0.5
+    popularity: float = 0.5
+    session: int = 5
+    long_sessions: int = 4
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in (
+            'users',
+            'items',
+            'impressions',
+            'categories',
+            'groups',
+            'content_dim',
+            'pair_window',
+            'session',
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f'world.{name} = {getattr(self, name)}; at least 1 is needed')
+        if self.items < self.categories:
+            raise ValueError(
+                f'world.items = {self.items} leaves some of {self.categories} categories empty; raise it'
+            )
+        if not 0 <= self.exploration <= 1:
+            raise ValueError(f'world.exploration = {self.exploration} is a share, between 0 and 1')
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What the world knows and no log tells.
+
+    Attributes:
+      category: int [V].
+      group: int [V].
+      content: float [V, D], unit vectors.
+      quality: float [V], logits.
+      pairs: float [G, G], odds that a clicked item of group g lends to a candidate of group h, zero mean in rows and columns.
+      taste: float [U, D].
+      lifelong: int [U, 2], categories of lifelong interest.
+    """
+
+    category: np.ndarray
+    group: np.ndarray
+    content: np.ndarray
+    quality: np.ndarray
+    pairs: np.ndarray
+    taste: np.ndarray
+    lifelong: np.ndarray
+
+
+def make_truth(world: World) -> Truth:
+    """Draws items, users and the pair table.
+
+    Args:
+      world: the knobs.
+
+    Returns:
+      The truth.
+    """
+    rng = np.random.default_rng((world.seed, 1))
+    category = np.concatenate(
+        [np.arange(world.categories), rng.integers(0, world.categories, world.items - world.categories)]
+    )
+    centre = rng.normal(size=(world.categories, world.content_dim))
+    content = centre[category] + rng.normal(size=(world.items, world.content_dim))
+    content /= np.linalg.norm(content, axis=1, keepdims=True)
+    pairs = rng.choice([-1.0, 1.0], size=(world.groups, world.groups))
+    pairs -= pairs.mean(0, keepdims=True)
+    pairs -= pairs.mean(1, keepdims=True)
+    pairs /= max(pairs.std(), 1e-9)
+    return Truth(
+        category=category,
+        group=rng.integers(0, world.groups, world.items),
+        content=content,
+        quality=world.quality_effect * rng.normal(size=world.items),
+        pairs=pairs,
+        taste=rng.normal(size=(world.users, world.content_dim)),
+        lifelong=rng.integers(0, world.categories, (world.users, 2)),
+    )
+
+
+class _Catalogue:
+    """Draws items by popularity, from all or from one category, by inverting a cumulative sum."""
+
+    def __init__(self, category: np.ndarray, categories: int, popularity: float, rng: np.random.Generator):
+        weight = (1.0 + rng.permutation(len(category))) ** -popularity
+        self.order = np.argsort(category, kind='stable')
+        self.total = np.concatenate([[0.0], np.cumsum(weight[self.order])])
+        edge = np.searchsorted(category[self.order], np.arange(categories + 1))
+        self.low, self.high = self.total[edge[:-1]], self.total[edge[1:]]
+
+    def draw(self, category: np.ndarray, anywhere: np.ndarray, u: np.ndarray) -> np.ndarray:
+        low = np.where(anywhere, 0.0, self.low[category])
+        high = np.where(anywhere, self.total[-1], self.high[category])
+        place = np.searchsorted(self.total, low + u * (high - low), side='right') - 1
+        return self.order[np.minimum(place, len(self.order) - 1)]
+
+
+class _Clicks:
+    """The last W clicks of every user as counts of their groups, kept in a ring."""
+
+    def __init__(self, users: int, groups: int, window: int):
+        self.counts = np.zeros((users, groups), np.float32)
+        self.ring = np.full((users, window), -1, np.int32)
+        self.clicked = np.zeros(users, np.int64)
+
+    def pair_sum(self, pairs: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """Sum over the window's clicks of pairs[their group, the candidate's group], over the root of their number."""
+        size = np.minimum(self.clicked, self.ring.shape[1])
+        return np.einsum('ug,ug->u', self.counts, pairs.T[group]) / np.sqrt(np.maximum(size, 1))
+
+    def add(self, who: np.ndarray, group: np.ndarray) -> None:
+        slot = self.clicked[who] % self.ring.shape[1]
+        old = self.ring[who, slot]
+        full = old >= 0
+        self.counts[who[full], old[full]] -= 1
+        self.counts[who, group] += 1
+        self.ring[who, slot] = group
+        self.clicked[who] += 1
+
+
+def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
+    """Plays all users side by side, one impression after the other.
+
+    Args:
+      world: the knobs.
+      truth: from `make_truth`.
+
+    Returns:
+      Event columns of length U * T: user, item, time (int64 seconds), click (int8), true_ctr (float32), ordered by impression.
+    """
+    rng = np.random.default_rng((world.seed, 2))
+    users, steps = world.users, world.impressions
+    catalogue = _Catalogue(truth.category, world.categories, world.popularity, rng)
+    clicks = _Clicks(users, world.groups, world.pair_window)
+    item, click = np.empty((steps, users), np.int32), np.empty((steps, users), np.int8)
+    ctr, time = np.empty((steps, users), np.float32), np.empty((steps, users), np.int64)
+    now = 1_600_000_000 + rng.integers(0, 30 * DAY, users)
+    short = long = truth.lifelong[:, 0]
+    for t in range(steps):
+        if t % world.session == 0:
+            short = rng.integers(0, world.categories, users)
+            now = now + rng.integers(DAY // 4, 3 * DAY, users)
+        if t % (world.session * world.long_sessions) == 0:
+            long = rng.integers(0, world.categories, users)
+        ranges = np.stack([truth.lifelong[:, 0], truth.lifelong[:, 1], long, short])  # [4, U]
+        wanted = ranges[rng.integers(0, len(ranges), users), np.arange(users)]
+        item[t] = catalogue.draw(wanted, rng.random(users) < world.exploration, rng.random(users))
+        logit = _logits(world, truth, ranges, item[t]) + world.pair_effect * clicks.pair_sum(
+            truth.pairs, truth.group[item[t]]
+        )
+        ctr[t] = 1 / (1 + np.exp(-logit))
+        click[t] = rng.random(users) < ctr[t]
+        who = np.flatnonzero(click[t])
+        clicks.add(who, truth.group[item[t, who]])
+        now = now + rng.integers(1, 120, users)
+        time[t] = now
+    user = np.broadcast_to(np.arange(users, dtype=np.int32), (steps, users))
+    columns = {'user': user, 'item': item, 'time': time, 'click': click, 'true_ctr': ctr}
+    return {name: np.ascontiguousarray(column).reshape(-1) for name, column in columns.items()}
+
+
+def _logits(world: World, truth: Truth, ranges: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Everything but the pair effect: bias, quality, interests of each range, taste for content; [U]."""
+    matches = (ranges == truth.category[item]).sum(0)
+    taste = np.einsum('ud,ud->u', truth.taste, truth.content[item])
+    return world.bias + truth.quality[item] + world.interest_effect * matches + world.content_effect * taste
+
+
+def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
+    """Simulates a world and compiles its log; a log of the same world is opened, not made again.
+
+    Args:
+      folder: where the log goes; `<folder>-truth` beside it takes the truth's columns by raw item and user number, and
+        the knobs as `world.json`.
+      **knobs: fields of `World`.
+
+    Returns:
+      The log: events with click and, for judges only, true_ctr; items with their category.
+
+    Raises:
+      ValueError: a knob that does not exist or a value out of its range.
+    """
+    fields = {field.name for field in dataclasses.fields(World)}
+    if unknown := sorted(set(knobs) - fields):
+        raise ValueError(f'the CTR world has no knob {unknown[0]!r}; it has {sorted(fields)}')
+    world = World(**knobs)
+    folder, beside = Path(folder), Path(f'{folder}-truth')
+    description = json.dumps(dataclasses.asdict(world), indent=1, sort_keys=True)
+    made = beside / 'world.json'
+    if (folder / 'manifest.json').exists() and made.exists() and made.read_text() == description:
+        return BehaviourLog(folder)
+    truth = make_truth(world)
+    log = compile_log(
+        folder,
+        generate(world, truth),
+        items={'item': np.arange(world.items, dtype=np.int32), 'category': truth.category.astype(np.int32)},
+        columns={'category': ColumnSpec('categorical')},
+        seed=world.seed,
+        provenance='simulated',
+    )
+    for part in ('items', 'users', 'pairs'):
+        names = {
+            'items': ('category', 'group', 'content', 'quality'),
+            'users': ('taste', 'lifelong'),
+            'pairs': ('pairs',),
+        }[part]
+        write_columns(beside / part, {name: getattr(truth, name) for name in names})
+    made.write_text(description)
+    return log

@@ -1,0 +1,186 @@
+"""Checkpoints: the only code that speaks to Orbax.
+
+A checkpoint is a folder `<step>` with three parts: `model` (params, model_state, tables), `optimizer` (step, optimizer states,
+key) and `data` (position of the loader), written to a temporary folder and renamed. Beside them stand the metrics, the loop's
+progress and the shapes of the model, which are compared before anything is read. Kept are the latest K and the best one.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from jaxrec.training.state import TrainState
+
+MODEL, OPTIMIZER = ('params', 'model_state', 'tables'), ('step', 'opt_state', 'row_opt_state', 'rng')
+_policies, _decisions = ocp.training.preservation_policies, ocp.training.save_decision_policies
+# A table is stored with its padding, and read back cut or zero-filled to that of another mesh; only tables may
+# differ in shape, see `_refuse_another_model`.
+_RESIZE = ocp.Context(
+    array_options=ocp.options.ArrayOptions(
+        loading=ocp.options.ArrayOptions.Loading(enable_padding_and_truncation=True)
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint gives back.
+
+    Attributes:
+      state: the state, without scratch.
+      progress: the loop's progress, plain values.
+      metrics: what was measured when it was written, or {}.
+    """
+
+    state: TrainState
+    progress: dict[str, Any]
+    metrics: dict[str, float]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Example:
+      with Checkpoints('runs/x/checkpoints', keep=2, monitor='auc') as checkpoints:
+        checkpoints.save(state, {'bad': 0}, tables={'item': 1000}, data=loader, metrics={'auc': .7})
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 2, monitor: str | None = None, maximize: bool = True):
+        """Opens or creates the folder.
+
+        Args:
+          folder: where the step folders stand.
+          keep: K, how many of the latest survive.
+          monitor: the metric whose best checkpoint survives too; None keeps the latest only.
+          maximize: whether a larger metric is better.
+        """
+        self.folder = Path(folder).absolute()
+        self.monitor, self.maximize = monitor, maximize
+        keeps = [_policies.LatestN(keep)]
+        if monitor is not None:
+            value = lambda metrics: metrics[monitor] if maximize else -metrics[monitor]
+            keeps.append(_policies.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False))
+        self._orbax = ocp.training.Checkpointer(
+            self.folder,
+            context=_RESIZE,
+            save_decision_policy=_decisions.FixedIntervalPolicy(1),
+            preservation_policy=_policies.AnyPreservationPolicy(keeps),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> 'Checkpoints':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._orbax.close()
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps that can be restored, ascending."""
+        return sorted(checkpoint.step for checkpoint in self._orbax.checkpoints)
+
+    @property
+    def best(self) -> int | None:
+        """The step with the best monitored metric, the latest among equals; None before any was measured."""
+        sign = 1 if self.maximize else -1
+        scored = [
+            (sign * c.metrics[self.monitor], c.step) for c in self._orbax.checkpoints if c.metrics and self.monitor in c.metrics
+        ]
+        return max(scored)[1] if scored else None
+
+    def save(
+        self,
+        state: TrainState,
+        progress: Mapping[str, Any],
+        *,
+        table_rows: Mapping[str, int],
+        data: Any = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Writes a checkpoint and waits for it: the next step reuses the memory of this state.
+
+        Args:
+          state: the state; its step names the checkpoint.
+          progress: the loop's progress, plain JSON values.
+          table_rows: {table: V}, rows without padding.
+          data: the Grain iterator.
+          metrics: {metric: value} measured on this state.
+        """
+        parts = {'model': _fields(state, MODEL), 'optimizer': _fields(state, OPTIMIZER)}
+        parts |= {} if data is None else {'data': data}
+        described = {'progress': dict(progress), 'shapes': _shapes(state, table_rows)}
+        self._orbax.save_checkpointables(
+            int(state.step), parts, metrics=dict(metrics) if metrics else None, custom_metadata=described, overwrite=True
+        )
+
+    def restore(
+        self,
+        abstract: TrainState,
+        step: int | None = None,
+        *,
+        table_rows: Mapping[str, int],
+        data: Any = None,
+        model_only: bool = False,
+    ) -> Restored:
+        """Reads a checkpoint straight into place, on whatever mesh `abstract` names.
+
+        Args:
+          abstract: from `abstract_state`.
+          step: which; None is the latest.
+          table_rows: {table: V}, rows without padding.
+          data: the Grain iterator to be moved to its saved position.
+          model_only: leave optimizer and loader alone, as evaluation does; those fields stay abstract.
+
+        Returns:
+          The state, the loop's progress and the metrics.
+
+        Raises:
+          ValueError: there is no such checkpoint, or it is of another model.
+        """
+        steps = self.steps
+        if not steps or (step is not None and step not in steps):
+            what = 'no checkpoint' if step is None else f'no checkpoint of step {step}'
+            raise ValueError(f'{self.folder} holds {what}; it has the steps {steps or "none"}. Train first, or name one of them')
+        step = steps[-1] if step is None else step
+        known = self._orbax.metadata(step)
+        described = known.custom_metadata or {}
+        fields = MODEL if model_only else MODEL + OPTIMIZER
+        _refuse_another_model(described.get('shapes', {}), _shapes(abstract, table_rows), fields, self.folder / str(step))
+        wanted = {'model': _fields(abstract, MODEL)}
+        if not model_only:
+            wanted |= {'optimizer': _fields(abstract, OPTIMIZER)} | ({} if data is None else {'data': data})
+        parts = self._orbax.load_checkpointables(step, wanted)
+        state = abstract.replace(**parts['model'], **parts.get('optimizer', {}))
+        return Restored(state, dict(described.get('progress', {})), dict(known.metrics or {}))
+
+
+def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in names}
+
+
+def _shapes(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, list]:
+    """{path: [shape, dtype]} of a state, with the rows of tables and their slots counted without padding."""
+    described = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(_fields(state, MODEL + OPTIMIZER)):
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        shape = list(leaf.shape)
+        group, _, rest = name.partition('/')
+        if group in ('tables', 'row_opt_state'):
+            shape[0] = table_rows[rest.split('/')[0]]
+        described[name] = [shape, str(leaf.dtype)]
+    return described
+
+
+def _refuse_another_model(saved: dict, wanted: dict, fields: tuple[str, ...], where: Path) -> None:
+    saved, wanted = ({k: v for k, v in tree.items() if k.split('/')[0] in fields} for tree in (saved, wanted))
+    for name in sorted(saved.keys() | wanted.keys()):
+        if saved.get(name) != wanted.get(name):
+            have, need = saved.get(name, 'nothing'), wanted.get(name, 'nothing')
+            raise ValueError(
+                f'checkpoint {where} is of another model: it has {have} where this config wants {need} at {name!r}. '
+                'Use the config it was trained with (config.json in its workdir), or another workdir'
+            )
