@@ -23,7 +23,7 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
     if unknown:
         close = difflib.get_close_matches(unknown[0], defaults, n=1)
         hint = f'; did you mean {close[0]!r}?' if close else ''
-        raise ValueError(f'{where}.{unknown[0]} is not an option{hint} Allowed: {sorted(defaults)}')
+        raise ValueError(f'{where}.{unknown[0]} is not an option{hint}. Allowed: {sorted(defaults)}')
     merged = {**defaults, **{key: config[key] for key in config}}
     for key, default in defaults.items():
         if not _fits(merged[key], default):
@@ -44,5 +44,5 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, (list, tuple)):
         return isinstance(value, (list, tuple))
     if isinstance(default, Mapping):
-        return isinstance(value, Mapping)
+        return hasattr(value, 'keys')  # a ConfigDict is no Mapping
     return isinstance(value, type(default))

@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxrec.data.columns import ColumnStore
 from jaxrec.data.encoding import write_tables
-from jaxrec.data.raw_columns import RawTable, check_raw, describe_source
+from jaxrec.data.raw_columns import RawLog, RawTable, check_raw, describe_source
 from jaxrec.data.schema import Column, ColumnSpec
 from jaxrec.data.vocabulary import Vocabulary
 
@@ -200,33 +200,34 @@ def compile_log(
     if provenance not in ('real', 'simulated'):
         raise ValueError(f"provenance is {provenance!r}: say 'real' or 'simulated'")
     raw = check_raw(events, items, users, columns or {}, (user, item, time))
-    settings = {
+    settings: dict[str, Any] = {
         'version': VERSION,
         'seed': seed,
         'provenance': provenance,
         'columns': {name: dataclasses.asdict(spec) for name, spec in sorted(raw.specs.items())},
         'sources': [describe_source(source) for source in sources],
+        'dropped': dict(dropped or {}),
+        'notes': dict(notes or {}),
     }
-    content = json.dumps([settings, dict(dropped or {}), dict(notes or {}), raw.digest()], sort_keys=True)
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    if existing := _existing(folder, fingerprint):
+    content = json.dumps([settings, raw.digest()], sort_keys=True)
+    settings['fingerprint'] = hashlib.sha256(content.encode()).hexdigest()
+    if existing := _existing(folder, settings['fingerprint']):
         return existing
+    return _write(folder, raw, settings)
+
+
+def _write(folder: Path, raw: RawLog, settings: dict[str, Any]) -> BehaviourLog:
+    """Writes a log beside `folder` and moves it there."""
     partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex[:8]}.partial'
     try:
-        described, left_out = write_tables(partial, raw, seed)
-        manifest = (
-            {'format': FORMAT}
-            | settings
-            | described
-            | {'dropped': dict(dropped or {}) | left_out, 'notes': dict(notes or {})}
-        )
-        (partial / 'manifest.json').write_text(json.dumps(manifest | {'fingerprint': fingerprint}, indent=1))
+        described, left_out = write_tables(partial, raw, settings['seed'])
+        manifest = {'format': FORMAT} | settings | described | {'dropped': settings['dropped'] | left_out}
+        (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1))
         try:
             partial.rename(folder)
         except OSError:  # another process may have compiled the same log meanwhile; anything else is an error
-            if not (existing := _existing(folder, fingerprint)):
+            if not _existing(folder, settings['fingerprint']):
                 raise
-            return existing
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return BehaviourLog(folder)

@@ -42,6 +42,7 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
     schema: dict[str, Column] = {}
     events = _encode(tables['events'], raw.specs, vocabularies, schema)
     counts = {'events': len(events['user'])}
+    _write_events(folder / 'events', events, schema['user'].rows)
     for side, key in (('items', 'item'), ('users', 'user')):
         attributes = _encode(tables[side], raw.specs, vocabularies, schema)
         ids = attributes.pop(key, np.zeros(0, np.int32))
@@ -53,15 +54,6 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
         rows = schema[key].rows
         by_id = {name: _by_id(column, ids, rows, schema.get(name)) for name, column in attributes.items()}
         write_columns(folder / side, by_id)
-    # A log without times keeps the given order, which a stable sort by user alone does.
-    order = (
-        np.lexsort((events['time'], events['user']))
-        if 'time' in events
-        else np.argsort(events['user'], kind='stable')
-    )
-    write_columns(folder / 'events', {name: _select(column, order) for name, column in events.items()})
-    offsets = np.searchsorted(events['user'][order], np.arange(schema['user'].rows + 1)).astype(np.int64)
-    np.save(folder / 'events' / 'user.offsets.npy', offsets)
     for name, vocabulary in vocabularies.items():
         vocabulary.save(folder, name)
     described = {
@@ -70,6 +62,15 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
         'counts': counts,
     }
     return described, {reason: rows for reason, rows in left_out.items() if rows}
+
+
+def _write_events(folder: Path, events: Mapping[str, Any], users: int) -> None:
+    """Writes events by user and time, and where each user's begin; without times the given order stays."""
+    keys = (events['time'], events['user']) if 'time' in events else (events['user'],)
+    order = np.lexsort(keys)  # stable
+    write_columns(folder, {name: _select(column, order) for name, column in events.items()})
+    offsets = np.searchsorted(events['user'][order], np.arange(users + 1)).astype(np.int64)
+    np.save(folder / 'user.offsets.npy', offsets)
 
 
 def _vocabularies(

@@ -21,7 +21,7 @@ from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.vocabulary import FIRST, hash64
 
 SAMPLERS = ('uniform', 'popularity', 'same_category')
-REDRAWS = 16
+REDRAWS = 64  # vectorised and rarely needed; listing what is left costs a pass over the pool for each draw
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -43,102 +43,86 @@ class _Prepared:
     negatives: NegativeTables | None
 
 
+@dataclasses.dataclass(eq=False)
 class RequestSource:
     """Random access to the batches of one part of a log.
 
     A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...],
     `history/<col>` [B, L, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
-    `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log; of the positive for a
-    drawn negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one
-    axis W more. Histories run from oldest to newest and are aligned left.
+    `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
+    negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one more
+    axis W. Histories run from oldest to newest and are aligned left.
+
+    Args:
+      log_folder: of a `BehaviourLog`.
+      features: {'user': columns, 'candidate': columns, 'history': columns}. User columns are `user` and user
+        attributes; the others `item`, item attributes and event columns that the log's schema describes.
+      label: description of a label rule, see `make_label`.
+      split: description of a split, see `make_split`.
+      part: 'train', 'validation' or 'test'.
+      batch_size: examples a batch over all processes.
+      history_length: L; the most recent L entries are kept.
+      epochs: passes over the part.
+      seed: of permutations and negatives.
+      shuffle: a new order each epoch, or the order of the log.
+      min_history: leave out events with fewer history entries.
+      process_index, process_count: this process takes that slice of each batch.
+      remainder: 'drop' an incomplete last batch, or 'pad' it with examples of `valid` 0.
 
     Attributes:
+      log: the opened log.
       examples: E, examples an epoch over all processes.
-      steps: batches an epoch.
-      epochs: as given; `len(source)` is steps * epochs.
+      steps: batches an epoch; `len(source)` is steps * epochs.
+
+    Raises:
+      ValueError: for arguments that do not fit the log or each other.
     """
 
-    def __init__(
-        self,
-        log_folder: str | Path,
-        *,
-        features: Mapping[str, Sequence[str]],
-        label: Mapping[str, Any],
-        split: Mapping[str, Any],
-        part: str,
-        batch_size: int,
-        history_length: int,
-        epochs: int = 1,
-        seed: int = 0,
-        shuffle: bool = True,
-        min_history: int = 0,
-        process_index: int = 0,
-        process_count: int = 1,
-        remainder: str = 'drop',
-    ):
-        """Opens the log and lays out its examples.
+    log_folder: str | Path
+    _: dataclasses.KW_ONLY
+    features: Mapping[str, Sequence[str]]
+    label: Mapping[str, Any]
+    split: Mapping[str, Any]
+    part: str
+    batch_size: int
+    history_length: int
+    epochs: int = 1
+    seed: int = 0
+    shuffle: bool = True
+    min_history: int = 0
+    process_index: int = 0
+    process_count: int = 1
+    remainder: str = 'drop'
 
-        Args:
-          log_folder: of a `BehaviourLog`.
-          features: {'user': columns, 'candidate': columns, 'history': columns}. User columns are `user` and
-            user attributes; the others `item`, item attributes and event columns that the log's schema
-            describes.
-          label: description of a label rule, see `make_label`.
-          split: description of a split, see `make_split`.
-          part: 'train', 'validation' or 'test'.
-          batch_size: examples a batch over all processes.
-          history_length: L; the most recent L entries are kept.
-          epochs: passes over the part.
-          seed: of permutations and negatives.
-          shuffle: a new order each epoch, or the order of the log.
-          min_history: leave out events with fewer history entries.
-          process_index, process_count: this process takes that slice of each batch.
-          remainder: 'drop' an incomplete last batch, or 'pad' it with examples of `valid` 0.
-
-        Raises:
-          ValueError: for arguments that do not fit the log or each other.
-        """
-        self._arguments: dict[str, Any] = {
-            'features': {side: tuple(features.get(side, ())) for side in SIDES},
-            'label': _plain(label),
-            'split': _plain(split),
-            'part': part,
-            'batch_size': batch_size,
-            'history_length': history_length,
-            'epochs': epochs,
-            'seed': seed,
-            'shuffle': shuffle,
-            'min_history': min_history,
-            'process_index': process_index,
-            'process_count': process_count,
-            'remainder': remainder,
-        }
-        self._folder = str(log_folder)
-        _check_arguments(features, self._arguments)
-        self.log = BehaviourLog(log_folder)
-        self.features: dict[str, tuple[str, ...]] = self._arguments['features']
-        self.epochs, self.seed, self.batch_size = epochs, seed, batch_size
-        self._rule: Rule = make_label(self._arguments['label'])
+    def __post_init__(self) -> None:
+        _check_arguments(self)
+        self.log_folder = str(self.log_folder)
+        self.features = {side: tuple(self.features.get(side, ())) for side in SIDES}
+        self.label, self.split = _plain(self.label), _plain(self.split)
+        self.log = BehaviourLog(self.log_folder)
+        self._rule: Rule = make_label(self.label)
         _check_features(self.log, self.features, self._rule)
         self._lock = threading.Lock()
         self._orders: dict[int, np.ndarray] = {}
         self._prepared = self._prepare()
         self._per_event = 1 + self._rule.per_positive if isinstance(self._rule, SampledNegatives) else 1
         self.examples = len(self._prepared.rows) * self._per_event
-        self.steps = self.examples // batch_size if remainder == 'drop' else -(-self.examples // batch_size)
+        whole, rest = divmod(self.examples, self.batch_size)
+        self.steps = whole + (rest > 0 and self.remainder == 'pad')
         if not self.steps:
             raise ValueError(
-                f'part {part!r} of {self._folder} has {self.examples} examples, no batch of {batch_size}: '
-                "lower batch_size or min_history, say remainder='pad', or check label and split"
+                f'part {self.part!r} of {self.log_folder} has {self.examples} examples, no batch of '
+                f'{self.batch_size}: lower batch_size or min_history, pad the remainder or check label and '
+                'split'
             )
 
     def _prepare(self) -> _Prepared:
-        arguments, log = self._arguments, self.log
+        log = self.log
         positive = self._rule.positive(log)
-        part = make_split(arguments['split'])(log, positive)
+        part = make_split(self.split)(log, positive)
         positives, start, end = history_bounds(log, positive)
-        first = np.maximum(start, end - arguments['history_length'])
-        wanted = (part == PARTS[arguments['part']]) & (end - start >= arguments['min_history'])
+        first = np.maximum(start, end - self.history_length)
+        wanted = (part == PARTS[self.part]) & (end - start >= self.min_history)
         negatives = None
         if isinstance(self._rule, SampledNegatives):
             wanted &= positive
@@ -150,7 +134,7 @@ class RequestSource:
             length=(end - first)[rows].astype(np.int32),
             label=positive[rows].astype(np.float32),
             history={
-                name: HistoryColumn(log, name, positives, arguments['history_length'])
+                name: HistoryColumn(log, name, positives, self.history_length)
                 for name in self.features['history']
             },
             negatives=negatives,
@@ -169,10 +153,9 @@ class RequestSource:
         if not 0 <= index < len(self):
             raise IndexError(f'batch {index} of {len(self)}')
         epoch, step = divmod(index, self.steps)
-        a = self._arguments
-        share = self.batch_size // a['process_count']
-        begin = step * self.batch_size + a['process_index'] * share
-        pick = self._order(epoch)[begin : begin + share] if a['shuffle'] else np.arange(begin, begin + share)
+        share = self.batch_size // self.process_count
+        begin = step * self.batch_size + self.process_index * share
+        pick = self._order(epoch)[begin : begin + share] if self.shuffle else np.arange(begin, begin + share)
         pick = pick[pick < self.examples]
         batch = self._assemble(pick, epoch)
         return batch if len(pick) == share else _pad(batch, share)
@@ -207,7 +190,7 @@ class RequestSource:
             batch[f'candidate/{name}'] = column[:, None]
         if self.features['history']:
             length, first = prepared.length[event], prepared.first[event]
-            present = np.arange(self._arguments['history_length'], dtype=np.int32) < length[:, None]  # [B, L]
+            present = np.arange(self.history_length, dtype=np.int32) < length[:, None]  # [B, L]
             for name, history in prepared.history.items():
                 batch[f'history/{name}'] = history.windows(first, present)
             batch['history/length'] = length
@@ -221,11 +204,7 @@ class RequestSource:
         return take(self.log.side(name)[name], index, self.log.schema[name].width)
 
     def __reduce__(self):
-        return _rebuild, (self._folder, self._arguments)
-
-    def __repr__(self) -> str:
-        arguments = ', '.join(f'{name}={value!r}' for name, value in self._arguments.items())
-        return f'RequestSource({self._folder!r}, {arguments})'
+        return _rebuild, ({field.name: getattr(self, field.name) for field in dataclasses.fields(self)},)
 
 
 def make_loader(source: RequestSource, *, threads: int = 2, buffer: int = 4) -> grain.DatasetIterator:
@@ -243,8 +222,8 @@ def make_loader(source: RequestSource, *, threads: int = 2, buffer: int = 4) -> 
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
 
-def _rebuild(folder: str, arguments: Mapping[str, Any]) -> RequestSource:
-    return RequestSource(folder, **arguments)
+def _rebuild(arguments: Mapping[str, Any]) -> RequestSource:
+    return RequestSource(**arguments)
 
 
 def _plain(config: Any) -> Any:
@@ -260,24 +239,23 @@ def _pad(batch: Batch, size: int) -> Batch:
     return padded
 
 
-def _check_arguments(features: Mapping[str, Any], a: Mapping[str, Any]) -> None:
+def _check_arguments(source: RequestSource) -> None:
     for name in ('batch_size', 'history_length', 'epochs', 'process_count'):
-        if a[name] < 1:
-            raise ValueError(f'{name} is {a[name]}: it must be at least 1')
-    if a['part'] not in PARTS:
-        raise ValueError(f'part {a["part"]!r} is unknown: use one of {", ".join(PARTS)}')
-    if a['remainder'] not in ('drop', 'pad'):
-        raise ValueError(f"remainder {a['remainder']!r} is unknown: use 'drop' or 'pad'")
-    if not 0 <= a['process_index'] < a['process_count']:
+        if getattr(source, name) < 1:
+            raise ValueError(f'{name} is {getattr(source, name)}: it must be at least 1')
+    if source.part not in PARTS:
+        raise ValueError(f'part {source.part!r} is unknown: use one of {", ".join(PARTS)}')
+    if source.remainder not in ('drop', 'pad'):
+        raise ValueError(f"remainder {source.remainder!r} is unknown: use 'drop' or 'pad'")
+    last = source.process_count - 1
+    if not 0 <= source.process_index <= last:
+        raise ValueError(f'process_index {source.process_index} must lie in 0..{last} (process_count - 1)')
+    if source.batch_size % source.process_count:
         raise ValueError(
-            f'process_index {a["process_index"]} must lie in 0..{a["process_count"] - 1} (process_count - 1)'
-        )
-    if a['batch_size'] % a['process_count']:
-        raise ValueError(
-            f'batch_size {a["batch_size"]} cannot be cut among {a["process_count"]} processes: '
+            f'batch_size {source.batch_size} cannot be cut among {source.process_count} processes: '
             'make it a multiple'
         )
-    unknown = set(features.keys()) - set(SIDES)
+    unknown = set(source.features.keys()) - set(SIDES)
     if unknown:
         raise ValueError(f'features have no side {sorted(unknown)[0]!r}: use {", ".join(SIDES)}')
 

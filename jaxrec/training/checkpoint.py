@@ -19,11 +19,8 @@ MODEL, OPTIMIZER = ('params', 'model_state', 'tables'), ('step', 'opt_state', 'r
 _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_decision_policies
 # A table is stored with its padding, and read back cut or zero-filled to that of another mesh; only tables may
 # differ in shape, see `_refuse_another_model`.
-_RESIZE = ocp.Context(
-    array_options=ocp.options.ArrayOptions(
-        loading=ocp.options.ArrayOptions.Loading(enable_padding_and_truncation=True)
-    )
-)
+_RESIZE = ocp.Context()
+_RESIZE.array.loading.enable_padding_and_truncation = True
 
 
 @dataclasses.dataclass(frozen=True)

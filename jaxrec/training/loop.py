@@ -6,6 +6,7 @@ on, so a resumed run writes the lines an unbroken one would have written.
 
 import contextlib
 import dataclasses
+import logging
 import math
 import signal
 import sys
@@ -16,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
-from absl import logging
 
 from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
@@ -24,6 +24,8 @@ from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import TrainStep
 from jaxrec.training.writers import MetricWriter
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -137,7 +139,7 @@ def train(
             if step % options.log_every == 0 or step == options.steps:
                 collect()
                 writer.write(step, 'train', _report(progress, step))
-                logging.info('%.1f steps/s', (step - start) / (time.perf_counter() - began))
+                log.info('%.1f steps/s', (step - start) / (time.perf_counter() - began))
             if step % options.eval_every == 0 or step == options.steps:
                 scores = evaluate(state)
                 _require(scores, options.monitor)
@@ -148,7 +150,7 @@ def train(
             elif stopped or (options.checkpoint_every and step % options.checkpoint_every == 0):
                 save()
             if stopped:
-                logging.info('stopped by a signal; step %d is saved, the same command goes on from it', step)
+                log.info('stopped by a signal; step %d is saved, the same command goes on from it', step)
                 return state, progress, True
     return state, progress, False
 

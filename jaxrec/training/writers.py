@@ -1,10 +1,12 @@
 """Where metrics go: a JSON line a report always, the log, and TensorBoard on request."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from absl import logging
+log = logging.getLogger(__name__)
+
 
 
 class MetricWriter:
@@ -41,7 +43,7 @@ class MetricWriter:
         values = {name: float(value) for name, value in values.items()}
         self._file.write(json.dumps({'step': step, 'part': part, **values}) + '\n')
         self._file.flush()
-        logging.info('step %d %s %s', step, part, ' '.join(f'{k}={v:.5g}' for k, v in values.items()))
+        log.info('step %d %s %s', step, part, ' '.join(f'{k}={v:.5g}' for k, v in values.items()))
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f'{part}/{name}', value, step)

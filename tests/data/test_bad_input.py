@@ -1,4 +1,4 @@
-"""Every way we know to hand over bad files, columns, ids and arguments: the error names the place and the remedy."""
+"""Bad files, columns, ids and arguments: each error names the place and the remedy."""
 
 import json
 

@@ -49,7 +49,7 @@ def slow_example(log, event, item, positives, length):
     rows = positives[-length:]
     pad = length - len(rows)
     genres = log.items['genres']
-    bag = lambda i: (genres.values[genres.offsets[i] : genres.offsets[i + 1]].tolist() + [0] * 3)[:3]  # noqa: E731
+    bag = lambda i: (genres.values[genres.offsets[i] : genres.offsets[i + 1]].tolist() + [0] * 3)[:3]
     items = log.events['item']
     return {
         'user/user': log.events['user'][event],

@@ -1,4 +1,4 @@
-"""The MovieLens reader on extracts in the publisher's own formats, made here with every irregularity of the real files."""
+"""The MovieLens reader on extracts in the published formats, made here with every known irregularity."""
 
 import csv
 import gzip
@@ -56,7 +56,7 @@ def small_files() -> dict[str, bytes]:
 
 
 def million_files() -> dict[str, bytes]:
-    """`ratings.dat`, `movies.dat` and `users.dat` of the 1m edition: Latin-1, some zip codes of nine digits."""
+    """`ratings.dat`, `movies.dat` and `users.dat` of the 1m edition, in Latin-1, with some long zip codes."""
     titles = {n: (title.replace('–', '-'), genres) for n, (title, genres) in TITLES.items()}
     zips = ('48067', '02460', '98107-2117')
     tables = {

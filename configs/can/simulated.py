@@ -1,0 +1,46 @@
+"""CAN and its bases on the simulated CTR world.
+
+    python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
+"""
+
+from ml_collections import ConfigDict
+
+from configs.can.rows import row
+
+
+def get_config(name: str = 'CAN-DNN') -> ConfigDict:
+    """Builds the config of one row.
+
+    Args:
+      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+
+    Returns:
+      The config.
+    """
+    ids = ('item', 'category')
+    return ConfigDict(
+        {
+            **row(name),
+            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
+            'data': {
+                'log': 'jaxrec.data.simulators.ctr:simulate',
+                'arguments': {'users': 10_000, 'items': 4_000, 'impressions': 50, 'pair_effect': 1.5, 'seed': 0},
+                'cache': 'runs/logs',
+                'label': {'kind': 'impressions', 'column': 'click'},
+                'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
+                'history_length': 20,
+                'min_history': 0,
+            },
+            'train': {
+                'batch_size': 1024,
+                'epochs': 2,
+                'learning_rate': 1e-3,
+                'row_optimizer': 'row_adagrad',
+                'row_learning_rate': 0.05,
+                'evals_per_epoch': 4,
+                'log_every': 50,
+                'patience': 2,
+            },
+            'seed': 0,
+        }
+    )

@@ -1,0 +1,124 @@
+"""One cell of a table: one row, one column, one seed, trained and tested in a folder of its own."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from experiments.building import Experiment, batches, build, plain
+from experiments.running import ceiling, fit, score
+from jaxrec.evaluation.slices import unseen_pairs
+from jaxrec.training.writers import read_metrics
+
+log = logging.getLogger(__name__)
+CEILING = 'true probabilities'
+METRICS = ('auc', 'gauc', 'logloss', 'pcoc')
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What a cell runs.
+
+    Attributes:
+      folder: takes the run and `result.json`.
+      base: the column's config: features, data, train.
+      row: the row's config: task, model.
+      seed: of the world (where it is simulated), the order of the data and the initial values.
+      chosen: {'section.key': value}, what tuning found.
+      test: read the test part; a trial reads validation alone.
+    """
+
+    folder: Path
+    base: ml_collections.ConfigDict
+    row: ml_collections.ConfigDict
+    seed: int
+    chosen: Mapping[str, Any]
+    test: bool = True
+
+    def config(self) -> ml_collections.ConfigDict:
+        """The whole config of the run."""
+        merged = ml_collections.ConfigDict(plain(self.base) | plain(self.row) | {'seed': self.seed})
+        if 'seed' in merged.data.arguments:
+            merged.data.arguments.seed = self.seed
+        for path, value in self.chosen.items():
+            section, _, key = path.partition('.')
+            # A row takes what it has: LR has no width to tune.
+            if section != 'model' or key in merged.model:
+                merged[section][key] = value
+        return merged
+
+
+def run_cell(cell: Cell, data_dir: str | None, slices: Sequence[str] = ()) -> dict[str, Any]:
+    """Trains and tests a cell, or reads its result if it was finished with this config.
+
+    Args:
+      cell: the cell.
+      data_dir: where real data sets lie.
+      slices: further test metrics: 'unseen_pairs'.
+
+    Returns:
+      {'validation', 'trained', 'seconds', 'parameters'} and, where the test part is read, {'test': {metric: value}} and
+      {'ceiling': {metric: value}} on simulated worlds.
+    """
+    config = cell.config()
+    described = json.dumps([plain(config), cell.test, list(slices)], sort_keys=True)
+    path = cell.folder / 'result.json'
+    if path.exists() and (result := json.loads(path.read_text()))['config'] == described:
+        return result
+    jax.clear_caches()
+    start = time.perf_counter()
+    run = build(config, data_dir)
+    progress = fit(run, cell.folder)
+    result = {
+        'config': described,
+        'validation': progress.best,
+        'trained': trained(cell.folder, run.train['monitor']),
+        'parameters': count_parameters(run),
+        'seconds': round(time.perf_counter() - start, 1),
+    }
+    if cell.test:
+        result |= test_cell(run, cell.folder, slices)
+    path.write_text(json.dumps(result, indent=1))
+    log.info('%s: validation %.4f in %.0f s', cell.folder, result['validation'], result['seconds'])
+    return result
+
+
+def test_cell(run: Experiment, folder: Path, slices: Sequence[str]) -> dict[str, Any]:
+    """Reads the test part of a trained cell, and the ceiling of its world."""
+    evaluator, _ = score(run, folder)
+    test = {name: value for name, value in evaluator.compute().items() if name in METRICS}
+    best = ceiling(run)
+    for name in slices:
+        if name != 'unseen_pairs':
+            raise ValueError(f"slices names {name!r}; there is 'unseen_pairs'")
+        mask = unseen_pairs(batches(run.source('train')), batches(run.source('test')))
+        test |= {'auc_unseen': evaluator.compute(mask)['auc'], 'share_unseen': float(mask.mean())}
+        if best is not None:
+            columns = evaluator.columns()
+            truth = np.asarray(run.log.events['true_ctr'])[columns['event'][mask]]
+            from jaxrec.evaluation.metrics import auc
+
+            best = best | {'auc_unseen': auc(columns['label'][mask], truth), 'share_unseen': float(mask.mean())}
+    return {'test': test} | ({} if best is None else {'ceiling': best})
+
+
+def trained(folder: Path, monitor: str) -> bool:
+    """Whether the validation metric has peaked, or gained less than .001 over its last two evaluations."""
+    values = [line[monitor] for line in read_metrics(folder / 'metrics.jsonl') if line['part'] == 'validation']
+    peaked = len(values) > 1 and max(values) > values[-1]
+    return peaked or (len(values) > 2 and max(values[-2:]) - values[-3] < 0.001)
+
+
+def count_parameters(run: Experiment) -> int:
+    """Numbers that are trained: dense parameters and table rows without padding."""
+    example = run.source('validation')[0]
+    params, _ = jax.eval_shape(run.setup.task.init, jax.random.key(0), {k: v for k, v in example.items() if 'host/' not in k})
+    dense = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return int(dense + sum(spec.rows * spec.dim for spec in run.setup.task.tables.values()))

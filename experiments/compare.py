@@ -1,0 +1,58 @@
+"""Fills a paper's table: rows by seeds by worlds, tuned equally, tested once.
+
+    python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/can_table
+    python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/can_quick --quick
+
+For each column (a world or data set) every row gets the same number of random trials, judged on validation; the chosen
+config is then run with every seed and its test part read. A finished cell is not run again. Writes `table.md`, `table.json`,
+`table.png` and `trials.json` into the workdir; the cells below it keep their curves.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from experiments.cells import Cell, run_cell
+from experiments.flags import DATA_DIR, friendly
+from experiments.tables import draw, summarize, to_markdown, write_json
+from experiments.tuning import choose
+
+CONFIG = config_flags.DEFINE_config_file('config', lock_config=False)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its cells.', required=True)
+SEEDS = flags.DEFINE_integer('seeds', None, 'How many seeds; default: what the config says.')
+ROWS = flags.DEFINE_list('rows', None, 'Which rows; default: all of the config.')
+QUICK = flags.DEFINE_bool('quick', False, "The config's quick form: 2 seeds, no tuning, at most 15 minutes.")
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Runs all cells and writes the table."""
+    table, workdir = CONFIG.value, Path(WORKDIR.value)
+    if QUICK.value:
+        table.update(table.quick)
+    names = ROWS.value or list(table.rows)
+    if unknown := sorted(set(names) - set(table.rows)):
+        raise ValueError(f'--rows names {unknown[0]!r}; the table has {list(table.rows)}')
+    seeds = range(table.seeds if SEEDS.value is None else SEEDS.value)
+    results: dict[str, dict[str, list]] = {}
+    trials: dict[str, dict[str, list]] = {}
+    for column, base in table.columns.items():
+        for name in names:
+            chosen, tried = choose(table, column, name, workdir, DATA_DIR.value)
+            trials.setdefault(column, {})[name] = tried
+            write_json(workdir / 'trials.json', trials)
+            for seed in seeds:
+                cell = Cell(workdir / column / name / f'seed{seed}', base, table.rows[name], seed, chosen)
+                results.setdefault(column, {}).setdefault(name, []).append(run_cell(cell, DATA_DIR.value, table.get('slices', ())))
+    summary = summarize(table, results)
+    write_json(workdir / 'table.json', summary)
+    text = to_markdown(table, summary, len(seeds))
+    (workdir / 'table.md').write_text(text)
+    draw(table, summary, workdir / 'table.png')
+    print(text)
+    print(f'wrote {workdir}/table.md, table.json, table.png, trials.json')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,56 @@
+"""Evaluates trained workdirs from their checkpoints and shows them side by side; any device count will do.
+
+    python -m experiments.evaluate --workdir=runs/dnn --workdir=runs/can --part=test
+
+Without --step the checkpoint with the best validation metric is read. Writes `evaluation_<part>.json` into each workdir.
+"""
+
+import json
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.building import build, read_config
+from experiments.flags import DATA_DIR, friendly, parse_mesh
+from experiments.running import ceiling, score
+
+WORKDIR = flags.DEFINE_multi_string('workdir', None, 'A workdir of experiments.train; may be repeated.', required=True)
+PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
+STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
+MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model, such as 4,2; default: as trained, or all devices.')
+SHOWN = ('auc', 'gauc', 'logloss', 'pcoc')
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Lays out {name: {metric: value}} as text, one line a name."""
+    width = max(len(name) for name in rows)
+    lines = ['  '.join([' ' * width, *(f'{metric:>8}' for metric in SHOWN)])]
+    for name, values in rows.items():
+        lines.append('  '.join([f'{name:<{width}}', *(f'{values[metric]:8.4f}' for metric in SHOWN)]))
+    return '\n'.join(lines)
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Evaluates every workdir, prints the table, writes the numbers."""
+    rows, written, best = {}, [], None
+    for workdir in map(Path, WORKDIR.value):
+        run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
+        evaluator, step = score(run, workdir, PART.value, STEP.value)
+        rows[f'{workdir} (step {step})'] = values = evaluator.compute()
+        best = best or ceiling(run, PART.value)
+        path = workdir / f'evaluation_{PART.value}.json'
+        path.write_text(json.dumps({'step': step, 'part': PART.value, **values}, indent=1) + '\n')
+        written.append(str(path))
+    if best is not None:
+        rows['true probabilities'] = best
+    first = next(iter(rows.values()))
+    print(f'\n{PART.value}: {first["examples"]} examples, {first["clicks"]} positive')
+    print(table(rows))
+    print(f'\nwrote {", ".join(written)}; curves are in each workdir\'s curves.png')
+    print('next: the whole table with seeds and tuning')
+    print('  python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/table --quick')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,57 @@
+"""Flags and error reports that the mains share."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+
+from absl import flags
+
+DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder that holds the real data sets; default: $JAXREC_DATA.')
+
+
+def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+    """Reports a ValueError, which says what to do, without a traceback; --verbosity=1 shows it.
+
+    Args:
+      main: an absl main.
+
+    Returns:
+      The main that exits with status 2 on a ValueError.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv: list[str]) -> None:
+        # Ours alone: Orbax would add a page a checkpoint to the absl log.
+        for package in ('jaxrec', 'experiments'):
+            logging.getLogger(package).setLevel(logging.INFO)
+        try:
+            main(argv)
+        except ValueError as error:
+            if flags.FLAGS.verbosity > 0:
+                raise
+            print(f'error: {error}', file=sys.stderr)
+            sys.exit(2)
+
+    return wrapped
+
+
+def parse_mesh(text: str | None) -> tuple[int, int] | None:
+    """Reads a --mesh flag.
+
+    Args:
+      text: 'data,model', or None.
+
+    Returns:
+      The two sizes, or None.
+
+    Raises:
+      ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        data, model = (int(size) for size in text.split(','))
+    except ValueError as error:
+        raise ValueError(f'--mesh={text!r}: give two sizes, such as --mesh=4,2 for 4 x 2 devices') from error
+    return data, model

@@ -1,0 +1,167 @@
+"""Training and evaluating a run in its workdir; the mains and `compare` call the same functions."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from experiments.building import Experiment, batches, plain
+from jaxrec.data.source import RequestSource, make_loader
+from jaxrec.evaluation.ctr import CtrEvaluator
+from jaxrec.parallel import placement
+from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.evaluate import evaluate
+from jaxrec.training.loop import Progress, train
+from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
+from jaxrec.training.step import make_predict_step, make_train_step
+from jaxrec.training.writers import MetricWriter, read_metrics
+
+log = logging.getLogger(__name__)
+
+
+def table_rows(run: Experiment) -> dict[str, int]:
+    """{table: V} of a run's task."""
+    return {name: spec.rows for name, spec in run.setup.task.tables.items()}
+
+
+@contextmanager
+def open_checkpoints(run: Experiment, workdir: Path) -> Iterator[Checkpoints]:
+    """Opens the checkpoints of a workdir as the run's config says."""
+    t = run.train
+    with Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize']) as checkpoints:
+        yield checkpoints
+
+
+def fit(run: Experiment, workdir: Path) -> Progress:
+    """Trains, or goes on where a stopped run left off.
+
+    Args:
+      run: the experiment.
+      workdir: takes `config.json`, `metrics.jsonl`, `curves.png` and `checkpoints/`.
+
+    Returns:
+      The loop's progress: best validation value and its step.
+
+    Raises:
+      ValueError: the workdir holds a run of another config.
+    """
+    claim(workdir, run)
+    source, validation = run.source('train', shuffle=True), run.source('validation')
+    loader, example = make_loader(source), run.example(source)
+    predict = make_predict_step(run.setup)
+    with open_checkpoints(run, workdir) as checkpoints:
+        if checkpoints.steps:
+            restored = checkpoints.restore(abstract_state(run.setup, example), table_rows=table_rows(run), data=loader)
+            state = restored.state.replace(scratch=new_scratch(run.setup, example))
+            progress = Progress(**restored.progress)
+            log.info('restored step %d of %s', int(state.step), workdir)
+        else:
+            state, progress = init_state(run.setup, example, run.config.seed), Progress()
+        describe(run, source, state)
+        writer = MetricWriter(workdir, int(state.step), run.train['tensorboard'])
+        try:
+            _, progress, stopped = train(
+                run.setup,
+                make_train_step(run.setup),
+                state,
+                progress,
+                loader,
+                lambda state: evaluate(run.setup, predict, state, batches(validation)).compute(),
+                checkpoints,
+                writer,
+                run.loop_options(source),
+            )
+        finally:
+            writer.close()
+            loader.close()
+    if stopped:
+        raise SystemExit(0)
+    draw_curves(workdir, run.train['monitor'])
+    return progress
+
+
+def claim(workdir: Path, run: Experiment) -> None:
+    """Writes the config into an empty workdir, or checks that the one there is the same."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path, text = workdir / 'config.json', json.dumps(plain(run.config.to_dict()), indent=1, sort_keys=True)
+    if path.exists() and path.read_text() != text:
+        old, new = json.loads(path.read_text()), json.loads(text)
+        differs = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        raise ValueError(
+            f'{workdir} holds a run of another config (sections {differs} differ); use another --workdir, or remove it'
+        )
+    path.write_text(text)
+
+
+def describe(run: Experiment, source: RequestSource, state: TrainState) -> None:
+    """Logs what is trained on what, and what lies where, in bytes."""
+    counts = run.log.manifest['counts']
+    log.info('log %s: %s, %s', run.log.folder, run.log.manifest['provenance'], counts)
+    log.info('%d training examples, %d steps an epoch, %d in all', source.examples, source.steps, len(source))
+    log.info('mesh %s', dict(run.setup.mesh.shape))
+    fields = {name: getattr(state, name) for name in ('params', 'tables', 'opt_state', 'row_opt_state', 'scratch')}
+    for line in placement({**{f'table {k}': v for k, v in state.tables.items()}, **fields}).splitlines():
+        log.info('%s', line)
+
+
+def score(run: Experiment, workdir: Path, part: str = 'test', step: int | None = None) -> tuple[CtrEvaluator, int]:
+    """Restores a checkpoint and predicts one part of the log.
+
+    Args:
+      run: the experiment, on any mesh.
+      workdir: of a trained run.
+      part: 'train', 'validation' or 'test'.
+      step: which checkpoint; None takes the best.
+
+    Returns:
+      The filled evaluator and the step.
+
+    Raises:
+      ValueError: there is no such checkpoint.
+    """
+    source = run.source(part)
+    with open_checkpoints(run, workdir) as checkpoints:
+        step = checkpoints.best if step is None else step
+        abstract = abstract_state(run.setup, run.example(source))
+        restored = checkpoints.restore(abstract, step, table_rows=table_rows(run), model_only=True)
+        step = checkpoints.steps[-1] if step is None else step
+    return evaluate(run.setup, make_predict_step(run.setup), restored.state, batches(source)), step
+
+
+def ceiling(run: Experiment, part: str = 'test') -> dict[str, float] | None:
+    """The metrics that the true click probabilities reach, where the log holds them.
+
+    Args:
+      run: the experiment.
+      part: which part of the log.
+
+    Returns:
+      {metric: value}, or None for logs without truth.
+    """
+    if 'true_ctr' not in run.log.events.names:
+        return None
+    evaluator = CtrEvaluator()
+    truth = np.asarray(run.log.events['true_ctr'])
+    for batch in batches(run.source(part)):
+        evaluator.add(batch, {'probability': truth[batch['host/event']]})
+    return evaluator.compute()
+
+
+def draw_curves(workdir: Path, monitor: str) -> None:
+    """Draws training loss and validation metric against steps to `curves.png`."""
+    matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+
+    lines = read_metrics(workdir / 'metrics.jsonl')
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    for axes, part, metric in ((left, 'train', 'loss'), (right, 'validation', monitor)):
+        points = [(line['step'], line[metric]) for line in lines if line['part'] == part and metric in line]
+        axes.plot(*zip(*points, strict=True), marker='.' if part == 'validation' else None)
+        axes.set(xlabel='step', title=f'{part} {metric}')
+        axes.grid(alpha=0.3)
+    figure.savefig(workdir / 'curves.png', dpi=110)
+    plt.close(figure)

@@ -1,0 +1,119 @@
+"""From the results of cells to `table.json`, `table.md` and `table.png`."""
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import ml_collections
+
+from experiments.cells import CEILING
+
+Summary = dict[str, dict[str, dict[str, float]]]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """{'mean', 'sd', 'n'} of some seeds; the deviation is the sample's, 0 for one seed."""
+    sd = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {'mean': statistics.fmean(values), 'sd': sd, 'n': len(values)}
+
+
+def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[str, list]]) -> Summary:
+    """Averages over seeds, and takes paired differences to the reference row.
+
+    Args:
+      table: the table's config: `columns`, the first being the main one, and `reference`.
+      results: {column: {row: [result of each seed]}}.
+
+    Returns:
+      {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the first are called `<column>/<metric>`,
+      differences `<metric>_minus_<reference>`.
+    """
+    summary: Summary = {}
+    main = next(iter(table.columns))
+    for column, rows in results.items():
+        prefix = '' if column == main else f'{column}/'
+        reference = rows.get(table.reference)
+        for row, cells in rows.items():
+            into = summary.setdefault(row, {})
+            for metric in cells[0]['test']:
+                into[prefix + metric] = spread([cell['test'][metric] for cell in cells])
+            if reference and row != table.reference:
+                for metric in ('auc', 'auc_unseen'):
+                    if metric in cells[0]['test']:
+                        pairs = zip(cells, reference, strict=True)
+                        gaps = [cell['test'][metric] - other['test'][metric] for cell, other in pairs]
+                        into[f'{prefix}{metric}_minus_{table.reference}'] = spread(gaps)
+            into[prefix + 'trained'] = spread([float(cell['trained']) for cell in cells])
+            into[prefix + 'seconds'] = spread([cell['seconds'] for cell in cells])
+            if not prefix:
+                into['parameters'] = spread([float(cell['parameters']) for cell in cells])
+        first = next(iter(rows.values()))
+        if 'ceiling' in first[0]:
+            for metric in first[0]['test']:
+                summary.setdefault(CEILING, {})[prefix + metric] = spread([cell['ceiling'][metric] for cell in first])
+    return summary
+
+
+def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) -> str:
+    """Lays the table out as text.
+
+    Args:
+      table: its config: `title`, `shown` metrics, `published`, `note`.
+      summary: from `summarize`.
+      seeds: how many.
+
+    Returns:
+      Markdown.
+    """
+    published = {name: values for name, values in table.get('published', {}).items()}
+    sources = sorted({source for values in published.values() for source in values})
+    shown = [m for m in table.shown if any(m in values for values in summary.values())]
+    head = ['row', *shown, *(f'published: {source}' for source in sources)]
+    lines = [f'# {table.title}', '', f'{seeds} seeds, mean ± sample standard deviation.', '']
+    lines += ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    for row, values in summary.items():
+        cells = [_cell(values.get(metric)) for metric in shown]
+        cells += [str(published.get(row, {}).get(source, '')) for source in sources]
+        lines.append('| ' + ' | '.join([row, *cells]) + ' |')
+    return '\n'.join([*lines, '', table.get('note', ''), '']) + '\n'
+
+
+def _cell(value: Mapping[str, float] | None) -> str:
+    if value is None:
+        return ''
+    if abs(value['mean']) >= 100:
+        return f'{value["mean"]:,.0f}'
+    return f'{value["mean"]:.4f} ± {value["sd"]:.4f}'
+
+
+def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None:
+    """Draws the AUC of every row in every column, with one standard deviation to each side."""
+    matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+
+    metrics = [m for m in table.shown if m.rpartition('/')[2] in ('auc', 'auc_unseen')]
+    metrics = [m for m in metrics if any(m in values for values in summary.values())]
+    rows = list(summary)[::-1]
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(1 + 3 * len(metrics), 1 + 0.4 * len(rows)), sharey=True, squeeze=False, layout='constrained'
+    )
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        for place, row in enumerate(rows):
+            if (value := summary[row].get(metric)) is not None:
+                axis.errorbar(value['mean'], place, xerr=value['sd'], fmt='o', capsize=3, color='C1' if row == CEILING else 'C0')
+        axis.set(title=metric.replace('_', ' '), yticks=range(len(rows)), yticklabels=rows)
+        axis.grid(axis='x', alpha=0.3)
+    figure.suptitle(table.title, fontsize=10)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON in one piece, so that a reader never sees half of it."""
+    partial = path.with_suffix('.partial')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(json.dumps(content, indent=1) + '\n')
+    partial.replace(path)

@@ -1,0 +1,33 @@
+"""Trains one model on one log, in a workdir that a later run of the same command goes on from.
+
+    python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
+
+Any value of the config can be changed on the command line: --config.train.epochs=2. SIGTERM saves and exits with status 0.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from experiments.building import build
+from experiments.flags import DATA_DIR, friendly
+from experiments.running import fit
+
+CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Takes checkpoints, metrics.jsonl, curves.png and config.json.', required=True)
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Builds the run, trains it, and says what it wrote."""
+    workdir = Path(WORKDIR.value)
+    run = build(CONFIG.value, DATA_DIR.value)
+    progress = fit(run, workdir)
+    print(f'best validation {run.train["monitor"]} {progress.best:.4f} at step {progress.best_step}')
+    print(f'wrote {workdir}/checkpoints, metrics.jsonl, curves.png, config.json')
+    print(f'next: python -m experiments.evaluate --workdir={workdir}')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,56 @@
+"""Parts of a test set on which a claim is judged apart.
+
+B batch, L history, N examples.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+Batch = Mapping[str, np.ndarray]
+
+
+def pair_keys(batch: Batch, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Names each (candidate, behaviour) pair of a batch by one 64-bit number.
+
+    Args:
+      batch: with `candidate/<column>` [B, 1], `history/<column>` [B, L], `history/length` [B] and `valid` [B, 1].
+      column: the id column whose pairs count.
+
+    Returns:
+      keys int64 [B, L] and real bool [B, L], which slots hold a pair.
+    """
+    candidate, history = batch[f'candidate/{column}'], batch[f'history/{column}']
+    real = (np.arange(history.shape[1]) < batch['history/length'][:, None]) & (batch['valid'] > 0)
+    return (candidate.astype(np.int64) << 32) | history, real
+
+
+def unseen_pairs(train: Iterable[Batch], test: Iterable[Batch], column: str = 'item') -> np.ndarray:
+    """Marks test examples none of whose (candidate, behaviour) pairs occurred in any training example.
+
+    Args:
+      train: batches of the training part, each example at least once.
+      test: batches of the test part.
+      column: the id column whose pairs count.
+
+    Returns:
+      bool [N], for the valid test examples in order; those with an empty history are left out (False).
+
+    Raises:
+      ValueError: there is no training batch.
+    """
+    seen: list[np.ndarray] = []
+    for batch in train:
+        keys, real = pair_keys(batch, column)
+        seen.append(np.unique(keys[real]))
+        if len(seen) > 64:  # merge now and then, so that memory holds distinct pairs only
+            seen = [np.unique(np.concatenate(seen))]
+    if not seen:
+        raise ValueError('no training batch was given; without one every pair would count as unseen')
+    known = np.append(np.unique(np.concatenate(seen)), np.iinfo(np.int64).max)
+    marks = []
+    for batch in test:
+        keys, real = pair_keys(batch, column)
+        met = (known[np.searchsorted(known, keys)] == keys) & real
+        marks.append((real.any(1) & ~met.any(1))[batch['valid'][:, 0] > 0])
+    return np.concatenate(marks)
