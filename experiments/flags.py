@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from absl import flags
+from absl import logging as absl_logging
 
 DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder that holds the real data sets; default: $JAXREC_DATA.')
 
@@ -22,7 +23,9 @@ def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
 
     @functools.wraps(main)
     def wrapped(argv: list[str]) -> None:
-        # Ours alone: Orbax would add a page a checkpoint to the absl log.
+        # Ours alone: Orbax would add a page a checkpoint to the absl log; --verbosity=0 shows it.
+        if not flags.FLAGS['verbosity'].present:
+            absl_logging.set_verbosity(absl_logging.WARNING)
         for package in ('jaxrec', 'experiments'):
             logging.getLogger(package).setLevel(logging.INFO)
         try:

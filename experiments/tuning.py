@@ -1,6 +1,7 @@
 """Equal tuning: every row of a table gets the same number of random trials, judged on validation alone."""
 
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from experiments.cells import Cell, run_cell
 TUNING_SEED = 1000
 
 
-def draw_trials(search: ml_collections.ConfigDict, trials: int, seed: int) -> list[dict[str, Any]]:
+def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
     """Draws the configs of all trials; the first keeps every first choice.
 
     Args:
@@ -35,7 +36,7 @@ def choose(
     """Runs a row's trials on one column and picks the best on validation.
 
     Args:
-      table: the table's config: `search`, `trials`, `columns`, `rows`.
+      table: the table's config: `search` {section: {key: choices}}, `trials`, `columns`, `rows`.
       column: which column.
       row: which row.
       workdir: the table's.
@@ -44,7 +45,7 @@ def choose(
     Returns:
       The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.
     """
-    search = {path.replace('__', '.'): choices for path, choices in table.search.items()}
+    search = {f'{section}.{key}': table.search[section][key] for section in table.search for key in table.search[section]}
     if table.trials < 1:
         return {}, []
     tried = []

@@ -6,6 +6,9 @@ import os
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_NUM_CPU_DEVICES', '8')
 os.environ.setdefault('MPLBACKEND', 'agg')
+# A program for several simulated devices that is read back from the persistent cache was seen to hang in its
+# collectives, some devices in one and some in another, until XLA aborted the process.
+os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'
 
 import pathlib
 from collections.abc import Callable

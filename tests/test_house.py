@@ -35,6 +35,8 @@ ONLY_IN = {
 }
 FILE_LINES = 400  # 80 to 350 is the custom; beyond 400 a file has two subjects
 FUNCTION_LINES = 40  # docstrings and blank lines not counted
+# The loop and the step are each read in one piece, top to bottom.
+LONGER_FUNCTIONS = {'jaxrec/training/loop.py': 60, 'jaxrec/training/step.py': 50}
 
 # Written so that this file does not match itself.
 MACHINE_PATH = re.compile(r'(?<![\w.-])/(?:home|root|Users|work)/\w|\.\./(?:shared)')
@@ -63,7 +65,8 @@ def import_directions(path: str, tree: ast.Module) -> Iterator[str]:
     room = inner[0] if top == 'jaxrec' and len(inner) > 1 else None
     for line, name in imported(path, tree):
         target, *rest = name.split('.')
-        if target in {'configs', 'tests'} or (target == 'experiments' and top == 'jaxrec'):
+        upwards = {'jaxrec': {'experiments', 'configs', 'tests'}, 'experiments': {'configs', 'tests'}}
+        if target in upwards.get(top, {'tests'}):
             yield f'{path}:{line} imports {name}; arrows point configs -> experiments -> jaxrec'
         if top == 'jaxrec' and target in ONLY_IN and not path.startswith(ONLY_IN[target] or ('-',)):
             yield f'{path}:{line} imports {name}; allowed in {ONLY_IN[target] or "no part of jaxrec"}'
@@ -87,8 +90,9 @@ def sizes(path: str, tree: ast.Module) -> Iterator[str]:
             skipped = range(first.lineno, (first.end_lineno or 0) + 1) if documented else range(0)
             body = range(node.lineno, (node.end_lineno or 0) + 1)
             length = sum(1 for i in body if i not in skipped and lines[i - 1].strip())
-            if length > FUNCTION_LINES:
-                yield f'{path}:{node.lineno} {node.name} has {length} lines, at most {FUNCTION_LINES}'
+            limit = LONGER_FUNCTIONS.get(path, FUNCTION_LINES)
+            if length > limit:
+                yield f'{path}:{node.lineno} {node.name} has {length} lines, at most {limit}'
 
 
 def public_names(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
@@ -185,6 +189,7 @@ def test_the_rule_finds_what_breaks_it(rule, path, source, finding):
         ('jaxrec/ops/x.py', 'from jaxrec.ops import hashing\nfrom . import sorting\nimport jax'),
         ('jaxrec/data/readers/x.py', 'import tensorflow_datasets as tfds'),
         ('experiments/x.py', 'from jaxrec import models, training'),
+        ('configs/can/table.py', 'from configs.can import simulated'),
     ],
 )
 def test_the_arrows_allow_what_they_should(path, source):

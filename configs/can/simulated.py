@@ -24,7 +24,14 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
             'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.simulators.ctr:simulate',
-                'arguments': {'users': 10_000, 'items': 4_000, 'impressions': 50, 'pair_effect': 1.5, 'seed': 0},
+                'arguments': {
+                    'users': 10_000,
+                    'items': 4_000,
+                    'impressions': 40,
+                    'exploration': 0.7,
+                    'pair_effect': 1.5,
+                    'seed': 0,
+                },
                 'cache': 'runs/logs',
                 'label': {'kind': 'impressions', 'column': 'click'},
                 'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
@@ -33,10 +40,10 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
             },
             'train': {
                 'batch_size': 1024,
-                'epochs': 2,
+                'epochs': 6,
                 'learning_rate': 1e-3,
                 'row_optimizer': 'row_adagrad',
-                'row_learning_rate': 0.05,
+                'row_learning_rate': 0.1,
                 'evals_per_epoch': 4,
                 'log_every': 50,
                 'patience': 2,

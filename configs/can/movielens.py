@@ -1,0 +1,46 @@
+"""CAN and its bases on MovieLens latest-small (2016): rating >= 4 is positive, each user's last 20 % is test.
+
+    python -m experiments.train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml --data_dir=<data root>
+"""
+
+from ml_collections import ConfigDict
+
+from configs.can.rows import row
+
+
+def get_config(name: str = 'CAN-DNN') -> ConfigDict:
+    """Builds the config of one row.
+
+    Args:
+      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+
+    Returns:
+      The config.
+    """
+    ids = ('item', 'category')
+    return ConfigDict(
+        {
+            **row(name),
+            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
+            'data': {
+                'log': 'jaxrec.data.readers.movielens:compile_movielens',
+                'arguments': {'data_dir': '', 'edition': 'latest-small-2016'},
+                'cache': 'runs/logs',
+                'label': {'kind': 'rating', 'column': 'rating', 'threshold': 4.0},
+                'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
+                'history_length': 50,
+                'min_history': 0,
+            },
+            'train': {
+                'batch_size': 256,
+                'epochs': 8,
+                'learning_rate': 1e-3,
+                'row_optimizer': 'row_adagrad',
+                'row_learning_rate': 0.05,
+                'evals_per_epoch': 2,
+                'log_every': 100,
+                'patience': 3,
+            },
+            'seed': 0,
+        }
+    )
