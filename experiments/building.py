@@ -16,7 +16,6 @@ import jax
 import ml_collections
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from jaxrec.data.api import open_log
 from jaxrec.data.behaviour_log import BehaviourLog
@@ -83,7 +82,8 @@ class Experiment:
 
         Args:
           part: 'train', 'validation' or 'test'.
-          shuffle: a seeded order that changes by epoch, dropping the last incomplete batch; else log order, padded.
+          shuffle: a seeded order that changes by epoch, without the last incomplete batch; else log order,
+            padded.
 
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.
@@ -146,6 +146,7 @@ def build(
         raise ValueError(f'config.{unknown[0]} is not a section; a config has the sections {TOP}')
     data = read_options(config.data, 'data', **DATA_OPTIONS)
     train = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
+    _check_train(train)
     log = open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
     model = {**plain(config.get('model', {})), 'features': plain(config.features)}
     task = resolve(config.task)(model, log.schema)
@@ -159,6 +160,20 @@ def build(
         exchange=train['exchange'],
     )
     return Experiment(config, log, setup, data, train)
+
+
+def _check_train(train: Mapping[str, Any]) -> None:
+    """Refuses counts below 1, and values of a wrong type where the default is None."""
+    for name in ('batch_size', 'eval_batch_size', 'epochs', 'evals_per_epoch', 'log_every', 'keep'):
+        if train[name] < 1:
+            raise ValueError(f'train.{name} = {train[name]}: give at least 1')
+    for name, kind in (('clip_norm', float), ('checkpoint_every', int), ('patience', int), ('exchange', str)):
+        value = train[name]
+        allowed = (float, int) if kind is float else (kind,)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):
+            raise ValueError(
+                f'train.{name} = {value!r} is {type(value).__name__}; give {kind.__name__} or None'
+            )
 
 
 def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
@@ -198,8 +213,8 @@ def log_arguments(data: Mapping[str, Any], data_dir: str | None) -> dict[str, An
         arguments['data_dir'] = data_dir or os.environ.get('JAXREC_DATA', '')
         if not arguments['data_dir']:
             raise ValueError(
-                f'{data["log"]} reads files: give the folder that holds the data sets with --data_dir, or in the '
-                'environment variable JAXREC_DATA'
+                f'{data["log"]} reads files: give the folder that holds the data sets with --data_dir, or in '
+                'the environment variable JAXREC_DATA'
             )
     return arguments
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from experiments.building import Experiment, batches, build, plain
 from experiments.running import ceiling, fit, score
+from jaxrec.evaluation.ctr import CtrEvaluator
+from jaxrec.evaluation.metrics import auc
 from jaxrec.evaluation.slices import unseen_pairs
 from jaxrec.training.writers import read_metrics
 
@@ -64,8 +66,8 @@ def run_cell(cell: Cell, data_dir: str | None, slices: Sequence[str] = ()) -> di
       slices: further test metrics: 'unseen_pairs'.
 
     Returns:
-      {'validation', 'trained', 'seconds', 'parameters'} and, where the test part is read, {'test': {metric: value}} and
-      {'ceiling': {metric: value}} on simulated worlds.
+      {'validation', 'trained', 'seconds', 'parameters'} and, where the test part is read, 'test' and, on
+      simulated worlds, 'ceiling', each {metric: value}.
     """
     config = cell.config()
     described = json.dumps([plain(config), cell.test, list(slices)], sort_keys=True)
@@ -79,7 +81,7 @@ def run_cell(cell: Cell, data_dir: str | None, slices: Sequence[str] = ()) -> di
     result = {
         'config': described,
         'validation': progress.best,
-        'trained': trained(cell.folder, run.train['monitor']),
+        'trained': trained(cell.folder, run.train['monitor'], run.train['maximize']),
         'parameters': count_parameters(run),
         'seconds': round(time.perf_counter() - start, 1),
     }
@@ -96,29 +98,30 @@ def test_cell(run: Experiment, folder: Path, slices: Sequence[str]) -> dict[str,
     test = {name: value for name, value in evaluator.compute().items() if name in METRICS}
     best = ceiling(run)
     for name in slices:
-        if name != 'unseen_pairs':
-            raise ValueError(f"slices names {name!r}; there is 'unseen_pairs'")
+        if name != 'unseen_pairs' or not isinstance(evaluator, CtrEvaluator):
+            raise ValueError(f"slices names {name!r}; there is 'unseen_pairs', for CTR models")
         mask = unseen_pairs(batches(run.source('train')), batches(run.source('test')))
-        test |= {'auc_unseen': evaluator.compute(mask)['auc'], 'share_unseen': float(mask.mean())}
+        columns = evaluator.columns()
+        found = auc(columns['label'][mask], columns['probability'][mask])
+        test |= {'auc_unseen': found, 'share_unseen': float(mask.mean())}
         if best is not None:
-            columns = evaluator.columns()
             truth = np.asarray(run.log.events['true_ctr'])[columns['event'][mask]]
-            from jaxrec.evaluation.metrics import auc
-
-            best = best | {'auc_unseen': auc(columns['label'][mask], truth), 'share_unseen': float(mask.mean())}
+            best |= {'auc_unseen': auc(columns['label'][mask], truth), 'share_unseen': test['share_unseen']}
     return {'test': test} | ({} if best is None else {'ceiling': best})
 
 
-def trained(folder: Path, monitor: str) -> bool:
+def trained(folder: Path, monitor: str, maximize: bool = True) -> bool:
     """Whether the validation metric has peaked, or gained less than .001 over its last two evaluations."""
-    values = [line[monitor] for line in read_metrics(folder / 'metrics.jsonl') if line['part'] == 'validation']
+    lines = read_metrics(folder / 'metrics.jsonl')
+    sign = 1 if maximize else -1
+    values = [sign * line[monitor] for line in lines if line['part'] == 'validation']
     peaked = len(values) > 1 and max(values) > values[-1]
     return peaked or (len(values) > 2 and max(values[-2:]) - values[-3] < 0.001)
 
 
 def count_parameters(run: Experiment) -> int:
     """Numbers that are trained: dense parameters and table rows without padding."""
-    example = run.source('validation')[0]
-    params, _ = jax.eval_shape(run.setup.task.init, jax.random.key(0), {k: v for k, v in example.items() if 'host/' not in k})
+    example = run.example(run.source('validation'))
+    params, _ = jax.eval_shape(run.setup.task.init, jax.random.key(0), example)
     dense = sum(leaf.size for leaf in jax.tree.leaves(params))
     return int(dense + sum(spec.rows * spec.dim for spec in run.setup.task.tables.values()))

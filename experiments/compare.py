@@ -3,9 +3,10 @@
     python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/can_table
     python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/can_quick --quick
 
-For each column (a world or data set) every row gets the same number of random trials, judged on validation; the chosen
-config is then run with every seed and its test part read. A finished cell is not run again. Writes `table.md`, `table.json`,
-`table.png` and `trials.json` into the workdir; the cells below it keep their curves.
+For each column (a world or data set) every row gets the same number of random trials, judged on validation;
+the chosen config is then run with every seed and its test part read. A finished cell is not run again. Writes
+`table.md`, `table.json`, `table.png` and `trials.json` into the workdir; the cells below it keep their
+curves.
 """
 
 from pathlib import Path
@@ -31,20 +32,24 @@ def main(_: list[str]) -> None:
     table, workdir = CONFIG.value, Path(WORKDIR.value)
     if QUICK.value:
         table.update(table.quick)
-    names = ROWS.value or list(table.rows)
+    names = ROWS.value or list(table.order)
     if unknown := sorted(set(names) - set(table.rows)):
         raise ValueError(f'--rows names {unknown[0]!r}; the table has {list(table.rows)}')
     seeds = range(table.seeds if SEEDS.value is None else SEEDS.value)
+    if not seeds:
+        raise ValueError(f'--seeds={SEEDS.value}: a table needs at least 1 seed')
     results: dict[str, dict[str, list]] = {}
     trials: dict[str, dict[str, list]] = {}
-    for column, base in table.columns.items():
+    for column in sorted(table.columns, key=lambda name: name != table.main):  # the main one first
+        base = table.columns[column]
         for name in names:
             chosen, tried = choose(table, column, name, workdir, DATA_DIR.value)
             trials.setdefault(column, {})[name] = tried
             write_json(workdir / 'trials.json', trials)
             for seed in seeds:
                 cell = Cell(workdir / column / name / f'seed{seed}', base, table.rows[name], seed, chosen)
-                results.setdefault(column, {}).setdefault(name, []).append(run_cell(cell, DATA_DIR.value, table.get('slices', ())))
+                result = run_cell(cell, DATA_DIR.value, table.get('slices', ()))
+                results.setdefault(column, {}).setdefault(name, []).append(result)
     summary = summarize(table, results)
     write_json(workdir / 'table.json', summary)
     text = to_markdown(table, summary, len(seeds))

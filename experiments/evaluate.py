@@ -2,7 +2,8 @@
 
     python -m experiments.evaluate --workdir=runs/dnn --workdir=runs/can --part=test
 
-Without --step the checkpoint with the best validation metric is read. Writes `evaluation_<part>.json` into each workdir.
+Without --step the checkpoint with the best validation metric is read. Writes `evaluation_<part>.json` into
+each workdir.
 """
 
 import json
@@ -14,10 +15,10 @@ from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, friendly, parse_mesh
 from experiments.running import ceiling, score
 
-WORKDIR = flags.DEFINE_multi_string('workdir', None, 'A workdir of experiments.train; may be repeated.', required=True)
+WORKDIR = flags.DEFINE_multi_string('workdir', None, 'Of experiments.train; may be repeated.', required=True)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
 STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
-MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model, such as 4,2; default: as trained, or all devices.')
+MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model (4,2); default: as trained, or all devices.')
 SHOWN = ('auc', 'gauc', 'logloss', 'pcoc')
 
 
@@ -47,9 +48,10 @@ def main(_: list[str]) -> None:
     first = next(iter(rows.values()))
     print(f'\n{PART.value}: {first["examples"]} examples, {first["clicks"]} positive')
     print(table(rows))
-    print(f'\nwrote {", ".join(written)}; curves are in each workdir\'s curves.png')
+    print(f"\nwrote {', '.join(written)}; curves are in each workdir's curves.png")
     print('next: the whole table with seeds and tuning')
-    print('  python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/table --quick')
+    command = 'python -m experiments.compare --config=configs/can/table_simulated.py'
+    print(f'  {command} --workdir=runs/table --quick')
 
 
 if __name__ == '__main__':

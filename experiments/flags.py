@@ -8,7 +8,7 @@ from collections.abc import Callable
 from absl import flags
 from absl import logging as absl_logging
 
-DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder that holds the real data sets; default: $JAXREC_DATA.')
+DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the real data sets lie; default: $JAXREC_DATA.')
 
 
 def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
@@ -26,6 +26,7 @@ def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
         # Ours alone: Orbax would add a page a checkpoint to the absl log; --verbosity=0 shows it.
         if not flags.FLAGS['verbosity'].present:
             absl_logging.set_verbosity(absl_logging.WARNING)
+        absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
         for package in ('jaxrec', 'experiments'):
             logging.getLogger(package).setLevel(logging.INFO)
         try:

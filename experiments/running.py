@@ -1,11 +1,14 @@
 """Training and evaluating a run in its workdir; the mains and `compare` call the same functions."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import jax
 import matplotlib
 import numpy as np
 
@@ -18,6 +21,7 @@ from jaxrec.training.evaluate import evaluate
 from jaxrec.training.loop import Progress, train
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
+from jaxrec.training.task import Evaluator
 from jaxrec.training.writers import MetricWriter, read_metrics
 
 log = logging.getLogger(__name__)
@@ -29,10 +33,11 @@ def table_rows(run: Experiment) -> dict[str, int]:
 
 
 @contextmanager
-def open_checkpoints(run: Experiment, workdir: Path) -> Iterator[Checkpoints]:
+def open_checkpoints(run: Experiment, workdir: Path, read_only: bool = False) -> Iterator[Checkpoints]:
     """Opens the checkpoints of a workdir as the run's config says."""
     t = run.train
-    with Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize']) as checkpoints:
+    folder = workdir / 'checkpoints'
+    with Checkpoints(folder, t['keep'], t['monitor'], t['maximize'], read_only) as checkpoints:
         yield checkpoints
 
 
@@ -55,8 +60,9 @@ def fit(run: Experiment, workdir: Path) -> Progress:
     predict = make_predict_step(run.setup)
     with open_checkpoints(run, workdir) as checkpoints:
         if checkpoints.steps:
-            restored = checkpoints.restore(abstract_state(run.setup, example), table_rows=table_rows(run), data=loader)
-            state = restored.state.replace(scratch=new_scratch(run.setup, example))
+            abstract = abstract_state(run.setup, example)
+            restored = checkpoints.restore(abstract, table_rows=table_rows(run), data=loader)
+            state = dataclasses.replace(restored.state, scratch=new_scratch(run.setup, example))
             progress = Progress(**restored.progress)
             log.info('restored step %d of %s', int(state.step), workdir)
         else:
@@ -89,26 +95,38 @@ def claim(workdir: Path, run: Experiment) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     path, text = workdir / 'config.json', json.dumps(plain(run.config.to_dict()), indent=1, sort_keys=True)
     if path.exists() and path.read_text() != text:
-        old, new = json.loads(path.read_text()), json.loads(text)
+        old, new = (dict(_leaves(json.loads(config))) for config in (path.read_text(), text))
         differs = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        shown = ', '.join(f'{key} was {old.get(key)!r} and is {new.get(key)!r}' for key in differs[:3])
         raise ValueError(
-            f'{workdir} holds a run of another config (sections {differs} differ); use another --workdir, or remove it'
+            f'{workdir} holds a run of another config ({shown}); use another --workdir, or remove it'
         )
     path.write_text(text)
 
 
+def _leaves(config: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Yields ('section.key', value) for every value of a nested config."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            yield from _leaves(value, f'{path}.{key}' if path else key)
+    else:
+        yield path, config
+
+
 def describe(run: Experiment, source: RequestSource, state: TrainState) -> None:
     """Logs what is trained on what, and what lies where, in bytes."""
-    counts = run.log.manifest['counts']
+    counts = ', '.join(f'{count} {what}' for what, count in run.log.manifest['counts'].items() if count)
     log.info('log %s: %s, %s', run.log.folder, run.log.manifest['provenance'], counts)
     log.info('%d training examples, %d steps an epoch, %d in all', source.examples, source.steps, len(source))
-    log.info('mesh %s', dict(run.setup.mesh.shape))
-    fields = {name: getattr(state, name) for name in ('params', 'tables', 'opt_state', 'row_opt_state', 'scratch')}
-    for line in placement({**{f'table {k}': v for k, v in state.tables.items()}, **fields}).splitlines():
-        log.info('%s', line)
+    trees = {f'table {name}': table for name, table in state.tables.items()}
+    trees |= {name: getattr(state, name) for name in ('params', 'opt_state', 'row_opt_state', 'scratch')}
+    placed = placement({title: tree for title, tree in trees.items() if jax.tree.leaves(tree)})
+    log.info('on mesh %s:\n  %s', dict(run.setup.mesh.shape), placed.replace('\n', '\n  '))
 
 
-def score(run: Experiment, workdir: Path, part: str = 'test', step: int | None = None) -> tuple[CtrEvaluator, int]:
+def score(
+    run: Experiment, workdir: Path, part: str = 'test', step: int | None = None
+) -> tuple[Evaluator, int]:
     """Restores a checkpoint and predicts one part of the log.
 
     Args:
@@ -124,7 +142,7 @@ def score(run: Experiment, workdir: Path, part: str = 'test', step: int | None =
       ValueError: there is no such checkpoint.
     """
     source = run.source(part)
-    with open_checkpoints(run, workdir) as checkpoints:
+    with open_checkpoints(run, workdir, read_only=True) as checkpoints:
         step = checkpoints.best if step is None else step
         abstract = abstract_state(run.setup, run.example(source))
         restored = checkpoints.restore(abstract, step, table_rows=table_rows(run), model_only=True)

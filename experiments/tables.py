@@ -24,17 +24,16 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
     """Averages over seeds, and takes paired differences to the reference row.
 
     Args:
-      table: the table's config: `columns`, the first being the main one, and `reference`.
+      table: the table's config: `main`, the main column, and `reference`.
       results: {column: {row: [result of each seed]}}.
 
     Returns:
-      {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the first are called `<column>/<metric>`,
-      differences `<metric>_minus_<reference>`.
+      {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the main one are called
+      `<column>/<metric>`, differences `<metric>_minus_<reference>`.
     """
     summary: Summary = {}
-    main = next(iter(table.columns))
     for column, rows in results.items():
-        prefix = '' if column == main else f'{column}/'
+        prefix = '' if column == table.main else f'{column}/'
         reference = rows.get(table.reference)
         for row, cells in rows.items():
             into = summary.setdefault(row, {})
@@ -52,8 +51,9 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
                 into['parameters'] = spread([float(cell['parameters']) for cell in cells])
         first = next(iter(rows.values()))
         if 'ceiling' in first[0]:
+            into = summary.setdefault(CEILING, {})
             for metric in first[0]['test']:
-                summary.setdefault(CEILING, {})[prefix + metric] = spread([cell['ceiling'][metric] for cell in first])
+                into[prefix + metric] = spread([cell['ceiling'][metric] for cell in first])
     return summary
 
 
@@ -68,7 +68,7 @@ def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) 
     Returns:
       Markdown.
     """
-    published = {name: values for name, values in table.get('published', {}).items()}
+    published = dict(table.get('published', {}))
     sources = sorted({source for values in published.values() for source in values})
     shown = [m for m in table.shown if any(m in values for values in summary.values())]
     head = ['row', *shown, *(f'published: {source}' for source in sources)]
@@ -97,13 +97,15 @@ def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None
     metrics = [m for m in table.shown if m.rpartition('/')[2] in ('auc', 'auc_unseen')]
     metrics = [m for m in metrics if any(m in values for values in summary.values())]
     rows = list(summary)[::-1]
+    size = (1 + 3 * len(metrics), 1 + 0.4 * len(rows))
     figure, axes = plt.subplots(
-        1, len(metrics), figsize=(1 + 3 * len(metrics), 1 + 0.4 * len(rows)), sharey=True, squeeze=False, layout='constrained'
+        1, len(metrics), figsize=size, sharey=True, squeeze=False, layout='constrained'
     )
     for axis, metric in zip(axes[0], metrics, strict=True):
         for place, row in enumerate(rows):
             if (value := summary[row].get(metric)) is not None:
-                axis.errorbar(value['mean'], place, xerr=value['sd'], fmt='o', capsize=3, color='C1' if row == CEILING else 'C0')
+                color = 'C1' if row == CEILING else 'C0'
+                axis.errorbar(value['mean'], place, xerr=value['sd'], fmt='o', capsize=3, color=color)
         axis.set(title=metric.replace('_', ' '), yticks=range(len(rows)), yticklabels=rows)
         axis.grid(axis='x', alpha=0.3)
     figure.suptitle(table.title, fontsize=10)

@@ -2,7 +2,8 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-Any value of the config can be changed on the command line: --config.train.epochs=2. SIGTERM saves and exits with status 0.
+Any value of the config can be changed on the command line: --config.train.epochs=2. SIGTERM saves and exits
+with status 0.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from experiments.flags import DATA_DIR, friendly
 from experiments.running import fit
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
-WORKDIR = flags.DEFINE_string('workdir', None, 'Takes checkpoints, metrics.jsonl, curves.png and config.json.', required=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
 
 
 @friendly

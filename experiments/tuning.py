@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_collections
 
+from experiments.building import plain
 from experiments.cells import Cell, run_cell
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.
@@ -27,7 +28,8 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
     rng = random.Random(seed)
     space = {path: list(choices) for path, choices in search.items()}
     first = {path: choices[0] for path, choices in space.items()}
-    return [first] + [{path: rng.choice(choices) for path, choices in space.items()} for _ in range(trials - 1)]
+    draw = lambda: {path: rng.choice(choices) for path, choices in space.items()}
+    return [first] + [draw() for _ in range(trials - 1)]
 
 
 def choose(
@@ -45,13 +47,18 @@ def choose(
     Returns:
       The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.
     """
-    search = {f'{section}.{key}': table.search[section][key] for section in table.search for key in table.search[section]}
+    search = {
+        f'{section}.{key}': choices
+        for section, keys in plain(table.search).items()
+        for key, choices in keys.items()
+    }
     if table.trials < 1:
         return {}, []
     tried = []
     for number, values in enumerate(draw_trials(search, table.trials, TUNING_SEED)):
-        cell = Cell(workdir / column / row / f'trial{number}', table.columns[column], table.rows[row], TUNING_SEED, values, test=False)
+        folder = workdir / column / row / f'trial{number}'
+        cell = Cell(folder, table.columns[column], table.rows[row], TUNING_SEED, values, test=False)
         result = run_cell(cell, data_dir)
-        tried.append({'values': values, 'validation': result['validation'], 'trained': result['trained'], 'seconds': result['seconds']})
+        tried.append({'values': values} | {key: result[key] for key in ('validation', 'trained', 'seconds')})
     sign = 1 if table.columns[column].train.get('maximize', True) else -1
     return max(tried, key=lambda trial: sign * trial['validation'])['values'], tried

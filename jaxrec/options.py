@@ -1,4 +1,4 @@
-"""Reading a config section against its defaults, so that a misspelt key is an error and not a silent default."""
+"""Reading a config section against its defaults: a misspelt key is an error and not a silent default."""
 
 import difflib
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
 
 
 def _fits(value: Any, default: Any) -> bool:
-    if default is None or value is None:
+    if default is None:
         return True
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(default, bool)

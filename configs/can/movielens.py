@@ -1,6 +1,8 @@
 """CAN and its bases on MovieLens latest-small (2016): rating >= 4 is positive, each user's last 20 % is test.
 
-    python -m experiments.train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml --data_dir=<data root>
+    python -m experiments.train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml
+
+The data root is $JAXREC_DATA or --data_dir.
 """
 
 from ml_collections import ConfigDict

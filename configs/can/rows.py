@@ -32,5 +32,7 @@ def row(name: str) -> dict[str, Any]:
       ValueError: there is no such row.
     """
     if name not in ROWS:
-        raise ValueError(f'there is no row {name!r}; choose one of {sorted(ROWS)}, as in configs/can/simulated.py:DNN')
+        raise ValueError(
+            f'there is no row {name!r}; choose one of {sorted(ROWS)}, as in configs/can/simulated.py:DNN'
+        )
     return ROWS[name]

@@ -1,6 +1,8 @@
 """CAN and its bases on the simulated CTR world.
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
+
+After the colon stands the row: LR, DNN, DIN or CAN-DNN.
 """
 
 from ml_collections import ConfigDict
@@ -26,9 +28,10 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log': 'jaxrec.data.simulators.ctr:simulate',
                 'arguments': {
                     'users': 10_000,
-                    'items': 4_000,
+                    'items': 3_000,
                     'impressions': 40,
                     'exploration': 0.7,
+                    'groups': 12,
                     'pair_effect': 1.5,
                     'seed': 0,
                 },
@@ -40,13 +43,13 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
             },
             'train': {
                 'batch_size': 1024,
-                'epochs': 6,
-                'learning_rate': 1e-3,
+                'epochs': 10,
+                'learning_rate': 3e-3,
                 'row_optimizer': 'row_adagrad',
                 'row_learning_rate': 0.1,
-                'evals_per_epoch': 4,
+                'evals_per_epoch': 2,
                 'log_every': 50,
-                'patience': 2,
+                'patience': 3,
             },
             'seed': 0,
         }

@@ -1,9 +1,8 @@
 """Folders of memory-mapped columns: one `.npy` file a column, described by `columns.json`.
 
-A column is a plain array of N rows, or ragged: all values end to end plus the offset at which each row
-  starts. Opening a folder reads
-headers and file sizes only, so a damaged folder is refused at once and a sound one costs nothing until a
-column is used.
+A column is a plain array of N rows, or ragged: all values end to end, and the offset where each row starts.
+Opening a folder reads headers and file sizes only, so a damaged folder is refused at once and a sound one
+costs nothing until a column is used.
 
 Letters: N rows, W width of a padded row.
 """
@@ -19,6 +18,18 @@ import numpy as np
 DESCRIPTION = 'columns.json'
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 _REMEDY = 'delete the folder and compile it again'
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Where rows that lie end to end begin.
+
+    Args:
+      lengths: integer or boolean [N].
+
+    Returns:
+      int64 [N + 1]: the values in all rows before row n, and last their total.
+    """
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 class Ragged(NamedTuple):
@@ -39,7 +50,7 @@ class Ragged(NamedTuple):
         values = np.concatenate(
             [np.asarray(row, dtype) for row in rows if len(row)] or [np.zeros(0, dtype or np.int64)]
         )
-        return cls(values, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+        return cls(values, offsets_of(lengths))
 
     @property
     def lengths(self) -> np.ndarray:
@@ -67,7 +78,7 @@ class Ragged(NamedTuple):
     def take(self, index: np.ndarray) -> 'Ragged':
         """Selects whole rows in the order of `index`, as a ragged column again."""
         start, length = np.asarray(self.offsets)[index], self.lengths[index]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(length)])
+        offsets = offsets_of(length)
         return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)], offsets)
 
 
@@ -90,13 +101,11 @@ def write_columns(folder: str | Path, columns: Mapping[str, np.ndarray | Ragged]
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, column in columns.items():
-        parts = (
-            {'values': column.values, 'offsets': column.offsets}
-            if isinstance(column, Ragged)
-            else {'': column}
-        )
-        for part, array in parts.items():
-            file = f'{name}.{part}.npy' if part else f'{name}.npy'
+        if isinstance(column, Ragged):
+            parts = {f'{name}.values.npy': column.values, f'{name}.offsets.npy': column.offsets}
+        else:
+            parts = {f'{name}.npy': column}
+        for file, array in parts.items():
             np.save(folder / file, array)
             files[file] = {'dtype': np.lib.format.dtype_to_descr(array.dtype), 'shape': list(array.shape)}
     kinds = {name: 'ragged' if isinstance(column, Ragged) else 'array' for name, column in columns.items()}
@@ -155,11 +164,8 @@ class ColumnStore:
         path = self.folder / DESCRIPTION
         try:
             description = json.loads(path.read_text())
-            self._length, self._kinds, files = (
-                description['length'],
-                description['columns'],
-                description['files'],
-            )
+            self._length, self._kinds = description['length'], description['columns']
+            files = description['files']
         except FileNotFoundError:
             raise ValueError(
                 f'{path} is missing, so {self.folder} is not a folder of columns: {_REMEDY}'
@@ -210,11 +216,8 @@ def _check_file(path: Path, described: Mapping[str, Any]) -> None:
     try:
         with path.open('rb') as file:
             version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
+            first = version == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
             expected = file.tell() + int(np.prod(shape)) * dtype.itemsize
     except FileNotFoundError:

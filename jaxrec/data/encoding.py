@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged, write_columns
+from jaxrec.data.columns import Ragged, offsets_of, write_columns
 from jaxrec.data.raw_columns import RawLog, RawTable
 from jaxrec.data.schema import Column, ColumnSpec
 from jaxrec.data.vocabulary import FIRST, OUT_OF_VOCABULARY, Vocabulary
@@ -83,8 +83,7 @@ def _vocabularies(
     vocabularies = {}
     for vocabulary, names in members.items():
         settings = {(specs[name].min_count, specs[name].buckets) for name in names}
-        # The keys of items and users are the events' own, so counting them again would move the frequency
-        # floor.
+        # The keys of items and users are the events' own: counting them again would move the floor.
         columns = [next(table[name] for table in tables.values() if name in table) for name in names]
         values = [column.values if isinstance(column, Ragged) else column for column in columns]
         if len(settings) > 1 or len({array.dtype.kind == 'U' for array in values}) > 1:
@@ -128,9 +127,8 @@ def _encode(
                 encoded[name] = vocabularies[vocabulary].encode(column)
             schema[name] = Column(spec.kind, vocabulary, vocabularies[vocabulary].size, width)
     if 'time' in encoded:
-        encoded['time'] = encoded['time'].astype(
-            np.float64 if encoded['time'].dtype.kind == 'f' else np.int64
-        )
+        fractional = encoded['time'].dtype.kind == 'f'
+        encoded['time'] = encoded['time'].astype(np.float64 if fractional else np.int64)
     return encoded
 
 
@@ -139,7 +137,7 @@ def _cut(column: Ragged, width: int | None) -> Ragged:
         return column
     slot = np.arange(len(column.values)) - np.repeat(column.offsets[:-1], column.lengths)
     lengths = np.minimum(column.lengths, width)
-    return Ragged(column.values[slot < width], np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+    return Ragged(column.values[slot < width], offsets_of(lengths))
 
 
 def _select(column: np.ndarray | Ragged, rows: np.ndarray) -> np.ndarray | Ragged:

@@ -1,8 +1,7 @@
 """Gathering the columns of a batch: attributes by id, event columns by row, histories by window.
 
 A history is a window of consecutive entries in a column of positive events, so it is read as a strided view:
-  one fancy index copies B
-windows of L entries each, no index matrix, no copy of a history per example.
+one fancy index copies B windows of L entries each, no index matrix, no copy of a history per example.
 
 Letters: B examples, L history, W values of a multi-valued column, P positive events.
 """
@@ -42,9 +41,8 @@ class HistoryColumn:
         self.length, self.width = length, described.width
         self.shape = (length,) if described.kind != 'multi' else (length, self.width)
         dtype = np.dtype(np.float32 if described.kind == 'numeric' else np.int32)
-        size = (
-            len(positives) + length
-        ) * self.width  # the tail of L zeros lets the last window begin anywhere
+        # The tail of L zeros lets the last window begin anywhere.
+        size = (len(positives) + length) * self.width
         if size * dtype.itemsize <= IN_MEMORY_BYTES:
             flat = np.zeros(size, dtype)
             self._fill(flat, log, name, positives)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.columns import offsets_of
 from jaxrec.data.negatives import SAMPLERS
 
 
@@ -122,9 +123,7 @@ def history_bounds(log: BehaviourLog, positive: np.ndarray) -> tuple[np.ndarray,
         `positives[start[n]:end[n]]`.
     """
     positives = np.flatnonzero(positive)
-    before = np.concatenate(
-        [np.zeros(1, np.int64), np.cumsum(positive, dtype=np.int64)]
-    )  # positives in rows < n
+    before = offsets_of(positive)  # positives in rows < n
     users = log.events['user']
     start = before[log.user_offsets[users]]
     end = before[_first_of_instant(users, log.events['time'])] if log.has_time else before[:-1]

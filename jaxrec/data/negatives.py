@@ -6,9 +6,8 @@ repeated with the next counter; the few that keep hitting are settled by listing
 exclusion exact.
 
 Samplers: 'uniform' over the items of the log, 'popularity' (the item of a uniformly drawn positive event),
-  and 'same_category' (uniform
-within the category of the positive; over all items when the user knows that whole category, which is
-counted).
+and 'same_category' (uniform within the category of the positive; over all items when the user knows that
+whole category, which is counted).
 
 Letters: N events, P positive events, M draws.
 """
@@ -131,9 +130,7 @@ def sample_negatives(
     """
     drawn = np.zeros(len(events), np.int32)
     todo = np.arange(len(events))
-    counter = hash64(np.asarray(events, np.int64), hash_seed(seed, epoch)) ^ hash64(
-        np.asarray(slots, np.int64), seed
-    )
+    counter = hash64(events, hash_seed(seed, epoch)) ^ hash64(slots, seed)
     user = tables.user[events].astype(np.int64) * tables.rows
     for attempt in range(REDRAWS):
         rows = events[todo]

@@ -1,9 +1,8 @@
 """A Grain source whose items are whole batches of requests, assembled by index from a behaviour log.
 
 Item i is batch i: a pure function of the source's arguments and i, so an iterator's state is one number, a
-  resumed run sees the batches an
-unbroken one would have seen, and processes that share a batch agree on it without talking. Epochs live inside
-the source, because each has its own permutation and its own negatives.
+resumed run sees the batches an unbroken one would have seen, and processes that share a batch agree on it
+without talking. Epochs live inside the source, because each has its own permutation and its own negatives.
 
 An example is one event, or one of a positive event's 1 + `per_positive` candidates; it is a request with a
 single candidate, C = 1.

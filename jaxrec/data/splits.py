@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.columns import offsets_of
 from jaxrec.data.vocabulary import hash64
 
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, -1
@@ -31,7 +32,7 @@ def leave_last_out() -> Split:
 
     def split(log: BehaviourLog, positive: np.ndarray) -> np.ndarray:
         part = np.full(len(log), TRAIN, np.int8)
-        before = np.concatenate([[0], np.cumsum(positive)])
+        before = offsets_of(positive)  # positives in rows < n
         first, last = log.user_offsets[:-1], log.user_offsets[1:]
         enough = before[last] - before[first] >= 3
         positives = np.flatnonzero(positive)

@@ -148,13 +148,15 @@ class Vocabulary:
             )
         if not len(self.keys):
             return np.full(len(values), OUT_OF_VOCABULARY, np.int32)
+        if values.dtype.kind == 'U':  # comparing strings is slow: each distinct one is looked up once
+            distinct, inverse = np.unique(values, return_inverse=True)
+            return self._find(distinct)[inverse]
+        return self._find(values)
+
+    def _find(self, values: np.ndarray) -> np.ndarray:
         keys, ids = self._sorted
-        distinct, inverse = (
-            (values, None) if values.dtype.kind != 'U' else np.unique(values, return_inverse=True)
-        )
-        place = np.minimum(np.searchsorted(keys, distinct), len(keys) - 1)
-        found = np.where(keys[place] == distinct, ids[place], np.int32(OUT_OF_VOCABULARY))
-        return found if inverse is None else found[inverse]
+        place = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
+        return np.where(keys[place] == values, ids[place], np.int32(OUT_OF_VOCABULARY))
 
     @functools.cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
@@ -223,11 +225,8 @@ class Vocabulary:
                 return cls.hashed(buckets, seed)
             keys = np.load(vocab / f'{name}.npy', allow_pickle=False)
             counts = np.load(vocab / f'{name}.counts.npy', allow_pickle=False)
-            rows, floor, dropped = (
-                described['rows'],
-                described['min_count'],
-                described['values_below_min_count'],
-            )
+            rows, floor = described['rows'], described['min_count']
+            dropped = described['values_below_min_count']
         except (OSError, KeyError, EOFError, ValueError) as error:
             raise ValueError(f'vocabulary {name!r} cannot be read from {vocab} ({error}): {remedy}') from None
         if len(keys) + FIRST != rows or len(counts) != rows:

@@ -1,10 +1,11 @@
 """Row-sharded embedding tables: the only code that knows how tables are cut.
 
     specs = as_specs([Table('item', rows=10_000_000, dim=18)])
-    tables = init_tables(specs, key, mesh)                              # each shard drawn on its own device
-    rows = lookup(specs, tables, ids, mesh=mesh)                        # {table: {feature: [B, ..., D]}}
-    grads = jax.grad(loss)(rows)                                        # with respect to rows, never to tables
-    tables, slots, scratch, info = update(specs, row_adagrad(.05), tables, slots, scratch, ids, grads, step, ...)
+    tables = init_tables(specs, key, mesh)         # each shard drawn on its own device
+    rows = lookup(specs, tables, ids, mesh=mesh)   # {table: {feature: [B, ..., D]}}
+    grads = jax.grad(loss)(rows)                   # with respect to rows, never to tables
+
+`update` then moves the rows that `ids` names, in place.
 """
 
 from jaxrec.embeddings.lookup import choose_exchange as choose_exchange

@@ -1,7 +1,8 @@
 """How the gradients of a batch reach the devices that own their rows.
 
-Runs inside `jax.shard_map`, or plainly on one device. An arrival is what one shard must sum and apply: all of it at once, or,
-when an all-to-all needs several rounds, one complete part of the rows a round (see `exchange`).
+Runs inside `jax.shard_map`, or plainly on one device. An arrival is what one shard must sum and apply: all of
+it at once, or, when an all-to-all needs several rounds, one complete part of the rows a round (see
+`exchange`).
 
 n devices, m ids of one device, k arrived gradients, S rows of one shard, V rows, D width.
 """
@@ -38,7 +39,13 @@ class Arrival(NamedTuple):
 
 
 def arrive(
-    spec: Table, shard: jax.Array, ids: jax.Array, grads: jax.Array, exchange: str, factor: float, axes: ex.Axes
+    spec: Table,
+    shard: jax.Array,
+    ids: jax.Array,
+    grads: jax.Array,
+    exchange: str,
+    factor: float,
+    axes: ex.Axes,
 ) -> Arrival:
     """Moves gradients to the shards that own their rows.
 

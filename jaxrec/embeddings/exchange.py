@@ -1,9 +1,10 @@
 """All-to-all between the devices that ask for rows and the devices that own them, exact at any skew.
 
-Runs inside `jax.shard_map`. Ids are made unique on each device and padding ids dropped; what is left is sent to its owner
-in a buffer of fixed capacity [n, C]. When some device asks one owner for more than C rows, the exchange takes several
-rounds: round r of R carries the rows with (row mod R) = r, so that all requests for a row meet in one round and the owner
-always sees complete sums. R is the least power of two that fits; 1 unless ids are badly skewed, and it is reported.
+Runs inside `jax.shard_map`. Ids are made unique on each device and padding ids dropped; what is left is sent
+to its owner in a buffer of fixed capacity [n, C]. When some device asks one owner for more than C rows, the
+exchange takes several rounds: round r of R carries the rows with (row mod R) = r, so that all requests for a
+row meet in one round and the owner always sees complete sums. R is the least power of two that fits; 1 unless
+ids are badly skewed, and it is reported.
 
 n devices, m ids of one device, U = m unique slots, C capacity, S rows of one shard, D width.
 """
@@ -92,10 +93,12 @@ def _fullest(rows: jax.Array, rounds: jax.Array, shard_rows: int, devices: int) 
     owner = rows // shard_rows  # n for nobody's rows
     # Bucket numbers exceed int32 on huge tables; sorting (owner, round) as two keys needs no product.
     owner, which = jax.lax.sort((owner, rows % rounds), num_keys=2)
-    new = jnp.concatenate([
-        jnp.ones_like(owner[:1], bool),
-        (owner[1:] != owner[:-1]) | (which[1:] != which[:-1]),
-    ])
+    new = jnp.concatenate(
+        [
+            jnp.ones_like(owner[:1], bool),
+            (owner[1:] != owner[:-1]) | (which[1:] != which[:-1]),
+        ]
+    )
     position = vary_like(jnp.arange(rows.shape[0], dtype=jnp.int32), rows)
     start = jax.lax.cummax(jnp.where(new, position, 0))
     return jnp.max(jnp.where(owner < devices, position - start + 1, 0))

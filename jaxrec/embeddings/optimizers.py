@@ -1,8 +1,8 @@
 """Row optimizers: optax-shaped pairs that see only the rows a batch touched.
 
-`init(rows, dim)` makes the slots of a table; `update(grads, slots, step)` turns the summed gradient of n touched rows and
-their slots into additive updates and new slots. Rows that no id named are neither read nor written, so a step costs the
-same at any table size.
+`init(rows, dim)` makes the slots of a table; `update(grads, slots, step)` turns the summed gradient of n
+touched rows and their slots into additive updates and new slots. Rows that no id named are neither read nor
+written, so a step costs the same at any table size.
 
 V rows, D width, n touched rows.
 """
@@ -22,8 +22,8 @@ class RowOptimizer(NamedTuple):
 
     Attributes:
       init: (V, D) -> {slot: zeros-like [V] or [V, D]}.
-      update: (grads float32 [n, D], slots {slot: [n] or [n, D]}, step int32 [], counted from 1) -> (updates float32
-        [n, D] to be added to the rows, new slots).
+      update: (grads float32 [n, D], slots {slot: [n] or [n, D]}, step int32 [], counted from 1) -> (updates
+        float32 [n, D] to be added to the rows, new slots).
     """
 
     init: Callable[[int, int], Slots]
@@ -44,14 +44,18 @@ def sgd(learning_rate: LearningRate) -> RowOptimizer:
     Returns:
       A `RowOptimizer` without slots.
     """
-    return RowOptimizer(lambda rows, dim: {}, lambda grads, slots, step: (-_rate(learning_rate, step) * grads, {}))
+
+    def update(grads: jax.Array, slots: Slots, step: jax.Array) -> tuple[jax.Array, Slots]:
+        return -_rate(learning_rate, step) * grads, {}
+
+    return RowOptimizer(lambda rows, dim: {}, update)
 
 
 def row_adagrad(learning_rate: LearningRate, initial: float = 0.0, eps: float = 1e-8) -> RowOptimizer:
     """Row-wise Adagrad: one accumulator a row, fed with the mean square of the row's gradient.
 
-    a += mean_d(g_d^2);  row -= lr * g / sqrt(a + eps). The default: one float a row, and nothing goes stale, since a zero
-    gradient would not have changed the accumulator.
+    a += mean_d(g_d^2);  row -= lr * g / sqrt(a + eps). The default: one float a row, and nothing goes stale,
+    since a zero gradient would not have changed the accumulator.
 
     Args:
       learning_rate: a number, or a schedule of the step.
@@ -77,8 +81,9 @@ def lazy_adam(
 ) -> RowOptimizer:
     """Adam on the touched rows, with the moments decayed for the steps a row has slept through.
 
-    The moments are those of dense Adam, because a zero gradient only decays them: m <- b1^(t - s) m + (1 - b1) g for a
-    row last touched at step s. What is lazy is the row itself: dense Adam would have kept moving it between s and t.
+    The moments are those of dense Adam, because a zero gradient only decays them: for a row last touched at
+    step s, m <- b1^(t - s) m + (1 - b1) g. What is lazy is the row itself: dense Adam would have kept moving
+    it between s and t.
 
     Args:
       learning_rate: a number, or a schedule of the step.
@@ -87,7 +92,8 @@ def lazy_adam(
       eps: added to the root of the second moment, as in optax.
 
     Returns:
-      A `RowOptimizer` with the slots `mean` and `square` [V, D] and `last` int32 [V], the step of the last touch.
+      A `RowOptimizer` with the slots `mean` and `square` [V, D] and `last` int32 [V], the step of the last
+      touch.
     """
 
     def init(rows: int, dim: int) -> Slots:
@@ -105,7 +111,8 @@ def lazy_adam(
         corrected = mean / (1 - b1**count)
         scale = jnp.sqrt(square / (1 - b2**count)) + eps
         touched = jnp.full_like(slots['last'], step)
-        return -_rate(learning_rate, step) * corrected / scale, {'mean': mean, 'square': square, 'last': touched}
+        new = {'mean': mean, 'square': square, 'last': touched}
+        return -_rate(learning_rate, step) * corrected / scale, new
 
     return RowOptimizer(init, update)
 
@@ -124,7 +131,11 @@ def make_row_optimizer(name: str, learning_rate: LearningRate, **options: float)
     Raises:
       ValueError: an unknown name.
     """
-    makers = {'row_adagrad': row_adagrad, 'lazy_adam': lazy_adam, 'sgd': sgd}
+    makers: dict[str, Callable[..., RowOptimizer]] = {
+        'row_adagrad': row_adagrad,
+        'lazy_adam': lazy_adam,
+        'sgd': sgd,
+    }
     if name not in makers:
         raise ValueError(f'row optimizer {name!r} does not exist; choose one of {sorted(makers)}')
     return makers[name](learning_rate, **options)

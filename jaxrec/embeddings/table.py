@@ -1,8 +1,9 @@
 """Embedding tables: what they are, how they are born, how they are cut over a mesh.
 
-A table is an array [V, D] that lives outside the dense parameters. Row 0 is padding: it reads as zeros and never moves.
-Row 1 stands for values outside the vocabulary. On a mesh of n devices the array has `padded_rows(V, n)` rows, cut in
-contiguous blocks; the rows past V are zeros, no id reaches them, and checkpoints do not count them.
+A table is an array [V, D] that lives outside the dense parameters. Row 0 is padding: it reads as zeros and
+never moves. Row 1 stands for values outside the vocabulary. On a mesh of n devices the array has
+`padded_rows(V, n)` rows, cut in contiguous blocks; the rows past V are zeros, no id reaches them, and
+checkpoints do not count them.
 
 V rows, D width, n devices.
 """
@@ -69,8 +70,8 @@ class Table:
     def __post_init__(self):
         if not 2 <= self.rows < np.iinfo(np.int32).max:
             raise ValueError(
-                f'table {self.name!r}: rows={self.rows}, but ids are int32 and rows 0 (padding) and 1 (out of '
-                f'vocabulary) always exist; give 2 to {np.iinfo(np.int32).max - 1} rows'
+                f'table {self.name!r}: rows={self.rows}, but ids are int32 and rows 0 (padding) and 1 (out '
+                f'of vocabulary) always exist; give 2 to {np.iinfo(np.int32).max - 1} rows'
             )
         if self.dim < 1:
             raise ValueError(f'table {self.name!r}: dim={self.dim}, but a row needs at least one number')
@@ -91,7 +92,9 @@ def as_specs(tables: list[Table] | tuple[Table, ...]) -> dict[str, Table]:
     specs: dict[str, Table] = {}
     for table in tables:
         if specs.setdefault(table.name, table) is not table:
-            raise ValueError(f'two tables are called {table.name!r}; let the features share one, or rename it')
+            raise ValueError(
+                f'two tables are called {table.name!r}; let the features share one, or rename it'
+            )
     return specs
 
 
@@ -145,7 +148,7 @@ def check_ids(specs: Mapping[str, Table], ids: Mapping[str, Mapping[str, np.ndar
       ids: {table: {feature: int [B, ...]}}, numpy arrays.
 
     Raises:
-      ValueError: an id outside [0, rows), a dtype that is not an integer, or ids of a table that does not exist.
+      ValueError: an id outside [0, rows), a dtype that is not an integer, or a table that does not exist.
     """
     for table, features in ids.items():
         if table not in specs:
@@ -153,10 +156,13 @@ def check_ids(specs: Mapping[str, Table], ids: Mapping[str, Mapping[str, np.ndar
         for feature, values in features.items():
             values = np.asarray(values)
             if not np.issubdtype(values.dtype, np.integer):
-                raise ValueError(f'feature {feature!r} of table {table!r} has dtype {values.dtype}; ids are integers')
+                raise ValueError(
+                    f'feature {feature!r} of table {table!r} has dtype {values.dtype}; ids are integers'
+                )
             if values.size and not (0 <= values.min() and values.max() < specs[table].rows):
                 bad = values[(values < 0) | (values >= specs[table].rows)].flat[0]
                 raise ValueError(
-                    f'feature {feature!r} of table {table!r} holds id {bad}, outside [0, {specs[table].rows}); '
-                    'map unknown values to 1 (out of vocabulary) or build the table with more rows'
+                    f'feature {feature!r} of table {table!r} holds id {bad}, outside '
+                    f'[0, {specs[table].rows}); map unknown values to 1 (out of vocabulary) or build the '
+                    'table with more rows'
                 )

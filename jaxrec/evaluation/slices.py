@@ -14,7 +14,8 @@ def pair_keys(batch: Batch, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Names each (candidate, behaviour) pair of a batch by one 64-bit number.
 
     Args:
-      batch: with `candidate/<column>` [B, 1], `history/<column>` [B, L], `history/length` [B] and `valid` [B, 1].
+      batch: with `candidate/<column>` [B, 1], `history/<column>` [B, L], `history/length` [B] and
+        `valid` [B, 1].
       column: the id column whose pairs count.
 
     Returns:

@@ -118,22 +118,44 @@ def co_action(
     ):
         if value not in allowed:
             raise ValueError(f'co_action: {value!r} is not an option; choose one of {allowed}')
-    batch, length = mask.shape
     layers = split_weights(weights, dims, use_bias)
-    # The orders share weights, so they ride along the history axis through one batched product.
-    hidden = jnp.concatenate([inputs**order for order in range(1, orders + 1)], 1)[:, None]  # [B, 1, O*L, I]
     pool = _pool_weights(mask, pooling)  # [B, L]
+    # The orders share weights, so they ride along the history axis through one batched product.
+    hidden = jnp.concatenate([inputs**order for order in range(1, orders + 1)], 1)  # [B, O*L, I]
     kept = []
     for depth, (matrix, bias) in enumerate(layers):
-        hidden = jnp.matmul(hidden, matrix)  # [B, C, O*L, d]
-        hidden = hidden if bias is None else hidden + bias[:, :, None]
         last = depth == len(layers) - 1
+        if last and last_activation == 'none' and depth > 0:
+            # A linear layer commutes with pooling: one small product a candidate instead of one a behaviour.
+            kept.append(_linear(_pool(hidden, pool, orders), matrix, bias, pool.sum(-1)))
+            break
+        hidden = _layer(hidden, matrix, bias)  # [B, O*L, C, d]
         hidden = hidden if last and last_activation == 'none' else jnp.tanh(hidden)
         if last or layer_output == 'concat':
-            by_order = hidden.reshape(batch, -1, orders, length, hidden.shape[-1])
-            kept.append(jnp.einsum('bcold,bl->bcod', by_order, pool))
+            kept.append(_pool(hidden, pool, orders))  # [B, C, O, d]
     pooled = jnp.concatenate(kept, -1)  # [B, C, O, H]
-    return pooled.sum(2) if order_reduce == 'sum' else pooled.reshape(batch, pooled.shape[1], -1)
+    return pooled.sum(2) if order_reduce == 'sum' else pooled.reshape(*pooled.shape[:2], -1)
+
+
+def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """One layer of all micro-MLPs: [B, N, I] (shared by the candidates, never tiled) or [B, N, C, I] to [B, N, C, d]."""
+    into = 'bni,bcid->bncd' if hidden.ndim == 3 else 'bnci,bcid->bncd'
+    out = jnp.einsum(into, hidden, matrix)
+    return out if bias is None else out + bias[:, None]
+
+
+def _linear(pooled: jax.Array, matrix: jax.Array, bias: jax.Array | None, total: jax.Array) -> jax.Array:
+    """A linear layer after pooling, [B, C, O, I] to [B, C, O, d]; its bias counts once a pooled slot."""
+    out = jnp.einsum('bcoi,bcid->bcod', pooled, matrix)
+    return out if bias is None else out + bias[:, :, None] * total[:, None, None, None]
+
+
+def _pool(hidden: jax.Array, pool: jax.Array, orders: int) -> jax.Array:
+    """Weighs and sums the history of each order, [B, O*L, C, d] to [B, C, O, d]."""
+    batch, length = pool.shape
+    by_order = hidden.reshape(batch, orders, length, *hidden.shape[2:])
+    # As product and sum, not as a matrix product: the gradient is then one fused broadcast.
+    return jnp.moveaxis((by_order * pool[:, None, :, None, None]).sum(2), 1, 2)
 
 
 def _pool_weights(mask: jax.Array, pooling: str) -> jax.Array:

@@ -1,7 +1,8 @@
 """Random numbers by counter: element (row, column) of a stream is a hash of (seed, row, column).
 
-No state, no temporaries and no dependence on how an array is sharded: a table of 10^8 rows is drawn shard by shard and is
-the same table on any number of devices. Threefry would hold a second copy of the table in bits while it draws.
+No state, no temporaries and no dependence on how an array is sharded: a table of 10^8 rows is drawn shard by
+shard and is the same table on any number of devices. Threefry would hold a second copy of the table in bits
+while it draws.
 
 V rows, D width.
 """
@@ -14,7 +15,7 @@ _FIRST, _SECOND, _GOLDEN = 0x7FEB352D, 0x846CA68B, 0x9E3779B9
 
 
 def mix32(x: jax.Array) -> jax.Array:
-    """Scrambles 32-bit counters so that every input bit flips every output bit with probability near one half.
+    """Scrambles 32-bit counters: every input bit flips every output bit with probability near one half.
 
     Args:
       x: uint32 [...], counters or earlier hashes.

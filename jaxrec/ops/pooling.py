@@ -47,7 +47,9 @@ def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
     return masked_sum(x, mask) / jnp.maximum(mask.sum(-1, keepdims=True), 1)
 
 
-def attention_pool(logits: jax.Array, values: jax.Array, mask: jax.Array, *, softmax: bool = True) -> jax.Array:
+def attention_pool(
+    logits: jax.Array, values: jax.Array, mask: jax.Array, *, softmax: bool = True
+) -> jax.Array:
     """Weighs each behaviour by its relevance to each candidate and sums (DIN, arXiv 1706.06978, eq. 3).
 
     Args:

@@ -24,10 +24,10 @@ def vary_like(x: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def argsort(keys: jax.Array) -> jax.Array:
-    """Sorts stably and returns the order; under `jax.shard_map` the order varies over the same mesh axes as the keys.
+    """Sorts stably and returns the order, which varies over the same mesh axes as the keys.
 
-    `jnp.argsort` of a varying array is typed as if every device had the same order. What is indexed by it then loses a
-    sum in the transpose: values right, gradients silently wrong.
+    `jnp.argsort` of a varying array is typed as if every device had the same order. What is indexed by it
+    then loses a sum in the transpose: values right, gradients silently wrong.
 
     Args:
       keys: [N], any sortable dtype.

@@ -1,7 +1,7 @@
 """The mesh, the rules that place arrays on it, and the batches that go to it.
 
-Axes are always ('data', 'model'). Batches and table rows are cut over both; dense parameters are replicated unless a rule
-says otherwise.
+Axes are always ('data', 'model'). Batches and table rows are cut over both; dense parameters are replicated
+unless a rule says otherwise.
 
 B batch, n devices.
 """
@@ -42,11 +42,10 @@ def make_mesh(
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > len(available):
         raise ValueError(
             f'mesh shape {shape}: give two sizes (data, model) whose product is at most the {len(available)} '
-            'devices that JAX sees; simulate more on a CPU with XLA_FLAGS=--xla_force_host_platform_device_count=8'
+            'devices that JAX sees; simulate more on a CPU with '
+            'XLA_FLAGS=--xla_force_host_platform_device_count=8'
         )
-    return jax.make_mesh(
-        shape, AXES, axis_types=(axis_type,) * 2, devices=available[: shape[0] * shape[1]]
-    )
+    return jax.make_mesh(shape, AXES, axis_types=(axis_type,) * 2, devices=available[: shape[0] * shape[1]])
 
 
 def shardings(tree: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
@@ -69,7 +68,9 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
         for pattern, spec in rules:
             if re.search(pattern, name):
                 return jax.NamedSharding(mesh, spec)
-        raise ValueError(f"no sharding rule matches {name!r} {leaf.shape}; add one, or ('.*', P()) as the last")
+        raise ValueError(
+            f"no sharding rule matches {name!r} {leaf.shape}; add one, or ('.*', P()) as the last"
+        )
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
@@ -90,11 +91,12 @@ def pad_to(batch: Mapping[str, np.ndarray], multiple: int) -> dict[str, np.ndarr
     sizes = {key: len(value) for key, value in batch.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f'the batch has keys of different leading sizes: {sizes}')
-    extra = -next(iter(sizes.values())) % multiple
+    size = next(iter(sizes.values()))
+    extra = -size % multiple
     if not extra:
         return dict(batch)
     if 'valid' not in batch:
-        raise ValueError(f"a batch of {next(iter(sizes.values()))} does not divide {multiple} devices and has no 'valid' mask")
+        raise ValueError(f"a batch of {size} does not divide {multiple} devices and has no 'valid' mask")
     return {k: np.concatenate([v, np.zeros((extra, *v.shape[1:]), v.dtype)]) for k, v in batch.items()}
 
 
@@ -115,7 +117,8 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh | None = None) -> dict
     for key, value in sent.items():
         if value.dtype in (np.int64, np.uint64):
             raise ValueError(
-                f"batch key {key!r} is {value.dtype}: 64-bit integers wrap on devices; keep it under 'host/' or make it int32"
+                f'batch key {key!r} is {value.dtype}: 64-bit integers wrap on devices; keep it under '
+                "'host/' or make it int32"
             )
     if mesh is None or mesh.size == 1:
         return jax.device_put(sent)
@@ -139,5 +142,7 @@ def placement(trees: Mapping[str, Any]) -> str:
         leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array) and hasattr(x, 'nbytes')]
         total = sum(x.nbytes for x in leaves)
         here = sum(x.addressable_shards[0].data.nbytes for x in leaves)
-        lines.append(f'{title}: {len(leaves)} arrays, {total / 2**20:.2f} MiB, {here / 2**20:.2f} MiB a device')
+        lines.append(
+            f'{title}: {len(leaves)} arrays, {total / 2**20:.2f} MiB, {here / 2**20:.2f} MiB a device'
+        )
     return '\n'.join(lines)

@@ -1,8 +1,9 @@
 """Checkpoints: the only code that speaks to Orbax.
 
-A checkpoint is a folder `<step>` with three parts: `model` (params, model_state, tables), `optimizer` (step, optimizer states,
-key) and `data` (position of the loader), written to a temporary folder and renamed. Beside them stand the metrics, the loop's
-progress and the shapes of the model, which are compared before anything is read. Kept are the latest K and the best one.
+A checkpoint is a folder `<step>` with three parts: `model` (params, model_state, tables), `optimizer` (step,
+optimizer states, key) and `data` (position of the loader), written to a temporary folder and renamed. Beside
+them stand the metrics, the loop's progress and the shapes of the model, which are compared before anything is
+read. Kept are the latest K and the best one.
 """
 
 import dataclasses
@@ -15,10 +16,11 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxrec.training.state import TrainState
 
+_REMEDY = 'delete that folder and use an earlier step, or train again'
 MODEL, OPTIMIZER = ('params', 'model_state', 'tables'), ('step', 'opt_state', 'row_opt_state', 'rng')
 _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_decision_policies
-# A table is stored with its padding, and read back cut or zero-filled to that of another mesh; only tables may
-# differ in shape, see `_refuse_another_model`.
+# A table is stored with its padding, and read back cut or zero-filled to that of another mesh; only tables
+# may differ in shape, see `_refuse_another_model`.
 _RESIZE = ocp.Context()
 _RESIZE.array.loading.enable_padding_and_truncation = True
 
@@ -46,7 +48,14 @@ class Checkpoints:
         checkpoints.save(state, {'bad': 0}, tables={'item': 1000}, data=loader, metrics={'auc': .7})
     """
 
-    def __init__(self, folder: str | Path, keep: int = 2, monitor: str | None = None, maximize: bool = True):
+    def __init__(
+        self,
+        folder: str | Path,
+        keep: int = 2,
+        monitor: str | None = None,
+        maximize: bool = True,
+        read_only: bool = False,
+    ):
         """Opens or creates the folder.
 
         Args:
@@ -54,6 +63,7 @@ class Checkpoints:
           keep: K, how many of the latest survive.
           monitor: the metric whose best checkpoint survives too; None keeps the latest only.
           maximize: whether a larger metric is better.
+          read_only: leave unfinished checkpoints alone: another process may be writing them.
         """
         self.folder = Path(folder).absolute()
         self.monitor, self.maximize = monitor, maximize
@@ -66,7 +76,7 @@ class Checkpoints:
             context=_RESIZE,
             save_decision_policy=_decisions.FixedIntervalPolicy(1),
             preservation_policy=_policies.AnyPreservationPolicy(keeps),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
         )
 
     def __enter__(self) -> 'Checkpoints':
@@ -84,8 +94,9 @@ class Checkpoints:
     def best(self) -> int | None:
         """The step with the best monitored metric, the latest among equals; None before any was measured."""
         sign = 1 if self.maximize else -1
+        measured = ((c.metrics or {}, c.step) for c in self._orbax.checkpoints)
         scored = [
-            (sign * c.metrics[self.monitor], c.step) for c in self._orbax.checkpoints if c.metrics and self.monitor in c.metrics
+            (sign * metrics[self.monitor], step) for metrics, step in measured if self.monitor in metrics
         ]
         return max(scored)[1] if scored else None
 
@@ -111,7 +122,11 @@ class Checkpoints:
         parts |= {} if data is None else {'data': data}
         described = {'progress': dict(progress), 'shapes': _shapes(state, table_rows)}
         self._orbax.save_checkpointables(
-            int(state.step), parts, metrics=dict(metrics) if metrics else None, custom_metadata=described, overwrite=True
+            int(state.step),
+            parts,
+            metrics=dict(metrics) if metrics else None,
+            custom_metadata=described,
+            overwrite=True,
         )
 
     def restore(
@@ -136,23 +151,39 @@ class Checkpoints:
           The state, the loop's progress and the metrics.
 
         Raises:
-          ValueError: there is no such checkpoint, or it is of another model.
+          ValueError: there is no such checkpoint, it is damaged, or it is of another model.
         """
         steps = self.steps
         if not steps or (step is not None and step not in steps):
             what = 'no checkpoint' if step is None else f'no checkpoint of step {step}'
-            raise ValueError(f'{self.folder} holds {what}; it has the steps {steps or "none"}. Train first, or name one of them')
+            raise ValueError(
+                f'{self.folder} holds {what}; it has the steps {steps or "none"}. '
+                'Train first, or name one of them'
+            )
         step = steps[-1] if step is None else step
         known = self._orbax.metadata(step)
         described = known.custom_metadata or {}
         fields = MODEL if model_only else MODEL + OPTIMIZER
-        _refuse_another_model(described.get('shapes', {}), _shapes(abstract, table_rows), fields, self.folder / str(step))
+        where = self.folder / str(step)
+        if 'shapes' not in described:
+            raise ValueError(f'checkpoint {where} is damaged (it has lost its description): {_REMEDY}')
+        _refuse_another_model(described['shapes'], _shapes(abstract, table_rows), fields, where)
         wanted = {'model': _fields(abstract, MODEL)}
         if not model_only:
             wanted |= {'optimizer': _fields(abstract, OPTIMIZER)} | ({} if data is None else {'data': data})
-        parts = self._orbax.load_checkpointables(step, wanted)
-        state = abstract.replace(**parts['model'], **parts.get('optimizer', {}))
+        try:
+            parts = self._orbax.load_checkpointables(step, wanted)
+        except (KeyError, OSError, ValueError) as error:  # what Orbax raises for files that are cut or gone
+            raise ValueError(f'checkpoint {where} is damaged ({_root(error)}): {_REMEDY}') from error
+        state = dataclasses.replace(abstract, **parts['model'], **parts.get('optimizer', {}))
         return Restored(state, dict(described.get('progress', {})), dict(known.metrics or {}))
+
+
+def _root(error: BaseException) -> str:
+    """The first cause of an error, in a line."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return str(error)[:200]
 
 
 def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
@@ -174,10 +205,12 @@ def _shapes(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, list]
 
 def _refuse_another_model(saved: dict, wanted: dict, fields: tuple[str, ...], where: Path) -> None:
     saved, wanted = ({k: v for k, v in tree.items() if k.split('/')[0] in fields} for tree in (saved, wanted))
-    for name in sorted(saved.keys() | wanted.keys()):
+    in_order = lambda name: (fields.index(name.split('/')[0]), name)  # the model before its optimizer
+    for name in sorted(saved.keys() | wanted.keys(), key=in_order):
         if saved.get(name) != wanted.get(name):
             have, need = saved.get(name, 'nothing'), wanted.get(name, 'nothing')
             raise ValueError(
-                f'checkpoint {where} is of another model: it has {have} where this config wants {need} at {name!r}. '
-                'Use the config it was trained with (config.json in its workdir), or another workdir'
+                f'checkpoint {where} is of another model: it has {have} where this config wants {need} at '
+                f'{name!r}. Use the config it was trained with (config.json in its workdir), or another '
+                'workdir'
             )

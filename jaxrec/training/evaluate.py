@@ -48,6 +48,8 @@ def evaluate(
     return evaluator
 
 
-def _take(evaluator: Evaluator, batch: Mapping[str, np.ndarray], predictions: Mapping[str, jax.Array]) -> None:
+def _take(
+    evaluator: Evaluator, batch: Mapping[str, np.ndarray], predictions: Mapping[str, jax.Array]
+) -> None:
     size = len(next(iter(batch.values())))
     evaluator.add(batch, {name: np.asarray(value)[:size] for name, value in predictions.items()})

@@ -1,7 +1,7 @@
 """The training loop, to be read from top to bottom.
 
-Order within a step: train, report, evaluate, save, stop. A stopped run saves everything that the next line of its metrics depends
-on, so a resumed run writes the lines an unbroken one would have written.
+Order within a step: train, report, evaluate, save, stop. A stopped run saves everything that the next line of
+its metrics depends on, so a resumed run writes the lines an unbroken one would have written.
 """
 
 import contextlib
@@ -83,6 +83,14 @@ class LoopOptions:
     maximize: bool = True
     patience: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ('steps', 'log_every', 'eval_every', 'checkpoint_every'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f'train.{name} = {value}: steps are counted from 1, give at least 1')
+        if self.patience is not None and self.patience < 0:
+            raise ValueError(f'train.patience = {self.patience}: give 0 or more evaluations, or None')
+
 
 def train(
     setup: Setup,
@@ -115,18 +123,22 @@ def train(
       ValueError: a loss that is not finite, an id out of range, or metrics without the monitored one.
     """
     rows = {name: spec.rows for name, spec in setup.task.tables.items()}
-    pending: list[dict[str, jax.Array]] = []  # scalars stay on the device until a report needs them
+    # (step, metrics): scalars stay on the device until a report needs them.
+    pending: list[tuple[int, dict[str, jax.Array]]] = []
 
     def collect() -> None:
-        for metrics in jax.device_get(pending):
-            progress.add({name: float(value) for name, value in metrics.items()})
+        for at, metrics in jax.device_get(pending):
+            values = {name: float(value) for name, value in metrics.items()}
+            _require_finite(values, at)
+            progress.add(values)
         pending.clear()
 
     def save(metrics: Mapping[str, float] | None = None) -> None:
         collect()
         checkpoints.save(state, dataclasses.asdict(progress), table_rows=rows, data=loader, metrics=metrics)
 
-    start, began = int(state.step), time.perf_counter()
+    start = since = int(state.step)
+    began = time.perf_counter()
     with _stop_signal() as stopped, _bar(options.steps, start) as bar:
         for step in range(start + 1, options.steps + 1):
             if progress.done:
@@ -134,19 +146,23 @@ def train(
             batch = next(loader)
             check_ids(setup.task.tables, setup.task.ids(batch))
             state, metrics = step_fn(state, put_batch(batch, setup.mesh))
-            pending.append(metrics)
+            pending.append((step, metrics))
             bar.update()
             if step % options.log_every == 0 or step == options.steps:
                 collect()
-                writer.write(step, 'train', _report(progress, step))
-                log.info('%.1f steps/s', (step - start) / (time.perf_counter() - began))
+                pace = (step - since) / (time.perf_counter() - began)
+                writer.write(step, 'train', _report(progress), f'{pace:.0f} steps/s')
+                since, began = step, time.perf_counter()
             if step % options.eval_every == 0 or step == options.steps:
+                collect()  # a loss that is not finite is its own error, not that of an evaluation
                 scores = evaluate(state)
                 _require(scores, options.monitor)
                 writer.write(step, 'validation', scores)
                 progress.judge(scores[options.monitor], step, 1 if options.maximize else -1, options.patience)
                 save(scores)
-                bar.set_postfix_str(f'{options.monitor} {scores[options.monitor]:.4f}, best {progress.best:.4f}')
+                bar.set_postfix_str(
+                    f'{options.monitor} {scores[options.monitor]:.4f}, best {progress.best:.4f}'
+                )
             elif stopped or (options.checkpoint_every and step % options.checkpoint_every == 0):
                 save()
             if stopped:
@@ -155,26 +171,30 @@ def train(
     return state, progress, False
 
 
-def _report(progress: Progress, step: int) -> dict[str, Any]:
+def _report(progress: Progress) -> dict[str, Any]:
     means = {name: total / count for name, (total, count) in progress.window.items()}
     progress.window.clear()
-    bad = [name for name, value in means.items() if not math.isfinite(value)]
-    if bad:
+    return means
+
+
+def _require_finite(metrics: Mapping[str, float], step: int) -> None:
+    if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
         raise ValueError(
-            f'{", ".join(bad)} not finite in the steps up to {step}; the checkpoints before it are intact. '
+            f'{", ".join(bad)} not finite in step {step}; the checkpoints before it are intact. '
             'Lower train.learning_rate or train.row_learning_rate, or set train.clip_norm'
         )
-    return means
 
 
 def _require(scores: Mapping[str, float], monitor: str) -> None:
     if monitor not in scores:
-        raise ValueError(f'train.monitor = {monitor!r} is not among the metrics {sorted(scores)}; name one of them')
+        raise ValueError(
+            f'train.monitor = {monitor!r} is not among the metrics {sorted(scores)}; name one of them'
+        )
 
 
 @contextlib.contextmanager
 def _stop_signal() -> Iterator[list]:
-    """Yields a list that becomes non-empty when SIGTERM arrives; the handler that was there returns afterwards."""
+    """Yields a list that fills when SIGTERM arrives; the handler that was there returns afterwards."""
     received: list[int] = []
     try:
         before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
@@ -189,4 +209,6 @@ def _stop_signal() -> Iterator[list]:
 
 def _bar(steps: int, start: int) -> tqdm.tqdm:
     # Elsewhere than on a terminal the log lines of the writer show progress.
-    return tqdm.tqdm(total=steps, initial=start, unit='step', disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    return tqdm.tqdm(
+        total=steps, initial=start, unit='step', disable=not sys.stderr.isatty(), dynamic_ncols=True
+    )

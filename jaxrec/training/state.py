@@ -65,7 +65,7 @@ class Setup(NamedTuple):
     rules: Rules = REPLICATED
     clip_norm: float | None = None
     exchange: str | None = None
-    strategies: Mapping[str, str] = {}  # noqa: RUF012, never written to
+    strategies: Mapping[str, str] = {}  # never written to
 
     def duplicate_strategies(self, ids: Mapping[str, Any]) -> dict[str, str]:
         """How each table sums duplicates.
@@ -83,7 +83,13 @@ def _dense(setup: Setup, seed: jax.Array, batch: Batch) -> dict[str, Any]:
     keys = jax.random.split(jax.random.key(seed), 3)
     params, model_state = setup.task.init(keys[0], batch)
     opt_state = setup.optimizer.init(params)
-    return {'step': jnp.int32(0), 'params': params, 'model_state': model_state, 'opt_state': opt_state, 'rng': keys[2]}
+    return {
+        'step': jnp.int32(0),
+        'params': params,
+        'model_state': model_state,
+        'opt_state': opt_state,
+        'rng': keys[2],
+    }
 
 
 def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:

@@ -3,6 +3,7 @@
 B batch, C candidates, D width.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,15 +18,15 @@ from jaxrec.training.task import Batch, Metrics
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def make_train_step(setup: Setup) -> TrainStep:
+def make_train_step(setup: Setup) -> jax.stages.Wrapped:
     """Builds the jitted step: lookup, gradients with respect to params and rows, one norm, two updates.
 
     Args:
       setup: task, optimizers and mesh.
 
     Returns:
-      (state, batch) -> (state, metrics); the old state is donated. Metrics are float32 [] on the device: the task's, `loss`,
-      `grad_norm` and, where rows cross devices by all-to-all, `exchange_rounds`.
+      (state, batch) -> (state, metrics); the old state is donated. Metrics are float32 [] on the device: the
+      task's, `loss`, `grad_norm` and, where rows cross devices by all-to-all, `exchange_rounds`.
     """
     task, mesh, exchange = setup.task, setup.mesh, setup.exchange or emb.choose_exchange(setup.mesh.size)
     value_and_grad = jax.value_and_grad(task.loss, argnums=(0, 2), has_aux=True)
@@ -47,7 +48,7 @@ def make_train_step(setup: Setup) -> TrainStep:
             row_grads,
             count,
             strategies=setup.duplicate_strategies(ids),
-            dense_norm=optax.global_norm(grads),
+            dense_norm=optax.tree.norm(grads),
             clip_norm=setup.clip_norm,
             mesh=mesh,
             exchange=exchange,
@@ -58,7 +59,8 @@ def make_train_step(setup: Setup) -> TrainStep:
         metrics = {**metrics, 'loss': value, 'grad_norm': info.norm}
         if mesh.size > 1 and exchange == 'all_to_all':
             metrics['exchange_rounds'] = info.rounds.astype(jnp.float32)
-        new = state.replace(
+        new = dataclasses.replace(
+            state,
             step=count,
             params=optax.apply_updates(state.params, updates),
             model_state=model_state,

@@ -29,7 +29,8 @@ class Evaluator(Protocol):
 class Task(Protocol):
     """A pure function of the embedding rows it needs, with what surrounds it.
 
-    A frozen dataclass holding a Flax module and its config. A model without tables has `tables = {}` and `ids = {}`.
+    A frozen dataclass holding a Flax module and its config. A model without tables has `tables = {}` and
+    `ids = {}`.
 
     Attributes:
       tables: {table: Table}.

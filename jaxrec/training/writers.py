@@ -8,7 +8,6 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
-
 class MetricWriter:
     """Appends reports to `metrics.jsonl`; a run stays readable with `cat`."""
 
@@ -32,18 +31,20 @@ class MetricWriter:
         self._file = self.path.open('a')
         self._board = _open_board(Path(workdir)) if tensorboard else None
 
-    def write(self, step: int, part: str, values: Mapping[str, float]) -> None:
+    def write(self, step: int, part: str, values: Mapping[str, float], note: str = '') -> None:
         """Reports scalars.
 
         Args:
           step: optimizer steps taken.
           part: 'train', 'validation' or 'test'.
           values: {metric: value}.
+          note: goes to the log alone, such as a speed, which no two runs share.
         """
         values = {name: float(value) for name, value in values.items()}
         self._file.write(json.dumps({'step': step, 'part': part, **values}) + '\n')
         self._file.flush()
-        log.info('step %d %s %s', step, part, ' '.join(f'{k}={v:.5g}' for k, v in values.items()))
+        shown = [f'{k}={v:.0f}' if v.is_integer() else f'{k}={v:.4g}' for k, v in values.items()]
+        log.info('step %d %s %s', step, part, ' '.join([*shown, note]).rstrip())
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f'{part}/{name}', value, step)
@@ -75,7 +76,9 @@ def read_metrics(path: str | Path) -> list[dict]:
             reports.append(json.loads(line))
         except json.JSONDecodeError as error:
             if number < len(lines):
-                raise ValueError(f'{path}:{number} is not a JSON line ({error}); remove the line, or start a new workdir') from error
+                raise ValueError(
+                    f'{path}:{number} is not a JSON line ({error}); remove the line, or start a new workdir'
+                ) from error
     return reports
 
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.columns import Ragged
@@ -37,7 +36,7 @@ class _Movielens(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=name) for name in EDITIONS]
     # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources); told,
     # it need not look.
-    code_path = epath.Path(__file__)
+    code_path = Path(__file__)
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'Place the folder or the zip of the edition from {ADDRESS} here.'
 
     files: Files | None = None  # found by the caller; else looked for in the manual folder

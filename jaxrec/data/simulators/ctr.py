@@ -1,9 +1,10 @@
 """A seeded world of users, items and clicks whose true click probabilities are known.
 
-Users carry interests of three ranges: lifelong (fixed), long (renewed every few sessions) and short (one category a session).
-Items have a category, a content vector near their category's, a quality, and a hidden group. Beside interests a click depends
-on pairs: every recently clicked item lends or takes odds by a random table over (its group, the candidate's group), centred in
-rows and columns, so that no sum of effects of the two sides expresses it. Groups are never written to the log.
+Users carry interests of three ranges: lifelong (fixed), long (renewed every few sessions) and short (one
+category a session). Items have a category, a content vector near their category's, a quality, and a hidden
+group. Beside interests a click depends on pairs: every recently clicked item lends or takes odds by a random
+table over (its group, the candidate's group), centred in rows and columns, so that no sum of effects of the
+two sides expresses it. Groups are never written to the log.
 
 U users, T impressions a user, V items, K categories, G hidden groups, D content width.
 """
@@ -17,6 +18,7 @@ import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.columns import write_columns
+from jaxrec.options import read_options
 
 DAY = 86_400
 
@@ -28,7 +30,8 @@ class World:
     Attributes:
       users: U.
       items: V.
-      impressions: T, impressions of each user; clicks are history, so histories grow to about T times the click rate.
+      impressions: T, impressions of each user; clicks are history, so histories grow to about T times the
+        click rate.
       categories: K.
       groups: G, hidden groups of items.
       content_dim: D.
@@ -63,25 +66,24 @@ class World:
     long_sessions: int = 4
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        read_options(dataclasses.asdict(self), 'world', **_DEFAULTS)  # for its check of types
         for name in (
-            'users',
-            'items',
-            'impressions',
-            'categories',
-            'groups',
-            'content_dim',
-            'pair_window',
-            'session',
+            name for name, default in _DEFAULTS.items() if isinstance(default, int) and name != 'seed'
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f'world.{name} = {getattr(self, name)}; at least 1 is needed')
+        if self.seed < 0:
+            raise ValueError(f'world.seed = {self.seed}; a seed is 0 or more')
         if self.items < self.categories:
             raise ValueError(
                 f'world.items = {self.items} leaves some of {self.categories} categories empty; raise it'
             )
         if not 0 <= self.exploration <= 1:
             raise ValueError(f'world.exploration = {self.exploration} is a share, between 0 and 1')
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(World)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Truth:
       group: int [V].
       content: float [V, D], unit vectors.
       quality: float [V], logits.
-      pairs: float [G, G], odds that a clicked item of group g lends to a candidate of group h, zero mean in rows and columns.
+      pairs: float [G, G], odds that a clicked item of group g lends to a candidate of group h, zero mean in
+        rows and columns.
       taste: float [U, D].
       lifelong: int [U, 2], categories of lifelong interest.
     """
@@ -164,7 +167,7 @@ class _Clicks:
         self.clicked = np.zeros(users, np.int64)
 
     def pair_sum(self, pairs: np.ndarray, group: np.ndarray) -> np.ndarray:
-        """Sum over the window's clicks of pairs[their group, the candidate's group], over the root of their number."""
+        """Sum of pairs[group, candidate's group] over the window's clicks, over the root of their number."""
         size = np.minimum(self.clicked, self.ring.shape[1])
         return np.einsum('ug,ug->u', self.counts, pairs.T[group]) / np.sqrt(np.maximum(size, 1))
 
@@ -186,7 +189,8 @@ def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
       truth: from `make_truth`.
 
     Returns:
-      Event columns of length U * T: user, item, time (int64 seconds), click (int8), true_ctr (float32), ordered by impression.
+      Event columns of length U * T: user, item, time (int64 seconds), click (int8), true_ctr (float32),
+      ordered by impression.
     """
     rng = np.random.default_rng((world.seed, 2))
     users, steps = world.users, world.impressions
@@ -230,8 +234,8 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     """Simulates a world and compiles its log; a log of the same world is opened, not made again.
 
     Args:
-      folder: where the log goes; `<folder>-truth` beside it takes the truth's columns by raw item and user number, and
-        the knobs as `world.json`.
+      folder: where the log goes; `<folder>-truth` beside it takes the truth's columns by raw item and user
+        number, and the knobs as `world.json`.
       **knobs: fields of `World`.
 
     Returns:
@@ -240,10 +244,7 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    fields = {field.name for field in dataclasses.fields(World)}
-    if unknown := sorted(set(knobs) - fields):
-        raise ValueError(f'the CTR world has no knob {unknown[0]!r}; it has {sorted(fields)}')
-    world = World(**knobs)
+    world = World(**read_options(knobs, 'world', **_DEFAULTS))
     folder, beside = Path(folder), Path(f'{folder}-truth')
     description = json.dumps(dataclasses.asdict(world), indent=1, sort_keys=True)
     made = beside / 'world.json'

@@ -35,7 +35,9 @@ class Din(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
         """Scores the candidates.
 
         Args:
@@ -47,10 +49,10 @@ class Din(nn.Module):
           logits float32 [B, C].
         """
         x = self.features.vectors(rows, batch)
-        interest = TargetAttention(self.attention, self.softmax, name='attention')(x.candidate, x.history, x.mask)
-        return Mlp((*self.widths, 1), self.batch_norm, name='head')(
-            join(x, interest, interest * x.candidate), train, batch['valid']
-        )[..., 0]
+        attend = TargetAttention(self.attention, self.softmax, name='attention')
+        interest = attend(x.candidate, x.history, x.mask)
+        head = Mlp((*self.widths, 1), self.batch_norm, name='head')
+        return head(join(x, interest, interest * x.candidate), train, batch['valid'])[..., 0]
 
 
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
@@ -64,14 +66,16 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       The task.
 
     Raises:
-      ValueError: history and candidate features differ, so that behaviours cannot be compared with candidates.
+      ValueError: history and candidate features differ, so that behaviours cannot be compared with
+        candidates.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, attention=(80, 40), softmax=True)
     given = options['features']
-    if list(given.get('history', ())) != list(given.get('candidate', ())):
+    history, candidate = list(given.get('history', ())), list(given.get('candidate', ()))
+    if history != candidate:
         raise ValueError(
-            f'DIN compares each behaviour with the candidate: features.history {list(given.get("history", ()))} '
-            f'must equal features.candidate {list(given.get("candidate", ()))}'
+            f'DIN compares each behaviour with the candidate: features.history {history} must equal '
+            f'features.candidate {candidate}'
         )
     features = FeatureMap.make(given, schema)
     module = Din(

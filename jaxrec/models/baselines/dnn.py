@@ -42,7 +42,9 @@ class Dnn(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
         """Scores the candidates.
 
         Args:

@@ -25,7 +25,9 @@ class LogisticRegression(nn.Module):
     features: FeatureMap
 
     @nn.compact
-    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
         """Scores the candidates.
 
         Args:
@@ -67,5 +69,3 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
         lambda batch: fmap.ids(batch, '_weight'),
         row_l2=options['row_l2'],
     )
-
-

@@ -1,8 +1,9 @@
-"""CAN on its DNN base (arXiv 2011.05625): the candidate's micro-networks read the history beside the plain base.
+"""CAN on its DNN base (arXiv 2011.05625): the candidate's micro-networks read the history beside the base.
 
-Besides the base's embeddings each pair (candidate column, other column) reads two tables of its own, the paper's
-"parameter independence": `<column>_induction` [V, P] holds a micro-MLP for each candidate id, `<column>_feed` [V, I] an input
-row for each id of the other side. The wide table is read once a candidate, the narrow one once a behaviour.
+Besides the base's embeddings each pair (candidate column, other column) reads two tables of its own, the
+paper's "parameter independence": `<column>_induction` [V, P] holds a micro-MLP for each candidate id,
+`<column>_feed` [V, I] an input row for each id of the other side. The wide table is read once a candidate,
+the narrow one once a behaviour.
 
 B batch, C candidates, L history, P numbers of a micro-MLP, I input width, D width.
 """
@@ -26,8 +27,18 @@ from jaxrec.options import read_options
 
 # The two readings of the paper: its text and equations, and its authors' code.
 PRESETS: dict[str, dict[str, Any]] = {
-    'wsdm22_paper': {'order_reduce': 'sum', 'layer_output': 'concat', 'last_activation': 'tanh', 'use_bias': False},
-    'wsdm22_code': {'order_reduce': 'concat', 'layer_output': 'concat', 'last_activation': 'none', 'use_bias': False},
+    'wsdm22_paper': {
+        'order_reduce': 'sum',
+        'layer_output': 'concat',
+        'last_activation': 'tanh',
+        'use_bias': False,
+    },
+    'wsdm22_code': {
+        'order_reduce': 'concat',
+        'layer_output': 'concat',
+        'last_activation': 'none',
+        'use_bias': False,
+    },
 }
 UNIT_OPTIONS: dict[str, Any] = {
     'dims': (16, 8, 4),
@@ -126,7 +137,9 @@ class Can(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
         """Scores the candidates.
 
         Args:
@@ -139,10 +152,12 @@ class Can(nn.Module):
         """
         x = self.co_actions.features.vectors(rows, batch)
         crossed = [self._pair(pair, rows, batch) for pair in self.co_actions.pairs]
-        return Mlp((*self.widths, 1), self.batch_norm, name='head')(join(x, *crossed), train, batch['valid'])[..., 0]
+        head = Mlp((*self.widths, 1), self.batch_norm, name='head')
+        return head(join(x, *crossed), train, batch['valid'])[..., 0]
 
     def _pair(self, pair: Pair, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
-        (weights_key, feed_key), (induction, feed) = self.co_actions.keys(pair), self.co_actions.table_names(pair)
+        weights_key, feed_key = self.co_actions.keys(pair)
+        induction, feed = self.co_actions.table_names(pair)
         inputs = rows[feed][feed_key]
         if pair.side == 'user':
             inputs, mask = inputs[:, None], jnp.ones((inputs.shape[0], 1))
@@ -166,10 +181,11 @@ def make_pairs(given: Sequence[Sequence[str]], features: FeatureMap) -> tuple[Pa
       ValueError: a pair of columns that are not features, or not categorical, or no pair at all.
     """
     have = set(features.features)
+    categorical = {name for name, column in features.columns.items() if column.kind == 'categorical'}
     given = given or [
         (column, f'history/{column}')
         for side, column in features.features
-        if side == 'candidate' and ('history', column) in have and features.columns[column].kind == 'categorical'
+        if side == 'candidate' and ('history', column) in have and column in categorical
     ]
     pairs = []
     for candidate, other in given:
@@ -177,14 +193,18 @@ def make_pairs(given: Sequence[Sequence[str]], features: FeatureMap) -> tuple[Pa
         for feature in (('candidate', candidate), (side, column)):
             if feature not in have or side not in ('history', 'user'):
                 raise ValueError(
-                    f'pairs: ({candidate!r}, {other!r}) needs the feature {"/".join(feature)}, but the model has '
-                    f'{["/".join(f) for f in features.features]}; write pairs as (candidate column, "history/column")'
+                    f'pairs: ({candidate!r}, {other!r}) needs the feature {"/".join(feature)}, but the model '
+                    f'has {["/".join(f) for f in features.features]}; write pairs as (candidate column, '
+                    '"history/column")'
                 )
-            if features.columns[feature[1]].kind != 'categorical':
-                raise ValueError(f'pairs: column {feature[1]!r} is {features.columns[feature[1]].kind}; a pair needs one id')
+            if feature[1] not in categorical:
+                kind = features.columns[feature[1]].kind
+                raise ValueError(f'pairs: column {feature[1]!r} is {kind}; a pair needs one id')
         pairs.append(Pair(candidate, side, column))
     if not pairs:
-        raise ValueError('pairs: no categorical column is on both the candidate and the history side; name pairs')
+        raise ValueError(
+            'pairs: no categorical column is on both the candidate and the history side; name pairs'
+        )
     return tuple(pairs)
 
 
@@ -202,9 +222,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Raises:
       ValueError: an unknown preset or unusable pairs.
     """
-    options = read_options(
-        config, 'model', **BASE_OPTIONS, **UNIT_OPTIONS, preset='wsdm22_code', pairs=()
-    )
+    options = read_options(config, 'model', **BASE_OPTIONS, **UNIT_OPTIONS, preset='wsdm22_code', pairs=())
     preset = options['preset']
     if preset not in PRESETS:
         raise ValueError(f'model.preset = {preset!r} does not exist; choose one of {sorted(PRESETS)}')

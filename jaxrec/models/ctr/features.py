@@ -1,7 +1,7 @@
 """From the columns of a log to the tables a CTR model reads and the vectors it starts from.
 
-Each feature declares its side: 'user' [B, ...], 'candidate' [B, C, ...] or 'history' [B, L, ...]. Columns with one vocabulary
-share one table, so an item is the same row as candidate and as history.
+Each feature declares its side: 'user' [B, ...], 'candidate' [B, C, ...] or 'history' [B, L, ...]. Columns
+with one vocabulary share one table, so an item is the same row as candidate and as history.
 
 B batch, C candidates, L history, W values of a multi-valued column, F features of a side, D width.
 """
@@ -13,25 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.schema import Column
 from jaxrec.ops.pooling import length_mask, masked_mean
 
 SIDES = ('user', 'candidate', 'history')
-
-
-class Column(NamedTuple):
-    """What a model must know of a log's column.
-
-    Attributes:
-      kind: 'categorical', 'multi' or 'numeric'.
-      vocabulary: name of the vocabulary, which names the table; None for numeric columns.
-      rows: table rows, ids 0 and 1 included; 0 for numeric columns.
-      width: W, values of a multi-valued column, else 1.
-    """
-
-    kind: str
-    vocabulary: str | None
-    rows: int
-    width: int
 
 
 class Inputs(NamedTuple):
@@ -63,12 +48,12 @@ class FeatureMap:
     columns: Mapping[str, Column]
 
     @classmethod
-    def make(cls, features: Mapping[str, Any], schema: Mapping[str, Any]) -> 'FeatureMap':
+    def make(cls, features: Mapping[str, Any], schema: Mapping[str, Column]) -> 'FeatureMap':
         """Reads a config's features against a log's schema.
 
         Args:
           features: {side: [column, ...]}; only the three sides are allowed.
-          schema: {column: object with kind, vocabulary, rows and width}.
+          schema: the log's {column: Column}; a vocabulary's name is its table's.
 
         Returns:
           The feature map.
@@ -87,10 +72,11 @@ class FeatureMap:
                     )
                 pairs.append((side, name))
         if not any(side == 'candidate' for side, _ in pairs):
-            raise ValueError('features.candidate is empty: a CTR model scores candidates, name at least one column')
+            raise ValueError(
+                'features.candidate is empty: a CTR model scores candidates, name at least one column'
+            )
         pairs.sort(key=lambda pair: SIDES.index(pair[0]))  # stable: a side keeps its order
-        columns = {n: Column(s.kind, s.vocabulary, s.rows, s.width) for n, s in schema.items()}
-        return cls(tuple(pairs), {name: columns[name] for _, name in pairs})
+        return cls(tuple(pairs), {name: schema[name] for _, name in pairs})
 
     def ids(self, batch: Mapping[str, Any], suffix: str = '') -> dict[str, dict[str, Any]]:
         """Names the rows of all features that have a table.
@@ -137,13 +123,14 @@ class FeatureMap:
             key = f'{side}/{name}'
             column = self.columns[name]
             if column.kind == 'numeric':
-                # Counts and prices span decades; the signed logarithm keeps their order and tames their range.
+                # Counts and prices span decades; the signed logarithm keeps order and tames the range.
                 value = read(batch, key)
                 parts[side].append((jnp.sign(value) * jnp.log1p(jnp.abs(value)))[..., None])
-            elif column.kind == 'multi':
-                parts[side].append(masked_mean(rows[column.vocabulary][key], (batch[key] > 0).astype(jnp.float32)))
-            else:
-                parts[side].append(rows[column.vocabulary][key])
+                continue
+            found = rows[str(column.vocabulary)][key]
+            if column.kind == 'multi':
+                found = masked_mean(found, (batch[key] > 0).astype(jnp.float32))
+            parts[side].append(found)
         batch_size = read(batch, 'label').shape[0]
         empty = jnp.zeros((batch_size, 0), jnp.float32)
         user = jnp.concatenate(parts['user'], -1) if parts['user'] else empty
@@ -167,7 +154,7 @@ def read(batch: Mapping[str, Any], key: str) -> Any:
     """
     if key not in batch:
         raise ValueError(
-            f'the batch lacks {key!r}, which the model reads; it has {sorted(batch)}. Give the source and the model '
-            'the same features'
+            f'the batch lacks {key!r}, which the model reads; it has {sorted(batch)}. Give the source and '
+            'the model the same features'
         )
     return batch[key]

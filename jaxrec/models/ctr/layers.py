@@ -53,7 +53,7 @@ class Mlp(nn.Module):
 
 
 class TargetAttention(nn.Module):
-    """DIN's local activation unit (arXiv 1706.06978, figure 2): a small net scores each behaviour for each candidate.
+    """DIN's local activation unit (arXiv 1706.06978, figure 2): a net scores behaviours against candidates.
 
     Attributes:
       widths: hidden widths of the scoring net.
@@ -78,8 +78,8 @@ class TargetAttention(nn.Module):
         width = self.widths[0]
         kernel = lambda name, size: self.param(name, nn.initializers.glorot_normal(), (size, width))
         size = candidate.shape[-1]
-        # The net's first layer on [c, h, c - h, c * h], term by term: candidate and history are multiplied by their own
-        # kernels once, and only the product needs every pair.
+        # The net's first layer on [c, h, c - h, c * h], term by term: candidate and history are multiplied by
+        # their own kernels once, and only the product needs every pair.
         of_candidate = candidate @ kernel('candidate', size)  # [B, C, H]
         of_history = history @ kernel('history', size)  # [B, L, H]
         product = (candidate[:, :, None] * history[:, None]) @ kernel('product', size)  # [B, C, L, H]

@@ -100,8 +100,8 @@ class CtrTask:
           {'logits', 'probability'}: float32 [B, C].
         """
         del rng
-        logits = self.module.apply({'params': params, **model_state}, rows, batch, train=False)
-        logits = logits.astype(jnp.float32)
+        scores: Any = self.module.apply({'params': params, **model_state}, rows, batch, train=False)
+        logits = scores.astype(jnp.float32)
         return {'logits': logits, 'probability': jax.nn.sigmoid(logits)}
 
     def evaluator(self) -> CtrEvaluator:

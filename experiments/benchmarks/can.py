@@ -1,0 +1,121 @@
+"""CAN-DNN at the shapes of the plain-torch peer: training steps, and inference from host arrays to host arrays.
+
+B batch, L history.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.embeddings import make_row_optimizer
+from jaxrec.models.can import make_task
+from jaxrec.models.ctr.features import Column
+from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.training.state import Setup, init_state
+from jaxrec.training.step import make_predict_step, make_train_step
+
+BATCH, LENGTH, ITEMS, CATEGORIES = 1024, 100, 500_000, 5_000
+SHAPES = 'B1024 L100 V500k C5k D18x2 micro16-8-4 orders3 MLP200-80 uniform ids, full mask, fp32'
+FEATURES = {'candidate': ('item', 'category'), 'history': ('item', 'category')}
+
+
+def make_setup(row_optimizer: str) -> Setup:
+    """CAN-DNN as the table reports it, with Adam on the dense parameters and joint clipping.
+
+    Args:
+      row_optimizer: of the tables.
+
+    Returns:
+      The setup, on one device.
+    """
+    schema = {
+        'item': Column('categorical', 'item', ITEMS, 1),
+        'category': Column('categorical', 'category', CATEGORIES, 1),
+    }
+    rate = {'row_adagrad': 0.05, 'lazy_adam': 1e-3}[row_optimizer]
+    return Setup(
+        make_task({'features': FEATURES}, schema),
+        optax.adam(1e-3),
+        make_row_optimizer(row_optimizer, rate),
+        make_mesh((1, 1)),
+        clip_norm=10.0,
+    )
+
+
+def make_batches(number: int = 4) -> list[dict[str, np.ndarray]]:
+    """Draws host batches with uniform ids and full histories.
+
+    Args:
+      number: how many.
+
+    Returns:
+      [{key: [B, ...]}].
+    """
+    rng = np.random.default_rng(0)
+
+    def ids(rows: int, *shape: int) -> np.ndarray:
+        return rng.integers(2, rows, (BATCH, *shape)).astype(np.int32)
+
+    return [
+        {
+            'candidate/item': ids(ITEMS, 1),
+            'candidate/category': ids(CATEGORIES, 1),
+            'history/item': ids(ITEMS, LENGTH),
+            'history/category': ids(CATEGORIES, LENGTH),
+            'history/length': np.full(BATCH, LENGTH, np.int32),
+            'label': rng.integers(0, 2, (BATCH, 1)).astype(np.float32),
+            'valid': np.ones((BATCH, 1), np.float32),
+        }
+        for _ in range(number)
+    ]
+
+
+def count(state: Any) -> int:
+    """Numbers that are trained."""
+    return sum(x.size for x in jax.tree.leaves((state.params, state.tables)))
+
+
+def train(name: str, row_optimizer: str = 'row_adagrad') -> dict[str, Any]:
+    """One training step: host batch to device, lookup, forward, backward, clipping, both updates.
+
+    Args:
+      name: of the record.
+      row_optimizer: of the tables.
+
+    Returns:
+      The record.
+    """
+    idle, setup, batches = peak_mb(), make_setup(row_optimizer), make_batches()
+    held = {'state': init_state(setup, put_batch(batches[0], setup.mesh), 0), 'turn': 0}
+    step, params = make_train_step(setup), count(held['state'])
+
+    def call() -> None:
+        batch = put_batch(batches[held['turn'] % len(batches)], setup.mesh)
+        held['state'], held['metrics'] = step(held['state'], batch)
+        held['turn'] += 1
+
+    timed = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])))
+    return record(name, SHAPES, params, timed, BATCH, idle, row_optimizer=row_optimizer)
+
+
+def infer(name: str) -> dict[str, Any]:
+    """Scores a host batch and brings the probabilities back to the host.
+
+    Args:
+      name: of the record.
+
+    Returns:
+      The record.
+    """
+    idle, setup, batches = peak_mb(), make_setup('row_adagrad'), make_batches()
+    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
+    predict, turn = make_predict_step(setup), iter(range(10**9))
+
+    def call() -> np.ndarray:
+        batch = put_batch(batches[next(turn) % len(batches)], setup.mesh)
+        return np.asarray(predict(state, batch)['probability'])
+
+    return record(name, SHAPES, count(state), measure(call, lambda: None), BATCH, idle)

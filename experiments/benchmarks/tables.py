@@ -1,0 +1,127 @@
+"""What updating one big table costs: mean pooling, one logit, uniform ids; and how the cost grows with the table.
+
+B batch, K ids an example, V rows, D width.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.embeddings import Table, as_specs, make_row_optimizer, uniform
+from jaxrec.models.ctr import CtrTask
+from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.training.state import Setup, TrainState, init_state
+from jaxrec.training.step import make_train_step
+
+BATCH, IDS = 8192, 20
+
+
+class MeanPool(nn.Module):
+    """The mean of K rows and one linear layer."""
+
+    @nn.compact
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
+        """Maps rows [B, K, D] to logits [B, 1]."""
+        return nn.Dense(1)(rows['table']['ids'].mean(1))
+
+
+def make_setup(rows: int, dim: int, row_optimizer: str, strategy: str | None) -> Setup:
+    """One table under a linear layer.
+
+    Args:
+      rows: V.
+      dim: D.
+      row_optimizer: of the table.
+      strategy: how duplicates are summed; None chooses by size.
+
+    Returns:
+      The setup, on one device.
+    """
+    task = CtrTask(
+        MeanPool(), as_specs([Table('table', rows, dim, uniform(0.01))]), lambda batch: {'table': {'ids': batch['ids']}}
+    )
+    return Setup(
+        task,
+        optax.adam(1e-3),
+        make_row_optimizer(row_optimizer, 1e-3),
+        make_mesh((1, 1)),
+        clip_norm=10.0,
+        strategies={'table': strategy} if strategy else {},
+    )
+
+
+def make_batches(rows: int, number: int = 4) -> list[dict[str, np.ndarray]]:
+    """Draws host batches of uniform ids.
+
+    Args:
+      rows: V.
+      number: how many.
+
+    Returns:
+      [{'ids' [B, K], 'label' [B, 1], 'valid' [B, 1]}].
+    """
+    rng = np.random.default_rng(0)
+    return [
+        {
+            'ids': rng.integers(1, rows, (BATCH, IDS)).astype(np.int32),
+            'label': rng.integers(0, 2, (BATCH, 1)).astype(np.float32),
+            'valid': np.ones((BATCH, 1), np.float32),
+        }
+        for _ in range(number)
+    ]
+
+
+def train(
+    name: str, rows: int, dim: int = 32, row_optimizer: str = 'row_adagrad', strategy: str | None = None
+) -> dict[str, Any]:
+    """One training step, beside a bare gather and scatter-add of the same rows and the step's temporary memory.
+
+    Args:
+      name: of the record.
+      rows: V.
+      dim: D.
+      row_optimizer: of the table.
+      strategy: how duplicates are summed; None chooses by size.
+
+    Returns:
+      The record, with `bare_ms` (the machine's own cost of touching the rows) and `temp_mb` (compiled temporaries).
+    """
+    idle, setup, batches = peak_mb(), make_setup(rows, dim, row_optimizer, strategy), make_batches(rows)
+    held: dict[str, Any] = {'state': init_state(setup, put_batch(batches[0], setup.mesh), 0), 'turn': 0}
+    step, example = make_train_step(setup), put_batch(batches[0], setup.mesh)
+    chosen = setup.duplicate_strategies(setup.task.ids(example))['table']
+    temp = step.lower(held['state'], example).compile().memory_analysis().temp_size_in_bytes
+
+    def call() -> None:
+        batch = put_batch(batches[held['turn'] % len(batches)], setup.mesh)
+        held['state'], held['metrics'] = step(held['state'], batch)
+        held['turn'] += 1
+
+    timed = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])), warm=2)
+    shapes = f'{rows}x{dim} B{BATCH}x{IDS} mean pool + Linear({dim},1) uniform ids fp32'
+    more = {'row_optimizer': row_optimizer, 'strategy': chosen, 'temp_mb': round(temp / 2**20, 2)}
+    line = record(name, shapes, rows * dim, timed, BATCH, idle, **more)
+    return line | {'bare_ms': bare(held.pop('state'), batches)}
+
+
+def bare(state: TrainState, batches: list[dict[str, np.ndarray]]) -> float:
+    """Milliseconds of a jitted gather and scatter-add of the same rows, in place."""
+
+    def touch(table: jax.Array, ids: jax.Array) -> jax.Array:
+        flat = ids.reshape(-1)
+        return table.at[flat].add(table[flat] * jnp.float32(1e-6))
+
+    jitted, held = jax.jit(touch, donate_argnums=0), {'table': state.tables['table'], 'turn': 0}
+
+    def call() -> None:
+        held['table'] = jitted(held['table'], batches[held['turn'] % len(batches)]['ids'])
+        held['turn'] += 1
+
+    seconds, _ = measure(call, lambda: jax.block_until_ready(held['table']), warm=2)
+    return round(seconds * 1e3, 3)

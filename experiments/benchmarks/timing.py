@@ -1,0 +1,98 @@
+"""Timing: the median of several windows after a warm-up, memory above an idle process, one JSON line.
+
+B batch.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+
+WINDOWS, WINDOW_S = 7, 1.5
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == 'darwin' else 2**10)
+
+
+def measure(
+    call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3
+) -> tuple[float, list[float]]:
+    """Times a call.
+
+    Args:
+      call: starts one unit of work.
+      wait: returns when all started work has ended.
+      warm: calls before the first window.
+
+    Returns:
+      The median of the windows' mean seconds a call, and all means.
+    """
+    for _ in range(warm):
+        call()
+    wait()
+    start = time.perf_counter()
+    call()
+    wait()
+    repeats = max(1, round(WINDOW_S / max(time.perf_counter() - start, 1e-6)))
+    means = []
+    for _ in range(WINDOWS):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        wait()
+        means.append((time.perf_counter() - start) / repeats)
+    return statistics.median(means), means
+
+
+def record(
+    task: str,
+    shapes: str,
+    params: int,
+    timed: tuple[float, list[float]],
+    examples: int,
+    idle_mb: float,
+    **more: Any,
+) -> dict[str, Any]:
+    """Builds the record of a benchmark.
+
+    Args:
+      task: its name.
+      shapes: what was run, in words.
+      params: numbers that are trained.
+      timed: from `measure`.
+      examples: examples a call.
+      idle_mb: peak memory before the benchmark made anything.
+      **more: further keys.
+
+    Returns:
+      The record that is printed as one JSON line.
+    """
+    seconds, means = timed
+    return {
+        'task': task,
+        'shapes': shapes,
+        'params': params,
+        'step_ms': round(seconds * 1e3, 3),
+        'examples_per_s': round(examples / seconds, 1),
+        'peak_rss_mb': round(peak_mb() - idle_mb),
+        'windows': len(means),
+        'min_ms': round(min(means) * 1e3, 3),
+        'max_ms': round(max(means) * 1e3, 3),
+        'device': jax.devices()[0].device_kind,
+        'versions': f'jax {jax.__version__} flax {flax.__version__}',
+        **more,
+    }
+
+
+def emit(line: dict[str, Any]) -> None:
+    """Prints a record as one JSON line."""
+    print(json.dumps(line), flush=True)

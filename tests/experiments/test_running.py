@@ -1,0 +1,145 @@
+"""Runs in a workdir: resumed bit for bit, evaluated alike on any mesh, guarded against another config."""
+
+import json
+import os
+import random
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import running
+from experiments.building import build
+from jaxrec.data.source import make_loader
+from jaxrec.training.state import abstract_state
+from tests.experiments.worlds import tiny
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp('logs')
+
+
+def saved(run, workdir):
+    """All that the last checkpoint holds, as numpy, and the loader's position."""
+    source = run.source('train', shuffle=True)
+    loader = make_loader(source)
+    with running.open_checkpoints(run, workdir, read_only=True) as checkpoints:
+        abstract = abstract_state(run.setup, run.example(source))
+        restored = checkpoints.restore(abstract, table_rows=running.table_rows(run), data=loader)
+        steps, best = checkpoints.steps, checkpoints.best
+    position = loader.get_state()
+    loader.close()
+    state = restored.state.replace(rng=jax.random.key_data(restored.state.rng))
+    leaves = {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(state)}
+    return leaves, restored.progress, restored.metrics, position, steps, best
+
+
+# Lazy Adam, clipping and a checkpoint between evaluations: all that a resumed run could forget.
+EVERYTHING = {
+    'row_optimizer': 'lazy_adam',
+    'row_learning_rate': 0.01,
+    'clip_norm': 1.0,
+    'checkpoint_every': 7,
+    'patience': 5,
+    'batch_size': 64,
+}
+
+
+def test_a_stopped_and_resumed_run_equals_an_unbroken_one(cache, tmp_path, monkeypatch):
+    run = build(tiny('CAN-DNN', cache, EVERYTHING))
+    step_fn, at, kills = running.make_train_step(run.setup), [0], set()
+
+    def killable(state, batch):
+        at[0] += 1
+        if at[0] in kills:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step_fn(state, batch)
+
+    predict = running.make_predict_step(run.setup)
+    monkeypatch.setattr(running, 'make_train_step', lambda setup: killable)  # compiled once for all parts
+    monkeypatch.setattr(running, 'make_predict_step', lambda setup: predict)
+    whole = running.fit(run, tmp_path / 'whole')
+    steps = len(run.source('train', shuffle=True))
+    assert steps == 34  # two epochs
+
+    stops = sorted(random.Random(2).sample(range(2, steps - 1), 2))
+    for begin, stop in zip([0, *stops], stops):  # noqa: B905 - the last part is not stopped
+        at[0], kills = begin, kills | {stop}
+        with pytest.raises(SystemExit) as exit_:
+            running.fit(run, tmp_path / 'parts')
+        assert exit_.value.code == 0
+    at[0] = stops[-1]
+    kills.clear()
+    parts = running.fit(run, tmp_path / 'parts')
+
+    assert parts == whole
+    want, got = (saved(run, tmp_path / name) for name in ('whole', 'parts'))
+    assert want[0].keys() == got[0].keys() and len(want[0]) > 20
+    for name, value in want[0].items():
+        assert value.tobytes() == got[0][name].tobytes(), name
+    assert want[1:] == got[1:]
+    lines = [(tmp_path / name / 'metrics.jsonl').read_text() for name in ('whole', 'parts')]
+    assert lines[0] == lines[1] and len(lines[0].splitlines()) == 4 + 4
+    assert (tmp_path / 'parts' / 'curves.png').stat().st_size > 1000
+
+
+@pytest.fixture(scope='module')
+def sharded(cache, tmp_path_factory):
+    """A run trained with its tables cut over 8 devices, which divide none of their sizes."""
+    workdir = tmp_path_factory.mktemp('sharded')
+    config = tiny('CAN-DNN', cache, {'epochs': 1})
+    config.mesh = (8, 1)
+    run = build(config)
+    rows = running.table_rows(run)
+    assert rows['item'] % 8 and rows['item'] % 4 and rows['user'] % 8
+    running.fit(run, workdir)
+    return config, workdir
+
+
+def test_a_sharded_checkpoint_evaluates_alike_on_fewer_devices(sharded):
+    config, workdir = sharded
+    scores = {}
+    for shape in ((8, 1), (2, 2), (1, 1)):
+        run = build(config, mesh_shape=shape)
+        evaluator, step = running.score(run, workdir)
+        scores[shape] = evaluator.compute(), evaluator.columns()['probability'], step
+    whole = scores[8, 1]
+    assert whole[0]['examples'] == 80 * 4
+    for metrics, probability, step in scores.values():
+        assert abs(metrics['auc'] - whole[0]['auc']) <= 1e-6 and step == whole[2]
+        np.testing.assert_allclose(probability, whole[1], rtol=1e-5)
+
+
+def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
+    config, workdir = sharded
+    run = build(config)
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    validation = {line['step']: line for line in lines if line['part'] == 'validation'}
+    best = max(validation, key=lambda step: (validation[step]['auc'], step))
+    evaluator, step = running.score(run, workdir, 'validation')
+    assert step == best
+    for metric, value in evaluator.compute().items():
+        assert value == pytest.approx(validation[best][metric], rel=1e-6)
+    with pytest.raises(ValueError, match=r'no checkpoint of step 1; it has the steps'):
+        running.score(run, workdir, step=1)
+
+
+def test_the_ceiling_is_that_of_the_true_probabilities(sharded):
+    run = build(sharded[0])
+    best = running.ceiling(run, 'train')
+    evaluator, _ = running.score(run, sharded[1], 'train')
+    assert best['examples'] == evaluator.compute()['examples']
+    assert best['logloss'] < evaluator.compute()['logloss'] and 0.8 < best['pcoc'] < 1.2
+
+
+def test_another_config_does_not_touch_a_workdir(sharded, cache):
+    config, workdir = sharded
+    other = config.copy_and_resolve_references()
+    other.train.learning_rate = 0.5
+    with pytest.raises(
+        ValueError, match=r'another config \(train\.learning_rate was 0\.001 and is 0\.5\); use another'
+    ):
+        running.fit(build(other), workdir)
+    assert json.loads((workdir / 'config.json').read_text())['train']['learning_rate'] == 0.001

@@ -1,0 +1,67 @@
+"""The shared layers against numpy: MLP with batch norm's two modes, target attention on concatenated vectors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.models.ctr.layers import Mlp, TargetAttention, over_candidates
+from tests.models import worlds
+from tests.oracles import ctr as oracle
+
+
+def test_mlp_is_dense_layers_with_a_learnt_slope_between():
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    module = Mlp((4, 2))
+    params = module.init(jax.random.key(0), x)['params']
+    params['slope_0'] = jnp.array([0.0, 0.5, 1.0, -1.0])
+    np.testing.assert_allclose(module.apply({'params': params}, x), oracle.mlp(params, x), rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluation():
+    rng = np.random.default_rng(1)
+    x, valid = 3 + 2 * rng.normal(size=(64, 2, 5)).astype(np.float32), np.ones((64, 2), np.float32)
+    valid[40:] = 0
+    x[40:] = 1e3  # must not be seen
+    module = Mlp((1,), batch_norm=True)
+    variables = module.init(jax.random.key(0), x, train=False)
+    train, new = module.apply(variables, x, True, valid, mutable=['batch_stats'])
+    mean, var = x[:40].mean((0, 1)), x[:40].var((0, 1))
+    params = variables['params']
+    normal = lambda x, mean, var: oracle.mlp({'dense_0': params['dense_0']}, (x - mean) / np.sqrt(var + 1e-5))
+    np.testing.assert_allclose(train[:40], normal(x[:40], mean, var), rtol=1e-3, atol=1e-3)
+    held = new['batch_stats']['norm']
+    np.testing.assert_allclose(held['mean'], 0.01 * mean, rtol=1e-4)
+    np.testing.assert_allclose(held['var'], 0.99 + 0.01 * var, rtol=1e-4)
+    evaluated = module.apply({'params': params, **new}, x[:40], False)
+    np.testing.assert_allclose(evaluated, normal(x[:40], 0.01 * mean, 0.99 + 0.01 * var), rtol=1e-3, atol=1e-3)
+    assert np.abs(evaluated - train[:40]).max() > 0.1
+
+
+@pytest.mark.parametrize('name', ['DNN', 'DIN', 'CAN-DNN'])
+def test_a_model_with_batch_norm_trains_and_evaluates_in_its_two_modes(name):
+    batch = worlds.make_batch()
+    model = worlds.make_model(name, batch, batch_norm=True)
+    assert set(model.model_state) == {'batch_stats'}
+    ((loss, (_, new_state)), _), _ = model.loss(batch)
+    before, model.model_state = model.logits(batch), new_state
+    assert np.isfinite(loss) and np.abs(model.logits(batch) - before).max() > 1e-4
+
+
+def test_target_attention_scores_behaviour_and_candidate_side_by_side():
+    rng = np.random.default_rng(2)
+    candidate, history = rng.normal(size=(3, 2, 4)), rng.normal(size=(3, 5, 4))
+    lengths = [5, 0, 2]
+    mask = (np.arange(5) < np.array(lengths)[:, None]).astype(np.float32)
+    candidate, history = candidate.astype(np.float32), history.astype(np.float32)
+    for softmax in (True, False):
+        module = TargetAttention((6, 3), softmax)
+        params = jax.jit(module.init)(jax.random.key(0), candidate, history, mask)['params']
+        got = jax.jit(module.apply)({'params': params}, candidate, history, mask)
+        want = oracle.target_attention(params, candidate, history, lengths, softmax)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_every_candidate_sees_the_request():
+    x = jnp.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(over_candidates(x, 4), np.stack([x] * 4, 1))

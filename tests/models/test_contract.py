@@ -1,0 +1,111 @@
+"""What every click model owes its caller: candidates apart, padding invisible, empty histories, training through tables."""
+
+import functools
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from jaxrec.training.state import init_state
+from jaxrec.training.step import make_predict_step, make_train_step
+from tests.models import worlds
+
+MODELS = list(worlds.MODELS)
+DEEP = ['DNN', 'DIN', 'CAN-DNN']
+
+
+@functools.cache
+def made(name):
+    """A model of rich features, a batch and its predictions."""
+    batch = worlds.make_batch()
+    model = worlds.make_model(name, batch)
+    return model, batch, model.predict(batch)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_predictions_are_logits_and_their_probabilities(name):
+    _, _, got = made(name)
+    assert set(got) == {'logits', 'probability'}
+    assert {x.shape for x in got.values()} == {(6, 3)} and {x.dtype for x in got.values()} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(got['probability'], 1 / (1 + np.exp(-got['logits'].astype(np.float64))), rtol=1e-5)
+    assert np.isfinite(got['logits']).all() and got['logits'].std() > 0.01  # row 0 has an empty history
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_candidates_are_scored_as_if_alone(name):
+    model, batch, got = made(name)
+    per_candidate = [key for key in batch if key.startswith('candidate/') or key in ('label', 'valid')]
+    apart = []
+    for c in range(3):
+        alone = {**batch, **{key: batch[key][:, c : c + 1] for key in per_candidate}}
+        apart.append(model.logits(alone))
+    np.testing.assert_allclose(np.concatenate(apart, 1), got['logits'], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_padding_changes_nothing(name):
+    model, batch, got = made(name)
+    longer = {}
+    for key, value in batch.items():
+        if key.startswith('history/') and key != 'history/length':
+            # Stale ids behind the length must not count either.
+            value = np.concatenate([value, np.full((6, 4, *value.shape[2:]), 3, value.dtype)], 1)
+        longer[key] = value
+    np.testing.assert_allclose(model.logits(longer), got['logits'], rtol=1e-4, atol=1e-5)
+    tall = {key: np.concatenate([value, np.zeros_like(value[:2])]) for key, value in batch.items()}
+    np.testing.assert_allclose(model.logits(tall)[:6], got['logits'], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_rows_of_absent_candidates_get_no_gradient(name):
+    model, batch, _ = made(name)
+    batch = {**batch, 'valid': np.repeat([[1, 0, 1], [1, 1, 0]], 3, 0).astype(np.float32)}
+    ((value, (metrics, _)), (_, grads)), _ = model.loss(batch)
+    logits = model.logits(batch).astype(np.float64)
+    losses = np.logaddexp(0, logits) - batch['label'] * logits
+    np.testing.assert_allclose(value, losses[batch['valid'] > 0].mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics['logloss'], value, rtol=1e-6)
+    clicks = (batch['label'] * batch['valid']).sum()
+    np.testing.assert_allclose(metrics['pcoc'], (batch['valid'] / (1 + np.exp(-logits))).sum() / clicks, rtol=1e-5)
+    for features in grads.values():
+        for key, grad in features.items():
+            assert np.isfinite(grad).all() and np.abs(grad).max() > 0
+            if key.startswith('candidate/'):
+                assert not np.asarray(grad)[batch['valid'] == 0].any()
+            if key.startswith('history/'):
+                assert not np.asarray(grad)[0].any()  # an empty history
+
+
+@pytest.mark.parametrize('name', DEEP)
+def test_sixteen_examples_are_learnt_by_heart_in_one_trace(name):
+    features = worlds.FEATURES
+    task = worlds.make_task(name, features, widths=(16, 8))
+    setup = worlds.make_setup(task, learning_rate=0.02, row_learning_rate=0.3)
+    batches = [worlds.make_batch(8, 1, 5, features, seed=seed) for seed in (1, 2)]
+    sent = [worlds.on_device(batch) for batch in batches]
+    state = init_state(setup, sent[0], seed=0)
+    chex.clear_trace_counter()
+    step = jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0)
+    for i in range(200):
+        state, metrics = step(state, sent[i % 2])
+    assert set(metrics) == {'logloss', 'pcoc', 'loss', 'grad_norm'}
+    predict = make_predict_step(setup)
+    probability = np.concatenate([predict(state, x)['probability'] for x in sent])
+    label = np.concatenate([batch['label'] for batch in batches])
+    assert {0.0, 1.0} == set(label.ravel())
+    assert -np.log(np.where(label > 0, probability, 1 - probability)).mean() < 0.05
+    assert int(state.step) == 200
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_a_batch_without_a_feature_is_refused_by_name(name):
+    model, batch, _ = made(name)
+    with pytest.raises(ValueError, match="lacks 'candidate/category', which the model reads; it has"):
+        model.task.ids({key: value for key, value in batch.items() if key != 'candidate/category'})
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_a_misspelt_option_is_refused_with_a_hint(name):
+    with pytest.raises(ValueError, match="model.row_l1 is not an option; did you mean 'row_l2'"):
+        worlds.make_task(name, row_l1=0.1)

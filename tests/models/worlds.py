@@ -1,0 +1,123 @@
+"""A tiny log's schema, batches for it, and tasks with their state: what the tests of all CTR models share.
+
+B batch, C candidates, L history, W values of a multi-valued column.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jaxrec import embeddings as emb
+from jaxrec.importing import resolve
+from jaxrec.models.ctr import CtrTask
+from jaxrec.models.ctr.features import Column
+from jaxrec.parallel import make_mesh
+from jaxrec.training.state import Setup
+
+SCHEMA = {
+    'user': Column('categorical', 'user', 20, 1),
+    'item': Column('categorical', 'item', 30, 1),
+    'category': Column('categorical', 'category', 7, 1),
+    'tags': Column('multi', 'tag', 9, 3),
+    'favourite': Column('categorical', 'category', 7, 1),  # shares the vocabulary of category
+    'price': Column('numeric', None, 0, 1),
+}
+IDS = ('item', 'category')
+FEATURES: dict[str, tuple[str, ...]] = {'user': ('user',), 'candidate': IDS, 'history': IDS}
+RICH: dict[str, tuple[str, ...]] = {
+    'user': ('user', 'favourite'),
+    'candidate': ('item', 'category', 'tags', 'price'),
+    'history': ('item', 'category', 'tags', 'price'),
+}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    'LR': ('jaxrec.models.baselines.lr:make_task', {}),
+    'DNN': ('jaxrec.models.baselines.dnn:make_task', {'dim': 4, 'widths': (8, 4)}),
+    'DIN': ('jaxrec.models.baselines.din:make_task', {'dim': 4, 'widths': (8, 4), 'attention': (6, 4)}),
+    'CAN-DNN': ('jaxrec.models.can:make_task', {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}),
+}
+
+
+def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=None) -> dict[str, np.ndarray]:
+    """A host batch; the first history is empty, the second full."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, length, size) if lengths is None else np.asarray(lengths)
+    lengths[: min(2, size)] = [0, length][:size]
+    batch = {
+        'history/length': lengths.astype(np.int32),
+        'label': rng.integers(0, 2, (size, candidates)).astype(np.float32),
+        'valid': np.ones((size, candidates), np.float32),
+        'host/group': np.arange(size, dtype=np.int64),
+    }
+    for side, names in features.items():
+        shape = {'user': (size,), 'candidate': (size, candidates), 'history': (size, length)}[side]
+        for name in names:
+            column = SCHEMA[name]
+            if column.kind == 'numeric':
+                value = (100 * rng.normal(size=shape)).astype(np.float32)
+            else:
+                value = rng.integers(1, column.rows, (*shape, column.width) if column.kind == 'multi' else shape)
+                if column.kind == 'multi':
+                    value[..., 1:] *= rng.integers(0, 2, value[..., 1:].shape)
+                value = value.astype(np.int32)
+            if side == 'history':
+                value[np.arange(length) >= lengths[:, None]] = 0
+            batch[f'{side}/{name}'] = value
+    return batch
+
+
+def on_device(batch) -> dict[str, jax.Array]:
+    return jax.device_put({key: value for key, value in batch.items() if not key.startswith('host/')})
+
+
+def make_task(name: str, features=RICH, **options) -> CtrTask:
+    path, defaults = MODELS[name]
+    if name == 'LR':
+        features = {side: [n for n in names if n != 'price'] for side, names in features.items()}
+    return resolve(path)({**defaults, **options, 'features': features}, SCHEMA)
+
+
+@dataclasses.dataclass
+class Model:
+    """A task, its parameters and tables; one compiled prediction and one compiled gradient serve all batches."""
+
+    task: CtrTask
+    params: Any
+    model_state: Any
+    tables: dict[str, np.ndarray]
+
+    def __post_init__(self):
+        look = lambda tables, batch: emb.lookup(self.task.tables, tables, self.task.ids(batch))
+        self._predict = jax.jit(lambda p, s, t, batch: self.task.predict(p, s, look(t, batch), batch))
+
+        def grads(p, s, t, batch):
+            loss = jax.value_and_grad(self.task.loss, argnums=(0, 2), has_aux=True)
+            return loss(p, s, look(t, batch), batch, jax.random.key(0)), look(t, batch)
+
+        self._grads = jax.jit(grads)
+
+    def logits(self, batch) -> np.ndarray:
+        return self.predict(batch)['logits']
+
+    def predict(self, batch) -> dict[str, np.ndarray]:
+        return jax.device_get(self._predict(self.params, self.model_state, self.tables, on_device(batch)))
+
+    def loss(self, batch):
+        """((loss, (metrics, new model_state)), (gradients of params, of rows)), rows."""
+        return jax.device_get(self._grads(self.params, self.model_state, self.tables, on_device(batch)))
+
+
+def make_model(name: str, batch, features=RICH, std: float = 1.0, **options) -> Model:
+    """Rows of unit size rather than .01, so that nothing is lost in rounding."""
+    task, rng = make_task(name, features, **options), np.random.default_rng(1)
+    params, model_state = jax.device_get(jax.jit(task.init)(jax.random.key(0), on_device(batch)))
+    tables = {n: (std * rng.normal(size=(t.rows, t.dim))).astype(np.float32) for n, t in task.tables.items()}
+    for table in tables.values():
+        table[0] = 0
+    return Model(task, params, model_state, tables)
+
+
+def make_setup(task: CtrTask, shape=(1, 1), exchange=None, learning_rate=0.01, row_learning_rate=0.1) -> Setup:
+    return Setup(task, optax.adam(learning_rate), emb.row_adagrad(row_learning_rate), make_mesh(shape), exchange=exchange)

@@ -1,0 +1,81 @@
+"""Click models in slow, obvious numpy, one request and one candidate at a time, from given parameters and tables."""
+
+import numpy as np
+
+from tests.oracles import co_action as unit
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def mlp(params, x, activation='prelu'):
+    """Dense layers; between them PReLU with a slope a unit, or a sigmoid."""
+    depth = 0
+    while f'dense_{depth}' in params:
+        x = x @ np.asarray(params[f'dense_{depth}']['kernel'], np.float64) + np.asarray(params[f'dense_{depth}']['bias'])
+        depth += 1
+        if f'dense_{depth}' in params:
+            slope = np.asarray(params.get(f'slope_{depth - 1}', 0.0))
+            x = sigmoid(x) if activation == 'sigmoid' else np.where(x >= 0, x, slope * x)
+    return x
+
+
+def target_attention(params, candidate, history, lengths, softmax):
+    """The paper's net on [c, h, c - h, c * h]; ours holds the kernels of c, h and c * h, c - h being in their span."""
+    out = np.zeros_like(candidate, np.float64)
+    first = np.concatenate([np.asarray(params[name], np.float64) for name in ('candidate', 'history', 'product')])
+    for b, length in enumerate(lengths):
+        for c in range(candidate.shape[1]):
+            both = [np.concatenate([candidate[b, c], h, candidate[b, c] * h]) for h in history[b, :length]]
+            weights = np.array([
+                mlp(params['score'], sigmoid(x @ first + np.asarray(params['bias'])), 'sigmoid')[0] for x in both
+            ])
+            if softmax and length:
+                weights = np.exp(weights - weights.max()) / np.exp(weights - weights.max()).sum()
+            for weight, h in zip(weights, history[b, :length], strict=True):
+                out[b, c] += weight * h
+    return out
+
+
+def lr(params, tables, batch, features):
+    """Bias and one weight an id; several values of a column count by their mean."""
+    logits = np.full(batch['label'].shape, float(params['bias']))
+    for (side, name), vocabulary in features.items():
+        weights = np.asarray(tables[f'{vocabulary}_weight'])[:, 0]
+        for b, c in np.ndindex(logits.shape):
+            at = batch[f'{side}/{name}'][b] if side == 'user' else batch[f'{side}/{name}'][b, c]
+            real = [i for i in np.atleast_1d(at) if i > 0]
+            logits[b, c] += np.mean(weights[real]) if real else 0.0
+    return logits
+
+
+def dnn_inputs(tables, batch, b, c):
+    """[user, sum of the history's (item, category), candidate item, candidate category]."""
+    item, category = np.asarray(tables['item'], np.float64), np.asarray(tables['category'], np.float64)
+    total = np.zeros(item.shape[1] + category.shape[1])
+    for slot in range(batch['history/length'][b]):
+        total += np.r_[item[batch['history/item'][b, slot]], category[batch['history/category'][b, slot]]]
+    user = np.asarray(tables['user'], np.float64)[batch['user/user'][b]]
+    return np.r_[user, total, item[batch['candidate/item'][b, c]], category[batch['candidate/category'][b, c]]]
+
+
+def dnn(params, tables, batch):
+    logits = np.zeros(batch['label'].shape)
+    for b, c in np.ndindex(logits.shape):
+        logits[b, c] = mlp(params['head'], dnn_inputs(tables, batch, b, c))[0]
+    return logits
+
+
+def can(params, tables, batch, pairs, options):
+    """The base's input and one co-action vector a pair; pairs are (candidate column, side, column, its vocabulary)."""
+    logits = np.zeros(batch['label'].shape)
+    for b, c in np.ndindex(logits.shape):
+        x = [dnn_inputs(tables, batch, b, c)]
+        for candidate, side, column, vocabulary in pairs:
+            row = np.asarray(tables[f'{candidate}_induction'])[batch[f'candidate/{candidate}'][b, c]]
+            feed, ids = np.asarray(tables[f'{vocabulary}_feed']), np.atleast_1d(batch[f'{side}/{column}'][b])
+            length = batch['history/length'][b] if side == 'history' else 1
+            x.append(unit.co_action(row[None, None], feed[ids][None], [length], **options)[0, 0])
+        logits[b, c] = mlp(params['head'], np.concatenate(x))[0]
+    return logits

@@ -1,0 +1,67 @@
+"""CAN-DNN trained for 100 steps at one global batch: one device and every mesh of eight tell the same story."""
+
+import functools
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from jaxrec.parallel import put_batch
+from jaxrec.training.evaluate import evaluate
+from jaxrec.training.state import init_state
+from jaxrec.training.step import make_predict_step, make_train_step
+from tests.models import worlds
+
+STEPS, BATCH = 100, 22  # no mesh of 8 devices divides 22
+
+
+def batches(seed, count):
+    """Clicks that the pair of candidate and last behaviour decides, and noise."""
+    for i in range(count):
+        batch = worlds.make_batch(BATCH, 2, 4, worlds.FEATURES, seed=(seed, i))
+        last = batch['history/item'][np.arange(BATCH), np.maximum(batch['history/length'] - 1, 0)]
+        odds = 1.5 * np.sin(batch['candidate/item'] * last[:, None])
+        batch['label'] = (np.random.default_rng((seed, i)).logistic(size=odds.shape) < odds).astype(np.float32)
+        batch['valid'][3] = 0
+        yield batch
+
+
+@functools.cache
+def train(shape, exchange):
+    """Losses of the steps, the evaluator's metrics, and the final tables without their padding."""
+    task = worlds.make_task('CAN-DNN', worlds.FEATURES)
+    setup = worlds.make_setup(task, shape, exchange)._replace(clip_norm=0.2)
+    state = init_state(setup, put_batch(next(batches(0, 1)), setup.mesh), seed=0)
+    chex.clear_trace_counter()  # it counts by name, and this is another step
+    step, losses = jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0), []
+    for batch in batches(0, STEPS):
+        state, metrics = step(state, put_batch(batch, setup.mesh))
+        losses.append(metrics['loss'])
+    for name, table in state.tables.items():
+        rows = -(-task.tables[name].rows // setup.mesh.size)
+        assert {s.data.shape[0] for s in table.addressable_shards} == {rows}
+    found = evaluate(setup, make_predict_step(setup), state, batches(1, 8)).compute()
+    tables = {name: np.asarray(table)[: task.tables[name].rows] for name, table in state.tables.items()}
+    return np.array(jax.device_get(losses)), found, tables
+
+
+def test_one_device_learns():
+    losses, found, _ = train((1, 1), None)
+    assert losses[-20:].mean() < losses[:20].mean() - 0.02
+    assert found['examples'] == 8 * (BATCH - 1) * 2 and found['auc'] > 0.55
+
+
+@pytest.mark.parametrize(
+    ('shape', 'exchange'),
+    [((8, 1), 'gather_ids'), ((4, 2), 'gather_ids'), ((2, 4), 'gather_ids'), ((4, 2), 'all_to_all')],
+)
+def test_a_mesh_repeats_one_device(shape, exchange):
+    losses, found, tables = train((1, 1), None)
+    on_mesh, found_on_mesh, tables_on_mesh = train(shape, exchange)
+    np.testing.assert_allclose(on_mesh, losses, rtol=1e-4)
+    print(shape, np.abs(on_mesh/losses-1).max(), {m: (found[m],found_on_mesh[m]-found[m]) for m in ('auc','logloss','pcoc')}, {n: np.abs(tables[n]-tables_on_mesh[n]).max() for n in tables})
+    for metric in ('auc', 'logloss', 'pcoc'):
+        assert abs(found_on_mesh[metric] - found[metric]) < 1e-6 * max(1, abs(found[metric])) * (1 if metric == 'auc' else 100)
+    for name, table in tables.items():
+        np.testing.assert_allclose(tables_on_mesh[name], table, rtol=1e-2, atol=1e-4)

@@ -1,0 +1,69 @@
+"""Metric files: one JSON line a report, cut on resume, damaged lines named."""
+
+import json
+import sys
+
+import pytest
+
+from jaxrec.training.writers import MetricWriter, read_metrics
+
+
+def write(workdir, steps, **options):
+    writer = MetricWriter(workdir, **options)
+    for step in steps:
+        writer.write(step, 'train', {'loss': 1 / step})
+    writer.close()
+
+
+def test_lines_read_back_exactly(tmp_path):
+    write(tmp_path / 'new' / 'run', [3, 7])
+    lines = read_metrics(tmp_path / 'new' / 'run' / 'metrics.jsonl')
+    assert lines == [{'step': s, 'part': 'train', 'loss': 1 / s} for s in (3, 7)]
+    assert json.loads((tmp_path / 'new' / 'run' / 'metrics.jsonl').read_text().splitlines()[0])['step'] == 3
+
+
+def test_a_resumed_run_cuts_what_came_after_its_checkpoint(tmp_path):
+    write(tmp_path, [1, 2, 3, 4])
+    write(tmp_path, [3, 5], step=2)
+    assert [line['step'] for line in read_metrics(tmp_path / 'metrics.jsonl')] == [1, 2, 3, 5]
+    write(tmp_path, [1])  # from the beginning
+    assert [line['step'] for line in read_metrics(tmp_path / 'metrics.jsonl')] == [1]
+
+
+def test_a_cut_last_line_is_left_out(tmp_path):
+    write(tmp_path, [1, 2])
+    path = tmp_path / 'metrics.jsonl'
+    path.write_text(path.read_text()[:-9])
+    assert [line['step'] for line in read_metrics(path)] == [1]
+    write(tmp_path, [2], step=1)
+    assert [line['step'] for line in read_metrics(path)] == [1, 2]
+    assert read_metrics(tmp_path / 'absent.jsonl') == []
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    write(tmp_path, [1, 2, 3])
+    path = tmp_path / 'metrics.jsonl'
+    path.write_text(path.read_text().replace('"step": 2', '"step" 2'))
+    with pytest.raises(ValueError, match=r'metrics\.jsonl:2 is not a JSON line.*remove the line'):
+        read_metrics(path)
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path, monkeypatch):
+    written = []
+
+    class Board:
+        SummaryWriter = lambda folder: Board()
+        add_scalar = staticmethod(lambda *values: written.append(values))
+        close = staticmethod(lambda: written.append('closed'))
+
+    monkeypatch.setitem(sys.modules, 'tensorboardX', Board)
+    write(tmp_path, [2], tensorboard=True)
+    assert written == [('train/loss', 0.5, 2), 'closed']
+
+
+def test_without_the_extra_tensorboard_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+    with pytest.raises(
+        ValueError, match=r"train\.tensorboard needs the extra: pip install 'jaxrec\[tensorboard\]'"
+    ):
+        MetricWriter(tmp_path, tensorboard=True)
