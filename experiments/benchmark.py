@@ -3,9 +3,9 @@
     python -m experiments.benchmark --list
     python -m experiments.benchmark --name=can_train
 
-Training figures cover lookup, forward, backward, clipping, dense and table updates in float32 over rotating batches; inference
-figures start at host inputs and end at host outputs. Each is the median of seven windows after a warm-up; `peak_rss_mb` is the
-process's peak above what it was after imports.
+Training figures cover lookup, forward, backward, clipping, dense and table updates in float32 over rotating
+batches; inference figures start at host inputs and end at host outputs. Each is the median of seven windows
+after a warm-up; `peak_rss_mb` is the process's peak above what it was after imports.
 """
 
 import functools

@@ -1,8 +1,9 @@
-"""CAN-DNN at the shapes of the plain-torch peer: training steps, and inference from host arrays to host arrays.
+"""CAN-DNN at the shapes of the plain-torch peer: training steps, and inference from host to host arrays.
 
 B batch, L history.
 """
 
+import itertools
 from typing import Any
 
 import jax
@@ -10,9 +11,9 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.data.schema import Column
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.can import make_task
-from jaxrec.models.ctr.features import Column
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_predict_step, make_train_step
@@ -89,13 +90,11 @@ def train(name: str, row_optimizer: str = 'row_adagrad') -> dict[str, Any]:
       The record.
     """
     idle, setup, batches = peak_mb(), make_setup(row_optimizer), make_batches()
-    held = {'state': init_state(setup, put_batch(batches[0], setup.mesh), 0), 'turn': 0}
-    step, params = make_train_step(setup), count(held['state'])
+    held: dict[str, Any] = {'state': init_state(setup, put_batch(batches[0], setup.mesh), 0)}
+    step, params, turns = make_train_step(setup), count(held['state']), itertools.cycle(batches)
 
     def call() -> None:
-        batch = put_batch(batches[held['turn'] % len(batches)], setup.mesh)
-        held['state'], held['metrics'] = step(held['state'], batch)
-        held['turn'] += 1
+        held['state'], held['metrics'] = step(held['state'], put_batch(next(turns), setup.mesh))
 
     timed = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])))
     return record(name, SHAPES, params, timed, BATCH, idle, row_optimizer=row_optimizer)
@@ -112,10 +111,9 @@ def infer(name: str) -> dict[str, Any]:
     """
     idle, setup, batches = peak_mb(), make_setup('row_adagrad'), make_batches()
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    predict, turn = make_predict_step(setup), iter(range(10**9))
+    predict, turns = make_predict_step(setup), itertools.cycle(batches)
 
     def call() -> np.ndarray:
-        batch = put_batch(batches[next(turn) % len(batches)], setup.mesh)
-        return np.asarray(predict(state, batch)['probability'])
+        return np.asarray(predict(state, put_batch(next(turns), setup.mesh))['probability'])
 
     return record(name, SHAPES, count(state), measure(call, lambda: None), BATCH, idle)

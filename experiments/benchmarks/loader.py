@@ -1,4 +1,4 @@
-"""What the CTR loader delivers from one process: shuffled batches of real history slices from a log of over a million events.
+"""What the CTR loader delivers from one process: shuffled history slices of over 10^6 events.
 
 B batch, L history.
 """

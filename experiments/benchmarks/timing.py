@@ -23,9 +23,7 @@ def peak_mb() -> float:
     return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
-def measure(
-    call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3
-) -> tuple[float, list[float]]:
+def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> tuple[float, list[float]]:
     """Times a call.
 
     Args:

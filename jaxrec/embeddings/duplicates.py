@@ -1,12 +1,13 @@
 """Summing the gradients of equal ids, three exact ways.
 
-A row rule must see the sum over all occurrences of a row: (g1 + g2)^2 is not g1^2 + g2^2. Which way is fastest depends on
-static sizes and on the platform alone:
+A row rule must see the sum over all occurrences of a row: (g1 + g2)^2 is not g1^2 + g2^2. Which way is
+fastest depends on static sizes and on the platform alone:
 
 * `dense`: accumulate into a [V, D] buffer. Best when the table is not much larger than the number of ids.
-* `scratch`: each id writes its position into a donated int32 per row and reads it back, so that all duplicates see one
-  representative; gradients are summed onto it. No sort and nothing of size V is made. XLA's CPU backend scatters in order,
-  so the winner is the last occurrence; where the order is undefined, use `sort`.
+* `scratch`: each id writes its position into a donated int32 per row and reads it back, so that all
+duplicates see one
+  representative; gradients are summed onto it. No sort and nothing of size V is made. XLA's CPU backend
+  scatters in order, so the winner is the last occurrence; where the order is undefined, use `sort`.
 * `sort`: sort the ids and sum runs. For GPUs and TPUs.
 
 V rows of this shard, n ids, D width.
@@ -20,8 +21,8 @@ import jax.numpy as jnp
 from jaxrec.ops.sorting import argsort, vary_like
 
 STRATEGIES = ('dense', 'scratch', 'sort')
-# A dense pass streams over the table; the others touch random rows. Measured: `python -m experiments.benchmark
-# --name=tables_train_100k`, with `--strategy` to force one.
+# A dense pass streams over the table; the others touch random rows. Measured: `python -m
+# experiments.benchmark --name=tables_train_100k`, with `--strategy` to force one.
 DENSE_ROWS_PER_ID = 4
 
 
@@ -29,7 +30,8 @@ class RowSums(NamedTuple):
     """Gradients summed by row.
 
     Attributes:
-      rows: int32 [n], each touched row once, V elsewhere; [V] under `dense`, where entry v is v or, untouched, V.
+      rows: int32 [n], each touched row once, V elsewhere; [V] under `dense`, where entry v is v or,
+        untouched, V.
       sums: float32 [n, D], the sum of the row's gradients; zeros where rows is V.
     """
 

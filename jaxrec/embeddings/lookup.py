@@ -2,11 +2,14 @@
 
 Two ways to fetch rows that other devices own:
 
-* `gather_ids`: every device sees all ids, reads the rows it owns, and a reduce-scatter hands them out. One all-gather and
+* `gather_ids`: every device sees all ids, reads the rows it owns, and a reduce-scatter hands them out. One
+all-gather and
   one reduce-scatter, no capacity, bytes ~ B * D * n. The default up to 8 devices.
-* `all_to_all`: ids are made unique and sent to their owners, rows come back. Bytes ~ B * D. The default beyond.
+* `all_to_all`: ids are made unique and sent to their owners, rows come back. Bytes ~ B * D. The default
+beyond.
 
-Ids outside [0, V) read zeros, as padding does; they never wrap or clamp. `check_ids` refuses them on the host.
+Ids outside [0, V) read zeros, as padding does; they never wrap or clamp. `check_ids` refuses them on the
+host.
 
 B batch, V rows, S rows of one shard, n devices, D width.
 """
@@ -67,7 +70,10 @@ def lookup(
     """
     devices = 1 if mesh is None else mesh.size
     if mesh is None or devices == 1:
-        return {name: _split(_local(tables[name], flatten(ids[name]), specs[name].rows), ids[name]) for name in ids}
+        return {
+            name: _split(_local(tables[name], flatten(ids[name]), specs[name].rows), ids[name])
+            for name in ids
+        }
     exchange = exchange or choose_exchange(devices)
     if exchange not in EXCHANGES:
         raise ValueError(f'exchange {exchange!r} does not exist; choose one of {EXCHANGES}')

@@ -132,12 +132,9 @@ def init_tables(
         values = spec.initializer(key, rows, spec.dim)
         return jnp.where(((rows > 0) & (rows < spec.rows))[:, None], values, 0).astype(jnp.float32)
 
-    return {
-        name: jax.jit(draw, static_argnums=0, out_shardings=sharding)(
-            spec, jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
-        )
-        for name, spec in specs.items()
-    }
+    keys = {name: jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF) for name in specs}
+    draw_all = lambda keys: {name: draw(spec, keys[name]) for name, spec in specs.items()}
+    return jax.jit(draw_all, out_shardings=sharding)(keys)
 
 
 def check_ids(specs: Mapping[str, Table], ids: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -1,8 +1,8 @@
 """Writing rows: duplicates summed over all features, one global norm, one row rule, in place.
 
-The order matters and is the same on one device and on many: sum the gradients of equal ids across the features of a
-table; take the global norm over these sums and the dense gradients together; scale; apply the row rule to the touched rows.
-Donate `tables`, `slots` and `scratch`, or every step copies them.
+The order matters and is the same on one device and on many: sum the gradients of equal ids across the
+features of a table; take the global norm over these sums and the dense gradients together; scale; apply the
+row rule to the touched rows. Donate `tables`, `slots` and `scratch`, or every step copies them.
 
 B batch, V rows, S rows of one shard, n devices, m ids, D width.
 """
@@ -55,9 +55,7 @@ def init_slots(
     devices = 1 if mesh is None else mesh.size
     sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
     make = lambda spec: (spec.optimizer or default).init(padded_rows(spec.rows, devices), spec.dim)
-    return {
-        name: jax.jit(make, static_argnums=0, out_shardings=sharding)(spec) for name, spec in specs.items()
-    }
+    return jax.jit(lambda: {name: make(spec) for name, spec in specs.items()}, out_shardings=sharding)()
 
 
 def choose_strategies(
@@ -136,7 +134,8 @@ def update(
       tables: {table: float32 [V padded, D]}; donate.
       slots: {table: {slot: array}}, from `init_slots`; donate.
       scratch: {table: int32 [V padded]}, from `init_scratch`; donate.
-      ids: {table: {feature: int32 [B, ...]}}, what `lookup` was given. Ids 0 and ids outside [0, V) move nothing.
+      ids: {table: {feature: int32 [B, ...]}}, what `lookup` was given. Ids 0 and ids outside [0, V) move
+        nothing.
       grads: {table: {feature: float32 [B, ..., D]}}.
       step: int32 [], counted from 1.
       strategies: {table: strategy}, from `choose_strategies`.
@@ -201,7 +200,13 @@ def _update_shard(
     for name in ids:
         flat = jnp.concatenate([g.reshape(-1, specs[name].dim) for _, g in sorted(grads[name].items())])
         moved = arrive(
-            specs[name], tables[name], flatten(ids[name]), flat, context.exchange, context.capacity_factor, axes
+            specs[name],
+            tables[name],
+            flatten(ids[name]),
+            flat,
+            context.exchange,
+            context.capacity_factor,
+            axes,
         )
         count, strategy = tables[name].shape[0], context.strategies[name]
         sums[name], used = sum_duplicates(moved.ids, moved.grads, count, strategy, scratch.get(name))

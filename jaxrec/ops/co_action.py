@@ -1,10 +1,11 @@
-"""The co-action unit of CAN (arXiv 2011.05625, eq. 5-11): one id's private micro-MLP applied to another id's input row.
+"""The co-action unit of CAN (arXiv 2011.05625, eq. 5-11): one id's private micro-MLP, another id its input.
 
-The candidate's row holds the weights of a small network, the behaviour's row is its input, so a pair (candidate, behaviour)
-that was never seen together is still scored by what each learned apart. Powers of the input (orders) are fed through the
-same network.
+The candidate's row holds the weights of a small network, the behaviour's row is its input, so a pair
+(candidate, behaviour) that was never seen together is still scored by what each learned apart. Powers of the
+input (orders) are fed through the same network.
 
-B batch, C candidates, L history, I = dims[0] input width, O orders, H = width of the kept layers, P numbers in a weight row.
+B batch, C candidates, L history, I = dims[0] input width, O orders, H = width of the kept layers, P numbers
+in a weight row.
 """
 
 import itertools
@@ -138,7 +139,7 @@ def co_action(
 
 
 def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """One layer of all micro-MLPs: [B, N, I] (shared by the candidates, never tiled) or [B, N, C, I] to [B, N, C, d]."""
+    """One layer: [B, N, I] (shared by the candidates, never tiled) or [B, N, C, I] to [B, N, C, d]."""
     into = 'bni,bcid->bncd' if hidden.ndim == 3 else 'bnci,bcid->bncd'
     out = jnp.einsum(into, hidden, matrix)
     return out if bias is None else out + bias[:, None]

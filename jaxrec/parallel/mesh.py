@@ -90,13 +90,19 @@ def pad_to(batch: Mapping[str, np.ndarray], multiple: int) -> dict[str, np.ndarr
     """
     sizes = {key: len(value) for key, value in batch.items()}
     if len(set(sizes.values())) != 1:
-        raise ValueError(f'the batch has keys of different leading sizes: {sizes}')
+        raise ValueError(
+            f'the batch has keys of different leading sizes: {sizes}; '
+            'give every key the same B, padded rows included'
+        )
     size = next(iter(sizes.values()))
     extra = -size % multiple
     if not extra:
         return dict(batch)
     if 'valid' not in batch:
-        raise ValueError(f"a batch of {size} does not divide {multiple} devices and has no 'valid' mask")
+        raise ValueError(
+            f"{multiple} devices do not divide a batch of {size}, and without 'valid' it can't be padded; add "
+            f"'valid' float32 [B, C], or give a multiple of {multiple}"
+        )
     return {k: np.concatenate([v, np.zeros((extra, *v.shape[1:]), v.dtype)]) for k, v in batch.items()}
 
 
@@ -111,7 +117,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh | None = None) -> dict
       {key: [B, ...]}, global arrays.
 
     Raises:
-      ValueError: a 64-bit integer column, which would wrap silently.
+      ValueError: a 64-bit integer column, which would wrap silently, or keys of different B.
     """
     sent = {key: value for key, value in batch.items() if not key.startswith('host/')}
     for key, value in sent.items():
@@ -121,10 +127,9 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh | None = None) -> dict
                 "'host/' or make it int32"
             )
     if mesh is None or mesh.size == 1:
-        return jax.device_put(sent)
-    local = mesh.size // jax.process_count()
+        return jax.device_put(pad_to(sent, 1))
+    padded = pad_to(sent, mesh.size // jax.process_count())
     sharding = jax.NamedSharding(mesh, jax.P(AXES))
-    padded = pad_to(sent, local)
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in padded.items()}
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 
 from jaxrec import embeddings as emb
+from jaxrec.data.schema import Column
 from jaxrec.importing import resolve
 from jaxrec.models.ctr import CtrTask
-from jaxrec.models.ctr.features import Column
 from jaxrec.parallel import make_mesh
 from jaxrec.training.state import Setup
 

@@ -14,14 +14,16 @@ from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models import worlds
 
 STEPS, BATCH = 100, 22  # no mesh of 8 devices divides 22
+FEATURES = {'user': ('user',), 'candidate': ('item',), 'history': ('item',)}
 
 
 def batches(seed, count):
-    """Clicks that the pair of candidate and last behaviour decides, and noise."""
+    """Clicks that the candidate and its pair with the last behaviour decide, and noise."""
     for i in range(count):
-        batch = worlds.make_batch(BATCH, 2, 4, worlds.FEATURES, seed=(seed, i))
+        batch = worlds.make_batch(BATCH, 2, 4, FEATURES, seed=(seed, i))
         last = batch['history/item'][np.arange(BATCH), np.maximum(batch['history/length'] - 1, 0)]
-        odds = 1.5 * np.sin(batch['candidate/item'] * last[:, None])
+        item = batch['candidate/item']
+        odds = 3 * np.sin(item) + np.sin(item * last[:, None])
         batch['label'] = (np.random.default_rng((seed, i)).logistic(size=odds.shape) < odds).astype(np.float32)
         batch['valid'][3] = 0
         yield batch
@@ -30,8 +32,8 @@ def batches(seed, count):
 @functools.cache
 def train(shape, exchange):
     """Losses of the steps, the evaluator's metrics, and the final tables without their padding."""
-    task = worlds.make_task('CAN-DNN', worlds.FEATURES)
-    setup = worlds.make_setup(task, shape, exchange)._replace(clip_norm=0.2)
+    task = worlds.make_task('CAN-DNN', FEATURES)
+    setup = worlds.make_setup(task, shape, exchange, row_learning_rate=0.3)._replace(clip_norm=0.2)
     state = init_state(setup, put_batch(next(batches(0, 1)), setup.mesh), seed=0)
     chex.clear_trace_counter()  # it counts by name, and this is another step
     step, losses = jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0), []
@@ -48,8 +50,8 @@ def train(shape, exchange):
 
 def test_one_device_learns():
     losses, found, _ = train((1, 1), None)
-    assert losses[-20:].mean() < losses[:20].mean() - 0.02
-    assert found['examples'] == 8 * (BATCH - 1) * 2 and found['auc'] > 0.55
+    assert losses[-20:].mean() < losses[:20].mean() - 0.05
+    assert found['examples'] == 8 * (BATCH - 1) * 2 and found['auc'] > 0.7
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,7 @@ def test_a_mesh_repeats_one_device(shape, exchange):
     losses, found, tables = train((1, 1), None)
     on_mesh, found_on_mesh, tables_on_mesh = train(shape, exchange)
     np.testing.assert_allclose(on_mesh, losses, rtol=1e-4)
-    print(shape, np.abs(on_mesh/losses-1).max(), {m: (found[m],found_on_mesh[m]-found[m]) for m in ('auc','logloss','pcoc')}, {n: np.abs(tables[n]-tables_on_mesh[n]).max() for n in tables})
-    for metric in ('auc', 'logloss', 'pcoc'):
-        assert abs(found_on_mesh[metric] - found[metric]) < 1e-6 * max(1, abs(found[metric])) * (1 if metric == 'auc' else 100)
+    assert abs(found_on_mesh['auc'] - found['auc']) < 1e-6
+    np.testing.assert_allclose(found_on_mesh['logloss'], found['logloss'], rtol=1e-4)
     for name, table in tables.items():
-        np.testing.assert_allclose(tables_on_mesh[name], table, rtol=1e-2, atol=1e-4)
+        np.testing.assert_allclose(tables_on_mesh[name], table, rtol=1e-3, atol=1e-5)

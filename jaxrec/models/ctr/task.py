@@ -74,6 +74,11 @@ class CtrTask:
             {'params': params, **model_state}, rows, batch, train=True, mutable=list(model_state)
         )
         label, valid = read(batch, 'label'), read(batch, 'valid')
+        if not label.shape == valid.shape == logits.shape:  # [B] would broadcast to [B, B] without a word
+            raise ValueError(
+                f"the batch has 'label' {label.shape} and 'valid' {valid.shape}, logits are {logits.shape}; give "
+                'both as [B, C], C = 1 for pairs'
+            )
         count = jnp.maximum(valid.sum(), 1)
         logits = logits.astype(jnp.float32)
         loss = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, label) * valid) / count
