@@ -8,11 +8,15 @@ from collections.abc import Callable
 from absl import flags
 from absl import logging as absl_logging
 
+from jaxrec.parallel.host_memory import keep_freed_memory
+
 DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the real data sets lie; default: $JAXREC_DATA.')
 
 
 def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Reports a ValueError, which says what to do, without a traceback; --verbosity=1 shows it.
+    """Sets up the process, and reports a ValueError, which says what to do, without a traceback.
+
+    --verbosity=1 shows the traceback.
 
     Args:
       main: an absl main.
@@ -23,6 +27,7 @@ def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
 
     @functools.wraps(main)
     def wrapped(argv: list[str]) -> None:
+        keep_freed_memory()
         # Ours alone: Orbax would add a page a checkpoint to the absl log; --verbosity=0 shows it.
         if not flags.FLAGS['verbosity'].present:
             absl_logging.set_verbosity(absl_logging.WARNING)

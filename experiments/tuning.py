@@ -1,5 +1,6 @@
 """Equal tuning: every row of a table gets the same number of random trials, judged on validation alone."""
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -10,7 +10,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     'DIN': {
         'task': 'jaxrec.models.baselines.din:make_task',
-        'model': {'dim': 18, 'widths': (200, 80), 'attention': (80, 40), 'row_l2': 0.0},
+        'model': {'dim': 18, 'widths': (200, 80), 'attention': (36,), 'row_l2': 0.0},
     },
     'CAN-DNN': {
         'task': 'jaxrec.models.can:make_task',

@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
             'rows': ROWS,
             'reference': 'DNN',
             'seeds': 5,
-            'trials': 10,
+            'trials': 4,
             'search': {
                 'train': {'learning_rate': (1e-3, 3e-4, 3e-3), 'row_learning_rate': (0.05, 0.02, 0.1, 0.2)},
                 'model': {'row_l2': (0.0, 1e-4, 1e-3, 1e-2)},

@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
             'rows': ROWS,
             'reference': 'DNN',
             'seeds': 5,
-            'trials': 4,
+            'trials': 2,
             'search': {
                 'train': {'learning_rate': (3e-3, 1e-3), 'row_learning_rate': (0.1, 0.03, 0.05, 0.2)},
                 'model': {'row_l2': (0.0, 1e-4, 1e-3)},

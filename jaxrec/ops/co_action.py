@@ -8,6 +8,7 @@ B batch, C candidates, L history, I = dims[0] input width, O orders, H = width o
 in a weight row.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -111,6 +112,8 @@ def co_action(
     """
     chex.assert_rank([weights, inputs, mask], [3, 3, 2])
     chex.assert_axis_dimension(inputs, -1, dims[0])
+    if orders < 1:
+        raise ValueError(f'co_action: orders = {orders}; the first order is the input itself, give 1 or more')
     for value, allowed in (
         (layer_output, LAYER_OUTPUTS),
         (order_reduce, ORDER_REDUCES),
@@ -121,42 +124,44 @@ def co_action(
             raise ValueError(f'co_action: {value!r} is not an option; choose one of {allowed}')
     layers = split_weights(weights, dims, use_bias)
     pool = _pool_weights(mask, pooling)  # [B, L]
-    # The orders share weights, so they ride along the history axis through one batched product.
-    hidden = jnp.concatenate([inputs**order for order in range(1, orders + 1)], 1)  # [B, O*L, I]
-    kept = []
+    unit = functools.partial(_one_order, layers=layers, pool=pool, linear_last=last_activation == 'none')
+    # One pass an order: joining the powers along the history would copy them, and their gradients, three times.
+    by_order = [unit(inputs**order) for order in range(1, orders + 1)]  # O times M of [B, C, d]
+    by_order = [outputs if layer_output == 'concat' else outputs[-1:] for outputs in by_order]
+    joined = [jnp.concatenate(outputs, -1) for outputs in by_order]  # O of [B, C, H]
+    return functools.reduce(jnp.add, joined) if order_reduce == 'sum' else jnp.concatenate(joined, -1)
+
+
+def _one_order(
+    inputs: jax.Array, *, layers: list[tuple[jax.Array, jax.Array | None]], pool: jax.Array, linear_last: bool
+) -> list[jax.Array]:
+    """The pooled outputs of all layers for one power of the inputs, M of [B, C, d]."""
+    candidates = layers[0][0].shape[1]
+    over_candidates = jnp.broadcast_to(pool[:, None, None], (pool.shape[0], candidates, 1, pool.shape[1]))
+    pooled: list[jax.Array] = []
+    hidden = inputs  # [B, L, I], then [B, C, L, d]
     for depth, (matrix, bias) in enumerate(layers):
         last = depth == len(layers) - 1
-        if last and last_activation == 'none' and depth > 0:
+        if last and linear_last and depth > 0:
             # A linear layer commutes with pooling: one small product a candidate instead of one a behaviour.
-            kept.append(_linear(_pool(hidden, pool, orders), matrix, bias, pool.sum(-1)))
-            break
-        hidden = _layer(hidden, matrix, bias)  # [B, O*L, C, d]
-        hidden = hidden if last and last_activation == 'none' else jnp.tanh(hidden)
-        if last or layer_output == 'concat':
-            kept.append(_pool(hidden, pool, orders))  # [B, C, O, d]
-    pooled = jnp.concatenate(kept, -1)  # [B, C, O, H]
-    return pooled.sum(2) if order_reduce == 'sum' else pooled.reshape(*pooled.shape[:2], -1)
+            out = (pooled[-1][:, :, None] @ matrix)[:, :, 0]
+            return [*pooled, out if bias is None else out + bias * pool.sum(-1)[:, None, None]]
+        hidden = _layer(hidden, matrix, bias, first=depth == 0)
+        hidden = hidden if last and linear_last else jnp.tanh(hidden)
+        pooled.append((over_candidates @ hidden)[:, :, 0])
+    return pooled
 
 
-def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """One layer: [B, N, I] (shared by the candidates, never tiled) or [B, N, C, I] to [B, N, C, d]."""
-    into = 'bni,bcid->bncd' if hidden.ndim == 3 else 'bnci,bcid->bncd'
-    out = jnp.einsum(into, hidden, matrix)
-    return out if bias is None else out + bias[:, None]
-
-
-def _linear(pooled: jax.Array, matrix: jax.Array, bias: jax.Array | None, total: jax.Array) -> jax.Array:
-    """A linear layer after pooling, [B, C, O, I] to [B, C, O, d]; its bias counts once a pooled slot."""
-    out = jnp.einsum('bcoi,bcid->bcod', pooled, matrix)
-    return out if bias is None else out + bias[:, :, None] * total[:, None, None, None]
-
-
-def _pool(hidden: jax.Array, pool: jax.Array, orders: int) -> jax.Array:
-    """Weighs and sums the history of each order, [B, O*L, C, d] to [B, C, O, d]."""
-    batch, length = pool.shape
-    by_order = hidden.reshape(batch, orders, length, *hidden.shape[2:])
-    # As product and sum, not as a matrix product: the gradient is then one fused broadcast.
-    return jnp.moveaxis((by_order * pool[:, None, :, None, None]).sum(2), 1, 2)
+def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None, first: bool) -> jax.Array:
+    """One layer of all micro-MLPs, [B, L, I] (the first, shared by the candidates) or [B, C, L, I] to [B, C, L, d]."""
+    if first:
+        # All candidates' matrices side by side: the history is read once and never tiled over them.
+        batch, candidates, width, out_width = matrix.shape
+        beside = jnp.moveaxis(matrix, 1, 2).reshape(batch, width, candidates * out_width)
+        out = jnp.moveaxis((hidden @ beside).reshape(batch, -1, candidates, out_width), 2, 1)
+    else:
+        out = hidden @ matrix
+    return out if bias is None else out + bias[:, :, None]
 
 
 def _pool_weights(mask: jax.Array, pooling: str) -> jax.Array:

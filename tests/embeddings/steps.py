@@ -1,7 +1,7 @@
 """One compiled step, lookup then update, run beside slow numpy tables for a few steps.
 
-Each of the three tables has its own row optimizer; the ways to sum duplicates rotate over them, so that the three
-`ROTATIONS` meet all nine pairs of optimizer and way. B batch, V rows, D width.
+Each of the three tables has its own row optimizer; the ways to sum duplicates rotate over them, so that the
+three `ROTATIONS` meet all nine pairs of optimizer and way. B batch, V rows, D width.
 """
 
 import functools
@@ -17,7 +17,7 @@ from jaxrec.embeddings.update import UpdateInfo
 from tests.oracles import tables as oracle
 
 DEFAULT = emb.sgd(0.1)
-# No mesh of 8 devices divides these. `item` is large beside what a step touches, so that a copy of it would show.
+# No mesh of 8 devices divides these. `item` is large beside what a step touches, so that a copy would show.
 SPECS = emb.as_specs([
     emb.Table('item', 100_003, 8, optimizer=emb.row_adagrad(0.1)),
     emb.Table('category', 61, 3, optimizer=emb.lazy_adam(0.1)),
@@ -48,7 +48,10 @@ class Run(NamedTuple):
 
 
 def inputs(step: int, batch: int) -> tuple[dict, dict, np.float32]:
-    """Ids, linear part of the gradients and dense norm of one step: duplicates within and across features, ids on both sides of [0, V)."""
+    """Ids, linear part of the gradients and dense norm of one step.
+
+    Duplicates within and across features, and ids on both sides of [0, V).
+    """
     rng = np.random.default_rng(step)
     ids: dict[str, dict[str, np.ndarray]] = {}
     for name, spec in SPECS.items():
@@ -58,7 +61,10 @@ def inputs(step: int, batch: int) -> tuple[dict, dict, np.float32]:
             draw = lambda shape: rng.permutation(np.arange(1, 100_003, 701))[: np.prod(shape)].reshape(shape)
         if name == 'item' and step == SKEWED:
             draw = lambda shape: rng.integers(1, 90, shape)
-        ids[name] = {'candidate': draw((batch, 1)).astype(np.int32), 'history': draw((batch, 4)).astype(np.int32)}
+        ids[name] = {
+            'candidate': draw((batch, 1)).astype(np.int32),
+            'history': draw((batch, 4)).astype(np.int32),
+        }
     size = 0.01 if step == SPREAD else 1.0  # gradients too small to be clipped, once
     gradient = lambda x, dim: (size * rng.normal(size=(*x.shape, dim))).astype(np.float32)
     pull = {t: {f: gradient(x, SPECS[t].dim) for f, x in features.items()} for t, features in ids.items()}
@@ -75,8 +81,8 @@ def make_step(strategies: dict[str, str], mesh: Mesh | None, exchange: str | Non
         rows = emb.lookup(SPECS, tables, ids, mesh=mesh, exchange=exchange)
         grads = jax.tree.map(lambda g, r: g + DECAY * r, pull, rows)
         tables, slots, scratch, info = emb.update(
-            SPECS, DEFAULT, tables, slots, scratch, ids, grads, count, strategies=strategies, dense_norm=dense_norm,
-            clip_norm=clip, mesh=mesh, exchange=exchange,
+            SPECS, DEFAULT, tables, slots, scratch, ids, grads, count, strategies=strategies,
+            dense_norm=dense_norm, clip_norm=clip, mesh=mesh, exchange=exchange,
         )  # fmt: skip
         return tables, slots, scratch, rows, info
 
@@ -85,7 +91,11 @@ def make_step(strategies: dict[str, str], mesh: Mesh | None, exchange: str | Non
 
 @functools.cache
 def run(
-    rotation: int, mesh: Mesh | None = None, exchange: str | None = None, batch: int = 24, clip: float | None = CLIP
+    rotation: int,
+    mesh: Mesh | None = None,
+    exchange: str | None = None,
+    batch: int = 24,
+    clip: float | None = CLIP,
 ) -> Run:
     """Trains the tables; on a mesh that divides the batch, ids and gradients arrive cut over it."""
     strategies = ROTATIONS[rotation]

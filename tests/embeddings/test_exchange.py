@@ -11,7 +11,7 @@ from tests.embeddings.test_sharding import assert_cut_and_never_gathered
 
 
 def assert_rounds(got):
-    """Where device 0 owns all items, up to 15 of each device's go into buffers of 8; where they are spread, all fit."""
+    """Where device 0 owns all items, up to 15 of each device's go into buffers of 8; spread, all fit."""
     assert got.infos[steps.SPREAD - 1].rounds == 1
     assert got.infos[steps.SKEWED - 1].rounds >= 2
 

@@ -11,7 +11,10 @@ from jaxrec import embeddings as emb
 PAIRS = {
     'sgd': (emb.sgd(0.1), optax.sgd(0.1)),
     'adam': (emb.lazy_adam(0.01), optax.adam(0.01)),
-    'adam_options': (emb.lazy_adam(0.01, b1=0.8, b2=0.99, eps=1e-3), optax.adam(0.01, b1=0.8, b2=0.99, eps=1e-3)),
+    'adam_options': (
+        emb.lazy_adam(0.01, b1=0.8, b2=0.99, eps=1e-3),
+        optax.adam(0.01, b1=0.8, b2=0.99, eps=1e-3),
+    ),
     'schedule': (emb.sgd(optax.linear_schedule(1.0, 0.0, 4)), optax.sgd(optax.linear_schedule(1.0, 0.0, 4))),
 }
 
@@ -28,15 +31,18 @@ def test_all_rows_equal_optax_however_duplicates_are_summed():
 
     @jax.jit
     def ours_and_theirs(tables, slots, scratch, params, states, grads, step):
-        held = emb.update(specs, emb.sgd(0.0), tables, slots, scratch, ids, {t: {'all': grads} for t in specs}, step,
-                          strategies=ways)[:3]  # fmt: skip
+        row_grads = {t: {'all': grads} for t in specs}
+        default = emb.sgd(0.0)
+        held = emb.update(specs, default, tables, slots, scratch, ids, row_grads, step, strategies=ways)[:3]
         new = {t: theirs.update(grads, states[t], params[t]) for t, (_, theirs) in pair.items()}
         params = {t: optax.apply_updates(params[t], updates) for t, (updates, _) in new.items()}
         return *held, params, {t: state for t, (_, state) in new.items()}
 
     held = tables, slots, scratch, params, states
     for step in range(1, 6):
-        grads = jax.random.normal(jax.random.key(step), (9, 4)).at[0].set(0)  # no gradient where ours has none
+        grads = (
+            jax.random.normal(jax.random.key(step), (9, 4)).at[0].set(0)
+        )  # no gradient where ours has none
         held = ours_and_theirs(*held, grads, jnp.int32(step))
     for table in specs:
         assert np.abs(held[0][table] - tables[table]).max() > 0.01
@@ -56,5 +62,7 @@ def test_a_config_names_its_optimizer():
     assert set(made.init(3, 2)) == {'sum'} and made.init(3, 2)['sum'][0] == 0.5
     assert set(emb.make_row_optimizer('lazy_adam', 0.1).init(3, 2)) == {'mean', 'square', 'last'}
     assert emb.make_row_optimizer('sgd', 0.1).init(3, 2) == {}
-    with pytest.raises(ValueError, match="'adam' does not exist; choose one of .*lazy_adam.*row_adagrad.*sgd"):
+    with pytest.raises(
+        ValueError, match=r"'adam' does not exist; choose one of .*lazy_adam.*row_adagrad.*sgd"
+    ):
         emb.make_row_optimizer('adam', 0.1)

@@ -12,7 +12,11 @@ SHARD = (12_501, 8)  # of `item`: 100,003 rows are padded to 8 x 12,501
 
 def gathered(hlo):
     """The result types of all all-gathers."""
-    return [line.split(' = ')[1].split('all-gather')[0] for line in hlo.splitlines() if ' all-gather' in line and ' = ' in line]
+    return [
+        line.split(' = ')[1].split('all-gather')[0]
+        for line in hlo.splitlines()
+        if ' all-gather' in line and ' = ' in line
+    ]
 
 
 def assert_cut_and_never_gathered(got, rotation):

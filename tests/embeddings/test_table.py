@@ -57,7 +57,10 @@ def test_a_table_that_cannot_be_is_refused(make, message):
 @pytest.mark.parametrize(
     ('ids', 'message'),
     [
-        ({'item': {'history/item': np.array([[0, 37]])}}, r"'history/item' of table 'item' holds id 37, outside \[0, 37\)"),
+        (
+            {'item': {'history/item': np.array([[0, 37]])}},
+            r"'history/item' of table 'item' holds id 37, outside \[0, 37\)",
+        ),
         ({'item': {'x': np.array([3, -1])}}, 'holds id -1.*map unknown values to 1'),
         ({'item': {'x': np.array([1.0])}}, 'dtype float64; ids are integers'),
         ({'shop': {'x': np.array([1])}}, r"'shop', but the task has only \['item', 'user'\]"),

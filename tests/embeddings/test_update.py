@@ -21,7 +21,9 @@ def test_one_device_follows_the_oracle(rotation, clip):
 def test_slots_remember_what_the_rules_need():
     slots = steps.run(0, clip=steps.CLIP).slots  # the run of the test above
     ids = [steps.inputs(t, 24)[0] for t in range(1, steps.STEPS + 1)]
-    seen = lambda table, x: {int(i) for f in x[table].values() for i in f.ravel() if 0 < i < steps.SPECS[table].rows}
+    seen = lambda table, x: {
+        int(i) for f in x[table].values() for i in f.ravel() if 0 < i < steps.SPECS[table].rows
+    }
     last = np.zeros(61, np.int32)
     for step, x in enumerate(ids, 1):
         last[list(seen('category', x))] = step
@@ -33,7 +35,11 @@ def test_slots_remember_what_the_rules_need():
 
 def test_strategies_follow_from_static_sizes():
     ids, _, _ = steps.inputs(1, 24)  # 120 ids a table
-    assert emb.choose_strategies(steps.SPECS, ids) == {'item': 'scratch', 'category': 'dense', 'user': 'dense'}
+    assert emb.choose_strategies(steps.SPECS, ids) == {
+        'item': 'scratch',
+        'category': 'dense',
+        'user': 'dense',
+    }
     specs = emb.as_specs([emb.Table('t', 481, 2), emb.Table('u', 480, 2)])
     two = {'t': {'x': ids['item']['history'][:, :4], 'y': ids['item']['candidate']}, 'u': ids['item']}
     assert emb.choose_strategies(specs, two) == {'t': 'scratch', 'u': 'dense'}
@@ -44,11 +50,11 @@ def test_strategies_follow_from_static_sizes():
 
 def test_an_unknown_strategy_or_exchange_is_refused():
     specs = emb.as_specs([emb.Table('t', 9, 2)])
-    arguments = [specs, emb.sgd(1.0), {'t': jnp.zeros((9, 2))}, {'t': {}}, {}, {'t': {'x': jnp.ones(3, jnp.int32)}},
-                 {'t': {'x': jnp.ones((3, 2))}}, 1]  # fmt: skip
-    with pytest.raises(ValueError, match="'guess' does not exist; choose one of .*dense.*scratch.*sort"):
+    ids, grads = {'t': {'x': jnp.ones(3, jnp.int32)}}, {'t': {'x': jnp.ones((3, 2))}}
+    arguments = [specs, emb.sgd(1.0), {'t': jnp.zeros((9, 2))}, {'t': {}}, {}, ids, grads, 1]
+    with pytest.raises(ValueError, match=r"'guess' does not exist; choose one of .*dense.*scratch.*sort"):
         emb.update(*arguments, strategies={'t': 'guess'})
-    with pytest.raises(ValueError, match='needs an int32 .* array; make it with `init_scratch`'):
+    with pytest.raises(ValueError, match=r'needs an int32 .* array; make it with `init_scratch`'):
         emb.update(*arguments, strategies={'t': 'scratch'})
     with pytest.raises(ValueError, match="exchange 'ring' does not exist; choose one of"):
         emb.update(*arguments, strategies={'t': 'sort'}, exchange='ring')

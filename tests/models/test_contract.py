@@ -1,4 +1,4 @@
-"""What every click model owes its caller: candidates apart, padding invisible, empty histories, training through tables."""
+"""What every click model owes: candidates apart, padding unseen, empty histories, tables that train."""
 
 import functools
 
@@ -27,8 +27,12 @@ def made(name):
 def test_predictions_are_logits_and_their_probabilities(name):
     _, _, got = made(name)
     assert set(got) == {'logits', 'probability'}
-    assert {x.shape for x in got.values()} == {(6, 3)} and {x.dtype for x in got.values()} == {np.dtype(np.float32)}
-    np.testing.assert_allclose(got['probability'], 1 / (1 + np.exp(-got['logits'].astype(np.float64))), rtol=1e-5)
+    assert {x.shape for x in got.values()} == {(6, 3)} and {x.dtype for x in got.values()} == {
+        np.dtype(np.float32)
+    }
+    np.testing.assert_allclose(
+        got['probability'], 1 / (1 + np.exp(-got['logits'].astype(np.float64))), rtol=1e-5
+    )
     assert np.isfinite(got['logits']).all() and got['logits'].std() > 0.01  # row 0 has an empty history
 
 
@@ -67,7 +71,9 @@ def test_rows_of_absent_candidates_get_no_gradient(name):
     np.testing.assert_allclose(value, losses[batch['valid'] > 0].mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics['logloss'], value, rtol=1e-6)
     clicks = (batch['label'] * batch['valid']).sum()
-    np.testing.assert_allclose(metrics['pcoc'], (batch['valid'] / (1 + np.exp(-logits))).sum() / clicks, rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics['pcoc'], (batch['valid'] / (1 + np.exp(-logits))).sum() / clicks, rtol=1e-5
+    )
     for features in grads.values():
         for key, grad in features.items():
             assert np.isfinite(grad).all() and np.abs(grad).max() > 0
@@ -101,11 +107,11 @@ def test_sixteen_examples_are_learnt_by_heart_in_one_trace(name):
 @pytest.mark.parametrize('name', MODELS)
 def test_a_batch_without_a_feature_is_refused_by_name(name):
     model, batch, _ = made(name)
-    with pytest.raises(ValueError, match="lacks 'candidate/category', which the model reads; it has"):
+    with pytest.raises(ValueError, match=r"lacks 'candidate/category', which the model reads; it has"):
         model.task.ids({key: value for key, value in batch.items() if key != 'candidate/category'})
 
 
 @pytest.mark.parametrize('name', MODELS)
 def test_a_misspelt_option_is_refused_with_a_hint(name):
-    with pytest.raises(ValueError, match="model.row_l1 is not an option; did you mean 'row_l2'"):
+    with pytest.raises(ValueError, match=r"model\.row_l1 is not an option; did you mean 'row_l2'"):
         worlds.make_task(name, row_l1=0.1)

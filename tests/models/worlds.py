@@ -58,7 +58,9 @@ def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=No
             if column.kind == 'numeric':
                 value = (100 * rng.normal(size=shape)).astype(np.float32)
             else:
-                value = rng.integers(1, column.rows, (*shape, column.width) if column.kind == 'multi' else shape)
+                value = rng.integers(
+                    1, column.rows, (*shape, column.width) if column.kind == 'multi' else shape
+                )
                 if column.kind == 'multi':
                     value[..., 1:] *= rng.integers(0, 2, value[..., 1:].shape)
                 value = value.astype(np.int32)
@@ -81,7 +83,7 @@ def make_task(name: str, features=RICH, **options) -> CtrTask:
 
 @dataclasses.dataclass
 class Model:
-    """A task, its parameters and tables; one compiled prediction and one compiled gradient serve all batches."""
+    """A task, its parameters and tables; with one compiled prediction and one compiled gradient."""
 
     task: CtrTask
     params: Any
@@ -110,14 +112,30 @@ class Model:
 
 
 def make_model(name: str, batch, features=RICH, std: float = 1.0, **options) -> Model:
-    """Rows of unit size rather than .01, so that nothing is lost in rounding."""
+    """A model of random parameters and rows: biases, slopes and rows of a size that rounding can't hide."""
     task, rng = make_task(name, features, **options), np.random.default_rng(1)
-    params, model_state = jax.device_get(jax.jit(task.init)(jax.random.key(0), on_device(batch)))
+    shapes = jax.eval_shape(task.init, jax.random.key(0), on_device(batch))
+
+    def draw(path, leaf):
+        if 'var' in jax.tree_util.keystr(path):
+            return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        size = leaf.shape[0] ** -0.5 if len(leaf.shape) == 2 else 0.3
+        return (size * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    params, model_state = jax.tree_util.tree_map_with_path(draw, shapes)
     tables = {n: (std * rng.normal(size=(t.rows, t.dim))).astype(np.float32) for n, t in task.tables.items()}
     for table in tables.values():
         table[0] = 0
     return Model(task, params, model_state, tables)
 
 
-def make_setup(task: CtrTask, shape=(1, 1), exchange=None, learning_rate=0.01, row_learning_rate=0.1) -> Setup:
-    return Setup(task, optax.adam(learning_rate), emb.row_adagrad(row_learning_rate), make_mesh(shape), exchange=exchange)
+def make_setup(
+    task: CtrTask, shape=(1, 1), exchange=None, learning_rate=0.01, row_learning_rate=0.1
+) -> Setup:
+    return Setup(
+        task,
+        optax.adam(learning_rate),
+        emb.row_adagrad(row_learning_rate),
+        make_mesh(shape),
+        exchange=exchange,
+    )

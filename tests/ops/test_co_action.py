@@ -71,7 +71,9 @@ def test_the_oracle_s_gradient_is_the_slope_of_its_value():
     for _ in range(3):
         dw, dx = rng.normal(size=weights.shape), rng.normal(size=inputs.shape)
         eps = 1e-6
-        slope = (value(weights + eps * dw, inputs + eps * dx) - value(weights - eps * dw, inputs - eps * dx)) / (2 * eps)
+        slope = (
+            value(weights + eps * dw, inputs + eps * dx) - value(weights - eps * dw, inputs - eps * dx)
+        ) / (2 * eps)
         np.testing.assert_allclose((of_weights * dw).sum() + (of_inputs * dx).sum(), slope, rtol=1e-6)
 
 
@@ -81,7 +83,10 @@ def test_candidates_and_padding_do_not_mix():
     together = unit(weights, inputs, mask)
     apart = [unit(weights[:, c : c + 1], inputs, mask) for c in range(3)]
     np.testing.assert_allclose(together, jnp.concatenate(apart, 1), rtol=1e-5, atol=1e-6)
-    longer, wider = np.pad(inputs, ((0, 0), (0, 3), (0, 0)), constant_values=7.0), np.pad(mask, ((0, 0), (0, 3)))
+    longer, wider = (
+        np.pad(inputs, ((0, 0), (0, 3), (0, 0)), constant_values=7.0),
+        np.pad(mask, ((0, 0), (0, 3))),
+    )
     np.testing.assert_allclose(together, unit(weights, longer, wider), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(together, unit(weights, inputs, mask > 0))  # a bool mask is a mask
 

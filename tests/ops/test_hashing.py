@@ -36,12 +36,18 @@ def test_every_bit_is_a_fair_coin(seed):
 @pytest.mark.parametrize('seed', KEYS)
 def test_neighbours_have_nothing_in_common(seed):
     x = draw(seed)
-    for a, b in [(x[:-1], x[1:]), (x[:, :-1], x[:, 1:]), (x[:-1, :-1], x[1:, 1:]), (x[::2], x[1::2]), (x[: V // 2], x[V // 2 :])]:
+    for a, b in [
+        (x[:-1], x[1:]),
+        (x[:, :-1], x[:, 1:]),
+        (x[:-1, :-1], x[1:, 1:]),
+        (x[::2], x[1::2]),
+        (x[: V // 2], x[V // 2 :]),
+    ]:
         flips = bits_of(a ^ b)
         sigma = 0.5 / np.sqrt(a.size)
         assert np.abs(flips.mean((0, 1)) - 0.5).max() < 5 * sigma
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
-    # Were a number the sum or the exclusive or of a row's and a column's part, a square of four would give it away.
+    # Were a number a row's part xor a column's part, a square of four would give it away.
     square = x[:-1, :-1] ^ x[1:, :-1] ^ x[:-1, 1:] ^ x[1:, 1:]
     assert np.abs(bits_of(square).mean((0, 1)) - 0.5).max() < 5 * 0.5 / np.sqrt(square.size)
     # No row and no column is the copy of another.
@@ -69,7 +75,9 @@ def test_a_row_is_the_same_wherever_it_is_drawn():
     np.testing.assert_array_equal(hashing.counter_bits(key, some, 7), draw(1)[np.asarray(some), :7])
     mesh = make_mesh((4, 2))
     by_row = jax.NamedSharding(mesh, jax.P(('data', 'model')))
-    cut = jax.jit(lambda k: hashing.counter_bits(k, jnp.arange(V, dtype=jnp.int32), D), out_shardings=by_row)(key)
+    cut = jax.jit(lambda k: hashing.counter_bits(k, jnp.arange(V, dtype=jnp.int32), D), out_shardings=by_row)(
+        key
+    )
     assert cut.addressable_shards[0].data.shape == (V // 8, D)
     np.testing.assert_array_equal(cut, draw(1))
 

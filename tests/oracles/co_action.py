@@ -1,8 +1,10 @@
-"""CAN's co-action unit one number at a time, and its gradient by the chain rule on paper: slow, obvious, float64.
+"""CAN's co-action unit one number at a time, and its gradient by the chain rule: slow, obvious, float64.
 
-Eq. 5-9 of arXiv 2011.05625 for one candidate and one behaviour, eq. 11 for the orders, and the text below eq. 10 for the
-history: outputs are pooled, not inputs.
+Eq. 5-9 of arXiv 2011.05625 for one candidate and one behaviour, eq. 11 for the orders, and the text below
+eq. 10 for the history: outputs are pooled, not inputs.
 """
+
+import itertools
 
 import numpy as np
 
@@ -10,7 +12,7 @@ import numpy as np
 def split(row, dims, use_bias):
     """Reads one induction row, layer by layer: the matrix in rows of the input, then its bias."""
     layers, at = [], 0
-    for i, o in zip(dims[:-1], dims[1:], strict=True):
+    for i, o in itertools.pairwise(dims):
         matrix = np.array([[row[at + a * o + b] for b in range(o)] for a in range(i)])
         at += i * o
         bias = np.array([row[at + b] for b in range(o)]) if use_bias else np.zeros(o)
@@ -44,9 +46,9 @@ def backward(row, hidden, upstream, dims, use_bias, last_activation):
     return np.concatenate(pieces[::-1]), flowing
 
 
-def co_action(weights, inputs, lengths, *, dims, orders, use_bias, layer_output, order_reduce, last_activation,
-              pooling, upstream=None):  # fmt: skip
-    """The unit's output [B, C, *]; with the upstream gradient of that shape also those of weights and inputs."""
+def co_action(weights, inputs, lengths, *, dims, orders, use_bias, layer_output, order_reduce,
+              last_activation, pooling, upstream=None):  # fmt: skip
+    """The unit's output [B, C, *]; with `upstream` of that shape also the gradients of weights and inputs."""
     weights, inputs = np.asarray(weights, np.float64), np.asarray(inputs, np.float64)
     kept = range(len(dims) - 1) if layer_output == 'concat' else [len(dims) - 2]
     width = sum(dims[k + 1] for k in kept)

@@ -1,4 +1,4 @@
-"""Click models in slow, obvious numpy, one request and one candidate at a time, from given parameters and tables."""
+"""Click models in slow, obvious numpy, one candidate at a time, from given parameters and tables."""
 
 import numpy as np
 
@@ -13,7 +13,9 @@ def mlp(params, x, activation='prelu'):
     """Dense layers; between them PReLU with a slope a unit, or a sigmoid."""
     depth = 0
     while f'dense_{depth}' in params:
-        x = x @ np.asarray(params[f'dense_{depth}']['kernel'], np.float64) + np.asarray(params[f'dense_{depth}']['bias'])
+        x = x @ np.asarray(params[f'dense_{depth}']['kernel'], np.float64) + np.asarray(
+            params[f'dense_{depth}']['bias']
+        )
         depth += 1
         if f'dense_{depth}' in params:
             slope = np.asarray(params.get(f'slope_{depth - 1}', 0.0))
@@ -22,15 +24,20 @@ def mlp(params, x, activation='prelu'):
 
 
 def target_attention(params, candidate, history, lengths, softmax):
-    """The paper's net on [c, h, c - h, c * h]; ours holds the kernels of c, h and c * h, c - h being in their span."""
+    """The paper's net on [c, h, c - h, c * h], where c - h adds nothing that c and h do not span."""
     out = np.zeros_like(candidate, np.float64)
-    first = np.concatenate([np.asarray(params[name], np.float64) for name in ('candidate', 'history', 'product')])
+    first = np.concatenate(
+        [np.asarray(params[name], np.float64) for name in ('candidate', 'history', 'product')]
+    )
     for b, length in enumerate(lengths):
         for c in range(candidate.shape[1]):
             both = [np.concatenate([candidate[b, c], h, candidate[b, c] * h]) for h in history[b, :length]]
-            weights = np.array([
-                mlp(params['score'], sigmoid(x @ first + np.asarray(params['bias'])), 'sigmoid')[0] for x in both
-            ])
+            weights = np.array(
+                [
+                    mlp(params['score'], sigmoid(x @ first + np.asarray(params['bias'])), 'sigmoid')[0]
+                    for x in both
+                ]
+            )
             if softmax and length:
                 weights = np.exp(weights - weights.max()) / np.exp(weights - weights.max()).sum()
             for weight, h in zip(weights, history[b, :length], strict=True):
@@ -57,7 +64,9 @@ def dnn_inputs(tables, batch, b, c):
     for slot in range(batch['history/length'][b]):
         total += np.r_[item[batch['history/item'][b, slot]], category[batch['history/category'][b, slot]]]
     user = np.asarray(tables['user'], np.float64)[batch['user/user'][b]]
-    return np.r_[user, total, item[batch['candidate/item'][b, c]], category[batch['candidate/category'][b, c]]]
+    return np.r_[
+        user, total, item[batch['candidate/item'][b, c]], category[batch['candidate/category'][b, c]]
+    ]
 
 
 def dnn(params, tables, batch):
@@ -68,7 +77,7 @@ def dnn(params, tables, batch):
 
 
 def can(params, tables, batch, pairs, options):
-    """The base's input and one co-action vector a pair; pairs are (candidate column, side, column, its vocabulary)."""
+    """The base's input and a co-action vector a pair; pairs: (candidate column, side, column, vocabulary)."""
     logits = np.zeros(batch['label'].shape)
     for b, c in np.ndindex(logits.shape):
         x = [dnn_inputs(tables, batch, b, c)]

@@ -1,4 +1,4 @@
-"""CAN-DNN trained for 100 steps at one global batch: one device and every mesh of eight tell the same story."""
+"""CAN-DNN trained for 100 steps at one global batch: the same on one device and on every mesh of eight."""
 
 import functools
 
@@ -24,7 +24,9 @@ def batches(seed, count):
         last = batch['history/item'][np.arange(BATCH), np.maximum(batch['history/length'] - 1, 0)]
         item = batch['candidate/item']
         odds = 3 * np.sin(item) + np.sin(item * last[:, None])
-        batch['label'] = (np.random.default_rng((seed, i)).logistic(size=odds.shape) < odds).astype(np.float32)
+        batch['label'] = (np.random.default_rng((seed, i)).logistic(size=odds.shape) < odds).astype(
+            np.float32
+        )
         batch['valid'][3] = 0
         yield batch
 
@@ -36,7 +38,10 @@ def train(shape, exchange):
     setup = worlds.make_setup(task, shape, exchange, row_learning_rate=0.3)._replace(clip_norm=0.2)
     state = init_state(setup, put_batch(next(batches(0, 1)), setup.mesh), seed=0)
     chex.clear_trace_counter()  # it counts by name, and this is another step
-    step, losses = jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0), []
+    step, losses = (
+        jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0),
+        [],
+    )
     for batch in batches(0, STEPS):
         state, metrics = step(state, put_batch(batch, setup.mesh))
         losses.append(metrics['loss'])

@@ -22,19 +22,25 @@ def test_the_axes_are_always_data_and_model_and_their_type_is_stated():
 
 @pytest.mark.parametrize('shape', [(9, 1), (0, 2), (-1, -4), (8,), (2, 2, 2)])
 def test_a_mesh_that_cannot_be_is_refused(shape):
-    with pytest.raises(ValueError, match='give two sizes .data, model. whose product is at most the 8 devices'):
+    with pytest.raises(
+        ValueError, match=r'give two sizes .data, model. whose product is at most the 8 devices'
+    ):
         make_mesh(shape)
 
 
 def test_the_first_rule_that_matches_places_a_leaf():
     mesh = make_mesh((4, 2))
-    tree = {'params': {'dense_0': {'kernel': jnp.ones((4, 2)), 'bias': jnp.ones(2)}, 'experts': jnp.ones((8, 3))}}
+    tree = {
+        'params': {'dense_0': {'kernel': jnp.ones((4, 2)), 'bias': jnp.ones(2)}, 'experts': jnp.ones((8, 3))}
+    }
     rules = [('experts', jax.P('model')), ('dense.*/kernel$', jax.P(None, 'model')), ('.*', jax.P())]
     got = shardings(tree, mesh, rules)['params']
     assert got['experts'].spec == jax.P('model') and got['dense_0']['bias'].spec == jax.P()
     assert got['dense_0']['kernel'].spec == jax.P(None, 'model') and got['dense_0']['kernel'].mesh == mesh
     assert {s.spec for s in jax.tree.leaves(shardings(tree, mesh))} == {jax.P()}
-    with pytest.raises(ValueError, match=r"no sharding rule matches 'params/dense_0/bias' \(2,\); add one, or"):
+    with pytest.raises(
+        ValueError, match=r"no sharding rule matches 'params/dense_0/bias' \(2,\); add one, or"
+    ):
         shardings(tree, mesh, rules[:2])
 
 
@@ -72,16 +78,19 @@ def test_one_device_gets_the_batch_as_it_is(mesh):
 def test_64_bit_integers_stay_on_the_host(dtype):
     batch = {**make_batch(8), 'candidate/item': np.full((8, 2), 2**32 + 3, dtype)}
     for mesh in (None, make_mesh((8, 1))):
-        with pytest.raises(ValueError, match=r"'candidate/item' is u?int64: 64-bit integers wrap on devices; keep it under 'host/'"):
+        with pytest.raises(
+            ValueError,
+            match=r"'candidate/item' is u?int64: 64-bit integers wrap on devices; keep it under 'host/'",
+        ):
             put_batch(batch, mesh)
 
 
 def test_padding_needs_a_mask_and_one_size():
     batch = make_batch(5)
-    with pytest.raises(ValueError, match='keys of different leading sizes: .*3'):
+    with pytest.raises(ValueError, match=r'keys of different leading sizes: .*3'):
         pad_to({**batch, 'label': batch['label'][:3]}, 8)
     del batch['valid']
-    with pytest.raises(ValueError, match="a batch of 5 does not divide 8 devices and has no 'valid' mask"):
+    with pytest.raises(ValueError, match="8 devices do not divide a batch of 5, and without 'valid' it"):
         pad_to(batch, 8)
     assert pad_to(batch, 5)['label'] is batch['label']
 
@@ -89,5 +98,12 @@ def test_padding_needs_a_mask_and_one_size():
 def test_placement_counts_bytes_in_all_and_on_a_device():
     mesh = make_mesh((8, 1))
     table = jax.device_put(jnp.ones((8, 1024, 256)), jax.NamedSharding(mesh, jax.P('data')))
-    text = placement({'tables': {'item': table}, 'params': [jax.device_put(jnp.ones(256 * 1024), jax.NamedSharding(mesh, jax.P()))]})
-    assert text == 'tables: 1 arrays, 8.00 MiB, 1.00 MiB a device\nparams: 1 arrays, 1.00 MiB, 1.00 MiB a device'
+    text = placement(
+        {
+            'tables': {'item': table},
+            'params': [jax.device_put(jnp.ones(256 * 1024), jax.NamedSharding(mesh, jax.P()))],
+        }
+    )
+    assert (
+        text == 'tables: 1 arrays, 8.00 MiB, 1.00 MiB a device\nparams: 1 arrays, 1.00 MiB, 1.00 MiB a device'
+    )

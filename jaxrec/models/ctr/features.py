@@ -134,7 +134,7 @@ class FeatureMap:
         batch_size = read(batch, 'label').shape[0]
         empty = jnp.zeros((batch_size, 0), jnp.float32)
         user = jnp.concatenate(parts['user'], -1) if parts['user'] else empty
-        history = jnp.concatenate(parts['history'], -1) if parts['history'] else empty[..., None]
+        history = jnp.concatenate(parts['history'], -1) if parts['history'] else empty[:, :, None][:, :, :0]
         mask = length_mask(read(batch, 'history/length'), history.shape[1]) if parts['history'] else empty
         return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask)
 

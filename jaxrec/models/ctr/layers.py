@@ -40,6 +40,8 @@ class Mlp(nn.Module):
         if self.batch_norm:
             mask = None if valid is None else valid[..., None] > 0
             x = nn.BatchNorm(use_running_average=not train, momentum=0.99, name='norm')(x, mask=mask)
+        # Two axes: the gradient of a product with more is a product over several axes, far slower on CPUs.
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])
         for depth, width in enumerate(self.widths):
             x = nn.Dense(width, kernel_init=nn.initializers.glorot_normal(), name=f'dense_{depth}')(x)
             if depth == len(self.widths) - 1:
@@ -49,7 +51,7 @@ class Mlp(nn.Module):
             else:
                 slope = self.param(f'slope_{depth}', nn.initializers.constant(0.25), (width,))
                 x = jnp.where(x >= 0, x, slope * x)
-        return x
+        return x.reshape(*shape[:-1], self.widths[-1])
 
 
 class TargetAttention(nn.Module):
@@ -82,7 +84,8 @@ class TargetAttention(nn.Module):
         # their own kernels once, and only the product needs every pair.
         of_candidate = candidate @ kernel('candidate', size)  # [B, C, H]
         of_history = history @ kernel('history', size)  # [B, L, H]
-        product = (candidate[:, :, None] * history[:, None]) @ kernel('product', size)  # [B, C, L, H]
+        product = candidate[:, :, None] * history[:, None]  # [B, C, L, D]
+        product = (product.reshape(-1, size) @ kernel('product', size)).reshape(*product.shape[:-1], width)
         bias = self.param('bias', nn.initializers.zeros, (width,))
         x = jax.nn.sigmoid(of_candidate[:, :, None] + of_history[:, None] + product + bias)
         logits = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')(x)[..., 0]  # [B, C, L]

@@ -1,6 +1,7 @@
 """LR, DNN and DIN: forward against numpy from the same parameters and tables, and what they refuse."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,14 +17,18 @@ def test_lr_is_a_bias_and_a_weight_an_id():
         ('user', 'user'): 'user', ('user', 'favourite'): 'category', ('candidate', 'item'): 'item',
         ('candidate', 'category'): 'category', ('candidate', 'tags'): 'tag',
     }  # fmt: skip
-    assert {(t.name, t.dim) for t in model.task.tables.values()} == {(f'{v}_weight', 1) for v in features.values()}
+    assert {(t.name, t.dim) for t in model.task.tables.values()} == {
+        (f'{v}_weight', 1) for v in features.values()
+    }
     want = oracle.lr(model.params, model.tables, batch, features)
     np.testing.assert_allclose(model.logits(batch), want, rtol=1e-4, atol=1e-5)
 
 
 def test_lr_refuses_numbers():
     path, _ = worlds.MODELS['LR']
-    with pytest.raises(ValueError, match=r"LR reads one-hots, but \['price'\] are numeric; leave them out or bucket"):
+    with pytest.raises(
+        ValueError, match=r"LR reads one-hots, but \['price'\] are numeric; leave them out or bucket"
+    ):
         worlds.resolve(path)({'features': {'candidate': ('item', 'price')}}, worlds.SCHEMA)
 
 
@@ -41,25 +46,36 @@ def test_din_adds_the_interest_and_its_product_with_the_candidate(softmax):
     tables, params = model.tables, model.params
     side = lambda name: np.concatenate([tables[c][batch[f'{name}/{c}']] for c in worlds.IDS], -1)
     candidate = side('candidate')
-    interest = oracle.target_attention(params['attention'], candidate, side('history'), batch['history/length'], softmax)
+    interest = oracle.target_attention(
+        params['attention'], candidate, side('history'), batch['history/length'], softmax
+    )
     want = np.zeros((6, 3))
     for b, c in np.ndindex(want.shape):
-        inputs = np.r_[oracle.dnn_inputs(tables, batch, b, c), interest[b, c], interest[b, c] * candidate[b, c]]
+        inputs = np.r_[
+            oracle.dnn_inputs(tables, batch, b, c), interest[b, c], interest[b, c] * candidate[b, c]
+        ]
         want[b, c] = oracle.mlp(params['head'], inputs)[0]
     np.testing.assert_allclose(model.logits(batch), want, rtol=1e-4, atol=1e-5)
 
 
 def test_din_refuses_a_history_that_is_not_like_its_candidates():
-    with pytest.raises(ValueError, match=r"features.history \['item'\] must equal features.candidate \['item', 'category'\]"):
+    with pytest.raises(
+        ValueError, match=r"features.history \['item'\] must equal features.candidate \['item', 'category'\]"
+    ):
         worlds.make_task('DIN', {**worlds.FEATURES, 'history': ('item',)})
 
 
 def test_the_row_penalty_is_half_the_squares_an_example_reads():
-    batch = worlds.make_batch(features=worlds.FEATURES)
+    features = {'candidate': ('item', 'category')}
+    batch, rng = worlds.on_device(worlds.make_batch(features=features)), np.random.default_rng(0)
+    task = worlds.make_task('LR', features)
+    read = lambda x: jnp.asarray(rng.normal(size=(*x.shape, 1)), jnp.float32)
+    rows = jax.tree.map(read, task.ids(batch))
     losses = []
     for weight in (0.0, 0.1):
-        ((loss, (metrics, _)), _), rows = worlds.make_model('DNN', batch, worlds.FEATURES, row_l2=weight).loss(batch)
-        losses.append(loss)
+        task = worlds.make_task('LR', features, row_l2=weight)
+        loss, (metrics, _) = jax.jit(task.loss)({'bias': 0.0}, {}, rows, batch, jax.random.key(0))
+        losses.append(float(loss))
         np.testing.assert_allclose(metrics['logloss'], losses[0], rtol=1e-6)  # reported without the penalty
     squares = sum(float((x**2).sum()) for x in jax.tree.leaves(rows))
     np.testing.assert_allclose(losses[1] - losses[0], 0.1 * squares / 2 / 18, rtol=1e-4)

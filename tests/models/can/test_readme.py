@@ -9,7 +9,9 @@ from tests.conftest import REPOSITORY
 
 def test_the_toy_batch_prints_what_the_readme_says():
     text = (REPOSITORY / 'jaxrec/models/can/README.md').read_text()
-    program, printed = re.search(r'```python\n(.*?)```\n\nprints\n\n```text\n(.*?)```', text, re.DOTALL).groups()
+    program, printed = re.search(
+        r'```python\n(.*?)```\n\nprints\n\n```text\n(.*?)```', text, re.DOTALL
+    ).groups()
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compile(program, 'README.md', 'exec'), {'__name__': 'readme'})
     assert out.getvalue() == printed

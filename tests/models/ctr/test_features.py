@@ -19,14 +19,23 @@ def test_columns_of_one_vocabulary_share_a_table():
         'tag': ['candidate/tags', 'history/tags'],
     }
     assert features.table_rows() == {'user': 20, 'category': 7, 'item': 30, 'tag': 9}
-    assert set(features.ids(batch, '_weight')) == {'user_weight', 'category_weight', 'item_weight', 'tag_weight'}
+    assert set(features.ids(batch, '_weight')) == {
+        'user_weight',
+        'category_weight',
+        'item_weight',
+        'tag_weight',
+    }
 
 
 def test_vectors_are_the_loop():
     features, batch = FeatureMap.make(worlds.RICH, worlds.SCHEMA), worlds.make_batch()
-    specs = emb.as_specs([emb.Table(name, rows, 2, emb.normal(1.0)) for name, rows in features.table_rows().items()])
+    specs = emb.as_specs(
+        [emb.Table(name, rows, 2, emb.normal(1.0)) for name, rows in features.table_rows().items()]
+    )
     tables = emb.init_tables(specs, jax.random.key(0))
-    run = jax.jit(lambda tables, batch: features.vectors(emb.lookup(specs, tables, features.ids(batch)), batch))
+    run = jax.jit(
+        lambda tables, batch: features.vectors(emb.lookup(specs, tables, features.ids(batch)), batch)
+    )
     got, tables = jax.device_get((run(tables, worlds.on_device(batch)), tables))
     log = lambda price: [np.sign(price) * np.log(1 + abs(price))]
 
@@ -37,14 +46,17 @@ def test_vectors_are_the_loop():
     def described(side, at):
         take = lambda name: batch[f'{side}/{name}'][at]
         return np.concatenate([
-            tables['item'][take('item')], tables['category'][take('category')], mean(take('tags')), log(take('price')),
+            tables['item'][take('item')], tables['category'][take('category')],
+            mean(take('tags')), log(take('price')),
         ])  # fmt: skip
 
     for b in range(6):
         user = [tables['user'][batch['user/user'][b]], tables['category'][batch['user/favourite'][b]]]
         np.testing.assert_allclose(got.user[b], np.concatenate(user), rtol=1e-5)
         for c in range(3):
-            np.testing.assert_allclose(got.candidate[b, c], described('candidate', (b, c)), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                got.candidate[b, c], described('candidate', (b, c)), rtol=1e-5, atol=1e-6
+            )
         for l in range(batch['history/length'][b]):  # noqa: E741
             np.testing.assert_allclose(got.history[b, l], described('history', (b, l)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(got.mask, np.arange(5) < batch['history/length'][:, None])

@@ -1,4 +1,4 @@
-"""The shared layers against numpy: MLP with batch norm's two modes, target attention on concatenated vectors."""
+"""The shared layers against numpy: MLP, the two modes of batch norm, target attention."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ def test_mlp_is_dense_layers_with_a_learnt_slope_between():
     module = Mlp((4, 2))
     params = module.init(jax.random.key(0), x)['params']
     params['slope_0'] = jnp.array([0.0, 0.5, 1.0, -1.0])
-    np.testing.assert_allclose(module.apply({'params': params}, x), oracle.mlp(params, x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        module.apply({'params': params}, x), oracle.mlp(params, x), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluation():
@@ -24,7 +26,7 @@ def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluat
     valid[40:] = 0
     x[40:] = 1e3  # must not be seen
     module = Mlp((1,), batch_norm=True)
-    variables = module.init(jax.random.key(0), x, train=False)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
     train, new = module.apply(variables, x, True, valid, mutable=['batch_stats'])
     mean, var = x[:40].mean((0, 1)), x[:40].var((0, 1))
     params = variables['params']
@@ -34,14 +36,17 @@ def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluat
     np.testing.assert_allclose(held['mean'], 0.01 * mean, rtol=1e-4)
     np.testing.assert_allclose(held['var'], 0.99 + 0.01 * var, rtol=1e-4)
     evaluated = module.apply({'params': params, **new}, x[:40], False)
-    np.testing.assert_allclose(evaluated, normal(x[:40], 0.01 * mean, 0.99 + 0.01 * var), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        evaluated, normal(x[:40], 0.01 * mean, 0.99 + 0.01 * var), rtol=1e-3, atol=1e-3
+    )
     assert np.abs(evaluated - train[:40]).max() > 0.1
 
 
 @pytest.mark.parametrize('name', ['DNN', 'DIN', 'CAN-DNN'])
 def test_a_model_with_batch_norm_trains_and_evaluates_in_its_two_modes(name):
-    batch = worlds.make_batch()
-    model = worlds.make_model(name, batch, batch_norm=True)
+    features = {'candidate': ('item',), 'history': ('item',)}
+    batch = worlds.make_batch(features=features)
+    model = worlds.make_model(name, batch, features, batch_norm=True)
     assert set(model.model_state) == {'batch_stats'}
     ((loss, (_, new_state)), _), _ = model.loss(batch)
     before, model.model_state = model.logits(batch), new_state
