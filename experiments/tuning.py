@@ -29,8 +29,11 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
     rng = random.Random(seed)
     space = {path: list(choices) for path, choices in search.items()}
     first = {path: choices[0] for path, choices in space.items()}
-    draw = lambda: {path: rng.choice(choices) for path, choices in space.items()}
-    return [first] + [draw() for _ in range(trials - 1)]
+    drawn = [first]
+    while len(drawn) < min(trials, math.prod(map(len, space.values()))):  # no config twice
+        values = {path: rng.choice(choices) for path, choices in space.items()}
+        drawn += [] if values in drawn else [values]
+    return drawn
 
 
 def choose(

@@ -183,6 +183,12 @@ class _Context(NamedTuple):
     axes: ex.Axes
 
 
+def _clip_scale(norm: jax.Array, clip_norm: float | None) -> jax.Array:
+    return (
+        jnp.ones_like(norm) if clip_norm is None else jnp.minimum(1.0, clip_norm / jnp.maximum(norm, 1e-16))
+    )
+
+
 def _update_shard(
     context: _Context,
     tables: Arrays,
@@ -215,8 +221,7 @@ def _update_shard(
         squares += jnp.sum(sums[name].sums ** 2) + later_squares(moved, count)
         arrivals[name] = moved
     norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
-    clip = context.clip_norm
-    scale = jnp.ones_like(norm) if clip is None else jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-16))
+    scale = _clip_scale(norm, context.clip_norm)
     for name, moved in arrivals.items():
         rule = (specs[name].optimizer or context.default).update
         apply = functools.partial(apply_rows, rule, scale=scale, step=step)

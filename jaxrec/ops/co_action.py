@@ -153,7 +153,7 @@ def _one_order(
 
 
 def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None, first: bool) -> jax.Array:
-    """One layer of all micro-MLPs, [B, L, I] (the first, shared by the candidates) or [B, C, L, I] to [B, C, L, d]."""
+    """One layer of all micro-MLPs, [B, L, I] (the first) or [B, C, L, I] to [B, C, L, d]."""
     if first:
         # All candidates' matrices side by side: the history is read once and never tiled over them.
         batch, candidates, width, out_width = matrix.shape

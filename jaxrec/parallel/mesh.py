@@ -100,8 +100,8 @@ def pad_to(batch: Mapping[str, np.ndarray], multiple: int) -> dict[str, np.ndarr
         return dict(batch)
     if 'valid' not in batch:
         raise ValueError(
-            f"{multiple} devices do not divide a batch of {size}, and without 'valid' it can't be padded; add "
-            f"'valid' float32 [B, C], or give a multiple of {multiple}"
+            f"{multiple} devices do not divide a batch of {size}, and without 'valid' it can't be padded; "
+            f"add 'valid' float32 [B, C], or give a multiple of {multiple}"
         )
     return {k: np.concatenate([v, np.zeros((extra, *v.shape[1:]), v.dtype)]) for k, v in batch.items()}
 

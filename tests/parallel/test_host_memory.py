@@ -21,7 +21,10 @@ print(kept, faults())
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='asks glibc, which only Linux has')
 def test_the_second_time_costs_no_pages():
-    run = lambda how: subprocess.run([sys.executable, '-c', PROGRAM, how], capture_output=True, text=True, check=True).stdout.split()
+    def run(how):
+        command = [sys.executable, '-c', PROGRAM, how]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
     kept, faults = run('keep')
     assert kept == 'True'
     assert int(faults) < int(run('default')[1]) / 10
