@@ -71,7 +71,7 @@ def lookup(
     devices = 1 if mesh is None else mesh.size
     if mesh is None or devices == 1:
         found = {name: _local(tables[name], flatten(ids[name]), specs[name].rows) for name in ids}
-        # Without the barrier XLA fuses the gather into every use of the rows and reads the table again for each.
+        # Without the barrier XLA fuses the gather into every use of the rows and reads the table for each.
         found = jax.lax.optimization_barrier(found)
         return {name: _split(found[name], ids[name]) for name in ids}
     exchange = exchange or choose_exchange(devices)

@@ -125,7 +125,7 @@ def co_action(
     layers = split_weights(weights, dims, use_bias)
     pool = _pool_weights(mask, pooling)  # [B, L]
     unit = functools.partial(_one_order, layers=layers, pool=pool, linear_last=last_activation == 'none')
-    # One pass an order: joining the powers along the history would copy them, and their gradients, three times.
+    # One pass an order: powers joined along the history would be copied, and their gradients too.
     by_order = [unit(inputs**order) for order in range(1, orders + 1)]  # O times M of [B, C, d]
     by_order = [outputs if layer_output == 'concat' else outputs[-1:] for outputs in by_order]
     joined = [jnp.concatenate(outputs, -1) for outputs in by_order]  # O of [B, C, H]

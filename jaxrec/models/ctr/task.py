@@ -76,8 +76,8 @@ class CtrTask:
         label, valid = read(batch, 'label'), read(batch, 'valid')
         if not label.shape == valid.shape == logits.shape:  # [B] would broadcast to [B, B] without a word
             raise ValueError(
-                f"the batch has 'label' {label.shape} and 'valid' {valid.shape}, logits are {logits.shape}; give "
-                'both as [B, C], C = 1 for pairs'
+                f"the batch has 'label' {label.shape} and 'valid' {valid.shape}, logits are "
+                f'{logits.shape}; give both as [B, C], C = 1 for pairs'
             )
         count = jnp.maximum(valid.sum(), 1)
         logits = logits.astype(jnp.float32)
