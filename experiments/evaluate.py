@@ -12,13 +12,12 @@ from pathlib import Path
 from absl import app, flags
 
 from experiments.building import build, read_config
-from experiments.flags import DATA_DIR, friendly, parse_mesh
+from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import ceiling, score
 
 WORKDIR = flags.DEFINE_multi_string('workdir', None, 'Of experiments.train; may be repeated.', required=True)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
 STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
-MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model (4,2); default: as trained, or all devices.')
 SHOWN = ('auc', 'gauc', 'logloss', 'pcoc')
 
 
@@ -50,8 +49,9 @@ def main(_: list[str]) -> None:
     print(table(rows))
     print(f"\nwrote {', '.join(written)}; curves are in each workdir's curves.png")
     print('next: the whole table with seeds and tuning')
-    command = 'python -m experiments.compare --config=configs/can/table_simulated.py'
-    print(f'  {command} --workdir=runs/table --quick')
+    name = 'simulated' if run.log.manifest['provenance'] == 'simulated' else 'movielens'
+    command = f'python -m experiments.compare --config=configs/can/table_{name}.py'
+    print(f'  {command} --workdir=runs/can_table_{name} --quick')
 
 
 if __name__ == '__main__':

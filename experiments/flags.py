@@ -10,6 +10,7 @@ from absl import logging as absl_logging
 
 from jaxrec.parallel.host_memory import keep_freed_memory
 
+MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model (4,2); default: the config, or all devices.')
 DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the real data sets lie; default: $JAXREC_DATA.')
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-Any value of the config can be changed on the command line: --config.train.epochs=2. SIGTERM saves and exits
+Any key of the config file can be changed on the command line: --config.train.epochs=2. SIGTERM saves and exits
 with status 0.
 """
 
@@ -12,7 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.building import build
-from experiments.flags import DATA_DIR, friendly
+from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import fit
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
@@ -23,7 +23,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.',
 def main(_: list[str]) -> None:
     """Builds the run, trains it, and says what it wrote."""
     workdir = Path(WORKDIR.value)
-    run = build(CONFIG.value, DATA_DIR.value)
+    run = build(CONFIG.value, DATA_DIR.value, parse_mesh(MESH.value))
     progress = fit(run, workdir)
     print(f'best validation {run.train["monitor"]} {progress.best:.4f} at step {progress.best_step}')
     print(f'wrote {workdir}/checkpoints, metrics.jsonl, curves.png, config.json')
