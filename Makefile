@@ -45,7 +45,7 @@ $(INSTALLED): pyproject.toml uv.lock
 	fi; \
 	pip() { if $(PY) -m pip --version >/dev/null 2>&1; then $(PY) -m pip "$$@"; else $$python -m pip --python $(PY) "$$@"; fi; }; \
 	if pip install --quiet --disable-pip-version-check 'uv>=0.9' && \
-	   UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never \
+	   UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 \
 	   $(VENV)/bin/uv sync --quiet --locked --inexact --extra test --python $(PY); then \
 	  echo 'setup: installed the versions of uv.lock'; \
 	else \

@@ -2,8 +2,8 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-Any key of the config file can be changed on the command line: --config.train.epochs=2. SIGTERM saves and exits
-with status 0.
+Any key of the config file can be changed on the command line: --config.train.epochs=2. SIGTERM saves and
+exits with status 0.
 """
 
 from pathlib import Path
