@@ -469,7 +469,7 @@ CASES: dict[str, dict[str, tuple[Callable[[Any], Any], str, str]]] = {
         'batch that the devices do not divide': (
             batch(lambda b: pad_to({k: v[:21] for k, v in b.items()}, 8), valid=None),
             r'batch of 21',
-            r"no 'valid' mask",
+            r"add 'valid' float32",
         ),
         'label of one axis': (batch(evaluator_add, label=lambda a: a[:, 0]), r'\(32,\)', r'must be \[B, C\]'),
         'batch larger than the part': (
