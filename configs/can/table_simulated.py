@@ -2,6 +2,9 @@
 
     python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/can_table
 
+Two CPU cores, about 1 GB; not yet timed on a quiet machine. Results, and why they are provisional, are in
+jaxrec/models/can/README.md.
+
 --rows=LR,DNN,DIN,CAN-DNN chooses among the rows.
 """
 
