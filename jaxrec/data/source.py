@@ -21,13 +21,14 @@ import grain
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.cartesian import PairVocabulary, open_vocabularies
 from jaxrec.data.gather import HistoryColumn, take
 from jaxrec.data.labels import Rule, SampledNegatives, history_bounds, make_label
 from jaxrec.data.negatives import NegativeTables, negative_tables, sample_negatives
+from jaxrec.data.pairs import SIDES
 from jaxrec.data.splits import PARTS, make_split
 
 Batch = dict[str, np.ndarray]
-SIDES = ('user', 'candidate', 'history')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,8 @@ class RequestSource:
     `history/<col>` [B, L, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
     `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
     negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one more
-    axis W. Histories run from oldest to newest and are aligned left.
+    axis W. Histories run from oldest to newest and are aligned left. Ids of pairs are
+    `cartesian/<candidate column>x<column>`, [B, C, L] with a history column and [B, C] with another.
 
     Args:
       log_folder: of a `BehaviourLog`.
@@ -67,9 +69,12 @@ class RequestSource:
       min_history: leave out events with fewer history entries.
       process_index, process_count: this process takes that slice of each batch.
       remainder: 'drop' an incomplete last batch, or 'pad' it with examples of `valid` 0.
+      cartesian: description of the pairs that get ids, see `jaxrec.data.cartesian.open_vocabularies`; none by
+        default.
 
     Attributes:
       log: the opened log.
+      vocabularies: of the pairs.
       examples: E, examples an epoch over all processes.
       steps: batches an epoch; `len(source)` is steps * epochs.
 
@@ -92,12 +97,13 @@ class RequestSource:
     process_index: int = 0
     process_count: int = 1
     remainder: str = 'drop'
+    cartesian: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_arguments(self)
         self.log_folder = str(self.log_folder)
         self.features = {side: tuple(self.features.get(side, ())) for side in SIDES}
-        self.label, self.split = _plain(self.label), _plain(self.split)
+        self.label, self.split, self.cartesian = map(_plain, (self.label, self.split, self.cartesian))
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         _check_features(self.log, self.features, self._rule)
@@ -114,6 +120,9 @@ class RequestSource:
                 f'{self.batch_size}: lower batch_size or min_history, pad the remainder or check label and '
                 'split'
             )
+        self.vocabularies: tuple[PairVocabulary, ...] = (
+            open_vocabularies(self, self.cartesian) if self.cartesian else ()
+        )
 
     def _prepare(self) -> _Prepared:
         log = self.log
@@ -193,6 +202,8 @@ class RequestSource:
             for name, history in prepared.history.items():
                 batch[f'history/{name}'] = history.windows(first, present)
             batch['history/length'] = length
+        for vocabulary in self.vocabularies:
+            batch[f'cartesian/{vocabulary.name}'] = vocabulary.encode(batch)
         batch['label'] = label[:, None]
         batch['valid'] = np.ones_like(batch['label'])
         batch['host/group'] = users.astype(np.int64)

@@ -10,7 +10,7 @@ V rows, D width, n devices.
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +77,7 @@ class Table:
             raise ValueError(f'table {self.name!r}: dim={self.dim}, but a row needs at least one number')
 
 
-def as_specs(tables: list[Table] | tuple[Table, ...]) -> dict[str, Table]:
+def as_specs(tables: Sequence[Table]) -> dict[str, Table]:
     """Indexes table specs by name.
 
     Args:

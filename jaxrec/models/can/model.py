@@ -14,12 +14,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.pairs import SIDES, Pair
 from jaxrec.data.vocabulary import PADDING
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS
-from jaxrec.models.can.pairs import CoActions, Pair, make_pairs
+from jaxrec.models.can.pairs import CoActions, make_pairs
 from jaxrec.models.ctr.base import make_base
-from jaxrec.models.ctr.features import SIDES, FeatureMap, read
+from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.layers import Mlp, over_candidates
 from jaxrec.models.ctr.task import CtrTask, Scored
 from jaxrec.ops.co_action import co_action, co_action_single, weight_width

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.pairs import SIDES
 from jaxrec.data.schema import Column
 from jaxrec.ops.pooling import length_mask, masked_mean
-
-SIDES = ('user', 'candidate', 'history')
 
 
 class Inputs(NamedTuple):
