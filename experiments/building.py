@@ -36,6 +36,7 @@ DATA_OPTIONS: dict[str, Any] = {
     'split': {},
     'history_length': 50,
     'min_history': 0,
+    'cartesian': {},
 }
 TRAIN_OPTIONS: dict[str, Any] = {
     'batch_size': 1024,
@@ -88,22 +89,7 @@ class Experiment:
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.
         """
-        return RequestSource(
-            self.log.folder,
-            features=plain(self.config.features),
-            label=plain(self.data['label']),
-            split=plain(self.data['split']),
-            part=part,
-            batch_size=self.train['batch_size' if shuffle else 'eval_batch_size'],
-            history_length=self.data['history_length'],
-            min_history=self.data['min_history'],
-            epochs=self.train['epochs'] if shuffle else 1,
-            seed=self.config.seed,
-            shuffle=shuffle,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            remainder='drop' if shuffle else 'pad',
-        )
+        return make_source(self.config, self.log, self.data, self.train, part, shuffle)
 
     def example(self, source: RequestSource) -> dict[str, jax.Array]:
         """A batch on the devices, for its shapes."""
@@ -148,8 +134,13 @@ def build(
     train = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     _check_train(train)
     log = open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
-    model = {**plain(config.get('model', {})), 'features': plain(config.features)}
-    task = resolve(config.task)(model, log.schema)
+    features, schema = plain(config.features), dict(log.schema)
+    if data['cartesian']:  # how many pairs there are is known once training has been read
+        vocabularies = make_source(config, log, data, train, 'train', shuffle=True).vocabularies
+        schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
+        features['cartesian'] = tuple(vocabulary.name for vocabulary in vocabularies)
+    model = {**plain(config.get('model', {})), 'features': features}
+    task = resolve(config.task)(model, schema)
     shape = mesh_shape or config.get('mesh', None)
     setup = Setup(
         task,
@@ -160,6 +151,48 @@ def build(
         exchange=train['exchange'],
     )
     return Experiment(config, log, setup, data, train)
+
+
+def make_source(
+    config: ml_collections.ConfigDict,
+    log: BehaviourLog,
+    data: Mapping[str, Any],
+    train: Mapping[str, Any],
+    part: str,
+    shuffle: bool = False,
+) -> RequestSource:
+    """The batches of one part of a log, as `Experiment.source` gives them.
+
+    Args:
+      config: the run's, of which features and seed count.
+      log: the compiled log.
+      data: the data section, defaults filled in.
+      train: the train section, defaults filled in.
+      part: 'train', 'validation' or 'test'.
+      shuffle: a seeded order without the last incomplete batch, for all epochs; else log order, padded, once.
+
+    Returns:
+      The source.
+    """
+    cartesian = plain(data['cartesian'])
+    return RequestSource(
+        log.folder,
+        features=plain(config.features),
+        label=plain(data['label']),
+        split=plain(data['split']),
+        part=part,
+        batch_size=train['batch_size' if shuffle else 'eval_batch_size'],
+        history_length=data['history_length'],
+        min_history=data['min_history'],
+        epochs=train['epochs'] if shuffle else 1,
+        seed=config.seed,
+        shuffle=shuffle,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        remainder='drop' if shuffle else 'pad',
+        # Pairs of every epoch's negatives have ids, whichever part is read.
+        cartesian={'epochs': train['epochs'], **cartesian} if cartesian else {},
+    )
 
 
 def _check_train(train: Mapping[str, Any]) -> None:

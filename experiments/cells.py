@@ -31,7 +31,7 @@ class Cell:
     Attributes:
       folder: takes the run and `result.json`.
       base: the column's config: features, data, train.
-      row: the row's config: task, model.
+      row: the row's config: task, model, and what it wants of `data` beside the column's.
       seed: of the world (where it is simulated), the order of the data and the initial values.
       chosen: {'section.key': value}, what tuning found.
       test: read the test part; a trial reads validation alone.
@@ -46,7 +46,8 @@ class Cell:
 
     def config(self) -> ml_collections.ConfigDict:
         """The whole config of the run."""
-        merged = ml_collections.ConfigDict(plain(self.base) | plain(self.row) | {'seed': self.seed})
+        merged = ml_collections.ConfigDict(plain(self.base))
+        merged.update(plain(self.row) | {'seed': self.seed})  # section by section: a row may add to `data`
         if 'seed' in merged.data.arguments:
             merged.data.arguments.seed = self.seed
         for path, value in self.chosen.items():

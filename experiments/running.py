@@ -118,6 +118,9 @@ def describe(run: Experiment, source: RequestSource, state: TrainState) -> None:
     counts = ', '.join(f'{count} {what}' for what, count in run.log.manifest['counts'].items() if count)
     log.info('log %s: %s, %s', run.log.folder, run.log.manifest['provenance'], counts)
     log.info('%d training examples, %d steps an epoch, %d in all', source.examples, source.steps, len(source))
+    for pairs in source.vocabularies:
+        found, size = len(pairs.keys), pairs.keys.nbytes / 1e6
+        log.info('%s: %d pairs in training have ids, %.1f MB of keys on the host', pairs.name, found, size)
     trees = {f'table {name}': table for name, table in state.tables.items()}
     trees |= {name: getattr(state, name) for name in ('params', 'opt_state', 'row_opt_state', 'scratch')}
     placed = placement({title: tree for title, tree in trees.items() if jax.tree.leaves(tree)})
