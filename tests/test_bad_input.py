@@ -224,7 +224,7 @@ CASES: dict[str, dict[str, tuple[Callable[[Any], Any], str, str]]] = {
         'unknown row': (
             lambda world: tiny('SIM', world.cache),
             r"no row 'SIM'",
-            r"choose one of \['CAN-DNN'",
+            r"choose one of \[.*'CAN-DNN'",
         ),
         'unknown optimizer': (
             config(train__optimizer='lion'),

@@ -30,15 +30,14 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
     """Builds the config of one row.
 
     Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+      name: one of `configs.can.rows.ROWS`.
 
     Returns:
       The config.
     """
     ids = ('item', 'category')
-    return ConfigDict(
+    config = ConfigDict(
         {
-            **averaged(row(name)),
             'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.readers.movielens:compile_movielens',
@@ -62,3 +61,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
             'seed': 0,
         }
     )
+    config.update(averaged(row(name)))  # section by section
+    return config

@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-After the colon stands the row: LR, DNN, DIN or CAN-DNN.
+After the colon stands the row, one of configs/can/rows.py.
 """
 
 from ml_collections import ConfigDict
@@ -14,15 +14,14 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
     """Builds the config of one row.
 
     Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+      name: one of `configs.can.rows.ROWS`.
 
     Returns:
       The config.
     """
     ids = ('item', 'category')
-    return ConfigDict(
+    config = ConfigDict(
         {
-            **row(name),
             'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.simulators.ctr:simulate',
@@ -55,3 +54,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
             'seed': 0,
         }
     )
+    config.update(row(name))  # section by section
+    return config

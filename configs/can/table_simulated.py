@@ -7,12 +7,12 @@ has. Of 1,000, 1,500, 2,000, 3,000 and 10,000 items, 2,000 are the fewest that l
 examples with pairs that training never saw; there every row learns until its validation AUC falls again (at
 3,000 the DNN hardly learns). Results are in jaxrec/models/can/README.md.
 
---rows=LR,DNN,DIN,CAN-DNN chooses among the rows.
+--rows=CAN-1layer,CAN-DNN,CAN-3layer chooses among the rows of configs/can/rows.py.
 """
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import ROWS
+from configs.can.rows import MAIN, PUBLISHED, ROWS
 from configs.can.simulated import get_config as one_run
 
 
@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
             'title': 'CAN on the simulated CTR world',
             'columns': {'simulated': ConfigDict(world).copy_and_resolve_references(), 'null': null},
             'main': 'simulated',  # a ConfigDict forgets the order of its keys
-            'order': tuple(ROWS),
+            'order': MAIN,
             'rows': ROWS,
             'reference': 'DNN',
             'seeds': 5,
@@ -45,12 +45,10 @@ def get_config() -> ConfigDict:
             'slices': ('unseen_pairs',),
             'shown': (
                 'auc', 'gauc', 'logloss', 'pcoc', 'auc_unseen', 'share_unseen', 'auc_minus_DNN',
-                'auc_unseen_minus_DNN', 'null/auc', 'null/auc_minus_DNN', 'trained', 'parameters', 'seconds',
+                'auc_unseen_minus_DNN', 'null/auc', 'null/auc_minus_DNN', 'trained', 'parameters',
+                'parameters_candidates', 'seconds',
             ),
-            'published': {
-                'DNN': {'Amazon Books AUC': '.7640 ± .0007'},
-                'CAN-DNN': {'Amazon Books AUC': '.7935 ± .0007'},
-            },
+            'published': PUBLISHED,
             'note': (
                 'Simulated truth; the published column is another data set and only its order can be '
                 'compared. Seed s draws world s, the order of the data and the initial values; tuning has a '

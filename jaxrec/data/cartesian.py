@@ -167,10 +167,9 @@ def open_vocabularies(source: 'RequestSource', described: Mapping[str, Any]) -> 
     """
     where = 'data.cartesian'
     options = read_options(described, where, pairs=(), min_count=1, epochs=source.epochs)
-    if options['min_count'] < 1 or options['epochs'] < 1:
-        raise ValueError(
-            f'{where}: min_count and epochs count from 1, not {options["min_count"], options["epochs"]}'
-        )
+    for name in ('min_count', 'epochs'):
+        if options[name] < 1:
+            raise ValueError(f'{where}.{name} = {options[name]}: give at least 1')
     features = [(side, column) for side, columns in source.features.items() for column in columns]
     pairs = read_pairs(options['pairs'], features, source.log.schema, f'{where}.pairs')
     names = [_name(pair) for pair in pairs]

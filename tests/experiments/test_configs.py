@@ -7,7 +7,8 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from experiments.building import build, plain
+from experiments.building import build
+from experiments.cells import Cell
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY
@@ -38,7 +39,7 @@ def config_of(file: str, column: str, row: str) -> ConfigDict:
     if not column:
         return module.get_config(row)
     table = module.get_config()
-    return ConfigDict(plain(table.columns[column]) | plain(table.rows[row]) | {'seed': 0})
+    return Cell(pathlib.Path(), table.columns[column], table.rows[row], 0, {}).config()
 
 
 @pytest.fixture(scope='module')

@@ -81,7 +81,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
       The base.
 
     Raises:
-      ValueError: there are no pair ids.
+      ValueError: there are no pair ids, or not those.
     """
     shared = {key: BASE_OPTIONS[key] for key in SHARED}
     options = read_options(config, 'model.base_options', **shared, **OWN_OPTIONS)
@@ -91,6 +91,11 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
         raise ValueError(
             'the Cartesian product has no pairs: name them in the data section, such as '
             "data.cartesian = {'pairs': (('item', 'history/item'),)}"
+        )
+    if unknown := sorted(set(pairs) - set(schema)):
+        raise ValueError(
+            f'{unknown[0]!r} is no column of pair ids: data.cartesian makes them, so that features.cartesian '
+            'needs no entry in a config'
         )
     base = make_base(options['base'], {**options, 'features': given}, options['base_options'], schema)
     initial = normal(options['init_std'])
