@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from jaxrec.data.cartesian import DistinctKeys, join_ids
+from jaxrec.keys import DistinctKeys, join_ids
 
 Batch = Mapping[str, np.ndarray]
 

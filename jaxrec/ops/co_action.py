@@ -2,8 +2,8 @@
 
 The candidate's row holds the weights of a small network, the behaviour's row is its input, so a pair
 (candidate, behaviour) that was never seen together is still scored by what each learned apart. Powers of the
-input (orders) are fed through the same network or, with order independence (level 3 of the paper's section
-4.4, eq. 12-13), each through a network of its own.
+input (orders) are fed through the same network or, with order independence (level 3 of section 4.4), each
+through a network of its own.
 
 B batch, C candidates, L history, I = dims[0] input width, O orders, H = width of the kept layers, P numbers
 of a micro-MLP.
@@ -109,7 +109,7 @@ def co_action(
       activation: 'tanh', or 'none' (the ablation of table 5) after every layer but the last.
       last_activation: 'none' (code) or 'tanh' (paper) after the last layer.
       pooling: 'sum', or 'mean' over the real behaviours; an empty history gives zeros.
-      order_independence: each order has a micro-MLP of its own (eq. 13) instead of all sharing one.
+      order_independence: each order has a micro-MLP of its own (section 4.4) instead of all sharing one.
 
     Returns:
       float [B, C, output_width].

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from jaxrec import keys as all_keys
 from jaxrec.data import cartesian
-from jaxrec.data.cartesian import DistinctKeys, join_ids
 from jaxrec.data.source import RequestSource
+from jaxrec.keys import join_ids
 from tests.data.worlds import small_log
 
 FEATURES = {
@@ -103,7 +104,8 @@ def test_every_epoch_s_negatives_have_ids_and_only_the_run_s_epochs_count(log):
 def test_ids_depend_on_nothing_but_the_training_part(log, monkeypatch):
     first = make(log, 'test')
     shutil.rmtree(log.folder / 'cache')
-    monkeypatch.setattr(cartesian, 'CHUNK', 64)  # collected in many small pieces
+    for module in (cartesian, all_keys):
+        monkeypatch.setattr(module, 'CHUNK', 64)  # collected in many small pieces
     again = make(log, 'test', seed=9, batch_size=8)
     for name, one, other in zip(NAMES, first.vocabularies, again.vocabularies, strict=True):
         np.testing.assert_array_equal(one.keys, other.keys)
@@ -142,19 +144,3 @@ def test_candidates_of_one_request_have_ids_apart():
     ids = vocabulary.encode(batch)
     assert ids.shape == (1, 3, 2) and {int(ids[0, 0, 0]), int(ids[0, 1, 0])} == {2, 3}
     assert ids[0, 2].tolist() == [1, 1] and ids[0, :, 1].tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize('counted', [False, True])
-def test_distinct_keys_are_numpy_s(counted, monkeypatch):
-    monkeypatch.setattr(cartesian, 'CHUNK', 50)
-    rng, distinct = np.random.default_rng(0), DistinctKeys(counted)
-    pieces = [rng.integers(0, 300, rng.integers(0, 40)).astype(np.uint64) for _ in range(60)]
-    for piece in pieces:
-        before = piece.copy()
-        distinct.add(piece)
-        np.testing.assert_array_equal(piece, before)
-    keys, counts = np.unique(np.concatenate(pieces), return_counts=True)
-    np.testing.assert_array_equal(distinct.result(), keys)
-    if counted:
-        np.testing.assert_array_equal(distinct.result(4), keys[counts >= 4])
-    assert not len(DistinctKeys(counted).result())

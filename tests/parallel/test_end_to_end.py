@@ -15,7 +15,6 @@ from tests.models import worlds
 
 STEPS, BATCH = 100, 22  # no mesh of 8 devices divides 22
 FEATURES = {'user': ('user',), 'candidate': ('item',), 'history': ('item',)}
-
 WIDE = {'pairs': worlds.PAIRS, 'combination_independence': True, 'order_independence': True}
 
 

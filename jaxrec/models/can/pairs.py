@@ -2,8 +2,8 @@
 
 Each pair reads two tables apart from the embeddings, the paper's "parameter independence" (level 1 of section
 4.4): `<vocabulary>_induction` holds micro-MLPs for the ids of the candidate column, `<vocabulary>_feed` an
-input for each id of the other column. With combination independence (level 2, eq. 12) every pair owns a slice
-of both; with order independence (level 3, eq. 13) every order owns a micro-MLP within the pair's.
+input for each id of the other column. With combination independence (level 2, eq. 12-13) every pair owns a
+slice of both; with order independence (level 3) every order owns a micro-MLP within the pair's slice.
 
 B batch, C candidates, L history, P numbers that one pair reads of an induction row, I input width.
 """
