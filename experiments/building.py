@@ -24,7 +24,7 @@ from jaxrec.embeddings import make_row_optimizer
 from jaxrec.importing import resolve
 from jaxrec.options import read_options
 from jaxrec.parallel import make_mesh, put_batch
-from jaxrec.training.loop import LoopOptions
+from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
 
 TOP = ('task', 'model', 'features', 'data', 'train', 'seed', 'mesh')

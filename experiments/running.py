@@ -18,7 +18,8 @@ from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.parallel import placement
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.evaluate import evaluate
-from jaxrec.training.loop import Progress, train
+from jaxrec.training.loop import train
+from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.task import Evaluator
