@@ -12,9 +12,10 @@ import jax
 import matplotlib
 import numpy as np
 
-from experiments.building import Experiment, batches, plain
+from experiments.building import Experiment, batches
 from jaxrec.data.source import RequestSource, make_loader
 from jaxrec.evaluation.ctr import CtrEvaluator
+from jaxrec.options import plain
 from jaxrec.parallel import placement
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.evaluate import evaluate

@@ -7,23 +7,14 @@ The data root is $JAXREC_DATA or --data_dir.
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can.rows import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
-
-    Returns:
-      The config.
-    """
-    ids = ('item', 'category')
-    return ConfigDict(
+    """Builds the config of one row of `configs.can.rows` on MovieLens."""
+    return run_config(
+        name,
         {
-            **row(name),
-            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.readers.movielens:compile_movielens',
                 'arguments': {'data_dir': '', 'edition': 'latest-small-2016'},
@@ -43,6 +34,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log_every': 100,
                 'patience': 3,
             },
-            'seed': 0,
-        }
+        },
     )

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments import cells, compare
-from experiments.building import plain
 from experiments.tables import spread, summarize, to_markdown
 from experiments.tuning import TUNING_SEED, draw_trials
+from jaxrec.options import plain
 from tests.experiments.worlds import tiny
 
 METRICS = {'auc', 'gauc', 'logloss', 'pcoc'}

@@ -7,7 +7,8 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from experiments.building import build, plain
+from experiments.building import build
+from jaxrec.options import plain
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY

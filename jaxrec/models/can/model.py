@@ -140,16 +140,7 @@ class Can(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., *]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         x = self.co_actions.features.vectors(rows, batch)
         crossed = [self._pair(pair, rows, batch) for pair in self.co_actions.pairs]
         head = Mlp((*self.widths, 1), self.batch_norm, name='head')
