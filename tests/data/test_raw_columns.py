@@ -115,6 +115,16 @@ def test_a_name_given_on_purpose_must_exist(key):
         check(names, events=events)
 
 
+@pytest.mark.parametrize('key', NAMES)
+@pytest.mark.parametrize('beside', [True, False])
+def test_a_column_that_already_has_the_name_of_a_key_is_not_taken_for_it(key, beside):
+    events = raw_world()['events']
+    events |= {'other': events[key]} if beside else {}
+    names = tuple('other' if name == key else name for name in NAMES)
+    with pytest.raises(ValueError, match=f"events have a column '{key}', but {key} is said to be called 'o"):
+        check(names, events=events)
+
+
 def test_a_source_is_known_by_name_content_and_size(tmp_path):
     (tmp_path / 'ratings.csv').write_bytes(b'abc')
     assert describe_source(tmp_path / 'ratings.csv') == {
