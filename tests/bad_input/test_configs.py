@@ -63,6 +63,49 @@ CASES: dict[str, Case] = {
         r"model\.preset = 'kdd'",
         r"one of \['wsdm22_code'",
     ),
+    'unknown order reduce': (
+        config('CAN-DNN', model__order_reduce='mean'),
+        r"model\.order_reduce = 'mean' does not exist",
+        r"choose one of \['concat', 'sum'\]",
+    ),
+    'unknown layer output': (
+        config('CAN-DNN', model__layer_output='all'),
+        r"model\.layer_output = 'all' does not exist",
+        r"choose one of \['concat', 'last'\]",
+    ),
+    'unknown last activation': (
+        config('CAN-DNN', model__preset='wsdm22_paper', model__last_activation='relu'),
+        r"model\.last_activation = 'relu' does not exist",
+        r"choose one of \['none', 'tanh'\]",
+    ),
+    'unknown pooling': (
+        config('CAN-DNN', model__pooling='max'),
+        r"model\.pooling = 'max' does not exist",
+        r"choose one of \['sum', 'mean'\]",
+    ),
+    'micro-network without layers': (
+        config('CAN-DNN', model__dims=(16,)),
+        r'model\.dims = \(16,\): give two or more whole numbers',
+        r'such as \(16, 8, 4\)',
+    ),
+    'micro-network of no width': (
+        config('CAN-DNN', model__dims=(16, 0, 4)),
+        r'model\.dims = \(16, 0, 4\)',
+        r'of at least 1',
+    ),
+    'micro-network of half a width': (
+        config('CAN-DNN', model__dims=(16, 8.5)),
+        r'model\.dims = \(16, 8\.5\)',
+        r'whole numbers',
+    ),
+    'no order': (config('CAN-DNN', model__orders=0), r'model\.orders = 0', r'give at least 1'),
+    'orders in words': (config('CAN-DNN', model__orders='two'), r"model\.orders = 'two'", r'int such as 3'),
+    'misspelt unit option': (
+        config('CAN-DNN', model__order_reduction='sum'),
+        r'model\.order_reduction is not an option',
+        r"did you mean 'order_reduce'",
+    ),
+    'bias in words': (config('CAN-DNN', model__use_bias='no'), r"model\.use_bias = 'no'", r'bool such as'),
     'pair of no feature': (
         config('CAN-DNN', model__pairs=(('item', 'history/brand'),)),
         r'pairs: .*history/brand',

@@ -21,7 +21,7 @@ from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.layers import Mlp
 from jaxrec.models.ctr.task import CtrTask, Ids
-from jaxrec.ops.co_action import co_action, weight_width
+from jaxrec.ops.co_action import check_unit, co_action, weight_width
 from jaxrec.ops.pooling import length_mask
 from jaxrec.options import read_options
 
@@ -211,7 +211,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       The task.
 
     Raises:
-      ValueError: an unknown preset or unusable pairs.
+      ValueError: an unknown preset, an option of the unit that does not exist, or unusable pairs.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **UNIT_OPTIONS, preset='wsdm22_code', pairs=())
     preset = options['preset']
@@ -220,6 +220,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     unit = {name: options[name] for name in UNIT_OPTIONS}
     unit |= {name: value for name, value in PRESETS[preset].items() if name not in config}
     unit['dims'] = tuple(unit['dims'])
+    check_unit('model.', **unit)
     features = FeatureMap.make(options['features'], schema)
     co_actions = CoActions(make_pairs(options['pairs'], features), features)
     width = weight_width(unit['dims'], unit['use_bias'])
