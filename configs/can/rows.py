@@ -1,6 +1,8 @@
-"""The models of CAN's tables, by the names of their rows; shared by all data sets of this folder."""
+"""What all data sets of this folder share: the models of CAN's tables, by the names of their rows."""
 
 from typing import Any
+
+from ml_collections import ConfigDict
 
 ROWS: dict[str, dict[str, Any]] = {
     'LR': {'task': 'jaxrec.models.baselines.lr:make_task', 'model': {'row_l2': 0.0}},
@@ -30,22 +32,44 @@ ROWS: dict[str, dict[str, Any]] = {
         },
     },
 }
+# Table 2 of arXiv 2011.05625, base DNN.
+PUBLISHED = {
+    'DNN': {'Amazon Books AUC': '.7640 ± .0007'},
+    'CAN-DNN': {'Amazon Books AUC': '.7935 ± .0007'},
+}
 
 
-def row(name: str) -> dict[str, Any]:
-    """The task and model sections of one row.
+def averaged(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its histories averaged, those that co-actions read included.
 
     Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+      row: one of `ROWS`.
 
     Returns:
-      {'task': import path, 'model': options}.
+      The row, changed where its model pools a history.
+    """
+    means = {key: 'mean' for key in ('history_pooling', 'pooling') if key in row['model']}
+    return {**row, 'model': row['model'] | means}
+
+
+def run_config(name: str, sections: dict[str, Any], rows: dict[str, dict[str, Any]] = ROWS) -> ConfigDict:
+    """Builds the config of one run.
+
+    Args:
+      name: the row: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+      sections: what is the data set's own: `data` and `train`.
+      rows: the rows to choose from.
+
+    Returns:
+      The config: the row's task and model, item and category as features, the sections, and seed 0.
 
     Raises:
       ValueError: there is no such row.
     """
-    if name not in ROWS:
+    if name not in rows:
         raise ValueError(
-            f'there is no row {name!r}; choose one of {sorted(ROWS)}, as in configs/can/simulated.py:DNN'
+            f'there is no row {name!r}; choose one of {sorted(rows)}, as in configs/can/simulated.py:DNN'
         )
-    return ROWS[name]
+    ids = ('item', 'category')
+    features = {'user': ('user',), 'candidate': ids, 'history': ids}
+    return ConfigDict({**rows[name], 'features': features, **sections, 'seed': 0})
