@@ -1,6 +1,8 @@
-"""The models of CAN's tables, by the names of their rows; shared by all data sets of this folder."""
+"""What all data sets of this folder share: the models of CAN's tables, by the names of their rows."""
 
 from typing import Any
+
+from ml_collections import ConfigDict
 
 BASE = {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0}
 # Matched types, as CAN's own pairs are.
@@ -57,20 +59,39 @@ PUBLISHED = {
 }
 
 
-def row(name: str) -> dict[str, Any]:
-    """What a row adds to the config of a data set.
+def averaged(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its histories averaged, those that co-actions read included.
 
     Args:
-      name: one of `ROWS`.
+      row: one of `ROWS`.
 
     Returns:
-      {'task': import path, 'model': options} and, for some, {'data': options}.
+      The row, changed where its model pools a history.
+    """
+    means = {key: 'mean' for key in ('history_pooling', 'pooling') if key in row['model']}
+    return {**row, 'model': row['model'] | means}
+
+
+def run_config(name: str, sections: dict[str, Any], rows: dict[str, dict[str, Any]] = ROWS) -> ConfigDict:
+    """Builds the config of one run.
+
+    Args:
+      name: the row.
+      sections: what is the data set's own: `data` and `train`.
+      rows: the rows to choose from.
+
+    Returns:
+      The config: item and category as features, the sections, seed 0, and what the row adds to them.
 
     Raises:
       ValueError: there is no such row.
     """
-    if name not in ROWS:
+    if name not in rows:
         raise ValueError(
-            f'there is no row {name!r}; choose one of {sorted(ROWS)}, as in configs/can/simulated.py:DNN'
+            f'there is no row {name!r}; choose one of {sorted(rows)}, as in configs/can/simulated.py:DNN'
         )
-    return ROWS[name]
+    ids = ('item', 'category')
+    features = {'user': ('user',), 'candidate': ids, 'history': ids}
+    config = ConfigDict({'features': features, **sections, 'seed': 0})
+    config.update(rows[name])  # section by section
+    return config

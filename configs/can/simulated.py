@@ -7,22 +7,14 @@ After the colon stands the row, one of configs/can/rows.py.
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can.rows import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: one of `configs.can.rows.ROWS`.
-
-    Returns:
-      The config.
-    """
-    ids = ('item', 'category')
-    config = ConfigDict(
+    """Builds the config of one row of `configs.can.rows` on the simulated world."""
+    return run_config(
+        name,
         {
-            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.simulators.ctr:simulate',
                 'arguments': {
@@ -51,8 +43,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log_every': 50,
                 'patience': 6,
             },
-            'seed': 0,
-        }
+        },
     )
-    config.update(row(name))  # section by section
-    return config

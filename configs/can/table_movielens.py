@@ -7,9 +7,9 @@ The data root is $JAXREC_DATA or --data_dir.
 
 from ml_collections import ConfigDict
 
-from configs.can.movielens import averaged
+from configs.can.movielens import AVERAGED
 from configs.can.movielens import get_config as one_run
-from configs.can.rows import MAIN, PUBLISHED, ROWS
+from configs.can.rows import MAIN, PUBLISHED
 
 
 def get_config() -> ConfigDict:
@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
             'columns': {'movielens': {key: run[key] for key in ('features', 'data', 'train')}},
             'main': 'movielens',  # a ConfigDict forgets the order of its keys
             'order': MAIN,
-            'rows': {name: averaged(row) for name, row in ROWS.items()},
+            'rows': AVERAGED,
             'reference': 'DNN',
             'seeds': 5,
             'trials': 8,

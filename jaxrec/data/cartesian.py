@@ -93,6 +93,10 @@ def open_vocabularies(source: 'RequestSource', described: Mapping[str, Any]) -> 
         pairs than 32-bit ids.
     """
     where = 'data.cartesian'
+    if not hasattr(described, 'keys'):
+        raise ValueError(
+            f"{where} is {described!r}: give a description, such as {{'pairs': (('item', 'history/item'),)}}"
+        )
     options = read_options(described, where, pairs=(), min_count=1, epochs=source.epochs)
     for name in ('min_count', 'epochs'):
         if options[name] < 1:

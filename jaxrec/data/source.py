@@ -27,6 +27,7 @@ from jaxrec.data.labels import Rule, SampledNegatives, history_bounds, make_labe
 from jaxrec.data.negatives import NegativeTables, negative_tables, sample_negatives
 from jaxrec.data.pairs import SIDES
 from jaxrec.data.splits import PARTS, make_split
+from jaxrec.options import plain
 
 Batch = dict[str, np.ndarray]
 
@@ -103,7 +104,7 @@ class RequestSource:
         _check_arguments(self)
         self.log_folder = str(self.log_folder)
         self.features = {side: tuple(self.features.get(side, ())) for side in SIDES}
-        self.label, self.split, self.cartesian = map(_plain, (self.label, self.split, self.cartesian))
+        self.label, self.split, self.cartesian = map(plain, (self.label, self.split, self.cartesian))
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         _check_features(self.log, self.features, self._rule)
@@ -234,11 +235,6 @@ def make_loader(source: RequestSource, *, threads: int = 2, buffer: int = 4) -> 
 
 def _rebuild(arguments: Mapping[str, Any]) -> RequestSource:
     return RequestSource(**arguments)
-
-
-def _plain(config: Any) -> Any:
-    """Plain dicts out of any mapping-like config, so that it pickles and prints alike everywhere."""
-    return {key: _plain(config[key]) for key in sorted(config.keys())} if hasattr(config, 'keys') else config
 
 
 def _pad(batch: Batch, size: int) -> Batch:

@@ -1,152 +1,149 @@
 """Bad input to CAN and its Cartesian baseline: bases, pairs of columns, pair ids."""
 
-import re
-
 import pytest
 
 from experiments.building import build
+from jaxrec.data.source import RequestSource
+from tests.bad_input.worlds import Case, assert_refused, config
 from tests.experiments.worlds import tiny
 from tests.models import worlds
 
-# What of a row's config is changed, the place that the message names, the remedy it gives; both are patterns.
-CASES = {
-    'unknown base': (
-        'CAN-DNN',
-        {'model.base': 'din'},
-        r"model\.base = 'din'",
-        r"one of \['cartesian', 'dien', 'dnn'",
-    ),
+ITEMS = (('item', 'history/item'),)
+BOTH = ('item', 'category')
+
+
+def damaged_cache(world):
+    """Cuts the pair ids that a first run has written."""
+    run = build(tiny('Cartesian', world.cache))
+    for file in (run.log.folder / 'cache').glob('itemxitem.*.npy'):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:100])
+        try:
+            build(tiny('Cartesian', world.cache))
+        finally:
+            file.write_bytes(whole)
+
+
+def batch_without_pair_ids(world):
+    task = worlds.make_task('Cartesian', worlds.FEATURES)
+    task.ids({'user/user': 0} | {f'{side}/{name}': 0 for side in ('candidate', 'history') for name in BOTH})
+
+
+def source_with_a_list_of_pairs(world):
+    """Pairs are described as labels and splits are."""
+    source = world.run.source('train')
+    RequestSource(
+        source.log_folder,
+        features=source.features,
+        label=source.label,
+        split=source.split,
+        part='train',
+        batch_size=32,
+        history_length=5,
+        cartesian=ITEMS,
+    )
+
+
+CASES: dict[str, Case] = {
+    'unknown base': (config('CAN-DNN', model__base='din'), r"model\.base = 'din'", r"one of \['cartesian'"),
     'base of no module': (
-        'CAN-DNN',
-        {'model.base': 'jaxrec.dnn:make'},
-        r"no module 'jaxrec\.dnn'",
-        'check the sp',
+        config('CAN-DNN', model__base='jaxrec.dnn:make'),
+        r"there is no module 'jaxrec\.dnn'",
+        r'check the spelling',
     ),
     'misspelt option of a base': (
-        'CAN-DNN',
-        {'model.base_options': {'hiden': 36}},
+        config('CAN-DNN', model__base_options={'hiden': 36}),
         r'model\.base_options\.hiden is not an option',
-        'Allowed: ',
+        r'Allowed: ',
     ),
     'option of model and base': (
-        'CAN-DNN',
-        {'model.base_options': {'dim': 8}},
+        config('CAN-DNN', model__base_options={'dim': 8}),
         r'model\.base_options\.dim',
         r'the base takes it from model\.dim; set that',
     ),
     'pair of one name': (
-        'CAN-DNN',
-        {'model.pairs': ('item',)},
-        r"model\.pairs: 'item' is no pair",
-        'write pairs as',
+        config('CAN-DNN', model__pairs=('item',)),
+        r"model\.pairs: 'item' is no pair of two names",
+        r'write pairs as',
     ),
     'pair of no side': (
-        'CAN-DNN',
-        {'model.pairs': (('item', 'shop/item'),)},
+        config('CAN-DNN', model__pairs=(('item', 'shop/item'),)),
         r"model\.pairs: \('item', 'shop/item'\) needs the feature shop/item",
         r'such as "user/user"',
     ),
     'column with itself': (
-        'CAN-DNN',
-        {'model.pairs': (('item', 'candidate/item'),)},
+        config('CAN-DNN', model__pairs=(('item', 'candidate/item'),)),
         r"model\.pairs: \('item', 'candidate/item'\) is a column with itself",
-        'name another column',
+        r'name another column',
     ),
     'pair given twice': (
-        'CAN-DNN',
-        {'model.pairs': (('item', 'user/user'), ('item', 'user/user'))},
+        config('CAN-DNN', model__pairs=(('item', 'user/user'), ('item', 'user/user'))),
         r"model\.pairs: \('item', 'user/user'\) stands there twice",
-        'take one of them out',
+        r'take one of them out',
     ),
     'level in words': (
-        'CAN-DNN',
-        {'model.combination_independence': 'yes'},
+        config('CAN-DNN', model__combination_independence='yes'),
         r"model\.combination_independence = 'yes'",
-        'bool such as False',
+        r'bool such as False',
     ),
     'misspelt floor': (
-        'Cartesian',
-        {'data.cartesian': {'pairs': (), 'mincount': 2}},
+        config('Cartesian', data__cartesian={'pairs': ITEMS, 'mincount': 2}),
         r'data\.cartesian\.mincount',
-        "did you mean 'min_count'",
+        r"did you mean 'min_count'",
     ),
     'floor of zero': (
-        'Cartesian',
-        {'data.cartesian': {'pairs': (('item', 'history/item'),), 'min_count': 0}},
+        config('Cartesian', data__cartesian={'pairs': ITEMS, 'min_count': 0}),
         r'data\.cartesian\.min_count = 0',
-        'give at least 1',
+        r'give at least 1',
     ),
     'pair ids of no feature': (
-        'Cartesian',
-        {'data.cartesian': {'pairs': (('item', 'history/category'),)}},
+        config('Cartesian', data__cartesian={'pairs': (('item', 'history/category'),)}),
         r'data\.cartesian\.pairs: .*needs the feature history/category',
-        'write pairs as',
+        r'write pairs as',
     ),
     'two columns of pair ids of one name': (
-        'CAN+Cartesian',
-        {
-            'features.candidate': ('item', 'category'),
-            'features.history': ('item', 'category'),
-            'data.cartesian': {'pairs': (('item', 'history/category'), ('item', 'candidate/category'))},
-        },
+        config(
+            'CAN+Cartesian',
+            features__candidate=BOTH,
+            features__history=BOTH,
+            data__cartesian={'pairs': (('item', 'history/category'), ('item', 'candidate/category'))},
+        ),
         r"data\.cartesian\.pairs: .* called 'itemxcategory'",
-        'take one of the pairs out',
+        r'take one of the pairs out',
+    ),
+    'list for a description': (
+        source_with_a_list_of_pairs,
+        r"data\.cartesian is \(\('item', 'history/item'\),\)",
+        r"give a description, such as \{'pairs'",
     ),
     'product without pair ids': (
-        'Cartesian',
-        {'data.cartesian': {}},
-        'the Cartesian product has no pairs',
+        config('Cartesian', data__cartesian={}),
+        r'the Cartesian product has no pairs',
         r"such as data\.cartesian = \{'pairs'",
     ),
     'pair ids that no model reads': (
-        'LR',
-        {'data.cartesian': {'pairs': (('item', 'history/item'),)}},
+        config('LR', data__cartesian={'pairs': ITEMS}),
         r'data\.cartesian gives pair ids, but this model reads none',
-        "use the task 'jaxrec.models.baselines.cartesian:make_task'",
+        r"use the task 'jaxrec\.models\.baselines\.cartesian:make_task'",
+    ),
+    'damaged cache of pair ids': (
+        damaged_cache,
+        r'cache/itemxitem\..*\.npy cannot be read',
+        r'delete it, it will be made again',
+    ),
+    'batch without pair ids': (
+        batch_without_pair_ids,
+        r"the batch lacks 'cartesian/itemxitem'",
+        r'Give the source and the model the same',
     ),
 }
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp('logs')
+@pytest.mark.parametrize('name', CASES)
+def test_bad_co_actions_and_pair_ids(world, name):
+    assert_refused(CASES[name], world)
 
 
-@pytest.mark.parametrize('case', CASES)
-def test_the_error_names_the_place_and_the_remedy(case, cache):
-    row, changes, place, remedy = CASES[case]
-    config = tiny(row, cache)
-    for path, value in changes.items():
-        section, _, key = path.partition('.')
-        with config.ignore_type():
-            config[section][key] = value
-    with pytest.raises(ValueError) as error:
-        build(config)
-    message = str(error.value)
-    assert re.search(place, message) and re.search(remedy, message), message
-
-
-@pytest.mark.parametrize('row', ['LR', 'CAN-DNN', 'Cartesian', 'CAN+Cartesian'])
-def test_what_the_cases_spoil_works_unspoiled(row, cache):
-    assert build(tiny(row, cache)).source('train', shuffle=True)[0]['label'].shape == (32, 1)
-
-
-def test_a_damaged_cache_of_pairs_is_refused(cache, tmp_path):
-    config = tiny('Cartesian', tmp_path)
-    build(config)
-    (file,) = tmp_path.rglob('cache/itemxitem.*.npy')
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(
-        ValueError, match=r'itemxitem\..*\.npy cannot be read .*delete it, it will be made again'
-    ):
-        build(config)
-
-
-def test_a_batch_without_pair_ids_is_refused():
-    task = worlds.make_task('Cartesian', worlds.FEATURES)
-    batch = worlds.make_batch(features=worlds.FEATURES)
-    del batch['cartesian/itemxitem']
-    with pytest.raises(
-        ValueError, match=r"lacks 'cartesian/itemxitem'.*Give the source and the model the same"
-    ):
-        task.ids(batch)
+@pytest.mark.parametrize('row', ['CAN-DNN', 'Cartesian', 'CAN+Cartesian'])
+def test_what_the_cases_spoil_works_unspoiled(row, world):
+    assert build(tiny(row, world.cache)).source('train', shuffle=True)[0]['label'].shape == (32, 1)
