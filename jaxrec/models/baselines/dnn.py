@@ -28,6 +28,32 @@ BASE_OPTIONS: dict[str, Any] = {
 }
 
 
+class DnnInputs(nn.Module):
+    """Concatenates user, pooled history and candidate: what stands before the head.
+
+    Attributes:
+      features: the feature map.
+    """
+
+    features: FeatureMap
+
+    @nn.compact
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Joins the vectors of a batch.
+
+        Args:
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]}.
+          train: unused.
+
+        Returns:
+          x float [B, C, X] and no losses.
+        """
+        return join(self.features.vectors(rows, batch)), {}
+
+
 class Dnn(nn.Module):
     """Concatenates user, candidate and pooled history, and feeds an MLP.
 
@@ -55,7 +81,7 @@ class Dnn(nn.Module):
         Returns:
           logits float32 [B, C].
         """
-        x = join(self.features.vectors(rows, batch))
+        x, _ = DnnInputs(self.features, name='inputs')(rows, batch, train)
         return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
 
 
