@@ -36,6 +36,7 @@ DATA_OPTIONS: dict[str, Any] = {
     'split': {},
     'history_length': 50,
     'min_history': 0,
+    'history_negatives': None,
 }
 TRAIN_OPTIONS: dict[str, Any] = {
     'batch_size': 1024,
@@ -82,8 +83,8 @@ class Experiment:
 
         Args:
           part: 'train', 'validation' or 'test'.
-          shuffle: a seeded order that changes by epoch, without the last incomplete batch; else log order,
-            padded.
+          shuffle: for training: a seeded order that changes by epoch, without the last incomplete batch, and
+            with history negatives if the config wants them; else log order, padded, without them.
 
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.
@@ -97,6 +98,7 @@ class Experiment:
             batch_size=self.train['batch_size' if shuffle else 'eval_batch_size'],
             history_length=self.data['history_length'],
             min_history=self.data['min_history'],
+            history_negatives=self.data['history_negatives'] if shuffle else None,
             epochs=self.train['epochs'] if shuffle else 1,
             seed=self.config.seed,
             shuffle=shuffle,

@@ -12,6 +12,10 @@ ROWS: dict[str, dict[str, Any]] = {
         'task': 'jaxrec.models.baselines.din:make_task',
         'model': {'dim': 18, 'widths': (200, 80), 'attention': (36,), 'row_l2': 0.0},
     },
+    'DIEN': {
+        'task': 'jaxrec.models.baselines.dien:make_task',
+        'model': {'dim': 18, 'widths': (200, 80), 'hidden': 36, 'attention': (36,), 'row_l2': 0.0},
+    },
     'CAN-DNN': {
         'task': 'jaxrec.models.can:make_task',
         'model': {'dim': 18, 'widths': (200, 80), 'preset': 'wsdm22_code', 'row_l2': 0.0},
@@ -23,7 +27,7 @@ def row(name: str) -> dict[str, Any]:
     """The task and model sections of one row.
 
     Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+      name: 'LR', 'DNN', 'DIN', 'DIEN' or 'CAN-DNN'.
 
     Returns:
       {'task': import path, 'model': options}.

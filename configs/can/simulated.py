@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-After the colon stands the row: LR, DNN, DIN or CAN-DNN.
+After the colon stands the row: LR, DNN, DIN, DIEN or CAN-DNN.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
     """Builds the config of one row.
 
     Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+      name: 'LR', 'DNN', 'DIN', 'DIEN' or 'CAN-DNN'.
 
     Returns:
       The config.
@@ -40,6 +40,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
                 'history_length': 20,
                 'min_history': 0,
+                'history_negatives': 'uniform',  # DIEN's auxiliary loss alone reads them
             },
             'train': {
                 'batch_size': 1024,

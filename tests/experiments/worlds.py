@@ -20,6 +20,7 @@ MODEL = {
     'LR': {},
     'DNN': {'dim': 4, 'widths': (8,)},
     'DIN': {'dim': 4, 'widths': (8,), 'attention': (4,)},
+    'DIEN': {'dim': 4, 'widths': (8,), 'hidden': 4, 'attention': (4,)},
     'CAN-DNN': {'dim': 4, 'widths': (8,), 'dims': (4, 2), 'orders': 2},
 }
 

@@ -36,6 +36,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'LR': ('jaxrec.models.baselines.lr:make_task', {}),
     'DNN': ('jaxrec.models.baselines.dnn:make_task', {'dim': 4, 'widths': (8, 4)}),
     'DIN': ('jaxrec.models.baselines.din:make_task', {'dim': 4, 'widths': (8, 4), 'attention': (6, 4)}),
+    'DIEN': (
+        'jaxrec.models.baselines.dien:make_task',
+        {'dim': 4, 'widths': (8, 4), 'hidden': 5, 'attention': (6, 4)},
+    ),
     'CAN-DNN': ('jaxrec.models.can:make_task', {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}),
 }
 
@@ -67,7 +71,19 @@ def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=No
             if side == 'history':
                 value[np.arange(length) >= lengths[:, None]] = 0
             batch[f'{side}/{name}'] = value
-    return batch
+    return batch | make_negatives(batch, seed)
+
+
+def make_negatives(batch, seed) -> dict[str, np.ndarray]:
+    """Beside each entry of the history the values of another one of the batch, zeros on padding."""
+    rng, negatives = np.random.default_rng((seed, 2)), {}
+    for key, value in batch.items():
+        side, _, name = key.partition('/')
+        if side == 'history' and name != 'length' and value.size:
+            real = np.arange(value.shape[1]) < batch['history/length'][:, None]
+            negatives[f'history_negative/{name}'] = np.zeros_like(value)
+            negatives[f'history_negative/{name}'][real] = rng.permutation(value[real])
+    return negatives
 
 
 def on_device(batch) -> dict[str, jax.Array]:

@@ -11,6 +11,8 @@ import flax.linen as nn
 from jaxrec.embeddings import Table
 from jaxrec.models.ctr.task import Ids
 
+SHARED = ('features', 'dim', 'init_std')  # a model and its base are told these once, in the model's options
+
 
 class Base(NamedTuple):
     """A base built for a log.

@@ -17,6 +17,7 @@ from jaxrec.data.schema import Column
 from jaxrec.ops.pooling import length_mask, masked_mean
 
 SIDES = ('user', 'candidate', 'history')
+NEGATIVE = 'history_negative'  # beside each behaviour one that did not happen, where a source draws them
 
 
 class Inputs(NamedTuple):
@@ -27,12 +28,14 @@ class Inputs(NamedTuple):
       candidate: float [B, C, Fc * D].
       history: float [B, L, Fh * D], or [B, 0, 0] without history features.
       mask: float [B, L], 1 for real history slots.
+      negative: float [B, L, Fh * D], behaviours that did not happen; None where they are not read.
     """
 
     user: jax.Array
     candidate: jax.Array
     history: jax.Array
     mask: jax.Array
+    negative: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +45,23 @@ class FeatureMap:
     Attributes:
       features: ((side, column), ...).
       columns: {column: Column}.
+      negatives: read the history's columns once more under 'history_negative', from batches that have them.
     """
 
     features: tuple[tuple[str, str], ...]
     columns: Mapping[str, Column]
+    negatives: bool = False
 
     @classmethod
-    def make(cls, features: Mapping[str, Any], schema: Mapping[str, Column]) -> 'FeatureMap':
+    def make(
+        cls, features: Mapping[str, Any], schema: Mapping[str, Column], negatives: bool = False
+    ) -> 'FeatureMap':
         """Reads a config's features against a log's schema.
 
         Args:
           features: {side: [column, ...]}; only the three sides are allowed.
           schema: the log's {column: Column}; a vocabulary's name is its table's.
+          negatives: as the attribute.
 
         Returns:
           The feature map.
@@ -76,7 +84,7 @@ class FeatureMap:
                 'features.candidate is empty: a CTR model scores candidates, name at least one column'
             )
         pairs.sort(key=lambda pair: SIDES.index(pair[0]))  # stable: a side keeps its order
-        return cls(tuple(pairs), {name: schema[name] for _, name in pairs})
+        return cls(tuple(pairs), {name: schema[name] for _, name in pairs}, negatives)
 
     def ids(self, batch: Mapping[str, Any], suffix: str = '') -> dict[str, dict[str, Any]]:
         """Names the rows of all features that have a table.
@@ -92,7 +100,7 @@ class FeatureMap:
           ValueError: the batch lacks a feature.
         """
         ids: dict[str, dict[str, Any]] = {}
-        for side, name in self.features:
+        for side, name in self._read(batch):
             if self.columns[name].kind == 'numeric':
                 continue
             table = f'{self.columns[name].vocabulary}{suffix}'
@@ -118,8 +126,8 @@ class FeatureMap:
         Returns:
           The inputs.
         """
-        parts: dict[str, list[jax.Array]] = {side: [] for side in SIDES}
-        for side, name in self.features:
+        parts: dict[str, list[jax.Array]] = {side: [] for side in (*SIDES, NEGATIVE)}
+        for side, name in self._read(batch):
             key = f'{side}/{name}'
             column = self.columns[name]
             if column.kind == 'numeric':
@@ -136,7 +144,14 @@ class FeatureMap:
         user = jnp.concatenate(parts['user'], -1) if parts['user'] else empty
         history = jnp.concatenate(parts['history'], -1) if parts['history'] else empty[:, :, None][:, :, :0]
         mask = length_mask(read(batch, 'history/length'), history.shape[1]) if parts['history'] else empty
-        return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask)
+        negative = jnp.concatenate(parts[NEGATIVE], -1) if parts[NEGATIVE] else None
+        return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask, negative)
+
+    def _read(self, batch: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """The features that are read from this batch: negatives too, if it has those of the whole history."""
+        negative = [(NEGATIVE, name) for side, name in self.features if side == 'history']
+        has_all = all(f'{side}/{name}' in batch for side, name in negative)
+        return (*self.features, *negative) if self.negatives and has_all else self.features
 
 
 def read(batch: Mapping[str, Any], key: str) -> Any:

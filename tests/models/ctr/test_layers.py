@@ -42,7 +42,7 @@ def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluat
     assert np.abs(evaluated - train[:40]).max() > 0.1
 
 
-@pytest.mark.parametrize('name', ['DNN', 'DIN', 'CAN-DNN'])
+@pytest.mark.parametrize('name', ['DNN', 'DIN', 'DIEN', 'CAN-DNN'])
 def test_a_model_with_batch_norm_trains_and_evaluates_in_its_two_modes(name):
     features = {'candidate': ('item',), 'history': ('item',)}
     batch = worlds.make_batch(features=features)
