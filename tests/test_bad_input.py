@@ -349,6 +349,13 @@ CASES: dict[str, dict[str, tuple[Callable[[Any], Any], str, str]]] = {
             r"names column 'true_ctr'",
             r'has the columns',
         ),
+        'auxiliary loss without negatives': (
+            lambda world: running.fit(
+                config('DIEN', data__history_negatives=None)(world), world.workdir / 'new'
+            ),
+            r"lacks 'history_negative/<column>'",
+            r"data\.history_negatives = 'uniform'",
+        ),
         'history unlike candidates': (
             config('DIN', features__history=('category',)),
             r"features\.history \['category'\]",

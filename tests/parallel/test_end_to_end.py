@@ -1,4 +1,4 @@
-"""CAN-DNN trained for 100 steps at one global batch: the same on one device and on every mesh of eight."""
+"""CAN-DNN (100 steps) and DIEN (20) at one global batch: the same on one device and on meshes of eight."""
 
 import functools
 
@@ -13,7 +13,7 @@ from jaxrec.training.state import init_state
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models import worlds
 
-STEPS, BATCH = 100, 22  # no mesh of 8 devices divides 22
+STEPS, BATCH = {'CAN-DNN': 100, 'DIEN': 20}, 22  # no mesh of 8 devices divides 22
 FEATURES = {'user': ('user',), 'candidate': ('item',), 'history': ('item',)}
 
 
@@ -32,9 +32,9 @@ def batches(seed, count):
 
 
 @functools.cache
-def train(shape, exchange):
+def train(name, shape, exchange):
     """Losses of the steps, the evaluator's metrics, and the final tables without their padding."""
-    task = worlds.make_task('CAN-DNN', FEATURES)
+    task = worlds.make_task(name, FEATURES)
     setup = worlds.make_setup(task, shape, exchange, row_learning_rate=0.3)._replace(clip_norm=0.2)
     state = init_state(setup, put_batch(next(batches(0, 1)), setup.mesh), seed=0)
     chex.clear_trace_counter()  # it counts by name, and this is another step
@@ -42,7 +42,7 @@ def train(shape, exchange):
         jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0),
         [],
     )
-    for batch in batches(0, STEPS):
+    for batch in batches(0, STEPS[name]):
         state, metrics = step(state, put_batch(batch, setup.mesh))
         losses.append(metrics['loss'])
     for name, table in state.tables.items():
@@ -54,18 +54,24 @@ def train(shape, exchange):
 
 
 def test_one_device_learns():
-    losses, found, _ = train((1, 1), None)
+    losses, found, _ = train('CAN-DNN', (1, 1), None)
     assert losses[-20:].mean() < losses[:20].mean() - 0.05
     assert found['examples'] == 8 * (BATCH - 1) * 2 and found['auc'] > 0.7
 
 
 @pytest.mark.parametrize(
-    ('shape', 'exchange'),
-    [((8, 1), 'gather_ids'), ((4, 2), 'gather_ids'), ((2, 4), 'gather_ids'), ((4, 2), 'all_to_all')],
+    ('name', 'shape', 'exchange'),
+    [
+        ('CAN-DNN', (8, 1), 'gather_ids'),
+        ('CAN-DNN', (4, 2), 'gather_ids'),
+        ('CAN-DNN', (2, 4), 'gather_ids'),
+        ('CAN-DNN', (4, 2), 'all_to_all'),
+        ('DIEN', (8, 1), 'gather_ids'),
+    ],
 )
-def test_a_mesh_repeats_one_device(shape, exchange):
-    losses, found, tables = train((1, 1), None)
-    on_mesh, found_on_mesh, tables_on_mesh = train(shape, exchange)
+def test_a_mesh_repeats_one_device(name, shape, exchange):
+    losses, found, tables = train(name, (1, 1), None)
+    on_mesh, found_on_mesh, tables_on_mesh = train(name, shape, exchange)
     np.testing.assert_allclose(on_mesh, losses, rtol=1e-4)
     assert abs(found_on_mesh['auc'] - found['auc']) < 1e-6
     np.testing.assert_allclose(found_on_mesh['logloss'], found['logloss'], rtol=1e-4)

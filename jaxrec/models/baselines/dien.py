@@ -171,4 +171,4 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
         raise ValueError(f'model.activation = {options["activation"]!r}: choose one of {ACTIVATIONS}')
     base = make_inputs({key: options[key] for key in (*SHARED, *DIEN_OPTIONS)}, schema)
     module = Dien(base.module, tuple(options['widths']), options['batch_norm'], options['activation'])
-    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])
+    return CtrTask(module, as_specs(list(base.tables)), base.ids, options['row_l2'])
