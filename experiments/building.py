@@ -36,6 +36,7 @@ DATA_OPTIONS: dict[str, Any] = {
     'split': {},
     'history_length': 50,
     'min_history': 0,
+    'history_negatives': None,
     'cartesian': {},
 }
 TRAIN_OPTIONS: dict[str, Any] = {
@@ -83,8 +84,8 @@ class Experiment:
 
         Args:
           part: 'train', 'validation' or 'test'.
-          shuffle: a seeded order that changes by epoch, without the last incomplete batch; else log order,
-            padded.
+          shuffle: for training: a seeded order that changes by epoch, without the last incomplete batch, and
+            with history negatives if the config wants them; else log order, padded, without them.
 
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.
@@ -169,7 +170,7 @@ def make_source(
       data: the data section, defaults filled in.
       train: the train section, defaults filled in.
       part: 'train', 'validation' or 'test'.
-      shuffle: a seeded order without the last incomplete batch, for all epochs; else log order, padded, once.
+      shuffle: for training, as in `Experiment.source`: all epochs; else one.
 
     Returns:
       The source.
@@ -184,6 +185,7 @@ def make_source(
         batch_size=train['batch_size' if shuffle else 'eval_batch_size'],
         history_length=data['history_length'],
         min_history=data['min_history'],
+        history_negatives=data['history_negatives'] if shuffle else None,
         epochs=train['epochs'] if shuffle else 1,
         seed=config.seed,
         shuffle=shuffle,

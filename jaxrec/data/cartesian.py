@@ -137,7 +137,8 @@ def _collect(source: 'RequestSource', pair: Pair, min_count: int, epochs: int) -
     features: dict[str, tuple[str, ...]] = {'candidate': (pair.candidate,)}
     features[pair.side] = (*features.get(pair.side, ()), pair.column)
     training = dataclasses.replace(
-        source, part='train', features=features, cartesian={}, shuffle=False, remainder='pad', epochs=epochs,
+        source, part='train', features=features, cartesian={}, history_negatives=None, shuffle=False,
+        remainder='pad', epochs=epochs,
         batch_size=max(1, CHUNK // source.history_length), process_index=0, process_count=1,
     )  # fmt: skip
     distinct = DistinctKeys(counted=min_count > 1)

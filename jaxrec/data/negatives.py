@@ -9,7 +9,10 @@ Samplers: 'uniform' over the items of the log, 'popularity' (the item of a unifo
 and 'same_category' (uniform within the category of the positive; over all items when the user knows that
 whole category, which is counted).
 
-Letters: N events, P positive events, M draws.
+Beside each entry of a history another item can be drawn, for models that must tell what happened from what
+did not; it differs from that entry, and may be another item of the same history.
+
+Letters: N events, P positive events, M draws, B examples, L history, V item rows.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.vocabulary import FIRST, hash64
 
 SAMPLERS = ('uniform', 'popularity', 'same_category')
+HISTORY_SAMPLERS = ('uniform', 'popularity')
 REDRAWS = 64  # vectorised and rarely needed; listing what is left costs a pass over the pool for each draw
 
 
@@ -64,14 +68,17 @@ def negative_tables(
     users, items, rows = log.events['user'], log.events['item'], log.schema['item'].rows
     known = positive & (items >= FIRST)
     taken = np.unique(users[known].astype(np.int64) * rows + items[known])
-    # Popularity draws items with a positive event only, the other two any item that occurs.
-    distinct = np.unique(items[known] if sampler == 'popularity' else items[items >= FIRST])
-    _check_something_left(log, taken, len(distinct), rows)
-    pool = np.sort(items[known]) if sampler == 'popularity' else distinct
+    pool = _pool(items, known, sampler)
+    _check_something_left(log, taken, len(np.unique(pool)), rows)
     start, count, fallbacks = np.zeros(len(log), np.int64), np.full(len(log), len(pool)), 0
     if sampler == 'same_category':
         pool, start, count, fallbacks = _by_category(pool, _category(log, category), taken, log, positive)
     return NegativeTables(sampler, rows, pool.astype(np.int32), taken, users, start, count, fallbacks)
+
+
+def _pool(items: np.ndarray, known: np.ndarray, sampler: str) -> np.ndarray:
+    """Sorted items: those with a positive event, repeated, for 'popularity', else any that occurs, once."""
+    return np.sort(items[known]) if sampler == 'popularity' else np.unique(items[items >= FIRST])
 
 
 def _check_something_left(log: BehaviourLog, taken: np.ndarray, available: int, rows: int) -> None:
@@ -145,6 +152,71 @@ def sample_negatives(
         allowed = candidates[~_contains(tables.taken, user[m] + candidates)]
         drawn[m] = allowed[int(_below(hash64(counter[m : m + 1], REDRAWS), np.asarray([len(allowed)]))[0])]
     return drawn
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HistoryPool:
+    """What drawing beside history entries needs, prepared once for a log.
+
+    Attributes:
+      items: int32, the items to draw from, sorted; popular items repeated for 'popularity'.
+      before: int64 [V], how many of them are smaller than an item.
+      copies: int64 [V], how often an item is among them.
+    """
+
+    items: np.ndarray
+    before: np.ndarray
+    copies: np.ndarray
+
+
+def history_pool(log: BehaviourLog, positive: np.ndarray, sampler: str = 'uniform') -> HistoryPool:
+    """Prepares drawing items that differ from history entries.
+
+    Args:
+      log: N events.
+      positive: bool [N].
+      sampler: 'uniform' or 'popularity'.
+
+    Raises:
+      ValueError: for an unknown sampler, or a log with fewer than two items to draw from.
+    """
+    if sampler not in HISTORY_SAMPLERS:
+        raise ValueError(
+            f'history_negatives {sampler!r} is unknown: use one of {", ".join(HISTORY_SAMPLERS)}, or None'
+        )
+    items = log.events['item']
+    pool = _pool(items, positive & (items >= FIRST), sampler)
+    copies = np.bincount(pool, minlength=log.schema['item'].rows)
+    if (different := int((copies > 0).sum())) < 2:
+        raise ValueError(
+            f'{log.folder} has {different} items for history_negatives {sampler!r} to draw from: two are '
+            'needed, so that one differs from the entry it stands beside; leave history_negatives out'
+        )
+    return HistoryPool(pool.astype(np.int32), np.cumsum(copies) - copies, copies)
+
+
+def sample_beside(
+    pool: HistoryPool, entries: np.ndarray, examples: np.ndarray, *, seed: int, epoch: int
+) -> np.ndarray:
+    """Draws one item beside each history entry.
+
+    Args:
+      pool: from `history_pool`.
+      entries: int32 [B, L], item ids, 0 for padding.
+      examples: integer [B], what identifies an example: it draws the same whatever batch it is in.
+      seed: of the run.
+      epoch: each draws anew.
+
+    Returns:
+      int32 [B, L] item ids, none equal to its entry; 0 for padding.
+    """
+    slots = np.arange(entries.shape[1])
+    counter = hash64(examples, hash_seed(seed, epoch))[:, None] ^ hash64(slots, seed)
+    copies = pool.copies[entries]
+    # A place among the items left when the entry's own copies, a run in sorted order, are taken out.
+    place = _below(hash64(counter, REDRAWS + 1), len(pool.items) - copies)
+    place += np.where(place >= pool.before[entries], copies, 0)
+    return np.where(entries > 0, pool.items[place], 0)
 
 
 def hash_seed(seed: int, epoch: int) -> int:

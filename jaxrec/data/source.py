@@ -24,7 +24,14 @@ from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.cartesian import PairVocabulary, open_vocabularies
 from jaxrec.data.gather import HistoryColumn, take
 from jaxrec.data.labels import Rule, SampledNegatives, history_bounds, make_label
-from jaxrec.data.negatives import NegativeTables, negative_tables, sample_negatives
+from jaxrec.data.negatives import (
+    HistoryPool,
+    NegativeTables,
+    history_pool,
+    negative_tables,
+    sample_beside,
+    sample_negatives,
+)
 from jaxrec.data.pairs import SIDES
 from jaxrec.data.splits import PARTS, make_split
 from jaxrec.options import plain
@@ -42,6 +49,7 @@ class _Prepared:
     label: np.ndarray  # float32 [E']
     history: dict[str, HistoryColumn]
     negatives: NegativeTables | None
+    beside: HistoryPool | None
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,7 +60,9 @@ class RequestSource:
     `history/<col>` [B, L, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
     `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
     negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one more
-    axis W. Histories run from oldest to newest and are aligned left. Ids of pairs are
+    axis W. Histories run from oldest to newest and are aligned left. With `history_negatives` there is
+    `history_negative/<col>` beside `history/<col>`, for the item and its attributes: another item than the
+    entry's, 0 on padding, drawn anew for each example and epoch. Ids of pairs are
     `cartesian/<candidate column>x<column>`, [B, C, L] with a history column and [B, C] with another.
 
     Args:
@@ -68,6 +78,7 @@ class RequestSource:
       seed: of permutations and negatives.
       shuffle: a new order each epoch, or the order of the log.
       min_history: leave out events with fewer history entries.
+      history_negatives: how items are drawn beside history entries, 'uniform', 'popularity' or None.
       process_index, process_count: this process takes that slice of each batch.
       remainder: 'drop' an incomplete last batch, or 'pad' it with examples of `valid` 0.
       cartesian: description of the pairs that get ids, see `jaxrec.data.cartesian.open_vocabularies`; none by
@@ -95,6 +106,7 @@ class RequestSource:
     seed: int = 0
     shuffle: bool = True
     min_history: int = 0
+    history_negatives: str | None = None
     process_index: int = 0
     process_count: int = 1
     remainder: str = 'drop'
@@ -108,6 +120,8 @@ class RequestSource:
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         _check_features(self.log, self.features, self._rule)
+        if self.history_negatives is not None:
+            _check_history_negatives(self.log, self.features['history'])
         self._lock = threading.Lock()
         self._orders: dict[int, np.ndarray] = {}
         self._prepared = self._prepare()
@@ -137,16 +151,18 @@ class RequestSource:
             wanted &= positive
             negatives = negative_tables(log, positive, self._rule.sampler, self._rule.category)
         rows = np.flatnonzero(wanted)
+        names, beside = self.features['history'], None
+        if self.history_negatives is not None:
+            beside = history_pool(log, positive, self.history_negatives)
+            names = tuple(dict.fromkeys((*names, 'item')))  # drawn beside the item, whatever else is read
         return _Prepared(
             rows=rows,
             first=first[rows],
             length=(end - first)[rows].astype(np.int32),
             label=positive[rows].astype(np.float32),
-            history={
-                name: HistoryColumn(log, name, positives, self.history_length)
-                for name in self.features['history']
-            },
+            history={name: HistoryColumn(log, name, positives, self.history_length) for name in names},
             negatives=negatives,
+            beside=beside,
         )
 
     @property
@@ -197,18 +213,29 @@ class RequestSource:
         for name in self.features['candidate']:
             column = items if name == 'item' else self._take(name, items if name in log.items else rows)
             batch[f'candidate/{name}'] = column[:, None]
-        if self.features['history']:
-            length, first = prepared.length[event], prepared.first[event]
-            present = np.arange(self.history_length, dtype=np.int32) < length[:, None]  # [B, L]
-            for name, history in prepared.history.items():
-                batch[f'history/{name}'] = history.windows(first, present)
-            batch['history/length'] = length
+        batch |= self._histories(event, rows * self._per_event + slot, epoch)
         for vocabulary in self.vocabularies:
             batch[f'cartesian/{vocabulary.name}'] = vocabulary.encode(batch)
         batch['label'] = label[:, None]
         batch['valid'] = np.ones_like(batch['label'])
         batch['host/group'] = users.astype(np.int64)
         batch['host/event'] = rows[:, None]
+        return batch
+
+    def _histories(self, event: np.ndarray, examples: np.ndarray, epoch: int) -> Batch:
+        """The history side of a batch; `examples` names each by its event and candidate, for drawing."""
+        prepared = self._prepared
+        if not prepared.history:
+            return {}
+        length, first = prepared.length[event], prepared.first[event]
+        present = np.arange(self.history_length, dtype=np.int32) < length[:, None]  # [B, L]
+        windows = {name: column.windows(first, present) for name, column in prepared.history.items()}
+        batch = {f'history/{name}': windows[name] for name in self.features['history']}
+        batch['history/length'] = length
+        if prepared.beside is not None:
+            drawn = sample_beside(prepared.beside, windows['item'], examples, seed=self.seed, epoch=epoch)
+            for name in _item_columns(self.log, self.features['history']):
+                batch[f'history_negative/{name}'] = drawn if name == 'item' else self._take(name, drawn)
         return batch
 
     def _take(self, name: str, index: np.ndarray) -> np.ndarray:
@@ -281,3 +308,16 @@ def _check_features(log: BehaviourLog, features: Mapping[str, Sequence[str]], ru
                 raise ValueError(
                     f'candidate feature {name!r} is the label itself: take it out of the features'
                 )
+
+
+def _item_columns(log: BehaviourLog, names: Sequence[str]) -> list[str]:
+    """Those of the columns that an item has by itself, whatever the event."""
+    return [name for name in names if name == 'item' or name in log.items]
+
+
+def _check_history_negatives(log: BehaviourLog, names: Sequence[str]) -> None:
+    if not _item_columns(log, names):
+        raise ValueError(
+            f'history_negatives stand beside item columns, and the history features are {list(names)}: add '
+            "'item' or an item attribute to features.history, or leave history_negatives out"
+        )

@@ -47,6 +47,25 @@ def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
     return masked_sum(x, mask) / jnp.maximum(mask.sum(-1, keepdims=True), 1)
 
 
+def attention_weights(logits: jax.Array, mask: jax.Array, *, softmax: bool = True) -> jax.Array:
+    """Turns the relevance of behaviours into weights over the real ones.
+
+    Args:
+      logits: float [B, C, L], relevance of behaviour l to candidate c.
+      mask: float [B, L].
+      softmax: normalise over the real behaviours; False keeps the raw relevance.
+
+    Returns:
+      float [B, C, L]; zero where the mask is, and everywhere for an empty history.
+    """
+    chex.assert_rank([logits, mask], [3, 2])
+    real = mask[:, None] > 0
+    if softmax:
+        # A finite floor keeps the gradient of an all-masked history at zero instead of NaN.
+        return jax.nn.softmax(jnp.where(real, logits, -1e30), -1) * real
+    return logits * real
+
+
 def attention_pool(
     logits: jax.Array, values: jax.Array, mask: jax.Array, *, softmax: bool = True
 ) -> jax.Array:
@@ -61,11 +80,6 @@ def attention_pool(
     Returns:
       float [B, C, D]; zeros for an empty history.
     """
-    chex.assert_rank([logits, values, mask], [3, 3, 2])
-    real = mask[:, None] > 0
-    if softmax:
-        # A finite floor keeps the gradient of an all-masked history at zero instead of NaN.
-        weights = jax.nn.softmax(jnp.where(real, logits, -1e30), -1) * real
-    else:
-        weights = logits * real
+    chex.assert_rank(values, 3)
+    weights = attention_weights(logits, mask, softmax=softmax)
     return jnp.einsum('bcl,bld->bcd', weights, values)

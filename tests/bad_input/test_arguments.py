@@ -36,6 +36,16 @@ CASES: dict[str, Case] = {
         "'hard'",
         'use one of uniform',
     ),
+    'unknown history sampler': (
+        lambda log: source(log, history_negatives='same_category'),
+        "history_negatives 'same_category'",
+        'use one of uniform, popularity, or None',
+    ),
+    'history negatives of no item column': (
+        lambda log: source(log, history_negatives='uniform', features={'history': ['rating']}),
+        r"the history features are \['rating'\]",
+        "add 'item' or an item attribute",
+    ),
     'graded impressions': (
         lambda log: make_label({'kind': 'impressions', 'column': 'rating'}).positive(log),
         'has rating=',

@@ -106,6 +106,11 @@ CASES: dict[str, Case] = {
         r"did you mean 'order_reduce'",
     ),
     'bias in words': (config('CAN-DNN', model__use_bias='no'), r"model\.use_bias = 'no'", r'bool such as'),
+    'auxiliary loss without negatives': (
+        lambda world: running.fit(config('DIEN', data__history_negatives=None)(world), world.workdir / 'new'),
+        r"lacks 'history_negative/<column>'",
+        r"data\.history_negatives = 'uniform'",
+    ),
     'pair of no feature': (
         config('CAN-DNN', model__pairs=(('item', 'history/brand'),)),
         r'pairs: .*history/brand',

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from jaxrec.data.behaviour_log import ColumnSpec, compile_log
-from jaxrec.data.negatives import SAMPLERS, negative_tables, sample_negatives
+from jaxrec.data.negatives import (
+    HISTORY_SAMPLERS,
+    SAMPLERS,
+    history_pool,
+    negative_tables,
+    sample_beside,
+    sample_negatives,
+)
 from tests.data.worlds import small_log
 
 
@@ -77,6 +84,34 @@ def test_draws_follow_the_promised_distribution(log, positive, sampler):
     drawn = sample_negatives(tables, np.full(draws, event), np.arange(draws), seed=1, epoch=0)
     statistic, freedom = chi_square(drawn, expected)
     assert statistic < freedom + 5 * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize('sampler', HISTORY_SAMPLERS)
+def test_beside_an_entry_the_others_are_drawn(log, positive, sampler):
+    items, pool = log.events['item'], history_pool(log, positive, sampler)
+    some = items if sampler == 'uniform' else items[positive]
+    weights = {int(i): 1.0 if sampler == 'uniform' else float(np.sum(some == i)) for i in np.unique(some)}
+    for entry in (min(weights), max(weights, key=weights.get), max(weights), 1):
+        others = {item: weight for item, weight in weights.items() if item != entry}
+        expected = {item: weight / sum(others.values()) for item, weight in others.items()}
+        entries = np.full((2000, 10), entry, np.int32)
+        drawn = sample_beside(pool, entries, np.arange(2000), seed=1, epoch=0)
+        assert drawn.dtype == np.int32 and drawn.shape == entries.shape
+        statistic, freedom = chi_square(drawn.ravel(), expected)
+        assert statistic < freedom + 5 * np.sqrt(2 * freedom)
+
+
+def test_padding_has_nothing_beside_it(log, positive):
+    entries = np.array([[5, 0, 0], [0, 0, 0]], np.int32)
+    drawn = sample_beside(history_pool(log, positive), entries, np.arange(2), seed=0, epoch=0)
+    assert drawn[0, 0] >= 2 and (drawn > 0).sum() == 1
+
+
+def test_one_item_leaves_nothing_to_draw_beside_it(tmp_path):
+    events = {'user': np.arange(3), 'item': np.zeros(3, int), 'click': np.ones(3, int)}
+    log = compile_log(tmp_path / 'log', events)
+    with pytest.raises(ValueError, match=r"has 1 items for history_negatives 'uniform'.*leave .* out"):
+        history_pool(log, log.events['click'] == 1)
 
 
 def nearly_everything(tmp_path, left):

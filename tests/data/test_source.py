@@ -16,6 +16,7 @@ FEATURES = {
 RATING = {'kind': 'rating', 'threshold': 3.0}
 SAMPLED = {'kind': 'sampled_negatives', 'per_positive': 2, 'positives': RATING}
 SPLIT = {'kind': 'per_user_time'}
+BESIDE = ('item', 'category', 'genres', 'year')  # history features that an item has by itself
 
 
 @pytest.fixture(scope='module')
@@ -157,8 +158,9 @@ def test_padding_is_zero_and_not_valid(log):
 @pytest.mark.parametrize('remainder', ['drop', 'pad'])
 @pytest.mark.parametrize('label', [RATING, SAMPLED])
 def test_processes_share_each_batch(log, remainder, label):
-    whole = make(log, remainder=remainder, label=label)
-    shares = [make(log, remainder=remainder, label=label, process_index=p, process_count=4) for p in range(4)]
+    options = {'remainder': remainder, 'label': label, 'history_negatives': 'uniform'}
+    whole = make(log, **options)
+    shares = [make(log, **options, process_index=p, process_count=4) for p in range(4)]
     assert {len(share) for share in shares} == {len(whole)}
     for index in (0, whole.steps - 1, whole.steps, len(whole) - 1):
         parts = [share[index] for share in shares]
@@ -186,13 +188,14 @@ def test_the_loader_yields_the_batches_in_order(log, threads):
 
 @pytest.mark.parametrize('stop', [1, 12, 20])
 def test_a_resumed_loader_continues_exactly(log, stop):
-    unbroken = list(make_loader(make(log, label=SAMPLED)))
-    first = make_loader(make(log, label=SAMPLED))
+    source = make(log, label=SAMPLED, history_negatives='popularity')
+    unbroken = list(make_loader(source))
+    first = make_loader(source)
     for _ in range(stop):
         next(first)
     state = pickle.loads(pickle.dumps(first.get_state()))
     next(first)
-    resumed = make_loader(make(log, label=SAMPLED))
+    resumed = make_loader(make(log, label=SAMPLED, history_negatives='popularity'))
     resumed.set_state(state)
     rest = list(resumed)
     assert len(rest) == len(unbroken) - stop > 0
@@ -223,6 +226,60 @@ def test_large_histories_are_kept_in_files(log, monkeypatch):
     assert len(cached) == len(FEATURES['history'])
     same(make(log)[3], expected)
     assert sorted(path.name for path in (log.folder / 'cache').iterdir()) == cached
+
+
+@pytest.mark.parametrize('sampler', ['uniform', 'popularity'])
+@pytest.mark.parametrize('label', [RATING, SAMPLED])
+def test_negatives_stand_beside_the_history(log, sampler, label):
+    source, plain = make(log, label=label, history_negatives=sampler), make(log, label=label)
+    for index in (0, source.steps + 1):
+        batch, without = source[index], plain[index]
+        drawn = {name: batch.pop(f'history_negative/{name}') for name in BESIDE}
+        same(batch, without)  # drawing them changes nothing else
+        for name in BESIDE:
+            beside = batch[f'history/{name}']
+            assert (drawn[name].dtype, drawn[name].shape) == (beside.dtype, beside.shape)
+        real = np.arange(6) < batch['history/length'][:, None]
+        assert real.any() and not real.all()
+        assert (drawn['item'] != batch['history/item'])[real].all() and drawn['item'][real].min() >= 2
+        np.testing.assert_array_equal(drawn['category'], log.items['category'][drawn['item']])
+        np.testing.assert_array_equal(drawn['year'], log.items['year'][drawn['item']])
+        genres = log.items['genres'].rows(drawn['item'].reshape(-1), 3).reshape(*real.shape, 3)
+        np.testing.assert_array_equal(drawn['genres'], genres)
+        assert not any(values[~real].any() for values in drawn.values())
+
+
+def draws(source, epoch=0):
+    """{(event, candidate): its negatives} of one epoch."""
+    batches = [source[epoch * source.steps + step] for step in range(source.steps)]
+    return {
+        (batch['host/event'][b, 0], batch['candidate/item'][b, 0]): batch['history_negative/item'][b].tolist()
+        for batch in batches
+        for b in np.flatnonzero(batch['valid'][:, 0])
+    }
+
+
+def test_negatives_of_the_history_depend_on_seed_epoch_and_example_alone(log):
+    options = {'history_negatives': 'uniform', 'remainder': 'pad'}
+    first = draws(make(log, **options))
+    assert draws(make(log, **options)) == first
+    assert draws(make(log, **options, batch_size=7, shuffle=False)) == first
+    others_left_out = {**FEATURES, 'history': ['item', 'rating']}
+    assert draws(make(log, **options, features=others_left_out)) == first
+    longer = draws(make(log, **options, min_history=6))
+    assert len(longer) < len(first) and longer.items() <= first.items()
+    for other in (draws(make(log, **options), epoch=1), draws(make(log, **options, seed=5))):
+        assert other.keys() == first.keys()
+        full = [key for key, values in first.items() if all(values)]
+        assert np.mean([first[key] == other[key] for key in full]) < 0.05
+
+
+def test_attributes_alone_have_negatives_too(log):
+    features = {**FEATURES, 'history': ['category', 'rating']}
+    batch = make(log, history_negatives='uniform', features=features)[0]
+    whole = make(log, history_negatives='uniform')[0]
+    assert 'history/item' not in batch and 'history_negative/item' not in batch
+    np.testing.assert_array_equal(batch['history_negative/category'], whole['history_negative/category'])
 
 
 def test_an_index_outside_is_an_error(log):

@@ -21,7 +21,15 @@ MODEL = {
     'DNN': {'dim': 4, 'widths': (8,)},
     'DIN': {'dim': 4, 'widths': (8,), 'attention': (4,)},
     'Cartesian': {'dim': 4, 'widths': (8,)},
+    'DIEN': {'dim': 4, 'widths': (8,), 'hidden': 4, 'attention': (4,)},
     'CAN-DNN': {'dim': 4, 'widths': (8,), 'dims': (4, 2), 'orders': 2},
+    'CAN-DIEN': {
+        'dim': 4,
+        'widths': (8,),
+        'dims': (4, 2),
+        'orders': 2,
+        'base_options': {'hidden': 4, 'attention': (4,)},
+    },
     'CAN+Cartesian': {'dim': 4, 'widths': (8,), 'dims': (4, 2), 'orders': 2},
 }
 

@@ -13,6 +13,7 @@ from tests.models import worlds
 
 MODELS = list(worlds.MODELS)
 DEEP = [name for name in MODELS if name != 'LR']
+LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}}  # what a model adds to the cross-entropy
 
 
 @functools.cache
@@ -52,7 +53,7 @@ def test_padding_changes_nothing(name):
     model, batch, got = made(name)
     longer = {}
     for key, value in batch.items():
-        if key.startswith('history/') and key != 'history/length':
+        if key.startswith(('history/', 'history_negative/')) and key != 'history/length':
             # Stale ids behind the length must not count either.
             value = np.concatenate([value, np.full((6, 4, *value.shape[2:]), 3, value.dtype)], 1)
         if key.startswith('cartesian/') and value.ndim == 3:
@@ -70,8 +71,9 @@ def test_rows_of_absent_candidates_get_no_gradient(name):
     ((value, (metrics, _)), (_, grads)), _ = model.loss(batch)
     logits = model.logits(batch).astype(np.float64)
     losses = np.logaddexp(0, logits) - batch['label'] * logits
-    np.testing.assert_allclose(value, losses[batch['valid'] > 0].mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics['logloss'], value, rtol=1e-6)
+    np.testing.assert_allclose(metrics['logloss'], losses[batch['valid'] > 0].mean(), rtol=1e-5)
+    added = [metrics[own] for own in LOSSES.get(name, ())]
+    np.testing.assert_allclose(value, metrics['logloss'] + sum(added), rtol=1e-6)
     clicks = (batch['label'] * batch['valid']).sum()
     np.testing.assert_allclose(
         metrics['pcoc'], (batch['valid'] / (1 + np.exp(-logits))).sum() / clicks, rtol=1e-5
@@ -83,7 +85,7 @@ def test_rows_of_absent_candidates_get_no_gradient(name):
                 assert not np.asarray(grad)[batch['valid'] == 0].any()
             if key.startswith('cartesian/'):
                 assert not np.asarray(grad)[batch[key] < 2].any()  # an unseen pair has no row of its own
-            if key.startswith('history/'):
+            if key.startswith(('history/', 'history_negative/')):
                 assert not np.asarray(grad)[0].any()  # an empty history
 
 
@@ -99,7 +101,7 @@ def test_sixteen_examples_are_learnt_by_heart_in_one_trace(name):
     step = jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0)
     for i in range(200):
         state, metrics = step(state, sent[i % 2])
-    assert set(metrics) == {'logloss', 'pcoc', 'loss', 'grad_norm'}
+    assert set(metrics) == {'logloss', 'pcoc', 'loss', 'grad_norm'} | LOSSES.get(name, set())
     predict = make_predict_step(setup)
     probability = np.concatenate([predict(state, x)['probability'] for x in sent])
     label = np.concatenate([batch['label'] for batch in batches])

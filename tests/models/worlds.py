@@ -36,17 +36,20 @@ RICH: dict[str, tuple[str, ...]] = {
 }
 # Each side; the first shares its induction table with the second and its feed table with the third.
 PAIRS = (('item', 'history/item'), ('item', 'user/user'), ('category', 'candidate/item'))
+DIEN: dict[str, Any] = {'hidden': 5, 'attention': (6, 4)}
 CAN: dict[str, Any] = {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'LR': ('jaxrec.models.baselines.lr:make_task', {}),
     'DNN': ('jaxrec.models.baselines.dnn:make_task', {'dim': 4, 'widths': (8, 4)}),
     'DIN': ('jaxrec.models.baselines.din:make_task', {'dim': 4, 'widths': (8, 4), 'attention': (6, 4)}),
+    'DIEN': ('jaxrec.models.baselines.dien:make_task', {'dim': 4, 'widths': (8, 4), **DIEN}),
     'CAN-DNN': ('jaxrec.models.can:make_task', CAN),
     'CAN-independent': (
         'jaxrec.models.can:make_task',
         CAN
         | {'combination_independence': True, 'order_independence': True, 'use_bias': True, 'pairs': PAIRS},
     ),
+    'CAN-DIEN': ('jaxrec.models.can:make_task', CAN | {'base': 'dien', 'base_options': DIEN}),
     'Cartesian': ('jaxrec.models.baselines.cartesian:make_task', {'dim': 4, 'widths': (8, 4)}),
     'CAN+Cartesian': ('jaxrec.models.can:make_task', CAN | {'base': 'cartesian'}),
 }
@@ -83,7 +86,7 @@ def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=No
             if side == 'history':
                 value[np.arange(length) >= lengths[:, None]] = 0
             batch[f'{side}/{name}'] = value
-    return batch | make_pair_ids(batch, seed)
+    return batch | make_pair_ids(batch, seed) | make_negatives(batch, seed)
 
 
 def make_pair_ids(batch, seed) -> dict[str, np.ndarray]:
@@ -96,6 +99,18 @@ def make_pair_ids(batch, seed) -> dict[str, np.ndarray]:
             real = batch[other][:, None] > 0 if axes == 3 else batch[other] > 0
             pairs[f'cartesian/{name}'] = (np.maximum(ids, 1) * real).astype(np.int32)
     return pairs
+
+
+def make_negatives(batch, seed) -> dict[str, np.ndarray]:
+    """Beside each entry of the history the values of another one of the batch, zeros on padding."""
+    rng, negatives = np.random.default_rng((seed, 2)), {}
+    for key, value in batch.items():
+        side, _, name = key.partition('/')
+        if side == 'history' and name != 'length' and value.size:
+            real = np.arange(value.shape[1]) < batch['history/length'][:, None]
+            negatives[f'history_negative/{name}'] = np.zeros_like(value)
+            negatives[f'history_negative/{name}'][real] = rng.permutation(value[real])
+    return negatives
 
 
 def on_device(batch) -> dict[str, jax.Array]:

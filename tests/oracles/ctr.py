@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from tests.oracles import co_action as unit
+from tests.oracles import recurrent
 
 
 def sigmoid(x):
@@ -123,3 +124,48 @@ def cartesian(params, tables, batch, names, pooling='sum'):
         inputs = np.concatenate([base, cartesian_inputs(tables, batch, names, pooling, b, c)])
         logits[b, c] = mlp(params['head'], inputs)[0]
     return logits
+
+
+def dien(params, tables, batch):
+    """Logits, and the states of the extracting GRU [B, L, H], which the auxiliary loss reads."""
+    base, lengths = params['base'], batch['history/length']
+    side = lambda name: np.concatenate(
+        [np.asarray(tables[c], np.float64)[batch[f'{name}/{c}']] for c in ('item', 'category')], -1
+    )
+    candidate, history = side('candidate'), side('history')
+    everything = np.ones((len(lengths), 1, history.shape[1]))
+    weights = lambda name: [base[name][key] for key in ('kernel', 'recurrent', 'bias')]
+    states = recurrent.states(history, everything, lengths, *weights('extraction'))[:, 0]
+    query = candidate @ np.asarray(base['query']['kernel'], np.float64)
+    logits = np.zeros(batch['label'].shape)
+    for b, c in np.ndindex(logits.shape):
+        relevance = [dien_relevance(base, query[b, c], state) for state in states[b, : lengths[b]]]
+        attention = np.zeros((1, 1, history.shape[1]))
+        attention[0, 0, : lengths[b]] = np.exp(relevance) / np.exp(relevance).sum()
+        interest = recurrent.states(states[b : b + 1], attention, lengths[b : b + 1], *weights('evolution'))
+        product = candidate[b, c] * history[b, : lengths[b]].sum(0)
+        inputs = np.r_[dnn_inputs(tables, batch, b, c), product, interest[0, 0, -1]]
+        logits[b, c] = mlp(params['head'], inputs)[0]
+    return logits, states
+
+
+def dien_relevance(base, query, state):
+    """The net's score of one state, or the inner product where there is no net."""
+    if 'attention' not in base:
+        return query @ state
+    net = base['attention']
+    first = np.concatenate([np.asarray(net[name]) for name in ('candidate', 'history', 'product')])
+    hidden = sigmoid(np.concatenate([query, state, query * state]) @ first + np.asarray(net['bias']))
+    return mlp(net['score'], hidden, 'sigmoid')[0]
+
+
+def dien_auxiliary(net, states, history, negative, lengths, counts):
+    """The mean over the examples that count of -log p(next) - log(1 - p(negative)), one pair at a time."""
+    losses = []
+    first = np.concatenate([np.asarray(net['state']), np.asarray(net['behaviour'])])
+    for b in np.flatnonzero(counts):
+        for slot in range(1, lengths[b]):
+            for behaviour, sign in ((history[b, slot], 1), (negative[b, slot], -1)):
+                hidden = sigmoid(np.r_[states[b, slot - 1], behaviour] @ first + np.asarray(net['bias']))
+                losses.append(-np.log(sigmoid(sign * mlp(net['score'], hidden, 'sigmoid')[0])))
+    return 2 * np.mean(losses)

@@ -1,4 +1,4 @@
-"""CAN trained at one global batch: the same on one device and on every mesh of eight."""
+"""CAN-DNN (100 steps), DIEN and CAN+Cartesian at one global batch: one device repeated by meshes of eight."""
 
 import functools
 
@@ -13,7 +13,7 @@ from jaxrec.training.state import init_state
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models import worlds
 
-STEPS, BATCH = 100, 22  # no mesh of 8 devices divides 22
+STEPS, BATCH = {'CAN-DNN': 100, 'DIEN': 20, 'CAN+Cartesian': 10}, 22  # no mesh of 8 devices divides 22
 FEATURES = {'user': ('user',), 'candidate': ('item',), 'history': ('item',)}
 WIDE = {'pairs': worlds.PAIRS, 'combination_independence': True, 'order_independence': True}
 
@@ -33,9 +33,9 @@ def batches(seed, count, features=FEATURES):
 
 
 @functools.cache
-def train(shape, exchange, name='CAN-DNN', steps=STEPS):
+def train(name, shape, exchange):
     """Losses of the steps, the evaluator's metrics, and the final tables without their padding."""
-    features, options = (FEATURES, {}) if name == 'CAN-DNN' else (worlds.FEATURES, WIDE)
+    features, options = (worlds.FEATURES, WIDE) if name == 'CAN+Cartesian' else (FEATURES, {})
     task = worlds.make_task(name, features, **options)
     setup = worlds.make_setup(task, shape, exchange, row_learning_rate=0.3)._replace(clip_norm=0.2)
     state = init_state(setup, put_batch(next(batches(0, 1, features)), setup.mesh), seed=0)
@@ -44,7 +44,7 @@ def train(shape, exchange, name='CAN-DNN', steps=STEPS):
         jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0),
         [],
     )
-    for batch in batches(0, steps, features):
+    for batch in batches(0, STEPS[name], features):
         state, metrics = step(state, put_batch(batch, setup.mesh))
         losses.append(metrics['loss'])
     for table_name, table in state.tables.items():
@@ -56,26 +56,25 @@ def train(shape, exchange, name='CAN-DNN', steps=STEPS):
 
 
 def test_one_device_learns():
-    losses, found, _ = train((1, 1), None, 'CAN-DNN', STEPS)
+    losses, found, _ = train('CAN-DNN', (1, 1), None)
     assert losses[-20:].mean() < losses[:20].mean() - 0.05
     assert found['examples'] == 8 * (BATCH - 1) * 2 and found['auc'] > 0.7
 
 
 @pytest.mark.parametrize(
-    ('shape', 'exchange'),
-    [((8, 1), 'gather_ids'), ((4, 2), 'gather_ids'), ((2, 4), 'gather_ids'), ((4, 2), 'all_to_all')],
+    ('name', 'shape', 'exchange'),
+    [
+        ('CAN-DNN', (8, 1), 'gather_ids'),
+        ('CAN-DNN', (4, 2), 'gather_ids'),
+        ('CAN-DNN', (2, 4), 'gather_ids'),
+        ('CAN-DNN', (4, 2), 'all_to_all'),
+        ('DIEN', (8, 1), 'gather_ids'),
+        ('CAN+Cartesian', (4, 2), 'gather_ids'),
+    ],
 )
-def test_a_mesh_repeats_one_device(shape, exchange):
-    assert_repeats(shape, exchange, 'CAN-DNN', STEPS)
-
-
-def test_slices_of_rows_and_ids_of_pairs_are_repeated_too():
-    assert_repeats((4, 2), 'gather_ids', 'CAN+Cartesian', 10)
-
-
-def assert_repeats(shape, exchange, name, steps):
-    losses, found, tables = train((1, 1), None, name, steps)
-    on_mesh, found_on_mesh, tables_on_mesh = train(shape, exchange, name, steps)
+def test_a_mesh_repeats_one_device(name, shape, exchange):
+    losses, found, tables = train(name, (1, 1), None)
+    on_mesh, found_on_mesh, tables_on_mesh = train(name, shape, exchange)
     np.testing.assert_allclose(on_mesh, losses, rtol=1e-4)
     assert abs(found_on_mesh['auc'] - found['auc']) < 1e-6
     np.testing.assert_allclose(found_on_mesh['logloss'], found['logloss'], rtol=1e-4)

@@ -46,6 +46,24 @@ class Din(nn.Module):
         return head(join(x, interest, interest * x.candidate), train, batch['valid'])[..., 0]
 
 
+def check_comparable(features: Mapping[str, Any], model: str) -> None:
+    """Refuses features that do not describe behaviours as they describe candidates.
+
+    Args:
+      features: {side: [column, ...]}.
+      model: the model that compares them, for the message.
+
+    Raises:
+      ValueError: history and candidate features differ.
+    """
+    history, candidate = list(features.get('history', ())), list(features.get('candidate', ()))
+    if history != candidate:
+        raise ValueError(
+            f'{model} compares each behaviour with the candidate: features.history {history} must equal '
+            f'features.candidate {candidate}'
+        )
+
+
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds DIN for a log.
 
@@ -61,14 +79,8 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
         candidates.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, attention=(80, 40), softmax=True)
-    given = options['features']
-    history, candidate = list(given.get('history', ())), list(given.get('candidate', ()))
-    if history != candidate:
-        raise ValueError(
-            f'DIN compares each behaviour with the candidate: features.history {history} must equal '
-            f'features.candidate {candidate}'
-        )
-    features = FeatureMap.make(given, schema, options['history_pooling'])
+    check_comparable(options['features'], 'DIN')
+    features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     module = Din(
         features,
         tuple(options['widths']),

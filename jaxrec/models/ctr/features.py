@@ -18,6 +18,7 @@ from jaxrec.data.schema import Column
 from jaxrec.ops.pooling import length_mask, masked_mean, masked_sum
 
 POOLINGS = {'sum': masked_sum, 'mean': masked_mean}
+NEGATIVE = 'history_negative'  # beside each behaviour one that did not happen, where a source draws them
 
 
 class Inputs(NamedTuple):
@@ -29,6 +30,7 @@ class Inputs(NamedTuple):
       history: float [B, L, Fh * D], or [B, 0, 0] without history features.
       mask: float [B, L], 1 for real history slots.
       pooled: float [B, Fh * D], the history in one vector.
+      negative: float [B, L, Fh * D], behaviours that did not happen; None where they are not read.
     """
 
     user: jax.Array
@@ -36,6 +38,7 @@ class Inputs(NamedTuple):
     history: jax.Array
     mask: jax.Array
     pooled: jax.Array
+    negative: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +49,21 @@ class FeatureMap:
       features: ((side, column), ...).
       columns: {column: Column}.
       history_pooling: 'sum', or 'mean' where histories at test are longer than those of training.
+      negatives: read the history's columns once more under 'history_negative', from batches that have them.
     """
 
     features: tuple[tuple[str, str], ...]
     columns: Mapping[str, Column]
     history_pooling: str = 'sum'
+    negatives: bool = False
 
     @classmethod
     def make(
-        cls, features: Mapping[str, Any], schema: Mapping[str, Column], history_pooling: str = 'sum'
+        cls,
+        features: Mapping[str, Any],
+        schema: Mapping[str, Column],
+        history_pooling: str = 'sum',
+        negatives: bool = False,
     ) -> 'FeatureMap':
         """Reads a config's features against a log's schema.
 
@@ -62,6 +71,7 @@ class FeatureMap:
           features: {side: [column, ...]}; only the three sides are allowed.
           schema: the log's {column: Column}; a vocabulary's name is its table's.
           history_pooling: 'sum' or 'mean'.
+          negatives: as the attribute.
 
         Returns:
           The feature map.
@@ -95,7 +105,7 @@ class FeatureMap:
                 'features.candidate is empty: a CTR model scores candidates, name at least one column'
             )
         pairs.sort(key=lambda pair: SIDES.index(pair[0]))  # stable: a side keeps its order
-        return cls(tuple(pairs), {name: schema[name] for _, name in pairs}, history_pooling)
+        return cls(tuple(pairs), {name: schema[name] for _, name in pairs}, history_pooling, negatives)
 
     def ids(self, batch: Mapping[str, Any], suffix: str = '') -> dict[str, dict[str, Any]]:
         """Names the rows of all features that have a table.
@@ -111,7 +121,7 @@ class FeatureMap:
           ValueError: the batch lacks a feature.
         """
         ids: dict[str, dict[str, Any]] = {}
-        for side, name in self.features:
+        for side, name in self._read(batch):
             if self.columns[name].kind == 'numeric':
                 continue
             table = f'{self.columns[name].vocabulary}{suffix}'
@@ -137,8 +147,8 @@ class FeatureMap:
         Returns:
           The inputs.
         """
-        parts: dict[str, list[jax.Array]] = {side: [] for side in SIDES}
-        for side, name in self.features:
+        parts: dict[str, list[jax.Array]] = {side: [] for side in (*SIDES, NEGATIVE)}
+        for side, name in self._read(batch):
             key = f'{side}/{name}'
             column = self.columns[name]
             if column.kind == 'numeric':
@@ -156,7 +166,14 @@ class FeatureMap:
         history = jnp.concatenate(parts['history'], -1) if parts['history'] else empty[:, :, None][:, :, :0]
         mask = length_mask(read(batch, 'history/length'), history.shape[1]) if parts['history'] else empty
         pooled = POOLINGS[self.history_pooling](history, mask)
-        return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask, pooled)
+        negative = jnp.concatenate(parts[NEGATIVE], -1) if parts[NEGATIVE] else None
+        return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask, pooled, negative)
+
+    def _read(self, batch: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """The features that are read from this batch: negatives too, if it has those of the whole history."""
+        negative = [(NEGATIVE, name) for side, name in self.features if side == 'history']
+        has_all = all(f'{side}/{name}' in batch for side, name in negative)
+        return (*self.features, *negative) if self.negatives and has_all else self.features
 
 
 def read(batch: Mapping[str, Any], key: str) -> Any:

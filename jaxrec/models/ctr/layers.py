@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from jaxrec.ops.pooling import attention_pool
 
+ACTIVATIONS = ('prelu', 'dice', 'sigmoid')
+
 
 class Mlp(nn.Module):
     """Dense layers with PReLU, and batch norm before them on request; the last layer is linear.
@@ -18,7 +20,7 @@ class Mlp(nn.Module):
     Attributes:
       widths: output width of every layer, the last being the output.
       batch_norm: normalise the input, with real train and evaluation modes.
-      activation: 'prelu' or 'sigmoid' between the layers.
+      activation: 'prelu', 'dice' or 'sigmoid' between the layers.
     """
 
     widths: Sequence[int]
@@ -32,7 +34,7 @@ class Mlp(nn.Module):
         Args:
           x: float [..., D].
           train: batch statistics are of this batch, and update the running ones.
-          valid: float [...], rows that count for batch statistics; None counts all.
+          valid: float [...], rows that count for batch statistics, Dice's too; None counts all.
 
         Returns:
           float [..., widths[-1]].
@@ -42,16 +44,44 @@ class Mlp(nn.Module):
             x = nn.BatchNorm(use_running_average=not train, momentum=0.99, name='norm')(x, mask=mask)
         # Two axes: the gradient of a product with more is a product over several axes, far slower on CPUs.
         shape, x = x.shape, x.reshape(-1, x.shape[-1])
+        valid = None if valid is None else valid.reshape(-1)
         for depth, width in enumerate(self.widths):
             x = nn.Dense(width, kernel_init=nn.initializers.glorot_normal(), name=f'dense_{depth}')(x)
             if depth == len(self.widths) - 1:
                 break
             if self.activation == 'sigmoid':
                 x = jax.nn.sigmoid(x)
+            elif self.activation == 'dice':
+                x = Dice(name=f'dice_{depth}')(x, train, valid)
             else:
                 slope = self.param(f'slope_{depth}', nn.initializers.constant(0.25), (width,))
                 x = jnp.where(x >= 0, x, slope * x)
         return x.reshape(*shape[:-1], self.widths[-1])
+
+
+class Dice(nn.Module):
+    """PReLU whose bend lies where the data is (arXiv 1706.06978, section 5.2): the two slopes are mixed by p.
+
+    p = sigmoid((x - mean) / std), with the batch's statistics in training and running ones in evaluation.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
+        """Maps [N, D] to [N, D].
+
+        Args:
+          x: float [N, D].
+          train: statistics are of this batch, and update the running ones.
+          valid: float [N], rows that count for the statistics; None counts all.
+
+        Returns:
+          float [N, D], p * x + (1 - p) * slope * x.
+        """
+        mask = None if valid is None else valid[:, None] > 0
+        norm = nn.BatchNorm(not train, momentum=0.99, use_scale=False, use_bias=False, name='norm')
+        slope = self.param('slope', nn.initializers.constant(0.25), (x.shape[-1],))
+        p = jax.nn.sigmoid(norm(x, mask=mask))
+        return x * (p + (1 - p) * slope)
 
 
 class TargetAttention(nn.Module):
@@ -65,7 +95,6 @@ class TargetAttention(nn.Module):
     widths: Sequence[int] = (80, 40)
     softmax: bool = True
 
-    @nn.compact
     def __call__(self, candidate: jax.Array, history: jax.Array, mask: jax.Array) -> jax.Array:
         """Pools the history for each candidate.
 
@@ -76,6 +105,19 @@ class TargetAttention(nn.Module):
 
         Returns:
           float [B, C, D].
+        """
+        return attention_pool(self.logits(candidate, history), history, mask, softmax=self.softmax)
+
+    @nn.compact
+    def logits(self, candidate: jax.Array, history: jax.Array) -> jax.Array:
+        """Scores each behaviour against each candidate.
+
+        Args:
+          candidate: float [B, C, D].
+          history: float [B, L, D].
+
+        Returns:
+          float [B, C, L].
         """
         width = self.widths[0]
         kernel = lambda name, size: self.param(name, nn.initializers.glorot_normal(), (size, width))
@@ -88,8 +130,7 @@ class TargetAttention(nn.Module):
         product = (product.reshape(-1, size) @ kernel('product', size)).reshape(*product.shape[:-1], width)
         bias = self.param('bias', nn.initializers.zeros, (width,))
         x = jax.nn.sigmoid(of_candidate[:, :, None] + of_history[:, None] + product + bias)
-        logits = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')(x)[..., 0]  # [B, C, L]
-        return attention_pool(logits, history, mask, softmax=self.softmax)
+        return Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')(x)[..., 0]
 
 
 def over_candidates(x: jax.Array, candidates: int) -> jax.Array:

@@ -79,6 +79,27 @@ def test_a_history_is_summed_or_averaged_over_its_real_entries():
         FeatureMap.make({'candidate': ('price',)}, worlds.SCHEMA, 'max')
 
 
+def test_negatives_are_the_history_s_columns_once_more():
+    batch = worlds.make_batch()
+    features, plain = (FeatureMap.make(worlds.RICH, worlds.SCHEMA, negatives=n) for n in (True, False))
+    ids = features.ids(batch)
+    assert {table: sorted(set(keys) - set(plain.ids(batch)[table])) for table, keys in ids.items()} == {
+        'user': [],
+        'category': ['history_negative/category'],
+        'item': ['history_negative/item'],
+        'tag': ['history_negative/tags'],
+    }
+    rows = jax.tree.map(lambda ids: np.stack([ids, -ids], -1).astype(np.float32), ids)
+    got = features.vectors(rows, batch)
+    swapped = {key: batch.get(key.replace('history/', 'history_negative/'), batch[key]) for key in batch}
+    rows = jax.tree.map(lambda ids: np.stack([ids, -ids], -1).astype(np.float32), plain.ids(swapped))
+    np.testing.assert_array_equal(got.negative, plain.vectors(rows, swapped).history)
+    assert np.abs(got.negative - got.history).max() > 1
+    assert plain.vectors(rows, batch).negative is None
+    partly = {key: value for key, value in batch.items() if key != 'history_negative/price'}
+    assert features.ids(partly) == plain.ids(partly) and features.vectors(rows, partly).negative is None
+
+
 def test_absent_sides_are_empty():
     features = FeatureMap.make({'candidate': ('price',)}, worlds.SCHEMA)
     batch = worlds.make_batch(features={'candidate': ('price',)})

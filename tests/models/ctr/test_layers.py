@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.models.ctr.layers import Mlp, TargetAttention, over_candidates
+from jaxrec.models.ctr.layers import Dice, Mlp, TargetAttention, over_candidates
 from tests.models import worlds
 from tests.oracles import ctr as oracle
 
@@ -42,7 +42,39 @@ def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluat
     assert np.abs(evaluated - train[:40]).max() > 0.1
 
 
-@pytest.mark.parametrize('name', ['DNN', 'DIN', 'CAN-DNN'])
+def test_dice_bends_where_the_data_is():
+    rng = np.random.default_rng(3)
+    x, valid = 3 + 2 * rng.normal(size=(64, 5)).astype(np.float32), np.ones(64, np.float32)
+    valid[40:] = 0
+    x[40:] = 1e3  # must not be seen
+    slope = np.array([0.0, 0.25, 1.0, -1.0, 2.0], np.float32)
+
+    def dice(x, mean, var):
+        p = oracle.sigmoid((x - mean) / np.sqrt(var + 1e-5))
+        return p * x + (1 - p) * slope * x
+
+    variables = jax.jit(Dice().init)(jax.random.key(0), x)
+    np.testing.assert_array_equal(variables['params'].pop('slope'), np.full(5, 0.25))
+    variables['params']['slope'] = slope
+    train, new = Dice().apply(variables, x, True, valid, mutable=['batch_stats'])
+    mean, var = x[:40].mean(0), x[:40].var(0)
+    np.testing.assert_allclose(train[:40], dice(x[:40], mean, var), rtol=1e-3, atol=1e-3)
+    evaluated = Dice().apply({'params': {'slope': slope}, **new}, x[:40])
+    np.testing.assert_allclose(evaluated, dice(x[:40], 0.01 * mean, 0.99 + 0.01 * var), rtol=1e-3, atol=1e-3)
+    assert np.abs(evaluated - train[:40]).max() > 0.1
+
+
+def test_an_mlp_with_dice_keeps_statistics_of_each_layer():
+    x, valid = np.random.default_rng(4).normal(size=(6, 3, 5)).astype(np.float32), np.ones((6, 3), np.float32)
+    module = Mlp((4, 3, 1), activation='dice')
+    variables = jax.jit(module.init)(jax.random.key(0), x)
+    assert set(variables['batch_stats']) == {'dice_0', 'dice_1'}
+    assert {name for name in variables['params'] if not name.startswith('dense')} == {'dice_0', 'dice_1'}
+    out, _ = module.apply(variables, x, True, valid, mutable=['batch_stats'])
+    assert out.shape == (6, 3, 1)
+
+
+@pytest.mark.parametrize('name', ['DNN', 'DIN', 'DIEN', 'CAN-DNN'])
 def test_a_model_with_batch_norm_trains_and_evaluates_in_its_two_modes(name):
     features = {'candidate': ('item',), 'history': ('item',)}
     batch = worlds.make_batch(features=features)

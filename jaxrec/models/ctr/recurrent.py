@@ -1,0 +1,108 @@
+"""Layers over the order of a history: GRU, AUGRU, and the net of DIEN's auxiliary loss (arXiv 1809.03672).
+
+They own parameters, the maths is in `ops`.
+
+B batch, C candidates, L history, D input width, H hidden width.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from jaxrec.models.ctr.layers import Mlp
+from jaxrec.ops.auxiliary import next_behaviour_loss
+from jaxrec.ops.recurrent import augru, gru
+
+
+class Gru(nn.Module):
+    """A GRU over the history; see `ops.recurrent.gru`.
+
+    Attributes:
+      hidden: H.
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, mask: jax.Array) -> jax.Array:
+        """Reads a history from its oldest behaviour to its newest.
+
+        Args:
+          inputs: float [B, L, D].
+          mask: float [B, L].
+
+        Returns:
+          float [B, L, H], the state after each behaviour.
+        """
+        return gru(inputs, mask, *_gate_weights(self, inputs.shape[-1], self.hidden))
+
+
+class Augru(nn.Module):
+    """A GRU whose update gate is scaled by attention; see `ops.recurrent.augru`.
+
+    Attributes:
+      hidden: H.
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, attention: jax.Array, mask: jax.Array) -> jax.Array:
+        """Reads a history once for each candidate.
+
+        Args:
+          inputs: float [B, L, D].
+          attention: float [B, C, L].
+          mask: float [B, L].
+
+        Returns:
+          float [B, C, H], the last state.
+        """
+        return augru(inputs, attention, mask, *_gate_weights(self, inputs.shape[-1], self.hidden))
+
+
+def _gate_weights(module: nn.Module, size: int, hidden: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Kernel [3, size, H], recurrent [3, H, H] and bias [3, H]; each gate is drawn as a layer of its own."""
+    glorot = nn.initializers.glorot_normal(batch_axis=0)
+    return (
+        module.param('kernel', glorot, (3, size, hidden)),
+        module.param('recurrent', glorot, (3, hidden, hidden)),
+        module.param('bias', nn.initializers.zeros, (3, hidden)),
+    )
+
+
+class NextBehaviour(nn.Module):
+    """A small net says whether a behaviour follows a state; its loss teaches the states (section 4.2).
+
+    Attributes:
+      widths: hidden widths of the net, with sigmoid after each.
+    """
+
+    widths: Sequence[int] = (100, 50)
+
+    @nn.compact
+    def __call__(
+        self, states: jax.Array, history: jax.Array, negative: jax.Array, mask: jax.Array
+    ) -> jax.Array:
+        """The loss of telling each next behaviour from its negative.
+
+        Args:
+          states: float [B, L, H], after each behaviour.
+          history: float [B, L, D].
+          negative: float [B, L, D], beside each behaviour one that did not happen.
+          mask: float [B, L], behaviours that count.
+
+        Returns:
+          float [].
+        """
+        width = self.widths[0]
+        kernel = lambda name, size: self.param(name, nn.initializers.glorot_normal(), (size, width))
+        flat = lambda x: x.reshape(-1, x.shape[-1])
+        # The first layer on [state, behaviour] term by term: both behaviours of a pair share the state's.
+        bias = self.param('bias', nn.initializers.zeros, (width,))
+        of_state = flat(states[:, :-1]) @ kernel('state', states.shape[-1]) + bias
+        of_behaviour = kernel('behaviour', history.shape[-1])
+        rest = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')
+        score = lambda x: rest(jax.nn.sigmoid(of_state + flat(x[:, 1:]) @ of_behaviour))[:, 0]
+        return next_behaviour_loss(score(history), score(negative), mask[:, 1:].reshape(-1))
