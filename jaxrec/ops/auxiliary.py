@@ -41,7 +41,7 @@ def next_behaviour_loss(
       history: float [B, L, D].
       negative: float [B, L, D], beside each behaviour one that did not happen.
       mask: float [B, L], 1 for behaviours that count as next ones.
-      layers: (kernel, bias) of the net on [state, behaviour]: [H + D, W] and [W], ..., [W, 1] and [1]; sigmoid
+      layers: (kernel, bias) of the net on [state, behaviour], [H + D, W] and [W] to [W, 1] and [1]; sigmoid
         between them.
 
     Returns:
@@ -58,7 +58,7 @@ def next_behaviour_loss(
         losses = pair_loss(*_scores(state, (behaviour, other), layers))
         return total + jnp.sum(losses * weight), None
 
-    total, _ = jax.lax.scan(add, jnp.zeros((), states.dtype), tuple(map(_in_chunks, pairs)))
+    total, _ = jax.lax.scan(add, jnp.float32(0), tuple(map(_in_chunks, pairs)))
     return total / jnp.maximum(mask[:, 1:].sum(), 1)
 
 

@@ -1,5 +1,7 @@
 """DIEN's auxiliary loss against a loop over pairs, value and gradient, and on pairs worked out by hand."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,15 +18,12 @@ H, D = 3, 4
 
 def make_case(length=7, seed=0):
     """(arrays, layers) for lengths of every kind; padding holds what only the mask hides."""
-    rng, lengths = (
-        np.random.default_rng(seed),
-        np.array([length, 0, 1, 2, length - 1, 3, 2, length], np.int32),
-    )
+    rng, lengths = np.random.default_rng(seed), np.array([length, 0, 1, 2, length - 1, 3, 2, length])
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
     arrays = [draw(8, length, size) for size in (H, D, D)]
     sizes = (H + D, 6, 5, 1)
-    layers = [(draw(i, o), 0.3 * draw(o)) for i, o in zip(sizes, sizes[1:], strict=False)]
-    return arrays, np.array(length_mask(np.maximum(lengths, 0), length)), layers
+    layers = [(draw(i, o), 0.3 * draw(o)) for i, o in itertools.pairwise(sizes)]
+    return arrays, np.array(length_mask(lengths, length)), layers
 
 
 @pytest.mark.parametrize('length', [2, STEPS, STEPS + 1, STEPS + 2, 3 * STEPS])

@@ -17,7 +17,7 @@ def score(x, layers):
 
 
 def next_behaviour_loss(states, history, negative, mask, layers):
-    """The mean of -log p(next) - log(1 - p(negative)), and gradients of (states, history, negative, layers)."""
+    """The mean of -log p(next) - log(1 - p(negative)), and its gradients in the order of the arguments."""
     pairs = [(b, slot) for b, slot in np.argwhere(mask > 0) if slot > 0]
     loss, width = 0.0, states.shape[-1]
     of = [np.zeros(x.shape) for x in (states, history, negative)]

@@ -121,14 +121,13 @@ class TargetAttention(nn.Module):
         """
         (batch, candidates, size), length, width = candidate.shape, history.shape[1], self.widths[0]
         kernel = lambda name: self.param(name, nn.initializers.glorot_normal(), (size, width))
-        # The net's first layer on [c, h, c - h, c * h], term by term. The history meets one kernel a candidate,
-        # h W + (c * h) V = h (W + c V), all of them side by side: no product is made for every pair.
+        # The net's first layer on [c, h, c - h, c * h], term by term. The history meets one kernel for each
+        # candidate, h W + (c * h) V = h (W + c V), all side by side: no product is made for every pair.
         of_candidate = candidate @ kernel('candidate')  # [B, C, W]
         of_history, of_product = kernel('history'), kernel('product')
         bias = self.param('bias', nn.initializers.zeros, (width,))
-        kernels = (
-            of_history[:, None] + candidate.swapaxes(1, 2)[..., None] * of_product[:, None]
-        )  # [B, D, C, W]
+        scaled = candidate.swapaxes(1, 2)[..., None] * of_product[:, None]  # [B, D, C, W]
+        kernels = of_history[:, None] + scaled
         of_pairs = history @ kernels.reshape(batch, size, candidates * width)  # [B, L, C * W]
         of_pairs = of_pairs.reshape(batch, length, candidates, width).swapaxes(1, 2)  # [B, C, L, W]
         x = jax.nn.sigmoid(of_pairs + (of_candidate + bias)[:, :, None])
