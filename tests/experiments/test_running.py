@@ -130,6 +130,23 @@ def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
         running.score(run, workdir, step=1)
 
 
+def test_dien_trains_with_negatives_and_is_scored_without(cache, tmp_path):
+    run = build(tiny('DIEN', cache, {'epochs': 1, 'evals_per_epoch': 1}))
+    wanted = {part: run.source(part, shuffle=part == 'train')[0] for part in ('train', 'validation', 'test')}
+    assert {part for part, batch in wanted.items() if 'history_negative/item' in batch} == {'train'}
+    running.fit(run, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    for line in lines:
+        if line['part'] == 'train':
+            assert 0 < line['auxiliary'] and line['loss'] == pytest.approx(
+                line['logloss'] + line['auxiliary']
+            )
+        else:
+            assert 'auxiliary' not in line
+    evaluator, _ = running.score(run, tmp_path)
+    assert evaluator.compute()['examples'] == 80 * 4
+
+
 def test_the_ceiling_is_that_of_the_true_probabilities(sharded):
     run = build(sharded[0])
     best = running.ceiling(run, 'train')

@@ -157,15 +157,3 @@ def dien_relevance(base, query, state):
     first = np.concatenate([np.asarray(net[name]) for name in ('candidate', 'history', 'product')])
     hidden = sigmoid(np.concatenate([query, state, query * state]) @ first + np.asarray(net['bias']))
     return mlp(net['score'], hidden, 'sigmoid')[0]
-
-
-def dien_auxiliary(net, states, history, negative, lengths, counts):
-    """The mean over the examples that count of -log p(next) - log(1 - p(negative)), one pair at a time."""
-    losses = []
-    first = np.concatenate([np.asarray(net['state']), np.asarray(net['behaviour'])])
-    for b in np.flatnonzero(counts):
-        for slot in range(1, lengths[b]):
-            for behaviour, sign in ((history[b, slot], 1), (negative[b, slot], -1)):
-                hidden = sigmoid(np.r_[states[b, slot - 1], behaviour] @ first + np.asarray(net['bias']))
-                losses.append(-np.log(sigmoid(sign * mlp(net['score'], hidden, 'sigmoid')[0])))
-    return 2 * np.mean(losses)

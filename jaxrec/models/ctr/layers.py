@@ -119,17 +119,18 @@ class TargetAttention(nn.Module):
         Returns:
           float [B, C, L].
         """
-        width = self.widths[0]
-        kernel = lambda name, size: self.param(name, nn.initializers.glorot_normal(), (size, width))
-        size = candidate.shape[-1]
-        # The net's first layer on [c, h, c - h, c * h], term by term: candidate and history are multiplied by
-        # their own kernels once, and only the product needs every pair.
-        of_candidate = candidate @ kernel('candidate', size)  # [B, C, H]
-        of_history = history @ kernel('history', size)  # [B, L, H]
-        product = candidate[:, :, None] * history[:, None]  # [B, C, L, D]
-        product = (product.reshape(-1, size) @ kernel('product', size)).reshape(*product.shape[:-1], width)
+        (batch, candidates, size), length, width = candidate.shape, history.shape[1], self.widths[0]
+        kernel = lambda name: self.param(name, nn.initializers.glorot_normal(), (size, width))
+        # The net's first layer on [c, h, c - h, c * h], term by term. The history meets one kernel for each
+        # candidate, h W + (c * h) V = h (W + c V), all side by side: no product is made for every pair.
+        of_candidate = candidate @ kernel('candidate')  # [B, C, W]
+        of_history, of_product = kernel('history'), kernel('product')
         bias = self.param('bias', nn.initializers.zeros, (width,))
-        x = jax.nn.sigmoid(of_candidate[:, :, None] + of_history[:, None] + product + bias)
+        scaled = candidate.swapaxes(1, 2)[..., None] * of_product[:, None]  # [B, D, C, W]
+        kernels = of_history[:, None] + scaled
+        of_pairs = history @ kernels.reshape(batch, size, candidates * width)  # [B, L, C * W]
+        of_pairs = of_pairs.reshape(batch, length, candidates, width).swapaxes(1, 2)  # [B, C, L, W]
+        x = jax.nn.sigmoid(of_pairs + (of_candidate + bias)[:, :, None])
         return Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')(x)[..., 0]
 
 

@@ -5,12 +5,12 @@ They own parameters, the maths is in `ops`.
 B batch, C candidates, L history, D input width, H hidden width.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 
-from jaxrec.models.ctr.layers import Mlp
 from jaxrec.ops.auxiliary import next_behaviour_loss
 from jaxrec.ops.recurrent import augru, gru
 
@@ -96,13 +96,9 @@ class NextBehaviour(nn.Module):
         Returns:
           float [].
         """
-        width = self.widths[0]
-        kernel = lambda name, size: self.param(name, nn.initializers.glorot_normal(), (size, width))
-        flat = lambda x: x.reshape(-1, x.shape[-1])
-        # The first layer on [state, behaviour] term by term: both behaviours of a pair share the state's.
-        bias = self.param('bias', nn.initializers.zeros, (width,))
-        of_state = flat(states[:, :-1]) @ kernel('state', states.shape[-1]) + bias
-        of_behaviour = kernel('behaviour', history.shape[-1])
-        rest = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')
-        score = lambda x: rest(jax.nn.sigmoid(of_state + flat(x[:, 1:]) @ of_behaviour))[:, 0]
-        return next_behaviour_loss(score(history), score(negative), mask[:, 1:].reshape(-1))
+        sizes = (states.shape[-1] + history.shape[-1], *self.widths, 1)
+        layers = []
+        for depth, (size, width) in enumerate(itertools.pairwise(sizes)):
+            kernel = self.param(f'kernel_{depth}', nn.initializers.glorot_normal(), (size, width))
+            layers.append((kernel, self.param(f'bias_{depth}', nn.initializers.zeros, (width,))))
+        return next_behaviour_loss(states, history, negative, mask, layers)

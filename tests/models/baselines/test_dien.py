@@ -6,6 +6,7 @@ import pytest
 
 from tests.models import worlds
 from tests.oracles import ctr as oracle
+from tests.oracles.auxiliary import next_behaviour_loss
 
 
 def make(batch, **options):
@@ -34,9 +35,11 @@ def test_the_auxiliary_loss_is_the_loop():
         np.concatenate([rows[name][f'{side}/{name}'] for name in worlds.IDS], -1)
         for side in ('history', 'history_negative')
     )
-    net, counts = model.params['base']['auxiliary'], batch['valid'].max(1)
-    lengths = batch['history/length']
-    auxiliary = oracle.dien_auxiliary(net, states, history, negative, lengths, counts)
+    real = np.arange(5) < batch['history/length'][:, None]
+    net = model.params['base']['auxiliary']
+    layers = [(net[f'kernel_{depth}'], net[f'bias_{depth}']) for depth in range(3)]
+    counts = real * batch['valid'].max(1, keepdims=True)
+    auxiliary, _ = next_behaviour_loss(states, history, negative, counts, layers)
     np.testing.assert_allclose(metrics['auxiliary'], 0.5 * auxiliary, rtol=1e-5)
 
 

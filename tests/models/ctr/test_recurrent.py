@@ -28,10 +28,10 @@ def test_the_auxiliary_net_by_hand():
     """
     log3 = np.log(3.0)
     params = {
-        'state': [[1.0]],
-        'behaviour': [[1.0]],
-        'bias': [0.0],
-        'score': {'dense_0': {'kernel': [[4 * log3]], 'bias': [-2 * log3]}},
+        'kernel_0': [[1.0], [1.0]],
+        'bias_0': [0.0],
+        'kernel_1': [[4 * log3]],
+        'bias_1': [-2 * log3],
     }
     params = jax.tree.map(jnp.asarray, params, is_leaf=lambda x: isinstance(x, list))
     # Pairs (state, next, other): (log 3, 0, -log 3) and (-log 3, 0, log 3); the third entry is not real.
