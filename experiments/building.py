@@ -17,9 +17,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from jaxrec.data.api import open_log
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.source import RequestSource
+from jaxrec.data.api import make_source, open_log, source_arguments
+from jaxrec.data.batch_source import BatchSource
+from jaxrec.data.log import Log
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.importing import resolve
 from jaxrec.options import read_options
@@ -37,6 +37,7 @@ DATA_OPTIONS: dict[str, Any] = {
     'history_length': 50,
     'min_history': 0,
 }
+HISTORY_OPTIONS = ('history_length', 'min_history')
 TRAIN_OPTIONS: dict[str, Any] = {
     'batch_size': 1024,
     'eval_batch_size': 4096,
@@ -72,12 +73,12 @@ class Experiment:
     """
 
     config: ml_collections.ConfigDict
-    log: BehaviourLog
+    log: Log
     setup: Setup
     data: dict[str, Any]
     train: dict[str, Any]
 
-    def source(self, part: str, shuffle: bool = False) -> RequestSource:
+    def source(self, part: str, shuffle: bool = False) -> BatchSource:
         """The batches of one part of the log.
 
         Args:
@@ -88,28 +89,27 @@ class Experiment:
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.
         """
-        return RequestSource(
-            self.log.folder,
+        return make_source(
+            self.log,
             features=plain(self.config.features),
             label=plain(self.data['label']),
             split=plain(self.data['split']),
             part=part,
             batch_size=self.train['batch_size' if shuffle else 'eval_batch_size'],
-            history_length=self.data['history_length'],
-            min_history=self.data['min_history'],
             epochs=self.train['epochs'] if shuffle else 1,
             seed=self.config.seed,
             shuffle=shuffle,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             remainder='drop' if shuffle else 'pad',
+            **{name: self.data[name] for name in HISTORY_OPTIONS if name in self.data},
         )
 
-    def example(self, source: RequestSource) -> dict[str, jax.Array]:
+    def example(self, source: BatchSource) -> dict[str, jax.Array]:
         """A batch on the devices, for its shapes."""
         return put_batch(source[0], self.setup.mesh)
 
-    def loop_options(self, source: RequestSource) -> LoopOptions:
+    def loop_options(self, source: BatchSource) -> LoopOptions:
         """When the loop logs, evaluates and saves, in steps of this source."""
         t = self.train
         return LoopOptions(
@@ -148,6 +148,9 @@ def build(
     train = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     _check_train(train)
     log = open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
+    # The defaults of options about histories are for logs that have some.
+    takes = source_arguments(log) | set(config.data)
+    data = {name: value for name, value in data.items() if name not in HISTORY_OPTIONS or name in takes}
     model = {**plain(config.get('model', {})), 'features': plain(config.features)}
     task = resolve(config.task)(model, log.schema)
     shape = mesh_shape or config.get('mesh', None)
@@ -247,7 +250,7 @@ def plain(config: Any) -> Any:
     return tuple(plain(value) for value in config) if isinstance(config, (list, tuple)) else config
 
 
-def batches(source: RequestSource) -> Iterator[dict[str, np.ndarray]]:
+def batches(source: BatchSource) -> Iterator[dict[str, np.ndarray]]:
     """All batches of a source, in order.
 
     Args:

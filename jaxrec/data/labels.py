@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.columns import offsets_of
+from jaxrec.data.log import Log
 from jaxrec.data.negatives import SAMPLERS
 
 
@@ -25,7 +26,7 @@ class Impressions:
     kind: ClassVar[str] = 'impressions'
     column: str = 'click'
 
-    def positive(self, log: BehaviourLog) -> np.ndarray:
+    def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
         values = _event_column(log, self.column, self.kind)
         if not np.isin(values, (0, 1)).all():
@@ -45,7 +46,7 @@ class Rating:
     column: str = 'rating'
     threshold: float = 4.0
 
-    def positive(self, log: BehaviourLog) -> np.ndarray:
+    def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
         values = _event_column(log, self.column, self.kind)
         return values >= self.threshold
@@ -76,7 +77,7 @@ class SampledNegatives:
                 f'per_positive is {self.per_positive}: draw at least 1 negative for each positive event'
             )
 
-    def positive(self, log: BehaviourLog) -> np.ndarray:
+    def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
         return np.ones(len(log), bool) if self.positives is None else self.positives.positive(log)
 
@@ -137,7 +138,7 @@ def _first_of_instant(users: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.where(first, np.arange(len(users)), 0))
 
 
-def _event_column(log: BehaviourLog, column: str, kind: str) -> np.ndarray:
+def _event_column(log: Log, column: str, kind: str) -> np.ndarray:
     if column not in log.events:
         raise ValueError(
             f'label kind {kind!r} wants event column {column!r}, {log.folder} has '
