@@ -10,14 +10,16 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from jaxrec.data.columns import ColumnStore
 from jaxrec.data.raw_columns import RawLog, describe_source
 from jaxrec.data.schema import Column
-from jaxrec.data.vocabulary import Vocabulary
+from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary
 
 VERSION = 1
 REMEDY = 'delete the folder and compile the log again'
@@ -98,6 +100,40 @@ class Log:
             known = ', '.join(self.manifest['vocabularies'])
             raise ValueError(f'{self.folder} has no vocabulary {name!r}; it has {known}')
         return Vocabulary.load(self.folder, name)
+
+    def is_one_of(self, column: str, values: Sequence[Any]) -> np.ndarray:
+        """Marks the events whose raw value in a column is one of some.
+
+        Args:
+          column: an event column; a categorical one is compared by its raw values, any other by its numbers.
+          values: what to look for.
+
+        Returns:
+          bool [N].
+
+        Raises:
+          ValueError: for an absent column, one whose values cannot be told apart, or a value it never takes.
+        """
+        if column not in self.events:
+            raise ValueError(
+                f'{self.folder} has no event column {column!r}, it has {", ".join(self.events.names)}: name '
+                'one of these'
+            )
+        described, wanted = self.schema.get(column), np.asarray(values)
+        if described is None or described.kind == 'numeric':
+            if wanted.dtype.kind not in 'biuf':
+                raise ValueError(f'{self.folder} has numbers in {column!r}: name numbers instead of {values}')
+        elif described.kind == 'multi' or self.manifest['vocabularies'][described.vocabulary]['buckets']:
+            raise ValueError(
+                f'column {column!r} of {self.folder} is multi-valued or hashed, so that a value does not '
+                'tell rows apart: name a column of one value'
+            )
+        else:
+            raw, wanted = wanted, self.vocabulary(str(described.vocabulary)).encode(wanted)
+            if (wanted == OUT_OF_VOCABULARY).any():
+                missing = raw[wanted == OUT_OF_VOCABULARY][0].item()
+                raise ValueError(f'{self.folder} has no {column} {missing!r}: check its spelling')
+        return np.isin(self.events[column], wanted)
 
     def __len__(self) -> int:
         return len(self.events)
