@@ -50,8 +50,11 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
         return {'train': self._generate_examples(self.files or self.find(Path(dl_manager.manual_dir)))}
 
     def _generate_examples(self, files: Sequence[Path]) -> Iterator[tuple[int, dict[str, Any]]]:
+        key = -1
         for key, block in enumerate(self.read(files)):
             yield key, {name: _stored(block[name]) for name in self.COLUMNS}
+        if key < 0:
+            raise ValueError(f'{files[0]} has no lines: was it cut? Fetch it again')
 
 
 def _feature(dtype: type) -> Any:
@@ -63,7 +66,10 @@ def _feature(dtype: type) -> Any:
 def _stored(column: Any) -> Any:
     if not isinstance(column, Coded):
         return column
-    return {'codes': column.codes.astype(np.int32), 'values': '\n'.join(column.values.tolist())}
+    values = column.values.tolist()
+    if broken := next((value for value in values if '\n' in value), None):
+        raise ValueError(f'value {broken!r} holds a line break: values of a block are stored a line each')
+    return {'codes': column.codes.astype(np.int32), 'values': '\n'.join(values)}
 
 
 def read_blocks(builder: type[BlockBuilder], files: Sequence[Path], folder: str | Path) -> Iterator[Block]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxrec.data.readers.taobao import compile_taobao
-from jaxrec.data.source import RequestSource
 from tests.data.extracts import taobao as extract
+from tests.data.readers.reading import read_examples
 from tests.oracles import taobao as oracle
 
 LABEL = {'kind': 'sampled_negatives', 'per_positive': 1, 'positives': {'kind': 'one_of', 'values': ('pv',)}}
@@ -23,36 +23,6 @@ def path(tmp_path_factory):
 @pytest.fixture(scope='module')
 def log(path):
     return compile_taobao(path.parent, path.parent.parent / 'log')
-
-
-def read(log, part, **changes):
-    """Every example of a part in raw values: (user, label, item, [items of the history])."""
-    arguments = {'label': LABEL, 'split': SPLIT, 'part': part, 'min_history': 1, **changes}
-    features = {'user': ['user'], 'candidate': ['item', 'category'], 'history': ['item', 'category']}
-    source = RequestSource(
-        log.folder,
-        features=features,
-        batch_size=32,
-        history_length=50,
-        shuffle=False,
-        remainder='pad',
-        **arguments,
-    )
-    user, item = log.vocabulary('user'), log.vocabulary('item')
-    examples = []
-    for batch in map(source.__getitem__, range(len(source))):
-        for b in np.flatnonzero(batch['valid'][:, 0]):
-            history = batch['history/item'][b, : batch['history/length'][b]]
-            examples.append(
-                (
-                    int(user.decode(batch['user/user'][b])),
-                    int(batch['label'][b, 0]),
-                    int(item.decode(batch['candidate/item'][b, 0])),
-                    item.decode(history).tolist(),
-                )
-            )
-    assert len(examples) == source.examples
-    return examples
 
 
 @pytest.mark.parametrize('outside', ['drop', 'keep'])
@@ -74,7 +44,7 @@ def test_the_extract_has_the_counts_of_an_independent_script(path, tmp_path, out
 
 def test_examples_are_those_of_an_independent_script(path, log):
     expected = oracle.samples(path)
-    parts = {part: read(log, part) for part in ('train', 'validation', 'test')}
+    parts = {part: read_examples(log, part, LABEL, SPLIT) for part in ('train', 'validation', 'test')}
     users = {part: {user for user, *_ in examples} for part, examples in parts.items()}
     eligible = len(expected)
     cuts = eligible * 60 // 100, eligible * 70 // 100
@@ -84,22 +54,26 @@ def test_examples_are_those_of_an_independent_script(path, log):
     found = {part: len(chosen) for part, chosen in users.items()}
     sizes = {'train': cuts[0], 'validation': cuts[1] - cuts[0], 'test': eligible - cuts[1]}
     assert all(found[part] <= sizes[part] <= found[part] + len(without_history) for part in parts)
-    clicked = {}
-    for user, item, _, behaviour, _ in oracle.kept_lines(path, 'drop')[0]:
+    clicked, first = {}, {}
+    for user, item, category, behaviour, _ in oracle.kept_lines(path, 'drop')[0]:
+        first.setdefault(item, category)
         if behaviour == 'pv':
             clicked.setdefault(user, set()).add(item)
     for examples in parts.values():
         assert [label for _, label, _, _ in examples] == [1, 0] * (len(examples) // 2)
-        for user, label, item, history in examples:
-            assert history == expected[user][1]
+        for user, label, (item, shown), history in examples:
+            assert [known for known, _ in history] == expected[user][1]
             assert (item == expected[user][0]) if label else item not in clicked[user]
+            assert all(category == first[known] for known, category in [(item, shown), *history])
 
 
 def test_every_behaviour_can_be_positive(path, log):
     label = LABEL | {'positives': None}
     expected = oracle.samples(path, positive=('pv', 'cart', 'fav', 'buy'))
-    examples = [e for part in ('train', 'validation', 'test') for e in read(log, part, label=label)]
-    found = {user: (item, history) for user, label, item, history in examples if label}
+    examples = [e for part in ('train', 'validation', 'test') for e in read_examples(log, part, label, SPLIT)]
+    found = {
+        user: (item, [known for known, _ in history]) for user, label, (item, _), history in examples if label
+    }
     assert found == {user: sample for user, sample in expected.items() if sample[1]}
     assert len(found) > len(oracle.samples(path))
 
