@@ -114,16 +114,16 @@ class Coding:
           column: of n rows.
 
         Returns:
-          int32 [n], its codes in the joined column.
+          integer [n], its codes in the joined column, in as few bytes as they take so far.
         """
         code = self._code
         known = [code.setdefault(value, len(code)) for value in column.values.tolist()]
-        self._parts.append(np.asarray(known, np.int32)[column.codes])
+        self._parts.append(np.asarray(known, np.min_scalar_type(len(code)))[column.codes])
         return self._parts[-1]
 
     def joined(self) -> Coded:
         """The column of all rows."""
-        codes = np.concatenate([np.zeros(0, np.int32), *self._parts])
+        codes = np.concatenate([np.zeros(0, np.uint8), *self._parts])
         self._parts = [codes]
         return Coded(codes, np.asarray(list(self._code), str))
 
