@@ -1,5 +1,7 @@
 """Click models in slow, obvious numpy, one candidate at a time, from given parameters and tables."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from tests.oracles import co_action as unit
@@ -76,15 +78,45 @@ def dnn(params, tables, batch):
     return logits
 
 
-def can(params, tables, batch, pairs, options):
+def can(params, tables, batch, pairs, options, combination_independence=False):
     """The base's input and a co-action vector a pair; pairs: (candidate column, side, column, vocabulary)."""
     logits = np.zeros(batch['label'].shape)
     for b, c in np.ndindex(logits.shape):
         x = [dnn_inputs(tables, batch, b, c)]
+        used = {}  # numbers of each table's row that earlier pairs own
         for candidate, side, column, vocabulary in pairs:
             row = np.asarray(tables[f'{candidate}_induction'])[batch[f'candidate/{candidate}'][b, c]]
-            feed, ids = np.asarray(tables[f'{vocabulary}_feed']), np.atleast_1d(batch[f'{side}/{column}'][b])
-            length = batch['history/length'][b] if side == 'history' else 1
-            x.append(unit.co_action(row[None, None], feed[ids][None], [length], **options)[0, 0])
+            other = batch[f'{side}/{column}'][b]
+            ids = np.atleast_1d(other[c] if side == 'candidate' else other)
+            inputs = np.asarray(tables[f'{vocabulary}_feed'])[ids]
+            if combination_independence:
+                networks = options['orders'] if options['order_independence'] else 1
+                at = used.get(f'{candidate}_induction', 0)
+                own = networks * sum((i + options['use_bias']) * o for i, o in pairwise(options['dims']))
+                row, used[f'{candidate}_induction'] = row[at : at + own], at + own
+                at = used.get(f'{vocabulary}_feed', 0)
+                own = options['dims'][0]
+                inputs, used[f'{vocabulary}_feed'] = inputs[:, at : at + own], at + own
+            length = batch['history/length'][b] if side == 'history' else int(ids[0] > 0)
+            x.append(unit.co_action(row[None, None], inputs[None], [length], **options)[0, 0])
         logits[b, c] = mlp(params['head'], np.concatenate(x))[0]
+    return logits
+
+
+def cartesian_inputs(tables, batch, names, b, c):
+    """A vector a pair column: the rows of known pairs, summed over the history where there is one."""
+    vectors = []
+    for name in names:
+        table, ids = np.asarray(tables[name], np.float64), np.atleast_1d(batch[f'cartesian/{name}'][b, c])
+        if batch[f'cartesian/{name}'].ndim == 3:
+            ids = ids[: batch['history/length'][b]]
+        vectors.append(sum((table[i] for i in ids if i > 1), np.zeros(table.shape[1])))
+    return np.concatenate(vectors)
+
+
+def cartesian(params, tables, batch, names):
+    logits = np.zeros(batch['label'].shape)
+    for b, c in np.ndindex(logits.shape):
+        inputs = dnn_inputs(tables, batch, b, c), cartesian_inputs(tables, batch, names, b, c)
+        logits[b, c] = mlp(params['head'], np.concatenate(inputs))[0]
     return logits

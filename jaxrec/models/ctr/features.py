@@ -63,6 +63,12 @@ class FeatureMap:
         """
         pairs = []
         for side, names in features.items():
+            if side == 'cartesian':
+                raise ValueError(
+                    'data.cartesian gives pair ids, but this model reads none: take it out of the config, or '
+                    "use the task 'jaxrec.models.baselines.cartesian:make_task' or CAN's model.base = "
+                    "'cartesian'"
+                )
             if side not in SIDES:
                 raise ValueError(f'features.{side}: a feature is on one of the sides {SIDES}')
             for name in names:
