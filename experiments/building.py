@@ -36,6 +36,7 @@ DATA_OPTIONS: dict[str, Any] = {
     'split': {},
     'history_length': 50,
     'min_history': 0,
+    'published': {},
 }
 HISTORY_OPTIONS = ('history_length', 'min_history')
 TRAIN_OPTIONS: dict[str, Any] = {

@@ -25,7 +25,8 @@ SIDES = ('user', 'candidate', 'history')
 class BatchSource:
     """Random access to the batches of one part of a log.
 
-    A kind of source opens its log in `_open`, which returns E, and fills a batch in `_assemble`.
+    A kind of source opens its log in `_open`, which returns its events and E, and fills a batch in
+    `_assemble`.
 
     Args:
       log_folder: of a compiled log.
@@ -42,6 +43,7 @@ class BatchSource:
       remainder: 'drop' an incomplete last batch, or 'pad' it with examples of `valid` 0.
 
     Attributes:
+      events: rows of the log that the examples are made of.
       examples: E, examples an epoch over all processes.
       steps: batches an epoch; `len(source)` is steps * epochs.
 
@@ -70,7 +72,7 @@ class BatchSource:
         self.label, self.split = _plain(self.label), _plain(self.split)
         self._lock = threading.Lock()
         self._orders: dict[int, np.ndarray] = {}
-        self.examples = self._open()
+        self.events, self.examples = self._open()
         whole, rest = divmod(self.examples, self.batch_size)
         self.steps = whole + (rest > 0 and self.remainder == 'pad')
         if not self.steps:
@@ -80,8 +82,8 @@ class BatchSource:
                 'split'
             )
 
-    def _open(self) -> int:
-        """Opens the log, prepares what batches are assembled from, and returns E."""
+    def _open(self) -> tuple[int, int]:
+        """Opens the log, prepares what batches are made of, and returns the number of events, and E."""
         raise NotImplementedError
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:

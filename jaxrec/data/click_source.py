@@ -35,13 +35,13 @@ class ClickSource(BatchSource):
 
     Attributes:
       log: the opened log.
-      examples, steps: see `BatchSource`.
+      events, examples, steps: see `BatchSource`.
 
     Raises:
       ValueError: for arguments that do not fit the log or each other.
     """
 
-    def _open(self) -> int:
+    def _open(self) -> tuple[int, int]:
         self.log = ClickLog(self.log_folder)
         rule = make_label(self.label)
         if isinstance(rule, SampledNegatives):
@@ -55,7 +55,7 @@ class ClickSource(BatchSource):
         clicked = rule.positive(self.log)
         self._rows = np.flatnonzero(make_split(self.split)(self.log, clicked) == PARTS[self.part])
         self._label = clicked[self._rows].astype(np.float32)
-        return len(self._rows)
+        return len(self._rows), len(self._rows)
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
         rows = self._rows[pick]

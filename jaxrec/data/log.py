@@ -170,6 +170,28 @@ class Log:
         return dict(manifest)
 
     @classmethod
+    def of_request(
+        cls, folder: str | Path, sources: Iterable[str | Path], request: Mapping[str, Any]
+    ) -> Self | None:
+        """Opens the log that a reader made of the same files for the same request; they are not read anew.
+
+        Args:
+          folder: where the log would lie.
+          sources: the files it is read from.
+          request: the reader and its arguments, of types that JSON keeps.
+
+        Returns:
+          The log; None where the folder holds none, or another, which the compiler will refuse to overwrite.
+        """
+        if not (Path(folder) / 'manifest.json').is_file():
+            return None
+        manifest = cls.read_manifest(folder)
+        same = manifest.get('request') == request and manifest.get('sources') == [
+            describe_source(source) for source in sources
+        ]
+        return cls(folder) if same else None
+
+    @classmethod
     def write(
         cls,
         folder: str | Path,
@@ -179,6 +201,7 @@ class Log:
         sources: Iterable[str | Path],
         dropped: Mapping[str, int] | None,
         notes: Mapping[str, int] | None,
+        request: Mapping[str, Any] | None,
         seed: int,
         provenance: str,
     ) -> Self:
@@ -189,7 +212,7 @@ class Log:
             one is returned.
           raw: checked raw tables.
           tables: (folder, raw, seed) -> what the manifest says of what it wrote, and {reason: rows left out}.
-          sources, dropped, notes, seed, provenance: see `compile_log`.
+          sources, dropped, notes, request, seed, provenance: see `compile_log`.
 
         Returns:
           The opened log.
@@ -208,6 +231,7 @@ class Log:
             'sources': [describe_source(source) for source in sources],
             'dropped': dict(dropped or {}),
             'notes': dict(notes or {}),
+            **({} if request is None else {'request': dict(request)}),
         }
         content = json.dumps([settings, raw.digest()], sort_keys=True)
         settings['fingerprint'] = hashlib.sha256(content.encode()).hexdigest()

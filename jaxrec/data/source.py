@@ -53,7 +53,7 @@ class RequestSource(BatchSource):
 
     Attributes:
       log: the opened log.
-      examples, steps: see `BatchSource`.
+      events, examples, steps: see `BatchSource`.
 
     Raises:
       ValueError: for arguments that do not fit the log or each other.
@@ -62,14 +62,15 @@ class RequestSource(BatchSource):
     history_length: int
     min_history: int = 0
 
-    def _open(self) -> int:
+    def _open(self) -> tuple[int, int]:
         check_count('history_length', self.history_length)
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         self._check_features()
         self._prepared = self._prepare()
         self._per_event = 1 + self._rule.per_positive if isinstance(self._rule, SampledNegatives) else 1
-        return len(self._prepared.rows) * self._per_event
+        events = len(self._prepared.rows)
+        return events, events * self._per_event
 
     def _check_features(self) -> None:
         log, rule = self.log, self._rule

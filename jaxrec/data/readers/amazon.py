@@ -71,6 +71,9 @@ def compile_amazon(
         if not fetch:
             raise
         files = download(data_dir, category, five_core)
+    request = {'reader': AmazonReviews.tag(), 'same_day': same_day, 'seed': seed}
+    if made := BehaviourLog.of_request(folder, files, request):
+        return made
     reviews, metadata = files
     columns = tuple(AmazonReviews.COLUMNS)
     events = join_blocks(read_blocks(AmazonReviews, [reviews], folder), columns)
@@ -87,6 +90,7 @@ def compile_amazon(
         sources=files,
         dropped={reason: lines for reason, lines in (dropped | of_items).items() if lines},
         notes={irregularity: n for irregularity, n in (notes | about_items).items() if n},
+        request=request,
         seed=seed,
     )
 

@@ -105,6 +105,9 @@ def compile_avazu(
     if unknown := sorted(hashed.keys() - set(FIELDS)):
         raise ValueError(f'buckets name the field {unknown[0]!r}: the fields are {", ".join(FIELDS)}')
     path = find_train(data_dir)
+    request = {'reader': AvazuImpressions.tag(), 'min_count': min_count, 'buckets': hashed, 'seed': seed}
+    if made := ClickLog.of_request(folder, [path], request):
+        return made
     events = join_blocks(read_blocks(AvazuImpressions, [path], folder), tuple(AvazuImpressions.COLUMNS))
     columns = {
         name: ColumnSpec('categorical', buckets=hashed[name])
@@ -117,6 +120,7 @@ def compile_avazu(
         events | _clock(events['hour']),
         columns=columns | {'hour': ColumnSpec('categorical'), 'weekday': ColumnSpec('categorical')},
         sources=[path],
+        request=request,
         seed=seed,
     )
 

@@ -32,6 +32,11 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
 
     files: Sequence[Path] = ()  # found by the caller; else looked for in the manual folder
 
+    @classmethod
+    def tag(cls) -> str:
+        """Name and version, by which a log that was made from this table is known."""
+        return f'{cls.name}:{cls.VERSION}'
+
     @abc.abstractmethod
     def find(self, folder: Path) -> Sequence[Path]:
         """The files of this table in a folder where a person placed them."""

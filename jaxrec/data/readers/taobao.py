@@ -50,7 +50,7 @@ class TaobaoEvents(BlockBuilder):
             if unknown.any():
                 first = int(np.flatnonzero(unknown[codes])[0])
                 raise ValueError(
-                    f'{files[0]}:{line + first}: behaviour {values[codes[first]]!r} is none of '
+                    f'{files[0]}:{line + first}: behaviour {str(values[codes[first]])!r} is none of '
                     f'{", ".join(BEHAVIOURS)}: repair the line'
                 )
             line += len(codes)
@@ -80,6 +80,9 @@ def compile_taobao(
     if outside not in OUTSIDE:
         raise ValueError(f'outside={outside!r}: say what becomes of such lines, {" or ".join(OUTSIDE)}')
     files = [find_file(data_dir, FILE, FOLDERS, REMEDY)]
+    request = {'reader': TaobaoEvents.tag(), 'outside': outside, 'seed': seed}
+    if made := BehaviourLog.of_request(folder, files, request):
+        return made
     counted: dict[str, int] = {}
     blocks = (_in_range(block, outside, counted) for block in read_blocks(TaobaoEvents, files, folder))
     events = join_blocks(blocks, tuple(TaobaoEvents.COLUMNS))
@@ -97,6 +100,7 @@ def compile_taobao(
         sources=files,
         dropped={reason: lines for reason, lines in counted.items() if lines},
         notes={irregularity: lines for irregularity, lines in notes.items() if lines},
+        request=request,
         seed=seed,
     )
 

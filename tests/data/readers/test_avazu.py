@@ -82,3 +82,20 @@ def test_other_packings_and_blocks_give_the_same_log(path, log, tmp_path, monkey
     assert again.manifest['vocabularies'] == log.manifest['vocabularies']
     for column in log.events.names:
         np.testing.assert_array_equal(again.events[column], log.events[column])
+
+
+def test_a_compiled_log_is_opened_without_reading_the_file_again(path, log, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr('jaxrec.data.readers.avazu.read_blocks', lambda *_: pytest.fail('read again'))
+        again = compile_avazu(path.parent.parent, log.folder)
+    assert again.manifest == log.manifest
+    with pytest.raises(ValueError, match='of other content or settings, it will not be overwritten'):
+        compile_avazu(path.parent.parent, log.folder, min_count=2)
+
+
+def test_a_changed_file_is_read_again(path, log, tmp_path):
+    changed = gzip.decompress(path.read_bytes()).replace(b',-1,', b',-2,')
+    (tmp_path / 'train').write_bytes(changed)
+    with pytest.raises(ValueError, match='will not be overwritten'):
+        compile_avazu(tmp_path, log.folder)
+    assert '-2' in compile_avazu(tmp_path, tmp_path / 'log').vocabulary('C20').keys
