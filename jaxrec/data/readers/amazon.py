@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.raw_columns import Coded
+from jaxrec.data.raw_columns import distinct
 from jaxrec.data.readers.amazon_files import (
     DEFAULT,
     MALFORMED,
@@ -80,8 +80,10 @@ def compile_amazon(
     events, dropped, notes = _usable(events, reviews)
     if same_day == 'lines':
         events['time'] = in_line_order(events['user'].codes, events['time'])
-    blocks = read_blocks(AmazonMetadata, [metadata], folder)
-    items, of_items, about_items = _items(blocks, events['item'], metadata)
+    products, _ = distinct(events['item'])
+    # The reviews say which products are wanted, so prepared metadata are theirs as well.
+    blocks = read_blocks(AmazonMetadata, [metadata, reviews], folder, wanted=frozenset(products.tolist()))
+    items, of_items, about_items = _items(blocks, products, metadata)
     return compile_log(
         folder,
         events,
@@ -153,11 +155,9 @@ def in_line_order(user: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 
 def _items(
-    blocks: Iterator[Block], reviewed: Coded, path: Path
+    blocks: Iterator[Block], products: np.ndarray, path: Path
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
     """The category of every reviewed product, what was left out and what was met."""
-    used = np.flatnonzero(np.bincount(reviewed.codes, minlength=len(reviewed.values)))
-    products = reviewed.values[used]
     place = {product: at for at, product in enumerate(products.tolist())}
     found = np.full(len(products), -1, np.int32)
     categories, malformed = Coding(), []

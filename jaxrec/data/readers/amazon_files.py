@@ -7,7 +7,8 @@ line that cannot be used yields a row that says so.
 
 import ast
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ FOLDERS = ('amazon', 'amazon2014')
 DEFAULT = 'default'  # the category of a product whose metadata name none
 MALFORMED = ''  # stands for the user or product of a line that is no record
 NO_TIME = -1
+_FIRST_KEY = re.compile(rb"\{'asin': '(\w+)'")
 
 
 def file_names(category: str, five_core: bool) -> tuple[str, str]:
@@ -70,11 +72,17 @@ class AmazonReviews(BlockBuilder):
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of reviews."""
-        return in_blocks(map(_review, _records(files[0])), self.COLUMNS)
+        return in_blocks(map(_review, map(parse_line, _lines(files[0]))), self.COLUMNS)
 
 
 class AmazonMetadata(BlockBuilder):
-    """Products in the order of their lines: `item` (`MALFORMED` where the line is no product), `category`."""
+    """Products in the order of their lines: `item` (`MALFORMED` where the line is no product), `category`.
+
+    Parsing literals is slow and most products have no review: of a line whose first key is the identifier of
+    a product that is not wanted, nothing else is read.
+    """
+
+    wanted: Container[str] | None = None  # products whose category counts; None for all
 
     COLUMNS: ClassVar[Mapping[str, type]] = {'item': str, 'category': str}
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'Place meta_<category>.json.gz from {ADDRESS} here.'
@@ -85,7 +93,16 @@ class AmazonMetadata(BlockBuilder):
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of products."""
-        return in_blocks(map(_product, _records(files[0])), self.COLUMNS)
+        return in_blocks(self._rows(files[0]), self.COLUMNS)
+
+    def _rows(self, path: Path) -> Iterator[tuple[str, str]]:
+        for line in _lines(path):
+            opening = _FIRST_KEY.match(line)
+            item = opening.group(1).decode() if opening else MALFORMED
+            if item and self.wanted is not None and item not in self.wanted:
+                yield item, DEFAULT
+            else:
+                yield _product(parse_line(line))
 
 
 def _only(folder: Path, pattern: str) -> list[Path]:
@@ -95,10 +112,9 @@ def _only(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
-def _records(path: Path) -> Iterator[dict[str, Any] | None]:
-    """Every line of a file as a record, None where it is none."""
+def _lines(path: Path) -> Iterator[bytes]:
     with open_file(path, f'fetch it again from {ADDRESS}') as stream:
-        yield from map(parse_line, stream)
+        yield from stream
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

@@ -77,13 +77,16 @@ def _stored(column: Any) -> Any:
     return {'codes': column.codes.astype(np.int32), 'values': '\n'.join(values)}
 
 
-def read_blocks(builder: type[BlockBuilder], files: Sequence[Path], folder: str | Path) -> Iterator[Block]:
+def read_blocks(
+    builder: type[BlockBuilder], files: Sequence[Path], folder: str | Path, **settings: Any
+) -> Iterator[Block]:
     """The blocks of a table, prepared on the first call.
 
     Args:
       builder: of the table.
-      files: its source files.
+      files: its source files, and those on which its settings depend.
       folder: of the log that is compiled from it; prepared data lie beside it, under `tfds/`.
+      **settings: attributes of the builder.
 
     Returns:
       An iterator over the blocks, in order.
@@ -93,6 +96,8 @@ def read_blocks(builder: type[BlockBuilder], files: Sequence[Path], folder: str 
     """
     made = builder(data_dir=str(prepared_folder(folder, files)), file_format='array_record')
     made.files = files
+    for name, value in settings.items():
+        setattr(made, name, value)
     made.download_and_prepare()
     source = made.as_data_source('train')
     for index in range(len(source)):

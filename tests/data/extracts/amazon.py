@@ -92,7 +92,7 @@ def metadata_lines(seed: int = 11) -> list[str]:
     again = str({'asin': '000000005X', 'categories': [['Books', 'Second Description']]})
     return [
         *lines[:30],
-        "{'asin': '000000099X', 'categories': [['Books'",
+        "{'asin': '000000025X', 'categories': [['Books'",
         "open('evaluated', 'w')",
         *lines[30:],
         again,

@@ -131,6 +131,17 @@ def test_lines_are_parsed_and_never_executed(paths, tmp_path, monkeypatch, caplo
     )
 
 
+def test_metadata_of_products_without_reviews_are_not_parsed(paths, tmp_path, monkeypatch):
+    reviewed = {item for _, item, _, _ in oracle.kept_reviews(paths[0])[0]}
+    parsed = []
+    monkeypatch.setattr(
+        'jaxrec.data.readers.amazon_files.parse_line', lambda line: parsed.append(line) or parse_line(line)
+    )
+    compile_amazon(paths[0].parent, tmp_path / 'log')
+    products = {record['asin'] for line in parsed if (record := parse_line(line)) and 'title' in record}
+    assert len(products) > 50 and products <= reviewed
+
+
 def test_order_of_a_day_by_a_loop():
     draw = np.random.default_rng(0)
     user = draw.integers(0, 7, 300)
