@@ -24,7 +24,6 @@ from jaxrec.data.readers.amazon_files import (
     NO_TIME,
     AmazonMetadata,
     AmazonReviews,
-    download,
     find_files,
 )
 from jaxrec.data.readers.blocks import Block, Coding, join_blocks, read_blocks
@@ -65,12 +64,7 @@ def compile_amazon(
     """
     if same_day not in SAME_DAY:
         raise ValueError(f'same_day={same_day!r}: say how reviews of a day stand, {" or ".join(SAME_DAY)}')
-    try:
-        files = find_files(data_dir, category, five_core)
-    except ValueError:
-        if not fetch:
-            raise
-        files = download(data_dir, category, five_core)
+    files = find_files(data_dir, category, five_core, fetch)
     request = {'reader': AmazonReviews.tag(), 'same_day': same_day, 'seed': seed}
     if made := BehaviourLog.of_request(folder, files, request):
         return made

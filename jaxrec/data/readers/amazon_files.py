@@ -30,16 +30,21 @@ def file_names(category: str, five_core: bool) -> tuple[str, str]:
     return f'reviews_{category}{"_5" if five_core else ""}.json', f'meta_{category}.json'
 
 
-def find_files(data_dir: str | Path, category: str, five_core: bool) -> list[Path]:
-    """Finds reviews and metadata placed by hand, in that order.
+def find_files(data_dir: str | Path, category: str, five_core: bool, fetch_them: bool = False) -> list[Path]:
+    """Finds reviews and metadata placed by hand, in that order; downloads both where that is wished.
 
     Raises:
       ValueError: saying where it looked and where to get the files.
     """
-    return [
-        find_file(data_dir, name, FOLDERS, f'fetch {ADDRESS}{name}.gz and place it there')
-        for name in file_names(category, five_core)
-    ]
+    try:
+        return [
+            find_file(data_dir, name, FOLDERS, f'fetch {ADDRESS}{name}.gz and place it there')
+            for name in file_names(category, five_core)
+        ]
+    except ValueError:
+        if not fetch_them:
+            raise
+        return download(data_dir, category, five_core)
 
 
 def download(data_dir: str | Path, category: str, five_core: bool, address: str = ADDRESS) -> list[Path]:
