@@ -18,22 +18,14 @@ Epochs, batching and the width of embeddings are not in the paper but in its cod
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can.rows import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
-
-    Returns:
-      The config.
-    """
-    ids = ('item', 'category')
-    config = ConfigDict(
+    """Builds the config of one row of `configs.can.rows` on Amazon Books."""
+    return run_config(
+        name,
         {
-            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.readers.amazon:compile_amazon',
                 'arguments': {
@@ -64,8 +56,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'evals_per_epoch': 4,
                 'log_every': 500,
             },
-            'seed': 0,
-        }
+        },
     )
-    config.update(row(name))  # section by section
-    return config

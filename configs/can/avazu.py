@@ -12,8 +12,11 @@ validation and the other test. Its counts do not tell the split: 403,793 looks l
 digit, and 36,387,240 is .9000 of the file, as a random tenth would leave. Other splits:
 --config.data.split.kind=row_holdout, with the arguments of jaxrec.data.splits.row_holdout.
 
-There are no users and no histories, so no GAUC and no DIN; CAN crosses columns of the impression.
+There are no users and no histories, so no GAUC and no DIN; CAN and Cartesian products cross columns of the
+impression.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -29,24 +32,25 @@ AVAZU_PAIRS = (
     )),
     ('banner_pos', 'candidate/site_id'),
 )  # fmt: skip
-ROWS = {name: rows.ROWS[name] for name in ('LR', 'DNN', 'CAN-DNN')}
+
+
+def crossing(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose co-actions and Cartesian products, where it has any, are of `AVAZU_PAIRS`."""
+    changed = dict(row)
+    if row['task'] == 'jaxrec.models.can:make_task':
+        changed['model'] = row['model'] | {'pairs': AVAZU_PAIRS}
+    if 'data' in row:
+        changed['data'] = {'cartesian': {'pairs': AVAZU_PAIRS}}
+    return changed
+
+
+ROWS = {name: crossing(rows.ROWS[name]) for name in ('LR', 'DNN', 'Cartesian', 'CAN-DNN', 'CAN+Cartesian')}
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: 'LR', 'DNN' or 'CAN-DNN'.
-
-    Returns:
-      The config.
-
-    Raises:
-      ValueError: there is no such row.
-    """
-    if name not in ROWS:
-        raise ValueError(f'there is no row {name!r} without histories; choose one of {sorted(ROWS)}')
-    config = ConfigDict(
+    """Builds the config of one row of `ROWS` on Avazu."""
+    return rows.run_config(
+        name,
         {
             'features': {'candidate': (*FIELDS, 'hour', 'weekday')},
             'data': {
@@ -71,10 +75,6 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'evals_per_epoch': 4,
                 'log_every': 5000,
             },
-            'seed': 0,
-        }
+        },
+        ROWS,
     )
-    config.update(rows.row(name))  # section by section
-    if name == 'CAN-DNN':
-        config.model.pairs = AVAZU_PAIRS
-    return config

@@ -2,8 +2,8 @@
 
 The candidate's row holds the weights of a small network, the behaviour's row is its input, so a pair
 (candidate, behaviour) that was never seen together is still scored by what each learned apart. Powers of the
-input (orders) are fed through the same network or, with order independence (level 3 of the paper's section
-4.4, eq. 12-13), each through a network of its own.
+input (orders) are fed through the same network or, with order independence (level 3 of section 4.4), each
+through a network of its own.
 
 B batch, C candidates, L history, I = dims[0] input width, O orders, H = width of the kept layers, P numbers
 of a micro-MLP.
@@ -11,6 +11,7 @@ of a micro-MLP.
 
 import functools
 import itertools
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +19,39 @@ import chex
 import jax
 import jax.numpy as jnp
 
-LAYER_OUTPUTS = ('concat', 'last')
-ORDER_REDUCES = ('concat', 'sum')
-ACTIVATIONS = ('none', 'tanh')
-POOLINGS = ('sum', 'mean')
+CHOICES: dict[str, tuple] = {
+    'use_bias': (False, True),
+    'layer_output': ('concat', 'last'),
+    'order_reduce': ('concat', 'sum'),
+    'activation': ('none', 'tanh'),
+    'last_activation': ('none', 'tanh'),
+    'pooling': ('sum', 'mean'),
+    'order_independence': (False, True),
+}
+
+
+def check_unit(where: str, *, dims: Sequence[int], orders: int, **chosen: Any) -> None:
+    """Refuses options of the unit that do not exist.
+
+    Args:
+      where: what stands before an option's name in the message, such as 'model.'.
+      dims: as for `co_action`.
+      orders: as for `co_action`.
+      **chosen: any of the options in `CHOICES`.
+
+    Raises:
+      ValueError: a value that is not allowed.
+    """
+    if len(dims) < 2 or not all(isinstance(width, numbers.Integral) and width > 0 for width in dims):
+        raise ValueError(
+            f'{where}dims = {tuple(dims)}: give two or more whole numbers of at least 1, the widths from '
+            'input to output, such as (16, 8, 4)'
+        )
+    if orders < 1:
+        raise ValueError(f'{where}orders = {orders}: the first order is the input itself, give at least 1')
+    for name, value in chosen.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f'{where}{name} = {value!r} does not exist; choose one of {list(CHOICES[name])}')
 
 
 def weight_width(dims: Sequence[int], use_bias: bool = False) -> int:
@@ -109,7 +139,7 @@ def co_action(
       activation: 'tanh', or 'none' (the ablation of table 5) after every layer but the last.
       last_activation: 'none' (code) or 'tanh' (paper) after the last layer.
       pooling: 'sum', or 'mean' over the real behaviours; an empty history gives zeros.
-      order_independence: each order has a micro-MLP of its own (eq. 13) instead of all sharing one.
+      order_independence: each order has a micro-MLP of its own (section 4.4) instead of all sharing one.
 
     Returns:
       float [B, C, output_width].
@@ -118,18 +148,19 @@ def co_action(
       ValueError: an option that does not exist.
     """
     chex.assert_rank([weights, inputs, mask], [3, 3, 2])
+    check_unit(
+        'co_action: ',
+        dims=dims,
+        orders=orders,
+        use_bias=use_bias,
+        layer_output=layer_output,
+        order_reduce=order_reduce,
+        activation=activation,
+        last_activation=last_activation,
+        pooling=pooling,
+        order_independence=order_independence,
+    )
     chex.assert_axis_dimension(inputs, -1, dims[0])
-    if orders < 1:
-        raise ValueError(f'co_action: orders = {orders}; the first order is the input itself, give 1 or more')
-    for value, allowed in (
-        (layer_output, LAYER_OUTPUTS),
-        (order_reduce, ORDER_REDUCES),
-        (activation, ACTIVATIONS),
-        (last_activation, ACTIVATIONS),
-        (pooling, POOLINGS),
-    ):
-        if value not in allowed:
-            raise ValueError(f'co_action: {value!r} is not an option; choose one of {allowed}')
     networks = orders if order_independence else 1
     chex.assert_axis_dimension(weights, -1, networks * weight_width(dims, use_bias))
     by_network = [split_weights(part, dims, use_bias) for part in jnp.split(weights, networks, -1)]

@@ -1,7 +1,7 @@
 """CAN's co-action unit one number at a time, and its gradient by the chain rule: slow, obvious, float64.
 
-Eq. 5-9 of arXiv 2011.05625 for one candidate and one behaviour, eq. 11 for the orders, eq. 13 where each has
-a network of its own, and the text below eq. 10 for the history: outputs are pooled, not inputs.
+Eq. 5-9 of arXiv 2011.05625 for one candidate and one behaviour, eq. 11 for the orders, section 4.4 where each
+has a network of its own, and the text below eq. 10 for the history: outputs are pooled, not inputs.
 """
 
 import itertools

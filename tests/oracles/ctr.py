@@ -59,12 +59,13 @@ def lr(params, tables, batch, features):
     return logits
 
 
-def dnn_inputs(tables, batch, b, c):
-    """[user, sum of the history's (item, category), candidate item, candidate category]."""
+def dnn_inputs(tables, batch, b, c, pooling='sum'):
+    """[user, sum or mean of the history's (item, category), candidate item, candidate category]."""
     item, category = np.asarray(tables['item'], np.float64), np.asarray(tables['category'], np.float64)
     total = np.zeros(item.shape[1] + category.shape[1])
     for slot in range(batch['history/length'][b]):
         total += np.r_[item[batch['history/item'][b, slot]], category[batch['history/category'][b, slot]]]
+    total /= max(batch['history/length'][b], 1) if pooling == 'mean' else 1
     user = np.asarray(tables['user'], np.float64)[batch['user/user'][b]]
     return np.r_[
         user, total, item[batch['candidate/item'][b, c]], category[batch['candidate/category'][b, c]]
@@ -103,20 +104,22 @@ def can(params, tables, batch, pairs, options, combination_independence=False):
     return logits
 
 
-def cartesian_inputs(tables, batch, names, b, c):
-    """A vector a pair column: the rows of known pairs, summed over the history where there is one."""
+def cartesian_inputs(tables, batch, names, pooling, b, c):
+    """A vector a pair column: the rows of known pairs, pooled over the history where there is one."""
     vectors = []
     for name in names:
         table, ids = np.asarray(tables[name], np.float64), np.atleast_1d(batch[f'cartesian/{name}'][b, c])
         if batch[f'cartesian/{name}'].ndim == 3:
             ids = ids[: batch['history/length'][b]]
-        vectors.append(sum((table[i] for i in ids if i > 1), np.zeros(table.shape[1])))
+        total = sum((table[i] for i in ids if i > 1), np.zeros(table.shape[1]))
+        vectors.append(total / max(len(ids), 1) if pooling == 'mean' else total)
     return np.concatenate(vectors)
 
 
-def cartesian(params, tables, batch, names):
+def cartesian(params, tables, batch, names, pooling='sum'):
     logits = np.zeros(batch['label'].shape)
     for b, c in np.ndindex(logits.shape):
-        inputs = dnn_inputs(tables, batch, b, c), cartesian_inputs(tables, batch, names, b, c)
-        logits[b, c] = mlp(params['head'], np.concatenate(inputs))[0]
+        base = dnn_inputs(tables, batch, b, c, pooling)
+        inputs = np.concatenate([base, cartesian_inputs(tables, batch, names, pooling, b, c)])
+        logits[b, c] = mlp(params['head'], inputs)[0]
     return logits

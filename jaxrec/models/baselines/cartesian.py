@@ -20,24 +20,26 @@ from jaxrec.data.vocabulary import OUT_OF_VOCABULARY
 from jaxrec.embeddings import Table, as_specs, normal
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn
 from jaxrec.models.ctr.base import SHARED, Base, make_base
-from jaxrec.models.ctr.features import read
+from jaxrec.models.ctr.features import POOLINGS, read
 from jaxrec.models.ctr.task import CtrTask, Ids
-from jaxrec.ops.pooling import length_mask, masked_sum
+from jaxrec.ops.pooling import length_mask
 from jaxrec.options import read_options
 
 OWN_OPTIONS: dict[str, Any] = {'base': 'dnn', 'base_options': {}}
 
 
 class CartesianInputs(nn.Module):
-    """A base with the vectors of the pair ids beside its vector, summed over the history.
+    """A base with the vectors of the pair ids beside its vector, pooled over the history.
 
     Attributes:
       base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
       pairs: the columns of pair ids, each with a table of its name.
+      history_pooling: 'sum' or 'mean' over the behaviours, known pairs or not.
     """
 
     base: nn.Module
     pairs: tuple[str, ...]
+    history_pooling: str = 'sum'
 
     @nn.compact
     def __call__(
@@ -58,28 +60,28 @@ class CartesianInputs(nn.Module):
         return jnp.concatenate([x, *pooled], -1), losses
 
     def _pool(self, rows: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], key: str) -> jax.Array:
-        """float [B, C, D]: the rows of known pairs, of ids [B, C, L] summed over the history."""
-        ids, found = read(batch, key), rows[key]
-        known = (ids > OUT_OF_VOCABULARY).astype(found.dtype)
+        """float [B, C, D]: the rows of known pairs, of ids [B, C, L] pooled over the history."""
+        ids = read(batch, key)
+        found = jnp.where((ids > OUT_OF_VOCABULARY)[..., None], rows[key], 0)
         if ids.ndim == 2:
-            return found * known[..., None]
+            return found
         real = length_mask(read(batch, 'history/length'), ids.shape[-1])
-        return masked_sum(found, known * real[:, None])
+        return POOLINGS[self.history_pooling](found, real[:, None])
 
 
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base:
     """A base with the Cartesian product beside it, as a base.
 
     Args:
-      config: `features`, whose `cartesian` names the columns of pair ids, `dim` and `init_std` as in
-        `BASE_OPTIONS`; `base` ('dnn' by default) and its `base_options`.
+      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; `features.cartesian` names the columns
+        of pair ids. `base` ('dnn' by default) and its `base_options`.
       schema: {column: Column} of the log and of the pair ids.
 
     Returns:
       The base.
 
     Raises:
-      ValueError: there are no pair ids.
+      ValueError: there are no pair ids, or not those.
     """
     shared = {key: BASE_OPTIONS[key] for key in SHARED}
     options = read_options(config, 'model.base_options', **shared, **OWN_OPTIONS)
@@ -90,6 +92,11 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
             'the Cartesian product has no pairs: name them in the data section, such as '
             "data.cartesian = {'pairs': (('item', 'history/item'),)}"
         )
+    if unknown := sorted(set(pairs) - set(schema)):
+        raise ValueError(
+            f'{unknown[0]!r} is no column of pair ids: data.cartesian makes them, so that features.cartesian '
+            'needs no entry in a config'
+        )
     base = make_base(options['base'], {**options, 'features': given}, options['base_options'], schema)
     initial = normal(options['init_std'])
     tables = [Table(name, schema[name].rows, options['dim'], initial) for name in pairs]
@@ -98,7 +105,8 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
         own = {name: {f'cartesian/{name}': read(batch, f'cartesian/{name}')} for name in pairs}
         return base.ids(batch) | own
 
-    return Base(CartesianInputs(base.module, pairs), [*base.tables, *tables], ids)
+    module = CartesianInputs(base.module, pairs, options['history_pooling'])
+    return Base(module, [*base.tables, *tables], ids)
 
 
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:

@@ -1,4 +1,4 @@
-"""DNN: embeddings, a masked sum over the history, and an MLP (the plain base of arXiv 2011.05625, table 2).
+"""DNN: embeddings, a pooled history, and an MLP (the plain base of arXiv 2011.05625, table 2).
 
 B batch, C candidates, L history, D width.
 """
@@ -15,7 +15,6 @@ from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import FeatureMap, Inputs
 from jaxrec.models.ctr.layers import Mlp, over_candidates
 from jaxrec.models.ctr.task import CtrTask, Scored
-from jaxrec.ops.pooling import masked_sum
 from jaxrec.options import read_options
 
 # What every model on this base can be told.
@@ -23,6 +22,7 @@ BASE_OPTIONS: dict[str, Any] = {
     'features': {},
     'dim': 18,
     'widths': (200, 80),
+    'history_pooling': 'sum',
     'batch_norm': False,
     'init_std': 0.01,
     'row_l2': 0.0,
@@ -88,7 +88,7 @@ class Dnn(nn.Module):
 
 
 def join(x: Inputs, *others: jax.Array) -> jax.Array:
-    """The base's input: user, candidate, the sum of the history, and what else a model adds.
+    """The base's input: user, candidate, the pooled history, and what else a model adds.
 
     Args:
       x: the vectors of a batch.
@@ -98,7 +98,7 @@ def join(x: Inputs, *others: jax.Array) -> jax.Array:
       float [B, C, *].
     """
     candidates = x.candidate.shape[1]
-    request = jnp.concatenate([x.user, masked_sum(x.history, x.mask)], -1)
+    request = jnp.concatenate([x.user, x.pooled], -1)
     return jnp.concatenate([over_candidates(request, candidates), x.candidate, *others], -1)
 
 
@@ -120,14 +120,14 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """The DNN without its head, as a base.
 
     Args:
-      config: `features`, `dim` and `init_std`, as in `BASE_OPTIONS`; it has no options of its own.
+      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; it has none of its own.
       schema: the log's {column: Column}.
 
     Returns:
       The base.
     """
     options = read_options(config, 'model.base_options', **{key: BASE_OPTIONS[key] for key in SHARED})
-    features = FeatureMap.make(options['features'], schema)
+    features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     tables = base_tables(features, options['dim'], options['init_std'])
     return Base(DnnInputs(features), tables, features.ids)
 

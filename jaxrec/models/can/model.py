@@ -14,15 +14,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.pairs import SIDES, Pair
 from jaxrec.data.vocabulary import PADDING
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS
-from jaxrec.models.can.pairs import CoActions, Pair, make_pairs
+from jaxrec.models.can.pairs import CoActions, make_pairs
 from jaxrec.models.ctr.base import make_base
-from jaxrec.models.ctr.features import SIDES, FeatureMap, read
+from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.layers import Mlp, over_candidates
 from jaxrec.models.ctr.task import CtrTask, Scored
-from jaxrec.ops.co_action import co_action, co_action_single, weight_width
+from jaxrec.ops.co_action import check_unit, co_action, co_action_single, weight_width
 from jaxrec.ops.pooling import length_mask
 from jaxrec.options import read_options
 
@@ -75,16 +76,7 @@ class Can(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array | Scored:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., *]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C]; with the losses of the base where it has any.
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         x, losses = self.base(rows, batch, train)
         with jax.named_scope('co_action'):
             crossed = [self._cross(pair, rows, batch) for pair in self.co_actions.pairs]
@@ -119,7 +111,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       The task.
 
     Raises:
-      ValueError: an unknown base or preset, or unusable pairs.
+      ValueError: an unknown base or preset, an option of the unit that does not exist, or unusable pairs.
     """
     options = read_options(
         config,
@@ -158,4 +150,5 @@ def _unit(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
     unit = {name: options[name] for name in UNIT_OPTIONS}
     unit |= {name: value for name, value in PRESETS[preset].items() if name not in config}
     unit['dims'] = tuple(unit['dims'])
+    check_unit('model.', **unit)
     return unit

@@ -2,8 +2,8 @@
 
 Each pair reads two tables apart from the embeddings, the paper's "parameter independence" (level 1 of section
 4.4): `<vocabulary>_induction` holds micro-MLPs for the ids of the candidate column, `<vocabulary>_feed` an
-input for each id of the other column. With combination independence (level 2, eq. 12) every pair owns a slice
-of both; with order independence (level 3, eq. 13) every order owns a micro-MLP within the pair's.
+input for each id of the other column. With combination independence (level 2, eq. 12-13) every pair owns a
+slice of both; with order independence (level 3) every order owns a micro-MLP within the pair's slice.
 
 B batch, C candidates, L history, P numbers that one pair reads of an induction row, I input width.
 """
@@ -14,35 +14,12 @@ from typing import Any
 
 import jax
 
+from jaxrec.data.pairs import Pair, read_pairs
 from jaxrec.embeddings import Table, normal
-from jaxrec.models.ctr.features import SIDES, FeatureMap, read
+from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.task import Ids
 
 INDUCTION, FEED = '_induction', '_feed'
-_HOW = (
-    'write pairs as (candidate column, "history/column"), the second of any side, such as "user/user" or '
-    '"candidate/category"'
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """One co-action.
-
-    Attributes:
-      candidate: the candidate column whose ids own micro-networks.
-      side: 'history', 'user' or 'candidate', where the input ids come from.
-      column: the column of that side.
-    """
-
-    candidate: str
-    side: str
-    column: str
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        """Batch keys of the candidate and of the other side."""
-        return f'candidate/{self.candidate}', f'{self.side}/{self.column}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,46 +112,18 @@ def make_pairs(given: Sequence[Sequence[str]], features: FeatureMap) -> tuple[Pa
       The pairs.
 
     Raises:
-      ValueError: a pair of columns that are not features, or not categorical, or that meets itself; a pair
-        named twice, or no pair at all.
+      ValueError: pairs that `data.pairs.read_pairs` refuses, or no pair at all.
     """
-    categorical = {name for name, column in features.columns.items() if column.kind == 'categorical'}
     given = given or [
         (column, f'history/{column}')
         for side, column in features.features
-        if side == 'candidate' and ('history', column) in features.features and column in categorical
+        if side == 'candidate'
+        and ('history', column) in features.features
+        and features.columns[column].kind == 'categorical'
     ]
-    pairs: list[Pair] = []
-    for entry in given:
-        pair = _make_pair(entry, features)
-        if pair in pairs:
-            raise ValueError(f'pairs: {tuple(entry)!r} stands there twice; take one of them out')
-        pairs.append(pair)
-    if not pairs:
+    if not given:
         raise ValueError(
-            'pairs: no categorical column is on both the candidate and the history side; name pairs: ' + _HOW
+            'model.pairs: no categorical column is on both the candidate and the history side; name pairs, '
+            'such as (("site", "candidate/app"),)'
         )
-    return tuple(pairs)
-
-
-def _make_pair(entry: Sequence[str], features: FeatureMap) -> Pair:
-    """Checks one pair."""
-    if not isinstance(entry, (list, tuple)) or [type(name) for name in entry] != [str, str]:
-        raise ValueError(f'pairs: {entry!r} is no pair of two names; {_HOW}')
-    candidate, other = entry
-    side, _, column = other.partition('/')
-    for feature in (('candidate', candidate), (side, column)):
-        if feature not in features.features or side not in SIDES:
-            raise ValueError(
-                f'pairs: ({candidate!r}, {other!r}) needs the feature {"/".join(feature)}, but the model '
-                f'has {["/".join(f) for f in features.features]}; {_HOW}'
-            )
-        kind = features.columns[feature[1]].kind
-        if kind != 'categorical':
-            raise ValueError(f'pairs: column {feature[1]!r} is {kind}; a pair needs one id')
-    if (side, column) == ('candidate', candidate):
-        raise ValueError(
-            f'pairs: ({candidate!r}, {other!r}) is a column with itself, which its embedding says alone; '
-            'name another column'
-        )
-    return Pair(candidate, side, column)
+    return read_pairs(given, features.features, features.columns, 'model.pairs')

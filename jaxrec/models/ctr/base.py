@@ -18,7 +18,8 @@ BASES = {
     'dien': 'jaxrec.models.baselines.dien:make_inputs',
     'cartesian': 'jaxrec.models.baselines.cartesian:make_inputs',
 }
-SHARED = ('features', 'dim', 'init_std')  # a model and its base are told these once, in the model's options
+# A model and its base are told these once, in the model's options.
+SHARED = ('features', 'dim', 'history_pooling', 'init_std')
 
 
 class Base(NamedTuple):
@@ -42,7 +43,7 @@ def make_base(
 
     Args:
       name: one of `BASES`, or the import path of a function (config, schema) -> `Base`.
-      options: the model's; `features`, `dim` and `init_std` are the base's too.
+      options: the model's; those of `SHARED` are the base's too.
       own: the base's further options, `base_options` in a config.
       schema: the log's {column: Column}.
 

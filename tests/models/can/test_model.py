@@ -195,7 +195,7 @@ def test_matched_pairs_are_the_default():
     [
         (
             {'pairs': (('user', 'history/item'),)},
-            r"\('user', 'history/item'\) needs the feature candidate/user, but the model has",
+            r"\('user', 'history/item'\) needs the feature candidate/user, but there are",
         ),
         ({'pairs': (('item', 'history/itm'),)}, 'needs the feature history/itm.*write pairs as'),
         ({'pairs': (('item', 'item'),)}, r'write pairs as \(candidate column, "history/column"\)'),
@@ -218,9 +218,3 @@ def test_a_model_without_a_pair_is_refused():
         ValueError, match='no categorical column is on both the candidate and the history side; name pairs'
     ):
         worlds.make_task('CAN-DNN', {'candidate': ('item',), 'history': ('category',)})
-
-
-def test_an_unknown_unit_option_is_refused_when_the_model_is_first_run():
-    batch = worlds.make_batch()
-    with pytest.raises(ValueError, match="co_action: 'mean' is not an option; choose one of"):
-        worlds.make_model('CAN-DNN', batch, worlds.FEATURES, order_reduce='mean')
