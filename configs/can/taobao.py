@@ -12,7 +12,7 @@ as one sample a user, 70 % of the users training. So it is here, the split seede
 last page view of a user is the sample, page views strictly before it are its history, one item is drawn from
 those the user never viewed. Lines outside the nine days that the publisher states are dropped. Of the
 training users 2 % are validation, on which the step is chosen. Behaviours other than page views are in the
-log: `data.label.positives.values` says which of them count.
+log: `data.label.positives.among` says which of them count.
 """
 
 from ml_collections import ConfigDict
@@ -33,7 +33,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                     'kind': 'sampled_negatives',
                     'sampler': 'uniform',
                     'per_positive': 1,
-                    'positives': {'kind': 'one_of', 'column': 'behaviour', 'values': ('pv',)},
+                    'positives': {'kind': 'one_of', 'column': 'behaviour', 'among': ('pv',)},
                 },
                 'split': {'kind': 'last_item_user_holdout', 'validation': 0.02, 'test': 0.3, 'seed': 0},
                 'history_length': 100,

@@ -54,15 +54,15 @@ class Rating:
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """Label from a kind of behaviour: positive where the raw value of `column` is one of `values`."""
+    """Label from a kind of behaviour: positive where the raw value of `column` is one of `among`."""
 
     kind: ClassVar[str] = 'one_of'
     column: str = 'behaviour'
-    values: Sequence[Any] = ('pv',)
+    among: Sequence[Any] = ('pv',)
 
     def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
-        return log.is_one_of(self.column, self.values)
+        return log.is_one_of(self.column, self.among)
 
 
 @dataclasses.dataclass(frozen=True)

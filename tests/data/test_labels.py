@@ -55,4 +55,4 @@ def test_rules_mark_what_they_say(tmp_path):
 def test_rules_come_from_their_description():
     assert make_label({'kind': 'rating', 'threshold': 3.5}) == Rating(threshold=3.5)
     assert make_label({'kind': 'impressions', 'column': 'like'}) == Impressions('like')
-    assert make_label({'kind': 'one_of', 'values': ('pv', 'buy')}) == OneOf('behaviour', ('pv', 'buy'))
+    assert make_label({'kind': 'one_of', 'among': ('pv', 'buy')}) == OneOf('behaviour', ('pv', 'buy'))

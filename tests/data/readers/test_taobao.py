@@ -11,7 +11,7 @@ from tests.data.extracts import taobao as extract
 from tests.data.readers.reading import read_examples
 from tests.oracles import taobao as oracle
 
-LABEL = {'kind': 'sampled_negatives', 'per_positive': 1, 'positives': {'kind': 'one_of', 'values': ('pv',)}}
+LABEL = {'kind': 'sampled_negatives', 'per_positive': 1, 'positives': {'kind': 'one_of', 'among': ('pv',)}}
 SPLIT = {'kind': 'last_item_user_holdout', 'validation': 0.1, 'test': 0.3, 'seed': 2}
 
 
