@@ -14,6 +14,7 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import ceiling, score
+from experiments.tables import side_by_side
 
 WORKDIR = flags.DEFINE_multi_string('workdir', None, 'Of experiments.train; may be repeated.', required=True)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
@@ -22,17 +23,6 @@ TABLES = {
     'jaxrec.data.simulators.ctr:simulate': 'simulated',
     'jaxrec.data.readers.movielens:compile_movielens': 'movielens',
 }
-SHOWN = ('auc', 'gauc', 'logloss', 'pcoc')
-
-
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Lays out {name: {metric: value}} as text, one line a name; '-' where a metric is undefined."""
-    width = max(len(name) for name in rows)
-    lines = ['  '.join([' ' * width, *(f'{metric:>8}' for metric in SHOWN)])]
-    for name, values in rows.items():
-        shown = (f'{values[m]:8.4f}' if m in values else f'{"-":>8}' for m in SHOWN)
-        lines.append('  '.join([f'{name:<{width}}', *shown]))
-    return '\n'.join(lines)
 
 
 @friendly
@@ -51,7 +41,7 @@ def main(_: list[str]) -> None:
         rows['true probabilities'] = best
     first = next(iter(rows.values()))
     print(f'\n{PART.value}: {first["examples"]} examples, {first["clicks"]} positive')
-    print(table(rows))
+    print(side_by_side(rows))
     print(f"\nwrote {', '.join(written)}; curves are in each workdir's curves.png")
     if name := TABLES.get(run.data['log']):
         print('next: the whole table with seeds and tuning')

@@ -5,8 +5,9 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import evaluate, running
+from experiments import running
 from experiments.building import build
+from experiments.tables import side_by_side
 from tests.experiments.worlds import MODEL
 
 TASKS = {'LR': 'jaxrec.models.baselines.lr:make_task', 'DNN': 'jaxrec.models.baselines.dnn:make_task'}
@@ -45,7 +46,7 @@ def test_a_model_without_users_trains(row, tmp_path):
     assert 'auc' in metrics and not [name for name in metrics if name.startswith('gauc')]
     lines = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     assert not [key for line in lines for key in line if key.startswith('gauc')]
-    shown = evaluate.table({row: metrics}).splitlines()
+    shown = side_by_side({row: metrics}).splitlines()
     assert shown[0].split()[1] == 'gauc' and shown[1].split()[2] == '-'
 
 

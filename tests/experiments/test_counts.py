@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from experiments.building import build
-from experiments.counts import count, table
+from experiments.counting import count, table
 from tests.data.extracts import amazon, avazu, taobao
 from tests.oracles import amazon as amazon_oracle
 from tests.oracles import avazu as avazu_oracle
