@@ -17,9 +17,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from jaxrec.data.api import open_log
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.source import RequestSource
+from jaxrec.data.api import make_source, open_log, source_arguments
+from jaxrec.data.batch_source import BatchSource
+from jaxrec.data.log import Log
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.importing import resolve
 from jaxrec.options import plain, read_options
@@ -38,7 +38,9 @@ DATA_OPTIONS: dict[str, Any] = {
     'min_history': 0,
     'history_negatives': None,
     'cartesian': {},
+    'published': {},
 }
+HISTORY_OPTIONS = ('history_length', 'min_history', 'history_negatives')
 TRAIN_OPTIONS: dict[str, Any] = {
     'batch_size': 1024,
     'eval_batch_size': 4096,
@@ -74,12 +76,12 @@ class Experiment:
     """
 
     config: ml_collections.ConfigDict
-    log: BehaviourLog
+    log: Log
     setup: Setup
     data: dict[str, Any]
     train: dict[str, Any]
 
-    def source(self, part: str, shuffle: bool = False) -> RequestSource:
+    def source(self, part: str, shuffle: bool = False) -> BatchSource:
         """The batches of one part of the log.
 
         Args:
@@ -90,13 +92,13 @@ class Experiment:
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.
         """
-        return make_source(self.config, self.log, self.data, self.train, part, shuffle)
+        return cut_source(self.config, self.log, self.data, self.train, part, shuffle)
 
-    def example(self, source: RequestSource) -> dict[str, jax.Array]:
+    def example(self, source: BatchSource) -> dict[str, jax.Array]:
         """A batch on the devices, for its shapes."""
         return put_batch(source[0], self.setup.mesh)
 
-    def loop_options(self, source: RequestSource) -> LoopOptions:
+    def loop_options(self, source: BatchSource) -> LoopOptions:
         """When the loop logs, evaluates and saves, in steps of this source."""
         t = self.train
         return LoopOptions(
@@ -135,9 +137,12 @@ def build(
     train = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     _check_train(train)
     log = open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
+    # The defaults of options about histories are for logs that have some.
+    takes = source_arguments(log) | set(config.data)
+    data = {name: value for name, value in data.items() if name not in HISTORY_OPTIONS or name in takes}
     features, schema = plain(config.features), dict(log.schema)
     if data['cartesian']:  # how many pairs there are is known once training has been read
-        vocabularies = make_source(config, log, data, train, 'train', shuffle=True).vocabularies
+        vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
         schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
         features['cartesian'] = tuple(vocabulary.name for vocabulary in vocabularies)
     model = {**plain(config.get('model', {})), 'features': features}
@@ -154,14 +159,14 @@ def build(
     return Experiment(config, log, setup, data, train)
 
 
-def make_source(
+def cut_source(
     config: ml_collections.ConfigDict,
-    log: BehaviourLog,
+    log: Log,
     data: Mapping[str, Any],
     train: Mapping[str, Any],
     part: str,
     shuffle: bool = False,
-) -> RequestSource:
+) -> BatchSource:
     """The batches of one part of a log, as `Experiment.source` gives them.
 
     Args:
@@ -176,16 +181,16 @@ def make_source(
       The source.
     """
     cartesian = plain(data['cartesian'])
-    return RequestSource(
-        log.folder,
+    histories = {name: data[name] for name in HISTORY_OPTIONS if name in data}
+    if not shuffle:  # what is drawn beside a history only serves a loss
+        histories.pop('history_negatives', None)
+    return make_source(
+        log,
         features=plain(config.features),
         label=plain(data['label']),
         split=plain(data['split']),
         part=part,
         batch_size=train['batch_size' if shuffle else 'eval_batch_size'],
-        history_length=data['history_length'],
-        min_history=data['min_history'],
-        history_negatives=data['history_negatives'] if shuffle else None,
         epochs=train['epochs'] if shuffle else 1,
         seed=config.seed,
         shuffle=shuffle,
@@ -194,6 +199,7 @@ def make_source(
         remainder='drop' if shuffle else 'pad',
         # Pairs of every epoch's negatives have ids, whichever part is read.
         cartesian={'epochs': train['epochs'], **cartesian} if cartesian else {},
+        **histories,
     )
 
 
@@ -268,7 +274,7 @@ def log_folder(data: Mapping[str, Any]) -> Path:
     return Path(data['cache']) / f'{name}-{hashlib.sha256(described.encode()).hexdigest()[:10]}'
 
 
-def batches(source: RequestSource) -> Iterator[dict[str, np.ndarray]]:
+def batches(source: BatchSource) -> Iterator[dict[str, np.ndarray]]:
     """All batches of a source, in order.
 
     Args:

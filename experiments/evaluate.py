@@ -14,20 +14,15 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import ceiling, score
+from experiments.tables import side_by_side
 
 WORKDIR = flags.DEFINE_multi_string('workdir', None, 'Of experiments.train; may be repeated.', required=True)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
 STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
-SHOWN = ('auc', 'gauc', 'logloss', 'pcoc')
-
-
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Lays out {name: {metric: value}} as text, one line a name."""
-    width = max(len(name) for name in rows)
-    lines = ['  '.join([' ' * width, *(f'{metric:>8}' for metric in SHOWN)])]
-    for name, values in rows.items():
-        lines.append('  '.join([f'{name:<{width}}', *(f'{values[metric]:8.4f}' for metric in SHOWN)]))
-    return '\n'.join(lines)
+TABLES = {
+    'jaxrec.data.simulators.ctr:simulate': 'simulated',
+    'jaxrec.data.readers.movielens:compile_movielens': 'movielens',
+}
 
 
 @friendly
@@ -46,12 +41,12 @@ def main(_: list[str]) -> None:
         rows['true probabilities'] = best
     first = next(iter(rows.values()))
     print(f'\n{PART.value}: {first["examples"]} examples, {first["clicks"]} positive')
-    print(table(rows))
+    print(side_by_side(rows))
     print(f"\nwrote {', '.join(written)}; curves are in each workdir's curves.png")
-    print('next: the whole table with seeds and tuning')
-    name = 'simulated' if run.log.manifest['provenance'] == 'simulated' else 'movielens'
-    command = f'python -m experiments.compare --config=configs/can/table_{name}.py'
-    print(f'  {command} --workdir=runs/can_table_{name} --quick')
+    if name := TABLES.get(run.data['log']):
+        print('next: the whole table with seeds and tuning')
+        command = f'python -m experiments.compare --config=configs/can/table_{name}.py'
+        print(f'  {command} --workdir=runs/can_table_{name} --quick')
 
 
 if __name__ == '__main__':

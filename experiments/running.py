@@ -15,7 +15,8 @@ import matplotlib
 import numpy as np
 
 from experiments.building import Experiment, batches
-from jaxrec.data.source import RequestSource, make_loader
+from jaxrec.data.batch_source import BatchSource
+from jaxrec.data.source import make_loader
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.options import plain
 from jaxrec.parallel import placement
@@ -155,7 +156,7 @@ def _leaves(config: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         yield path, config
 
 
-def describe(run: Experiment, source: RequestSource, state: TrainState) -> None:
+def describe(run: Experiment, source: BatchSource, state: TrainState) -> None:
     """Logs what is trained on what, and what lies where, in bytes."""
     counts = ', '.join(f'{count} {what}' for what, count in run.log.manifest['counts'].items() if count)
     log.info('log %s: %s, %s', run.log.folder, run.log.manifest['provenance'], counts)

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import ml_collections
 
-from experiments.cells import CEILING
+from experiments.cells import CEILING, METRICS
 
 Summary = dict[str, dict[str, dict[str, float]]]
 
@@ -88,6 +88,16 @@ def _cell(value: Mapping[str, float] | None) -> str:
     if abs(value['mean']) >= 100:
         return f'{value["mean"]:,.0f}'
     return f'{value["mean"]:.4f} ± {value["sd"]:.4f}'
+
+
+def side_by_side(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Lays out {name: {metric: value}} as text, one line a name; '-' where a metric is undefined."""
+    width = max(len(name) for name in rows)
+    lines = ['  '.join([' ' * width, *(f'{metric:>8}' for metric in METRICS)])]
+    for name, values in rows.items():
+        shown = (f'{values[m]:8.4f}' if m in values else f'{"-":>8}' for m in METRICS)
+        lines.append('  '.join([f'{name:<{width}}', *shown]))
+    return '\n'.join(lines)
 
 
 def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None:

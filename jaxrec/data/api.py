@@ -1,20 +1,29 @@
-"""From a config to a log: `config.data.log` names the function that compiles it."""
+"""From a config to a log and its batches: `config.data.log` names the function that compiles the log."""
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.click_log import ClickLog
+from jaxrec.data.click_source import ClickSource
+from jaxrec.data.log import Log
+from jaxrec.data.source import RequestSource
 from jaxrec.importing import resolve
 
+# Which source cuts batches from which kind of log.
+SOURCES: dict[type[Log], type[BatchSource]] = {BehaviourLog: RequestSource, ClickLog: ClickSource}
 
-def open_log(config: Mapping[str, Any], folder: str | Path) -> BehaviourLog:
+
+def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
     """Compiles the log that a config describes, or opens it if it is compiled already.
 
     Args:
-      config: `log`, the import path of a function `(folder=..., **arguments) -> BehaviourLog`, and
-        `arguments`, its keywords.
+      config: `log`, the import path of a function `(folder=..., **arguments) -> Log`, and `arguments`,
+        its keywords.
       folder: where the log lies or will lie.
 
     Raises:
@@ -36,9 +45,30 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> BehaviourLog:
             f'config.data.arguments do not fit {config["log"]} ({error}): it takes {takes}'
         ) from None
     log = compile_function(folder=folder, **arguments)
-    if not isinstance(log, BehaviourLog):
+    if type(log) not in SOURCES:
         raise ValueError(
             f'config.data.log = {config["log"]!r} returned {type(log).__name__}: '
-            'it must return a BehaviourLog'
+            f'it must return a {" or a ".join(kind.__name__ for kind in SOURCES)}'
         )
     return log
+
+
+def make_source(log: Log, **arguments: Any) -> BatchSource:
+    """The source that cuts batches from this kind of log.
+
+    Args:
+      log: the log.
+      **arguments: of the source.
+
+    Raises:
+      ValueError: for an argument that this kind of source does not take, or that does not fit the log.
+    """
+    for name in arguments:
+        if name not in source_arguments(log):
+            raise ValueError(f'{log.folder} is a {log.KIND}, whose batches have no {name}: leave it out')
+    return SOURCES[type(log)](log.folder, **arguments)
+
+
+def source_arguments(log: Log) -> set[str]:
+    """What the source of this kind of log takes."""
+    return {field.name for field in dataclasses.fields(SOURCES[type(log)])}

@@ -7,92 +7,42 @@ called in the source. A log without times keeps, within each user, the order in 
 Letters: N events, V rows of a vocabulary.
 """
 
-import dataclasses
 import functools
-import hashlib
-import json
-import shutil
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxrec.data.columns import ColumnStore
 from jaxrec.data.encoding import write_tables
-from jaxrec.data.raw_columns import RawLog, RawTable, check_raw, describe_source
+from jaxrec.data.log import REMEDY, Log
+from jaxrec.data.raw_columns import RawTable, check_raw
 from jaxrec.data.schema import Column, ColumnSpec
-from jaxrec.data.vocabulary import Vocabulary
 
-__all__ = ['BehaviourLog', 'Column', 'ColumnSpec', 'compile_log', 'read_manifest']
-
-FORMAT, VERSION = 'jaxrec.behaviour_log', 1
-_REMEDY = 'delete the folder and compile the log again'
+__all__ = ['BehaviourLog', 'Column', 'ColumnSpec', 'compile_log']
 
 
-class BehaviourLog:
-    """A compiled log.
+class BehaviourLog(Log):
+    """A compiled log of users' behaviours.
 
     Attributes:
-      folder: where it lies.
-      manifest: the content of `manifest.json`.
+      folder, manifest, schema: see `Log`.
       events: ColumnStore of N rows: `user` and `item` int32, `time` if the log has it, the other event
         columns.
       items: ColumnStore of item attributes, row = item id; rows 0 (padding) and 1 (out-of-vocabulary)
         included.
       users: the same for users.
-      schema: {column name: Column} of the feature columns of all three.
     """
 
+    KIND: ClassVar[str] = 'behaviour log'
+    FORMAT: ClassVar[str] = 'jaxrec.behaviour_log'
+    COMPILER: ClassVar[str] = 'compile_log'
+    STORES: ClassVar[tuple[str, ...]] = ('events', 'items', 'users')
+
     def __init__(self, folder: str | Path, check_ids: bool = True):
-        """Opens a log folder.
-
-        Args:
-          folder: written by `compile_log`.
-          check_ids: verify that every stored id lies in its vocabulary (reads the id columns once).
-
-        Raises:
-          ValueError: for a missing manifest, another format or version, a damaged column or an id out of
-            range.
-        """
-        self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
-        self.events, self.items, self.users = (
-            ColumnStore(self.folder / s) for s in ('events', 'items', 'users')
-        )
-        self.schema = {name: Column(**column) for name, column in self.manifest['schema'].items()}
-        if len(self.events) != self.manifest['counts']['events']:
-            raise ValueError(
-                f'{self.events.folder} has {len(self.events)} rows but the manifest counts '
-                f'{self.manifest["counts"]["events"]} events: {_REMEDY}'
-            )
-        if check_ids:
-            self._check_ids()
-
-    def _check_ids(self) -> None:
-        for name, column in self.schema.items():
-            if column.kind == 'numeric':
-                continue
-            ids = self.side(name)[name]
-            ids = ids.values if column.kind == 'multi' else ids
-            if ids.size and not (0 <= ids.min() and ids.max() < column.rows):
-                raise ValueError(
-                    f'{self.side(name).folder / name} holds ids {ids.min()}..{ids.max()} but vocabulary '
-                    f'{column.vocabulary!r} has rows 0..{column.rows - 1}: {_REMEDY}'
-                )
-
-    def side(self, name: str) -> ColumnStore:
-        """The store (events, items or users) that holds a column.
-
-        Raises:
-          ValueError: when none does.
-        """
-        for store in (self.events, self.items, self.users):
-            if name in store:
-                return store
-        known = ', '.join([*self.events.names, *self.items.names, *self.users.names])
-        raise ValueError(f'{self.folder} has no column {name!r}; it has {known}')
+        """Opens a log folder; arguments and errors as in `Log`."""
+        super().__init__(folder, check_ids)
+        self.items, self.users = self.stores['items'], self.stores['users']
 
     @functools.cached_property
     def user_offsets(self) -> np.ndarray:
@@ -101,59 +51,12 @@ class BehaviourLog:
         try:
             offsets = np.load(path)
         except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
+            raise ValueError(f'{path} cannot be read ({error}): {REMEDY}') from None
         if offsets.shape != (self.schema['user'].rows + 1,) or offsets[-1] != len(self):
             raise ValueError(
-                f'{path} does not fit {self.schema["user"].rows} users and {len(self)} events: {_REMEDY}'
+                f'{path} does not fit {self.schema["user"].rows} users and {len(self)} events: {REMEDY}'
             )
         return offsets
-
-    @property
-    def has_time(self) -> bool:
-        """Whether events carry a time; otherwise their order within a user is all there is."""
-        return 'time' in self.events
-
-    @functools.cache  # noqa: B019 - a handful of vocabularies, as long-lived as the log itself
-    def vocabulary(self, name: str) -> Vocabulary:
-        """Loads a vocabulary by its name (a column's name unless columns share one)."""
-        if name not in self.manifest['vocabularies']:
-            known = ', '.join(self.manifest['vocabularies'])
-            raise ValueError(f'{self.folder} has no vocabulary {name!r}; it has {known}')
-        return Vocabulary.load(self.folder, name)
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def __reduce__(self):
-        return BehaviourLog, (str(self.folder), False)
-
-    def __repr__(self) -> str:
-        return f'BehaviourLog({str(self.folder)!r})'
-
-
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """Reads and checks the manifest of a log folder.
-
-    Raises:
-      ValueError: when it is missing, damaged, or of another format or version.
-    """
-    path = Path(folder) / 'manifest.json'
-    try:
-        manifest: Mapping[str, Any] = json.loads(path.read_text())
-        found = manifest['format'], manifest['version']
-    except FileNotFoundError:
-        raise ValueError(f'{path} is missing, {folder} is no behaviour log: use `compile_log`') from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is damaged ({error!r}): {_REMEDY}') from None
-    if found != (FORMAT, VERSION):
-        raise ValueError(
-            f'{path} is {found[0]} version {found[1]}, this library reads {FORMAT} '
-            f'version {VERSION}: {_REMEDY}'
-        )
-    missing = {'schema', 'counts', 'vocabularies', 'fingerprint'} - manifest.keys()
-    if missing:
-        raise ValueError(f'{path} lacks {", ".join(sorted(missing))}: {_REMEDY}')
-    return dict(manifest)
 
 
 def compile_log(
@@ -166,6 +69,7 @@ def compile_log(
     sources: Iterable[str | Path] = (),
     dropped: Mapping[str, int] | None = None,
     notes: Mapping[str, int] | None = None,
+    request: Mapping[str, Any] | None = None,
     seed: int = 0,
     user: str = 'user',
     item: str = 'item',
@@ -186,6 +90,7 @@ def compile_log(
       sources: files the columns were read from, for the manifest.
       dropped: {reason: rows} that the reader left out, for the manifest.
       notes: {irregularity: rows} that the reader met and kept, for the manifest.
+      request: the reader that calls and its arguments, by which `Log.of_request` finds the log again.
       seed: of the hash that assigns ids.
       user, item, time: what these columns are called in `events`, `items` and `users`.
       provenance: 'real' or 'simulated'.
@@ -196,53 +101,14 @@ def compile_log(
     Raises:
       ValueError: for raw columns that cannot be compiled, and for a folder that holds anything else.
     """
-    folder = Path(folder)
-    if provenance not in ('real', 'simulated'):
-        raise ValueError(f"provenance is {provenance!r}: say 'real' or 'simulated'")
-    raw = check_raw(events, items, users, columns or {}, (user, item, time))
-    settings: dict[str, Any] = {
-        'version': VERSION,
-        'seed': seed,
-        'provenance': provenance,
-        'columns': {name: dataclasses.asdict(spec) for name, spec in sorted(raw.specs.items())},
-        'sources': [describe_source(source) for source in sources],
-        'dropped': dict(dropped or {}),
-        'notes': dict(notes or {}),
-    }
-    content = json.dumps([settings, raw.digest()], sort_keys=True)
-    settings['fingerprint'] = hashlib.sha256(content.encode()).hexdigest()
-    if existing := _existing(folder, settings['fingerprint']):
-        return existing
-    return _write(folder, raw, settings)
-
-
-def _write(folder: Path, raw: RawLog, settings: dict[str, Any]) -> BehaviourLog:
-    """Writes a log beside `folder` and moves it there."""
-    partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex[:8]}.partial'
-    try:
-        described, left_out = write_tables(partial, raw, settings['seed'])
-        manifest = {'format': FORMAT} | settings | described | {'dropped': settings['dropped'] | left_out}
-        (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1))
-        try:
-            partial.rename(folder)
-        except OSError:  # another process may have compiled the same log meanwhile; anything else is an error
-            if not _existing(folder, settings['fingerprint']):
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return BehaviourLog(folder)
-
-
-def _existing(folder: Path, fingerprint: str) -> BehaviourLog | None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    if not (folder / 'manifest.json').is_file():
-        raise ValueError(
-            f'{folder} exists and is no behaviour log, it will not be overwritten: give another folder'
-        )
-    if read_manifest(folder)['fingerprint'] != fingerprint:
-        raise ValueError(
-            f'{folder} holds a log of other content or settings, it will not be overwritten: '
-            'delete it or give another folder'
-        )
-    return BehaviourLog(folder)
+    return BehaviourLog.write(
+        folder,
+        check_raw(events, items, users, columns or {}, (user, item, time)),
+        write_tables,
+        sources=sources,
+        dropped=dropped,
+        notes=notes,
+        request=request,
+        seed=seed,
+        provenance=provenance,
+    )

@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxrec.data.columns import cached_array
 from jaxrec.data.labels import SampledNegatives, make_label
+from jaxrec.data.log import Log
 from jaxrec.data.pairs import Pair, read_pairs
 from jaxrec.data.schema import Column
 from jaxrec.data.vocabulary import FIRST, MAX_ROWS, OUT_OF_VOCABULARY, PADDING, hash64
@@ -26,7 +27,7 @@ from jaxrec.keys import CHUNK, DistinctKeys, join_ids
 from jaxrec.options import read_options
 
 if TYPE_CHECKING:
-    from jaxrec.data.source import RequestSource
+    from jaxrec.data.batch_source import BatchSource
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,11 +78,14 @@ class PairVocabulary:
         return found
 
 
-def open_vocabularies(source: 'RequestSource', described: Mapping[str, Any]) -> tuple[PairVocabulary, ...]:
+def open_vocabularies(
+    source: 'BatchSource', log: Log, described: Mapping[str, Any]
+) -> tuple[PairVocabulary, ...]:
     """Reads the pair vocabularies that a source needs; what the log's cache lacks is collected first.
 
     Args:
       source: whichever part it serves, its training part is what counts.
+      log: the source's.
       described: `pairs` as in `jaxrec.data.pairs`; `min_count` (1), so many occurrences in training an id
         takes; `epochs` (the source's), whose drawn negatives are training examples.
 
@@ -102,27 +106,28 @@ def open_vocabularies(source: 'RequestSource', described: Mapping[str, Any]) -> 
         if options[name] < 1:
             raise ValueError(f'{where}.{name} = {options[name]}: give at least 1')
     features = [(side, column) for side, columns in source.features.items() for column in columns]
-    pairs = read_pairs(options['pairs'], features, source.log.schema, f'{where}.pairs')
+    pairs = read_pairs(options['pairs'], features, log.schema, f'{where}.pairs')
     names = [_name(pair) for pair in pairs]
     for name in names:
-        if names.count(name) > 1 or name in source.log.schema:
+        if names.count(name) > 1 or name in log.schema:
             raise ValueError(
                 f'{where}.pairs: two columns would be called {name!r}; take one of the pairs out, or rename '
                 'a column of the log'
             )
-    return tuple(_open(source, pair, options['min_count'], options['epochs']) for pair in pairs)
+    return tuple(_open(source, log, pair, options['min_count'], options['epochs']) for pair in pairs)
 
 
-def _open(source: 'RequestSource', pair: Pair, min_count: int, epochs: int) -> PairVocabulary:
+def _open(source: 'BatchSource', log: Log, pair: Pair, min_count: int, epochs: int) -> PairVocabulary:
     """Opens one vocabulary by the digest of all that its content depends on."""
     drawn = isinstance(make_label(source.label), SampledNegatives)
     epochs = epochs if drawn else 1  # without draws every epoch has the same examples
+    histories = [getattr(source, name, None) for name in ('history_length', 'min_history')]
     depends = [
-        source.log.manifest['fingerprint'], dataclasses.astuple(pair), source.label, source.split,
-        source.history_length, source.min_history, min_count, epochs, source.seed if drawn else None,
+        log.manifest['fingerprint'], dataclasses.astuple(pair), source.label, source.split, *histories,
+        min_count, epochs, source.seed if drawn else None,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:24]
-    path = source.log.folder / 'cache' / f'{_name(pair)}.{digest}.npy'
+    path = log.folder / 'cache' / f'{_name(pair)}.{digest}.npy'
     keys = cached_array(path, lambda partial: np.save(partial, _collect(source, pair, min_count, epochs)))
     if len(keys) > MAX_ROWS - FIRST:
         raise ValueError(
@@ -132,14 +137,15 @@ def _open(source: 'RequestSource', pair: Pair, min_count: int, epochs: int) -> P
     return PairVocabulary(pair, keys)
 
 
-def _collect(source: 'RequestSource', pair: Pair, min_count: int, epochs: int) -> np.ndarray:
+def _collect(source: 'BatchSource', pair: Pair, min_count: int, epochs: int) -> np.ndarray:
     """The distinct hashed keys of the training part, uint64 [N] ascending."""
     features: dict[str, tuple[str, ...]] = {'candidate': (pair.candidate,)}
     features[pair.side] = (*features.get(pair.side, ()), pair.column)
+    without: dict[str, Any] = {name: None for name in ('history_negatives',) if hasattr(source, name)}
     training = dataclasses.replace(
-        source, part='train', features=features, cartesian={}, history_negatives=None, shuffle=False,
-        remainder='pad', epochs=epochs,
-        batch_size=max(1, CHUNK // source.history_length), process_index=0, process_count=1,
+        source, part='train', features=features, cartesian={}, shuffle=False, remainder='pad', epochs=epochs,
+        batch_size=max(1, CHUNK // getattr(source, 'history_length', 1)), process_index=0, process_count=1,
+        **without,
     )  # fmt: skip
     distinct = DistinctKeys(counted=min_count > 1)
     for index in range(len(training)):

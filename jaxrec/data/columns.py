@@ -10,7 +10,7 @@ Letters: N rows, W width of a padded row.
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,25 +83,30 @@ class Ragged(NamedTuple):
         return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)], offsets)
 
 
-def write_columns(folder: str | Path, columns: Mapping[str, np.ndarray | Ragged]) -> None:
+def write_columns(
+    folder: str | Path,
+    columns: Mapping[str, np.ndarray | Ragged] | Iterable[tuple[str, np.ndarray | Ragged]],
+) -> None:
     """Writes columns of one length into a folder, the description last.
 
     Args:
       folder: where to write; created if absent, files of the same name are replaced.
-      columns: {name: array [N, ...] or `Ragged` of N rows}.
+      columns: {name: array [N, ...] or `Ragged` of N rows}, or such pairs one by one, so that only one column
+        is in memory at a time.
 
     Raises:
       ValueError: for an unsafe name, an object dtype, broken offsets or unequal lengths.
     """
     folder = Path(folder)
-    lengths = {name: check_column(name, column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(
-            f'columns of {folder} have unequal lengths {lengths}: a folder holds columns of one length'
-        )
     folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for name, column in columns.items():
+    files, kinds, lengths = {}, {}, {}
+    for name, column in columns.items() if isinstance(columns, Mapping) else columns:
+        lengths[name] = check_column(name, column)
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                f'columns of {folder} have unequal lengths {lengths}: a folder holds columns of one length'
+            )
+        kinds[name] = 'ragged' if isinstance(column, Ragged) else 'array'
         if isinstance(column, Ragged):
             parts = {f'{name}.values.npy': column.values, f'{name}.offsets.npy': column.offsets}
         else:
@@ -109,7 +114,6 @@ def write_columns(folder: str | Path, columns: Mapping[str, np.ndarray | Ragged]
         for file, array in parts.items():
             np.save(folder / file, array)
             files[file] = {'dtype': np.lib.format.dtype_to_descr(array.dtype), 'shape': list(array.shape)}
-    kinds = {name: 'ragged' if isinstance(column, Ragged) else 'array' for name, column in columns.items()}
     description = {'length': next(iter(lengths.values()), 0), 'columns': kinds, 'files': files}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 

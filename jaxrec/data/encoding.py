@@ -1,19 +1,42 @@
 """Encoding raw tables: vocabularies, ids, the order of events, and attributes spread over table rows.
 
+Columns are encoded and written one by one: beside the raw tables, memory holds a single encoded column.
+
 Letters: N events, V rows of a vocabulary.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged, offsets_of, write_columns
-from jaxrec.data.raw_columns import RawLog, RawTable
+from jaxrec.data.columns import ColumnStore, Ragged, offsets_of, write_columns
+from jaxrec.data.raw_columns import Coded, RawLog, RawTable, distinct, values_of
 from jaxrec.data.schema import Column, ColumnSpec
-from jaxrec.data.vocabulary import FIRST, OUT_OF_VOCABULARY, Vocabulary
+from jaxrec.data.vocabulary import FIRST, OUT_OF_VOCABULARY, Vocabulary, merge_counts
+
+Encoded = np.ndarray | Ragged
+
+
+def write_events(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
+    """Encodes the events of a checked raw log in their given order, and writes `events/` and `vocab/`.
+
+    Args:
+      folder: of the log.
+      raw: from `check_raw_clicks`.
+      seed: of the vocabularies.
+
+    Returns:
+      What the manifest says of the schema, the vocabularies and the counts; and no rows left out.
+
+    Raises:
+      ValueError: when columns that share a vocabulary disagree.
+    """
+    encoder = _Encoder(raw.tables, raw.specs, seed)
+    write_columns(folder / 'events', encoder.columns(raw.events))
+    return encoder.describe(folder, {'events': len(ColumnStore(folder / 'events'))}), {}
 
 
 def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
@@ -33,44 +56,89 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
     tables, left_out = dict(raw.tables), {}
     for side, key in (('items', 'item'), ('users', 'user')):
         if tables[side]:
-            occurs = np.isin(tables[side][key], raw.events[key])
+            met, _ = distinct(raw.events[key])
+            occurs = _isin(tables[side][key], met)
             tables[side] = {
                 name: _select(column, np.flatnonzero(occurs)) for name, column in tables[side].items()
             }
             left_out[f'{side} that occur in no event'] = int((~occurs).sum())
-    vocabularies = _vocabularies(tables, raw.specs, seed)
-    schema: dict[str, Column] = {}
-    events = _encode(tables['events'], raw.specs, vocabularies, schema)
-    counts = {'events': len(events['user'])}
-    _write_events(folder / 'events', events, schema['user'].rows)
+    encoder = _Encoder(tables, raw.specs, seed)
+    counts = {'events': _write_by_user(folder / 'events', encoder, tables['events'])}
+    events = ColumnStore(folder / 'events')
     for side, key in (('items', 'item'), ('users', 'user')):
-        attributes = _encode(tables[side], raw.specs, vocabularies, schema)
+        attributes: dict[str, Any] = dict(encoder.columns(tables[side]))
         ids = attributes.pop(key, np.zeros(0, np.int32))
         present = np.unique(events[key])
         present = present[present >= FIRST]
         counts[side] = len(present)
         if tables[side]:
             counts[f'{side}_without_attributes'] = int((~np.isin(present, ids)).sum())
-        rows = schema[key].rows
+        rows, schema = encoder.schema[key].rows, encoder.schema
         by_id = {name: _by_id(column, ids, rows, schema.get(name)) for name, column in attributes.items()}
         write_columns(folder / side, by_id)
-    for name, vocabulary in vocabularies.items():
-        vocabulary.save(folder, name)
-    described = {
-        'schema': {name: dataclasses.asdict(column) for name, column in schema.items()},
-        'vocabularies': {name: vocabulary.describe() for name, vocabulary in vocabularies.items()},
-        'counts': counts,
-    }
-    return described, {reason: rows for reason, rows in left_out.items() if rows}
+    return encoder.describe(folder, counts), {reason: rows for reason, rows in left_out.items() if rows}
 
 
-def _write_events(folder: Path, events: Mapping[str, Any], users: int) -> None:
-    """Writes events by user and time, and where each user's begin; without times the given order stays."""
-    keys = (events['time'], events['user']) if 'time' in events else (events['user'],)
+def _write_by_user(folder: Path, encoder: '_Encoder', events: RawTable) -> int:
+    """Writes events by user and time, and where each user's begin; without times the given order stays.
+
+    Returns:
+      N.
+    """
+    users = encoder.column('user', events['user'])
+    keys = (encoder.column('time', events['time']), users) if 'time' in events else (users,)
     order = np.lexsort(keys)  # stable
-    write_columns(folder, {name: _select(column, order) for name, column in events.items()})
-    offsets = np.searchsorted(events['user'][order], np.arange(users + 1)).astype(np.int64)
-    np.save(folder / 'user.offsets.npy', offsets)
+    write_columns(folder, ((name, _select(column, order)) for name, column in encoder.columns(events)))
+    rows = encoder.schema['user'].rows
+    np.save(folder / 'user.offsets.npy', np.searchsorted(users[order], np.arange(rows + 1)).astype(np.int64))
+    return len(order)
+
+
+class _Encoder:
+    """Turns raw columns into ids and numbers, and keeps the schema of what it has encoded."""
+
+    def __init__(self, tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec], seed: int):
+        self.specs = specs
+        self.vocabularies = _vocabularies(tables, specs, seed)
+        self.schema: dict[str, Column] = {}
+
+    def columns(self, table: RawTable) -> Iterator[tuple[str, Encoded]]:
+        """Encodes a table column by column."""
+        return ((name, self.column(name, raw)) for name, raw in table.items())
+
+    def column(self, name: str, raw: Any) -> Encoded:
+        """Encodes one column and enters it into the schema if it is a feature."""
+        spec = self.specs.get(name)
+        if name == 'time':
+            return raw.astype(np.float64 if raw.dtype.kind == 'f' else np.int64, copy=False)
+        if spec is None:
+            return raw
+        if spec.kind == 'numeric':
+            self.schema[name] = Column('numeric', None, 0, 1)
+            return raw.astype(np.float32)
+        vocabulary = self.vocabularies[spec.vocabulary or name]
+        encoded: Encoded
+        width = 1
+        if isinstance(raw, Ragged):
+            cut = _cut(raw, spec.width)
+            encoded = cut._replace(values=vocabulary.encode(cut.values))
+            width = max(1, int(cut.lengths.max(initial=0)))
+        elif isinstance(raw, Coded):
+            encoded = vocabulary.encode(raw.values)[raw.codes]
+        else:
+            encoded = vocabulary.encode(raw)
+        self.schema[name] = Column(spec.kind, spec.vocabulary or name, vocabulary.size, width)
+        return encoded
+
+    def describe(self, folder: Path, counts: dict[str, int]) -> dict[str, Any]:
+        """Writes the vocabularies and says what the manifest says of them, the schema and the counts."""
+        for name, vocabulary in self.vocabularies.items():
+            vocabulary.save(folder, name)
+        return {
+            'schema': {name: dataclasses.asdict(column) for name, column in self.schema.items()},
+            'vocabularies': {name: v.describe() for name, v in self.vocabularies.items()},
+            'counts': counts,
+        }
 
 
 def _vocabularies(
@@ -85,8 +153,8 @@ def _vocabularies(
         settings = {(specs[name].min_count, specs[name].buckets) for name in names}
         # The keys of items and users are the events' own: counting them again would move the floor.
         columns = [next(table[name] for table in tables.values() if name in table) for name in names]
-        values = [column.values if isinstance(column, Ragged) else column for column in columns]
-        if len(settings) > 1 or len({array.dtype.kind == 'U' for array in values}) > 1:
+        kinds = {values_of(column).dtype.kind == 'U' for column in columns}
+        if len(settings) > 1 or len(kinds) > 1:
             raise ValueError(
                 f'columns {", ".join(names)} share vocabulary {vocabulary!r} but differ in min_count, '
                 'buckets or kind of value (integers or strings): give them the same'
@@ -95,41 +163,9 @@ def _vocabularies(
         if buckets is not None:
             vocabularies[vocabulary] = Vocabulary.hashed(buckets, seed)
         else:
-            vocabularies[vocabulary] = Vocabulary.build(
-                np.concatenate(values), min_count=min_count, seed=seed
-            )
+            counts = merge_counts([distinct(column) for column in columns])
+            vocabularies[vocabulary] = Vocabulary.from_counts(*counts, min_count=min_count, seed=seed)
     return vocabularies
-
-
-def _encode(
-    table: RawTable,
-    specs: Mapping[str, ColumnSpec],
-    vocabularies: Mapping[str, Vocabulary],
-    schema: dict[str, Column],
-) -> dict[str, Any]:
-    """Encodes the columns of one table and enters the features among them into `schema`."""
-    encoded: dict[str, Any] = {}
-    for name, column in table.items():
-        spec = specs.get(name)
-        if spec is None:
-            encoded[name] = column
-        elif spec.kind == 'numeric':
-            encoded[name] = column.astype(np.float32)
-            schema[name] = Column('numeric', None, 0, 1)
-        else:
-            vocabulary = spec.vocabulary or name
-            width = 1
-            if isinstance(column, Ragged):
-                column = _cut(column, spec.width)
-                encoded[name] = column._replace(values=vocabularies[vocabulary].encode(column.values))
-                width = max(1, int(column.lengths.max(initial=0)))
-            else:
-                encoded[name] = vocabularies[vocabulary].encode(column)
-            schema[name] = Column(spec.kind, vocabulary, vocabularies[vocabulary].size, width)
-    if 'time' in encoded:
-        fractional = encoded['time'].dtype.kind == 'f'
-        encoded['time'] = encoded['time'].astype(np.float64 if fractional else np.int64)
-    return encoded
 
 
 def _cut(column: Ragged, width: int | None) -> Ragged:
@@ -140,13 +176,19 @@ def _cut(column: Ragged, width: int | None) -> Ragged:
     return Ragged(column.values[slot < width], offsets_of(lengths))
 
 
-def _select(column: np.ndarray | Ragged, rows: np.ndarray) -> np.ndarray | Ragged:
+def _select(column: Any, rows: np.ndarray) -> Any:
+    if isinstance(column, Coded):
+        return column._replace(codes=column.codes[rows])
     return column.take(rows) if isinstance(column, Ragged) else column[rows]
 
 
-def _by_id(
-    column: np.ndarray | Ragged, ids: np.ndarray, rows: int, described: Column | None
-) -> np.ndarray | Ragged:
+def _isin(column: Any, values: np.ndarray) -> np.ndarray:
+    if isinstance(column, Coded):
+        return np.isin(column.values, values)[column.codes]
+    return np.isin(column, values)
+
+
+def _by_id(column: Encoded, ids: np.ndarray, rows: int, described: Column | None) -> Encoded:
     """Spreads an attribute over table rows; a row without a value reads out-of-vocabulary, 0 or nothing."""
     source = np.full(rows, len(ids), np.int64)
     real = ids >= FIRST

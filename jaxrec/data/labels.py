@@ -8,13 +8,14 @@ Letters: N events, P positive events.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.columns import offsets_of
+from jaxrec.data.log import Log
 from jaxrec.data.negatives import SAMPLERS
 
 
@@ -25,7 +26,7 @@ class Impressions:
     kind: ClassVar[str] = 'impressions'
     column: str = 'click'
 
-    def positive(self, log: BehaviourLog) -> np.ndarray:
+    def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
         values = _event_column(log, self.column, self.kind)
         if not np.isin(values, (0, 1)).all():
@@ -45,10 +46,23 @@ class Rating:
     column: str = 'rating'
     threshold: float = 4.0
 
-    def positive(self, log: BehaviourLog) -> np.ndarray:
+    def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
         values = _event_column(log, self.column, self.kind)
         return values >= self.threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Label from a kind of behaviour: positive where the raw value of `column` is one of `among`."""
+
+    kind: ClassVar[str] = 'one_of'
+    column: str = 'behaviour'
+    among: Sequence[Any] = ('pv',)
+
+    def positive(self, log: Log) -> np.ndarray:
+        """bool [N], true where the event is positive."""
+        return log.is_one_of(self.column, self.among)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +80,7 @@ class SampledNegatives:
     sampler: str = 'uniform'
     per_positive: int = 1
     category: str = 'category'
-    positives: Impressions | Rating | None = None
+    positives: Impressions | Rating | OneOf | None = None
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -76,21 +90,21 @@ class SampledNegatives:
                 f'per_positive is {self.per_positive}: draw at least 1 negative for each positive event'
             )
 
-    def positive(self, log: BehaviourLog) -> np.ndarray:
+    def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
         return np.ones(len(log), bool) if self.positives is None else self.positives.positive(log)
 
 
-Rule = Impressions | Rating | SampledNegatives
-_RULES: dict[str, type] = {rule.kind: rule for rule in (Impressions, Rating, SampledNegatives)}
+Rule = Impressions | Rating | OneOf | SampledNegatives
+_RULES: dict[str, type] = {rule.kind: rule for rule in (Impressions, Rating, OneOf, SampledNegatives)}
 
 
 def make_label(config: Mapping[str, Any]) -> Rule:
     """Builds a label rule from its description.
 
     Args:
-      config: `kind` ('impressions', 'rating' or 'sampled_negatives') and the fields of that rule; `positives`
-        of 'sampled_negatives' is such a description in turn.
+      config: `kind` ('impressions', 'rating', 'one_of' or 'sampled_negatives') and the fields of that rule;
+        `positives` of 'sampled_negatives' is such a description in turn.
 
     Raises:
       ValueError: for an unknown kind or field.
@@ -137,7 +151,7 @@ def _first_of_instant(users: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.where(first, np.arange(len(users)), 0))
 
 
-def _event_column(log: BehaviourLog, column: str, kind: str) -> np.ndarray:
+def _event_column(log: Log, column: str, kind: str) -> np.ndarray:
     if column not in log.events:
         raise ValueError(
             f'label kind {kind!r} wants event column {column!r}, {log.folder} has '

@@ -70,7 +70,9 @@ def negative_tables(
     taken = np.unique(users[known].astype(np.int64) * rows + items[known])
     pool = _pool(items, known, sampler)
     _check_something_left(log, taken, len(np.unique(pool)), rows)
-    start, count, fallbacks = np.zeros(len(log), np.int64), np.full(len(log), len(pool)), 0
+    # Views of one number each: every event draws from the whole pool.
+    start, count = (np.broadcast_to(np.int64(number), len(log)) for number in (0, len(pool)))
+    fallbacks = 0
     if sampler == 'same_category':
         pool, start, count, fallbacks = _by_category(pool, _category(log, category), taken, log, positive)
     return NegativeTables(sampler, rows, pool.astype(np.int32), taken, users, start, count, fallbacks)

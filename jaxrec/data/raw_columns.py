@@ -1,47 +1,90 @@
 """Raw columns as a reader or a simulator hands them over, and every check they pass before they are compiled.
 
 A table (events, items, users) is a mapping of columns of one length: numpy arrays of integers, floats or
-strings, or `Ragged` for several values a row. Names are shared by all three tables, so that a feature is
-found by its name alone.
+strings, `Ragged` for several values a row, or `Coded` for values that repeat. Names are shared by all tables
+of a log, so that a feature is found by its name alone.
+
+Letters: N rows, K distinct values.
 """
 
 import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxrec.data.columns import Ragged, check_column
 from jaxrec.data.schema import ColumnSpec
+from jaxrec.data.vocabulary import count_values
 
-RawTable = Mapping[str, Any]  # {name: array [N] or Ragged of N rows}
+RawTable = Mapping[str, Any]  # {name: array [N], or Ragged or Coded of N rows}
+
+
+class Coded(NamedTuple):
+    """A column of few distinct values: strings of millions of rows fit in memory this way.
+
+    Attributes:
+      codes: integer [N], each in [0, K); row n is `values[codes[n]]`.
+      values: integers or strings [K], all different.
+    """
+
+    codes: np.ndarray
+    values: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class RawLog:
-    """Checked raw tables, key columns renamed to `user`, `item`, `time`; `specs` describes the first two."""
+    """Checked raw tables, their key columns renamed, and the descriptions of their feature columns."""
 
-    events: dict[str, Any]
-    items: dict[str, Any]
-    users: dict[str, Any]
+    tables: dict[str, dict[str, Any]]
     specs: dict[str, ColumnSpec]
 
     @property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The three tables by name."""
-        return {'events': self.events, 'items': self.items, 'users': self.users}
+    def events(self) -> dict[str, Any]:
+        """The table that every log has."""
+        return self.tables['events']
+
+    @property
+    def items(self) -> dict[str, Any]:
+        """Attributes of items, empty where there are none."""
+        return self.tables.get('items', {})
+
+    @property
+    def users(self) -> dict[str, Any]:
+        """Attributes of users, empty where there are none."""
+        return self.tables.get('users', {})
 
     def digest(self) -> str:
         """SHA-256 over names, dtypes and content of all columns."""
         digest = hashlib.sha256()
         for side, table in self.tables.items():
             for name, column in sorted(table.items()):
-                for array in column if isinstance(column, Ragged) else (column,):
+                for array in column if isinstance(column, tuple) else (column,):
                     digest.update(f'{side}/{name} {array.dtype} {array.shape}'.encode())
                     digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()
+
+
+def values_of(column: Any) -> np.ndarray:
+    """The values that rows of a raw column are made of."""
+    return column.values if isinstance(column, Ragged | Coded) else column
+
+
+def distinct(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values of a raw column and how often each occurs.
+
+    Args:
+      column: integer or string [N], `Ragged` of such, or `Coded`.
+
+    Returns:
+      values [K], sorted unless coded, and counts int64 [K], at least 1.
+    """
+    if isinstance(column, Coded):
+        counts = np.bincount(column.codes, minlength=len(column.values))
+        return column.values[counts > 0], counts[counts > 0]
+    return count_values(values_of(column))
 
 
 def check_raw(
@@ -61,38 +104,87 @@ def check_raw(
     Raises:
       ValueError: naming the table, the column and, where there is one, the row.
     """
-    renamed = dict(zip(names, ('user', 'item', 'time'), strict=True))
-    if len(renamed) < 3:
-        raise ValueError(f'user, item and time are called {names}: give three different names')
-    given = {'events': events or {}, 'items': items or {}, 'users': users or {}}
-    for side, table in given.items():
+    called = dict(zip(('user', 'item', 'time'), names, strict=True))
+    raw = _renamed({'events': events or {}, 'items': items or {}, 'users': users or {}}, columns, called)
+    for key in ('user', 'item'):
+        raw.specs.setdefault(key, ColumnSpec('categorical'))
+    keys = {'events': ['user', 'item'], 'items': ['item'], 'users': ['user']}
+    _check_keys(raw.tables, keys, called)
+    _check_times(raw.events.get('time'), called['time'])
+    _check_specs(raw)
+    _check_user_and_item(raw)
+    return raw
+
+
+def check_raw_clicks(events: RawTable, columns: Mapping[str, ColumnSpec], names: tuple[str, str]) -> RawLog:
+    """Checks the raw table of a click log and renames its key columns.
+
+    Args:
+      events: raw columns.
+      columns: descriptions of the feature columns, by raw name.
+      names: what the table calls `click` and `time`.
+
+    Raises:
+      ValueError: naming the column and, where there is one, the row.
+    """
+    called = dict(zip(('click', 'time'), names, strict=True))
+    raw = _renamed({'events': events}, columns, called)
+    _check_keys(raw.tables, {'events': ['click']}, called)
+    _check_times(raw.events.get('time'), called['time'])
+    _check_specs(raw)
+    clicks = raw.events['click']
+    if 'click' in raw.specs or isinstance(clicks, tuple) or clicks.dtype.kind not in 'biuf':
+        raise ValueError(
+            f'events column {called["click"]!r} is the label, 0 or 1: give numbers, and do not describe it '
+            'in `columns`'
+        )
+    wrong = ~np.isin(clicks, (0, 1))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f'events column {called["click"]!r} is {clicks[row]} in row {row}: a click is 0 or 1'
+        )
+    return raw
+
+
+def _renamed(
+    tables: Mapping[str, RawTable], columns: Mapping[str, ColumnSpec], called: Mapping[str, str]
+) -> RawLog:
+    """Checks each column alone and gives the key columns the names that every log has."""
+    renamed = {name: key for key, name in called.items()}
+    if len(renamed) < len(called):
+        names = tuple(called.values())
+        raise ValueError(f'{", ".join(called)} are called {names}: give each a name of its own')
+    for side, table in tables.items():
         for name, key in renamed.items():
             # Renaming would drop one of two columns, or take one for the key that was never meant.
             if name != key and key in table and (name in table or side == 'events'):
                 raise ValueError(
                     f'{side} have a column {key!r}, but {key} is said to be called {name!r}: rename it'
                 )
-    tables = {
-        side: {renamed.get(name, name): _checked(side, name, column) for name, column in table.items()}
-        for side, table in given.items()
-    }
-    specs = {renamed.get(name, name): spec for name, spec in columns.items()}
-    for key in ('user', 'item'):
-        specs.setdefault(key, ColumnSpec('categorical'))
-    _check_keys(tables, names)
-    _check_times(tables['events'].get('time'), names[2])
-    _check_specs(tables, specs)
-    return RawLog(**tables, specs=specs)
+    return RawLog(
+        {
+            side: {renamed.get(name, name): _checked(side, name, column) for name, column in table.items()}
+            for side, table in tables.items()
+        },
+        {renamed.get(name, name): spec for name, spec in columns.items()},
+    )
+
+
+def _length(name: str, column: Any) -> int:
+    return check_column(name, column.codes if isinstance(column, Coded) else column)
 
 
 def _checked(side: str, name: str, column: Any) -> Any:
+    column = column if isinstance(column, Ragged | Coded) else np.asarray(column)
     try:
-        check_column(name, column if isinstance(column, Ragged) else np.asarray(column))
+        _length(name, column)
     except ValueError as error:
         raise ValueError(f'{side}: {error}') from None
-    if isinstance(column, Ragged):
+    if isinstance(column, Coded):
+        _check_coded(side, name, column)
+    if isinstance(column, tuple):
         return column
-    column = np.asarray(column)
     if column.ndim != 1:
         raise ValueError(
             f'{side} column {name!r} has shape {column.shape}: give one value a row, or a `Ragged`'
@@ -105,34 +197,52 @@ def _checked(side: str, name: str, column: Any) -> Any:
     return column
 
 
-def _check_keys(tables: Mapping[str, RawTable], names: tuple[str, str, str]) -> None:
-    called = dict(zip(('user', 'item', 'time'), names, strict=True))
-    keys = {'events': ['user', 'item'], 'items': ['item'], 'users': ['user']}
-    if called['time'] != 'time':  # a name given on purpose must exist; the default may be absent
-        keys['events'].append('time')
+def _check_coded(side: str, name: str, column: Coded) -> None:
+    codes, values = column
+    if codes.dtype.kind not in 'iu' or codes.ndim != 1 or values.ndim != 1 or values.dtype.kind not in 'iuU':
+        raise ValueError(
+            f'{side} column {name!r} has codes {codes.dtype} {codes.shape} and values {values.dtype} '
+            f'{values.shape}: give integers [N], and integers or strings [K]'
+        )
+    if len(codes) and not (0 <= codes.min() and codes.max() < len(values)):
+        raise ValueError(
+            f'{side} column {name!r} has codes {codes.min()}..{codes.max()} for {len(values)} values: '
+            'a code is the position of its value'
+        )
+    if len(np.unique(values)) < len(values):
+        raise ValueError(f'{side} column {name!r} has one value under two codes: give each value once')
+
+
+def _check_keys(
+    tables: Mapping[str, RawTable], keys: Mapping[str, list[str]], called: Mapping[str, str]
+) -> None:
+    """Checks that key columns are there, columns are of one length, and attributes have one row a key."""
     for side, table in tables.items():
-        missing = [called[key] for key in keys[side] if key not in table]
+        wanted = list(keys[side])
+        if side == 'events' and called['time'] != 'time':
+            wanted.append('time')  # a name given on purpose must exist; the default may be absent
+        missing = [called[key] for key in wanted if key not in table]
         if missing and (table or side == 'events'):
             raise ValueError(
                 f'{side} lack the key column {missing[0]!r}; they have {", ".join(table) or "none"}'
             )
-        lengths = {name: check_column(name, column) for name, column in table.items()}
+        lengths = {name: _length(name, column) for name, column in table.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f'{side} columns have unequal lengths {lengths}: give one value a row in each')
         if side != 'events' and table:
-            distinct, counts = np.unique(table[keys[side][0]], return_counts=True)
+            values, counts = distinct(table[keys[side][0]])
             if (counts > 1).any():
                 raise ValueError(
-                    f'{side} key {distinct[counts > 1][0].item()!r} occurs more than once: keep one row a key'
+                    f'{side} key {values[counts > 1][0].item()!r} occurs more than once: keep one row a key'
                 )
-    if not len(tables['events']['user']):
-        raise ValueError('the log is empty, events have 0 rows: check the reader and its filters')
+        if side == 'events' and not lengths[keys[side][0]]:
+            raise ValueError('the log is empty, events have 0 rows: check the reader and its filters')
 
 
 def _check_times(times: np.ndarray | None, name: str) -> None:
     if times is None:
         return
-    if isinstance(times, Ragged) or times.dtype.kind not in 'iuf':
+    if isinstance(times, tuple) or times.dtype.kind not in 'iuf':
         raise ValueError(
             f'events column {name!r} is no column of numbers: times are seconds since 1970, or any count'
         )
@@ -141,9 +251,9 @@ def _check_times(times: np.ndarray | None, name: str) -> None:
         raise ValueError(f'events column {name!r} is {times[row]} in row {row}: times must not be negative')
 
 
-def _check_specs(tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec]) -> None:
+def _check_specs(raw: RawLog) -> None:
     places: dict[str, str] = {}
-    for side, table in tables.items():
+    for side, table in raw.tables.items():
         for name, column in table.items():
             if (side, name) in (('items', 'item'), ('users', 'user')):
                 continue
@@ -152,17 +262,25 @@ def _check_specs(tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec]
                     f'column {name!r} occurs in {places[name]} and in {side}: tables share names, rename one'
                 )
             places[name] = side
-            _check_spec(side, name, column, specs.get(name))
-    for name in specs:
+            _check_spec(side, name, column, raw.specs.get(name))
+    for name in raw.specs:
         if name not in places:
             raise ValueError(
                 f'`columns` describes {name!r}, which no table has; they have {", ".join(places)}'
             )
+    if 'time' in raw.specs:
+        raise ValueError(
+            "`columns` describes 'time': it orders events and is no feature, give a copy under another name"
+        )
+
+
+def _check_user_and_item(raw: RawLog) -> None:
+    specs = raw.specs
     if specs['user'].buckets or specs['user'].min_count > 1:
         raise ValueError(
             "column 'user' has buckets or min_count, which would merge histories: filter users beforehand"
         )
-    if specs['item'].buckets and tables['items']:
+    if specs['item'].buckets and raw.items:
         raise ValueError(
             "column 'item' has buckets while items have attributes: items in one bucket would share them"
         )
@@ -173,16 +291,17 @@ def _check_specs(tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec]
 
 def _check_spec(side: str, name: str, column: Any, spec: ColumnSpec | None) -> None:
     ragged = isinstance(column, Ragged)
-    kind = (column.values if ragged else column).dtype.kind
+    dtype = values_of(column).dtype
     if spec is None:
-        if ragged or kind == 'U':
+        if isinstance(column, tuple) or dtype.kind == 'U':
             raise ValueError(f'{side} column {name!r} is not numeric and not described: add it to `columns`')
     elif (spec.kind == 'multi') != ragged:
         raise ValueError(
             f'{side} column {name!r} is described as {spec.kind}: multi means `Ragged`, the others do not'
         )
-    elif (kind == 'U') if spec.kind == 'numeric' else (kind == 'f'):
-        dtype = column.values.dtype if ragged else column.dtype
+    elif spec.kind == 'numeric' and isinstance(column, Coded):
+        raise ValueError(f'{side} column {name!r} is coded and cannot be numeric: give an array of numbers')
+    elif (dtype.kind == 'U') if spec.kind == 'numeric' else (dtype.kind == 'f'):
         raise ValueError(
             f'{side} column {name!r} of dtype {dtype} cannot be {spec.kind}: convert or describe it otherwise'
         )

@@ -8,18 +8,20 @@ Letters: N events.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.columns import offsets_of
+from jaxrec.data.log import Log
 from jaxrec.data.vocabulary import hash64
 
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, -1
+SECONDS_A_DAY = 86_400
 PARTS = {'train': TRAIN, 'validation': VALIDATION, 'test': TEST}
-Split = Callable[[BehaviourLog, np.ndarray], np.ndarray]
+Split = Callable[[Log, np.ndarray], np.ndarray]
 
 
 def leave_last_out() -> Split:
@@ -30,7 +32,8 @@ def leave_last_out() -> Split:
     decides.
     """
 
-    def split(log: BehaviourLog, positive: np.ndarray) -> np.ndarray:
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        log = _by_user(log, 'leave_last_out')
         part = np.full(len(log), TRAIN, np.int8)
         before = offsets_of(positive)  # positives in rows < n
         first, last = log.user_offsets[:-1], log.user_offsets[1:]
@@ -54,7 +57,8 @@ def per_user_time(validation: float = 0.1, test: float = 0.2) -> Split:
     """
     _check_fractions(validation, test)
 
-    def split(log: BehaviourLog, positive: np.ndarray) -> np.ndarray:
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        log = _by_user(log, 'per_user_time')
         offsets, users = log.user_offsets, log.events['user']
         position = np.arange(len(log)) - offsets[users]
         train_end, validation_end = _cuts(np.diff(offsets), validation, test)
@@ -67,12 +71,8 @@ def global_time(validation: float = 0.1, test: float = 0.2) -> Split:
     """Two instants cut the whole log; the events of the very instant of a cut go to the later part."""
     _check_fractions(validation, test)
 
-    def split(log: BehaviourLog, positive: np.ndarray) -> np.ndarray:
-        if not log.has_time:
-            raise ValueError(
-                f'{log.folder} has no times, so global_time cannot cut it: use per_user_time or user_holdout'
-            )
-        times = log.events['time']
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        times = _times(log, 'global_time')
         train_end, validation_end = _cuts(np.asarray([len(log)]), validation, test)
         places = np.minimum([train_end[0], validation_end[0]], len(log) - 1)
         first, second = np.partition(times, places)[places]
@@ -88,18 +88,109 @@ def user_holdout(validation: float = 0.1, test: float = 0.2, seed: int = 0) -> S
     """All events of a user fall in one part; users are ordered by a seeded hash and cut by number."""
     _check_fractions(validation, test)
 
-    def split(log: BehaviourLog, positive: np.ndarray) -> np.ndarray:
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        log = _by_user(log, 'user_holdout')
         users = np.flatnonzero(np.diff(log.user_offsets))
-        rank = np.zeros(log.schema['user'].rows, np.int64)
-        rank[users[np.argsort(hash64(users, seed), kind='stable')]] = np.arange(len(users))
-        train_end, validation_end = _cuts(np.asarray([len(users)]), validation, test)
-        return _parts(rank[log.events['user']], train_end[0], validation_end[0])
+        of_user = np.full(log.schema['user'].rows, UNUSED, np.int8)
+        of_user[users] = _by_hash(users, validation, test, seed)
+        return of_user[log.events['user']]
+
+    return split
+
+
+def last_item_user_holdout(validation: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+    """One example a user, the last positive event, and all of a user in one part (CAN, arXiv 2011.05625).
+
+    Users with fewer than two positive events, whose last one has no history, are left out, and the others are
+    ordered by a seeded hash and cut by number. All events but the last positive ones are unused; histories
+    still hold them. Of positive events in the same second, the order of the log decides.
+    """
+    _check_fractions(validation, test)
+
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        log = _by_user(log, 'last_item_user_holdout')
+        before = offsets_of(positive)  # positives in rows < n
+        first, last = before[log.user_offsets[:-1]], before[log.user_offsets[1:]]
+        users = np.flatnonzero(last - first >= 2)
+        part = np.full(len(log), UNUSED, np.int8)
+        part[np.flatnonzero(positive)[last[users] - 1]] = _by_hash(users, validation, test, seed)
+        return part
+
+    return split
+
+
+def row_holdout(validation: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+    """Events fall in parts one by one: they are ordered by a seeded hash of their row and cut by number."""
+    _check_fractions(validation, test)
+
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        return _by_hash(np.arange(len(log)), validation, test, seed)
+
+    return split
+
+
+def days(held_out: int = 1, validation: float = 0.5, seed: int = 0) -> Split:
+    """All days but the last `held_out` train; a share `validation` of the rest is validation, chosen by hash.
+
+    Days are those of UTC that hold an event.
+    """
+    if held_out < 1 or not 0 <= validation < 1:
+        raise ValueError(
+            f'days with held_out={held_out}, validation={validation}: hold out at least 1 day, and give a '
+            'share of it from 0 to below 1'
+        )
+
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        day = np.floor_divide(_times(log, 'days'), SECONDS_A_DAY).astype(np.int64)
+        distinct = np.unique(day)
+        if len(distinct) <= held_out:
+            raise ValueError(
+                f'{log.folder} has events on {len(distinct)} days and {held_out} are held out: hold out '
+                'fewer, or split by row_holdout'
+            )
+        held = np.flatnonzero(day >= distinct[-held_out])
+        part = np.full(len(log), TRAIN, np.int8)
+        # Of the held-out rows none trains: the cut leaves the fraction 0 for the first part.
+        part[held] = VALIDATION + (_by_hash(held, 0.0, 1 - validation, seed) > TRAIN)
+        return part
+
+    return split
+
+
+def by_column(column: str, validation: Sequence[Any] = (), test: Sequence[Any] = ()) -> Split:
+    """An event's part is told by the value of an event column; values not named train.
+
+    A categorical column is compared by its raw values, any other by its numbers.
+    """
+    both = sorted(set(validation) & set(test))
+    if both or not (validation or test):
+        raise ValueError(
+            f'by_column with validation={tuple(validation)}, test={tuple(test)}: name values, '
+            'and none in both'
+        )
+
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        part = np.full(len(log), TRAIN, np.int8)
+        for values, number in ((validation, VALIDATION), (test, TEST)):
+            if values:
+                part[log.is_one_of(column, values)] = number
+        return part
 
     return split
 
 
 _SPLITS: dict[str, Callable[..., Split]] = {
-    function.__name__: function for function in (leave_last_out, per_user_time, global_time, user_holdout)
+    function.__name__: function
+    for function in (
+        leave_last_out,
+        per_user_time,
+        global_time,
+        user_holdout,
+        last_item_user_holdout,
+        row_holdout,
+        days,
+        by_column,
+    )
 }
 
 
@@ -107,8 +198,7 @@ def make_split(config: Mapping[str, Any]) -> Split:
     """Builds a split from its description.
 
     Args:
-      config: `kind` ('leave_last_out', 'per_user_time', 'global_time' or 'user_holdout') and that function's
-        arguments.
+      config: `kind`, the name of one of the functions above, and that function's arguments.
 
     Returns:
       A function (log, positive bool [N]) -> int8 [N] of TRAIN, VALIDATION, TEST = 0, 1, 2 and UNUSED = -1.
@@ -132,6 +222,32 @@ def make_split(config: Mapping[str, Any]) -> Split:
 def _check_fractions(validation: float, test: float) -> None:
     if validation < 0 or test < 0 or validation + test >= 1:
         raise ValueError(f'fractions validation={validation}, test={test}: both from 0, together below 1')
+
+
+def _by_user(log: Log, kind: str) -> BehaviourLog:
+    if not isinstance(log, BehaviourLog):
+        raise ValueError(
+            f'{log.folder} is a {log.KIND} without users, so {kind} cannot cut it: use global_time, days, '
+            'row_holdout or by_column'
+        )
+    return log
+
+
+def _times(log: Log, kind: str) -> np.ndarray:
+    if not log.has_time:
+        raise ValueError(
+            f'{log.folder} has no times, so {kind} cannot cut it: use per_user_time, user_holdout or '
+            'row_holdout'
+        )
+    return log.events['time']
+
+
+def _by_hash(keys: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
+    """int8 [N]: keys are ordered by a seeded hash and cut by number."""
+    rank = np.empty(len(keys), np.int64)
+    rank[np.argsort(hash64(keys, seed), kind='stable')] = np.arange(len(keys))
+    train_end, validation_end = _cuts(np.asarray([len(keys)]), validation, test)
+    return _parts(rank, train_end[0], validation_end[0])
 
 
 def _cuts(number: np.ndarray, validation: float, test: float) -> tuple[np.ndarray, np.ndarray]:

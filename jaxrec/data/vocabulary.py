@@ -10,7 +10,7 @@ Letters: N values, V rows of the table.
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 PADDING, OUT_OF_VOCABULARY, FIRST = 0, 1, 2
 MAX_ROWS = 2**31 - 1
+CHUNK = 1 << 22  # values that are counted or looked up at a time
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -60,6 +61,35 @@ def hash64(values: np.ndarray, seed: int = 0) -> np.ndarray:
     return _mix(hashed ^ lengths.astype(np.uint64))
 
 
+def count_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values and how often each occurs.
+
+    Args:
+      values: integer or string [N].
+
+    Returns:
+      sorted values [K] and counts int64 [K].
+    """
+    return merge_counts([np.unique(chunk, return_counts=True) for chunk in _chunks(values)])
+
+
+def merge_counts(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Adds up counts that were taken apart.
+
+    Args:
+      parts: (values [K], counts [K]) pairs, the values of each all different.
+
+    Returns:
+      sorted values and counts int64, over all parts.
+    """
+    if len(parts) == 1 and (parts[0][0][1:] > parts[0][0][:-1]).all():
+        return parts[0]
+    values, place = np.unique(np.concatenate([values for values, _ in parts]), return_inverse=True)
+    counts = np.zeros(len(values), np.int64)
+    np.add.at(counts, place, np.concatenate([counts for _, counts in parts]))
+    return values, counts
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Maps raw values to ids and back.
@@ -96,9 +126,15 @@ class Vocabulary:
         Raises:
           ValueError: for values that are neither integers nor strings, or too many of them for 32-bit ids.
         """
+        return cls.from_counts(*count_values(values), min_count=min_count, seed=seed)
+
+    @classmethod
+    def from_counts(
+        cls, distinct: np.ndarray, counts: np.ndarray, *, min_count: int = 1, seed: int = 0
+    ) -> 'Vocabulary':
+        """As `build`, from the distinct values [K] in sorted order and their counts int64 [K]."""
         if min_count < 1:
             raise ValueError(f'min_count is {min_count}: it must be at least 1')
-        distinct, counts = np.unique(_checked(values), return_counts=True)
         kept = counts >= min_count
         keys, key_counts = distinct[kept], counts[kept]
         if len(keys) > MAX_ROWS - FIRST:
@@ -138,7 +174,9 @@ class Vocabulary:
         Raises:
           ValueError: when strings are looked up among integers or the other way round.
         """
-        values = _checked(values)
+        return np.concatenate([self._find(chunk) for chunk in _chunks(values)])
+
+    def _find(self, values: np.ndarray) -> np.ndarray:
         if self.buckets is not None:
             return (hash64(values, self.seed) % np.uint64(self.buckets)).astype(np.int32) + np.int32(FIRST)
         if (values.dtype.kind == 'U') != (self.keys.dtype.kind == 'U') and len(self.keys) and len(values):
@@ -150,10 +188,10 @@ class Vocabulary:
             return np.full(len(values), OUT_OF_VOCABULARY, np.int32)
         if values.dtype.kind == 'U':  # comparing strings is slow: each distinct one is looked up once
             distinct, inverse = np.unique(values, return_inverse=True)
-            return self._find(distinct)[inverse]
-        return self._find(values)
+            return self._place(distinct)[inverse]
+        return self._place(values)
 
-    def _find(self, values: np.ndarray) -> np.ndarray:
+    def _place(self, values: np.ndarray) -> np.ndarray:
         keys, ids = self._sorted
         place = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
         return np.where(keys[place] == values, ids[place], np.int32(OUT_OF_VOCABULARY))
@@ -234,6 +272,16 @@ class Vocabulary:
                 f'{vocab / name}.npy has {len(keys)} values where {name}.json says {rows - FIRST}: {remedy}'
             )
         return cls(keys, counts, seed, floor, None, dropped)
+
+
+def _chunks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Checked parts, at least one: sorting and casting then cost the memory of a part, not of all values."""
+    values = np.asarray(values)
+    if values.ndim != 1 or len(values) <= CHUNK:
+        yield _checked(values)
+        return
+    for first in range(0, len(values), CHUNK):
+        yield _checked(values[first : first + CHUNK])
 
 
 def _checked(values: np.ndarray) -> np.ndarray:

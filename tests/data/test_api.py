@@ -28,7 +28,10 @@ def no_log(folder):
             {'log': 'tests.data.worlds:raw_world'},
             "unexpected keyword argument 'folder'.: it takes users, items",
         ),
-        ({'log': 'tests.data.test_api:no_log'}, 'returned PosixPath: it must return a BehaviourLog'),
+        (
+            {'log': 'tests.data.test_api:no_log'},
+            'returned PosixPath: it must return a BehaviourLog or a ClickLog',
+        ),
     ],
 )
 def test_bad_configs(tmp_path, config, message):

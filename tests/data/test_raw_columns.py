@@ -94,7 +94,7 @@ def test_the_digest_knows_content_and_not_layout():
 @pytest.mark.parametrize(
     ('names', 'columns', 'message'),
     [
-        (('user', 'user', 'time'), {}, r"called \('user', 'user', 'time'\): give three different names"),
+        (('user', 'user', 'time'), {}, r"called \('user', 'user', 'time'\): give each a name of its own"),
         (NAMES, {'user': ColumnSpec('numeric')}, "events column 'user' of dtype <U22 cannot be numeric"),
         (NAMES, {'item': ColumnSpec('numeric')}, "'item' is described as numeric: it is always categorical"),
         (NAMES, {'user': ColumnSpec('categorical', min_count=2)}, "'user' has buckets or min_count"),

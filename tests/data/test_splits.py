@@ -1,9 +1,12 @@
+import datetime
+
 import numpy as np
 import pytest
 
 from jaxrec.data.behaviour_log import compile_log
+from jaxrec.data.click_log import compile_clicks
 from jaxrec.data.splits import TEST, TRAIN, UNUSED, VALIDATION, make_split
-from tests.data.worlds import COLUMNS, raw_world, small_log
+from tests.data.worlds import CLICK_COLUMNS, COLUMNS, raw_clicks, raw_world, small_clicks, small_log
 
 
 def users_of(log):
@@ -86,3 +89,85 @@ def test_global_time_wants_times(tmp_path):
     log = compile_log(tmp_path / 'log', **raw, columns=COLUMNS)
     with pytest.raises(ValueError, match='has no times'):
         make_split({'kind': 'global_time'})(log, None)
+
+
+def test_last_item_user_holdout_matches_a_loop(tmp_path):
+    log = small_log(tmp_path / 'log', users=300)  # 2 events a user: many have fewer than 2 positives
+    positive = log.events['click'] == 1
+    last = {
+        int(log.events['user'][r[0]]): r[positive[r]][-1] for r in users_of(log) if positive[r].sum() >= 2
+    }
+    assert 20 < len(last) < 250
+    seen = {}
+    for seed in (0, 1):
+        config = {'kind': 'last_item_user_holdout', 'validation': 0.1, 'test': 0.3, 'seed': seed}
+        part = make_split(config)(log, positive)
+        assert sorted(np.flatnonzero(part != UNUSED)) == sorted(last.values())
+        n = len(last)
+        train, both = n * 60 // 100, n * 70 // 100
+        assert np.bincount(part[part != UNUSED]).tolist() == [train, both - train, n - both]
+        seen[seed] = {user: int(part[row]) for user, row in last.items()}
+    assert seen[0] != seen[1]
+
+
+def test_row_holdout_cuts_by_number(tmp_path):
+    log = small_clicks(tmp_path / 'log')
+    parts = [make_split({'kind': 'row_holdout', 'seed': seed})(log, None) for seed in (0, 0, 1)]
+    assert np.bincount(parts[0]).tolist() == [280, 40, 80]
+    np.testing.assert_array_equal(parts[0], parts[1])
+    assert (parts[0] != parts[2]).any() and (np.diff(parts[0]) != 0).sum() > 100
+
+
+@pytest.mark.parametrize(('held_out', 'validation'), [(1, 0.5), (2, 0.25), (1, 0.0)])
+def test_days_hold_out_the_last_ones(tmp_path, held_out, validation):
+    log = small_clicks(tmp_path / 'log')
+    part = make_split({'kind': 'days', 'held_out': held_out, 'validation': validation})(log, None)
+    date = [datetime.datetime.fromtimestamp(t, datetime.UTC).date() for t in log.events['time'].tolist()]
+    held = np.asarray([d in sorted(set(date))[-held_out:] for d in date])
+    np.testing.assert_array_equal(part == TRAIN, ~held)
+    assert (part == VALIDATION).sum() == int(held.sum() * validation)
+    assert (part == TEST).sum() == held.sum() - int(held.sum() * validation) > 0
+    if validation:  # of one day, not of its beginning
+        assert np.flatnonzero(part == TEST).min() < np.flatnonzero(part == VALIDATION).max()
+
+
+def test_by_column_goes_by_raw_values(tmp_path):
+    log, raw = small_clicks(tmp_path / 'log'), raw_clicks()
+    part = make_split({'kind': 'by_column', 'column': 'fold', 'validation': (8,), 'test': (9, 3)})(log, None)
+    expected = [{8: VALIDATION, 9: TEST, 3: TEST}.get(int(fold), TRAIN) for fold in raw['fold']]
+    np.testing.assert_array_equal(part, expected)
+    part = make_split({'kind': 'by_column', 'column': 'site', 'test': ('s3', 's5')})(log, None)
+    np.testing.assert_array_equal(part == TEST, np.isin(raw['site'], ['s3', 's5']))
+    assert set(part.tolist()) == {TRAIN, TEST}
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        ({'kind': 'by_column', 'column': 'fold'}, 'name values, and none in both'),
+        ({'kind': 'by_column', 'column': 'fold', 'validation': (1,), 'test': (1,)}, 'none in both'),
+        (
+            {'kind': 'by_column', 'column': 'week', 'test': (1,)},
+            "no event column 'week', it has site, ad, .*: name one of these",
+        ),
+        ({'kind': 'by_column', 'column': 'site', 'test': ('s99',)}, "has no site 's99': check its spelling"),
+        ({'kind': 'by_column', 'column': 'fold', 'test': ('9',)}, "numbers in 'fold': name numbers"),
+        ({'kind': 'by_column', 'column': 'device', 'test': (1,)}, "'device' of .* is multi-valued or hashed"),
+        ({'kind': 'days', 'held_out': 0}, 'hold out at least 1 day'),
+        ({'kind': 'days', 'held_out': 5}, 'events on 5 days and 5 are held out: hold out fewer'),
+        ({'kind': 'leave_last_out'}, 'click log without users, so leave_last_out cannot cut it'),
+        ({'kind': 'last_item_user_holdout', 'test': 1.0}, 'together below 1'),
+    ],
+)
+def test_splits_that_cannot_be_made(tmp_path, config, message):
+    log = small_clicks(tmp_path / 'log')
+    with pytest.raises(ValueError, match=message):
+        make_split(config)(log, log.events['click'] == 1)
+
+
+def test_days_want_times(tmp_path):
+    raw = raw_clicks()
+    del raw['time']
+    log = compile_clicks(tmp_path / 'log', raw, columns=CLICK_COLUMNS)
+    with pytest.raises(ValueError, match='has no times, so days cannot cut it'):
+        make_split({'kind': 'days'})(log, None)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.click_log import ClickLog, compile_clicks
 from jaxrec.data.columns import Ragged
 
 COLUMNS = {
@@ -45,3 +46,34 @@ def raw_world(
 def small_log(folder: Path, **sizes: int) -> BehaviourLog:
     """A compiled `raw_world`."""
     return compile_log(folder, **raw_world(**sizes), columns=COLUMNS, provenance='simulated')
+
+
+CLICK_COLUMNS = {
+    'site': ColumnSpec('categorical'),
+    'ad': ColumnSpec('categorical'),
+    'device': ColumnSpec('categorical', buckets=6),
+    'keywords': ColumnSpec('multi'),
+    'price': ColumnSpec('numeric'),
+}
+
+
+def raw_clicks(events: int = 400, days: int = 5, seed: int = 0) -> dict[str, Any]:
+    """Raw impressions of five days, hours in order; clicks depend on the pair of site and ad."""
+    draw = np.random.default_rng(seed)
+    site, ad = draw.integers(0, 9, events), draw.integers(0, 11, events)
+    rate = draw.uniform(0.05, 0.95, (9, 11))[site, ad]
+    return {
+        'site': np.char.add('s', site.astype(str)),
+        'ad': ad + 100,
+        'device': draw.integers(0, 50, events),
+        'keywords': Ragged.from_rows([['red', 'big', 'new'][: n % 4] for n in range(events)], str),
+        'price': draw.uniform(0, 9, events),
+        'click': (draw.uniform(size=events) < rate).astype(np.int8),
+        'time': 1_400_025_600 + np.sort(draw.integers(0, 24 * days, events)) * 3600,
+        'fold': draw.integers(0, 10, events),
+    }
+
+
+def small_clicks(folder: Path, **sizes: int) -> ClickLog:
+    """A compiled `raw_clicks`."""
+    return compile_clicks(folder, raw_clicks(**sizes), columns=CLICK_COLUMNS, provenance='simulated')
