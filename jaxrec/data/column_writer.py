@@ -40,7 +40,9 @@ class ColumnWriter:
         for name in self._columns:
             if not is_name(name):
                 check_column(name, np.zeros(0))
-        self._length, self._files, self._rows = 0, {}, {}
+        self._length = 0
+        self._files: dict[str, tuple[BinaryIO, np.dtype]] = {}
+        self._rows: dict[str, int] = {}
         for name, dtype in self._columns.items():
             if name in self._ragged:
                 self._open(f'{name}.values.npy', self._ragged[name])
@@ -101,7 +103,7 @@ class ColumnWriter:
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype, rows: int) -> None:
-    # numpy pads headers of one axis so that any number of rows fits: the same length at the start and the end.
+    # numpy pads the header so that any number of rows fits: it is as long at the start as at the end.
     np.lib.format.write_array_header_1_0(
         file, {'descr': np.lib.format.dtype_to_descr(dtype), 'fortran_order': False, 'shape': (rows,)}
     )
