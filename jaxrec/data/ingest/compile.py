@@ -255,10 +255,11 @@ class _Writer:
         for side, (key, described) in self.mapping.sides.items():
             ids, rows = coded[key].ids, coded[key].column.rows
             assert isinstance(ids, np.ndarray)
-            present = ids[merged[key].counts > 0]
+            occurs = np.zeros(rows, bool)
+            occurs[ids[merged[key].counts > 0]] = True
             if self.base is not None:
-                present = np.append(present, present_ids(self.base, key))
-            counts[side] = len(np.unique(present[present >= FIRST]))
+                occurs[present_ids(self.base, key)] = True
+            counts[side] = int(occurs[FIRST:].sum())
             table = SideTable({}, {}, 0)
             if side in sides:
                 latest = sides[side]

@@ -144,8 +144,9 @@ def side_table(
             else:
                 values = of_codes[np.asarray(values)]
         columns[field.name] = spread(values, ids[where], rows, schema[field.name])
-    missing = np.setdiff1d(ids[ids >= FIRST], ids[where])
-    return SideTable(columns, schema, len(missing))
+    occurs, named = np.zeros(rows, bool), np.zeros(rows, bool)
+    occurs[ids], named[ids[where]] = True, True
+    return SideTable(columns, schema, int((occurs & ~named)[FIRST:].sum()))
 
 
 def inherit(
@@ -164,8 +165,9 @@ def inherit(
       The table over old and new rows.
     """
     store = base.items if side == 'items' else base.users
-    named = np.unique(ids[present])
-    named = named[named >= FIRST]
+    is_named = np.zeros(ids.max(initial=0) + 1, bool)
+    is_named[ids[present]] = True
+    named = FIRST + np.flatnonzero(is_named[FIRST:])
     columns, schema = {}, {}
     for name, column in table.columns.items():
         held = base.schema[name]
@@ -177,5 +179,4 @@ def inherit(
         columns[name] = spread(new, named, rows, schema[name], base=store[name])
     old = base.schema['item' if side == 'items' else 'user'].rows
     without = base.manifest['counts'].get(f'{side}_without_attributes', 0)
-    unnamed = np.setdiff1d(ids[ids >= old], named)
-    return SideTable(columns, schema, without + len(unnamed))
+    return SideTable(columns, schema, without + int((~is_named[old:]).sum()))
