@@ -1,4 +1,4 @@
-"""Compiles CSV and Parquet files to a log folder, in little memory; the same command goes on with a killed run.
+"""Compiles CSV and Parquet files to a log folder, in little memory; a killed run goes on by the same command.
 
     python -m experiments.ingest --input='clicks-*.csv' --mapping=mapping.json --output=logs/mine
     python -m experiments.ingest --input=clicks.csv --user=uid --item=sku --time=ts --time_unit=s \
@@ -33,9 +33,7 @@ ITEM = flags.DEFINE_string('item', None, 'Column of the item.')
 TIME = flags.DEFINE_string('time', None, 'Column of the time.')
 TIME_UNIT = flags.DEFINE_enum('time_unit', None, ['iso', 's', 'ms', 'us'], 'Of the time column.')
 LABEL = flags.DEFINE_string('label', None, 'Column of the label: click, rating, ...')
-POSITIVE = flags.DEFINE_multi_string(
-    'positive', None, 'Value of the label that means 1; may be repeated.'
-)
+POSITIVE = flags.DEFINE_multi_string('positive', None, 'Value of the label that means 1; may be repeated.')
 EVENT = flags.DEFINE_multi_string('event', [], 'Event feature, as column:kind[:key=value]...')
 ITEM_ATTRIBUTE = flags.DEFINE_multi_string('item_attribute', [], 'The same of items.')
 USER_ATTRIBUTE = flags.DEFINE_multi_string('user_attribute', [], 'The same of users.')

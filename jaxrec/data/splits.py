@@ -87,8 +87,8 @@ def latest_generation(validation: float = 0.1, test: float = 0.2) -> Split:
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
         if 'generation' not in log.events:
             raise ValueError(
-                f'{log.folder} extends no other log, so latest_generation has nothing to go by: use global_time, '
-                'or ingest the new files with --extend'
+                f'{log.folder} extends no other log, so latest_generation has nothing to go by: use '
+                'global_time, or ingest the new files with --extend'
             )
         generation = log.events['generation']
         rows = np.flatnonzero(generation == generation.max())

@@ -38,6 +38,7 @@ class Progress:
       bad: evaluations since then.
       done: whether early stopping ended the run.
       window: {metric: [sum, count]} of the steps since the last report.
+      start: steps taken before this run, by the one it was started from.
     """
 
     best: float | None = None
@@ -45,6 +46,7 @@ class Progress:
     bad: int = 0
     done: bool = False
     window: dict[str, list] = dataclasses.field(default_factory=dict)
+    start: int = 0
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Adds one step's metrics to the window."""
@@ -63,7 +65,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """When the loop does what; steps count optimizer steps.
+    """When the loop does what; steps count optimizer steps, intervals from where the run started.
 
     Attributes:
       steps: where training ends.
@@ -143,17 +145,17 @@ def train(
         for step in range(start + 1, options.steps + 1):
             if progress.done:
                 break
-            batch = next(loader)
+            batch, taken = next(loader), step - progress.start
             check_ids(setup.task.tables, setup.task.ids(batch))
             state, metrics = step_fn(state, put_batch(batch, setup.mesh))
             pending.append((step, metrics))
             bar.update()
-            if step % options.log_every == 0 or step == options.steps:
+            if taken % options.log_every == 0 or step == options.steps:
                 collect()
                 pace = (step - since) / (time.perf_counter() - began)
                 writer.write(step, 'train', _report(progress), f'{pace:.0f} steps/s')
                 since, began = step, time.perf_counter()
-            if step % options.eval_every == 0 or step == options.steps:
+            if taken % options.eval_every == 0 or step == options.steps:
                 collect()  # a loss that is not finite is its own error, not that of an evaluation
                 scores = evaluate(state)
                 _require(scores, options.monitor)
@@ -163,7 +165,7 @@ def train(
                 bar.set_postfix_str(
                     f'{options.monitor} {scores[options.monitor]:.4f}, best {progress.best:.4f}'
                 )
-            elif stopped or (options.checkpoint_every and step % options.checkpoint_every == 0):
+            elif stopped or (options.checkpoint_every and taken % options.checkpoint_every == 0):
                 save()
             if stopped:
                 log.info('stopped by a signal; step %d is saved, the same command goes on from it', step)

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tqdm
 
-from jaxrec.data.ingest.blocks import WRONG_COUNT, Block, read_blocks
+from jaxrec.data.ingest.blocks import WRONG_COUNT, Block, open_parquet, read_blocks
 from jaxrec.data.ingest.convert import convert
 from jaxrec.data.ingest.fields import Field, Format
-from jaxrec.data.ingest.files import kind_of, line_numbers, read_header
+from jaxrec.data.ingest.files import check_columns, kind_of, line_numbers, read_header
 
 LOG_SECONDS = 5.0  # between log lines where there is no terminal
 SHOWN = 5  # line numbers shown of each reason
@@ -46,6 +46,18 @@ class Part(NamedTuple):
     path: Path
     fields: tuple[Field, ...]
     format: Format
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Refuses a file that lacks one of some columns.
+
+        Raises:
+          ValueError: naming file and column.
+        """
+        if kind_of(self.path) == 'csv':
+            read_header(self.path, self.format, columns)
+        else:
+            with open_parquet(self.path) as file:
+                check_columns(str(self.path), file.schema_arrow.names, columns)
 
     def chunk(self, folder: Path, number: int) -> Path:
         """Where the chunk of the file's block of that number lies."""
@@ -114,10 +126,7 @@ def take_in(parts: Sequence[Part], folder: Path, strict: bool = False) -> Taken:
         for number, rows in enumerate(summary['rows']):
             if rows:
                 chunks.append(Chunk(part.chunk(folder, number), part.side, rows))
-        for reason, found in summary['rejected'].items():
-            held = rejected.setdefault(reason, {'rows': 0, 'first': []})
-            held['rows'] += found['rows']
-            held['first'] = (held['first'] + found['first'])[:SHOWN]
+        merge_rejected(rejected, summary['rejected'])
     read = sum(s['records'] for s, part in zip(summaries, parts, strict=True) if part.side == 'events')
     return Taken(chunks, rejected, read)
 
@@ -135,12 +144,12 @@ def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int],
     for number, block in enumerate(read_blocks(part.path, columns, part.format, progress)):
         path = part.chunk(folder, number)
         if not path.exists():
-            _write_chunk(path, *_filter(block, part.fields))
+            _write_chunk(path, *take_rows(block, part.fields))
         count, found = _read_note(path)
         rows.append(count)
         if found and strict:
             raise ValueError(_refusal(part, found, 'strict: mend or remove such rows, or leave --strict out'))
-        _merge(rejected, found)
+        merge_rejected(rejected, found)
         records, lines = block.end - 1, block.lines
         if number == 0 and not count and found:
             raise ValueError(
@@ -149,34 +158,52 @@ def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int],
         if not sys.stderr.isatty() and time.monotonic() > said + LOG_SECONDS:
             said = time.monotonic()
             log.info('%s: %d rows read, %d left out', part.path.name, records, _count(rejected))
-    _locate(part, rejected, exact=lines == records)
+    locate(part, rejected, exact=lines == records)
     header = int(kind_of(part.path) == 'csv' and part.format.header is None)
     summary = {'rows': rows, 'rejected': rejected, 'records': records - header}
     _commit(done, json.dumps(summary).encode())
     return summary
 
 
-def _filter(block: Block, fields: Sequence[Field]) -> tuple[pa.RecordBatch, Rejected]:
-    """The good rows of a block, coded, and what is wrong with the others; the first reason counts."""
-    taken, bad = {}, np.zeros(block.rows, bool)
+def take_rows(
+    block: Block, fields: Sequence[Field], keep: Sequence[str] = ()
+) -> tuple[pa.RecordBatch, Rejected]:
+    """Converts a block and leaves out the rows that cannot be used.
+
+    Args:
+      block: the block.
+      fields: what its columns are.
+      keep: further columns of the file, taken as they stand.
+
+    Returns:
+      The good rows, a column a field (ids and categories dictionary-encoded) and then those kept; and what is
+      wrong with the others, by record number, of several reasons the first.
+    """
+    taken, bad = [], np.zeros(block.rows, bool)
     reasons: list[tuple[str, np.ndarray]] = []
     for field in fields:
-        taken[field.name], found = convert(field, block.columns[field.column])
+        values, found = convert(field, block.columns[field.column])
+        taken.append(values)
         for reason, mask in found:
             reasons.append((reason, mask & ~bad))
             bad |= mask
-    records = block.records() if bad.any() else None
     rejected: Rejected = {}
     if block.invalid:
         rejected[WRONG_COUNT] = {'rows': len(block.invalid), 'first': block.invalid[:SHOWN]}
+    records = block.records() if bad.any() else np.zeros(0, np.int64)
     for reason, mask in reasons:
-        if records is not None and mask.any():
+        if mask.any():
             first = records[np.flatnonzero(mask)[:SHOWN]].tolist()
-            _merge(rejected, {reason: {'rows': int(mask.sum()), 'first': first}})
-    keep = pa.array(~bad)
-    columns = {name: column.filter(keep) if bad.any() else column for name, column in taken.items()}
-    coded = [pc.dictionary_encode(columns[f.name]) if f.coded else columns[f.name] for f in fields]
-    return pa.RecordBatch.from_arrays(coded, names=list(columns)), rejected
+            merge_rejected(rejected, {reason: {'rows': int(mask.sum()), 'first': first}})
+    taken += [block.columns[name] for name in keep]
+    if bad.any():
+        good = pa.array(~bad)
+        taken = [column.filter(good) for column in taken]
+    for number, field in enumerate(fields):
+        if field.coded:
+            taken[number] = pc.dictionary_encode(taken[number])
+    names = [field.name for field in fields] + list(keep)
+    return pa.RecordBatch.from_arrays(taken, names=names), rejected
 
 
 def _write_chunk(path: Path, batch: pa.RecordBatch, rejected: Rejected) -> None:
@@ -200,18 +227,19 @@ def _commit(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def _merge(into: Rejected, found: Mapping[str, Any]) -> None:
+def merge_rejected(into: Rejected, found: Mapping[str, Any]) -> None:
+    """Adds counts and first places by reason."""
     for reason, more in found.items():
         held = into.setdefault(reason, {'rows': 0, 'first': []})
         held['rows'] += more['rows']
-        held['first'] = sorted(held['first'] + more['first'])[:SHOWN]
+        held['first'] = (held['first'] + more['first'])[:SHOWN]
 
 
 def _count(rejected: Rejected) -> int:
     return sum(found['rows'] for found in rejected.values())
 
 
-def _locate(part: Part, rejected: Rejected, exact: bool) -> None:
+def locate(part: Part, rejected: Rejected, exact: bool) -> None:
     """Turns record numbers into 'file:line'.
 
     Args:
@@ -233,7 +261,7 @@ def _locate(part: Part, rejected: Rejected, exact: bool) -> None:
 
 
 def _refusal(part: Part, rejected: Rejected, why: str) -> str:
-    _locate(part, rejected, exact=False)
+    locate(part, rejected, exact=False)
     return f'{part.path}: {describe_rejected(rejected)}; {why}'
 
 

@@ -42,6 +42,52 @@ def check_extends(mapping: LogMapping, columns: Mapping[str, Any], base: Log) ->
             )
 
 
+def check_grown(old: Log, new: Log, features: Mapping[str, Any]) -> None:
+    """Refuses a log whose ids do not mean what they meant in the log that a model was trained on.
+
+    Args:
+      old: the log of the model.
+      new: the log it is to be trained on.
+      features: {side: columns} that the model reads.
+
+    Raises:
+      ValueError: naming the vocabulary and the first id that differs.
+    """
+    columns = sorted({str(name) for side in features for name in features[side]})
+    for name in columns:
+        if name not in old.schema or name not in new.schema:
+            without = old if name not in old.schema else new
+            raise ValueError(
+                f'{without.folder} has no column {name!r}, which the model reads: give a log that extends '
+                f'{old.folder} (ingest with --extend={old.folder})'
+            )
+        column = old.schema[name]
+        if column.vocabulary is not None:
+            _check_prefix(old, new, column.vocabulary, str(new.schema[name].vocabulary))
+
+
+def _check_prefix(old: Log, new: Log, before: str, after: str) -> None:
+    one, other = old.vocabulary(before), new.vocabulary(after)
+    remedy = f'a warm start needs a log made with --extend={old.folder}, or train anew without it'
+    if one.buckets is not None or other.buckets is not None:
+        if (one.buckets, one.seed) != (other.buckets, other.seed):
+            raise ValueError(
+                f'vocabulary {before!r} is hashed into {one.buckets} buckets in {old.folder} and into '
+                f'{other.buckets} in {new.folder}, or with another seed: {remedy}'
+            )
+        return
+    common = min(len(one.keys), len(other.keys))
+    same = np.zeros(0, bool)
+    if one.keys.dtype.kind == other.keys.dtype.kind:
+        same = one.keys[:common] == other.keys[:common]
+    if len(one.keys) > len(other.keys) or not len(same) == common or not same.all():
+        place = FIRST + (int(np.argmin(same)) if len(same) and not same.all() else len(same))
+        raise ValueError(
+            f'vocabulary {before!r} of {new.folder} does not extend that of {old.folder}, they differ at id '
+            f'{place}: {remedy}'
+        )
+
+
 def _told(spec: Mapping[str, Any] | None) -> str:
     return 'nothing' if spec is None else ', '.join(f'{k} {v}' for k, v in spec.items() if v is not None)
 

@@ -9,7 +9,7 @@ from jaxrec.data.ingest.blocks import open_parquet
 from jaxrec.data.ingest.chunks import Part
 from jaxrec.data.ingest.convert import check_type
 from jaxrec.data.ingest.fields import Field
-from jaxrec.data.ingest.files import check_columns, kind_of, read_header
+from jaxrec.data.ingest.files import kind_of
 from jaxrec.data.log import Log
 
 
@@ -32,15 +32,14 @@ def resolve_types(parts: Sequence[Part], base: Log | None = None) -> tuple[list[
     found: dict[str, list[str]] = {}
     for part in parts:
         columns = [field.column for field in part.fields]
+        part.check_columns(columns)
         if kind_of(part.path) == 'csv':
-            read_header(part.path, part.format, columns)
             for field in part.fields:
                 check_type(field, pa.binary(), f'{part.path}: column {field.column!r}')
                 found.setdefault(field.name, []).append('string')
             continue
         with open_parquet(part.path) as file:
             schema = file.schema_arrow
-        check_columns(str(part.path), schema.names, columns)
         for field in part.fields:
             kind = schema.field(field.column).type
             check_type(field, kind, f'{part.path}: column {field.column!r}')
