@@ -2,8 +2,8 @@
 
     python -m experiments.export --workdir=runs/mine --output=runs/mine/scorer.jaxexport
 
-`jaxrec.training.export.load_scorer` reads it; see there for what it holds. By default the tables are arguments
-that lie beside the program in the file, and any number of rows can be scored at once.
+`jaxrec.training.export.load_scorer` reads it; see there for what it holds. By default the tables lie beside
+the program in the file as its arguments, and any number of rows can be scored at once.
 """
 
 from pathlib import Path

@@ -18,6 +18,7 @@ from absl import app, flags
 
 from experiments.flags import friendly
 from jaxrec.data.ingest import ingest, load_mapping, make_mapping
+from jaxrec.data.ingest.mapping import parse_column
 from jaxrec.data.log import Log
 
 INPUT = flags.DEFINE_multi_string(
@@ -48,40 +49,13 @@ COLUMN_FLAGS = (
 )  # fmt: skip
 
 
-def parse_column(text: str, flag: str) -> tuple[str, dict[str, Any]]:
-    """Reads a feature flag.
-
-    Args:
-      text: 'column:kind', then any number of ':key=value', the keys being those of a mapping's column.
-      flag: its name, for messages.
-
-    Returns:
-      The column's name in the log and its description.
-
-    Raises:
-      ValueError: for anything else.
-    """
-    name, _, rest = text.partition(':')
-    kind, *options = rest.split(':')
-    described: dict[str, Any] = {'kind': kind}
-    if not name or not kind or not all('=' in option for option in options):
-        raise ValueError(
-            f'--{flag}={text}: give column:kind and then :key=value, such as tags:multi:separator=| or '
-            'brand:categorical:min_count=5'
-        )
-    for option in options:
-        key, _, value = option.partition('=')
-        described[key] = int(value) if value.isdecimal() and key != 'fill' else value
-    return name, described
-
-
 def mapping_of_flags() -> dict[str, Any]:
     """The mapping that the column flags describe."""
     time = {'column': TIME.value, 'unit': TIME_UNIT.value} if TIME.value else None
     label: dict[str, Any] | None = {'column': LABEL.value} if LABEL.value else None
     if label is not None and POSITIVE.value:
         label['positive'] = POSITIVE.value
-    columns = lambda flag: dict(parse_column(text, flag.name) for text in flag.value)
+    columns = lambda flag: dict(parse_column(text, f'--{flag.name}={text}') for text in flag.value)
     sides = {
         'items': {'file': ITEMS_FILE.value, 'columns': columns(ITEM_ATTRIBUTE)},
         'users': {'file': USERS_FILE.value, 'columns': columns(USER_ATTRIBUTE)},

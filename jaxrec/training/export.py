@@ -72,17 +72,15 @@ def export_scorer(
     (size,) = (batch_size,) if batch_size else jax.export.symbolic_shape('b')
     inputs = {k: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for k, x in sorted(batch.items())}
     weights, structure = _weights(setup, state)
-    predict = _predictor(setup, structure)
+    predict, arrays = _predictor(setup, structure), list(weights.values())
     if bake:
         _check_size(weights)
-        constants = list(weights.values())
-        fixed, arguments, stored = (lambda batch: predict(constants, batch)), (inputs,), {}
+        exported = _export(lambda batch: predict(arrays, batch), (inputs,), batch_size, platforms)
     else:
-        shapes = [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights.values()]
-        fixed, arguments, stored = predict, (shapes, inputs), weights
-    exported = _export(fixed, arguments, batch_size, platforms)
+        shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
+        exported = _export(predict, (shapes, inputs), batch_size, platforms)
     manifest = _manifest(setup, exported, inputs, weights, bake, batch_size) | dict(about or {})
-    _write(Path(path), manifest, exported.serialize(), stored)
+    _write(Path(path), manifest, bytes(exported.serialize()), [] if bake else arrays)
     return manifest
 
 
@@ -99,7 +97,7 @@ def _predictor(setup: Setup, structure: Any) -> Any:
     task = setup.task
 
     def predict(weights: list[Any], batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        tree = jax.tree_util.tree_unflatten(structure, weights)
+        tree = jax.tree_util.tree_unflatten(structure, [jnp.asarray(array) for array in weights])
         first = next(value for key, value in batch.items() if key.startswith('candidate/'))
         given = {name: jnp.ones(first.shape[:2], jnp.float32) for name in GIVEN}
         batch = batch | given
@@ -157,12 +155,12 @@ def _manifest(
     }
 
 
-def _write(path: Path, manifest: dict[str, Any], program: bytes, weights: Mapping[str, np.ndarray]) -> None:
+def _write(path: Path, manifest: dict[str, Any], program: bytes, weights: list[np.ndarray]) -> None:
     partial = path.with_name(f'.{path.name}.partial')
     with zipfile.ZipFile(partial, 'w', zipfile.ZIP_STORED) as file:
         file.writestr('manifest.json', json.dumps(manifest, indent=1))
         file.writestr('program.bin', program)
-        for number, array in enumerate(weights.values()):
+        for number, array in enumerate(weights):
             with file.open(f'weights/{number:04d}.npy', 'w', force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     os.replace(partial, path)
@@ -179,8 +177,7 @@ class Scorer:
         """Puts the weights on the device; see `load_scorer`."""
         self.manifest = manifest
         self._weights = [] if manifest['baked'] else [jax.device_put(array) for array in weights]
-        call = exported.call if manifest['baked'] else lambda batch: exported.call(self._weights, batch)
-        self._call = jax.jit(call) if manifest['baked'] else jax.jit(exported.call)
+        self._call = jax.jit(exported.call)
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Scores a batch.
@@ -241,8 +238,8 @@ def load_scorer(path: str | Path) -> Scorer:
             manifest = json.loads(file.read('manifest.json'))
             if (manifest.get('format'), manifest.get('version')) != (FORMAT, VERSION):
                 raise ValueError(
-                    f'{path} is {manifest.get("format")} version {manifest.get("version")}, this library reads '
-                    f'{FORMAT} version {VERSION}: {_REMEDY}'
+                    f'{path} is {manifest.get("format")} version {manifest.get("version")}, this library '
+                    f'reads {FORMAT} version {VERSION}: {_REMEDY}'
                 )
             program = jax.export.deserialize(bytearray(file.read('program.bin')))
             names = sorted(name for name in file.namelist() if name.startswith('weights/'))

@@ -60,6 +60,33 @@ def load_mapping(path: str | Path) -> dict[str, Any]:
     return mapping
 
 
+def parse_column(text: str, place: str) -> tuple[str, dict[str, Any]]:
+    """Reads a feature column from one line of text.
+
+    Args:
+      text: 'column:kind', then any number of ':key=value', the keys being those of a mapping's column.
+      place: where it stands, for messages.
+
+    Returns:
+      The column's name in the log and its description.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    name, _, rest = text.partition(':')
+    kind, *options = rest.split(':')
+    described: dict[str, Any] = {'kind': kind}
+    if not name or not kind or not all('=' in option for option in options):
+        raise ValueError(
+            f'{place}: give column:kind and then :key=value, such as tags:multi:separator=| or '
+            'brand:categorical:min_count=5'
+        )
+    for option in options:
+        key, _, value = option.partition('=')
+        described[key] = int(value) if value.isdecimal() and key != 'fill' else value
+    return name, described
+
+
 def make_mapping(given: Mapping[str, Any]) -> LogMapping:
     """Checks a mapping.
 

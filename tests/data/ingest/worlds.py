@@ -1,4 +1,4 @@
-"""Files as users have them, written plainly, and the same rows read by Python's csv module for `compile_log`."""
+"""Files as users have them, and the same rows in memory for `compile_log`."""
 
 import csv
 import gzip
@@ -41,7 +41,7 @@ COLUMNS = {
 
 
 def rows_of(number: int, seed: int = 0, users: int = 30, items: int = 40) -> list[dict[str, Any]]:
-    """Events with strings of every kind: quotes, delimiters, other alphabets; attributes follow from the key."""
+    """Events with quotes, delimiters and other alphabets; attributes follow from the key."""
     draw = np.random.default_rng(seed)
     rows = []
     for _ in range(number):
