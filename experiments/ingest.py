@@ -91,9 +91,11 @@ def report(log: Log) -> str:
         f'  left out: {found["rows"]} x {reason} ({", ".join(found["first"])}, ...)'
         for reason, found in made['left_out'].items()
     ]
+    extra = made['extra_lines']
+    lines = [f'  {extra} lines more than rows: line breaks in quotes, or empty lines'] if extra else []
     notes = [f'  note: {count} x {note}' for note, count in log.manifest['notes'].items()]
     counts = ', '.join(f'{count} {what}' for what, count in log.manifest['counts'].items() if count)
-    return '\n'.join([rows, *left, *notes, f'wrote {log.folder}: {log.KIND} of {counts}'])
+    return '\n'.join([rows, *left, *lines, *notes, f'wrote {log.folder}: {log.KIND} of {counts}'])
 
 
 @friendly

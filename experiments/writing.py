@@ -53,7 +53,7 @@ class RowWriter:
             self._partial.unlink(missing_ok=True)
         if kind is None and self._writer is None:
             raise ValueError(
-                f'there is no row to write to {self.path}: the input holds none that can be scored'
+                f'there is no row to write to {self.path}: none can be scored, check input and mapping'
             )
         if kind is None:
             os.replace(self._partial, self.path)

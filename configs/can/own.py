@@ -3,8 +3,9 @@
     python -m experiments.train --config=configs/can/own.py:CAN-DNN,logs/mine --workdir=runs/mine
 
 After the colon stand the row (LR, DNN, DIN or CAN-DNN) and the log. Features are all columns that the log
-describes; the label is its column of 0 and 1, or ratings from `--config.data.label.threshold`, or, where it
-has none, every event against drawn items. A log that extends another trains on its new events.
+describes (for LR, which reads one-hots, without numeric ones); the label is its column of 0 and 1, or ratings
+from `--config.data.label.threshold`, or, where it has none, every event against drawn items. A log that
+extends another trains on its new events.
 """
 
 from pathlib import Path
@@ -33,7 +34,7 @@ def get_config(text: str = 'CAN-DNN') -> ConfigDict:
     return ConfigDict(
         {
             **row(name),
-            'features': features_of(log),
+            'features': features_of(log, numbers=name != 'LR'),
             'data': {
                 'log': 'jaxrec.data.api:stored',
                 'arguments': {'path': str(Path(path)) if path else ''},
@@ -57,13 +58,14 @@ def get_config(text: str = 'CAN-DNN') -> ConfigDict:
     )
 
 
-def features_of(log: Log | None) -> dict[str, tuple[str, ...]]:
-    """All columns that a log describes, by the sides that they are on."""
+def features_of(log: Log | None, numbers: bool = True) -> dict[str, tuple[str, ...]]:
+    """All columns that a log describes, by the sides that they are on; with or without numeric ones."""
     if log is None:
         return {'user': ('user',), 'candidate': ('item',), 'history': ('item',)}
+    takes = lambda name: numbers or log.schema[name].kind != 'numeric'
     if not isinstance(log, BehaviourLog):
-        return {'candidate': tuple(log.schema)}
-    described = lambda store: tuple(name for name in store.names if name in log.schema)
+        return {'candidate': tuple(name for name in log.schema if takes(name))}
+    described = lambda store: tuple(name for name in store.names if name in log.schema and takes(name))
     of_events = tuple(name for name in described(log.events) if name not in ('user', 'item'))
     items = ('item', *described(log.items))
     return {'user': ('user', *described(log.users)), 'candidate': (*items, *of_events), 'history': items}

@@ -20,49 +20,7 @@ from jaxrec.parallel import put_batch
 from jaxrec.training.export import export_scorer, load_scorer
 from jaxrec.training.step import make_predict_step
 from tests.conftest import REPOSITORY
-
-MAPPING = {
-    'user': 'uid',
-    'item': 'sku',
-    'time': {'column': 'ts', 'unit': 's'},
-    'label': {'column': 'what', 'name': 'click', 'positive': ['click']},
-    'events': {'place': {'kind': 'categorical'}, 'price': {'kind': 'numeric'}},
-    'items': {'columns': {'brand': {'kind': 'categorical'}}},
-}
-MODEL = {'dim': 4, 'widths': (8,)}
-
-
-def write_day(path, day, rows, users, items):
-    """Random impressions of one day; ids from 0, so that a later day with more of them has new ones."""
-    draw = np.random.default_rng(day)
-    with path.open('w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(['uid', 'sku', 'ts', 'what', 'place', 'price', 'brand'])
-        for _ in range(rows):
-            item = draw.integers(items)
-            what = 'click' if draw.random() < 0.2 + 0.5 * (item % 2) else 'view'
-            time = 86_400 * (day + 1) + draw.integers(0, 5000)
-            writer.writerow(
-                [
-                    f'u{draw.integers(users)}',
-                    f'i{item}',
-                    time,
-                    what,
-                    f'p{draw.integers(3)}',
-                    1.5,
-                    f'b{item % 4}',
-                ]
-            )
-    return path
-
-
-def config_of(log, row='CAN-DNN', **train):
-    config = get_config(f'{row},{log.folder}')
-    config.model.update(ConfigDict(MODEL | ({'dims': (4, 2), 'orders': 2} if row == 'CAN-DNN' else {})))
-    config.data.history_length = 5
-    config.train.update({'batch_size': 32, 'eval_batch_size': 64, 'epochs': 1, 'log_every': 5, **train})
-    config.mesh = (1, 1)
-    return config
+from tests.experiments.own_worlds import MAPPING, config_of, write_day
 
 
 def score_file(run, workdir, log, files):

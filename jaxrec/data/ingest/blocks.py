@@ -16,11 +16,20 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from jaxrec.data.ingest.fields import Format
-from jaxrec.data.ingest.files import DELIMITERS, TextSource, check_columns, kind_of, line_numbers, read_header
+from jaxrec.data.ingest.files import (
+    DELIMITERS,
+    TextSource,
+    check_columns,
+    kind_of,
+    line_numbers,
+    read_header,
+    refuse_unclosed,
+)
 
 BLOCK_BYTES = 16 << 20  # the longest row a CSV file may have, too
 PARQUET_ROWS = 1 << 18
 WRONG_COUNT = 'wrong number of columns'
+SEVERAL_LINES = 'wrong number of columns over several lines (an unclosed quote?)'
 
 
 class Block(NamedTuple):
@@ -29,13 +38,13 @@ class Block(NamedTuple):
     Attributes:
       columns: {column of the file: Arrow array [n]}; of CSV files binary, not yet checked for encoding.
       first: number of the first record that was read for this block; the header of a CSV file is record 1.
-      invalid: numbers of the records, in or before this block, that have a wrong number of columns.
+      invalid: {record in or before this block that has a wrong number of columns: what is said of it}.
       lines: lines read from the file so far; 0 for Parquet.
     """
 
     columns: dict[str, pa.Array]
     first: int
-    invalid: list[int]
+    invalid: dict[int, str]
     lines: int
 
     @property
@@ -50,7 +59,7 @@ class Block(NamedTuple):
 
     def records(self) -> np.ndarray:
         """int64 [n], the record that each row is."""
-        return np.setdiff1d(np.arange(self.first, self.end), np.asarray(self.invalid, np.int64))
+        return np.setdiff1d(np.arange(self.first, self.end), np.fromiter(self.invalid, np.int64))
 
 
 def read_blocks(
@@ -94,7 +103,7 @@ def _csv_blocks(
         invalid.append(row)
         return 'skip'
 
-    with TextSource(path, format_.encoding, progress) as source:
+    with TextSource(path, format_, progress) as source:
         reader = None
         while True:
             try:
@@ -105,25 +114,29 @@ def _csv_blocks(
             except pa.ArrowInvalid as error:
                 raise ValueError(_explain(path, error, first + len(invalid))) from None
             _refuse_mixed(path, invalid, format_, delimiter, len(names))
-            within = _within(first, batch.num_rows, [row.number for row in invalid])
+            within = _within(first, batch.num_rows, invalid)
             block = Block(dict(zip(columns, batch.columns, strict=True)), first, within, source.lines)
             del invalid[: len(within)]
             first = block.end
             yield block
         _refuse_mixed(path, invalid, format_, delimiter, len(names))
         empty = {name: pa.array([], pa.binary()) for name in columns}
-        yield Block(empty, first, [row.number for row in invalid], source.lines)
+        yield Block(empty, first, _within(first, len(invalid), invalid), source.lines)
+        if source.quotes % 2 and first + len(invalid) - 1 < source.lines:
+            refuse_unclosed(path, format_, delimiter)
 
 
-def _within(first: int, rows: int, invalid: list[int]) -> list[int]:
-    """Those records among `invalid`, ascending, that lie before the last of so many rows.
+def _within(first: int, rows: int, invalid: list[Any]) -> dict[int, str]:
+    """Those among `invalid` rows, ascending, that lie before the last of so many good ones.
 
     The parser works a block ahead of what it hands out, so it may have set aside rows of the next block.
     """
-    within = 0
-    while within < len(invalid) and invalid[within] < first + rows + within:
-        within += 1
-    return invalid[:within]
+    within: dict[int, str] = {}
+    for row in invalid:
+        if row.number >= first + rows + len(within):
+            break
+        within[row.number] = SEVERAL_LINES if '\n' in (row.text or '') else WRONG_COUNT
+    return within
 
 
 def _open_csv(
@@ -206,10 +219,10 @@ def _parquet_blocks(path: Path, columns: list[str], progress: Callable[[int], No
             if batch is None:
                 break
             progress(path.stat().st_size * batch.num_rows // total)
-            yield Block({name: batch.column(name) for name in columns}, first, [], 0)
+            yield Block({name: batch.column(name) for name in columns}, first, {}, 0)
             first += batch.num_rows
         empty = {name: pa.array([], file.schema_arrow.field(name).type) for name in columns}
-        yield Block(empty, first, [], 0)
+        yield Block(empty, first, {}, 0)
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:

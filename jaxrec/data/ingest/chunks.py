@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tqdm
 
-from jaxrec.data.ingest.blocks import WRONG_COUNT, Block, open_parquet, read_blocks
+from jaxrec.data.ingest.blocks import Block, open_parquet, read_blocks
 from jaxrec.data.ingest.convert import convert
 from jaxrec.data.ingest.fields import Field, Format
 from jaxrec.data.ingest.files import check_columns, kind_of, line_numbers, read_header
@@ -93,11 +93,13 @@ class Taken(NamedTuple):
       chunks: in the order of sides, files and rows; without empty ones.
       rejected: {reason: {'rows': count, 'first': ['file:line', ...]}}.
       read: rows of event files, those left out included.
+      extra_lines: lines of CSV files beyond one a row: line breaks in quotes, and empty lines.
     """
 
     chunks: list[Chunk]
     rejected: Rejected
     read: int
+    extra_lines: int
 
 
 def take_in(parts: Sequence[Part], folder: Path, strict: bool = False) -> Taken:
@@ -128,7 +130,7 @@ def take_in(parts: Sequence[Part], folder: Path, strict: bool = False) -> Taken:
                 chunks.append(Chunk(part.chunk(folder, number), part.side, rows))
         merge_rejected(rejected, summary['rejected'])
     read = sum(s['records'] for s, part in zip(summaries, parts, strict=True) if part.side == 'events')
-    return Taken(chunks, rejected, read)
+    return Taken(chunks, rejected, read, sum(summary['extra'] for summary in summaries))
 
 
 def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int], Any]) -> dict[str, Any]:
@@ -160,7 +162,8 @@ def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int],
             log.info('%s: %d rows read, %d left out', part.path.name, records, _count(rejected))
     locate(part, rejected, exact=lines == records)
     header = int(kind_of(part.path) == 'csv' and part.format.header is None)
-    summary = {'rows': rows, 'rejected': rejected, 'records': records - header}
+    extra = lines - records if kind_of(part.path) == 'csv' else 0
+    summary = {'rows': rows, 'rejected': rejected, 'records': records - header, 'extra': extra}
     _commit(done, json.dumps(summary).encode())
     return summary
 
@@ -188,8 +191,8 @@ def take_rows(
             reasons.append((reason, mask & ~bad))
             bad |= mask
     rejected: Rejected = {}
-    if block.invalid:
-        rejected[WRONG_COUNT] = {'rows': len(block.invalid), 'first': block.invalid[:SHOWN]}
+    for record, reason in block.invalid.items():
+        merge_rejected(rejected, {reason: {'rows': 1, 'first': [record]}})
     records = block.records() if bad.any() else np.zeros(0, np.int64)
     for reason, mask in reasons:
         if mask.any():

@@ -83,7 +83,11 @@ def ingest(
         why = describe_rejected(taken.rejected) or 'the files have no rows'
         raise ValueError(f'the log would be empty ({why}): check inputs and mapping')
     settings['dropped'] = _sum(settings['dropped'], {r: found['rows'] for r, found in taken.rejected.items()})
-    settings['ingest'] |= {'rows_read': taken.read, 'left_out': taken.rejected}
+    settings['ingest'] |= {
+        'rows_read': taken.read,
+        'left_out': taken.rejected,
+        'extra_lines': taken.extra_lines,
+    }
     writer = _Writer(mapping, taken, work, base, settings)
     made = kind.publish(folder, settings, writer.write)
     shutil.rmtree(work)

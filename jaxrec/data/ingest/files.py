@@ -5,6 +5,7 @@ its line can differ; `line_numbers` tells the line.
 """
 
 import codecs
+import collections
 import csv
 import difflib
 import glob
@@ -88,14 +89,15 @@ class TextSource(io.RawIOBase):
 
     Attributes:
       lines: lines that were read, the last one with or without its line break.
+      quotes: quote characters that were read.
     """
 
-    def __init__(self, path: Path, encoding: str, progress: Callable[[int], None] = lambda size: None):
+    def __init__(self, path: Path, format_: Format, progress: Callable[[int], None] = lambda size: None):
         """Opens the file.
 
         Args:
           path: a CSV file, `.gz` or not.
-          encoding: of its text.
+          format_: of the file.
           progress: is told the bytes of the file that were read.
         """
         super().__init__()
@@ -104,8 +106,9 @@ class TextSource(io.RawIOBase):
         self._file = gzip.GzipFile(fileobj=self._raw) if path.suffix == '.gz' else self._raw
         # UTF-8 is checked column by column, so that a bad byte costs its row and not the file.
         self._decoder = None
-        if codecs.lookup(encoding).name not in ('utf-8', 'utf-8-sig'):
-            self._decoder = codecs.getincrementaldecoder(encoding)()
+        if codecs.lookup(format_.encoding).name not in ('utf-8', 'utf-8-sig'):
+            self._decoder = codecs.getincrementaldecoder(format_.encoding)()
+        self.quotes, self._quote = 0, format_.quote.encode()
         self._breaks, self._at, self._told, self._last = 0, 0, 0, b'\n'
 
     @property
@@ -131,6 +134,7 @@ class TextSource(io.RawIOBase):
                 break
         self._breaks += data.count(b'\n')
         self._last = data[-1:] or self._last
+        self.quotes += data.count(self._quote) if self._quote else 0
         position = self._raw.tell()
         self._progress(position - self._told)
         self._told = position
@@ -186,7 +190,7 @@ def read_header(path: Path, format_: Format, wanted: Iterable[str]) -> tuple[str
     Raises:
       ValueError: when a column is missing or named twice, or the first line is no header.
     """
-    wanted, line = list(wanted), _first_line(path, format_.encoding)
+    wanted, line = list(wanted), _first_line(path, format_)
     candidates = (format_.delimiter,) if format_.delimiter else DELIMITERS
     split = {delimiter: _split(line, delimiter, format_.quote) for delimiter in candidates}
     if format_.header is not None:
@@ -205,8 +209,8 @@ def read_header(path: Path, format_: Format, wanted: Iterable[str]) -> tuple[str
     return delimiter, names
 
 
-def _first_line(path: Path, encoding: str) -> str:
-    with TextSource(path, encoding) as source:
+def _first_line(path: Path, format_: Format) -> str:
+    with TextSource(path, format_) as source:
         start = source.read(FIRST_LINE_BYTES)
     try:
         line = start.split(b'\n', 1)[0].removesuffix(b'\r').decode()
@@ -254,7 +258,8 @@ def _lines(source: TextSource) -> Iterator[str]:
     while data := source.read(1 << 20):
         *lines, rest = (rest + data).split(b'\n')
         yield from (line.decode('utf-8', 'replace') + '\n' for line in lines)
-    yield rest.decode('utf-8', 'replace')
+    if rest:
+        yield rest.decode('utf-8', 'replace')
 
 
 def line_numbers(path: Path, format_: Format, delimiter: str, records: Iterable[int]) -> dict[int, int]:
@@ -269,18 +274,46 @@ def line_numbers(path: Path, format_: Format, delimiter: str, records: Iterable[
     Returns:
       {record: line}.
     """
-    wanted, lines = set(records), {}
+    wanted = set(records)
+    found = _records(path, format_, delimiter)
+    return {record: line for record, line, _ in _until(found, max(wanted, default=0)) if record in wanted}
+
+
+def refuse_unclosed(path: Path, format_: Format, delimiter: str) -> None:
+    """Refuses a file whose last record is a quote that was opened long before and never closed.
+
+    Args:
+      path: a CSV file with an odd number of quotes.
+      format_: of the file.
+      delimiter: of the file.
+
+    Raises:
+      ValueError: naming the line.
+    """
+    ((_, line, lines),) = collections.deque(_records(path, format_, delimiter), maxlen=1)
+    if lines > 1:
+        raise ValueError(
+            f'{path}:{line} opens a quote that is not closed before the end of the file, {lines} lines '
+            'later: close it, or give format.quote "" if quotes mean nothing in this file'
+        )
+
+
+def _records(path: Path, format_: Format, delimiter: str) -> Iterator[tuple[int, int, int]]:
+    """Number, first line and number of lines of every record, as Python's own parser sees them."""
     options = {'quotechar': format_.quote} if format_.quote else {'quoting': csv.QUOTE_NONE}
     csv.field_size_limit(2**31 - 1)
-    with TextSource(path, format_.encoding) as source:
+    with TextSource(path, format_) as source:
         reader = csv.reader(_lines(source), delimiter=delimiter, **options)
         record = before = 0
         for fields in reader:
             if fields:
                 record += 1
-                if record in wanted:
-                    lines[record] = before + 1
+                yield record, before + 1, reader.line_num - before
             before = reader.line_num
-            if record >= max(wanted, default=0):
-                break
-    return lines
+
+
+def _until(records: Iterator[tuple[int, int, int]], last: int) -> Iterator[tuple[int, int, int]]:
+    for found in records:
+        yield found
+        if found[0] >= last:
+            return
