@@ -88,7 +88,7 @@ def report(log: Log) -> str:
     made = log.manifest['ingest']
     rows = f'{made["rows_read"]} rows read'
     left = [
-        f'  left out: {found["rows"]} x {reason} ({", ".join(found["first"])}, ...)'
+        f'  left out: {found["rows"]} x {reason} ({_places(found)})'
         for reason, found in made['left_out'].items()
     ]
     extra = made['extra_lines']
@@ -96,6 +96,11 @@ def report(log: Log) -> str:
     notes = [f'  note: {count} x {note}' for note, count in log.manifest['notes'].items()]
     counts = ', '.join(f'{count} {what}' for what, count in log.manifest['counts'].items() if count)
     return '\n'.join([rows, *left, *lines, *notes, f'wrote {log.folder}: {log.KIND} of {counts}'])
+
+
+def _places(found: dict[str, Any]) -> str:
+    more = ', ...' if found['rows'] > len(found['first']) else ''
+    return ', '.join(found['first']) + more
 
 
 @friendly

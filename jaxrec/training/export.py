@@ -121,7 +121,7 @@ def _export(
 ) -> jax.export.Exported:
     try:
         return jax.export.export(jax.jit(function), platforms=platforms)(*arguments)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # symbolic shapes fail in many ways, and only the model knows which
         if batch_size:
             raise
         raise ValueError(

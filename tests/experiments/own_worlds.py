@@ -45,7 +45,7 @@ def write_day(path: Path, day: int, rows: int, users: int, items: int) -> Path:
     return path
 
 
-def config_of(log: Log, row: str = 'CAN-DNN', **train: Any) -> ConfigDict:
+def config_of(log: Log, row: str = 'DNN', **train: Any) -> ConfigDict:
     """The config of a row of `configs/can/own.py`, small, on one device."""
     config = get_config(f'{row},{log.folder}')
     config.model.update(ConfigDict(MODEL[row]))

@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments.building import build, plain
+from jaxrec.data.simulators.ctr import simulate
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY
@@ -53,6 +54,8 @@ def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
     arguments = config.data.arguments
     if 'users' in arguments:
         arguments.update({key: value for key, value in WORLD.items() if key != 'seed'})
+    elif 'path' in arguments:
+        arguments.path = str(simulate(root / 'own', **WORLD).folder)
     else:
         arguments.edition = 'latest-small-2018'
     config.data.cache = str(root / 'cache')
