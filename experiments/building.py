@@ -22,9 +22,9 @@ from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.log import Log
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.importing import resolve
-from jaxrec.options import read_options
+from jaxrec.options import plain, read_options
 from jaxrec.parallel import make_mesh, put_batch
-from jaxrec.training.loop import LoopOptions
+from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
 
 TOP = ('task', 'model', 'features', 'data', 'train', 'seed', 'mesh')
@@ -36,6 +36,8 @@ DATA_OPTIONS: dict[str, Any] = {
     'split': {},
     'history_length': 50,
     'min_history': 0,
+    'cartesian': {},
+    'published': {},
 }
 HISTORY_OPTIONS = ('history_length', 'min_history')
 TRAIN_OPTIONS: dict[str, Any] = {
@@ -90,21 +92,7 @@ class Experiment:
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.
         """
-        return make_source(
-            self.log,
-            features=plain(self.config.features),
-            label=plain(self.data['label']),
-            split=plain(self.data['split']),
-            part=part,
-            batch_size=self.train['batch_size' if shuffle else 'eval_batch_size'],
-            epochs=self.train['epochs'] if shuffle else 1,
-            seed=self.config.seed,
-            shuffle=shuffle,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            remainder='drop' if shuffle else 'pad',
-            **{name: self.data[name] for name in HISTORY_OPTIONS if name in self.data},
-        )
+        return cut_source(self.config, self.log, self.data, self.train, part, shuffle)
 
     def example(self, source: BatchSource) -> dict[str, jax.Array]:
         """A batch on the devices, for its shapes."""
@@ -152,8 +140,13 @@ def build(
     # The defaults of options about histories are for logs that have some.
     takes = source_arguments(log) | set(config.data)
     data = {name: value for name, value in data.items() if name not in HISTORY_OPTIONS or name in takes}
-    model = {**plain(config.get('model', {})), 'features': plain(config.features)}
-    task = resolve(config.task)(model, log.schema)
+    features, schema = plain(config.features), dict(log.schema)
+    if data['cartesian']:  # how many pairs there are is known once training has been read
+        vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
+        schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
+        features['cartesian'] = tuple(vocabulary.name for vocabulary in vocabularies)
+    model = {**plain(config.get('model', {})), 'features': features}
+    task = resolve(config.task)(model, schema)
     shape = mesh_shape or config.get('mesh', None)
     setup = Setup(
         task,
@@ -178,6 +171,47 @@ def log_of(config: ml_collections.ConfigDict, data_dir: str | None = None) -> Lo
     """
     data = read_options(config.data, 'data', **DATA_OPTIONS)
     return open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
+
+
+def cut_source(
+    config: ml_collections.ConfigDict,
+    log: Log,
+    data: Mapping[str, Any],
+    train: Mapping[str, Any],
+    part: str,
+    shuffle: bool = False,
+) -> BatchSource:
+    """The batches of one part of a log, as `Experiment.source` gives them.
+
+    Args:
+      config: the run's, of which features and seed count.
+      log: the compiled log.
+      data: the data section, defaults filled in.
+      train: the train section, defaults filled in.
+      part: 'train', 'validation' or 'test'.
+      shuffle: a seeded order without the last incomplete batch, for all epochs; else log order, padded, once.
+
+    Returns:
+      The source.
+    """
+    cartesian = plain(data['cartesian'])
+    return make_source(
+        log,
+        features=plain(config.features),
+        label=plain(data['label']),
+        split=plain(data['split']),
+        part=part,
+        batch_size=train['batch_size' if shuffle else 'eval_batch_size'],
+        epochs=train['epochs'] if shuffle else 1,
+        seed=config.seed,
+        shuffle=shuffle,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        remainder='drop' if shuffle else 'pad',
+        # Pairs of every epoch's negatives have ids, whichever part is read.
+        cartesian={'epochs': train['epochs'], **cartesian} if cartesian else {},
+        **{name: data[name] for name in HISTORY_OPTIONS if name in data},
+    )
 
 
 def _check_train(train: Mapping[str, Any]) -> None:
@@ -255,20 +289,6 @@ def log_folder(data: Mapping[str, Any]) -> Path:
     described = json.dumps([data['log'], plain(data['arguments'])], sort_keys=True)
     name = data['log'].rpartition(':')[2]
     return Path(data['cache']) / f'{name}-{hashlib.sha256(described.encode()).hexdigest()[:10]}'
-
-
-def plain(config: Any) -> Any:
-    """Turns ConfigDicts into dicts, all the way down.
-
-    Args:
-      config: a ConfigDict, dict, sequence or value.
-
-    Returns:
-      dicts, tuples and values.
-    """
-    if isinstance(config, (Mapping, ml_collections.ConfigDict)):
-        return {key: plain(config[key]) for key in config}
-    return tuple(plain(value) for value in config) if isinstance(config, (list, tuple)) else config
 
 
 def batches(source: BatchSource) -> Iterator[dict[str, np.ndarray]]:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from experiments.building import Experiment, batches, build, plain
+from experiments.building import Experiment, batches, build
 from experiments.running import ceiling, fit, score
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.evaluation.metrics import auc
 from jaxrec.evaluation.slices import unseen_pairs
+from jaxrec.models.can.parameters import count_parameters
+from jaxrec.options import plain
 from jaxrec.training.writers import read_metrics
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class Cell:
     Attributes:
       folder: takes the run and `result.json`.
       base: the column's config: features, data, train.
-      row: the row's config: task, model.
+      row: the row's config: task, model, and what it wants of `data` beside the column's.
       seed: of the world (where it is simulated), the order of the data and the initial values.
       chosen: {'section.key': value}, what tuning found.
       test: read the test part; a trial reads validation alone.
@@ -46,7 +48,8 @@ class Cell:
 
     def config(self) -> ml_collections.ConfigDict:
         """The whole config of the run."""
-        merged = ml_collections.ConfigDict(plain(self.base) | plain(self.row) | {'seed': self.seed})
+        merged = ml_collections.ConfigDict(plain(self.base))
+        merged.update(plain(self.row) | {'seed': self.seed})  # section by section: a row may add to `data`
         if 'seed' in merged.data.arguments:
             merged.data.arguments.seed = self.seed
         for path, value in self.chosen.items():
@@ -66,8 +69,8 @@ def run_cell(cell: Cell, data_dir: str | None, slices: Sequence[str] = ()) -> di
       slices: further test metrics: 'unseen_pairs'.
 
     Returns:
-      {'validation', 'trained', 'seconds', 'parameters'} and, where the test part is read, 'test' and, on
-      simulated worlds, 'ceiling', each {metric: value}.
+      {'validation', 'trained', 'seconds', 'parameters', 'parameters_candidates'} and, where the test part is
+      read, 'test' and, on simulated worlds, 'ceiling', each {metric: value}.
     """
     config = cell.config()
     described = json.dumps([plain(config), cell.test, list(slices)], sort_keys=True)
@@ -82,7 +85,7 @@ def run_cell(cell: Cell, data_dir: str | None, slices: Sequence[str] = ()) -> di
         'config': described,
         'validation': progress.best,
         'trained': trained(cell.folder, run.train['monitor'], run.train['maximize']),
-        'parameters': count_parameters(run),
+        **count_trained(run),
         'seconds': round(time.perf_counter() - start, 1),
     }
     if cell.test:
@@ -119,9 +122,13 @@ def trained(folder: Path, monitor: str, maximize: bool = True) -> bool:
     return peaked or (len(values) > 2 and max(values[-2:]) - values[-3] < 0.001)
 
 
-def count_parameters(run: Experiment) -> int:
-    """Numbers that are trained: dense parameters and table rows without padding."""
+def count_trained(run: Experiment) -> dict[str, int]:
+    """Numbers that are trained: {'parameters', 'parameters_candidates'}, see `models.can.parameters`."""
     example = run.example(run.source('validation'))
     params, _ = jax.eval_shape(run.setup.task.init, jax.random.key(0), example)
-    dense = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return int(dense + sum(spec.rows * spec.dim for spec in run.setup.task.tables.values()))
+
+    def training() -> Iterator[dict[str, np.ndarray]]:
+        yield from batches(run.source('train'))  # opened only if it is read
+
+    counted = count_parameters(run.setup.task, params, training())
+    return {'parameters': counted.full, 'parameters_candidates': counted.candidates}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from absl import app, flags
 
-from experiments.building import build, plain, read_config
+from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import restore_model
+from jaxrec.options import plain
 from jaxrec.training.export import export_scorer
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)

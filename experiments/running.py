@@ -1,27 +1,30 @@
 """Training and evaluating a run in its workdir; the mains and `compare` call the same functions."""
 
 import dataclasses
+import fcntl
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import matplotlib
 import numpy as np
 
-from experiments.building import TRAIN_OPTIONS, Experiment, batches, log_of, plain, read_config
+from experiments.building import TRAIN_OPTIONS, Experiment, batches, log_of, read_config
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.source import make_loader
 from jaxrec.evaluation.ctr import CtrEvaluator
-from jaxrec.options import read_options
+from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.evaluate import evaluate
-from jaxrec.training.loop import Progress, train
+from jaxrec.training.loop import train
+from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.task import Evaluator
@@ -57,9 +60,17 @@ def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress
       The loop's progress: best validation value and its step.
 
     Raises:
-      ValueError: the workdir holds a run of another config, or the run to start from does not fit.
+      ValueError: the workdir holds a run of another config, another process trains in it, or the run to
+        start from does not fit.
     """
-    claim(workdir, run)
+    with hold(workdir):
+        claim(workdir, run)
+        progress = _fit(run, workdir, data_dir)
+        draw_curves(workdir, run.train['monitor'])
+    return progress
+
+
+def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
     source, validation = run.source('train', shuffle=True), run.source('validation')
     loader, example = make_loader(source), run.example(source)
     predict = make_predict_step(run.setup)
@@ -94,7 +105,6 @@ def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress
             loader.close()
     if stopped:
         raise SystemExit(0)
-    draw_curves(workdir, run.train['monitor'])
     return progress
 
 
@@ -116,6 +126,11 @@ def start_from(
       ValueError: the new log's vocabularies do not extend those of the other, or it is of another model.
     """
     config = read_config(str(workdir / 'config.json'))
+    if run.data['cartesian']:
+        raise ValueError(
+            'a run with data.cartesian cannot start from another: ids of pairs are drawn up anew from the '
+            'training part, train it without --warm_start'
+        )
     check_grown(log_of(config, data_dir), run.log, run.config.features)
     t = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     with Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize'], True) as checkpoints:
@@ -125,9 +140,41 @@ def start_from(
     return state
 
 
+@contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Keeps other processes out of a workdir; the system lets go of it when this one ends, however it ends.
+
+    Args:
+      workdir: takes `.lock`; created if absent. Of a run's own processes the first one holds it for all.
+
+    Raises:
+      ValueError: another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / '.lock').open('a+') as file:
+        if jax.process_index() == 0:
+            _lock(file, workdir)
+        yield
+
+
+def _lock(file: TextIO, workdir: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or 'unknown'
+        raise ValueError(
+            f'{workdir} is in use by another run (process {holder}): wait until it ends, or give another '
+            '--workdir'
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        log.warning('%s cannot be locked (%s): see that no second run writes there', workdir, error)
+    file.truncate(0)
+    print(os.getpid(), file=file, flush=True)
+
+
 def claim(workdir: Path, run: Experiment) -> None:
     """Writes the config into an empty workdir, or checks that the one there is the same."""
-    workdir.mkdir(parents=True, exist_ok=True)
     path, text = workdir / 'config.json', json.dumps(plain(run.config.to_dict()), indent=1, sort_keys=True)
     if path.exists() and path.read_text() != text:
         old, new = (dict(_leaves(json.loads(config))) for config in (path.read_text(), text))
@@ -153,6 +200,9 @@ def describe(run: Experiment, source: BatchSource, state: TrainState) -> None:
     counts = ', '.join(f'{count} {what}' for what, count in run.log.manifest['counts'].items() if count)
     log.info('log %s: %s, %s', run.log.folder, run.log.manifest['provenance'], counts)
     log.info('%d training examples, %d steps an epoch, %d in all', source.examples, source.steps, len(source))
+    for pairs in source.vocabularies:
+        found, size = len(pairs.keys), pairs.keys.nbytes / 1e6
+        log.info('%s: %d pairs in training have ids, %.1f MB of keys on the host', pairs.name, found, size)
     trees = {f'table {name}': table for name, table in state.tables.items()}
     trees |= {name: getattr(state, name) for name in ('params', 'opt_state', 'row_opt_state', 'scratch')}
     placed = placement({title: tree for title, tree in trees.items() if jax.tree.leaves(tree)})

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from experiments.building import Experiment, plain
+from experiments.building import Experiment
 from jaxrec.data.api import stored
 from jaxrec.data.ingest import load_mapping, make_mapping
 from jaxrec.data.ingest.extend import check_grown
@@ -18,6 +18,7 @@ from jaxrec.data.log import Log
 from jaxrec.data.requests import RequestBuilder
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY
 from jaxrec.embeddings import check_ids
+from jaxrec.options import plain
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
@@ -55,7 +56,8 @@ def row_mapping(log: Log, path: str | None) -> LogMapping:
 def request_builder(run: Experiment, log: Log) -> RequestBuilder:
     """What turns rows into the batches that the run's model reads."""
     length = run.data.get('history_length', 0)
-    return RequestBuilder(log, plain(run.config.features), plain(run.data['label']), length)
+    vocabularies = run.source('train', shuffle=True).vocabularies if run.data['cartesian'] else ()
+    return RequestBuilder(log, plain(run.config.features), plain(run.data['label']), length, vocabularies)
 
 
 def score_rows(

@@ -2,28 +2,22 @@
 
     python -m experiments.train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml
 
-The data root is $JAXREC_DATA or --data_dir.
+The data root is $JAXREC_DATA or --data_dir. Histories are averaged, not summed: each user's test events are
+the last, so their histories are longer than those of training, and a sum grows with them.
 """
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can.rows import ROWS, averaged, run_config
+
+AVERAGED = {name: averaged(row) for name, row in ROWS.items()}
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
-
-    Returns:
-      The config.
-    """
-    ids = ('item', 'category')
-    return ConfigDict(
+    """Builds the config of one row of `configs.can.rows` on MovieLens."""
+    return run_config(
+        name,
         {
-            **row(name),
-            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.readers.movielens:compile_movielens',
                 'arguments': {'data_dir': '', 'edition': 'latest-small-2016'},
@@ -43,6 +37,6 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log_every': 100,
                 'patience': 3,
             },
-            'seed': 0,
-        }
+        },
+        rows=AVERAGED,
     )

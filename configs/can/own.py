@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/can/own.py:CAN-DNN,logs/mine --workdir=runs/mine
 
-After the colon stand the row (LR, DNN, DIN or CAN-DNN) and the log. Features are all columns that the log
+After the colon stand the row, one of `ROWS`, and the log. Features are all columns that the log
 describes (for LR, which reads one-hots, without numeric ones); the label is its column of 0 and 1, or ratings
 from `--config.data.label.threshold`, or, where it has none, every event against drawn items. A log that
 extends another trains on its new events.
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can import rows
 from jaxrec.data.api import stored
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.log import Log
+
+ROWS = {name: rows.ROWS[name] for name in ('LR', 'DNN', 'DIN', 'CAN-DNN', 'CAN-DIEN')}
 
 
 def get_config(text: str = 'CAN-DNN') -> ConfigDict:
@@ -31,17 +33,19 @@ def get_config(text: str = 'CAN-DNN') -> ConfigDict:
     """
     name, _, path = text.partition(',')
     log = stored('', path) if path else None
-    return ConfigDict(
+    data: dict[str, Any] = {
+        'log': 'jaxrec.data.api:stored',
+        'arguments': {'path': str(Path(path)) if path else ''},
+        'label': label_of(log),
+        'split': split_of(log),
+    }
+    if log is None or isinstance(log, BehaviourLog):
+        data['history_length'] = 50
+    return rows.run_config(
+        name,
         {
-            **row(name),
             'features': features_of(log, numbers=name != 'LR'),
-            'data': {
-                'log': 'jaxrec.data.api:stored',
-                'arguments': {'path': str(Path(path)) if path else ''},
-                'label': label_of(log),
-                'split': split_of(log),
-                **({} if log is not None and not isinstance(log, BehaviourLog) else {'history_length': 50}),
-            },
+            'data': data,
             'train': {
                 'batch_size': 256,
                 'epochs': 5,
@@ -53,8 +57,8 @@ def get_config(text: str = 'CAN-DNN') -> ConfigDict:
                 'patience': 2,
                 'init_from': None,
             },
-            'seed': 0,
-        }
+        },
+        ROWS,
     )
 
 

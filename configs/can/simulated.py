@@ -2,37 +2,29 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-After the colon stands the row: LR, DNN, DIN or CAN-DNN.
+After the colon stands the row, one of configs/can/rows.py.
 """
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can.rows import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
-
-    Returns:
-      The config.
-    """
-    ids = ('item', 'category')
-    return ConfigDict(
+    """Builds the config of one row of `configs.can.rows` on the simulated world."""
+    return run_config(
+        name,
         {
-            **row(name),
-            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.simulators.ctr:simulate',
                 'arguments': {
                     'users': 10_000,
-                    'items': 3_000,
+                    'items': 2_000,
                     'impressions': 40,
                     'exploration': 0.7,
                     'groups': 16,
                     'pair_effect': 2.0,
+                    'interest_effect': 0.6,
                     'seed': 0,
                 },
                 'cache': 'runs/logs',
@@ -43,14 +35,13 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
             },
             'train': {
                 'batch_size': 1024,
-                'epochs': 5,
+                'epochs': 10,
                 'learning_rate': 3e-3,
                 'row_optimizer': 'row_adagrad',
-                'row_learning_rate': 0.1,
+                'row_learning_rate': 0.2,
                 'evals_per_epoch': 2,
                 'log_every': 50,
-                'patience': 4,
+                'patience': 6,
             },
-            'seed': 0,
-        }
+        },
     )

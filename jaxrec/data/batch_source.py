@@ -15,17 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.data.cartesian import PairVocabulary, open_vocabularies
+from jaxrec.data.log import Log
+from jaxrec.data.pairs import SIDES
 from jaxrec.data.splits import PARTS
+from jaxrec.options import plain
 
 Batch = dict[str, np.ndarray]
-SIDES = ('user', 'candidate', 'history')
 
 
 @dataclasses.dataclass(eq=False)
 class BatchSource:
     """Random access to the batches of one part of a log.
 
-    A kind of source opens its log in `_open`, which returns E, and fills a batch in `_assemble`.
+    A kind of source opens its log in `_open` and fills a batch in `_assemble`; here ids of pairs are added to
+    it, as `cartesian/<pair>`.
 
     Args:
       log_folder: of a compiled log.
@@ -40,10 +44,14 @@ class BatchSource:
       shuffle: a new order each epoch, or the order of the log.
       process_index, process_count: this process takes that slice of each batch.
       remainder: 'drop' an incomplete last batch, or 'pad' it with examples of `valid` 0.
+      cartesian: description of the pairs that get ids, see `jaxrec.data.cartesian.open_vocabularies`; none by
+        default.
 
     Attributes:
+      events: rows of the log that the examples are made of.
       examples: E, examples an epoch over all processes.
       steps: batches an epoch; `len(source)` is steps * epochs.
+      vocabularies: of the pairs.
 
     Raises:
       ValueError: for arguments that do not fit the log or each other.
@@ -62,15 +70,16 @@ class BatchSource:
     process_index: int = 0
     process_count: int = 1
     remainder: str = 'drop'
+    cartesian: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_arguments(self)
         self.log_folder = str(self.log_folder)
         self.features = {side: tuple(self.features.get(side, ())) for side in SIDES}
-        self.label, self.split = _plain(self.label), _plain(self.split)
+        self.label, self.split, self.cartesian = map(plain, (self.label, self.split, self.cartesian))
         self._lock = threading.Lock()
         self._orders: dict[int, np.ndarray] = {}
-        self.examples = self._open()
+        log, self.events, self.examples = self._open()
         whole, rest = divmod(self.examples, self.batch_size)
         self.steps = whole + (rest > 0 and self.remainder == 'pad')
         if not self.steps:
@@ -80,8 +89,12 @@ class BatchSource:
                 'split'
             )
 
-    def _open(self) -> int:
-        """Opens the log, prepares what batches are assembled from, and returns E."""
+        self.vocabularies: tuple[PairVocabulary, ...] = (
+            open_vocabularies(self, log, self.cartesian) if self.cartesian else ()
+        )
+
+    def _open(self) -> tuple[Log, int, int]:
+        """Opens the log, prepares what batches are made of, and returns the log, its events used, and E."""
         raise NotImplementedError
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
@@ -101,6 +114,8 @@ class BatchSource:
         pick = self._order(epoch)[begin : begin + share] if self.shuffle else np.arange(begin, begin + share)
         pick = pick[pick < self.examples]
         batch = self._assemble(pick, epoch)
+        for vocabulary in self.vocabularies:
+            batch[f'cartesian/{vocabulary.name}'] = vocabulary.encode(batch)
         return batch if len(pick) == share else _pad(batch, share)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -121,11 +136,6 @@ class BatchSource:
 
 def _rebuild(kind: type[BatchSource], arguments: Mapping[str, Any]) -> BatchSource:
     return kind(**arguments)
-
-
-def _plain(config: Any) -> Any:
-    """Plain dicts out of any mapping-like config, so that it pickles and prints alike everywhere."""
-    return {key: _plain(config[key]) for key in sorted(config.keys())} if hasattr(config, 'keys') else config
 
 
 def _pad(batch: Batch, size: int) -> Batch:

@@ -10,7 +10,7 @@ Letters: N events, V rows of a vocabulary.
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -69,6 +69,7 @@ def compile_log(
     sources: Iterable[str | Path] = (),
     dropped: Mapping[str, int] | None = None,
     notes: Mapping[str, int] | None = None,
+    request: Mapping[str, Any] | None = None,
     seed: int = 0,
     user: str = 'user',
     item: str = 'item',
@@ -89,6 +90,7 @@ def compile_log(
       sources: files the columns were read from, for the manifest.
       dropped: {reason: rows} that the reader left out, for the manifest.
       notes: {irregularity: rows} that the reader met and kept, for the manifest.
+      request: the reader that calls and its arguments, by which `Log.of_request` finds the log again.
       seed: of the hash that assigns ids.
       user, item, time: what these columns are called in `events`, `items` and `users`.
       provenance: 'real' or 'simulated'.
@@ -106,6 +108,7 @@ def compile_log(
         sources=sources,
         dropped=dropped,
         notes=notes,
+        request=request,
         seed=seed,
         provenance=provenance,
     )

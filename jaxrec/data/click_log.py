@@ -9,7 +9,7 @@ Letters: N impressions.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxrec.data.encoding import write_events
 from jaxrec.data.log import Log
@@ -40,6 +40,7 @@ def compile_clicks(
     sources: Iterable[str | Path] = (),
     dropped: Mapping[str, int] | None = None,
     notes: Mapping[str, int] | None = None,
+    request: Mapping[str, Any] | None = None,
     seed: int = 0,
     click: str = 'click',
     time: str = 'time',
@@ -57,6 +58,7 @@ def compile_clicks(
       sources: files the columns were read from, for the manifest.
       dropped: {reason: rows} that the reader left out, for the manifest.
       notes: {irregularity: rows} that the reader met and kept, for the manifest.
+      request: the reader that calls and its arguments, by which `Log.of_request` finds the log again.
       seed: of the hash that assigns ids.
       click, time: what these columns are called in `events`.
       provenance: 'real' or 'simulated'.
@@ -74,6 +76,7 @@ def compile_clicks(
         sources=sources,
         dropped=dropped,
         notes=notes,
+        request=request,
         seed=seed,
         provenance=provenance,
     )

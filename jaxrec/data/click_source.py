@@ -11,10 +11,12 @@ import dataclasses
 
 import numpy as np
 
-from jaxrec.data.batch_source import SIDES, Batch, BatchSource, check_features
+from jaxrec.data.batch_source import Batch, BatchSource, check_features
 from jaxrec.data.click_log import ClickLog
 from jaxrec.data.gather import take
 from jaxrec.data.labels import SampledNegatives, make_label
+from jaxrec.data.log import Log
+from jaxrec.data.pairs import SIDES
 from jaxrec.data.splits import PARTS, make_split
 
 
@@ -30,18 +32,18 @@ class ClickSource(BatchSource):
       log_folder: of a `ClickLog`.
       features: candidate columns that the log's schema describes; the other sides stay empty.
       label: 'impressions' or 'rating'.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
-        `BatchSource`.
+      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian:
+        see `BatchSource`.
 
     Attributes:
       log: the opened log.
-      examples, steps: see `BatchSource`.
+      events, examples, steps, vocabularies: see `BatchSource`.
 
     Raises:
       ValueError: for arguments that do not fit the log or each other.
     """
 
-    def _open(self) -> int:
+    def _open(self) -> tuple[Log, int, int]:
         self.log = ClickLog(self.log_folder)
         rule = make_label(self.label)
         if isinstance(rule, SampledNegatives):
@@ -55,7 +57,7 @@ class ClickSource(BatchSource):
         clicked = rule.positive(self.log)
         self._rows = np.flatnonzero(make_split(self.split)(self.log, clicked) == PARTS[self.part])
         self._label = clicked[self._rows].astype(np.float32)
-        return len(self._rows)
+        return self.log, len(self._rows), len(self._rows)
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
         rows = self._rows[pick]

@@ -9,7 +9,8 @@ Letters: N rows, W width of a padded row.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,6 +229,33 @@ class ColumnStore:
 
     def __repr__(self) -> str:
         return f'ColumnStore({str(self.folder)!r})'
+
+
+def cached_array(path: Path, write: Callable[[Path], object]) -> np.ndarray:
+    """Memory-maps an array file, written first where it is missing; it appears complete or not at all.
+
+    Args:
+      path: of the `.npy` file.
+      write: saves the array at the path it is given, beside that one.
+
+    Returns:
+      The array, read-only.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f'.{uuid.uuid4().hex}.partial.npy')
+        try:
+            write(partial)
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    try:
+        return np.load(path, mmap_mode='r').view(np.ndarray)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f'{path} cannot be read ({error}): delete it, it will be made again') from None
 
 
 def _check_file(path: Path, described: Mapping[str, Any]) -> None:

@@ -110,7 +110,7 @@ class _Encoder:
         """Encodes one column and enters it into the schema if it is a feature."""
         spec = self.specs.get(name)
         if name == 'time':
-            return raw.astype(np.float64 if raw.dtype.kind == 'f' else np.int64)
+            return raw.astype(np.float64 if raw.dtype.kind == 'f' else np.int64, copy=False)
         if spec is None:
             return raw
         if spec.kind == 'numeric':

@@ -7,13 +7,12 @@ Letters: B examples, L history, W values of a multi-valued column, P positive ev
 """
 
 import hashlib
-import uuid
 from pathlib import Path
 
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.columns import Ragged
+from jaxrec.data.columns import Ragged, cached_array
 
 IN_MEMORY_BYTES = 1 << 28  # larger history columns are kept in files beside the log and memory-mapped
 
@@ -64,18 +63,13 @@ class HistoryColumn:
     ) -> np.ndarray:
         key = hashlib.sha256(np.ascontiguousarray(positives).data)
         key.update(f'{log.manifest["fingerprint"]} {name} {size} {dtype}'.encode())
-        path: Path = log.folder / 'cache' / f'{name}.{key.hexdigest()[:24]}.npy'
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            partial = path.with_name(f'.{uuid.uuid4().hex}.partial.npy')
-            try:
-                flat = np.lib.format.open_memmap(partial, 'w+', dtype, (size,))
-                self._fill(flat, log, name, positives)
-                flat.flush()
-                partial.rename(path)
-            finally:
-                partial.unlink(missing_ok=True)
-        return np.load(path, mmap_mode='r').view(np.ndarray)
+
+        def write(partial: Path) -> None:
+            flat = np.lib.format.open_memmap(partial, 'w+', dtype, (size,))
+            self._fill(flat, log, name, positives)
+            flat.flush()
+
+        return cached_array(log.folder / 'cache' / f'{name}.{key.hexdigest()[:24]}.npy', write)
 
     def windows(self, first: np.ndarray, present: np.ndarray) -> np.ndarray:
         """Cuts windows.

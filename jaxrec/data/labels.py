@@ -8,7 +8,7 @@ Letters: N events, P positive events.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,6 +53,19 @@ class Rating:
 
 
 @dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Label from a kind of behaviour: positive where the raw value of `column` is one of `among`."""
+
+    kind: ClassVar[str] = 'one_of'
+    column: str = 'behaviour'
+    among: Sequence[Any] = ('pv',)
+
+    def positive(self, log: Log) -> np.ndarray:
+        """bool [N], true where the event is positive."""
+        return log.is_one_of(self.column, self.among)
+
+
+@dataclasses.dataclass(frozen=True)
 class SampledNegatives:
     """Positive events only, each with `per_positive` drawn items that its user never responded to.
 
@@ -67,7 +80,7 @@ class SampledNegatives:
     sampler: str = 'uniform'
     per_positive: int = 1
     category: str = 'category'
-    positives: Impressions | Rating | None = None
+    positives: Impressions | Rating | OneOf | None = None
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -82,16 +95,16 @@ class SampledNegatives:
         return np.ones(len(log), bool) if self.positives is None else self.positives.positive(log)
 
 
-Rule = Impressions | Rating | SampledNegatives
-_RULES: dict[str, type] = {rule.kind: rule for rule in (Impressions, Rating, SampledNegatives)}
+Rule = Impressions | Rating | OneOf | SampledNegatives
+_RULES: dict[str, type] = {rule.kind: rule for rule in (Impressions, Rating, OneOf, SampledNegatives)}
 
 
 def make_label(config: Mapping[str, Any]) -> Rule:
     """Builds a label rule from its description.
 
     Args:
-      config: `kind` ('impressions', 'rating' or 'sampled_negatives') and the fields of that rule; `positives`
-        of 'sampled_negatives' is such a description in turn.
+      config: `kind` ('impressions', 'rating', 'one_of' or 'sampled_negatives') and the fields of that rule;
+        `positives` of 'sampled_negatives' is such a description in turn.
 
     Raises:
       ValueError: for an unknown kind or field.

@@ -10,14 +10,16 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from jaxrec.data.columns import ColumnStore
 from jaxrec.data.raw_columns import RawLog, describe_source
 from jaxrec.data.schema import Column
-from jaxrec.data.vocabulary import Vocabulary
+from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary
 
 VERSION = 1
 REMEDY = 'delete the folder and compile the log again'
@@ -99,6 +101,40 @@ class Log:
             raise ValueError(f'{self.folder} has no vocabulary {name!r}; it has {known}')
         return Vocabulary.load(self.folder, name)
 
+    def is_one_of(self, column: str, values: Sequence[Any]) -> np.ndarray:
+        """Marks the events whose raw value in a column is one of some.
+
+        Args:
+          column: an event column; a categorical one is compared by its raw values, any other by its numbers.
+          values: what to look for.
+
+        Returns:
+          bool [N].
+
+        Raises:
+          ValueError: for an absent column, one whose values cannot be told apart, or a value it never takes.
+        """
+        if column not in self.events:
+            raise ValueError(
+                f'{self.folder} has no event column {column!r}, it has {", ".join(self.events.names)}: name '
+                'one of these'
+            )
+        described, wanted = self.schema.get(column), np.asarray(values)
+        if described is None or described.kind == 'numeric':
+            if wanted.dtype.kind not in 'biuf':
+                raise ValueError(f'{self.folder} has numbers in {column!r}: name numbers instead of {values}')
+        elif described.kind == 'multi' or self.manifest['vocabularies'][described.vocabulary]['buckets']:
+            raise ValueError(
+                f'column {column!r} of {self.folder} is multi-valued or hashed, so that a value does not '
+                'tell rows apart: name a column of one value'
+            )
+        else:
+            raw, wanted = wanted, self.vocabulary(str(described.vocabulary)).encode(wanted)
+            if (wanted == OUT_OF_VOCABULARY).any():
+                missing = raw[wanted == OUT_OF_VOCABULARY][0].item()
+                raise ValueError(f'{self.folder} has no {column} {missing!r}: check its spelling')
+        return np.isin(self.events[column], wanted)
+
     def __len__(self) -> int:
         return len(self.events)
 
@@ -134,6 +170,28 @@ class Log:
         return dict(manifest)
 
     @classmethod
+    def of_request(
+        cls, folder: str | Path, sources: Iterable[str | Path], request: Mapping[str, Any]
+    ) -> Self | None:
+        """Opens the log that a reader made of the same files for the same request; they are not read anew.
+
+        Args:
+          folder: where the log would lie.
+          sources: the files it is read from.
+          request: the reader and its arguments, of types that JSON keeps.
+
+        Returns:
+          The log; None where the folder holds none, or another, which the compiler will refuse to overwrite.
+        """
+        if not (Path(folder) / 'manifest.json').is_file():
+            return None
+        manifest = cls.read_manifest(folder)
+        same = manifest.get('request') == request and manifest.get('sources') == [
+            describe_source(source) for source in sources
+        ]
+        return cls(folder) if same else None
+
+    @classmethod
     def write(
         cls,
         folder: str | Path,
@@ -143,6 +201,7 @@ class Log:
         sources: Iterable[str | Path],
         dropped: Mapping[str, int] | None,
         notes: Mapping[str, int] | None,
+        request: Mapping[str, Any] | None,
         seed: int,
         provenance: str,
     ) -> Self:
@@ -153,7 +212,7 @@ class Log:
             one is returned.
           raw: checked raw tables.
           tables: (folder, raw, seed) -> what the manifest says of what it wrote, and {reason: rows left out}.
-          sources, dropped, notes, seed, provenance: see `compile_log`.
+          sources, dropped, notes, request, seed, provenance: see `compile_log`.
 
         Returns:
           The opened log.
@@ -172,6 +231,7 @@ class Log:
             'sources': [describe_source(source) for source in sources],
             'dropped': dict(dropped or {}),
             'notes': dict(notes or {}),
+            **({} if request is None else {'request': dict(request)}),
         }
         content = json.dumps([settings, raw.digest()], sort_keys=True)
         settings['fingerprint'] = hashlib.sha256(content.encode()).hexdigest()

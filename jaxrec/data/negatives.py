@@ -68,7 +68,9 @@ def negative_tables(
     distinct = np.unique(items[known] if sampler == 'popularity' else items[items >= FIRST])
     _check_something_left(log, taken, len(distinct), rows)
     pool = np.sort(items[known]) if sampler == 'popularity' else distinct
-    start, count, fallbacks = np.zeros(len(log), np.int64), np.full(len(log), len(pool)), 0
+    # Views of one number each: every event draws from the whole pool.
+    start, count = (np.broadcast_to(np.int64(number), len(log)) for number in (0, len(pool)))
+    fallbacks = 0
     if sampler == 'same_category':
         pool, start, count, fallbacks = _by_category(pool, _category(log, category), taken, log, positive)
     return NegativeTables(sampler, rows, pool.astype(np.int32), taken, users, start, count, fallbacks)

@@ -46,6 +46,16 @@ class RawLog:
         """The table that every log has."""
         return self.tables['events']
 
+    @property
+    def items(self) -> dict[str, Any]:
+        """Attributes of items, empty where there are none."""
+        return self.tables.get('items', {})
+
+    @property
+    def users(self) -> dict[str, Any]:
+        """Attributes of users, empty where there are none."""
+        return self.tables.get('users', {})
+
     def digest(self) -> str:
         """SHA-256 over names, dtypes and content of all columns."""
         digest = hashlib.sha256()
@@ -95,7 +105,7 @@ def check_raw(
       ValueError: naming the table, the column and, where there is one, the row.
     """
     called = dict(zip(('user', 'item', 'time'), names, strict=True))
-    raw = _renamed({'events': events, 'items': items or {}, 'users': users or {}}, columns, called)
+    raw = _renamed({'events': events or {}, 'items': items or {}, 'users': users or {}}, columns, called)
     for key in ('user', 'item'):
         raw.specs.setdefault(key, ColumnSpec('categorical'))
     keys = {'events': ['user', 'item'], 'items': ['item'], 'users': ['user']}
@@ -143,8 +153,15 @@ def _renamed(
     """Checks each column alone and gives the key columns the names that every log has."""
     renamed = {name: key for key, name in called.items()}
     if len(renamed) < len(called):
-        keys, names = ' and '.join(called), ', '.join(called.values())
-        raise ValueError(f'{keys} are called {names}: give different names')
+        names = tuple(called.values())
+        raise ValueError(f'{", ".join(called)} are called {names}: give each a name of its own')
+    for side, table in tables.items():
+        for name, key in renamed.items():
+            # Renaming would drop one of two columns, or take one for the key that was never meant.
+            if name != key and key in table and (name in table or side == 'events'):
+                raise ValueError(
+                    f'{side} have a column {key!r}, but {key} is said to be called {name!r}: rename it'
+                )
     return RawLog(
         {
             side: {renamed.get(name, name): _checked(side, name, column) for name, column in table.items()}
@@ -159,7 +176,7 @@ def _length(name: str, column: Any) -> int:
 
 
 def _checked(side: str, name: str, column: Any) -> Any:
-    column = column if isinstance(column, tuple) else np.asarray(column)
+    column = column if isinstance(column, Ragged | Coded) else np.asarray(column)
     try:
         _length(name, column)
     except ValueError as error:
@@ -263,7 +280,7 @@ def _check_user_and_item(raw: RawLog) -> None:
         raise ValueError(
             "column 'user' has buckets or min_count, which would merge histories: filter users beforehand"
         )
-    if specs['item'].buckets and raw.tables['items']:
+    if specs['item'].buckets and raw.items:
         raise ValueError(
             "column 'item' has buckets while items have attributes: items in one bucket would share them"
         )

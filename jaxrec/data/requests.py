@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.batch_source import SIDES, Batch, check_features
+from jaxrec.data.batch_source import Batch, check_features
 from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.cartesian import PairVocabulary
 from jaxrec.data.columns import Ragged, offsets_of
 from jaxrec.data.gather import HistoryColumn, take
 from jaxrec.data.labels import SampledNegatives, make_label
 from jaxrec.data.log import Log
+from jaxrec.data.pairs import SIDES
 
 
 class RequestBuilder:
@@ -33,6 +35,7 @@ class RequestBuilder:
         features: Mapping[str, Sequence[str]],
         label: Mapping[str, Any],
         history_length: int = 0,
+        vocabularies: Sequence[PairVocabulary] = (),
     ):
         """Prepares the lookups.
 
@@ -41,11 +44,12 @@ class RequestBuilder:
           features: {side: columns}, those of the model.
           label: the rule that says which events of the log are positive.
           history_length: L.
+          vocabularies: of the pairs of columns that have ids, as the training source has them.
 
         Raises:
           ValueError: for a feature that the log does not have.
         """
-        self.log, self.length = log, history_length
+        self.log, self.length, self.vocabularies = log, history_length, tuple(vocabularies)
         self.features = {side: tuple(features.get(side, ())) for side in SIDES}
         for side in SIDES:
             check_features(log.folder, side, self.features[side], list(log.schema), None)
@@ -87,6 +91,8 @@ class RequestBuilder:
             users = columns['user']
             assert isinstance(users, np.ndarray)
             batch |= self._histories(users, times)
+        for vocabulary in self.vocabularies:
+            batch[f'cartesian/{vocabulary.name}'] = vocabulary.encode(batch)
         batch['label'] = np.zeros((size, 1), np.float32)
         batch['valid'] = np.ones((size, 1), np.float32)
         return batch

@@ -12,11 +12,13 @@ import dataclasses
 import grain
 import numpy as np
 
-from jaxrec.data.batch_source import SIDES, Batch, BatchSource, check_count, check_features
+from jaxrec.data.batch_source import Batch, BatchSource, check_count, check_features
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.gather import HistoryColumn, take
 from jaxrec.data.labels import Rule, SampledNegatives, history_bounds, make_label
+from jaxrec.data.log import Log
 from jaxrec.data.negatives import NegativeTables, negative_tables, sample_negatives
+from jaxrec.data.pairs import SIDES
 from jaxrec.data.splits import PARTS, make_split
 
 
@@ -40,7 +42,8 @@ class RequestSource(BatchSource):
     `history/<col>` [B, L, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
     `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
     negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one more
-    axis W. Histories run from oldest to newest and are aligned left.
+    axis W. Histories run from oldest to newest and are aligned left. Ids of pairs are
+    `cartesian/<candidate column>x<column>`, [B, C, L] with a history column and [B, C] with another.
 
     Args:
       log_folder: of a `BehaviourLog`.
@@ -48,12 +51,12 @@ class RequestSource(BatchSource):
         attributes and event columns that the log's schema describes.
       history_length: L; the most recent L entries are kept.
       min_history: leave out events with fewer history entries.
-      label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
-        `BatchSource`.
+      label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder,
+        cartesian: see `BatchSource`.
 
     Attributes:
       log: the opened log.
-      examples, steps: see `BatchSource`.
+      events, examples, steps, vocabularies: see `BatchSource`.
 
     Raises:
       ValueError: for arguments that do not fit the log or each other.
@@ -62,14 +65,15 @@ class RequestSource(BatchSource):
     history_length: int
     min_history: int = 0
 
-    def _open(self) -> int:
+    def _open(self) -> tuple[Log, int, int]:
         check_count('history_length', self.history_length)
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         self._check_features()
         self._prepared = self._prepare()
         self._per_event = 1 + self._rule.per_positive if isinstance(self._rule, SampledNegatives) else 1
-        return len(self._prepared.rows) * self._per_event
+        events = len(self._prepared.rows)
+        return self.log, events, events * self._per_event
 
     def _check_features(self) -> None:
         log, rule = self.log, self._rule

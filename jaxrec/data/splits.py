@@ -16,7 +16,7 @@ import numpy as np
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.columns import offsets_of
 from jaxrec.data.log import Log
-from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, hash64
+from jaxrec.data.vocabulary import hash64
 
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, -1
 SECONDS_A_DAY = 86_400
@@ -185,15 +185,10 @@ def by_column(column: str, validation: Sequence[Any] = (), test: Sequence[Any] =
         )
 
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
-        if column not in log.events:
-            raise ValueError(
-                f'split by_column wants event column {column!r}, {log.folder} has '
-                f'{", ".join(log.events.names)}: name one of these'
-            )
         part = np.full(len(log), TRAIN, np.int8)
         for values, number in ((validation, VALIDATION), (test, TEST)):
             if values:
-                part[np.isin(log.events[column], _stored(log, column, values))] = number
+                part[log.is_one_of(column, values)] = number
         return part
 
     return split
@@ -261,25 +256,6 @@ def _times(log: Log, kind: str) -> np.ndarray:
             'row_holdout'
         )
     return log.events['time']
-
-
-def _stored(log: Log, column: str, values: Sequence[Any]) -> np.ndarray:
-    """What stands in an event column for raw values."""
-    described, given = log.schema.get(column), np.asarray(values)
-    if described is None or described.kind == 'numeric':
-        if given.dtype.kind not in 'biuf':
-            raise ValueError(f'split by_column: {column!r} holds numbers, name numbers instead of {values}')
-        return given
-    if described.kind == 'multi' or log.manifest['vocabularies'][described.vocabulary]['buckets']:
-        raise ValueError(
-            f'split by_column: {column!r} is multi-valued or hashed, so a value does not tell rows apart: '
-            'name a column of one value'
-        )
-    ids = log.vocabulary(str(described.vocabulary)).encode(given)
-    if (ids == OUT_OF_VOCABULARY).any():
-        missing = given[ids == OUT_OF_VOCABULARY][0].item()
-        raise ValueError(f'split by_column: {log.folder} has no {column} {missing!r}, check its spelling')
-    return ids
 
 
 def _by_instant(times: np.ndarray, validation: float, test: float) -> np.ndarray:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from jaxrec.keys import DistinctKeys, join_ids
+
 Batch = Mapping[str, np.ndarray]
 
 
@@ -23,7 +25,7 @@ def pair_keys(batch: Batch, column: str) -> tuple[np.ndarray, np.ndarray]:
     """
     candidate, history = batch[f'candidate/{column}'], batch[f'history/{column}']
     real = (np.arange(history.shape[1]) < batch['history/length'][:, None]) & (batch['valid'] > 0)
-    return (candidate.astype(np.int64) << 32) | history, real
+    return join_ids(candidate, history), real
 
 
 def unseen_pairs(train: Iterable[Batch], test: Iterable[Batch], column: str = 'item') -> np.ndarray:
@@ -40,15 +42,14 @@ def unseen_pairs(train: Iterable[Batch], test: Iterable[Batch], column: str = 'i
     Raises:
       ValueError: there is no training batch.
     """
-    seen: list[np.ndarray] = []
+    seen, batches = DistinctKeys(), 0
     for batch in train:
         keys, real = pair_keys(batch, column)
-        seen.append(np.unique(keys[real]))
-        if len(seen) > 64:  # merge now and then, so that memory holds distinct pairs only
-            seen = [np.unique(np.concatenate(seen))]
-    if not seen:
+        seen.add(keys[real])
+        batches += 1
+    if not batches:
         raise ValueError('no training batch was given; without one every pair would count as unseen')
-    known = np.append(np.unique(np.concatenate(seen)), np.iinfo(np.int64).max)
+    known = np.append(seen.result(), np.iinfo(np.int64).max)
     marks = []
     for batch in test:
         keys, real = pair_keys(batch, column)

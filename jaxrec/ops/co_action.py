@@ -2,24 +2,56 @@
 
 The candidate's row holds the weights of a small network, the behaviour's row is its input, so a pair
 (candidate, behaviour) that was never seen together is still scored by what each learned apart. Powers of the
-input (orders) are fed through the same network.
+input (orders) are fed through the same network or, with order independence (level 3 of section 4.4), each
+through a network of its own.
 
 B batch, C candidates, L history, I = dims[0] input width, O orders, H = width of the kept layers, P numbers
-in a weight row.
+of a micro-MLP.
 """
 
 import functools
 import itertools
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
-LAYER_OUTPUTS = ('concat', 'last')
-ORDER_REDUCES = ('concat', 'sum')
-LAST_ACTIVATIONS = ('none', 'tanh')
-POOLINGS = ('sum', 'mean')
+CHOICES: dict[str, tuple] = {
+    'use_bias': (False, True),
+    'layer_output': ('concat', 'last'),
+    'order_reduce': ('concat', 'sum'),
+    'activation': ('none', 'tanh'),
+    'last_activation': ('none', 'tanh'),
+    'pooling': ('sum', 'mean'),
+    'order_independence': (False, True),
+}
+
+
+def check_unit(where: str, *, dims: Sequence[int], orders: int, **chosen: Any) -> None:
+    """Refuses options of the unit that do not exist.
+
+    Args:
+      where: what stands before an option's name in the message, such as 'model.'.
+      dims: as for `co_action`.
+      orders: as for `co_action`.
+      **chosen: any of the options in `CHOICES`.
+
+    Raises:
+      ValueError: a value that is not allowed.
+    """
+    if len(dims) < 2 or not all(isinstance(width, numbers.Integral) and width > 0 for width in dims):
+        raise ValueError(
+            f'{where}dims = {tuple(dims)}: give two or more whole numbers of at least 1, the widths from '
+            'input to output, such as (16, 8, 4)'
+        )
+    if orders < 1:
+        raise ValueError(f'{where}orders = {orders}: the first order is the input itself, give at least 1')
+    for name, value in chosen.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f'{where}{name} = {value!r} does not exist; choose one of {list(CHOICES[name])}')
 
 
 def weight_width(dims: Sequence[int], use_bias: bool = False) -> int:
@@ -85,24 +117,29 @@ def co_action(
     use_bias: bool = False,
     layer_output: str = 'concat',
     order_reduce: str = 'concat',
+    activation: str = 'tanh',
     last_activation: str = 'none',
     pooling: str = 'sum',
+    order_independence: bool = False,
 ) -> jax.Array:
     """Runs every candidate's micro-MLP over the history and pools its layers' outputs (eq. 5-11).
 
     The history is pooled after the unit, as the paper's text and code do; its eq. 10 prints the other order.
 
     Args:
-      weights: float [B, C, P], the candidates' induction rows.
+      weights: float [B, C, P], the candidates' induction rows; [B, C, O * P] with order independence, the
+        network of order 1 first.
       inputs: float [B, L, I], the behaviours' feed rows.
       mask: float or bool [B, L], 1 for real behaviours.
       dims: micro-MLP widths, dims[0] = I.
-      orders: O, powers 1..O of the input go through the same network.
+      orders: O, powers 1..O of the input go through the micro-MLP.
       use_bias: whether the rows hold biases.
       layer_output: 'concat' keeps all layers' outputs, 'last' the last one's (the paper's first version).
       order_reduce: 'concat' (the authors' code) or 'sum' (eq. 11) over the orders.
-      last_activation: 'none' (code) or 'tanh' (paper) after the last layer; the others always have tanh.
+      activation: 'tanh', or 'none' (the ablation of table 5) after every layer but the last.
+      last_activation: 'none' (code) or 'tanh' (paper) after the last layer.
       pooling: 'sum', or 'mean' over the real behaviours; an empty history gives zeros.
+      order_independence: each order has a micro-MLP of its own (section 4.4) instead of all sharing one.
 
     Returns:
       float [B, C, output_width].
@@ -111,29 +148,58 @@ def co_action(
       ValueError: an option that does not exist.
     """
     chex.assert_rank([weights, inputs, mask], [3, 3, 2])
+    check_unit(
+        'co_action: ',
+        dims=dims,
+        orders=orders,
+        use_bias=use_bias,
+        layer_output=layer_output,
+        order_reduce=order_reduce,
+        activation=activation,
+        last_activation=last_activation,
+        pooling=pooling,
+        order_independence=order_independence,
+    )
     chex.assert_axis_dimension(inputs, -1, dims[0])
-    if orders < 1:
-        raise ValueError(f'co_action: orders = {orders}; the first order is the input itself, give 1 or more')
-    for value, allowed in (
-        (layer_output, LAYER_OUTPUTS),
-        (order_reduce, ORDER_REDUCES),
-        (last_activation, LAST_ACTIVATIONS),
-        (pooling, POOLINGS),
-    ):
-        if value not in allowed:
-            raise ValueError(f'co_action: {value!r} is not an option; choose one of {allowed}')
-    layers = split_weights(weights, dims, use_bias)
-    pool = _pool_weights(mask, pooling)  # [B, L]
-    unit = functools.partial(_one_order, layers=layers, pool=pool, linear_last=last_activation == 'none')
+    networks = orders if order_independence else 1
+    chex.assert_axis_dimension(weights, -1, networks * weight_width(dims, use_bias))
+    by_network = [split_weights(part, dims, use_bias) for part in jnp.split(weights, networks, -1)]
+    curved = [activation == 'tanh'] * (len(dims) - 2) + [last_activation == 'tanh']
+    unit = functools.partial(_one_order, pool=_pool_weights(mask, pooling), curved=curved)
     # One pass an order: powers joined along the history would be copied, and their gradients too.
-    by_order = [unit(inputs**order) for order in range(1, orders + 1)]  # O times M of [B, C, d]
+    by_order = [unit(inputs ** (o + 1), layers=by_network[o % networks]) for o in range(orders)]
     by_order = [outputs if layer_output == 'concat' else outputs[-1:] for outputs in by_order]
     joined = [jnp.concatenate(outputs, -1) for outputs in by_order]  # O of [B, C, H]
     return functools.reduce(jnp.add, joined) if order_reduce == 'sum' else jnp.concatenate(joined, -1)
 
 
+def co_action_single(weights: jax.Array, inputs: jax.Array, present: jax.Array, **options: Any) -> jax.Array:
+    """Runs every candidate's micro-MLP over one id of its own, such as another column of the candidate.
+
+    There is nothing to pool; an id that is absent gives zeros, whatever the biases say.
+
+    Args:
+      weights: float [B, C, P], or [B, C, O * P] with order independence.
+      inputs: float [B, C, I], the feed row that each candidate meets.
+      present: float or bool [B, C], 1 where there is an id.
+      **options: those of `co_action`.
+
+    Returns:
+      float [B, C, output_width].
+    """
+    chex.assert_rank([weights, inputs, present], [3, 3, 2])
+    unit = lambda weights, inputs, present: co_action(
+        weights[:, None], inputs[:, None], present[:, None], **options
+    )
+    return jax.vmap(unit, in_axes=1, out_axes=1)(weights, inputs, present)[:, :, 0]
+
+
 def _one_order(
-    inputs: jax.Array, *, layers: list[tuple[jax.Array, jax.Array | None]], pool: jax.Array, linear_last: bool
+    inputs: jax.Array,
+    *,
+    layers: list[tuple[jax.Array, jax.Array | None]],
+    pool: jax.Array,
+    curved: Sequence[bool],
 ) -> list[jax.Array]:
     """The pooled outputs of all layers for one power of the inputs, M of [B, C, d]."""
     candidates = layers[0][0].shape[1]
@@ -141,13 +207,14 @@ def _one_order(
     pooled: list[jax.Array] = []
     hidden = inputs  # [B, L, I], then [B, C, L, d]
     for depth, (matrix, bias) in enumerate(layers):
-        last = depth == len(layers) - 1
-        if last and linear_last and depth > 0:
-            # A linear layer commutes with pooling: one small product a candidate instead of one a behaviour.
-            out = (pooled[-1][:, :, None] @ matrix)[:, :, 0]
-            return [*pooled, out if bias is None else out + bias * pool.sum(-1)[:, None, None]]
+        if not any(curved[depth:]):
+            # Linear layers commute with pooling: one small product a candidate instead of one a behaviour.
+            below = pooled[-1] if pooled else pool[:, None] @ inputs  # [B, C or 1, d]
+            out = (below[:, :, None] @ matrix)[:, :, 0]
+            pooled.append(out if bias is None else out + bias * pool.sum(-1)[:, None, None])
+            continue
         hidden = _layer(hidden, matrix, bias, first=depth == 0)
-        hidden = hidden if last and linear_last else jnp.tanh(hidden)
+        hidden = jnp.tanh(hidden) if curved[depth] else hidden
         pooled.append((over_candidates @ hidden)[:, :, 0])
     return pooled
 

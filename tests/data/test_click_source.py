@@ -111,6 +111,24 @@ def test_a_log_finds_its_source(log, tmp_path):
         make_source(log, features=FEATURES, history_length=4, **arguments)
 
 
+def test_pairs_of_columns_have_ids_from_training(log):
+    cartesian = {'pairs': (('ad', 'candidate/site'),)}
+    raw, rows = raw_clicks(), {}
+    for part in ('train', 'test'):
+        source = make(log, part=part, cartesian=cartesian, remainder='pad', epochs=1)
+        assert [vocabulary.name for vocabulary in source.vocabularies] == ['adxsite']
+        batches = [source[i] for i in range(len(source))]
+        real = np.concatenate([b['valid'][:, 0] for b in batches]) > 0
+        ids, events = (
+            np.concatenate([b[n][:, 0] for b in batches])[real] for n in ('cartesian/adxsite', 'host/event')
+        )
+        rows[part] = [(raw['ad'][e], raw['site'][e], int(i)) for e, i in zip(events, ids, strict=True)]
+    known = {(ad, site): i for ad, site, i in rows['train']}
+    assert len(set(known.values())) == len(known) and min(known.values()) == 2
+    assert all(known[ad, site] == i for ad, site, i in rows['train'])
+    assert all(known.get((ad, site), 1) == i for ad, site, i in rows['test'])
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [

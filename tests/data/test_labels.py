@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.behaviour_log import compile_log
-from jaxrec.data.labels import Impressions, Rating, SampledNegatives, history_bounds, make_label
+from jaxrec.data.labels import Impressions, OneOf, Rating, SampledNegatives, history_bounds, make_label
 from tests.data.worlds import COLUMNS, raw_world, small_log
 
 
@@ -17,7 +17,9 @@ def slow_history(log, positive):
 
 
 @pytest.mark.parametrize('timed', [True, False])
-@pytest.mark.parametrize('rule', [Rating(threshold=4), Impressions(), SampledNegatives()])
+@pytest.mark.parametrize(
+    'rule', [Rating(threshold=4), Impressions(), OneOf('position', (1, 3)), SampledNegatives()]
+)
 def test_history_is_strictly_earlier(tmp_path, timed, rule):
     raw = raw_world(events=300, span=20)
     if not timed:
@@ -41,6 +43,11 @@ def test_rules_mark_what_they_say(tmp_path):
     np.testing.assert_array_equal(Rating(threshold=3).positive(log), log.events['rating'] >= 3)
     np.testing.assert_array_equal(Impressions().positive(log), log.events['click'] == 1)
     assert SampledNegatives().positive(log).all()
+    raw = raw_world()
+    shown = log.vocabulary('position').decode(log.events['position'])
+    np.testing.assert_array_equal(OneOf('position', (1, 3)).positive(log), np.isin(shown, (1, 3)))
+    assert OneOf('position', (1, 3)).positive(log).sum() == np.isin(raw['events']['position'], (1, 3)).sum()
+    np.testing.assert_array_equal(OneOf('rating', (5,)).positive(log), log.events['rating'] == 5)
     nested = make_label({'kind': 'sampled_negatives', 'positives': {'kind': 'rating', 'threshold': 5.0}})
     np.testing.assert_array_equal(nested.positive(log), log.events['rating'] == 5)
 
@@ -48,3 +55,4 @@ def test_rules_mark_what_they_say(tmp_path):
 def test_rules_come_from_their_description():
     assert make_label({'kind': 'rating', 'threshold': 3.5}) == Rating(threshold=3.5)
     assert make_label({'kind': 'impressions', 'column': 'like'}) == Impressions('like')
+    assert make_label({'kind': 'one_of', 'among': ('pv', 'buy')}) == OneOf('behaviour', ('pv', 'buy'))

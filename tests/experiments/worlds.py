@@ -20,7 +20,9 @@ MODEL = {
     'LR': {},
     'DNN': {'dim': 4, 'widths': (8,)},
     'DIN': {'dim': 4, 'widths': (8,), 'attention': (4,)},
+    'Cartesian': {'dim': 4, 'widths': (8,)},
     'CAN-DNN': {'dim': 4, 'widths': (8,), 'dims': (4, 2), 'orders': 2},
+    'CAN+Cartesian': {'dim': 4, 'widths': (8,), 'dims': (4, 2), 'orders': 2},
 }
 
 
@@ -35,6 +37,8 @@ def tiny(row: str, cache: str | Path, train: dict[str, Any] | None = None) -> Co
     config.data.history_length = 6
     config.model.update(MODEL[row])
     config.features = ConfigDict({'user': ('user',), 'candidate': ('item',), 'history': ('item',)})
+    if 'cartesian' in config.data:
+        config.data.cartesian.pairs = (('item', 'history/item'),)
     config.train.update(
         {
             'batch_size': 32,

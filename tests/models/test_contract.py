@@ -12,7 +12,7 @@ from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models import worlds
 
 MODELS = list(worlds.MODELS)
-DEEP = ['DNN', 'DIN', 'CAN-DNN']
+DEEP = [name for name in MODELS if name != 'LR']
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def test_predictions_are_logits_and_their_probabilities(name):
 @pytest.mark.parametrize('name', MODELS)
 def test_candidates_are_scored_as_if_alone(name):
     model, batch, got = made(name)
-    per_candidate = [key for key in batch if key.startswith('candidate/') or key in ('label', 'valid')]
+    per_candidate = [key for key in batch if key.startswith(('candidate/', 'cartesian/', 'label', 'valid'))]
     apart = []
     for c in range(3):
         alone = {**batch, **{key: batch[key][:, c : c + 1] for key in per_candidate}}
@@ -55,6 +55,8 @@ def test_padding_changes_nothing(name):
         if key.startswith('history/') and key != 'history/length':
             # Stale ids behind the length must not count either.
             value = np.concatenate([value, np.full((6, 4, *value.shape[2:]), 3, value.dtype)], 1)
+        if key.startswith('cartesian/') and value.ndim == 3:
+            value = np.concatenate([value, np.full((6, 3, 4), 3, value.dtype)], 2)
         longer[key] = value
     np.testing.assert_allclose(model.logits(longer), got['logits'], rtol=1e-4, atol=1e-5)
     tall = {key: np.concatenate([value, np.zeros_like(value[:2])]) for key, value in batch.items()}
@@ -77,8 +79,10 @@ def test_rows_of_absent_candidates_get_no_gradient(name):
     for features in grads.values():
         for key, grad in features.items():
             assert np.isfinite(grad).all() and np.abs(grad).max() > 0
-            if key.startswith('candidate/'):
+            if key.startswith(('candidate/', 'cartesian/')):
                 assert not np.asarray(grad)[batch['valid'] == 0].any()
+            if key.startswith('cartesian/'):
+                assert not np.asarray(grad)[batch[key] < 2].any()  # an unseen pair has no row of its own
             if key.startswith('history/'):
                 assert not np.asarray(grad)[0].any()  # an empty history
 

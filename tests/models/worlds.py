@@ -24,6 +24,8 @@ SCHEMA = {
     'tags': Column('multi', 'tag', 9, 3),
     'favourite': Column('categorical', 'category', 7, 1),  # shares the vocabulary of category
     'price': Column('numeric', None, 0, 1),
+    'itemxitem': Column('categorical', 'itemxitem', 40, 1),  # pair ids, as `data.cartesian` makes them
+    'categoryxitem': Column('categorical', 'categoryxitem', 12, 1),
 }
 IDS = ('item', 'category')
 FEATURES: dict[str, tuple[str, ...]] = {'user': ('user',), 'candidate': IDS, 'history': IDS}
@@ -32,12 +34,26 @@ RICH: dict[str, tuple[str, ...]] = {
     'candidate': ('item', 'category', 'tags', 'price'),
     'history': ('item', 'category', 'tags', 'price'),
 }
+# Each side; the first shares its induction table with the second and its feed table with the third.
+PAIRS = (('item', 'history/item'), ('item', 'user/user'), ('category', 'candidate/item'))
+CAN: dict[str, Any] = {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'LR': ('jaxrec.models.baselines.lr:make_task', {}),
     'DNN': ('jaxrec.models.baselines.dnn:make_task', {'dim': 4, 'widths': (8, 4)}),
     'DIN': ('jaxrec.models.baselines.din:make_task', {'dim': 4, 'widths': (8, 4), 'attention': (6, 4)}),
-    'CAN-DNN': ('jaxrec.models.can:make_task', {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}),
+    'CAN-DNN': ('jaxrec.models.can:make_task', CAN),
+    'CAN-independent': (
+        'jaxrec.models.can:make_task',
+        CAN
+        | {'combination_independence': True, 'order_independence': True, 'use_bias': True, 'pairs': PAIRS},
+    ),
+    'Cartesian': ('jaxrec.models.baselines.cartesian:make_task', {'dim': 4, 'widths': (8, 4)}),
+    'CAN+Cartesian': ('jaxrec.models.can:make_task', CAN | {'base': 'cartesian'}),
 }
+CARTESIAN = {
+    'itemxitem': (3, 'history/item'),
+    'categoryxitem': (2, 'candidate/item'),
+}  # {column: (axes, other)}
 
 
 def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=None) -> dict[str, np.ndarray]:
@@ -67,7 +83,19 @@ def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=No
             if side == 'history':
                 value[np.arange(length) >= lengths[:, None]] = 0
             batch[f'{side}/{name}'] = value
-    return batch
+    return batch | make_pair_ids(batch, seed)
+
+
+def make_pair_ids(batch, seed) -> dict[str, np.ndarray]:
+    """Ids of pairs [B, C, L] or [B, C], 0 where a side is absent; about a third are unseen, id 1."""
+    rng, pairs = np.random.default_rng((seed, 1)), {}
+    for name, (axes, other) in CARTESIAN.items():
+        if 'candidate/item' in batch and 'candidate/category' in batch and other in batch:
+            shape = (*batch['label'].shape, batch[other].shape[1])[:axes]
+            ids = rng.integers(2, SCHEMA[name].rows, shape) * rng.integers(0, 3, shape).clip(max=1)
+            real = batch[other][:, None] > 0 if axes == 3 else batch[other] > 0
+            pairs[f'cartesian/{name}'] = (np.maximum(ids, 1) * real).astype(np.int32)
+    return pairs
 
 
 def on_device(batch) -> dict[str, jax.Array]:
@@ -78,6 +106,8 @@ def make_task(name: str, features=RICH, **options) -> CtrTask:
     path, defaults = MODELS[name]
     if name == 'LR':
         features = {side: [n for n in names if n != 'price'] for side, names in features.items()}
+    if 'Cartesian' in name:
+        features = {**features, 'cartesian': tuple(CARTESIAN)}
     return resolve(path)({**defaults, **options, 'features': features}, SCHEMA)
 
 

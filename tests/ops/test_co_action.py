@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType
 
 from jaxrec.models.can.model import PRESETS
-from jaxrec.ops.co_action import co_action, output_width, split_weights, weight_width
+from jaxrec.ops.co_action import co_action, co_action_single, output_width, split_weights, weight_width
 from jaxrec.ops.pooling import length_mask
 from jaxrec.parallel import make_mesh
 from tests.oracles import co_action as oracle
@@ -26,6 +26,11 @@ CASES = {
     'last layer, orders kept apart': {**BASE, 'layer_output': 'last'},
     'mean over the history': {**BASE, 'pooling': 'mean', 'orders': 2, 'use_bias': True},
     'three layers, one order': {**PAPER, 'dims': (4, 3, 2, 2), 'orders': 1, 'order_reduce': 'concat'},
+    'one layer': {**BASE, 'dims': (4, 3)},
+    'no activation': {**BASE, 'activation': 'none', 'use_bias': True},
+    'tanh at the end alone': {**PAPER, 'activation': 'none', 'pooling': 'mean'},
+    'a network an order': {**BASE, 'order_independence': True},
+    'a network an order, summed, with biases': {**PAPER, 'order_independence': True, 'use_bias': True},
 }
 LENGTHS = np.array([5, 0, 3, 1], np.int32)
 
@@ -34,6 +39,7 @@ def make_case(options, candidates=3, length=5, seed=0):
     """Rows of a batch; what lies behind a history's length is not zero, so that only the mask hides it."""
     rng = np.random.default_rng(seed)
     width = weight_width(options['dims'], options['use_bias'])
+    width *= options['orders'] if options.get('order_independence') else 1
     weights = rng.normal(size=(len(LENGTHS), candidates, width)) * 0.5
     inputs = rng.normal(size=(len(LENGTHS), length, options['dims'][0]))
     return weights.astype(np.float32), inputs.astype(np.float32), np.asarray(length_mask(LENGTHS, length))
@@ -59,6 +65,47 @@ def test_value_and_gradient_are_the_loops(name):
     value, of_weights, of_inputs = map(np.asarray, got)
     assert not value[1].any() and not of_weights[1].any()  # an empty history says nothing
     assert not of_inputs[mask == 0].any()
+
+
+@pytest.mark.parametrize('name', ['wsdm22_code', 'mean over the history', 'no activation',
+                                  'a network an order, summed, with biases'])  # fmt: skip
+def test_one_id_a_candidate_is_a_history_of_one(name):
+    options = CASES[name]
+    weights, _, _ = make_case(options)
+    rng = np.random.default_rng(5)
+    inputs = rng.normal(size=(4, 3, 4)).astype(np.float32)
+    present = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1], [0, 0, 0]], np.float32)
+    kept = [options[k] for k in ('dims', 'orders', 'layer_output', 'order_reduce')]
+    upstream = rng.normal(size=(4, 3, output_width(*kept))).astype(np.float32)
+
+    @jax.jit
+    def run(weights, inputs, upstream):
+        value, pull = jax.vjp(lambda w, x: co_action_single(w, x, present, **options), weights, inputs)
+        return value, *pull(upstream)
+
+    got = run(weights, inputs, upstream)
+    # Each (example, candidate) is an example of its own, whose history is one id or none.
+    alone = lambda x: x.reshape(12, 1, -1)
+    want = oracle.co_action(
+        alone(weights), alone(inputs), present.reshape(-1).astype(int), upstream=alone(upstream), **options
+    )
+    for ours, theirs in zip(got, want, strict=True):
+        assert np.abs(theirs).max() > 0.1
+        np.testing.assert_allclose(alone(np.asarray(ours)), theirs, rtol=2e-4, atol=2e-4)
+        assert not np.asarray(ours)[present == 0].any()  # an absent id says nothing, biases or not
+
+
+def test_an_order_s_network_is_its_own():
+    options = {**BASE, 'order_independence': True}  # orders are concatenated: each has a slice of the output
+    weights, inputs, mask = make_case(options)
+    out = output_width(options['dims'], 1, 'concat', 'concat')
+    slope = jax.jit(jax.jacrev(lambda w: co_action(w, inputs, mask, **options).sum((0, 1))))(weights)
+    by_order = np.abs(slope).reshape(3, out, *weights.shape[:2], 3, 18).sum((1, 2, 3, 5))  # [output, slice]
+    assert (by_order.diagonal() > 0.1).all() and not by_order[~np.eye(3, dtype=bool)].any()
+    # Three equal networks are the shared one.
+    shared = co_action(weights[..., :18], inputs, mask, **BASE)
+    tripled = co_action(np.tile(weights[..., :18], 3), inputs, mask, **options)
+    np.testing.assert_allclose(shared, tripled, rtol=1e-5, atol=1e-6)
 
 
 def test_the_oracle_s_gradient_is_the_slope_of_its_value():
@@ -126,10 +173,18 @@ def test_widths_are_the_papers():
     assert layers[0][0][1, 0] == 8 and layers[0][1][0] == 128 and layers[1][0][0, 0] == 136
 
 
-@pytest.mark.parametrize('option', ['layer_output', 'order_reduce', 'last_activation', 'pooling'])
+@pytest.mark.parametrize(
+    'option', ['layer_output', 'order_reduce', 'activation', 'last_activation', 'pooling']
+)
 def test_an_unknown_option_is_refused(option):
-    with pytest.raises(ValueError, match="'most' is not an option; choose one of"):
+    with pytest.raises(ValueError, match=rf"co_action: {option} = 'most' does not exist; choose one of \['"):
         co_action(*make_case(BASE), **{**BASE, option: 'most'})
+
+
+@pytest.mark.parametrize('option', [{'dims': (4,)}, {'dims': (4, 0)}, {'dims': (4, 2.0)}, {'orders': 0}])
+def test_a_unit_without_layers_or_orders_is_refused(option):
+    with pytest.raises(ValueError, match=rf'co_action: {next(iter(option))} = .* give '):
+        co_action(*make_case(BASE), **{**BASE, **option})
 
 
 @pytest.mark.parametrize(('width', 'inputs'), [(17, 4), (18, 5)])
@@ -137,3 +192,7 @@ def test_rows_of_another_width_are_refused(width, inputs):
     assert weight_width(BASE['dims']) == 18
     with pytest.raises(AssertionError, match='axis'):
         co_action(jnp.ones((1, 1, width)), jnp.ones((1, 2, inputs)), jnp.ones((1, 2)), **BASE)
+    with pytest.raises(AssertionError, match='axis'):  # one network where each order has one
+        co_action(
+            jnp.ones((1, 1, 18)), jnp.ones((1, 2, 4)), jnp.ones((1, 2)), **BASE, order_independence=True
+        )

@@ -1,5 +1,7 @@
 """Click models in slow, obvious numpy, one candidate at a time, from given parameters and tables."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from tests.oracles import co_action as unit
@@ -57,12 +59,13 @@ def lr(params, tables, batch, features):
     return logits
 
 
-def dnn_inputs(tables, batch, b, c):
-    """[user, sum of the history's (item, category), candidate item, candidate category]."""
+def dnn_inputs(tables, batch, b, c, pooling='sum'):
+    """[user, sum or mean of the history's (item, category), candidate item, candidate category]."""
     item, category = np.asarray(tables['item'], np.float64), np.asarray(tables['category'], np.float64)
     total = np.zeros(item.shape[1] + category.shape[1])
     for slot in range(batch['history/length'][b]):
         total += np.r_[item[batch['history/item'][b, slot]], category[batch['history/category'][b, slot]]]
+    total /= max(batch['history/length'][b], 1) if pooling == 'mean' else 1
     user = np.asarray(tables['user'], np.float64)[batch['user/user'][b]]
     return np.r_[
         user, total, item[batch['candidate/item'][b, c]], category[batch['candidate/category'][b, c]]
@@ -76,15 +79,47 @@ def dnn(params, tables, batch):
     return logits
 
 
-def can(params, tables, batch, pairs, options):
+def can(params, tables, batch, pairs, options, combination_independence=False):
     """The base's input and a co-action vector a pair; pairs: (candidate column, side, column, vocabulary)."""
     logits = np.zeros(batch['label'].shape)
     for b, c in np.ndindex(logits.shape):
         x = [dnn_inputs(tables, batch, b, c)]
+        used = {}  # numbers of each table's row that earlier pairs own
         for candidate, side, column, vocabulary in pairs:
             row = np.asarray(tables[f'{candidate}_induction'])[batch[f'candidate/{candidate}'][b, c]]
-            feed, ids = np.asarray(tables[f'{vocabulary}_feed']), np.atleast_1d(batch[f'{side}/{column}'][b])
-            length = batch['history/length'][b] if side == 'history' else 1
-            x.append(unit.co_action(row[None, None], feed[ids][None], [length], **options)[0, 0])
+            other = batch[f'{side}/{column}'][b]
+            ids = np.atleast_1d(other[c] if side == 'candidate' else other)
+            inputs = np.asarray(tables[f'{vocabulary}_feed'])[ids]
+            if combination_independence:
+                networks = options['orders'] if options['order_independence'] else 1
+                at = used.get(f'{candidate}_induction', 0)
+                own = networks * sum((i + options['use_bias']) * o for i, o in pairwise(options['dims']))
+                row, used[f'{candidate}_induction'] = row[at : at + own], at + own
+                at = used.get(f'{vocabulary}_feed', 0)
+                own = options['dims'][0]
+                inputs, used[f'{vocabulary}_feed'] = inputs[:, at : at + own], at + own
+            length = batch['history/length'][b] if side == 'history' else int(ids[0] > 0)
+            x.append(unit.co_action(row[None, None], inputs[None], [length], **options)[0, 0])
         logits[b, c] = mlp(params['head'], np.concatenate(x))[0]
+    return logits
+
+
+def cartesian_inputs(tables, batch, names, pooling, b, c):
+    """A vector a pair column: the rows of known pairs, pooled over the history where there is one."""
+    vectors = []
+    for name in names:
+        table, ids = np.asarray(tables[name], np.float64), np.atleast_1d(batch[f'cartesian/{name}'][b, c])
+        if batch[f'cartesian/{name}'].ndim == 3:
+            ids = ids[: batch['history/length'][b]]
+        total = sum((table[i] for i in ids if i > 1), np.zeros(table.shape[1]))
+        vectors.append(total / max(len(ids), 1) if pooling == 'mean' else total)
+    return np.concatenate(vectors)
+
+
+def cartesian(params, tables, batch, names, pooling='sum'):
+    logits = np.zeros(batch['label'].shape)
+    for b, c in np.ndindex(logits.shape):
+        base = dnn_inputs(tables, batch, b, c, pooling)
+        inputs = np.concatenate([base, cartesian_inputs(tables, batch, names, pooling, b, c)])
+        logits[b, c] = mlp(params['head'], inputs)[0]
     return logits

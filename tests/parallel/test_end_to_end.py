@@ -1,4 +1,4 @@
-"""CAN-DNN trained for 100 steps at one global batch: the same on one device and on every mesh of eight."""
+"""CAN trained at one global batch: the same on one device and on every mesh of eight."""
 
 import functools
 
@@ -15,12 +15,13 @@ from tests.models import worlds
 
 STEPS, BATCH = 100, 22  # no mesh of 8 devices divides 22
 FEATURES = {'user': ('user',), 'candidate': ('item',), 'history': ('item',)}
+WIDE = {'pairs': worlds.PAIRS, 'combination_independence': True, 'order_independence': True}
 
 
-def batches(seed, count):
+def batches(seed, count, features=FEATURES):
     """Clicks that the candidate and its pair with the last behaviour decide, and noise."""
     for i in range(count):
-        batch = worlds.make_batch(BATCH, 2, 4, FEATURES, seed=(seed, i))
+        batch = worlds.make_batch(BATCH, 2, 4, features, seed=(seed, i))
         last = batch['history/item'][np.arange(BATCH), np.maximum(batch['history/length'] - 1, 0)]
         item = batch['candidate/item']
         odds = 3 * np.sin(item) + np.sin(item * last[:, None])
@@ -32,29 +33,30 @@ def batches(seed, count):
 
 
 @functools.cache
-def train(shape, exchange):
+def train(shape, exchange, name='CAN-DNN', steps=STEPS):
     """Losses of the steps, the evaluator's metrics, and the final tables without their padding."""
-    task = worlds.make_task('CAN-DNN', FEATURES)
+    features, options = (FEATURES, {}) if name == 'CAN-DNN' else (worlds.FEATURES, WIDE)
+    task = worlds.make_task(name, features, **options)
     setup = worlds.make_setup(task, shape, exchange, row_learning_rate=0.3)._replace(clip_norm=0.2)
-    state = init_state(setup, put_batch(next(batches(0, 1)), setup.mesh), seed=0)
+    state = init_state(setup, put_batch(next(batches(0, 1, features)), setup.mesh), seed=0)
     chex.clear_trace_counter()  # it counts by name, and this is another step
     step, losses = (
         jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0),
         [],
     )
-    for batch in batches(0, STEPS):
+    for batch in batches(0, steps, features):
         state, metrics = step(state, put_batch(batch, setup.mesh))
         losses.append(metrics['loss'])
-    for name, table in state.tables.items():
-        rows = -(-task.tables[name].rows // setup.mesh.size)
+    for table_name, table in state.tables.items():
+        rows = -(-task.tables[table_name].rows // setup.mesh.size)
         assert {s.data.shape[0] for s in table.addressable_shards} == {rows}
-    found = evaluate(setup, make_predict_step(setup), state, batches(1, 8)).compute()
-    tables = {name: np.asarray(table)[: task.tables[name].rows] for name, table in state.tables.items()}
+    found = evaluate(setup, make_predict_step(setup), state, batches(1, 8, features)).compute()
+    tables = {n: np.asarray(table)[: task.tables[n].rows] for n, table in state.tables.items()}
     return np.array(jax.device_get(losses)), found, tables
 
 
 def test_one_device_learns():
-    losses, found, _ = train((1, 1), None)
+    losses, found, _ = train((1, 1), None, 'CAN-DNN', STEPS)
     assert losses[-20:].mean() < losses[:20].mean() - 0.05
     assert found['examples'] == 8 * (BATCH - 1) * 2 and found['auc'] > 0.7
 
@@ -64,8 +66,16 @@ def test_one_device_learns():
     [((8, 1), 'gather_ids'), ((4, 2), 'gather_ids'), ((2, 4), 'gather_ids'), ((4, 2), 'all_to_all')],
 )
 def test_a_mesh_repeats_one_device(shape, exchange):
-    losses, found, tables = train((1, 1), None)
-    on_mesh, found_on_mesh, tables_on_mesh = train(shape, exchange)
+    assert_repeats(shape, exchange, 'CAN-DNN', STEPS)
+
+
+def test_slices_of_rows_and_ids_of_pairs_are_repeated_too():
+    assert_repeats((4, 2), 'gather_ids', 'CAN+Cartesian', 10)
+
+
+def assert_repeats(shape, exchange, name, steps):
+    losses, found, tables = train((1, 1), None, name, steps)
+    on_mesh, found_on_mesh, tables_on_mesh = train(shape, exchange, name, steps)
     np.testing.assert_allclose(on_mesh, losses, rtol=1e-4)
     assert abs(found_on_mesh['auc'] - found['auc']) < 1e-6
     np.testing.assert_allclose(found_on_mesh['logloss'], found['logloss'], rtol=1e-4)

@@ -4,7 +4,6 @@ An example of `MovielensRatings` is a user with all ratings in file order, one o
 Decoding examples one by one is slow, so nothing trains from them: they are read once, into columns.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.columns import Ragged
-from jaxrec.data.raw_columns import describe_source
+from jaxrec.data.readers.files import prepared_folder
 from jaxrec.data.readers.movielens_files import (
     ADDRESS,
     EDITIONS,
@@ -152,12 +151,7 @@ def compile_movielens(
             raise
         download(edition, data_dir)
         files = find_files(data_dir, edition)
-    # The prepared data are filed under the checksum of their source: changed files are never answered with
-    # old data.
-    digest = hashlib.sha256(
-        ''.join(describe_source(path)['sha256'] for path in files.paths).encode()
-    ).hexdigest()
-    prepared = Path(folder).absolute().parent / 'tfds' / digest[:16]
+    prepared = prepared_folder(folder, files.paths)
     events, users, dropped = _ratings(_read(MovielensRatings, edition, prepared, files), files.edition.users)
     items, notes = _movies(_read(MovielensMovies, edition, prepared, files))
     columns = {
@@ -181,7 +175,6 @@ def compile_movielens(
 
 def _read(builder: type[_Movielens], edition: str, folder: Path, files: Files) -> list[dict[str, Any]]:
     """All examples of a builder, prepared on the first call."""
-    folder.mkdir(parents=True, exist_ok=True)
     made = builder(config=edition, data_dir=str(folder), file_format='array_record')
     made.files = files
     made.download_and_prepare()

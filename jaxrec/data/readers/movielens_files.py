@@ -8,17 +8,18 @@ in place of `.csv`. A malformed line is an error that names file and line.
 import csv
 import dataclasses
 import gzip
-import hashlib
 import io
 import re
-import shutil
 import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from jaxrec.data.readers.files import fetch, readable
+
 ADDRESS = 'https://files.grouplens.org/datasets/movielens/'
+_AGAIN = f'fetch it again from {ADDRESS}'
 NO_GENRES = '(no genres listed)'
 _YEAR = re.compile(r'\((\d{4})\s*(?:[-\u2013]\s*(?:\d{4})?\s*)?\)\s*$')
 
@@ -78,13 +79,10 @@ class Files:
         Raises:
           ValueError: for a wrong header or number of fields, broken quotes, encoding or compression.
         """
-        name = str(self.root)
-        try:
+        with readable(str(self.root), _AGAIN):
             name, stream = self._open(table)
-            with io.TextIOWrapper(stream, encoding=self.edition.encoding, newline='') as text:
-                yield from self._parse(table, name, text)
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-            raise ValueError(f'{name} cannot be read ({error}): fetch it again from {ADDRESS}') from None
+        with readable(name, _AGAIN), io.TextIOWrapper(stream, self.edition.encoding, newline='') as text:
+            yield from self._parse(table, name, text)
 
     def _parse(self, table: str, name: str, text: io.TextIOWrapper) -> Iterator[tuple[str, list[str]]]:
         if self.edition.suffix == '.dat':
@@ -178,7 +176,6 @@ def download(edition: str, data_dir: str | Path, address: str = ADDRESS) -> Path
         )
     url = f'{address}{described.folder}.zip'
     path = Path(data_dir) / f'{described.folder}.zip'
-    path.parent.mkdir(parents=True, exist_ok=True)
     expected = described.md5
     if expected is None:
         with urllib.request.urlopen(f'{url}.md5') as response:
@@ -186,20 +183,7 @@ def download(edition: str, data_dir: str | Path, address: str = ADDRESS) -> Path
         if not found:
             raise ValueError(f'{url}.md5 holds no MD5: fetch the zip by hand')
         expected = found.group()
-    partial = path.with_name(path.name + '.partial')
-    try:
-        with urllib.request.urlopen(url) as response, partial.open('wb') as file:
-            shutil.copyfileobj(response, file)
-        with partial.open('rb') as file:
-            actual = hashlib.file_digest(file, 'md5').hexdigest()
-        if actual != expected:
-            raise ValueError(
-                f'{url} has MD5 {actual} instead of {expected}: it was cut or replaced, try again'
-            )
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return fetch(url, path, expected)
 
 
 def parse_rating(place: str, fields: list[str], edition: Edition) -> tuple[int, int, float, int]:

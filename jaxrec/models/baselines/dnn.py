@@ -1,4 +1,4 @@
-"""DNN: embeddings, a masked sum over the history, and an MLP (the plain base of arXiv 2011.05625, table 2).
+"""DNN: embeddings, a pooled history, and an MLP (the plain base of arXiv 2011.05625, table 2).
 
 B batch, C candidates, L history, D width.
 """
@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.embeddings import Table, as_specs, normal
+from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import FeatureMap, Inputs
 from jaxrec.models.ctr.layers import Mlp, over_candidates
-from jaxrec.models.ctr.task import CtrTask
-from jaxrec.ops.pooling import masked_sum
+from jaxrec.models.ctr.task import CtrTask, Scored
 from jaxrec.options import read_options
 
 # What every model on this base can be told.
@@ -22,29 +22,56 @@ BASE_OPTIONS: dict[str, Any] = {
     'features': {},
     'dim': 18,
     'widths': (200, 80),
+    'history_pooling': 'sum',
     'batch_norm': False,
     'init_std': 0.01,
     'row_l2': 0.0,
 }
 
 
-class Dnn(nn.Module):
-    """Concatenates user, candidate and pooled history, and feeds an MLP.
+class DnnInputs(nn.Module):
+    """Concatenates user, pooled history and candidate: what stands before the head.
 
     Attributes:
       features: the feature map.
+    """
+
+    features: FeatureMap
+
+    @nn.compact
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Joins the vectors of a batch.
+
+        Args:
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]}.
+          train: unused.
+
+        Returns:
+          x float [B, C, X] and no losses.
+        """
+        return join(self.features.vectors(rows, batch)), {}
+
+
+class Dnn(nn.Module):
+    """An MLP on what a base makes of rows and batch.
+
+    Attributes:
+      base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
       widths: hidden widths of the MLP.
       batch_norm: normalise the MLP's input.
     """
 
-    features: FeatureMap
+    base: nn.Module
     widths: Sequence[int] = (200, 80)
     batch_norm: bool = False
 
     @nn.compact
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    ) -> jax.Array | Scored:
         """Scores the candidates.
 
         Args:
@@ -53,14 +80,15 @@ class Dnn(nn.Module):
           train: whether batch statistics are of this batch.
 
         Returns:
-          logits float32 [B, C].
+          logits float32 [B, C]; with the losses of the base where it has any.
         """
-        x = join(self.features.vectors(rows, batch))
-        return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
+        x, losses = self.base(rows, batch, train)
+        logits = Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
+        return Scored(logits, losses) if losses else logits
 
 
 def join(x: Inputs, *others: jax.Array) -> jax.Array:
-    """The base's input: user, candidate, the sum of the history, and what else a model adds.
+    """The base's input: user, candidate, the pooled history, and what else a model adds.
 
     Args:
       x: the vectors of a batch.
@@ -70,7 +98,7 @@ def join(x: Inputs, *others: jax.Array) -> jax.Array:
       float [B, C, *].
     """
     candidates = x.candidate.shape[1]
-    request = jnp.concatenate([x.user, masked_sum(x.history, x.mask)], -1)
+    request = jnp.concatenate([x.user, x.pooled], -1)
     return jnp.concatenate([over_candidates(request, candidates), x.candidate, *others], -1)
 
 
@@ -88,6 +116,22 @@ def base_tables(features: FeatureMap, dim: int, init_std: float) -> list[Table]:
     return [Table(name, rows, dim, normal(init_std)) for name, rows in features.table_rows().items()]
 
 
+def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
+    """The DNN without its head, as a base.
+
+    Args:
+      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; it has none of its own.
+      schema: the log's {column: Column}.
+
+    Returns:
+      The base.
+    """
+    options = read_options(config, 'model.base_options', **{key: BASE_OPTIONS[key] for key in SHARED})
+    features = FeatureMap.make(options['features'], schema, options['history_pooling'])
+    tables = base_tables(features, options['dim'], options['init_std'])
+    return Base(DnnInputs(features), tables, features.ids)
+
+
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds the DNN for a log.
 
@@ -99,7 +143,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       The task.
     """
     options = read_options(config, 'model', **BASE_OPTIONS)
-    features = FeatureMap.make(options['features'], schema)
-    module = Dnn(features, tuple(options['widths']), options['batch_norm'])
-    tables = base_tables(features, options['dim'], options['init_std'])
-    return CtrTask(module, as_specs(tables), features.ids, options['row_l2'])
+    base = make_inputs({key: options[key] for key in SHARED}, schema)
+    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'])
+    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])

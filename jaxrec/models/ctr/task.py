@@ -5,7 +5,7 @@ B batch, C candidates, D width.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,12 +20,24 @@ from jaxrec.training.task import Batch, Metrics, Rows
 Ids = dict[str, dict[str, Any]]
 
 
+class Scored(NamedTuple):
+    """What a module returns that brings losses of its own.
+
+    Attributes:
+      logits: float [B, C].
+      losses: {name: float []}, weighted as they count.
+    """
+
+    logits: jax.Array
+    losses: dict[str, jax.Array]
+
+
 @dataclasses.dataclass(frozen=True)
 class CtrTask:
     """Click prediction by binary cross-entropy; implements `training.task.Task`.
 
     Attributes:
-      module: a Flax module called as (rows, batch, train) -> logits [B, C].
+      module: a Flax module called as (rows, batch, train) -> logits [B, C], or `Scored`.
       tables: {table: Table}.
       ids: batch -> {table: {feature: ids}}.
       row_l2: weight of half the squared rows that an example reads, averaged over the examples.
@@ -57,7 +69,7 @@ class CtrTask:
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """Mean cross-entropy over the valid candidates, plus the row penalty.
+        """Mean cross-entropy over the valid candidates, plus the module's own losses and the row penalty.
 
         Args:
           params: the module's parameters.
@@ -67,12 +79,13 @@ class CtrTask:
           rng: a typed key; unused, the module draws nothing.
 
         Returns:
-          loss float32 [], ({'logloss', 'pcoc'}, new model_state).
+          loss float32 [], ({'logloss', 'pcoc', a name each of the module's losses}, new model_state).
         """
         del rng
-        logits, new_state = self.module.apply(
+        scored, new_state = self.module.apply(
             {'params': params, **model_state}, rows, batch, train=True, mutable=list(model_state)
         )
+        logits, losses = scored if isinstance(scored, Scored) else (scored, {})
         label, valid = read(batch, 'label'), read(batch, 'valid')
         if not label.shape == valid.shape == logits.shape:  # [B] would broadcast to [B, B] without a word
             raise ValueError(
@@ -83,7 +96,8 @@ class CtrTask:
         logits = logits.astype(jnp.float32)
         loss = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, label) * valid) / count
         clicks = jnp.sum(jax.nn.sigmoid(logits) * valid) / jnp.maximum(jnp.sum(label * valid), 1)
-        metrics = {'logloss': loss, 'pcoc': clicks}
+        metrics = {**losses, 'logloss': loss, 'pcoc': clicks}
+        loss = loss + sum(losses.values())
         if self.row_l2:
             squares = sum(jnp.sum(x**2) for features in rows.values() for x in features.values())
             loss = loss + 0.5 * self.row_l2 * squares / count
@@ -105,8 +119,8 @@ class CtrTask:
           {'logits', 'probability'}: float32 [B, C].
         """
         del rng
-        scores: Any = self.module.apply({'params': params, **model_state}, rows, batch, train=False)
-        logits = scores.astype(jnp.float32)
+        scored: Any = self.module.apply({'params': params, **model_state}, rows, batch, train=False)
+        logits = (scored.logits if isinstance(scored, Scored) else scored).astype(jnp.float32)
         return {'logits': logits, 'probability': jax.nn.sigmoid(logits)}
 
     def evaluator(self) -> CtrEvaluator:

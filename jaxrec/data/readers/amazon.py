@@ -1,0 +1,190 @@
+"""Amazon reviews of 2014 with the categories of their products, compiled to a log: any category of products.
+
+Every review is an event and counts as a click, whatever its rating, as in DIEN (arXiv 1809.03672) and CAN
+(arXiv 2011.05625). Their task is label 'sampled_negatives' with the sampler 'popularity' under the split
+'last_item_user_holdout' with `min_history` 1. What their published scripts do otherwise: they evaluate lines
+as code, need metadata for every product, exclude the positive item alone when they draw a negative, and
+draw without a seed.
+
+Letters: N reviews.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.raw_columns import distinct
+from jaxrec.data.readers.amazon_files import (
+    DEFAULT,
+    MALFORMED,
+    NO_TIME,
+    AmazonMetadata,
+    AmazonReviews,
+    find_files,
+)
+from jaxrec.data.readers.blocks import Block, Coding, join_blocks, read_blocks
+
+log = logging.getLogger(__name__)
+SAME_DAY = ('lines', 'unordered')
+
+
+def compile_amazon(
+    data_dir: str | Path,
+    folder: str | Path,
+    category: str = 'Books',
+    five_core: bool = True,
+    same_day: str = 'lines',
+    seed: int = 0,
+    fetch: bool = False,
+) -> BehaviourLog:
+    """Compiles the reviews of a category of products to a log.
+
+    Events have `time` and `rating` (numeric, 0 where a review has none); items have a `category`, the last
+    entry of their first path of categories, or 'default' where the metadata name none or lack the product.
+    Malformed lines, reviews without a time, and repetitions of a review (same user, product and day) are
+    dropped and counted. The prepared TFDS data lie beside `folder`, under `tfds/`.
+
+    Args:
+      data_dir: where `reviews_<category>_5.json.gz` and `meta_<category>.json.gz` lie; unpacked ones do too.
+      folder: where the log will lie.
+      category: as in the names of the files: 'Books', 'Electronics', 'Beauty', ...
+      five_core: read the publisher's subset in which each user and product has at least 5 reviews,
+        `reviews_<category>_5`, which DIEN and CAN use; else all of `reviews_<category>`.
+      same_day: reviews carry a day, not an instant. 'lines': those of a user and day follow each other in the
+        order of their lines, a second apart, as in DIEN; 'unordered': none is history of another.
+      seed: of the hash that assigns ids.
+      fetch: download the two files into `data_dir` when they are not there.
+
+    Raises:
+      ValueError: when files are missing or cannot be read, or hold no review.
+    """
+    if same_day not in SAME_DAY:
+        raise ValueError(f'same_day={same_day!r}: say how reviews of a day stand, {" or ".join(SAME_DAY)}')
+    files = find_files(data_dir, category, five_core, fetch)
+    request = {'reader': AmazonReviews.tag(), 'same_day': same_day, 'seed': seed}
+    if made := BehaviourLog.of_request(folder, files, request):
+        return made
+    reviews, metadata = files
+    columns = tuple(AmazonReviews.COLUMNS)
+    events = join_blocks(read_blocks(AmazonReviews, [reviews], folder), columns)
+    events, dropped, notes = _usable(events, reviews)
+    if same_day == 'lines':
+        events['time'] = in_line_order(events['user'].codes, events['time'])
+    products, _ = distinct(events['item'])
+    # The reviews say which products are wanted, so prepared metadata are theirs as well.
+    blocks = read_blocks(AmazonMetadata, [metadata, reviews], folder, wanted=frozenset(products.tolist()))
+    items, of_items, about_items = _items(blocks, products, metadata)
+    return compile_log(
+        folder,
+        events,
+        items,
+        columns={'rating': ColumnSpec('numeric'), 'category': ColumnSpec('categorical')},
+        sources=files,
+        dropped={reason: lines for reason, lines in (dropped | of_items).items() if lines},
+        notes={irregularity: n for irregularity, n in (notes | about_items).items() if n},
+        request=request,
+        seed=seed,
+    )
+
+
+def _usable(events: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
+    """Leaves out the lines that are no review or repeat one, and counts what was met."""
+    user, item, time = events['user'], events['item'], events['time']
+    malformed = (user.values == MALFORMED)[user.codes]
+    timeless = ~malformed & (time == NO_TIME)
+    usable = np.flatnonzero(~malformed & ~timeless)
+    _warn(path, malformed, 'reviews')
+    if not len(usable):
+        raise ValueError(
+            f'{path} has {len(time)} lines and no review among them (reviewerID, asin, unixReviewTime): '
+            'another file?'
+        )
+    # Stable: of equal reviews, the first line is first.
+    order = usable[np.lexsort((time[usable], item.codes[usable], user.codes[usable]))]
+    again = np.zeros(len(order), bool)
+    again[1:] = (np.diff(user.codes[order]) == 0) & (np.diff(item.codes[order]) == 0)
+    repeated = again.copy()
+    repeated[1:] &= np.diff(time[order]) == 0
+    kept = np.sort(order[~repeated])
+    dropped = {
+        'malformed lines of reviews': int(malformed.sum()),
+        'reviews without a time': int(timeless.sum()),
+        'repetitions of a review': int(repeated.sum()),
+    }
+    notes = {
+        'reviews of a product that the user had reviewed on another day': int((again & ~repeated).sum()),
+        'reviews without a rating': int((events['rating'][kept] == 0).sum()),
+    }
+    left = {name: events[name][kept] for name in ('rating', 'time')}
+    coded = {name: events[name]._replace(codes=events[name].codes[kept]) for name in ('user', 'item')}
+    return coded | left, dropped, notes
+
+
+def in_line_order(user: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Moves reviews of a user that share a time apart, a second each, in the order given.
+
+    Args:
+      user: integer [N].
+      time: int64 [N].
+
+    Returns:
+      int64 [N], all different within a user; a time is moved only as far as an earlier one is in its way.
+    """
+    order = np.lexsort((time, user))  # stable
+    users, times = user[order], time[order]
+    first = np.ones(len(users), bool)
+    first[1:] = users[1:] != users[:-1]
+    position = np.arange(len(users))
+    nth = position - np.maximum.accumulate(np.where(first, position, 0))
+    # Of a user, the nth time is the largest of (time of j) + (n - j) over j <= n. A running maximum over all
+    # users does it, when each user's times are lifted above those of the user before.
+    lift = (np.cumsum(first) - 1) * (int(times.max(initial=0)) - int(times.min(initial=0)) + len(times) + 1)
+    moved = np.empty_like(times)
+    moved[order] = np.maximum.accumulate(times - nth + lift) - lift + nth
+    return moved
+
+
+def _items(
+    blocks: Iterator[Block], products: np.ndarray, path: Path
+) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
+    """The category of every reviewed product, what was left out and what was met."""
+    place = {product: at for at, product in enumerate(products.tolist())}
+    found = np.full(len(products), -1, np.int32)
+    categories, malformed = Coding(), []
+    unused = twice = 0
+    for block in blocks:
+        codes = categories.add(block['category'])
+        names = block['item'].values.tolist()
+        malformed.append((block['item'].values == MALFORMED)[block['item'].codes])
+        for code, category in zip(block['item'].codes.tolist(), codes.tolist(), strict=True):
+            at = place.get(names[code])
+            if at is None:
+                unused += names[code] != MALFORMED
+            elif found[at] >= 0:
+                twice += 1
+            else:
+                found[at] = category
+    bad = np.concatenate([np.zeros(0, bool), *malformed])
+    _warn(path, bad, 'metadata')
+    if bad.all():
+        raise ValueError(f'{path} has {len(bad)} lines and no product (asin) among them: another file?')
+    # A product without metadata takes the code of the default category, appended.
+    values = categories.joined().values
+    named = np.append(values, DEFAULT)[found]
+    dropped = {'malformed lines of metadata': int(bad.sum()), 'metadata of products without reviews': unused}
+    notes = {
+        'products without metadata': int((found < 0).sum()),
+        'products whose metadata name no category': int(((named == DEFAULT) & (found >= 0)).sum()),
+        'further metadata of a product': twice,
+    }
+    return {'item': products, 'category': named}, dropped, notes
+
+
+def _warn(path: Path, malformed: np.ndarray, what: str) -> None:
+    if malformed.any():
+        first = int(np.argmax(malformed)) + 1
+        log.warning('%s: %d malformed lines of %s, the first is line %d', path, malformed.sum(), what, first)

@@ -1,0 +1,128 @@
+"""Files as publishers offer them: found where a person placed them, fetched, opened whatever their packing.
+
+A file may lie plain, as `.gz` or in a `.zip` that holds it.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import shutil
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+from jaxrec.data.raw_columns import describe_source
+
+PACKINGS = ('', '.gz', '.zip')
+
+
+def find_file(data_dir: str | Path, name: str, folders: Sequence[str], remedy: str) -> Path:
+    """Finds one published file, plain or packed.
+
+    Args:
+      data_dir: the file itself, the folder that holds it, or one that holds a folder of `folders`.
+      name: what the publisher calls it, unpacked.
+      folders: names that the folder of this data set may have.
+      remedy: where to get the file, for the message.
+
+    Returns:
+      The path; the plain file before a packed one.
+
+    Raises:
+      ValueError: saying where it looked and where to get the file.
+    """
+    root = Path(data_dir)
+    names = [f'{name}{packing}' for packing in PACKINGS]
+    if root.is_file() and root.name in names:
+        return root
+    places = [root, *(root / folder for folder in folders)]
+    for place in places:
+        for candidate in names:
+            if (place / candidate).is_file():
+                return place / candidate
+    looked = ', '.join(map(str, places))
+    raise ValueError(f'{name} (or .gz, .zip) is in none of {looked}: {remedy}')
+
+
+@contextlib.contextmanager
+def open_file(path: Path, remedy: str) -> Iterator[IO[bytes]]:
+    """Opens a file that `find_file` found, unpacked.
+
+    Args:
+      path: plain, .gz or .zip.
+      remedy: where to get the file anew, for the message.
+
+    Raises:
+      ValueError: when it is empty, cut short or no archive; also for what comes to light while it is read.
+    """
+    with readable(str(path), remedy):
+        if not path.stat().st_size:
+            raise ValueError(f'{path} is empty: {remedy}')
+        with contextlib.ExitStack() as stack:
+            if path.suffix == '.zip':
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                if path.stem not in archive.namelist():
+                    raise ValueError(f'{path} holds no {path.stem}: {remedy}')
+                yield stack.enter_context(archive.open(path.stem))
+            else:
+                opened = gzip.open(path) if path.suffix == '.gz' else path.open('rb')
+                yield stack.enter_context(cast(IO[bytes], opened))
+
+
+@contextlib.contextmanager
+def readable(name: str, remedy: str) -> Iterator[None]:
+    """Turns errors of compression and encoding into a ValueError that names the file."""
+    try:
+        yield
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f'{name} cannot be read ({error}): {remedy}') from None
+
+
+def fetch(url: str, path: Path, md5: str | None = None) -> Path:
+    """Downloads a file, which appears complete or not at all.
+
+    Args:
+      url: what to fetch.
+      path: where it will lie.
+      md5: the published checksum; None where the publisher gives none.
+
+    Raises:
+      ValueError: the checksum differs.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    try:
+        with urllib.request.urlopen(url) as response, partial.open('wb') as file:
+            shutil.copyfileobj(response, file)
+        if md5 is not None:
+            with partial.open('rb') as file:
+                actual = hashlib.file_digest(file, 'md5').hexdigest()
+            if actual != md5:
+                raise ValueError(
+                    f'{url} has MD5 {actual} instead of {md5}: it was cut or replaced, try again'
+                )
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def prepared_folder(folder: str | Path, paths: Sequence[Path]) -> Path:
+    """Where a log's prepared data lie: beside it, under the checksum of their sources.
+
+    Changed files are then never answered with old data.
+
+    Args:
+      folder: of the log.
+      paths: the source files.
+
+    Returns:
+      The folder, created if absent.
+    """
+    sums = ''.join(describe_source(path)['sha256'] for path in paths)
+    prepared = Path(folder).absolute().parent / 'tfds' / hashlib.sha256(sums.encode()).hexdigest()[:16]
+    prepared.mkdir(parents=True, exist_ok=True)
+    return prepared
