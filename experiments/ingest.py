@@ -75,7 +75,10 @@ def given_mapping() -> dict[str, Any]:
     elif by_flags or not EXTEND.value:
         mapping = mapping_of_flags()
     else:
-        manifest = json.loads((Path(EXTEND.value) / 'manifest.json').read_text())
+        try:
+            manifest = json.loads((Path(EXTEND.value) / 'manifest.json').read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f'--extend={EXTEND.value} is no log ({error}): give the folder of one') from None
         mapping = manifest.get('ingest', {}).get('mapping')
         if mapping is None:
             raise ValueError(f'{EXTEND.value} was not made by ingest and holds no mapping: give --mapping')

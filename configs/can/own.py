@@ -19,7 +19,7 @@ from jaxrec.data.api import stored
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.log import Log
 
-ROWS = {name: rows.ROWS[name] for name in ('LR', 'DNN', 'DIN', 'CAN-DNN', 'CAN-DIEN')}
+ROWS = {name: rows.ROWS[name] for name in ('LR', 'DNN', 'DIN', 'CAN-DNN')}
 
 
 def get_config(text: str = 'CAN-DNN') -> ConfigDict:

@@ -18,6 +18,7 @@ from experiments.writing import RowWriter
 from jaxrec.data.ingest import ingest, make_mapping
 from jaxrec.data.ingest.rows import RowReader
 from jaxrec.data.simulators.ctr import simulate
+from jaxrec.data.splits import make_split
 from jaxrec.training.export import export_scorer, load_scorer
 from tests.experiments.own_worlds import MAPPING, config_of, write_day
 from tests.experiments.worlds import WORLD
@@ -168,6 +169,11 @@ CASES = {
     'a log without a mapping': (by_names_alone, 'was not made by ingest', 'give --mapping'),
     'another log': (other_log, 'does not extend that of', '--extend='),
     'a log without the columns': (log_without_columns, "has no column 'brand'", '--extend='),
+    'a split by ingests of a log of one': (
+        lambda w: make_split({'kind': 'latest_generation'})(w.log, None),
+        'extends no other log',
+        'ingest the new files with --extend',
+    ),
     'no log': (lambda w: scoring.history_log(w.run, str(w.folder)), 'is no log', 'experiments.ingest'),
     'no workdir': (
         lambda w: read_config(str(w.folder / 'config.json')),

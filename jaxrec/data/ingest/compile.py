@@ -11,11 +11,13 @@ Letters: K distinct values of a column.
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import numpy as np
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.click_log import ClickLog
 from jaxrec.data.columns import write_columns
+from jaxrec.data.ingest import blocks
 from jaxrec.data.ingest.chunks import Part, Taken, describe_rejected, take_in
 from jaxrec.data.ingest.events import EventPlan, write_by_user, write_in_order
 from jaxrec.data.ingest.extend import check_extends, present_ids
@@ -77,8 +80,18 @@ def ingest(
     if existing := kind.existing(folder, settings['fingerprint']):
         log.info('%s holds this log already', folder)
         return existing
-    work = _open_work(folder, settings['fingerprint'])
-    taken = take_in(parts, work, strict)
+    # Chunks are counted in blocks: those of another block size are of no use.
+    job = f'{settings["fingerprint"]} {blocks.BLOCK_BYTES} {blocks.PARQUET_ROWS}'
+    with _hold_work(folder, job) as work:
+        taken = take_in(parts, work, strict)
+        _count(settings, taken)
+        made = kind.publish(folder, settings, _Writer(mapping, taken, work, base, settings).write)
+        shutil.rmtree(work)
+    return made
+
+
+def _count(settings: dict[str, Any], taken: Taken) -> None:
+    """Enters what was left out into the settings; a log without events is refused."""
     if not sum(chunk.rows for chunk in taken.chunks if chunk.side == 'events'):
         why = describe_rejected(taken.rejected) or 'the files have no rows'
         raise ValueError(f'the log would be empty ({why}): check inputs and mapping')
@@ -88,10 +101,6 @@ def ingest(
         'left_out': taken.rejected,
         'extra_lines': taken.extra_lines,
     }
-    writer = _Writer(mapping, taken, work, base, settings)
-    made = kind.publish(folder, settings, writer.write)
-    shutil.rmtree(work)
-    return made
 
 
 def _parts(inputs: Sequence[str | Path], mapping: LogMapping) -> list[Part]:
@@ -150,19 +159,28 @@ def _settings(
     return settings
 
 
-def _open_work(folder: Path, job: str) -> Path:
-    """The folder of the chunks; what another job left there is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _hold_work(folder: Path, job: str) -> Iterator[Path]:
+    """The folder of the chunks, for this process alone; what another job left there is removed."""
     work = folder.parent / f'.{folder.name}.ingest'
-    mark = work / 'job'
-    if work.exists() and not (mark.is_file() and mark.read_text() == job):
-        log.info('removing an unfinished ingest of other files or settings, %s', work)
-        shutil.rmtree(work)
-    if work.exists():
-        log.info('going on with an unfinished ingest, %s', work)
-    work.mkdir(exist_ok=True)
-    mark.write_text(job)
-    return work
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f'another process is ingesting into {folder}: wait until it ends, or give another --output'
+            ) from None
+        mark = work / 'job'
+        left = [path for path in work.iterdir() if path.name not in ('lock', 'job')]
+        if mark.is_file() and mark.read_text() == job:
+            log.info('going on with an unfinished ingest, %s', work)
+        elif left:
+            log.info('removing an unfinished ingest of other files or settings from %s', work)
+            for path in left:
+                path.unlink()
+        mark.write_text(job)
+        yield work
 
 
 def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

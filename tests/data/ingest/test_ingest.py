@@ -1,5 +1,6 @@
 """What an ingest takes and leaves: encodings, times, types, rows left out by line, a kill, click logs."""
 
+import fcntl
 import gzip
 import json
 import os
@@ -281,6 +282,16 @@ def test_an_unfinished_ingest_of_other_settings_is_not_gone_on_with(tmp_path):
     work.mkdir()
     (work / 'job').write_text('another')
     (work / 'events-00000-000000.arrow').write_text('not a chunk')
+    assert users(take(tmp_path, 'u,i,t\na,x,1\n')) == ['a']
+
+
+def test_two_ingests_into_one_folder_do_not_meet(tmp_path):
+    work = tmp_path / '.log.ingest'
+    work.mkdir()
+    with (work / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match=r'another process is ingesting into .*log: wait until it ends'):
+            take(tmp_path, 'u,i,t\na,x,1\n')
     assert users(take(tmp_path, 'u,i,t\na,x,1\n')) == ['a']
 
 
