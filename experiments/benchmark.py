@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments.benchmarks import can, loader, tables
+from experiments.benchmarks import can, ingest, loader, tables
 from experiments.benchmarks.timing import emit
 from experiments.flags import friendly
 
@@ -34,6 +34,8 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     'tables_train_100k_d16': functools.partial(tables.train, rows=100_000, dim=16),
     'tables_train_100m_d16': functools.partial(tables.train, rows=100_000_000, dim=16),
     'loader_ctr': loader.run,
+    'ingest_1m': functools.partial(ingest.run, rows=1_000_000),
+    'ingest_10m': functools.partial(ingest.run, rows=10_000_000, runs=1),
 }
 
 

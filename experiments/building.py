@@ -60,6 +60,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'maximize': True,
     'patience': None,
     'tensorboard': False,
+    'init_from': None,
 }
 
 
@@ -98,11 +99,11 @@ class Experiment:
         """A batch on the devices, for its shapes."""
         return put_batch(source[0], self.setup.mesh)
 
-    def loop_options(self, source: BatchSource) -> LoopOptions:
-        """When the loop logs, evaluates and saves, in steps of this source."""
+    def loop_options(self, source: BatchSource, start: int = 0) -> LoopOptions:
+        """When the loop logs, evaluates and saves, in steps of this source after `start` earlier ones."""
         t = self.train
         return LoopOptions(
-            steps=len(source),
+            steps=start + len(source),
             log_every=t['log_every'],
             eval_every=-(-source.steps // t['evals_per_epoch']),
             checkpoint_every=t['checkpoint_every'],
@@ -136,7 +137,7 @@ def build(
     data = read_options(config.data, 'data', **DATA_OPTIONS)
     train = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     _check_train(train)
-    log = open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
+    log = log_of(config, data_dir)
     # The defaults of options about histories are for logs that have some.
     takes = source_arguments(log) | set(config.data)
     data = {name: value for name, value in data.items() if name not in HISTORY_OPTIONS or name in takes}
@@ -157,6 +158,20 @@ def build(
         exchange=train['exchange'],
     )
     return Experiment(config, log, setup, data, train)
+
+
+def log_of(config: ml_collections.ConfigDict, data_dir: str | None = None) -> Log:
+    """The log that a config names, compiled if it is not there.
+
+    Args:
+      config: of a run.
+      data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
+
+    Raises:
+      ValueError: a missing or unknown key, or data that cannot be compiled.
+    """
+    data = read_options(config.data, 'data', **DATA_OPTIONS)
+    return open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
 
 
 def cut_source(
@@ -208,7 +223,13 @@ def _check_train(train: Mapping[str, Any]) -> None:
     for name in ('batch_size', 'eval_batch_size', 'epochs', 'evals_per_epoch', 'log_every', 'keep'):
         if train[name] < 1:
             raise ValueError(f'train.{name} = {train[name]}: give at least 1')
-    for name, kind in (('clip_norm', float), ('checkpoint_every', int), ('patience', int), ('exchange', str)):
+    for name, kind in (
+        ('clip_norm', float),
+        ('checkpoint_every', int),
+        ('patience', int),
+        ('exchange', str),
+        ('init_from', str),
+    ):
         value = train[name]
         allowed = (float, int) if kind is float else (kind,)
         if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):

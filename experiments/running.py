@@ -14,11 +14,12 @@ import jax
 import matplotlib
 import numpy as np
 
-from experiments.building import Experiment, batches
+from experiments.building import TRAIN_OPTIONS, Experiment, batches, log_of, read_config
 from jaxrec.data.batch_source import BatchSource
+from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.source import make_loader
 from jaxrec.evaluation.ctr import CtrEvaluator
-from jaxrec.options import plain
+from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.evaluate import evaluate
@@ -27,6 +28,7 @@ from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.task import Evaluator
+from jaxrec.training.warm_start import grown_rows, warm_state
 from jaxrec.training.writers import MetricWriter, read_metrics
 
 log = logging.getLogger(__name__)
@@ -46,27 +48,29 @@ def open_checkpoints(run: Experiment, workdir: Path, read_only: bool = False) ->
         yield checkpoints
 
 
-def fit(run: Experiment, workdir: Path) -> Progress:
+def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress:
     """Trains, or goes on where a stopped run left off.
 
     Args:
       run: the experiment.
       workdir: takes `config.json`, `metrics.jsonl`, `curves.png` and `checkpoints/`.
+      data_dir: where real data sets lie, for the log of the run that `train.init_from` names.
 
     Returns:
       The loop's progress: best validation value and its step.
 
     Raises:
-      ValueError: the workdir holds a run of another config, or another process trains in it.
+      ValueError: the workdir holds a run of another config, another process trains in it, or the run to
+        start from does not fit.
     """
     with hold(workdir):
         claim(workdir, run)
-        progress = _fit(run, workdir)
+        progress = _fit(run, workdir, data_dir)
         draw_curves(workdir, run.train['monitor'])
     return progress
 
 
-def _fit(run: Experiment, workdir: Path) -> Progress:
+def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
     source, validation = run.source('train', shuffle=True), run.source('validation')
     loader, example = make_loader(source), run.example(source)
     predict = make_predict_step(run.setup)
@@ -77,6 +81,9 @@ def _fit(run: Experiment, workdir: Path) -> Progress:
             state = dataclasses.replace(restored.state, scratch=new_scratch(run.setup, example))
             progress = Progress(**restored.progress)
             log.info('restored step %d of %s', int(state.step), workdir)
+        elif run.train['init_from']:
+            state = start_from(run, Path(run.train['init_from']), example, data_dir)
+            progress = Progress(start=int(state.step))
         else:
             state, progress = init_state(run.setup, example, run.config.seed), Progress()
         describe(run, source, state)
@@ -91,7 +98,7 @@ def _fit(run: Experiment, workdir: Path) -> Progress:
                 lambda state: evaluate(run.setup, predict, state, batches(validation)).compute(),
                 checkpoints,
                 writer,
-                run.loop_options(source),
+                run.loop_options(source, progress.start),
             )
         finally:
             writer.close()
@@ -99,6 +106,38 @@ def _fit(run: Experiment, workdir: Path) -> Progress:
     if stopped:
         raise SystemExit(0)
     return progress
+
+
+def start_from(
+    run: Experiment, workdir: Path, example: dict[str, jax.Array], data_dir: str | None = None
+) -> TrainState:
+    """The state that a run takes over from the best checkpoint of another.
+
+    Args:
+      run: the new run.
+      workdir: of the run to start from.
+      example: a batch on the devices, for its shapes.
+      data_dir: where real data sets lie.
+
+    Returns:
+      The state, its tables grown to the new log.
+
+    Raises:
+      ValueError: the new log's vocabularies do not extend those of the other, or it is of another model.
+    """
+    config = read_config(str(workdir / 'config.json'))
+    if run.data['cartesian']:
+        raise ValueError(
+            'a run with data.cartesian cannot start from another: ids of pairs are drawn up anew from the '
+            'training part, train it without --warm_start'
+        )
+    check_grown(log_of(config, data_dir), run.log, run.config.features)
+    t = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
+    with Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize'], True) as checkpoints:
+        state = warm_state(run.setup, checkpoints, example, run.config.seed)
+        added = grown_rows(run.setup, checkpoints)
+    log.info('started from step %d of %s, rows added: %s', int(state.step), workdir, added)
+    return state
 
 
 @contextmanager
@@ -188,12 +227,33 @@ def score(
       ValueError: there is no such checkpoint.
     """
     source = run.source(part)
+    state, step = restore_model(run, workdir, step, source)
+    return evaluate(run.setup, make_predict_step(run.setup), state, batches(source)), step
+
+
+def restore_model(
+    run: Experiment, workdir: Path, step: int | None = None, source: BatchSource | None = None
+) -> tuple[TrainState, int]:
+    """Reads the model of a checkpoint.
+
+    Args:
+      run: the experiment, on any mesh.
+      workdir: of a trained run.
+      step: which checkpoint; None takes the best.
+      source: of batches, for their shapes; None takes the training part.
+
+    Returns:
+      The state, its optimizer left abstract, and the step.
+
+    Raises:
+      ValueError: there is no such checkpoint.
+    """
+    example = run.example(source or run.source('train', shuffle=True))
     with open_checkpoints(run, workdir, read_only=True) as checkpoints:
         step = checkpoints.best if step is None else step
-        abstract = abstract_state(run.setup, run.example(source))
+        abstract = abstract_state(run.setup, example)
         restored = checkpoints.restore(abstract, step, table_rows=table_rows(run), model_only=True)
-        step = checkpoints.steps[-1] if step is None else step
-    return evaluate(run.setup, make_predict_step(run.setup), restored.state, batches(source)), step
+        return restored.state, checkpoints.steps[-1] if step is None else step
 
 
 def ceiling(run: Experiment, part: str = 'test') -> dict[str, float] | None:

@@ -2,6 +2,9 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
+    python -m experiments.train --config=configs/can/own.py:CAN-DNN,logs/day2 --workdir=runs/day2 \
+        --warm_start=runs/day1
+
 Any key of the config file can be changed on the command line: --config.train.epochs=2. A section is given as
 a whole by a dict, and what the dict leaves out takes the library's default, not the config's. It is the only
 way to `items` of the simulated world, since every config has a method of that name:
@@ -21,15 +24,23 @@ from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import fit
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+WARM_START = flags.DEFINE_string(
+    'warm_start',
+    None,
+    'Workdir of a run to start from, whose log this one extends (train.init_from).',
+)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
 
 
 @friendly
 def main(_: list[str]) -> None:
     """Builds the run, trains it, and says what it wrote."""
-    workdir = Path(WORKDIR.value)
-    run = build(CONFIG.value, DATA_DIR.value, parse_mesh(MESH.value))
-    progress = fit(run, workdir)
+    workdir, config = Path(WORKDIR.value), CONFIG.value
+    if WARM_START.value:
+        with config.unlocked():
+            config.train.init_from = WARM_START.value
+    run = build(config, DATA_DIR.value, parse_mesh(MESH.value))
+    progress = fit(run, workdir, DATA_DIR.value)
     print(f'best validation {run.train["monitor"]} {progress.best:.4f} at step {progress.best_step}')
     print(f'wrote {workdir}/checkpoints, metrics.jsonl, curves.png, config.json')
     print(f'next: python -m experiments.evaluate --workdir={workdir}')

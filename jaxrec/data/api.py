@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.click_log import ClickLog
 from jaxrec.data.click_source import ClickSource
-from jaxrec.data.log import Log
+from jaxrec.data.log import REMEDY, Log
 from jaxrec.data.source import RequestSource
 from jaxrec.importing import resolve
 
@@ -51,6 +52,33 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
             f'it must return a {" or a ".join(kind.__name__ for kind in SOURCES)}'
         )
     return log
+
+
+def stored(folder: str | Path, path: str) -> Log:
+    """Opens a log that `ingest` or a compiler has written; `config.data.log` for a log of one's own.
+
+    Args:
+      folder: where a compiled log would be kept; nothing is written there.
+      path: of the log.
+
+    Raises:
+      ValueError: when there is no log.
+    """
+    del folder
+    manifest = Path(path) / 'manifest.json'
+    if not path or not manifest.is_file():
+        raise ValueError(
+            f'data.arguments.path = {path!r} is no log: give a folder that `python -m experiments.ingest` '
+            'has written, as in --config=configs/can/own.py:CAN-DNN,logs/mine'
+        )
+    try:
+        found = json.loads(manifest.read_text()).get('format')
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f'{manifest} is damaged ({error!r}): {REMEDY}') from None
+    for kind in SOURCES:
+        if kind.FORMAT == found:
+            return kind(path)
+    raise ValueError(f'{manifest} is of format {found!r}: {REMEDY}')
 
 
 def make_source(log: Log, **arguments: Any) -> BatchSource:

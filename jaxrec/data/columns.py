@@ -21,6 +21,11 @@ _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 _REMEDY = 'delete the folder and compile it again'
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can name a column, and so a file: letters, digits and underscores, no digit first."""
+    return _NAME.fullmatch(text) is not None
+
+
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Where rows that lie end to end begin.
 
@@ -78,9 +83,18 @@ class Ragged(NamedTuple):
 
     def take(self, index: np.ndarray) -> 'Ragged':
         """Selects whole rows in the order of `index`, as a ragged column again."""
-        start, length = np.asarray(self.offsets)[index], self.lengths[index]
+        start = np.asarray(self.offsets)[index]
+        length = np.asarray(self.offsets)[np.asarray(index) + 1] - start
         offsets = offsets_of(length)
         return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)], offsets)
+
+
+def concatenate(first: np.ndarray | Ragged, second: np.ndarray | Ragged) -> Any:
+    """Puts the rows of one column behind those of another of its kind."""
+    if isinstance(first, Ragged) and isinstance(second, Ragged):
+        offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
+        return Ragged(np.concatenate([first.values, second.values]), offsets)
+    return np.concatenate([first, second])
 
 
 def write_columns(
@@ -125,7 +139,7 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
       ValueError: for an unsafe name, a dtype that has no fixed size, or offsets that do not describe the
         values.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
             f'column name {name!r} cannot name a file: use letters, digits and underscores, no digit first'
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import ColumnStore, Ragged, offsets_of, write_columns
+from jaxrec.data.columns import ColumnStore, Ragged, concatenate, offsets_of, write_columns
 from jaxrec.data.raw_columns import Coded, RawLog, RawTable, distinct, values_of
 from jaxrec.data.schema import Column, ColumnSpec
 from jaxrec.data.vocabulary import FIRST, OUT_OF_VOCABULARY, Vocabulary, merge_counts
@@ -74,7 +74,7 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
         if tables[side]:
             counts[f'{side}_without_attributes'] = int((~np.isin(present, ids)).sum())
         rows, schema = encoder.schema[key].rows, encoder.schema
-        by_id = {name: _by_id(column, ids, rows, schema.get(name)) for name, column in attributes.items()}
+        by_id = {name: spread(column, ids, rows, schema.get(name)) for name, column in attributes.items()}
         write_columns(folder / side, by_id)
     return encoder.describe(folder, counts), {reason: rows for reason, rows in left_out.items() if rows}
 
@@ -120,9 +120,9 @@ class _Encoder:
         encoded: Encoded
         width = 1
         if isinstance(raw, Ragged):
-            cut = _cut(raw, spec.width)
-            encoded = cut._replace(values=vocabulary.encode(cut.values))
-            width = max(1, int(cut.lengths.max(initial=0)))
+            raw = cut(raw, spec.width)
+            encoded = raw._replace(values=vocabulary.encode(raw.values))
+            width = max(1, int(raw.lengths.max(initial=0)))
         elif isinstance(raw, Coded):
             encoded = vocabulary.encode(raw.values)[raw.codes]
         else:
@@ -168,7 +168,8 @@ def _vocabularies(
     return vocabularies
 
 
-def _cut(column: Ragged, width: int | None) -> Ragged:
+def cut(column: Ragged, width: int | None) -> Ragged:
+    """Keeps the first `width` values of each row; all where it is None."""
     if width is None:
         return column
     slot = np.arange(len(column.values)) - np.repeat(column.offsets[:-1], column.lengths)
@@ -188,14 +189,32 @@ def _isin(column: Any, values: np.ndarray) -> np.ndarray:
     return np.isin(column, values)
 
 
-def _by_id(column: Encoded, ids: np.ndarray, rows: int, described: Column | None) -> Encoded:
-    """Spreads an attribute over table rows; a row without a value reads out-of-vocabulary, 0 or nothing."""
-    source = np.full(rows, len(ids), np.int64)
+def spread(
+    column: Encoded, ids: np.ndarray, rows: int, described: Column | None, base: Encoded | None = None
+) -> Encoded:
+    """Spreads an attribute over table rows.
+
+    Args:
+      column: encoded values, [M] or `Ragged` of M rows.
+      ids: int32 [M], the table row of each; ids below 2 are left out.
+      rows: V.
+      described: what the column is; None for one that is no feature.
+      base: values of the first rows where `ids` do not name them, [V'] with V' <= V.
+
+    Returns:
+      [V] or `Ragged` of V rows; a row without a value reads out-of-vocabulary, 0 or nothing.
+    """
+    old = 0
+    if base is not None:
+        old = len(base.offsets) - 1 if isinstance(base, Ragged) else len(base)
+        column = concatenate(base, column)
+    source = np.full(rows, old + len(ids), np.int64)
+    source[:old] = np.arange(old)
     real = ids >= FIRST
-    source[ids[real]] = np.flatnonzero(real)
+    source[ids[real]] = old + np.flatnonzero(real)
     if isinstance(column, Ragged):
         return Ragged(column.values, np.append(column.offsets, column.offsets[-1])).take(source)
     absent = OUT_OF_VOCABULARY if described is not None and described.kind == 'categorical' else 0
-    spread = np.append(column, np.asarray(absent, column.dtype))[source]
-    spread[0] = 0
-    return spread
+    values = np.append(column, np.asarray(absent, column.dtype))[source]
+    values[0] = 0
+    return values

@@ -235,18 +235,31 @@ class Log:
         }
         content = json.dumps([settings, raw.digest()], sort_keys=True)
         settings['fingerprint'] = hashlib.sha256(content.encode()).hexdigest()
-        if existing := cls._existing(folder, settings['fingerprint']):
+        if existing := cls.existing(folder, settings['fingerprint']):
             return existing
-        return cls._publish(folder, settings, lambda partial: tables(partial, raw, seed))
+        return cls.publish(folder, settings, lambda partial: tables(partial, raw, seed))
 
     @classmethod
-    def _publish(
+    def publish(
         cls,
         folder: Path,
         settings: dict[str, Any],
         tables: Callable[[Path], tuple[dict[str, Any], dict[str, int]]],
     ) -> Self:
-        """Writes a log beside `folder` and moves it there."""
+        """Writes a log beside `folder` and moves it there.
+
+        Args:
+          folder: where the log will lie.
+          settings: what the manifest says of how the log was made, `fingerprint` and `dropped` among it.
+          tables: writes the columns into a folder; returns what the manifest says of them, and {reason: rows
+            left out}.
+
+        Returns:
+          The opened log.
+
+        Raises:
+          ValueError: for a folder that holds anything else.
+        """
         partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex[:8]}.partial'
         try:
             described, left_out = tables(partial)
@@ -256,14 +269,19 @@ class Log:
             try:
                 partial.rename(folder)
             except OSError:  # another process may have compiled the same log meanwhile; all else is an error
-                if not cls._existing(folder, settings['fingerprint']):
+                if not cls.existing(folder, settings['fingerprint']):
                     raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return cls(folder)
 
     @classmethod
-    def _existing(cls, folder: Path, fingerprint: str) -> Self | None:
+    def existing(cls, folder: Path, fingerprint: str) -> Self | None:
+        """Opens the log of that fingerprint, or finds its place free: None.
+
+        Raises:
+          ValueError: for a folder that holds anything else.
+        """
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return None
         if not (folder / 'manifest.json').is_file():

@@ -72,14 +72,29 @@ def global_time(validation: float = 0.1, test: float = 0.2) -> Split:
     _check_fractions(validation, test)
 
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
-        times = _times(log, 'global_time')
-        train_end, validation_end = _cuts(np.asarray([len(log)]), validation, test)
-        places = np.minimum([train_end[0], validation_end[0]], len(log) - 1)
-        first, second = np.partition(times, places)[places]
-        # A fraction of 0 cuts behind the last event instead of at it.
-        second = np.inf if validation_end[0] == len(log) else second
-        first = np.inf if train_end[0] == len(log) else first
-        return _parts(times, first, second)
+        return _by_instant(_times(log, 'global_time'), validation, test)
+
+    return split
+
+
+def latest_generation(validation: float = 0.1, test: float = 0.2) -> Split:
+    """Two instants cut the events that the log's last ingest added; earlier ones are history and no examples.
+
+    The events of the very instant of a cut go to the later part.
+    """
+    _check_fractions(validation, test)
+
+    def split(log: Log, positive: np.ndarray) -> np.ndarray:
+        if 'generation' not in log.events:
+            raise ValueError(
+                f'{log.folder} extends no other log, so latest_generation has nothing to go by: use '
+                'global_time, or ingest the new files with --extend'
+            )
+        generation = log.events['generation']
+        rows = np.flatnonzero(generation == generation.max())
+        part = np.full(len(log), UNUSED, np.int8)
+        part[rows] = _by_instant(_times(log, 'latest_generation')[rows], validation, test)
+        return part
 
     return split
 
@@ -185,6 +200,7 @@ _SPLITS: dict[str, Callable[..., Split]] = {
         leave_last_out,
         per_user_time,
         global_time,
+        latest_generation,
         user_holdout,
         last_item_user_holdout,
         row_holdout,
@@ -240,6 +256,17 @@ def _times(log: Log, kind: str) -> np.ndarray:
             'row_holdout'
         )
     return log.events['time']
+
+
+def _by_instant(times: np.ndarray, validation: float, test: float) -> np.ndarray:
+    """int8 [N]: two instants cut the events."""
+    train_end, validation_end = _cuts(np.asarray([len(times)]), validation, test)
+    places = np.minimum([train_end[0], validation_end[0]], len(times) - 1)
+    first, second = np.partition(times, places)[places]
+    # A fraction of 0 cuts behind the last event instead of at it.
+    second = np.inf if validation_end[0] == len(times) else second
+    first = np.inf if train_end[0] == len(times) else first
+    return _parts(times, first, second)
 
 
 def _by_hash(keys: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:

@@ -61,6 +61,24 @@ def hash64(values: np.ndarray, seed: int = 0) -> np.ndarray:
     return _mix(hashed ^ lengths.astype(np.uint64))
 
 
+def hash_order(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The order of ids: by hash, and where two hashes are equal by value, so that it is the same everywhere.
+
+    Args:
+      values: distinct integers or strings [K].
+      seed: of the hash.
+
+    Returns:
+      int64 [K], indices of `values`.
+    """
+    hashed = np.concatenate([hash64(chunk, seed) for chunk in _chunks(values)])
+    order = np.argsort(hashed, kind='stable')
+    if (hashed[order[1:]] == hashed[order[:-1]]).any():
+        by_value = np.argsort(values, kind='stable')
+        order = by_value[np.argsort(hashed[by_value], kind='stable')]
+    return order
+
+
 def count_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct values and how often each occurs.
 
@@ -132,18 +150,53 @@ class Vocabulary:
     def from_counts(
         cls, distinct: np.ndarray, counts: np.ndarray, *, min_count: int = 1, seed: int = 0
     ) -> 'Vocabulary':
-        """As `build`, from the distinct values [K] in sorted order and their counts int64 [K]."""
+        """As `build`, from the distinct values [K] and their counts int64 [K]."""
+        return cls.enumerate(distinct, counts, min_count=min_count, seed=seed)[0]
+
+    @classmethod
+    def enumerate(
+        cls,
+        distinct: np.ndarray,
+        counts: np.ndarray,
+        *,
+        min_count: int = 1,
+        seed: int = 0,
+        base: 'Vocabulary | None' = None,
+    ) -> tuple['Vocabulary', np.ndarray]:
+        """Gives ids to values that have been counted.
+
+        Args:
+          distinct: integer or string [K], each value once; with a base, its keys first, in their order.
+          counts: int64 [K], occurrences.
+          min_count: frequency floor; the keys of the base are above it whatever their count.
+          seed: of the hash that orders the ids.
+          base: a vocabulary to be extended: its keys keep their ids, the others follow in hash order among
+            themselves.
+
+        Returns:
+          The vocabulary, and the id of each value, int32 [K].
+
+        Raises:
+          ValueError: for a floor below 1, or too many values for 32-bit ids.
+        """
         if min_count < 1:
             raise ValueError(f'min_count is {min_count}: it must be at least 1')
-        kept = counts >= min_count
-        keys, key_counts = distinct[kept], counts[kept]
-        if len(keys) > MAX_ROWS - FIRST:
+        old = 0 if base is None else len(base.keys)
+        kept = np.append(np.ones(old, bool), counts[old:] >= min_count)
+        if kept.sum() > MAX_ROWS - FIRST:
             raise ValueError(
-                f'{len(keys)} distinct values do not fit 32-bit ids: raise min_count or use hashed buckets'
+                f'{kept.sum()} distinct values do not fit 32-bit ids: raise min_count or use hashed buckets'
             )
-        order = np.argsort(hash64(keys, seed), kind='stable')
-        rows = np.concatenate([[0, counts[~kept].sum()], key_counts[order]]).astype(np.int64)
-        return cls(keys[order], rows, seed, min_count, None, int((~kept).sum()))
+        new = np.flatnonzero(kept[old:]) + old
+        order = np.append(np.arange(old), new[hash_order(distinct[new], seed)])
+        ids = np.full(len(distinct), OUT_OF_VOCABULARY, np.int32)
+        ids[order] = np.arange(FIRST, FIRST + len(order))
+        rows = np.concatenate([[0, counts[~kept].sum()], counts[order]]).astype(np.int64)
+        dropped = int((~kept).sum())
+        if base is not None:
+            rows[: old + FIRST] += base.counts
+            dropped += base.dropped
+        return cls(distinct[order], rows, seed, min_count, None, dropped), ids
 
     @classmethod
     def hashed(cls, buckets: int, seed: int = 0) -> 'Vocabulary':

@@ -8,6 +8,7 @@
 `update` then moves the rows that `ids` names, in place.
 """
 
+from jaxrec.embeddings.grow import grow as grow
 from jaxrec.embeddings.lookup import choose_exchange as choose_exchange
 from jaxrec.embeddings.lookup import lookup as lookup
 from jaxrec.embeddings.optimizers import RowOptimizer as RowOptimizer

@@ -138,14 +138,22 @@ def init_tables(
     """
     devices, sharding = cut_rows(mesh)
 
-    def draw(spec: Table, key: jax.Array) -> jax.Array:
-        rows = jnp.arange(padded_rows(spec.rows, devices), dtype=jnp.int32)
-        values = spec.initializer(key, rows, spec.dim)
-        return jnp.where(((rows > 0) & (rows < spec.rows))[:, None], values, 0).astype(jnp.float32)
+    draw_all = lambda keys: {
+        name: draw_table(spec, keys[name], padded_rows(spec.rows, devices)) for name, spec in specs.items()
+    }
+    return jax.jit(draw_all, out_shardings=sharding)(table_keys(specs, key))
 
-    keys = {name: jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF) for name in specs}
-    draw_all = lambda keys: {name: draw(spec, keys[name]) for name, spec in specs.items()}
-    return jax.jit(draw_all, out_shardings=sharding)(keys)
+
+def table_keys(specs: Mapping[str, Table], key: jax.Array) -> dict[str, jax.Array]:
+    """{table: its key}: `key` with a checksum of the table's name folded in."""
+    return {name: jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF) for name in specs}
+
+
+def draw_table(spec: Table, key: jax.Array, length: int) -> jax.Array:
+    """The initial values of one table: float32 [length, D], row 0 and the rows past V zero."""
+    rows = jnp.arange(length, dtype=jnp.int32)
+    values = spec.initializer(key, rows, spec.dim)
+    return jnp.where(((rows > 0) & (rows < spec.rows))[:, None], values, 0).astype(jnp.float32)
 
 
 def check_ids(specs: Mapping[str, Table], ids: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -100,6 +100,32 @@ class Checkpoints:
         ]
         return max(scored)[1] if scored else None
 
+    def table_rows(self, step: int | None = None) -> dict[str, int]:
+        """{table: V} of a checkpoint, without padding; None is the latest step.
+
+        Raises:
+          ValueError: there is no such checkpoint, or it is damaged.
+        """
+        _, _, described = self._describe(step)
+        shapes = {name: shape for name, (shape, _) in described['shapes'].items()}
+        return {n.partition('/')[2]: shape[0] for n, shape in shapes.items() if n.startswith('tables/')}
+
+    def _describe(self, step: int | None) -> tuple[Path, Any, dict[str, Any]]:
+        """Folder, metadata and description of a checkpoint."""
+        steps = self.steps
+        if not steps or (step is not None and step not in steps):
+            what = 'no checkpoint' if step is None else f'no checkpoint of step {step}'
+            raise ValueError(
+                f'{self.folder} holds {what}; it has the steps {steps or "none"}. '
+                'Train first, or name one of them'
+            )
+        where = self.folder / str(steps[-1] if step is None else step)
+        known = self._orbax.metadata(int(where.name))
+        described = known.custom_metadata or {}
+        if 'shapes' not in described:
+            raise ValueError(f'checkpoint {where} is damaged (it has lost its description): {_REMEDY}')
+        return where, known, described
+
     def save(
         self,
         state: TrainState,
@@ -153,26 +179,14 @@ class Checkpoints:
         Raises:
           ValueError: there is no such checkpoint, it is damaged, or it is of another model.
         """
-        steps = self.steps
-        if not steps or (step is not None and step not in steps):
-            what = 'no checkpoint' if step is None else f'no checkpoint of step {step}'
-            raise ValueError(
-                f'{self.folder} holds {what}; it has the steps {steps or "none"}. '
-                'Train first, or name one of them'
-            )
-        step = steps[-1] if step is None else step
-        known = self._orbax.metadata(step)
-        described = known.custom_metadata or {}
+        where, known, described = self._describe(step)
         fields = MODEL if model_only else MODEL + OPTIMIZER
-        where = self.folder / str(step)
-        if 'shapes' not in described:
-            raise ValueError(f'checkpoint {where} is damaged (it has lost its description): {_REMEDY}')
         _refuse_another_model(described['shapes'], _shapes(abstract, table_rows), fields, where)
         wanted = {'model': _fields(abstract, MODEL)}
         if not model_only:
             wanted |= {'optimizer': _fields(abstract, OPTIMIZER)} | ({} if data is None else {'data': data})
         try:
-            parts = self._orbax.load_checkpointables(step, wanted)
+            parts = self._orbax.load_checkpointables(int(where.name), wanted)
         except (KeyError, OSError, ValueError) as error:  # what Orbax raises for files that are cut or gone
             raise ValueError(f'checkpoint {where} is damaged ({_root(error)}): {_REMEDY}') from error
         state = dataclasses.replace(abstract, **parts['model'], **parts.get('optimizer', {}))

@@ -75,17 +75,17 @@ def train(
         for step in range(start + 1, options.steps + 1):
             if progress.done:
                 break
-            batch = next(loader)
+            batch, taken = next(loader), step - progress.start
             check_ids(setup.task.tables, setup.task.ids(batch))
             state, metrics = step_fn(state, put_batch(batch, setup.mesh))
             pending.append((step, metrics))
             bar.update()
-            if step % options.log_every == 0 or step == options.steps:
+            if taken % options.log_every == 0 or step == options.steps:
                 collect()
                 pace = (step - since) / (time.perf_counter() - began)
                 writer.write(step, 'train', progress.report(), f'{pace:.0f} steps/s')
                 since, began = step, time.perf_counter()
-            if step % options.eval_every == 0 or step == options.steps:
+            if taken % options.eval_every == 0 or step == options.steps:
                 collect()  # a loss that is not finite is its own error, not that of an evaluation
                 scores = evaluate(state)
                 _require(scores, options.monitor)
@@ -95,7 +95,7 @@ def train(
                 bar.set_postfix_str(
                     f'{options.monitor} {scores[options.monitor]:.4f}, best {progress.best:.4f}'
                 )
-            elif stopped or (options.checkpoint_every and step % options.checkpoint_every == 0):
+            elif stopped or (options.checkpoint_every and taken % options.checkpoint_every == 0):
                 save()
             if stopped:
                 log.info('stopped by a signal; step %d is saved, the same command goes on from it', step)

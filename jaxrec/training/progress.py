@@ -19,6 +19,7 @@ class Progress:
       bad: evaluations since then.
       done: whether early stopping ended the run.
       window: {metric: [sum, count]} of the steps since the last report.
+      start: steps taken before this run, by the one it was started from.
     """
 
     best: float | None = None
@@ -26,6 +27,7 @@ class Progress:
     bad: int = 0
     done: bool = False
     window: dict[str, list] = dataclasses.field(default_factory=dict)
+    start: int = 0
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Adds one step's metrics to the window."""
@@ -50,7 +52,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """When the loop does what; steps count optimizer steps.
+    """When the loop does what; steps count optimizer steps, intervals from where the run started.
 
     Attributes:
       steps: where training ends.

@@ -108,10 +108,15 @@ def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
     place = shardings(jax.eval_shape(dense, seed, batch), mesh, setup.rules)
     return TrainState(
         **jax.jit(dense, out_shardings=place)(seed, batch),
-        tables=emb.init_tables(task.tables, jax.random.split(jax.random.key(seed), 3)[1], mesh),
+        tables=emb.init_tables(task.tables, table_key(seed), mesh),
         row_opt_state=emb.init_slots(task.tables, setup.row_optimizer, mesh),
         scratch=new_scratch(setup, batch),
     )
+
+
+def table_key(seed: int) -> jax.Array:
+    """The key that a run of this seed draws its tables with."""
+    return jax.random.split(jax.random.key(seed), 3)[1]
 
 
 def abstract_state(setup: Setup, batch: Batch) -> TrainState:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import can, loader, tables, timing
+from experiments.benchmarks import can, ingest, loader, tables, timing
 
 KEYS = {
     'task',
@@ -51,6 +51,13 @@ def test_a_record_has_the_keys_and_sane_figures(run, capsys):
     assert 0 < line['min_ms'] <= line['step_ms'] <= line['max_ms'] and line['windows'] == 5
 
 
+def test_the_record_of_an_ingest_is_of_the_command(capsys):
+    timing.emit(ingest.run('ingest', rows=2_000, runs=1))
+    line = json.loads(capsys.readouterr().out)
+    assert KEYS <= line.keys() and line['windows'] == 1 and line['peak_rss_mb'] > 50
+    assert line['examples_per_s'] == pytest.approx(2_000_000 / line['step_ms'], rel=1e-3)
+
+
 def test_temporaries_do_not_grow_with_the_table():
     lines = [tables.train('tables_train', rows, 4, strategy='scratch') for rows in (200, 20_000)]
     assert lines[0]['temp_mb'] == lines[1]['temp_mb'] and lines[0]['strategy'] == 'scratch'
@@ -66,5 +73,7 @@ def test_the_promised_names_exist():
         'tables_train_10m',
         'tables_train_100m_d16',
         'loader_ctr',
+        'ingest_1m',
+        'ingest_10m',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()

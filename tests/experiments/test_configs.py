@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments.building import build
 from experiments.cells import Cell
-from jaxrec.data.simulators.ctr import World
+from jaxrec.data.simulators.ctr import World, simulate
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY
@@ -64,6 +64,8 @@ def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
     arguments = config.data.arguments
     if 'users' in arguments:
         arguments.update({key: value for key, value in WORLD.items() if key != 'seed'})
+    elif 'path' in arguments:
+        arguments.path = str(simulate(root / 'own', **WORLD).folder)
     elif 'edition' in arguments:
         arguments.edition = 'latest-small-2018'
     config.data.cache = str(root / 'cache')

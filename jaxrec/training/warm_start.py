@@ -1,0 +1,50 @@
+"""Starting from the checkpoint of another run, on a log whose vocabularies have grown since.
+
+The new run goes on in every respect but its data: dense parameters, their optimizer, the count of steps and
+the key are kept, and so are the old rows of all tables with their optimizer state.
+
+B batch.
+"""
+
+import dataclasses
+
+from jaxrec import embeddings as emb
+from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.state import Setup, TrainState, abstract_state, new_scratch, table_key
+from jaxrec.training.task import Batch
+
+
+def warm_state(
+    setup: Setup, checkpoints: Checkpoints, batch: Batch, seed: int, step: int | None = None
+) -> TrainState:
+    """Restores a checkpoint into a state whose tables may have more rows.
+
+    Args:
+      setup: of the new run, on any mesh.
+      checkpoints: of the run to start from.
+      batch: {key: [B, ...]}, only shapes matter.
+      seed: of the new run; new rows are those that a fresh state of this seed would have.
+      step: which checkpoint; None takes the best, or the latest where none was measured.
+
+    Returns:
+      The state, at the step of the checkpoint.
+
+    Raises:
+      ValueError: there is no such checkpoint, it is of another model, or a table has lost rows.
+    """
+    step = checkpoints.best if step is None else step
+    tables = setup.task.tables
+    saved = checkpoints.table_rows(step)
+    old = {name: saved.get(name, spec.rows) for name, spec in tables.items()}
+    # Orbax reads tables into the new padded shapes; what lies past the old rows is filled below.
+    state = checkpoints.restore(abstract_state(setup, batch), step, table_rows=old).state
+    grown, slots = emb.grow(
+        tables, old, state.tables, state.row_opt_state, table_key(seed), setup.row_optimizer, setup.mesh
+    )
+    return dataclasses.replace(state, tables=grown, row_opt_state=slots, scratch=new_scratch(setup, batch))
+
+
+def grown_rows(setup: Setup, checkpoints: Checkpoints, step: int | None = None) -> dict[str, int]:
+    """{table: rows that a warm start from this checkpoint adds}."""
+    saved = checkpoints.table_rows(checkpoints.best if step is None else step)
+    return {name: spec.rows - saved.get(name, spec.rows) for name, spec in setup.task.tables.items()}
