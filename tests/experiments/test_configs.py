@@ -25,14 +25,19 @@ FILES = sorted(
 
 
 def runs() -> list[tuple[str, str, str]]:
-    """(file, column or '', row) of every run that the configs describe."""
-    found = []
+    """(file, column or '', row) of the runs that the configs describe.
+
+    Every row in the first file of a folder; in the others those that a table has by default, since the rest
+    differ from them in the model alone.
+    """
+    found, met = [], set()
     for file in FILES:
-        module = importlib.import_module(file)
-        rows = importlib.import_module(f'{file.rpartition(".")[0]}.rows').ROWS
+        module, folder = importlib.import_module(file), file.rpartition('.')[0]
+        rows = importlib.import_module(f'{folder}.rows')
         takes_a_row = module.get_config.__code__.co_argcount > 0
         columns = [''] if takes_a_row else list(module.get_config().columns)
-        found += [(file, column, row) for column in columns for row in rows]
+        found += [(file, c, row) for c in columns for row in (rows.MAIN if folder in met else rows.ROWS)]
+        met.add(folder)
     return found
 
 
