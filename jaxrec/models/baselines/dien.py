@@ -85,7 +85,7 @@ class DienInputs(nn.Module):
                     f"the batch lacks '{NEGATIVE}/<column>' of the history's columns, which DIEN's auxiliary "
                     f'loss compares with what came next; it has {sorted(batch)}. Let the source draw them by '
                     "data.history_negatives = 'uniform' (for items and item attributes, not for columns of "
-                    'events), or switch the loss off with auxiliary_weight = 0 in the model section'
+                    'events), or switch the loss off with the option auxiliary_weight = 0'
                 )
             negative = x.history  # parameters are drawn from shapes, and evaluation batches have no negatives
         counts = x.mask * (read(batch, 'valid').max(-1, keepdims=True) > 0)
