@@ -26,18 +26,22 @@ FILES = sorted(
 
 
 def runs() -> list[tuple[str, str, str]]:
-    """(file, column or '', row) of every run that the configs describe."""
-    found = []
+    """(file, column or '', row) of the runs that the configs describe.
+
+    Every row in the first file of a folder; in the others those that a table has by default, since the rest
+    differ from them in the model alone.
+    """
+    found, met = [], set()
     for file in FILES:
-        module = importlib.import_module(file)
+        module, folder = importlib.import_module(file), file.rpartition('.')[0]
+        shared = importlib.import_module(f'{folder}.rows')
+        # A log without histories has fewer rows, and its file names them.
+        own = getattr(module, 'ROWS', shared.ROWS)
+        rows = own if own is not shared.ROWS else shared.MAIN if folder in met else shared.ROWS
         takes_a_row = module.get_config.__code__.co_argcount > 0
-        shared = importlib.import_module(f'{file.rpartition(".")[0]}.rows')
-        # A log without histories has fewer rows, and its file names them. Ablations are built on the
-        # simulated world and in tables; on a data set of its own the rows of a table's default are enough.
-        reads_files = takes_a_row and 'data_dir' in module.get_config().data.arguments
-        rows = getattr(module, 'ROWS', shared.MAIN if reads_files else shared.ROWS)
         columns = [''] if takes_a_row else list(module.get_config().columns)
         found += [(file, column, row) for column in columns for row in rows]
+        met.add(folder)
     return found
 
 

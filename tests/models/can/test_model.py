@@ -34,6 +34,7 @@ def test_a_preset_is_the_loop_over_matched_pairs(preset):
         {**UNIT, **PRESETS[preset], 'last_activation': 'none', 'pooling': 'mean'},
     )
     assert np.abs(got - other).max() > 0.01
+    assert set(params) == {'head'}  # where checkpoints have it
     assert {n: (t.rows, t.dim) for n, t in task.tables.items()} == {
         'user': (20, 4), 'item': (30, 4), 'category': (7, 4),
         'item_induction': (30, 18), 'category_induction': (7, 18),
