@@ -2,12 +2,28 @@
 
     python -m experiments.train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml
 
-The data root is $JAXREC_DATA or --data_dir.
+The data root is $JAXREC_DATA or --data_dir. Histories are averaged, not summed: each user's test events are
+the last, so their histories are longer than those of training, and a sum grows with them.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from configs.can.rows import row
+
+
+def averaged(model: dict[str, Any]) -> dict[str, Any]:
+    """A row with its histories averaged, those that co-actions read included.
+
+    Args:
+      model: from `row`.
+
+    Returns:
+      The row, changed where its model pools a history.
+    """
+    pooled = {key: 'mean' for key in ('history_pooling', 'pooling') if key in model['model']}
+    return {**model, 'model': model['model'] | pooled}
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
@@ -22,7 +38,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
     ids = ('item', 'category')
     return ConfigDict(
         {
-            **row(name),
+            **averaged(row(name)),
             'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.readers.movielens:compile_movielens',

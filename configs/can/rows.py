@@ -6,15 +6,28 @@ ROWS: dict[str, dict[str, Any]] = {
     'LR': {'task': 'jaxrec.models.baselines.lr:make_task', 'model': {'row_l2': 0.0}},
     'DNN': {
         'task': 'jaxrec.models.baselines.dnn:make_task',
-        'model': {'dim': 18, 'widths': (200, 80), 'row_l2': 0.0},
+        'model': {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0},
     },
     'DIN': {
         'task': 'jaxrec.models.baselines.din:make_task',
-        'model': {'dim': 18, 'widths': (200, 80), 'attention': (36,), 'row_l2': 0.0},
+        'model': {
+            'dim': 18,
+            'widths': (200, 80),
+            'attention': (36,),
+            'history_pooling': 'sum',
+            'row_l2': 0.0,
+        },
     },
     'CAN-DNN': {
         'task': 'jaxrec.models.can:make_task',
-        'model': {'dim': 18, 'widths': (200, 80), 'preset': 'wsdm22_code', 'row_l2': 0.0},
+        'model': {
+            'dim': 18,
+            'widths': (200, 80),
+            'history_pooling': 'sum',
+            'preset': 'wsdm22_code',
+            'pooling': 'sum',
+            'row_l2': 0.0,
+        },
     },
 }
 

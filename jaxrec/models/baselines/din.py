@@ -77,7 +77,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
             f'DIN compares each behaviour with the candidate: features.history {history} must equal '
             f'features.candidate {candidate}'
         )
-    features = FeatureMap.make(given, schema)
+    features = FeatureMap.make(given, schema, options['history_pooling'])
     module = Din(
         features,
         tuple(options['widths']),

@@ -1,4 +1,4 @@
-"""DNN: embeddings, a masked sum over the history, and an MLP (the plain base of arXiv 2011.05625, table 2).
+"""DNN: embeddings, a pooled history, and an MLP (the plain base of arXiv 2011.05625, table 2).
 
 B batch, C candidates, L history, D width.
 """
@@ -14,7 +14,6 @@ from jaxrec.embeddings import Table, as_specs, normal
 from jaxrec.models.ctr.features import FeatureMap, Inputs
 from jaxrec.models.ctr.layers import Mlp, over_candidates
 from jaxrec.models.ctr.task import CtrTask
-from jaxrec.ops.pooling import masked_sum
 from jaxrec.options import read_options
 
 # What every model on this base can be told.
@@ -22,6 +21,7 @@ BASE_OPTIONS: dict[str, Any] = {
     'features': {},
     'dim': 18,
     'widths': (200, 80),
+    'history_pooling': 'sum',
     'batch_norm': False,
     'init_std': 0.01,
     'row_l2': 0.0,
@@ -60,7 +60,7 @@ class Dnn(nn.Module):
 
 
 def join(x: Inputs, *others: jax.Array) -> jax.Array:
-    """The base's input: user, candidate, the sum of the history, and what else a model adds.
+    """The base's input: user, candidate, the pooled history, and what else a model adds.
 
     Args:
       x: the vectors of a batch.
@@ -70,7 +70,7 @@ def join(x: Inputs, *others: jax.Array) -> jax.Array:
       float [B, C, *].
     """
     candidates = x.candidate.shape[1]
-    request = jnp.concatenate([x.user, masked_sum(x.history, x.mask)], -1)
+    request = jnp.concatenate([x.user, x.pooled], -1)
     return jnp.concatenate([over_candidates(request, candidates), x.candidate, *others], -1)
 
 
@@ -99,7 +99,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       The task.
     """
     options = read_options(config, 'model', **BASE_OPTIONS)
-    features = FeatureMap.make(options['features'], schema)
+    features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     module = Dnn(features, tuple(options['widths']), options['batch_norm'])
     tables = base_tables(features, options['dim'], options['init_std'])
     return CtrTask(module, as_specs(tables), features.ids, options['row_l2'])

@@ -229,7 +229,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     unit = {name: options[name] for name in UNIT_OPTIONS}
     unit |= {name: value for name, value in PRESETS[preset].items() if name not in config}
     unit['dims'] = tuple(unit['dims'])
-    features = FeatureMap.make(options['features'], schema)
+    features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     co_actions = CoActions(make_pairs(options['pairs'], features), features)
     width = weight_width(unit['dims'], unit['use_bias'])
     tables = base_tables(features, options['dim'], options['init_std'])

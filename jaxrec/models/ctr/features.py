@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.data.schema import Column
-from jaxrec.ops.pooling import length_mask, masked_mean
+from jaxrec.ops.pooling import length_mask, masked_mean, masked_sum
 
 SIDES = ('user', 'candidate', 'history')
+POOLINGS = {'sum': masked_sum, 'mean': masked_mean}
 
 
 class Inputs(NamedTuple):
@@ -27,12 +28,14 @@ class Inputs(NamedTuple):
       candidate: float [B, C, Fc * D].
       history: float [B, L, Fh * D], or [B, 0, 0] without history features.
       mask: float [B, L], 1 for real history slots.
+      pooled: float [B, Fh * D], the history in one vector.
     """
 
     user: jax.Array
     candidate: jax.Array
     history: jax.Array
     mask: jax.Array
+    pooled: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,25 +45,35 @@ class FeatureMap:
     Attributes:
       features: ((side, column), ...).
       columns: {column: Column}.
+      history_pooling: 'sum', or 'mean' where histories at test are longer than those of training.
     """
 
     features: tuple[tuple[str, str], ...]
     columns: Mapping[str, Column]
+    history_pooling: str = 'sum'
 
     @classmethod
-    def make(cls, features: Mapping[str, Any], schema: Mapping[str, Column]) -> 'FeatureMap':
+    def make(
+        cls, features: Mapping[str, Any], schema: Mapping[str, Column], history_pooling: str = 'sum'
+    ) -> 'FeatureMap':
         """Reads a config's features against a log's schema.
 
         Args:
           features: {side: [column, ...]}; only the three sides are allowed.
           schema: the log's {column: Column}; a vocabulary's name is its table's.
+          history_pooling: 'sum' or 'mean'.
 
         Returns:
           The feature map.
 
         Raises:
-          ValueError: an unknown side or column, or no candidate feature.
+          ValueError: an unknown side, column or pooling, or no candidate feature.
         """
+        if history_pooling not in POOLINGS:
+            raise ValueError(
+                f'model.history_pooling = {history_pooling!r} does not exist; '
+                f'choose one of {sorted(POOLINGS)}'
+            )
         pairs = []
         for side, names in features.items():
             if side not in SIDES:
@@ -76,7 +89,7 @@ class FeatureMap:
                 'features.candidate is empty: a CTR model scores candidates, name at least one column'
             )
         pairs.sort(key=lambda pair: SIDES.index(pair[0]))  # stable: a side keeps its order
-        return cls(tuple(pairs), {name: schema[name] for _, name in pairs})
+        return cls(tuple(pairs), {name: schema[name] for _, name in pairs}, history_pooling)
 
     def ids(self, batch: Mapping[str, Any], suffix: str = '') -> dict[str, dict[str, Any]]:
         """Names the rows of all features that have a table.
@@ -136,7 +149,8 @@ class FeatureMap:
         user = jnp.concatenate(parts['user'], -1) if parts['user'] else empty
         history = jnp.concatenate(parts['history'], -1) if parts['history'] else empty[:, :, None][:, :, :0]
         mask = length_mask(read(batch, 'history/length'), history.shape[1]) if parts['history'] else empty
-        return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask)
+        pooled = POOLINGS[self.history_pooling](history, mask)
+        return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask, pooled)
 
 
 def read(batch: Mapping[str, Any], key: str) -> Any:

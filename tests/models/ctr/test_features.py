@@ -60,6 +60,23 @@ def test_vectors_are_the_loop():
         for l in range(batch['history/length'][b]):  # noqa: E741
             np.testing.assert_allclose(got.history[b, l], described('history', (b, l)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(got.mask, np.arange(5) < batch['history/length'][:, None])
+    summed = [got.history[b, :n].sum(0) for b, n in enumerate(batch['history/length'])]
+    np.testing.assert_allclose(got.pooled, summed, rtol=1e-5, atol=1e-6)
+
+
+def test_a_history_is_summed_or_averaged_over_its_real_entries():
+    batch = worlds.on_device(worlds.make_batch(features={'candidate': ('price',), 'history': ('price',)}))
+    got = {
+        pooling: FeatureMap.make(
+            {'candidate': ('price',), 'history': ('price',)}, worlds.SCHEMA, pooling
+        ).vectors({}, batch)
+        for pooling in ('sum', 'mean')
+    }
+    length = np.asarray(batch['history/length'])[:, None]
+    assert (length == 0).any() and (length > 1).any()
+    np.testing.assert_allclose(got['mean'].pooled * np.maximum(length, 1), got['sum'].pooled, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"model.history_pooling = 'max' .* choose one of \['mean', 'sum'\]"):
+        FeatureMap.make({'candidate': ('price',)}, worlds.SCHEMA, 'max')
 
 
 def test_absent_sides_are_empty():
