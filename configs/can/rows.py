@@ -29,6 +29,67 @@ ROWS: dict[str, dict[str, Any]] = {
             'row_l2': 0.0,
         },
     },
+    'FFM': {
+        'task': 'jaxrec.models.baselines.ffm:make_task',
+        'model': {'dim': 18, 'history_pooling': 'sum', 'row_l2': 0.0},
+    },
+    'DeepFM': {
+        'task': 'jaxrec.models.baselines.deepfm:make_task',
+        'model': {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0},
+    },
+    'DeepFFM': {
+        'task': 'jaxrec.models.baselines.deepffm:make_task',
+        'model': {
+            'dim': 18,
+            'widths': (200, 80),
+            'aware_dim': 18,
+            'history_pooling': 'sum',
+            'row_l2': 0.0,
+        },
+    },
+    'xDeepFM': {
+        'task': 'jaxrec.models.baselines.xdeepfm:make_task',
+        'model': {
+            'dim': 18,
+            'widths': (200, 80),
+            'cin': (32, 32),  # for five fields; the papers' hundreds are for dozens
+            'history_pooling': 'sum',
+            'row_l2': 0.0,
+        },
+    },
+    'PNN': {
+        'task': 'jaxrec.models.baselines.pnn:make_task',
+        'model': {
+            'dim': 18,
+            'widths': (200, 80),
+            'product': 'inner',
+            'history_pooling': 'sum',
+            'row_l2': 0.0,
+        },
+    },
+    'NCF': {
+        'task': 'jaxrec.models.baselines.ncf:make_task',
+        'model': {
+            'dim': 18,
+            'widths': (200, 80),
+            # As CAN's authors have it: the history stands for the user, and the MLP reads all features.
+            'user': ('history/item', 'history/category'),
+            'item': ('item', 'category'),
+            'context': True,
+            'history_pooling': 'sum',
+            'row_l2': 0.0,
+        },
+    },
+    'ONN': {
+        'task': 'jaxrec.models.baselines.onn:make_task',
+        'model': {
+            'dim': 18,
+            'widths': (200, 80),
+            'aware_dim': 18,
+            'history_pooling': 'sum',
+            'row_l2': 0.0,
+        },
+    },
 }
 
 
@@ -36,7 +97,7 @@ def row(name: str) -> dict[str, Any]:
     """The task and model sections of one row.
 
     Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
+      name: one of `ROWS`.
 
     Returns:
       {'task': import path, 'model': options}.

@@ -78,3 +78,34 @@ def gradients(function, arguments, upstream, step=1e-4):
             slope[at] = (ends[0] - ends[1]) / (2 * step)
         found.append(slope)
     return found
+
+
+def read_fields(tables, batch, suffix='', pooling='sum'):
+    """Rows of the fields user, history item, history category, candidate item, candidate category."""
+    table = lambda name: np.asarray(tables[f'{name}{suffix}'], np.float64)
+    request, candidate = [], []
+    for b, length in enumerate(batch['history/length']):
+        fields = [table('user')[batch['user/user'][b]]]
+        for name in ('item', 'category'):
+            pooled = sum((table(name)[i] for i in batch[f'history/{name}'][b, :length]), 0 * table(name)[0])
+            fields.append(pooled / max(length, 1) if pooling == 'mean' else pooled)
+        request.append(fields)
+        candidate.append([
+            [table(name)[batch[f'candidate/{name}'][b, c]] for name in ('item', 'category')]
+            for c in range(batch['label'].shape[1])
+        ])  # fmt: skip
+    return request, candidate
+
+
+def read_aware(tables, batch, dim, pooling='sum'):
+    """The same, a vector for each of the five fields; nobody shares the user's table, so it holds four."""
+    request, candidate = read_fields(tables, batch, '_aware', pooling)
+    cut = lambda row: np.reshape(row, (-1, dim))
+    request = [[np.r_[np.zeros((1, dim)), cut(user)], *map(cut, pooled)] for user, *pooled in request]
+    return np.array(request), np.array([[list(map(cut, one)) for one in theirs] for theirs in candidate])
+
+
+def linear(params, tables, batch, pooling='sum'):
+    """A bias and the weights of the five fields."""
+    request, candidate = read_fields(tables, batch, '_weight', pooling)
+    return each(request, candidate, lambda x: float(params['bias']) + np.sum(x))
