@@ -22,9 +22,9 @@ from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.source import RequestSource
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.importing import resolve
-from jaxrec.options import read_options
+from jaxrec.options import plain, read_options
 from jaxrec.parallel import make_mesh, put_batch
-from jaxrec.training.loop import LoopOptions
+from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
 
 TOP = ('task', 'model', 'features', 'data', 'train', 'seed', 'mesh')
@@ -231,20 +231,6 @@ def log_folder(data: Mapping[str, Any]) -> Path:
     described = json.dumps([data['log'], plain(data['arguments'])], sort_keys=True)
     name = data['log'].rpartition(':')[2]
     return Path(data['cache']) / f'{name}-{hashlib.sha256(described.encode()).hexdigest()[:10]}'
-
-
-def plain(config: Any) -> Any:
-    """Turns ConfigDicts into dicts, all the way down.
-
-    Args:
-      config: a ConfigDict, dict, sequence or value.
-
-    Returns:
-      dicts, tuples and values.
-    """
-    if isinstance(config, (Mapping, ml_collections.ConfigDict)):
-        return {key: plain(config[key]) for key in config}
-    return tuple(plain(value) for value in config) if isinstance(config, (list, tuple)) else config
 
 
 def batches(source: RequestSource) -> Iterator[dict[str, np.ndarray]]:

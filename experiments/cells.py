@@ -12,11 +12,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from experiments.building import Experiment, batches, build, plain
+from experiments.building import Experiment, batches, build
 from experiments.running import ceiling, fit, score
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.evaluation.metrics import auc
 from jaxrec.evaluation.slices import unseen_pairs
+from jaxrec.options import plain
 from jaxrec.training.writers import read_metrics
 
 log = logging.getLogger(__name__)

@@ -6,16 +6,19 @@
 For each column (a world or data set) every row gets the same number of random trials, judged on validation;
 the chosen config is then run with every seed and its test part read. A finished cell is not run again. Writes
 `table.md`, `table.json`, `table.png` and `trials.json` into the workdir; the cells below it keep their
-curves.
+curves. Two processes cannot fill one workdir.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.cells import Cell, run_cell
 from experiments.flags import DATA_DIR, friendly
+from experiments.running import hold
 from experiments.tables import draw, summarize, to_markdown, write_json
 from experiments.tuning import choose
 
@@ -28,7 +31,7 @@ QUICK = flags.DEFINE_bool('quick', False, "The config's quick form: 2 seeds, no 
 
 @friendly
 def main(_: list[str]) -> None:
-    """Runs all cells and writes the table."""
+    """Reads the flags and fills the table."""
     table, workdir = CONFIG.value, Path(WORKDIR.value)
     if QUICK.value:
         table.update(table.quick)
@@ -38,6 +41,19 @@ def main(_: list[str]) -> None:
     seeds = range(table.seeds if SEEDS.value is None else SEEDS.value)
     if not seeds:
         raise ValueError(f'--seeds={SEEDS.value}: a table needs at least 1 seed')
+    with hold(workdir):
+        fill(table, names, seeds, workdir)
+
+
+def fill(table: ml_collections.ConfigDict, names: Sequence[str], seeds: range, workdir: Path) -> None:
+    """Runs the cells that are not finished, and writes and prints the table.
+
+    Args:
+      table: the table's config.
+      names: its rows.
+      seeds: of the cells of each row.
+      workdir: takes the table and its cells.
+    """
     results: dict[str, dict[str, list]] = {}
     trials: dict[str, dict[str, list]] = {}
     for column in sorted(table.columns, key=lambda name: name != table.main):  # the main one first

@@ -1,24 +1,28 @@
 """Training and evaluating a run in its workdir; the mains and `compare` call the same functions."""
 
 import dataclasses
+import fcntl
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import matplotlib
 import numpy as np
 
-from experiments.building import Experiment, batches, plain
+from experiments.building import Experiment, batches
 from jaxrec.data.source import RequestSource, make_loader
 from jaxrec.evaluation.ctr import CtrEvaluator
+from jaxrec.options import plain
 from jaxrec.parallel import placement
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.evaluate import evaluate
-from jaxrec.training.loop import Progress, train
+from jaxrec.training.loop import train
+from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.task import Evaluator
@@ -52,9 +56,16 @@ def fit(run: Experiment, workdir: Path) -> Progress:
       The loop's progress: best validation value and its step.
 
     Raises:
-      ValueError: the workdir holds a run of another config.
+      ValueError: the workdir holds a run of another config, or another process trains in it.
     """
-    claim(workdir, run)
+    with hold(workdir):
+        claim(workdir, run)
+        progress = _fit(run, workdir)
+        draw_curves(workdir, run.train['monitor'])
+    return progress
+
+
+def _fit(run: Experiment, workdir: Path) -> Progress:
     source, validation = run.source('train', shuffle=True), run.source('validation')
     loader, example = make_loader(source), run.example(source)
     predict = make_predict_step(run.setup)
@@ -86,13 +97,44 @@ def fit(run: Experiment, workdir: Path) -> Progress:
             loader.close()
     if stopped:
         raise SystemExit(0)
-    draw_curves(workdir, run.train['monitor'])
     return progress
+
+
+@contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Keeps other processes out of a workdir; the system lets go of it when this one ends, however it ends.
+
+    Args:
+      workdir: takes `.lock`; created if absent. Of a run's own processes the first one holds it for all.
+
+    Raises:
+      ValueError: another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / '.lock').open('a+') as file:
+        if jax.process_index() == 0:
+            _lock(file, workdir)
+        yield
+
+
+def _lock(file: TextIO, workdir: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or 'unknown'
+        raise ValueError(
+            f'{workdir} is in use by another run (process {holder}): wait until it ends, or give another '
+            '--workdir'
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        log.warning('%s cannot be locked (%s): see that no second run writes there', workdir, error)
+    file.truncate(0)
+    print(os.getpid(), file=file, flush=True)
 
 
 def claim(workdir: Path, run: Experiment) -> None:
     """Writes the config into an empty workdir, or checks that the one there is the same."""
-    workdir.mkdir(parents=True, exist_ok=True)
     path, text = workdir / 'config.json', json.dumps(plain(run.config.to_dict()), indent=1, sort_keys=True)
     if path.exists() and path.read_text() != text:
         old, new = (dict(_leaves(json.loads(config))) for config in (path.read_text(), text))

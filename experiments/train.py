@@ -2,8 +2,13 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-Any key of the config file can be changed on the command line: --config.train.epochs=2. SIGTERM saves and
-exits with status 0.
+Any key of the config file can be changed on the command line: --config.train.epochs=2. A section is given as
+a whole by a dict, and what the dict leaves out takes the library's default, not the config's. It is the only
+way to `items` of the simulated world, since every config has a method of that name:
+
+    --config.data.arguments="{'users': 500, 'items': 100, 'seed': 1}"
+
+SIGTERM saves and exits with status 0.
 """
 
 from pathlib import Path

@@ -8,8 +8,8 @@ from typing import Any
 
 import ml_collections
 
-from experiments.building import plain
 from experiments.cells import Cell, run_cell
+from jaxrec.options import plain
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.
 TUNING_SEED = 1000

@@ -1,4 +1,4 @@
-"""Reading a config section against its defaults: a misspelt key is an error and not a silent default."""
+"""Reading config sections: against their defaults, where a misspelt key is an error, and as plain values."""
 
 import difflib
 from collections.abc import Mapping
@@ -34,6 +34,20 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
     return merged
 
 
+def plain(config: Any) -> Any:
+    """Turns a config into plain values, all the way down, so that it pickles and prints alike everywhere.
+
+    Args:
+      config: a ConfigDict, dict, sequence or value.
+
+    Returns:
+      Dicts with sorted keys, tuples and values.
+    """
+    if hasattr(config, 'keys'):  # a ConfigDict is no Mapping
+        return {key: plain(config[key]) for key in sorted(config.keys())}
+    return tuple(plain(value) for value in config) if isinstance(config, (list, tuple)) else config
+
+
 def _fits(value: Any, default: Any) -> bool:
     if default is None:
         return True
@@ -44,5 +58,5 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, (list, tuple)):
         return isinstance(value, (list, tuple))
     if isinstance(default, Mapping):
-        return hasattr(value, 'keys')  # a ConfigDict is no Mapping
+        return hasattr(value, 'keys')
     return isinstance(value, type(default))

@@ -6,40 +6,18 @@ The data root is $JAXREC_DATA or --data_dir. Histories are averaged, not summed:
 the last, so their histories are longer than those of training, and a sum grows with them.
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can.rows import ROWS, averaged, run_config
 
-
-def averaged(model: dict[str, Any]) -> dict[str, Any]:
-    """A row with its histories averaged, those that co-actions read included.
-
-    Args:
-      model: from `row`.
-
-    Returns:
-      The row, changed where its model pools a history.
-    """
-    pooled = {key: 'mean' for key in ('history_pooling', 'pooling') if key in model['model']}
-    return {**model, 'model': model['model'] | pooled}
+AVERAGED = {name: averaged(row) for name, row in ROWS.items()}
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
-
-    Returns:
-      The config.
-    """
-    ids = ('item', 'category')
-    return ConfigDict(
+    """Builds the config of one row of `configs.can.rows` on MovieLens."""
+    return run_config(
+        name,
         {
-            **averaged(row(name)),
-            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.readers.movielens:compile_movielens',
                 'arguments': {'data_dir': '', 'edition': 'latest-small-2016'},
@@ -59,6 +37,6 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log_every': 100,
                 'patience': 3,
             },
-            'seed': 0,
-        }
+        },
+        rows=AVERAGED,
     )

@@ -7,23 +7,14 @@ After the colon stands the row: LR, DNN, DIN or CAN-DNN.
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import row
+from configs.can.rows import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row.
-
-    Args:
-      name: 'LR', 'DNN', 'DIN' or 'CAN-DNN'.
-
-    Returns:
-      The config.
-    """
-    ids = ('item', 'category')
-    return ConfigDict(
+    """Builds the config of one row of `configs.can.rows` on the simulated world."""
+    return run_config(
+        name,
         {
-            **row(name),
-            'features': {'user': ('user',), 'candidate': ids, 'history': ids},
             'data': {
                 'log': 'jaxrec.data.simulators.ctr:simulate',
                 'arguments': {
@@ -52,6 +43,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log_every': 50,
                 'patience': 6,
             },
-            'seed': 0,
-        }
+        },
     )

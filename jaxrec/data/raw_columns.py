@@ -64,11 +64,17 @@ def check_raw(
     renamed = dict(zip(names, ('user', 'item', 'time'), strict=True))
     if len(renamed) < 3:
         raise ValueError(f'user, item and time are called {names}: give three different names')
+    given = {'events': events or {}, 'items': items or {}, 'users': users or {}}
+    for side, table in given.items():
+        for name, key in renamed.items():
+            # Renaming would drop one of two columns, or take one for the key that was never meant.
+            if name != key and key in table and (name in table or side == 'events'):
+                raise ValueError(
+                    f'{side} have a column {key!r}, but {key} is said to be called {name!r}: rename it'
+                )
     tables = {
-        side: {
-            renamed.get(name, name): _checked(side, name, column) for name, column in (table or {}).items()
-        }
-        for side, table in (('events', events), ('items', items), ('users', users))
+        side: {renamed.get(name, name): _checked(side, name, column) for name, column in table.items()}
+        for side, table in given.items()
     }
     specs = {renamed.get(name, name): spec for name, spec in columns.items()}
     for key in ('user', 'item'):

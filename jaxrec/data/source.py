@@ -25,6 +25,7 @@ from jaxrec.data.gather import HistoryColumn, take
 from jaxrec.data.labels import Rule, SampledNegatives, history_bounds, make_label
 from jaxrec.data.negatives import NegativeTables, negative_tables, sample_negatives
 from jaxrec.data.splits import PARTS, make_split
+from jaxrec.options import plain
 
 Batch = dict[str, np.ndarray]
 SIDES = ('user', 'candidate', 'history')
@@ -97,7 +98,7 @@ class RequestSource:
         _check_arguments(self)
         self.log_folder = str(self.log_folder)
         self.features = {side: tuple(self.features.get(side, ())) for side in SIDES}
-        self.label, self.split = _plain(self.label), _plain(self.split)
+        self.label, self.split = plain(self.label), plain(self.split)
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         _check_features(self.log, self.features, self._rule)
@@ -223,11 +224,6 @@ def make_loader(source: RequestSource, *, threads: int = 2, buffer: int = 4) -> 
 
 def _rebuild(arguments: Mapping[str, Any]) -> RequestSource:
     return RequestSource(**arguments)
-
-
-def _plain(config: Any) -> Any:
-    """Plain dicts out of any mapping-like config, so that it pickles and prints alike everywhere."""
-    return {key: _plain(config[key]) for key in sorted(config.keys())} if hasattr(config, 'keys') else config
 
 
 def _pad(batch: Batch, size: int) -> Batch:

@@ -18,6 +18,7 @@ from jaxrec.embeddings.optimizers import sgd as sgd
 from jaxrec.embeddings.table import Table as Table
 from jaxrec.embeddings.table import as_specs as as_specs
 from jaxrec.embeddings.table import check_ids as check_ids
+from jaxrec.embeddings.table import cut_rows as cut_rows
 from jaxrec.embeddings.table import init_tables as init_tables
 from jaxrec.embeddings.table import normal as normal
 from jaxrec.embeddings.table import padded_rows as padded_rows

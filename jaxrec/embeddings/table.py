@@ -111,6 +111,18 @@ def padded_rows(rows: int, devices: int) -> int:
     return -(-rows // devices) * devices
 
 
+def cut_rows(mesh: jax.sharding.Mesh | None) -> tuple[int, jax.NamedSharding | None]:
+    """How the rows of tables, slots and scratch are cut.
+
+    Args:
+      mesh: over whose axes; None for one device.
+
+    Returns:
+      The number of devices and the sharding of arrays [V padded, ...], None without a mesh.
+    """
+    return (1, None) if mesh is None else (mesh.size, jax.NamedSharding(mesh, jax.P(mesh.axis_names)))
+
+
 def init_tables(
     specs: Mapping[str, Table], key: jax.Array, mesh: jax.sharding.Mesh | None = None
 ) -> dict[str, jax.Array]:
@@ -124,8 +136,7 @@ def init_tables(
     Returns:
       {name: float32 [padded_rows(V, n), D]}, row 0 and the rows past V zero.
     """
-    devices = 1 if mesh is None else mesh.size
-    sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+    devices, sharding = cut_rows(mesh)
 
     def draw(spec: Table, key: jax.Array) -> jax.Array:
         rows = jnp.arange(padded_rows(spec.rows, devices), dtype=jnp.int32)

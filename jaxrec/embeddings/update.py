@@ -20,7 +20,7 @@ from jaxrec.embeddings.arrivals import apply_later, arrive, later_squares
 from jaxrec.embeddings.duplicates import RowSums, choose_strategy, sum_duplicates
 from jaxrec.embeddings.lookup import EXCHANGES, Features, choose_exchange, flatten, pad_batch
 from jaxrec.embeddings.optimizers import RowOptimizer, Slots
-from jaxrec.embeddings.table import Table, padded_rows
+from jaxrec.embeddings.table import Table, cut_rows, padded_rows
 
 Arrays = dict[str, jax.Array]
 
@@ -52,8 +52,7 @@ def init_slots(
     Returns:
       {table: {slot: [V padded] or [V padded, D]}}.
     """
-    devices = 1 if mesh is None else mesh.size
-    sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+    devices, sharding = cut_rows(mesh)
     make = lambda spec: (spec.optimizer or default).init(padded_rows(spec.rows, devices), spec.dim)
     return jax.jit(lambda: {name: make(spec) for name, spec in specs.items()}, out_shardings=sharding)()
 
@@ -100,8 +99,7 @@ def init_scratch(
     Returns:
       {table: int32 [V padded]}.
     """
-    devices = 1 if mesh is None else mesh.size
-    sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+    devices, sharding = cut_rows(mesh)
     return {
         name: jnp.zeros(padded_rows(specs[name].rows, devices), jnp.int32, device=sharding)
         for name, strategy in strategies.items()

@@ -10,16 +10,45 @@ in a weight row.
 
 import functools
 import itertools
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
-LAYER_OUTPUTS = ('concat', 'last')
-ORDER_REDUCES = ('concat', 'sum')
-LAST_ACTIVATIONS = ('none', 'tanh')
-POOLINGS = ('sum', 'mean')
+CHOICES: dict[str, tuple] = {
+    'use_bias': (False, True),
+    'layer_output': ('concat', 'last'),
+    'order_reduce': ('concat', 'sum'),
+    'last_activation': ('none', 'tanh'),
+    'pooling': ('sum', 'mean'),
+}
+
+
+def check_unit(where: str, *, dims: Sequence[int], orders: int, **chosen: Any) -> None:
+    """Refuses options of the unit that do not exist.
+
+    Args:
+      where: what stands before an option's name in the message, such as 'model.'.
+      dims: as for `co_action`.
+      orders: as for `co_action`.
+      **chosen: any of the options in `CHOICES`.
+
+    Raises:
+      ValueError: a value that is not allowed.
+    """
+    if len(dims) < 2 or not all(isinstance(width, numbers.Integral) and width > 0 for width in dims):
+        raise ValueError(
+            f'{where}dims = {tuple(dims)}: give two or more whole numbers of at least 1, the widths from '
+            'input to output, such as (16, 8, 4)'
+        )
+    if orders < 1:
+        raise ValueError(f'{where}orders = {orders}: the first order is the input itself, give at least 1')
+    for name, value in chosen.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f'{where}{name} = {value!r} does not exist; choose one of {list(CHOICES[name])}')
 
 
 def weight_width(dims: Sequence[int], use_bias: bool = False) -> int:
@@ -111,17 +140,17 @@ def co_action(
       ValueError: an option that does not exist.
     """
     chex.assert_rank([weights, inputs, mask], [3, 3, 2])
+    check_unit(
+        'co_action: ',
+        dims=dims,
+        orders=orders,
+        use_bias=use_bias,
+        layer_output=layer_output,
+        order_reduce=order_reduce,
+        last_activation=last_activation,
+        pooling=pooling,
+    )
     chex.assert_axis_dimension(inputs, -1, dims[0])
-    if orders < 1:
-        raise ValueError(f'co_action: orders = {orders}; the first order is the input itself, give 1 or more')
-    for value, allowed in (
-        (layer_output, LAYER_OUTPUTS),
-        (order_reduce, ORDER_REDUCES),
-        (last_activation, LAST_ACTIVATIONS),
-        (pooling, POOLINGS),
-    ):
-        if value not in allowed:
-            raise ValueError(f'co_action: {value!r} is not an option; choose one of {allowed}')
     layers = split_weights(weights, dims, use_bias)
     pool = _pool_weights(mask, pooling)  # [B, L]
     unit = functools.partial(_one_order, layers=layers, pool=pool, linear_last=last_activation == 'none')

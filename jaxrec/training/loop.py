@@ -4,92 +4,24 @@ Order within a step: train, report, evaluate, save, stop. A stopped run saves ev
 its metrics depends on, so a resumed run writes the lines an unbroken one would have written.
 """
 
-import contextlib
 import dataclasses
 import logging
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
 from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
 from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.progress import LoopOptions, Progress, progress_bar, stop_signal
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import TrainStep
 from jaxrec.training.writers import MetricWriter
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class Progress:
-    """What the loop remembers beside the state; saved with every checkpoint.
-
-    Attributes:
-      best: best monitored value so far, None before the first evaluation.
-      best_step: its step.
-      bad: evaluations since then.
-      done: whether early stopping ended the run.
-      window: {metric: [sum, count]} of the steps since the last report.
-    """
-
-    best: float | None = None
-    best_step: int = 0
-    bad: int = 0
-    done: bool = False
-    window: dict[str, list] = dataclasses.field(default_factory=dict)
-
-    def add(self, metrics: Mapping[str, float]) -> None:
-        """Adds one step's metrics to the window."""
-        for name, value in metrics.items():
-            held = self.window.setdefault(name, [0.0, 0])
-            held[0], held[1] = held[0] + value, held[1] + 1
-
-    def judge(self, value: float, step: int, sign: int, patience: int | None) -> None:
-        """Takes in a monitored value and decides whether patience has run out."""
-        if self.best is None or sign * value > sign * self.best:
-            self.best, self.best_step, self.bad = value, step, 0
-        else:
-            self.bad += 1
-        self.done = patience is not None and self.bad > patience
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopOptions:
-    """When the loop does what; steps count optimizer steps.
-
-    Attributes:
-      steps: where training ends.
-      log_every: steps between reports.
-      eval_every: steps between evaluations; the last step is always evaluated.
-      checkpoint_every: steps between checkpoints, beside those after evaluations; None for those alone.
-      monitor: the metric that chooses the best checkpoint.
-      maximize: whether a larger one is better.
-      patience: evaluations without a new best that are tolerated; None never stops early.
-    """
-
-    steps: int
-    log_every: int = 100
-    eval_every: int = 1000
-    checkpoint_every: int | None = None
-    monitor: str = 'auc'
-    maximize: bool = True
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ('steps', 'log_every', 'eval_every', 'checkpoint_every'):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f'train.{name} = {value}: steps are counted from 1, give at least 1')
-        if self.patience is not None and self.patience < 0:
-            raise ValueError(f'train.patience = {self.patience}: give 0 or more evaluations, or None')
 
 
 def train(
@@ -139,7 +71,7 @@ def train(
 
     start = since = int(state.step)
     began = time.perf_counter()
-    with _stop_signal() as stopped, _bar(options.steps, start) as bar:
+    with stop_signal() as stopped, progress_bar(options.steps, start) as bar:
         for step in range(start + 1, options.steps + 1):
             if progress.done:
                 break
@@ -151,7 +83,7 @@ def train(
             if step % options.log_every == 0 or step == options.steps:
                 collect()
                 pace = (step - since) / (time.perf_counter() - began)
-                writer.write(step, 'train', _report(progress), f'{pace:.0f} steps/s')
+                writer.write(step, 'train', progress.report(), f'{pace:.0f} steps/s')
                 since, began = step, time.perf_counter()
             if step % options.eval_every == 0 or step == options.steps:
                 collect()  # a loss that is not finite is its own error, not that of an evaluation
@@ -171,12 +103,6 @@ def train(
     return state, progress, False
 
 
-def _report(progress: Progress) -> dict[str, Any]:
-    means = {name: total / count for name, (total, count) in progress.window.items()}
-    progress.window.clear()
-    return means
-
-
 def _require_finite(metrics: Mapping[str, float], step: int) -> None:
     if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
         raise ValueError(
@@ -190,25 +116,3 @@ def _require(scores: Mapping[str, float], monitor: str) -> None:
         raise ValueError(
             f'train.monitor = {monitor!r} is not among the metrics {sorted(scores)}; name one of them'
         )
-
-
-@contextlib.contextmanager
-def _stop_signal() -> Iterator[list]:
-    """Yields a list that fills when SIGTERM arrives; the handler that was there returns afterwards."""
-    received: list[int] = []
-    try:
-        before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    except ValueError:  # only the main thread may; a caller's thread keeps its own way of stopping
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _bar(steps: int, start: int) -> tqdm.tqdm:
-    # Elsewhere than on a terminal the log lines of the writer show progress.
-    return tqdm.tqdm(
-        total=steps, initial=start, unit='step', disable=not sys.stderr.isatty(), dynamic_ncols=True
-    )

@@ -128,8 +128,8 @@ def abstract_state(setup: Setup, batch: Batch) -> TrainState:
     fields = jax.eval_shape(lambda batch: _dense(setup, jnp.int32(0), batch), batch)
     place = shardings(fields, mesh, setup.rules)
     struct = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    by_row = jax.NamedSharding(mesh, jax.P(mesh.axis_names))
-    rows = {name: emb.padded_rows(spec.rows, mesh.size) for name, spec in task.tables.items()}
+    devices, by_row = emb.cut_rows(mesh)
+    rows = {name: emb.padded_rows(spec.rows, devices) for name, spec in task.tables.items()}
     tables = {n: jax.ShapeDtypeStruct((rows[n], spec.dim), jnp.float32) for n, spec in task.tables.items()}
     slots = {
         n: jax.eval_shape(lambda s=spec, n=n: (s.optimizer or setup.row_optimizer).init(rows[n], s.dim))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from experiments import cells, compare
-from experiments.building import plain
+from experiments.running import hold
 from experiments.tables import spread, summarize, to_markdown
 from experiments.tuning import TUNING_SEED, draw_trials
+from jaxrec.options import plain
 from tests.experiments.worlds import tiny
 
 METRICS = {'auc', 'gauc', 'logloss', 'pcoc'}
@@ -149,6 +150,16 @@ def test_rows_and_seeds_may_be_chosen(run_compare, faked, tmp_path):
         run_compare(tmp_path, rows=['DNN', 'SIM'])
     with pytest.raises(ValueError, match=r'--seeds=0: a table needs at least 1 seed'):
         run_compare(tmp_path, seeds=0)
+
+
+def test_a_workdir_that_another_process_fills_is_refused(run_compare, faked, tmp_path):
+    with (
+        hold(tmp_path),
+        pytest.raises(ValueError, match=rf'{tmp_path} is in use by another run .* another --workdir'),
+    ):
+        run_compare(tmp_path)
+    assert faked == [] and [path.name for path in tmp_path.iterdir()] == ['.lock']
+    assert run_compare(tmp_path) == run_compare(tmp_path)
 
 
 def test_a_cell_whose_config_changed_is_not_taken_for_finished(

@@ -5,9 +5,12 @@ import pathlib
 
 import jax
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
-from experiments.building import build, plain
+from experiments.building import build
+from jaxrec.data.simulators.ctr import World
+from jaxrec.options import plain
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY
@@ -80,6 +83,42 @@ def test_a_config_builds(run, root):
     predictions = jax.eval_shape(lambda s, b: make_predict_step(setup)(s, b), state, example)
     assert predictions['probability'].shape == example['label'].shape == (32, 1)
     assert experiment.loop_options(experiment.source('train', shuffle=True)).steps > 0
+
+
+def keys(config: ConfigDict) -> set[str]:
+    """The keys of a config and of all its sections."""
+    found = set(config)
+    return found.union(*(keys(value) for value in config.values() if isinstance(value, ConfigDict)))
+
+
+@pytest.mark.parametrize('run', runs(), ids='-'.join)
+def test_every_key_but_items_is_reached_by_a_dot(run):
+    """A ConfigDict's own attributes hide keys of their names; `experiments.train` says what to write then."""
+    assert keys(config_of(*run)) & set(dir(ConfigDict)) <= {'items'}
+
+
+def parse(*arguments: str) -> ConfigDict:
+    """The config that a main would read from its command line."""
+    argv = ['train', f'--config={REPOSITORY}/configs/can/simulated.py:LR', *arguments]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file('config', lock_config=True, flag_values=values, sys_argv=argv)
+    values(argv)
+    return values.config
+
+
+def test_a_key_or_a_section_is_given_on_the_command_line(tmp_path):
+    config = parse(
+        '--config.train.epochs=3',
+        "--config.data.arguments={'users': 30, 'items': 50, 'seed': 1}",
+        f'--config.data.cache={tmp_path}',
+        '--config.train.batch_size=32',
+    )
+    assert config.train.epochs == 3
+    log = build(config).log
+    assert len(log) == 30 * World.impressions and log.schema['user'].rows == 32
+    assert log.schema['item'].rows <= 52  # of the 50 items, those that were shown
+    with pytest.raises(flags.IllegalFlagValueError):
+        parse('--config.data.arguments.items=50')
 
 
 @pytest.mark.parametrize('file', FILES)

@@ -1,9 +1,13 @@
 """Runs in a workdir: resumed bit for bit, evaluated alike on any mesh, guarded against another config."""
 
+import errno
+import fcntl
 import json
 import os
 import random
 import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -143,3 +147,48 @@ def test_another_config_does_not_touch_a_workdir(sharded, cache):
     ):
         running.fit(build(other), workdir)
     assert json.loads((workdir / 'config.json').read_text())['train']['learning_rate'] == 0.001
+
+
+# Another process that holds the lock of the folder it is given until it is killed.
+HOLDER = """
+import fcntl, os, sys, time
+file = open(sys.argv[1] + '/.lock', 'w')
+fcntl.flock(file, fcntl.LOCK_EX)
+print(os.getpid(), file=file, flush=True)
+print('held', flush=True)
+time.sleep(120)
+"""
+
+
+def test_two_processes_do_not_write_one_workdir(cache, tmp_path):
+    run, workdir = build(tiny('LR', cache, {'epochs': 1})), tmp_path / 'run'
+    workdir.mkdir()
+    other = subprocess.Popen([sys.executable, '-c', HOLDER, str(workdir)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == 'held\n'
+    message = rf'{workdir} is in use by another run \(process {other.pid}\): wait .* another --workdir'
+    with pytest.raises(ValueError, match=message):
+        running.fit(run, workdir)
+    assert [path.name for path in workdir.iterdir()] == ['.lock']
+    other.kill()  # as a machine that loses power would: nothing has to be cleaned up
+    other.communicate()
+    assert running.fit(run, workdir).best_step > 0
+    with running.hold(workdir):  # a run that has ended holds nothing
+        pass
+
+
+def test_a_run_that_fails_lets_go_of_its_workdir(tmp_path):
+    with pytest.raises(ZeroDivisionError), running.hold(tmp_path):
+        with pytest.raises(ValueError, match=rf'in use by another run \(process {os.getpid()}\)'):
+            running.hold(tmp_path).__enter__()
+        raise ZeroDivisionError
+    with running.hold(tmp_path):
+        assert (tmp_path / '.lock').read_text() == f'{os.getpid()}\n'
+
+
+def test_a_folder_without_locks_is_reported(tmp_path, monkeypatch, caplog):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    with running.hold(tmp_path):
+        assert f'{tmp_path} cannot be locked' in caplog.text

@@ -128,8 +128,14 @@ def test_widths_are_the_papers():
 
 @pytest.mark.parametrize('option', ['layer_output', 'order_reduce', 'last_activation', 'pooling'])
 def test_an_unknown_option_is_refused(option):
-    with pytest.raises(ValueError, match="'most' is not an option; choose one of"):
+    with pytest.raises(ValueError, match=rf"co_action: {option} = 'most' does not exist; choose one of \['"):
         co_action(*make_case(BASE), **{**BASE, option: 'most'})
+
+
+@pytest.mark.parametrize('option', [{'dims': (4,)}, {'dims': (4, 0)}, {'dims': (4, 2.0)}, {'orders': 0}])
+def test_a_unit_without_layers_or_orders_is_refused(option):
+    with pytest.raises(ValueError, match=rf'co_action: {next(iter(option))} = .* give '):
+        co_action(*make_case(BASE), **{**BASE, **option})
 
 
 @pytest.mark.parametrize(('width', 'inputs'), [(17, 4), (18, 5)])

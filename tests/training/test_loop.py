@@ -9,7 +9,8 @@ import pytest
 
 from jaxrec.parallel import put_batch
 from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.loop import LoopOptions, Progress, train
+from jaxrec.training.loop import train
+from jaxrec.training.progress import LoopOptions, Progress
 from jaxrec.training.state import abstract_state, init_state
 from jaxrec.training.step import make_train_step
 from jaxrec.training.writers import MetricWriter, read_metrics
@@ -148,9 +149,3 @@ def test_an_id_out_of_range_ends_the_run(parts, tmp_path):
     spoil = lambda position, batch: batch | {'candidate/item': batch['candidate/item'] + ROWS}
     with pytest.raises(ValueError, match=r"'candidate/item' of table 'item' holds id \d+, outside \[0, 19\)"):
         run(parts, tmp_path, LoopOptions(steps=2), spoil=spoil)
-
-
-@pytest.mark.parametrize('name', ['steps', 'log_every', 'eval_every', 'checkpoint_every', 'patience'])
-def test_bad_options(name):
-    with pytest.raises(ValueError, match=rf'train\.{name} = -1: .*give '):
-        LoopOptions(**({'steps': 10} | {name: -1}))

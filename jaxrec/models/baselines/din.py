@@ -38,16 +38,7 @@ class Din(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`."""
         x = self.features.vectors(rows, batch)
         attend = TargetAttention(self.attention, self.softmax, name='attention')
         interest = attend(x.candidate, x.history, x.mask)

@@ -21,7 +21,7 @@ from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.layers import Mlp
 from jaxrec.models.ctr.task import CtrTask, Ids
-from jaxrec.ops.co_action import co_action, weight_width
+from jaxrec.ops.co_action import check_unit, co_action, weight_width
 from jaxrec.ops.pooling import length_mask
 from jaxrec.options import read_options
 
@@ -140,16 +140,7 @@ class Can(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., *]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         x = self.co_actions.features.vectors(rows, batch)
         crossed = [self._pair(pair, rows, batch) for pair in self.co_actions.pairs]
         head = Mlp((*self.widths, 1), self.batch_norm, name='head')
@@ -220,7 +211,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       The task.
 
     Raises:
-      ValueError: an unknown preset or unusable pairs.
+      ValueError: an unknown preset, an option of the unit that does not exist, or unusable pairs.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **UNIT_OPTIONS, preset='wsdm22_code', pairs=())
     preset = options['preset']
@@ -229,6 +220,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     unit = {name: options[name] for name in UNIT_OPTIONS}
     unit |= {name: value for name, value in PRESETS[preset].items() if name not in config}
     unit['dims'] = tuple(unit['dims'])
+    check_unit('model.', **unit)
     features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     co_actions = CoActions(make_pairs(options['pairs'], features), features)
     width = weight_width(unit['dims'], unit['use_bias'])

@@ -108,9 +108,3 @@ def test_a_model_without_a_pair_is_refused():
         ValueError, match='no categorical column is on both the candidate and the history side; name pairs'
     ):
         worlds.make_task('CAN-DNN', {'candidate': ('item',), 'history': ('category',)})
-
-
-def test_an_unknown_unit_option_is_refused_when_the_model_is_first_run():
-    batch = worlds.make_batch()
-    with pytest.raises(ValueError, match="co_action: 'mean' is not an option; choose one of"):
-        worlds.make_model('CAN-DNN', batch, worlds.FEATURES, order_reduce='mean')

@@ -1,0 +1,45 @@
+"""Config sections against their defaults, and configs as plain values."""
+
+import pickle
+
+import pytest
+from ml_collections import ConfigDict
+
+from jaxrec.options import plain, read_options
+
+DEFAULTS = {'size': 4, 'rate': 0.1, 'name': 'a', 'widths': (8,), 'fast': False, 'extra': {}, 'limit': None}
+
+
+@pytest.mark.parametrize('kind', [dict, ConfigDict])
+def test_a_section_wins_over_its_defaults(kind):
+    given = {'rate': 1, 'widths': (3, 2), 'extra': {'a': 1}, 'limit': 7}
+    read = read_options(kind(given), 'train', **DEFAULTS)
+    assert plain(read) == DEFAULTS | given
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ({'sizes': 5}, r"train\.sizes is not an option; did you mean 'size'\?\. Allowed: \['extra'"),
+        ({'zzz': 5}, r'train\.zzz is not an option\. Allowed: '),
+        ({'size': 4.5}, r'train\.size = 4\.5 is float, but int such as 4 is expected'),
+        ({'size': True}, r'train\.size = True is bool, but int'),
+        ({'fast': 1}, r'train\.fast = 1 is int, but bool'),
+        ({'rate': '1'}, r"train\.rate = '1' is str, but float"),
+        ({'widths': 8}, r'train\.widths = 8 is int, but tuple'),
+        ({'extra': ()}, r'train\.extra = \(\) is tuple, but dict'),
+        ({'name': None}, r'train\.name = None is NoneType, but str'),
+    ],
+)
+def test_what_does_not_fit_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        read_options(given, 'train', **DEFAULTS)
+
+
+def test_a_plain_config_has_sorted_dicts_and_tuples_all_the_way_down():
+    given = {'b': {'z': [1, [2, {'y': 3}]], 'a': 'text'}, 'a': None}
+    want = {'a': None, 'b': {'a': 'text', 'z': (1, (2, {'y': 3}))}}
+    for config in (given, ConfigDict(given)):
+        found = plain(config)
+        assert found == want and type(found['b']) is dict
+        assert pickle.dumps(found) == pickle.dumps(want) and repr(found) == repr(want)
