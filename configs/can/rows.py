@@ -7,30 +7,11 @@ from ml_collections import ConfigDict
 BASE = {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0}
 ROWS: dict[str, dict[str, Any]] = {
     'LR': {'task': 'jaxrec.models.baselines.lr:make_task', 'model': {'row_l2': 0.0}},
-    'DNN': {
-        'task': 'jaxrec.models.baselines.dnn:make_task',
-        'model': {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0},
-    },
-    'DIN': {
-        'task': 'jaxrec.models.baselines.din:make_task',
-        'model': {
-            'dim': 18,
-            'widths': (200, 80),
-            'attention': (36,),
-            'history_pooling': 'sum',
-            'row_l2': 0.0,
-        },
-    },
+    'DNN': {'task': 'jaxrec.models.baselines.dnn:make_task', 'model': {**BASE}},
+    'DIN': {'task': 'jaxrec.models.baselines.din:make_task', 'model': BASE | {'attention': (36,)}},
     'CAN-DNN': {
         'task': 'jaxrec.models.can:make_task',
-        'model': {
-            'dim': 18,
-            'widths': (200, 80),
-            'history_pooling': 'sum',
-            'preset': 'wsdm22_code',
-            'pooling': 'sum',
-            'row_l2': 0.0,
-        },
+        'model': BASE | {'preset': 'wsdm22_code', 'pooling': 'sum'},
     },
     'FFM': {
         'task': 'jaxrec.models.baselines.ffm:make_task',

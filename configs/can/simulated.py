@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/can/simulated.py:CAN-DNN --workdir=runs/can
 
-After the colon stands the row: LR, DNN, DIN or CAN-DNN.
+After the colon stands the row, one of configs/can/rows.py.
 """
 
 from ml_collections import ConfigDict
