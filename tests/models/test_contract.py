@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models import worlds
 
 MODELS = list(worlds.MODELS)
-DEEP = [name for name in MODELS if name != 'LR']
+DEEP = [name for name in MODELS if name not in ('LR', 'FFM')]
+SHARDED = ['FFM', 'xDeepFM', 'PNN']
 LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}}  # what a model adds to the cross-entropy
 
 
@@ -20,7 +22,7 @@ LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}}  # what a model adds
 def made(name):
     """A model of rich features, a batch and its predictions."""
     batch = worlds.make_batch()
-    model = worlds.make_model(name, batch)
+    model = worlds.make_model(name, batch, std=0.5)
     return model, batch, model.predict(batch)
 
 
@@ -51,17 +53,15 @@ def test_candidates_are_scored_as_if_alone(name):
 @pytest.mark.parametrize('name', MODELS)
 def test_padding_changes_nothing(name):
     model, batch, got = made(name)
-    longer = {}
+    padded = {}
     for key, value in batch.items():
         if key.startswith(('history/', 'history_negative/')) and key != 'history/length':
             # Stale ids behind the length must not count either.
             value = np.concatenate([value, np.full((6, 4, *value.shape[2:]), 3, value.dtype)], 1)
         if key.startswith('cartesian/') and value.ndim == 3:
             value = np.concatenate([value, np.full((6, 3, 4), 3, value.dtype)], 2)
-        longer[key] = value
-    np.testing.assert_allclose(model.logits(longer), got['logits'], rtol=1e-4, atol=1e-5)
-    tall = {key: np.concatenate([value, np.zeros_like(value[:2])]) for key, value in batch.items()}
-    np.testing.assert_allclose(model.logits(tall)[:6], got['logits'], rtol=1e-4, atol=1e-5)
+        padded[key] = np.concatenate([value, np.zeros_like(value[:2])])
+    np.testing.assert_allclose(model.logits(padded)[:6], got['logits'], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -108,6 +108,24 @@ def test_sixteen_examples_are_learnt_by_heart_in_one_trace(name):
     assert {0.0, 1.0} == set(label.ravel())
     assert -np.log(np.where(label > 0, probability, 1 - probability)).mean() < 0.05
     assert int(state.step) == 200
+
+
+@pytest.mark.parametrize('name', SHARDED)
+def test_a_batch_cut_over_devices_has_the_gradients_of_one(name, eight_devices):
+    model, batch, _ = made(name)
+    want, rows = model.loss(batch)
+    mesh = make_mesh((3, 2))  # an example a device
+    sent = jax.device_put(rows, jax.NamedSharding(mesh, jax.P(mesh.axis_names))), put_batch(batch, mesh)
+    loss = lambda params, rows, batch: model.task.loss(params, model.model_state, rows, batch, None)
+    grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    compiled = grads.lower(model.params, *sent).compile()
+    got = compiled(model.params, *sent)
+    one = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    jax.tree.map(one, jax.device_get(got), want)
+    of_rows = jax.tree.leaves(got[1][1])
+    assert {shard.data.shape[0] for x in of_rows for shard in x.addressable_shards} == {1}
+    # Sums over the batch alone travel.
+    assert 'all-reduce' in compiled.as_text() and 'all-gather' not in compiled.as_text()
 
 
 @pytest.mark.parametrize('name', MODELS)

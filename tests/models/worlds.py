@@ -52,6 +52,19 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'CAN-DIEN': ('jaxrec.models.can:make_task', CAN | {'base': 'dien', 'base_options': DIEN}),
     'Cartesian': ('jaxrec.models.baselines.cartesian:make_task', {'dim': 4, 'widths': (8, 4)}),
     'CAN+Cartesian': ('jaxrec.models.can:make_task', CAN | {'base': 'cartesian'}),
+    'FFM': ('jaxrec.models.baselines.ffm:make_task', {'dim': 3}),
+    'DeepFM': ('jaxrec.models.baselines.deepfm:make_task', {'dim': 4, 'widths': (8, 4)}),
+    'DeepFFM': ('jaxrec.models.baselines.deepffm:make_task', {'dim': 4, 'widths': (8, 4), 'aware_dim': 3}),
+    'xDeepFM': ('jaxrec.models.baselines.xdeepfm:make_task', {'dim': 4, 'widths': (8, 4), 'cin': (3, 2)}),
+    'PNN': (
+        'jaxrec.models.baselines.pnn:make_task',
+        {'dim': 4, 'widths': (8, 4), 'product': 'both', 'history_pooling': 'mean'},
+    ),
+    'NCF': (
+        'jaxrec.models.baselines.ncf:make_task',
+        {'dim': 4, 'widths': (8, 4), 'user': ('user/user', 'history/category'), 'item': IDS, 'context': True},
+    ),
+    'ONN': ('jaxrec.models.baselines.onn:make_task', {'dim': 4, 'widths': (8, 4), 'aware_dim': 3}),
 }
 CARTESIAN = {
     'itemxitem': (3, 'history/item'),
@@ -165,6 +178,8 @@ def make_model(name: str, batch, features=RICH, std: float = 1.0, **options) -> 
         if 'var' in jax.tree_util.keystr(path):
             return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
         size = leaf.shape[0] ** -0.5 if len(leaf.shape) == 2 else 0.3
+        if 'numeric' in jax.tree_util.keystr(path):
+            size = 0.05  # multiplies logarithms of prices, and products of these saturate the sigmoid
         return (size * rng.normal(size=leaf.shape)).astype(np.float32)
 
     params, model_state = jax.tree_util.tree_map_with_path(draw, shapes)

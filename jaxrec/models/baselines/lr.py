@@ -9,8 +9,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxrec.embeddings import Table, as_specs, uniform
+from jaxrec.embeddings import as_specs
 from jaxrec.models.ctr.features import FeatureMap
+from jaxrec.models.ctr.fields import WEIGHT, weight_tables
 from jaxrec.models.ctr.task import CtrTask
 from jaxrec.options import read_options
 
@@ -39,7 +40,7 @@ class LogisticRegression(nn.Module):
           logits float32 [B, C].
         """
         bias = self.param('bias', nn.initializers.zeros, ())
-        x = self.features.vectors({name.removesuffix('_weight'): r for name, r in rows.items()}, batch)
+        x = self.features.vectors({name.removesuffix(WEIGHT): r for name, r in rows.items()}, batch)
         return bias + x.user.sum(-1)[:, None] + x.candidate.sum(-1)
 
 
@@ -62,10 +63,9 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     numeric = [name for name, column in fmap.columns.items() if column.kind == 'numeric']
     if numeric:
         raise ValueError(f'LR reads one-hots, but {numeric} are numeric; leave them out or bucket them')
-    tables = [Table(f'{name}_weight', rows, 1, uniform(1e-4)) for name, rows in fmap.table_rows().items()]
     return CtrTask(
         LogisticRegression(fmap),
-        as_specs(tables),
-        lambda batch: fmap.ids(batch, '_weight'),
+        as_specs(weight_tables(fmap)),
+        lambda batch: fmap.ids(batch, WEIGHT),
         row_l2=options['row_l2'],
     )

@@ -1,10 +1,13 @@
 """LR, DNN and DIN: forward against numpy from the same parameters and tables, and what they refuse."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.models import worlds
 from tests.oracles import ctr as oracle
 
@@ -79,3 +82,10 @@ def test_the_row_penalty_is_half_the_squares_an_example_reads():
         np.testing.assert_allclose(metrics['logloss'], losses[0], rtol=1e-6)  # reported without the penalty
     squares = sum(float((x**2).sum()) for x in jax.tree.leaves(rows))
     np.testing.assert_allclose(losses[1] - losses[0], 0.1 * squares / 2 / 18, rtol=1e-4)
+
+
+def test_the_readme_s_table_has_every_model():
+    room = REPOSITORY / 'jaxrec/models/baselines'
+    links = set(re.findall(r'\]\((?!http)([^)#]+)\)', (room / 'README.md').read_text()))
+    assert [link for link in links if not (room / link).exists()] == []
+    assert links >= {file.name for file in room.glob('*.py') if file.name != '__init__.py'}

@@ -1,0 +1,81 @@
+"""DeepFFM: a field-aware factorisation machine and an MLP on embeddings of its own, summed.
+
+The name has several readings. This is the one that CAN (arXiv 2011.05625, table 3) compares with: DeepFM with
+the factorisation machine replaced by FFM.
+
+B batch, C candidates, F fields, A width of a field-aware vector, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxrec.embeddings import as_specs
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
+from jaxrec.models.baselines.ffm import Ffm
+from jaxrec.models.ctr.fields import AWARE, WEIGHT, FieldMap, weight_tables
+from jaxrec.models.ctr.layers import Mlp
+from jaxrec.models.ctr.task import CtrTask
+from jaxrec.options import read_options
+
+
+class DeepFfm(nn.Module):
+    """The sum of FFM and the DNN base.
+
+    Attributes:
+      fields: the field map.
+      aware_dim: A.
+      widths: hidden widths of the MLP.
+      batch_norm: normalise the MLP's input.
+    """
+
+    fields: FieldMap
+    aware_dim: int = 18
+    widths: Sequence[int] = (200, 80)
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
+        """Scores the candidates.
+
+        Args:
+          rows: {table: {feature: [B, ..., *]}}.
+          batch: {key: [B, ...]}.
+          train: whether batch statistics are of this batch.
+
+        Returns:
+          logits float32 [B, C].
+        """
+        wide = Ffm(self.fields, self.aware_dim, name='ffm')(rows, batch)
+        x = join(self.fields.features.vectors(rows, batch))
+        head = Mlp((*self.widths, 1), self.batch_norm, name='head')
+        return wide + head(x, train, batch['valid'])[..., 0]
+
+
+def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
+    """Builds DeepFFM for a log; beside the base's tables it has FFM's, whose rows are F * A numbers wide.
+
+    Args:
+      config: `features`, any other of `BASE_OPTIONS`, and `aware_dim` (18).
+      schema: the log's {column: Column}.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: fewer than two fields.
+    """
+    options = read_options(config, 'model', **BASE_OPTIONS, aware_dim=18)
+    fields = FieldMap.make(options['features'], schema, options['history_pooling'], 'DeepFFM')
+    tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(
+        fields.features
+    )
+    tables += fields.aware_tables(options['aware_dim'], options['init_std'])
+    module = DeepFfm(fields, options['aware_dim'], tuple(options['widths']), options['batch_norm'])
+    return CtrTask(
+        module, as_specs(tables), lambda batch: fields.ids(batch, ('', WEIGHT, AWARE)), options['row_l2']
+    )

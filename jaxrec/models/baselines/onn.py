@@ -1,0 +1,76 @@
+"""ONN: every operation on a feature has an embedding of its own (arXiv 1904.12579).
+
+The operations are the copy into the MLP, which reads the base's embedding, and the product with each other
+field, which reads a field-aware vector; all products stand beside the MLP's input.
+
+B batch, C candidates, F fields, A width of a field-aware vector, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxrec.embeddings import as_specs
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
+from jaxrec.models.ctr.fields import AWARE, AwareVectors, FieldMap
+from jaxrec.models.ctr.layers import Mlp
+from jaxrec.models.ctr.task import CtrTask
+from jaxrec.ops.interactions import field_aware_inner
+from jaxrec.options import read_options
+
+
+class Onn(nn.Module):
+    """The DNN base with the field-aware product of every pair of fields.
+
+    Attributes:
+      fields: the field map.
+      aware_dim: A.
+      widths: hidden widths of the MLP.
+      batch_norm: normalise the MLP's input.
+    """
+
+    fields: FieldMap
+    aware_dim: int = 18
+    widths: Sequence[int] = (200, 80)
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
+        """Scores the candidates.
+
+        Args:
+          rows: {table: {feature: [B, ..., *]}}.
+          batch: {key: [B, ...]}.
+          train: whether batch statistics are of this batch.
+
+        Returns:
+          logits float32 [B, C].
+        """
+        aware = AwareVectors(self.fields, self.aware_dim, name='aware')(rows, batch)
+        x = join(self.fields.features.vectors(rows, batch), field_aware_inner(*aware))
+        return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
+
+
+def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
+    """Builds ONN for a log; beside the base's tables it has field-aware ones, F * A numbers a row.
+
+    Args:
+      config: `features`, any other of `BASE_OPTIONS`, and `aware_dim` (18).
+      schema: the log's {column: Column}.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: fewer than two fields.
+    """
+    options = read_options(config, 'model', **BASE_OPTIONS, aware_dim=18)
+    fields = FieldMap.make(options['features'], schema, options['history_pooling'], 'ONN')
+    tables = base_tables(fields.features, options['dim'], options['init_std'])
+    tables += fields.aware_tables(options['aware_dim'], options['init_std'])
+    module = Onn(fields, options['aware_dim'], tuple(options['widths']), options['batch_norm'])
+    return CtrTask(module, as_specs(tables), lambda batch: fields.ids(batch, ('', AWARE)), options['row_l2'])
