@@ -24,7 +24,10 @@ LIST = flags.DEFINE_bool('list', False, 'Show the names.')
 BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     'can_train': can.train,
     'can_train_lazy_adam': functools.partial(can.train, row_optimizer='lazy_adam'),
+    'can_din_train': functools.partial(can.train, base='din'),
+    'can_dien_train': functools.partial(can.train, base='dien'),
     'can_infer': can.infer,
+    'can_din_infer': functools.partial(can.infer, base='din'),
     'tables_train_100k': functools.partial(tables.train, rows=100_000),
     'tables_train_100k_scratch': functools.partial(tables.train, rows=100_000, strategy='scratch'),
     'tables_train_1m': functools.partial(tables.train, rows=1_000_000),

@@ -1,4 +1,4 @@
-"""CAN-DNN at the shapes of the plain-torch peer: training steps, and inference from host to host arrays.
+"""CAN on its bases at the shapes of its peers: training steps, and inference from host to host arrays.
 
 B batch, L history.
 """
@@ -20,14 +20,21 @@ from jaxrec.training.step import make_predict_step, make_train_step
 
 BATCH, LENGTH, ITEMS, CATEGORIES = 1024, 100, 500_000, 5_000
 SHAPES = 'B1024 L100 V500k C5k D18x2 micro16-8-4 orders3 MLP200-80 uniform ids, full mask, fp32'
+# What stands in SHAPES beside the base's name, and what the base is told.
+BASES: dict[str, tuple[str, dict[str, Any]]] = {
+    'dnn': ('', {}),
+    'din': (' DIN attention80-40', {'attention': (80, 40)}),
+    'dien': (' DIEN hidden36 attention36 auxiliary loss', {'hidden': 36, 'attention': (36,)}),
+}
 FEATURES = {'candidate': ('item', 'category'), 'history': ('item', 'category')}
 
 
-def make_setup(row_optimizer: str) -> Setup:
-    """CAN-DNN as the table reports it, with Adam on the dense parameters and joint clipping.
+def make_setup(row_optimizer: str, base: str = 'dnn') -> Setup:
+    """CAN as the table reports it, with Adam on the dense parameters and joint clipping.
 
     Args:
       row_optimizer: of the tables.
+      base: one of `BASES`.
 
     Returns:
       The setup, on one device.
@@ -38,7 +45,7 @@ def make_setup(row_optimizer: str) -> Setup:
     }
     rate = {'row_adagrad': 0.05, 'lazy_adam': 1e-3}[row_optimizer]
     return Setup(
-        make_task({'features': FEATURES}, schema),
+        make_task({'features': FEATURES, 'base': base, 'base_options': BASES[base][1]}, schema),
         optax.adam(1e-3),
         make_row_optimizer(row_optimizer, rate),
         make_mesh((1, 1)),
@@ -46,11 +53,12 @@ def make_setup(row_optimizer: str) -> Setup:
     )
 
 
-def make_batches(number: int = 4) -> list[dict[str, np.ndarray]]:
+def make_batches(number: int = 4, negatives: bool = False) -> list[dict[str, np.ndarray]]:
     """Draws host batches with uniform ids and full histories.
 
     Args:
       number: how many.
+      negatives: with a drawn item beside each of the history, which DIEN's auxiliary loss reads.
 
     Returns:
       [{key: [B, ...]}].
@@ -59,6 +67,12 @@ def make_batches(number: int = 4) -> list[dict[str, np.ndarray]]:
 
     def ids(rows: int, *shape: int) -> np.ndarray:
         return rng.integers(2, rows, (BATCH, *shape)).astype(np.int32)
+
+    def drawn() -> dict[str, np.ndarray]:
+        return {
+            'history_negative/item': ids(ITEMS, LENGTH),
+            'history_negative/category': ids(CATEGORIES, LENGTH),
+        }
 
     return [
         {
@@ -69,6 +83,7 @@ def make_batches(number: int = 4) -> list[dict[str, np.ndarray]]:
             'history/length': np.full(BATCH, LENGTH, np.int32),
             'label': rng.integers(0, 2, (BATCH, 1)).astype(np.float32),
             'valid': np.ones((BATCH, 1), np.float32),
+            **(drawn() if negatives else {}),
         }
         for _ in range(number)
     ]
@@ -79,17 +94,18 @@ def count(state: Any) -> int:
     return sum(x.size for x in jax.tree.leaves((state.params, state.tables)))
 
 
-def train(name: str, row_optimizer: str = 'row_adagrad') -> dict[str, Any]:
+def train(name: str, row_optimizer: str = 'row_adagrad', base: str = 'dnn') -> dict[str, Any]:
     """One training step: host batch to device, lookup, forward, backward, clipping, both updates.
 
     Args:
       name: of the record.
       row_optimizer: of the tables.
+      base: one of `BASES`.
 
     Returns:
       The record.
     """
-    idle, setup, batches = peak_mb(), make_setup(row_optimizer), make_batches()
+    idle, setup, batches = peak_mb(), make_setup(row_optimizer, base), make_batches(negatives=base == 'dien')
     held: dict[str, Any] = {'state': init_state(setup, put_batch(batches[0], setup.mesh), 0)}
     step, params, turns = make_train_step(setup), count(held['state']), itertools.cycle(batches)
 
@@ -97,23 +113,25 @@ def train(name: str, row_optimizer: str = 'row_adagrad') -> dict[str, Any]:
         held['state'], held['metrics'] = step(held['state'], put_batch(next(turns), setup.mesh))
 
     timed = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])))
-    return record(name, SHAPES, params, timed, BATCH, idle, row_optimizer=row_optimizer)
+    return record(name, SHAPES + BASES[base][0], params, timed, BATCH, idle, row_optimizer=row_optimizer)
 
 
-def infer(name: str) -> dict[str, Any]:
+def infer(name: str, base: str = 'dnn') -> dict[str, Any]:
     """Scores a host batch and brings the probabilities back to the host.
 
     Args:
       name: of the record.
+      base: one of `BASES`.
 
     Returns:
       The record.
     """
-    idle, setup, batches = peak_mb(), make_setup('row_adagrad'), make_batches()
+    idle, setup, batches = peak_mb(), make_setup('row_adagrad', base), make_batches()
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
     predict, turns = make_predict_step(setup), itertools.cycle(batches)
 
     def call() -> np.ndarray:
         return np.asarray(predict(state, put_batch(next(turns), setup.mesh))['probability'])
 
-    return record(name, SHAPES, count(state), measure(call, lambda: None), BATCH, idle)
+    timed = measure(call, lambda: None)
+    return record(name, SHAPES + BASES[base][0], count(state), timed, BATCH, idle)

@@ -39,7 +39,9 @@ def small(monkeypatch):
     [
         lambda: can.train('can_train'),
         lambda: can.train('can_train_lazy_adam', 'lazy_adam'),
+        lambda: can.train('can_dien_train', base='dien'),
         lambda: can.infer('can_infer'),
+        lambda: can.infer('can_din_infer', base='din'),
         lambda: loader.run('loader_ctr'),
         lambda: tables.train('tables_train', 200, 4, strategy='scratch'),
     ],
@@ -67,7 +69,10 @@ def test_temporaries_do_not_grow_with_the_table():
 def test_the_promised_names_exist():
     wanted = {
         'can_train',
+        'can_din_train',
+        'can_dien_train',
         'can_infer',
+        'can_din_infer',
         'tables_train_100k',
         'tables_train_1m',
         'tables_train_10m',

@@ -49,6 +49,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         CAN
         | {'combination_independence': True, 'order_independence': True, 'use_bias': True, 'pairs': PAIRS},
     ),
+    'CAN-DIN': ('jaxrec.models.can:make_task', CAN | {'base': 'din', 'base_options': {'attention': (6, 4)}}),
     'CAN-DIEN': ('jaxrec.models.can:make_task', CAN | {'base': 'dien', 'base_options': DIEN}),
     'Cartesian': ('jaxrec.models.baselines.cartesian:make_task', {'dim': 4, 'widths': (8, 4)}),
     'CAN+Cartesian': ('jaxrec.models.can:make_task', CAN | {'base': 'cartesian'}),

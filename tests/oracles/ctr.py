@@ -80,11 +80,27 @@ def dnn(params, tables, batch):
     return logits
 
 
-def can(params, tables, batch, pairs, options, combination_independence=False):
-    """The base's input and a co-action vector a pair; pairs: (candidate column, side, column, vocabulary)."""
+def din_inputs(params, tables, batch, softmax=True):
+    """The DNN's inputs, the interest in each candidate and its product with the candidate, [B, C, X]."""
+    side = lambda name: np.concatenate(
+        [np.asarray(tables[c], np.float64)[batch[f'{name}/{c}']] for c in ('item', 'category')], -1
+    )
+    candidate, lengths = side('candidate'), batch['history/length']
+    interest = target_attention(params['attention'], candidate, side('history'), lengths, softmax)
+    plain = [
+        [dnn_inputs(tables, batch, b, c) for c in range(candidate.shape[1])] for b in range(len(lengths))
+    ]
+    return np.concatenate([plain, interest, interest * candidate], -1)
+
+
+def can(params, tables, batch, pairs, options, combination_independence=False, base=None):
+    """The base's input and a co-action vector a pair; pairs: (candidate column, side, column, vocabulary).
+
+    The base's input is the DNN's, or `base` [B, C, X].
+    """
     logits = np.zeros(batch['label'].shape)
     for b, c in np.ndindex(logits.shape):
-        x = [dnn_inputs(tables, batch, b, c)]
+        x = [dnn_inputs(tables, batch, b, c) if base is None else base[b, c]]
         used = {}  # numbers of each table's row that earlier pairs own
         for candidate, side, column, vocabulary in pairs:
             row = np.asarray(tables[f'{candidate}_induction'])[batch[f'candidate/{candidate}'][b, c]]

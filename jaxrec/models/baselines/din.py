@@ -1,6 +1,6 @@
-"""DIN: the history pooled by its relevance to each candidate (arXiv 1706.06978).
+"""DIN: the history pooled by its relevance to each candidate (arXiv 1706.06978); a base of CAN too.
 
-B batch, C candidates, L history, D width.
+B batch, C candidates, L history, D width, X width of the head's input.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,39 +11,65 @@ import jax
 
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
+from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import FeatureMap
 from jaxrec.models.ctr.layers import Mlp, TargetAttention
 from jaxrec.models.ctr.task import CtrTask
 from jaxrec.options import read_options
 
+# What DIN before its head can be told, beside what every base is.
+DIN_OPTIONS: dict[str, Any] = {'attention': (80, 40), 'softmax': True}
 
-class Din(nn.Module):
-    """The DNN base with target attention beside the plain history sum.
+
+class DinInputs(nn.Module):
+    """User, pooled history, candidate, interest and their product: what stands before the head.
 
     Attributes:
       features: the feature map; the history must have the candidate's width.
-      widths: hidden widths of the MLP.
       attention: hidden widths of the scoring net.
       softmax: normalise the attention over the history.
-      batch_norm: normalise the MLP's input.
     """
 
     features: FeatureMap
-    widths: Sequence[int] = (200, 80)
     attention: Sequence[int] = (80, 40)
     softmax: bool = True
+
+    @nn.compact
+    def __call__(
+        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Attends to the history from each candidate; arguments and results are those of `DnnInputs`."""
+        x = self.features.vectors(rows, batch)
+        attend = TargetAttention(self.attention, self.softmax, name='attention')
+        interest = attend(x.candidate, x.history, x.mask)
+        return join(x, interest, interest * x.candidate), {}
+
+
+class Din(nn.Module):
+    """DIN's inputs and an MLP.
+
+    Attributes:
+      base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}); its parameters lie beside the
+        head's.
+      widths: hidden widths of the MLP.
+      batch_norm: normalise the MLP's input.
+    """
+
+    base: nn.Module
+    widths: Sequence[int] = (200, 80)
     batch_norm: bool = False
+
+    def setup(self) -> None:
+        """Keeps the attention where a DIN of one piece had it, for its checkpoints."""
+        nn.share_scope(self, self.base)
 
     @nn.compact
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`."""
-        x = self.features.vectors(rows, batch)
-        attend = TargetAttention(self.attention, self.softmax, name='attention')
-        interest = attend(x.candidate, x.history, x.mask)
-        head = Mlp((*self.widths, 1), self.batch_norm, name='head')
-        return head(join(x, interest, interest * x.candidate), train, batch['valid'])[..., 0]
+        x, _ = self.base(rows, batch, train)
+        return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
 
 
 def check_comparable(features: Mapping[str, Any], model: str) -> None:
@@ -64,29 +90,42 @@ def check_comparable(features: Mapping[str, Any], model: str) -> None:
         )
 
 
+def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
+    """DIN without its head, as a base.
+
+    Args:
+      config: the options of `ctr.base.SHARED`, and any of `DIN_OPTIONS`.
+      schema: the log's {column: Column}.
+
+    Returns:
+      The base.
+
+    Raises:
+      ValueError: history and candidate features differ, so that behaviours cannot be compared with
+        candidates.
+    """
+    shared = {key: BASE_OPTIONS[key] for key in SHARED}
+    options = read_options(config, 'model', **shared, **DIN_OPTIONS)
+    check_comparable(options['features'], 'DIN')
+    features = FeatureMap.make(options['features'], schema, options['history_pooling'])
+    module = DinInputs(features, tuple(options['attention']), options['softmax'])
+    return Base(module, base_tables(features, options['dim'], options['init_std']), features.ids)
+
+
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds DIN for a log.
 
     Args:
-      config: `features`, any other of `BASE_OPTIONS`, `attention` ((80, 40)) and `softmax` (True).
+      config: `features`, and any other of `BASE_OPTIONS` and `DIN_OPTIONS`.
       schema: the log's {column: Column}.
 
     Returns:
       The task.
 
     Raises:
-      ValueError: history and candidate features differ, so that behaviours cannot be compared with
-        candidates.
+      ValueError: what `make_inputs` refuses.
     """
-    options = read_options(config, 'model', **BASE_OPTIONS, attention=(80, 40), softmax=True)
-    check_comparable(options['features'], 'DIN')
-    features = FeatureMap.make(options['features'], schema, options['history_pooling'])
-    module = Din(
-        features,
-        tuple(options['widths']),
-        tuple(options['attention']),
-        options['softmax'],
-        options['batch_norm'],
-    )
-    tables = base_tables(features, options['dim'], options['init_std'])
-    return CtrTask(module, as_specs(tables), features.ids, options['row_l2'])
+    options = read_options(config, 'model', **BASE_OPTIONS, **DIN_OPTIONS)
+    base = make_inputs({key: options[key] for key in (*SHARED, *DIN_OPTIONS)}, schema)
+    module = Din(base.module, tuple(options['widths']), options['batch_norm'])
+    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])

@@ -15,6 +15,7 @@ from jaxrec.models.ctr.task import Ids
 # By name, so that no model imports another before a config asks for it.
 BASES = {
     'dnn': 'jaxrec.models.baselines.dnn:make_inputs',
+    'din': 'jaxrec.models.baselines.din:make_inputs',
     'dien': 'jaxrec.models.baselines.dien:make_inputs',
     'cartesian': 'jaxrec.models.baselines.cartesian:make_inputs',
 }

@@ -46,18 +46,8 @@ def test_dnn_is_the_loop():
 def test_din_adds_the_interest_and_its_product_with_the_candidate(softmax):
     batch = worlds.make_batch(features=worlds.FEATURES)
     model = worlds.make_model('DIN', batch, worlds.FEATURES, softmax=softmax)
-    tables, params = model.tables, model.params
-    side = lambda name: np.concatenate([tables[c][batch[f'{name}/{c}']] for c in worlds.IDS], -1)
-    candidate = side('candidate')
-    interest = oracle.target_attention(
-        params['attention'], candidate, side('history'), batch['history/length'], softmax
-    )
-    want = np.zeros((6, 3))
-    for b, c in np.ndindex(want.shape):
-        inputs = np.r_[
-            oracle.dnn_inputs(tables, batch, b, c), interest[b, c], interest[b, c] * candidate[b, c]
-        ]
-        want[b, c] = oracle.mlp(params['head'], inputs)[0]
+    inputs = oracle.din_inputs(model.params, model.tables, batch, softmax)
+    want = np.array([[oracle.mlp(model.params['head'], x)[0] for x in request] for request in inputs])
     np.testing.assert_allclose(model.logits(batch), want, rtol=1e-4, atol=1e-5)
 
 

@@ -151,6 +151,15 @@ def test_a_model_of_candidate_columns_alone_needs_no_user_and_no_history():
     np.testing.assert_allclose(model.logits(batch), want, rtol=1e-4, atol=1e-5)
 
 
+def test_on_a_din_base_the_co_actions_stand_beside_its_inputs():
+    batch = worlds.make_batch(features=worlds.FEATURES)
+    model = worlds.make_model('CAN-DIN', batch, worlds.FEATURES)
+    base = oracle.din_inputs(model.params['base'], model.tables, batch)
+    pairs = [(column, 'history', column, column) for column in worlds.IDS]
+    want = oracle.can(model.params, model.tables, batch, pairs, UNIT, base=base)
+    np.testing.assert_allclose(model.logits(batch), want, rtol=1e-4, atol=1e-5)
+
+
 class LossyInputs(nn.Module):
     """The DNN's inputs, and a loss beside them."""
 
