@@ -105,7 +105,7 @@ def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=No
 
 def make_pair_ids(batch, seed) -> dict[str, np.ndarray]:
     """Ids of pairs [B, C, L] or [B, C], 0 where a side is absent; about a third are unseen, id 1."""
-    rng, pairs = np.random.default_rng((seed, 1)), {}
+    rng, pairs = np.random.default_rng((*np.atleast_1d(seed), 1)), {}
     for name, (axes, other) in CARTESIAN.items():
         if 'candidate/item' in batch and 'candidate/category' in batch and other in batch:
             shape = (*batch['label'].shape, batch[other].shape[1])[:axes]
@@ -117,7 +117,7 @@ def make_pair_ids(batch, seed) -> dict[str, np.ndarray]:
 
 def make_negatives(batch, seed) -> dict[str, np.ndarray]:
     """Beside each entry of the history the values of another one of the batch, zeros on padding."""
-    rng, negatives = np.random.default_rng((seed, 2)), {}
+    rng, negatives = np.random.default_rng((*np.atleast_1d(seed), 2)), {}
     for key, value in batch.items():
         side, _, name = key.partition('/')
         if side == 'history' and name != 'length' and value.size:
