@@ -7,6 +7,7 @@ without talking. Epochs live inside the source, because each has its own permuta
 Letters: B examples a batch (on this process), E examples an epoch.
 """
 
+import abc
 import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ Batch = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(eq=False)
-class BatchSource:
+class BatchSource(abc.ABC):
     """Random access to the batches of one part of a log.
 
     A kind of source opens its log in `_open` and fills a batch in `_assemble`; here ids of pairs are added to
@@ -88,18 +89,17 @@ class BatchSource:
                 f'{self.batch_size}: lower batch_size or min_history, pad the remainder or check label and '
                 'split'
             )
-
         self.vocabularies: tuple[PairVocabulary, ...] = (
             open_vocabularies(self, log, self.cartesian) if self.cartesian else ()
         )
 
+    @abc.abstractmethod
     def _open(self) -> tuple[Log, int, int]:
         """Opens the log, prepares what batches are made of, and returns the log, its events used, and E."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
         """Builds the batch of the examples `pick`, int [B] in [0, E)."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.steps * self.epochs

@@ -1,4 +1,4 @@
-"""Mergeable states against the exact metrics: in a jitted step, over shards, in any order."""
+"""The states of `jaxrec.evaluation.binned` against the exact metrics: jitted, over shards, in any order."""
 
 import functools
 

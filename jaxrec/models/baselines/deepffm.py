@@ -40,16 +40,7 @@ class DeepFfm(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., *]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         wide = Ffm(self.fields, self.aware_dim, name='ffm')(rows, batch)
         x = join(self.fields.features.vectors(rows, batch))
         head = Mlp((*self.widths, 1), self.batch_norm, name='head')

@@ -41,16 +41,7 @@ class XDeepFm(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., *]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         linear = LinearTerms(self.fields, name='linear')(rows, batch)
         vectors = FieldVectors(self.fields, self.dim, name='vectors')(rows, batch)
         scale = nn.initializers.glorot_normal(in_axis=(0, 1))  # a map sums over all pairs (h, f)
