@@ -14,12 +14,12 @@ import jax
 
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.din import check_comparable
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn, base_tables, join
 from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import NEGATIVE, FeatureMap, Inputs, read
-from jaxrec.models.ctr.layers import ACTIVATIONS, Mlp, TargetAttention, over_candidates
+from jaxrec.models.ctr.layers import ACTIVATIONS, TargetAttention, over_candidates
 from jaxrec.models.ctr.recurrent import Augru, Gru, NextBehaviour
-from jaxrec.models.ctr.task import CtrTask, Scored
+from jaxrec.models.ctr.task import CtrTask
 from jaxrec.ops.pooling import attention_weights
 from jaxrec.options import read_options
 
@@ -93,40 +93,6 @@ class DienInputs(nn.Module):
         return {'auxiliary': self.auxiliary_weight * loss}
 
 
-class Dien(nn.Module):
-    """DIEN's inputs and an MLP.
-
-    Attributes:
-      base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-      activation: 'prelu', 'dice' or 'sigmoid' in the MLP.
-    """
-
-    base: nn.Module
-    widths: Sequence[int] = (200, 80)
-    batch_norm: bool = False
-    activation: str = 'prelu'
-
-    @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> Scored:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch, and losses wanted.
-
-        Returns:
-          logits float32 [B, C] and the auxiliary loss.
-        """
-        x, losses = self.base(rows, batch, train)
-        head = Mlp((*self.widths, 1), self.batch_norm, self.activation, name='head')
-        return Scored(head(x, train, batch['valid'])[..., 0], losses)
-
-
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """DIEN without its head, as a base.
 
@@ -170,5 +136,5 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     if options['activation'] not in ACTIVATIONS:
         raise ValueError(f'model.activation = {options["activation"]!r}: choose one of {ACTIVATIONS}')
     base = make_inputs({key: options[key] for key in (*SHARED, *DIEN_OPTIONS)}, schema)
-    module = Dien(base.module, tuple(options['widths']), options['batch_norm'], options['activation'])
+    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'], options['activation'])
     return CtrTask(module, as_specs(list(base.tables)), base.ids, options['row_l2'])

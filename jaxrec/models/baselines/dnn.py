@@ -62,11 +62,13 @@ class Dnn(nn.Module):
       base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
       widths: hidden widths of the MLP.
       batch_norm: normalise the MLP's input.
+      activation: 'prelu', 'dice' or 'sigmoid' in the MLP.
     """
 
     base: nn.Module
     widths: Sequence[int] = (200, 80)
     batch_norm: bool = False
+    activation: str = 'prelu'
 
     @nn.compact
     def __call__(
@@ -83,7 +85,9 @@ class Dnn(nn.Module):
           logits float32 [B, C]; with the losses of the base where it has any.
         """
         x, losses = self.base(rows, batch, train)
-        logits = Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
+        logits = Mlp((*self.widths, 1), self.batch_norm, self.activation, name='head')(
+            x, train, batch['valid']
+        )[..., 0]
         return Scored(logits, losses) if losses else logits
 
 

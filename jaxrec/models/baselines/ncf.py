@@ -47,16 +47,7 @@ class Ncf(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`."""
         factors = self.factors.read(rows, batch, FACTOR)
         products = jnp.concatenate([factors[user][:, None] * factors[item] for user, item in self.pairs], -1)
         head = Mlp((*self.widths, 1), self.batch_norm, name='head')

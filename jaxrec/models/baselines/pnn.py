@@ -45,16 +45,7 @@ class Pnn(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`."""
         vectors = FieldVectors(self.fields, self.dim, name='vectors')(rows, batch)
         products = [multiply(*vectors) for multiply in PRODUCTS[self.product]]
         x = join(self.fields.features.vectors(rows, batch), *products)
