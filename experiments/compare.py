@@ -4,28 +4,32 @@
     python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/can_quick --quick
 
 For each column (a world or data set) every row gets the same number of random trials, judged on validation;
-the chosen config is then run with every seed and its test part read. A finished cell is not run again. Writes
-`table.md`, `table.json`, `table.png` and `trials.json` into the workdir; the cells below it keep their
-curves. Two processes cannot fill one workdir.
+the chosen config is then run with every seed and its test part read. Columns that `tuned` does not name take
+what the main one chose. A finished cell is not run again. Writes `table.md`, `table.json`, `table.png` and
+`trials.json` into the workdir; the cells below it keep their curves. Two runs cannot fill one workdir, but
+one may train --workers cells at a time.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments.cells import Cell, run_cell
+from experiments.cells import Cell
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import hold
 from experiments.tables import draw, summarize, to_markdown, write_json
-from experiments.tuning import choose
+from experiments.tuning import choose, trial_cells
+from experiments.workers import Runner, runner
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=False)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its cells.', required=True)
 SEEDS = flags.DEFINE_integer('seeds', None, 'How many seeds; default: what the config says.')
 ROWS = flags.DEFINE_list('rows', None, 'Which rows; default: all of the config.')
+WORKERS = flags.DEFINE_integer('workers', 1, 'Processes that train cells side by side, each on its cores.')
 QUICK = flags.DEFINE_bool('quick', False, "The config's quick form: 2 seeds, no tuning, at most 15 minutes.")
 
 
@@ -42,10 +46,12 @@ def main(_: list[str]) -> None:
     if not seeds:
         raise ValueError(f'--seeds={SEEDS.value}: a table needs at least 1 seed')
     with hold(workdir):
-        fill(table, names, seeds, workdir)
+        fill(table, names, seeds, workdir, WORKERS.value)
 
 
-def fill(table: ml_collections.ConfigDict, names: Sequence[str], seeds: range, workdir: Path) -> None:
+def fill(
+    table: ml_collections.ConfigDict, names: Sequence[str], seeds: range, workdir: Path, workers: int = 1
+) -> None:
     """Runs the cells that are not finished, and writes and prints the table.
 
     Args:
@@ -53,19 +59,29 @@ def fill(table: ml_collections.ConfigDict, names: Sequence[str], seeds: range, w
       names: its rows.
       seeds: of the cells of each row.
       workdir: takes the table and its cells.
+      workers: processes that train side by side.
     """
     results: dict[str, dict[str, list]] = {}
     trials: dict[str, dict[str, list]] = {}
-    for column in sorted(table.columns, key=lambda name: name != table.main):  # the main one first
-        base = table.columns[column]
-        for name in names:
-            chosen, tried = choose(table, column, name, workdir, DATA_DIR.value)
-            trials.setdefault(column, {})[name] = tried
-            write_json(workdir / 'trials.json', trials)
-            for seed in seeds:
-                cell = Cell(workdir / column / name / f'seed{seed}', base, table.rows[name], seed, chosen)
-                result = run_cell(cell, DATA_DIR.value, table.get('slices', ()))
-                results.setdefault(column, {}).setdefault(name, []).append(result)
+    chosen: dict[str, dict[str, Any]] = {}
+    with runner(workers, DATA_DIR.value, tuple(table.get('slices', ()))) as run:
+        for column in sorted(table.columns, key=lambda name: name != table.main):  # the main one first
+            if column in table.get('tuned', tuple(table.columns)):
+                chosen, trials[column] = tune(table, column, names, workdir, run)
+                write_json(workdir / 'trials.json', trials)
+            cells = [
+                Cell(
+                    workdir / column / name / f'seed{seed}',
+                    table.columns[column],
+                    table.rows[name],
+                    seed,
+                    chosen[name],
+                )
+                for name in names
+                for seed in seeds
+            ]
+            done = iter(run(cells, column))
+            results[column] = {name: [next(done) for _ in seeds] for name in names}
     summary = summarize(table, results)
     write_json(workdir / 'table.json', summary)
     text = to_markdown(table, summary, len(seeds))
@@ -73,6 +89,31 @@ def fill(table: ml_collections.ConfigDict, names: Sequence[str], seeds: range, w
     draw(table, summary, workdir / 'table.png')
     print(text)
     print(f'wrote {workdir}/table.md, table.json, table.png, trials.json')
+
+
+def tune(
+    table: ml_collections.ConfigDict, column: str, names: Sequence[str], workdir: Path, run: Runner
+) -> tuple[dict[str, dict[str, Any]], dict[str, list]]:
+    """Runs every row's trials on one column.
+
+    Args:
+      table: the table's config.
+      column: which column.
+      names: its rows.
+      workdir: the table's.
+      run: of the cells.
+
+    Returns:
+      {row: chosen values} and {row: trials}.
+    """
+    cells = {name: trial_cells(table, column, name, workdir) for name in names}
+    done = iter(run([cell for trials in cells.values() for cell in trials], f'trials of {column}'))
+    picked = {
+        name: choose(table, column, trials, [next(done) for _ in trials]) for name, trials in cells.items()
+    }
+    return {name: values for name, (values, _) in picked.items()}, {
+        name: tried for name, (_, tried) in picked.items()
+    }
 
 
 if __name__ == '__main__':

@@ -28,13 +28,7 @@ def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
 
     @functools.wraps(main)
     def wrapped(argv: list[str]) -> None:
-        keep_freed_memory()
-        # Ours alone: Orbax would add a page a checkpoint to the absl log; --verbosity=0 shows it.
-        if not flags.FLAGS['verbosity'].present:
-            absl_logging.set_verbosity(absl_logging.WARNING)
-        absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
-        for package in ('jaxrec', 'experiments'):
-            logging.getLogger(package).setLevel(logging.INFO)
+        prepare()
         try:
             main(argv)
         except ValueError as error:
@@ -44,6 +38,18 @@ def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
             sys.exit(2)
 
     return wrapped
+
+
+def prepare() -> None:
+    """Sets up a process: what becomes of freed memory, and what is logged and how."""
+    keep_freed_memory()
+    absl_logging.use_absl_handler()
+    # Ours alone: Orbax would add a page a checkpoint to the absl log; --verbosity=0 shows it.
+    if not flags.FLAGS['verbosity'].present:
+        absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+    for package in ('jaxrec', 'experiments'):
+        logging.getLogger(package).setLevel(logging.INFO)
 
 
 def parse_mesh(text: str | None) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from experiments.cells import Cell, run_cell
+from experiments.cells import Cell
 from jaxrec.options import plain
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.
@@ -36,33 +36,48 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
     return drawn
 
 
-def choose(
-    table: ml_collections.ConfigDict, column: str, row: str, workdir: Path, data_dir: str | None
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Runs a row's trials on one column and picks the best on validation.
+def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir: Path) -> list[Cell]:
+    """The trials of a row on one column.
 
     Args:
       table: the table's config: `search` {section: {key: choices}}, `trials`, `columns`, `rows`.
       column: which column.
       row: which row.
       workdir: the table's.
-      data_dir: where real data sets lie.
 
     Returns:
-      The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.
+      Cells that read validation alone; none where the table tunes nothing.
     """
     search = {
         f'{section}.{key}': choices
         for section, keys in plain(table.search).items()
         for key, choices in keys.items()
     }
-    if table.trials < 1:
-        return {}, []
-    tried = []
-    for number, values in enumerate(draw_trials(search, table.trials, TUNING_SEED)):
-        folder = workdir / column / row / f'trial{number}'
-        cell = Cell(folder, table.columns[column], table.rows[row], TUNING_SEED, values, test=False)
-        result = run_cell(cell, data_dir)
-        tried.append({'values': values} | {key: result[key] for key in ('validation', 'trained', 'seconds')})
+    drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials else []
+    folder = workdir / column / row
+    return [
+        Cell(folder / f'trial{number}', table.columns[column], table.rows[row], TUNING_SEED, values, False)
+        for number, values in enumerate(drawn)
+    ]
+
+
+def choose(
+    table: ml_collections.ConfigDict, column: str, cells: Sequence[Cell], results: Sequence[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Picks the best trial of a row on validation.
+
+    Args:
+      table: the table's config.
+      column: which column.
+      cells: from `trial_cells`.
+      results: of each.
+
+    Returns:
+      The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.
+    """
+    tried = [
+        {'values': dict(cell.chosen)} | {key: result[key] for key in ('validation', 'trained', 'seconds')}
+        for cell, result in zip(cells, results, strict=True)
+    ]
     sign = 1 if table.columns[column].train.get('maximize', True) else -1
-    return max(tried, key=lambda trial: sign * trial['validation'])['values'], tried
+    return max(tried, key=lambda trial: sign * trial['validation'])['values'] if tried else {}, tried

@@ -62,8 +62,15 @@ ROWS: dict[str, dict[str, Any]] = {
     'CAN-combination': can(combination_independence=True),
     'CAN-order-independent': can(order_independence=True),
 }
-# The rows that a table has unless --rows names others.
-MAIN = ('LR', 'DNN', 'DIN', 'CAN-DNN')
+# The paper's comparison (its tables 2 and 3), and its ablation (table 5) with the levels of independence.
+COMPARED = (
+    'LR', 'DNN', 'FFM', 'DeepFM', 'DeepFFM', 'xDeepFM', 'PNN', 'NCF', 'ONN', 'DIN', 'DIEN',
+    'Cartesian', 'CAN-DNN', 'CAN+Cartesian', 'CAN-DIEN',
+)  # fmt: skip
+ABLATED = (
+    'CAN-1layer', 'CAN-3layer', 'CAN-orders1', 'CAN-orders2', 'CAN-orders4', 'CAN-linear',
+    'CAN-combination', 'CAN-order-independent',
+)  # fmt: skip
 # Tables 2 to 5 of arXiv 2011.05625.
 PUBLISHED = {
     name: {'Amazon Books AUC': auc}

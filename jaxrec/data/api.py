@@ -1,9 +1,11 @@
 """From a config to a log and its batches: `config.data.log` names the function that compiles the log."""
 
 import dataclasses
+import fcntl
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,24 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
         raise ValueError(
             f'config.data.arguments do not fit {config["log"]} ({error}): it takes {takes}'
         ) from None
-    log = compile_function(folder=folder, **arguments)
+    with _alone(Path(folder)):
+        log = compile_function(folder=folder, **arguments)
     if type(log) not in SOURCES:
         raise ValueError(
             f'config.data.log = {config["log"]!r} returned {type(log).__name__}: '
             f'it must return a {" or a ".join(kind.__name__ for kind in SOURCES)}'
         )
     return log
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets one process at a time compile a log; the others then find it compiled."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f'.{folder.name}.lock').open('w') as file:
+        with suppress(OSError):  # some network file systems have no locks; a log is moved in place whole
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def stored(folder: str | Path, path: str) -> Log:

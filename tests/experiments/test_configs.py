@@ -37,7 +37,7 @@ def runs() -> list[tuple[str, str, str]]:
         shared = importlib.import_module(f'{folder}.rows')
         # A log without histories has fewer rows, and its file names them.
         own = getattr(module, 'ROWS', shared.ROWS)
-        rows = own if own is not shared.ROWS else shared.MAIN if folder in met else shared.ROWS
+        rows = own if own is not shared.ROWS else shared.COMPARED if folder in met else shared.ROWS
         takes_a_row = module.get_config.__code__.co_argcount > 0
         columns = [''] if takes_a_row else list(module.get_config().columns)
         found += [(file, column, row) for column in columns for row in rows]

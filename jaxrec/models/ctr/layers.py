@@ -126,7 +126,8 @@ class TargetAttention(nn.Module):
         of_candidate = candidate @ kernel('candidate')  # [B, C, W]
         of_history, of_product = kernel('history'), kernel('product')
         bias = self.param('bias', nn.initializers.zeros, (width,))
-        scaled = candidate.swapaxes(1, 2)[..., None] * of_product[:, None]  # [B, D, C, W]
+        # As einsum, whose gradient is products too; that of a broadcast multiplication was 5 times slower.
+        scaled = jnp.einsum('bcd,dw->bdcw', candidate, of_product)
         kernels = of_history[:, None] + scaled
         of_pairs = history @ kernels.reshape(batch, size, candidates * width)  # [B, L, C * W]
         of_pairs = of_pairs.reshape(batch, length, candidates, width).swapaxes(1, 2)  # [B, C, L, W]

@@ -1,0 +1,89 @@
+"""Runs the cells of a table, one after the other or in processes side by side.
+
+Most steps of a small model gain little from a second core, so a table of many cells is done sooner by
+processes of fewer cores each. Figures agree across core counts up to the order of float32 sums.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, Protocol
+
+import tqdm
+from absl import flags
+
+from experiments.cells import Cell, run_cell
+from experiments.flags import prepare
+
+Result = dict[str, Any]
+
+
+class Runner(Protocol):
+    """Runs cells: (cells, title of the progress bar) -> their results, in the order of the cells."""
+
+    def __call__(self, cells: Sequence[Cell], title: str) -> list[Result]: ...
+
+
+@contextmanager
+def runner(workers: int, data_dir: str | None, slices: Sequence[str] = ()) -> Iterator[Runner]:
+    """Opens a runner of cells.
+
+    Args:
+      workers: processes that train side by side; with 1 this process trains, on all its cores.
+      data_dir: where real data sets lie.
+      slices: see `run_cell`.
+
+    Yields:
+      The runner.
+
+    Raises:
+      ValueError: fewer than 1 worker, or more than there are cores.
+    """
+    cores = available_cores()
+    if not 1 <= workers <= len(cores):
+        raise ValueError(f'--workers={workers}: give 1 to {len(cores)}, the cores of this process')
+    if workers == 1:
+        yield lambda cells, title: [run_cell(cell, data_dir, slices) for cell in cells]
+        return
+    context = get_context('spawn')  # a forked process would share the threads of an initialised backend
+    shares = context.Queue()
+    for worker in range(workers):
+        shares.put(cores[worker::workers])
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shares,)) as pool:
+        yield lambda cells, title: _side_by_side(pool, cells, title, data_dir, slices)
+
+
+def available_cores() -> list[int]:
+    """The cores that this process may run on; where the system does not tell, all."""
+    if hasattr(os, 'sched_getaffinity'):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _side_by_side(
+    pool: ProcessPoolExecutor,
+    cells: Sequence[Cell],
+    title: str,
+    data_dir: str | None,
+    slices: Sequence[str],
+) -> list[Result]:
+    places = {pool.submit(run_cell, cell, data_dir, slices): place for place, cell in enumerate(cells)}
+    results: list[Result] = [{}] * len(cells)
+    try:
+        for done in tqdm.tqdm(as_completed(places), title, len(cells), disable=None, dynamic_ncols=True):
+            results[places[done]] = done.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)  # cells that have not begun would only delay the error
+        raise
+    return results
+
+
+def _start(shares: Any) -> None:
+    """Takes a share of the cores, before the backend counts them, and logs as the mains do."""
+    share = shares.get()
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, share)
+    flags.FLAGS.mark_as_parsed()  # the flags of a main are not a worker's
+    prepare()
