@@ -1,6 +1,7 @@
 """One cell of a table: one row, one column, one seed, trained and tested in a folder of its own."""
 
 import dataclasses
+import itertools
 import json
 import logging
 import time
@@ -12,6 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from experiments.benchmarks.timing import measure
 from experiments.building import Experiment, batches, build
 from experiments.running import ceiling, fit, score
 from jaxrec.evaluation.ctr import CtrEvaluator
@@ -19,6 +21,9 @@ from jaxrec.evaluation.metrics import auc
 from jaxrec.evaluation.slices import unseen_pairs
 from jaxrec.models.can.parameters import count_parameters
 from jaxrec.options import plain
+from jaxrec.parallel import put_batch
+from jaxrec.training.state import init_state
+from jaxrec.training.step import make_train_step
 from jaxrec.training.writers import read_metrics
 
 log = logging.getLogger(__name__)
@@ -111,6 +116,35 @@ def test_cell(run: Experiment, folder: Path, slices: Sequence[str]) -> dict[str,
             truth = np.asarray(run.log.events['true_ctr'])[columns['event'][mask]]
             best |= {'auc_unseen': auc(columns['label'][mask], truth), 'share_unseen': test['share_unseen']}
     return {'test': test} | ({} if best is None else {'ceiling': best})
+
+
+def time_cells(cells: Sequence[Cell], results: Sequence[dict[str, Any]], data_dir: str | None) -> None:
+    """Adds `step_ms`, the training step of the first cell's config, to the results of a row's cells.
+
+    The median of several windows over rotating batches that lie ready, after warm-up. It is kept beside the
+    first cell's result; nothing else should run meanwhile.
+
+    Args:
+      cells: the seeds of one row.
+      results: theirs.
+      data_dir: where real data sets lie.
+    """
+    path = cells[0].folder / 'step_ms.json'
+    if not path.exists():
+        run = build(cells[0].config(), data_dir)
+        source = run.source('train', shuffle=True)
+        ready = itertools.cycle([source[i] for i in range(min(4, len(source)))])
+        held: dict[str, Any] = {'state': init_state(run.setup, run.example(source), run.config.seed)}
+        step = make_train_step(run.setup)
+
+        def call() -> None:
+            held['state'], held['metrics'] = step(held['state'], put_batch(next(ready), run.setup.mesh))
+
+        seconds, _ = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])))
+        path.write_text(json.dumps(round(seconds * 1e3, 2)))
+        jax.clear_caches()
+    for result in results:
+        result['step_ms'] = json.loads(path.read_text())
 
 
 def trained(folder: Path, monitor: str, maximize: bool = True) -> bool:

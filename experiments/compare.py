@@ -5,20 +5,22 @@
 
 For each column (a world or data set) every row gets the same number of random trials, judged on validation;
 the chosen config is then run with every seed and its test part read. Columns that `tuned` does not name take
-what the main one chose. A finished cell is not run again. Writes `table.md`, `table.json`, `table.png` and
-`trials.json` into the workdir; the cells below it keep their curves. Two runs cannot fill one workdir, but
-one may train --workers cells at a time.
+what the main one chose, and columns that `only` names have no rows but those. Where `timed` names a column,
+each row's training step is timed at the end, alone on all cores. A finished cell is not run again. Writes
+`table.md`, `table.json`, `table.png` and `trials.json` into the workdir; the cells below it keep their
+curves. Two runs cannot fill one workdir, but one may train --workers cells at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
+import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments.cells import Cell
+from experiments.cells import Cell, time_cells
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import hold
 from experiments.tables import draw, summarize, to_markdown, write_json
@@ -66,22 +68,21 @@ def fill(
     chosen: dict[str, dict[str, Any]] = {}
     with runner(workers, DATA_DIR.value, tuple(table.get('slices', ()))) as run:
         for column in sorted(table.columns, key=lambda name: name != table.main):  # the main one first
+            rows = [name for name in names if name in table.get('only', {}).get(column, names)]
             if column in table.get('tuned', tuple(table.columns)):
-                chosen, trials[column] = tune(table, column, names, workdir, run)
+                chosen, trials[column] = tune(table, column, rows, workdir, run)
                 write_json(workdir / 'trials.json', trials)
-            cells = [
-                Cell(
-                    workdir / column / name / f'seed{seed}',
-                    table.columns[column],
-                    table.rows[name],
-                    seed,
-                    chosen[name],
-                )
-                for name in names
-                for seed in seeds
-            ]
-            done = iter(run(cells, column))
-            results[column] = {name: [next(done) for _ in seeds] for name in names}
+            folder, base = workdir / column, table.columns[column]
+            cells = {
+                name: [
+                    Cell(folder / name / f'seed{s}', base, table.rows[name], s, chosen[name]) for s in seeds
+                ]
+                for name in rows
+            }
+            results[column] = run_by_row(run, cells, column)
+            if column in table.get('timed', ()):
+                for name in tqdm.tqdm(rows, f'step times of {column}', disable=None, dynamic_ncols=True):
+                    time_cells(cells[name], results[column][name], DATA_DIR.value)
     summary = summarize(table, results)
     write_json(workdir / 'table.json', summary)
     text = to_markdown(table, summary, len(seeds))
@@ -107,13 +108,16 @@ def tune(
       {row: chosen values} and {row: trials}.
     """
     cells = {name: trial_cells(table, column, name, workdir) for name in names}
-    done = iter(run([cell for trials in cells.values() for cell in trials], f'trials of {column}'))
-    picked = {
-        name: choose(table, column, trials, [next(done) for _ in trials]) for name, trials in cells.items()
-    }
-    return {name: values for name, (values, _) in picked.items()}, {
-        name: tried for name, (_, tried) in picked.items()
-    }
+    results = run_by_row(run, cells, f'trials of {column}')
+    picked = {name: choose(table, column, cells[name], results[name]) for name in names}
+    chosen = {name: values for name, (values, _) in picked.items()}
+    return chosen, {name: tried for name, (_, tried) in picked.items()}
+
+
+def run_by_row(run: Runner, cells: Mapping[str, list[Cell]], title: str) -> dict[str, list[dict[str, Any]]]:
+    """Runs the cells of all rows in one go, and sorts the results by row."""
+    done = iter(run([cell for group in cells.values() for cell in group], title))
+    return {name: [next(done) for _ in group] for name, group in cells.items()}
 
 
 if __name__ == '__main__':

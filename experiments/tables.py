@@ -47,9 +47,9 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
                         into[f'{prefix}{metric}_minus_{table.reference}'] = spread(gaps)
             into[prefix + 'trained'] = spread([float(cell['trained']) for cell in cells])
             into[prefix + 'seconds'] = spread([cell['seconds'] for cell in cells])
-            for count in ('parameters', 'parameters_candidates') if not prefix else ():
-                if all(count in cell for cell in cells):  # a finished cell of an older version has the first
-                    into[count] = spread([float(cell[count]) for cell in cells])
+            for number in ('parameters', 'parameters_candidates', 'step_ms') if not prefix else ():
+                if all(number in cell for cell in cells):
+                    into[number] = spread([float(cell[number]) for cell in cells])
         first = next(iter(rows.values()))
         if 'ceiling' in first[0]:
             into = summary.setdefault(CEILING, {})

@@ -5,11 +5,11 @@ processes of fewer cores each. Figures agree across core counts up to the order 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Any, Protocol
+from typing import Any
 
 import tqdm
 from absl import flags
@@ -20,10 +20,8 @@ from experiments.flags import prepare
 Result = dict[str, Any]
 
 
-class Runner(Protocol):
-    """Runs cells: (cells, title of the progress bar) -> their results, in the order of the cells."""
-
-    def __call__(self, cells: Sequence[Cell], title: str) -> list[Result]: ...
+# (cells, title of the progress bar) -> their results, in the order of the cells.
+Runner = Callable[[Sequence[Cell], str], list[Result]]
 
 
 @contextmanager

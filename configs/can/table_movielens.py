@@ -28,7 +28,8 @@ def get_config() -> ConfigDict:
             'rows': AVERAGED,
             'reference': 'DNN',
             'seeds': 5,
-            'trials': 8,
+            'timed': ('movielens',),
+            'trials': 4,
             'search': {
                 'train': {'learning_rate': (1e-3, 3e-4, 3e-3), 'row_learning_rate': (0.05, 0.02, 0.1, 0.2)},
                 'model': {'row_l2': (0.0, 1e-3, 1e-2, 3e-2)},
@@ -43,6 +44,7 @@ def get_config() -> ConfigDict:
                 'trained',
                 'parameters',
                 'parameters_candidates',
+                'step_ms',
                 'seconds',
             ),
             'published': PUBLISHED,

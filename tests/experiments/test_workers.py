@@ -1,0 +1,66 @@
+"""Cells in processes side by side give what they give one after the other."""
+
+import os
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+from experiments.cells import Cell, time_cells
+from experiments.workers import available_cores, runner
+from tests.experiments.worlds import tiny
+
+
+@pytest.fixture(scope='module')
+def make_cells(tmp_path_factory):
+    """Two cells of a tiny world in a folder, with one log between them."""
+    cache = tmp_path_factory.mktemp('logs')
+
+    def make(folder: pathlib.Path, model: str = 'LR') -> list[Cell]:
+        config = tiny(model, cache, {'epochs': 1, 'evals_per_epoch': 1, 'eval_batch_size': 64})
+        base = ConfigDict({key: config[key] for key in ('features', 'data', 'train', 'mesh')})
+        row = ConfigDict({key: config[key] for key in ('task', 'model')})
+        return [Cell(folder / f'seed{seed}', base, row, seed, {}) for seed in (0, 1)]
+
+    return make
+
+
+@pytest.mark.skipif(len(available_cores()) < 2, reason='needs two cores')
+def test_two_workers_give_what_one_gives(make_cells, tmp_path, monkeypatch):
+    monkeypatch.setenv('XLA_FLAGS', '')  # a spawned worker has one device
+    apart = dict.fromkeys(('seconds', 'config'))
+    with runner(2, None, ('unseen_pairs',)) as run:
+        both = run(make_cells(tmp_path / 'two'), 'cells')
+    with runner(1, None, ('unseen_pairs',)) as run:
+        alone = run(make_cells(tmp_path / 'one'), 'cells')
+    assert len(both) == 2 and both[0]['test'] != both[1]['test']  # in the order of the cells
+    for ours, theirs in zip(both, alone, strict=True):
+        assert ours['test'] == pytest.approx(theirs['test'], rel=1e-4)
+        assert ours['ceiling'] == theirs['ceiling'] and ours.keys() - apart == theirs.keys() - apart
+    assert len(list((tmp_path / 'two').rglob('result.json'))) == 2
+    with runner(2, None, ('no_such',)) as run, pytest.raises(ValueError, match=r"slices names 'no_such'"):
+        run(make_cells(tmp_path / 'wrong'), 'cells')
+
+
+@pytest.mark.parametrize('workers', [0, 10_000])
+def test_workers_need_a_core_each(workers):
+    with (
+        pytest.raises(ValueError, match=rf'--workers={workers}: give 1 to {len(available_cores())}'),
+        runner(workers, None),
+    ):
+        pytest.fail('a runner was opened')
+
+
+def test_the_steps_of_a_row_are_timed_once(make_cells, tmp_path, monkeypatch):
+    monkeypatch.setattr('experiments.benchmarks.timing.WINDOW_S', 0.01)
+    cells, results = make_cells(tmp_path), [{}, {}]
+    cells[0].folder.mkdir()
+    time_cells(cells, results, None)
+    assert results[0] == results[1] and 0 < results[0]['step_ms'] < 1e4
+    (cells[0].folder / 'step_ms.json').write_text('12.5')
+    time_cells(cells, results, None)
+    assert results[0] == {'step_ms': 12.5}
+
+
+def test_cores_are_those_of_this_process():
+    assert 1 <= len(available_cores()) <= (os.cpu_count() or 1)
