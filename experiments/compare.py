@@ -25,13 +25,15 @@ from experiments.flags import DATA_DIR, friendly
 from experiments.running import hold
 from experiments.tables import draw, summarize, to_markdown, write_json
 from experiments.tuning import choose, trial_cells
-from experiments.workers import Runner, runner
+from experiments.workers import Runner, default_workers, runner
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=False)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its cells.', required=True)
 SEEDS = flags.DEFINE_integer('seeds', None, 'How many seeds; default: what the config says.')
 ROWS = flags.DEFINE_list('rows', None, 'Which rows; default: all of the config.')
-WORKERS = flags.DEFINE_integer('workers', 1, 'Processes that train cells side by side, each on its cores.')
+WORKERS = flags.DEFINE_integer(
+    'workers', None, 'Processes that train cells side by side; default: 2 on a CPU, 1 elsewhere.'
+)
 QUICK = flags.DEFINE_bool('quick', False, "The config's quick form: 2 seeds, no tuning, at most 15 minutes.")
 
 
@@ -48,7 +50,8 @@ def main(_: list[str]) -> None:
     if not seeds:
         raise ValueError(f'--seeds={SEEDS.value}: a table needs at least 1 seed')
     with hold(workdir):
-        fill(table, names, seeds, workdir, WORKERS.value)
+        workers = default_workers() if WORKERS.value is None else WORKERS.value
+        fill(table, names, seeds, workdir, workers)
 
 
 def fill(

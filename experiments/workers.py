@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
+import jax
 import tqdm
 from absl import flags
 
@@ -51,6 +52,11 @@ def runner(workers: int, data_dir: str | None, slices: Sequence[str] = ()) -> It
         shares.put(cores[worker::workers])
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shares,)) as pool:
         yield lambda cells, title: _side_by_side(pool, cells, title, data_dir, slices)
+
+
+def default_workers() -> int:
+    """Two where there are only CPUs, since each takes the memory of a run; one beside an accelerator."""
+    return min(2, len(available_cores())) if jax.default_backend() == 'cpu' else 1
 
 
 def available_cores() -> list[int]:

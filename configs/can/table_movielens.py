@@ -52,6 +52,6 @@ def get_config() -> ConfigDict:
                 'Real logs; the published column is another data set and only its order can be compared. '
                 'Seeds change the order of the data and the initial values; the split is fixed by time.'
             ),
-            'quick': {'seeds': 2, 'trials': 0},
+            'quick': {'seeds': 2, 'trials': 0, 'timed': ()},
         }
     )

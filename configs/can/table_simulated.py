@@ -61,6 +61,9 @@ def get_config() -> ConfigDict:
                 'world of its own. `auc_unseen`: test examples none of whose (candidate item, history item) '
                 'pairs occurred in training. `null`: the same worlds without pair effects and interests.'
             ),
-            'quick': {'seeds': 2, 'trials': 0},
+            'quick': {
+                'seeds': 2, 'trials': 0, 'timed': (),
+                'columns': {column: {'train': {'epochs': 3}} for column in ('simulated', 'null')},
+            },
         }
     )  # fmt: skip

@@ -58,6 +58,7 @@ def run_compare(monkeypatch, table):
             'SEEDS': seeds,
             'ROWS': rows,
             'QUICK': quick,
+            'WORKERS': 1,  # what is stubbed out here is not in another process
             'DATA_DIR': None,
         }
         for name, value in given.items():
