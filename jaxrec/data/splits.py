@@ -49,20 +49,31 @@ def leave_last_out() -> Split:
     return split
 
 
-def per_user_time(validation: float = 0.1, test: float = 0.2) -> Split:
+def per_user_time(
+    validation: float = 0.1, test: float = 0.2, column: str | None = None, among: Sequence[Any] = ()
+) -> Split:
     """The last `test` of each user's events is test, the `validation` before it validation.
 
-    A user with a single event is all test. Events of one second may fall on both sides of a cut; the strict
-    history rule keeps either from seeing the other.
+    With `column` only events whose value of it is one of `among` are cut, and the others are history and no
+    examples. A user with a single event is all test. Events of one second may fall on both sides of a cut;
+    the strict history rule keeps either from seeing the other.
     """
     _check_fractions(validation, test)
+    if (column is None) != (not among):
+        raise ValueError(
+            f'per_user_time with column={column!r}, among={tuple(among)}: name a column and some of its '
+            'values, or neither'
+        )
 
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
         log = _by_user(log, 'per_user_time')
-        offsets, users = log.user_offsets, log.events['user']
-        position = np.arange(len(log)) - offsets[users]
+        cut = np.ones(len(log), bool) if column is None else log.is_one_of(column, among)
+        before, users = offsets_of(cut), log.events['user']  # cut events in rows < n
+        offsets = before[log.user_offsets]
+        position = before[:-1] - offsets[users]
         train_end, validation_end = _cuts(np.diff(offsets), validation, test)
-        return _parts(position, train_end[users], validation_end[users])
+        part = _parts(position, train_end[users], validation_end[users])
+        return np.where(cut, part, np.int8(UNUSED))
 
     return split
 

@@ -52,6 +52,32 @@ def test_ten_events_are_cut_seven_one_two(tmp_path):
     assert part.tolist() == [0] * 7 + [1] + [2] * 2
 
 
+def test_per_user_time_cuts_only_the_events_it_is_told_to(tmp_path):
+    log = small_log(tmp_path / 'log', users=20)
+    cut = np.isin(log.vocabulary('position').decode(np.asarray(log.events['position'])), (1, 3))
+    config = {
+        'kind': 'per_user_time',
+        'validation': 0.25,
+        'test': 0.25,
+        'column': 'position',
+        'among': (1, 3),
+    }
+    part = make_split(config)(log, None)
+    assert part.dtype == np.int8 and 100 < cut.sum() < 500
+    np.testing.assert_array_equal(part == UNUSED, ~cut)
+    for rows in users_of(log):
+        n = int(cut[rows].sum())
+        train, seen = n * 50 // 100, n * 75 // 100
+        expected = [TRAIN] * train + [VALIDATION] * (seen - train) + [TEST] * (n - seen)
+        assert part[rows[cut[rows]]].tolist() == expected
+
+
+@pytest.mark.parametrize('arguments', [{'column': 'click'}, {'among': (1,)}])
+def test_per_user_time_wants_a_column_with_its_values(arguments):
+    with pytest.raises(ValueError, match='name a column and some of its values, or neither'):
+        make_split({'kind': 'per_user_time', **arguments})
+
+
 def test_global_time_cuts_at_instants(tmp_path):
     log = small_log(tmp_path / 'log')
     part, times = (

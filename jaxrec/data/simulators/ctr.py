@@ -10,14 +10,13 @@ U users, T impressions a user, V items, K categories, G hidden groups, D content
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.columns import write_columns
+from jaxrec.data.simulators.worlds import check_knobs, compile_once, defaults_of
 from jaxrec.options import read_options
 
 DAY = 86_400
@@ -67,23 +66,11 @@ class World:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        read_options(dataclasses.asdict(self), 'world', **_DEFAULTS)  # for its check of types
-        for name in (
-            name for name, default in _DEFAULTS.items() if isinstance(default, int) and name != 'seed'
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f'world.{name} = {getattr(self, name)}; at least 1 is needed')
-        if self.seed < 0:
-            raise ValueError(f'world.seed = {self.seed}; a seed is 0 or more')
+        check_knobs(self, shares=('exploration',))
         if self.items < self.categories:
             raise ValueError(
                 f'world.items = {self.items} leaves some of {self.categories} categories empty; raise it'
             )
-        if not 0 <= self.exploration <= 1:
-            raise ValueError(f'world.exploration = {self.exploration} is a share, between 0 and 1')
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(World)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,12 +231,11 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **_DEFAULTS))
-    folder, beside = Path(folder), Path(f'{folder}-truth')
-    description = json.dumps(dataclasses.asdict(world), indent=1, sort_keys=True)
-    made = beside / 'world.json'
-    if (folder / 'manifest.json').exists() and made.exists() and made.read_text() == description:
-        return BehaviourLog(folder)
+    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    return compile_once(folder, world, lambda: _compile(folder, world))
+
+
+def _compile(folder: str | Path, world: World) -> tuple[BehaviourLog, dict[str, dict[str, np.ndarray]]]:
     truth = make_truth(world)
     log = compile_log(
         folder,
@@ -259,12 +245,9 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
         seed=world.seed,
         provenance='simulated',
     )
-    for part in ('items', 'users', 'pairs'):
-        names = {
-            'items': ('category', 'group', 'content', 'quality'),
-            'users': ('taste', 'lifelong'),
-            'pairs': ('pairs',),
-        }[part]
-        write_columns(beside / part, {name: getattr(truth, name) for name in names})
-    made.write_text(description)
-    return log
+    parts = {
+        'items': ('category', 'group', 'content', 'quality'),
+        'users': ('taste', 'lifelong'),
+        'pairs': ('pairs',),
+    }
+    return log, {part: {name: getattr(truth, name) for name in names} for part, names in parts.items()}

@@ -1,0 +1,79 @@
+"""What all simulated worlds share: the checks of their knobs, and a log that is made once.
+
+A world is a frozen dataclass of knobs, `seed` among them, each with a default.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.columns import write_columns
+from jaxrec.options import read_options
+
+
+def defaults_of(world: Any) -> dict[str, Any]:
+    """{knob: default} of a world's class or of one world."""
+    return {field.name: field.default for field in dataclasses.fields(world)}
+
+
+def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
+    """Checks the knobs of a world: their types, counts of at least 1, shares, the seed.
+
+    Args:
+      world: the knobs; integers other than the seed are counts.
+      shares: knobs that lie between 0 and 1.
+
+    Raises:
+      ValueError: naming the knob.
+    """
+    defaults = defaults_of(world)
+    read_options(dataclasses.asdict(world), 'world', **defaults)  # for its check of types
+    for name, default in defaults.items():
+        value = getattr(world, name)
+        if isinstance(default, int) and name != 'seed' and value < 1:
+            raise ValueError(f'world.{name} = {value}; at least 1 is needed')
+    if world.seed < 0:
+        raise ValueError(f'world.seed = {world.seed}; a seed is 0 or more')
+    for name in shares:
+        if not 0 <= getattr(world, name) <= 1:
+            raise ValueError(f'world.{name} = {getattr(world, name)} is a share, between 0 and 1')
+
+
+def truth_folder(folder: str | Path) -> Path:
+    """Where the truth of a simulated log lies: `<folder>-truth`."""
+    return Path(f'{folder}-truth')
+
+
+def compile_once(
+    folder: str | Path,
+    world: Any,
+    make: Callable[[], tuple[BehaviourLog, Mapping[str, Mapping[str, np.ndarray]]]],
+) -> BehaviourLog:
+    """Compiles the log of a world; a log of the same world is opened, not made again.
+
+    Args:
+      folder: of the log; its truth and the knobs, as `world.json`, go to `truth_folder(folder)`.
+      world: the knobs.
+      make: plays the world and compiles its log; the log and {part: columns} of the truth.
+
+    Returns:
+      The log.
+
+    Raises:
+      ValueError: the folder holds anything else.
+    """
+    folder, beside = Path(folder), truth_folder(folder)
+    description = json.dumps(dataclasses.asdict(world), indent=1, sort_keys=True)
+    made = beside / 'world.json'
+    if (folder / 'manifest.json').exists() and made.exists() and made.read_text() == description:
+        return BehaviourLog(folder)
+    log, truth = make()
+    for part, columns in truth.items():
+        write_columns(beside / part, columns)
+    made.write_text(description)
+    return log
