@@ -16,7 +16,11 @@ MODELS = list(worlds.MODELS)
 # Learning by heart compiles a whole step: once a kind of model. All parts of DeepFM and PNN are in others.
 DEEP = [name for name in MODELS if name not in ('LR', 'FFM', 'DeepFM', 'PNN')]
 SHARDED = ['FFM', 'xDeepFM', 'PNN']
-LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}}  # what a model adds to the cross-entropy
+LOSSES = {
+    'DIEN': {'auxiliary'},
+    'CAN-DIEN': {'auxiliary'},
+    'MIMN': {'utilisation'},
+}  # what a model adds to the cross-entropy
 
 
 @functools.cache

@@ -37,12 +37,14 @@ RICH: dict[str, tuple[str, ...]] = {
 # Each side; the first shares its induction table with the second and its feed table with the third.
 PAIRS = (('item', 'history/item'), ('item', 'user/user'), ('category', 'candidate/item'))
 DIEN: dict[str, Any] = {'hidden': 5, 'attention': (6, 4)}
+MIMN: dict[str, Any] = {'slots': 3, 'hidden': 5, 'channels': 2, 'attention': (6, 4)}
 CAN: dict[str, Any] = {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'LR': ('jaxrec.models.baselines.lr:make_task', {}),
     'DNN': ('jaxrec.models.baselines.dnn:make_task', {'dim': 4, 'widths': (8, 4)}),
     'DIN': ('jaxrec.models.baselines.din:make_task', {'dim': 4, 'widths': (8, 4), 'attention': (6, 4)}),
     'DIEN': ('jaxrec.models.baselines.dien:make_task', {'dim': 4, 'widths': (8, 4), **DIEN}),
+    'MIMN': ('jaxrec.models.baselines.mimn:make_task', {'dim': 4, 'widths': (8, 4), **MIMN}),
     'CAN-DNN': ('jaxrec.models.can:make_task', CAN),
     'CAN-independent': (
         'jaxrec.models.can:make_task',
