@@ -7,6 +7,8 @@ every real behaviour.
 B batch, C candidates, L history, D input width, H hidden width; gates are (reset, update, candidate state).
 """
 
+from collections.abc import Sequence
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -62,6 +64,29 @@ def augru(
     return last
 
 
+def gru_step(
+    state: jax.Array, of_input: Sequence[jax.Array], recurrent: jax.Array, scale: jax.Array
+) -> jax.Array:
+    """One step of a GRU whose update gate is scaled (sections 4.2 and 4.3).
+
+    Args:
+      state: float [..., H].
+      of_input: float [..., H] for each gate, what the input and the bias make; against one state there may be
+        several inputs, as numpy broadcasts.
+      recurrent: float [3, H, H], from the state to the gates.
+      scale: float [...], of the update gate; 0 keeps the state as it is.
+
+    Returns:
+      float [..., H], the next state.
+    """
+    flat = state.reshape(-1, state.shape[-1])
+    of_state = [(flat @ recurrent[gate]).reshape(state.shape) for gate in range(3)]
+    reset = jax.nn.sigmoid(of_input[0] + of_state[0])
+    update = jax.nn.sigmoid(of_input[1] + of_state[1]) * scale[..., None]
+    candidate = jnp.tanh(of_input[2] + reset * of_state[2])
+    return state + update * (candidate - state)
+
+
 def _run(
     inputs: jax.Array, scale: jax.Array, kernel: jax.Array, recurrent: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -74,14 +99,9 @@ def _run(
     @jax.checkpoint
     def step(state: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         x, gate_scale = now  # [B, D], [B, C]
-        flat = state.reshape(-1, state.shape[-1])
         # The input meets its kernel here and not before the scan: what it makes is three times as wide.
         of_input = [(x @ kernel[gate] + bias[gate])[:, None] for gate in range(3)]  # once a history
-        of_state = [(flat @ recurrent[gate]).reshape(state.shape) for gate in range(3)]
-        reset = jax.nn.sigmoid(of_input[0] + of_state[0])
-        update = jax.nn.sigmoid(of_input[1] + of_state[1]) * gate_scale[..., None]
-        candidate = jnp.tanh(of_input[2] + reset * of_state[2])
-        state = state + update * (candidate - state)
+        state = gru_step(state, of_input, recurrent, gate_scale)
         return state, state
 
     # The carry must be cut over devices as the batch is; the sum lends its sharding and is never computed.

@@ -17,7 +17,12 @@ MODELS = list(worlds.MODELS)
 DEEP = [name for name in MODELS if name not in ('LR', 'FFM', 'DeepFM', 'PNN')]
 SHARDED = ['FFM', 'xDeepFM', 'PNN', 'SIM-hard', 'SIM-soft']
 # What a model adds to the cross-entropy.
-LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}, 'SIM-soft': {'search'}}
+LOSSES = {
+    'DIEN': {'auxiliary'},
+    'CAN-DIEN': {'auxiliary'},
+    'SIM-soft': {'search'},
+    'MIMN': {'utilisation'},
+}
 
 
 @functools.cache

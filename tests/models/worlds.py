@@ -47,12 +47,14 @@ SIM: dict[str, Any] = {
     'base_options': {'attention': (6, 4)},
     'din_widths': (5, 4),
 }
+MIMN: dict[str, Any] = {'slots': 3, 'hidden': 5, 'channels': 2, 'attention': (6, 4)}
 CAN: dict[str, Any] = {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'LR': ('jaxrec.models.baselines.lr:make_task', {}),
     'DNN': ('jaxrec.models.baselines.dnn:make_task', {'dim': 4, 'widths': (8, 4)}),
     'DIN': ('jaxrec.models.baselines.din:make_task', {'dim': 4, 'widths': (8, 4), 'attention': (6, 4)}),
     'DIEN': ('jaxrec.models.baselines.dien:make_task', {'dim': 4, 'widths': (8, 4), **DIEN}),
+    'MIMN': ('jaxrec.models.baselines.mimn:make_task', {'dim': 4, 'widths': (8, 4), **MIMN}),
     'CAN-DNN': ('jaxrec.models.can:make_task', CAN),
     'CAN-independent': (
         'jaxrec.models.can:make_task',

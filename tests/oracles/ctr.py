@@ -4,7 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from jaxrec.ops.memory import Gates, Weights
 from tests.oracles import co_action as unit
+from tests.oracles import memory as memories
 from tests.oracles import recurrent
 
 
@@ -173,3 +175,28 @@ def dien_relevance(base, query, state):
     first = np.concatenate([np.asarray(net[name]) for name in ('candidate', 'history', 'product')])
     hidden = sigmoid(np.concatenate([query, state, query * state]) @ first + np.asarray(net['bias']))
     return mlp(net['score'], hidden, 'sigmoid')[0]
+
+
+def mimn(params, tables, batch, moved=1):
+    """Logits, and the memories (their six parts), of the short window."""
+    base, lengths = params['base'], batch['history/length']
+    own = {name: np.asarray(x, np.float64) for name, x in base['memory'].items()}
+    gates = lambda name: Gates(*(own[f'{name}_{part}'] for part in ('kernel', 'recurrent', 'bias')))
+    plain = [own[name] for name in ('heads', 'heads_bias', 'keys', 'initial')]
+    weights = Weights(gates('controller'), *plain, own.get('balance'), gates('channel') if moved else None)
+    side = lambda name: np.concatenate(
+        [np.asarray(tables[c], np.float64)[batch[f'{name}/{c}']] for c in ('item', 'category')], -1
+    )
+    candidate, history = side('candidate'), side('history')
+    mask = np.arange(history.shape[1]) < lengths[:, None]
+    memory, _ = memories.memorise(history, mask, weights, moved)
+    slots, channels = memory[2], memory[3]
+    recalled = memories.recall(memory, candidate, weights)
+    everyone = np.full(len(lengths), slots.shape[1])
+    interest = target_attention(base['attention'], candidate, channels, everyone, True) if moved else None
+    logits = np.zeros(batch['label'].shape)
+    for b, c in np.ndindex(logits.shape):
+        x = [dnn_inputs(tables, batch, b, c), recalled[b, c], candidate[b, c] * slots[b].mean(0)]
+        x += [interest[b, c]] if moved else []
+        logits[b, c] = mlp(params['head'], np.concatenate(x))[0]
+    return logits, memory

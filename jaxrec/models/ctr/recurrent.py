@@ -35,7 +35,7 @@ class Gru(nn.Module):
         Returns:
           float [B, L, H], the state after each behaviour.
         """
-        return gru(inputs, mask, *_gate_weights(self, inputs.shape[-1], self.hidden))
+        return gru(inputs, mask, *gate_weights(self, inputs.shape[-1], self.hidden))
 
 
 class Augru(nn.Module):
@@ -59,16 +59,28 @@ class Augru(nn.Module):
         Returns:
           float [B, C, H], the last state.
         """
-        return augru(inputs, attention, mask, *_gate_weights(self, inputs.shape[-1], self.hidden))
+        return augru(inputs, attention, mask, *gate_weights(self, inputs.shape[-1], self.hidden))
 
 
-def _gate_weights(module: nn.Module, size: int, hidden: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Kernel [3, size, H], recurrent [3, H, H] and bias [3, H]; each gate is drawn as a layer of its own."""
+def gate_weights(
+    module: nn.Module, size: int, hidden: int, prefix: str = ''
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The parameters of a GRU; each gate is drawn as a layer of its own.
+
+    Args:
+      module: owns them; called in its compact method.
+      size: D.
+      hidden: H.
+      prefix: of their names.
+
+    Returns:
+      kernel float [3, D, H], recurrent float [3, H, H] and bias float [3, H].
+    """
     glorot = nn.initializers.glorot_normal(batch_axis=0)
     return (
-        module.param('kernel', glorot, (3, size, hidden)),
-        module.param('recurrent', glorot, (3, hidden, hidden)),
-        module.param('bias', nn.initializers.zeros, (3, hidden)),
+        module.param(f'{prefix}kernel', glorot, (3, size, hidden)),
+        module.param(f'{prefix}recurrent', glorot, (3, hidden, hidden)),
+        module.param(f'{prefix}bias', nn.initializers.zeros, (3, hidden)),
     )
 
 
