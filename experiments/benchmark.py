@@ -37,6 +37,8 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     'tables_train_100k_d16': functools.partial(tables.train, rows=100_000, dim=16),
     'tables_train_100m_d16': functools.partial(tables.train, rows=100_000_000, dim=16),
     'loader_ctr': loader.run,
+    'loader_hard': loader.lifelong,
+    'loader_long': functools.partial(loader.lifelong, search=None),
     'ingest_1m': functools.partial(ingest.run, rows=1_000_000),
     'ingest_10m': functools.partial(ingest.run, rows=10_000_000, runs=1),
 }

@@ -37,10 +37,12 @@ DATA_OPTIONS: dict[str, Any] = {
     'history_length': 50,
     'min_history': 0,
     'history_negatives': None,
+    'lifelong': None,
+    'time_gap': None,
     'cartesian': {},
     'published': {},
 }
-HISTORY_OPTIONS = ('history_length', 'min_history', 'history_negatives')
+HISTORY_OPTIONS = ('history_length', 'min_history', 'history_negatives', 'lifelong', 'time_gap')
 TRAIN_OPTIONS: dict[str, Any] = {
     'batch_size': 1024,
     'eval_batch_size': 4096,
@@ -87,8 +89,9 @@ class Experiment:
 
         Args:
           part: 'train', 'validation' or 'test'.
-          shuffle: for training: a seeded order that changes by epoch, without the last incomplete batch, and
-            with history negatives if the config wants them; else log order, padded, without them.
+          shuffle: for training: a seeded order that changes by epoch, without the last incomplete batch, with
+            history negatives and of samples of lifelong histories if the config wants them; else log order,
+            padded, without negatives and of whole histories.
 
         Returns:
           The source: `train.epochs` epochs when shuffled, one otherwise.

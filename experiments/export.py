@@ -38,13 +38,15 @@ def main(_: list[str]) -> None:
         'features': plain(run.config.features),
         'label': plain(run.data['label']),
         'history_length': run.data.get('history_length', 0),
+        'lifelong': plain(run.data.get('lifelong')),
+        'time_gap': plain(run.data.get('time_gap')),
         'log': run.log.manifest['fingerprint'],
     }
     manifest = export_scorer(
         OUTPUT.value,
         run.setup,
         state,
-        source[0],
+        run.source('train')[0],  # as requests are: of whole histories where training read samples
         bake=TABLES.value == 'baked',
         batch_size=BATCH_SIZE.value,
         platforms=PLATFORMS.value,

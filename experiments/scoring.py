@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from experiments.building import Experiment
 from jaxrec.data.api import stored
+from jaxrec.data.histories import SIDES as HISTORY_SIDES
 from jaxrec.data.ingest import load_mapping, make_mapping
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.ingest.fields import LogMapping
@@ -55,9 +56,16 @@ def row_mapping(log: Log, path: str | None) -> LogMapping:
 
 def request_builder(run: Experiment, log: Log) -> RequestBuilder:
     """What turns rows into the batches that the run's model reads."""
-    length = run.data.get('history_length', 0)
     vocabularies = run.source('train', shuffle=True).vocabularies if run.data['cartesian'] else ()
-    return RequestBuilder(log, plain(run.config.features), plain(run.data['label']), length, vocabularies)
+    return RequestBuilder(
+        log,
+        plain(run.config.features),
+        plain(run.data['label']),
+        run.data.get('history_length', 0),
+        vocabularies,
+        plain(run.data.get('lifelong')),
+        plain(run.data.get('time_gap')),
+    )
 
 
 def score_rows(
@@ -114,7 +122,7 @@ def limit_ids(run: Experiment, batch: dict[str, np.ndarray]) -> dict[str, int]:
         late = values >= column.rows
         if late.any():
             batch[key] = np.where(late, np.int32(OUT_OF_VOCABULARY), values)
-            if side != 'history':
+            if side not in HISTORY_SIDES:
                 newer[name] = int(late.sum())
     return newer
 

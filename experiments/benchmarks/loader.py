@@ -1,9 +1,10 @@
 """What the CTR loader delivers from one process: shuffled history slices of over 10^6 events.
 
-B batch, L history.
+B batch, S short and L long window of the history, K kept behaviours.
 """
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from jaxrec.data.source import RequestSource, make_loader
 
 BATCH, LENGTH = 1024, 100
 WORLD = {'users': 5_000, 'items': 50_000, 'impressions': 300, 'categories': 500, 'bias': 0.0}
+SHORT, LONG, KEPT = 50, 1024, 50
+LIFELONG_WORLD = {'users': 2_000, 'items': 50_000, 'impressions': 3_000, 'categories': 300, 'bias': 0.0}
 
 
 def run(name: str) -> dict[str, Any]:
@@ -24,9 +27,28 @@ def run(name: str) -> dict[str, Any]:
     Returns:
       The record, with `filled`, the share of history slots that hold a behaviour.
     """
+    return _read(name, f'L{LENGTH}', WORLD, history_length=LENGTH)
+
+
+def lifelong(name: str, search: str | None = 'hard') -> dict[str, Any]:
+    """The same of lifelong histories.
+
+    Args:
+      name: of the record.
+      search: 'hard' for the K behaviours of the candidate's category, None for all L.
+
+    Returns:
+      The record, with `filled`, the share of slots of the short window that hold a behaviour.
+    """
+    described = {'length': LONG, 'search': search, 'keep': KEPT, 'column': 'category'}
+    shapes = f'S{SHORT} L{LONG}' + (f' K{KEPT}' if search else '')
+    return _read(name, shapes, LIFELONG_WORLD, history_length=SHORT, lifelong=described)
+
+
+def _read(name: str, lengths: str, world: Mapping[str, Any], **histories: Any) -> dict[str, Any]:
     idle = peak_mb()
     with tempfile.TemporaryDirectory() as folder:
-        log = simulate(Path(folder) / 'log', **WORLD)
+        log = simulate(Path(folder) / 'log', **world)
         columns = ('item', 'category')
         source = RequestSource(
             log.folder,
@@ -35,12 +57,13 @@ def run(name: str) -> dict[str, Any]:
             split={'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
             part='train',
             batch_size=BATCH,
-            history_length=LENGTH,
             epochs=1000,
+            **histories,
         )
-        filled = sum(float(source[i]['history/length'].mean()) for i in range(20)) / 20 / LENGTH
+        slots = 20 * source.history_length
+        filled = sum(float(source[i]['history/length'].mean()) for i in range(20)) / slots
         loader = make_loader(source)
         timed = measure(lambda: next(loader), lambda: None, warm=50)
         loader.close()
-        shapes = f'B{BATCH} L{LENGTH} 2 history columns, {len(log)} events, shuffled, one process'
+        shapes = f'B{BATCH} {lengths} 2 history columns, {len(log)} events, shuffled, one process'
         return record(name, shapes, 0, timed, BATCH, idle, filled=round(filled, 3))

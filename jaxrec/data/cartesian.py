@@ -141,7 +141,8 @@ def _collect(source: 'BatchSource', pair: Pair, min_count: int, epochs: int) -> 
     """The distinct hashed keys of the training part, uint64 [N] ascending."""
     features: dict[str, tuple[str, ...]] = {'candidate': (pair.candidate,)}
     features[pair.side] = (*features.get(pair.side, ()), pair.column)
-    without: dict[str, Any] = {name: None for name in ('history_negatives',) if hasattr(source, name)}
+    apart = ('history_negatives', 'lifelong', 'time_gap')  # no pair is made of these
+    without: dict[str, Any] = {name: None for name in apart if hasattr(source, name)}
     training = dataclasses.replace(
         source, part='train', features=features, cartesian={}, shuffle=False, remainder='pad', epochs=epochs,
         batch_size=max(1, CHUNK // getattr(source, 'history_length', 1)), process_index=0, process_count=1,

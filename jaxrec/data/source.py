@@ -3,19 +3,22 @@
 An example is one event, or one of a positive event's 1 + `per_positive` candidates; it is a request with a
 single candidate, C = 1. Which examples a batch holds is said in `jaxrec.data.batch_source`.
 
-Letters: B examples a batch (on this process), C = 1 candidates, L history, W values of a multi-valued column,
-  E examples an epoch.
+Letters: B examples a batch (on this process), C = 1 candidates, S short and L long window of the history,
+  K kept and n sampled behaviours, W values of a multi-valued column, E examples an epoch.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grain
 import numpy as np
 
 from jaxrec.data.batch_source import Batch, BatchSource, check_count, check_features
 from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.gather import HistoryColumn, take
+from jaxrec.data.gather import take
+from jaxrec.data.histories import SIDES as HISTORY_SIDES
+from jaxrec.data.histories import Draw, Histories, Requests
 from jaxrec.data.labels import Rule, SampledNegatives, history_bounds, make_label
 from jaxrec.data.log import Log
 from jaxrec.data.negatives import (
@@ -28,6 +31,7 @@ from jaxrec.data.negatives import (
 )
 from jaxrec.data.pairs import SIDES
 from jaxrec.data.splits import PARTS, make_split
+from jaxrec.options import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +39,10 @@ class _Prepared:
     """What batches are assembled from; built in each process on first use, never pickled."""
 
     rows: np.ndarray  # int64 [E'], event rows of the part
-    first: np.ndarray  # int64 [E'], position of the oldest history entry among the positives
-    length: np.ndarray  # int32 [E'], history length, at most L
+    start: np.ndarray  # int64 [E'], position of the oldest history entry among the positives
+    end: np.ndarray  # int64 [E'], of the first that is no history
     label: np.ndarray  # float32 [E']
-    history: dict[str, HistoryColumn]
+    histories: Histories
     negatives: NegativeTables | None
     beside: HistoryPool | None
 
@@ -48,21 +52,30 @@ class RequestSource(BatchSource):
     """Random access to the batches of one part of a behaviour log.
 
     A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...],
-    `history/<col>` [B, L, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
+    `history/<col>` [B, S, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
     `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
     negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one more
     axis W. Histories run from oldest to newest and are aligned left. With `history_negatives` there is
     `history_negative/<col>` beside `history/<col>`, for the item and its attributes: another item than the
     entry's, 0 on padding, drawn anew for each example and epoch. Ids of pairs are
-    `cartesian/<candidate column>x<column>`, [B, C, L] with a history column and [B, C] with another.
+    `cartesian/<candidate column>x<column>`, [B, C, S] with a history column and [B, C] with another.
+
+    With `lifelong` there are the L behaviours older than the S of the history too, in the same columns:
+    `long/<col>` [B, L, ...] with `long/length` int32 [B]; or, where they are searched, the K most recent ones
+    of the candidate's category, `kept/<col>` [B, C, K, ...] with `kept/length` int32 [B, C]. While shuffled,
+    a `sample` of n, drawn for each example and epoch, stands for the L, and `long/<col>` is [B, n, ...]. With
+    `time_gap` each side has `gap`, int32 [B, S], [B, L] or [B, C, K], buckets of the time between behaviour
+    and event: see `jaxrec.data.time_gap`.
 
     Args:
       log_folder: of a `BehaviourLog`.
       features: user columns are `user` and user attributes; candidate and history columns are `item`, item
         attributes and event columns that the log's schema describes.
-      history_length: L; the most recent L entries are kept.
+      history_length: S; the most recent S entries are kept.
       min_history: leave out events with fewer history entries.
       history_negatives: how items are drawn beside history entries, 'uniform', 'popularity' or None.
+      lifelong: description of what lies behind the history, see `jaxrec.data.lifelong.read_lifelong`.
+      time_gap: description of buckets, see `jaxrec.data.time_gap.read_time_gap`.
       label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder,
         cartesian: see `BatchSource`.
 
@@ -77,9 +90,12 @@ class RequestSource(BatchSource):
     history_length: int
     min_history: int = 0
     history_negatives: str | None = None
+    lifelong: Mapping[str, Any] | None = None
+    time_gap: Mapping[str, Any] | None = None
 
     def _open(self) -> tuple[Log, int, int]:
         check_count('history_length', self.history_length)
+        self.lifelong, self.time_gap = plain(self.lifelong), plain(self.time_gap)
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         self._check_features()
@@ -105,7 +121,6 @@ class RequestSource(BatchSource):
         positive = self._rule.positive(log)
         part = make_split(self.split)(log, positive)
         positives, start, end = history_bounds(log, positive)
-        first = np.maximum(start, end - self.history_length)
         wanted = (part == PARTS[self.part]) & (end - start >= self.min_history)
         negatives = None
         if isinstance(self._rule, SampledNegatives):
@@ -118,10 +133,10 @@ class RequestSource(BatchSource):
             names = tuple(dict.fromkeys((*names, 'item')))  # drawn beside the item, whatever else is read
         return _Prepared(
             rows=rows,
-            first=first[rows],
-            length=(end - first)[rows].astype(np.int32),
+            start=start[rows],
+            end=end[rows],
             label=positive[rows].astype(np.float32),
-            history={name: HistoryColumn(log, name, positives, self.history_length) for name in names},
+            histories=Histories(log, names, positives, self.history_length, self.lifelong, self.time_gap),
             negatives=negatives,
             beside=beside,
         )
@@ -148,27 +163,32 @@ class RequestSource(BatchSource):
         for name in self.features['candidate']:
             column = items if name == 'item' else self._take(name, items if name in log.items else rows)
             batch[f'candidate/{name}'] = column[:, None]
-        batch |= self._histories(event, rows * self._per_event + slot, epoch)
+        requests = Requests(
+            prepared.start[event],
+            prepared.end[event],
+            users,
+            items[:, None],
+            log.events['time'][rows] if self.time_gap is not None else None,
+        )
+        batch |= self._histories(requests, Draw(rows * self._per_event + slot, self.seed, epoch))
         batch['label'] = label[:, None]
         batch['valid'] = np.ones_like(batch['label'])
         batch['host/group'] = users.astype(np.int64)
         batch['host/event'] = rows[:, None]
         return batch
 
-    def _histories(self, event: np.ndarray, examples: np.ndarray, epoch: int) -> Batch:
-        """The history side of a batch; `examples` names each by its event and candidate, for drawing."""
-        prepared = self._prepared
-        if not prepared.history:
-            return {}
-        length, first = prepared.length[event], prepared.first[event]
-        present = np.arange(self.history_length, dtype=np.int32) < length[:, None]  # [B, L]
-        windows = {name: column.windows(first, present) for name, column in prepared.history.items()}
-        batch = {f'history/{name}': windows[name] for name in self.features['history']}
-        batch['history/length'] = length
-        if prepared.beside is not None:
-            drawn = sample_beside(prepared.beside, windows['item'], examples, seed=self.seed, epoch=epoch)
-            for name in _item_columns(self.log, self.features['history']):
+    def _histories(self, requests: Requests, draw: Draw) -> Batch:
+        """The history sides of a batch; `draw` names each example by its event and candidate."""
+        batch = self._prepared.histories.cut(requests, draw if self.shuffle else None)
+        beside, names = self._prepared.beside, self.features['history']
+        if beside is not None:
+            drawn = sample_beside(
+                beside, batch['history/item'], draw.examples, seed=draw.seed, epoch=draw.epoch
+            )
+            for name in _item_columns(self.log, names):
                 batch[f'history_negative/{name}'] = drawn if name == 'item' else self._take(name, drawn)
+            for side in HISTORY_SIDES if 'item' not in names else ():
+                batch.pop(f'{side}/item', None)
         return batch
 
     def _take(self, name: str, index: np.ndarray) -> np.ndarray:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.requests import RequestBuilder, first_not_before
+from jaxrec.data.gather import first_not_before
+from jaxrec.data.requests import RequestBuilder
 from jaxrec.data.source import RequestSource
 from tests.data.worlds import small_log
 

@@ -30,6 +30,8 @@ def small(monkeypatch):
         (can, 'BATCH', 16), (can, 'LENGTH', 4), (can, 'ITEMS', 50), (can, 'CATEGORIES', 9),
         (tables, 'BATCH', 16), (tables, 'IDS', 3), (loader, 'BATCH', 32), (loader, 'LENGTH', 5),
         (loader, 'WORLD', {'users': 40, 'items': 50, 'impressions': 20, 'categories': 5}),
+        (loader, 'LIFELONG_WORLD', {'users': 40, 'items': 50, 'impressions': 40, 'categories': 5}),
+        (loader, 'SHORT', 3), (loader, 'LONG', 7), (loader, 'KEPT', 2),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -43,6 +45,8 @@ def small(monkeypatch):
         lambda: can.infer('can_infer'),
         lambda: can.infer('can_din_infer', base='din'),
         lambda: loader.run('loader_ctr'),
+        lambda: loader.lifelong('loader_hard'),
+        lambda: loader.lifelong('loader_long', None),
         lambda: tables.train('tables_train', 200, 4, strategy='scratch'),
     ],
 )
@@ -78,6 +82,8 @@ def test_the_promised_names_exist():
         'tables_train_10m',
         'tables_train_100m_d16',
         'loader_ctr',
+        'loader_hard',
+        'loader_long',
         'ingest_1m',
         'ingest_10m',
     }
