@@ -153,22 +153,25 @@ def read_events(
     for name in wanted[1:]:
         values = [event[name] for event in events]
         if name == 'time' or log.schema[name].kind == 'numeric':
-            read[name] = np.asarray([read_number(name, value) for value in values])
+            whole = name == 'time' and log.events['time'].dtype.kind in 'iu'
+            read[name] = np.asarray([read_number(name, value, whole) for value in values])
             continue
         read[name] = encode(log.vocabulary(str(log.schema[name].vocabulary)), name, values)
         unknown += int((read[name] == OUT_OF_VOCABULARY).sum())
     return users, read, unknown
 
 
-def read_number(name: str, value: Any) -> int | float:
-    """Checks that a value is a number that fits 64 bits.
+def read_number(name: str, value: Any, whole: bool = False) -> int | float:
+    """Checks that a value is a number that fits 64 bits, without a fraction where it is to be whole.
 
     Raises:
       RefusalError: 422.
     """
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not sound or not -INT64 <= value < INT64:
-        raise RefusalError(422, f'field {name!r} is {str(value)[:40]!r}: send a number of 64 bits')
+    # An integer of 400 digits is JSON too, and no float holds it.
+    finite = type(value) is int or (type(value) is float and math.isfinite(value))
+    if not finite or not -INT64 <= value < INT64 or (whole and value != int(value)):
+        wanted = 'whole number' if whole else 'number'
+        raise RefusalError(422, f'field {name!r} is {str(value)[:40]!r}: send a {wanted} of 64 bits')
     return value
 
 

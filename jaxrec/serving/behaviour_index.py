@@ -116,7 +116,9 @@ class BehaviourIndex:
           ValueError: a folder that is no index, a damaged one, that of another log, or one that another
             process writes to.
         """
-        self.folder, self.log, self._sync, self._lock = Path(folder), log, sync, threading.RLock()
+        self.folder, self.log, self._sync = Path(folder), log, sync
+        # Whoever writes holds both, but not the second while the disk is flushed: lookups need not wait.
+        self._writing, self._lock = threading.Lock(), threading.Lock()
         self.manifest = read_manifest(self.folder)
         if self.manifest['log'] != log.manifest['fingerprint']:
             raise ValueError(
@@ -213,10 +215,11 @@ class BehaviourIndex:
             open for reading only.
         """
         events = self._checked(users, columns)
-        with self._lock:
+        with self._writing:
             self._journal.append(events)
-            self._take_in(events)
-            return len(self)
+            with self._lock:
+                self._take_in(events)
+                return len(self)
 
     def _checked(self, users: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         if columns.keys() != self.dtypes.keys():
@@ -234,6 +237,10 @@ class BehaviourIndex:
             if name == 'time' or self.log.schema[name].kind == 'numeric':
                 if array.dtype.kind not in 'biuf' or not np.isfinite(array).all():
                     raise ValueError(f'new events of {self.folder} have a {name} that is no finite number')
+                if self.dtypes[name].kind == 'i' and (array != np.floor(array)).any():
+                    raise ValueError(
+                        f'new events of {self.folder} have a {name} between whole numbers: round it'
+                    )
                 continue
             rows = self.log.schema[name].rows
             if array.dtype.kind not in 'iu' or (array.size and not (0 < array.min() and array.max() < rows)):
@@ -267,7 +274,7 @@ class BehaviourIndex:
         """
         if self._held is None:
             raise ValueError(f'{self.folder} is open for reading only: open it with writable=True')
-        with self._lock:
+        with self._writing, self._lock:
             folded, generation = self._added, self.manifest['generation'] + 1
             shutil.rmtree(self.folder / base_folder(generation), ignore_errors=True)
             grow = functools.partial(categories_of, self.log, self.category)
@@ -311,7 +318,7 @@ class BehaviourIndex:
 
     def close(self) -> None:
         """Flushes the journal and lets other processes write."""
-        with self._lock:
+        with self._writing, self._lock:
             self._journal.close()
             if self._held is not None:
                 self._held.close()

@@ -167,6 +167,8 @@ def bodies(log):
         ('/score', score | {'candidates': [item, None]}, 422, "'candidates' has 'None': send integers"),
         ('/score', score | {'time': 'now'}, 422, "field 'time' is 'now': send a number"),
         ('/score', score | {'time': 2**70}, 422, 'send a number of 64 bits'),
+        ('/score', score | {'time': 10**400}, 422, 'send a number of 64 bits'),
+        ('/score', b'{"user": 3, "candidates": [3], "time": 1e999}', 422, "field 'time' is 'inf'"),
         ('/score', b' ' * (MAX_BYTES + 1), 413, f'larger than {MAX_BYTES} bytes'),
         ('/events', {'events': []}, 422, f'send a list of 1 to {MAX_EVENTS} objects'),
         ('/events', {'events': [event] * (MAX_EVENTS + 1)}, 422, f'is {MAX_EVENTS + 1} values'),
@@ -174,6 +176,7 @@ def bodies(log):
         ('/events', {'events': [event, score]}, 422, 'event 1 has user, candidates: send an object with'),
         ('/events', {'events': [event, event | {'user': 10**9}]}, 404, 'event 1 is of user 1000000000'),
         ('/events', {'events': [event | {'time': None}]}, 422, "field 'time' is 'None'"),
+        ('/events', {'events': [event | {'time': 5.5}]}, 422, "field 'time' is '5.5': send a whole number"),
         ('/predict', score, 404, 'Not Found: POST /score or /events'),
     ]  # fmt: skip
 

@@ -33,26 +33,27 @@ def drawn_requests(log, count, seed=0, timed=True):
 
 
 @pytest.mark.parametrize('timed', [True, False])
-def test_the_short_window_is_that_of_new_rows(made, timed):
+@pytest.mark.parametrize('lifelong', [None, {'length': 9}, {'length': 20, 'search': 'hard', 'keep': 3}])
+def test_batches_are_those_of_new_rows(made, timed, lifelong):
     log, index = made
     features = FEATURES | {'history': [name for name in COLUMNS if name != 'position']}
-    assembler = RequestAssembler(index, features, 5, sizes=SIZES)
-    builder = RequestBuilder(log, features, LABEL, 5)
+    gaps = GAPS if timed else None
+    read = read_lifelong(lifelong, log), read_time_gap(gaps, log)
+    assembler = RequestAssembler(index, features, 5, *read, SIZES)
+    builder = RequestBuilder(log, features, LABEL, 5, lifelong=lifelong, time_gap=gaps)
     requests = drawn_requests(log, 6, timed=timed)
     batch = assembler.build(requests)
     assert batch['label'].shape == batch['valid'].shape == (8, 40)
     assert batch['valid'].sum(1).tolist() == [len(request.items) for request in requests] + [0, 0]
     for n, request in enumerate(requests):
-        size = len(request.items)
-        rows = {'user': np.full(size, request.user, np.int32), 'item': request.items}
-        wanted = builder.build(rows, np.full(size, request.time) if timed else None)
+        row = {'user': np.asarray([request.user], np.int32), 'item': request.items[None]}
+        wanted = builder.build(row, np.asarray([request.time]) if timed else None)
         assert wanted.keys() == batch.keys()
         for key, column in wanted.items():
             assert batch[key].dtype == column.dtype, key
-            if key.startswith('candidate/'):
-                np.testing.assert_array_equal(batch[key][n, :size], column[:, 0], err_msg=key)
-            elif key.startswith(('user/', 'history/')):
-                np.testing.assert_array_equal(batch[key][n], column[0], err_msg=key)
+            of_candidates = key.startswith(('candidate/', 'kept/', 'label', 'valid'))
+            found = batch[key][n, : len(request.items)] if of_candidates else batch[key][n]
+            np.testing.assert_array_equal(found, column[0], err_msg=key)
     assert all((batch[key][6:] == 0).all() for key in batch)
 
 

@@ -178,6 +178,7 @@ def test_one_process_writes_and_any_reads(tmp_path):
         ({'item': np.asarray([3, 0])}, 'have item ids outside'),
         ({'position': np.asarray([3.0, 1.0])}, 'have position ids outside'),
         ({'time': np.asarray([3.0, np.nan])}, 'have a time that is no finite number'),
+        ({'time': np.asarray([3.0, 4.5])}, 'have a time between whole numbers: round it'),
     ],
 )
 def test_events_that_do_not_fit_are_refused_whole(tmp_path, change, message):
