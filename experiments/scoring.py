@@ -98,7 +98,7 @@ def score_rows(
             for column, count in limit_ids(run, batch).items():
                 unknown[column] = unknown.get(column, 0) + count
             batch = {name: _pad(array, size) for name, array in batch.items()}
-            check_ids(run.setup.task.tables, run.setup.task.ids(batch))
+            check_ids(run.setup.task.tables, run.setup.task.given_ids(batch))
             scores = predict(state, put_batch(batch, run.setup.mesh))['probability']
             yield rows.kept, np.asarray(scores)[: len(rows), 0]
 

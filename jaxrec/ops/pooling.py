@@ -12,13 +12,13 @@ def length_mask(length: jax.Array, size: int) -> jax.Array:
     """Marks the real slots of left-aligned histories.
 
     Args:
-      length: int [B], number of real slots.
+      length: int [B, ...], number of real slots.
       size: L.
 
     Returns:
-      float32 [B, L], 1 for slots before the length.
+      float32 [B, ..., L], 1 for slots before the length.
     """
-    return (jnp.arange(size) < length[:, None]).astype(jnp.float32)
+    return (jnp.arange(size) < length[..., None]).astype(jnp.float32)
 
 
 def masked_sum(x: jax.Array, mask: jax.Array) -> jax.Array:
@@ -60,10 +60,22 @@ def attention_weights(logits: jax.Array, mask: jax.Array, *, softmax: bool = Tru
     """
     chex.assert_rank([logits, mask], [3, 2])
     real = mask[:, None] > 0
-    if softmax:
-        # A finite floor keeps the gradient of an all-masked history at zero instead of NaN.
-        return jax.nn.softmax(jnp.where(real, logits, -1e30), -1) * real
-    return logits * real
+    return masked_softmax(logits, real) if softmax else logits * real
+
+
+def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Normalises over the real slots.
+
+    Args:
+      logits: float [..., L].
+      mask: float or bool [..., L], broadcast over the axes before the last.
+
+    Returns:
+      float [..., L]; zero where the mask is, and everywhere if it is all zeros.
+    """
+    real = mask > 0
+    # A finite floor keeps the gradient of an all-masked history at zero instead of NaN.
+    return jax.nn.softmax(jnp.where(real, logits, -1e30), -1) * real
 
 
 def attention_pool(

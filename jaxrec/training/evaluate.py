@@ -38,7 +38,7 @@ def evaluate(
     evaluator = setup.task.evaluator()
     waiting: tuple[Any, Any] | None = None
     for batch in batches:
-        check_ids(setup.task.tables, setup.task.ids(batch))
+        check_ids(setup.task.tables, setup.task.given_ids(batch))
         predictions = predict(state, put_batch(batch, setup.mesh))
         if waiting is not None:  # fetched one batch late, so that the device computes while the host counts
             _take(evaluator, *waiting)

@@ -140,7 +140,7 @@ def _manifest(
 ) -> dict[str, Any]:
     told = lambda x: {'shape': ['b' if not isinstance(n, int) else n for n in x.shape], 'dtype': str(x.dtype)}
     outputs = jax.tree_util.tree_unflatten(exported.out_tree, exported.out_avals)
-    tables = setup.task.ids({**inputs, **dict.fromkeys(GIVEN)})
+    tables = setup.task.given_ids({**inputs, **dict.fromkeys(GIVEN)})
     return {
         'format': FORMAT,
         'version': VERSION,

@@ -76,7 +76,7 @@ def train(
             if progress.done:
                 break
             batch, taken = next(loader), step - progress.start
-            check_ids(setup.task.tables, setup.task.ids(batch))
+            check_ids(setup.task.tables, setup.task.given_ids(batch))
             state, metrics = step_fn(state, put_batch(batch, setup.mesh))
             pending.append((step, metrics))
             bar.update()

@@ -43,6 +43,12 @@ class Task(Protocol):
     def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Names the rows a batch needs: {table: {feature: int32 [B, ...]}}; works on numpy and jax arrays."""
 
+    def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The ids as they stand in a batch, of which `ids` may choose: {table: {batch key: ids}}.
+
+        Hosts check them before a step, and shapes are enough for the names.
+        """
+
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws (params, model_state) from a key and a batch whose values do not matter."""
 

@@ -15,8 +15,9 @@ from tests.models import worlds
 MODELS = list(worlds.MODELS)
 # Learning by heart compiles a whole step: once a kind of model. All parts of DeepFM and PNN are in others.
 DEEP = [name for name in MODELS if name not in ('LR', 'FFM', 'DeepFM', 'PNN')]
-SHARDED = ['FFM', 'xDeepFM', 'PNN']
-LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}}  # what a model adds to the cross-entropy
+SHARDED = ['FFM', 'xDeepFM', 'PNN', 'SIM-hard', 'SIM-soft']
+# What a model adds to the cross-entropy.
+LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}, 'SIM-soft': {'search'}}
 
 
 @functools.cache
@@ -56,7 +57,7 @@ def test_padding_changes_nothing(name):
     model, batch, got = made(name)
     padded = {}
     for key, value in batch.items():
-        if key.startswith(('history/', 'history_negative/')) and key != 'history/length':
+        if key.startswith(('history/', 'history_negative/', 'long/')) and not key.endswith('/length'):
             # Stale ids behind the length must not count either.
             value = np.concatenate([value, np.full((6, 4, *value.shape[2:]), 3, value.dtype)], 1)
         if key.startswith('cartesian/') and value.ndim == 3:
@@ -82,11 +83,11 @@ def test_rows_of_absent_candidates_get_no_gradient(name):
     for features in grads.values():
         for key, grad in features.items():
             assert np.isfinite(grad).all() and np.abs(grad).max() > 0
-            if key.startswith(('candidate/', 'cartesian/')):
+            if key.startswith(('candidate/', 'cartesian/', 'kept/')):
                 assert not np.asarray(grad)[batch['valid'] == 0].any()
             if key.startswith('cartesian/'):
                 assert not np.asarray(grad)[batch[key] < 2].any()  # an unseen pair has no row of its own
-            if key.startswith(('history/', 'history_negative/')):
+            if key.startswith(('history/', 'history_negative/', 'long/', 'kept/')):
                 assert not np.asarray(grad)[0].any()  # an empty history
 
 

@@ -1,6 +1,6 @@
 """A tiny log's schema, batches for it, and tasks with their state: what the tests of all CTR models share.
 
-B batch, C candidates, L history, W values of a multi-valued column.
+B batch, C candidates, L history, LONG behaviours before it, W values of a multi-valued column.
 """
 
 import dataclasses
@@ -37,6 +37,16 @@ RICH: dict[str, tuple[str, ...]] = {
 # Each side; the first shares its induction table with the second and its feed table with the third.
 PAIRS = (('item', 'history/item'), ('item', 'user/user'), ('category', 'candidate/item'))
 DIEN: dict[str, Any] = {'hidden': 5, 'attention': (6, 4)}
+LONG = 9
+SIM: dict[str, Any] = {
+    'dim': 4,
+    'widths': (8, 4),
+    'keep': 3,
+    'head_dim': 3,
+    'time_gap': 2,
+    'base_options': {'attention': (6, 4)},
+    'din_widths': (5, 4),
+}
 CAN: dict[str, Any] = {'dim': 4, 'widths': (8, 4), 'dims': (4, 3, 2), 'orders': 2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'LR': ('jaxrec.models.baselines.lr:make_task', {}),
@@ -65,6 +75,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         'jaxrec.models.baselines.ncf:make_task',
         {'dim': 4, 'widths': (8, 4), 'user': ('user/user', 'history/category'), 'item': IDS, 'context': True},
     ),
+    'SIM-hard': ('jaxrec.models.sim:make_task', SIM | {'search': 'hard'}),
+    'SIM-soft': ('jaxrec.models.sim:make_task', SIM | {'search': 'soft'}),
+    'ETA': ('jaxrec.models.sim:make_task', SIM | {'search': 'simhash', 'attention': 'din'}),
+    'SDIM': ('jaxrec.models.sim:make_task', SIM | {'search': 'sdim', 'hashes': 12, 'hash_group': 2}),
+    'TWIN': ('jaxrec.models.sim:make_task', SIM | {'search': 'twin'}),
+    'DIN-long': (
+        'jaxrec.models.sim:make_task',
+        SIM | {'search': 'none', 'attention': 'din', 'short_model': 'none', 'base_options': {}},
+    ),
     'ONN': ('jaxrec.models.baselines.onn:make_task', {'dim': 4, 'widths': (8, 4), 'aware_dim': 3}),
 }
 CARTESIAN = {
@@ -84,23 +103,38 @@ def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=No
         'valid': np.ones((size, candidates), np.float32),
         'host/group': np.arange(size, dtype=np.int64),
     }
+    real = {'history': np.arange(length) < lengths[:, None]}
+    shapes = {'user': (size,), 'candidate': (size, candidates), 'history': (size, length)}
     for side, names in features.items():
-        shape = {'user': (size,), 'candidate': (size, candidates), 'history': (size, length)}[side]
         for name in names:
-            column = SCHEMA[name]
-            if column.kind == 'numeric':
-                value = (100 * rng.normal(size=shape)).astype(np.float32)
-            else:
-                value = rng.integers(
-                    1, column.rows, (*shape, column.width) if column.kind == 'multi' else shape
-                )
-                if column.kind == 'multi':
-                    value[..., 1:] *= rng.integers(0, 2, value[..., 1:].shape)
-                value = value.astype(np.int32)
-            if side == 'history':
-                value[np.arange(length) >= lengths[:, None]] = 0
-            batch[f'{side}/{name}'] = value
-    return batch | make_pair_ids(batch, seed) | make_negatives(batch, seed)
+            batch[f'{side}/{name}'] = draw_values(rng, SCHEMA[name], shapes[side], real.get(side))
+    long = make_long(size, features.get('history', ()), seed)
+    return batch | long | make_pair_ids(batch, seed) | make_negatives(batch, seed)
+
+
+def draw_values(rng, column, shape, real=None) -> np.ndarray:
+    """Values of a column, zeros where they are not real."""
+    if column.kind == 'numeric':
+        value = (100 * rng.normal(size=shape)).astype(np.float32)
+    else:
+        value = rng.integers(1, column.rows, (*shape, column.width) if column.kind == 'multi' else shape)
+        if column.kind == 'multi':
+            value[..., 1:] *= rng.integers(0, 2, value[..., 1:].shape)
+        value = value.astype(np.int32)
+    if real is not None:
+        value[~real] = 0
+    return value
+
+
+def make_long(size, columns, seed) -> dict[str, np.ndarray]:
+    """Behaviours before the history, with time gaps; the first example has none, the second has all."""
+    rng = np.random.default_rng((*np.atleast_1d(seed), 3))
+    lengths = rng.integers(1, LONG, size)
+    lengths[: min(2, size)] = [0, LONG][:size]
+    real = np.arange(LONG) < lengths[:, None]
+    long = {f'long/{name}': draw_values(rng, SCHEMA[name], (size, LONG), real) for name in columns}
+    gaps = (rng.integers(1, 12, (size, LONG)) * real).astype(np.int32)
+    return {**long, 'long/gap': gaps, 'long/length': lengths.astype(np.int32)} if long else {}
 
 
 def make_pair_ids(batch, seed) -> dict[str, np.ndarray]:

@@ -32,6 +32,9 @@ class Bilinear:
     def ids(self, batch):
         return {'item': {key: batch[key] for key in ('candidate/item', 'history/item')}}
 
+    def given_ids(self, batch):
+        return self.ids(batch)
+
     def init(self, rng, batch):
         return {'w': jax.random.normal(rng, (self.dim,))}, {'seen': jnp.float32(0)}
 

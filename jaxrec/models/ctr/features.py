@@ -147,19 +147,7 @@ class FeatureMap:
         Returns:
           The inputs.
         """
-        parts: dict[str, list[jax.Array]] = {side: [] for side in (*SIDES, NEGATIVE)}
-        for side, name in self._read(batch):
-            key = f'{side}/{name}'
-            column = self.columns[name]
-            if column.kind == 'numeric':
-                # Counts and prices span decades; the signed logarithm keeps order and tames the range.
-                value = read(batch, key)
-                parts[side].append((jnp.sign(value) * jnp.log1p(jnp.abs(value)))[..., None])
-                continue
-            found = rows[str(column.vocabulary)][key]
-            if column.kind == 'multi':
-                found = masked_mean(found, (batch[key] > 0).astype(jnp.float32))
-            parts[side].append(found)
+        parts = {side: self.parts(side, rows, batch) for side in (*SIDES, NEGATIVE)}
         batch_size = read(batch, 'label').shape[0]
         empty = jnp.zeros((batch_size, 0), jnp.float32)
         user = jnp.concatenate(parts['user'], -1) if parts['user'] else empty
@@ -168,6 +156,47 @@ class FeatureMap:
         pooled = POOLINGS[self.history_pooling](history, mask)
         negative = jnp.concatenate(parts[NEGATIVE], -1) if parts[NEGATIVE] else None
         return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask, pooled, negative)
+
+    def parts(
+        self, side: str, rows: Mapping[str, Mapping[str, jax.Array]], batch: Mapping[str, jax.Array]
+    ) -> tuple[jax.Array, ...]:
+        """The vectors of one side, a part each column, before they are concatenated.
+
+        Args:
+          side: such as 'history'.
+          rows: {table: {'side/column': [B, ..., D]}} as `lookup` returns them for `ids`.
+          batch: {'side/column': array}.
+
+        Returns:
+          float [B, ..., Di] each; none for a side without features.
+        """
+        found = []
+        for where, name in self._read(batch):
+            if where != side:
+                continue
+            key, column = f'{side}/{name}', self.columns[name]
+            if column.kind == 'numeric':
+                # Counts and prices span decades; the signed logarithm keeps order and tames the range.
+                value = read(batch, key)
+                found.append((jnp.sign(value) * jnp.log1p(jnp.abs(value)))[..., None])
+                continue
+            part = rows[str(column.vocabulary)][key]
+            if column.kind == 'multi':
+                part = masked_mean(part, (batch[key] > 0).astype(jnp.float32))
+            found.append(part)
+        return tuple(found)
+
+    def as_history(self, side: str) -> 'FeatureMap':
+        """The history's columns alone, under another side: behaviours of another window, of the same tables.
+
+        Args:
+          side: such as 'long'.
+
+        Returns:
+          The feature map.
+        """
+        features = tuple((side, name) for where, name in self.features if where == 'history')
+        return dataclasses.replace(self, features=features, negatives=False)
 
     def _read(self, batch: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         """The features that are read from this batch: negatives too, if it has those of the whole history."""

@@ -26,10 +26,35 @@ class Scored(NamedTuple):
     Attributes:
       logits: float [B, C].
       losses: {name: float []}, weighted as they count.
+      weight: of the cross-entropy of the logits beside those losses.
     """
 
     logits: jax.Array
     losses: dict[str, jax.Array]
+    weight: float = 1.0
+
+
+def mean_cross_entropy(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Binary cross-entropy, averaged over the valid candidates.
+
+    Args:
+      logits: float [B, C].
+      batch: {key: [B, ...]} with label and valid float [B, C].
+
+    Returns:
+      float32 [].
+
+    Raises:
+      ValueError: label or valid is absent or of another shape.
+    """
+    label, valid = read(batch, 'label'), read(batch, 'valid')
+    if not label.shape == valid.shape == logits.shape:  # [B] would broadcast to [B, B] without a word
+        raise ValueError(
+            f"the batch has 'label' {label.shape} and 'valid' {valid.shape}, logits are "
+            f'{logits.shape}; give both as [B, C], C = 1 for pairs'
+        )
+    losses = optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), label)
+    return jnp.sum(losses * valid) / jnp.maximum(valid.sum(), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +66,26 @@ class CtrTask:
       tables: {table: Table}.
       ids: batch -> {table: {feature: ids}}.
       row_l2: weight of half the squared rows that an example reads, averaged over the examples.
+      named: batch -> {table: {batch key: ids}}, as `given_ids`; None where `ids` itself takes nothing but
+        what stands in a batch.
     """
 
     module: nn.Module
     tables: Mapping[str, Table]
     ids: Callable[[Mapping[str, Any]], Ids]
     row_l2: float = 0.0
+    named: Callable[[Mapping[str, Any]], Ids] | None = None
+
+    def given_ids(self, batch: Mapping[str, Any]) -> Ids:
+        """The ids that stand in a batch, of which `ids` looks up all or some.
+
+        Args:
+          batch: {key: [B, ...]}; shapes are enough.
+
+        Returns:
+          {table: {batch key: ids}}.
+        """
+        return (self.named or self.ids)(batch)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws the parameters.
@@ -80,27 +119,25 @@ class CtrTask:
 
         Returns:
           loss float32 [], ({'logloss', 'pcoc', a name each of the module's losses}, new model_state).
+
+        Raises:
+          ValueError: what `mean_cross_entropy` refuses.
         """
         del rng
         scored, new_state = self.module.apply(
             {'params': params, **model_state}, rows, batch, train=True, mutable=list(model_state)
         )
-        logits, losses = scored if isinstance(scored, Scored) else (scored, {})
-        label, valid = read(batch, 'label'), read(batch, 'valid')
-        if not label.shape == valid.shape == logits.shape:  # [B] would broadcast to [B, B] without a word
-            raise ValueError(
-                f"the batch has 'label' {label.shape} and 'valid' {valid.shape}, logits are "
-                f'{logits.shape}; give both as [B, C], C = 1 for pairs'
-            )
-        count = jnp.maximum(valid.sum(), 1)
-        logits = logits.astype(jnp.float32)
-        loss = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, label) * valid) / count
-        clicks = jnp.sum(jax.nn.sigmoid(logits) * valid) / jnp.maximum(jnp.sum(label * valid), 1)
-        metrics = {**losses, 'logloss': loss, 'pcoc': clicks}
-        loss = loss + sum(losses.values())
+        if not isinstance(scored, Scored):
+            scored = Scored(scored, {})
+        logloss = mean_cross_entropy(scored.logits, batch)
+        label, valid = batch['label'], batch['valid']
+        probability = jax.nn.sigmoid(scored.logits.astype(jnp.float32))
+        clicks = jnp.sum(probability * valid) / jnp.maximum(jnp.sum(label * valid), 1)
+        metrics = {**scored.losses, 'logloss': logloss, 'pcoc': clicks}
+        loss = scored.weight * logloss + sum(scored.losses.values())
         if self.row_l2:
             squares = sum(jnp.sum(x**2) for features in rows.values() for x in features.values())
-            loss = loss + 0.5 * self.row_l2 * squares / count
+            loss = loss + 0.5 * self.row_l2 * squares / jnp.maximum(valid.sum(), 1)
         return loss, (metrics, new_state)
 
     def predict(

@@ -1,0 +1,130 @@
+"""The second stage: attention of a candidate to what a search kept (arXiv 2006.05639, section 3.2).
+
+Each layer maps (candidate, behaviours) to one vector a candidate; behaviours may also be those of a whole
+window, which all candidates share.
+
+B batch, C candidates, K kept, N = C or 1, E width of a candidate, D of a behaviour, Di of a part, H heads.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.ctr.layers import TargetAttention
+from jaxrec.models.sim.behaviours import Behaviours
+from jaxrec.ops.pooling import masked_mean
+from jaxrec.ops.target_attention import project_query, target_attention, target_logits
+
+# The least number of rows that holds every bucket 1 + floor(log2(1 + gap)) of a 64-bit gap, and padding.
+GAPS = 64
+
+
+class Gaps(nn.Module):
+    """Embeds the time since each behaviour (e^t of section 3.2).
+
+    Attributes:
+      dim: width of the embedding; 0 does without.
+    """
+
+    dim: int
+
+    @nn.compact
+    def __call__(self, behaviours: Behaviours) -> Behaviours:
+        """Adds the embedding to the behaviours as a further part: z = [e; e^t].
+
+        Args:
+          behaviours: with gaps, unless the width is 0.
+
+        Returns:
+          The behaviours.
+        """
+        if not self.dim:
+            return behaviours
+        table = self.param('embedding', nn.initializers.normal(0.01), (GAPS, self.dim))
+        part = table.at[behaviours.gap].get(mode='fill', fill_value=0)
+        return behaviours._replace(parts=(*behaviours.parts, part))
+
+
+class MultiHead(nn.Module):
+    """Multi-head target attention whose values are the behaviours themselves (eq. 3-4).
+
+    Attributes:
+      heads: H.
+      width: of the projections of each head.
+    """
+
+    heads: int = 2
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
+        """Attends from each candidate.
+
+        Args:
+          candidate: float [B, C, E].
+          behaviours: of each candidate or of all.
+
+        Returns:
+          float [B, C, H * D]; zeros without behaviours.
+        """
+        query = project_query(candidate, *projections(self, candidate, behaviours, self.heads, self.width))
+        logits = target_logits(query, behaviours.parts)
+        return target_attention(logits, behaviours.mask, behaviours.parts)
+
+
+class LocalActivation(nn.Module):
+    """DIN's attention as the second stage; its net sees a candidate as a behaviour of no time gap.
+
+    Attributes:
+      widths: hidden widths of the scoring net.
+    """
+
+    widths: Sequence[int] = (80, 40)
+
+    @nn.compact
+    def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
+        """Attends from each candidate; arguments are those of `MultiHead`, returns float [B, C, D]."""
+        history, mask = jnp.concatenate(behaviours.parts, -1), behaviours.mask
+        missing = history.shape[-1] - candidate.shape[-1]
+        candidate = jnp.pad(candidate, ((0, 0), (0, 0), (0, missing)))
+        attend = TargetAttention(self.widths, name='attention')
+        if history.shape[1] == 1:
+            return attend(candidate, history[:, 0], mask[:, 0])
+        fold = lambda x: x.reshape(-1, *x.shape[2:])  # every candidate has a history of its own
+        found = attend(fold(candidate)[:, None], fold(history), fold(mask))
+        return found.reshape(*candidate.shape[:2], -1)
+
+
+class Mean(nn.Module):
+    """The mean of the behaviours: the first stage alone."""
+
+    def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
+        """Averages, whatever the candidate; arguments are those of `MultiHead`, returns float [B, C, D]."""
+        pooled = [masked_mean(part, behaviours.mask) for part in behaviours.parts]
+        pooled = jnp.concatenate(pooled, -1)  # [B, N, D]
+        return jnp.broadcast_to(pooled, (*candidate.shape[:2], pooled.shape[-1]))
+
+
+def projections(
+    module: nn.Module, candidate: jax.Array, behaviours: Behaviours, heads: int, width: int
+) -> tuple[jax.Array, jax.Array]:
+    """W_a and W_b of each head, parameters of the module.
+
+    Args:
+      module: whose parameters they are.
+      candidate: float [B, C, E].
+      behaviours: D wide.
+      heads: H.
+      width: of the projections.
+
+    Returns:
+      float [H, E, width] and [H, D, width]; each head is drawn as a layer of its own.
+    """
+    glorot = nn.initializers.glorot_normal(batch_axis=0)
+    wide = sum(part.shape[-1] for part in behaviours.parts)
+    return (
+        module.param('of_candidate', glorot, (heads, candidate.shape[-1], width)),
+        module.param('of_behaviour', glorot, (heads, wide, width)),
+    )

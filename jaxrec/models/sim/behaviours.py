@@ -1,0 +1,153 @@
+"""The behaviours older than the short window: which rows they need, and what a model reads of them.
+
+They stand in a batch on one of two sides, with the columns of `features.history` and in the tables of these:
+'long', the whole window [B, L], or 'kept', what a hard search kept of it for each candidate [B, C, K]. A
+loader may have searched already; else a hard search is a pure function of the batch's ids, so it runs before
+the lookup and only kept behaviours are looked up.
+
+B batch, C candidates, L history, K kept, N = C for behaviours kept for each candidate, else 1, Di width of a
+column's vector.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.ctr.features import FeatureMap, read
+from jaxrec.models.ctr.task import Ids
+from jaxrec.ops.pooling import length_mask
+from jaxrec.ops.search import Kept, hard_search, take_kept
+
+LONG, KEPT = 'long', 'kept'
+
+
+class Behaviours(NamedTuple):
+    """Behaviours in vectors, a part each column.
+
+    Attributes:
+      parts: float [B, N, L, Di] each.
+      gap: int32 [B, N, L], the bucket of the time since each; None where it is not read.
+      length: int32 [B, N], real behaviours.
+    """
+
+    parts: tuple[jax.Array, ...]
+    gap: jax.Array | None
+    length: jax.Array
+
+    @property
+    def mask(self) -> jax.Array:
+        """float32 [B, N, L], 1 for real behaviours."""
+        return length_mask(self.length, self.parts[0].shape[2])
+
+    def choose(self, kept: Kept) -> 'Behaviours':
+        """What a search kept of behaviours that all candidates share.
+
+        Args:
+          kept: positions [B, C, K] and how many of them are real.
+
+        Returns:
+          The kept behaviours, N = C.
+        """
+        take = lambda x: take_kept(x[:, 0], kept.index)
+        gap = None if self.gap is None else take(self.gap)
+        return Behaviours(tuple(take(part) for part in self.parts), gap, kept.length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lifelong:
+    """How a model reads the behaviours older than its short window.
+
+    Attributes:
+      features: the model's; its history columns are those of the behaviours.
+      hard: read what a hard search kept, the loader's or its own; False reads all.
+      keep: K of the hard search.
+      column: what the hard search compares.
+      time_gap: read the time since each behaviour.
+    """
+
+    features: FeatureMap
+    hard: bool
+    keep: int
+    column: str
+    time_gap: bool
+
+    def ids(self, batch: Mapping[str, Any]) -> Ids:
+        """Names the rows of the behaviours that the model reads.
+
+        Args:
+          batch: {'side/column': array}.
+
+        Returns:
+          {table: {'long/column': ids [B, L]}}, or {table: {'kept/column': ids [B, C, K]}}.
+
+        Raises:
+          ValueError: what `searched` refuses, or the batch lacks a column.
+        """
+        batch, side = self.searched(batch)
+        return self.features.as_history(side).ids(batch)
+
+    def given_ids(self, batch: Mapping[str, Any]) -> Ids:
+        """Names the ids as they stand in the batch; arguments and results are those of `ids`."""
+        return self.features.as_history(self._side(batch)).ids(batch)
+
+    def searched(self, batch: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+        """Does the hard search, if there is one and the loader has not done it.
+
+        Args:
+          batch: {'side/column': array}.
+
+        Returns:
+          The batch, with 'kept/column', 'kept/length' and 'kept/gap' if a hard search is wanted; and the side
+          that is to be read.
+
+        Raises:
+          ValueError: the loader kept another number than the model wants, or a key is absent.
+        """
+        side = self._side(batch)
+        if not self.hard:
+            return batch, LONG
+        columns = [name for _, name in self.features.as_history(side).features]
+        if side == KEPT:
+            if (wide := read(batch, f'kept/{columns[0]}').shape[2]) != self.keep:
+                raise ValueError(
+                    f'the loader kept {wide} behaviours a candidate, the model wants {self.keep}: give '
+                    'data.lifelong.keep and model.keep the same number'
+                )
+            return batch, KEPT
+        length = read(batch, 'long/length')
+        found = read(batch, f'long/{self.column}'), read(batch, f'candidate/{self.column}')
+        kept = hard_search(*found, length, self.keep)
+        real = length_mask(kept.length, self.keep) > 0
+        own = {'kept/length': kept.length}
+        for name in (*columns, 'gap') if self.time_gap else columns:
+            x = take_kept(read(batch, f'long/{name}'), kept.index)
+            own[f'kept/{name}'] = jnp.where(real.reshape(*real.shape, *[1] * (x.ndim - 3)), x, 0)
+        return {**batch, **own}, KEPT
+
+    def read(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> Behaviours:
+        """Gives the behaviours their vectors.
+
+        Args:
+          rows: {table: {'side/column': [B, ..., D]}} as `lookup` returns them for `ids`.
+          batch: {'side/column': array}.
+
+        Returns:
+          The behaviours: N = C if a search kept them, else all, N = 1.
+
+        Raises:
+          ValueError: what `searched` refuses, or the batch lacks the lengths or the gaps.
+        """
+        batch, side = self.searched(batch)
+        parts = self.features.as_history(side).parts(side, rows, batch)
+        gap = read(batch, f'{side}/gap') if self.time_gap else None
+        length = read(batch, f'{side}/length')
+        if side == KEPT:
+            return Behaviours(parts, gap, length)
+        gap = None if gap is None else gap[:, None]
+        return Behaviours(tuple(part[:, None] for part in parts), gap, length[:, None])
+
+    def _side(self, batch: Mapping[str, Any]) -> str:
+        return KEPT if self.hard and 'kept/length' in batch else LONG

@@ -1,0 +1,138 @@
+"""Long-term interest in a candidate: a search and an attention, or a unit that is both.
+
+An interest maps (candidate, behaviours, batch, train) to a vector a candidate and the losses it brings.
+
+B batch, C candidates, L history, K kept, E width of a candidate, D of a behaviour, H heads, J cross features.
+"""
+
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.sim.attention import Gaps, projections
+from jaxrec.models.sim.behaviours import Behaviours
+from jaxrec.ops.search import inner_scores, top_search
+from jaxrec.ops.simhash import collision_pool, hyperplanes, sign_bits, signatures
+from jaxrec.ops.target_attention import cross_bias, project_query, target_attention, target_logits
+
+Interest = tuple[jax.Array, dict[str, jax.Array]]
+
+
+class TwoStages(nn.Module):
+    """A search, then attention to what it kept (SIM, arXiv 2006.05639; ETA, arXiv 2108.04468).
+
+    Attributes:
+      search: called as (candidate, behaviours, batch, train) -> (kept behaviours, {name: loss}).
+      attention: called as (candidate, kept behaviours) -> float [B, C, *].
+      time_gap: width of the time embedding, which only the attention reads; 0 does without.
+    """
+
+    search: nn.Module
+    attention: nn.Module
+    time_gap: int = 0
+
+    @nn.compact
+    def __call__(
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
+    ) -> Interest:
+        """Searches and attends.
+
+        Args:
+          candidate: float [B, C, E].
+          past: behaviours, all or kept.
+          batch: {key: [B, ...]}.
+          train: whether losses are wanted.
+
+        Returns:
+          float [B, C, *] and {name: weighted loss float []}.
+        """
+        with jax.named_scope('search'):
+            kept, losses = self.search(candidate, past, batch, train)
+        with jax.named_scope('attention'):
+            return self.attention(candidate, Gaps(self.time_gap, name='gaps')(kept)), losses
+
+
+class Sdim(nn.Module):
+    """Pools the behaviours that collide with the candidate in groups of hashes (arXiv 2205.10249).
+
+    Attributes:
+      hashes: m.
+      group: tau, hashes a group.
+      seed: of the hyperplanes.
+      time_gap: width of the time embedding, which is pooled and not hashed; 0 does without.
+    """
+
+    hashes: int = 48
+    group: int = 3
+    seed: int = 0
+    time_gap: int = 0
+
+    @nn.compact
+    def __call__(
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
+    ) -> Interest:
+        """Pools for each candidate; arguments are those of `TwoStages`, there are no losses."""
+        planes = hyperplanes(candidate.shape[-1], self.hashes, self.seed)
+        sign = lambda parts: signatures(sign_bits(parts, planes), self.group)
+        of_past = sign([part[:, 0] for part in past.parts])
+        values = [part[:, 0] for part in Gaps(self.time_gap, name='gaps')(past).parts]
+        return collision_pool(sign([candidate]), of_past, past.length[:, 0], values), {}
+
+
+class Twin(nn.Module):
+    """The same target attention in both stages (arXiv 2302.02352).
+
+    The first stage ranks all behaviours by the sum of the heads' relevance, the second attends to the best by
+    that same relevance, through which all of it learns.
+
+    Attributes:
+      keep: K.
+      inherent: whether each history column describes the item itself; the others are cross features, of
+        which each head sees one number.
+      heads: H.
+      width: of the projections of each head.
+      time_gap: width of the time embedding, a cross feature too; 0 does without.
+    """
+
+    keep: int
+    inherent: tuple[bool, ...]
+    heads: int = 4
+    width: int = 64
+    time_gap: int = 0
+
+    @nn.compact
+    def __call__(
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
+    ) -> Interest:
+        """Searches and attends; arguments are those of `TwoStages`, there are no losses."""
+        gaps = Gaps(self.time_gap, name='gaps')
+        keys, cross = self._split(gaps(past))
+        weights = projections(self, candidate, past._replace(parts=keys), self.heads, self.width)
+        query = project_query(candidate, *weights) / self.width**0.5  # [B, C, H, D]
+        bias = self._bias(cross)
+        with jax.named_scope('search'):
+            # Summed over the heads before it meets the behaviours, which changes nothing but the cost.
+            scores = inner_scores(query.sum(2), [part[:, 0] for part in keys]) + bias(cross).sum(2)
+            kept = gaps(past.choose(top_search(scores, past.length[:, 0], self.keep)))
+        with jax.named_scope('attention'):
+            keys, cross = self._split(kept)
+            logits = target_logits(query, keys) + bias(cross)
+            return target_attention(logits, kept.mask, kept.parts), {}
+
+    def _split(self, behaviours: Behaviours) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        """The parts that are the item's own, and the cross features."""
+        parts = behaviours.parts
+        own = (*self.inherent, *[False] * (len(parts) - len(self.inherent)))
+        pick = lambda wanted: tuple(part for part, is_own in zip(parts, own, strict=True) if is_own == wanted)
+        return pick(True), pick(False)
+
+    def _bias(self, cross: tuple[jax.Array, ...]) -> Callable[[tuple[jax.Array, ...]], jax.Array]:
+        """A function from cross features such as these to float [B, N, H, K], or to a zero without any."""
+        if not cross:
+            return lambda _: jnp.zeros((1, 1, 1, 1))
+        draw = nn.initializers.normal(0.1)
+        squeeze = [self.param(f'squeeze_{i}', draw, part.shape[-1:]) for i, part in enumerate(cross)]
+        beta = self.param('beta', nn.initializers.ones, (self.heads, len(cross)))
+        return lambda cross: cross_bias(cross, squeeze, beta)

@@ -1,0 +1,124 @@
+"""The first stage: searches that learn, or that read vectors (arXiv 2006.05639, section 3.1).
+
+A search maps (candidate, behaviours, batch, train) to the behaviours it kept and the losses it brings. The
+hard search is not among them: it reads ids alone, before any lookup, see `behaviours`.
+
+B batch, C candidates, L history, K kept, E width of a candidate, D of a behaviour.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.ctr.layers import Mlp
+from jaxrec.models.ctr.task import mean_cross_entropy
+from jaxrec.models.sim.attention import projections
+from jaxrec.models.sim.behaviours import Behaviours
+from jaxrec.ops.search import cosine_scores, inner_scores, pack_bits, score_pool, top_search
+from jaxrec.ops.simhash import hamming_scores, hyperplanes, sign_bits
+from jaxrec.ops.target_attention import project_query
+
+Found = tuple[Behaviours, dict[str, jax.Array]]
+
+
+class KeepAll(nn.Module):
+    """No search, or one that was done before the lookup."""
+
+    def __call__(
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
+    ) -> Found:
+        """Returns the behaviours as they are, and no losses."""
+        return past, {}
+
+
+class SoftSearch(nn.Module):
+    """Keeps the behaviours of the highest inner products, which learn from a loss of their own (eq. 1-2).
+
+    Attributes:
+      keep: K.
+      project: score by W_b e and W_a c; False scores by e and c themselves.
+      width: of the projections.
+      alpha: weight of the loss; 0 does without it.
+      softmax: normalise the scores in the loss's pooling, as public code does.
+      widths: hidden widths of the net that the loss trains.
+    """
+
+    keep: int
+    project: bool = True
+    width: int = 64
+    alpha: float = 1.0
+    softmax: bool = False
+    widths: Sequence[int] = (200, 80)
+
+    @nn.compact
+    def __call__(
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
+    ) -> Found:
+        """Searches for each candidate.
+
+        Args:
+          candidate: float [B, C, E].
+          past: all behaviours, N = 1.
+          batch: {key: [B, ...]} with label and valid in training.
+          train: whether the loss is wanted.
+
+        Returns:
+          The kept behaviours, and in training {'search': weighted loss float []}.
+        """
+        query = candidate
+        if self.project:
+            query = project_query(candidate, *projections(self, candidate, past, 1, self.width))[:, :, 0]
+        parts, length = [part[:, 0] for part in past.parts], past.length[:, 0]
+        scores = inner_scores(query, parts)
+        losses = {}
+        if self.alpha and (train or self.is_initializing()):
+            pooled = score_pool(scores, length, parts, softmax=self.softmax)
+            head = Mlp((*self.widths, 1), name='auxiliary')
+            logits = head(jnp.concatenate([pooled, candidate], -1))[..., 0]
+            losses['search'] = self.alpha * mean_cross_entropy(logits, batch)
+        return past.choose(top_search(scores, length, self.keep)), losses
+
+
+class SharedSearch(nn.Module):
+    """Keeps the behaviours of the highest cosines, by the embeddings that the rest of the model trains.
+
+    Attributes:
+      keep: K.
+    """
+
+    keep: int
+
+    def __call__(
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
+    ) -> Found:
+        """Searches for each candidate; arguments are those of `SoftSearch`, there are no losses."""
+        candidate, past_parts = jax.lax.stop_gradient((candidate, past.parts))
+        scores = cosine_scores(candidate, [part[:, 0] for part in past_parts])
+        return past.choose(top_search(scores, past.length[:, 0], self.keep)), {}
+
+
+class HashSearch(nn.Module):
+    """Keeps the behaviours whose SimHash bits are nearest to the candidate's: ETA (arXiv 2108.04468).
+
+    Attributes:
+      keep: K.
+      hashes: bits of a vector; 0 takes two a number of it, beyond which little is gained.
+      seed: of the hyperplanes.
+    """
+
+    keep: int
+    hashes: int = 0
+    seed: int = 0
+
+    def __call__(
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
+    ) -> Found:
+        """Searches for each candidate; arguments are those of `SoftSearch`, there are no losses."""
+        width = candidate.shape[-1]
+        planes = hyperplanes(width, self.hashes or 2 * width, self.seed)
+        of_candidate = pack_bits(sign_bits([candidate], planes))
+        of_past = pack_bits(sign_bits([part[:, 0] for part in past.parts], planes))
+        scores = hamming_scores(of_candidate, of_past)
+        return past.choose(top_search(scores, past.length[:, 0], self.keep)), {}

@@ -1,0 +1,233 @@
+"""Searching a long history for what fits a candidate: the first stage of SIM (arXiv 2006.05639, section 3.1).
+
+A search scores every behaviour against every candidate and keeps K of them. What it kept is known by
+positions and a count: whether a slot is real follows from the history's length alone, never from a score, so
+padding cannot outrank a behaviour and no behaviour is lost. Among equal scores newer behaviours win.
+Positions carry no gradient.
+
+The vector of a behaviour comes in parts, one a column, and they are never joined over the whole history: the
+copy would cost more than the search.
+
+B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of its parts, W words of
+32 bits.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxrec.ops.pooling import length_mask, masked_softmax
+
+WORD = 32  # bits
+Parts = Sequence[jax.Array]  # float [B, L, Di], side by side the vectors of behaviours
+
+
+class Kept(NamedTuple):
+    """What a search kept of a history.
+
+    Attributes:
+      index: int32 [B, C, K], positions in the history, ascending; 0 in slots that are not real.
+      length: int32 [B, C], number of real slots, which come first.
+    """
+
+    index: jax.Array
+    length: jax.Array
+
+
+def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, keep: int) -> Kept:
+    """Keeps the K most recent behaviours that share an id with the candidate (eq. 1, hard).
+
+    Args:
+      history: int [B, L], such as the categories of the behaviours, oldest first and left aligned.
+      candidate: int [B, C].
+      length: int [B], real behaviours.
+      keep: K, at least 1.
+
+    Returns:
+      The kept behaviours, oldest first.
+    """
+    chex.assert_rank([history, candidate, length], [2, 2, 1])
+    real = length_mask(length, history.shape[1]) > 0
+    return _keep_last((history[:, None] == candidate[..., None]) & real[:, None], keep)
+
+
+def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
+    """Keeps the K behaviours of the highest scores.
+
+    Args:
+      scores: float [B, C, L]; what stands behind the length does not matter.
+      length: int [B], real behaviours.
+      keep: K, at least 1; it may exceed L.
+
+    Returns:
+      The kept behaviours, oldest first.
+    """
+    chex.assert_rank([scores, length], [3, 1])
+    real = length_mask(length, scores.shape[-1])[:, None] > 0
+    count = jnp.broadcast_to(jnp.minimum(length, keep)[:, None], scores.shape[:2])
+    # Padding gets the key 0, below that of any behaviour.
+    keys = jnp.where(real, jnp.maximum(_sortable(jax.lax.stop_gradient(scores)), 1), 0)
+    least = _nth_largest(keys, count)[..., None]  # key of the worst that is kept
+    above, equal = keys > least, (keys == least) & real
+    missing = count - jnp.sum(above, -1)
+    oldest = _positions(equal, (jnp.sum(equal, -1) - missing)[..., None])
+    newer = equal & (jnp.arange(scores.shape[-1]) >= oldest) & (missing > 0)[..., None]
+    return _keep_last(above | newer, keep)
+
+
+def take_kept(x: jax.Array, index: jax.Array) -> jax.Array:
+    """Reads a history at the kept positions; it is not tiled over the candidates.
+
+    Args:
+      x: [B, L, ...].
+      index: int32 [B, C, K], positions below L.
+
+    Returns:
+      [B, C, K, ...]; zeros for a history of no slots.
+    """
+    chex.assert_rank(index, 3)
+    if not x.shape[1]:
+        return jnp.zeros((*index.shape, *x.shape[2:]), x.dtype)
+    take = lambda x, index: x.at[index].get(mode='promise_in_bounds')
+    return jax.vmap(take)(jnp.asarray(x), index)
+
+
+def split_like(x: jax.Array, parts: Parts) -> list[jax.Array]:
+    """Cuts the last axis as the parts cut theirs.
+
+    Args:
+      x: [..., D].
+      parts: [..., Di] each.
+
+    Returns:
+      [..., Di] each.
+    """
+    ends, end = [], 0
+    for part in parts:
+        ends.append(end := end + part.shape[-1])
+    chex.assert_axis_dimension(x, -1, end)
+    return jnp.split(x, ends[:-1], -1)
+
+
+def inner_scores(query: jax.Array, parts: Parts) -> jax.Array:
+    """Inner products of candidates and behaviours (eq. 1, soft, with W_b^T W_a e_a as the query).
+
+    Args:
+      query: float [B, C, D].
+      parts: float [B, L, Di] each.
+
+    Returns:
+      float [B, C, L].
+    """
+    chex.assert_rank([query, *parts], 3)
+    return sum(q @ part.swapaxes(1, 2) for q, part in zip(split_like(query, parts), parts, strict=True))
+
+
+def cosine_scores(query: jax.Array, parts: Parts) -> jax.Array:
+    """Cosines of candidates and behaviours, up to the candidate's length, which ranks nothing.
+
+    Args:
+      query: float [B, C, D].
+      parts: float [B, L, Di] each.
+
+    Returns:
+      float [B, C, L]; 0 for a behaviour of zeros.
+    """
+    squares = sum(jnp.sum(part * part, -1) for part in parts)  # [B, L]
+    some = squares > 0
+    scale = jnp.where(some, jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)
+    return inner_scores(query, parts) * scale[:, None]
+
+
+def score_pool(scores: jax.Array, length: jax.Array, parts: Parts, *, softmax: bool = False) -> jax.Array:
+    """Sums the behaviours by their scores: U_r of eq. 2, through which the scores of a soft search learn.
+
+    Args:
+      scores: float [B, C, L].
+      length: int [B], real behaviours.
+      parts: float [B, L, Di] each.
+      softmax: normalise the scores over the real behaviours; the equation does not.
+
+    Returns:
+      float [B, C, D]; zeros for an empty history.
+    """
+    chex.assert_rank([scores, length, *parts], [3, 1, *[3] * len(parts)])
+    real = length_mask(length, scores.shape[-1])[:, None]
+    weights = masked_softmax(scores, real) if softmax else scores * real
+    return jnp.concatenate([weights @ part for part in parts], -1)
+
+
+def pack_bits(bits: jax.Array) -> jax.Array:
+    """Packs bits into words, bit l into bit l % 32 of word l // 32.
+
+    Args:
+      bits: bool [..., L].
+
+    Returns:
+      uint32 [..., W].
+    """
+    bits = jnp.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, -bits.shape[-1] % WORD)])
+    bits = bits.reshape(*bits.shape[:-1], bits.shape[-1] // WORD, WORD).astype(jnp.uint32)
+    return jnp.sum(bits << jnp.arange(WORD, dtype=jnp.uint32), -1, dtype=jnp.uint32)
+
+
+def _keep_last(matches: jax.Array, keep: int) -> Kept:
+    """The last K set slots of [B, C, L]."""
+    count = jnp.sum(matches, -1, dtype=jnp.int32)
+    length = jnp.minimum(count, keep)
+    index = _positions(matches, jnp.arange(keep) + (count - length)[..., None])
+    return Kept(jnp.where(jnp.arange(keep) < length[..., None], index, 0), length)
+
+
+def _sortable(scores: jax.Array) -> jax.Array:
+    """uint32 keys in the order of float32 scores; NaN is the lowest, and the zeros are equal."""
+    scores = jnp.where(jnp.isnan(scores), -jnp.inf, jnp.where(scores == 0, 0, scores)).astype(jnp.float32)
+    bits, sign = jax.lax.bitcast_convert_type(scores, jnp.uint32), jnp.uint32(1 << 31)
+    return jnp.where(bits < sign, bits | sign, ~bits)
+
+
+def _nth_largest(keys: jax.Array, rank: jax.Array) -> jax.Array:
+    """The rank-th largest of uint32 keys [..., L], bit by bit from the highest, for ranks [...] from 1.
+
+    `jax.lax.top_k` is as fast on a CPU, but of keys that are cut over devices it gathers all on each.
+    """
+
+    def settle(step: jax.Array, found: jax.Array) -> jax.Array:
+        trial = found | (jnp.uint32(1 << 31) >> step.astype(jnp.uint32))
+        enough = jnp.sum(keys >= trial[..., None], -1, dtype=jnp.int32) >= rank
+        return jnp.where(enough, trial, found)
+
+    # The maximum lends its sharding to what the loop carries, and is never computed.
+    start = jnp.zeros_like(keys.max(-1, initial=0))
+    return jax.lax.fori_loop(0, 32, settle, start)
+
+
+def _positions(matches: jax.Array, ranks: jax.Array) -> jax.Array:
+    """Where the set slots of [..., L] with so many set ones before them lie; int32 [..., K] as the ranks.
+
+    By counting: a sort of the positions costs many times as much. Ranks of no slot give any position.
+    """
+    if not matches.shape[-1]:
+        return jnp.zeros(ranks.shape, jnp.int32)
+    words = pack_bits(matches)  # [..., W]
+    counts = jax.lax.population_count(words).astype(jnp.int32)
+    ends = jnp.cumsum(counts, -1)
+    at = jnp.sum(ends[..., None, :] <= ranks[..., None], -1, dtype=jnp.int32)
+    at = jnp.minimum(at, ends.shape[-1] - 1)
+    take = lambda x: jnp.take_along_axis(x, at, -1, mode='promise_in_bounds')
+    return WORD * at + _nth_bit(take(words), ranks.astype(jnp.int32) - take(ends - counts))
+
+
+def _nth_bit(words: jax.Array, ranks: jax.Array) -> jax.Array:
+    """The position of the set bit with so many set ones below it, by halving the word."""
+    position = jnp.zeros_like(ranks)
+    for half in (16, 8, 4, 2, 1):
+        low = words & jnp.uint32((1 << half) - 1)
+        below = jax.lax.population_count(low).astype(ranks.dtype)
+        above = ranks >= below
+        words = jnp.where(above, words >> half, low)
+        position, ranks = position + half * above, ranks - below * above
+    return position

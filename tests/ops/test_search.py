@@ -1,0 +1,172 @@
+"""Searches against loops: what they keep and in which order, ties, padding; pooling and its slope."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from jaxrec.ops import search as ops
+from jaxrec.parallel import make_mesh
+from tests.oracles import sim as oracle
+from tests.oracles.interactions import gradients
+
+LENGTHS = np.array([9, 0, 4, 1, 7], np.int32)
+KEEPS = [1, 3, 9, 12]  # 12 are more than there are
+
+
+def make_case(size=9, seed=0):
+    """(query [B, C, D], two parts of behaviours [B, L, Di]); behind the length stands what would win."""
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+    parts = [draw(len(LENGTHS), size, width) for width in (2, 3)]
+    for part in parts:
+        part[np.arange(size) >= LENGTHS[:, None]] *= 100
+    return draw(len(LENGTHS), 2, 5), parts
+
+
+def check(kept, want, keep):
+    """Positions and counts are the oracle's, oldest first, and what is not real is 0."""
+    index, length = np.asarray(kept.index), np.asarray(kept.length)
+    assert index.shape == (*length.shape, keep) and index.dtype == length.dtype == np.int32
+    for b, c in np.ndindex(length.shape):
+        assert index[b, c].tolist() == sorted(want[b][c]) + [0] * (keep - len(want[b][c]))
+        assert length[b, c] == len(want[b][c])
+
+
+@pytest.mark.parametrize('keep', KEEPS)
+def test_hard_search_keeps_the_most_recent_matches(keep):
+    rng = np.random.default_rng(1)
+    history, candidate = rng.integers(1, 4, (5, 9)), rng.integers(1, 6, (5, 3))  # 4 and 5 never match
+    want = oracle.hard(history, candidate, LENGTHS, keep)
+    assert {len(x) for row in want for x in row} >= {0, 1}
+    check(jax.jit(ops.hard_search, static_argnums=3)(history, candidate, LENGTHS, keep), want, keep)
+
+
+@pytest.mark.parametrize('size', [31, 32, 33, 100])
+def test_hard_search_over_the_edges_of_words(size):
+    rng = np.random.default_rng(size)
+    history, candidate = rng.integers(1, 3, (4, size)), rng.integers(1, 4, (4, 3))
+    lengths = np.array([size, size - 1, 5, 0])
+    want = oracle.hard(history, candidate, lengths, 20)
+    check(ops.hard_search(history, candidate, lengths, 20), want, 20)
+
+
+def test_a_history_of_one_id_keeps_its_end():
+    check(
+        ops.hard_search(np.full((1, 70), 3), np.array([[3]]), np.array([70]), 5), [[[65, 66, 67, 68, 69]]], 5
+    )
+
+
+@pytest.mark.parametrize('keep', KEEPS)
+def test_top_search_keeps_the_best(keep):
+    query, parts = make_case()
+    scores = oracle.inner(query, np.concatenate(parts, -1)).astype(np.float32)
+    want = oracle.top(scores, LENGTHS, keep)
+    check(jax.jit(ops.top_search, static_argnums=2)(scores, LENGTHS, keep), want, keep)
+
+
+def test_equal_scores_keep_the_newer_and_padding_never_outranks():
+    scores = np.random.default_rng(0).integers(-2, 1, (5, 2, 9)).astype(np.float32)
+    scores[np.broadcast_to(np.arange(9) >= LENGTHS[:, None, None], scores.shape)] = 1e9
+    check(ops.top_search(scores, LENGTHS, 4), oracle.top(scores, LENGTHS, 4), 4)
+    for worst in (-np.inf, np.nan):  # of real behaviours; they fill the slots that are left
+        scores = np.full((1, 1, 6), worst, np.float32)
+        scores[0, 0, 1] = -5.0
+        check(ops.top_search(scores, np.array([4]), 3), [[[1, 3, 2]]], 3)
+
+
+@pytest.mark.parametrize('search', ['hard', 'top'])
+def test_no_slots_at_all_keep_nothing(search):
+    none = np.zeros((2, 0), np.int32)
+    lengths, candidate = np.zeros(2, np.int32), np.ones((2, 3), np.int32)
+    if search == 'hard':
+        kept = ops.hard_search(none, candidate, lengths, 4)
+    else:
+        kept = ops.top_search(np.zeros((2, 3, 0), np.float32), lengths, 4)
+    check(kept, [[[]] * 3] * 2, 4)
+    assert not np.asarray(ops.take_kept(none, kept.index)).any()
+
+
+def test_take_kept_reads_the_positions_and_hands_gradients_back():
+    x = np.random.default_rng(0).normal(size=(3, 6, 2, 2)).astype(np.float32)
+    index = np.random.default_rng(1).integers(0, 6, (3, 4, 5)).astype(np.int32)
+    got, pull = jax.vjp(lambda x: ops.take_kept(x, index), jnp.asarray(x))
+    upstream = np.random.default_rng(2).normal(size=got.shape).astype(np.float32)
+    (of_x,) = pull(jnp.asarray(upstream))
+    want = np.zeros_like(x)
+    for b, c, k in np.ndindex(index.shape):
+        np.testing.assert_array_equal(got[b, c, k], x[b, index[b, c, k]])
+        want[b, index[b, c, k]] += upstream[b, c, k]
+    np.testing.assert_allclose(of_x, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('softmax', [False, True])
+def test_scores_and_their_pooling_are_the_loop_value_and_gradient(softmax):
+    query, parts = make_case()
+    for part in parts:
+        part[np.arange(9) >= LENGTHS[:, None]] *= 0.01  # finite differences want moderate numbers
+
+    def pooled(query, first, second):
+        return ops.score_pool(
+            ops.inner_scores(query, [first, second]), LENGTHS, [first, second], softmax=softmax
+        )
+
+    def slow(query, first, second):
+        behaviours = np.concatenate([first, second], -1)
+        return oracle.score_pool(oracle.inner(query, behaviours), LENGTHS, behaviours, softmax)
+
+    got, pull = jax.vjp(pooled, *map(jnp.asarray, (query, *parts)))
+    np.testing.assert_allclose(got, slow(query, *parts), rtol=1e-4, atol=1e-5)
+    upstream = np.random.default_rng(1).normal(size=got.shape).astype(np.float32)
+    for ours, theirs in zip(
+        pull(jnp.asarray(upstream)), gradients(slow, (query, *parts), upstream), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+    assert not np.asarray(got)[1].any()  # an empty history
+
+
+def test_cosines_rank_as_cosines_and_zeros_score_zero():
+    query, parts = make_case()
+    parts[0][0, 3], parts[1][0, 3] = 0, 0
+    got = np.asarray(ops.cosine_scores(query, parts))
+    behaviours = np.concatenate(parts, -1)
+    unit = behaviours / np.maximum(np.linalg.norm(behaviours, axis=-1, keepdims=True), 1e-30)
+    np.testing.assert_allclose(got, oracle.inner(query, unit), rtol=1e-4, atol=1e-5)
+    assert not got[0, :, 3].any()
+
+
+def test_positions_carry_no_gradient():
+    query, parts = make_case()
+
+    def loss(query, parts):
+        kept = ops.top_search(ops.inner_scores(query, parts), LENGTHS, 3)
+        return sum((ops.take_kept(part, kept.index) ** 2).sum() for part in parts)
+
+    of_query, of_parts = jax.grad(loss, (0, 1))(jnp.asarray(query), [jnp.asarray(part) for part in parts])
+    assert not np.asarray(of_query).any() and np.asarray(of_parts[0]).any()
+
+
+@pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
+def test_a_batch_cut_over_a_mesh_stays_cut(axis_type, eight_devices):
+    mesh = make_mesh((2, 2), axis_type=axis_type)
+    query, parts = make_case()
+    query, first, lengths = query[:4, :, :2], parts[0][:4], LENGTHS[:4]
+    ids = np.random.default_rng(0).integers(1, 4, (4, 9))
+
+    def loss(query, first, ids, lengths):
+        scores = ops.inner_scores(query, [first])
+        pooled = ops.score_pool(scores, lengths, [first])
+        soft = ops.take_kept(first, ops.top_search(scores, lengths, 3).index)
+        hard = ops.take_kept(first, ops.hard_search(ids, ids[:, :2], lengths, 3).index)
+        return (pooled**2).sum() + (soft**2).sum() + (hard**2).sum()
+
+    want = jax.grad(loss, (0, 1))(jnp.asarray(query), jnp.asarray(first), ids, lengths)
+    with jax.set_mesh(mesh):
+        by_example = jax.NamedSharding(mesh, jax.P(('data', 'model')))
+        sent = jax.device_put((query, first, ids, lengths), by_example)
+        compiled = jax.jit(jax.grad(loss, (0, 1))).lower(*sent).compile()
+        got = compiled(*sent)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, want)
+    assert {shard.data.shape for shard in got[1].addressable_shards} == {(1, *first.shape[1:])}
+    assert 'all-' not in compiled.as_text()
