@@ -53,7 +53,7 @@ def serving(app):
         yield listener.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
         listener.close()
 
 
@@ -69,7 +69,7 @@ def served(trained, tmp_path_factory):
 
 def call(port, path, body=None, method=None, headers=None):
     """Status and JSON of an answer; a body that is no bytes is sent as JSON."""
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=30)
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=120)
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection.request(method or ('GET' if body is None else 'POST'), path, data, headers or {})
     answer = connection.getresponse()
@@ -237,7 +237,7 @@ def start(workdir, index, port):
     process = subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError):
             if call(port, '/health')[0] == 200:
@@ -262,7 +262,7 @@ def test_a_killed_service_has_its_behaviours_again_and_a_stopped_one_ends_well(t
     assert call(port, '/score', body)[1]['scores'] == scores
     assert call(port, '/health')[1]['in_journal'] == 1
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=120)[1]
     assert process.returncode in (0, -signal.SIGTERM), said
     assert '1 of them in the journal' in said
 
