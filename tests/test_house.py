@@ -23,6 +23,7 @@ ROOMS = {
     'data': {'ops', 'parallel'},
     'evaluation': {'ops', 'parallel'},
     'training': {'data', 'embeddings', 'evaluation', 'ops', 'parallel'},
+    'serving': {'data', 'embeddings', 'ops', 'parallel', 'training'},
     'models': {'data', 'embeddings', 'evaluation', 'ops', 'parallel', 'training'},
 }
 # package -> where in the checkout it may be imported; everything else of the library does without it.

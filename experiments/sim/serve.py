@@ -1,0 +1,49 @@
+"""Answers requests over HTTP from a checkpoint and an index of behaviours.
+
+    python -m experiments.sim.serve --workdir=runs/mine --index=indexes/mine
+    curl -d '{"user": 7, "candidates": [12, 99]}' localhost:8000/score
+
+The index is built from the log of the run where there is none; one that is there is opened, with what its
+journal holds. New behaviours (POST /events) are in the next answer, are on the disk before they are
+acknowledged, and are there again after a restart; --compact folds them into the base before serving. Needs
+`pip install 'jaxrec[serve]'`.
+"""
+
+from pathlib import Path
+
+import uvicorn
+from absl import app, flags
+
+from experiments.building import build, read_config
+from experiments.flags import DATA_DIR, friendly
+from experiments.sim.opening import make_service, open_index
+from jaxrec.serving.assembly import Sizes
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
+INDEX = flags.DEFINE_string('index', None, 'Folder of the index.', required=True)
+STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
+HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen at.')
+PORT = flags.DEFINE_integer('port', 8000, 'Port to listen at; 0 takes a free one.')
+REQUESTS = flags.DEFINE_list('requests', ['1', '2', '4'], 'Sizes of a batch of requests.')
+CANDIDATES = flags.DEFINE_list('candidates', ['16', '64', '400'], 'Sizes of a request.')
+GROUPS = flags.DEFINE_list('groups', ['32'], 'Sizes of the categories of a request, for hard search.')
+WAIT_MS = flags.DEFINE_float('wait_ms', 0.0, 'How long a batch that is not full waits for more.')
+COMPACT = flags.DEFINE_bool('compact', False, 'Fold the journal into the base before serving.')
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Opens the index, restores the model and serves until it is told to stop."""
+    workdir = Path(WORKDIR.value)
+    whole = lambda values: tuple(int(value) for value in values if value)
+    sizes = Sizes(whole(REQUESTS.value), whole(CANDIDATES.value), whole(GROUPS.value))
+    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, (1, 1))
+    index = open_index(run, Path(INDEX.value))
+    if COMPACT.value:
+        print(f'folded {index.compact()} behaviours into the base')
+    service = make_service(run, workdir, index, sizes, STEP.value, WAIT_MS.value / 1e3)
+    uvicorn.run(service.app(), host=HOST.value, port=PORT.value, log_level='warning', access_log=False)
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Serving: an index of behaviours that takes in new events, and batches of requests assembled from it."""

@@ -1,0 +1,331 @@
+"""The User Behaviour Tree, user -> category -> behaviours, as a memory-mapped index that takes in new events.
+
+The tree is that of SIM (https://arxiv.org/abs/2006.05639, section 3), whose hard search reads it.
+
+An index folder holds `manifest.json`, a base (see `index_build`) and a journal of what came after it. Every
+lookup sees the base and the journal merged, as if the log had been compiled with the new events in it. The
+manifest names the base and the journal that belong together, so replacing it is what makes a compaction
+happen: whole, or not at all.
+
+    index = build_index('index', log, label, columns=('item', 'category'))
+    index.append(users, {'item': items, 'time': times})
+    view = index.view(user)
+    newest = view.matching(category, 200)
+
+Letters: n events, P behaviours, U user rows of the log.
+"""
+
+import collections
+import functools
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.columns import ColumnStore
+from jaxrec.data.labels import make_label
+from jaxrec.options import plain
+from jaxrec.serving.index_build import (
+    Block,
+    categories_of,
+    check_columns,
+    event_dtypes,
+    log_blocks,
+    user_blocks,
+    write_base,
+)
+from jaxrec.serving.index_manifest import REMEDY, base_folder, hold, read_manifest, write_manifest
+from jaxrec.serving.journal import Journal
+from jaxrec.serving.user_view import UserView
+
+VIEWS = 4096  # merged views of users with new events that are kept in memory
+
+
+def build_index(
+    folder: str | Path,
+    log: BehaviourLog,
+    label: Mapping[str, Any],
+    columns: Sequence[str],
+    category: str = 'category',
+) -> 'BehaviourIndex':
+    """Builds an index of a log's behaviours, by blocks of users.
+
+    Args:
+      folder: where it will lie; absent or empty.
+      log: the log.
+      label: description of the label rule: positive events are behaviours.
+      columns: history features of the model.
+      category: the column that the tree branches by.
+
+    Returns:
+      The index, open for writing.
+
+    Raises:
+      ValueError: a folder that holds anything, or a column that cannot be indexed.
+    """
+    folder = Path(folder)
+    stored = check_columns(log, columns, category)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f'{folder} is not empty: give another folder, or open the index that it holds')
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = event_dtypes(log, stored)
+    counts = write_base(
+        folder / base_folder(1),
+        kinds,
+        log_blocks(log, make_label(label).positive(log), kinds),
+        functools.partial(categories_of, log, category),
+    )
+    manifest = {
+        'log': log.manifest['fingerprint'],
+        'label': plain(label),
+        'category': category,
+        'columns': list(stored),
+        'generation': 1,
+        'counts': counts,
+    }
+    write_manifest(folder, manifest)
+    return BehaviourIndex(folder, log, writable=True)
+
+
+class BehaviourIndex:
+    """An open index. Threads may look up and append at the same time.
+
+    Attributes:
+      folder, log, manifest: where it lies, what it was built from, the content of `manifest.json`.
+      columns: names of the stored columns, without `time`.
+      dtypes: {column: dtype} of these, and `time` if the log has it.
+      latest: time of the latest behaviour of any user; 0 without one.
+      category: the column that the tree branches by.
+      torn: bytes of an unfinished append that a crash had left and that were cut.
+    """
+
+    def __init__(self, folder: str | Path, log: BehaviourLog, writable: bool = False, sync: bool = True):
+        """Opens an index.
+
+        Args:
+          folder: written by `build_index`.
+          log: the log that it was built from.
+          writable: take new events; one process at a time may.
+          sync: flush new events to the disk before they are acknowledged.
+
+        Raises:
+          ValueError: a folder that is no index, a damaged one, that of another log, or one that another
+            process writes to.
+        """
+        self.folder, self.log, self._sync = Path(folder), log, sync
+        # Whoever writes holds both, but not the second while the disk is flushed: lookups need not wait.
+        self._writing, self._lock = threading.Lock(), threading.Lock()
+        self.manifest = read_manifest(self.folder)
+        if self.manifest['log'] != log.manifest['fingerprint']:
+            raise ValueError(
+                f'{self.folder} is the index of another log (fingerprint {self.manifest["log"][:12]}, '
+                f'{log.folder} has {log.manifest["fingerprint"][:12]}): build an index of this one'
+            )
+        self._held = hold(self.folder) if writable else None
+        self.columns, self.category = tuple(self.manifest['columns']), self.manifest['category']
+        self.dtypes = event_dtypes(log, self.columns)
+        self._dtype = np.dtype([('user', '<i4'), *((name, kind) for name, kind in self.dtypes.items())])
+        self._open(writable)
+        if writable:
+            self._clear_leftovers()
+
+    def _open(self, writable: bool) -> None:
+        base = self.folder / base_folder(self.manifest['generation'])
+        self._behaviours, branches, users = (
+            ColumnStore(base / name) for name in ('behaviours', 'branches', 'users')
+        )
+        counts = self.manifest['counts']
+        if (counts['behaviours'], counts['branches']) != (len(self._behaviours), len(branches)):
+            raise ValueError(f'{base} does not hold the {counts} of {self.folder}/manifest.json: {REMEDY}')
+        self._category, self._start = branches['category'], branches['start']
+        self._rows, self._forks = users['behaviours'], users['branches']
+        name = f'journal-{self.manifest["generation"]:06d}'
+        about = f'{self.manifest["log"]} {self.manifest["generation"]}'
+        self._journal = Journal(self.folder / name, self._dtype, about, writable, self._sync)
+        self.torn = self._journal.torn
+        self._new: dict[int, list[np.void]] = collections.defaultdict(list)
+        self._views: collections.OrderedDict[int, UserView] = collections.OrderedDict()
+        self._added, self.latest = 0, self.manifest['counts']['latest']
+        self._take_in(self._journal.events)
+
+    def __len__(self) -> int:
+        """The number of behaviours, new ones included."""
+        return len(self._behaviours) + self._added
+
+    @property
+    def added(self) -> int:
+        """How many behaviours the journal holds."""
+        return self._added
+
+    def view(self, user: int) -> UserView:
+        """A user's behaviours as of now.
+
+        Args:
+          user: id.
+
+        Returns:
+          The view, new events included; an empty one for an id beyond the log.
+        """
+        with self._lock:
+            if user not in self._new:
+                return self._base_view(user)
+            view = self._views.get(user)
+            if view is None:
+                view = self._base_view(user)
+                for event in self._new[user]:
+                    view = self._inserted(view, event)
+            self._keep(user, view)
+            return view
+
+    def _base_view(self, user: int) -> UserView:
+        if not 0 <= user < len(self._rows) - 1:
+            user = 0  # padding: nobody's
+        first, end = self._rows[user], self._rows[user + 1]
+        fork, last = self._forks[user], self._forks[user + 1]
+        columns = {name: self._behaviours[name][first:end] for name in self.dtypes}
+        starts = np.append(self._start[fork:last] - first, end - first)
+        return UserView(columns, self._behaviours['order'][first:end], self._category[fork:last], starts)
+
+    def _inserted(self, view: UserView, event: np.void) -> UserView:
+        one = {name: event[name] for name in self.dtypes}
+        return view.inserted(one, int(categories_of(self.log, self.category, event['item'])))
+
+    def _keep(self, user: int, view: UserView) -> None:
+        self._views[user] = view
+        self._views.move_to_end(user)
+        while len(self._views) > VIEWS:
+            self._views.popitem(last=False)
+
+    def append(self, users: np.ndarray, columns: Mapping[str, np.ndarray]) -> int:
+        """Takes in new behaviours; when it returns they are in the journal and in every later view.
+
+        Args:
+          users: integer [n].
+          columns: {name: [n]} of the stored columns, and `time` if the log has it.
+
+        Returns:
+          How many behaviours the index now holds.
+
+        Raises:
+          ValueError: columns that are missing or of other lengths, an id out of range, or an index that is
+            open for reading only.
+        """
+        events = self._checked(users, columns)
+        with self._writing:
+            self._journal.append(events)
+            with self._lock:
+                self._take_in(events)
+                return len(self)
+
+    def _checked(self, users: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        if columns.keys() != self.dtypes.keys():
+            raise ValueError(
+                f'new events of {self.folder} came with {", ".join(columns) or "no columns"}: give '
+                f'{", ".join(self.dtypes)}'
+            )
+        given = {'user': np.asarray(users), **{name: np.asarray(columns[name]) for name in self.dtypes}}
+        if len({array.shape for array in given.values()}) > 1 or given['user'].ndim != 1:
+            raise ValueError(
+                f'new events of {self.folder} have unequal shapes '
+                f'{ {name: array.shape for name, array in given.items()} }: give one value an event'
+            )
+        for name, array in given.items():
+            if name == 'time' or self.log.schema[name].kind == 'numeric':
+                if array.dtype.kind not in 'biuf' or not np.isfinite(array).all():
+                    raise ValueError(f'new events of {self.folder} have a {name} that is no finite number')
+                if self.dtypes[name].kind == 'i' and (array != np.floor(array)).any():
+                    raise ValueError(
+                        f'new events of {self.folder} have a {name} between whole numbers: round it'
+                    )
+                continue
+            rows = self.log.schema[name].rows
+            if array.dtype.kind not in 'iu' or (array.size and not (0 < array.min() and array.max() < rows)):
+                raise ValueError(
+                    f'new events of {self.folder} have {name} ids outside [1, {rows}): encode them with the '
+                    "log's vocabulary"
+                )
+        events = np.zeros(len(given['user']), self._dtype)
+        for name, array in given.items():
+            events[name] = array
+        return events
+
+    def _take_in(self, events: np.ndarray) -> None:
+        for event in events:
+            user = int(event['user'])
+            self._new[user].append(event)
+            if user in self._views:  # others are merged when they are asked for
+                self._views[user] = self._inserted(self._views[user], event)
+        self._added += len(events)
+        if 'time' in self.dtypes and len(events):
+            self.latest = max(self.latest, events['time'].max().item())
+
+    def compact(self) -> int:
+        """Folds the journal into a new base; appends and lookups of other threads wait meanwhile.
+
+        Returns:
+          How many behaviours were folded in.
+
+        Raises:
+          ValueError: the index is open for reading only.
+        """
+        if self._held is None:
+            raise ValueError(f'{self.folder} is open for reading only: open it with writable=True')
+        with self._writing, self._lock:
+            folded, generation = self._added, self.manifest['generation'] + 1
+            shutil.rmtree(self.folder / base_folder(generation), ignore_errors=True)
+            grow = functools.partial(categories_of, self.log, self.category)
+            counts = write_base(
+                self.folder / base_folder(generation), self.dtypes, self._merged_blocks(), grow
+            )
+            manifest = self.manifest | {'generation': generation, 'counts': counts}
+            write_manifest(self.folder, manifest)
+            self._journal.close()
+            self.manifest = manifest
+            self._open(True)
+            self._clear_leftovers()
+        return folded
+
+    def _merged_blocks(self) -> Iterator[Block]:
+        everything = [event for user in sorted(self._new) for event in self._new[user]]
+        added = np.array(everything, self._dtype)
+        for first, last in user_blocks(self._rows):
+            counts = np.diff(self._rows[first : last + 1])
+            rows = slice(int(self._rows[first]), int(self._rows[last]))
+            new = added[slice(*np.searchsorted(added['user'], (first, last)))]
+            users = np.append(np.repeat(np.arange(first, last), counts), new['user'])
+            columns = {
+                name: np.concatenate([self._behaviours[name][rows], new[name]]) for name in self.dtypes
+            }
+            if len(new):  # stable: behind what has the same time
+                keys = (columns['time'], users) if 'time' in columns else (users,)
+                order = np.lexsort(keys)
+                columns = {name: column[order] for name, column in columns.items()}
+                counts = counts + np.bincount(new['user'] - first, minlength=last - first)
+            yield counts, columns
+
+    def _clear_leftovers(self) -> None:
+        """Removes what an older generation, or a compaction that was cut short, has left."""
+        keep = {base_folder(self.manifest['generation']), self._journal.path.name}
+        for path in self.folder.iterdir():
+            if path.name.startswith('base-') and path.name not in keep:
+                shutil.rmtree(path)
+            elif path.name.startswith('journal-') and path.name not in keep:
+                path.unlink()
+
+    def close(self) -> None:
+        """Flushes the journal and lets other processes write."""
+        with self._writing, self._lock:
+            self._journal.close()
+            if self._held is not None:
+                self._held.close()
+                self._held = None
+
+    def __enter__(self) -> 'BehaviourIndex':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

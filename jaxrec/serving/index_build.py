@@ -1,0 +1,172 @@
+"""The base of a behaviour index: three folders of memory-mapped columns, written by blocks of users.
+
+`behaviours/` has a row a behaviour, by user and time: `item`, the event columns, `time` where the log has it,
+and `order`, the tree's positions within the user. `branches/` has a row for each user's category: its id and
+where it starts in `order`. `users/` says where each user's rows begin in both.
+
+Letters: N events of the log, P behaviours (positive events), G branches, U user rows of the log.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.column_writer import ColumnWriter
+from jaxrec.data.columns import offsets_of, write_columns
+from jaxrec.serving.journal import sync
+
+Block = tuple[np.ndarray, dict[str, np.ndarray]]  # behaviours of each of some users, their columns
+
+BLOCK = 1 << 22  # events of the log that are in memory at a time, or those of one user if they are more
+
+
+def check_columns(log: BehaviourLog, columns: Sequence[str], category: str) -> tuple[str, ...]:
+    """The columns that a base must store: item attributes follow from the item, event columns do not.
+
+    Args:
+      log: the log.
+      columns: history features of the model.
+      category: what the tree branches by: 'item' or a categorical item attribute.
+
+    Returns:
+      `item` and the event columns among them.
+
+    Raises:
+      ValueError: a column that the log does not have, or one that an index cannot hold.
+    """
+    known = {n: log.schema[n].kind for n in ('item', *log.items.names, *log.events.names) if n in log.schema}
+    known.pop('user', None)
+    for name in columns:
+        if name not in known:
+            raise ValueError(
+                f'{log.folder} has no behaviour column {name!r}; its columns are {", ".join(known)}'
+            )
+        if known[name] == 'multi' and name not in log.items:
+            raise ValueError(
+                f'column {name!r} of {log.folder} is multi-valued: new events bring columns of one value, '
+                'leave it out of features.history or make it an item attribute'
+            )
+    usable = ['item', *(name for name in log.items.names if known.get(name) == 'categorical')]
+    if category not in usable:
+        raise ValueError(
+            f'{log.folder} has no categorical item attribute {category!r} to branch by: use any of '
+            f'{", ".join(usable)}'
+        )
+    return ('item', *dict.fromkeys(n for n in columns if n in log.events and n != 'item'))
+
+
+def event_dtypes(log: BehaviourLog, columns: Sequence[str]) -> dict[str, np.dtype]:
+    """{column: dtype} of the stored columns, with `time` if the log has it."""
+    kinds = {name: np.dtype('<f4' if log.schema[name].kind == 'numeric' else '<i4') for name in columns}
+    if log.has_time:
+        kinds['time'] = np.dtype('<i8' if log.events['time'].dtype.kind in 'iub' else '<f8')
+    return kinds
+
+
+def categories_of(log: BehaviourLog, category: str, items: np.ndarray) -> np.ndarray:
+    """int32 [n], what items have in the column that the tree branches by."""
+    return np.asarray(items if category == 'item' else log.items[category][items])
+
+
+def log_blocks(log: BehaviourLog, positive: np.ndarray, kinds: Mapping[str, np.dtype]) -> Iterator[Block]:
+    """Cuts the behaviours of a log into blocks of whole users.
+
+    Args:
+      log: the log.
+      positive: bool [N], which events are behaviours.
+      kinds: {column: dtype}, what to read.
+
+    Yields:
+      int64 [u], the behaviours of each of the next users, and {column: [their sum]}.
+    """
+    for first_user, last_user in user_blocks(log.user_offsets):
+        offsets = log.user_offsets[first_user : last_user + 1]
+        rows = offsets[0] + np.flatnonzero(positive[offsets[0] : offsets[-1]])
+        columns = {name: log.events[name][rows].astype(kind) for name, kind in kinds.items()}
+        yield np.diff(np.searchsorted(rows, offsets)), columns
+
+
+def user_blocks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cuts users into runs that hold `BLOCK` rows at most, or one user.
+
+    Args:
+      offsets: int64 [U + 1], where each user's rows begin.
+
+    Yields:
+      The first user of a run, and the first behind it.
+    """
+    user, users = 0, len(offsets) - 1
+    while user < users:
+        last = int(np.searchsorted(offsets, offsets[user] + BLOCK, 'right')) - 1
+        last = min(max(last, user + 1), users, user + BLOCK)
+        yield user, last
+        user = last
+
+
+def write_base(
+    folder: Path,
+    kinds: Mapping[str, np.dtype],
+    blocks: Iterable[Block],
+    categories: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, Any]:
+    """Writes a base.
+
+    Args:
+      folder: created.
+      kinds: {column: dtype} of the behaviours.
+      blocks: the behaviours of all users, by user and time.
+      categories: items int32 [n] -> int32 [n].
+
+    Returns:
+      {'behaviours': P, 'branches': G, 'latest': the latest time or 0}.
+    """
+    sizes, forks = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    written, latest = 0, 0
+    with (
+        ColumnWriter(folder / 'behaviours', {**kinds, 'order': np.int32}) as behaviours,
+        ColumnWriter(folder / 'branches', {'category': np.int32, 'start': np.int64}) as branches,
+    ):
+        for counts, columns in blocks:
+            order, category, start, fork = grow_trees(counts, categories(columns['item']))
+            behaviours.append({**columns, 'order': order})
+            branches.append({'category': category, 'start': start + written})
+            written += len(order)
+            if 'time' in columns and len(order):
+                latest = max(latest, columns['time'].max().item())
+            sizes.append(counts)
+            forks.append(fork)
+    offsets = {'behaviours': offsets_of(np.concatenate(sizes)), 'branches': offsets_of(np.concatenate(forks))}
+    write_columns(folder / 'users', offsets)
+    for file in folder.rglob('*'):
+        sync(file)
+    return {**{name: int(offset[-1]) for name, offset in offsets.items()}, 'latest': latest}
+
+
+def grow_trees(
+    counts: np.ndarray, categories: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Builds the trees of a block of users.
+
+    Args:
+      counts: int64 [u], behaviours of each user.
+      categories: int32 [n], of the behaviours, by user and time.
+
+    Returns:
+      order: int32 [n], positions within the user, by user and category, newest first.
+      category: int32 [g] and start: int64 [g], of the branches, by user; starts count from the block's first
+        behaviour.
+      forks: int64 [u], branches of each user.
+    """
+    offsets = offsets_of(counts)
+    users = np.repeat(np.arange(len(counts)), counts)
+    key = users << 32 | categories
+    # Reversed, a stable sort puts the newest first within each branch.
+    order = len(key) - 1 - np.argsort(key[::-1], kind='stable')
+    key = key[order]
+    start = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.zeros(0, np.int64)
+    position = (order - offsets[users[order]]).astype(np.int32)
+    forks = np.bincount(key[start] >> 32, minlength=len(counts))
+    return position, (key[start] & 0xFFFFFFFF).astype(np.int32), start.astype(np.int64), forks

@@ -1,0 +1,103 @@
+"""Scores of requests: one user and many candidates each, by a restored model and a behaviour index.
+
+Letters: B requests, C candidates, G kept sequences, K behaviours of each, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec import embeddings as emb
+from jaxrec.serving.assembly import GROUP, Request, RequestAssembler, Sizes
+from jaxrec.training.state import Setup, TrainState
+
+
+class RequestScorer:
+    """Scores batches of requests.
+
+    Attributes:
+      assembler: makes the batches.
+      traces: how often the prediction was traced, once for each combination of sizes.
+    """
+
+    def __init__(self, setup: Setup, state: TrainState, assembler: RequestAssembler):
+        """Prepares the prediction.
+
+        Args:
+          setup: task and mesh of one device.
+          state: params, model_state and tables.
+          assembler: makes the batches.
+
+        Raises:
+          ValueError: more than one device.
+        """
+        if setup.mesh.size > 1:
+            raise ValueError(
+                f'a service runs on one device and this mesh has {setup.mesh.size}: restore the checkpoint '
+                'on mesh (1, 1), any checkpoint allows it'
+            )
+        self.assembler, self.traces = assembler, 0
+        self._weights = state.params, state.model_state, state.tables
+        task = setup.task
+
+        def predict(params: Any, model_state: Any, tables: Any, batch: Mapping[str, Any]) -> jax.Array:
+            self.traces += 1
+            batch, group = dict(batch), batch.get(GROUP)
+            batch.pop(GROUP, None)
+            rows = emb.lookup(task.tables, tables, task.ids(batch))
+            if group is not None:  # what candidates of a category share is looked up once
+                batch = {key: _spread(key, array, group) for key, array in batch.items()}
+                rows = {
+                    table: {key: _spread(key, array, group) for key, array in features.items()}
+                    for table, features in rows.items()
+                }
+            return task.predict(params, model_state, rows, batch)['probability']
+
+        self._predict = jax.jit(predict)
+
+    def __call__(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """Scores requests.
+
+        Args:
+          requests: as many as the assembler takes in a batch.
+
+        Returns:
+          float32 [c] each, the probabilities of its candidates.
+        """
+        scores = np.asarray(self._predict(*self._weights, self.assembler.build(requests)))
+        return [scores[n, : len(request.items)] for n, request in enumerate(requests)]
+
+    def warm(self) -> int:
+        """Compiles the prediction for every combination of sizes, so that no request waits for it.
+
+        Returns:
+          How many there are.
+        """
+        sizes = self.assembler.sizes
+        for b in sizes.requests:
+            for c in sizes.candidates:
+                request = Request(0, np.zeros(c, np.int32))
+                batch = self.assembler.build([request] * b)
+                for resized in self._groups(batch, sizes, c):
+                    jax.block_until_ready(self._predict(*self._weights, resized))
+        return self.traces
+
+    def _groups(self, batch: dict[str, np.ndarray], sizes: Sizes, c: int) -> list[dict[str, np.ndarray]]:
+        """The batch with every number of groups that one of C candidates may have."""
+        if GROUP not in batch:
+            return [batch]
+        counts = [*(size for size in sizes.groups if size < c), c]
+        with_rows = lambda array, g: np.zeros((len(array), g, *array.shape[2:]), array.dtype)
+        grouped = lambda key: key.startswith('kept/') and key != GROUP
+        return [{key: with_rows(x, g) if grouped(key) else x for key, x in batch.items()} for g in counts]
+
+
+def _spread(key: str, array: jax.Array, group: jax.Array) -> jax.Array:
+    """[B, C, ...] of the kept side's [B, G, ...]; other sides as they are."""
+    if not key.startswith('kept/'):
+        return array
+    take = lambda kept, which: kept.at[which].get(mode='promise_in_bounds')
+    return jax.vmap(take)(jnp.asarray(array), group)
