@@ -1,7 +1,8 @@
-"""Measures one thing and prints one JSON line.
+"""Measures one thing and prints one JSON line, or one a length of history.
 
     python -m experiments.benchmark --list
     python -m experiments.benchmark --name=can_train
+    python -m experiments.benchmark --name=sim_lengths --plot=runs/sim_lengths.png
 
 Training figures cover lookup, forward, backward, clipping, dense and table updates in float32 over rotating
 batches; inference figures start at host inputs and end at host outputs. Each is the median of seven windows
@@ -9,25 +10,37 @@ after a warm-up; `peak_rss_mb` is the process's peak above what it was after imp
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 
-from experiments.benchmarks import can, ingest, loader, tables
+from experiments.benchmarks import can, ingest, loader, sim, sim_lengths, tables
 from experiments.benchmarks.timing import emit
 from experiments.flags import friendly
 
 NAME = flags.DEFINE_string('name', None, 'Which benchmark.')
 LIST = flags.DEFINE_bool('list', False, 'Show the names.')
+PLOT = flags.DEFINE_string('plot', None, 'Where to draw a cost against the length of the history (.png).')
 
-BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
+Record = dict[str, Any]
+SINGLE: dict[str, Callable[[str], Record]] = {
     'can_train': can.train,
     'can_train_lazy_adam': functools.partial(can.train, row_optimizer='lazy_adam'),
     'can_din_train': functools.partial(can.train, base='din'),
     'can_dien_train': functools.partial(can.train, base='dien'),
     'can_infer': can.infer,
     'can_din_infer': functools.partial(can.infer, base='din'),
+    'sim_train': sim.train,
+    'sim_train_lazy_adam': functools.partial(sim.train, row_optimizer='lazy_adam'),
+    'sim_train_hard': sim.train_from_log,
+    'sim_train_eta': functools.partial(sim.train, model='eta'),
+    'sim_train_sdim': functools.partial(sim.train, model='sdim'),
+    'sim_train_twin': functools.partial(sim.train, model='twin'),
+    'sim_train_din': functools.partial(sim.train, model='din'),
+    'sim_train_nvidia': sim.train_nvidia,
+    'sim_infer': sim.infer,
     'tables_train_100k': functools.partial(tables.train, rows=100_000),
     'tables_train_100k_scratch': functools.partial(tables.train, rows=100_000, strategy='scratch'),
     'tables_train_1m': functools.partial(tables.train, rows=1_000_000),
@@ -42,6 +55,12 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     'ingest_1m': functools.partial(ingest.run, rows=1_000_000),
     'ingest_10m': functools.partial(ingest.run, rows=10_000_000, runs=1),
 }
+# Of a record a length, which can be drawn.
+LENGTHS: dict[str, Callable[[str], Iterable[Record]]] = {
+    'sim_lengths': sim_lengths.run,
+    'sim_lengths_infer': functools.partial(sim_lengths.run, training=False),
+}
+BENCHMARKS: dict[str, Callable[[str], Record | Iterable[Record]]] = {**SINGLE, **LENGTHS}
 
 
 @friendly
@@ -50,9 +69,33 @@ def main(_: list[str]) -> None:
     if LIST.value:
         print('\n'.join(BENCHMARKS))
         return
-    if NAME.value not in BENCHMARKS:
-        raise ValueError(f'--name={NAME.value!r} is no benchmark; choose one of {list(BENCHMARKS)}')
-    emit(BENCHMARKS[NAME.value](NAME.value))
+    run(NAME.value, PLOT.value)
+
+
+def run(name: str | None, plot: str | None = None) -> None:
+    """Runs a benchmark and prints its records, each as soon as there is one.
+
+    Args:
+      name: one of `BENCHMARKS`.
+      plot: where to draw them, if it is one of `LENGTHS`.
+
+    Raises:
+      ValueError: there is no such benchmark, or nothing to draw of it.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(f'--name={name!r} is no benchmark; choose one of {list(BENCHMARKS)}')
+    if plot and name not in LENGTHS:
+        raise ValueError(
+            f'--plot draws cost against length, which {name} does not vary: leave it out, or choose one of '
+            f'{list(LENGTHS)}'
+        )
+    found = BENCHMARKS[name](name)
+    lines = []
+    for line in [found] if isinstance(found, dict) else found:
+        emit(line)
+        lines.append(line)
+    if plot:
+        sim_lengths.draw(lines, Path(plot))
 
 
 if __name__ == '__main__':

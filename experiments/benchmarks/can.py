@@ -6,17 +6,16 @@ B batch, L history.
 import itertools
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.steps import count, time_scoring, time_training
+from experiments.benchmarks.timing import peak_mb, record
 from jaxrec.data.schema import Column
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.can import make_task
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.state import Setup, init_state
-from jaxrec.training.step import make_predict_step, make_train_step
 
 BATCH, LENGTH, ITEMS, CATEGORIES = 1024, 100, 500_000, 5_000
 SHAPES = 'B1024 L100 V500k C5k D18x2 micro16-8-4 orders3 MLP200-80 uniform ids, full mask, fp32'
@@ -89,13 +88,8 @@ def make_batches(number: int = 4, negatives: bool = False) -> list[dict[str, np.
     ]
 
 
-def count(state: Any) -> int:
-    """Numbers that are trained."""
-    return sum(x.size for x in jax.tree.leaves((state.params, state.tables)))
-
-
 def train(name: str, row_optimizer: str = 'row_adagrad', base: str = 'dnn') -> dict[str, Any]:
-    """One training step: host batch to device, lookup, forward, backward, clipping, both updates.
+    """Times training steps.
 
     Args:
       name: of the record.
@@ -106,18 +100,14 @@ def train(name: str, row_optimizer: str = 'row_adagrad', base: str = 'dnn') -> d
       The record.
     """
     idle, setup, batches = peak_mb(), make_setup(row_optimizer, base), make_batches(negatives=base == 'dien')
-    held: dict[str, Any] = {'state': init_state(setup, put_batch(batches[0], setup.mesh), 0)}
-    step, params, turns = make_train_step(setup), count(held['state']), itertools.cycle(batches)
-
-    def call() -> None:
-        held['state'], held['metrics'] = step(held['state'], put_batch(next(turns), setup.mesh))
-
-    timed = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])))
+    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
+    params = count(state)
+    timed, _ = time_training(setup, state, itertools.cycle(batches))
     return record(name, SHAPES + BASES[base][0], params, timed, BATCH, idle, row_optimizer=row_optimizer)
 
 
 def infer(name: str, base: str = 'dnn') -> dict[str, Any]:
-    """Scores a host batch and brings the probabilities back to the host.
+    """Times scoring from host to host arrays.
 
     Args:
       name: of the record.
@@ -128,10 +118,5 @@ def infer(name: str, base: str = 'dnn') -> dict[str, Any]:
     """
     idle, setup, batches = peak_mb(), make_setup('row_adagrad', base), make_batches()
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    predict, turns = make_predict_step(setup), itertools.cycle(batches)
-
-    def call() -> np.ndarray:
-        return np.asarray(predict(state, put_batch(next(turns), setup.mesh))['probability'])
-
-    timed = measure(call, lambda: None)
+    timed = time_scoring(setup, state, itertools.cycle(batches))
     return record(name, SHAPES + BASES[base][0], count(state), timed, BATCH, idle)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.benchmarks.steps import time_training
 from experiments.benchmarks.timing import measure, peak_mb, record
 from jaxrec.embeddings import Table, as_specs, make_row_optimizer, uniform
 from jaxrec.models.ctr import CtrTask
@@ -99,21 +100,16 @@ def train(
       temporaries).
     """
     idle, setup, batches = peak_mb(), make_setup(rows, dim, row_optimizer, strategy), make_batches(rows)
-    held: dict[str, Any] = {'state': init_state(setup, put_batch(batches[0], setup.mesh), 0)}
-    turns = itertools.cycle(batches)
-    step, example = make_train_step(setup), put_batch(batches[0], setup.mesh)
+    example = put_batch(batches[0], setup.mesh)
+    state = init_state(setup, example, 0)
     chosen = setup.duplicate_strategies(setup.task.ids(example))['table']
-    memory = step.lower(held['state'], example).compile().memory_analysis()
+    memory = make_train_step(setup).lower(state, example).compile().memory_analysis()
     temp = memory.temp_size_in_bytes if memory is not None else float('nan')  # not every backend tells
-
-    def call() -> None:
-        held['state'], held['metrics'] = step(held['state'], put_batch(next(turns), setup.mesh))
-
-    timed = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])), warm=2)
+    timed, state = time_training(setup, state, itertools.cycle(batches), warm=2)
     shapes = f'{rows}x{dim} B{BATCH}x{IDS} mean pool + Linear({dim},1) uniform ids fp32'
     more = {'row_optimizer': row_optimizer, 'strategy': chosen, 'temp_mb': round(temp / 2**20, 2)}
     line = record(name, shapes, rows * dim, timed, BATCH, idle, **more)
-    return line | {'bare_ms': bare(held.pop('state'), batches)}
+    return line | {'bare_ms': bare(state, batches)}
 
 
 def bare(state: TrainState, batches: list[dict[str, np.ndarray]]) -> float:

@@ -15,6 +15,7 @@ import flax
 import jax
 
 WINDOWS, WINDOW_S = 7, 1.5
+Timed = tuple[float, list[float]]  # median seconds a call, and the mean of each window
 
 
 def peak_mb() -> float:
@@ -23,7 +24,7 @@ def peak_mb() -> float:
     return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
-def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> tuple[float, list[float]]:
+def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> Timed:
     """Times a call.
 
     Args:
@@ -55,7 +56,7 @@ def record(
     task: str,
     shapes: str,
     params: int,
-    timed: tuple[float, list[float]],
+    timed: Timed,
     examples: int,
     idle_mb: float,
     **more: Any,

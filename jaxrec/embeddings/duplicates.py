@@ -13,6 +13,7 @@ duplicates see one
 V rows of this shard, n ids, D width.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -74,7 +75,7 @@ def sum_duplicates(
       ValueError: an unknown strategy, or 'scratch' without a scratch array.
     """
     if strategy == 'dense':
-        return _dense(ids, grads, rows), None
+        return sum_dense([ids], [grads], rows), None
     if strategy == 'sort':
         return _sort(ids, grads, rows), None
     if strategy != 'scratch':
@@ -84,9 +85,21 @@ def sum_duplicates(
     return _scratch(ids, grads, rows, scratch)
 
 
-def _dense(ids: jax.Array, grads: jax.Array, rows: int) -> RowSums:
-    sums = jnp.zeros((rows, grads.shape[1]), grads.dtype).at[ids].add(grads, mode='drop')
-    touched = jnp.zeros(rows, bool).at[ids].set(True, mode='drop')
+def sum_dense(ids: Sequence[jax.Array], grads: Sequence[jax.Array], rows: int) -> RowSums:
+    """The strategy `dense`, of gradients in several pieces, which need not be joined for it.
+
+    Args:
+      ids: int32 [n] each; V means "drop me".
+      grads: float32 [n, D] each.
+      rows: V.
+
+    Returns:
+      The sums, as if all pieces lay end to end.
+    """
+    sums, touched = jnp.zeros((rows, grads[0].shape[1]), grads[0].dtype), jnp.zeros(rows, bool)
+    for some, theirs in zip(ids, grads, strict=True):
+        sums = sums.at[some].add(theirs, mode='drop')
+        touched = touched.at[some].set(True, mode='drop')
     return RowSums(jnp.where(touched, jnp.arange(rows, dtype=jnp.int32), rows), sums)
 
 

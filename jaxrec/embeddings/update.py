@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxrec.embeddings import exchange as ex
-from jaxrec.embeddings.arrivals import apply_later, arrive, later_squares
-from jaxrec.embeddings.duplicates import RowSums, choose_strategy, sum_duplicates
-from jaxrec.embeddings.lookup import EXCHANGES, Features, choose_exchange, flatten, pad_batch
+from jaxrec.embeddings.arrivals import Arrival, apply_later, arrive, later_squares
+from jaxrec.embeddings.duplicates import RowSums, choose_strategy, sum_dense, sum_duplicates
+from jaxrec.embeddings.lookup import EXCHANGES, Features, choose_exchange, pad_batch
 from jaxrec.embeddings.optimizers import RowOptimizer, Slots
 from jaxrec.embeddings.table import Table, cut_rows, padded_rows
 
@@ -202,21 +202,10 @@ def _update_shard(
     tables, slots, scratch = dict(tables), dict(slots), dict(scratch)
     arrivals, sums, squares = {}, {}, jnp.float32(0)
     for name in ids:
-        flat = jnp.concatenate([g.reshape(-1, specs[name].dim) for _, g in sorted(grads[name].items())])
-        moved = arrive(
-            specs[name],
-            tables[name],
-            flatten(ids[name]),
-            flat,
-            context.exchange,
-            context.capacity_factor,
-            axes,
-        )
-        count, strategy = tables[name].shape[0], context.strategies[name]
-        sums[name], used = sum_duplicates(moved.ids, moved.grads, count, strategy, scratch.get(name))
+        moved, sums[name], used = _sum(context, name, tables[name], ids[name], grads[name], scratch.get(name))
         if used is not None:
             scratch[name] = used
-        squares += jnp.sum(sums[name].sums ** 2) + later_squares(moved, count)
+        squares += jnp.sum(sums[name].sums ** 2) + later_squares(moved, tables[name].shape[0])
         arrivals[name] = moved
     norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
     scale = _clip_scale(norm, context.clip_norm)
@@ -228,6 +217,30 @@ def _update_shard(
         tables[name], slots[name] = apply_later(moved, apply, tables[name], slots[name])
     rounds = functools.reduce(jnp.maximum, (moved.rounds for moved in arrivals.values()), jnp.int32(1))
     return tables, slots, scratch, UpdateInfo(norm, scale, rounds)
+
+
+def _sum(
+    context: _Context,
+    name: str,
+    shard: jax.Array,
+    ids: Features,
+    grads: Features,
+    scratch: jax.Array | None,
+) -> tuple[Arrival, RowSums, jax.Array | None]:
+    """Brings a table's gradients to this shard, and sums those of the first round."""
+    spec, strategy, count = context.specs[name], context.strategies[name], shard.shape[0]
+
+    def bring(ids: jax.Array, grads: jax.Array) -> Arrival:
+        return arrive(spec, shard, ids, grads, context.exchange, context.capacity_factor, context.axes)
+
+    by_id = [(ids[key].reshape(-1), grads[key].reshape(-1, spec.dim)) for key in sorted(ids)]
+    if strategy == 'dense' and not context.axes:
+        # Feature by feature: to lay them end to end would copy every gradient once more.
+        pieces = [bring(*piece) for piece in by_id]
+        sums = sum_dense([piece.ids for piece in pieces], [piece.grads for piece in pieces], count)
+        return pieces[0], sums, None
+    moved = bring(*(jnp.concatenate(side) for side in zip(*by_id, strict=True)))
+    return moved, *sum_duplicates(moved.ids, moved.grads, count, strategy, scratch)
 
 
 def apply_rows(

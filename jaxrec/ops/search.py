@@ -12,6 +12,7 @@ B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of i
 32 bits.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,20 @@ class Kept(NamedTuple):
 
     index: jax.Array
     length: jax.Array
+
+
+class Found(NamedTuple):
+    """What a soft search found.
+
+    Attributes:
+      kept: positions and lengths.
+      parts: float [B, C, K, Di] each, the vectors of the kept behaviours.
+      pooled: float [B, C, D], all behaviours by their scores.
+    """
+
+    kept: Kept
+    parts: tuple[jax.Array, ...]
+    pooled: jax.Array
 
 
 def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, keep: int) -> Kept:
@@ -76,6 +91,79 @@ def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
     oldest = _positions(equal, (jnp.sum(equal, -1) - missing)[..., None])
     newer = equal & (jnp.arange(scores.shape[-1]) >= oldest) & (missing > 0)[..., None]
     return _keep_last(above | newer, keep)
+
+
+def soft_search(
+    query: jax.Array, parts: Parts, length: jax.Array, keep: int, *, softmax: bool = False
+) -> Found:
+    """Keeps the K behaviours of the highest inner products, and pools all of them by these (eq. 1-2, soft).
+
+    It is `inner_scores`, `top_search`, `take_kept` and `score_pool`, with a gradient that passes over the
+    history as seldom as it can: scoring, pooling and keeping each have a slope the size of the history, and
+    their sum is written once.
+
+    Args:
+      query: float [B, C, D].
+      parts: float [B, L, Di] each.
+      length: int [B], real behaviours.
+      keep: K, at least 1; it may exceed L.
+      softmax: as for `score_pool`.
+
+    Returns:
+      What was found.
+    """
+    chex.assert_rank([query, length, *parts], [3, 1, *[3] * len(parts)])
+    return _soft_search(query, tuple(parts), length, keep, softmax)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _soft_search(
+    query: jax.Array, parts: tuple[jax.Array, ...], length: jax.Array, keep: int, softmax: bool
+) -> Found:
+    return _soft_search_forward(query, parts, length, keep, softmax)[0]
+
+
+def _soft_search_forward(
+    query: jax.Array, parts: tuple[jax.Array, ...], length: jax.Array, keep: int, softmax: bool
+) -> tuple[Found, tuple]:
+    scores = inner_scores(query, parts)
+    kept = top_search(scores, length, keep)
+    pooled = score_pool(scores, length, parts, softmax=softmax)
+    found = Found(kept, tuple(take_kept(part, kept.index) for part in parts), pooled)
+    return found, (query, parts, length, scores, kept.index)
+
+
+def _soft_search_backward(keep: int, softmax: bool, residuals: tuple, given: Found) -> tuple:
+    query, parts, length, scores, index = residuals
+    weights, pull = jax.vjp(lambda scores: pool_weights(scores, length, softmax=softmax), scores)
+    (of_scores,) = pull(inner_scores(given.pooled, parts))
+    of_query = jnp.concatenate([of_scores @ part for part in parts], -1)
+    of_parts = []
+    pairs = zip(split_like(query, parts), split_like(given.pooled, parts), given.parts, strict=True)
+    for q, of_pooled, of_kept in pairs:
+        of_part = _sum_of_products((of_scores, q), (weights, of_pooled))
+        of_parts.append(_add_kept(of_part, index, of_kept))
+    return of_query, tuple(of_parts), None
+
+
+_soft_search.defvjp(_soft_search_forward, _soft_search_backward)
+
+
+def _sum_of_products(*pairs: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """The sum over pairs and candidates of x [B, C, L] times y [B, C, D]; [B, L, D]."""
+    if pairs[0][0].shape[1] == 1:  # nothing to sum but pairs: one pass of multiplications, where matrix
+        # products of a single term would write each pair's out
+        return sum(x[:, 0, :, None] * y[:, :1] for x, y in pairs)
+    x, y = (jnp.concatenate(side, 1) for side in zip(*pairs, strict=True))
+    return x.swapaxes(1, 2) @ y
+
+
+def _add_kept(x: jax.Array, index: jax.Array, kept: jax.Array) -> jax.Array:
+    """Adds [B, C, K, D] onto [B, L, D] where `take_kept` read it."""
+    if not x.shape[1]:
+        return x
+    add = lambda x, index, kept: x.at[index].add(kept, mode='promise_in_bounds')
+    return jax.vmap(add)(x, index, kept)
 
 
 def take_kept(x: jax.Array, index: jax.Array) -> jax.Array:
@@ -155,9 +243,23 @@ def score_pool(scores: jax.Array, length: jax.Array, parts: Parts, *, softmax: b
       float [B, C, D]; zeros for an empty history.
     """
     chex.assert_rank([scores, length, *parts], [3, 1, *[3] * len(parts)])
-    real = length_mask(length, scores.shape[-1])[:, None]
-    weights = masked_softmax(scores, real) if softmax else scores * real
+    weights = pool_weights(scores, length, softmax=softmax)
     return jnp.concatenate([weights @ part for part in parts], -1)
+
+
+def pool_weights(scores: jax.Array, length: jax.Array, *, softmax: bool = False) -> jax.Array:
+    """What `score_pool` weighs behaviours with.
+
+    Args:
+      scores: float [B, C, L].
+      length: int [B], real behaviours.
+      softmax: normalise over the real behaviours.
+
+    Returns:
+      float [B, C, L], zeros behind the length.
+    """
+    real = length_mask(length, scores.shape[-1])[:, None]
+    return masked_softmax(scores, real) if softmax else scores * real
 
 
 def pack_bits(bits: jax.Array) -> jax.Array:

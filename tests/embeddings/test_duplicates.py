@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.embeddings.duplicates import STRATEGIES, choose_strategy, sum_duplicates
+from jaxrec.embeddings.duplicates import STRATEGIES, choose_strategy, sum_dense, sum_duplicates
 
 V = 11
 
@@ -26,6 +26,15 @@ def test_every_row_appears_once_with_its_sum(strategy):
         np.testing.assert_allclose(np.asarray(sums.sums)[rows < V], want[named], rtol=1e-4, atol=1e-5)
         assert not np.asarray(sums.sums)[rows == V].any()
         assert (scratch is None) == (strategy != 'scratch')
+
+
+def test_pieces_add_up_as_if_they_were_joined():
+    rng = np.random.default_rng(0)
+    ids, grads = rng.integers(0, V + 1, 40).astype(np.int32), rng.normal(size=(40, 2)).astype(np.float32)
+    cut = lambda x: [jnp.asarray(piece) for piece in np.split(x, [3, 3, 30])]
+    got = jax.jit(sum_dense, static_argnums=2)(cut(ids), cut(grads), V)
+    want, _ = sum_duplicates(jnp.asarray(ids), jnp.asarray(grads), V, 'dense')
+    jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
 def test_the_choice_is_dense_up_to_four_rows_an_id_then_by_platform():

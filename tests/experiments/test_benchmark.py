@@ -5,7 +5,8 @@ import json
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import can, ingest, loader, tables, timing
+from experiments.benchmarks import can, histories, ingest, loader, sim, sim_lengths, tables, timing
+from experiments.benchmarks.histories import Shapes
 
 KEYS = {
     'task',
@@ -32,6 +33,9 @@ def small(monkeypatch):
         (loader, 'WORLD', {'users': 40, 'items': 50, 'impressions': 20, 'categories': 5}),
         (loader, 'LIFELONG_WORLD', {'users': 40, 'items': 50, 'impressions': 40, 'categories': 5}),
         (loader, 'SHORT', 3), (loader, 'LONG', 7), (loader, 'KEPT', 2),
+        (sim, 'PEER', Shapes(16, 3, 7, 40, 8, keep=2, dim=4)),
+        (sim, 'NVIDIA', Shapes(16, 2, 4, 40, 8, users=9, keep=2, dim=4)),
+        (sim_lengths, 'LENGTHS', (10, 20)), (sim_lengths, 'BATCH', 16), (histories, 'EVENTS', 400),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -44,6 +48,14 @@ def small(monkeypatch):
         lambda: can.train('can_dien_train', base='dien'),
         lambda: can.infer('can_infer'),
         lambda: can.infer('can_din_infer', base='din'),
+        lambda: sim.train('sim_train'),
+        lambda: sim.train('sim_train_lazy_adam', row_optimizer='lazy_adam'),
+        lambda: sim.train('sim_train_eta', 'eta'),
+        lambda: sim.train('sim_train_sdim', 'sdim'),
+        lambda: sim.train('sim_train_twin', 'twin'),
+        lambda: sim.train('sim_train_din', 'din'),
+        lambda: sim.train_nvidia('sim_train_nvidia'),
+        lambda: sim.infer('sim_infer'),
         lambda: loader.run('loader_ctr'),
         lambda: loader.lifelong('loader_hard'),
         lambda: loader.lifelong('loader_long', None),
@@ -70,6 +82,76 @@ def test_temporaries_do_not_grow_with_the_table():
     assert tables.train('tables_train', 100, 4)['strategy'] == 'dense'
 
 
+def write(folder, shapes, events=400):
+    """The log of `open_log`, made here: a process of its own is slow."""
+    histories.write_log(folder, shapes, events)
+    return histories.BehaviourLog(folder)
+
+
+def test_a_hard_search_is_timed_from_the_log_on(capsys):
+    timing.emit(sim.train_from_log('sim_train_hard'))
+    line = json.loads(capsys.readouterr().out)
+    assert KEYS <= line.keys() and line['examples_per_s'] == pytest.approx(16e3 / line['step_ms'], rel=1e-3)
+    assert 0 < line['filled'] < 1 and 'loader and search included, 720 events' in line['shapes']
+
+
+def test_every_window_of_the_log_is_full_and_a_search_finds_habits(tmp_path):
+    shapes = Shapes(16, 3, 30, 40, 8, keep=4)
+    log = write(tmp_path / 'log', shapes)
+    assert len(log) == 400 // 33 * 41
+    batches = {side: histories.make_source(log, shapes, side)[0] for side in ('long', 'kept', 'history')}
+    assert (batches['long']['long/length'] == 30).all() and batches['long']['long/item'].shape == (16, 30)
+    assert (batches['history']['history/length'] == 33).all()
+    kept, length = batches['kept']['kept/category'], batches['kept']['kept/length']
+    assert kept.shape == (16, 1, 4) and length.max() == 4
+    same = kept == batches['kept']['candidate/category'][..., None]
+    assert (same.sum(-1) == length).all()
+    shares = [histories.filled(histories.make_source(log, shapes, side), side) for side in ('long', 'kept')]
+    assert shares[0] == 1 and 0.5 < shares[1] < 1
+
+
+@pytest.mark.parametrize('model', list(sim.MODELS))
+def test_batches_are_what_the_models_read(model):
+    """The ids that a step looks up are those of the promised shapes, and nothing is drawn in vain."""
+    shapes = sim.NVIDIA if model == 'soft_dien' else sim.PEER
+    setup = sim.make_setup(model, shapes)
+    if sim.MODELS[model].side == 'kept':
+        return
+    batches = sim.make_batches(model, shapes)
+    assert len(batches) == 4 and (batches[0]['candidate/item'] != batches[1]['candidate/item']).any()
+    ids = setup.task.ids(batches[0])
+    read = {key: x.shape for features in ids.values() for key, x in features.items()}
+    unread = set(batches[0]) - set(read) - {'label', 'valid'}
+    assert unread <= {'history/length', 'long/length'}
+    assert sum(shape[1] for key, shape in read.items() if key in ('history/item', 'long/item')) == (
+        shapes.short + shapes.long
+    )
+
+
+def test_cost_against_length_has_a_line_a_length_and_a_picture(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(histories, 'open_log', lambda folder, shapes: log_of(folder, shapes))
+    log_of = lambda folder, shapes: (
+        histories.BehaviourLog(folder) if folder.exists() else write(folder, shapes)
+    )
+    benchmark.run('sim_lengths', str(tmp_path / 'plots' / 'lengths.png'))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = [(line['model'], line['length']) for line in lines]
+    assert found == [(model, length) for model in ('hard', 'soft', 'din') for length in (10, 20)]
+    assert all(KEYS <= line.keys() and line['task'] == 'sim_lengths' for line in lines)
+    assert [line['filled'] for line in lines[2:]] == [1] * 4
+    assert (tmp_path / 'plots' / 'lengths.png').read_bytes().startswith(b'\x89PNG')
+    monkeypatch.setattr(sim_lengths, 'MODELS', ('hard',))
+    scored = list(sim_lengths.run('sim_lengths_infer', training=False))
+    assert [line['length'] for line in scored] == [10, 20] and 'row_optimizer' not in scored[0]
+
+
+def test_a_benchmark_that_is_none_and_a_plot_of_nothing_are_refused():
+    with pytest.raises(ValueError, match=r"--name='sim' is no benchmark; choose one of .*'sim_train'"):
+        benchmark.run('sim')
+    with pytest.raises(ValueError, match=r"which sim_train does not vary: leave it out, .* 'sim_lengths"):
+        benchmark.run('sim_train', 'plot.png')
+
+
 def test_the_promised_names_exist():
     wanted = {
         'can_train',
@@ -77,6 +159,15 @@ def test_the_promised_names_exist():
         'can_dien_train',
         'can_infer',
         'can_din_infer',
+        'sim_train',
+        'sim_infer',
+        'sim_train_hard',
+        'sim_train_eta',
+        'sim_train_sdim',
+        'sim_train_twin',
+        'sim_train_din',
+        'sim_train_nvidia',
+        'sim_lengths',
         'tables_train_100k',
         'tables_train_1m',
         'tables_train_10m',

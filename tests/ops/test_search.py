@@ -126,6 +126,43 @@ def test_scores_and_their_pooling_are_the_loop_value_and_gradient(softmax):
     assert not np.asarray(got)[1].any()  # an empty history
 
 
+@pytest.mark.parametrize('softmax', [False, True])
+@pytest.mark.parametrize(('candidates', 'keep'), [(1, 3), (2, 3), (2, 12)])
+def test_soft_search_is_its_pieces_value_and_gradient(softmax, candidates, keep):
+    query, parts = make_case()
+    query = query[:, :candidates]
+
+    def pieces(query, parts):
+        scores = ops.inner_scores(query, parts)
+        kept = ops.top_search(scores, LENGTHS, keep)
+        vectors = tuple(ops.take_kept(part, kept.index) for part in parts)
+        return ops.Found(kept, vectors, ops.score_pool(scores, LENGTHS, parts, softmax=softmax))
+
+    def of(search):
+        """A loss that reads the pooled and the kept vectors, which padding of the kept must not move."""
+
+        def loss(query, parts):
+            found = search(query, parts)
+            real = ops.length_mask(found.kept.length, keep)[..., None]
+            kept = sum((jnp.sin(part) * real).sum() for part in found.parts)
+            return kept + (found.pooled**2).sum()
+
+        return jax.jit(jax.grad(loss, (0, 1)))(jnp.asarray(query), [jnp.asarray(part) for part in parts])
+
+    whole = lambda query, parts: ops.soft_search(query, parts, LENGTHS, keep, softmax=softmax)
+    got, want = whole(query, parts), pieces(query, parts)
+    jax.tree.map(np.testing.assert_array_equal, got.kept, want.kept)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, want)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), of(whole), of(pieces))
+
+
+def test_soft_search_of_no_slots_finds_nothing():
+    none = [jnp.zeros((2, 0, 2)), jnp.zeros((2, 0, 3))]
+    loss = lambda query, parts: ops.soft_search(query, parts, np.zeros(2, np.int32), 4).pooled.sum()
+    value, (of_query, of_parts) = jax.value_and_grad(loss, (0, 1))(jnp.ones((2, 3, 5)), none)
+    assert value == 0 and not of_query.any() and [part.shape for part in of_parts] == [(2, 0, 2), (2, 0, 3)]
+
+
 def test_cosines_rank_as_cosines_and_zeros_score_zero():
     query, parts = make_case()
     parts[0][0, 3], parts[1][0, 3] = 0, 0
@@ -158,8 +195,10 @@ def test_a_batch_cut_over_a_mesh_stays_cut(axis_type, eight_devices):
         scores = ops.inner_scores(query, [first])
         pooled = ops.score_pool(scores, lengths, [first])
         soft = ops.take_kept(first, ops.top_search(scores, lengths, 3).index)
+        found = ops.soft_search(query, [first], lengths, 3)
         hard = ops.take_kept(first, ops.hard_search(ids, ids[:, :2], lengths, 3).index)
-        return (pooled**2).sum() + (soft**2).sum() + (hard**2).sum()
+        both = (found.pooled**2).sum() + (found.parts[0] ** 3).sum()
+        return (pooled**2).sum() + (soft**2).sum() + (hard**2).sum() + both
 
     want = jax.grad(loss, (0, 1))(jnp.asarray(query), jnp.asarray(first), ids, lengths)
     with jax.set_mesh(mesh):

@@ -42,18 +42,19 @@ class Behaviours(NamedTuple):
         """float32 [B, N, L], 1 for real behaviours."""
         return length_mask(self.length, self.parts[0].shape[2])
 
-    def choose(self, kept: Kept) -> 'Behaviours':
+    def choose(self, kept: Kept, parts: tuple[jax.Array, ...] | None = None) -> 'Behaviours':
         """What a search kept of behaviours that all candidates share.
 
         Args:
           kept: positions [B, C, K] and how many of them are real.
+          parts: float [B, C, K, Di] each, where the search has read the vectors already.
 
         Returns:
           The kept behaviours, N = C.
         """
         take = lambda x: take_kept(x[:, 0], kept.index)
         gap = None if self.gap is None else take(self.gap)
-        return Behaviours(tuple(take(part) for part in self.parts), gap, kept.length)
+        return Behaviours(parts or tuple(take(part) for part in self.parts), gap, kept.length)
 
 
 @dataclasses.dataclass(frozen=True)

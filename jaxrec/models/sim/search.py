@@ -16,7 +16,7 @@ from jaxrec.models.ctr.layers import Mlp
 from jaxrec.models.ctr.task import mean_cross_entropy
 from jaxrec.models.sim.attention import projections
 from jaxrec.models.sim.behaviours import Behaviours
-from jaxrec.ops.search import cosine_scores, inner_scores, pack_bits, score_pool, top_search
+from jaxrec.ops.search import cosine_scores, inner_scores, pack_bits, soft_search, top_search
 from jaxrec.ops.simhash import hamming_scores, hyperplanes, sign_bits
 from jaxrec.ops.target_attention import project_query
 
@@ -71,14 +71,13 @@ class SoftSearch(nn.Module):
         if self.project:
             query = project_query(candidate, *projections(self, candidate, past, 1, self.width))[:, :, 0]
         parts, length = [part[:, 0] for part in past.parts], past.length[:, 0]
-        scores = inner_scores(query, parts)
-        losses = {}
-        if self.alpha and (train or self.is_initializing()):
-            pooled = score_pool(scores, length, parts, softmax=self.softmax)
-            head = Mlp((*self.widths, 1), name='auxiliary')
-            logits = head(jnp.concatenate([pooled, candidate], -1))[..., 0]
-            losses['search'] = self.alpha * mean_cross_entropy(logits, batch)
-        return past.choose(top_search(scores, length, self.keep)), losses
+        if not self.alpha or not (train or self.is_initializing()):
+            return past.choose(top_search(inner_scores(query, parts), length, self.keep)), {}
+        found = soft_search(query, parts, length, self.keep, softmax=self.softmax)
+        head = Mlp((*self.widths, 1), name='auxiliary')
+        logits = head(jnp.concatenate([found.pooled, candidate], -1))[..., 0]
+        losses = {'search': self.alpha * mean_cross_entropy(logits, batch)}
+        return past.choose(found.kept, found.parts), losses
 
 
 class SharedSearch(nn.Module):
