@@ -19,7 +19,7 @@ from experiments.running import ceiling, fit, restore_model, score
 from experiments.slices import judge_slice
 from jaxrec.importing import resolve
 from jaxrec.models.can.parameters import count_parameters
-from jaxrec.options import plain
+from jaxrec.options import lay_over, plain
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_train_step
@@ -63,20 +63,6 @@ class Cell:
             if section != 'model' or key in merged.model:
                 merged[section][key] = value
         return merged
-
-
-def lay_over(config: ml_collections.ConfigDict, changes: Mapping[str, Any]) -> None:
-    """Changes a config section by section, so that a row may add to `data`.
-
-    Args:
-      config: is changed.
-      changes: plain sections and values; None takes the place of a whole section.
-    """
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(config.get(key), ml_collections.ConfigDict):
-            lay_over(config[key], value)
-        else:
-            config[key] = value
 
 
 def run_cell(

@@ -4,11 +4,12 @@ All but the first read the same short window by DIN and beside it, in the same w
 differ in how that is searched and attended to.
 """
 
+import copy
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.cells import lay_over
+from jaxrec.options import lay_over
 
 KEEP = 50
 BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean'}
@@ -36,9 +37,9 @@ def changed(row: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
     Returns:
       The row.
     """
-    config = ConfigDict(row)
-    lay_over(config, sections)
-    return config.to_dict()
+    row = copy.deepcopy(row)
+    lay_over(row, sections)
+    return row
 
 
 # A row's `data` is laid over the data set's; None takes a section out.

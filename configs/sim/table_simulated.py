@@ -37,9 +37,9 @@ def get_config() -> ConfigDict:
     world = {key: run[key] for key in ('features', 'data', 'train')}
     main, longer, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(3))
     null.data.arguments.long_effect = 0.0
-    # Fewer users of more impressions: 103,600 examples to train on, 8,880 of validation and 35,520 of test.
-    longer.data.arguments.update({'users': 740, 'history': 20_000, 'impressions': 200})
-    longer.data.split.update({'validation': 0.06, 'test': 0.24})
+    # Fewer users of more impressions: 104,000 examples to train on, 5,200 of validation and 20,800 of test.
+    longer.data.arguments.update({'users': 650, 'history': 20_000, 'impressions': 200})
+    longer.data.split.update({'validation': 0.04, 'test': 0.16})
     longer.data.lifelong.update({'length': 20_000, 'sample': 2_000})
     longer.train.eval_batch_size = 64
     return ConfigDict(

@@ -59,15 +59,17 @@ def test_the_exact_unit_weighs_the_whole_window(name):
     (candidate, past), gap, lengths = parts(model, batch), gaps(model, batch), batch['long/length']
     attended = positions(most_attended(found.logits, batch['long/length'], KEEP))
     for b, c in np.ndindex(candidate.shape[:2]):
+        if not lengths[b]:
+            assert attended[b][c] == set()
+            continue
         values = np.concatenate([past[b], gap[b]], -1)[: lengths[b]]
         if name == 'TWIN':
             logits = oracle.twin_logits(own, candidate[b, c], past[b], gap[b], options)[:, : lengths[b]]
         else:
             weights = (own['attention'][f'of_{x}'] for x in ('candidate', 'behaviour'))
             logits = oracle.projected_logits(candidate[b, c], values, *weights)
-        logits = logits.reshape(-1, lengths[b])
         np.testing.assert_allclose(found.logits[b, c][:, : lengths[b]], logits, rtol=1e-4, atol=1e-4)
-        weights = sum(oracle.normalised(row) for row in logits) if lengths[b] else np.zeros(0)
+        weights = sum(oracle.normalised(row) for row in logits)
         assert attended[b][c] == set(np.argsort(-weights)[:KEEP].tolist())
 
 
@@ -103,7 +105,8 @@ def test_without_a_search_nothing_was_kept(attention):
 
 def test_what_the_loader_searched_has_no_positions():
     model, batch = make(search='hard')
-    searched = {**batch, 'kept/length': np.ones(batch['label'].shape, np.int32)}
+    ones = lambda *more: np.ones((*batch['label'].shape, *more), np.int32)
+    searched = {**batch, 'kept/length': ones(), 'kept/item': ones(KEEP), 'kept/category': ones(KEEP)}
     with pytest.raises(ValueError, match=r'on batches made with data\.lifelong\.search = None'):
         inspect(model, searched)
 
