@@ -15,12 +15,11 @@ import numpy as np
 
 from experiments.benchmarks.timing import measure
 from experiments.building import Experiment, batches, build
-from experiments.running import ceiling, fit, score
-from jaxrec.evaluation.ctr import CtrEvaluator
-from jaxrec.evaluation.metrics import auc
-from jaxrec.evaluation.slices import unseen_pairs
+from experiments.running import ceiling, fit, restore_model, score
+from experiments.slices import judge_slice
+from jaxrec.importing import resolve
 from jaxrec.models.can.parameters import count_parameters
-from jaxrec.options import plain
+from jaxrec.options import lay_over, plain
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_train_step
@@ -38,7 +37,8 @@ class Cell:
     Attributes:
       folder: takes the run and `result.json`.
       base: the column's config: features, data, train.
-      row: the row's config: task, model, and what it wants of `data` beside the column's.
+      row: the row's config: task, model, and what it wants of `data` and `train` beside the column's; None
+        takes a whole section out.
       seed: of the world (where it is simulated), the order of the data and the initial values.
       chosen: {'section.key': value}, what tuning found.
       test: read the test part; a trial reads validation alone.
@@ -54,7 +54,7 @@ class Cell:
     def config(self) -> ml_collections.ConfigDict:
         """The whole config of the run."""
         merged = ml_collections.ConfigDict(plain(self.base))
-        merged.update(plain(self.row) | {'seed': self.seed})  # section by section: a row may add to `data`
+        lay_over(merged, plain(self.row) | {'seed': self.seed})
         if 'seed' in merged.data.arguments:
             merged.data.arguments.seed = self.seed
         for path, value in self.chosen.items():
@@ -65,20 +65,26 @@ class Cell:
         return merged
 
 
-def run_cell(cell: Cell, data_dir: str | None, slices: Sequence[str] = ()) -> dict[str, Any]:
+def run_cell(
+    cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
+) -> dict[str, Any]:
     """Trains and tests a cell, or reads its result if it was finished with this config.
 
     Args:
       cell: the cell.
       data_dir: where real data sets lie.
-      slices: further test metrics: 'unseen_pairs'.
+      slices: parts of the test set that are judged apart, names of `experiments.slices.SLICES`.
+      judges: import paths 'package.module:name' of functions (run, state of the best step) -> {metric:
+        float}, which look at more than predictions.
 
     Returns:
       {'validation', 'trained', 'seconds', 'parameters', 'parameters_candidates'} and, where the test part is
       read, 'test' and, on simulated worlds, 'ceiling', each {metric: value}.
     """
     config = cell.config()
-    described = json.dumps([plain(config), cell.test, list(slices)], sort_keys=True)
+    # Only where there are judges, so that a table without stays finished.
+    judged = [list(judges)] if judges else []
+    described = json.dumps([plain(config), cell.test, list(slices), *judged], sort_keys=True)
     path = cell.folder / 'result.json'
     if path.exists() and (result := json.loads(path.read_text()))['config'] == described:
         return result
@@ -94,27 +100,26 @@ def run_cell(cell: Cell, data_dir: str | None, slices: Sequence[str] = ()) -> di
         'seconds': round(time.perf_counter() - start, 1),
     }
     if cell.test:
-        result |= test_cell(run, cell.folder, slices)
+        result |= test_cell(run, cell.folder, slices, judges)
     path.write_text(json.dumps(result, indent=1))
     log.info('%s: validation %.4f in %.0f s', cell.folder, result['validation'], result['seconds'])
     return result
 
 
-def test_cell(run: Experiment, folder: Path, slices: Sequence[str]) -> dict[str, Any]:
+def test_cell(run: Experiment, folder: Path, slices: Sequence[str], judges: Sequence[str]) -> dict[str, Any]:
     """Reads the test part of a trained cell, and the ceiling of its world."""
-    evaluator, _ = score(run, folder)
+    evaluator, step = score(run, folder)
     test = {name: value for name, value in evaluator.compute().items() if name in METRICS}
     best = ceiling(run)
     for name in slices:
-        if name != 'unseen_pairs' or not isinstance(evaluator, CtrEvaluator):
-            raise ValueError(f"slices names {name!r}; there is 'unseen_pairs', for CTR models")
-        mask = unseen_pairs(batches(run.source('train')), batches(run.source('test')))
-        columns = evaluator.columns()
-        found = auc(columns['label'][mask], columns['probability'][mask])
-        test |= {'auc_unseen': found, 'share_unseen': float(mask.mean())}
+        found, reachable = judge_slice(name, run, evaluator)
+        test |= found
         if best is not None:
-            truth = np.asarray(run.log.events['true_ctr'])[columns['event'][mask]]
-            best |= {'auc_unseen': auc(columns['label'][mask], truth), 'share_unseen': test['share_unseen']}
+            best |= reachable
+    if judges:
+        state, _ = restore_model(run, folder, step)
+        for path in judges:
+            test |= resolve(path)(run, state)
     return {'test': test} | ({} if best is None else {'ceiling': best})
 
 

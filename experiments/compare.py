@@ -5,8 +5,9 @@
 
 For each column (a world or data set) every row gets the same number of random trials, judged on validation;
 the chosen config is then run with every seed and its test part read. Columns that `tuned` does not name take
-what the main one chose, and columns that `only` names have no rows but those. Where `timed` names a column,
-each row's training step is timed at the end, alone on all cores. A finished cell is not run again. Writes
+what the main one chose, and columns that `only` names have no rows but those; without any they are left out.
+`slices` and `judges` add test metrics, see `experiments.cells.run_cell`. Where `timed` names a column, each
+row's training step is timed at the end, alone on all cores. A finished cell is not run again. Writes
 `table.md`, `table.json`, `table.png` and `trials.json` into the workdir; the cells below it keep their
 curves. Two runs cannot fill one workdir, but one may train --workers cells at a time.
 """
@@ -69,9 +70,12 @@ def fill(
     results: dict[str, dict[str, list]] = {}
     trials: dict[str, dict[str, list]] = {}
     chosen: dict[str, dict[str, Any]] = {}
-    with runner(workers, DATA_DIR.value, tuple(table.get('slices', ()))) as run:
+    slices, judges = (tuple(table.get(key, ())) for key in ('slices', 'judges'))
+    with runner(workers, DATA_DIR.value, slices, judges) as run:
         for column in sorted(table.columns, key=lambda name: name != table.main):  # the main one first
             rows = [name for name in names if name in table.get('only', {}).get(column, names)]
+            if not rows:
+                continue
             if column in table.get('tuned', tuple(table.columns)):
                 chosen, trials[column] = tune(table, column, rows, workdir, run)
                 write_json(workdir / 'trials.json', trials)

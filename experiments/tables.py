@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import ml_collections
 from experiments.cells import CEILING, METRICS
 
 Summary = dict[str, dict[str, dict[str, float]]]
+AUCS = ('auc', 'auc_unseen', 'auc_long')  # of which there are paired differences, and which are drawn
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -37,11 +38,11 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
         reference = rows.get(table.reference)
         for row, cells in rows.items():
             into = summary.setdefault(row, {})
-            for metric in cells[0]['test']:
+            for metric in _common(cells, 'test'):
                 into[prefix + metric] = spread([cell['test'][metric] for cell in cells])
             if reference and row != table.reference:
-                for metric in ('auc', 'auc_unseen'):
-                    if metric in cells[0]['test']:
+                for metric in AUCS:
+                    if metric in _common([*cells, *reference], 'test'):
                         pairs = zip(cells, reference, strict=True)
                         gaps = [cell['test'][metric] - other['test'][metric] for cell, other in pairs]
                         into[f'{prefix}{metric}_minus_{table.reference}'] = spread(gaps)
@@ -53,9 +54,15 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
         first = next(iter(rows.values()))
         if 'ceiling' in first[0]:
             into = summary.setdefault(CEILING, {})
-            for metric in first[0]['test']:
-                into[prefix + metric] = spread([cell['ceiling'][metric] for cell in first])
+            for metric in _common(first, 'ceiling'):
+                if metric in first[0]['test']:
+                    into[prefix + metric] = spread([cell['ceiling'][metric] for cell in first])
     return summary
+
+
+def _common(cells: Sequence[Mapping[str, Any]], part: str) -> list[str]:
+    """The metrics that every cell has, in the order of the first."""
+    return [metric for metric in cells[0][part] if all(metric in cell[part] for cell in cells)]
 
 
 def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) -> str:
@@ -105,7 +112,7 @@ def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
 
-    metrics = [m for m in table.shown if m.rpartition('/')[2] in ('auc', 'auc_unseen')]
+    metrics = [m for m in table.shown if m.rpartition('/')[2] in AUCS]
     metrics = [m for m in metrics if any(m in values for values in summary.values())]
     rows = list(summary)[::-1]
     size = (1 + 3 * len(metrics), 1 + 0.4 * len(rows))

@@ -26,13 +26,15 @@ Runner = Callable[[Sequence[Cell], str], list[Result]]
 
 
 @contextmanager
-def runner(workers: int, data_dir: str | None, slices: Sequence[str] = ()) -> Iterator[Runner]:
+def runner(
+    workers: int, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
+) -> Iterator[Runner]:
     """Opens a runner of cells.
 
     Args:
       workers: processes that train side by side; with 1 this process trains, on all its cores.
       data_dir: where real data sets lie.
-      slices: see `run_cell`.
+      slices, judges: see `run_cell`.
 
     Yields:
       The runner.
@@ -44,14 +46,14 @@ def runner(workers: int, data_dir: str | None, slices: Sequence[str] = ()) -> It
     if not 1 <= workers <= len(cores):
         raise ValueError(f'--workers={workers}: give 1 to {len(cores)}, the cores of this process')
     if workers == 1:
-        yield lambda cells, title: [run_cell(cell, data_dir, slices) for cell in cells]
+        yield lambda cells, title: [run_cell(cell, data_dir, slices, judges) for cell in cells]
         return
     context = get_context('spawn')  # a forked process would share the threads of an initialised backend
     shares = context.Queue()
     for worker in range(workers):
         shares.put(cores[worker::workers])
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shares,)) as pool:
-        yield lambda cells, title: _side_by_side(pool, cells, title, data_dir, slices)
+        yield lambda cells, title: _side_by_side(pool, cells, title, (data_dir, slices, judges))
 
 
 def default_workers() -> int:
@@ -67,13 +69,9 @@ def available_cores() -> list[int]:
 
 
 def _side_by_side(
-    pool: ProcessPoolExecutor,
-    cells: Sequence[Cell],
-    title: str,
-    data_dir: str | None,
-    slices: Sequence[str],
+    pool: ProcessPoolExecutor, cells: Sequence[Cell], title: str, arguments: tuple[Any, ...]
 ) -> list[Result]:
-    places = {pool.submit(run_cell, cell, data_dir, slices): place for place, cell in enumerate(cells)}
+    places = {pool.submit(run_cell, cell, *arguments): place for place, cell in enumerate(cells)}
     results: list[Result] = [{}] * len(cells)
     try:
         for done in tqdm.tqdm(as_completed(places), title, len(cells), disable=None, dynamic_ncols=True):

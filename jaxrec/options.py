@@ -1,4 +1,4 @@
-"""Reading config sections: against their defaults, where a misspelt key is an error, and as plain values."""
+"""Config sections: against their defaults, where a misspelt key is an error; over each other; as plain values."""
 
 import difflib
 from collections.abc import Mapping
@@ -46,6 +46,20 @@ def plain(config: Any) -> Any:
     if hasattr(config, 'keys'):  # a ConfigDict is no Mapping
         return {key: plain(config[key]) for key in sorted(config.keys())}
     return tuple(plain(value) for value in config) if isinstance(config, (list, tuple)) else config
+
+
+def lay_over(config: Any, changes: Mapping[str, Any]) -> None:
+    """Changes a config section by section: what is not named stays as it is.
+
+    Args:
+      config: a ConfigDict or dict; is changed.
+      changes: sections and values; None takes the place of a whole section.
+    """
+    for key, value in changes.items():
+        if hasattr(value, 'keys') and hasattr(config.get(key), 'keys'):
+            lay_over(config[key], value)
+        else:
+            config[key] = value
 
 
 def _fits(value: Any, default: Any) -> bool:

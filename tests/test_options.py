@@ -5,7 +5,7 @@ import pickle
 import pytest
 from ml_collections import ConfigDict
 
-from jaxrec.options import plain, read_options
+from jaxrec.options import lay_over, plain, read_options
 
 DEFAULTS = {'size': 4, 'rate': 0.1, 'name': 'a', 'widths': (8,), 'fast': False, 'extra': {}, 'limit': None}
 
@@ -43,3 +43,15 @@ def test_a_plain_config_has_sorted_dicts_and_tuples_all_the_way_down():
         found = plain(config)
         assert found == want and type(found['b']) is dict
         assert pickle.dumps(found) == pickle.dumps(want) and repr(found) == repr(want)
+
+
+@pytest.mark.parametrize('kind', [dict, ConfigDict])
+def test_sections_are_laid_over_each_other(kind):
+    config = kind({'data': {'length': 9, 'long': {'keep': 3}}, 'seed': 0})
+    lay_over(config, {'data': {'long': {'keep': 4, 'search': 'hard'}, 'gap': {'unit': 1}}, 'seed': 2})
+    data = {'length': 9, 'long': {'keep': 4, 'search': 'hard'}, 'gap': {'unit': 1}}
+    assert plain(config) == {'data': data, 'seed': 2}
+    lay_over(config, {'data': {'long': None}})
+    assert plain(config) == {'data': data | {'long': None}, 'seed': 2}
+    lay_over(config, {'data': {'long': {'keep': 5}}})  # a section where there was none
+    assert plain(config)['data']['long'] == {'keep': 5}

@@ -50,15 +50,25 @@ def leave_last_out() -> Split:
 
 
 def per_user_time(
-    validation: float = 0.1, test: float = 0.2, column: str | None = None, among: Sequence[Any] = ()
+    validation: float = 0.1,
+    test: float = 0.2,
+    column: str | None = None,
+    among: Sequence[Any] = (),
+    train: float | None = None,
 ) -> Split:
     """The last `test` of each user's events is test, the `validation` before it validation.
 
     With `column` only events whose value of it is one of `among` are cut, and the others are history and no
-    examples. A user with a single event is all test. Events of one second may fall on both sides of a cut;
-    the strict history rule keeps either from seeing the other.
+    examples. With `train` only that share of a user's events trains, those right before validation: a slow
+    model sees fewer examples and is judged on the same ones. A user with a single event is all test. Events
+    of one second may fall on both sides of a cut; the strict history rule keeps either from seeing the other.
     """
     _check_fractions(validation, test)
+    if train is not None and not 0 < train < 1 - validation - test + 1e-9:
+        raise ValueError(
+            f'per_user_time with train={train}: above 0, and with validation={validation} and test={test} '
+            'at most 1; None trains on all that is left'
+        )
     if (column is None) != (not among):
         raise ValueError(
             f'per_user_time with column={column!r}, among={tuple(among)}: name a column and some of its '
@@ -73,6 +83,9 @@ def per_user_time(
         position = before[:-1] - offsets[users]
         train_end, validation_end = _cuts(np.diff(offsets), validation, test)
         part = _parts(position, train_end[users], validation_end[users])
+        if train is not None:
+            begin = train_end - np.floor(np.diff(offsets) * train + 1e-9).astype(np.int64)
+            part[position < begin[users]] = UNUSED
         return np.where(cut, part, np.int8(UNUSED))
 
     return split

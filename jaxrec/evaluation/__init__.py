@@ -3,6 +3,7 @@
 from jaxrec.evaluation.binned import BinnedAuc, LogLoss, Mean, Pcoc
 from jaxrec.evaluation.ctr import CtrEvaluator, ctr_metrics
 from jaxrec.evaluation.metrics import GroupedAuc, auc, gauc, log_loss, pcoc
+from jaxrec.evaluation.searches import Means, kept_slots, share_found
 
 __all__ = [
     'BinnedAuc',
@@ -10,10 +11,13 @@ __all__ = [
     'GroupedAuc',
     'LogLoss',
     'Mean',
+    'Means',
     'Pcoc',
     'auc',
     'ctr_metrics',
     'gauc',
+    'kept_slots',
     'log_loss',
     'pcoc',
+    'share_found',
 ]

@@ -78,6 +78,20 @@ def signatures(bits: jax.Array, group: int) -> jax.Array:
     return jnp.sum(bits << jnp.arange(group), -1, dtype=jnp.int32)
 
 
+def count_collisions(candidate: jax.Array, history: jax.Array) -> jax.Array:
+    """How many groups of a behaviour collide with the candidate's, by which SDIM weighs it.
+
+    Args:
+      candidate: int32 [B, C, G], from `signatures`.
+      history: int32 [B, L, G].
+
+    Returns:
+      float32 [B, C, L], whole numbers from 0 to G.
+    """
+    chex.assert_rank([candidate, history], 3)
+    return jnp.sum(candidate[:, :, None] == history[:, None], -1).astype(jnp.float32)
+
+
 def collision_pool(candidate: jax.Array, history: jax.Array, length: jax.Array, parts: Parts) -> jax.Array:
     """Sums, group by group, the behaviours that share the candidate's signature (SDIM, section 3.2).
 

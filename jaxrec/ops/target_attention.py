@@ -80,6 +80,27 @@ def target_attention(logits: jax.Array, mask: jax.Array, parts: Parts) -> jax.Ar
     return heads.reshape(*heads.shape[:2], -1)
 
 
+def log_attention(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """The logarithm of the attention that behaviours get, averaged over the heads.
+
+    Behaviours of hardly any attention keep their order in it, as they would not in the attention itself.
+
+    Args:
+      logits: float [B, C, H, K].
+      mask: float [B, N, K], 1 for real behaviours.
+
+    Returns:
+      float [B, C, K]; -inf where the mask is 0.
+    """
+    chex.assert_rank([logits, mask], [4, 3])
+    real = mask[:, :, None] > 0
+    logits = jnp.where(real, logits, -jnp.inf)
+    highest = jnp.maximum(logits.max(-1, keepdims=True, initial=-jnp.inf), jnp.finfo(logits.dtype).min)
+    shifted = logits - highest
+    shares = shifted - jnp.log(jnp.maximum(jnp.exp(shifted).sum(-1, keepdims=True), 1))
+    return jax.nn.logsumexp(shares, 2) - jnp.log(logits.shape[2])
+
+
 def _over_kept(x: jax.Array, matrix: jax.Array) -> jax.Array:
     """[B, C, H, I] times [B, N, I, O] to [B, C, H, O]; with N = 1, all candidates' heads side by side."""
     shape, rows = x.shape, matrix.shape[1]

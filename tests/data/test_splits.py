@@ -72,6 +72,21 @@ def test_per_user_time_cuts_only_the_events_it_is_told_to(tmp_path):
         assert part[rows[cut[rows]]].tolist() == expected
 
 
+def test_per_user_time_may_train_on_the_last_events_alone(tmp_path):
+    log = small_log(tmp_path / 'log', users=20)
+    config = {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2}
+    whole, part = make_split(config)(log, None), make_split({**config, 'train': 0.25})(log, None)
+    np.testing.assert_array_equal(part[whole != TRAIN], whole[whole != TRAIN])
+    for rows in users_of(log):
+        training = rows[whole[rows] == TRAIN]
+        kept = len(rows) * 25 // 100
+        assert part[training].tolist() == [UNUSED] * (len(training) - kept) + [TRAIN] * kept
+    np.testing.assert_array_equal(make_split({**config, 'train': 0.7})(log, None)[:2], whole[:2])
+    for wrong in (0.0, 0.71):
+        with pytest.raises(ValueError, match=rf'train={wrong}: above 0, and with .* None trains on all'):
+            make_split({**config, 'train': wrong})
+
+
 @pytest.mark.parametrize('arguments', [{'column': 'click'}, {'among': (1,)}])
 def test_per_user_time_wants_a_column_with_its_values(arguments):
     with pytest.raises(ValueError, match='name a column and some of its values, or neither'):

@@ -38,7 +38,8 @@ def table(tmp_path_factory):
             'seeds': 2,
             'trials': 2,
             'search': {'train': {'row_learning_rate': (0.1, 0.2)}, 'model': {'dim': (4, 3)}},
-            'slices': ('unseen_pairs',),
+            'slices': ('unseen_pairs', 'long_histories'),
+            'judges': ('tests.experiments.worlds:count_tables',),
             'shown': ('auc', 'auc_unseen', 'auc_minus_LR', 'null/auc', 'seconds'),
             'published': {'LR': {'Elsewhere AUC': '.7'}},
             'note': 'A note.',
@@ -51,9 +52,11 @@ def table(tmp_path_factory):
 def run_compare(monkeypatch, table):
     """Calls the main with flags."""
 
-    def call(workdir, seeds=None, rows=None, quick=False):
+    def call(workdir, seeds=None, rows=None, quick=False, **changes):
+        changed = table.copy_and_resolve_references()
+        changed.update(changes)
         given = {
-            'CONFIG': table.copy_and_resolve_references(),
+            'CONFIG': changed,
             'WORKDIR': str(workdir),
             'SEEDS': seeds,
             'ROWS': rows,
@@ -87,7 +90,7 @@ def faked(monkeypatch):
     """Training and testing stubbed out; the list takes (folder, config) of every training."""
     calls: list = []
     monkeypatch.setattr(cells, 'fit', fake_fit(calls))
-    result = lambda run, folder, slices: {
+    result = lambda run, *_: {
         'test': {'auc': 0.6 + 0.1 * run.config.seed, 'auc_unseen': 0.5},
         'ceiling': {'auc': 0.9, 'auc_unseen': 0.8},
     }
@@ -95,14 +98,18 @@ def faked(monkeypatch):
     return calls
 
 
-def test_a_table_is_trained_and_tested(run_compare, tmp_path, monkeypatch):
+def test_a_table_is_trained_and_tested(run_compare, table, tmp_path, monkeypatch):
     summary = run_compare(tmp_path, quick=True, rows=['LR'])
     ours, best = summary['LR'], summary['true probabilities']
     for values in (ours, best):
         assert METRICS | {f'null/{m}' for m in METRICS} | {'auc_unseen', 'share_unseen'} <= values.keys()
+        assert values['examples_long']['mean'] == pytest.approx(values['share_long']['mean'] * 320)
         assert all(set(value) == {'mean', 'sd', 'n'} and value['n'] == 1 for value in values.values())
     assert best['logloss']['mean'] < ours['logloss']['mean'] and best['auc']['mean'] > ours['auc']['mean']
     assert len(list(tmp_path.rglob('result.json'))) == 2 == len(list(tmp_path.rglob('curves.png')))
+    assert ours['tables']['mean'] > 0 and 'tables' not in best  # what a judge says has no ceiling
+    result = json.loads((tmp_path / 'main' / 'LR' / 'seed0' / 'result.json').read_text())
+    assert json.loads(result['config'])[2:] == [list(table.slices), list(table.judges)]
     # Finished cells are read, not run.
     monkeypatch.setattr(cells, 'fit', lambda *_: pytest.fail('a finished cell was run again'))
     assert run_compare(tmp_path, quick=True, rows=['LR']) == summary
@@ -151,6 +158,29 @@ def test_rows_and_seeds_may_be_chosen(run_compare, faked, tmp_path):
         run_compare(tmp_path, rows=['DNN', 'SIM'])
     with pytest.raises(ValueError, match=r'--seeds=0: a table needs at least 1 seed'):
         run_compare(tmp_path, seeds=0)
+
+
+def test_a_column_may_have_some_rows_or_none(run_compare, faked, tmp_path):
+    summary = run_compare(tmp_path / 'one', seeds=1, trials=0, only={'null': ('DNN',)})
+    assert 'null/auc' in summary['DNN'] and 'null/auc' not in summary['LR']
+    none = run_compare(tmp_path / 'none', seeds=1, trials=0, only={'null': ()})
+    assert list(none) == ['LR', 'DNN', 'true probabilities']
+    assert not any(metric.startswith('null/') for values in none.values() for metric in values)
+    assert not (tmp_path / 'none' / 'null').exists()
+
+
+def test_a_row_adds_to_sections_and_takes_them_out(tmp_path):
+    base = ml_collections.ConfigDict(
+        {'data': {'lifelong': {'length': 9}, 'arguments': {'seed': 3}}, 'train': {'epochs': 4}}
+    )
+    cell = lambda row: cells.Cell(tmp_path, base, ml_collections.ConfigDict(row), 7, {}).config()
+    added = cell({'data': {'lifelong': {'search': 'hard'}, 'time_gap': {'unit': 1}}, 'train': {'epochs': 1}})
+    assert plain(added.data) == {
+        'arguments': {'seed': 7}, 'lifelong': {'length': 9, 'search': 'hard'}, 'time_gap': {'unit': 1},
+    }  # fmt: skip
+    assert added.train.epochs == 1 and added.seed == 7
+    assert cell({'data': {'lifelong': None}}).data.lifelong is None
+    assert plain(base.data) == {'arguments': {'seed': 3}, 'lifelong': {'length': 9}}
 
 
 def test_a_workdir_that_another_process_fills_is_refused(run_compare, faked, tmp_path):
@@ -209,3 +239,16 @@ def test_a_summary_pairs_the_seeds():
     }  # fmt: skip
     assert spread([0.5]) == {'mean': 0.5, 'sd': 0.0, 'n': 1}
     assert '| DNN | 0.7500 ± 0.2121 |' in to_markdown(table, summary, 2)
+
+
+def test_a_summary_holds_what_all_seeds_have():
+    table = ml_collections.ConfigDict({'columns': {'a': {}}, 'main': 'a', 'reference': 'LR'})
+    cell = lambda test: {'test': test, 'ceiling': {'auc': 0.9, 'x': 1}, 'trained': True, 'seconds': 1.0}
+    results = {
+        'LR': [cell({'auc': 0.5}), cell({'auc': 0.6})],
+        'SIM': [cell({'auc': 0.7, 'auc_long': 0.6, 'recall': 0.3}), cell({'auc': 0.7, 'recall': 0.5})],
+    }
+    summary = summarize(table, {'a': results})
+    assert summary['SIM'].keys() == {'auc', 'recall', 'auc_minus_LR', 'trained', 'seconds'}
+    assert summary['SIM']['recall']['mean'] == pytest.approx(0.4)
+    assert summary['true probabilities'].keys() == {'auc'}

@@ -16,7 +16,7 @@ from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY
 from tests.data.extracts import amazon, avazu, taobao
 from tests.data.readers.test_movielens import place, small_files
-from tests.experiments.worlds import WORLD
+from tests.experiments.worlds import LIFELONG, WORLD
 
 FILES = sorted(
     path.relative_to(REPOSITORY).with_suffix('').as_posix().replace('/', '.')
@@ -28,8 +28,8 @@ FILES = sorted(
 def runs() -> list[tuple[str, str, str]]:
     """(file, column or '', row) of the runs that the configs describe.
 
-    Every row in the first file of a folder; in the others those that a table has by default, since the rest
-    differ from them in the model alone.
+    Every row in the first file of a folder; in the others, of those that a table has by default, one for each
+    task and for what it wants of the data, since the rest differ from them in the model alone.
     """
     found, met = [], set()
     for file in FILES:
@@ -37,10 +37,14 @@ def runs() -> list[tuple[str, str, str]]:
         shared = importlib.import_module(f'{folder}.rows')
         # A log without histories has fewer rows, and its file names them.
         own = getattr(module, 'ROWS', shared.ROWS)
-        rows = own if own is not shared.ROWS else shared.COMPARED if folder in met else shared.ROWS
+        rows = list(own)
+        if own is shared.ROWS and folder in met:
+            kinds = {f'{own[name]["task"]} {own[name].get("data")}': name for name in shared.COMPARED[::-1]}
+            rows = [name for name in shared.COMPARED if name in kinds.values()]
         takes_a_row = module.get_config.__code__.co_argcount > 0
         columns = [''] if takes_a_row else list(module.get_config().columns)
-        found += [(file, column, row) for column in columns for row in rows]
+        only = {} if takes_a_row else module.get_config().get('only', {})
+        found += [(file, column, row) for column in columns for row in rows if row in only.get(column, rows)]
         met.add(folder)
     return found
 
@@ -67,7 +71,8 @@ def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
     """The same config on a log of a second's worth; features, label, split and model stay as they are."""
     arguments = config.data.arguments
     if 'users' in arguments:
-        arguments.update({key: value for key, value in WORLD.items() if key != 'seed'})
+        world = LIFELONG if 'lifelong' in config.data.log else WORLD
+        arguments.update({key: value for key, value in world.items() if key != 'seed'})
     elif 'path' in arguments:
         arguments.path = str(simulate(root / 'own', **WORLD).folder)
     elif 'edition' in arguments:
@@ -80,7 +85,7 @@ def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
 
 
 def test_all_configs_are_found():
-    assert len(FILES) >= 7 and len(runs()) >= 31
+    assert len(FILES) >= 13 and len(runs()) >= 90
 
 
 @pytest.mark.parametrize('run', runs(), ids='-'.join)

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from configs.can.simulated import get_config
+from configs.sim.simulated import get_config as get_sim_config
 
 WORLD = {
     'users': 80,
@@ -14,6 +16,21 @@ WORLD = {
     'categories': 5,
     'groups': 4,
     'content_dim': 3,
+    'seed': 0,
+}
+# A world of long histories: 16 behaviours of interests and 6 strays among 120, none of them in the last 40.
+LIFELONG = {
+    'users': 40,
+    'history': 120,
+    'impressions': 20,
+    'categories': 5,
+    'themes': 5,
+    'interests': 2,
+    'episode': 4,
+    'staples': 4,
+    'cell_items': 2,
+    'habits': 3,
+    'near': 40,
     'seed': 0,
 }
 MODEL = {
@@ -63,3 +80,26 @@ def tiny(row: str, cache: str | Path, train: dict[str, Any] | None = None) -> Co
     config.train.update(train or {})
     config.mesh = (1, 1)
     return config
+
+
+def tiny_sim(row: str, cache: str | Path, keep: int = 5) -> ConfigDict:
+    """The config of a row of SIM's simulated world, on 40 users of 120 behaviours and 20 impressions."""
+    config = get_sim_config(row).copy_and_resolve_references()
+    config.data.arguments = ConfigDict(LIFELONG)
+    config.data.cache = str(cache)
+    config.data.history_length = 6
+    config.model.update({'dim': 4, 'widths': (8,)})
+    if config.data.lifelong is not None:
+        config.data.lifelong.length = 100
+        config.model.keep = keep
+        if 'keep' in config.data.lifelong:
+            config.data.lifelong.keep = keep
+    config.train.update({'batch_size': 32, 'eval_batch_size': 64, 'epochs': 1, 'evals_per_epoch': 1})
+    config.mesh = (1, 1)
+    return config
+
+
+def count_tables(run: Any, state: Any) -> dict[str, float]:
+    """A judge, as a table names one: it looks at the run and at the state of its best step."""
+    assert set(state.tables) == set(run.setup.task.tables)
+    return {'tables': float(len(jax.tree.leaves(state.tables)))}

@@ -64,6 +64,15 @@ def test_collision_pool_is_the_loop_value_and_gradient(group):
         assert not np.asarray(x)[2, 3:].any()  # behind the length
 
 
+def test_collisions_are_counted_group_by_group():
+    rng = np.random.default_rng(0)
+    candidate, history = rng.integers(0, 3, (3, 2, 5)), rng.integers(0, 3, (3, 6, 5))
+    got = ops.count_collisions(jnp.asarray(candidate), jnp.asarray(history))
+    assert got.shape == (3, 2, 6) and got.dtype == np.float32
+    for b, c, at in np.ndindex(got.shape):
+        assert got[b, c, at] == sum(candidate[b, c, g] == history[b, at, g] for g in range(5))
+
+
 def test_collisions_are_as_frequent_as_the_angle_says():
     rng = np.random.default_rng(0)
     candidate, behaviours = rng.normal(size=(1, 1, 8)), rng.normal(size=(1, 4, 8))

@@ -73,3 +73,23 @@ def test_behaviours_of_other_candidates_are_refused():
     three = [np.repeat(part[:, :1], 3, 1) for part in parts]
     with pytest.raises(AssertionError, match='shape'):
         ops.target_logits(ops.project_query(candidate, w_a, w_b), three)
+
+
+@pytest.mark.parametrize('own', [True, False])
+def test_log_attention_is_the_loop(own):
+    rng = np.random.default_rng(2)
+    logits, lengths = (5 * rng.normal(size=(3, 2, 2, 4))).astype(np.float32), make_case(own)[1]
+    mask = np.arange(4) < lengths[..., None]
+    got = np.asarray(ops.log_attention(jnp.asarray(logits), jnp.asarray(mask, jnp.float32)))
+    for b, c in np.ndindex(3, 2):
+        n = lengths[b, c if own else 0]
+        assert (got[b, c, n:] == -np.inf).all()
+        if n:
+            wanted = np.mean([oracle.normalised(row[:n].astype(np.float64)) for row in logits[b, c]], 0)
+            np.testing.assert_allclose(np.exp(got[b, c, :n]), wanted, rtol=1e-5)
+
+
+def test_log_attention_keeps_the_order_of_what_rounds_to_nothing():
+    logits = jnp.asarray([[[[0.0, -300.0, -200.0]]]])
+    got = np.asarray(ops.log_attention(logits, jnp.ones((1, 1, 3))))[0, 0]
+    np.testing.assert_allclose(got, [0, -300, -200], atol=1e-5)

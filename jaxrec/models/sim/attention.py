@@ -1,7 +1,7 @@
 """The second stage: attention of a candidate to what a search kept (arXiv 2006.05639, section 3.2).
 
 Each layer maps (candidate, behaviours) to one vector a candidate; behaviours may also be those of a whole
-window, which all candidates share.
+window, which all candidates share. `logits` is how it weighs them before its softmax.
 
 B batch, C candidates, K kept, N = C or 1, E width of a candidate, D of a behaviour, Di of a part, H heads.
 """
@@ -58,7 +58,6 @@ class MultiHead(nn.Module):
     heads: int = 2
     width: int = 64
 
-    @nn.compact
     def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
         """Attends from each candidate.
 
@@ -69,9 +68,14 @@ class MultiHead(nn.Module):
         Returns:
           float [B, C, H * D]; zeros without behaviours.
         """
-        query = project_query(candidate, *projections(self, candidate, behaviours, self.heads, self.width))
-        logits = target_logits(query, behaviours.parts)
+        logits = self.logits(candidate, behaviours)
         return target_attention(logits, behaviours.mask, behaviours.parts)
+
+    @nn.compact
+    def logits(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
+        """Weighs the behaviours; arguments are those of `__call__`, returns float [B, C, H, K]."""
+        query = project_query(candidate, *projections(self, candidate, behaviours, self.heads, self.width))
+        return target_logits(query, behaviours.parts)
 
 
 class LocalActivation(nn.Module):
@@ -83,18 +87,24 @@ class LocalActivation(nn.Module):
 
     widths: Sequence[int] = (80, 40)
 
-    @nn.compact
+    def setup(self) -> None:
+        """The scoring net."""
+        self.attention = TargetAttention(self.widths)
+
     def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
         """Attends from each candidate; arguments are those of `MultiHead`, returns float [B, C, D]."""
-        history, mask = jnp.concatenate(behaviours.parts, -1), behaviours.mask
-        missing = history.shape[-1] - candidate.shape[-1]
-        candidate = jnp.pad(candidate, ((0, 0), (0, 0), (0, missing)))
-        attend = TargetAttention(self.widths, name='attention')
+        candidate, history = _of_one_width(candidate, behaviours)
+        mask = behaviours.mask
         if history.shape[1] == 1:
-            return attend(candidate, history[:, 0], mask[:, 0])
+            return self.attention(candidate, history[:, 0], mask[:, 0])
         fold = lambda x: x.reshape(-1, *x.shape[2:])  # every candidate has a history of its own
-        found = attend(fold(candidate)[:, None], fold(history), fold(mask))
+        found = self.attention(fold(candidate)[:, None], fold(history), fold(mask))
         return found.reshape(*candidate.shape[:2], -1)
+
+    def logits(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
+        """Weighs behaviours that all candidates share; returns float [B, C, 1, L]."""
+        candidate, history = _of_one_width(candidate, behaviours)
+        return self.attention.logits(candidate, history[:, 0])[:, :, None]
 
 
 class Mean(nn.Module):
@@ -105,6 +115,16 @@ class Mean(nn.Module):
         pooled = [masked_mean(part, behaviours.mask) for part in behaviours.parts]
         pooled = jnp.concatenate(pooled, -1)  # [B, N, D]
         return jnp.broadcast_to(pooled, (*candidate.shape[:2], pooled.shape[-1]))
+
+    def logits(self, candidate: jax.Array, behaviours: Behaviours) -> None:
+        """Weighs nothing: there is no second stage."""
+
+
+def _of_one_width(candidate: jax.Array, behaviours: Behaviours) -> tuple[jax.Array, jax.Array]:
+    """Candidates and behaviours [B, N, K, D], candidates with zeros where behaviours have further parts."""
+    history = jnp.concatenate(behaviours.parts, -1)
+    missing = history.shape[-1] - candidate.shape[-1]
+    return jnp.pad(candidate, ((0, 0), (0, 0), (0, missing))), history
 
 
 def projections(

@@ -31,11 +31,13 @@ class Behaviours(NamedTuple):
       parts: float [B, N, L, Di] each.
       gap: int32 [B, N, L], the bucket of the time since each; None where it is not read.
       length: int32 [B, N], real behaviours.
+      kept: where in the window a search found them; None where they were not chosen from one.
     """
 
     parts: tuple[jax.Array, ...]
     gap: jax.Array | None
     length: jax.Array
+    kept: Kept | None = None
 
     @property
     def mask(self) -> jax.Array:
@@ -54,7 +56,8 @@ class Behaviours(NamedTuple):
         """
         take = lambda x: take_kept(x[:, 0], kept.index)
         gap = None if self.gap is None else take(self.gap)
-        return Behaviours(parts or tuple(take(part) for part in self.parts), gap, kept.length)
+        parts = parts or tuple(take(part) for part in self.parts)
+        return Behaviours(parts, gap, kept.length, kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +121,28 @@ class Lifelong:
                     'data.lifelong.keep and model.keep the same number'
                 )
             return batch, KEPT
-        length = read(batch, 'long/length')
-        found = read(batch, f'long/{self.column}'), read(batch, f'candidate/{self.column}')
-        kept = hard_search(*found, length, self.keep)
+        kept = self.found(batch)
         real = length_mask(kept.length, self.keep) > 0
         own = {'kept/length': kept.length}
         for name in (*columns, 'gap') if self.time_gap else columns:
             x = take_kept(read(batch, f'long/{name}'), kept.index)
             own[f'kept/{name}'] = jnp.where(real.reshape(*real.shape, *[1] * (x.ndim - 3)), x, 0)
         return {**batch, **own}, KEPT
+
+    def found(self, batch: Mapping[str, Any]) -> Kept:
+        """Does the hard search.
+
+        Args:
+          batch: {'side/column': array} with the whole window.
+
+        Returns:
+          Where in the window the kept behaviours lie.
+
+        Raises:
+          ValueError: the batch lacks the window, or the column that is compared.
+        """
+        compared = read(batch, f'long/{self.column}'), read(batch, f'candidate/{self.column}')
+        return hard_search(*compared, read(batch, 'long/length'), self.keep)
 
     def read(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> Behaviours:
         """Gives the behaviours their vectors.

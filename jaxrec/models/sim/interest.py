@@ -1,11 +1,13 @@
 """Long-term interest in a candidate: a search and an attention, or a unit that is both.
 
 An interest maps (candidate, behaviours, batch, train) to a vector a candidate and the losses it brings.
+`inspect` tells judges what its search keeps of a whole window, and how its attention weighs all of that.
 
 B batch, C candidates, L history, K kept, E width of a candidate, D of a behaviour, H heads, J cross features.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,11 +15,24 @@ import jax.numpy as jnp
 
 from jaxrec.models.sim.attention import Gaps, projections
 from jaxrec.models.sim.behaviours import Behaviours
-from jaxrec.ops.search import inner_scores, top_search
-from jaxrec.ops.simhash import collision_pool, hyperplanes, sign_bits, signatures
+from jaxrec.ops.search import Kept, inner_scores, top_search
+from jaxrec.ops.simhash import collision_pool, count_collisions, hyperplanes, sign_bits, signatures
 from jaxrec.ops.target_attention import cross_bias, project_query, target_attention, target_logits
 
 Interest = tuple[jax.Array, dict[str, jax.Array]]
+
+
+class Inspection(NamedTuple):
+    """What a search keeps of a window, and what attention would make of all of it.
+
+    Attributes:
+      kept: positions [B, C, K]; None without a search.
+      logits: float [B, C, H, L], the exact unit's before its softmax, what stands on padding does not matter;
+        None where it weighs nothing.
+    """
+
+    kept: Kept | None
+    logits: jax.Array | None
 
 
 class TwoStages(nn.Module):
@@ -33,7 +48,10 @@ class TwoStages(nn.Module):
     attention: nn.Module
     time_gap: int = 0
 
-    @nn.compact
+    def setup(self) -> None:
+        """The time embedding."""
+        self.gaps = Gaps(self.time_gap)
+
     def __call__(
         self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
     ) -> Interest:
@@ -51,7 +69,28 @@ class TwoStages(nn.Module):
         with jax.named_scope('search'):
             kept, losses = self.search(candidate, past, batch, train)
         with jax.named_scope('attention'):
-            return self.attention(candidate, Gaps(self.time_gap, name='gaps')(kept)), losses
+            return self.attention(candidate, self.gaps(kept)), losses
+
+    def inspect(
+        self,
+        candidate: jax.Array,
+        past: Behaviours,
+        batch: Mapping[str, jax.Array],
+        found: Kept | None = None,
+    ) -> Inspection:
+        """Searches, and weighs the whole window.
+
+        Args:
+          candidate: float [B, C, E].
+          past: all behaviours.
+          batch: {key: [B, ...]}.
+          found: what a search of ids keeps, which was done before.
+
+        Returns:
+          What was kept, and logits of the whole window.
+        """
+        kept = self.search(candidate, past, batch, False)[0].kept if found is None else found
+        return Inspection(kept, self.attention.logits(candidate, self.gaps(past)))
 
 
 class Sdim(nn.Module):
@@ -62,23 +101,38 @@ class Sdim(nn.Module):
       group: tau, hashes a group.
       seed: of the hyperplanes.
       time_gap: width of the time embedding, which is pooled and not hashed; 0 does without.
+      keep: K, how many of those that collide most often count as kept where searches are judged.
     """
 
     hashes: int = 48
     group: int = 3
     seed: int = 0
     time_gap: int = 0
+    keep: int = 50
 
     @nn.compact
     def __call__(
         self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
     ) -> Interest:
         """Pools for each candidate; arguments are those of `TwoStages`, there are no losses."""
+        values = [part[:, 0] for part in Gaps(self.time_gap, name='gaps')(past).parts]
+        return collision_pool(*self._signatures(candidate, past), past.length[:, 0], values), {}
+
+    def inspect(
+        self,
+        candidate: jax.Array,
+        past: Behaviours,
+        batch: Mapping[str, jax.Array],
+        found: Kept | None = None,
+    ) -> Inspection:
+        """Names those that weigh most; arguments are those of `TwoStages`, there is no second stage."""
+        scores = count_collisions(*self._signatures(candidate, past))
+        return Inspection(top_search(scores, past.length[:, 0], self.keep), None)
+
+    def _signatures(self, candidate: jax.Array, past: Behaviours) -> tuple[jax.Array, jax.Array]:
         planes = hyperplanes(candidate.shape[-1], self.hashes, self.seed)
         sign = lambda parts: signatures(sign_bits(parts, planes), self.group)
-        of_past = sign([part[:, 0] for part in past.parts])
-        values = [part[:, 0] for part in Gaps(self.time_gap, name='gaps')(past).parts]
-        return collision_pool(sign([candidate]), of_past, past.length[:, 0], values), {}
+        return sign([candidate]), sign([part[:, 0] for part in past.parts])
 
 
 class Twin(nn.Module):
@@ -102,24 +156,58 @@ class Twin(nn.Module):
     width: int = 64
     time_gap: int = 0
 
-    @nn.compact
+    def setup(self) -> None:
+        """The time embedding."""
+        self.gaps = Gaps(self.time_gap)
+
     def __call__(
         self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
     ) -> Interest:
         """Searches and attends; arguments are those of `TwoStages`, there are no losses."""
-        gaps = Gaps(self.time_gap, name='gaps')
-        keys, cross = self._split(gaps(past))
+        scores, logits = self.relevance(candidate, past)
+        with jax.named_scope('search'):
+            kept = self.gaps(past.choose(top_search(scores, past.length[:, 0], self.keep)))
+        with jax.named_scope('attention'):
+            return target_attention(logits(kept), kept.mask, kept.parts), {}
+
+    def inspect(
+        self,
+        candidate: jax.Array,
+        past: Behaviours,
+        batch: Mapping[str, jax.Array],
+        found: Kept | None = None,
+    ) -> Inspection:
+        """Searches, and weighs the whole window; arguments are those of `TwoStages`."""
+        scores, logits = self.relevance(candidate, past)
+        return Inspection(top_search(scores, past.length[:, 0], self.keep), logits(self.gaps(past)))
+
+    @nn.compact
+    def relevance(
+        self, candidate: jax.Array, past: Behaviours
+    ) -> tuple[jax.Array, Callable[[Behaviours], jax.Array]]:
+        """Scores the whole window, and says how any behaviours are weighed.
+
+        Args:
+          candidate: float [B, C, E].
+          past: all behaviours.
+
+        Returns:
+          The first stage's scores, float [B, C, L]; and the second's logits, a function from behaviours with
+          their time embeddings to float [B, C, H, K].
+        """
+        keys, cross = self._split(self.gaps(past))
         weights = projections(self, candidate, past._replace(parts=keys), self.heads, self.width)
         query = project_query(candidate, *weights) / self.width**0.5  # [B, C, H, D]
         bias = self._bias(cross)
         with jax.named_scope('search'):
             # Summed over the heads before it meets the behaviours, which changes nothing but the cost.
             scores = inner_scores(query.sum(2), [part[:, 0] for part in keys]) + bias(cross).sum(2)
-            kept = gaps(past.choose(top_search(scores, past.length[:, 0], self.keep)))
-        with jax.named_scope('attention'):
-            keys, cross = self._split(kept)
-            logits = target_logits(query, keys) + bias(cross)
-            return target_attention(logits, kept.mask, kept.parts), {}
+
+        def logits(behaviours: Behaviours) -> jax.Array:
+            keys, cross = self._split(behaviours)
+            return target_logits(query, keys) + bias(cross)
+
+        return scores, logits
 
     def _split(self, behaviours: Behaviours) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         """The parts that are the item's own, and the cross features."""

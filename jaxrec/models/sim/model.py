@@ -7,6 +7,7 @@ the same block, and without a search it is a plain model of the whole long windo
 B batch, C candidates, X width of the short model.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from jaxrec.models.ctr.layers import Mlp
 from jaxrec.models.ctr.task import CtrTask, Ids, Scored
 from jaxrec.models.sim.attention import LocalActivation, Mean, MultiHead
 from jaxrec.models.sim.behaviours import Lifelong
-from jaxrec.models.sim.interest import Sdim, Twin, TwoStages
+from jaxrec.models.sim.interest import Inspection, Sdim, Twin, TwoStages
 from jaxrec.models.sim.options import PRESETS, SHORT_MODELS, read_sim_options
 from jaxrec.models.sim.search import HashSearch, KeepAll, SharedSearch, SoftSearch
 
@@ -68,6 +69,29 @@ class Sim(nn.Module):
         head = Mlp((*self.widths, 1), self.batch_norm, name='head')
         logits = head(jnp.concatenate([x, interest], -1), train, batch['valid'])[..., 0]
         return Scored(logits, losses | own, self.beta)
+
+    def inspect(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> Inspection:
+        """Tells what the search keeps, for judges: see `inspection.make_inspect_step`.
+
+        Args:
+          rows: {table: {feature: [B, ..., D]}}, looked up for the task's `given_ids`.
+          batch: {key: [B, ...]} with the whole window, whatever the search.
+
+        Returns:
+          Positions in the long window, and how the exact unit weighs all of it.
+
+        Raises:
+          ValueError: the loader searched, so that the batch does not hold the window.
+        """
+        if 'kept/length' in batch:
+            raise ValueError(
+                'the loader has searched, so what it kept has no positions in a window: judge a search on '
+                'batches made with data.lifelong.search = None, which give the same predictions'
+            )
+        candidate = jnp.concatenate(self.features.parts('candidate', rows, batch), -1)
+        found = self.lifelong.found(batch) if self.lifelong.hard else None
+        whole = dataclasses.replace(self.lifelong, hard=False)
+        return self.interest.inspect(candidate, whole.read(rows, batch), batch, found)
 
 
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
@@ -122,7 +146,8 @@ def _interest(options: Mapping[str, Any], features: FeatureMap) -> nn.Module:
     search, keep, time_gap = options['search'], options['keep'], options['time_gap']
     heads, width, seed = options['num_heads'], options['head_dim'], options['hash_seed']
     if search == 'sdim':
-        return Sdim(options['hashes'] or PRESETS['sdim']['hashes'], options['hash_group'], seed, time_gap)
+        hashes = options['hashes'] or PRESETS['sdim']['hashes']
+        return Sdim(hashes, options['hash_group'], seed, time_gap, keep)
     if search == 'twin':
         candidate = [name for side, name in features.features if side == 'candidate']
         inherent = tuple(name in candidate for side, name in features.features if side == 'history')

@@ -1,0 +1,115 @@
+"""What all data sets of this folder share: the models of SIM's tables, by the names of their rows.
+
+All but the first read the same short window by DIN and beside it, in the same way, what lies behind it: rows
+differ in how that is searched and attended to.
+"""
+
+import copy
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxrec.options import lay_over
+
+KEEP = 50
+BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean'}
+ATTENTION = (36,)
+# A data set says how long the windows are and whether training reads a sample of the long one.
+WHOLE = {'lifelong': {'search': None}}
+# Searched before a batch is made, so that it holds no more than was kept, of a window of any length.
+SEARCHED = {'lifelong': {'search': 'hard', 'keep': KEEP, 'column': 'category', 'sample': None}}
+TIME = {'time_gap': {'unit': 86_400, 'buckets': 16}}
+
+
+def sim(search: str, data: dict[str, Any] = WHOLE, **options: Any) -> dict[str, Any]:
+    """A row of the long-term interest block, with options of its own."""
+    own = {'search': search, 'keep': KEEP, 'short_model': 'din', 'base_options': {'attention': ATTENTION}}
+    return {'task': 'jaxrec.models.sim:make_task', 'model': BASE | own | options, 'data': {**data}}
+
+
+def changed(row: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
+    """A row with further values in some sections.
+
+    Args:
+      row: one of `ROWS`.
+      **sections: by the name of a section, what is laid over the row's.
+
+    Returns:
+      The row.
+    """
+    row = copy.deepcopy(row)
+    lay_over(row, sections)
+    return row
+
+
+# A row's `data` is laid over the data set's; None takes a section out.
+ROWS: dict[str, dict[str, Any]] = {
+    'DIN-short': {
+        'task': 'jaxrec.models.baselines.din:make_task',
+        'model': BASE | {'attention': ATTENTION},
+        'data': {'lifelong': None},
+    },
+    'DIN-avg': sim('none', attention='mean'),
+    'DIN-full': sim('none', attention='din', din_widths=ATTENTION),
+    # One memory of both windows.
+    'MIMN': {
+        'task': 'jaxrec.models.baselines.mimn:make_task',
+        'model': BASE | {'window': 'full', 'attention': ATTENTION},
+        'data': {**WHOLE},
+    },
+    # The first stage alone.
+    'GSU-hard': sim('hard', SEARCHED, attention='mean'),
+    'GSU-soft': sim('soft', attention='mean'),
+    'SIM-hard': sim('hard', SEARCHED),
+    'SIM-hard+time': sim('hard', SEARCHED | TIME, time_gap=8),
+    'SIM-soft': sim('soft'),
+    'SIM-soft+time': sim('soft', WHOLE | TIME, time_gap=8),
+    # As SIM-soft without time; published ETA and TWIN read times too.
+    'ETA': sim('simhash'),
+    'SDIM': sim('sdim'),
+    'TWIN': sim('twin'),
+}
+COMPARED = tuple(ROWS)
+# For public data sets, of the widths of the paper.
+PUBLIC_ROWS = {
+    name: changed(row, model={'dim': 4} | ({'time_gap': 4} if 'time_gap' in row['model'] else {}))
+    for name, row in ROWS.items()
+}
+# Those whose cost hardly grows with the history, beside the reference.
+SEARCHING = tuple(name for name in ROWS if name not in ('DIN-avg', 'DIN-full', 'MIMN'))
+# Of arXiv 2006.05639, whose Taobao is another than the public one.
+PUBLISHED = {
+    'DIN-short': {'Amazon Books AUC': '.7276 ± .0005', 'Taobao AUC': '.9214 ± .0002'},
+    'DIN-avg': {'Amazon Books AUC': '.7280 ± .0001', 'Taobao AUC': '.9281 ± .0003'},
+    'MIMN': {'Amazon Books AUC': '.7396 ± .0004', 'Taobao AUC': '.9278 ± .0004'},
+    'GSU-hard': {'Amazon Books AUC': '.7365 ± .0002', 'Taobao AUC': '.9330 ± .0003'},
+    'GSU-soft': {'Amazon Books AUC': '.7342 ± .0001', 'Taobao AUC': '.9357 ± .0003'},
+    'SIM-hard': {'Amazon Books AUC': '.7413 ± .0002', 'Taobao AUC': '.9332 ± .0001'},
+    'SIM-soft': {'Amazon Books AUC': '.7510 ± .0005', 'Taobao AUC': '.9416 ± .0005'},
+    'SIM-soft+time': {'Taobao AUC': '.9501 ± .0002'},
+}
+
+
+def run_config(name: str, sections: dict[str, Any], rows: dict[str, dict[str, Any]] = ROWS) -> ConfigDict:
+    """Builds the config of one run.
+
+    Args:
+      name: one of `rows`.
+      sections: what is the data set's own: `data` and `train`.
+      rows: the rows to choose from.
+
+    Returns:
+      The config: item and category as features, the sections, seed 0, and what the row adds to them.
+
+    Raises:
+      ValueError: there is no such row.
+    """
+    if name not in rows:
+        raise ValueError(
+            f'there is no row {name!r}; choose one of {sorted(rows)}, as in configs/sim/simulated.py:SIM-soft'
+        )
+    ids = ('item', 'category')
+    features = {'user': ('user',), 'candidate': ids, 'history': ids}
+    config = ConfigDict({'features': features, **sections, 'seed': 0})
+    lay_over(config, rows[name])
+    return config

@@ -1,0 +1,91 @@
+"""SIM's table (arXiv 2006.05639) on simulated worlds of long histories, with the truth known.
+
+    python -m experiments.compare --config=configs/sim/table_simulated.py --workdir=runs/sim_table
+    python -m experiments.compare --config=configs/sim/table_simulated.py --workdir=runs/sim_quick --quick
+
+Three columns: histories of 2,000 behaviours; of 20,000, for the rows that search; and of 2,000 in a world
+where old behaviours do not matter. Not yet run in full here. --rows=DIN-short,SIM-soft chooses among the rows
+of configs/sim/rows.py.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.sim.rows import COMPARED, PUBLISHED, ROWS, SEARCHING, changed
+from configs.sim.simulated import get_config as one_run
+
+# What has nothing to find where old behaviours do not matter.
+NULL = (
+    'DIN-short', 'DIN-avg', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time', 'ETA', 'SDIM', 'TWIN',
+)  # fmt: skip
+# A scan of 2,050 steps is slow, so MIMN trains on the last 12 of each user's 45 training impressions.
+MIMN_SHARE = 0.2
+# A fifth of the users and of the behaviours, so that its rows stay within the time of a quick table.
+QUICK_WORLD = {
+    'users': 800, 'history': 500, 'near': 150, 'themes': 12, 'categories': 12, 'interests': 4, 'habits': 6,
+}  # fmt: skip
+
+
+def get_config() -> ConfigDict:
+    """Builds the table's config.
+
+    Returns:
+      Columns: `main`, histories of 2,000; `L20000`, of 20,000, of which training reads a random 2,000 where a
+      search reads vectors, and evaluation all; `null`, of 2,000 without long-range interests. Rows, search
+      space, seeds.
+    """
+    run = one_run('SIM-soft')
+    world = {key: run[key] for key in ('features', 'data', 'train')}
+    main, longer, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(3))
+    null.data.arguments.long_effect = 0.0
+    # Fewer users of more impressions: 104,000 examples to train on, 5,200 of validation and 20,800 of test.
+    longer.data.arguments.update({'users': 650, 'history': 20_000, 'impressions': 200})
+    longer.data.split.update({'validation': 0.04, 'test': 0.16})
+    longer.data.lifelong.update({'length': 20_000, 'sample': 2_000})
+    longer.train.eval_batch_size = 64
+    return ConfigDict(
+        {
+            'title': 'SIM on simulated long histories',
+            'columns': {'main': main, 'L20000': longer, 'null': null},
+            'main': 'main',  # a ConfigDict forgets the order of its keys
+            'order': COMPARED,
+            'tuned': ('main',),  # the other columns take what was chosen there
+            'only': {'L20000': SEARCHING, 'null': NULL},
+            'timed': ('main',),
+            'rows': ROWS | {'MIMN': changed(ROWS['MIMN'], data={'split': {'train': MIMN_SHARE}})},
+            'reference': 'DIN-short',
+            'seeds': 5,
+            'trials': 3,
+            'search': {'train': {'learning_rate': (1e-3, 3e-3), 'row_learning_rate': (0.1, 0.2, 0.05)}},
+            'judges': ('experiments.sim.searching:judge',),
+            'shown': (
+                'auc', 'gauc', 'logloss', 'auc_minus_DIN-short', 'step_ms', 'recall', 'recall_recent',
+                'recall_random', 'agreement', 'relevant_short', 'relevant_long', 'relevant_of_long',
+                'L20000/auc', 'L20000/gauc', 'L20000/auc_minus_DIN-short', 'L20000/recall',
+                'L20000/recall_random', 'L20000/agreement', 'null/auc', 'null/auc_minus_DIN-short', 'trained',
+                'parameters', 'seconds',
+            ),
+            'published': PUBLISHED,
+            'note': (
+                'Simulated truth; the published columns are other data sets and only their order can be '
+                'compared. Seed s draws world s, the order of the data and the initial values; tuning has a '
+                'world of its own. `recall`: share of the behaviours of the long window that matter to the '
+                'candidate among the 50 that are kept (by SDIM: that collide most often), beside the 50 most '
+                'recent and 50 at random; `agreement`: share of the 50 to which the exact unit would attend '
+                'most that the search kept. MIMN trains on the last 12 of the 45 training impressions of a '
+                'user. `L20000`: histories of 20,000, of which training reads a random 2,000 where a search '
+                'reads vectors. `null`: old behaviours do not matter.'
+            ),
+            'quick': {
+                'seeds': 2,
+                'trials': 0,
+                'timed': (),
+                'only': {'L20000': (), 'null': ()},
+                'columns': {
+                    'main': {
+                        'data': {'arguments': QUICK_WORLD, 'lifelong': {'length': 500}},
+                        'train': {'epochs': 3},
+                    }
+                },
+            },
+        }
+    )  # fmt: skip

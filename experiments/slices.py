@@ -1,0 +1,80 @@
+"""Parts of a test set on which the rows of a table are judged apart, by the names that configs give them.
+
+N test examples, S short window.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.building import Experiment, batches
+from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.labels import history_bounds, make_label
+from jaxrec.evaluation.ctr import CtrEvaluator
+from jaxrec.evaluation.metrics import auc
+from jaxrec.evaluation.slices import unseen_pairs
+from jaxrec.options import plain
+
+
+class Slice(NamedTuple):
+    """A part of a test set.
+
+    Attributes:
+      suffix: of the metrics that it adds: `auc_<suffix>`, `share_<suffix>`, `examples_<suffix>`.
+      mark: (run, evaluator of the test part) -> bool [N], in the order of its columns.
+    """
+
+    suffix: str
+    mark: Callable[[Experiment, CtrEvaluator], np.ndarray]
+
+
+def _of_unseen_pairs(run: Experiment, evaluator: CtrEvaluator) -> np.ndarray:
+    return unseen_pairs(batches(run.source('train')), batches(run.source('test')))
+
+
+def _of_long_histories(run: Experiment, evaluator: CtrEvaluator) -> np.ndarray:
+    """Examples whose history exceeds the short window, whatever more of it a model reads."""
+    if not isinstance(run.log, BehaviourLog):
+        raise ValueError(f"slices names 'long_histories', but {run.log.folder} has no histories: take it out")
+    positive = make_label(plain(run.data['label'])).positive(run.log)
+    _, start, end = history_bounds(run.log, positive)
+    return (end - start)[evaluator.columns()['event']] > run.data['history_length']
+
+
+# By the names that a table's `slices` may hold.
+SLICES = {
+    'unseen_pairs': Slice('unseen', _of_unseen_pairs),
+    'long_histories': Slice('long', _of_long_histories),
+}
+
+
+def judge_slice(
+    name: str, run: Experiment, evaluator: CtrEvaluator
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Judges one part of the test set.
+
+    Args:
+      name: one of `SLICES`.
+      run: the experiment.
+      evaluator: filled with its test part.
+
+    Returns:
+      The metrics of the slice's suffix; and what the true probabilities reach, where the log holds them.
+
+    Raises:
+      ValueError: there is no such slice, the model predicts no clicks, or the slice holds one class alone.
+    """
+    if name not in SLICES or not isinstance(evaluator, CtrEvaluator):
+        raise ValueError(f'slices names {name!r}; there are {sorted(SLICES)}, for CTR models')
+    suffix, mark = SLICES[name]
+    mask, columns = mark(run, evaluator), evaluator.columns()
+    score = lambda values: {
+        f'auc_{suffix}': auc(columns['label'][mask], values),
+        f'share_{suffix}': float(mask.mean()),
+        f'examples_{suffix}': int(mask.sum()),
+    }
+    best = {}
+    if 'true_ctr' in run.log.events.names:
+        best = score(np.asarray(run.log.events['true_ctr'])[columns['event'][mask]])
+    return score(columns['probability'][mask]), best
