@@ -1,4 +1,4 @@
-"""Config sections: against their defaults, where a misspelt key is an error; over each other; as plain values."""
+"""Config sections: against their defaults, where a misspelt key is an error; laid over each other; plain."""
 
 import difflib
 from collections.abc import Mapping
