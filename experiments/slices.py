@@ -15,6 +15,7 @@ from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.evaluation.metrics import auc
 from jaxrec.evaluation.slices import unseen_pairs
 from jaxrec.options import plain
+from jaxrec.training.task import Evaluator
 
 
 class Slice(NamedTuple):
@@ -50,7 +51,7 @@ SLICES = {
 
 
 def judge_slice(
-    name: str, run: Experiment, evaluator: CtrEvaluator
+    name: str, run: Experiment, evaluator: Evaluator
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Judges one part of the test set.
 

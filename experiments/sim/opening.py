@@ -66,7 +66,7 @@ def make_service(
       step: which checkpoint; None takes the best.
       wait_s: how long a batch that is not full waits.
     """
-    lifelong = read_lifelong(run.data.get('lifelong'), run.log)
+    lifelong = read_lifelong(run.data.get('lifelong'), index.log)
     if lifelong is None or lifelong.search is None:
         sizes = dataclasses.replace(sizes, groups=())
     assembler = RequestAssembler(
@@ -74,7 +74,7 @@ def make_service(
         plain(run.config.features),
         run.data['history_length'],
         lifelong,
-        read_time_gap(run.data.get('time_gap'), run.log),
+        read_time_gap(run.data.get('time_gap'), index.log),
         sizes,
     )
     state, step = restore_model(run, workdir, step)

@@ -88,8 +88,8 @@ def _values(
         values['recall'] = share_found(relevant, found)
         values |= {f'recall_{name}': ratio(beside[name], beside['all']) for name in ('recent', 'random')}
     if inspected.logits is not None:
-        attended = jax.device_get(_attended(inspected.logits[:rows], batch['long/length'], keep))
-        values['agreement'] = share_found(kept_slots(*attended, size), found)
+        index, length = jax.device_get(_attended(inspected.logits[:rows], batch['long/length'], keep))
+        values['agreement'] = share_found(kept_slots(index, length, size), found)
     return values
 
 

@@ -71,7 +71,7 @@ class Memory(NamedTuple):
     slots: jax.Array
     channels: jax.Array
     usage: jax.Array
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # a tuple's method of that name is not missed
 
 
 def memorise(

@@ -34,7 +34,7 @@ class Kept(NamedTuple):
       length: int32 [B, C], number of real slots, which come first.
     """
 
-    index: jax.Array
+    index: jax.Array  # type: ignore[assignment]  # a tuple's method of that name is not missed
     length: jax.Array
 
 
@@ -153,7 +153,7 @@ def _sum_of_products(*pairs: tuple[jax.Array, jax.Array]) -> jax.Array:
     """The sum over pairs and candidates of x [B, C, L] times y [B, C, D]; [B, L, D]."""
     if pairs[0][0].shape[1] == 1:  # nothing to sum but pairs: one pass of multiplications, where matrix
         # products of a single term would write each pair's out
-        return sum(x[:, 0, :, None] * y[:, :1] for x, y in pairs)
+        return functools.reduce(jnp.add, (x[:, 0, :, None] * y[:, :1] for x, y in pairs))
     x, y = (jnp.concatenate(side, 1) for side in zip(*pairs, strict=True))
     return x.swapaxes(1, 2) @ y
 
@@ -211,7 +211,8 @@ def inner_scores(query: jax.Array, parts: Parts) -> jax.Array:
       float [B, C, L].
     """
     chex.assert_rank([query, *parts], 3)
-    return sum(q @ part.swapaxes(1, 2) for q, part in zip(split_like(query, parts), parts, strict=True))
+    pairs = zip(split_like(query, parts), parts, strict=True)
+    return functools.reduce(jnp.add, (q @ part.swapaxes(1, 2) for q, part in pairs))
 
 
 def cosine_scores(query: jax.Array, parts: Parts) -> jax.Array:

@@ -9,6 +9,8 @@ The vector of a behaviour comes in parts, as in `ops.search`.
 B batch, C candidates, L history, D width, Di of a part, M hashes, W words of 32 bits, G groups.
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,8 @@ def sign_bits(parts: Parts, planes: jax.Array) -> jax.Array:
     Returns:
       bool [..., M].
     """
-    sides = sum(part @ plane.T for part, plane in zip(parts, split_like(planes.T, parts), strict=True))
+    pairs = zip(parts, split_like(planes.T, parts), strict=True)
+    sides = functools.reduce(jnp.add, (part @ plane.T for part, plane in pairs))
     return jax.lax.stop_gradient(sides) > 0
 
 

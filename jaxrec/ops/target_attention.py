@@ -9,6 +9,8 @@ or shared by all, N = 1, and then never tiled.
 B batch, C candidates, K kept, H heads, E width of a candidate, D of a behaviour, Di of a part, A of a head.
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -45,7 +47,7 @@ def target_logits(query: jax.Array, parts: Parts) -> jax.Array:
     """
     chex.assert_rank([query, *parts], 4)
     pairs = zip(split_like(query, parts), parts, strict=True)
-    return sum(_over_kept(q, part.swapaxes(2, 3)) for q, part in pairs)
+    return functools.reduce(jnp.add, (_over_kept(q, part.swapaxes(2, 3)) for q, part in pairs))
 
 
 def cross_bias(parts: Parts, squeeze: Parts, weights: jax.Array) -> jax.Array:

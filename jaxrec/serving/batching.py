@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-T, R = TypeVar('T'), TypeVar('R')
+T = TypeVar('T')
+R = TypeVar('R')
 
 
 class OverloadError(Exception):

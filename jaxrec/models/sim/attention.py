@@ -112,8 +112,8 @@ class Mean(nn.Module):
 
     def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
         """Averages, whatever the candidate; arguments are those of `MultiHead`, returns float [B, C, D]."""
-        pooled = [masked_mean(part, behaviours.mask) for part in behaviours.parts]
-        pooled = jnp.concatenate(pooled, -1)  # [B, N, D]
+        means = [masked_mean(part, behaviours.mask) for part in behaviours.parts]
+        pooled = jnp.concatenate(means, -1)  # [B, N, D]
         return jnp.broadcast_to(pooled, (*candidate.shape[:2], pooled.shape[-1]))
 
     def logits(self, candidate: jax.Array, behaviours: Behaviours) -> None:

@@ -44,7 +44,8 @@ def make_inspect_step(setup: Setup) -> Callable[[TrainState, Batch], Inspection]
     def inspect(params: Any, model_state: Any, tables: Any, batch: Batch) -> Inspection:
         ids = task.given_ids(batch)
         rows = emb.lookup(task.tables, tables, ids, mesh=setup.mesh, exchange=setup.exchange)
-        return module.apply({'params': params, **model_state}, rows, batch, method='inspect')
+        found: Any = module.apply({'params': params, **model_state}, rows, batch, method='inspect')
+        return found
 
     return lambda state, batch: inspect(state.params, state.model_state, state.tables, batch)
 

@@ -8,7 +8,7 @@ B batch, C candidates, X width of the short model.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -152,7 +152,7 @@ def _interest(options: Mapping[str, Any], features: FeatureMap) -> nn.Module:
         candidate = [name for side, name in features.features if side == 'candidate']
         inherent = tuple(name in candidate for side, name in features.features if side == 'history')
         return Twin(keep, inherent, heads, width, time_gap)
-    searches = {
+    searches: dict[str, Callable[[], nn.Module]] = {
         'none': KeepAll,
         'hard': KeepAll,
         'soft': lambda: SoftSearch(
@@ -166,7 +166,7 @@ def _interest(options: Mapping[str, Any], features: FeatureMap) -> nn.Module:
         'soft_shared': lambda: SharedSearch(keep),
         'simhash': lambda: HashSearch(keep, options['hashes'], seed),
     }
-    attentions = {
+    attentions: dict[str, Callable[[], nn.Module]] = {
         'mha': lambda: MultiHead(heads, width),
         'din': lambda: LocalActivation(tuple(options['din_widths'])),
         'mean': Mean,
