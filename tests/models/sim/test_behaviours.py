@@ -66,7 +66,7 @@ def test_a_whole_step_and_a_scorer_on_the_model_s_own_search(tmp_path):
     """The step's work space, its trace and the exported program are made from shapes before the search."""
     batch = worlds.make_batch(features=worlds.FEATURES)
     setup = worlds.make_setup(worlds.make_task('SIM-hard', worlds.FEATURES))
-    state = init_state(setup, batch, seed=0)
+    state = init_state(setup, worlds.on_device(batch), seed=0)
     chex.clear_trace_counter()
     step = jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0)
     sent = put_batch(batch, setup.mesh)
