@@ -8,8 +8,8 @@ the chosen config is then run with every seed and its test part read. Columns th
 what the main one chose, and columns that `only` names have no rows but those; without any they are left out.
 `slices` and `judges` add test metrics, see `experiments.cells.run_cell`. Where `timed` names a column, each
 row's training step is timed at the end, alone on all cores. A finished cell is not run again. Writes
-`table.md`, `table.json`, `table.png` and `trials.json` into the workdir; the cells below it keep their
-curves. Two runs cannot fill one workdir, but one may train --workers cells at a time.
+`table.md`, `table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all results, from which --cells goes
+on elsewhere) into the workdir; the cells below it keep their curves. Two runs cannot fill one workdir, but one may train --workers cells at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.cells import Cell, time_cells
+from experiments.finished import pack, unpack
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import hold
 from experiments.tables import draw, summarize, to_markdown, write_json
@@ -35,6 +36,7 @@ ROWS = flags.DEFINE_list('rows', None, 'Which rows; default: all of the config.'
 WORKERS = flags.DEFINE_integer(
     'workers', None, 'Processes that train cells side by side; default: 2 on a CPU, 1 elsewhere.'
 )
+CELLS = flags.DEFINE_string('cells', None, 'Finished cells, the cells.jsonl.gz of an earlier workdir.')
 QUICK = flags.DEFINE_bool('quick', False, "The config's quick form: 2 seeds, no tuning, at most 15 minutes.")
 
 
@@ -51,6 +53,8 @@ def main(_: list[str]) -> None:
     if not seeds:
         raise ValueError(f'--seeds={SEEDS.value}: a table needs at least 1 seed')
     with hold(workdir):
+        if CELLS.value:
+            print(f'{unpack(Path(CELLS.value), workdir)} finished cells taken from {CELLS.value}')
         workers = default_workers() if WORKERS.value is None else WORKERS.value
         fill(table, names, seeds, workdir, workers)
 
@@ -92,11 +96,12 @@ def fill(
                     time_cells(cells[name], results[column][name], DATA_DIR.value)
     summary = summarize(table, results)
     write_json(workdir / 'table.json', summary)
+    pack(workdir)
     text = to_markdown(table, summary, len(seeds))
     (workdir / 'table.md').write_text(text)
     draw(table, summary, workdir / 'table.png')
     print(text)
-    print(f'wrote {workdir}/table.md, table.json, table.png, trials.json')
+    print(f'wrote {workdir}/table.md, table.json, table.png, trials.json, cells.jsonl.gz')
 
 
 def tune(

@@ -190,9 +190,7 @@ def train_from_log(name: str, model: str = 'hard') -> dict[str, Any]:
         return from_log(name, model, PEER, Path(folder) / 'log')
 
 
-def from_log(
-    name: str, model: str, shapes: Shapes, folder: Path, *, training: bool = True, **more: Any
-) -> dict[str, Any]:
+def from_log(name: str, model: str, shapes: Shapes, folder: Path, *, training: bool = True) -> dict[str, Any]:
     """Times training steps, or scoring, from the loader on.
 
     Args:
@@ -201,7 +199,6 @@ def from_log(
       shapes: of tables and batches; S + L is the length of the histories.
       folder: of the log, which is made where there is none.
       training: False times scoring.
-      **more: further keys of the record.
 
     Returns:
       The record.
@@ -218,4 +215,4 @@ def from_log(
         timed = time_scoring(setup, state, loader)
     loader.close()
     words = f'{described(model, shapes)}, loader and search included, {len(log)} events'
-    return record(name, words, params, timed, shapes.batch, idle, filled=share, **more)
+    return record(name, words, params, timed, shapes.batch, idle, filled=share)

@@ -36,8 +36,8 @@ def run(name: str, training: bool = True) -> Iterator[dict[str, Any]]:
             for length in LENGTHS:
                 shapes = sim.PEER._replace(batch=BATCH, long=length - sim.PEER.short)
                 log = Path(folder) / str(length)
-                more = {'model': model, 'length': length}
-                yield sim.from_log(name, model, shapes, log, training=training, **more)
+                line = sim.from_log(name, model, shapes, log, training=training)
+                yield line | {'model': model, 'length': length}
 
 
 def draw(lines: Sequence[Mapping[str, Any]], path: Path) -> None:

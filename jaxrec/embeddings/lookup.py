@@ -73,7 +73,8 @@ def lookup(
         # Feature by feature: cutting one gather of all ids into features would copy every row once more.
         found = {name: _each(tables[name], ids[name], specs[name].rows) for name in ids}
         # Without the barrier XLA fuses the gather into every use of the rows and reads the table for each.
-        return jax.lax.optimization_barrier(found)
+        found = jax.lax.optimization_barrier(found)
+        return {name: {key: found[name][key] for key in ids[name]} for name in ids}  # in the given order
     exchange = exchange or choose_exchange(devices)
     if exchange not in EXCHANGES:
         raise ValueError(f'exchange {exchange!r} does not exist; choose one of {EXCHANGES}')

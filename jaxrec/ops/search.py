@@ -295,7 +295,7 @@ def _sortable(scores: jax.Array) -> jax.Array:
 def _nth_largest(keys: jax.Array, rank: jax.Array) -> jax.Array:
     """The rank-th largest of uint32 keys [..., L], bit by bit from the highest, for ranks [...] from 1.
 
-    `jax.lax.top_k` is as fast on a CPU, but of keys that are cut over devices it gathers all on each.
+    `jax.lax.top_k` of scores that are cut over devices gathers all of them on each.
     """
 
     def settle(step: jax.Array, found: jax.Array) -> jax.Array:

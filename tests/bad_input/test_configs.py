@@ -139,8 +139,8 @@ CASES: dict[str, Case] = {
         r'--data_dir, or in the environment variable JAXREC_DATA',
     ),
     'no such task': (
-        config(task='jaxrec.models.sim:make_task'),
-        r"no module 'jaxrec\.models\.sim'",
+        config(task='jaxrec.models.simm:make_task'),
+        r"no module 'jaxrec\.models\.simm'",
         r'check the spell',
     ),
     'no such function': (

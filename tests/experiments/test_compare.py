@@ -61,6 +61,7 @@ def run_compare(monkeypatch, table):
             'SEEDS': seeds,
             'ROWS': rows,
             'QUICK': quick,
+            'CELLS': None,
             'WORKERS': 1,  # what is stubbed out here is not in another process
             'DATA_DIR': None,
         }

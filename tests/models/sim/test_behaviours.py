@@ -29,7 +29,7 @@ def searched(batch, keep=3, column='category'):
 
 @pytest.mark.parametrize('features', [worlds.RICH, worlds.FEATURES])
 def test_loader_and_model_search_alike(features):
-    batch = worlds.make_batch(features=features, seed=2)
+    batch = worlds.make_batch(features=features, seed=3)
     model, by_loader = worlds.make_model('SIM-hard', batch, features, std=0.5), searched(batch)
     assert {0, 3} <= set(by_loader['kept/length'].ravel())
     ids, theirs = model.task.ids(batch), model.task.ids(by_loader)
@@ -66,7 +66,7 @@ def test_a_whole_step_and_a_scorer_on_the_model_s_own_search(tmp_path):
     """The step's work space, its trace and the exported program are made from shapes before the search."""
     batch = worlds.make_batch(features=worlds.FEATURES)
     setup = worlds.make_setup(worlds.make_task('SIM-hard', worlds.FEATURES))
-    state = init_state(setup, batch, seed=0)
+    state = init_state(setup, worlds.on_device(batch), seed=0)
     chex.clear_trace_counter()
     step = jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0)
     sent = put_batch(batch, setup.mesh)
