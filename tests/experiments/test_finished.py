@@ -38,7 +38,7 @@ def test_cells_are_packed_and_laid_into_another_workdir(tmp_path):
         (gzip.compress(b'{"cell": "a/b'), r'cannot be read \(JSONDecodeError'),
         (
             gzip.compress(b'{"cell": "../b/c", "result": {}}\n'),
-            r"names the cell '../b/c', which lies outside",
+            r"the cell '../b/c', which lies outside",
         ),
     ],
 )
