@@ -94,7 +94,7 @@ class Service:
         async def endpoint(http: HttpRequest) -> Response:
             start = time.perf_counter()
             try:
-                response = JSONResponse(await answer(await self._body(http)))
+                response: Response = JSONResponse(await answer(await self._body(http)))
             except RefusalError as refused:
                 response = JSONResponse({'error': str(refused)}, refused.status)
             except OverloadError as overload:
