@@ -111,6 +111,20 @@ def averaged(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, 'model': row['model'] | means}
 
 
+def with_pairs_of(row: dict[str, Any], min_count: int) -> dict[str, Any]:
+    """A row whose pairs have ids of their own from so many occurrences in training on.
+
+    Args:
+      row: one of `ROWS` that reads pairs by id.
+      min_count: the floor.
+
+    Returns:
+      The row, changed.
+    """
+    cartesian = {**row['data']['cartesian'], 'min_count': min_count}
+    return {**row, 'data': {**row['data'], 'cartesian': cartesian}}
+
+
 def run_config(name: str, sections: dict[str, Any], rows: dict[str, dict[str, Any]] = ROWS) -> ConfigDict:
     """Builds the config of one run.
 

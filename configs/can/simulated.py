@@ -22,7 +22,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                     'items': 2_000,
                     'impressions': 40,
                     'exploration': 0.7,
-                    'groups': 16,
+                    'groups': 24,
                     'pair_effect': 2.0,
                     'interest_effect': 0.6,
                     'seed': 0,
@@ -41,7 +41,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'row_learning_rate': 0.2,
                 'evals_per_epoch': 2,
                 'log_every': 50,
-                'patience': 6,
+                'patience': 4,
             },
         },
     )
