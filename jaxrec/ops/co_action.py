@@ -19,6 +19,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
+Layer = tuple[jax.Array, jax.Array | None]  # the matrices [B, C, d_i, d_{i+1}] and biases [B, C, d_{i+1}]
+TERMS = 32  # the widest input whose products are written out term by term
+FOLDS = 5  # behaviours that are summed before anything is written
 CHOICES: dict[str, tuple] = {
     'use_bias': (False, True),
     'layer_output': ('concat', 'last'),
@@ -85,7 +88,7 @@ def output_width(dims: Sequence[int], orders: int, layer_output: str, order_redu
 
 def split_weights(
     weights: jax.Array, dims: Sequence[int], use_bias: bool = False
-) -> list[tuple[jax.Array, jax.Array | None]]:
+) -> list[Layer]:
     """Cuts weight rows into the layers of the micro-MLPs.
 
     Args:
@@ -165,9 +168,9 @@ def co_action(
     chex.assert_axis_dimension(weights, -1, networks * weight_width(dims, use_bias))
     by_network = [split_weights(part, dims, use_bias) for part in jnp.split(weights, networks, -1)]
     curved = [activation == 'tanh'] * (len(dims) - 2) + [last_activation == 'tanh']
-    unit = functools.partial(_one_order, pool=_pool_weights(mask, pooling), curved=curved)
+    unit = functools.partial(_one_order, inputs, pool=_pool_weights(mask, pooling), curved=curved)
     # One pass an order: powers joined along the history would be copied, and their gradients too.
-    by_order = [unit(inputs ** (o + 1), layers=by_network[o % networks]) for o in range(orders)]
+    by_order = [unit(power=o + 1, layers=by_network[o % networks]) for o in range(orders)]
     by_order = [outputs if layer_output == 'concat' else outputs[-1:] for outputs in by_order]
     joined = [jnp.concatenate(outputs, -1) for outputs in by_order]  # O of [B, C, H]
     return functools.reduce(jnp.add, joined) if order_reduce == 'sum' else jnp.concatenate(joined, -1)
@@ -197,26 +200,85 @@ def co_action_single(weights: jax.Array, inputs: jax.Array, present: jax.Array, 
 def _one_order(
     inputs: jax.Array,
     *,
-    layers: list[tuple[jax.Array, jax.Array | None]],
+    power: int,
+    layers: list[Layer],
     pool: jax.Array,
     curved: Sequence[bool],
 ) -> list[jax.Array]:
     """The pooled outputs of all layers for one power of the inputs, M of [B, C, d]."""
+    if curved[0] and not any(curved[1:]) and inputs.shape[-1] <= TERMS:
+        pooled = [_first_pooled(inputs, layers[0], pool, power)]
+    else:
+        pooled = _by_products(inputs**power, layers, pool, curved)
+    for matrix, bias in layers[len(pooled) :]:
+        # Linear layers commute with pooling: one small product a candidate instead of one a behaviour.
+        below = pooled[-1] if pooled else pool[:, None] @ inputs**power  # [B, C or 1, d]
+        out = (below[:, :, None] @ matrix)[:, :, 0]
+        pooled.append(out if bias is None else out + bias * pool.sum(-1)[:, None, None])
+    return pooled
+
+
+def _by_products(
+    hidden: jax.Array, layers: list[Layer], pool: jax.Array, curved: Sequence[bool]
+) -> list[jax.Array]:
+    """The pooled outputs of the layers up to the last curved one, each layer a batched product."""
     candidates = layers[0][0].shape[1]
     over_candidates = jnp.broadcast_to(pool[:, None, None], (pool.shape[0], candidates, 1, pool.shape[1]))
     pooled: list[jax.Array] = []
-    hidden = inputs  # [B, L, I], then [B, C, L, d]
-    for depth, (matrix, bias) in enumerate(layers):
+    for depth, (matrix, bias) in enumerate(layers):  # hidden is [B, L, I], then [B, C, L, d]
         if not any(curved[depth:]):
-            # Linear layers commute with pooling: one small product a candidate instead of one a behaviour.
-            below = pooled[-1] if pooled else pool[:, None] @ inputs  # [B, C or 1, d]
-            out = (below[:, :, None] @ matrix)[:, :, 0]
-            pooled.append(out if bias is None else out + bias * pool.sum(-1)[:, None, None])
-            continue
+            break
         hidden = _layer(hidden, matrix, bias, first=depth == 0)
         hidden = jnp.tanh(hidden) if curved[depth] else hidden
         pooled.append((over_candidates @ hidden)[:, :, 0])
     return pooled
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _first_pooled(inputs: jax.Array, layer: Layer, pool: jax.Array, power: int) -> jax.Array:
+    """The pooled tanh of the first layer, [B, C, d]: on CPUs, where nobody asks for a gradient, term by term."""
+    by_products = functools.partial(_first_by_products, power=power)
+    by_terms = functools.partial(_first_by_terms, power=power)
+    return jax.lax.platform_dependent(inputs, layer, pool, cpu=by_terms, default=by_products)
+
+
+@_first_pooled.defjvp
+def _first_pooled_jvp(power: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    # A gradient sums over the history, which products do well and terms do not.
+    return jax.jvp(functools.partial(_first_by_products, power=power), primals, tangents)
+
+
+def _first_by_products(inputs: jax.Array, layer: Layer, pool: jax.Array, *, power: int) -> jax.Array:
+    return _by_products(inputs**power, [layer], pool, [True])[0]
+
+
+def _first_by_terms(inputs: jax.Array, layer: Layer, pool: jax.Array, *, power: int) -> jax.Array:
+    """Powers, products, tanh and most of the pooling in one loop, whose behaviours never reach memory.
+
+    XLA makes a batch of small products one at a time, and writes the powers before and the outputs after.
+    Written as a sum of I terms they are one vectorised loop over [B, C, L / FOLDS, d] with FOLDS behaviours in
+    each step.
+    """
+    (matrix, bias), length = layer, inputs.shape[1]
+    folds = min(FOLDS, length)
+    size = length // folds
+    starts = [fold * size for fold in range(folds)]
+
+    def at(start: int, end: int) -> jax.Array:
+        part = inputs[:, None, start:end]  # [B, 1, S, I]
+        terms = []
+        for i in range(inputs.shape[-1]):
+            value = part[..., i : i + 1]
+            raised = functools.reduce(jnp.multiply, [value] * power)
+            terms.append(raised * matrix[:, :, i, None])
+        out = functools.reduce(jnp.add, terms if bias is None else [bias[:, :, None], *terms])
+        return jnp.tanh(out) * pool[:, None, start:end, None]
+
+    folded = [functools.reduce(jnp.add, [at(start, start + size) for start in starts])]
+    if size * folds < length:
+        folded.append(at(size * folds, length))
+    # As a product with ones: a plain sum would pull the loop into itself, one number at a time.
+    return sum(jnp.einsum('bcsd,s->bcd', part, jnp.ones(part.shape[2])) for part in folded)
 
 
 def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None, first: bool) -> jax.Array:
