@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 Layer = tuple[jax.Array, jax.Array | None]  # the matrices [B, C, d_i, d_{i+1}] and biases [B, C, d_{i+1}]
 TERMS = 32  # the widest input whose products are written out term by term
-FOLDS = 5  # behaviours that are summed before anything is written
+CHUNK = 20  # behaviours that pass through a layer at a time
 CHOICES: dict[str, tuple] = {
     'use_bias': (False, True),
     'layer_output': ('concat', 'last'),
@@ -206,7 +206,7 @@ def _one_order(
     curved: Sequence[bool],
 ) -> list[jax.Array]:
     """The pooled outputs of all layers for one power of the inputs, M of [B, C, d]."""
-    if curved[0] and not any(curved[1:]) and inputs.shape[-1] <= TERMS:
+    if curved[0] and not any(curved[1:]) and inputs.shape[-1] <= TERMS and inputs.shape[1] > CHUNK:
         pooled = [_first_pooled(inputs, layers[0], pool, power)]
     else:
         pooled = _by_products(inputs**power, layers, pool, curved)
@@ -253,32 +253,28 @@ def _first_by_products(inputs: jax.Array, layer: Layer, pool: jax.Array, *, powe
 
 
 def _first_by_terms(inputs: jax.Array, layer: Layer, pool: jax.Array, *, power: int) -> jax.Array:
-    """Powers, products, tanh and most of the pooling in one loop, whose behaviours never reach memory.
+    """Powers, products and tanh of a chunk of the history in one loop over [B, C, S, d].
 
-    XLA makes a batch of small products one at a time, and writes the powers before and the outputs after.
-    Written as a sum of I terms they are one vectorised loop over [B, C, L / FOLDS, d] with FOLDS behaviours in
-    each step.
+    XLA makes a batch of small products one at a time, and writes the powers before and the outputs after. As a
+    sum of I terms they are one vectorised loop, and a chunk's outputs are pooled while the cache has them.
     """
     (matrix, bias), length = layer, inputs.shape[1]
-    folds = min(FOLDS, length)
-    size = length // folds
-    starts = [fold * size for fold in range(folds)]
 
-    def at(start: int, end: int) -> jax.Array:
-        part = inputs[:, None, start:end]  # [B, 1, S, I]
-        terms = []
+    def add_chunk(total: jax.Array, begin: jax.Array) -> tuple[jax.Array, None]:
+        start = jnp.minimum(begin, length - CHUNK)  # the last chunk ends where the history does
+        part = jax.lax.dynamic_slice_in_dim(inputs, start, CHUNK, 1)[:, None]  # [B, 1, S, I]
+        weights = jax.lax.dynamic_slice_in_dim(pool, start, CHUNK, 1)
+        weights = jnp.where(start + jnp.arange(CHUNK) >= begin, weights, 0)  # what an earlier chunk had
+        terms = [] if bias is None else [bias[:, :, None]]
         for i in range(inputs.shape[-1]):
-            value = part[..., i : i + 1]
-            raised = functools.reduce(jnp.multiply, [value] * power)
+            raised = functools.reduce(jnp.multiply, [part[..., i : i + 1]] * power)
             terms.append(raised * matrix[:, :, i, None])
-        out = functools.reduce(jnp.add, terms if bias is None else [bias[:, :, None], *terms])
-        return jnp.tanh(out) * pool[:, None, start:end, None]
+        hidden = jnp.tanh(functools.reduce(jnp.add, terms))
+        return total + jnp.einsum('bcsd,bs->bcd', hidden, weights), None
 
-    folded = [functools.reduce(jnp.add, [at(start, start + size) for start in starts])]
-    if size * folds < length:
-        folded.append(at(size * folds, length))
-    # As a product with ones: a plain sum would pull the loop into itself, one number at a time.
-    return sum(jnp.einsum('bcsd,s->bcd', part, jnp.ones(part.shape[2])) for part in folded)
+    # In a loop XLA cannot fuse the table's gather with the terms, each of which would look every row up.
+    begins = jnp.arange(0, length, CHUNK)
+    return jax.lax.scan(add_chunk, jnp.zeros_like(matrix[:, :, 0]), begins)[0]
 
 
 def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None, first: bool) -> jax.Array:
