@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 Layer = tuple[jax.Array, jax.Array | None]  # the matrices [B, C, d_i, d_{i+1}] and biases [B, C, d_{i+1}]
 TERMS = 32  # the widest input whose products are written out term by term
-CHUNK = 20  # behaviours that pass through a layer at a time
+CHUNK = 25  # behaviours that pass through a layer at a time
 CHOICES: dict[str, tuple] = {
     'use_bias': (False, True),
     'layer_output': ('concat', 'last'),
@@ -168,9 +168,8 @@ def co_action(
     chex.assert_axis_dimension(weights, -1, networks * weight_width(dims, use_bias))
     by_network = [split_weights(part, dims, use_bias) for part in jnp.split(weights, networks, -1)]
     curved = [activation == 'tanh'] * (len(dims) - 2) + [last_activation == 'tanh']
-    unit = functools.partial(_one_order, inputs, pool=_pool_weights(mask, pooling), curved=curved)
-    # One pass an order: powers joined along the history would be copied, and their gradients too.
-    by_order = [unit(power=o + 1, layers=by_network[o % networks]) for o in range(orders)]
+    layers = [by_network[o % networks] for o in range(orders)]
+    by_order = _by_order(inputs, layers, _pool_weights(mask, pooling), curved)
     by_order = [outputs if layer_output == 'concat' else outputs[-1:] for outputs in by_order]
     joined = [jnp.concatenate(outputs, -1) for outputs in by_order]  # O of [B, C, H]
     return functools.reduce(jnp.add, joined) if order_reduce == 'sum' else jnp.concatenate(joined, -1)
@@ -197,84 +196,91 @@ def co_action_single(weights: jax.Array, inputs: jax.Array, present: jax.Array, 
     return jax.vmap(unit, in_axes=1, out_axes=1)(weights, inputs, present)[:, :, 0]
 
 
-def _one_order(
-    inputs: jax.Array,
-    *,
-    power: int,
-    layers: list[Layer],
-    pool: jax.Array,
-    curved: Sequence[bool],
-) -> list[jax.Array]:
-    """The pooled outputs of all layers for one power of the inputs, M of [B, C, d]."""
+def _by_order(
+    inputs: jax.Array, layers: list[list[Layer]], pool: jax.Array, curved: Sequence[bool]
+) -> list[list[jax.Array]]:
+    """The pooled outputs of all layers for the powers 1..O of the inputs, O times M of [B, C, d]."""
     if curved[0] and not any(curved[1:]) and inputs.shape[-1] <= TERMS and inputs.shape[1] > CHUNK:
-        pooled = [_first_pooled(inputs, layers[0], pool, power)]
+        by_order = [[first] for first in _first_pooled(inputs, [of_order[0] for of_order in layers], pool)]
     else:
-        pooled = _by_products(inputs**power, layers, pool, curved)
-    for matrix, bias in layers[len(pooled) :]:
-        # Linear layers commute with pooling: one small product a candidate instead of one a behaviour.
-        below = pooled[-1] if pooled else pool[:, None] @ inputs**power  # [B, C or 1, d]
-        out = (below[:, :, None] @ matrix)[:, :, 0]
-        pooled.append(out if bias is None else out + bias * pool.sum(-1)[:, None, None])
-    return pooled
+        # One pass an order: powers joined along the history would be copied, and their gradients too.
+        by_order = [_by_products(inputs ** (o + 1), layers[o], pool, curved) for o in range(len(layers))]
+    for o, pooled in enumerate(by_order):
+        for matrix, bias in layers[o][len(pooled) :]:
+            # Linear layers commute with pooling: one small product a candidate instead of one a behaviour.
+            below = pooled[-1] if pooled else pool[:, None] @ inputs ** (o + 1)  # [B, C or 1, d]
+            out = (below[:, :, None] @ matrix)[:, :, 0]
+            pooled.append(out if bias is None else out + bias * pool.sum(-1)[:, None, None])
+    return by_order
 
 
 def _by_products(
     hidden: jax.Array, layers: list[Layer], pool: jax.Array, curved: Sequence[bool]
 ) -> list[jax.Array]:
     """The pooled outputs of the layers up to the last curved one, each layer a batched product."""
-    candidates = layers[0][0].shape[1]
-    over_candidates = jnp.broadcast_to(pool[:, None, None], (pool.shape[0], candidates, 1, pool.shape[1]))
     pooled: list[jax.Array] = []
     for depth, (matrix, bias) in enumerate(layers):  # hidden is [B, L, I], then [B, C, L, d]
         if not any(curved[depth:]):
             break
         hidden = _layer(hidden, matrix, bias, first=depth == 0)
         hidden = jnp.tanh(hidden) if curved[depth] else hidden
-        pooled.append((over_candidates @ hidden)[:, :, 0])
+        pooled.append(_pool(hidden, pool))
     return pooled
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _first_pooled(inputs: jax.Array, layer: Layer, pool: jax.Array, power: int) -> jax.Array:
-    """The pooled tanh of the first layer, [B, C, d]: on CPUs, where nobody asks for a gradient, term by term."""
-    by_products = functools.partial(_first_by_products, power=power)
-    by_terms = functools.partial(_first_by_terms, power=power)
-    return jax.lax.platform_dependent(inputs, layer, pool, cpu=by_terms, default=by_products)
+@jax.custom_jvp
+def _first_pooled(inputs: jax.Array, layers: list[Layer], pool: jax.Array) -> list[jax.Array]:
+    """The pooled tanh of every order's first layer, O of [B, C, d].
+
+    On CPUs term by term, unless a gradient is asked for: that sums over the history, which products do well.
+    """
+    return jax.lax.platform_dependent(inputs, layers, pool, cpu=_first_by_terms, default=_first_by_products)
 
 
 @_first_pooled.defjvp
-def _first_pooled_jvp(power: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    # A gradient sums over the history, which products do well and terms do not.
-    return jax.jvp(functools.partial(_first_by_products, power=power), primals, tangents)
+def _first_pooled_jvp(primals: tuple, tangents: tuple) -> tuple[list[jax.Array], list[jax.Array]]:
+    return jax.jvp(_first_by_products, primals, tangents)
 
 
-def _first_by_products(inputs: jax.Array, layer: Layer, pool: jax.Array, *, power: int) -> jax.Array:
-    return _by_products(inputs**power, [layer], pool, [True])[0]
+def _first_by_products(inputs: jax.Array, layers: list[Layer], pool: jax.Array) -> list[jax.Array]:
+    return [_by_products(inputs ** (o + 1), [layer], pool, [True])[0] for o, layer in enumerate(layers)]
 
 
-def _first_by_terms(inputs: jax.Array, layer: Layer, pool: jax.Array, *, power: int) -> jax.Array:
+def _first_by_terms(inputs: jax.Array, layers: list[Layer], pool: jax.Array) -> list[jax.Array]:
     """Powers, products and tanh of a chunk of the history in one loop over [B, C, S, d].
 
     XLA makes a batch of small products one at a time, and writes the powers before and the outputs after. As a
     sum of I terms they are one vectorised loop, and a chunk's outputs are pooled while the cache has them.
     """
-    (matrix, bias), length = layer, inputs.shape[1]
+    length = inputs.shape[1]
 
-    def add_chunk(total: jax.Array, begin: jax.Array) -> tuple[jax.Array, None]:
+    def add_chunk(totals: list[jax.Array], begin: jax.Array) -> tuple[list[jax.Array], None]:
         start = jnp.minimum(begin, length - CHUNK)  # the last chunk ends where the history does
-        part = jax.lax.dynamic_slice_in_dim(inputs, start, CHUNK, 1)[:, None]  # [B, 1, S, I]
+        part = jax.lax.dynamic_slice_in_dim(inputs, start, CHUNK, 1)
         weights = jax.lax.dynamic_slice_in_dim(pool, start, CHUNK, 1)
         weights = jnp.where(start + jnp.arange(CHUNK) >= begin, weights, 0)  # what an earlier chunk had
-        terms = [] if bias is None else [bias[:, :, None]]
-        for i in range(inputs.shape[-1]):
-            raised = functools.reduce(jnp.multiply, [part[..., i : i + 1]] * power)
-            terms.append(raised * matrix[:, :, i, None])
-        hidden = jnp.tanh(functools.reduce(jnp.add, terms))
-        return total + jnp.einsum('bcsd,bs->bcd', hidden, weights), None
+        hidden = [jnp.tanh(_terms(part, layer, o + 1)) for o, layer in enumerate(layers)]
+        return [total + _pool(x, weights) for total, x in zip(totals, hidden, strict=True)], None
 
     # In a loop XLA cannot fuse the table's gather with the terms, each of which would look every row up.
-    begins = jnp.arange(0, length, CHUNK)
-    return jax.lax.scan(add_chunk, jnp.zeros_like(matrix[:, :, 0]), begins)[0]
+    totals = [jnp.zeros_like(matrix[:, :, 0]) for matrix, _ in layers]
+    return jax.lax.scan(add_chunk, totals, jnp.arange(0, length, CHUNK))[0]
+
+
+def _terms(inputs: jax.Array, layer: Layer, power: int) -> jax.Array:
+    """One layer on a power of the inputs, as a sum of I terms, [B, C, L, d]."""
+    matrix, bias = layer
+    terms = [] if bias is None else [bias[:, :, None]]
+    for i in range(inputs.shape[-1]):
+        raised = functools.reduce(jnp.multiply, [inputs[:, None, :, i : i + 1]] * power)
+        terms.append(raised * matrix[:, :, i, None])
+    return functools.reduce(jnp.add, terms)
+
+
+def _pool(hidden: jax.Array, weights: jax.Array) -> jax.Array:
+    """Sums [B, C, L, d] over the history with the weights [B, L]; as a product it reads hidden as it lies."""
+    shape = (*hidden.shape[:2], 1, weights.shape[1])
+    return (jnp.broadcast_to(weights[:, None, None], shape) @ hidden)[:, :, 0]
 
 
 def _layer(hidden: jax.Array, matrix: jax.Array, bias: jax.Array | None, first: bool) -> jax.Array:
