@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 Layer = tuple[jax.Array, jax.Array | None]  # the matrices [B, C, d_i, d_{i+1}] and biases [B, C, d_{i+1}]
 TERMS = 32  # the widest input whose products are written out term by term
-CHUNK = 25  # behaviours that pass through a layer at a time
+CHUNK = 50  # the most behaviours whose terms are added up before the totals are read again
+FOLDS = 5  # behaviours that one step of the loop adds up
 CHOICES: dict[str, tuple] = {
     'use_bias': (False, True),
     'layer_output': ('concat', 'last'),
@@ -247,24 +248,33 @@ def _first_by_products(inputs: jax.Array, layers: list[Layer], pool: jax.Array) 
 
 
 def _first_by_terms(inputs: jax.Array, layers: list[Layer], pool: jax.Array) -> list[jax.Array]:
-    """Powers, products and tanh of a chunk of the history in one loop over [B, C, S, d].
+    """Powers, products, tanh and most of the pooling in one loop over [B, C, S / FOLDS, d] for each chunk.
 
-    XLA makes a batch of small products one at a time, and writes the powers before and the outputs after. As a
-    sum of I terms they are one vectorised loop, and a chunk's outputs are pooled while the cache has them.
+    XLA makes a batch of small products one at a time, and writes the powers before and the outputs after. As
+    a sum of I terms they are one vectorised loop, which adds FOLDS behaviours before it writes anything.
     """
     length = inputs.shape[1]
+    chunks = -(-length // CHUNK)
+    fold = -(-length // (chunks * FOLDS))
+    size = fold * FOLDS
 
     def add_chunk(totals: list[jax.Array], begin: jax.Array) -> tuple[list[jax.Array], None]:
-        start = jnp.minimum(begin, length - CHUNK)  # the last chunk ends where the history does
-        part = jax.lax.dynamic_slice_in_dim(inputs, start, CHUNK, 1)
-        weights = jax.lax.dynamic_slice_in_dim(pool, start, CHUNK, 1)
-        weights = jnp.where(start + jnp.arange(CHUNK) >= begin, weights, 0)  # what an earlier chunk had
-        hidden = [jnp.tanh(_terms(part, layer, o + 1)) for o, layer in enumerate(layers)]
-        return [total + _pool(x, weights) for total, x in zip(totals, hidden, strict=True)], None
+        start = jnp.minimum(begin, length - size)  # the last chunk ends where the history does
+        part = jax.lax.dynamic_slice_in_dim(inputs, start, size, 1)
+        weights = jax.lax.dynamic_slice_in_dim(pool, start, size, 1)
+        weights = jnp.where(start + jnp.arange(size) >= begin, weights, 0)  # what an earlier chunk had
+        for at in range(0, size, fold):
+            x, weight = part[:, at : at + fold], weights[:, None, at : at + fold, None]
+            hidden = [jnp.tanh(_terms(x, layer, o + 1)) for o, layer in enumerate(layers)]
+            totals = [total + weight * x for total, x in zip(totals, hidden, strict=True)]
+        return totals, None
 
     # In a loop XLA cannot fuse the table's gather with the terms, each of which would look every row up.
-    totals = [jnp.zeros_like(matrix[:, :, 0]) for matrix, _ in layers]
-    return jax.lax.scan(add_chunk, totals, jnp.arange(0, length, CHUNK))[0]
+    none = [jnp.zeros_like(matrix[:, :, :1]) for matrix, _ in layers]
+    none = [jnp.broadcast_to(x, (*x.shape[:2], fold, x.shape[3])) for x in none]
+    totals = jax.lax.scan(add_chunk, none, jnp.arange(chunks) * size)[0]
+    # As a product with ones: a sum would pull the loop into itself, where it is no longer vectorised.
+    return [_pool(total, jnp.ones_like(pool[:, :fold])) for total in totals]
 
 
 def _terms(inputs: jax.Array, layer: Layer, power: int) -> jax.Array:

@@ -9,7 +9,14 @@ import pytest
 from jax.sharding import AxisType
 
 from jaxrec.models.can.model import PRESETS
-from jaxrec.ops.co_action import co_action, co_action_single, output_width, split_weights, weight_width
+from jaxrec.ops.co_action import (
+    CHUNK,
+    co_action,
+    co_action_single,
+    output_width,
+    split_weights,
+    weight_width,
+)
 from jaxrec.ops.pooling import length_mask
 from jaxrec.parallel import make_mesh
 from tests.oracles import co_action as oracle
@@ -65,6 +72,22 @@ def test_value_and_gradient_are_the_loops(name):
     value, of_weights, of_inputs = map(np.asarray, got)
     assert not value[1].any() and not of_weights[1].any()  # an empty history says nothing
     assert not of_inputs[mask == 0].any()
+
+
+@pytest.mark.parametrize('name', ['wsdm22_code', 'code at the published sizes', 'mean over the history',
+                                  'a network an order'])  # fmt: skip
+@pytest.mark.parametrize('length', [CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7])
+def test_a_history_of_chunks_is_the_loop_whether_or_not_a_gradient_is_asked_for(name, length):
+    options, lengths = CASES[name], np.array([length, 0, CHUNK + 1, 1], np.int32)
+    weights, inputs, _ = make_case(options, length=length)
+    unit = lambda w, x: co_action(w, x, length_mask(lengths, length), **options)
+    kept = [options[k] for k in ('dims', 'orders', 'layer_output', 'order_reduce')]
+    upstream = np.random.default_rng(1).normal(size=(4, 3, output_width(*kept))).astype(np.float32)
+    want = oracle.co_action(weights, inputs, lengths, upstream=upstream, **options)
+    np.testing.assert_allclose(jax.jit(unit)(weights, inputs), want[0], rtol=2e-4, atol=2e-4)
+    value, pull = jax.jit(functools.partial(jax.vjp, unit))(weights, inputs)
+    for ours, theirs in zip((value, *pull(upstream)), want, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=5e-4, atol=5e-4)
 
 
 @pytest.mark.parametrize('name', ['wsdm22_code', 'mean over the history', 'no activation',
@@ -149,6 +172,20 @@ def test_a_batch_cut_over_a_mesh_stays_cut(axis_type):
         got = compiled(*jax.device_put(case, by_example))
     np.testing.assert_allclose(got, jax.grad(loss)(*map(jnp.asarray, case)), rtol=1e-4, atol=1e-5)
     assert {shard.data.shape for shard in got.addressable_shards} == {(1, *case[0].shape[1:])}
+    assert 'all-' not in compiled.as_text()
+
+
+@pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
+def test_chunks_of_a_batch_cut_over_a_mesh_are_those_of_one_device(axis_type):
+    mesh = make_mesh((2, 2), axis_type=axis_type)
+    case = make_case(BASE, length=2 * CHUNK + 7)
+    unit = lambda weights, inputs, mask: co_action(weights, inputs, mask, **BASE)
+    with jax.set_mesh(mesh):
+        by_example = jax.NamedSharding(mesh, jax.P(('data', 'model')))
+        compiled = jax.jit(unit).lower(*jax.device_put(case, by_example)).compile()
+        got = compiled(*jax.device_put(case, by_example))
+    np.testing.assert_allclose(got, jax.jit(unit)(*map(jnp.asarray, case)), rtol=1e-5, atol=1e-6)
+    assert {shard.data.shape[0] for shard in got.addressable_shards} == {1}
     assert 'all-' not in compiled.as_text()
 
 
