@@ -87,9 +87,7 @@ def output_width(dims: Sequence[int], orders: int, layer_output: str, order_redu
     return width * (orders if order_reduce == 'concat' else 1)
 
 
-def split_weights(
-    weights: jax.Array, dims: Sequence[int], use_bias: bool = False
-) -> list[Layer]:
+def split_weights(weights: jax.Array, dims: Sequence[int], use_bias: bool = False) -> list[Layer]:
     """Cuts weight rows into the layers of the micro-MLPs.
 
     Args:

@@ -153,9 +153,7 @@ class FeatureMap:
         user = jnp.concatenate(parts['user'], -1) if parts['user'] else empty
         history = jnp.concatenate(parts['history'], -1) if parts['history'] else empty[:, :, None][:, :, :0]
         mask = length_mask(read(batch, 'history/length'), history.shape[1]) if parts['history'] else empty
-        # Part by part: where nothing else reads the history, it is never put together.
-        each = [POOLINGS[self.history_pooling](part, mask) for part in parts['history']]
-        pooled = jnp.concatenate(each, -1) if each else empty
+        pooled = POOLINGS[self.history_pooling](history, mask)
         negative = jnp.concatenate(parts[NEGATIVE], -1) if parts[NEGATIVE] else None
         return Inputs(user, jnp.concatenate(parts['candidate'], -1), history, mask, pooled, negative)
 
