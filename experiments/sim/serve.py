@@ -1,7 +1,7 @@
 """Answers requests over HTTP from a checkpoint and an index of behaviours.
 
     python -m experiments.sim.serve --workdir=runs/mine --index=indexes/mine
-    curl -d '{"user": 7, "candidates": [12, 99]}' localhost:8000/score
+    curl --json '{"user": 7, "candidates": [12, 99]}' localhost:8000/score
 
 The index is built from the log of the run where there is none; one that is there is opened, with what its
 journal holds. New behaviours (POST /events) are in the next answer, are on the disk before they are
@@ -9,6 +9,7 @@ acknowledged, and are there again after a restart; --compact folds them into the
 `pip install 'jaxrec[serve]'`.
 """
 
+import gc
 from pathlib import Path
 
 import uvicorn
@@ -42,6 +43,8 @@ def main(_: list[str]) -> None:
     if COMPACT.value:
         print(f'folded {index.compact()} behaviours into the base')
     service = make_service(run, workdir, index, sizes, STEP.value, WAIT_MS.value / 1e3)
+    gc.collect()
+    gc.freeze()  # a full collection of all that was imported and compiled takes as long as several requests
     uvicorn.run(service.app(), host=HOST.value, port=PORT.value, log_level='warning', access_log=False)
 
 
