@@ -1,7 +1,5 @@
 """The search of long histories against a stable sort: ties, padding, ragged last bins, turns."""
 
-import functools
-
 import chex
 import jax
 import numpy as np
