@@ -69,7 +69,7 @@ def test_positions_carry_no_gradient_and_one_program_serves_a_shape():
 
     query, parts = drawn('normal')
     part = np.concatenate(parts, -1)
-    slope = jax.jit(chex.assert_max_traces(jax.grad(read, (0, 1)), 1))
+    slope = jax.jit(jax.grad(chex.assert_max_traces(read, 1), (0, 1)))
     for seed in range(3):
         moved = part + np.random.default_rng(seed).normal(size=part.shape).astype(np.float32)
         of_query, of_part = slope(query, moved)
