@@ -1,6 +1,5 @@
 """The search of long histories against a stable sort: ties, padding, ragged last bins, turns."""
 
-import chex
 import jax
 import numpy as np
 import pytest
@@ -63,13 +62,16 @@ def test_real_behaviours_outrank_padding_whatever_their_scores(worst):
 
 
 def test_positions_carry_no_gradient_and_one_program_serves_a_shape():
+    traces = []
+
     def read(query, part):
+        traces.append(part.shape)
         kept = inner_search(query, [part], LENGTHS, 3, width=4)
         return (part[np.arange(len(LENGTHS))[:, None, None], kept.index] ** 2).sum() + 0 * query.sum()
 
     query, parts = drawn('normal')
     part = np.concatenate(parts, -1)
-    slope = jax.jit(jax.grad(chex.assert_max_traces(read, 1), (0, 1)))
+    slope = jax.jit(jax.grad(read, (0, 1)))
     for seed in range(3):
         moved = part + np.random.default_rng(seed).normal(size=part.shape).astype(np.float32)
         of_query, of_part = slope(query, moved)
@@ -79,6 +81,7 @@ def test_positions_carry_no_gradient_and_one_program_serves_a_shape():
         for b, c, k in np.ndindex(index.shape):
             want[b, index[b, c, k]] += 2 * moved[b, index[b, c, k]]
         np.testing.assert_allclose(of_part, want, rtol=1e-5)
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize(('width', 'chunk'), [(0, 64), (8, 0)])
