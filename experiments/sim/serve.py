@@ -27,7 +27,7 @@ HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen at.')
 PORT = flags.DEFINE_integer('port', 8000, 'Port to listen at; 0 takes a free one.')
 REQUESTS = flags.DEFINE_list('requests', ['1', '2', '4'], 'Sizes of a batch of requests.')
 CANDIDATES = flags.DEFINE_list('candidates', ['16', '64', '400'], 'Sizes of a request.')
-GROUPS = flags.DEFINE_list('groups', ['32'], 'Numbers of runs of 32 candidates of one category, for hard search.')
+GROUPS = flags.DEFINE_list('groups', ['32'], 'Numbers of runs of 32 candidates of a category: hard search.')
 WAIT_MS = flags.DEFINE_float('wait_ms', 0.0, 'How long a batch that is not full waits for more.')
 COMPACT = flags.DEFINE_bool('compact', False, 'Fold the journal into the base before serving.')
 
