@@ -40,7 +40,14 @@ class Runs(NamedTuple):
     place: jax.Array
 
     def collect(self, found: jax.Array) -> jax.Array:
-        """[B, C, *] of what was found for each slot, [B * G, M, *]."""
+        """Gives each candidate what was found for its slot.
+
+        Args:
+          found: [B * G, M, *].
+
+        Returns:
+          [B, C, *].
+        """
         found = found.reshape(len(self.slot), -1, found.shape[-1])
         return take_kept(found, self.place[..., None])[:, :, 0]
 
