@@ -1,4 +1,4 @@
-"""Measures one thing and prints one JSON line, or one a length of history.
+"""Measures one thing and prints one JSON line, or one a length of history or a search.
 
     python -m experiments.benchmark --list
     python -m experiments.benchmark --name=can_train
@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments.benchmarks import can, ingest, loader, sim, sim_lengths, tables
+from experiments.benchmarks import can, ingest, loader, sim, sim_lengths, sim_search, tables
 from experiments.benchmarks.timing import emit
 from experiments.flags import friendly
 
@@ -60,7 +60,11 @@ LENGTHS: dict[str, Callable[[str], Iterable[Record]]] = {
     'sim_lengths': sim_lengths.run,
     'sim_lengths_infer': functools.partial(sim_lengths.run, training=False),
 }
-BENCHMARKS: dict[str, Callable[[str], Record | Iterable[Record]]] = {**SINGLE, **LENGTHS}
+BENCHMARKS: dict[str, Callable[[str], Record | Iterable[Record]]] = {
+    **SINGLE,
+    **LENGTHS,
+    'sim_search': sim_search.run,  # of a record a search
+}
 
 
 @friendly

@@ -1,12 +1,14 @@
 """Measures the service under load, over loopback, and prints one JSON line a mode.
 
-    python -m experiments.sim.load_test --folder=runs/load --mode=hard --mode=soft --mode=scan
+    python -m experiments.sim.load_test --folder=runs/load --mode=hard --mode=soft --mode=scan --prepare
+    python -m experiments.sim.load_test --folder=runs/load --mode=hard --rate=20
 
 A log of 1,000 users and 10 million events is compiled into --folder once, an untrained model saved beside it,
-and the index built. The service runs in a process of its own, the clients in this one: each of 16 keeps one
-connection, and sends its next request when its share of --rate is due, or at once where it is late; a
-latency counts from when a request was due, so that a service that falls behind cannot hide it. Every request
-is of a user with 54,000 behaviours and has 400 candidates in about 20 categories.
+and the index built, which has a line of its own; --prepare ends there. The service runs in a process of its
+own, the clients in this one: each of 16 keeps one connection, and sends its next request when its share of
+--rate is due, or at once where it is late; a latency counts from when a request was due, so that a service
+that falls behind cannot hide it. Every request is of a user with 54,000 behaviours and has 400 candidates in
+about 20 categories.
 
 Modes: 'hard' and 'soft' are SIM with that search; 'scan' is the naive full scan, target attention of every
 candidate to all 54,000 behaviours.
@@ -31,9 +33,11 @@ import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
+from experiments.benchmarks.timing import peak_mb
 from experiments.building import Experiment, build, read_config
 from experiments.flags import friendly
 from experiments.running import claim, open_checkpoints, table_rows
+from experiments.sim.opening import open_index
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.serving.latency import percentiles
 from jaxrec.training.state import init_state
@@ -49,7 +53,11 @@ LENGTH = flags.DEFINE_integer('length', 54_000, 'Behaviours of a long user.')
 LONG_USERS = flags.DEFINE_integer('long_users', 100, 'How many of them.')
 USERS = flags.DEFINE_integer('users', 1000, 'Users of the log.')
 EVENTS = flags.DEFINE_integer('events', 10_000_000, 'Events of the log.')
+PREPARE = flags.DEFINE_bool('prepare', False, 'Make log, models and indexes, and measure nothing.')
 KEEP = flags.DEFINE_integer('keep', 0, 'Behaviours that a search keeps; default: 200 hard, 50 soft.')
+HEAD = (
+    'POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n'
+)
 WARM = 50  # requests before those that are timed
 SHORT = 50
 
@@ -165,8 +173,7 @@ def bodies(log: BehaviourLog, count: int) -> list[bytes]:
         ]
         raw = log.vocabulary('item').decode(items).tolist()
         body = json.dumps({'user': log.vocabulary('user').decode(user).item(), 'candidates': raw}).encode()
-        head = f'POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n'
-        requests.append(head.encode() + body)
+        requests.append(HEAD.format(len(body)).encode() + body)
     return requests
 
 
@@ -205,6 +212,31 @@ async def load(port: int, requests: list[bytes], rate: float) -> Answered:
     return Answered(np.asarray(seconds), len(requests) - len(seconds), time.perf_counter() - begin)
 
 
+def prepare(mode: str, folder: Path) -> tuple[Experiment, Path, Path]:
+    """Makes what a mode needs and does not find, and prints a line of an index that it built.
+
+    Args:
+      mode: 'hard', 'soft' or 'scan'.
+      folder: takes what is written.
+
+    Returns:
+      The run, its workdir and the folder of its index.
+    """
+    workdir = folder / f'{mode}-{KEEP.value or "default"}'
+    index = folder / ('index-category' if mode == 'hard' else 'index-item')
+    config = workdir / 'config.json'
+    run = build(read_config(str(config)) if config.exists() else model_config(mode, folder), None, (1, 1))
+    save_untrained(run, workdir)
+    if not (index / 'manifest.json').exists():
+        start = time.perf_counter()
+        with open_index(run, index) as opened:
+            found = {'task': 'index', 'category': opened.category, 'behaviours': len(opened)}
+        found['build_s'] = round(time.perf_counter() - start, 1)
+        found['mb'] = round(sum(file.stat().st_size for file in index.rglob('*')) / 1e6)
+        print(json.dumps(found | {'peak_rss_mb': round(peak_mb())}), flush=True)
+    return run, workdir, index
+
+
 def measure(mode: str, folder: Path) -> dict[str, Any]:
     """Serves and loads one mode.
 
@@ -215,15 +247,11 @@ def measure(mode: str, folder: Path) -> dict[str, Any]:
     Returns:
       What is printed.
     """
-    keep = KEEP.value or 'default'
-    workdir = folder / f'{mode}-{keep}'
-    config = workdir / 'config.json'
-    run = build(read_config(str(config)) if config.exists() else model_config(mode, folder), None, (1, 1))
+    run, workdir, index = prepare(mode, folder)
     assert isinstance(run.log, BehaviourLog)
-    save_untrained(run, workdir)
     requests = bodies(run.log, min(REQUESTS.value, 2000))
     requests = [requests[n % len(requests)] for n in range(REQUESTS.value)]
-    with service(workdir, folder / ('index-category' if mode == 'hard' else 'index-item')) as port:
+    with service(workdir, index) as port:
         asyncio.run(load(port, requests[:WARM], RATE.value))
         answered = asyncio.run(load(port, requests, RATE.value))
         figures = get(port, '/metrics')
@@ -239,6 +267,7 @@ def measure(mode: str, folder: Path) -> dict[str, Any]:
         **percentiles(answered.seconds),
         'of_service': figures['latency']['score'],
         'batch_sizes': figures['batch_sizes'],
+        'peak_rss_mb': figures['peak_rss_mb'],
         'cores': len(os.sched_getaffinity(0)),
         'versions': f'jax {jax.__version__} numpy {np.__version__}',
     }
@@ -246,9 +275,12 @@ def measure(mode: str, folder: Path) -> dict[str, Any]:
 
 @friendly
 def main(_: list[str]) -> None:
-    """Measures each mode."""
+    """Measures each mode, or prepares for it."""
     for mode in MODES.value:
-        print(json.dumps(measure(mode, Path(FOLDER.value))), flush=True)
+        if PREPARE.value:
+            prepare(mode, Path(FOLDER.value))
+        else:
+            print(json.dumps(measure(mode, Path(FOLDER.value))), flush=True)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """What the service reads and refuses: JSON bodies, checked field by field.
 
 Every refusal is a `RefusalError` with an HTTP status: 400 for what is no JSON, 404 for a user that must be
-known and is not, 422 for a field that is missing, unknown or of a wrong type, size or value.
+known and is not, 413 for a body that is too large, 415 for one that is not declared as JSON, 422 for a field
+that is missing, unknown or of a wrong type, size or value.
 
 c candidates, n events.
 """

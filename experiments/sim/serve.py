@@ -1,7 +1,7 @@
 """Answers requests over HTTP from a checkpoint and an index of behaviours.
 
     python -m experiments.sim.serve --workdir=runs/mine --index=indexes/mine
-    curl -d '{"user": 7, "candidates": [12, 99]}' localhost:8000/score
+    curl --json '{"user": 7, "candidates": [12, 99]}' localhost:8000/score
 
 The index is built from the log of the run where there is none; one that is there is opened, with what its
 journal holds. New behaviours (POST /events) are in the next answer, are on the disk before they are
@@ -9,6 +9,7 @@ acknowledged, and are there again after a restart; --compact folds them into the
 `pip install 'jaxrec[serve]'`.
 """
 
+import gc
 from pathlib import Path
 
 import uvicorn
@@ -26,7 +27,7 @@ HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen at.')
 PORT = flags.DEFINE_integer('port', 8000, 'Port to listen at; 0 takes a free one.')
 REQUESTS = flags.DEFINE_list('requests', ['1', '2', '4'], 'Sizes of a batch of requests.')
 CANDIDATES = flags.DEFINE_list('candidates', ['16', '64', '400'], 'Sizes of a request.')
-GROUPS = flags.DEFINE_list('groups', ['32'], 'Sizes of the categories of a request, for hard search.')
+GROUPS = flags.DEFINE_list('groups', ['32'], 'Numbers of runs of 32 candidates of a category: hard search.')
 WAIT_MS = flags.DEFINE_float('wait_ms', 0.0, 'How long a batch that is not full waits for more.')
 COMPACT = flags.DEFINE_bool('compact', False, 'Fold the journal into the base before serving.')
 
@@ -42,6 +43,8 @@ def main(_: list[str]) -> None:
     if COMPACT.value:
         print(f'folded {index.compact()} behaviours into the base')
     service = make_service(run, workdir, index, sizes, STEP.value, WAIT_MS.value / 1e3)
+    gc.collect()
+    gc.freeze()  # a full collection of all that was imported and compiled takes as long as several requests
     uvicorn.run(service.app(), host=HOST.value, port=PORT.value, log_level='warning', access_log=False)
 
 

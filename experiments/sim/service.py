@@ -4,7 +4,8 @@
     POST /events   {"events": [{"user": 7, "item": 12, "time": 1700000000}]} -> {"taken": 1, ...}
     GET  /health   GET /metrics
 
-Bodies are JSON, bounded in bytes and in counts; a refusal is {"error": what is wrong and what to send}. Event
+Bodies are JSON and declared as such, which a page of another site cannot have a browser send, and bounded in
+bytes and in counts; a refusal is {"error": what is wrong and what to send}. Event
 ids and scores are plain numbers: nothing that is received is ever unpickled or evaluated.
 """
 
@@ -22,6 +23,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from experiments.benchmarks.timing import peak_mb
 from experiments.sim.messages import RefusalError, read_events, read_score
 from jaxrec.serving.batching import Batcher, OverloadError
 from jaxrec.serving.behaviour_index import BehaviourIndex
@@ -112,6 +114,11 @@ class Service:
         return endpoint
 
     async def _body(self, http: HttpRequest) -> bytes:
+        kind = http.headers.get('content-type', '').partition(';')[0].strip().lower()
+        if kind != 'application/json':
+            raise RefusalError(
+                415, f'the body is declared as {kind or "nothing"}: send Content-Type: application/json'
+            )
         body, refusal = (
             b'',
             RefusalError(413, f'the body is larger than {self._max_bytes} bytes: send less at once'),
@@ -162,6 +169,7 @@ class Service:
                 'answers': dict(sorted(self._answers.items())),
                 'batch_sizes': {str(size): n for size, n in sorted(self._batcher.sizes.items())},
                 'programs': self._scorer.traces,
+                'peak_rss_mb': round(peak_mb()),
             }
         )
 

@@ -15,6 +15,9 @@ from jaxrec.options import read_options
 
 _WHERE = 'data.lifelong'
 SEARCHES = (None, 'hard')
+# Where candidates share what was kept, in G runs of M: int32 [B, G, M], the candidate of each slot, and int32
+# [B, C], which of the G M slots is each candidate's.
+SLOT, PLACE = 'kept/slot', 'kept/place'
 _PURPOSE = 1 << 16  # keeps these draws apart from those of negatives, which count from 0
 
 

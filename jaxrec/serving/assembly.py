@@ -4,8 +4,8 @@ A batch is what a source would have cut, had each candidate been an event of the
 behaviours part of it, but for two things: there is a user side once a request and not once a candidate, and
 sizes are rounded up to a few, so that a jitted prediction compiles once for each.
 
-Letters: B requests, C candidates, S short window, L long window, K kept behaviours, G different values of the
-  searched column among the candidates of a request, W values of a multi-valued column.
+Letters: B requests, C candidates, S short window, L long window, K kept behaviours, G runs of M candidates of
+  one value of the searched column, W values of a multi-valued column.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ import numpy as np
 
 from jaxrec.data.batch_source import Batch, check_features
 from jaxrec.data.gather import take
-from jaxrec.data.lifelong import Lifelong
+from jaxrec.data.lifelong import PLACE, SLOT, Lifelong
 from jaxrec.data.pairs import SIDES
 from jaxrec.data.time_gap import TimeGap
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, PADDING
 from jaxrec.serving.behaviour_index import BehaviourIndex
 from jaxrec.serving.user_view import UserView
 
-GROUP = 'kept/group'  # int32 [B, C], which of the G kept sequences is a candidate's, where they are grouped
+RUN = 32  # M, candidates that share what was kept for them: a value with more of them has several runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Sizes:
     Attributes:
       requests: of B.
       candidates: of C.
-      groups: of G below C; none where the kept side is not grouped.
+      groups: of G below C; none where the kept side is of each candidate.
     """
 
     requests: Sequence[int] = (1, 2, 4)
@@ -123,8 +123,9 @@ class RequestAssembler:
 
         Returns:
           {'side/column': array} as a source gives it for C candidates, with `label` 0 and `valid` 1 for real
-          ones. With sizes of groups, what a hard search kept is [B, G, K], a row for each different value
-          among the candidates of a request, and `kept/group` names each candidate's.
+          ones. With sizes of groups, what a hard search kept is [B, G, K], a row for each run of candidates
+          of one value; `kept/slot` int32 [B, G, M] says whose it is, and `kept/place` int32 [B, C] which slot
+          of all G M is each candidate's.
         """
         b = Sizes.fit(self.sizes.requests, len(requests))
         c = Sizes.fit(self.sizes.candidates, max(len(request.items) for request in requests))
@@ -156,7 +157,7 @@ class RequestAssembler:
         bounds = [(max(first - self.lifelong.length, 0), first) for first, _ in ends]
         if self.lifelong.search is None:
             return batch | self._windows('long', views, bounds, self.lifelong.length, when)
-        return batch | self._kept(views, bounds, items, when)
+        return batch | self._kept(views, bounds, items, [len(request.items) for request in requests], when)
 
     def _look_up(self, request: Request) -> tuple[UserView, int, float]:
         """A request's behaviours, how many of them are its history, and when it is."""
@@ -183,28 +184,34 @@ class RequestAssembler:
         views: Sequence[UserView],
         bounds: Sequence[tuple[int, int]],
         items: np.ndarray,
+        counts: Sequence[int],
         when: np.ndarray,
     ) -> Batch:
         """The side of a hard search: the K latest behaviours of each value among the candidates."""
         assert self.lifelong is not None
         keep, wanted = self.lifelong.keep, self._attribute(self.index.category, items)
-        values = [np.unique(row, return_inverse=True) for row in wanted]
-        most = max(len(distinct) for distinct, _ in values)
+        m, shared = min(RUN, items.shape[1]), bool(self.sizes.groups)
+        runs = [
+            cut_runs(row[:count] if shared else row, m) for row, count in zip(wanted, counts, strict=False)
+        ]
+        most = max(len(values) for values, _, _ in runs)
         g = Sizes.fit((*(s for s in self.sizes.groups if s < items.shape[1]), items.shape[1]), most)
         length, parts = np.zeros((len(when), g), np.int32), []
+        slot, place = np.zeros((len(when), g, m), np.int32), np.zeros(items.shape, np.int32)
         for n, (view, (first, end)) in enumerate(zip(views, bounds, strict=True)):
+            values, of_run, of_candidate = runs[n]
+            slot[n, : len(of_run)], place[n, : len(of_candidate)] = of_run, of_candidate
             newest = [
                 view.matching(int(value), keep, first, end) if value != PADDING else view.order[:0]
-                for value in values[n][0]
+                for value in values
             ]
             length[n, : len(newest)] = [len(positions) for positions in newest]
             slots = np.nonzero(np.arange(keep) < length[n][:, None])
             parts.append((np.concatenate([positions[::-1] for positions in newest]), slots))
         batch = self._read('kept', views, parts, length, (g, keep), when)
-        group = np.stack([inverse for _, inverse in values]).astype(np.int32)
-        if self.sizes.groups:
-            return batch | {GROUP: group}
-        spread = lambda array: np.stack([kept[which] for kept, which in zip(array, group, strict=True)])
+        if shared:
+            return batch | {SLOT: slot, PLACE: place}
+        spread = lambda array: np.stack([kept[which] for kept, which in zip(array, place // m, strict=True)])
         return {name: spread(array) for name, array in batch.items()}
 
     def _read(
@@ -235,3 +242,24 @@ class RequestAssembler:
             present = np.arange(slots[-1], dtype=np.int32) < length[..., None]
             batch[f'{side}/gap'] = self.time_gap.bucket(when, times, present)
         return batch
+
+
+def cut_runs(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts candidates into runs of one value.
+
+    Args:
+      values: [c], of the candidates.
+      most: M, candidates a run at most.
+
+    Returns:
+      The value of each run [r]; its candidates, int32 [r, M] with 0 behind the last; and where in these r M
+      slots each candidate stands, int32 [c].
+    """
+    order = np.argsort(values, kind='stable')
+    ordered = values[order]
+    rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+    begins = rank % most == 0
+    filled = (np.cumsum(begins) - 1) * most + rank % most
+    slot, place = np.zeros(begins.sum() * most, np.int32), np.zeros(len(values), np.int32)
+    slot[filled], place[order] = order, filled
+    return ordered[begins], slot.reshape(-1, most), place

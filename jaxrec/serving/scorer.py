@@ -1,17 +1,17 @@
 """Scores of requests: one user and many candidates each, by a restored model and a behaviour index.
 
-Letters: B requests, C candidates, G kept sequences, K behaviours of each, D width.
+Letters: B requests, C candidates, G runs of them.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxrec import embeddings as emb
-from jaxrec.serving.assembly import GROUP, Request, RequestAssembler, Sizes
+from jaxrec.data.lifelong import PLACE
+from jaxrec.serving.assembly import Request, RequestAssembler, Sizes
 from jaxrec.training.state import Setup, TrainState
 
 
@@ -45,15 +45,7 @@ class RequestScorer:
 
         def predict(params: Any, model_state: Any, tables: Any, batch: Mapping[str, Any]) -> jax.Array:
             self.traces += 1
-            batch, group = dict(batch), batch.get(GROUP)
-            batch.pop(GROUP, None)
             rows = emb.lookup(task.tables, tables, task.ids(batch))
-            if group is not None:  # what candidates of a category share is looked up once
-                batch = {key: _spread(key, array, group) for key, array in batch.items()}
-                rows = {
-                    table: {key: _spread(key, array, group) for key, array in features.items()}
-                    for table, features in rows.items()
-                }
             return task.predict(params, model_state, rows, batch)['probability']
 
         self._predict = jax.jit(predict)
@@ -86,18 +78,10 @@ class RequestScorer:
         return self.traces
 
     def _groups(self, batch: dict[str, np.ndarray], sizes: Sizes, c: int) -> list[dict[str, np.ndarray]]:
-        """The batch with every number of groups that one of C candidates may have."""
-        if GROUP not in batch:
+        """The batch with every number of runs that one of C candidates may have."""
+        if PLACE not in batch:
             return [batch]
         counts = [*(size for size in sizes.groups if size < c), c]
         with_rows = lambda array, g: np.zeros((len(array), g, *array.shape[2:]), array.dtype)
-        grouped = lambda key: key.startswith('kept/') and key != GROUP
+        grouped = lambda key: key.startswith('kept/') and key != PLACE
         return [{key: with_rows(x, g) if grouped(key) else x for key, x in batch.items()} for g in counts]
-
-
-def _spread(key: str, array: jax.Array, group: jax.Array) -> jax.Array:
-    """[B, C, ...] of the kept side's [B, G, ...]; other sides as they are."""
-    if not key.startswith('kept/'):
-        return array
-    take = lambda kept, which: kept.at[which].get(mode='promise_in_bounds')
-    return jax.vmap(take)(jnp.asarray(array), group)

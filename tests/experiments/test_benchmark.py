@@ -5,7 +5,17 @@ import json
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import can, histories, ingest, loader, sim, sim_lengths, tables, timing
+from experiments.benchmarks import (
+    can,
+    histories,
+    ingest,
+    loader,
+    sim,
+    sim_lengths,
+    sim_search,
+    tables,
+    timing,
+)
 from experiments.benchmarks.histories import Shapes
 
 KEYS = {
@@ -36,6 +46,8 @@ def small(monkeypatch):
         (sim, 'PEER', Shapes(16, 3, 7, 40, 8, keep=2, dim=4)),
         (sim, 'NVIDIA', Shapes(16, 2, 4, 40, 8, users=9, keep=2, dim=4)),
         (sim_lengths, 'LENGTHS', (10, 20)), (sim_lengths, 'BATCH', 16), (histories, 'EVENTS', 400),
+        (sim_search, 'CANDIDATES', 5), (sim_search, 'LENGTH', 400), (sim_search, 'KEEP', 3),
+        (sim_search, 'ITEMS', 60),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -179,3 +191,11 @@ def test_the_promised_names_exist():
         'ingest_10m',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()
+
+
+def test_searches_have_a_line_each_and_the_exact_ones_find_all(capsys):
+    benchmark.run('sim_search')
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line['search'] for line in lines] == list(sim_search.SEARCHES)
+    assert all(KEYS <= line.keys() and 0 <= line['recall'] <= 1 for line in lines)
+    assert all(line['recall'] == 1 for line in lines if line['search'] != 'approx_max_k')

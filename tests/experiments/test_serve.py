@@ -71,7 +71,8 @@ def call(port, path, body=None, method=None, headers=None):
     """Status and JSON of an answer; a body that is no bytes is sent as JSON."""
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=120)
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    connection.request(method or ('GET' if body is None else 'POST'), path, data, headers or {})
+    headers = {'Content-Type': 'application/json'} if headers is None else headers
+    connection.request(method or ('GET' if body is None else 'POST'), path, data, headers)
     answer = connection.getresponse()
     found = json.loads(answer.read())
     connection.close()
@@ -116,7 +117,8 @@ def test_concurrent_answers_are_those_of_predict(trained, served):
     assert len({tuple(answer['scores']) for _, answer in answers}) > 20
     figures = call(port, '/metrics')[1]
     assert figures['programs'] == 6  # each combination of sizes was compiled at the start, none since
-    assert figures['latency']['score']['count'] >= 24
+    assert figures['latency']['score']['count'] >= 24 and figures['latency']['score']['p99_ms'] > 0
+    assert figures['answers']['score 200'] >= 24 and figures['peak_rss_mb'] > 0
     assert sum(int(size) * n for size, n in figures['batch_sizes'].items()) >= 24
 
 
@@ -192,10 +194,30 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(served):
     assert call(port, '/health')[0] == 200
 
 
+@pytest.mark.parametrize(
+    ('headers', 'said'),
+    [
+        ({}, 'declared as nothing'),
+        ({'Content-Type': 'text/plain'}, 'declared as text/plain'),
+        ({'Content-Type': 'application/x-www-form-urlencoded'}, 'declared as application/x-www-form'),
+    ],
+)
+def test_a_body_that_is_not_declared_as_json_is_refused(served, headers, said):
+    port, log, index = served
+    held, event = len(index), {'user': raw(log, 'user', [3])[0], 'item': raw(log, 'item', [3])[0], 'time': 5}
+    status, answer = call(port, '/events', {'events': [event]}, headers=headers)
+    assert status == 415 and said in answer['error'] and len(index) == held
+    score = {'user': event['user'], 'candidates': [event['item']]}
+    assert call(port, '/score', score, headers={'Content-Type': 'Application/JSON; charset=utf-8'})[0] == 200
+
+
 def test_a_chunked_body_is_bounded_too(served):
     port = served[0]
     with socket.create_connection(('127.0.0.1', port), timeout=10) as connection:
-        connection.sendall(b'POST /score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n')
+        connection.sendall(
+            b'POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n'
+            b'Transfer-Encoding: chunked\r\n\r\n'
+        )
         with contextlib.suppress(ConnectionError):  # the answer may come before all is sent
             for _ in range(MAX_BYTES // 4096 + 2):
                 connection.sendall(b'1000\r\n' + b' ' * 4096 + b'\r\n')
@@ -258,13 +280,17 @@ def test_a_killed_service_has_its_behaviours_again_and_a_stopped_one_ends_well(t
     scores = call(port, '/score', body)[1]['scores']
     process.kill()
     process.communicate()
+    (journal,) = (tmp_path / 'index').glob('journal-*')
+    with journal.open('ab') as file:
+        file.write(b'\x07' * 9)  # an append that was cut short
     process = start(workdir, tmp_path / 'index', port)
     assert call(port, '/score', body)[1]['scores'] == scores
-    assert call(port, '/health')[1]['in_journal'] == 1
+    health = call(port, '/health')[1]
+    assert (health['in_journal'], health['torn_bytes']) == (1, 9)
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode in (0, -signal.SIGTERM), said
-    assert '1 of them in the journal' in said
+    assert '1 of them in the journal' in said and 'cut 9 bytes of an unfinished append' in said
 
 
 def test_a_mesh_of_several_devices_is_refused(trained, tmp_path):

@@ -1,58 +1,93 @@
-"""Binned top-K against a stable sort: ties, infinities, ragged last bins."""
+"""The search of long histories against a stable sort: ties, padding, ragged last bins, turns."""
 
-import chex
 import jax
 import numpy as np
 import pytest
 
-from jaxrec.ops.top_k import binned_top_k
+from jaxrec.ops.search import inner_scores, top_search
+from jaxrec.ops.top_k import inner_search
+from tests.oracles import sim as oracle
+
+SIZE = 203  # bins of 4 and 8 leave a ragged last one
+LENGTHS = np.array([SIZE, SIZE - 1, 37, 2, 0], np.int32)
 
 
-def oracle(x, keep):
-    """The K largest of each row by a stable sort."""
-    order = np.stack(
-        [sorted(range(len(row)), key=lambda n: -row[n])[:keep] for row in x.reshape(-1, x.shape[-1])]
+def drawn(kind, candidates=3, size=SIZE):
+    """(query [B, C, D], two parts of behaviours [B, L, Di]); behind the length stands what would win."""
+    rng = np.random.default_rng(0)
+    query = rng.integers(1, 4, (len(LENGTHS), candidates, 3)).astype(np.float32)
+    parts = [rng.normal(size=(len(LENGTHS), size, width)).astype(np.float32) for width in (1, 2)]
+    if kind == 'few values':  # nearly all scores are equal to others, and exact in float32
+        parts = [np.round(part) for part in parts]
+    if kind == 'ascending':
+        parts = [np.sort(part, 1) for part in parts]
+    if kind == 'descending':
+        parts = [np.sort(part, 1)[:, ::-1] for part in parts]
+    for part in parts:
+        part[np.arange(size) >= LENGTHS[:, None]] = 1e6
+    return query, parts
+
+
+def check(kept, want, keep):
+    """Positions and counts are the oracle's, oldest first, and what is not real is 0."""
+    index, length = np.asarray(kept.index), np.asarray(kept.length)
+    assert index.shape == (*length.shape, keep) and index.dtype == length.dtype == np.int32
+    for b, c in np.ndindex(length.shape):
+        assert index[b, c].tolist() == sorted(want[b][c]) + [0] * (keep - len(want[b][c]))
+        assert length[b, c] == len(want[b][c])
+
+
+@pytest.mark.parametrize('kind', ['normal', 'few values', 'ascending', 'descending'])
+@pytest.mark.parametrize(('keep', 'width', 'chunk'), [(1, 8, 64), (9, 8, 2), (7, 4, 1), (300, 4, 2)])
+def test_it_is_a_stable_sort(kind, keep, width, chunk):
+    query, parts = drawn(kind)
+    scores = np.asarray(inner_scores(query, parts))
+    search = jax.jit(
+        lambda query, *parts: inner_search(query, parts, LENGTHS, keep, width=width, chunk=chunk)
     )
-    order = order.reshape(*x.shape[:-1], keep)
-    return np.take_along_axis(x, order, -1), order
+    kept = search(query, *parts)
+    check(kept, oracle.top(scores, LENGTHS, keep), keep)
+    same = top_search(scores, LENGTHS, keep)
+    np.testing.assert_array_equal(kept.index, same.index)
+    np.testing.assert_array_equal(kept.length, same.length)
 
 
-def drawn(kind, shape):
-    draw = np.random.default_rng(0)
-    if kind == 'few values':  # nearly all are equal to others
-        return draw.integers(0, 4, shape).astype(np.float32)
-    if kind == 'integers':
-        return draw.integers(-50, 50, shape).astype(np.int32)
-    x = draw.normal(size=shape).astype(np.float32)
-    if kind == 'mostly -inf':
-        x[draw.random(shape) < 0.98] = -np.inf
-    return np.sort(x, -1)[..., :: 1 if kind == 'ascending' else -1] if 'scending' in kind else x
+@pytest.mark.parametrize('worst', [-np.inf, np.nan])
+def test_real_behaviours_outrank_padding_whatever_their_scores(worst):
+    query, behaviours = np.ones((1, 1, 1), np.float32), np.full((1, 100, 1), worst, np.float32)
+    behaviours[0, [3, 7]] = -5
+    behaviours[0, 40:] = 1e9
+    kept = inner_search(query, [behaviours], np.array([40]), 4, width=8)
+    check(kept, [[[3, 7, 38, 39]]], 4)
 
 
-KINDS = ('normal', 'few values', 'integers', 'mostly -inf', 'ascending', 'descending')
+def test_positions_carry_no_gradient_and_one_program_serves_a_shape():
+    traces = []
 
+    def read(query, part):
+        traces.append(part.shape)
+        kept = inner_search(query, [part], LENGTHS, 3, width=4)
+        return (part[np.arange(len(LENGTHS))[:, None, None], kept.index] ** 2).sum() + 0 * query.sum()
 
-@pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize(
-    ('size', 'keep', 'width'), [(500, 7, 8), (501, 7, 8), (499, 1, 16), (30, 30, 4), (90, 3, 1)]
-)
-def test_it_is_a_stable_sort(kind, size, keep, width):
-    x = drawn(kind, (2, 3, size))
-    values, index = jax.jit(lambda x: binned_top_k(x, keep, width))(x)
-    wanted, order = oracle(x, keep)
-    np.testing.assert_array_equal(values, wanted)
-    np.testing.assert_array_equal(index, order)
-    assert index.dtype == np.int32 and values.dtype == x.dtype
-
-
-def test_one_program_a_shape():
-    traced = jax.jit(chex.assert_max_traces(lambda x: binned_top_k(x, 3, 4), 1))
+    query, parts = drawn('normal')
+    part = np.concatenate(parts, -1)
+    slope = jax.jit(jax.grad(read, (0, 1)))
     for seed in range(3):
-        x = np.random.default_rng(seed).normal(size=(2, 100)).astype(np.float32)
-        np.testing.assert_array_equal(traced(x)[1], oracle(x, 3)[1])
+        moved = part + np.random.default_rng(seed).normal(size=part.shape).astype(np.float32)
+        of_query, of_part = slope(query, moved)
+        assert not np.asarray(of_query).any()
+        index = np.asarray(inner_search(query, [moved], LENGTHS, 3, width=4).index)
+        want = np.zeros_like(moved)
+        for b, c, k in np.ndindex(index.shape):
+            want[b, index[b, c, k]] += 2 * moved[b, index[b, c, k]]
+        np.testing.assert_allclose(of_part, want, rtol=1e-5)
+    assert len(traces) == 1
 
 
-@pytest.mark.parametrize('keep', [0, 11])
-def test_more_than_there_are_is_refused(keep):
-    with pytest.raises(ValueError, match=f'the {keep} largest of 10 elements were asked for: keep 1 to 10'):
-        binned_top_k(np.zeros((2, 10), np.float32), keep)
+@pytest.mark.parametrize(('width', 'chunk'), [(0, 64), (8, 0)])
+def test_bins_and_turns_of_nothing_are_refused(width, chunk):
+    query, parts = drawn('normal')
+    with pytest.raises(
+        ValueError, match=f'bins of {width} behaviours, {chunk} candidates at a time: give both'
+    ):
+        inner_search(query, parts, LENGTHS, 3, width=width, chunk=chunk)

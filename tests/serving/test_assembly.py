@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxrec.data.lifelong import read_lifelong
+from jaxrec.data.lifelong import PLACE, SLOT, read_lifelong
 from jaxrec.data.requests import RequestBuilder
 from jaxrec.data.time_gap import read_time_gap
-from jaxrec.serving.assembly import GROUP, Request, RequestAssembler, Sizes
+from jaxrec.serving import assembly
+from jaxrec.serving.assembly import Request, RequestAssembler, Sizes
 from tests.serving.worlds import COLUMNS, LABEL, loop, world
 
 FEATURES = {'user': ['user', 'age'], 'candidate': ['item', 'genres', 'category', 'year'], 'history': COLUMNS}
@@ -107,22 +108,35 @@ def test_without_a_search_the_long_window_is_whole(made):
         assert batch['long/gap'][n].tolist() == gaps + padding
 
 
-def test_grouped_and_spread_over_the_candidates_say_the_same(made):
+@pytest.mark.parametrize(('groups', 'most', 'rows'), [((2, 9), 32, 9), ((2,), 32, 40), ((2, 9), 3, 40)])
+def test_in_runs_and_spread_over_the_candidates_say_the_same(made, monkeypatch, groups, most, rows):
     log, index = made
     lifelong = read_lifelong({'length': 100, 'search': 'hard', 'keep': 3}, log)
     arguments = index, FEATURES, 2, lifelong, read_time_gap(GAPS, log)
     requests = drawn_requests(log, 3, 4)
     spread = RequestAssembler(*arguments, SIZES).build(requests)
-    for groups, rows in (((2, 9), 9), ((2,), 40)):  # more values than the largest size: a row a candidate
-        sizes = dataclasses.replace(SIZES, groups=groups)
-        grouped = RequestAssembler(*arguments, sizes).build(requests)
-        which = grouped.pop(GROUP)
-        assert grouped['kept/item'].shape == (3, rows, 3)
-        assert grouped.keys() == spread.keys()
-        for key, array in grouped.items():
-            if key.startswith('kept/'):
-                array = np.stack([part[place] for part, place in zip(array, which, strict=True)])
-            np.testing.assert_array_equal(array, spread[key], err_msg=key)
+    monkeypatch.setattr(assembly, 'RUN', most)
+    shared = RequestAssembler(*arguments, dataclasses.replace(SIZES, groups=groups)).build(requests)
+    slot, place = shared.pop(SLOT), shared.pop(PLACE)
+    assert shared['kept/item'].shape == (3, rows, 3) and slot.shape == (3, rows, most)
+    assert shared.keys() == spread.keys()
+    for n, request in enumerate(requests):
+        count = len(request.items)
+        assert len(set(place[n, :count])) == count and not place[n, count:].any()
+        assert slot[n].reshape(-1)[place[n, :count]].tolist() == list(range(count))
+        for key, array in shared.items():
+            of_kept = key.startswith('kept/')
+            found = array[n][place[n, :count] // most] if of_kept else array[n]
+            np.testing.assert_array_equal(found, spread[key][n, :count] if of_kept else spread[key][n], key)
+
+
+def test_runs_are_of_one_value_and_no_longer_than_they_may_be():
+    values = np.asarray([7, 2, 7, 7, 9, 7, 2, 7])
+    of_run, slot, place = assembly.cut_runs(values, 2)
+    assert of_run.tolist() == [2, 7, 7, 7, 9]
+    assert slot.tolist() == [[1, 6], [0, 2], [3, 5], [7, 0], [4, 0]]
+    assert place.tolist() == [2, 0, 3, 4, 8, 5, 1, 6]
+    assert slot.dtype == place.dtype == np.int32
 
 
 def test_a_new_behaviour_is_in_the_next_batch(tmp_path):

@@ -5,8 +5,11 @@ They stand in a batch on one of two sides, with the columns of `features.history
 loader may have searched already; else a hard search is a pure function of the batch's ids, so it runs before
 the lookup and only kept behaviours are looked up.
 
-B batch, C candidates, L history, K kept, N = C for behaviours kept for each candidate, else 1, Di width of a
-column's vector.
+Of a service's batch, candidates of one category share a sequence of kept behaviours [B, G, K]: each such run
+has M slots for its candidates.
+
+B batch, C candidates, L history, K kept, N = C for behaviours kept for each candidate, G for those kept for
+each run of them, else 1, E width of a candidate, Di of a column's vector.
 """
 
 import dataclasses
@@ -16,12 +19,37 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.lifelong import PLACE, SLOT
 from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.task import Ids
 from jaxrec.ops.pooling import length_mask
 from jaxrec.ops.search import Kept, hard_search, take_kept
 
 LONG, KEPT = 'long', 'kept'
+
+
+class Runs(NamedTuple):
+    """Which candidates share a sequence.
+
+    Attributes:
+      slot: int32 [B, G, M], the candidate of each slot; any in a slot that is nobody's.
+      place: int32 [B, C], which of the G M slots is each candidate's.
+    """
+
+    slot: jax.Array
+    place: jax.Array
+
+    def collect(self, found: jax.Array) -> jax.Array:
+        """Gives each candidate what was found for its slot.
+
+        Args:
+          found: [B * G, M, *].
+
+        Returns:
+          [B, C, *].
+        """
+        found = found.reshape(len(self.slot), -1, found.shape[-1])
+        return take_kept(found, self.place[..., None])[:, :, 0]
 
 
 class Behaviours(NamedTuple):
@@ -32,12 +60,14 @@ class Behaviours(NamedTuple):
       gap: int32 [B, N, L], the bucket of the time since each; None where it is not read.
       length: int32 [B, N], real behaviours.
       kept: where in the window a search found them; None where they were not chosen from one.
+      runs: whose they are; None where N is not G.
     """
 
     parts: tuple[jax.Array, ...]
     gap: jax.Array | None
     length: jax.Array
     kept: Kept | None = None
+    runs: Runs | None = None
 
     @property
     def mask(self) -> jax.Array:
@@ -58,6 +88,22 @@ class Behaviours(NamedTuple):
         gap = None if self.gap is None else take(self.gap)
         parts = parts or tuple(take(part) for part in self.parts)
         return Behaviours(parts, gap, kept.length, kept)
+
+    def by_run(self, candidate: jax.Array) -> tuple[jax.Array, 'Behaviours']:
+        """Makes an example of each run, whose candidates share all its behaviours.
+
+        Args:
+          candidate: float [B, C, E].
+
+        Returns:
+          Candidates [B * G, M, E] and behaviours, N = 1.
+        """
+        assert self.runs is not None
+        fold = lambda x: x.reshape(-1, *x.shape[2:])
+        parts = tuple(fold(part)[:, None] for part in self.parts)
+        gap = None if self.gap is None else fold(self.gap)[:, None]
+        slots = fold(take_kept(candidate, self.runs.slot))
+        return slots, Behaviours(parts, gap, fold(self.length)[:, None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +198,7 @@ class Lifelong:
           batch: {'side/column': array}.
 
         Returns:
-          The behaviours: N = C if a search kept them, else all, N = 1.
+          The behaviours: N = C, or G in a service's batch, if a search kept them, else all, N = 1.
 
         Raises:
           ValueError: what `searched` refuses, or the batch lacks the lengths or the gaps.
@@ -162,7 +208,8 @@ class Lifelong:
         gap = read(batch, f'{side}/gap') if self.time_gap else None
         length = read(batch, f'{side}/length')
         if side == KEPT:
-            return Behaviours(parts, gap, length)
+            runs = Runs(batch[SLOT], batch[PLACE]) if PLACE in batch else None
+            return Behaviours(parts, gap, length, runs=runs)
         gap = None if gap is None else gap[:, None]
         return Behaviours(tuple(part[:, None] for part in parts), gap, length[:, None])
 

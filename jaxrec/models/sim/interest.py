@@ -69,7 +69,10 @@ class TwoStages(nn.Module):
         with jax.named_scope('search'):
             kept, losses = self.search(candidate, past, batch, train)
         with jax.named_scope('attention'):
-            return self.attention(candidate, self.gaps(kept)), losses
+            kept = self.gaps(kept)
+            if kept.runs is None:
+                return self.attention(candidate, kept), losses
+            return kept.runs.collect(self.attention(*kept.by_run(candidate))), losses
 
     def inspect(
         self,

@@ -16,9 +16,10 @@ from jaxrec.models.ctr.layers import Mlp
 from jaxrec.models.ctr.task import mean_cross_entropy
 from jaxrec.models.sim.attention import projections
 from jaxrec.models.sim.behaviours import Behaviours
-from jaxrec.ops.search import cosine_scores, inner_scores, pack_bits, soft_search, top_search
+from jaxrec.ops.search import cosine_scores, pack_bits, soft_search, top_search
 from jaxrec.ops.simhash import hamming_scores, hyperplanes, sign_bits
 from jaxrec.ops.target_attention import project_query
+from jaxrec.ops.top_k import inner_search
 
 Found = tuple[Behaviours, dict[str, jax.Array]]
 
@@ -72,7 +73,7 @@ class SoftSearch(nn.Module):
             query = project_query(candidate, *projections(self, candidate, past, 1, self.width))[:, :, 0]
         parts, length = [part[:, 0] for part in past.parts], past.length[:, 0]
         if not self.alpha or not (train or self.is_initializing()):
-            return past.choose(top_search(inner_scores(query, parts), length, self.keep)), {}
+            return past.choose(inner_search(query, parts, length, self.keep)), {}
         found = soft_search(query, parts, length, self.keep, softmax=self.softmax)
         head = Mlp((*self.widths, 1), name='auxiliary')
         logits = head(jnp.concatenate([found.pooled, candidate], -1))[..., 0]
