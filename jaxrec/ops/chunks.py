@@ -12,10 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-CHUNK_BYTES = 1 << 23
+CHUNK_BYTES = 1 << 23  # what the caches of two cores hold, about
 
 
-def by_chunks(function: Callable[..., Any], *arrays: jax.Array, bytes_each: int) -> Any:
+def by_chunks(
+    function: Callable[..., Any], *arrays: jax.Array, bytes_each: int, limit: int | None = None
+) -> Any:
     """Applies a function of examples to a batch of them.
 
     Nothing is cut on accelerators, which make intermediates as they are consumed, nor where little is made.
@@ -24,12 +26,13 @@ def by_chunks(function: Callable[..., Any], *arrays: jax.Array, bytes_each: int)
       function: (array [S, ...], ...) -> tree of arrays [S, ...]; no example depends on another.
       *arrays: [B, ...] each.
       bytes_each: of an example's intermediates.
+      limit: of those of a chunk; None for `CHUNK_BYTES`.
 
     Returns:
       The tree of arrays [B, ...]; not to be differentiated where the batch is cut.
     """
     batch = arrays[0].shape[0]
-    number = number_of_chunks(batch, bytes_each)
+    number = number_of_chunks(batch, bytes_each, limit or CHUNK_BYTES)
     if number == 1:
         return function(*arrays)
     size = batch // number
@@ -47,17 +50,18 @@ def by_chunks(function: Callable[..., Any], *arrays: jax.Array, bytes_each: int)
     return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), found)
 
 
-def number_of_chunks(batch: int, bytes_each: int) -> int:
+def number_of_chunks(batch: int, bytes_each: int, limit: int) -> int:
     """Into how many equal chunks a batch is cut.
 
     Args:
       batch: B.
       bytes_each: of an example's intermediates.
+      limit: of those of a chunk.
 
     Returns:
-      N, which divides B, so that a chunk has `CHUNK_BYTES` at most, or one example; 1 on accelerators.
+      N, which divides B, so that a chunk keeps to the limit or is one example; 1 on accelerators.
     """
-    if jax.default_backend() != 'cpu' or batch * bytes_each <= CHUNK_BYTES:
+    if jax.default_backend() != 'cpu' or batch * bytes_each <= limit:
         return 1
-    wanted = min(batch, -(-batch * bytes_each // CHUNK_BYTES))
+    wanted = min(batch, -(-batch * bytes_each // limit))
     return next(number for number in range(wanted, batch + 1) if batch % number == 0)
