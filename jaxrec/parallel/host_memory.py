@@ -51,13 +51,15 @@ def _give_back(libc: ctypes.CDLL, event: str, seconds: float, **_: Any) -> None:
 
 
 def await_on_cpu(x: Any) -> None:
-    """Waits, on the CPU, for what the next step is to be given.
+    """Waits, on the CPU, for what a step returns, before anything is done for the next one.
 
-    There XLA takes the temporaries of a step when it is called, not when it runs, so that steps called ahead
-    of time hold those of each. Accelerators run behind their host and are left to.
+    A step keeps all cores busy, so the next batch is no sooner there for being made beside it; but what is
+    taken from malloc meanwhile comes to lie behind the step's temporaries, and those of the next step no
+    longer fit where these were: a process held three of them. Accelerators run behind their host and are
+    left to.
 
     Args:
-      x: arrays, such as the state that the step before has returned.
+      x: arrays, such as the state.
     """
     if jax.default_backend() == 'cpu':
         jax.block_until_ready(x)

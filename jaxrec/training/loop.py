@@ -78,9 +78,8 @@ def train(
                 break
             batch, taken = next(loader), step - progress.start
             check_ids(setup.task.tables, setup.task.given_ids(batch))
-            sent = put_batch(batch, setup.mesh)
+            state, metrics = step_fn(state, put_batch(batch, setup.mesh))
             await_on_cpu(state)
-            state, metrics = step_fn(state, sent)
             pending.append((step, metrics))
             bar.update()
             if taken % options.log_every == 0 or step == options.steps:
