@@ -47,9 +47,7 @@ def sign_bits(parts: Parts, planes: jax.Array) -> jax.Array:
     Returns:
       bool [..., M].
     """
-    joined = jax.lax.stop_gradient(jnp.concatenate(parts, -1))
-    sides = joined.reshape(-1, joined.shape[-1]) @ planes
-    return sides.reshape(*joined.shape[:-1], planes.shape[1]) > 0
+    return jax.lax.stop_gradient(jnp.concatenate(parts, -1)) @ planes > 0
 
 
 def hamming_scores(candidate: jax.Array, parts: Parts, planes: jax.Array) -> jax.Array:
