@@ -98,9 +98,18 @@ def sum_dense(ids: Sequence[jax.Array], grads: Sequence[jax.Array], rows: int) -
     """
     sums, touched = jnp.zeros((rows, grads[0].shape[1]), grads[0].dtype), jnp.zeros(rows, bool)
     for some, theirs in zip(ids, grads, strict=True):
-        sums = sums.at[some].add(theirs, mode='drop')
+        sums = _add_rows(sums, some, theirs)
         touched = touched.at[some].set(True, mode='drop')
     return RowSums(jnp.where(touched, jnp.arange(rows, dtype=jnp.int32), rows), sums)
+
+
+def _add_rows(sums: jax.Array, ids: jax.Array, grads: jax.Array) -> jax.Array:
+    """Adds [n, D] to the rows [V, D] of ids [n]; V drops."""
+    # Row by row as windows [1, D], which is what XLA makes of `.at[ids].add` as well, but only after it has
+    # copied the gradients to turn them into windows.
+    windows = jax.lax.ScatterDimensionNumbers((1, 2), (), (0,))
+    mode = jax.lax.GatherScatterMode.FILL_OR_DROP
+    return jax.lax.scatter_add(sums, ids[:, None], grads[:, None], windows, mode=mode)
 
 
 def _scratch(ids: jax.Array, grads: jax.Array, rows: int, scratch: jax.Array) -> tuple[RowSums, jax.Array]:

@@ -158,9 +158,11 @@ def _each(table: jax.Array, features: Features, rows: int) -> dict[str, jax.Arra
 
 
 def _local(shard: jax.Array, ids: jax.Array, rows: int) -> jax.Array:
-    # Row 0 is zeros and never moves, so other ids read it: no bounds to check and nothing to fill in.
-    ids = jnp.where((ids >= 0) & (ids < rows), ids, 0)
-    return shard.at[ids].get(mode='promise_in_bounds')
+    # Row 0 is zeros and never moves, so other ids read it: no bounds to check and nothing to fill in. XLA's
+    # CPU backend finds each number's row anew, which takes longer than to read it: unsigned, negative ids
+    # are above all rows, and one comparison does. With three it took 22 ms, not 4, for 1M rows of 16.
+    ids = jnp.where(jnp.asarray(ids).astype(jnp.uint32) < rows, ids, 0)
+    return shard.at[ids].get(mode='promise_in_bounds', wrap_negative_indices=False)
 
 
 def _gather_ids(shard: jax.Array, ids: jax.Array, axes: ex.Axes) -> jax.Array:

@@ -66,7 +66,7 @@ def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, kee
     """
     chex.assert_rank([history, candidate, length], [2, 2, 1])
     real = length_mask(length, history.shape[1]) > 0
-    return _keep_last((history[:, None] == candidate[..., None]) & real[:, None], keep)
+    return _keep_last(pack_bits((history[:, None] == candidate[..., None]) & real[:, None]), keep)
 
 
 def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
@@ -85,12 +85,10 @@ def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
     count = jnp.broadcast_to(jnp.minimum(length, keep)[:, None], scores.shape[:2])
     # Padding gets the key 0, below that of any behaviour.
     keys = jnp.where(real, jnp.maximum(_sortable(jax.lax.stop_gradient(scores)), 1), 0)
-    least = _nth_largest(keys, count)[..., None]  # key of the worst that is kept
-    above, equal = keys > least, (keys == least) & real
-    missing = count - jnp.sum(above, -1)
-    oldest = _positions(equal, (jnp.sum(equal, -1) - missing)[..., None])
-    newer = equal & (jnp.arange(scores.shape[-1]) >= oldest) & (missing > 0)[..., None]
-    return _keep_last(above | newer, keep)
+    least = _nth_largest(keys, count)[..., None]  # key of the worst that is kept, at least 1 if there is one
+    above, equal = pack_bits(keys > least), pack_bits(keys == least)
+    missing = count - _count_bits(above)
+    return _keep_last(above | _drop_first(equal, _count_bits(equal) - missing), keep)
 
 
 def soft_search(
@@ -277,12 +275,25 @@ def pack_bits(bits: jax.Array) -> jax.Array:
     return jnp.sum(bits << jnp.arange(WORD, dtype=jnp.uint32), -1, dtype=jnp.uint32)
 
 
-def _keep_last(matches: jax.Array, keep: int) -> Kept:
-    """The last K set slots of [B, C, L]."""
-    count = jnp.sum(matches, -1, dtype=jnp.int32)
+def _keep_last(words: jax.Array, keep: int) -> Kept:
+    """The last K set bits of packed words [B, C, W]."""
+    count = _count_bits(words)
     length = jnp.minimum(count, keep)
-    index = _positions(matches, jnp.arange(keep) + (count - length)[..., None])
+    index = _positions(words, jnp.arange(keep) + (count - length)[..., None])
     return Kept(jnp.where(jnp.arange(keep) < length[..., None], index, 0), length)
+
+
+def _drop_first(words: jax.Array, number: jax.Array) -> jax.Array:
+    """Clears so many [...] of the first set bits of packed words [..., W]."""
+    counts = jax.lax.population_count(words).astype(jnp.int32)
+    drop = jnp.clip(number[..., None] - (jnp.cumsum(counts, -1) - counts), 0, counts)
+    first = _nth_bit(words, drop).astype(jnp.uint32)  # of those that stay
+    return jnp.where(drop < counts, words >> first << first, 0)
+
+
+def _count_bits(words: jax.Array) -> jax.Array:
+    """Set bits of packed words [..., W]; int32 [...]."""
+    return jnp.sum(jax.lax.population_count(words).astype(jnp.int32), -1)
 
 
 def _sortable(scores: jax.Array) -> jax.Array:
@@ -297,25 +308,32 @@ def _nth_largest(keys: jax.Array, rank: jax.Array) -> jax.Array:
 
     `jax.lax.top_k` of scores that are cut over devices gathers all of them on each.
     """
+    # Counted block by block, whole vectors at a time: XLA's CPU backend writes the terms of a sum over the
+    # last axis out, and reads them again one by one. No trial is 0, so what pads a block counts nowhere.
+    size = keys.shape[-1]
+    width = WORD * max(1, -(-size // WORD**2))
+    blocks = jnp.pad(keys, [(0, 0)] * (keys.ndim - 1) + [(0, -size % width)])
+    blocks = blocks.reshape(*keys.shape[:-1], -(-size // width), width)
 
     def settle(step: jax.Array, found: jax.Array) -> jax.Array:
         trial = found | (jnp.uint32(1 << 31) >> step.astype(jnp.uint32))
-        enough = jnp.sum(keys >= trial[..., None], -1, dtype=jnp.int32) >= rank
-        return jnp.where(enough, trial, found)
+        counts = jnp.zeros((*keys.shape[:-1], width), jnp.int32)
+        for block in range(blocks.shape[-2]):
+            counts += blocks[..., block, :] >= trial[..., None]
+        return jnp.where(jnp.sum(counts, -1) >= rank, trial, found)
 
     # The maximum lends its sharding to what the loop carries, and is never computed.
     start = jnp.zeros_like(keys.max(-1, initial=0))
     return jax.lax.fori_loop(0, 32, settle, start)
 
 
-def _positions(matches: jax.Array, ranks: jax.Array) -> jax.Array:
-    """Where the set slots of [..., L] with so many set ones before them lie; int32 [..., K] as the ranks.
+def _positions(words: jax.Array, ranks: jax.Array) -> jax.Array:
+    """Where the set bits of packed words [..., W] with so many set ones before them lie; int32 as the ranks.
 
-    By counting: a sort of the positions costs many times as much. Ranks of no slot give any position.
+    By counting: a sort of the positions costs many times as much. Ranks [..., K] of no bit give any position.
     """
-    if not matches.shape[-1]:
+    if not words.shape[-1]:
         return jnp.zeros(ranks.shape, jnp.int32)
-    words = pack_bits(matches)  # [..., W]
     counts = jax.lax.population_count(words).astype(jnp.int32)
     ends = jnp.cumsum(counts, -1)
     at = jnp.sum(ends[..., None, :] <= ranks[..., None], -1, dtype=jnp.int32)

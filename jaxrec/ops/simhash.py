@@ -4,9 +4,11 @@ ETA (arXiv 2108.04468) keeps the behaviours whose bits are nearest to the candid
 pools the behaviours that share groups of bits with it. The hyperplanes are drawn from a seed and never learn,
 and the bits carry no gradient.
 
-The vector of a behaviour comes in parts, as in `ops.search`.
+The vector of a behaviour comes in parts, as in `ops.search`. Its bits take more room than itself, so they are
+made a few examples at a time, and joining the parts of these is cheaper than hashing them apart.
 
-B batch, C candidates, L history, D width, Di of a part, M hashes, W words of 32 bits, G groups.
+B batch, S examples at a time, C candidates, L history, E width of a candidate, D of what is summed, Di of a
+part, M hashes, G groups of them.
 """
 
 import functools
@@ -16,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.ops import hashing
+from jaxrec.ops.chunks import by_chunks
 from jaxrec.ops.pooling import length_mask
 from jaxrec.ops.search import Parts, split_like
 
@@ -38,86 +41,140 @@ def sign_bits(parts: Parts, planes: jax.Array) -> jax.Array:
     """On which side of each hyperplane a vector lies.
 
     Args:
-      parts: float [..., Di] each.
-      planes: float [D, M].
+      parts: float [..., Di] each, E wide together.
+      planes: float [E, M].
 
     Returns:
       bool [..., M].
     """
-    pairs = zip(parts, split_like(planes.T, parts), strict=True)
-    sides = functools.reduce(jnp.add, (part @ plane.T for part, plane in pairs))
-    return jax.lax.stop_gradient(sides) > 0
+    return jax.lax.stop_gradient(jnp.concatenate(parts, -1)) @ planes > 0
 
 
-def hamming_scores(candidate: jax.Array, history: jax.Array) -> jax.Array:
-    """The negated Hamming distance of candidates and behaviours (ETA, section 3.3).
+def hamming_scores(candidate: jax.Array, parts: Parts, planes: jax.Array) -> jax.Array:
+    """The negated Hamming distance of the bits of candidates and behaviours (ETA, section 3.3).
 
     Args:
-      candidate: uint32 [B, C, W], packed by `search.pack_bits`.
-      history: uint32 [B, L, W], packed.
+      candidate: float [B, C, E].
+      parts: float [B, L, Di] each.
+      planes: float [E, M].
 
     Returns:
       float32 [B, C, L], whole numbers; 0 where all bits agree.
     """
-    chex.assert_rank([candidate, history], 3)
-    distance = jnp.zeros((*candidate.shape[:2], history.shape[1]), jnp.uint32)
-    for word in range(candidate.shape[-1]):  # a few; an axis of words would be written out for all pairs
-        differ = candidate[:, :, None, word] ^ history[:, None, :, word]
-        distance += jax.lax.population_count(differ)
-    return -distance.astype(jnp.float32)
+    chex.assert_rank([candidate, *parts], 3)
+    (_, candidates, size), hashes = candidate.shape, planes.shape[1]
+
+    def score(candidate: jax.Array, *parts: jax.Array) -> jax.Array:
+        # Bits as 1 and -1: as many of them agree as their product says, and a matrix product says it in
+        # half the time that packing them into words takes alone.
+        sign = lambda parts: jnp.where(sign_bits(parts, planes), 1.0, -1.0)
+        return (sign([candidate]) @ sign(parts).swapaxes(1, 2) - hashes) / 2
+
+    floats = parts[0].shape[1] * (size + hashes + candidates)
+    return by_chunks(score, *jax.lax.stop_gradient((candidate, *parts)), bytes_each=4 * floats)
 
 
-def signatures(bits: jax.Array, group: int) -> jax.Array:
-    """Reads groups of bits as numbers.
+def collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int) -> jax.Array:
+    """Where all bits of a group agree.
 
     Args:
-      bits: bool [..., M].
-      group: tau, bits a group; it divides M and is below 32.
+      candidate: float [B, C, E].
+      parts: float [B, L, Di] each.
+      planes: float [E, M].
+      group: tau, consecutive hashes a group; it divides M.
 
     Returns:
-      int32 [..., G].
+      bool [B, L, C, G].
     """
-    bits = bits.reshape(*bits.shape[:-1], bits.shape[-1] // group, group).astype(jnp.int32)
-    return jnp.sum(bits << jnp.arange(group), -1, dtype=jnp.int32)
+    chex.assert_rank([candidate, *parts], 3)
+    groups = planes.shape[1] // group
+    # The first bits of all groups, then the second ones: they are compared as whole vectors.
+    planes = planes.reshape(-1, groups, group).swapaxes(1, 2).reshape(planes.shape)
+    cut = lambda bits: bits.reshape(*bits.shape[:2], group, groups)
+    ours, theirs = cut(sign_bits([candidate], planes))[:, None], cut(sign_bits(parts, planes))[:, :, None]
+    agree = (ours[..., bit, :] == theirs[..., bit, :] for bit in range(group))
+    return functools.reduce(jnp.logical_and, agree)
 
 
-def count_collisions(candidate: jax.Array, history: jax.Array) -> jax.Array:
+def count_collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int) -> jax.Array:
     """How many groups of a behaviour collide with the candidate's, by which SDIM weighs it.
 
     Args:
-      candidate: int32 [B, C, G], from `signatures`.
-      history: int32 [B, L, G].
+      candidate: float [B, C, E].
+      parts: float [B, L, Di] each.
+      planes: float [E, M].
+      group: as for `collisions`.
 
     Returns:
       float32 [B, C, L], whole numbers from 0 to G.
     """
-    chex.assert_rank([candidate, history], 3)
-    return jnp.sum(candidate[:, :, None] == history[:, None], -1).astype(jnp.float32)
+    return jnp.sum(collisions(candidate, parts, planes, group), -1).astype(jnp.float32).swapaxes(1, 2)
 
 
-def collision_pool(candidate: jax.Array, history: jax.Array, length: jax.Array, parts: Parts) -> jax.Array:
-    """Sums, group by group, the behaviours that share the candidate's signature (SDIM, section 3.2).
+def collision_pool(
+    candidate: jax.Array, parts: Parts, planes: jax.Array, group: int, length: jax.Array, values: Parts
+) -> jax.Array:
+    """Sums, group by group, the behaviours that share the candidate's bits (SDIM, section 3.2).
 
     Each group's sum is brought to length one and the groups are averaged, so a behaviour counts by how often
     it collides: in expectation (1 - angle / pi)^tau. No top-K and no softmax.
 
     Args:
-      candidate: int32 [B, C, G], from `signatures`.
-      history: int32 [B, L, G].
+      candidate: float [B, C, E].
+      parts: float [B, L, Di] each, what is hashed.
+      planes: float [E, M].
+      group: as for `collisions`.
       length: int [B], real behaviours.
-      parts: float [B, L, Di] each, what is summed.
+      values: float [B, L, Di] each, what is summed.
 
     Returns:
       float [B, C, D]; zeros for an empty history. A group without collision counts as zeros.
     """
-    chex.assert_rank([candidate, history, length], [3, 3, 1])
-    (batch, candidates, groups), size = candidate.shape, history.shape[1]
-    real = length_mask(length, size)[:, None, None] > 0
-    same = (candidate[..., None] == history.swapaxes(1, 2)[:, None]) & real  # [B, C, G, L]
-    same = same.reshape(batch, candidates * groups, size)
-    sums = jnp.concatenate([same.astype(part.dtype) @ part for part in parts], -1)
+    chex.assert_rank([length, *values], [1, *[3] * len(values)])
+    (batch, candidates, _), groups = candidate.shape, planes.shape[1] // group
+    hashed = jax.lax.stop_gradient((candidate, tuple(parts), planes))
+    sums = _sum_collisions(*hashed, length, tuple(values), group)
     squares = jnp.sum(sums * sums, -1, keepdims=True)
     # Nothing divided by its own length would have no slope.
     some = squares > 0
     unit = sums * jnp.where(some, jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)
     return jnp.mean(unit.reshape(batch, candidates, groups, -1), 2)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _sum_collisions(
+    candidate: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts, group: int
+) -> jax.Array:
+    """The sums [B, C * G, D]; nothing but the values has a slope."""
+    return _find_and_sum(candidate, parts, planes, length, values, group)[1]
+
+
+def _find_and_sum(
+    candidate: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts, group: int
+) -> tuple[jax.Array, jax.Array]:
+    """Collisions bool [B, L, C * G], and the sums of the values that collide."""
+    size, hashed = parts[0].shape[1], len(parts)
+
+    def find(candidate: jax.Array, length: jax.Array, *both: jax.Array) -> tuple[jax.Array, jax.Array]:
+        real = length_mask(length, size)[..., None] > 0
+        same = collisions(candidate, both[:hashed], planes, group)
+        same = same.reshape(*same.shape[:2], -1) & real  # [S, L, C * G]
+        joined = jnp.concatenate(both[hashed:], -1)
+        return same, same.astype(joined.dtype).swapaxes(1, 2) @ joined
+
+    floats = planes.size // planes.shape[1] + planes.shape[1] * (1 + candidate.shape[1] // group)
+    return by_chunks(find, candidate, length, *parts, *values, bytes_each=4 * size * floats)
+
+
+def _sum_forward(*arguments) -> tuple[jax.Array, tuple]:  # type: ignore[no-untyped-def]
+    same, sums = _find_and_sum(*arguments)
+    return sums, (same, arguments[4])
+
+
+def _sum_backward(group: int, residuals: tuple, given: jax.Array) -> tuple:
+    same, values = residuals
+    of_values = tuple(same.astype(given.dtype) @ piece for piece in split_like(given, values))
+    return None, None, None, None, of_values
+
+
+_sum_collisions.defvjp(_sum_forward, _sum_backward)

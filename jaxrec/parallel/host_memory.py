@@ -2,19 +2,30 @@
 
 XLA's CPU backend takes the temporaries of every step from malloc and gives them back. glibc returns blocks of
 that size to the kernel at once, so each step pays for fresh pages again, which can take half of its time.
+
+The compiler takes as much again, in small pieces that no step's temporaries fit between: what it has freed
+is given back when it is done.
 """
 
 import ctypes
+import functools
 import sys
+from typing import Any
 
+import jax
+
+# Of a compilation, from which on what it has freed is worth to be looked for.
+LONG_S = 0.3
+
+_COMPILED = '/jax/core/compile/backend_compile_duration'
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # malloc.h
 
 
 def keep_freed_memory() -> bool:
     """Asks glibc to keep freed memory for the next step instead of returning it to the kernel.
 
-    Call it at the start of a program, before JAX makes arrays. The process holds its peak memory until it
-    ends.
+    Call it at the start of a program, before JAX makes arrays. Until it ends the process holds what its steps
+    took at their peak.
 
     Returns:
       Whether this platform's allocator took the request; False, and nothing changed, elsewhere than on glibc.
@@ -29,4 +40,26 @@ def keep_freed_memory() -> bool:
     taken = [
         libc.mallopt(name, value) == 1 for name, value in settings
     ]  # each is asked, whatever the last said
+    jax.monitoring.register_event_duration_secs_listener(functools.partial(_give_back, libc))
     return all(taken)
+
+
+def _give_back(libc: ctypes.CDLL, event: str, seconds: float, **_: Any) -> None:
+    """Returns free pages to the kernel after a long compilation."""
+    if event == _COMPILED and seconds > LONG_S:
+        libc.malloc_trim(0)
+
+
+def await_on_cpu(x: Any) -> None:
+    """Waits, on the CPU, for what a step returns, before anything is done for the next one.
+
+    A step keeps all cores busy, so the next batch is no sooner there for being made beside it; but what is
+    taken from malloc meanwhile comes to lie behind the step's temporaries, and those of the next step no
+    longer fit where these were: a process held three of them. Accelerators run behind their host and are
+    left to.
+
+    Args:
+      x: arrays, such as the state.
+    """
+    if jax.default_backend() == 'cpu':
+        jax.block_until_ready(x)

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
+from jaxrec.parallel.host_memory import await_on_cpu
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.progress import LoopOptions, Progress, progress_bar, stop_signal
 from jaxrec.training.state import Setup, TrainState
@@ -78,6 +79,7 @@ def train(
             batch, taken = next(loader), step - progress.start
             check_ids(setup.task.tables, setup.task.given_ids(batch))
             state, metrics = step_fn(state, put_batch(batch, setup.mesh))
+            await_on_cpu(state)
             pending.append((step, metrics))
             bar.update()
             if taken % options.log_every == 0 or step == options.steps:

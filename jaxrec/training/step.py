@@ -4,6 +4,7 @@ B batch, C candidates, D width.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxrec import embeddings as emb
+from jaxrec.ops.chunks import by_chunks
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.task import Batch, Metrics
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+ROWS_AT_ONCE = 1 << 25  # bytes of rows that a prediction on the CPU looks up before it scores them
 
 
 def make_train_step(setup: Setup) -> jax.stages.Wrapped:
@@ -83,11 +86,25 @@ def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, j
     Returns:
       (state, batch) -> {name: [B, ...]}; reads `params`, `model_state` and `tables` of the state alone.
     """
-    task = setup.task
+    task, mesh = setup.task, setup.mesh
 
     @jax.jit
     def predict(params: Any, model_state: Any, tables: Any, batch: Batch) -> dict[str, jax.Array]:
-        rows = emb.lookup(task.tables, tables, task.ids(batch), mesh=setup.mesh, exchange=setup.exchange)
-        return task.predict(params, model_state, rows, batch)
+        leaves, tree = jax.tree.flatten(batch)
+
+        def score(*leaves: jax.Array) -> dict[str, jax.Array]:
+            batch = jax.tree.unflatten(tree, leaves)
+            rows = emb.lookup(task.tables, tables, task.ids(batch), mesh=mesh, exchange=setup.exchange)
+            return task.predict(params, model_state, rows, batch)
+
+        if mesh.size > 1:
+            return score(*leaves)
+        return by_chunks(score, *leaves, bytes_each=_row_bytes(setup, batch), limit=ROWS_AT_ONCE)
 
     return lambda state, batch: predict(state.params, state.model_state, state.tables, batch)
+
+
+def _row_bytes(setup: Setup, batch: Batch) -> int:
+    """What an example's rows take."""
+    tables, ids = setup.task.tables, jax.eval_shape(setup.task.ids, batch)
+    return sum(4 * tables[name].dim * math.prod(x.shape[1:]) for name in ids for x in ids[name].values())

@@ -45,6 +45,7 @@ def as_float64(tree):
 
 
 memorise = jax.jit(ops.memorise, static_argnames='moved')
+recall = jax.jit(ops.recall)
 
 
 @pytest.mark.parametrize('moved', [1, 2, 3])
@@ -58,7 +59,7 @@ def test_the_memory_is_the_loop(moved, balanced):
         assert np.abs(theirs).max() > 0.03
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-5)
     want = oracle.recall(want, candidate, as_float64(weights))
-    np.testing.assert_allclose(ops.recall(got, candidate, weights), want, rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(recall(got, candidate, weights), want, rtol=2e-4, atol=1e-5)
 
 
 def make_loss(seed=2, moved=2):
@@ -106,7 +107,7 @@ def test_the_gradient_is_the_slope_of_the_loop():
 def test_usage_teaches_the_balance_alone():
     inputs, mask, _ = make_case()
     loss = lambda x, w: jnp.sum(ops.memorise(x, mask, w).usage ** 2)
-    of_inputs, of_weights = jax.grad(loss, argnums=(0, 1))(inputs, make_weights())
+    of_inputs, of_weights = jax.jit(jax.grad(loss, argnums=(0, 1)))(inputs, make_weights())
     assert np.abs(of_weights.balance).max() > 1e-3
     for other in jax.tree.leaves((of_inputs, of_weights._replace(balance=None))):
         assert not np.asarray(other).any()
@@ -139,15 +140,15 @@ def test_no_history_at_all_is_the_memory_at_the_start():
     weights = make_weights()
     memory = memorise(inputs[:, :0], mask[:, :0], weights)
     np.testing.assert_array_equal(memory.slots, np.stack([weights.initial] * 4))
-    assert np.isfinite(ops.recall(memory, candidate, weights)).all()
+    assert np.isfinite(recall(memory, candidate, weights)).all()
 
 
 def test_candidates_do_not_mix():
     inputs, mask, candidate = make_case()
     weights = make_weights()
     memory = memorise(inputs, mask, weights)
-    apart = [ops.recall(memory, candidate[:, c : c + 1], weights) for c in range(3)]
-    together = ops.recall(memory, candidate, weights)
+    apart = [recall(memory, candidate[:, c : c + 1], weights) for c in range(3)]
+    together = recall(memory, candidate, weights)
     np.testing.assert_allclose(together, np.concatenate(apart, 1), rtol=1e-5, atol=1e-6)
 
 
@@ -167,7 +168,7 @@ def test_slots_of_zeros_have_a_gradient():
     weights = make_weights()
     weights = weights._replace(initial=np.zeros((M, D), np.float32))
     ours, _ = make_loss()
-    of = jax.grad(ours, argnums=(0, 1, 2))(inputs, candidate, weights, mask)
+    of = jax.jit(jax.grad(ours, argnums=(0, 1, 2)))(inputs, candidate, weights, mask)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(of))
 
 
@@ -205,12 +206,12 @@ def test_a_batch_cut_over_a_mesh_stays_cut(axis_type):
         memory = ops.memorise(inputs, mask, weights, 2)
         return (ops.recall(memory, candidate, weights) ** 2).sum() + (memory.channels**2).sum()
 
-    grad = jax.grad(loss, argnums=(0, 1))
+    grad = jax.jit(jax.grad(loss, argnums=(0, 1)))
     want = grad(jnp.asarray(inputs), jnp.asarray(candidate), jnp.asarray(mask), weights)
     with jax.set_mesh(mesh):
         by_example = jax.NamedSharding(mesh, jax.P(('data', 'model')))
         sent = jax.device_put((inputs, candidate, mask), by_example)
-        compiled = jax.jit(grad).lower(*sent, weights).compile()
+        compiled = grad.lower(*sent, weights).compile()
         got = compiled(*sent, weights)
     for ours, theirs in zip(got, want, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

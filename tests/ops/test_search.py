@@ -58,6 +58,22 @@ def test_a_history_of_one_id_keeps_its_end():
     )
 
 
+def test_packing_is_bit_by_bit():
+    bits = np.random.default_rng(0).integers(0, 2, (2, 3, 70)) > 0
+    words = np.asarray(ops.pack_bits(jnp.asarray(bits)))
+    assert words.shape == (2, 3, 3) and words.dtype == np.uint32
+    for at in np.ndindex(bits.shape):
+        assert bool(words[at[:2]][at[2] // 32] >> (at[2] % 32) & 1) == bits[at]
+
+
+@pytest.mark.parametrize('size', [31, 64, 100, 1025, 2100])
+def test_top_search_over_the_edges_of_words_and_blocks(size):
+    rng = np.random.default_rng(size)
+    scores = rng.integers(-9, 9, (4, 2, size)).astype(np.float32)  # many are equal
+    lengths = np.array([size, size - 1, 5, 0])
+    check(ops.top_search(scores, lengths, 20), oracle.top(scores, lengths, 20), 20)
+
+
 @pytest.mark.parametrize('keep', KEEPS)
 def test_top_search_keeps_the_best(keep):
     query, parts = make_case()

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec.ops import chunks
 from jaxrec.ops import simhash as ops
-from jaxrec.ops.search import pack_bits
 from tests.oracles import sim as oracle
 from tests.oracles.interactions import gradients
 
@@ -24,18 +24,9 @@ def make_case(seed=0):
 def test_hamming_scores_count_the_bits_that_differ(hashes):
     candidate, parts = make_case()
     planes = ops.hyperplanes(5, hashes, seed=3)
-    pack = lambda parts: pack_bits(ops.sign_bits(parts, planes))
-    got = ops.hamming_scores(pack([jnp.asarray(candidate)]), pack([jnp.asarray(part) for part in parts]))
+    got = ops.hamming_scores(jnp.asarray(candidate), [jnp.asarray(part) for part in parts], planes)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, oracle.hamming(candidate, np.concatenate(parts, -1), planes))
-
-
-def test_packing_is_bit_by_bit():
-    bits = np.random.default_rng(0).integers(0, 2, (2, 3, 70)) > 0
-    words = np.asarray(pack_bits(jnp.asarray(bits)))
-    assert words.shape == (2, 3, 3) and words.dtype == np.uint32
-    for at in np.ndindex(bits.shape):
-        assert bool(words[at[:2]][at[2] // 32] >> (at[2] % 32) & 1) == bits[at]
 
 
 def test_hyperplanes_follow_the_seed_alone():
@@ -50,9 +41,8 @@ def test_collision_pool_is_the_loop_value_and_gradient(group):
     candidate, parts = make_case()
     values = [*parts, np.random.default_rng(5).normal(size=(3, 6, 1)).astype(np.float32)]
     planes = ops.hyperplanes(5, 6, seed=3)
-    sign = lambda parts: ops.signatures(ops.sign_bits(parts, planes), group)
-    ours, theirs = sign([jnp.asarray(candidate)]), sign([jnp.asarray(part) for part in parts])
-    got, pull = jax.vjp(lambda *v: ops.collision_pool(ours, theirs, LENGTHS, v), *map(jnp.asarray, values))
+    hashed = jnp.asarray(candidate), [jnp.asarray(part) for part in parts], planes, group
+    got, pull = jax.vjp(lambda *v: ops.collision_pool(*hashed, LENGTHS, v), *map(jnp.asarray, values))
     behaviours = np.concatenate(parts, -1)
     slow = lambda *v: oracle.sdim(candidate, behaviours, LENGTHS, np.concatenate(v, -1), planes, group)
     np.testing.assert_allclose(got, slow(*values), rtol=1e-4, atol=1e-5)
@@ -65,12 +55,30 @@ def test_collision_pool_is_the_loop_value_and_gradient(group):
 
 
 def test_collisions_are_counted_group_by_group():
-    rng = np.random.default_rng(0)
-    candidate, history = rng.integers(0, 3, (3, 2, 5)), rng.integers(0, 3, (3, 6, 5))
-    got = ops.count_collisions(jnp.asarray(candidate), jnp.asarray(history))
+    candidate, parts = make_case()
+    planes = ops.hyperplanes(5, 12, seed=3)
+    got = ops.count_collisions(jnp.asarray(candidate), [jnp.asarray(part) for part in parts], planes, 2)
     assert got.shape == (3, 2, 6) and got.dtype == np.float32
+    ours, theirs = oracle.bits(candidate, planes), oracle.bits(np.concatenate(parts, -1), planes)
     for b, c, at in np.ndindex(got.shape):
-        assert got[b, c, at] == sum(candidate[b, c, g] == history[b, at, g] for g in range(5))
+        want = sum((ours[b, c, g : g + 2] == theirs[b, at, g : g + 2]).all() for g in range(0, 12, 2))
+        assert got[b, c, at] == want
+
+
+def test_a_batch_cut_in_chunks_is_hashed_as_a_whole(monkeypatch):
+    candidate, parts = make_case()
+    parts = [jnp.asarray(part) for part in parts]
+    planes = ops.hyperplanes(5, 6, seed=3)
+
+    def all_of(candidate, parts):
+        scores = ops.hamming_scores(candidate, parts, planes)
+        pooled = ops.collision_pool(candidate, parts, planes, 2, LENGTHS, parts)
+        return (pooled**2).sum(), (scores, pooled)
+
+    run = lambda: jax.value_and_grad(all_of, (0, 1), has_aux=True)(jnp.asarray(candidate), parts)
+    whole = run()
+    monkeypatch.setattr(chunks, 'CHUNK_BYTES', 1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), run(), whole)
 
 
 def test_collisions_are_as_frequent_as_the_angle_says():
@@ -78,23 +86,20 @@ def test_collisions_are_as_frequent_as_the_angle_says():
     candidate, behaviours = rng.normal(size=(1, 1, 8)), rng.normal(size=(1, 4, 8))
     behaviours[0, 0] = candidate[0, 0] + 0.3 * behaviours[0, 0]
     planes = ops.hyperplanes(8, 6000, seed=0)
-    ours, theirs = (
-        ops.signatures(ops.sign_bits([jnp.asarray(x)], planes), 3) for x in (candidate, behaviours)
-    )
+    counts = ops.count_collisions(jnp.asarray(candidate), [jnp.asarray(behaviours)], planes, 3)
     cosine = (
         (behaviours[0] @ candidate[0, 0]) / np.linalg.norm(behaviours[0], axis=-1) / np.linalg.norm(candidate)
     )
     want = (1 - np.arccos(cosine) / np.pi) ** 3
-    np.testing.assert_allclose(np.mean(np.asarray(ours)[0] == np.asarray(theirs)[0], -1), want, atol=0.04)
+    np.testing.assert_allclose(counts[0, 0] / 2000, want, atol=0.04)
 
 
 def test_bits_carry_no_gradient():
     candidate, parts = make_case()
     planes = ops.hyperplanes(5, 6, seed=3)
-    theirs = ops.signatures(ops.sign_bits([jnp.asarray(part) for part in parts], planes), 2)
 
-    def loss(candidate):
-        ours = ops.signatures(ops.sign_bits([candidate], planes), 2)
-        return (ops.collision_pool(ours, theirs, LENGTHS, parts) ** 2).sum()
+    def loss(candidate, hashed):
+        return (ops.collision_pool(candidate, hashed, planes, 2, LENGTHS, parts) ** 2).sum()
 
-    assert not np.asarray(jax.grad(loss)(jnp.asarray(candidate))).any()
+    of = jax.grad(loss, (0, 1))(jnp.asarray(candidate), [jnp.asarray(part) for part in parts])
+    assert not any(np.asarray(x).any() for x in jax.tree.leaves(of))

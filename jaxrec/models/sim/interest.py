@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxrec.models.sim.attention import Gaps, projections
 from jaxrec.models.sim.behaviours import Behaviours
 from jaxrec.ops.search import Kept, inner_scores, top_search
-from jaxrec.ops.simhash import collision_pool, count_collisions, hyperplanes, sign_bits, signatures
+from jaxrec.ops.simhash import collision_pool, count_collisions, hyperplanes
 from jaxrec.ops.target_attention import cross_bias, project_query, target_attention, target_logits
 
 Interest = tuple[jax.Array, dict[str, jax.Array]]
@@ -119,7 +119,7 @@ class Sdim(nn.Module):
     ) -> Interest:
         """Pools for each candidate; arguments are those of `TwoStages`, there are no losses."""
         values = [part[:, 0] for part in Gaps(self.time_gap, name='gaps')(past).parts]
-        return collision_pool(*self._signatures(candidate, past), past.length[:, 0], values), {}
+        return collision_pool(*self._hashed(candidate, past), past.length[:, 0], values), {}
 
     def inspect(
         self,
@@ -129,13 +129,14 @@ class Sdim(nn.Module):
         found: Kept | None = None,
     ) -> Inspection:
         """Names those that weigh most; arguments are those of `TwoStages`, there is no second stage."""
-        scores = count_collisions(*self._signatures(candidate, past))
+        scores = count_collisions(*self._hashed(candidate, past))
         return Inspection(top_search(scores, past.length[:, 0], self.keep), None)
 
-    def _signatures(self, candidate: jax.Array, past: Behaviours) -> tuple[jax.Array, jax.Array]:
+    def _hashed(
+        self, candidate: jax.Array, past: Behaviours
+    ) -> tuple[jax.Array, list[jax.Array], jax.Array, int]:
         planes = hyperplanes(candidate.shape[-1], self.hashes, self.seed)
-        sign = lambda parts: signatures(sign_bits(parts, planes), self.group)
-        return sign([candidate]), sign([part[:, 0] for part in past.parts])
+        return candidate, [part[:, 0] for part in past.parts], planes, self.group
 
 
 class Twin(nn.Module):

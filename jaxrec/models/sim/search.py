@@ -16,8 +16,8 @@ from jaxrec.models.ctr.layers import Mlp
 from jaxrec.models.ctr.task import mean_cross_entropy
 from jaxrec.models.sim.attention import projections
 from jaxrec.models.sim.behaviours import Behaviours
-from jaxrec.ops.search import cosine_scores, pack_bits, soft_search, top_search
-from jaxrec.ops.simhash import hamming_scores, hyperplanes, sign_bits
+from jaxrec.ops.search import cosine_scores, soft_search, top_search
+from jaxrec.ops.simhash import hamming_scores, hyperplanes
 from jaxrec.ops.target_attention import project_query
 from jaxrec.ops.top_k import inner_search
 
@@ -118,7 +118,5 @@ class HashSearch(nn.Module):
         """Searches for each candidate; arguments are those of `SoftSearch`, there are no losses."""
         width = candidate.shape[-1]
         planes = hyperplanes(width, self.hashes or 2 * width, self.seed)
-        of_candidate = pack_bits(sign_bits([candidate], planes))
-        of_past = pack_bits(sign_bits([part[:, 0] for part in past.parts], planes))
-        scores = hamming_scores(of_candidate, of_past)
+        scores = hamming_scores(candidate, [part[:, 0] for part in past.parts], planes)
         return past.choose(top_search(scores, past.length[:, 0], self.keep)), {}

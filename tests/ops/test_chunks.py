@@ -1,0 +1,37 @@
+"""A batch in chunks against the whole batch: values, order, and how it is cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.ops import chunks as ops
+from jaxrec.parallel import make_mesh
+
+
+def double(x, y):
+    return {'sum': x + y[:, None], 'rows': 2 * x[..., None]}
+
+
+@pytest.mark.parametrize('limit', [1, 100, 1 << 20])
+def test_every_chunk_lands_where_it_came_from(limit):
+    x, y = jnp.arange(36.0).reshape(12, 3), jnp.arange(12.0)
+    got = jax.jit(lambda x, y: ops.by_chunks(double, x, y, bytes_each=24, limit=limit))(x, y)
+    jax.tree.map(np.testing.assert_array_equal, got, double(x, y))
+
+
+@pytest.mark.parametrize(
+    ('batch', 'bytes_each', 'number'), [(12, 10, 2), (12, 20, 3), (12, 41, 6), (12, 999, 12), (7, 50, 7)]
+)
+def test_chunks_divide_the_batch_and_fit(batch, bytes_each, number):
+    assert ops.number_of_chunks(batch, bytes_each, 100) == number
+
+
+def test_a_batch_cut_over_devices_stays_cut(eight_devices):
+    x, y = jnp.arange(96.0).reshape(32, 3), jnp.arange(32.0)
+    by_example = jax.NamedSharding(make_mesh((4, 2)), jax.P(('data', 'model')))
+    doubled = jax.jit(lambda x, y: ops.by_chunks(double, x, y, bytes_each=24, limit=200))
+    compiled = doubled.lower(*jax.device_put((x, y), by_example)).compile()
+    assert 'all-' not in compiled.as_text()
+    got = compiled(*jax.device_put((x, y), by_example))
+    jax.tree.map(np.testing.assert_array_equal, got, double(x, y))
