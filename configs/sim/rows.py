@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxrec.options import lay_over
 
 KEEP = 50
-BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean'}
+BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean', 'row_l2': 0.0}
 ATTENTION = (36,)
 # A data set says how long the windows are and whether training reads a sample of the long one.
 WHOLE = {'lifelong': {'search': None}}

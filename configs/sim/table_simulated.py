@@ -10,15 +10,13 @@ of configs/sim/rows.py.
 
 from ml_collections import ConfigDict
 
-from configs.sim.rows import COMPARED, PUBLISHED, ROWS, SEARCHING, changed
+from configs.sim.rows import COMPARED, PUBLISHED, ROWS, SEARCHING
 from configs.sim.simulated import get_config as one_run
 
 # What has nothing to find where old behaviours do not matter.
 NULL = (
     'DIN-short', 'DIN-avg', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time', 'ETA', 'SDIM', 'TWIN',
 )  # fmt: skip
-# A scan of 2,050 steps is slow, so MIMN trains on the last 12 of each user's 45 training impressions.
-MIMN_SHARE = 0.2
 # A fifth of the users and of the behaviours, so that its rows stay within the time of a quick table.
 QUICK_WORLD = {
     'users': 800, 'history': 500, 'near': 150, 'themes': 12, 'categories': 12, 'interests': 4, 'habits': 6,
@@ -37,11 +35,11 @@ def get_config() -> ConfigDict:
     world = {key: run[key] for key in ('features', 'data', 'train')}
     main, longer, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(3))
     null.data.arguments.long_effect = 0.0
-    # Fewer users of more impressions: 104,000 examples to train on, 5,200 of validation and 20,800 of test.
-    longer.data.arguments.update({'users': 650, 'history': 20_000, 'impressions': 200})
-    longer.data.split.update({'validation': 0.04, 'test': 0.16})
+    # Fewer users of more pages: 120,000 examples to train on, 12,000 of validation and 24,000 of test.
+    longer.data.arguments.update({'users': 600, 'history': 20_000, 'impressions': 260})
+    longer.data.split.update({'validation': 1 / 13, 'test': 2 / 13})
     longer.data.lifelong.update({'length': 20_000, 'sample': 2_000})
-    longer.train.eval_batch_size = 64
+    longer.train.eval_batch_size = 4
     return ConfigDict(
         {
             'title': 'SIM on simulated long histories',
@@ -51,11 +49,11 @@ def get_config() -> ConfigDict:
             'tuned': ('main',),  # the other columns take what was chosen there
             'only': {'L20000': SEARCHING, 'null': NULL},
             'timed': ('main',),
-            'rows': ROWS | {'MIMN': changed(ROWS['MIMN'], data={'split': {'train': MIMN_SHARE}})},
+            'rows': ROWS,
             'reference': 'DIN-short',
             'seeds': 5,
-            'trials': 3,
-            'search': {'train': {'learning_rate': (1e-3, 3e-3), 'row_learning_rate': (0.1, 0.2, 0.05)}},
+            'trials': 2,
+            'search': {'model': {'row_l2': (3e-4, 3e-5)}},
             'judges': ('experiments.sim.searching:judge',),
             'shown': (
                 'auc', 'gauc', 'logloss', 'auc_minus_DIN-short', 'step_ms', 'recall', 'recall_recent',
@@ -71,8 +69,7 @@ def get_config() -> ConfigDict:
                 'world of its own. `recall`: share of the behaviours of the long window that matter to the '
                 'candidate among the 50 that are kept (by SDIM: that collide most often), beside the 50 most '
                 'recent and 50 at random; `agreement`: share of the 50 to which the exact unit would attend '
-                'most that the search kept. MIMN trains on the last 12 of the 45 training impressions of a '
-                'user. `L20000`: histories of 20,000, of which training reads a random 2,000 where a search '
+                'most that the search kept. `L20000`: histories of 20,000, of which training reads a random 2,000 where a search '
                 'reads vectors. `null`: old behaviours do not matter.'
             ),
             'quick': {
