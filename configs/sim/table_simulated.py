@@ -17,10 +17,10 @@ from configs.sim.simulated import get_config as one_run
 NULL = (
     'DIN-short', 'DIN-avg', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time', 'ETA', 'SDIM', 'TWIN',
 )  # fmt: skip
-# A fifth of the users and of the behaviours, so that its rows stay within the time of a quick table.
-QUICK_WORLD = {
-    'users': 800, 'history': 500, 'near': 150, 'themes': 12, 'categories': 12, 'interests': 4, 'habits': 6,
-}  # fmt: skip
+# A fourth of the behaviours, so that its rows stay within the time of a quick table.
+QUICK_WORLD = {'history': 500, 'near': 150, 'episode': 4}
+# Interests leave more behaviours in a history ten times as long, and strays as many.
+LONGER_WORLD = {'users': 600, 'history': 20_000, 'impressions': 260, 'episode': 50, 'strays': 0.005}
 
 
 def get_config() -> ConfigDict:
@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     main, longer, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(3))
     null.data.arguments.long_effect = 0.0
     # Fewer users of more pages: 120,000 examples to train on, 12,000 of validation and 24,000 of test.
-    longer.data.arguments.update({'users': 600, 'history': 20_000, 'impressions': 260})
+    longer.data.arguments.update(LONGER_WORLD)
     longer.data.split.update({'validation': 1 / 13, 'test': 2 / 13})
     longer.data.lifelong.update({'length': 20_000, 'sample': 2_000})
     longer.train.eval_batch_size = 4
@@ -69,8 +69,8 @@ def get_config() -> ConfigDict:
                 'world of its own. `recall`: share of the behaviours of the long window that matter to the '
                 'candidate among the 50 that are kept (by SDIM: that collide most often), beside the 50 most '
                 'recent and 50 at random; `agreement`: share of the 50 to which the exact unit would attend '
-                'most that the search kept. `L20000`: histories of 20,000, of which training reads a random 2,000 where a search '
-                'reads vectors. `null`: old behaviours do not matter.'
+                'most that the search kept. `L20000`: histories of 20,000, of which training reads a random '
+                '2,000 where a search reads vectors. `null`: old behaviours do not matter.'
             ),
             'quick': {
                 'seeds': 2,
