@@ -8,7 +8,7 @@ impression; of those that matter to a candidate none is among the last 500, and 
 
 from ml_collections import ConfigDict
 
-from configs.sim.rows import run_config
+from configs.sim.rows import SIMULATED_ROWS, run_config
 
 # Pages of 20 impressions, 6 for each user: 4 to train on (120,000 examples), 1 of validation and 1 of test
 # (30,000 each). A page is one request: its long history is read once for 20 candidates.
@@ -52,7 +52,7 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
                 'lifelong': {'length': 2_000},
             },
             'train': {
-                'batch_size': 16,  # pages
+                'batch_size': 8,  # pages, of 160 impressions
                 'eval_batch_size': 32,
                 'epochs': 8,
                 'learning_rate': 3e-3,
@@ -63,4 +63,5 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
                 'patience': 3,
             },
         },
+        rows=SIMULATED_ROWS,
     )
