@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 
 from configs.sim.rows import SIMULATED_ROWS, run_config
 
-# Pages of 20 impressions, 6 for each user: 4 to train on (120,000 examples), 1 of validation and 1 of test
-# (30,000 each). A page is one request: its long history is read once for 20 candidates.
+# Pages of 20 impressions, 6 for each user: 4 to train on (102,000 examples), 1 of validation and 1 of test
+# (25,500 each). A page is one request: its long history is read once for 20 candidates.
 WORLD = {
-    'users': 1_500,
+    'users': 1_275,
     'history': 2_000,
     'impressions': 120,
     'page': 20,
@@ -54,7 +54,7 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
             'train': {
                 'batch_size': 8,  # pages, of 160 impressions
                 'eval_batch_size': 32,
-                'epochs': 8,
+                'epochs': 6,
                 'learning_rate': 3e-3,
                 'row_optimizer': 'row_adagrad',
                 'row_learning_rate': 0.2,

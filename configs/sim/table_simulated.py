@@ -18,7 +18,7 @@ NULL = ('DIN-short', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time')
 # A fourth of the behaviours, so that its rows stay within the time of a quick table.
 QUICK_WORLD = {'history': 500, 'near': 150, 'episode': 4}
 # Interests leave more behaviours in a history ten times as long, and strays as many.
-LONGER_WORLD = {'users': 600, 'history': 20_000, 'impressions': 260, 'episode': 50, 'strays': 0.005}
+LONGER_WORLD = {'users': 512, 'history': 20_000, 'impressions': 260, 'episode': 50, 'strays': 0.005}
 
 
 def get_config() -> ConfigDict:
@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     world = {key: run[key] for key in ('features', 'data', 'train')}
     main, longer, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(3))
     null.data.arguments.long_effect = 0.0
-    # Fewer users of more pages: 120,000 examples to train on, 12,000 of validation and 24,000 of test.
+    # Fewer users of more pages: 102,400 examples to train on, 10,240 of validation and 20,480 of test.
     longer.data.arguments.update(LONGER_WORLD)
     longer.data.split.update({'validation': 1 / 13, 'test': 2 / 13})
     longer.data.lifelong.update({'length': 20_000, 'sample': 2_000})
