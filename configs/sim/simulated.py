@@ -4,6 +4,7 @@
 
 After the colon stands the row, one of configs/sim/rows.py. A user has 2,000 behaviours before the first
 impression; of those that matter to a candidate none is among the last 500, and half are of other categories.
+configs/sim/table_simulated.py says how the world was fixed.
 """
 
 from ml_collections import ConfigDict
