@@ -117,7 +117,10 @@ def test_dtypes_and_shapes_are_the_contract(log):
 def test_events_of_one_instant_share_a_request(log, candidates):
     """Against a source of one candidate each: the same examples, the same histories, one request an instant."""
     options = {'part': 'test', 'shuffle': False, 'remainder': 'pad', 'epochs': 1}
-    lifelong = {'lifelong': {'length': 20, 'search': 'hard', 'keep': 4}, 'time_gap': {'unit': 1, 'buckets': 8}}
+    lifelong = {
+        'lifelong': {'length': 20, 'search': 'hard', 'keep': 4},
+        'time_gap': {'unit': 1, 'buckets': 8},
+    }
     alone = make(log, **options, **lifelong)
     singles = {}
     for batch in (alone[i] for i in range(alone.steps)):
@@ -144,7 +147,9 @@ def test_events_of_one_instant_share_a_request(log, candidates):
             instants.append((batch['host/group'][b], log.events['time'][events[0]]))
             assert len(set(log.events['time'][events[:count]].tolist())) == 1
     assert sorted(met) == sorted(singles)
-    sizes = {key: sum(1 for e in met if key == (log.events['user'][e], log.events['time'][e])) for key in instants}
+    sizes = {
+        key: sum(1 for e in met if key == (log.events['user'][e], log.events['time'][e])) for key in instants
+    }
     assert len(instants) == sum(-(-size // candidates) for size in sizes.values())
 
 
@@ -161,7 +166,9 @@ def test_requests_of_several_candidates_are_shuffled_and_padded(log):
 def test_candidates_that_cannot_be_joined_are_refused(log):
     with pytest.raises(ValueError, match='candidates is 0: it must be at least 1'):
         make(log, candidates=0)
-    with pytest.raises(ValueError, match=r"data\.candidates joins shown items.*'sampled_negatives'.*set it to 1"):
+    with pytest.raises(
+        ValueError, match=r"data\.candidates joins shown items.*'sampled_negatives'.*set it to 1"
+    ):
         make(log, candidates=2, label=SAMPLED)
 
 
