@@ -24,7 +24,7 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
                 'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
                 'history_length': 50,
                 'min_history': 0,
-                # Training reads at most 256 of the long window at random: all of it but for some 30 of 671 users.
+                # Training reads at most 256 of the long window, at random: all of it but for 24 of 671 users.
                 'lifelong': {'length': 1_065, 'sample': 256},
             },
             'train': {

@@ -58,6 +58,7 @@ def get_config() -> ConfigDict:
     longer.data.split.update({'validation': 1 / 13, 'test': 2 / 13})
     longer.data.lifelong.update({'length': 20_000, 'sample': 2_000})
     longer.train.eval_batch_size = 4
+    mimn = changed(SIMULATED_ROWS['MIMN'], data={'split': {'train': MIMN_SHARE}})
     return ConfigDict(
         {
             'title': 'SIM on simulated long histories',
@@ -67,7 +68,7 @@ def get_config() -> ConfigDict:
             'tuned': ('main',),  # the other columns take what was chosen there
             'only': {'L20000': SEARCHING, 'null': NULL},
             'timed': ('main',),
-            'rows': SIMULATED_ROWS | {'MIMN': changed(SIMULATED_ROWS['MIMN'], data={'split': {'train': MIMN_SHARE}})},
+            'rows': SIMULATED_ROWS | {'MIMN': mimn},
             'reference': 'DIN-short',
             'seeds': 5,
             'trials': 2,

@@ -1,8 +1,9 @@
 """A Grain source whose items are whole batches of requests, assembled by index from a behaviour log.
 
 An example is a request of one candidate, C = 1: one event, or one of a positive event's 1 + `per_positive`
-candidates. With `candidates` it is a request of up to C: the events of one user and instant, such as a page of
-impressions, share what happened before. Which examples a batch holds is said in `jaxrec.data.batch_source`.
+candidates. With `candidates` it is a request of up to C: the events of one user and instant, such as a page
+of impressions, share what happened before. Which examples a batch holds is said in
+`jaxrec.data.batch_source`.
 
 Letters: B examples a batch (on this process), C candidates, S short and L long window of the history,
   K kept and n sampled behaviours, W values of a multi-valued column, E examples an epoch, E' events.
@@ -56,9 +57,9 @@ class RequestSource(BatchSource):
     A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...],
     `history/<col>` [B, S, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
     `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
-    negative; -1 where not valid). A request of fewer than C candidates has valid ones first, and 0 in all that
-    the others hold. Ids are int32, numeric columns float32; multi-valued columns have one more
-    axis W. Histories run from oldest to newest and are aligned left. With `history_negatives` there is
+    negative; -1 where not valid). A request of fewer than C candidates has them first, and 0 in all that the
+    others hold. Ids are int32, numeric columns float32; multi-valued columns have one more axis W. Histories
+    run from oldest to newest and are aligned left. With `history_negatives` there is
     `history_negative/<col>` beside `history/<col>`, for the item and its attributes: another item than the
     entry's, 0 on padding, drawn anew for each example and epoch. Ids of pairs are
     `cartesian/<candidate column>x<column>`, [B, C, S] with a history column and [B, C] with another.
@@ -189,7 +190,7 @@ class RequestSource(BatchSource):
         return batch
 
     def _candidates(self, pick: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The events of the examples as places in the part [B, C], which candidate of them [B], and bool [B, C]."""
+        """Events as places in the part [B, C], which of an event's candidates [B], and which are real [B, C]."""
         first = self._prepared.first
         if first is None:
             event, slot = np.divmod(pick, self._per_event)

@@ -115,7 +115,7 @@ def test_dtypes_and_shapes_are_the_contract(log):
 
 @pytest.mark.parametrize('candidates', [2, 3, 50])
 def test_events_of_one_instant_share_a_request(log, candidates):
-    """Against a source of one candidate each: the same examples, the same histories, one request an instant."""
+    """Against a source of one candidate each: the same examples and histories, one request an instant."""
     options = {'part': 'test', 'shuffle': False, 'remainder': 'pad', 'epochs': 1}
     lifelong = {
         'lifelong': {'length': 20, 'search': 'hard', 'keep': 4},
