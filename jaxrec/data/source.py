@@ -190,7 +190,7 @@ class RequestSource(BatchSource):
         return batch
 
     def _candidates(self, pick: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Events as places in the part [B, C], which of an event's candidates [B], and which are real [B, C]."""
+        """Events as places in the part [B, C], which of its candidates each is [B], which are real [B, C]."""
         first = self._prepared.first
         if first is None:
             event, slot = np.divmod(pick, self._per_event)
