@@ -53,9 +53,9 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
                 'lifelong': {'length': 2_000},
             },
             'train': {
-                'batch_size': 8,  # pages, of 160 impressions
+                'batch_size': 16,  # pages, of 320 impressions
                 'eval_batch_size': 32,
-                'epochs': 6,
+                'epochs': 8,
                 'learning_rate': 3e-3,
                 'row_optimizer': 'row_adagrad',
                 'row_learning_rate': 0.2,
