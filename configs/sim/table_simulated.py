@@ -101,7 +101,7 @@ def get_config() -> ConfigDict:
                 'columns': {
                     'main': {
                         'data': {'arguments': QUICK_WORLD, 'lifelong': {'length': 500}},
-                        'train': {'epochs': 3},
+                        'train': {'epochs': 5},
                     }
                 },
             },
