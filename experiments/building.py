@@ -36,13 +36,16 @@ DATA_OPTIONS: dict[str, Any] = {
     'split': {},
     'history_length': 50,
     'min_history': 0,
+    'candidates': 1,
     'history_negatives': None,
     'lifelong': None,
     'time_gap': None,
     'cartesian': {},
     'published': {},
 }
-HISTORY_OPTIONS = ('history_length', 'min_history', 'history_negatives', 'lifelong', 'time_gap')
+HISTORY_OPTIONS = (
+    'history_length', 'min_history', 'candidates', 'history_negatives', 'lifelong', 'time_gap',
+)  # fmt: skip
 TRAIN_OPTIONS: dict[str, Any] = {
     'batch_size': 1024,
     'eval_batch_size': 4096,

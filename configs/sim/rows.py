@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxrec.options import lay_over
 
 KEEP = 50
-BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean'}
+BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean', 'init_std': 0.01, 'row_l2': 0.0}
 ATTENTION = (36,)
 # A data set says how long the windows are and whether training reads a sample of the long one.
 WHOLE = {'lifelong': {'search': None}}
@@ -70,6 +70,13 @@ ROWS: dict[str, dict[str, Any]] = {
     'TWIN': sim('twin'),
 }
 COMPARED = tuple(ROWS)
+# The soft search of public code: candidates and behaviours are compared as they are, without W_a and W_b, and
+# the scores of its loss are normalised. By the equations it finds nothing in the simulated world, see there.
+PLAIN = {'project': False, 'aux_softmax': True}
+SIMULATED_ROWS = {
+    name: changed(row, model=PLAIN) if row['model'].get('search') == 'soft' else row
+    for name, row in ROWS.items()
+}
 # For public data sets, of the widths of the paper.
 PUBLIC_ROWS = {
     name: changed(row, model={'dim': 4} | ({'time_gap': 4} if 'time_gap' in row['model'] else {}))

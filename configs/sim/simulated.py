@@ -4,11 +4,30 @@
 
 After the colon stands the row, one of configs/sim/rows.py. A user has 2,000 behaviours before the first
 impression; of those that matter to a candidate none is among the last 500, and half are of other categories.
+configs/sim/table_simulated.py says how the world was fixed.
 """
 
 from ml_collections import ConfigDict
 
-from configs.sim.rows import run_config
+from configs.sim.rows import SIMULATED_ROWS, run_config
+
+# Pages of 20 impressions, 6 for each user: 4 to train on (102,000 examples), 1 of validation and 1 of test
+# (25,500 each). A page is one request: its long history is read once for 20 candidates.
+WORLD = {
+    'users': 1_275,
+    'history': 2_000,
+    'impressions': 120,
+    'page': 20,
+    'categories': 20,
+    'themes': 20,
+    'episode': 14,
+    'habits': 6,
+    'staples': 8,
+    'long_effect': 2.5,
+    'quality_effect': 0.3,
+    'related': 0.8,
+    'lately': 0.1,
+}
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:
@@ -18,31 +37,32 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
         {
             'data': {
                 'log': 'jaxrec.data.simulators.lifelong:simulate',
-                # 60 impressions of each user: 103,500 to train on, 6,900 of validation and 27,600 of test.
-                'arguments': {'users': 2_300, 'history': 2_000, 'impressions': 60, 'seed': 0},
+                'arguments': {**WORLD, 'seed': 0},
                 'cache': 'runs/logs',
                 'label': {'kind': 'impressions', 'column': 'click'},
                 'split': {
                     'kind': 'per_user_time',
                     'column': 'judged',
                     'among': (1,),
-                    'validation': 0.05,
-                    'test': 0.2,
+                    'validation': 1 / 6,
+                    'test': 1 / 6,
                 },
+                'candidates': WORLD['page'],
                 'history_length': 50,
                 'min_history': 0,
                 'lifelong': {'length': 2_000},
             },
             'train': {
-                'batch_size': 256,
-                'eval_batch_size': 512,
-                'epochs': 4,
-                'learning_rate': 1e-3,
+                'batch_size': 16,  # pages, of 320 impressions
+                'eval_batch_size': 32,
+                'epochs': 8,
+                'learning_rate': 3e-3,
                 'row_optimizer': 'row_adagrad',
-                'row_learning_rate': 0.1,
+                'row_learning_rate': 0.2,
                 'evals_per_epoch': 2,
                 'log_every': 50,
-                'patience': 2,
+                'patience': 3,
             },
         },
+        rows=SIMULATED_ROWS,
     )

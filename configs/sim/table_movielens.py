@@ -33,10 +33,8 @@ def get_config() -> ConfigDict:
             'reference': 'DIN-short',
             'seeds': 5,
             'timed': ('movielens',),
-            'trials': 3,
-            'search': {
-                'train': {'learning_rate': (1e-3, 3e-4, 3e-3), 'row_learning_rate': (0.05, 0.02, 0.1, 0.2)}
-            },
+            'trials': 2,
+            'search': {'model': {'row_l2': (1e-3, 1e-2)}},
             'slices': ('long_histories',),
             'judges': ('experiments.sim.searching:judge',),
             'shown': (
@@ -65,7 +63,7 @@ def get_config() -> ConfigDict:
                 'seeds': 2,
                 'trials': 0,
                 'timed': (),
-                'columns': {'movielens': {'train': {'epochs': 1, 'evals_per_epoch': 3}}},
+                'columns': {'movielens': {'train': {'epochs': 2}}},
             },
         }
     )

@@ -56,7 +56,7 @@ def judge(run: Experiment, state: TrainState) -> dict[str, float]:
     module = getattr(run.setup.task, 'module', None)
     inspect = make_inspect_step(run.setup) if isinstance(module, Sim) else None
     means = Means()
-    step = max(1, len(source) * source.batch_size // EXAMPLES)
+    step = max(1, source.events // EXAMPLES)
     for place in range(0, len(source), step):
         batch = source[place]
         inspected = Inspection(None, None)

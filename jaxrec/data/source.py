@@ -1,10 +1,12 @@
 """A Grain source whose items are whole batches of requests, assembled by index from a behaviour log.
 
-An example is one event, or one of a positive event's 1 + `per_positive` candidates; it is a request with a
-single candidate, C = 1. Which examples a batch holds is said in `jaxrec.data.batch_source`.
+An example is a request of one candidate, C = 1: one event, or one of a positive event's 1 + `per_positive`
+candidates. With `candidates` it is a request of up to C: the events of one user and instant, such as a page
+of impressions, share what happened before. Which examples a batch holds is said in
+`jaxrec.data.batch_source`.
 
-Letters: B examples a batch (on this process), C = 1 candidates, S short and L long window of the history,
-  K kept and n sampled behaviours, W values of a multi-valued column, E examples an epoch.
+Letters: B examples a batch (on this process), C candidates, S short and L long window of the history,
+  K kept and n sampled behaviours, W values of a multi-valued column, E examples an epoch, E' events.
 """
 
 import dataclasses
@@ -39,6 +41,7 @@ class _Prepared:
     """What batches are assembled from; built in each process on first use, never pickled."""
 
     rows: np.ndarray  # int64 [E'], event rows of the part
+    first: np.ndarray | None  # int64 [E + 1], place in `rows` where each request begins; None: one event each
     start: np.ndarray  # int64 [E'], position of the oldest history entry among the positives
     end: np.ndarray  # int64 [E'], of the first that is no history
     label: np.ndarray  # float32 [E']
@@ -54,8 +57,9 @@ class RequestSource(BatchSource):
     A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...],
     `history/<col>` [B, S, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
     `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
-    negative; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one more
-    axis W. Histories run from oldest to newest and are aligned left. With `history_negatives` there is
+    negative; -1 where not valid). A request of fewer than C candidates has them first, and 0 in all that the
+    others hold. Ids are int32, numeric columns float32; multi-valued columns have one more axis W. Histories
+    run from oldest to newest and are aligned left. With `history_negatives` there is
     `history_negative/<col>` beside `history/<col>`, for the item and its attributes: another item than the
     entry's, 0 on padding, drawn anew for each example and epoch. Ids of pairs are
     `cartesian/<candidate column>x<column>`, [B, C, S] with a history column and [B, C] with another.
@@ -73,6 +77,8 @@ class RequestSource(BatchSource):
         attributes and event columns that the log's schema describes.
       history_length: S; the most recent S entries are kept.
       min_history: leave out events with fewer history entries.
+      candidates: C; so many events of one user and instant make a request at most. The history is read once
+        for all of them, which makes a long one cheap.
       history_negatives: how items are drawn beside history entries, 'uniform', 'popularity' or None.
       lifelong: description of what lies behind the history, see `jaxrec.data.lifelong.read_lifelong`.
       time_gap: description of buckets, see `jaxrec.data.time_gap.read_time_gap`.
@@ -89,22 +95,26 @@ class RequestSource(BatchSource):
 
     history_length: int
     min_history: int = 0
+    candidates: int = 1
     history_negatives: str | None = None
     lifelong: Mapping[str, Any] | None = None
     time_gap: Mapping[str, Any] | None = None
 
     def _open(self) -> tuple[Log, int, int]:
         check_count('history_length', self.history_length)
+        check_count('candidates', self.candidates)
         self.lifelong, self.time_gap = plain(self.lifelong), plain(self.time_gap)
         self.log = BehaviourLog(self.log_folder)
         self._rule: Rule = make_label(self.label)
         self._check_features()
+        if self.candidates > 1:
+            _check_candidates(self.log, self._rule)
         if self.history_negatives is not None:
             _check_history_negatives(self.log, self.features['history'])
         self._prepared = self._prepare()
         self._per_event = 1 + self._rule.per_positive if isinstance(self._rule, SampledNegatives) else 1
-        events = len(self._prepared.rows)
-        return self.log, events, events * self._per_event
+        events, first = len(self._prepared.rows), self._prepared.first
+        return self.log, events, events * self._per_event if first is None else len(first) - 1
 
     def _check_features(self) -> None:
         log, rule = self.log, self._rule
@@ -133,6 +143,7 @@ class RequestSource(BatchSource):
             names = tuple(dict.fromkeys((*names, 'item')))  # drawn beside the item, whatever else is read
         return _Prepared(
             rows=rows,
+            first=_requests(log, rows, self.candidates) if self.candidates > 1 else None,
             start=start[rows],
             end=end[rows],
             label=positive[rows].astype(np.float32),
@@ -147,35 +158,50 @@ class RequestSource(BatchSource):
         return self._prepared.negatives.fallbacks if self._prepared.negatives else 0
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
-        prepared, log, events = self._prepared, self.log, self.log.events
-        event, slot = np.divmod(pick, self._per_event)
-        rows, label = prepared.rows[event], prepared.label[event]
-        items, users = events['item'][rows], events['user'][rows]
-        if prepared.negatives is not None:
+        prepared, log = self._prepared, self.log
+        event, slot, valid = self._candidates(pick)
+        rows, label = prepared.rows[event], prepared.label[event] * valid
+        users, items = log.events['user'][rows[:, 0]], log.events['item'][rows] * valid
+        if prepared.negatives is not None:  # one candidate each
             drawn = np.flatnonzero(slot)
-            items[drawn] = sample_negatives(
-                prepared.negatives, rows[drawn], slot[drawn], seed=self.seed, epoch=epoch
+            items[drawn, 0] = sample_negatives(
+                prepared.negatives, rows[drawn, 0], slot[drawn], seed=self.seed, epoch=epoch
             )
-            label = np.equal(slot, 0).astype(np.float32)
+            label = np.equal(slot, 0).astype(np.float32)[:, None]
         batch: Batch = {}
         for name in self.features['user']:
             batch[f'user/{name}'] = users if name == 'user' else self._take(name, users)
         for name in self.features['candidate']:
             column = items if name == 'item' else self._take(name, items if name in log.items else rows)
-            batch[f'candidate/{name}'] = column[:, None]
+            axes = (1,) * (column.ndim - 2)
+            batch[f'candidate/{name}'] = column * valid.reshape(*valid.shape, *axes).astype(column.dtype)
         requests = Requests(
-            prepared.start[event],
-            prepared.end[event],
+            prepared.start[event[:, 0]],
+            prepared.end[event[:, 0]],
             users,
-            items[:, None],
-            log.events['time'][rows] if self.time_gap is not None else None,
+            items,
+            log.events['time'][rows[:, 0]] if self.time_gap is not None else None,
         )
-        batch |= self._histories(requests, Draw(rows * self._per_event + slot, self.seed, epoch))
-        batch['label'] = label[:, None]
-        batch['valid'] = np.ones_like(batch['label'])
+        batch |= self._histories(requests, Draw(rows[:, 0] * self._per_event + slot, self.seed, epoch))
+        batch['label'] = label
+        batch['valid'] = valid.astype(np.float32)
         batch['host/group'] = users.astype(np.int64)
-        batch['host/event'] = rows[:, None]
+        batch['host/event'] = np.where(valid, rows, -1)
         return batch
+
+    def _candidates(self, pick: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Events as places in the part [B, C], which of its candidates each is [B], which are real [B, C]."""
+        first = self._prepared.first
+        if first is None:
+            event, slot = np.divmod(pick, self._per_event)
+            return event[:, None], slot, np.ones((len(pick), 1), bool)
+        place = np.arange(self.candidates)
+        begin, count = first[pick], first[pick + 1] - first[pick]
+        return (
+            begin[:, None] + np.minimum(place, count[:, None] - 1),
+            np.zeros_like(pick),
+            place < count[:, None],
+        )
 
     def _histories(self, requests: Requests, draw: Draw) -> Batch:
         """The history sides of a batch; `draw` names each example by its event and candidate."""
@@ -210,9 +236,30 @@ def make_loader(source: BatchSource, *, threads: int = 2, buffer: int = 4) -> gr
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
 
+def _requests(log: BehaviourLog, rows: np.ndarray, candidates: int) -> np.ndarray:
+    """int64 [E + 1]: where requests of at most so many events begin, and the end of the last."""
+    users, times = log.events['user'][rows], log.events['time'][rows]
+    opens = np.ones(len(rows), bool)
+    opens[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
+    places = np.arange(len(rows))
+    since = places - np.maximum.accumulate(np.where(opens, places, 0))
+    return np.append(np.flatnonzero(since % candidates == 0), len(rows))
+
+
 def _item_columns(log: BehaviourLog, names: Sequence[str]) -> list[str]:
     """Those of the columns that an item has by itself, whatever the event."""
     return [name for name in names if name == 'item' or name in log.items]
+
+
+def _check_candidates(log: BehaviourLog, rule: Rule) -> None:
+    if not log.has_time:
+        raise ValueError(
+            f'data.candidates joins the events of one instant, and {log.folder} has no times: set it to 1'
+        )
+    if isinstance(rule, SampledNegatives):
+        raise ValueError(
+            "data.candidates joins shown items, and label kind 'sampled_negatives' draws its own: set it to 1"
+        )
 
 
 def _check_history_negatives(log: BehaviourLog, names: Sequence[str]) -> None:

@@ -58,7 +58,8 @@ def slow_lent(world, truth, events, u, n):
 
 
 def slow_lately(world, truth, events, u, n):
-    clicked = [m for m in range(n) if events['click'][u, m]][-world.recent :]
+    earlier = [m for m in range(n) if events['time'][u, m] < events['time'][u, n]]
+    clicked = [m for m in earlier if events['click'][u, m]][-world.recent :]
     return truth.category[events['item'][u, n]] in truth.category[events['item'][u, clicked]]
 
 
@@ -93,6 +94,18 @@ def test_the_true_logit_is_what_the_history_lends(played):
     expected, found = logits(*played, users=4)
     np.testing.assert_allclose(found, expected, atol=2e-3)
     assert np.abs(found - found.mean()).max() > 2
+
+
+def test_a_page_is_shown_at_one_instant_and_read_later():
+    world = lifelong.World(**KNOBS | {'page': 7})
+    truth = lifelong.make_truth(world)
+    events = by_user(world, lifelong.generate(world, truth))
+    time = events['time'][:, world.history :]
+    pages = np.arange(world.impressions) // 7
+    assert (np.diff(time, axis=1) > 0).all(0).tolist() == (np.diff(pages) > 0).tolist()
+    assert (np.diff(time, axis=1) == 0).all(0).tolist() == (np.diff(pages) == 0).tolist()
+    expected, found = logits(world, truth, events, users=4)  # by the rule that history is strictly earlier
+    np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 def test_clicks_follow_the_true_probabilities(played):
@@ -271,6 +284,7 @@ def test_a_log_without_this_truth_is_refused(tmp_path):
     [
         ({'user': 5}, r"world\.user is not an option; did you mean 'users'"),
         ({'users': 0}, r'world\.users = 0; at least 1'),
+        ({'page': 0}, r'world\.page = 0; at least 1'),
         ({'bias': 'low'}, r"world\.bias = 'low' is str, but float"),
         ({'seed': -1}, r'world\.seed = -1; a seed is 0 or more'),
         ({'strays': 1.5}, r'world\.strays = 1\.5 is a share, between 0 and 1'),

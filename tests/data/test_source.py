@@ -113,6 +113,65 @@ def test_dtypes_and_shapes_are_the_contract(log):
     }
 
 
+@pytest.mark.parametrize('candidates', [2, 3, 50])
+def test_events_of_one_instant_share_a_request(log, candidates):
+    """Against a source of one candidate each: the same examples and histories, one request an instant."""
+    options = {'part': 'test', 'shuffle': False, 'remainder': 'pad', 'epochs': 1}
+    lifelong = {
+        'lifelong': {'length': 20, 'search': 'hard', 'keep': 4},
+        'time_gap': {'unit': 1, 'buckets': 8},
+    }
+    alone = make(log, **options, **lifelong)
+    singles = {}
+    for batch in (alone[i] for i in range(alone.steps)):
+        for b in np.flatnonzero(batch['valid'][:, 0]):
+            singles[int(batch['host/event'][b, 0])] = {name: value[b] for name, value in batch.items()}
+    joined = make(log, **options, **lifelong, candidates=candidates)
+    assert joined.events == alone.events and joined.examples < alone.examples
+    met, instants = [], []
+    for batch in (joined[i] for i in range(joined.steps)):
+        assert batch['valid'].shape == (32, candidates)
+        for b in np.flatnonzero(batch['valid'].any(1)):
+            count = int(batch['valid'][b].sum())
+            assert batch['valid'][b, :count].all()  # those that are left out come last
+            events = batch['host/event'][b]
+            assert (events[count:] == -1).all()
+            for c, event in enumerate(events[:count]):
+                for name, expected in singles[int(event)].items():
+                    own = name.startswith(('candidate/', 'kept/', 'label', 'valid', 'host/event'))
+                    found = batch[name][b, c] if own else batch[name][b]
+                    np.testing.assert_array_equal(found, expected[0] if own else expected, err_msg=name)
+            for name in ('label', 'kept/length', *(f'candidate/{n}' for n in FEATURES['candidate'])):
+                assert not batch[name][b, count:].any(), name
+            met += events[:count].tolist()
+            instants.append((batch['host/group'][b], log.events['time'][events[0]]))
+            assert len(set(log.events['time'][events[:count]].tolist())) == 1
+    assert sorted(met) == sorted(singles)
+    sizes = {
+        key: sum(1 for e in met if key == (log.events['user'][e], log.events['time'][e])) for key in instants
+    }
+    assert len(instants) == sum(-(-size // candidates) for size in sizes.values())
+
+
+def test_requests_of_several_candidates_are_shuffled_and_padded(log):
+    source = make(log, candidates=3, remainder='pad')
+    for epoch in range(2):
+        batches = [source[epoch * source.steps + step] for step in range(source.steps)]
+        events = np.concatenate([b['host/event'][b['valid'] > 0] for b in batches])
+        assert len(events) == len(set(events.tolist())) == source.events
+    copy = pickle.loads(pickle.dumps(source))
+    same(copy[1], source[1])
+
+
+def test_candidates_that_cannot_be_joined_are_refused(log):
+    with pytest.raises(ValueError, match='candidates is 0: it must be at least 1'):
+        make(log, candidates=0)
+    with pytest.raises(
+        ValueError, match=r"data\.candidates joins shown items.*'sampled_negatives'.*set it to 1"
+    ):
+        make(log, candidates=2, label=SAMPLED)
+
+
 @pytest.mark.parametrize('part', ['train', 'validation', 'test'])
 @pytest.mark.parametrize('shuffle', [True, False])
 def test_an_epoch_holds_each_event_of_the_part_once(log, part, shuffle):

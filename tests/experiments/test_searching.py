@@ -74,6 +74,17 @@ def test_each_row_has_what_can_be_said_of_it(row, names, tmp_path):
     assert all(0 <= value <= 1 for value in values.values())
 
 
+@pytest.mark.parametrize('row', ['SIM-hard', 'TWIN'])
+def test_a_page_is_judged_as_its_candidates_one_by_one(row, tmp_path):
+    config = tiny_sim(row, tmp_path)
+    config.data.arguments.page = 4
+    alone_run, alone = judged(config)
+    config.data.candidates = 4
+    run, pages = judged(config)
+    assert run.source('test').examples < alone_run.source('test').examples == run.source('test').events
+    assert pages == pytest.approx(alone)
+
+
 def test_a_search_that_keeps_all_finds_all(tmp_path):
     _, values = judged(tiny_sim('SIM-soft', tmp_path, keep=100))
     assert values['recall'] == values['recall_random'] == values['agreement'] == 1

@@ -86,6 +86,7 @@ def tiny_sim(row: str, cache: str | Path, keep: int = 5) -> ConfigDict:
     """The config of a row of SIM's simulated world, on 40 users of 120 behaviours and 20 impressions."""
     config = get_sim_config(row).copy_and_resolve_references()
     config.data.arguments = ConfigDict(LIFELONG)
+    config.data.candidates = 1
     config.data.cache = str(cache)
     config.data.history_length = 6
     config.model.update({'dim': 4, 'widths': (8,)})

@@ -3,8 +3,8 @@
 A user's history is H clicks. Its last `near` ones are staples, items that matter to nobody, in sessions of
 one category each. Further back it also holds interests: episodes of behaviours of one hidden group, each in
 either category of its theme, that return once a period; and strays, items of any group. Then come T
-impressions, each clicked or not, and their clicks are history in turn. Beside the candidate's quality its
-odds depend on
+impressions, a page at once, each clicked or not, and their clicks are history for later pages. Beside the
+candidate's quality its odds depend on
 
 - recent interest: whether any of the last `recent` behaviours is of its category,
 - long-range interest: what all behaviours before it lend (`lifelong_truth`), which hangs on hidden groups and
@@ -86,16 +86,19 @@ def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
     item, time = np.empty(shape, np.int32), np.empty(shape, np.int64)
     click, ctr = np.empty(shape, np.int8), np.empty(shape, np.float32)
     memory, now = _Memory(world, truth, histories), np.zeros(world.users, np.int64)
-    pause = max(2, int(2 * world.days * DAY / world.impressions))
-    for t in range(world.impressions):
+    pause = max(2, int(2 * world.days * DAY * world.page / world.impressions))
+    for first in range(0, world.impressions, world.page):
         now += rng.integers(1, pause, world.users)
-        shown = _show(world, truth, shelves, histories.interests, memory.recent, rng)
-        lately = (memory.recent == truth.category[shown][:, None]).any(1)
-        logit = world.bias + truth.quality[shown] + world.short_effect * lately + memory.lent(shown, now)
-        item[:, t], time[:, t], ctr[:, t] = shown, now, 1 / (1 + np.exp(-logit))
-        click[:, t] = rng.random(world.users) < ctr[:, t]
-        who = np.flatnonzero(click[:, t])
-        memory.add(who, shown[who], now[who])
+        page = range(first, min(first + world.page, world.impressions))
+        for t in page:
+            shown = _show(world, truth, shelves, histories.interests, memory.recent, rng)
+            lately = (memory.recent == truth.category[shown][:, None]).any(1)
+            logit = world.bias + truth.quality[shown] + world.short_effect * lately + memory.lent(shown, now)
+            item[:, t], time[:, t], ctr[:, t] = shown, now, 1 / (1 + np.exp(-logit))
+            click[:, t] = rng.random(world.users) < ctr[:, t]
+        for t in page:  # what is clicked on a page is history for later pages alone
+            who = np.flatnonzero(click[:, t])
+            memory.add(who, item[who, t], now[who])
     start = 1_600_000_000 + rng.integers(0, 30 * DAY, (world.users, 1))
     old = histories.item.shape
     columns = {

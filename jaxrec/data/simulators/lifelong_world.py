@@ -21,6 +21,7 @@ class World:
       users: U.
       history: H, behaviours of each user before its impressions.
       impressions: T, impressions of each user.
+      page: impressions that a user sees at the same time; the last page may hold fewer.
       categories: K.
       themes: Q, each in two categories.
       theme_groups: J; of each a behaviour lends odds to candidates of one group of its theme and takes them
@@ -52,6 +53,7 @@ class World:
     users: int = 3_000
     history: int = 2_000
     impressions: int = 60
+    page: int = 1
     categories: int = 40
     themes: int = 40
     theme_groups: int = 3
