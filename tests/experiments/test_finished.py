@@ -41,6 +41,7 @@ def test_cells_are_packed_and_laid_into_another_workdir(tmp_path):
             r"the cell '../b/c', which lies outside",
         ),
     ],
+    ids=['no_gzip', 'no_result', 'cut_off', 'outside'],  # a compressed file holds the time it was made
 )
 def test_what_is_no_file_of_cells_is_refused(tmp_path, content, message):
     file = tmp_path / FILE
