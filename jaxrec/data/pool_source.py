@@ -100,10 +100,10 @@ class PoolSource:
 
     A batch is a dict: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `pool` bool [B, C] (which slots
     hold a candidate, from the left), `shown` int32 [B] (slot of the item that was shown), `click` float32
-    [B]; `propensity` float32 [B] unless the log's is unknown; with history features `history/<col>` [B, L, ...]
-    and `history/length` int32 [B]; on the host `host/time` [B] and `host/event` int64 [B] (row in the log).
-    Ids are int32, numeric columns float32. The last batch is padded with visits of `host/event` -1 that have
-    no candidate, click 0 and propensity 1.
+    [B]; unless the log's are unknown, `propensity` float32 [B]; with history features `history/<col>` [B, L,
+    ...] and `history/length` int32 [B]; on the host `host/time` [B], `host/event` int64 [B] (row in the log)
+    and `host/propensity` float64 [B]. Ids are int32, numeric columns float32. The last batch is padded with
+    visits of `host/event` -1 that have no candidate, click 0 and propensity 1.
 
     Args:
       log_folder: of a `PoolLog`.
@@ -184,7 +184,8 @@ class PoolSource:
             'host/event': np.asarray(rows, np.int64),
         }
         if log.logging != UNKNOWN:
-            batch['propensity'] = log.events['propensity'][rows].astype(np.float32)
+            batch['host/propensity'] = log.events['propensity'][rows]
+            batch['propensity'] = batch['host/propensity'].astype(np.float32)
         return batch if size is None or len(rows) == size else _pad(batch, size)
 
     def impressions(self, rows: np.ndarray) -> Batch:
@@ -262,6 +263,6 @@ def _pad(batch: Batch, size: int) -> Batch:
     count = len(batch['host/event'])
     padded['host/event'][count:] = -1
     padded['host/time'][count:] = batch['host/time'][-1]
-    if 'propensity' in padded:
-        padded['propensity'][count:] = 1
+    for name in {'propensity', 'host/propensity'} & padded.keys():
+        padded[name][count:] = 1
     return padded

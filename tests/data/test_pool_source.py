@@ -81,6 +81,7 @@ def test_dtypes_and_shapes_are_the_contract(log):
         'shown': ('int32', (64,)),
         'click': ('float32', (64,)),
         'propensity': ('float32', (64,)),
+        'host/propensity': ('float64', (64,)),
         'host/time': ('int64', (64,)),
         'host/event': ('int64', (64,)),
     }
@@ -94,7 +95,7 @@ def test_each_visit_comes_once_in_order_and_the_last_batch_is_padded(log):
     np.testing.assert_array_equal(events[:201], np.arange(10, 211))
     padding = {name: array[9:] for name, array in batches[-1].items()}
     assert (padding['host/event'] == -1).all() and not padding['pool'].any()
-    assert (padding['propensity'] == 1).all() and not padding['click'].any()
+    assert (padding['propensity'] == 1).all() and (padding['host/propensity'] == 1).all() and not padding['click'].any()
     assert not padding['candidate/item'].any()
 
 
@@ -129,7 +130,7 @@ def test_a_log_of_unknown_propensities_has_none(tmp_path):
     raw = {name: raw_visits()[name] for name in ('time', 'item', 'pool', 'click')}
     log = compile_pools(tmp_path / 'log', raw, columns={})
     batch = make(log, features={'candidate': ['item']})[0]
-    assert 'propensity' not in batch and 'history/length' not in batch
+    assert not {'propensity', 'host/propensity', 'history/length'} & batch.keys()
 
 
 def test_a_resumed_loader_continues_exactly(log):

@@ -1,0 +1,360 @@
+"""Replay of a randomly logged stream (Li et al., 2011, arXiv 1003.5956): a policy that learns, judged offline.
+
+The log is walked once, in time order. Where the policy's pick is the item that was shown, the visit counts
+and may teach; everything else is skipped and teaches nothing. Under uniform logging the events that are left
+are distributed as if the policy had served them, so clicks / matches is its click rate.
+
+Between two refits a policy's state stands still, so visits are scored in batches. A run is a pure function of
+its arguments and its state, a pytree of arrays and the policy's own state: kept at any batch and gone on with,
+it ends as an unbroken one would have.
+
+B visits of a batch, C candidates, M accepted events.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxrec.evaluation.off_policy import few_clicks
+from jaxrec.evaluation.resampling import uniforms
+
+Batch = Mapping[str, Any]
+UNIFORM_WITHIN = 1e-4  # of 1, for propensity * pool size
+_Z = 1.959963984540054  # 95 % of a normal distribution
+
+
+class Policy(Protocol):
+    """What can be replayed; the state is a pytree and belongs to the policy alone."""
+
+    def score(self, state: Any, requests: Batch, rng: jax.Array) -> Any:
+        """Scores [B, C], the highest of a pool is picked; or {'scores': ..., 'base': those without exploring}."""
+
+    def learn(self, state: Any, matched: Batch) -> Any:
+        """Returns the state after learning from accepted events, as `Visits.impressions` gives them."""
+
+
+class Visits(Protocol):
+    """Batches of visits in time order, as `jaxrec.data.pool_source.PoolSource` has them."""
+
+    def __len__(self) -> int:
+        """Batches."""
+
+    def __getitem__(self, index: int) -> Batch:
+        """Batch `index`: `pool`, `shown`, `click`, `propensity`, `host/time`, `host/event` and features."""
+
+    def impressions(self, rows: NDArray) -> Batch:
+        """The shown items of any visits, by row of the log, as requests with a single candidate."""
+
+
+class Tally(NamedTuple):
+    """Counts over visits; two tallies of different visits merge by addition.
+
+    Attributes:
+      visits, matches, clicks: visits scored; those whose pick was shown; clicks among these.
+      judged, chosen, best: visits whose true click rates are known, the sums of the pick's and of the best
+        candidate's.
+      compared, changed: visits with a base score, and those whose winner differs from the base's.
+    """
+
+    visits: int = 0
+    matches: int = 0
+    clicks: int = 0
+    judged: int = 0
+    chosen: float = 0.0
+    best: float = 0.0
+    compared: int = 0
+    changed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayOptions:
+    """How a policy is replayed.
+
+    Attributes:
+      refit_every: visits between two calls of `learn`, warm-up not counted; a call follows the batch that
+        completes them.
+      window: `learn` is given the last so many accepted events each time, those of the warm-up included; None
+        gives it those that it has not seen. A window longer than the log is a growing one.
+      delay: seconds (in the unit of the log's times) until the feedback of an accepted event is known.
+      warm_up: the first so many visits are accepted whole, taught in one call, and not counted.
+      pretrained: the policy has learned from the warm-up already: it only enters the window.
+      accept: 'matches', every match, for uniform logs; or 'propensity', a match with probability
+        `smallest_propensity` / propensity, for logs whose propensities differ.
+      smallest_propensity: of the log.
+      seed: of what 'propensity' draws.
+    """
+
+    refit_every: int = 80_000
+    window: int | None = None
+    delay: float = 0.0
+    warm_up: int = 0
+    pretrained: bool = False
+    accept: str = 'matches'
+    smallest_propensity: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ('refit_every', self.refit_every, 1),
+            ('window', 1 if self.window is None else self.window, 1),
+            ('warm_up', self.warm_up, 0),
+            ('delay', self.delay, 0),
+        ):
+            if not value >= least:
+                raise ValueError(f'replay.{name} = {value}: give at least {least}')
+        if self.accept not in ('matches', 'propensity'):
+            raise ValueError(f"replay.accept = {self.accept!r}: use 'matches' or 'propensity'")
+        if self.accept == 'propensity' and not 0 < self.smallest_propensity <= 1:
+            raise ValueError(
+                f'replay.smallest_propensity = {self.smallest_propensity}: a match is kept with this over its '
+                'own propensity, give the smallest of the log'
+            )
+
+
+class ReplayState(NamedTuple):
+    """Where a replay stands.
+
+    Attributes:
+      position: next batch.
+      policy: state of the policy.
+      rows: int64 [M], accepted events, rows of the log in order; without a window only those not learned.
+      known: float64 [M], times from which their feedback is known.
+      learned: how many of the first of them `learn` has been given.
+      seen: visits so far, warm-up included.
+      refits: calls of `learn`.
+      tally: counts so far.
+    """
+
+    position: int
+    policy: Any
+    rows: NDArray
+    known: NDArray
+    learned: int
+    seen: int
+    refits: int
+    tally: Tally
+
+
+def start(policy_state: Any) -> ReplayState:
+    """The state of a replay that has seen nothing."""
+    return ReplayState(0, policy_state, np.zeros(0, np.int64), np.zeros(0), 0, 0, 0, Tally())
+
+
+def replay(
+    policy: Policy,
+    visits: Visits,
+    state: ReplayState,
+    rng: jax.Array,
+    options: ReplayOptions | None = None,
+    *,
+    until: int | None = None,
+    truth: Callable[[NDArray], NDArray] | None = None,
+) -> ReplayState:
+    """Walks on through the visits.
+
+    Args:
+      policy: scores and learns.
+      visits: all of them, whatever the position.
+      state: from `start`, or where an earlier call has ended.
+      rng: key; batch i is scored with `fold_in(rng, i)`.
+      options: as `ReplayOptions` says.
+      until: batch before which to stop; the end by default. Calls to the same end give the same result.
+      truth: rows int64 [B] -> true click rates [B, C] in the order of the pools, where the world is simulated.
+
+    Returns:
+      The state at the end.
+
+    Raises:
+      ValueError: a log whose items were not drawn at random, scores that are not numbers.
+    """
+    options = options or ReplayOptions()
+    last = len(visits) if until is None else min(until, len(visits))
+    fresh: list[tuple[NDArray, NDArray]] = []  # accepted since the arrays of the state were put together
+    for index in range(state.position, last):
+        batch = visits[index]
+        rows, time = np.asarray(batch['host/event']), np.asarray(batch['host/time'], np.float64)
+        ordinal = state.seen + np.arange(len(rows))
+        real = rows >= 0
+        warm = real & (ordinal < options.warm_up)
+        fresh.append((rows[warm], np.full(int(warm.sum()), -np.inf)))
+        before, after = state.seen, state.seen + int(real.sum())
+        if before < options.warm_up <= after:
+            state = _warmed(policy, visits, _gathered(state, fresh, options), options)
+        counted = real & ~warm
+        if counted.any():
+            picks, tally = _serve(policy, state.policy, batch, jax.random.fold_in(rng, index), counted, truth)
+            accepted = _accepted(batch, picks, counted, options)
+            click = np.asarray(batch['click'])[accepted]
+            tally = tally._replace(matches=int(accepted.sum()), clicks=int(click.sum()))
+            fresh.append((rows[accepted], time[accepted] + options.delay))
+            state = state._replace(tally=merge(state.tally, tally))
+        state = state._replace(position=index + 1, seen=after)
+        if max(after - options.warm_up, 0) // options.refit_every > (
+            max(before - options.warm_up, 0) // options.refit_every
+        ):
+            state = _refitted(policy, visits, _gathered(state, fresh, options), time[real][-1], options)
+    return _gathered(state, fresh, options)
+
+
+def merge(first: Tally, second: Tally) -> Tally:
+    """The tally of both sets of visits."""
+    return Tally(*(a + b for a, b in zip(first, second, strict=True)))
+
+
+def summarise(tally: Tally) -> dict[str, float | int | str]:
+    """What a tally says.
+
+    Args:
+      tally: of all visits.
+
+    Returns:
+      `visits`, `matches`, `match_rate`, `clicks`, `ctr` with its 95 % Wilson interval `ctr_low`, `ctr_high`,
+      and `caveat` ('' from 100 clicks on); where true rates are known `true_ctr` and `regret` (of all visits,
+      in clicks a visit); where base scores are known `changed`.
+
+    Raises:
+      ValueError: no visit matched.
+    """
+    if not tally.matches:
+        raise ValueError(
+            f'none of {tally.visits} visits matched, so there is no click rate: the policy never picks what '
+            'was shown; a longer log, or a look at its candidates, is needed'
+        )
+    low, high = wilson(tally.clicks, tally.matches)
+    found: dict[str, float | int | str] = {
+        'visits': tally.visits,
+        'matches': tally.matches,
+        'match_rate': tally.matches / tally.visits,
+        'clicks': tally.clicks,
+        'ctr': tally.clicks / tally.matches,
+        'ctr_low': low,
+        'ctr_high': high,
+        'caveat': few_clicks(tally.clicks),
+    }
+    if tally.judged:
+        found |= {
+            'true_ctr': tally.chosen / tally.judged,
+            'regret': (tally.best - tally.chosen) / tally.judged,
+        }
+    return found | ({'changed': tally.changed / tally.compared} if tally.compared else {})
+
+
+def wilson(clicks: int, matches: int) -> tuple[float, float]:
+    """The 95 % interval of a rate (Wilson, 1927), within [0, 1] however few the clicks."""
+    rate, spread = clicks / matches, _Z**2 / matches
+    centre = (rate + spread / 2) / (1 + spread)
+    half = np.sqrt(spread * (rate * (1 - rate) + spread / 4)) / (1 + spread)
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+
+
+def pick(scores: Any, pool: NDArray) -> NDArray:
+    """The slot of the highest score of each pool, the first one of equal ones.
+
+    Args:
+      scores: [B, C].
+      pool: bool [B, C], which slots hold a candidate; at least one.
+
+    Returns:
+      int64 [B].
+
+    Raises:
+      ValueError: a candidate's score is NaN, or the shape is another.
+    """
+    scores = np.asarray(scores)
+    if scores.shape != pool.shape:
+        raise ValueError(f'the policy scored {scores.shape} for a pool of {pool.shape}: one score a candidate')
+    if np.isnan(scores[pool]).any():
+        b, c = np.argwhere(np.isnan(scores) & pool)[0]
+        raise ValueError(
+            f'the policy scored NaN for candidate {c} of request {b}: its model has diverged, or it divides '
+            'by a count of 0'
+        )
+    return np.where(pool, scores, -np.inf).argmax(1)
+
+
+def _serve(
+    policy: Policy,
+    policy_state: Any,
+    batch: Batch,
+    rng: jax.Array,
+    counted: NDArray,
+    truth: Callable[[NDArray], NDArray] | None,
+) -> tuple[NDArray, Tally]:
+    """Picks for a batch, int64 [B], and what is known of them without feedback."""
+    scored = policy.score(policy_state, batch, rng)
+    scores, base = (scored['scores'], scored.get('base')) if isinstance(scored, Mapping) else (scored, None)
+    pool = np.asarray(batch['pool'])
+    picks = pick(scores, pool)
+    tally = Tally(visits=int(counted.sum()))
+    if base is not None:
+        changed = picks != pick(base, pool)
+        tally = tally._replace(compared=tally.visits, changed=int(changed[counted].sum()))
+    if truth is not None:
+        rows = np.asarray(batch['host/event'])[counted]
+        rates = np.where(pool[counted], truth(rows)[:, : pool.shape[1]], -np.inf)
+        chosen = rates[np.arange(len(rows)), picks[counted]]
+        tally = tally._replace(judged=tally.visits, chosen=float(chosen.sum()), best=float(rates.max(1).sum()))
+    return picks, tally
+
+
+def _accepted(batch: Batch, picks: NDArray, counted: NDArray, options: ReplayOptions) -> NDArray:
+    """bool [B], which visits count: the pick was shown, and where propensities differ a draw keeps it."""
+    rows = np.asarray(batch['host/event'])
+    if 'propensity' not in batch:
+        raise ValueError(
+            'the log does not say how its items were chosen, and replay is sound only where they were drawn '
+            'at random: compile it with propensities, or with uniform=True if that is so'
+        )
+    propensity = np.asarray(batch.get('host/propensity', batch['propensity']), np.float64)
+    matched = counted & (picks == np.asarray(batch['shown']))
+    if options.accept == 'matches':
+        uneven = counted & (np.abs(propensity * np.asarray(batch['pool']).sum(1) - 1) > UNIFORM_WITHIN)
+        if uneven.any():
+            b = int(np.argmax(uneven))
+            raise ValueError(
+                f'visit {rows[b]} has propensity {propensity[b]}, which is not uniform over its pool, so '
+                "plain matches favour what the logger favoured: set accept='propensity' and "
+                'smallest_propensity, or estimate by off_policy'
+            )
+        return matched
+    below = counted & (propensity < options.smallest_propensity * (1 - 1e-6))
+    if below.any():
+        b = int(np.argmax(below))
+        raise ValueError(
+            f'visit {rows[b]} has propensity {propensity[b]}, below smallest_propensity = '
+            f'{options.smallest_propensity}: give the smallest of the log'
+        )
+    return matched & (uniforms(rows, options.seed) < options.smallest_propensity / propensity)
+
+
+def _gathered(
+    state: ReplayState, fresh: list[tuple[NDArray, NDArray]], options: ReplayOptions
+) -> ReplayState:
+    """Puts accepted events into the arrays of the state, and lets go of those that no refit will see again."""
+    rows = np.concatenate([state.rows, *(rows for rows, _ in fresh)])
+    known = np.concatenate([state.known, *(known for _, known in fresh)])
+    fresh.clear()
+    old = state.learned if options.window is None else max(state.learned - options.window, 0)
+    return state._replace(rows=rows[old:], known=known[old:], learned=state.learned - old)
+
+
+def _warmed(policy: Policy, visits: Visits, state: ReplayState, options: ReplayOptions) -> ReplayState:
+    if options.pretrained:
+        return state._replace(learned=len(state.rows))
+    return _refitted(policy, visits, state, -np.inf, options)
+
+
+def _refitted(
+    policy: Policy, visits: Visits, state: ReplayState, now: float, options: ReplayOptions
+) -> ReplayState:
+    """Calls `learn` with what is known by now; not at all if that is nothing new."""
+    known = int(np.searchsorted(state.known, now, side='right'))
+    if known <= state.learned:
+        return state
+    first = state.learned if options.window is None else max(known - options.window, 0)
+    learned = policy.learn(state.policy, visits.impressions(state.rows[first:known]))
+    return state._replace(policy=learned, learned=known, refits=state.refits + 1)
