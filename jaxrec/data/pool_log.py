@@ -93,7 +93,7 @@ class PoolLog(Log):
         if self.logging != UNKNOWN:
             propensity = events['propensity'][part]
             wrong['propensity'] = ~((propensity > 0) & (propensity <= 1))
-        late = np.concatenate([np.zeros(part.start == 0, bool), np.diff(time) < 0])
+        late = np.concatenate([np.zeros(int(part.start == 0), bool), np.diff(time) < 0])
         for name, bad in {**wrong, 'time': late}.items():
             if bad.any():
                 row = int(np.argmax(bad)) + part.start

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxrec.data.columns import Ragged
 from jaxrec.data.encoding import make_vocabularies, select
-from jaxrec.data.raw_columns import RawLog, RawTable, check_raw_visits, distinct, values_of
+from jaxrec.data.raw_columns import Coded, RawLog, RawTable, check_raw_visits, distinct, values_of
 from jaxrec.data.schema import ColumnSpec
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary, merge_counts
 
@@ -136,8 +136,22 @@ def numbered(blocks: Iterable[RawTable]) -> Iterator[tuple[int, dict[str, Any]]]
                 'give the candidates of each visit'
             )
         if len(pool.codes):
+            block['pool'] = _used(pool, first)
             yield first, block
             first += len(pool.codes)
+
+
+def _used(pool: Pools, first: int) -> Pools:
+    """The pools without those that no visit has, whose items may occur nowhere else."""
+    codes, rows = pool
+    known = len(rows.lengths)
+    if codes.ndim != 1 or codes.dtype.kind not in 'iu' or not (0 <= codes.min() and codes.max() < known):
+        raise ValueError(
+            f'the column pool of the visits from {first} on is {codes.dtype} {codes.shape} for {known} '
+            'pools: give each visit the row of its pool, an integer'
+        )
+    used, place = np.unique(codes, return_inverse=True)
+    return pool if len(used) == known else Pools(place, rows.take(used))
 
 
 def _check_order(time: np.ndarray, first: int, last: Any) -> None:
@@ -153,15 +167,10 @@ def _check_order(time: np.ndarray, first: int, last: Any) -> None:
 
 def _check_pools(block: Mapping[str, Any], pairs: tuple[str, ...], first: int) -> None:
     codes, rows = block['pool']
-    lengths, visits = rows.lengths, len(block['time'])
-    if (
-        codes.shape != (visits,)
-        or codes.dtype.kind not in 'iu'
-        or not (0 <= codes.min() and codes.max() < len(lengths))
-    ):
+    lengths = rows.lengths
+    if len(codes) != len(block['item'].codes if isinstance(block['item'], Coded) else block['item']):
         raise ValueError(
-            f'the column pool of visits {first}..{first + visits - 1} is {codes.dtype} {codes.shape} for '
-            f'{len(lengths)} pools: give each visit the row of its pool'
+            f'the column pool has {len(codes)} rows and not one a visit: give each visit its pool'
         )
     if (lengths[codes] < 1).any():
         row = int(np.argmin(lengths[codes]))

@@ -143,7 +143,7 @@ def off_policy_sums(
 
 
 def merge_sums(first: Sums, second: Sums) -> Sums:
-    """The sums over both parts; they must be of different visits, and of one seed and number of replicates."""
+    """The sums over both parts, which are of different visits, one seed and one number of replicates."""
     return Sums(first.plain + second.plain, first.resampled + second.resampled)
 
 
@@ -274,11 +274,12 @@ def _batch_sums(
         clicks = np.asarray(model(batch), np.float64)
         expected = np.where(pool, chance * np.where(pool, clicks, 0), 0).sum(1)
         chosen = {'modelled': expected[real], 'modelled_shown': clicks[at, shown][real]}
+    given = batch.get('host/propensity', batch.get('propensity'))  # the former is not rounded to float32
     return off_policy_sums(
         rows[real],
         np.asarray(batch['click'])[real],
         chance[at, shown][real],
-        np.asarray(batch['propensity'])[real] if 'propensity' in batch else None,
+        None if given is None else np.asarray(given)[real],
         **chosen,
         replicates=replicates,
         seed=seed,

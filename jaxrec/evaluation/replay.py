@@ -1,12 +1,12 @@
-"""Replay of a randomly logged stream (Li et al., 2011, arXiv 1003.5956): a policy that learns, judged offline.
+"""Replay of a randomly logged stream (Li et al., arXiv 1003.5956): a policy that learns, judged offline.
 
 The log is walked once, in time order. Where the policy's pick is the item that was shown, the visit counts
 and may teach; everything else is skipped and teaches nothing. Under uniform logging the events that are left
 are distributed as if the policy had served them, so clicks / matches is its click rate.
 
 Between two refits a policy's state stands still, so visits are scored in batches. A run is a pure function of
-its arguments and its state, a pytree of arrays and the policy's own state: kept at any batch and gone on with,
-it ends as an unbroken one would have.
+its arguments and its state, a pytree of arrays and the policy's own state: kept at any batch and resumed, it
+ends as an unbroken one would have.
 
 B visits of a batch, C candidates, M accepted events.
 """
@@ -31,7 +31,7 @@ class Policy(Protocol):
     """What can be replayed; the state is a pytree and belongs to the policy alone."""
 
     def score(self, state: Any, requests: Batch, rng: jax.Array) -> Any:
-        """Scores [B, C], the highest of a pool is picked; or {'scores': ..., 'base': those without exploring}."""
+        """Scores [B, C], the highest of a pool is picked; or {'scores': ..., 'base': without exploring}."""
 
     def learn(self, state: Any, matched: Batch) -> Any:
         """Returns the state after learning from accepted events, as `Visits.impressions` gives them."""
@@ -110,8 +110,8 @@ class ReplayOptions:
             raise ValueError(f"replay.accept = {self.accept!r}: use 'matches' or 'propensity'")
         if self.accept == 'propensity' and not 0 < self.smallest_propensity <= 1:
             raise ValueError(
-                f'replay.smallest_propensity = {self.smallest_propensity}: a match is kept with this over its '
-                'own propensity, give the smallest of the log'
+                f'replay.smallest_propensity = {self.smallest_propensity}: a match is kept with this over '
+                'its own propensity, give the smallest of the log'
             )
 
 
@@ -163,7 +163,7 @@ def replay(
       rng: key; batch i is scored with `fold_in(rng, i)`.
       options: as `ReplayOptions` says.
       until: batch before which to stop; the end by default. Calls to the same end give the same result.
-      truth: rows int64 [B] -> true click rates [B, C] in the order of the pools, where the world is simulated.
+      truth: rows int64 [B] -> true click rates [B, C], in the order of the pools, of a simulated world.
 
     Returns:
       The state at the end.
@@ -266,7 +266,9 @@ def pick(scores: Any, pool: NDArray) -> NDArray:
     """
     scores = np.asarray(scores)
     if scores.shape != pool.shape:
-        raise ValueError(f'the policy scored {scores.shape} for a pool of {pool.shape}: one score a candidate')
+        raise ValueError(
+            f'the policy scored {scores.shape} for a pool of {pool.shape}: one score a candidate'
+        )
     if np.isnan(scores[pool]).any():
         b, c = np.argwhere(np.isnan(scores) & pool)[0]
         raise ValueError(
@@ -297,7 +299,9 @@ def _serve(
         rows = np.asarray(batch['host/event'])[counted]
         rates = np.where(pool[counted], truth(rows)[:, : pool.shape[1]], -np.inf)
         chosen = rates[np.arange(len(rows)), picks[counted]]
-        tally = tally._replace(judged=tally.visits, chosen=float(chosen.sum()), best=float(rates.max(1).sum()))
+        tally = tally._replace(
+            judged=tally.visits, chosen=float(chosen.sum()), best=float(rates.max(1).sum())
+        )
     return picks, tally
 
 
@@ -334,7 +338,7 @@ def _accepted(batch: Batch, picks: NDArray, counted: NDArray, options: ReplayOpt
 def _gathered(
     state: ReplayState, fresh: list[tuple[NDArray, NDArray]], options: ReplayOptions
 ) -> ReplayState:
-    """Puts accepted events into the arrays of the state, and lets go of those that no refit will see again."""
+    """Puts accepted events into the arrays of the state, without those that no refit will see again."""
     rows = np.concatenate([state.rows, *(rows for rows, _ in fresh)])
     known = np.concatenate([state.known, *(known for _, known in fresh)])
     fresh.clear()

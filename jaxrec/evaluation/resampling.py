@@ -34,7 +34,7 @@ def _mix(x: NDArray) -> NDArray:
 
 def _words(rows: NDArray, seed: int, stream: int) -> NDArray:
     start = _mix(np.asarray([seed & 0xFFFFFFFFFFFFFFFF, stream], np.uint64) + _GOLDEN)
-    key = start[0] ^ (start[1] * _GOLDEN)
+    key = start[:1] ^ (start[1:] * _GOLDEN)  # arrays wrap where scalars would warn
     return _mix(_mix(np.asarray(rows, np.int64).view(np.uint64) + _GOLDEN) ^ key)
 
 

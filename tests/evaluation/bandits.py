@@ -60,7 +60,7 @@ class Random:
 
 
 class Greedy:
-    """Smoothed click rate of each item; of equal ones the smaller id. `anew` forgets what was taught before."""
+    """Smoothed click rate of each item; of equal ones the smaller id. `anew` forgets what it knew."""
 
     def __init__(self, anew=False):
         self.anew, self.calls = anew, []

@@ -108,7 +108,7 @@ def test_only_the_direct_method_does_without_propensities():
     batches = [
         {name: c for name, c in visits[i].items() if 'propensity' not in name} for i in range(len(visits))
     ]
-    with pytest.raises(ValueError, match="no propensities .* ips, snips would compare .* ask for 'dm' alone"):
+    with pytest.raises(ValueError, match=r"no propensities .* ips, snips would .* ask for 'dm' alone"):
         evaluate_off_policy(target, batches)
     found = evaluate_off_policy(target, batches, model, estimators=['dm'], replicates=20)
     expected = (table * model_table).sum(1)[visits.user].mean()
@@ -125,7 +125,9 @@ def test_few_clicks_are_said_with_the_interval():
     assert f'[{found["ips"].low:.6f}, {found["ips"].high:.6f}] at 95%' in text
     assert few_clicks(100) == '' and few_clicks(99)
     many = Logged(3000)
-    assert 'too few' not in str(evaluate_off_policy(softmax_target(many)[1], [many[i] for i in range(12)])['ips'])
+    assert 'too few' not in str(
+        evaluate_off_policy(softmax_target(many)[1], [many[i] for i in range(12)])['ips']
+    )
 
 
 def test_resampling_counts_are_poisson_and_belong_to_the_visit():
@@ -167,7 +169,10 @@ def walk(target, model=None, **options):
         (call(rows=[], clicks=[], target=[], propensity=[]), 'there is no visit'),
         (walk(lambda batch: np.ones((20, 5))), r'at visit 0 sum to 5\.0 over the pool'),
         (walk(lambda batch: np.full((20, 5), np.nan)), 'at visit 0 sum to nan'),
-        (walk(lambda batch: np.full((20, 5), 0.2), estimators=['dr']), "'dr' is not among ips, snips: give a"),
+        (
+            walk(lambda batch: np.full((20, 5), 0.2), estimators=['dr']),
+            "'dr' is not among ips, snips: give a",
+        ),
         (walk(lambda batch: np.full((20, 5), 0.2), estimators=['mrdr']), "'mrdr' is not among"),
         (lambda: evaluate_off_policy(lambda batch: None, []), 'there is no batch'),
     ],

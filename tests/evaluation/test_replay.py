@@ -72,9 +72,7 @@ def source(log, batch_size, **changes):
 def test_replay_is_its_definition(log, batch, options):
     policy = Greedy(anew='window' in options)
     visits = source(log, batch)
-    end = replay(
-        policy, visits, start(policy.start(log.schema['item'].rows)), KEY, ReplayOptions(**options)
-    )
+    end = replay(policy, visits, start(policy.start(log.schema['item'].rows)), KEY, ReplayOptions(**options))
     counted, accepted, clicks, calls = oracle.replay(
         plain_visits(log), PlainGreedy('window' in options), batch=batch, **options
     )
@@ -106,7 +104,11 @@ def test_a_resumed_replay_ends_as_an_unbroken_one(log, options):
 def test_without_a_window_learned_events_are_let_go(log):
     policy = Greedy()
     end = replay(
-        policy, source(log, 10), start(policy.start(log.schema['item'].rows)), KEY, ReplayOptions(refit_every=50)
+        policy,
+        source(log, 10),
+        start(policy.start(log.schema['item'].rows)),
+        KEY,
+        ReplayOptions(refit_every=50),
     )
     assert end.learned == 0 and len(end.rows) == len(end.known) < end.tally.matches / 4
 

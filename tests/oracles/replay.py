@@ -9,7 +9,7 @@ def replay(visits, policy, refit_every=1, batch=1, window=None, delay=0, warm_up
 
     Args:
       visits: [{'pool': [item, ...], 'shown': item, 'click': 0 or 1, 'time': number}, ...].
-      policy: has `pick(pool) -> item` and `learn([visit, ...])`; learning starts anew where there is a window.
+      policy: has `pick(pool) -> item` and `learn([visit, ...])`; anew where there is a window.
       refit_every, batch, window, delay, warm_up, pretrained: as in `ReplayOptions`.
 
     Returns:
@@ -51,7 +51,7 @@ def replay(visits, policy, refit_every=1, batch=1, window=None, delay=0, warm_up
 
 
 def estimates(clicks, target, propensity, modelled=None, modelled_shown=None):
-    """{'ips', 'snips', 'dm', 'dr': Fraction} of lists with one entry a visit, floats taken at their exact value.
+    """{'ips', 'snips', 'dm', 'dr': Fraction} of lists with one entry a visit, floats at their exact value.
 
     Args:
       clicks: 0 or 1.
@@ -65,8 +65,6 @@ def estimates(clicks, target, propensity, modelled=None, modelled_shown=None):
     found = {'ips': reward / count, 'snips': reward / sum(weights)}
     if modelled is not None:
         found['dm'] = sum(map(Fraction, modelled)) / count
-        residual = [
-            w * (c - Fraction(q)) for w, c, q in zip(weights, clicks, modelled_shown, strict=True)
-        ]
+        residual = [w * (c - Fraction(q)) for w, c, q in zip(weights, clicks, modelled_shown, strict=True)]
         found['dr'] = found['dm'] + sum(residual) / count
     return found

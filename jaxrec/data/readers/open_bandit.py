@@ -1,4 +1,4 @@
-"""Open Bandit Dataset (ZOZOTOWN, arXiv 2008.07146): a TFDS builder of its rows, and the compiler to a pool log.
+"""Open Bandit Dataset (arXiv 2008.07146): a TFDS builder of its rows, and the compiler to a pool log.
 
 `<behaviour policy>/<campaign>/<campaign>.csv` has a row for each of three positions of an impression: time,
 item, position, click, the logger's propensity for that item at that position, four anonymous user features,
@@ -25,7 +25,9 @@ from jaxrec.data.readers.files import find_file, open_file, readable
 
 BEHAVIOURS, CAMPAIGNS = ('random', 'bts'), ('all', 'men', 'women')
 ROOTS = ('open-bandit-small', 'open_bandit_dataset', 'open-bandit', 'obd')
-REMEDY = 'fetch the set from https://research.zozo.com/data.html, or its sample from st-tech/zr-obp, folder obd'
+REMEDY = (
+    'fetch the set from https://research.zozo.com/data.html, or its sample from st-tech/zr-obp, folder obd'
+)
 PROPENSITIES = ('propensity_score', 'action_prob')  # two names of one column
 USER_FEATURES = tuple(f'user_feature_{n}' for n in range(4))
 ITEM_FEATURES = tuple(f'item_feature_{n}' for n in range(4))
@@ -56,7 +58,7 @@ class OpenBanditRows(BlockBuilder):
         return find_campaign(folder, 'random', 'all')
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
-        """Yields blocks of rows; refuses a click other than 0 and 1, a propensity outside (0, 1], a bad time."""
+        """Yields blocks of rows; refuses a wrong click, propensity, affinity or time, naming the line."""
         names, propensity, affinities = _header(files[0])
         wanted: dict[str, type] = {'timestamp': str, 'item_id': np.int32, 'position': np.int8}
         wanted |= {'click': np.int8, propensity: np.float64, **dict.fromkeys(USER_FEATURES, str)}
@@ -211,7 +213,9 @@ def _header(path: Path) -> tuple[tuple[str, ...], str, list[str]]:
     affinities = [f'{AFFINITY}{n}' for n in range(sum(name.startswith(AFFINITY) for name in names))]
     needed = ['timestamp', 'item_id', 'position', 'click', propensity, *USER_FEATURES, *affinities]
     if missing := [name for name in [*needed, f'{AFFINITY}0'] if name not in names]:
-        raise ValueError(f'{path}:1: the header has no {missing[0]!r} but {", ".join(names[:10])}, ...: {REMEDY}')
+        raise ValueError(
+            f'{path}:1: the header has no {missing[0]!r} but {", ".join(names[:10])}, ...: {REMEDY}'
+        )
     return names, propensity, affinities
 
 

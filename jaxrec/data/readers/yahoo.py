@@ -39,7 +39,7 @@ class YahooVisits(BlockBuilder):
 
     Blocks have `time`, `item`, `click` and `day`, n of each; `pool` and `user`, n codes of the distinct ones;
     and these, end to end (`pool_values`, `user_values`), with `pool_lengths` [k] and `user_lengths` [u].
-    `dropped` and `noted` count lines by the reasons of `yahoo_lines`, `first_dropped` is a message or nothing.
+    `dropped` and `noted` count lines by the reasons in `yahoo_lines`; `first_dropped` is a message, if any.
     """
 
     COLUMNS: ClassVar[Mapping[str, type]] = {
