@@ -188,29 +188,42 @@ class PoolSource:
             batch['propensity'] = batch['host/propensity'].astype(np.float32)
         return batch if size is None or len(rows) == size else _pad(batch, size)
 
-    def impressions(self, rows: np.ndarray) -> Batch:
+    def impressions(
+        self, rows: np.ndarray, slots: np.ndarray | None = None, clicks: np.ndarray | None = None
+    ) -> Batch:
         """What a CTR model learns from visits: requests whose single candidate is the item that was shown.
 
         Args:
           rows: integer [n], visits of the log.
+          slots: integer [n], the places in the pools of what another logger showed; the log's by default.
+          clicks: 0 or 1 [n], what it earned; with `slots` and not without.
 
         Returns:
           `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1],
           `host/event` int64 [n, 1]; with history features those too.
         """
-        return impressions(self._columns, rows)
+        return impressions(self._columns, rows, slots, clicks)
 
     def __reduce__(self):
         arguments = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return _rebuild, (arguments,)
 
 
-def impressions(columns: VisitColumns, rows: np.ndarray) -> Batch:
+def impressions(
+    columns: VisitColumns,
+    rows: np.ndarray,
+    slots: np.ndarray | None = None,
+    clicks: np.ndarray | None = None,
+) -> Batch:
     """As `PoolSource.impressions`."""
-    events = columns.log.events
-    item, slot = events['item'][rows][:, None], events['shown'][rows][:, None]
-    batch = columns.of_visits(rows) | columns.of_candidates(rows, item, slot)
-    label = events['click'][rows].astype(np.float32)[:, None]
+    log, events = columns.log, columns.log.events
+    if slots is None or clicks is None:
+        if slots is not None or clicks is not None:
+            raise ValueError('slots and clicks belong together: give both, or neither for those of the log')
+        slots, clicks = events['shown'][rows], events['click'][rows]
+    item = log.padded_pools[events['pool'][rows], slots][:, None]
+    batch = columns.of_visits(rows) | columns.of_candidates(rows, item, slots[:, None])
+    label = clicks.astype(np.float32)[:, None]
     event = np.asarray(rows, np.int64)[:, None]
     return batch | {'label': label, 'valid': np.ones_like(label), 'host/event': event}
 
