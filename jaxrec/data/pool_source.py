@@ -200,7 +200,8 @@ class PoolSource:
 
         Returns:
           `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1],
-          `host/event` int64 [n, 1]; with history features those too.
+          `host/event` int64 [n, 1]; with history features those too. Said once more as visits whose pool is
+          what was shown: `pool` bool [n, 1], all true, `shown` int32 [n], all 0, and `click` float32 [n].
         """
         return impressions(self._columns, rows, slots, clicks)
 
@@ -224,15 +225,21 @@ def impressions(
     item = log.padded_pools[events['pool'][rows], slots][:, None]
     batch = columns.of_visits(rows) | columns.of_candidates(rows, item, slots[:, None])
     label = clicks.astype(np.float32)[:, None]
-    event = np.asarray(rows, np.int64)[:, None]
-    return batch | {'label': label, 'valid': np.ones_like(label), 'host/event': event}
+    return batch | {
+        'label': label,
+        'valid': np.ones_like(label),
+        'pool': np.ones(label.shape, bool),
+        'shown': np.zeros(len(label), np.int32),
+        'click': label[:, 0],
+        'host/event': np.asarray(rows, np.int64)[:, None],
+    }
 
 
 @dataclasses.dataclass(eq=False)
 class ImpressionSource(BatchSource):
     """Random access to the shown items of a pool log, by split and in any order, as a CTR model trains.
 
-    A batch is that of `PoolSource.impressions`.
+    A batch is that of `PoolSource.impressions`, without `pool`, `shown` and `click`.
 
     Args:
       log_folder: of a `PoolLog`.
@@ -262,7 +269,8 @@ class ImpressionSource(BatchSource):
         return self.log, len(self._rows), len(self._rows)
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
-        return impressions(self._columns, self._rows[pick])
+        batch = impressions(self._columns, self._rows[pick])
+        return {name: array for name, array in batch.items() if name not in ('pool', 'shown', 'click')}
 
 
 def _rebuild(arguments: Mapping) -> PoolSource:

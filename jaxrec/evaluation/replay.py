@@ -19,22 +19,29 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.evaluation.off_policy import few_clicks
 from jaxrec.evaluation.resampling import uniforms
+from jaxrec.evaluation.tallies import Tally, merge, pick
 
 Batch = Mapping[str, Any]
 UNIFORM_WITHIN = 1e-4  # of 1, for propensity * pool size
-_Z = 1.959963984540054  # 95 % of a normal distribution
 
 
 class Policy(Protocol):
-    """What can be replayed; the state is a pytree and belongs to the policy alone."""
+    """What can be replayed; the state is a pytree and belongs to the policy alone.
+
+    Batches come without their `host/` keys. A policy may also have `rank`, of the same arguments as `score`;
+    it returns an object with `score` [B, C] and `probability` [B, C], the click rates that it predicts without
+    exploring, NaN where it has no idea, and is called instead.
+    """
 
     def score(self, state: Any, requests: Batch, rng: jax.Array) -> Any:
-        """Scores [B, C], the highest of a pool is picked; or {'scores': ..., 'base': without exploring}."""
+        """Scores [B, C]; the highest of a pool is picked."""
 
     def learn(self, state: Any, matched: Batch) -> Any:
-        """Returns the state after learning from accepted events, as `Visits.impressions` gives them."""
+        """Returns the state after learning from accepted events, as `Visits.impressions` gives them.
+
+        The old state may be given up, so a state that was learned from is not to be used again.
+        """
 
 
 class Visits(Protocol):
@@ -48,26 +55,6 @@ class Visits(Protocol):
 
     def impressions(self, rows: NDArray) -> Batch:
         """The shown items of any visits, by row of the log, as requests with a single candidate."""
-
-
-class Tally(NamedTuple):
-    """Counts over visits; two tallies of different visits merge by addition.
-
-    Attributes:
-      visits, matches, clicks: visits scored; those whose pick was shown; clicks among these.
-      judged, chosen, best: visits whose true click rates are known, the sums of the pick's and of the best
-        candidate's.
-      compared, changed: visits with a base score, and those whose winner differs from the base's.
-    """
-
-    visits: int = 0
-    matches: int = 0
-    clicks: int = 0
-    judged: int = 0
-    chosen: float = 0.0
-    best: float = 0.0
-    compared: int = 0
-    changed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +131,21 @@ def start(policy_state: Any) -> ReplayState:
     return ReplayState(0, policy_state, np.zeros(0, np.int64), np.zeros(0), 0, 0, 0, Tally())
 
 
+def progress(state: ReplayState) -> dict[str, Any]:
+    """All of a state but the policy's, as plain JSON values; `resume` takes them back."""
+    plain = {key: value for key, value in state._asdict().items() if key != 'policy'}
+    # The warm-up's feedback is known from -inf on, which JSON has no word for.
+    known = [None if time == -np.inf else time for time in state.known.tolist()]
+    return plain | {'rows': state.rows.tolist(), 'known': known, 'tally': state.tally._asdict()}
+
+
+def resume(policy_state: Any, progress: Mapping[str, Any]) -> ReplayState:
+    """The state that `progress` was taken of, with the policy's own state from a checkpoint."""
+    known = [-np.inf if time is None else time for time in progress['known']]
+    arrays = {'rows': np.asarray(progress['rows'], np.int64), 'known': np.asarray(known, np.float64)}
+    return ReplayState(**{**progress, **arrays, 'policy': policy_state, 'tally': Tally(**progress['tally'])})
+
+
 def replay(
     policy: Policy,
     visits: Visits,
@@ -186,10 +188,8 @@ def replay(
             state = _warmed(policy, visits, _gathered(state, fresh, options), options)
         counted = real & ~warm
         if counted.any():
-            picks, tally = _serve(policy, state.policy, batch, jax.random.fold_in(rng, index), counted, truth)
-            accepted = _accepted(batch, picks, counted, options)
-            click = np.asarray(batch['click'])[accepted]
-            tally = tally._replace(matches=int(accepted.sum()), clicks=int(click.sum()))
+            key = jax.random.fold_in(rng, index)
+            accepted, tally = _serve(policy, state.policy, batch, key, counted, truth, options)
             fresh.append((rows[accepted], time[accepted] + options.delay))
             state = state._replace(tally=merge(state.tally, tally))
         state = state._replace(position=index + 1, seen=after)
@@ -200,84 +200,6 @@ def replay(
     return _gathered(state, fresh, options)
 
 
-def merge(first: Tally, second: Tally) -> Tally:
-    """The tally of both sets of visits."""
-    return Tally(*(a + b for a, b in zip(first, second, strict=True)))
-
-
-def summarise(tally: Tally) -> dict[str, float | int | str]:
-    """What a tally says.
-
-    Args:
-      tally: of all visits.
-
-    Returns:
-      `visits`, `matches`, `match_rate`, `clicks`, `ctr` with its 95 % Wilson interval `ctr_low`, `ctr_high`,
-      and `caveat` ('' from 100 clicks on); where true rates are known `true_ctr` and `regret` (of all visits,
-      in clicks a visit); where base scores are known `changed`.
-
-    Raises:
-      ValueError: no visit matched.
-    """
-    if not tally.matches:
-        raise ValueError(
-            f'none of {tally.visits} visits matched, so there is no click rate: the policy never picks what '
-            'was shown; a longer log, or a look at its candidates, is needed'
-        )
-    low, high = wilson(tally.clicks, tally.matches)
-    found: dict[str, float | int | str] = {
-        'visits': tally.visits,
-        'matches': tally.matches,
-        'match_rate': tally.matches / tally.visits,
-        'clicks': tally.clicks,
-        'ctr': tally.clicks / tally.matches,
-        'ctr_low': low,
-        'ctr_high': high,
-        'caveat': few_clicks(tally.clicks),
-    }
-    if tally.judged:
-        found |= {
-            'true_ctr': tally.chosen / tally.judged,
-            'regret': (tally.best - tally.chosen) / tally.judged,
-        }
-    return found | ({'changed': tally.changed / tally.compared} if tally.compared else {})
-
-
-def wilson(clicks: int, matches: int) -> tuple[float, float]:
-    """The 95 % interval of a rate (Wilson, 1927), within [0, 1] however few the clicks."""
-    rate, spread = clicks / matches, _Z**2 / matches
-    centre = (rate + spread / 2) / (1 + spread)
-    half = np.sqrt(spread * (rate * (1 - rate) + spread / 4)) / (1 + spread)
-    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
-
-
-def pick(scores: Any, pool: NDArray) -> NDArray:
-    """The slot of the highest score of each pool, the first one of equal ones.
-
-    Args:
-      scores: [B, C].
-      pool: bool [B, C], which slots hold a candidate; at least one.
-
-    Returns:
-      int64 [B].
-
-    Raises:
-      ValueError: a candidate's score is NaN, or the shape is another.
-    """
-    scores = np.asarray(scores)
-    if scores.shape != pool.shape:
-        raise ValueError(
-            f'the policy scored {scores.shape} for a pool of {pool.shape}: one score a candidate'
-        )
-    if np.isnan(scores[pool]).any():
-        b, c = np.argwhere(np.isnan(scores) & pool)[0]
-        raise ValueError(
-            f'the policy scored NaN for candidate {c} of request {b}: its model has diverged, or it divides '
-            'by a count of 0'
-        )
-    return np.where(pool, scores, -np.inf).argmax(1)
-
-
 def _serve(
     policy: Policy,
     policy_state: Any,
@@ -285,16 +207,24 @@ def _serve(
     rng: jax.Array,
     counted: NDArray,
     truth: Callable[[NDArray], NDArray] | None,
+    options: ReplayOptions,
 ) -> tuple[NDArray, Tally]:
-    """Picks for a batch, int64 [B], and what is known of them without feedback."""
-    scored = policy.score(policy_state, batch, rng)
-    scores, base = (scored['scores'], scored.get('base')) if isinstance(scored, Mapping) else (scored, None)
+    """Picks for a batch; which visits are accepted, bool [B], and the tally."""
+    scores, predicted = _scored(policy, policy_state, batch, rng)
     pool = np.asarray(batch['pool'])
     picks = pick(scores, pool)
-    tally = Tally(visits=int(counted.sum()))
-    if base is not None:
-        changed = picks != pick(base, pool)
-        tally = tally._replace(compared=tally.visits, changed=int(changed[counted].sum()))
+    accepted = _accepted(batch, picks, counted, options)
+    click = np.asarray(batch['click'])[accepted]
+    tally = Tally(visits=int(counted.sum()), matches=int(accepted.sum()), clicks=int(click.sum()))
+    if predicted is not None:
+        known = counted & ~np.isnan(np.where(pool, predicted, 0)).any(1)
+        changed = known & (picks != np.where(pool, predicted, -np.inf).argmax(1))
+        at_pick = predicted[np.arange(len(picks)), picks]
+        tally = tally._replace(
+            compared=int(known.sum()),
+            changed=int(changed.sum()),
+            predicted=float(at_pick[accepted & known].sum(dtype=np.float64)),
+        )
     if truth is not None:
         rows = np.asarray(batch['host/event'])[counted]
         rates = np.where(pool[counted], truth(rows)[:, : pool.shape[1]], -np.inf)
@@ -302,7 +232,23 @@ def _serve(
         tally = tally._replace(
             judged=tally.visits, chosen=float(chosen.sum()), best=float(rates.max(1).sum())
         )
-    return picks, tally
+    return accepted, tally
+
+
+def _scored(
+    policy: Policy, policy_state: Any, batch: Batch, rng: jax.Array
+) -> tuple[NDArray, NDArray | None]:
+    """Scores [B, C], and the predicted click rates [B, C] of a policy that has them."""
+    requests, rank = without_host(batch), getattr(policy, 'rank', None)
+    if rank is None:
+        return np.asarray(policy.score(policy_state, requests, rng)), None
+    ranked = jax.device_get(rank(policy_state, requests, rng))
+    return np.asarray(ranked.score), np.asarray(ranked.probability)
+
+
+def without_host(batch: Batch) -> dict[str, Any]:
+    """The keys of a batch that may go to a device: 64-bit row numbers and times would be cut there."""
+    return {key: value for key, value in batch.items() if not key.startswith('host/')}
 
 
 def _accepted(batch: Batch, picks: NDArray, counted: NDArray, options: ReplayOptions) -> NDArray:
@@ -360,5 +306,5 @@ def _refitted(
     if known <= state.learned:
         return state
     first = state.learned if options.window is None else max(known - options.window, 0)
-    learned = policy.learn(state.policy, visits.impressions(state.rows[first:known]))
+    learned = policy.learn(state.policy, without_host(visits.impressions(state.rows[first:known])))
     return state._replace(policy=learned, learned=known, refits=state.refits + 1)

@@ -111,6 +111,8 @@ def test_impressions_are_the_shown_items(log):
     names = log.vocabulary('item').decode(batch['candidate/item'][:, 0])
     np.testing.assert_array_equal(names, raw['item'][rows])
     np.testing.assert_array_equal(batch['label'][:, 0], raw['click'][rows])
+    np.testing.assert_array_equal(batch['click'], raw['click'][rows])
+    assert batch['pool'].all() and batch['pool'].shape == (4, 1) and not batch['shown'].any()
     whole = source.at(rows)
     for name in ('price', 'affinity', 'topic'):
         shown = whole[f'candidate/{name}'][np.arange(4), whole['shown']]
@@ -127,7 +129,9 @@ def test_a_ctr_model_trains_on_impressions(log):
     source = make_source(log, **arguments)
     assert type(source) is ImpressionSource
     batch = source[1]
-    same(batch, make(log).impressions(batch['host/event'][:, 0]))
+    whole = make(log).impressions(batch['host/event'][:, 0])
+    assert whole.keys() - batch.keys() == {'pool', 'shown', 'click'}
+    same(batch, {name: whole[name] for name in batch})
 
 
 def test_a_log_of_unknown_propensities_has_none(tmp_path):

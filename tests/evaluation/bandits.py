@@ -1,5 +1,7 @@
 """Tiny logs and policies for the tests of replay and off-policy estimates."""
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 
@@ -63,7 +65,7 @@ class Greedy:
     """Smoothed click rate of each item; of equal ones the smaller id. `anew` forgets what it knew."""
 
     def __init__(self, anew=False):
-        self.anew, self.calls = anew, []
+        self.anew, self.taught = anew, 0
 
     def start(self, rows):
         return {'shows': np.zeros(rows), 'clicks': np.zeros(rows)}
@@ -78,21 +80,35 @@ class Greedy:
         shows, clicks = old['shows'].copy(), old['clicks'].copy()
         np.add.at(shows, items, 1)
         np.add.at(clicks, items, label)
-        if 'host/event' in matched:
-            self.calls.append(matched['host/event'][:, 0].tolist())
+        self.taught += 1
         return {'shows': shows, 'clicks': clicks}
 
 
 class Fixed:
-    """Always the same table of user by slot; says what its base would be, too."""
+    """Always the same table of user by slot."""
 
-    def __init__(self, table, base=None):
-        self.table, self.base = table, base
+    def __init__(self, table):
+        self.table = table
 
     def score(self, state, requests, rng):
-        user = requests['user/user']
-        found = {'scores': self.table[user]}
-        return found if self.base is None else found | {'base': self.base[user]}
+        return self.table[requests['user/user']]
 
     def learn(self, state, matched):
         return state
+
+
+class Ranked(NamedTuple):
+    score: np.ndarray
+    probability: np.ndarray
+
+
+class Explaining(Fixed):
+    """A fixed table, and another one of predicted click rates."""
+
+    def __init__(self, table, predicted):
+        super().__init__(table)
+        self.predicted = predicted
+
+    def rank(self, state, requests, rng):
+        user = requests['user/user']
+        return Ranked(self.table[user], self.predicted[user])

@@ -1,5 +1,6 @@
 """Replay against its definition, visit by visit; resumed, delayed, windowed; and what it refuses."""
 
+import json
 import pickle
 
 import jax
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from jaxrec.data.pool_source import PoolSource
-from jaxrec.evaluation.replay import ReplayOptions, Tally, merge, pick, replay, start, summarise, wilson
+from jaxrec.evaluation.replay import ReplayOptions, progress, replay, resume, start
+from jaxrec.evaluation.tallies import Tally, merge, pick, summarise, wilson
 from tests.data.worlds import small_pools
-from tests.evaluation.bandits import Fixed, Greedy, Logged, Random
+from tests.evaluation.bandits import Explaining, Fixed, Greedy, Logged, Random
 from tests.oracles import replay as oracle
 
 KEY = jax.random.key(3)
@@ -52,6 +54,23 @@ def plain_visits(log):
     ]
 
 
+class Recorded:
+    """Visits that remember which of them were taught."""
+
+    def __init__(self, visits):
+        self.visits, self.calls = visits, []
+
+    def __len__(self):
+        return len(self.visits)
+
+    def __getitem__(self, index):
+        return self.visits[index]
+
+    def impressions(self, rows):
+        self.calls.append(rows.tolist())
+        return self.visits.impressions(rows)
+
+
 def source(log, batch_size, **changes):
     return PoolSource(log.folder, features={'candidate': ['item']}, batch_size=batch_size, **changes)
 
@@ -71,13 +90,13 @@ def source(log, batch_size, **changes):
 )
 def test_replay_is_its_definition(log, batch, options):
     policy = Greedy(anew='window' in options)
-    visits = source(log, batch)
+    visits = Recorded(source(log, batch))
     end = replay(policy, visits, start(policy.start(log.schema['item'].rows)), KEY, ReplayOptions(**options))
     counted, accepted, clicks, calls = oracle.replay(
         plain_visits(log), PlainGreedy('window' in options), batch=batch, **options
     )
     assert (end.tally.visits, end.tally.matches, end.tally.clicks) == (counted, len(accepted), clicks)
-    assert policy.calls == calls and end.refits == len(calls) > 0 and clicks > 0
+    assert visits.calls == calls and policy.taught == end.refits == len(calls) > 0 and clicks > 0
     assert (end.seen, end.position) == (400, len(visits))
 
 
@@ -97,6 +116,8 @@ def test_a_resumed_replay_ends_as_an_unbroken_one(log, options):
     for until in (1, 2, 9, 10, 25):
         state = pickle.loads(pickle.dumps(replay(policy, visits, state, KEY, options, until=until)))
         assert state.position == until
+        again = resume(state.policy, json.loads(json.dumps(progress(state))))
+        jax.tree.map(np.testing.assert_array_equal, again, state)
     jax.tree.map(np.testing.assert_array_equal, unbroken, replay(policy, visits, state, KEY, options))
     assert replay(policy, visits, begin, jax.random.key(4), options).tally != unbroken.tally
 
@@ -116,14 +137,21 @@ def test_without_a_window_learned_events_are_let_go(log):
 def test_the_click_rate_is_that_of_the_policy():
     visits = Logged(40_000)
     table = np.random.default_rng(1).normal(size=(4, 5))
-    base = np.where(np.arange(4)[:, None] == 0, -table, table)
-    end = replay(Fixed(table, base), visits, start(None), KEY, truth=visits.truth)
+    rates = np.where(np.arange(4)[:, None] == 0, -table, table) + 9
+    end = replay(Explaining(table, rates), visits, start(None), KEY, truth=visits.truth)
     found = summarise(end.tally)
     true = visits.rates[visits.user, table.argmax(1)[visits.user]].mean()
     assert found['true_ctr'] == pytest.approx(true)
     assert found['ctr_low'] < true < found['ctr_high'] and found['caveat'] == ''
     assert found['match_rate'] == pytest.approx(0.2, abs=0.01)
     assert found['changed'] == (visits.user == 0).mean()
+    slots = table.argmax(1)[visits.user]
+    matched = slots == visits.shown
+    predicted = rates[visits.user, slots][matched].sum()
+    assert found['pcoc'] == pytest.approx(predicted / visits.click[matched].sum())
+    some = np.where(np.arange(4)[:, None] == 1, np.nan, rates)
+    found = summarise(replay(Explaining(table, some), visits, start(None), KEY, truth=visits.truth).tally)
+    assert found['changed'] == (visits.user == 0).sum() / (visits.user != 1).sum() and 'pcoc' not in found
     assert found['regret'] == pytest.approx(visits.rates[visits.user].max(1).mean() - true)
 
 
@@ -142,8 +170,8 @@ def test_uneven_logs_are_thinned_to_even_ones():
 
 
 def test_tallies_merge():
-    parts = [Tally(10, 4, 1, 10, 0.5, 0.9, 10, 3), Tally(5, 2, 2, 5, 0.25, 0.5, 5, 0)]
-    assert merge(*parts) == Tally(15, 6, 3, 15, 0.75, 1.4, 15, 3) == merge(Tally(), merge(*parts))
+    parts = [Tally(10, 4, 1, 10, 0.5, 0.9, 10, 3, 2.0), Tally(5, 2, 2, 5, 0.25, 0.5, 5, 0, 1.0)]
+    assert merge(*parts) == Tally(15, 6, 3, 15, 0.75, 1.4, 15, 3, 3.0) == merge(Tally(), merge(*parts))
     found = summarise(merge(*parts))
     assert (found['matches'], found['clicks'], found['ctr'], found['changed']) == (6, 3, 0.5, 0.2)
     assert found['caveat'].startswith('only 3 clicks stand behind this')

@@ -9,7 +9,8 @@ import pytest
 from jaxrec.data.pool_source import PoolSource
 from jaxrec.data.readers.open_bandit import compile_open_bandit
 from jaxrec.evaluation.off_policy import evaluate_off_policy
-from jaxrec.evaluation.replay import ReplayOptions, replay, start, summarise
+from jaxrec.evaluation.replay import ReplayOptions, replay, start
+from jaxrec.evaluation.tallies import summarise
 from tests.data.extracts import open_bandit as extract
 from tests.oracles import open_bandit as oracle
 
