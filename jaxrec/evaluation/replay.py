@@ -29,9 +29,9 @@ UNIFORM_WITHIN = 1e-4  # of 1, for propensity * pool size
 class Policy(Protocol):
     """What can be replayed; the state is a pytree and belongs to the policy alone.
 
-    Batches come without their `host/` keys. A policy may also have `rank`, of the same arguments as `score`;
-    it returns an object with `score` [B, C] and `probability` [B, C], the click rates that it predicts without
-    exploring, NaN where it has no idea, and is called instead.
+    Batches come without their `host/` keys. A policy may also have `rank`, which is then called instead of
+    `score` with the same arguments: it returns an object with `score` [B, C] and `probability` [B, C], the
+    click rates that it predicts without exploring, NaN where it has no idea.
     """
 
     def score(self, state: Any, requests: Batch, rng: jax.Array) -> Any:

@@ -140,6 +140,12 @@ def compile_open_bandit(
     if made := PoolLog.of_request(folder, files, request):
         return made
     items = _item_context(files[1])
+    affinities = len(_header(files[0])[2])
+    if sorted(items['item'].tolist()) != list(range(affinities)):
+        raise ValueError(
+            f'{files[1]} has {len(items["item"])} items, but {files[0]} affinities to {affinities}, numbered '
+            f'from 0: {REMEDY}'
+        )
     rows = _Rows(read_blocks(OpenBanditRows, files, folder), items['item'], affinity)
     categories = ('position', *USER_FEATURES, *ITEM_FEATURES[1:])
     columns = {name: ColumnSpec('categorical') for name in categories}
@@ -201,6 +207,7 @@ class _Rows:
                 dense = np.zeros((count, size), np.float32)
                 at = self._lent['row'][begin:end] - first
                 dense[at, self._lent['item'][begin:end]] = self._lent['value'][begin:end]
+                dense = dense[:, self._items]  # in the order of the pool
                 block['affinity'] = Ragged(dense.reshape(-1), np.arange(count + 1, dtype=np.int64) * size)
             yield block
 

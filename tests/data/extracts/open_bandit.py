@@ -43,7 +43,8 @@ def lines(rows: int = 600, seed: int = 13, uniform: bool = False) -> list[str]:
 
 def items() -> list[str]:
     header = ',item_id,' + ','.join(f'item_feature_{n}' for n in range(4))
-    return [header, *(f'{n},{n},{n / 4 - 0.5},{n % 2:032x},{n % 3:032x},{7:032x}' for n in range(ITEMS))]
+    order = [4, 0, 2, 1, 5, 3]  # the sample lists them in theirs
+    return [header, *(f'{n},{n},{n / 4 - 0.5},{n % 2:032x},{n % 3:032x},{7:032x}' for n in order)]
 
 
 def write(
