@@ -37,7 +37,7 @@ class Tally(NamedTuple):
 
 def merge(first: Tally, second: Tally) -> Tally:
     """The tally of both sets of visits."""
-    return Tally(*(a + b for a, b in zip(first, second, strict=True)))
+    return Tally._make(a + b for a, b in zip(first, second, strict=True))
 
 
 def summarise(tally: Tally) -> dict[str, float | int | str]:

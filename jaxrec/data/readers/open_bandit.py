@@ -135,7 +135,7 @@ def compile_open_bandit(
       ValueError: when a file is missing, or for a malformed row, which is named.
     """
     files = find_campaign(data_dir, behaviour, campaign)
-    request = {'reader': OpenBanditRows.tag(), 'behaviour': behaviour, 'campaign': campaign}
+    request: dict[str, Any] = {'reader': OpenBanditRows.tag(), 'behaviour': behaviour, 'campaign': campaign}
     request |= {'affinity': affinity, 'seed': seed}
     if made := PoolLog.of_request(folder, files, request):
         return made
