@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxrec.evaluation.resampling import uniforms
-from jaxrec.evaluation.tallies import Tally, merge, pick
+from jaxrec.evaluation.tallies import Tally, count, merge, pick
 
 Batch = Mapping[str, Any]
 UNIFORM_WITHIN = 1e-4  # of 1, for propensity * pool size
@@ -210,36 +210,29 @@ def _serve(
     options: ReplayOptions,
 ) -> tuple[NDArray, Tally]:
     """Picks for a batch; which visits are accepted, bool [B], and the tally."""
-    scores, predicted = _scored(policy, policy_state, batch, rng)
+    scores, predicted = scored(policy, policy_state, batch, rng)
     pool = np.asarray(batch['pool'])
     picks = pick(scores, pool)
     accepted = _accepted(batch, picks, counted, options)
-    click = np.asarray(batch['click'])[accepted]
-    tally = Tally(visits=int(counted.sum()), matches=int(accepted.sum()), clicks=int(click.sum()))
-    if predicted is not None:
-        known = counted & ~np.isnan(np.where(pool, predicted, 0)).any(1)
-        changed = known & (picks != np.where(pool, predicted, -np.inf).argmax(1))
-        at_pick = predicted[np.arange(len(picks)), picks]
-        tally = tally._replace(
-            compared=int(known.sum()),
-            changed=int(changed.sum()),
-            predicted=float(at_pick[accepted & known].sum(dtype=np.float64)),
-        )
-    if truth is not None:
-        rows = np.asarray(batch['host/event'])[counted]
-        rates = np.where(pool[counted], truth(rows)[:, : pool.shape[1]], -np.inf)
-        chosen = rates[np.arange(len(rows)), picks[counted]]
-        tally = tally._replace(
-            judged=tally.visits, chosen=float(chosen.sum()), best=float(rates.max(1).sum())
-        )
-    return accepted, tally
+    rates = None if truth is None else truth(np.asarray(batch['host/event'])[counted])
+    return accepted, count(picks, pool, counted, accepted, np.asarray(batch['click']), predicted, rates)
 
 
-def _scored(
-    policy: Policy, policy_state: Any, batch: Batch, rng: jax.Array
-) -> tuple[NDArray, NDArray | None]:
-    """Scores [B, C], and the predicted click rates [B, C] of a policy that has them."""
-    requests, rank = without_host(batch), getattr(policy, 'rank', None)
+def scored(policy: Policy, policy_state: Any, batch: Batch, rng: jax.Array) -> tuple[NDArray, NDArray | None]:
+    """Asks a policy, which is shown neither what was logged nor what came of it.
+
+    Args:
+      policy: scores.
+      policy_state: its state.
+      batch: visits.
+      rng: key.
+
+    Returns:
+      Scores [B, C], and the predicted click rates [B, C] of a policy that has `rank`.
+    """
+    hidden = ('shown', 'click', 'propensity')
+    requests = {key: value for key, value in without_host(batch).items() if key not in hidden}
+    rank = getattr(policy, 'rank', None)
     if rank is None:
         return np.asarray(policy.score(policy_state, requests, rng)), None
     ranked = jax.device_get(rank(policy_state, requests, rng))

@@ -35,6 +35,47 @@ class Tally(NamedTuple):
     predicted: float = 0.0
 
 
+def count(
+    picks: NDArray,
+    pool: NDArray,
+    counted: NDArray,
+    accepted: NDArray,
+    click: NDArray,
+    predicted: NDArray | None = None,
+    rates: NDArray | None = None,
+) -> Tally:
+    """Counts a batch of visits.
+
+    Args:
+      picks: int64 [B], slots.
+      pool: bool [B, C], which slots hold a candidate.
+      counted: bool [B], the visits that count.
+      accepted: bool [B], those among them whose pick was shown.
+      click: 0 or 1 [B], what the accepted ones earned.
+      predicted: click rates [B, C] that the policy predicts, NaN where it has no idea.
+      rates: true click rates of the n counted visits, [n, C'] with C' as large as their pools.
+
+    Returns:
+      The tally.
+    """
+    tally = Tally(int(counted.sum()), int(accepted.sum()), int(click[accepted].sum()))
+    if predicted is not None:
+        known = counted & ~np.isnan(np.where(pool, predicted, 0)).any(1)
+        changed = known & (picks != np.where(pool, predicted, -np.inf).argmax(1))
+        at_pick = predicted[np.arange(len(picks)), picks]
+        tally = tally._replace(
+            compared=int(known.sum()),
+            changed=int(changed.sum()),
+            predicted=float(at_pick[accepted & known].sum(dtype=np.float64)),
+        )
+    if rates is not None:
+        width = min(rates.shape[1], pool.shape[1])
+        real = np.where(pool[counted, :width], rates[:, :width], -np.inf)
+        chosen = real[np.arange(len(real)), picks[counted]]
+        tally = tally._replace(judged=tally.visits, chosen=float(chosen.sum()), best=float(real.max(1).sum()))
+    return tally
+
+
 def merge(first: Tally, second: Tally) -> Tally:
     """The tally of both sets of visits."""
     return Tally._make(a + b for a, b in zip(first, second, strict=True))
