@@ -87,14 +87,12 @@ def survey(
         _check_order(raw.events['time'], first, last)
         _check_pools(block, pairs, first)
         items, last = raw.items, raw.events['time'][-1]
-        flat = {f'pool.{n}': column for n, column in block['pool']._asdict().items()}
-        flat |= {name: column for name, column in block.items() if name != 'pool'}
-        digest.update(RawLog({'events': flat}, {}).digest().encode())
+        digest.update(_digest(block))
         for name, counted in _counted(block, specs):
             counts[name] = merge_counts([counts[name], counted]) if name in counts else counted
     if not kinds:
         raise ValueError('the log is empty, there is not one visit: check the reader and its filters')
-    digest.update(RawLog({'items': dict(items)}, {}).digest().encode())
+    digest.update(_digest(items))
     for name, column in items.items():
         if name != 'item' and name in specs and specs[name].kind != 'numeric':
             counts[name] = distinct(column)
@@ -110,6 +108,13 @@ def survey(
         digest=digest.hexdigest(),
         has_propensity='propensity' in kinds,
     )
+
+
+def _digest(table: RawTable) -> bytes:
+    flat = {name: column for name, column in table.items() if name != 'pool'}
+    if 'pool' in table:
+        flat |= {f'pool.{name}': column for name, column in table['pool']._asdict().items()}
+    return RawLog({'events': flat}, {}).digest().encode()
 
 
 def numbered(blocks: Iterable[RawTable]) -> Iterator[tuple[int, dict[str, Any]]]:
