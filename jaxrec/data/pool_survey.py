@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrec.data.columns import Ragged
-from jaxrec.data.encoding import make_vocabularies, select
+from jaxrec.data.encoding import Encoder, make_vocabularies, select
 from jaxrec.data.raw_columns import Coded, RawLog, RawTable, check_raw_visits, distinct, values_of
 from jaxrec.data.schema import ColumnSpec
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary, merge_counts
@@ -98,7 +98,8 @@ def survey(
             counts[name] = distinct(column)
     is_text = lambda name: counts[name][0].dtype.kind == 'U'
     vocabularies = make_vocabularies(specs, is_text, counts.__getitem__, seed)
-    kept = vocabularies['item'].encode(items['item']) > OUT_OF_VOCABULARY if items else np.zeros(0, bool)
+    ids = Encoder(specs, vocabularies).column('item', items['item']) if items else np.zeros(0, np.int32)
+    kept = np.asarray(ids) > OUT_OF_VOCABULARY
     return Survey(
         specs=specs,
         pairs=pairs,
