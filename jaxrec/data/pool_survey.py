@@ -71,11 +71,10 @@ def survey(
       ValueError: for columns that cannot be compiled.
     """
     counts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    digest = hashlib.sha256()
+    digest, last = hashlib.sha256(), None
     kinds: dict[str, Any] = {}
     specs: dict[str, ColumnSpec] = {}
     pairs: tuple[str, ...] = ()
-    last = None
     for first, block in numbered(blocks):
         if not kinds:
             kinds, pairs = _kinds(block), _pair_columns(block, columns)
@@ -93,9 +92,8 @@ def survey(
     if not kinds:
         raise ValueError('the log is empty, there is not one visit: check the reader and its filters')
     digest.update(_digest(items))
-    for name, column in items.items():
-        if name != 'item' and name in specs and specs[name].kind != 'numeric':
-            counts[name] = distinct(column)
+    categories = [name for name in items if name in specs and specs[name].kind != 'numeric']
+    counts |= {name: distinct(items[name]) for name in categories if name != 'item'}
     is_text = lambda name: counts[name][0].dtype.kind == 'U'
     vocabularies = make_vocabularies(specs, is_text, counts.__getitem__, seed)
     ids = Encoder(specs, vocabularies).column('item', items['item']) if items else np.zeros(0, np.int32)
