@@ -14,11 +14,17 @@ from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.click_log import ClickLog
 from jaxrec.data.click_source import ClickSource
 from jaxrec.data.log import REMEDY, Log
+from jaxrec.data.pool_log import PoolLog
+from jaxrec.data.pool_source import ImpressionSource
 from jaxrec.data.source import RequestSource
 from jaxrec.importing import resolve
 
 # Which source cuts batches from which kind of log.
-SOURCES: dict[type[Log], type[BatchSource]] = {BehaviourLog: RequestSource, ClickLog: ClickSource}
+SOURCES: dict[type[Log], type[BatchSource]] = {
+    BehaviourLog: RequestSource,
+    ClickLog: ClickSource,
+    PoolLog: ImpressionSource,
+}
 
 
 def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:

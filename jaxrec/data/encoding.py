@@ -6,7 +6,7 @@ Letters: N events, V rows of a vocabulary.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def write_events(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
     Raises:
       ValueError: when columns that share a vocabulary disagree.
     """
-    encoder = _Encoder(raw.tables, raw.specs, seed)
+    encoder = Encoder(raw.specs, _vocabularies(raw.tables, raw.specs, seed))
     write_columns(folder / 'events', encoder.columns(raw.events))
     return encoder.describe(folder, {'events': len(ColumnStore(folder / 'events'))}), {}
 
@@ -59,10 +59,10 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
             met, _ = distinct(raw.events[key])
             occurs = _isin(tables[side][key], met)
             tables[side] = {
-                name: _select(column, np.flatnonzero(occurs)) for name, column in tables[side].items()
+                name: select(column, np.flatnonzero(occurs)) for name, column in tables[side].items()
             }
             left_out[f'{side} that occur in no event'] = int((~occurs).sum())
-    encoder = _Encoder(tables, raw.specs, seed)
+    encoder = Encoder(raw.specs, _vocabularies(tables, raw.specs, seed))
     counts = {'events': _write_by_user(folder / 'events', encoder, tables['events'])}
     events = ColumnStore(folder / 'events')
     for side, key in (('items', 'item'), ('users', 'user')):
@@ -79,7 +79,7 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
     return encoder.describe(folder, counts), {reason: rows for reason, rows in left_out.items() if rows}
 
 
-def _write_by_user(folder: Path, encoder: '_Encoder', events: RawTable) -> int:
+def _write_by_user(folder: Path, encoder: 'Encoder', events: RawTable) -> int:
     """Writes events by user and time, and where each user's begin; without times the given order stays.
 
     Returns:
@@ -88,18 +88,23 @@ def _write_by_user(folder: Path, encoder: '_Encoder', events: RawTable) -> int:
     users = encoder.column('user', events['user'])
     keys = (encoder.column('time', events['time']), users) if 'time' in events else (users,)
     order = np.lexsort(keys)  # stable
-    write_columns(folder, ((name, _select(column, order)) for name, column in encoder.columns(events)))
+    write_columns(folder, ((name, select(column, order)) for name, column in encoder.columns(events)))
     rows = encoder.schema['user'].rows
     np.save(folder / 'user.offsets.npy', np.searchsorted(users[order], np.arange(rows + 1)).astype(np.int64))
     return len(order)
 
 
-class _Encoder:
+class Encoder:
     """Turns raw columns into ids and numbers, and keeps the schema of what it has encoded."""
 
-    def __init__(self, tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec], seed: int):
-        self.specs = specs
-        self.vocabularies = _vocabularies(tables, specs, seed)
+    def __init__(self, specs: Mapping[str, ColumnSpec], vocabularies: Mapping[str, Vocabulary]):
+        """Starts with an empty schema.
+
+        Args:
+          specs: how columns become features.
+          vocabularies: of all that are not numeric.
+        """
+        self.specs, self.vocabularies = specs, vocabularies
         self.schema: dict[str, Column] = {}
 
     def columns(self, table: RawTable) -> Iterator[tuple[str, Encoded]]:
@@ -107,7 +112,7 @@ class _Encoder:
         return ((name, self.column(name, raw)) for name, raw in table.items())
 
     def column(self, name: str, raw: Any) -> Encoded:
-        """Encodes one column and enters it into the schema if it is a feature."""
+        """Encodes one column, or a block of it, and enters it into the schema if it is a feature."""
         spec = self.specs.get(name)
         if name == 'time':
             return raw.astype(np.float64 if raw.dtype.kind == 'f' else np.int64, copy=False)
@@ -122,7 +127,8 @@ class _Encoder:
         if isinstance(raw, Ragged):
             raw = cut(raw, spec.width)
             encoded = raw._replace(values=vocabulary.encode(raw.values))
-            width = max(1, int(raw.lengths.max(initial=0)))
+            before = self.schema[name].width if name in self.schema else 1
+            width = max(before, int(raw.lengths.max(initial=0)))
         elif isinstance(raw, Coded):
             encoded = vocabulary.encode(raw.values)[raw.codes]
         else:
@@ -144,6 +150,32 @@ class _Encoder:
 def _vocabularies(
     tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec], seed: int
 ) -> dict[str, Vocabulary]:
+    # The keys of items and users are the events' own: counting them again would move the floor.
+    find = lambda name: next(table[name] for table in tables.values() if name in table)
+    is_text = lambda name: values_of(find(name)).dtype.kind == 'U'
+    return make_vocabularies(specs, is_text, lambda name: distinct(find(name)), seed)
+
+
+def make_vocabularies(
+    specs: Mapping[str, ColumnSpec],
+    is_text: Callable[[str], bool],
+    count: Callable[[str], tuple[np.ndarray, np.ndarray]],
+    seed: int,
+) -> dict[str, Vocabulary]:
+    """The vocabularies of all columns that have one.
+
+    Args:
+      specs: how columns become features.
+      is_text: whether a column holds strings.
+      count: the distinct values of a column and how often each occurs.
+      seed: of the vocabularies.
+
+    Returns:
+      {name: vocabulary}.
+
+    Raises:
+      ValueError: when columns that share a vocabulary disagree.
+    """
     members: dict[str, list[str]] = {}
     for name, spec in specs.items():
         if spec.kind != 'numeric':
@@ -151,10 +183,7 @@ def _vocabularies(
     vocabularies = {}
     for vocabulary, names in members.items():
         settings = {(specs[name].min_count, specs[name].buckets) for name in names}
-        # The keys of items and users are the events' own: counting them again would move the floor.
-        columns = [next(table[name] for table in tables.values() if name in table) for name in names]
-        kinds = {values_of(column).dtype.kind == 'U' for column in columns}
-        if len(settings) > 1 or len(kinds) > 1:
+        if len(settings) > 1 or len({is_text(name) for name in names}) > 1:
             raise ValueError(
                 f'columns {", ".join(names)} share vocabulary {vocabulary!r} but differ in min_count, '
                 'buckets or kind of value (integers or strings): give them the same'
@@ -163,7 +192,7 @@ def _vocabularies(
         if buckets is not None:
             vocabularies[vocabulary] = Vocabulary.hashed(buckets, seed)
         else:
-            counts = merge_counts([distinct(column) for column in columns])
+            counts = merge_counts([count(name) for name in names])
             vocabularies[vocabulary] = Vocabulary.from_counts(*counts, min_count=min_count, seed=seed)
     return vocabularies
 
@@ -177,7 +206,8 @@ def cut(column: Ragged, width: int | None) -> Ragged:
     return Ragged(column.values[slot < width], offsets_of(lengths))
 
 
-def _select(column: Any, rows: np.ndarray) -> Any:
+def select(column: Any, rows: np.ndarray) -> Any:
+    """Rows of a raw or encoded column, integer [M], in their order."""
     if isinstance(column, Coded):
         return column._replace(codes=column.codes[rows])
     return column.take(rows) if isinstance(column, Ragged) else column[rows]

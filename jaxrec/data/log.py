@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxrec.data.columns import ColumnStore
 from jaxrec.data.raw_columns import RawLog, describe_source
-from jaxrec.data.schema import Column
+from jaxrec.data.schema import Column, ColumnSpec
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary
 
 VERSION = 1
@@ -221,20 +221,16 @@ class Log:
           ValueError: for a folder that holds anything else.
         """
         folder = Path(folder)
-        if provenance not in ('real', 'simulated'):
-            raise ValueError(f"provenance is {provenance!r}: say 'real' or 'simulated'")
-        settings: dict[str, Any] = {
-            'version': VERSION,
-            'seed': seed,
-            'provenance': provenance,
-            'columns': {name: dataclasses.asdict(spec) for name, spec in sorted(raw.specs.items())},
-            'sources': [describe_source(source) for source in sources],
-            'dropped': dict(dropped or {}),
-            'notes': dict(notes or {}),
-            **({} if request is None else {'request': dict(request)}),
-        }
-        content = json.dumps([settings, raw.digest()], sort_keys=True)
-        settings['fingerprint'] = hashlib.sha256(content.encode()).hexdigest()
+        settings = describe_settings(
+            raw.specs,
+            raw.digest(),
+            sources=sources,
+            dropped=dropped,
+            notes=notes,
+            request=request,
+            seed=seed,
+            provenance=provenance,
+        )
         if existing := cls.existing(folder, settings['fingerprint']):
             return existing
         return cls.publish(folder, settings, lambda partial: tables(partial, raw, seed))
@@ -294,3 +290,46 @@ class Log:
                 'delete it or give another folder'
             )
         return cls(folder)
+
+
+def describe_settings(
+    specs: Mapping[str, ColumnSpec],
+    digest: str,
+    *,
+    sources: Iterable[str | Path],
+    dropped: Mapping[str, int] | None,
+    notes: Mapping[str, int] | None,
+    request: Mapping[str, Any] | None,
+    seed: int,
+    provenance: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """What a manifest says of how its log was made.
+
+    Args:
+      specs: how columns become features.
+      digest: of the raw content.
+      sources, dropped, notes, request, seed, provenance: see `compile_log`.
+      **more: settings of one kind of log, of types that JSON keeps.
+
+    Returns:
+      The settings and their `fingerprint` with the content's.
+
+    Raises:
+      ValueError: for another provenance.
+    """
+    if provenance not in ('real', 'simulated'):
+        raise ValueError(f"provenance is {provenance!r}: say 'real' or 'simulated'")
+    settings: dict[str, Any] = {
+        'version': VERSION,
+        'seed': seed,
+        'provenance': provenance,
+        'columns': {name: dataclasses.asdict(spec) for name, spec in sorted(specs.items())},
+        'sources': [describe_source(source) for source in sources],
+        'dropped': dict(dropped or {}),
+        'notes': dict(notes or {}),
+        **({} if request is None else {'request': dict(request)}),
+        **more,
+    }
+    content = json.dumps([settings, digest], sort_keys=True)
+    return settings | {'fingerprint': hashlib.sha256(content.encode()).hexdigest()}

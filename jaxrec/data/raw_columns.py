@@ -132,19 +132,40 @@ def check_raw_clicks(events: RawTable, columns: Mapping[str, ColumnSpec], names:
     _check_keys(raw.tables, {'events': ['click']}, called)
     _check_times(raw.events.get('time'), called['time'])
     _check_specs(raw)
+    _check_clicks(raw, called['click'])
+    return raw
+
+
+def check_raw_visits(visits: RawTable, items: RawTable, columns: Mapping[str, ColumnSpec]) -> RawLog:
+    """Checks the raw tables of a pool log, all but the pools themselves.
+
+    Args:
+      visits: raw columns, among them `time`, `item` and `click`.
+      items: raw attributes by item.
+      columns: descriptions of the feature columns.
+
+    Raises:
+      ValueError: naming the table, the column and, where there is one, the row.
+    """
+    called = {key: key for key in ('item', 'click', 'time')}
+    raw = _renamed({'events': visits, 'items': items}, columns, called)
+    _check_keys(raw.tables, {'events': ['time', 'item', 'click'], 'items': ['item']}, called)
+    _check_times(raw.events['time'], 'time')
+    _check_specs(raw)
+    _check_clicks(raw, 'click')
+    return raw
+
+
+def _check_clicks(raw: RawLog, name: str) -> None:
     clicks = raw.events['click']
     if 'click' in raw.specs or isinstance(clicks, tuple) or clicks.dtype.kind not in 'biuf':
         raise ValueError(
-            f'events column {called["click"]!r} is the label, 0 or 1: give numbers, and do not describe it '
-            'in `columns`'
+            f'events column {name!r} is the label, 0 or 1: give numbers, and do not describe it in `columns`'
         )
     wrong = ~np.isin(clicks, (0, 1))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f'events column {called["click"]!r} is {clicks[row]} in row {row}: a click is 0 or 1'
-        )
-    return raw
+        raise ValueError(f'events column {name!r} is {clicks[row]} in row {row}: a click is 0 or 1')
 
 
 def _renamed(

@@ -1,4 +1,8 @@
-"""Evaluation: exact metrics on host numpy for reported numbers, mergeable states for training curves."""
+"""Evaluation: exact metrics on host numpy for reported numbers, mergeable states for training curves.
+
+Of policies: `jaxrec.evaluation.replay`, of one that learns from a log as it walks through it, and
+`jaxrec.evaluation.off_policy`, of one that stands still.
+"""
 
 from jaxrec.evaluation.binned import BinnedAuc, LogLoss, Mean, Pcoc
 from jaxrec.evaluation.ctr import CtrEvaluator, ctr_metrics

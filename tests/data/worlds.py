@@ -8,6 +8,7 @@ import numpy as np
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.click_log import ClickLog, compile_clicks
 from jaxrec.data.columns import Ragged
+from jaxrec.data.pool_log import PoolLog, compile_pools
 
 COLUMNS = {
     'genres': ColumnSpec('multi'),
@@ -77,3 +78,60 @@ def raw_clicks(events: int = 400, days: int = 5, seed: int = 0) -> dict[str, Any
 def small_clicks(folder: Path, **sizes: int) -> ClickLog:
     """A compiled `raw_clicks`."""
     return compile_clicks(folder, raw_clicks(**sizes), columns=CLICK_COLUMNS, provenance='simulated')
+
+
+POOL_COLUMNS = {
+    'traits': ColumnSpec('multi'),
+    'device': ColumnSpec('categorical'),
+    'age': ColumnSpec('numeric'),
+    'affinity': ColumnSpec('numeric'),
+    'topic': ColumnSpec('categorical'),
+    'words': ColumnSpec('multi'),
+    'price': ColumnSpec('numeric'),
+}
+
+
+def raw_visits(visits: int = 300, items: int = 20, every: int = 50, seed: int = 0) -> dict[str, Any]:
+    """Visits whose pool of 3 to 7 of the items changes every so often; items are called i100, i101, ...
+
+    Pools list their items in no order; every other change brings back an earlier pool, listed otherwise.
+    """
+    draw = np.random.default_rng(seed)
+    names = np.char.add('i', (100 + np.arange(items)).astype(str))
+    pools: list[np.ndarray] = []
+    for n in range(-(-visits // every)):
+        pool = pools[0] if n % 2 else draw.choice(names, int(draw.integers(3, 8)), replace=False)
+        pools.append(draw.permutation(pool))
+    rows = [pools[n // every] for n in range(visits)]
+    shown = [str(draw.choice(row)) for row in rows]
+    met = [draw.choice(names, int(draw.integers(0, 4))).tolist() for _ in rows]
+    return {
+        'time': 1_000 + np.sort(draw.integers(0, 500, visits)),
+        'item': np.asarray(shown),
+        'pool': Ragged.from_rows(rows, str),
+        'click': draw.integers(0, 2, visits),
+        'propensity': np.asarray([1 / len(row) for row in rows]),
+        'history': Ragged.from_rows(met, str),
+        'traits': Ragged.from_rows([draw.permutation(9)[: n % 5].tolist() for n in range(visits)], np.int64),
+        'device': draw.integers(0, 4, visits),
+        'age': draw.uniform(10, 90, visits),
+        'affinity': Ragged.from_rows([draw.uniform(size=len(row)) for row in rows], np.float64),
+        'true_user': draw.integers(0, 99, visits),
+    }
+
+
+def raw_articles(items: int = 20) -> dict[str, Any]:
+    """Attributes of the items of `raw_visits`, and of one that is never there."""
+    count = items + 1
+    return {
+        'item': np.char.add('i', (100 + np.arange(count)).astype(str)),
+        'topic': np.arange(count) % 4,
+        'words': Ragged.from_rows([['a', 'b', 'c'][: n % 4] for n in range(count)], str),
+        'price': np.arange(count) / 2,
+    }
+
+
+def small_pools(folder: Path, **sizes: int) -> PoolLog:
+    """A compiled `raw_visits`."""
+    raw = raw_visits(**sizes)
+    return compile_pools(folder, raw, raw_articles(), columns=POOL_COLUMNS, provenance='simulated')

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxrec.data.click_log import ClickLog, ColumnSpec, compile_clicks
 from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, read_blocks
-from jaxrec.data.readers.csv_blocks import read_csv
+from jaxrec.data.readers.csv_blocks import read_csv, refuse
 from jaxrec.data.readers.files import find_file
 
 FILE = 'train'
@@ -50,17 +50,11 @@ class AvazuImpressions(BlockBuilder):
         line = 2
         for block in read_csv(files[0], HEADER, self.COLUMNS, REMEDY, header=True):
             click, hour = block['click'], block['hour']
-            _refuse(files[0], line, 'click', click, ~np.isin(click, (0, 1)), '0 or 1')
+            refuse(files[0], line, 'click', click, ~np.isin(click, (0, 1)), '0 or 1')
             known = [written for written in np.unique(hour) if _instant(int(written)) is not None]
-            _refuse(files[0], line, 'hour', hour, ~np.isin(hour, known), 'YYMMDDHH')
+            refuse(files[0], line, 'hour', hour, ~np.isin(hour, known), 'YYMMDDHH')
             line += len(click)
             yield block
-
-
-def _refuse(path: Path, line: int, name: str, column: np.ndarray, wrong: np.ndarray, allowed: str) -> None:
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f'{path}:{line + row}: {name} is {column[row]} and not {allowed}: repair the line')
 
 
 def find_train(data_dir: str | Path) -> Path:

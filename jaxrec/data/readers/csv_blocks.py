@@ -59,6 +59,25 @@ def read_csv(
             raise ValueError(_explain(path, str(error), names, before, remedy)) from None
 
 
+def refuse(path: Path, line: int, name: str, column: np.ndarray, wrong: np.ndarray, allowed: str) -> None:
+    """Refuses a block with values that are not allowed.
+
+    Args:
+      path: of the file, for the message.
+      line: of the block's first row, counted from 1.
+      name: of the column.
+      column: [n].
+      wrong: bool [n].
+      allowed: what would be right.
+
+    Raises:
+      ValueError: naming the first line that is wrong, if one is.
+    """
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f'{path}:{line + row}: {name} is {column[row]} and not {allowed}: repair the line')
+
+
 def _check_header(path: Path, line: bytes, names: Sequence[str]) -> None:
     found = line.decode(errors='replace').rstrip('\r\n')
     if found != ','.join(names):

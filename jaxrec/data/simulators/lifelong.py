@@ -149,7 +149,7 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
       ValueError: a knob that does not exist or a value out of its range.
     """
     world = World(**read_options(knobs, 'world', **defaults_of(World)))
-    return compile_once(folder, world, lambda: _compile(folder, world))
+    return compile_once(folder, world, lambda: _compile(folder, world), BehaviourLog)
 
 
 def _compile(folder: str | Path, world: World) -> tuple[BehaviourLog, dict[str, dict[str, np.ndarray]]]:

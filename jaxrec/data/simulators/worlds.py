@@ -7,13 +7,13 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-
-from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.columns import write_columns
+from jaxrec.data.log import Log
 from jaxrec.options import read_options
+
+AnyLog = TypeVar('AnyLog', bound=Log)
 
 
 def defaults_of(world: Any) -> dict[str, Any]:
@@ -52,14 +52,16 @@ def truth_folder(folder: str | Path) -> Path:
 def compile_once(
     folder: str | Path,
     world: Any,
-    make: Callable[[], tuple[BehaviourLog, Mapping[str, Mapping[str, np.ndarray]]]],
-) -> BehaviourLog:
+    make: Callable[[], tuple[AnyLog, Mapping[str, Mapping[str, Any]]]],
+    kind: type[AnyLog],
+) -> AnyLog:
     """Compiles the log of a world; a log of the same world is opened, not made again.
 
     Args:
       folder: of the log; its truth and the knobs, as `world.json`, go to `truth_folder(folder)`.
       world: the knobs.
       make: plays the world and compiles its log; the log and {part: columns} of the truth.
+      kind: of the log.
 
     Returns:
       The log.
@@ -71,7 +73,7 @@ def compile_once(
     description = json.dumps(dataclasses.asdict(world), indent=1, sort_keys=True)
     made = beside / 'world.json'
     if (folder / 'manifest.json').exists() and made.exists() and made.read_text() == description:
-        return BehaviourLog(folder)
+        return kind(folder)
     log, truth = make()
     for part, columns in truth.items():
         write_columns(beside / part, columns)

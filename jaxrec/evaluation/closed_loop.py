@@ -1,0 +1,68 @@
+"""Serving a stream by a policy whose picks are answered: an online experiment where the world is simulated.
+
+One batch at a time, and of it any part of the traffic, so that buckets share a stream; what each policy
+learns, from which buckets and when, is the experiment's own affair.
+
+B visits of a batch, C candidates, n served visits.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxrec.evaluation.replay import Batch, Policy, scored
+from jaxrec.evaluation.tallies import Tally, count, pick
+
+
+class Served(NamedTuple):
+    """What was shown to a part of a batch, and what came of it.
+
+    Attributes:
+      rows: int64 [n], visits of the log.
+      slots: int64 [n], places in their pools.
+      clicks: float32 [n].
+      tally: all visits match, so `ctr` is what was earned and `pcoc` predicted over earned.
+    """
+
+    rows: NDArray
+    slots: NDArray
+    clicks: NDArray
+    tally: Tally
+
+
+def serve(
+    policy: Policy,
+    policy_state: Any,
+    batch: Batch,
+    rng: jax.Array,
+    answer: Callable[[NDArray, NDArray], NDArray],
+    *,
+    where: NDArray | None = None,
+    truth: Callable[[NDArray], NDArray] | None = None,
+) -> Served:
+    """Picks for the visits of a batch and has the picks answered.
+
+    Args:
+      policy: scores; see `jaxrec.evaluation.replay.Policy`.
+      policy_state: its state.
+      batch: visits; what was logged of them is not looked at.
+      rng: key.
+      answer: (rows [n], slots [n]) -> clicks [n], such as `jaxrec.data.simulators.feed.Feed.clicks`.
+      where: bool [B], the part of the traffic that is served; all of it by default.
+      truth: rows [n] -> true click rates [n, C], such as `Feed.rates`.
+
+    Returns:
+      What was shown; `PoolSource.impressions(rows, slots, clicks)` is what can be learned from it.
+    """
+    rows, pool = np.asarray(batch['host/event']), np.asarray(batch['pool'])
+    served = rows >= 0 if where is None else (rows >= 0) & where
+    scores, predicted = scored(policy, policy_state, batch, rng)
+    picks = pick(scores, pool)
+    click = np.zeros(len(rows), np.float32)
+    click[served] = answer(rows[served], picks[served])
+    rates = None if truth is None else truth(rows[served])
+    tally = count(picks, pool, served, served, click, predicted, rates)
+    return Served(rows[served], picks[served], click[served], tally)

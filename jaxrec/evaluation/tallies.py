@@ -1,0 +1,159 @@
+"""What is counted of a policy that is replayed, or served, and what follows from the counts.
+
+B visits of a batch, C candidates.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxrec.evaluation.off_policy import few_clicks
+
+_Z = 1.959963984540054  # 95 % of a normal distribution
+
+
+class Tally(NamedTuple):
+    """Counts over visits; two tallies of different visits merge by addition.
+
+    Attributes:
+      visits, matches, clicks: visits scored; those whose pick was shown; clicks among these.
+      judged, chosen, best: visits whose true click rates are known, the sums of the pick's and of the best
+        candidate's.
+      compared, changed: visits with predicted click rates, and those whose pick is not the highest of them.
+      predicted: sum over matches of the pick's predicted click rate.
+    """
+
+    visits: int = 0
+    matches: int = 0
+    clicks: int = 0
+    judged: int = 0
+    chosen: float = 0.0
+    best: float = 0.0
+    compared: int = 0
+    changed: int = 0
+    predicted: float = 0.0
+
+
+def count(
+    picks: NDArray,
+    pool: NDArray,
+    counted: NDArray,
+    accepted: NDArray,
+    click: NDArray,
+    predicted: NDArray | None = None,
+    rates: NDArray | None = None,
+) -> Tally:
+    """Counts a batch of visits.
+
+    Args:
+      picks: int64 [B], slots.
+      pool: bool [B, C], which slots hold a candidate.
+      counted: bool [B], the visits that count.
+      accepted: bool [B], those among them whose pick was shown.
+      click: 0 or 1 [B], what the accepted ones earned.
+      predicted: click rates [B, C] that the policy predicts, NaN where it has no idea.
+      rates: true click rates of the n counted visits, [n, C'] with C' as large as their pools.
+
+    Returns:
+      The tally.
+    """
+    tally = Tally(int(counted.sum()), int(accepted.sum()), int(click[accepted].sum()))
+    if predicted is not None:
+        known = counted & ~np.isnan(np.where(pool, predicted, 0)).any(1)
+        changed = known & (picks != np.where(pool, predicted, -np.inf).argmax(1))
+        at_pick = predicted[np.arange(len(picks)), picks]
+        tally = tally._replace(
+            compared=int(known.sum()),
+            changed=int(changed.sum()),
+            predicted=float(at_pick[accepted & known].sum(dtype=np.float64)),
+        )
+    if rates is not None:
+        width = min(rates.shape[1], pool.shape[1])
+        real = np.where(pool[counted, :width], rates[:, :width], -np.inf)
+        chosen = real[np.arange(len(real)), picks[counted]]
+        tally = tally._replace(judged=tally.visits, chosen=float(chosen.sum()), best=float(real.max(1).sum()))
+    return tally
+
+
+def merge(first: Tally, second: Tally) -> Tally:
+    """The tally of both sets of visits."""
+    return Tally._make(a + b for a, b in zip(first, second, strict=True))
+
+
+def summarise(tally: Tally) -> dict[str, float | int | str]:
+    """What a tally says.
+
+    Args:
+      tally: of all visits.
+
+    Returns:
+      `visits`, `matches`, `match_rate`, `clicks`, `ctr` with its 95 % Wilson interval `ctr_low`, `ctr_high`,
+      and `caveat` ('' from 100 clicks on); where true rates are known `true_ctr` and `regret` (of all visits,
+      in clicks a visit); where click rates are predicted `changed` (share of visits whose pick is not the
+      highest of them), and if so everywhere `pcoc`, predicted over observed clicks of the matches.
+
+    Raises:
+      ValueError: no visit matched.
+    """
+    if not tally.matches:
+        raise ValueError(
+            f'none of {tally.visits} visits matched, so there is no click rate: the policy never picks what '
+            'was shown; a longer log, or a look at its candidates, is needed'
+        )
+    low, high = wilson(tally.clicks, tally.matches)
+    found: dict[str, float | int | str] = {
+        'visits': tally.visits,
+        'matches': tally.matches,
+        'match_rate': tally.matches / tally.visits,
+        'clicks': tally.clicks,
+        'ctr': tally.clicks / tally.matches,
+        'ctr_low': low,
+        'ctr_high': high,
+        'caveat': few_clicks(tally.clicks),
+    }
+    if tally.judged:
+        found |= {
+            'true_ctr': tally.chosen / tally.judged,
+            'regret': (tally.best - tally.chosen) / tally.judged,
+        }
+    if tally.compared:
+        found['changed'] = tally.changed / tally.compared
+    if tally.compared == tally.visits and tally.clicks:
+        found['pcoc'] = tally.predicted / tally.clicks
+    return found
+
+
+def wilson(clicks: int, matches: int) -> tuple[float, float]:
+    """The 95 % interval of a rate (Wilson, 1927), within [0, 1] however few the clicks."""
+    rate, spread = clicks / matches, _Z**2 / matches
+    centre = (rate + spread / 2) / (1 + spread)
+    half = np.sqrt(spread * (rate * (1 - rate) + spread / 4)) / (1 + spread)
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+
+
+def pick(scores: Any, pool: NDArray) -> NDArray:
+    """The slot of the highest score of each pool, the first one of equal ones.
+
+    Args:
+      scores: [B, C].
+      pool: bool [B, C], which slots hold a candidate; at least one.
+
+    Returns:
+      int64 [B].
+
+    Raises:
+      ValueError: a candidate's score is NaN, or the shape is another.
+    """
+    scores = np.asarray(scores)
+    if scores.shape != pool.shape:
+        raise ValueError(
+            f'the policy scored {scores.shape} for a pool of {pool.shape}: one score a candidate'
+        )
+    if np.isnan(scores[pool]).any():
+        b, c = np.argwhere(np.isnan(scores) & pool)[0]
+        raise ValueError(
+            f'the policy scored NaN for candidate {c} of request {b}: its model has diverged, or it divides '
+            'by a count of 0'
+        )
+    return np.where(pool, scores, -np.inf).argmax(1)

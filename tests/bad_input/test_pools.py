@@ -1,0 +1,428 @@
+"""Visits with candidate pools that cannot be, raw, compiled or in publishers' files."""
+
+import gzip
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxrec.data.columns import Ragged
+from jaxrec.data.pool_log import ColumnSpec, PoolLog, Pools, compile_pools
+from jaxrec.data.raw_columns import Coded
+from jaxrec.data.readers.open_bandit import compile_open_bandit
+from jaxrec.data.readers.yahoo import compile_yahoo
+from tests.bad_input.test_readers import edited, field, line
+from tests.bad_input.worlds import Case, assert_refused, edit_json, save
+from tests.data.extracts import open_bandit, yahoo
+from tests.data.worlds import POOL_COLUMNS, raw_articles, raw_visits, small_pools
+
+
+def raw(columns=None, articles=None, uniform=False, blocks=(), **changes):
+    """Compiles visits some columns of which are changed (None: left out)."""
+
+    def call(folder):
+        given = raw_visits()
+        for name, change in changes.items():
+            given[name] = change(given.get(name)) if callable(change) else change
+        given = {name: column for name, column in given.items() if column is not None}
+        cut = lambda rows: {n: c.take(rows) if isinstance(c, Ragged) else c[rows] for n, c in given.items()}
+        visits = list(map(cut, np.split(np.arange(300), blocks))) if blocks else given
+        described = POOL_COLUMNS | (columns or {})
+        described = {name: spec for name, spec in described.items() if spec is not None}
+        items = raw_articles() if articles is None else articles
+        compile_pools(folder / 'log', visits, items, columns=described, uniform=uniform)
+
+    return call
+
+
+def put(row, value):
+    def change(column):
+        column = column.copy() if value is None else column.astype(np.result_type(column, np.asarray(value)))
+        column[row] = value
+        return column
+
+    return change
+
+
+def rows_of(column):
+    return [column.values[a:b].tolist() for a, b in zip(column.offsets, column.offsets[1:], strict=False)]
+
+
+def pool(row, change):
+    def apply(column):
+        rows = rows_of(column)
+        rows[row] = change(rows[row])
+        return Ragged.from_rows(rows, str)
+
+    return apply
+
+
+def second_block_of_floats(folder):
+    given = raw_visits()
+    cut = lambda rows: {n: c.take(rows) if isinstance(c, Ragged) else c[rows] for n, c in given.items()}
+    blocks = [cut(np.arange(100)), cut(np.arange(100, 300))]
+    blocks[1]['true_user'] = blocks[1]['true_user'].astype(np.float64)
+    compile_pools(folder / 'log', blocks, raw_articles(), columns=POOL_COLUMNS)
+
+
+RAW: dict[str, Case] = {
+    'out of time order': (
+        raw(time=put(17, 900)),
+        r'visit 17 has time 900, earlier than the visit before it, 10\d\d',
+        'sort the visits by time',
+    ),
+    'out of order at the edge of a block': (
+        raw(time=put(150, 900), blocks=(150,)),
+        r'visit 150 has time 900, earlier than the visit before it, 1\d\d\d',
+        'sort the visits by time',
+    ),
+    'a shown item outside its pool': (
+        raw(item=put(31, 'i999')),
+        r"visit 31 shows item 'i999', which is not among the \d items of its pool",
+        'add it there or drop the visit',
+    ),
+    'a shown item of another pool': (
+        raw(item=lambda c: np.roll(c, 50), blocks=(120,)),
+        r"visit \d+ shows item 'i1\d\d', which is not among",
+        'add it there or drop',
+    ),
+    'an empty pool': (
+        raw(pool=pool(3, lambda row: []), affinity=None, columns={'affinity': None}),
+        'visit 3 has an empty pool',
+        'drop it',
+    ),
+    'an item twice in a pool': (
+        raw(pool=pool(9, lambda row: [*row, row[0]]), affinity=None, columns={'affinity': None}),
+        r"visit 9 has item 'i1\d\d' twice in its pool",
+        'keep it once',
+    ),
+    'a propensity of 0': (
+        raw(propensity=put(5, 0.0)),
+        r'visit 5 has propensity 0\.0: it must lie in \(0, 1\]',
+        'drop visits whose propensity is lost',
+    ),
+    'a propensity above 1': (raw(propensity=put(6, 1.5)), r'visit 6 has propensity 1\.5', r'in \(0, 1\]'),
+    'a propensity that is lost': (
+        raw(propensity=put(7, np.nan)),
+        r"'propensity' is nan in row 7",
+        'drop or fill such rows',
+    ),
+    'a click of 2': (raw(click=put(8, 2)), r"'click' is 2 in row 8", 'a click is 0 or 1'),
+    'a click of 2 in a later block': (
+        raw(click=put(208, 2), blocks=(200,)),
+        r"visits from 200 on: events column 'click' is 2 in row 8",
+        'a click is 0 or 1',
+    ),
+    'no clicks': (raw(click=None), "lack the key column 'click'", 'they have time'),
+    'no time': (raw(time=None), "lack the key column 'time'", 'they have item'),
+    'no pool': (
+        raw(pool=None),
+        'visits have time, item, .* and no pool',
+        'give the candidates of each visit',
+    ),
+    'pools in one array': (
+        raw(pool=lambda c: np.zeros((300, 4), int)),
+        'no pool among them as `Ragged`',
+        'give the candidates of each visit',
+    ),
+    'codes beyond the pools': (
+        raw(pool=lambda c: Pools(np.full(300, 300), c)),
+        r'the visits from 0 on is int64 \(300,\) for 300 pools',
+        'give each visit the row of its pool',
+    ),
+    'pools of fewer visits': (
+        raw(pool=lambda c: Pools(np.arange(299), c)),
+        'the column pool has 299 rows',
+        'give each visit its pool',
+    ),
+    'a number too few for a pool': (
+        raw(affinity=lambda c: Ragged.from_rows([row[1:] for row in rows_of(c)], float)),
+        "column 'affinity' must have one number for each candidate",
+        "of the visit's pool",
+    ),
+    'a number that is none for a candidate': (
+        raw(affinity=lambda c: c._replace(values=put(3, np.nan)(c.values))),
+        "'affinity' holds a number that is not finite",
+        'fill it before compiling',
+    ),
+    'candidates that would share ids': (
+        raw(columns={'item': ColumnSpec('categorical', buckets=5)}),
+        "'item' is described with buckets",
+        'leave its description out',
+    ),
+    'a history of anything else': (
+        raw(columns={'history': ColumnSpec('multi')}),
+        "'history' is described otherwise than as ColumnSpec",
+        'rename the column',
+    ),
+    'the propensity as a feature': (
+        raw(columns={'propensity': ColumnSpec('numeric')}),
+        "'propensity' is a key column and no feature",
+        'a copy under another name',
+    ),
+    'an attribute that is not described': (
+        raw(columns={'topic': ColumnSpec('multi')}),
+        "'topic' is described as multi",
+        'multi means `Ragged`',
+    ),
+    'items twice': (
+        raw(articles={**raw_articles(), 'item': np.full(21, 'i100')}),
+        "items key 'i100' occurs more than once",
+        'keep one row a key',
+    ),
+    'uniform beside propensities': (
+        raw(uniform=True),
+        'uniform=True with a column propensity',
+        'leave one of them out',
+    ),
+    'blocks of other columns': (
+        second_block_of_floats,
+        r"column 'true_user' of the visits from 100 on is ndarray float64, before it was ndarray int64",
+        'give all blocks the same columns',
+    ),
+    'no visit at all': (
+        lambda folder: compile_pools(folder / 'log', [], columns={}),
+        'there is not one visit',
+        'check the reader',
+    ),
+    'a code of no item': (
+        raw(item=lambda c: Coded(np.arange(300), np.asarray(['i100']))),
+        r"'item' has codes 0\.\.299 for 1 values",
+        'a code is the position of its value',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', RAW)
+def test_raw_visits(tmp_path, name):
+    assert_refused(RAW[name], tmp_path)
+    assert not (tmp_path / 'log').exists()
+
+
+def column(path, change):
+    def call(log):
+        save(log / path, change)
+        PoolLog(log)
+
+    return call
+
+
+def truncated(path):
+    def call(log):
+        content = (log / path).read_bytes()
+        (log / path).write_bytes(content[:-8])
+        PoolLog(log)
+
+    return call
+
+
+def without_pools(log):
+    shutil.rmtree(log / 'pools')
+    PoolLog(log)
+
+
+def other_format(log):
+    edit_json(log / 'manifest.json', format='jaxrec.click_log')
+    PoolLog(log)
+
+
+FILES: dict[str, Case] = {
+    'a truncated column': (
+        truncated('events/shown.npy'),
+        r'events/shown\.npy has \d+ bytes instead of \d+',
+        'delete the folder and compile it again',
+    ),
+    'truncated pools': (
+        truncated('pools/candidates.values.npy'),
+        r'candidates\.values\.npy has',
+        'compile it',
+    ),
+    'no pools': (without_pools, r'pools/columns\.json is missing', 'compile it again'),
+    'another kind of log': (
+        other_format,
+        r'manifest\.json is jaxrec\.click_log version 1, this library reads jaxrec\.pool_log',
+        'delete the folder and compile the log again',
+    ),
+    'times out of order': (
+        column('events/time.npy', lambda a: a[::-1]),
+        r'events/time\.npy is \d+ at visit \d+, which does not fit',
+        'compile the log again',
+    ),
+    'a click of 2': (
+        column('events/click.npy', lambda a: put(4, 2)(a).astype(np.int8)),
+        r'events/click\.npy is 2 at visit 4',
+        'compile',
+    ),
+    'a propensity of 0': (
+        column('events/propensity.npy', put(11, 0.0)),
+        r'events/propensity\.npy is 0\.0 at visit 11',
+        'compile the log again',
+    ),
+    'a place outside the pool': (
+        column('events/shown.npy', lambda a: put(12, 40)(a).astype(np.int32)),
+        r'events/shown\.npy is 40 at visit 12',
+        'compile the log again',
+    ),
+    'a shown item outside its pool': (
+        column('events/item.npy', lambda a: np.roll(a, 1)),
+        r'events/item\.npy is \d+ at visit \d+',
+        'compile the log again',
+    ),
+    'a pool that is not there': (
+        column('events/pool.npy', lambda a: put(13, 99)(a).astype(np.int32)),
+        r'events/pool\.npy is 99 at visit 13',
+        'compile the log again',
+    ),
+    'an empty pool': (
+        column('pools/candidates.offsets.npy', lambda a: np.sort(put(1, 0)(a))),
+        r'pools/candidates row 0 is an empty pool',
+        'compile the log again',
+    ),
+    'an id outside the vocabulary': (
+        column('pools/candidates.values.npy', lambda a: put(0, 999)(a).astype(np.int32)),
+        r'pools/candidates holds ids \d+\.\.999, not of 2\.\.',
+        'compile the log again',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_compiled_logs(tmp_path, name):
+    small_pools(tmp_path / 'log')
+    assert_refused(FILES[name], tmp_path / 'log')
+
+
+def of_yahoo(change=None, whole=None, **arguments):
+    def call(folder):
+        plain, packed = yahoo.write(folder, visits=60)
+        if change:
+            edited(plain, change)
+        if whole:
+            packed.write_bytes(whole(packed.read_bytes()))
+        compile_yahoo(folder, folder / 'log', **arguments)
+
+    return call
+
+
+def of_open_bandit(change=None, items=None, behaviour='bts', campaign='men', affinity=True):
+    def call(folder):
+        path = open_bandit.write(folder, rows=60)
+        if change:
+            edited(path, change)
+        if items:
+            edited(path.parent / 'item_context.csv', items)
+        compile_open_bandit(folder, folder / 'log', behaviour, campaign, affinity)
+
+    return call
+
+
+def click_of_2(text):
+    return text.replace(b' 0 |user', b' 2 |user').replace(b' 1 |user', b' 2 |user')
+
+
+READERS: dict[str, Case] = {
+    'yahoo: no file': (
+        lambda folder: compile_yahoo(folder, folder / 'log'),
+        r'ydata-fp-td-clicks-v2_0\.20111002 \(or \.gz, \.zip\) is in none of .*R6B',
+        'ask for R6B at https://webscope',
+    ),
+    'yahoo: a day that is not there': (
+        of_yahoo(days=(2, 5)),
+        r'ydata-fp-td-clicks-v2_0\.20111005',
+        'place its files there',
+    ),
+    'yahoo: a day of no file': (of_yahoo(days=(1,)), 'days name 1', 'the days 2 to 16 of October 2011'),
+    'yahoo: no such rule': (of_yahoo(irregular='keep'), "irregular='keep'", 'refuse or drop'),
+    'yahoo: a line cut short': (
+        of_yahoo(line(20, lambda text: text[:25])),
+        r"20111002:20: '13175\d+ id-\d+.*' is no visit",
+        "give irregular='drop'",
+    ),
+    'yahoo: a click of 2': (
+        of_yahoo(line(20, click_of_2)),
+        r"20111002:20: click is '2' and not 0 or 1",
+        "repair the line, or give irregular='drop'",
+    ),
+    'yahoo: an article of letters': (
+        of_yahoo(line(7, lambda text: text.replace(b'|id-', b'|id-x', 1))),
+        r"20111002:7: '\|id-x\d+' is no \|id-article",
+        'repair the line',
+    ),
+    'yahoo: out of time order': (
+        of_yahoo(line(9, lambda text: b'1000000000' + text[10:])),
+        r'20111002:9: time 1000000000 is earlier than 13175\d+ of the line before it',
+        'repair the line',
+    ),
+    'yahoo: a file cut short': (
+        of_yahoo(whole=lambda packed: packed[:-30]),
+        r'20111003\.gz cannot be read \(Compressed file ended',
+        'ask for R6B',
+    ),
+    'yahoo: an empty file': (of_yahoo(whole=lambda packed: b''), r'20111003\.gz is empty', 'ask for R6B'),
+    'open bandit: no file': (
+        lambda folder: compile_open_bandit(folder, folder / 'log'),
+        r'all\.csv \(or \.gz, \.zip\) is in none of .*random/all',
+        'fetch the set from https://research',
+    ),
+    'open bandit: no such logger': (of_open_bandit(behaviour='ucb'), "behaviour='ucb'", 'random, bts'),
+    'open bandit: no such campaign': (of_open_bandit(campaign='kids'), "campaign='kids'", 'all, men, women'),
+    'open bandit: another header': (
+        of_open_bandit(lambda content: content.replace(b'propensity_score', b'pscore', 1)),
+        r"men\.csv:1: the header has no 'propensity_score'",
+        'fetch the set',
+    ),
+    'open bandit: a click of 2': (
+        of_open_bandit(field(30, 4, b'2')),
+        r'men\.csv:30: click is 2 and not 0 or 1',
+        'repair the line',
+    ),
+    'open bandit: a propensity of 0': (
+        of_open_bandit(field(31, 5, b'0.0')),
+        r'men\.csv:31: propensity_score is 0\.0 and not in \(0, 1\]',
+        'repair the line',
+    ),
+    'open bandit: a local time': (
+        of_open_bandit(field(32, 1, b'2019-11-24 00:00:01+09:00')),
+        r'men\.csv:32: timestamp is 2019-11-24 00:00:01\+09:00 and not a time in UTC',
+        'repair the line',
+    ),
+    'open bandit: no time': (
+        of_open_bandit(field(33, 1, b'yesterday noon')),
+        r'men\.csv:33: timestamp is yesterday noon',
+        'repair the line',
+    ),
+    'open bandit: an item of another campaign': (
+        of_open_bandit(field(34, 2, b'77')),
+        r'visit \d+ shows item 77, which is not among the 6 items of its pool',
+        'add it there or drop',
+    ),
+    'open bandit: fewer items than affinities': (
+        of_open_bandit(items=lambda content: content.rsplit(b'\n', 2)[0] + b'\n'),
+        r'item_context\.csv has 5 items, .*men\.csv affinities to 6, numbered',
+        'fetch the set',
+    ),
+    'open bandit: items without features': (
+        of_open_bandit(items=lambda content: content.replace(b'item_feature_2', b'feature', 1)),
+        r"item_context\.csv has no item or not all have 'item_feature_2'",
+        'fetch the set',
+    ),
+    'open bandit: a row cut short': (
+        of_open_bandit(line(40, lambda text: text.rpartition(b',')[0])),
+        r'men\.csv:40: 15 fields instead of 16',
+        'repair the line',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', READERS)
+def test_spoiled_files(tmp_path, name):
+    assert_refused(READERS[name], tmp_path)
+    assert not (tmp_path / 'log').exists()
+
+
+def test_what_the_cases_spoil_is_sound(tmp_path):
+    for number, call in enumerate((raw(), raw(blocks=(150,)), of_yahoo(), of_open_bandit())):
+        (folder := tmp_path / str(number)).mkdir()
+        call(folder)
+        assert len(PoolLog(folder / 'log')) >= 60
+    assert gzip.decompress((tmp_path / '2' / f'{yahoo.NAME.format(day=3)}.gz').read_bytes())
