@@ -52,9 +52,11 @@ def direction(h, matrix, vector, size, steps):
 
 
 def thompson(base, sample, signed):
-    return np.array(
-        [[(s - b) if signed else abs(s - b) for b, s in zip(*rows)] for rows in zip(base, sample)]
-    )
+    out = np.zeros_like(base)
+    for b, c in np.ndindex(base.shape):
+        delta = sample[b, c] - base[b, c]
+        out[b, c] = delta if signed else abs(delta)
+    return out
 
 
 def ucb(base, samples, spread, centre):
