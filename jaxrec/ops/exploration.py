@@ -26,8 +26,7 @@ def pair_norm(tree: Tree) -> jax.Array:
     Returns:
       float [B, C].
     """
-    squares = [jnp.sum(x * x, axis=tuple(range(2, x.ndim))) for x in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum(squares[1:], squares[0]))
+    return jnp.sqrt(_squares(tree))
 
 
 def scale_pairs(tree: Tree, factor: jax.Array) -> Tree:
@@ -52,8 +51,9 @@ def unit(tree: Tree) -> Tree:
     Returns:
       The same tree, of norm 1 a candidate; zeros where the norm is 0.
     """
-    norm = pair_norm(tree)
-    return scale_pairs(tree, jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0))
+    squares = _squares(tree)
+    # Guarded before the root, whose slope at 0 would make a NaN of whatever is differentiated through here.
+    return scale_pairs(tree, jnp.where(squares > 0, jax.lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0))
 
 
 def fgm_direction(gradient: Tree) -> Tree:
@@ -204,3 +204,8 @@ def changed_share(base: jax.Array, explored: jax.Array, pool: jax.Array) -> jax.
     has_pool = (pool > 0).any(-1)
     differs = has_pool & (winners(base, pool) != winners(explored, pool))
     return differs.sum() / jnp.maximum(has_pool.sum(), 1)
+
+
+def _squares(tree: Tree) -> jax.Array:
+    squares = [jnp.sum(x * x, axis=tuple(range(2, x.ndim))) for x in jax.tree.leaves(tree)]
+    return sum(squares[1:], squares[0])

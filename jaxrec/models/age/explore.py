@@ -1,7 +1,7 @@
 """Pseudo-exploration (arXiv 2112.11136, algorithm 1): predict, doubt, direct, gate, and score again.
 
-One call scores whole padded pools for a batch of requests. Uncertainty is never added to a score: the rows move
-by lambda * delta_y along the unit gradient of the output, where the gate allows, and the model scores them there.
+One call scores whole padded pools for a batch of requests. Uncertainty is never added to a score: the rows
+move by lambda * delta_y along the unit gradient of the output, where the gate allows, and are scored there.
 
 B requests, C candidates, D width.
 """
@@ -97,10 +97,10 @@ def explore(
       params: its parameters.
       model_state: its other state.
       rows: {table: {feature: [B, ..., D]}}.
-      batch: {key: [B, ...]} with `valid` [B, C], the pool; an `explorable` [B, C] of 0 keeps a candidate's base
-        score, such as that of an item with impressions enough.
+      batch: {key: [B, ...]} with `valid` [B, C], the pool; an `explorable` [B, C] of 0 keeps a candidate's
+        base score, such as that of an item with impressions enough.
       rng: a typed key.
-      explore_lambda: float [], the step's size per unit of uncertainty; 0 leaves the base's scores to the bit.
+      explore_lambda: float [], the step per unit of uncertainty; 0 leaves the base's scores to the bit.
       options: how scores are explored.
       average: float32 [B, C], the gating unit's estimate, if the gate wants one.
 
@@ -129,8 +129,8 @@ def make_explore_step(setup: Setup) -> Callable[..., Explored]:
       setup: an `AgeTask` and its mesh.
 
     Returns:
-      (state, batch, rng, explore_lambda=None) -> `Explored`; None takes the config's. Another lambda is no new
-      program.
+      (state, batch, rng, explore_lambda=None) -> `Explored`; None takes the config's. Another lambda is no
+      new program.
 
     Raises:
       ValueError: as `AgeTask.explore`, when called.

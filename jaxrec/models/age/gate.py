@@ -74,8 +74,8 @@ def make_gate(
     given = tuple(features.get('candidate', ()))
     if strange := [name for name in columns if name not in given]:
         raise ValueError(
-            f'model.gate_columns names {strange[0]!r}, which is not among features.candidate {list(given)}: the '
-            'gate reads rows of the model it is beside'
+            f'model.gate_columns names {strange[0]!r}, which is not among features.candidate {list(given)}: '
+            'the gate reads rows of the model it is beside'
         )
     own = FeatureMap.make({'candidate': tuple(columns) or given}, schema)
     found = {}

@@ -23,7 +23,7 @@ class Exploration:
       explore_lambda: the step's size per unit of uncertainty; None must be given or tuned before exploring,
         since the paper's 1e-3 has no effect without its own, unstated scales.
       perturb: 'all' rows, or those of the 'item' (the candidate's columns) or of the 'user' side alone.
-      direction: 'pgd', 'fgm', or 'random', the ablation without g (what stands in its place is not published).
+      direction: 'pgd', 'fgm', or 'random', the ablation without g; what replaces it is not published.
       pgd_steps: T.
       uncertainty: 'ts', 'ucb', or 'gaussian', the ablation without delta_y: a standard normal number.
       dropout_rate: share of the weights that a pass sets to zero.
@@ -81,8 +81,8 @@ class Exploration:
             raise ValueError(f'model.gate_slope = {self.gate_slope}: a gate opens upwards, give more than 0')
         if self.explore_lambda is not None and not _is_size(self.explore_lambda):
             raise ValueError(
-                f'model.explore_lambda = {self.explore_lambda!r}: give a number, 0 or more, or None and tune it '
-                'to a share of changed winners with models.age.tune_lambda'
+                f'model.explore_lambda = {self.explore_lambda!r}: give a number, 0 or more, or None and tune '
+                'it to a share of changed winners with models.age.tune_lambda'
             )
 
 
@@ -113,8 +113,8 @@ def read_age_options(config: Mapping[str, Any]) -> tuple[dict[str, Any], Explora
         raise ValueError('model.base.features: the base reads the features of the config; leave it out')
     if options['dgu_loss_weight'] <= 0:
         raise ValueError(
-            f'model.dgu_loss_weight = {options["dgu_loss_weight"]}: nothing else trains the gate; give more than '
-            "0, or set model.gate = 'none'"
+            f'model.dgu_loss_weight = {options["dgu_loss_weight"]}: nothing else trains the gate; give more '
+            "than 0, or set model.gate = 'none'"
         )
     exploration = Exploration(**{name: options.pop(name) for name in EXPLORED})
     return options, exploration

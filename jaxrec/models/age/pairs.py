@@ -1,8 +1,8 @@
 """One candidate and its own copy of the user: a CTR task as a function of what is added to each pair's rows.
 
 A gradient of summed scores would mix the candidates in the user's rows. Here each candidate owns the
-perturbation of all the rows that it is scored by: the candidates are mapped over, and the user's rows are not,
-until they differ.
+perturbation of all the rows that it is scored by: the candidates are mapped over, and the user's rows are
+not, until they differ.
 
 B requests, C candidates, D width.
 """
