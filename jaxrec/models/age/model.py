@@ -173,8 +173,8 @@ class AgeTask:
         found = self.exploration.explore_lambda if explore_lambda is None else explore_lambda
         if found is None:
             raise ValueError(
-                'model.explore_lambda is None: there is no size that suits every model, so tune it to a share '
-                'of changed winners with models.age.tune_lambda, or give one'
+                'model.explore_lambda is None: there is no size that suits every model, so tune it to a '
+                'share of changed winners with models.age.tune_lambda, or give one'
             )
         return jnp.asarray(found, jnp.float32)
 

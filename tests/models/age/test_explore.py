@@ -1,4 +1,4 @@
-"""Pseudo-exploration over the library's models: closed forms, finite differences, and nothing for lambda 0."""
+"""Pseudo-exploration over the library's models: closed forms, finite differences, nothing for lambda 0."""
 
 import dataclasses
 import functools
@@ -42,7 +42,8 @@ def made(name='DNN'):
     rng = np.random.default_rng(5)
     gate = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), shapes)
     rows = emb.lookup(task.tables, jax.tree.map(jnp.asarray, model.tables), task.ids(sent))
-    return task, {'base': model.params, 'gate': gate}, model.model_state, rows, sent
+    params = jax.tree.map(jnp.asarray, {'base': model.params, 'gate': gate})
+    return task, params, model.model_state, rows, sent
 
 
 def run(name='DNN', explore_lambda=1.0, rows=None, batch=None, **options):
@@ -90,7 +91,7 @@ def test_gradients_of_moved_rows_begin_as_those_of_the_rows():
 
 def test_candidates_do_not_mix():
     """The explored score of a candidate is what it is alone with its request."""
-    task, params, model_state, rows, batch = made('DIN')
+    *_, rows, batch = made('DIN')
     options = {'direction': 'pgd', 'pgd_steps': 2, 'explore_lambda': 30.0, 'gate': 'none'}
     whole = run('DIN', 30.0, **options)
     cut = lambda tree: {k: x[:, 1:2] if is_per_candidate(k) else x for k, x in tree.items()}
@@ -122,7 +123,7 @@ class Linear:
 
 @pytest.mark.parametrize('direction', ['fgm', 'pgd'])
 def test_the_step_of_a_linear_model_is_its_closed_form(direction):
-    """Its gradient is its weights, so the logit rises by the step's size times their norm, history included."""
+    """Its gradient is its weights, so the logit rises by the step times their norm, history included."""
     from jaxrec.models.age.explore import explore
 
     rng = np.random.default_rng(0)
