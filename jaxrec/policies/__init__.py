@@ -1,8 +1,8 @@
 """Policies: who is shown, and what is learnt from it.
 
 A room of its own beside `models`: a model says how likely a click is, a policy ranks a pool of candidates to
-learn by what it shows, and stands between a model and a stream of requests. It may import models and training;
-models know no policy, and replay and simulators know the protocol alone.
+learn by what it shows, and stands between a model and a stream of requests. It may import models and
+training; models know no policy, and replay and simulators know the protocol alone.
 
     policy = make_policy({'policy': 'age', 'model': {'features': FEATURES}, ...}, schema)
     state = policy.init(jax.random.key(0), requests)     # shapes of one batch of requests

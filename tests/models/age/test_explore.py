@@ -42,6 +42,9 @@ def made(name='DNN'):
     rng = np.random.default_rng(5)
     gate = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), shapes)
     rows = emb.lookup(task.tables, jax.tree.map(jnp.asarray, model.tables), task.ids(sent))
+    # An average in the midst of the predictions, so that the gate is open for some.
+    middle = np.median(model.logits(batch))
+    gate['item']['dense_1']['bias'] = np.float32([middle])
     params = jax.tree.map(jnp.asarray, {'base': model.params, 'gate': gate})
     return task, params, model.model_state, rows, sent
 
@@ -92,7 +95,7 @@ def test_gradients_of_moved_rows_begin_as_those_of_the_rows():
 def test_candidates_do_not_mix():
     """The explored score of a candidate is what it is alone with its request."""
     *_, rows, batch = made('DIN')
-    options = {'direction': 'pgd', 'pgd_steps': 2, 'explore_lambda': 30.0, 'gate': 'none'}
+    options = {'direction': 'pgd', 'pgd_steps': 2, 'gate': 'none'}
     whole = run('DIN', 30.0, **options)
     cut = lambda tree: {k: x[:, 1:2] if is_per_candidate(k) else x for k, x in tree.items()}
     alone = run('DIN', 30.0, {t: cut(f) for t, f in rows.items()}, cut(batch), **options)
