@@ -101,7 +101,8 @@ class LinUcb:
         if numbers > LARGEST:
             raise ValueError(
                 f'LinUCB keeps a matrix of {self.size} x {self.size} for each of {self.items} items, '
-                f'{numbers:,} numbers and at most {LARGEST:,}: name fewer or smaller columns in options.context'
+                f'{numbers:,} numbers and at most {LARGEST:,}: name fewer or smaller columns in '
+                'options.context'
             )
         if self.ridge <= 0 or self.scale < 0:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Ensembles: several networks over the same tables, of which one is drawn, or whose spread is the doubt.
 
-The paper has 5 networks (arXiv 2112.11136, section 4.4). They differ by how they were drawn, and on request by
-which events each of them sees.
+The paper has 5 networks (arXiv 2112.11136, section 4.4). They differ by how they were drawn, and on
+request by which events each of them sees.
 
 B requests, C candidates, M networks.
 """
@@ -38,8 +38,8 @@ class EnsembleTask:
     def __post_init__(self) -> None:
         if self.networks < 2 or not 0 < self.share <= 1:
             raise ValueError(
-                f'options.networks = {self.networks} and options.share = {self.share}: give at least 2 networks, '
-                'each of which sees a share of the events in (0, 1]'
+                f'options.networks = {self.networks} and options.share = {self.share}: give at least 2 '
+                'networks, each of which sees a share of the events in (0, 1]'
             )
 
     @property

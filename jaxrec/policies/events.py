@@ -56,8 +56,8 @@ def shown_pairs(events: Arrays) -> dict[str, np.ndarray]:
     if not inside.all():
         bad = at[~inside][0]
         raise ValueError(
-            f'event {bad} shows candidate {int(np.asarray(events["shown"])[bad])}, which is not in its pool of '
-            f'{int((pool[bad] > 0).sum())}: `shown` is a position in `pool`, correct it or mark the event '
+            f'event {bad} shows candidate {int(np.asarray(events["shown"])[bad])}, which is not in its pool '
+            f'of {int((pool[bad] > 0).sum())}: `shown` is a position in `pool`, correct it or mark the event '
             'invalid'
         )
     if strange := np.flatnonzero((click != 0) & (click != 1)).tolist():
@@ -91,7 +91,7 @@ def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:
 def _read(arrays: Arrays, key: str) -> Any:
     if key not in arrays:
         raise ValueError(
-            f'the batch lacks {key!r}; it has {sorted(arrays)}. Requests have `pool`, events also `shown` and '
-            '`click`'
+            f'the batch lacks {key!r}; it has {sorted(arrays)}. Requests have `pool`, events also `shown` '
+            'and `click`'
         )
     return arrays[key]

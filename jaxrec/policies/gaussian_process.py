@@ -1,9 +1,9 @@
 """A Gaussian process on the network's last hidden layer, in place of its last weights.
 
 A stand-in for the paper's GP rows (after DUAL, KDD 2021), whose details its text leaves open: a deep kernel
-k(x, x') = phi(x) . phi(x') / ridge, phi the last hidden layer and a 1, or random Fourier features of it for an
-RBF kernel (Rahimi and Recht, 2007). The posterior of the logit is Laplace's: A = ridge I + sum p (1 - p) phi
-phi^T over what was shown, with phi as it was then; variance phi^T A^-1 phi around the network's own logit.
+k(x, x') = phi(x) . phi(x') / ridge, phi the last hidden layer and a 1, or random Fourier features of it for
+an RBF kernel (Rahimi and Recht, 2007). The posterior of the logit is Laplace's: A = ridge I + sum p (1 - p)
+phi phi^T over what was shown, with phi as it was then; variance phi^T A^-1 phi around the network's own logit.
 
 B requests, C candidates, H features.
 """
@@ -47,8 +47,8 @@ class GaussianProcess(Greedy):
         check_form(self.form, self.scale)
         if self.ridge <= 0 or self.length <= 0 or not 0 < self.forget <= 1 or self.fourier < 0:
             raise ValueError(
-                f'options.ridge = {self.ridge}, options.length = {self.length}, options.forget = {self.forget}, '
-                f'options.fourier = {self.fourier}: give positive numbers, and forget in (0, 1]'
+                f'options.ridge = {self.ridge}, options.length = {self.length}, options.forget = {self.forget}'
+                f', options.fourier = {self.fourier}: give positive numbers, and forget in (0, 1]'
             )
 
     def start(self, tables: Mapping[str, Table], params: Any) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def _last_layer(params: Any) -> str:
     layers = [name for name in params.get('head', {}) if name.startswith('dense_')]
     if not layers:
         raise ValueError(
-            f"the model has no MLP called 'head', only {sorted(params)}: a Gaussian process reads the last hidden "
-            'layer of one, choose a model that has it'
+            f"the model has no MLP called 'head', only {sorted(params)}: a Gaussian process reads the last "
+            'hidden layer of one, choose a model that has it'
         )
     return max(layers, key=lambda name: int(name.removeprefix('dense_')))
 

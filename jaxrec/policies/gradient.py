@@ -1,12 +1,12 @@
 """Gradients as uncertainty: NeuralUCB (arXiv 1911.04462) and NeuralTS (arXiv 2010.00827), with a diagonal.
 
-sigma^2 = ridge * sum(g^2 / U), g the gradient of a candidate's probability with respect to all weights, the rows
-that it reads included; U starts at the ridge and collects g^2 of what was shown. Without a precision sigma is
-the gradient's L2 norm, as AGE's authors describe their baseline (arXiv 2112.11136, section 4.4).
+sigma^2 = ridge * sum(g^2 / U), g the gradient of a candidate's probability with respect to all weights, the
+rows that it reads included; U starts at the ridge and collects g^2 of what was shown. Without a precision
+sigma is the gradient's L2 norm, as AGE's authors describe their baseline (arXiv 2112.11136, section 4.4).
 
-Underestimation refinement (SIGIR 2021) is a stand-in, since neither text says how it was applied. We assume that
-it enlarges the doubt about items whose predictions have been too low, and lessens it where they have been too
-high: sigma is multiplied by (clicks + prior) / (predicted clicks + prior) of the item.
+Underestimation refinement (SIGIR 2021) is a stand-in, since neither text says how it was applied. We assume
+that it enlarges the doubt about items whose predictions have been too low, and lessens it where they have been
+too high: sigma is multiplied by (clicks + prior) / (predicted clicks + prior) of the item.
 
 B requests, C candidates, V rows, D width.
 """
@@ -34,7 +34,7 @@ class Gradient(Greedy):
       scale: of sigma.
       ridge: what U starts from.
       precision: collect U; False takes the plain L2 norm.
-      refine: batch key of the item, such as 'candidate/item', for underestimation refinement; None does without.
+      refine: batch key of the item, such as 'candidate/item', to refine by; None does without.
       items: rows of the item's vocabulary.
       prior: clicks that every item is taken to have had, as predicted.
     """
