@@ -47,8 +47,8 @@ def make_policy(config: Config, schema: Schema) -> Policy:
     """Builds the policy that a config names.
 
     Args:
-      config: `policy`, one of `POLICIES`; `model`, with `features`, a `task` (the paper's DNN by default) and its
-        options, as `MODEL`; `train`, any of `TRAIN`; `options`, the policy's own, attributes of its class.
+      config: `policy`, one of `POLICIES`; `model`, with `features`, a `task` (the paper's DNN by default) and
+        its options, as `MODEL`; `train`, any of `TRAIN`; `options`, the policy's own, attributes of its class.
       schema: the log's {column: Column}.
 
     Returns:
@@ -100,20 +100,12 @@ def _ensemble(model: Config, train: Config, options: Config, schema: Schema) -> 
 
 
 def _gradient(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    own = read_options(
-        options,
-        'options',
-        form='ucb',
-        scale=1.0,
-        ridge=1.0,
-        precision=True,
-        refine=False,
-        item=None,
-        prior=1.0,
-    )
-    key, items = _item(own.pop('item'), model, schema) if own['refine'] else (own.pop('item'), 0)
-    own['refine'] = key if own['refine'] else None
-    return _neural(_task(model, schema), Gradient(**own, items=items), train)
+    defaults = {'form': 'ucb', 'scale': 1.0, 'ridge': 1.0, 'precision': True, 'prior': 1.0}
+    own = read_options(options, 'options', **defaults, refine=False, item=None)
+    item, refine, items = own.pop('item'), None, 0
+    if own.pop('refine'):
+        refine, items = _item(item, model, schema)
+    return _neural(_task(model, schema), Gradient(**own, refine=refine, items=items), train)
 
 
 def _gaussian_process(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
@@ -166,13 +158,13 @@ def _bandit(bandit: Memory, train: Config) -> MemoryPolicy:
 
 
 def _item(name: str | None, model: Config, schema: Schema) -> tuple[str, int]:
-    """Batch key and vocabulary size of the column that names an item: the first of the candidate by default."""
+    """Batch key and vocabulary size of the column of items, the first of the candidate by default."""
     given = model.get('features', {}).get('candidate', ())
     name = name or next(iter(given), None)
     if name is None or name not in schema or schema[name].kind != 'categorical':
         raise ValueError(
-            f'options.item = {name!r}: name a categorical column of the candidate, one of {sorted(schema)}, that '
-            'tells items apart'
+            f'options.item = {name!r}: name a categorical column of the candidate, one of {sorted(schema)}, '
+            'that tells items apart'
         )
     return f'candidate/{name}', schema[name].rows
 

@@ -23,7 +23,7 @@ class Ranked(NamedTuple):
 
     Attributes:
       score: float32 [B, C], what to rank by; -inf outside the pool.
-      probability: float32 [B, C], the CTR that the policy predicts without exploring; NaN where it has no idea.
+      probability: float32 [B, C], the CTR that is predicted without exploring; NaN where there is none.
     """
 
     score: jax.Array

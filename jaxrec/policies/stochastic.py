@@ -37,8 +37,8 @@ class Shown(NamedTuple):
 class Stochastic:
     """Draws from a policy's scores; implements `Policy`.
 
-    A base that draws by itself, such as Thompson sampling, is conditioned on its own draw: the propensities are
-    those of the chance on top, so give the estimators them and the scores of the same key.
+    A base that draws by itself, such as Thompson sampling, is conditioned on its own draw: the propensities
+    are those of the chance on top, so give the estimators them and the scores of the same key.
 
     Attributes:
       base: the policy.
