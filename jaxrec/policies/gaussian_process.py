@@ -47,8 +47,8 @@ class GaussianProcess(Greedy):
         check_form(self.form, self.scale)
         if self.ridge <= 0 or self.length <= 0 or not 0 < self.forget <= 1 or self.fourier < 0:
             raise ValueError(
-                f'options.ridge = {self.ridge}, options.length = {self.length}, options.forget = {self.forget}'
-                f', options.fourier = {self.fourier}: give positive numbers, and forget in (0, 1]'
+                f'options.ridge = {self.ridge}, options.length = {self.length}, '
+                f'options.forget = {self.forget}, options.fourier = {self.fourier}: give positive numbers, and forget in (0, 1]'
             )
 
     def start(self, tables: Mapping[str, Table], params: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ rows that it reads included; U starts at the ridge and collects g^2 of what was 
 sigma is the gradient's L2 norm, as AGE's authors describe their baseline (arXiv 2112.11136, section 4.4).
 
 Underestimation refinement (SIGIR 2021) is a stand-in, since neither text says how it was applied. We assume
-that it enlarges the doubt about items whose predictions have been too low, and lessens it where they have been
-too high: sigma is multiplied by (clicks + prior) / (predicted clicks + prior) of the item.
+that it enlarges the doubt about items whose predictions have been too low, and lessens it where they have
+been too high: sigma is multiplied by (clicks + prior) / (predicted clicks + prior) of the item.
 
 B requests, C candidates, V rows, D width.
 """

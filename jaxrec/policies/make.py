@@ -48,7 +48,7 @@ def make_policy(config: Config, schema: Schema) -> Policy:
 
     Args:
       config: `policy`, one of `POLICIES`; `model`, with `features`, a `task` (the paper's DNN by default) and
-        its options, as `MODEL`; `train`, any of `TRAIN`; `options`, the policy's own, attributes of its class.
+        its options, as `MODEL`; `train`, any of `TRAIN`; `options`, attributes of the policy's class.
       schema: the log's {column: Column}.
 
     Returns:
