@@ -3,7 +3,7 @@
 A stand-in for the paper's GP rows (after DUAL, KDD 2021), whose details its text leaves open: a deep kernel
 k(x, x') = phi(x) . phi(x') / ridge, phi the last hidden layer and a 1, or random Fourier features of it for
 an RBF kernel (Rahimi and Recht, 2007). The posterior of the logit is Laplace's: A = ridge I + sum p (1 - p)
-phi phi^T over what was shown, with phi as it was then; variance phi^T A^-1 phi around the network's own logit.
+phi phi^T over what was shown, with phi as it was then; the variance around the network's own logit is phi^T A^-1 phi.
 
 B requests, C candidates, H features.
 """
@@ -48,7 +48,8 @@ class GaussianProcess(Greedy):
         if self.ridge <= 0 or self.length <= 0 or not 0 < self.forget <= 1 or self.fourier < 0:
             raise ValueError(
                 f'options.ridge = {self.ridge}, options.length = {self.length}, '
-                f'options.forget = {self.forget}, options.fourier = {self.fourier}: give positive numbers, and forget in (0, 1]'
+                f'options.forget = {self.forget}, options.fourier = {self.fourier}: '
+                'give positive numbers, and forget in (0, 1]'
             )
 
     def start(self, tables: Mapping[str, Table], params: Any) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_a_diagonal_collects_the_squares_of_what_was_shown():
     want = jax.tree.map(lambda x: np.full(x.shape, 0.5), state.params)
     rows = {name: np.full(x.shape, 0.5) for name, x in memory['rows'].items()}
     # The weights that remembered are those after the steps, which are the last.
-    for (b, _), (of_weights, of_rows) in pair_gradients(policy, state, pairs).items():
+    for of_weights, of_rows in pair_gradients(policy, state, pairs).values():
         want = jax.tree.map(lambda u, g: u + g * g, want, of_weights)
         for (table, number), g in of_rows.items():
             rows[table][number] += g * g
@@ -175,7 +175,7 @@ def test_dropout_alone_is_a_thinned_network_or_their_spread():
 
 
 def test_linucb_is_a_ridge_regression_an_item():
-    policy, state, ranked = learnt('LinUCB', ridge=0.7)
+    *_, ranked = learnt('LinUCB', ridge=0.7)
     pairs, requests = shown_pairs(worlds.make_events(1, 12)), worlds.make_requests()
     hot = lambda user: np.concatenate([[1.0], np.arange(20) == user])
     for b, c in np.argwhere(requests['pool']):

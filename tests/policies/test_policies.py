@@ -120,7 +120,7 @@ def test_the_greedy_policy_is_a_plain_run_of_the_task():
         ({'train': {'batch_size': 0}}, 'train.batch_size = 0: give at least 1'),
         ({'policy': 'ensemble', 'options': {'form': 'thompson'}}, "options.form = 'thompson' does not exist"),
         ({'policy': 'ensemble', 'options': {'networks': 1}}, 'give at least 2 networks'),
-        ({'policy': 'gradient', 'options': {'ridge': 0.0}}, 'options.ridge = 0.0 .* give more than 0'),
+        ({'policy': 'gradient', 'options': {'ridge': 0.0}}, r'options.ridge = 0.0 .* give more than 0'),
         ({'policy': 'dropout', 'options': {'rate': 1.0}}, r'options.rate = 1.0, .* give a rate in \[0, 1\)'),
         ({'policy': 'beta', 'options': {'item': 'tags'}}, "options.item = 'tags': name a categorical column"),
         ({'policy': 'linucb', 'options': {'context': ('age',)}}, "options.context names 'age'; the log has"),
@@ -163,7 +163,7 @@ def test_age_does_not_rank_without_a_lambda_and_tunes_it_on_requests():
 
     policy, requests = worlds.make('AGE-TS', explore_lambda=None), worlds.make_requests(size=24)
     state = policy.init(jax.random.key(0), requests)
-    with pytest.raises(ValueError, match='explore_lambda is not set: .* policies.age.tune'):
+    with pytest.raises(ValueError, match=r'explore_lambda is not set: .* policies.age.tune'):
         policy.score(state, requests, KEY)
     for seed in range(4):
         state = policy.learn(state, worlds.make_events(seed, size=24))
