@@ -3,7 +3,8 @@
 A stand-in for the paper's GP rows (after DUAL, KDD 2021), whose details its text leaves open: a deep kernel
 k(x, x') = phi(x) . phi(x') / ridge, phi the last hidden layer and a 1, or random Fourier features of it for
 an RBF kernel (Rahimi and Recht, 2007). The posterior of the logit is Laplace's: A = ridge I + sum p (1 - p)
-phi phi^T over what was shown, with phi as it was then; the variance around the network's own logit is phi^T A^-1 phi.
+phi phi^T over what was shown, with phi as it was then; the variance around the network's logit is phi^T
+A^-1 phi.
 
 B requests, C candidates, H features.
 """
