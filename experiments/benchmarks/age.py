@@ -1,7 +1,8 @@
 """AGE's scores of a pool from host to host arrays, and NeuralUCB's on the same network.
 
 One request of 20 arms on a network of 10 thousand numbers, as a bandit scores it; and a batch of requests of
-38 candidates, as a replay does. Gate, dropout and lookup are included; every call has another key and other ids.
+38 candidates, as a replay does. Gate, dropout and lookup are included; each call has another key and other
+ids.
 
 B requests, C candidates.
 """

@@ -17,7 +17,6 @@ from tests.models.age.test_explore import FEATURES, age_config
 @functools.cache
 def trained(wrapped):
     """A base after three steps, alone or wrapped, with the same seed and batches."""
-    path, own = worlds.MODELS['DNN']
     task = worlds.make_task('DNN', FEATURES) if not wrapped else make_task(age_config(), worlds.SCHEMA)
     setup = worlds.make_setup(task)
     batches = [worlds.on_device(worlds.make_batch(4, 1, 3, FEATURES, seed)) for seed in range(3)]
@@ -35,10 +34,8 @@ def test_a_base_trains_as_if_the_gate_were_not_there():
     chex.assert_trees_all_close(wrapped.tables, alone.tables, rtol=1e-6, atol=1e-8)
     assert set(with_gate) - set(metrics) == {'dgu_logloss'}
     np.testing.assert_allclose(with_gate['loss'], metrics['loss'] + with_gate['dgu_logloss'], rtol=1e-5)
-    moved = np.abs(
-        wrapped.params['gate']['item']['dense_0']['kernel'] - first['gate']['item']['dense_0']['kernel']
-    )
-    assert moved.max() > 1e-3
+    kernel = lambda params: params['gate']['item']['dense_0']['kernel']
+    assert np.abs(kernel(wrapped.params) - kernel(first)).max() > 1e-3
 
 
 def test_the_gates_loss_is_the_cross_entropy_of_the_items_alone_and_sends_no_gradient_into_rows():
@@ -51,10 +48,8 @@ def test_the_gates_loss_is_the_cross_entropy_of_the_items_alone_and_sends_no_gra
         table: {key: model.tables[table][np.asarray(ids)] for key, ids in features.items()}
         for table, features in task.ids(batch).items()
     }
-    both = jax.jit(jax.grad(lambda p, r: task.loss(p, {}, r, sent, None)[0], (0, 1)))(params, rows)
-    alone = jax.jit(jax.grad(lambda p, r: task.base.loss(p, {}, r, sent, None)[0], (0, 1)))(
-        model.params, rows
-    )
+    slopes = lambda task: jax.jit(jax.grad(lambda p, r: task.loss(p, {}, r, sent, None)[0], (0, 1)))
+    both, alone = slopes(task)(params, rows), slopes(task.base)(model.params, rows)
     chex.assert_trees_all_close(both[1], alone[1], rtol=1e-5, atol=1e-8)
     chex.assert_trees_all_close(both[0]['base'], alone[0], rtol=1e-5, atol=1e-8)
     gate, x = (
@@ -67,16 +62,14 @@ def test_the_gates_loss_is_the_cross_entropy_of_the_items_alone_and_sends_no_gra
     got = task.predict(params, {}, rows, sent)['item_average']
     np.testing.assert_allclose(got, 1 / (1 + np.exp(-logits)), rtol=1e-4)
     losses = np.logaddexp(0, logits) - batch['label'] * logits
-    np.testing.assert_allclose(
-        task.loss(params, {}, rows, sent, None)[1][0]['dgu_logloss'], losses.mean(), rtol=1e-4
-    )
+    _, (metrics, _) = task.loss(params, {}, rows, sent, None)
+    np.testing.assert_allclose(metrics['dgu_logloss'], losses.mean(), rtol=1e-4)
 
 
 def test_the_gate_reads_the_items_named_columns():
     task = make_task(age_config(gate_columns=('category',)), worlds.SCHEMA)
-    shapes = jax.eval_shape(
-        task.init, jax.random.key(0), worlds.on_device(worlds.make_batch(features=FEATURES))
-    )
+    batch = worlds.on_device(worlds.make_batch(features=FEATURES))
+    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
     assert shapes[0]['gate']['item']['dense_0']['kernel'].shape == (4, 5)
 
 
@@ -89,26 +82,29 @@ def test_a_gate_beside_a_model_with_wide_tables_reads_its_narrow_ones():
     }
 
 
+DNN = 'jaxrec.models.baselines.dnn:make_task'
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         ({'base': {}}, r"model.base has no 'task': AGE wraps a CTR model"),
         (
-            {'base': {'task': 'jaxrec.models.baselines.dnn:make_task', 'features': {}}},
+            {'base': {'task': DNN, 'features': {}}},
             'model.base.features: the base',
         ),
         (
-            {'base': {'task': 'jaxrec.models.baselines.dnn:make_task', 'wide': 3}},
+            {'base': {'task': DNN, 'wide': 3}},
             'model.wide is not an option',
         ),
         ({'explore_lambd': 1.0}, "model.explore_lambd is not an option; did you mean 'explore_lambda'"),
         (
             {'explore_lambda': -1.0},
-            r'model.explore_lambda = -1.0: give a number, 0 or more, or None and tune it',
+            r'model.explore_lambda = -1.0: give a number, 0 or more',
         ),
         (
             {'perturb': 'items'},
-            r"model.perturb = 'items' does not exist; choose one of \('all', 'item', 'user'\)",
+            r"model.perturb = 'items' does not exist; choose one of",
         ),
         ({'direction': 'sgd'}, "model.direction = 'sgd' does not exist"),
         ({'uncertainty': 'gp'}, "model.uncertainty = 'gp' does not exist"),
@@ -119,7 +115,7 @@ def test_a_gate_beside_a_model_with_wide_tables_reads_its_narrow_ones():
         ({'dgu_loss_weight': 0.0}, "model.dgu_loss_weight = 0.0: .* or set model.gate = 'none'"),
         (
             {'gate_columns': ('user',)},
-            "model.gate_columns names 'user', which is not among features.candidate",
+            "names 'user', which is not among features.candidate",
         ),
         ({'gate_slope': 0.0}, 'model.gate_slope = 0.0: a gate opens upwards'),
     ],
