@@ -21,8 +21,8 @@ class Random:
     """Ranks by chance, which is what a uniform logger does."""
 
     def start(self) -> Any:
-        """As `Memory.start`; nothing."""
-        return {}
+        """As `Memory.start`: how many events there were, since a checkpoint of nothing is none."""
+        return {'events': jnp.float32(0)}
 
     def rank(self, memory: Any, batch: Batch, rng: jax.Array) -> Ranked:
         """As `Memory.rank`."""
@@ -30,8 +30,8 @@ class Random:
         return Ranked(jax.random.uniform(rng, pool.shape), jnp.full(pool.shape, jnp.nan))
 
     def observe(self, memory: Any, batch: Batch) -> Any:
-        """As `Memory.observe`; nothing."""
-        return memory
+        """As `Memory.observe`."""
+        return {'events': memory['events'] + batch['valid'].sum()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,8 +31,7 @@ def as_batch(requests: Arrays) -> dict[str, np.ndarray]:
       ValueError: no pool.
     """
     pool = np.asarray(_read(requests, 'pool')).astype(np.float32)
-    kept = {key: np.asarray(x) for key, x in requests.items() if key not in NO_FEATURES}
-    return {**kept, 'valid': pool, 'label': np.zeros_like(pool)}
+    return {**_features(requests), 'valid': pool, 'label': np.zeros_like(pool)}
 
 
 def shown_pairs(events: Arrays) -> dict[str, np.ndarray]:
@@ -66,7 +65,7 @@ def shown_pairs(events: Arrays) -> dict[str, np.ndarray]:
             'feedback invalid'
         )
     pick = lambda key, x: x[at, shown][:, None] if key.startswith(PER_CANDIDATE) else x[at]
-    features = {key: pick(key, np.asarray(x)) for key, x in events.items() if key not in NO_FEATURES}
+    features = {key: pick(key, x) for key, x in _features(events).items()}
     features.pop('explorable', None)
     return {**features, 'label': click[:, None], 'valid': np.ones((len(at), 1), np.float32)}
 
@@ -86,6 +85,12 @@ def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:
         part = {key: x[start : start + size] for key, x in pairs.items()}
         extra = size - len(part['valid'])
         yield {k: np.concatenate([x, np.zeros((extra, *x.shape[1:]), x.dtype)]) for k, x in part.items()}
+
+
+def _features(arrays: Arrays) -> dict[str, np.ndarray]:
+    """What models read; keys under 'host/' stay there."""
+    kept = {key: x for key, x in arrays.items() if key not in NO_FEATURES and not key.startswith('host/')}
+    return {key: np.asarray(x) for key, x in kept.items()}
 
 
 def _read(arrays: Arrays, key: str) -> Any:

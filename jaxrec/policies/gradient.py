@@ -63,7 +63,8 @@ class Gradient(Greedy):
             memory['weights'] = jax.tree.map(lambda x: full(x.shape), params)
             memory['rows'] = {name: full((spec.rows, spec.dim)) for name, spec in tables.items()}
         if self.refine:
-            memory['clicks'] = memory['predicted'] = jnp.zeros(self.items, jnp.float32)
+            # An array each: the memory is updated in place.
+            memory |= {name: jnp.zeros(self.items, jnp.float32) for name in ('clicks', 'predicted')}
         return memory
 
     def rank(self, model: Model, memory: dict[str, Any], rng: jax.Array) -> Ranked:

@@ -57,16 +57,30 @@ def test_chance_comes_from_the_key_alone(name):
     assert (np.asarray(other) != after.score).any()
 
 
-@pytest.mark.parametrize('name', ['DNN', 'gradient-UCB', 'beta-TS'])
-def test_any_number_of_late_events_is_one_program(name):
-    policy, requests = worlds.make(name), worlds.make_requests()
+def counted(monkeypatch, owner, name, counts):
+    """Counts how often a method runs, which under jit is how often it is traced."""
+    method = getattr(owner, name)
+
+    def run(*args, **kwargs):
+        counts[name] = counts.get(name, 0) + 1
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, run)
+
+
+@pytest.mark.parametrize('name', ['gradient-UCB', 'beta-TS'])
+def test_any_number_of_late_events_is_one_program(name, monkeypatch):
+    policy, requests, counts = worlds.make(name), worlds.make_requests(), {}
     state = policy.init(jax.random.key(0), requests)
-    learners = [policy._observe] + ([policy._step] if name != 'beta-TS' else [])
+    explorer = policy.task.explorer if name != 'beta-TS' else policy.bandit
+    for method in ('rank', 'observe'):
+        counted(monkeypatch, type(explorer), method, counts)
+    if name != 'beta-TS':
+        counted(monkeypatch, type(policy.task), 'loss', counts)
     for size in (3, 12, 7):
         state = policy.learn(state, worlds.make_events(size, size))
         policy.score(state, worlds.make_requests(size), KEY)
-    used = [f for f in learners if f._cache_size()]
-    assert used and all(f._cache_size() == 1 for f in used) and policy._rank._cache_size() == 1
+    assert set(counts.values()) == {1} and len(counts) == 2 + (name != 'beta-TS')
 
 
 def test_no_match_changes_nothing():
