@@ -85,7 +85,7 @@ def age(name: str, requests: int = 1, pool: int | None = None, **options: Any) -
     state, explore = init_state(setup, batches[0], 0), make_explore_step(setup)
     timed = measure(over(batches, lambda batch, key: explore(state, batch, key).score), lambda: None)
     words = f'B{requests} C{pool} {SHAPES}, {" ".join(f"{k}={v}" for k, v in options.items())}'
-    return record(name, words, count_base(state.params), timed, requests, idle, tables=count(state))
+    return record(name, words, count_base(state.params), timed, requests, idle, trained=count(state))
 
 
 def neural_ucb(name: str) -> dict[str, Any]:
