@@ -35,7 +35,7 @@ def made(name='DNN'):
     """An AGE task over a model of random parameters, with its rows and batch."""
     batch = worlds.make_batch(size=3, candidates=4, features=FEATURES)
     batch['valid'][2, 3] = 0
-    # Equal behaviours tie in a search, and whatever moves them decides which is kept: no slope to compare with.
+    # Equal behaviours tie in a search, and whatever moves them decides which is kept: there is no slope.
     rng = np.random.default_rng(6)
     distinct = np.stack([2 + rng.permutation(28)[: worlds.LONG] for _ in range(3)])
     batch['long/item'] = (distinct * (batch['long/item'] > 0)).astype(np.int32)
