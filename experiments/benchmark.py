@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments.benchmarks import can, ingest, loader, sim, sim_lengths, sim_search, tables
+from experiments.benchmarks import age, can, ingest, loader, sim, sim_lengths, sim_search, tables
 from experiments.benchmarks.timing import emit
 from experiments.flags import friendly
 
@@ -54,6 +54,12 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'loader_long': functools.partial(loader.lifelong, search=None),
     'ingest_1m': functools.partial(ingest.run, rows=1_000_000),
     'ingest_10m': functools.partial(ingest.run, rows=10_000_000, runs=1),
+    'age_score': functools.partial(age.age, direction='fgm'),
+    'age_score_pgd': functools.partial(age.age, direction='pgd', pgd_steps=5),
+    'age_score_ucb': functools.partial(age.age, direction='fgm', uncertainty='ucb', passes=20),
+    'age_score_neural_ucb': age.neural_ucb,
+    'age_batch': functools.partial(age.age, requests=age.REQUESTS, pool=age.POOL, direction='fgm'),
+    'age_batch_pgd': functools.partial(age.age, requests=age.REQUESTS, pool=age.POOL, direction='pgd'),
 }
 # Of a record a length, which can be drawn.
 LENGTHS: dict[str, Callable[[str], Iterable[Record]]] = {

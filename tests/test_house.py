@@ -25,6 +25,7 @@ ROOMS = {
     'training': {'data', 'embeddings', 'evaluation', 'ops', 'parallel'},
     'serving': {'data', 'embeddings', 'ops', 'parallel', 'training'},
     'models': {'data', 'embeddings', 'evaluation', 'ops', 'parallel', 'training'},
+    'policies': {'data', 'embeddings', 'models', 'ops', 'parallel', 'training'},
 }
 # package -> where in the checkout it may be imported; everything else of the library does without it.
 ONLY_IN = {

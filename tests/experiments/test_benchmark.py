@@ -6,6 +6,7 @@ import pytest
 
 from experiments import benchmark
 from experiments.benchmarks import (
+    age,
     can,
     histories,
     ingest,
@@ -45,6 +46,7 @@ def small(monkeypatch):
         (loader, 'SHORT', 3), (loader, 'LONG', 7), (loader, 'KEPT', 2),
         (sim, 'PEER', Shapes(16, 3, 7, 40, 8, keep=2, dim=4)),
         (sim, 'NVIDIA', Shapes(16, 2, 4, 40, 8, users=9, keep=2, dim=4)),
+        (age, 'ROWS', 30), (age, 'KEYS', 2),
         (sim_lengths, 'LENGTHS', (10, 20)), (sim_lengths, 'BATCH', 16), (histories, 'EVENTS', 400),
         (sim_search, 'CANDIDATES', 5), (sim_search, 'LENGTH', 400), (sim_search, 'KEEP', 3),
         (sim_search, 'ITEMS', 60),
@@ -68,6 +70,9 @@ def small(monkeypatch):
         lambda: sim.train('sim_train_din', 'din'),
         lambda: sim.train_nvidia('sim_train_nvidia'),
         lambda: sim.infer('sim_infer'),
+        lambda: age.age('age_score', direction='fgm'),
+        lambda: age.age('age_batch', 3, 4, direction='pgd', uncertainty='ucb', passes=2),
+        lambda: age.neural_ucb('age_score_neural_ucb'),
         lambda: loader.run('loader_ctr'),
         lambda: loader.lifelong('loader_hard'),
         lambda: loader.lifelong('loader_long', None),
@@ -188,6 +193,11 @@ def test_the_promised_names_exist():
         'loader_hard',
         'loader_long',
         'ingest_1m',
+        'age_score',
+        'age_score_pgd',
+        'age_score_ucb',
+        'age_score_neural_ucb',
+        'age_batch',
         'ingest_10m',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()

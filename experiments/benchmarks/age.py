@@ -1,0 +1,119 @@
+"""AGE's scores of a pool from host to host arrays, and NeuralUCB's on the same network.
+
+One request of 20 arms on a network of 10 thousand numbers, as a bandit scores it; and a batch of requests of
+38 candidates, as a replay does. Gate, dropout and lookup are included; each call has another key and other
+ids.
+
+B requests, C candidates.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from experiments.benchmarks.steps import count
+from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.data.schema import Column
+from jaxrec.embeddings import row_adagrad
+from jaxrec.models.age import make_explore_step, make_task
+from jaxrec.parallel import make_mesh
+from jaxrec.policies import make_policy
+from jaxrec.training.state import Setup, init_state
+
+ARMS, REQUESTS, POOL, ROWS, KEYS = 20, 256, 38, 1000, 64
+COLUMNS, DIM, WIDTHS = 5, 10, (100,)
+SHAPES = 'E100 MLP100 (5+5 columns, D10), gate MLP32, fp32'
+FEATURES = {
+    'user': tuple(f'user{i}' for i in range(COLUMNS)),
+    'candidate': tuple(f'item{i}' for i in range(COLUMNS)),
+}
+MODEL = {'task': 'jaxrec.models.baselines.dnn:make_task', 'dim': DIM, 'widths': WIDTHS}
+
+
+def schema() -> dict[str, Column]:
+    """{column: Column}, a vocabulary each."""
+    names = (*FEATURES['user'], *FEATURES['candidate'])
+    return {name: Column('categorical', name, ROWS, 1) for name in names}
+
+
+def make_batches(requests: int, pool: int, number: int = 4) -> list[dict[str, np.ndarray]]:
+    """Draws host batches with uniform ids and full pools.
+
+    Args:
+      requests: B.
+      pool: C.
+      number: how many.
+
+    Returns:
+      [{key: [B, ...]}].
+    """
+    rng = np.random.default_rng(0)
+    ids = lambda *shape: rng.integers(2, ROWS, shape).astype(np.int32)
+
+    def drawn() -> dict[str, np.ndarray]:
+        return {
+            **{f'user/{name}': ids(requests) for name in FEATURES['user']},
+            **{f'candidate/{name}': ids(requests, pool) for name in FEATURES['candidate']},
+            'label': np.zeros((requests, pool), np.float32),
+            'valid': np.ones((requests, pool), np.float32),
+        }
+
+    return [drawn() for _ in range(number)]
+
+
+def age(name: str, requests: int = 1, pool: int | None = None, **options: Any) -> dict[str, Any]:
+    """Times AGE's scores.
+
+    Args:
+      name: of the record.
+      requests: B.
+      pool: C; None for the arms of one request.
+      **options: of the exploration.
+
+    Returns:
+      The record; `examples_per_s` are requests.
+    """
+    pool, idle = pool or ARMS, peak_mb()
+    config = {'features': FEATURES, 'base': MODEL, 'explore_lambda': 10.0, **options}
+    task = make_task(config, schema())
+    setup = Setup(task, optax.adam(1e-3), row_adagrad(0.05), make_mesh((1, 1)))
+    batches = make_batches(requests, pool)
+    state, explore = init_state(setup, batches[0], 0), make_explore_step(setup)
+    timed = measure(over(batches, lambda batch, key: explore(state, batch, key).score), lambda: None)
+    words = f'B{requests} C{pool} {SHAPES}, {" ".join(f"{k}={v}" for k, v in options.items())}'
+    return record(name, words, count_base(state.params), timed, requests, idle, trained=count(state))
+
+
+def neural_ucb(name: str) -> dict[str, Any]:
+    """Times NeuralUCB's scores of one request, its diagonal over weights and rows.
+
+    Args:
+      name: of the record.
+
+    Returns:
+      The record; `examples_per_s` are requests.
+    """
+    idle = peak_mb()
+    config = {'policy': 'gradient', 'model': {**MODEL, 'features': FEATURES}, 'options': {'form': 'ucb'}}
+    policy, batches = make_policy(config, schema()), make_batches(1, ARMS)
+    batches = [{**batch, 'pool': batch['valid'] > 0} for batch in batches]
+    state = policy.init(jax.random.key(0), batches[0])
+    timed = measure(over(batches, lambda batch, key: policy.score(state, batch, key)), lambda: None)
+    params = sum(x.size for x in jax.tree.leaves(state.params))
+    return record(name, f'B1 C{ARMS} {SHAPES}, no gate, no dropout', params, timed, 1, idle)
+
+
+def count_base(params: Any) -> int:
+    """Numbers of the network that is explored."""
+    return sum(x.size for x in jax.tree.leaves(params['base']))
+
+
+def over(batches: list[dict[str, np.ndarray]], score: Callable[..., jax.Array]) -> Callable[[], np.ndarray]:
+    """A call that scores the next batch with the next key, and brings the scores to the host."""
+    keys = itertools.cycle(list(jax.random.split(jax.random.key(0), KEYS)))
+    turns = itertools.cycle(batches)
+    return lambda: np.asarray(score(next(turns), next(keys)))

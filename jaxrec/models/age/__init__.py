@@ -1,0 +1,6 @@
+"""AGE: Adversarial Gradient driven Exploration for deep CTR prediction (KDD 2022, arXiv 2112.11136)."""
+
+from jaxrec.models.age.explore import make_explore_step as make_explore_step
+from jaxrec.models.age.model import AgeTask as AgeTask
+from jaxrec.models.age.model import make_task as make_task
+from jaxrec.models.age.tuning import tune_lambda as tune_lambda

@@ -1,0 +1,204 @@
+"""AGE (arXiv 2112.11136) around any CTR task: the gate trains beside it, and scores can be explored.
+
+Loss and predictions are the base's own; what AGE adds is a gate, which sends no gradient into anything of the
+base, and `explore`.
+
+B requests, C candidates, D width.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.embeddings import Table
+from jaxrec.importing import resolve
+from jaxrec.models.age.explore import Explored, explore
+from jaxrec.models.age.gate import Gate, item_average, make_gate
+from jaxrec.models.age.options import Exploration, read_age_options
+from jaxrec.models.ctr.task import CtrTask, Ids, mean_cross_entropy
+from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
+
+
+@dataclasses.dataclass(frozen=True)
+class AgeTask:
+    """A CTR task that can explore; implements `training.task.Task`.
+
+    Attributes:
+      base: the CTR task.
+      gate: the gating unit; None where the exploration has no use for one.
+      exploration: how scores are explored.
+      dgu_loss_weight: of the gate's cross-entropy beside the base's loss.
+    """
+
+    base: CtrTask
+    gate: Gate | None
+    exploration: Exploration
+    dgu_loss_weight: float = 1.0
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """The base's tables."""
+        return self.base.tables
+
+    def ids(self, batch: Mapping[str, Any]) -> Ids:
+        """The base's ids."""
+        return self.base.ids(batch)
+
+    def given_ids(self, batch: Mapping[str, Any]) -> Ids:
+        """The base's ids as they stand in a batch."""
+        return self.base.given_ids(batch)
+
+    def evaluator(self) -> Evaluator:
+        """The base's evaluator."""
+        return self.base.evaluator()
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """Draws the parameters; those of the base as the base alone would.
+
+        Args:
+          rng: a typed key.
+          batch: {key: [B, ...]}; only its shapes matter.
+
+        Returns:
+          ({'base'} or {'base', 'gate'}, model_state of the base).
+        """
+        params, model_state = self.base.init(rng, batch)
+        if self.gate is None:
+            return {'base': params}, model_state
+        rows = {
+            table: {key: jnp.zeros((*x.shape, self.tables[table].dim)) for key, x in features.items()}
+            for table, features in self.ids(batch).items()
+        }
+        own = dict(self.gate.init(jax.random.fold_in(rng, 1), rows, batch))
+        return {'base': params, 'gate': own['params']}, model_state
+
+    def loss(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        """The base's loss, plus the gate's cross-entropy on the same labels (eq. 17).
+
+        Args:
+          params: as `init` draws them.
+          model_state: the base's.
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]} with label and valid float [B, C].
+          rng: a typed key, the base's.
+
+        Returns:
+          loss float32 [], (the base's metrics and 'dgu_logloss', new model_state).
+        """
+        loss, (metrics, new_state) = self.base.loss(params['base'], model_state, rows, batch, rng)
+        if self.gate is None:
+            return loss, (metrics, new_state)
+        logits: Any = self.gate.apply({'params': params['gate']}, rows, batch)
+        own = mean_cross_entropy(logits, batch)
+        return loss + self.dgu_loss_weight * own, ({**metrics, 'dgu_logloss': own}, new_state)
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """The base's predictions, unexplored, and the gate's.
+
+        Args:
+          params: as `init` draws them.
+          model_state: the base's.
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]}.
+          rng: the base's.
+
+        Returns:
+          {'logits', 'probability', 'item_average'}: float32 [B, C]; the last with a gating unit only.
+        """
+        predictions = self.base.predict(params['base'], model_state, rows, batch, rng)
+        average = self.average(params, rows, batch)
+        return predictions if average is None else {**predictions, 'item_average': average}
+
+    def average(self, params: Any, rows: Rows, batch: Batch) -> jax.Array | None:
+        """The gating unit's estimate of each item's average CTR.
+
+        Args:
+          params: as `init` draws them.
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]}.
+
+        Returns:
+          float32 [B, C], or None without a unit.
+        """
+        return None if self.gate is None else item_average(self.gate, params['gate'], rows, batch)
+
+    def explore(
+        self,
+        params: Any,
+        model_state: Any,
+        rows: Rows,
+        batch: Batch,
+        rng: jax.Array,
+        explore_lambda: jax.Array | float | None = None,
+    ) -> Explored:
+        """Scores whole pools with pseudo-exploration (algorithm 1); see `explore.explore`.
+
+        Args:
+          params: as `init` draws them.
+          model_state: the base's.
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]} with `valid` [B, C], the pool, and where wanted `explorable` [B, C].
+          rng: a typed key.
+          explore_lambda: float []; None takes the config's.
+
+        Returns:
+          The scores, and how they came about.
+
+        Raises:
+          ValueError: neither the config nor the call gives a lambda.
+        """
+        size, average = self.size(explore_lambda), self.average(params, rows, batch)
+        model = self.base, params['base'], model_state
+        return explore(*model, rows, batch, rng, size, self.exploration, average)
+
+    def size(self, explore_lambda: jax.Array | float | None = None) -> jax.Array:
+        """The step's size per unit of uncertainty.
+
+        Args:
+          explore_lambda: float []; None takes the config's.
+
+        Returns:
+          float32 [].
+
+        Raises:
+          ValueError: neither the config nor the call gives it.
+        """
+        found = self.exploration.explore_lambda if explore_lambda is None else explore_lambda
+        if found is None:
+            raise ValueError(
+                'model.explore_lambda is None: there is no size that suits every model, so tune it to a '
+                'share of changed winners with models.age.tune_lambda, or give one'
+            )
+        return jnp.asarray(found, jnp.float32)
+
+
+def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> AgeTask:
+    """Wraps a CTR model of the library.
+
+    Args:
+      config: `features`; `base`, {'task': import path, option: value}; any of `options.TRAINED` and of the
+        attributes of `options.Exploration`.
+      schema: the log's {column: Column}.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: an unknown option or value, no base, what the base refuses, or columns that the gate cannot
+        read.
+    """
+    options, exploration = read_age_options(config)
+    own = {name: value for name, value in options['base'].items() if name != 'task'}
+    base = resolve(options['base']['task'])({**own, 'features': options['features']}, schema)
+    gate = None
+    if exploration.gate == 'dgu':
+        columns, widths = options['gate_columns'], options['gate_widths']
+        gate = make_gate(columns, options['features'], schema, sorted(base.tables), widths)
+    return AgeTask(base, gate, exploration, float(options['dgu_loss_weight']))

@@ -1,0 +1,124 @@
+"""What a config can tell AGE: how it explores, its gate, and what does not fit together."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxrec.ops.exploration import CENTRES, SPREADS
+from jaxrec.options import read_options
+
+PERTURBED = ('all', 'item', 'user')
+DIRECTIONS = ('pgd', 'fgm', 'random')
+UNCERTAINTIES = ('ts', 'ucb', 'gaussian')
+SCOPES = ('request', 'candidate')
+VARIANTS = ('v2', 'v1')
+GATES = ('dgu', 'fixed', 'none')
+
+
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+    """How scores are explored.
+
+    Attributes:
+      explore_lambda: the step's size per unit of uncertainty; None must be given or tuned before exploring,
+        since the paper's 1e-3 has no effect without its own, unstated scales.
+      perturb: 'all' rows, or those of the 'item' (the candidate's columns) or of the 'user' side alone.
+      direction: 'pgd', 'fgm', or 'random', the ablation without g; what replaces it is not published.
+      pgd_steps: T.
+      uncertainty: 'ts', 'ucb', or 'gaussian', the ablation without delta_y: a standard normal number.
+      dropout_rate: share of the weights that a pass sets to zero.
+      passes: N of 'ucb'.
+      ucb_spread: 'std' or 'var'.
+      ucb_centre: the spread is around the 'base' prediction, or the 'mean' of the passes.
+      ts_signed: keep the sign of 'ts'; False takes the absolute value, for comparison.
+      mask_scope: a network for each 'request' (one posterior sample), or for each 'candidate'.
+      variant: 'v2', or 'v1': the unknown feedback is taken for a click, so that scores only rise.
+      gate: 'dgu', a net's average CTR of the item; 'fixed', `gate_threshold`; or 'none'.
+      gate_threshold: of 'fixed', a probability.
+      soft_gate: sigmoid(`gate_slope` * (prediction - threshold)) in place of 0 and 1.
+      gate_slope: of the soft gate.
+    """
+
+    explore_lambda: float | None = None
+    perturb: str = 'all'
+    direction: str = 'pgd'
+    pgd_steps: int = 5
+    uncertainty: str = 'ts'
+    dropout_rate: float = 0.01
+    passes: int = 20
+    ucb_spread: str = 'std'
+    ucb_centre: str = 'base'
+    ts_signed: bool = True
+    mask_scope: str = 'request'
+    variant: str = 'v2'
+    gate: str = 'dgu'
+    gate_threshold: float = 0.01
+    soft_gate: bool = False
+    gate_slope: float = 10.0
+
+    def __post_init__(self) -> None:
+        allowed = {
+            'perturb': PERTURBED,
+            'direction': DIRECTIONS,
+            'uncertainty': UNCERTAINTIES,
+            'ucb_spread': SPREADS,
+            'ucb_centre': CENTRES,
+            'mask_scope': SCOPES,
+            'variant': VARIANTS,
+            'gate': GATES,
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(
+                    f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {values}'
+                )
+        for name in ('pgd_steps', 'passes'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 1')
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f'model.dropout_rate = {self.dropout_rate}: give a share in [0, 1)')
+        if self.gate_slope <= 0:
+            raise ValueError(f'model.gate_slope = {self.gate_slope}: a gate opens upwards, give more than 0')
+        if self.explore_lambda is not None and not _is_size(self.explore_lambda):
+            raise ValueError(
+                f'model.explore_lambda = {self.explore_lambda!r}: give a number, 0 or more, or None and tune '
+                'it to a share of changed winners with models.age.tune_lambda'
+            )
+
+
+TRAINED: dict[str, Any] = {'gate_widths': (32,), 'gate_columns': (), 'dgu_loss_weight': 1.0}
+EXPLORED = {field.name: field.default for field in dataclasses.fields(Exploration)}
+
+
+def read_age_options(config: Mapping[str, Any]) -> tuple[dict[str, Any], Exploration]:
+    """Merges a config over the defaults.
+
+    Args:
+      config: `features`, `base` and any of `TRAINED` and the attributes of `Exploration`.
+
+    Returns:
+      {option: value} of what training needs, and how scores are explored.
+
+    Raises:
+      ValueError: an unknown option or value, or no base.
+    """
+    options = read_options(config, 'model', features={}, base={}, **TRAINED, **EXPLORED)
+    base = options['base']
+    if 'task' not in base:
+        raise ValueError(
+            "model.base has no 'task': AGE wraps a CTR model, name one and its options, such as "
+            "{'task': 'jaxrec.models.baselines.dnn:make_task', 'dim': 8}"
+        )
+    if 'features' in base:
+        raise ValueError('model.base.features: the base reads the features of the config; leave it out')
+    if options['dgu_loss_weight'] <= 0:
+        raise ValueError(
+            f'model.dgu_loss_weight = {options["dgu_loss_weight"]}: nothing else trains the gate; give more '
+            "than 0, or set model.gate = 'none'"
+        )
+    exploration = Exploration(**{name: options.pop(name) for name in EXPLORED})
+    return options, exploration
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0

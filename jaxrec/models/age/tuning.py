@@ -1,0 +1,75 @@
+"""Lambda has no scale of its own, so it is chosen by what it does: the share of winners that it changes.
+
+B requests, C candidates.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Tuned(NamedTuple):
+    """A lambda and what it does.
+
+    Attributes:
+      explore_lambda: the step's size per unit of uncertainty.
+      changed: the share of requests whose winner it changes.
+      tried: {lambda: share} of all that were tried.
+    """
+
+    explore_lambda: float
+    changed: float
+    tried: dict[float, float]
+
+
+def tune_lambda(
+    changed: Callable[[float], float],
+    target: float = 0.05,
+    low: float = 1e-4,
+    high: float = 1e6,
+    steps: int = 16,
+) -> Tuned:
+    """Finds the lambda that changes a wanted share of winners, by bisection on its logarithm.
+
+    The share rises with lambda up to a point and need not beyond, so the bisection starts below the first
+    decade that reaches the target.
+
+    Args:
+      changed: lambda -> share of requests whose winner it changes, in [0, 1]; always on the same requests
+        with the same key.
+      target: the wanted share, in (0, 1).
+      low: where to start.
+      high: where to give up.
+      steps: bisections of the decade.
+
+    Returns:
+      Of all tried lambdas that whose share is nearest to the target, the smaller among equals.
+
+    Raises:
+      ValueError: a target outside (0, 1), or one that no lambda up to `high` reaches.
+    """
+    if not 0 < target < 1:
+        raise ValueError(f'target = {target}: give the share of requests whose winner may change, in (0, 1)')
+    tried: dict[float, float] = {}
+
+    def share(value: float) -> float:
+        return tried.setdefault(value, float(changed(value)))
+
+    upper = low
+    while share(upper) < target:
+        if upper >= high:
+            best = max(tried, key=lambda value: tried[value])
+            raise ValueError(
+                f'no lambda up to {high:g} changes {target:.1%} of the winners, at most {tried[best]:.1%} at '
+                f'{best:g}: ask for less, open the gate, or raise model.dropout_rate'
+            )
+        upper *= 10
+    lower = upper / 10
+    for _ in range(steps):
+        middle = math.sqrt(lower * upper)
+        if share(middle) < target:
+            lower = middle
+        else:
+            upper = middle
+    nearest = min(tried, key=lambda value: (abs(tried[value] - target), value))
+    return Tuned(nearest, tried[nearest], tried)

@@ -1,0 +1,84 @@
+"""Dropout by counter: whether a number is kept is a hash of (key, layer, index), as in `ops.hashing`.
+
+Threefry masks cost more than the layers they thin. A mask of the weights' own shape makes one network of a
+distribution of them (MC dropout); the same words give the same network wherever it is asked for.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.ops.hashing import mix32
+
+
+def key_words(key: jax.Array) -> jax.Array:
+    """The two words that seed masks.
+
+    Args:
+      key: a typed PRNG key.
+
+    Returns:
+      uint32 [2].
+    """
+    return jax.random.key_data(key).astype(jnp.uint32).reshape(-1)[-2:]
+
+
+def fold_words(words: jax.Array, number: jax.Array | int) -> jax.Array:
+    """Derives the words of one of many draws, such as a pass or a request; `jax.random.fold_in` by one hash.
+
+    Args:
+      words: uint32 [2].
+      number: int [], which draw.
+
+    Returns:
+      uint32 [2].
+    """
+    salt = mix32(jnp.asarray(number).astype(jnp.uint32) + jnp.uint32(1))
+    return mix32(words ^ jnp.stack([salt, mix32(salt)]))
+
+
+def keep_mask(words: jax.Array, layer: int, shape: Sequence[int], rate: float) -> jax.Array:
+    """Draws an inverted-dropout mask.
+
+    Args:
+      words: uint32 [2], from `key_words` or `fold_words`.
+      layer: below 2**32; masks of different layers are independent.
+      shape: of the mask.
+      rate: probability of a zero, in [0, 1).
+
+    Returns:
+      float32 of that shape: 0, or 1 / (1 - rate), so that its mean is 1.
+
+    Raises:
+      ValueError: a rate outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f'dropout rate {rate} is outside [0, 1): give the share of numbers to set to zero')
+    seeds = mix32(words ^ jnp.uint32(layer))
+    index = jax.lax.iota(jnp.uint32, int(np.prod(shape, dtype=np.int64)))
+    bits = mix32(mix32(index ^ seeds[0]) + seeds[1])
+    kept = bits >= jnp.uint32(round(rate * 2**32))
+    return jnp.where(kept, jnp.float32(1 / (1 - rate)), 0).reshape(shape)
+
+
+def drop_weights(params: Any, words: jax.Array, rate: float) -> Any:
+    """Thins a network: every leaf times a mask of its own shape (AGE, arXiv 2112.11136, section 3.3).
+
+    Args:
+      params: a tree of float arrays; the layer of a mask is a checksum of its leaf's path.
+      words: uint32 [2].
+      rate: probability of a zero, in [0, 1).
+
+    Returns:
+      The same tree.
+    """
+
+    def drop(path: tuple, leaf: jax.Array) -> jax.Array:
+        layer = zlib.crc32(jax.tree_util.keystr(path).encode())
+        return leaf * keep_mask(words, layer, leaf.shape, rate).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(drop, params)
