@@ -24,7 +24,7 @@ from jaxrec.options import plain
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import TrainState
 
-# Of the test part, in whole batches at equal distances: a share of so many is exact to about .01.
+# At most, of the test part, in whole batches at equal distances: a share of so many is exact to about .01.
 EXAMPLES = 4_096
 
 
@@ -56,7 +56,7 @@ def judge(run: Experiment, state: TrainState) -> dict[str, float]:
     module = getattr(run.setup.task, 'module', None)
     inspect = make_inspect_step(run.setup) if isinstance(module, Sim) else None
     means = Means()
-    step = max(1, source.events // EXAMPLES)
+    step = max(1, -(-source.events // EXAMPLES))
     for place in range(0, len(source), step):
         batch = source[place]
         inspected = Inspection(None, None)

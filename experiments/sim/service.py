@@ -103,7 +103,7 @@ class Service:
                 response = JSONResponse({'error': str(overload)}, 503, {'Retry-After': '1'})
             except ClientDisconnect:
                 response = Response(status_code=499)  # nobody reads it
-            except Exception:
+            except Exception:  # counted here; the server answers 500 and logs where it came from
                 self._answers[f'{kind} 500'] += 1
                 raise
             if response.status_code == 200:

@@ -100,7 +100,8 @@ def test_a_config_builds(run, root):
     assert shapes(new) == shapes(state)
     assert {'loss', 'grad_norm'} <= metrics.keys()
     predictions = jax.eval_shape(lambda s, b: make_predict_step(setup)(s, b), state, example)
-    assert predictions['probability'].shape == example['label'].shape == (16, 1)
+    candidates = experiment.config.data.get('candidates', 1)
+    assert predictions['probability'].shape == example['label'].shape == (16, candidates)
     assert experiment.loop_options(experiment.source('train', shuffle=True)).steps > 0
 
 

@@ -114,4 +114,5 @@ def test_some_of_a_large_test_part_are_judged(tmp_path, monkeypatch):
     monkeypatch.setattr(searching, 'EXAMPLES', 64)
     monkeypatch.setattr(searching.Means, 'add', lambda *given: (read.append(given[2].sum()), add(*given)))
     _, some = judged(config)
-    assert read == [64] and some.keys() == all_of_them.keys() and some != all_of_them
+    assert read == [64] and some.keys() == all_of_them.keys()
+    assert abs(some['recall'] - all_of_them['recall']) > 0  # not so if either is NaN

@@ -10,6 +10,7 @@ from jaxrec.ops import search as ops
 from jaxrec.parallel import make_mesh
 from tests.oracles import sim as oracle
 from tests.oracles.interactions import gradients
+from tests.oracles.sim import check_kept
 
 LENGTHS = np.array([9, 0, 4, 1, 7], np.int32)
 KEEPS = [1, 3, 9, 12]  # 12 are more than there are
@@ -25,22 +26,13 @@ def make_case(size=9, seed=0):
     return draw(len(LENGTHS), 2, 5), parts
 
 
-def check(kept, want, keep):
-    """Positions and counts are the oracle's, oldest first, and what is not real is 0."""
-    index, length = np.asarray(kept.index), np.asarray(kept.length)
-    assert index.shape == (*length.shape, keep) and index.dtype == length.dtype == np.int32
-    for b, c in np.ndindex(length.shape):
-        assert index[b, c].tolist() == sorted(want[b][c]) + [0] * (keep - len(want[b][c]))
-        assert length[b, c] == len(want[b][c])
-
-
 @pytest.mark.parametrize('keep', KEEPS)
 def test_hard_search_keeps_the_most_recent_matches(keep):
     rng = np.random.default_rng(1)
     history, candidate = rng.integers(1, 4, (5, 9)), rng.integers(1, 6, (5, 3))  # 4 and 5 never match
     want = oracle.hard(history, candidate, LENGTHS, keep)
     assert {len(x) for row in want for x in row} >= {0, 1}
-    check(jax.jit(ops.hard_search, static_argnums=3)(history, candidate, LENGTHS, keep), want, keep)
+    check_kept(jax.jit(ops.hard_search, static_argnums=3)(history, candidate, LENGTHS, keep), want, keep)
 
 
 @pytest.mark.parametrize('size', [31, 32, 33, 100])
@@ -49,11 +41,11 @@ def test_hard_search_over_the_edges_of_words(size):
     history, candidate = rng.integers(1, 3, (4, size)), rng.integers(1, 4, (4, 3))
     lengths = np.array([size, size - 1, 5, 0])
     want = oracle.hard(history, candidate, lengths, 20)
-    check(ops.hard_search(history, candidate, lengths, 20), want, 20)
+    check_kept(ops.hard_search(history, candidate, lengths, 20), want, 20)
 
 
 def test_a_history_of_one_id_keeps_its_end():
-    check(
+    check_kept(
         ops.hard_search(np.full((1, 70), 3), np.array([[3]]), np.array([70]), 5), [[[65, 66, 67, 68, 69]]], 5
     )
 
@@ -71,7 +63,7 @@ def test_top_search_over_the_edges_of_words_and_blocks(size):
     rng = np.random.default_rng(size)
     scores = rng.integers(-9, 9, (4, 2, size)).astype(np.float32)  # many are equal
     lengths = np.array([size, size - 1, 5, 0])
-    check(ops.top_search(scores, lengths, 20), oracle.top(scores, lengths, 20), 20)
+    check_kept(ops.top_search(scores, lengths, 20), oracle.top(scores, lengths, 20), 20)
 
 
 @pytest.mark.parametrize('keep', KEEPS)
@@ -79,17 +71,17 @@ def test_top_search_keeps_the_best(keep):
     query, parts = make_case()
     scores = oracle.inner(query, np.concatenate(parts, -1)).astype(np.float32)
     want = oracle.top(scores, LENGTHS, keep)
-    check(jax.jit(ops.top_search, static_argnums=2)(scores, LENGTHS, keep), want, keep)
+    check_kept(jax.jit(ops.top_search, static_argnums=2)(scores, LENGTHS, keep), want, keep)
 
 
 def test_equal_scores_keep_the_newer_and_padding_never_outranks():
     scores = np.random.default_rng(0).integers(-2, 1, (5, 2, 9)).astype(np.float32)
     scores[np.broadcast_to(np.arange(9) >= LENGTHS[:, None, None], scores.shape)] = 1e9
-    check(ops.top_search(scores, LENGTHS, 4), oracle.top(scores, LENGTHS, 4), 4)
+    check_kept(ops.top_search(scores, LENGTHS, 4), oracle.top(scores, LENGTHS, 4), 4)
     for worst in (-np.inf, np.nan):  # of real behaviours; they fill the slots that are left
         scores = np.full((1, 1, 6), worst, np.float32)
         scores[0, 0, 1] = -5.0
-        check(ops.top_search(scores, np.array([4]), 3), [[[1, 3, 2]]], 3)
+        check_kept(ops.top_search(scores, np.array([4]), 3), [[[1, 3, 2]]], 3)
 
 
 @pytest.mark.parametrize('search', ['hard', 'top'])
@@ -100,7 +92,7 @@ def test_no_slots_at_all_keep_nothing(search):
         kept = ops.hard_search(none, candidate, lengths, 4)
     else:
         kept = ops.top_search(np.zeros((2, 3, 0), np.float32), lengths, 4)
-    check(kept, [[[]] * 3] * 2, 4)
+    check_kept(kept, [[[]] * 3] * 2, 4)
     assert not np.asarray(ops.take_kept(none, kept.index)).any()
 
 

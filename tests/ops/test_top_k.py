@@ -7,6 +7,7 @@ import pytest
 from jaxrec.ops.search import inner_scores, top_search
 from jaxrec.ops.top_k import inner_search
 from tests.oracles import sim as oracle
+from tests.oracles.sim import check_kept
 
 SIZE = 203  # bins of 4 and 8 leave a ragged last one
 LENGTHS = np.array([SIZE, SIZE - 1, 37, 2, 0], np.int32)
@@ -28,15 +29,6 @@ def drawn(kind, candidates=3, size=SIZE):
     return query, parts
 
 
-def check(kept, want, keep):
-    """Positions and counts are the oracle's, oldest first, and what is not real is 0."""
-    index, length = np.asarray(kept.index), np.asarray(kept.length)
-    assert index.shape == (*length.shape, keep) and index.dtype == length.dtype == np.int32
-    for b, c in np.ndindex(length.shape):
-        assert index[b, c].tolist() == sorted(want[b][c]) + [0] * (keep - len(want[b][c]))
-        assert length[b, c] == len(want[b][c])
-
-
 @pytest.mark.parametrize('kind', ['normal', 'few values', 'ascending', 'descending'])
 @pytest.mark.parametrize(('keep', 'width', 'chunk'), [(1, 8, 64), (9, 8, 2), (7, 4, 1), (300, 4, 2)])
 def test_it_is_a_stable_sort(kind, keep, width, chunk):
@@ -46,7 +38,7 @@ def test_it_is_a_stable_sort(kind, keep, width, chunk):
         lambda query, *parts: inner_search(query, parts, LENGTHS, keep, width=width, chunk=chunk)
     )
     kept = search(query, *parts)
-    check(kept, oracle.top(scores, LENGTHS, keep), keep)
+    check_kept(kept, oracle.top(scores, LENGTHS, keep), keep)
     same = top_search(scores, LENGTHS, keep)
     np.testing.assert_array_equal(kept.index, same.index)
     np.testing.assert_array_equal(kept.length, same.length)
@@ -58,7 +50,7 @@ def test_real_behaviours_outrank_padding_whatever_their_scores(worst):
     behaviours[0, [3, 7]] = -5
     behaviours[0, 40:] = 1e9
     kept = inner_search(query, [behaviours], np.array([40]), 4, width=8)
-    check(kept, [[[3, 7, 38, 39]]], 4)
+    check_kept(kept, [[[3, 7, 38, 39]]], 4)
 
 
 def test_positions_carry_no_gradient_and_one_program_serves_a_shape():

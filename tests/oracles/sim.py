@@ -178,3 +178,12 @@ def interest_of(own, candidate, kept, options):
     wide = np.pad(candidate, (0, kept.shape[1] - len(candidate)))
     net = own['attention']['attention']
     return ctr.target_attention(net, wide[None, None], kept[None], [len(kept)], softmax=True)[0, 0]
+
+
+def check_kept(kept, want, keep):
+    """A search's positions and counts are an oracle's, oldest first, and what is not real is 0."""
+    index, length = np.asarray(kept.index), np.asarray(kept.length)
+    assert index.shape == (*length.shape, keep) and index.dtype == length.dtype == np.int32
+    for b, c in np.ndindex(length.shape):
+        assert index[b, c].tolist() == sorted(want[b][c]) + [0] * (keep - len(want[b][c]))
+        assert length[b, c] == len(want[b][c])
