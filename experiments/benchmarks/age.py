@@ -20,7 +20,7 @@ from experiments.benchmarks.timing import measure, peak_mb, record
 from jaxrec.data.schema import Column
 from jaxrec.embeddings import row_adagrad
 from jaxrec.models.age import make_explore_step, make_task
-from jaxrec.parallel import make_mesh
+from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.policies import make_policy
 from jaxrec.training.state import Setup, init_state
 
@@ -52,7 +52,9 @@ def make_batches(requests: int, pool: int, number: int = 4) -> list[dict[str, np
       [{key: [B, ...]}].
     """
     rng = np.random.default_rng(0)
-    ids = lambda *shape: rng.integers(2, ROWS, shape).astype(np.int32)
+
+    def ids(*shape: int) -> np.ndarray:
+        return rng.integers(2, ROWS, shape).astype(np.int32)
 
     def drawn() -> dict[str, np.ndarray]:
         return {
@@ -82,7 +84,7 @@ def age(name: str, requests: int = 1, pool: int | None = None, **options: Any) -
     task = make_task(config, schema())
     setup = Setup(task, optax.adam(1e-3), row_adagrad(0.05), make_mesh((1, 1)))
     batches = make_batches(requests, pool)
-    state, explore = init_state(setup, batches[0], 0), make_explore_step(setup)
+    state, explore = init_state(setup, put_batch(batches[0], setup.mesh), 0), make_explore_step(setup)
     timed = measure(over(batches, lambda batch, key: explore(state, batch, key).score), lambda: None)
     words = f'B{requests} C{pool} {SHAPES}, {" ".join(f"{k}={v}" for k, v in options.items())}'
     return record(name, words, count_base(state.params), timed, requests, idle, trained=count(state))

@@ -12,6 +12,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Tree = Any  # of float [B, C, ...]
 SPREADS, CENTRES = ('std', 'var'), ('base', 'mean')
@@ -177,7 +178,7 @@ def keep_unmoved(base: jax.Array, moved: jax.Array, size: jax.Array) -> jax.Arra
     return jnp.where(size == 0, base, moved)
 
 
-def winners(scores: jax.Array, pool: jax.Array) -> jax.Array:
+def winners(scores: jax.Array, pool: jax.Array | np.ndarray) -> jax.Array:
     """The candidate of the highest score in each pool, the first among equals.
 
     Args:
@@ -190,7 +191,7 @@ def winners(scores: jax.Array, pool: jax.Array) -> jax.Array:
     return jnp.argmax(jnp.where(pool > 0, scores, -jnp.inf), -1).astype(jnp.int32)
 
 
-def changed_share(base: jax.Array, explored: jax.Array, pool: jax.Array) -> jax.Array:
+def changed_share(base: jax.Array, explored: jax.Array, pool: jax.Array | np.ndarray) -> jax.Array:
     """The share of requests that exploration gives another winner, among those with a pool.
 
     Args:

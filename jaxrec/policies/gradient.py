@@ -12,6 +12,7 @@ B requests, C candidates, V rows, D width.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -109,7 +110,7 @@ class Gradient(Greedy):
             pairs = jax.tree.map(
                 lambda g, u: jnp.sum(g * g / u), (of_weights, of_rows), (memory['weights'], of_precision)
             )
-            return self.ridge * sum(jax.tree.leaves(pairs))
+            return self.ridge * functools.reduce(jnp.add, jax.tree.leaves(pairs))
 
         return each_pair(model, memory['rows'], ratio)
 

@@ -52,7 +52,7 @@ class Model:
         return self.task.predict(self.params, self.model_state, self.rows, self.batch)
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[Task, Any, Any, Rows, Batch]:
         """(task, params, model_state, rows, batch)."""
         return self.task, self.params, self.model_state, self.rows, self.batch
 
