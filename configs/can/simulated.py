@@ -35,7 +35,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
             },
             'train': {
                 'batch_size': 1024,
-                'epochs': 10,
+                'epochs': 16,
                 'learning_rate': 3e-3,
                 'row_optimizer': 'row_adagrad',
                 'row_learning_rate': 0.2,
