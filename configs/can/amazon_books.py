@@ -18,7 +18,8 @@ Epochs, batching and the width of embeddings are not in the paper but in its cod
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import run_config
+from configs.can.rows import ROWS
+from configs.runs import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
@@ -57,4 +58,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log_every': 500,
             },
         },
+        ROWS,
     )

@@ -21,6 +21,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.can import rows
+from configs.runs import run_config
 from jaxrec.data.readers.avazu import FIELDS
 
 # The paper has 16 pairs of 9 fields and does not say which. These are ours: what seems to be the ad (C14, C17
@@ -49,7 +50,7 @@ ROWS = {name: crossing(rows.ROWS[name]) for name in ('LR', 'DNN', 'Cartesian', '
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
     """Builds the config of one row of `ROWS` on Avazu."""
-    return rows.run_config(
+    return run_config(
         name,
         {
             'features': {'candidate': (*FIELDS, 'hour', 'weekday')},

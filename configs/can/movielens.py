@@ -8,7 +8,8 @@ the last, so their histories are longer than those of training, and a sum grows 
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import ROWS, averaged, run_config
+from configs.can.rows import ROWS, averaged
+from configs.runs import run_config
 
 AVERAGED = {name: averaged(row) for name, row in ROWS.items()}
 

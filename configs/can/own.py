@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs.can import rows
+from configs.runs import run_config
 from jaxrec.data.api import stored
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.log import Log
@@ -41,7 +42,7 @@ def get_config(text: str = 'CAN-DNN') -> ConfigDict:
     }
     if log is None or isinstance(log, BehaviourLog):
         data['history_length'] = 50
-    return rows.run_config(
+    return run_config(
         name,
         {
             'features': features_of(log, numbers=name != 'LR'),

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from ml_collections import ConfigDict
-
 BASE = {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0}
 # Matched types, as CAN's own pairs are.
 CARTESIAN = {'cartesian': {'pairs': (('item', 'history/item'), ('category', 'history/category'))}}
@@ -128,28 +126,3 @@ def with_pairs_of(row: dict[str, Any], min_count: int) -> dict[str, Any]:
     """
     cartesian = {**row['data']['cartesian'], 'min_count': min_count}
     return {**row, 'data': {**row['data'], 'cartesian': cartesian}}
-
-
-def run_config(name: str, sections: dict[str, Any], rows: dict[str, dict[str, Any]] = ROWS) -> ConfigDict:
-    """Builds the config of one run.
-
-    Args:
-      name: one of `rows`.
-      sections: what is the data set's own: `data` and `train`.
-      rows: the rows to choose from.
-
-    Returns:
-      The config: item and category as features, the sections, seed 0, and what the row adds to them.
-
-    Raises:
-      ValueError: there is no such row.
-    """
-    if name not in rows:
-        raise ValueError(
-            f'there is no row {name!r}; choose one of {sorted(rows)}, as in configs/can/simulated.py:DNN'
-        )
-    ids = ('item', 'category')
-    features = {'user': ('user',), 'candidate': ids, 'history': ids}
-    config = ConfigDict({'features': features, **sections, 'seed': 0})
-    config.update(rows[name])  # section by section
-    return config

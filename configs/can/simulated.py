@@ -7,7 +7,8 @@ After the colon stands the row, one of configs/can/rows.py.
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import run_config
+from configs.can.rows import ROWS
+from configs.runs import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
@@ -44,4 +45,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'patience': 4,
             },
         },
+        ROWS,
     )

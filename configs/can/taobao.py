@@ -17,7 +17,8 @@ log: `data.label.positives.among` says which of them count.
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import run_config
+from configs.can.rows import ROWS
+from configs.runs import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
@@ -55,4 +56,5 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'log_every': 500,
             },
         },
+        ROWS,
     )

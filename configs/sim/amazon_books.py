@@ -17,7 +17,8 @@ has no row with times; the reviews have days.
 from ml_collections import ConfigDict
 
 from configs.can.amazon_books import get_config as of_can
-from configs.sim.rows import PUBLIC_ROWS, run_config
+from configs.runs import run_config
+from configs.sim.rows import PUBLIC_ROWS
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:

@@ -8,7 +8,8 @@ ratings, 1,115 of them positive: these are the longest history, and both windows
 
 from ml_collections import ConfigDict
 
-from configs.sim.rows import run_config
+from configs.runs import run_config
+from configs.sim.rows import ROWS
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:
@@ -38,4 +39,5 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
                 'patience': 2,
             },
         },
+        ROWS,
     )

@@ -7,8 +7,6 @@ differ in how that is searched and attended to.
 import copy
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jaxrec.options import lay_over
 
 KEEP = 50
@@ -95,28 +93,3 @@ PUBLISHED = {
     'SIM-soft': {'Amazon Books AUC': '.7510 ± .0005', 'Taobao AUC': '.9416 ± .0005'},
     'SIM-soft+time': {'Taobao AUC': '.9501 ± .0002'},
 }
-
-
-def run_config(name: str, sections: dict[str, Any], rows: dict[str, dict[str, Any]] = ROWS) -> ConfigDict:
-    """Builds the config of one run.
-
-    Args:
-      name: one of `rows`.
-      sections: what is the data set's own: `data` and `train`.
-      rows: the rows to choose from.
-
-    Returns:
-      The config: item and category as features, the sections, seed 0, and what the row adds to them.
-
-    Raises:
-      ValueError: there is no such row.
-    """
-    if name not in rows:
-        raise ValueError(
-            f'there is no row {name!r}; choose one of {sorted(rows)}, as in configs/sim/simulated.py:SIM-soft'
-        )
-    ids = ('item', 'category')
-    features = {'user': ('user',), 'candidate': ids, 'history': ids}
-    config = ConfigDict({'features': features, **sections, 'seed': 0})
-    lay_over(config, rows[name])
-    return config

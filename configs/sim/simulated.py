@@ -9,7 +9,8 @@ configs/sim/table_simulated.py says how the world was fixed.
 
 from ml_collections import ConfigDict
 
-from configs.sim.rows import SIMULATED_ROWS, run_config
+from configs.runs import run_config
+from configs.sim.rows import SIMULATED_ROWS
 
 # Pages of 20 impressions, 6 for each user: 4 to train on (102,000 examples), 1 of validation and 1 of test
 # (25,500 each). A page is one request: its long history is read once for 20 candidates.
