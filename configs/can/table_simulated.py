@@ -21,14 +21,11 @@ Results are in jaxrec/models/can/README.md.
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import ABLATED, COMPARED, PUBLISHED, ROWS, with_pairs_of
+from configs.can.rows import ABLATED, COMPARED, PUBLISHED, ROWS, floored
 from configs.can.simulated import get_config as one_run
 
 # CAN, what it stands on and what is simpler: where there is nothing to find, it must not win.
 NULL = ('LR', 'DNN', 'DIN', 'Cartesian', 'CAN-DNN', 'CAN+Cartesian')
-# Occurrences in training below which a pair has no row of its own.
-PAIR_FLOOR = 20
-PAIRED = {name: with_pairs_of(ROWS[name], PAIR_FLOOR) for name in ('Cartesian', 'CAN+Cartesian')}
 
 
 def get_config() -> ConfigDict:
@@ -52,7 +49,7 @@ def get_config() -> ConfigDict:
             'tuned': ('simulated',),  # in the null world rows run as they were chosen for the other
             'only': {'null': NULL},
             'timed': ('simulated',),
-            'rows': ROWS | PAIRED | {'Cartesian-all': ROWS['Cartesian']},
+            'rows': floored(ROWS) | {'Cartesian-all': ROWS['Cartesian']},
             'reference': 'DNN',
             'seeds': 5,
             'trials': 3,
