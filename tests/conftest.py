@@ -9,6 +9,9 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 # A program for several simulated devices that is read back from the persistent cache was seen to hang in its
 # collectives, some devices in one and some in another, until XLA aborted the process.
 os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'
+# Tests compile far more than they compute, and a third of their time is LLVM's passes over small programs.
+if os.environ['JAX_PLATFORMS'] == 'cpu':
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'.strip()
 
 import pathlib
 from collections.abc import Callable

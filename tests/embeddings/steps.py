@@ -36,8 +36,9 @@ DECAY = 0.1
 
 
 class Run(NamedTuple):
-    """What a run left behind: final tables and slots, and of each step the rows it read and its info."""
+    """What a run left behind: tables before and after, slots; of each step rows read and info."""
 
+    initial: dict[str, np.ndarray]
     tables: dict[str, np.ndarray]
     slots: dict[str, Any]
     rows: list[dict]
@@ -101,6 +102,7 @@ def run(
     strategies = ROTATIONS[rotation]
     tables, slots = emb.init_tables(SPECS, jax.random.key(0), mesh), emb.init_slots(SPECS, DEFAULT, mesh)
     scratch = emb.init_scratch(SPECS, strategies, mesh)
+    initial = {name: np.array(table) for name, table in tables.items()}  # copied: the buffers are given up
     put = lambda tree: tree
     if mesh is not None and batch % mesh.size == 0:
         put = lambda tree: jax.device_put(tree, jax.NamedSharding(mesh, jax.P(mesh.axis_names)))
@@ -117,13 +119,16 @@ def run(
     assert compiled is not None
     shards = {name: {s.data.shape for s in table.addressable_shards} for name, table in tables.items()}
     temporaries = compiled.memory_analysis().temp_size_in_bytes
-    return Run(*jax.device_get((tables, slots)), read, infos, compiled.as_text(), temporaries, shards)
+    return Run(
+        initial, *jax.device_get((tables, slots)), read, infos, compiled.as_text(), temporaries, shards
+    )
 
 
 @functools.cache
 def oracle_run(batch: int = 24, clip: float | None = CLIP) -> Run:
     """The same in numpy, dense and float64, from the tables of one device."""
-    tables = {n: np.array(t, np.float64) for n, t in emb.init_tables(SPECS, jax.random.key(0)).items()}
+    initial = {n: np.array(t) for n, t in emb.init_tables(SPECS, jax.random.key(0)).items()}
+    tables = {n: t.astype(np.float64) for n, t in initial.items()}
     rules = {
         'item': oracle.RowAdagrad(SPECS['item'].rows, 0.1),
         'category': oracle.LazyAdam(SPECS['category'].rows, SPECS['category'].dim, 0.1),
@@ -140,7 +145,7 @@ def oracle_run(batch: int = 24, clip: float | None = CLIP) -> Run:
         for n, (g, touched) in sums.items():
             rules[n](tables[n], scale * g, touched, count)
         infos.append(UpdateInfo(norm, scale, 1))
-    return Run(tables, {}, read, infos, '', 0, {})
+    return Run(initial, tables, {}, read, infos, '', 0, {})
 
 
 def assert_as_the_oracle(got: Run, batch: int = 24, clip: float | None = CLIP) -> None:
@@ -159,4 +164,6 @@ def assert_as_the_oracle(got: Run, batch: int = 24, clip: float | None = CLIP) -
     for count in range(1, STEPS + 1):
         for ids in inputs(count, batch)[0]['item'].values():
             untouched[ids[(ids >= 0) & (ids < len(untouched))]] = False
-    np.testing.assert_array_equal(final['item'][untouched], want.tables['item'].astype(np.float32)[untouched])
+    # Its own initial rows: partitioned in another way, drawn ones differ in their last bit.
+    np.testing.assert_array_equal(final['item'][untouched], got.initial['item'][: len(untouched)][untouched])
+    chex.assert_trees_all_close(got.initial['item'][: len(untouched)], want.initial['item'], rtol=1e-6)

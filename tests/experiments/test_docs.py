@@ -10,7 +10,8 @@ from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / 'docs' / 'own_logs.md'
 _BLOCK = re.compile(r'```(sh|text)\n(.*?)```', re.DOTALL)
-_FIGURE = re.compile(r'\d+\.\d+(e-\d+)?|step \d+')
+# With what numpy pads a shorter figure by.
+_FIGURE = re.compile(r'\d+\.\d+(e-\d+)?( +(?=\]))?|step \d+')
 
 
 def run(command: str, cwd: Path) -> str:
@@ -20,6 +21,7 @@ def run(command: str, cwd: Path) -> str:
         'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
         'PYTHONPATH': os.pathsep.join(places),
         'JAX_NUM_CPU_DEVICES': '1',
+        'XLA_FLAGS': '',
     }
     done = subprocess.run(
         ['bash', '-euo', 'pipefail', '-c', command],
