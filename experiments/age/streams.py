@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from experiments.building import log_of
+from jaxrec.data.batch_source import Batch
 from jaxrec.data.pool_log import PoolLog
 from jaxrec.data.pool_source import PoolSource
 from jaxrec.data.simulators.feed import Feed
@@ -40,6 +41,25 @@ STREAM_OPTIONS: dict[str, Any] = {
 }
 
 
+class StreamSource(PoolSource):
+    """Batches of visits whose history is the long window too, for models that read one, such as SIM."""
+
+    def at(self, rows: NDArray, size: int | None = None) -> Batch:
+        """As `PoolSource.at`."""
+        return _with_long(super().at(rows, size))
+
+    def impressions(
+        self, rows: NDArray, slots: NDArray | None = None, clicks: NDArray | None = None
+    ) -> Batch:
+        """As `PoolSource.impressions`."""
+        return _with_long(super().impressions(rows, slots, clicks))
+
+
+def _with_long(batch: Batch) -> Batch:
+    side = 'history/'
+    return batch | {f'long/{k.removeprefix(side)}': x for k, x in batch.items() if k.startswith(side)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Stream:
     """Visits in time order.
@@ -50,7 +70,7 @@ class Stream:
       world: which knows the true click rates and answers other picks; None of a real log.
     """
 
-    source: PoolSource
+    source: StreamSource
     warm_up: int
     world: Feed | None
 
@@ -114,7 +134,7 @@ def open_stream(config: ConfigDict, data_dir: str | None = None) -> Stream:
         raise ValueError(
             f'stream.warm_up = {options["warm_up"]} of {last} visits: give 0 or more that leave some to serve'
         )
-    source = PoolSource(
+    source = StreamSource(
         log.folder, features=plain(config.features), batch_size=options['batch_size'], last=last
     )
     simulated = (truth_folder(log.folder) / 'world.json').is_file()
