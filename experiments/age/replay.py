@@ -1,8 +1,8 @@
 """Replays one policy on a randomly logged stream (arXiv 2112.11136, section 4; Li et al., arXiv 1003.5956).
 
     python -m experiments.age.replay --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_ts
-    python -m experiments.age.replay --config=configs/age/yahoo.py:AGE-TS --data_dir=... --workdir=runs/r6b
-    python -m experiments.age.replay --config=configs/age/open_bandit.py:AGE-TS --data_dir=... --workdir=runs/obd
+    python -m experiments.age.replay --config=configs/age/yahoo.py:AGE-TS --workdir=runs/age_r6b
+    python -m experiments.age.replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
 
 The first visits train the model that every method starts from; the rest is walked once, and where the pick is
 what was shown, the click counts and may teach. A stopped run goes on from its last checkpoint when the same

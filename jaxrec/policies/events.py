@@ -1,8 +1,8 @@
 """Requests and events as the batches that models read.
 
 A request is a pool of candidates for a user: `side/column` features, and `pool` bool [B, C]. An event adds
-`shown` int32 [B], `click` float32 [B], `valid` [B], and where a call repeats events `seen` bool [B]. All are host arrays of a fixed B, padded by requests
-without a pool and events that are not valid.
+`shown` int32 [B], `click` float32 [B], `valid` [B], and where a call repeats events `seen` bool [B]. All are
+host arrays of a fixed B, padded by requests without a pool and events that are not valid.
 
 B requests, C candidates.
 """

@@ -200,7 +200,7 @@ class NeuralPolicy:
         return self._rank(state.params, state.model_state, state.tables, batch, rng)
 
     def learn(self, state: TrainState, events: Arrays) -> TrainState:
-        """Trains on the events, then remembers the unseen ones once; arguments and result are those of `Policy.learn`.
+        """Trains on the events, then remembers the unseen ones; arguments are those of `Policy.learn`.
 
         Raises:
           ValueError: what `shown_pairs` refuses, ids out of range, or a loss that is not finite.
