@@ -28,6 +28,7 @@ from jaxrec.training.writers import read_metrics
 log = logging.getLogger(__name__)
 CEILING = 'true probabilities'
 METRICS = ('auc', 'gauc', 'logloss', 'pcoc')
+OWN = ('model', 'options')  # sections whose keys differ from row to row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Cell:
             merged.data.arguments.seed = self.seed
         for path, value in self.chosen.items():
             section, _, key = path.partition('.')
-            # A row takes what it has: LR has no width to tune.
-            if section != 'model' or key in merged.model:
+            # A row takes what it has: LR has no width to tune, DNN nothing to explore by.
+            if section not in OWN or key in merged.get(section, {}):
                 merged[section][key] = value
         return merged
 
@@ -82,12 +83,9 @@ def run_cell(
       read, 'test' and, on simulated worlds, 'ceiling', each {metric: value}.
     """
     config = cell.config()
-    # Only where there are judges, so that a table without stays finished.
-    judged = [list(judges)] if judges else []
-    described = json.dumps([plain(config), cell.test, list(slices), *judged], sort_keys=True)
-    path = cell.folder / 'result.json'
-    if path.exists() and (result := json.loads(path.read_text()))['config'] == described:
-        return result
+    described = describe_cell(config, cell.test, slices, judges)
+    if (finished := read_finished(cell.folder, described)) is not None:
+        return finished
     jax.clear_caches()
     start = time.perf_counter()
     run = build(config, data_dir)
@@ -101,9 +99,26 @@ def run_cell(
     }
     if cell.test:
         result |= test_cell(run, cell.folder, slices, judges)
-    path.write_text(json.dumps(result, indent=1))
+    (cell.folder / 'result.json').write_text(json.dumps(result, indent=1))
     log.info('%s: validation %.4f in %.0f s', cell.folder, result['validation'], result['seconds'])
     return result
+
+
+def describe_cell(
+    config: ml_collections.ConfigDict, test: bool, slices: Sequence[str] = (), judges: Sequence[str] = ()
+) -> str:
+    """What a result is of: kept beside it, so that a cell of another config is run anew."""
+    # Only where there are judges, so that a table without stays finished.
+    judged = [list(judges)] if judges else []
+    return json.dumps([plain(config), test, list(slices), *judged], sort_keys=True)
+
+
+def read_finished(folder: Path, described: str) -> dict[str, Any] | None:
+    """The result in a cell's folder, None where there is none of this description."""
+    path = folder / 'result.json'
+    if path.exists() and (result := json.loads(path.read_text()))['config'] == described:
+        return result
+    return None
 
 
 def test_cell(run: Experiment, folder: Path, slices: Sequence[str], judges: Sequence[str]) -> dict[str, Any]:

@@ -6,11 +6,12 @@
 For each column (a world or data set) every row gets the same number of random trials, judged on validation;
 the chosen config is then run with every seed and its test part read. Columns that `tuned` does not name take
 what the main one chose, and columns that `only` names have no rows but those; without any they are left out.
-`slices` and `judges` add test metrics, see `experiments.cells.run_cell`. Where `timed` names a column, each
-row's training step is timed at the end, alone on all cores. A finished cell is not run again. The workdir
-takes `table.md`, `table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all results, from which
---cells goes on elsewhere); the cells below it keep their curves. Two runs cannot fill one workdir, but one
-may train --workers cells at a time.
+`slices` and `judges` add test metrics, see `experiments.cells.run_cell`; `run` may name another function in
+its place, as for cells that replay a log. `row_search` adds to the `search` of single rows. Where `timed`
+names a column, each row's training step is timed at the end, alone on all cores. A finished cell is not run
+again. The workdir takes `table.md`, `table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all
+results, from which --cells goes on elsewhere); the cells below it keep their curves. Two runs cannot fill one
+workdir, but one may train --workers cells at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from experiments.flags import DATA_DIR, friendly
 from experiments.running import hold
 from experiments.tables import draw, summarize, to_markdown, write_json
 from experiments.tuning import choose, trial_cells
-from experiments.workers import Runner, default_workers, runner
+from experiments.workers import RUN, Runner, default_workers, runner
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=False)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its cells.', required=True)
@@ -76,7 +77,7 @@ def fill(
     trials: dict[str, dict[str, list]] = {}
     chosen: dict[str, dict[str, Any]] = {}
     slices, judges = (tuple(table.get(key, ())) for key in ('slices', 'judges'))
-    with runner(workers, DATA_DIR.value, slices, judges) as run:
+    with runner(workers, DATA_DIR.value, slices, judges, table.get('run', RUN)) as run:
         for column in sorted(table.columns, key=lambda name: name != table.main):  # the main one first
             rows = [name for name in names if name in table.get('only', {}).get(column, names)]
             if not rows:

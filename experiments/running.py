@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import jax
 import matplotlib
+import ml_collections
 import numpy as np
 
 from experiments.building import TRAIN_OPTIONS, Experiment, batches, log_of, read_config
@@ -64,7 +65,7 @@ def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress
         start from does not fit.
     """
     with hold(workdir):
-        claim(workdir, run)
+        claim(workdir, run.config)
         progress = _fit(run, workdir, data_dir)
         draw_curves(workdir, run.train['monitor'])
     return progress
@@ -173,9 +174,9 @@ def _lock(file: TextIO, workdir: Path) -> None:
     print(os.getpid(), file=file, flush=True)
 
 
-def claim(workdir: Path, run: Experiment) -> None:
+def claim(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
     """Writes the config into an empty workdir, or checks that the one there is the same."""
-    path, text = workdir / 'config.json', json.dumps(plain(run.config.to_dict()), indent=1, sort_keys=True)
+    path, text = workdir / 'config.json', json.dumps(plain(run_config.to_dict()), indent=1, sort_keys=True)
     if path.exists() and path.read_text() != text:
         old, new = (dict(_leaves(json.loads(config))) for config in (path.read_text(), text))
         differs = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))

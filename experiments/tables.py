@@ -25,12 +25,13 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
     """Averages over seeds, and takes paired differences to the reference row.
 
     Args:
-      table: the table's config: `main`, the main column, and `reference`.
+      table: the table's config: `main`, the main column, `reference`, and where it has them `paired`, the
+        metrics of which there are differences, and `ratios`, {metric: row to divide by}.
       results: {column: {row: [result of each seed]}}.
 
     Returns:
       {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the main one are called
-      `<column>/<metric>`, differences `<metric>_minus_<reference>`.
+      `<column>/<metric>`, differences `<metric>_minus_<reference>`, ratios `<metric>_over_<row>`.
     """
     summary: Summary = {}
     for column, rows in results.items():
@@ -41,13 +42,15 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
             for metric in _common(cells, 'test'):
                 into[prefix + metric] = spread([cell['test'][metric] for cell in cells])
             if reference and row != table.reference:
-                for metric in AUCS:
-                    if metric in _common([*cells, *reference], 'test'):
-                        pairs = zip(cells, reference, strict=True)
-                        gaps = [cell['test'][metric] - other['test'][metric] for cell, other in pairs]
-                        into[f'{prefix}{metric}_minus_{table.reference}'] = spread(gaps)
-            into[prefix + 'trained'] = spread([float(cell['trained']) for cell in cells])
-            into[prefix + 'seconds'] = spread([cell['seconds'] for cell in cells])
+                for metric in table.get('paired', AUCS):
+                    gaps = [ours - other for ours, other in _pairs(cells, reference, metric)]
+                    into |= {f'{prefix}{metric}_minus_{table.reference}': spread(gaps)} if gaps else {}
+            for metric, other in dict(table.get('ratios', {})).items():
+                shares = [ours / theirs for ours, theirs in _pairs(cells, rows.get(other, ()), metric)]
+                into |= {f'{prefix}{metric}_over_{other}': spread(shares)} if shares else {}
+            for number in ('trained', 'seconds'):
+                if all(number in cell for cell in cells):
+                    into[prefix + number] = spread([float(cell[number]) for cell in cells])
             for number in ('parameters', 'parameters_candidates', 'step_ms') if not prefix else ():
                 if all(number in cell for cell in cells):
                     into[number] = spread([float(cell[number]) for cell in cells])
@@ -58,6 +61,15 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
                 if metric in first[0]['test']:
                     into[prefix + metric] = spread([cell['ceiling'][metric] for cell in first])
     return summary
+
+
+def _pairs(
+    cells: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], metric: str
+) -> list[tuple[float, float]]:
+    """A metric of two rows by seed; nothing where a cell lacks it, or there is no other row."""
+    if not others or metric not in _common([*cells, *others], 'test'):
+        return []
+    return [(a['test'][metric], b['test'][metric]) for a, b in zip(cells, others, strict=True)]
 
 
 def _common(cells: Sequence[Mapping[str, Any]], part: str) -> list[str]:
@@ -108,11 +120,11 @@ def side_by_side(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None:
-    """Draws the AUC of every row in every column, with one standard deviation to each side."""
+    """Draws the paired metrics of every row in every column, with one standard deviation to each side."""
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
 
-    metrics = [m for m in table.shown if m.rpartition('/')[2] in AUCS]
+    metrics = [m for m in table.shown if m.rpartition('/')[2] in table.get('paired', AUCS)]
     metrics = [m for m in metrics if any(m in values for values in summary.values())]
     rows = list(summary)[::-1]
     size = (1 + 3 * len(metrics), 1 + 0.4 * len(rows))

@@ -13,6 +13,7 @@ from jaxrec.options import plain
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.
 TUNING_SEED = 1000
+TOLD = ('validation', 'trained', 'seconds')  # of a trial, in trials.json
 
 
 def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
@@ -40,7 +41,8 @@ def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir
     """The trials of a row on one column.
 
     Args:
-      table: the table's config: `search` {section: {key: choices}}, `trials`, `columns`, `rows`.
+      table: the table's config: `search` {section: {key: choices}} of all rows, where it has one `row_search`
+        {row: {section: {key: choices}}} of single ones beside it, `trials`, `columns`, `rows`.
       column: which column.
       row: which row.
       workdir: the table's.
@@ -48,9 +50,11 @@ def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir
     Returns:
       Cells that read validation alone; none where the table tunes nothing.
     """
+    spaces = plain(table.search), plain(table.get('row_search', {})).get(row, {})
     search = {
         f'{section}.{key}': choices
-        for section, keys in plain(table.search).items()
+        for space in spaces
+        for section, keys in space.items()
         for key, choices in keys.items()
     }
     drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials else []
@@ -76,7 +80,7 @@ def choose(
       The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.
     """
     tried = [
-        {'values': dict(cell.chosen)} | {key: result[key] for key in ('validation', 'trained', 'seconds')}
+        {'values': dict(cell.chosen)} | {key: result[key] for key in TOLD if key in result}
         for cell, result in zip(cells, results, strict=True)
     ]
     sign = 1 if table.columns[column].train.get('maximize', True) else -1

@@ -15,10 +15,12 @@ import jax
 import tqdm
 from absl import flags
 
-from experiments.cells import Cell, run_cell
+from experiments.cells import Cell
 from experiments.flags import prepare
+from jaxrec.importing import resolve
 
 Result = dict[str, Any]
+RUN = 'experiments.cells:run_cell'
 
 
 # (cells, title of the progress bar) -> their results, in the order of the cells.
@@ -27,7 +29,11 @@ Runner = Callable[[Sequence[Cell], str], list[Result]]
 
 @contextmanager
 def runner(
-    workers: int, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
+    workers: int,
+    data_dir: str | None,
+    slices: Sequence[str] = (),
+    judges: Sequence[str] = (),
+    run: str = RUN,
 ) -> Iterator[Runner]:
     """Opens a runner of cells.
 
@@ -35,16 +41,18 @@ def runner(
       workers: processes that train side by side; with 1 this process trains, on all its cores.
       data_dir: where real data sets lie.
       slices, judges: see `run_cell`.
+      run: import path of what runs a cell, with the arguments and the result of `experiments.cells.run_cell`.
 
     Yields:
       The runner.
 
     Raises:
-      ValueError: fewer than 1 worker, or more than there are cores.
+      ValueError: fewer than 1 worker, or more than there are cores; `run` names no function.
     """
     cores = available_cores()
     if not 1 <= workers <= len(cores):
         raise ValueError(f'--workers={workers}: give 1 to {len(cores)}, the cores of this process')
+    run_cell = resolve(run)
     if workers == 1:
         yield lambda cells, title: [run_cell(cell, data_dir, slices, judges) for cell in cells]
         return
@@ -53,7 +61,7 @@ def runner(
     for worker in range(workers):
         shares.put(cores[worker::workers])
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shares,)) as pool:
-        yield lambda cells, title: _side_by_side(pool, cells, title, (data_dir, slices, judges))
+        yield lambda cells, title: _side_by_side(pool, run_cell, cells, title, (data_dir, slices, judges))
 
 
 def default_workers() -> int:
@@ -69,7 +77,11 @@ def available_cores() -> list[int]:
 
 
 def _side_by_side(
-    pool: ProcessPoolExecutor, cells: Sequence[Cell], title: str, arguments: tuple[Any, ...]
+    pool: ProcessPoolExecutor,
+    run_cell: Callable[..., Result],
+    cells: Sequence[Cell],
+    title: str,
+    arguments: tuple[Any, ...],
 ) -> list[Result]:
     places = {pool.submit(run_cell, cell, *arguments): place for place, cell in enumerate(cells)}
     results: list[Result] = [{}] * len(cells)

@@ -121,7 +121,7 @@ def save_untrained(run: Experiment, workdir: Path) -> None:
     if (workdir / 'checkpoints').exists():
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    claim(workdir, run)
+    claim(workdir, run.config)
     state = init_state(run.setup, run.example(run.source('train', shuffle=True)), 0)
     with open_checkpoints(run, workdir) as checkpoints:
         checkpoints.save(state, {'bad': 0}, table_rows=table_rows(run), metrics={'auc': 0.5})

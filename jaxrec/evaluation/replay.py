@@ -40,6 +40,7 @@ class Policy(Protocol):
     def learn(self, state: Any, matched: Batch) -> Any:
         """Returns the state after learning from accepted events, as `Visits.impressions` gives them.
 
+        Beside them `seen` bool [M] says which an earlier call was given already, or the warm-up was.
         The old state may be given up, so a state that was learned from is not to be used again.
         """
 
@@ -299,5 +300,6 @@ def _refitted(
     if known <= state.learned:
         return state
     first = state.learned if options.window is None else max(known - options.window, 0)
-    learned = policy.learn(state.policy, without_host(visits.impressions(state.rows[first:known])))
+    events = without_host(visits.impressions(state.rows[first:known]))
+    learned = policy.learn(state.policy, {**events, 'seen': np.arange(first, known) < state.learned})
     return state._replace(policy=learned, learned=known, refits=state.refits + 1)

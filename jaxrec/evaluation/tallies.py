@@ -132,6 +132,27 @@ def wilson(clicks: int, matches: int) -> tuple[float, float]:
     return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
 
 
+def bootstrap(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of clicks / matches by a Poisson bootstrap over the matches.
+
+    Each match is drawn Poisson(1) times, so the clicks of a replicate are Poisson(clicks) and the rest
+    Poisson(matches - clicks), whichever matches they are.
+
+    Args:
+      tally: with matches.
+      replicates: how many.
+      seed: of the draws.
+
+    Returns:
+      The 2.5 and 97.5 percentiles.
+    """
+    rng = np.random.default_rng(seed)
+    clicks = rng.poisson(tally.clicks, replicates)
+    matches = clicks + rng.poisson(tally.matches - tally.clicks, replicates)
+    low, high = np.percentile(clicks / np.maximum(matches, 1), (2.5, 97.5))
+    return float(low), float(high)
+
+
 def pick(scores: Any, pool: NDArray) -> NDArray:
     """The slot of the highest score of each pool, the first one of equal ones.
 

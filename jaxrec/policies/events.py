@@ -1,8 +1,8 @@
 """Requests and events as the batches that models read.
 
 A request is a pool of candidates for a user: `side/column` features, and `pool` bool [B, C]. An event adds
-`shown` int32 [B], `click` float32 [B] and `valid` [B]. All are host arrays of a fixed B, padded by requests
-without a pool and events that are not valid.
+`shown` int32 [B], `click` float32 [B], `valid` [B], and where a call repeats events `seen` bool [B]. All are
+host arrays of a fixed B, padded by requests without a pool and events that are not valid.
 
 B requests, C candidates.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 PER_CANDIDATE = ('candidate/', 'cartesian/', 'kept/')
-NO_FEATURES = ('pool', 'shown', 'click', 'valid', 'label', 'propensity')
+NO_FEATURES = ('pool', 'shown', 'click', 'valid', 'label', 'propensity', 'seen')
 
 Arrays = Mapping[str, Any]
 
@@ -68,6 +68,22 @@ def shown_pairs(events: Arrays) -> dict[str, np.ndarray]:
     features = {key: pick(key, x) for key, x in _features(events).items()}
     features.pop('explorable', None)
     return {**features, 'label': click[:, None], 'valid': np.ones((len(at), 1), np.float32)}
+
+
+def unseen(events: Arrays) -> Arrays:
+    """The events that no earlier call was given, which are those to remember; the others are not valid.
+
+    Args:
+      events: {key: [B, ...]}, with `seen` where some are given again.
+
+    Returns:
+      The same, with another `valid`.
+    """
+    if 'seen' not in events:
+        return events
+    fresh = ~np.asarray(events['seen'], bool)
+    valid = np.asarray(events.get('valid', fresh)).reshape(fresh.shape) > 0
+    return {**events, 'valid': fresh & valid}
 
 
 def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:

@@ -20,7 +20,7 @@ from jaxrec import embeddings as emb
 from jaxrec.embeddings import Table
 from jaxrec.models.ctr.task import Ids
 from jaxrec.parallel import put_batch
-from jaxrec.policies.events import Arrays, as_batch, parts, shown_pairs
+from jaxrec.policies.events import Arrays, as_batch, parts, shown_pairs, unseen
 from jaxrec.policies.policy import Ranked, in_pool
 from jaxrec.training.state import Setup, TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_train_step
@@ -200,7 +200,7 @@ class NeuralPolicy:
         return self._rank(state.params, state.model_state, state.tables, batch, rng)
 
     def learn(self, state: TrainState, events: Arrays) -> TrainState:
-        """Trains on the events, then remembers each once; arguments and result are those of `Policy.learn`.
+        """Trains on the events, then remembers the unseen ones; arguments are those of `Policy.learn`.
 
         Raises:
           ValueError: what `shown_pairs` refuses, ids out of range, or a loss that is not finite.
@@ -218,7 +218,7 @@ class NeuralPolicy:
         if not jax.tree.leaves(state.model_state['memory']):
             return state
         memory = state.model_state['memory']
-        for part in parts(pairs, self.batch_size):
+        for part in parts(shown_pairs(unseen(events)), self.batch_size):
             memory = self._observe(state.params, state.model_state['base'], state.tables, memory, part)
         return dataclasses.replace(state, model_state={**state.model_state, 'memory': memory})
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.parallel import make_mesh
-from jaxrec.policies.events import Arrays, as_batch, parts, shown_pairs
+from jaxrec.policies.events import Arrays, as_batch, parts, shown_pairs, unseen
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.state import TrainState
 from jaxrec.training.task import Batch
@@ -106,9 +106,9 @@ class MemoryPolicy:
         return self._rank(state.model_state, as_batch(requests), rng)
 
     def learn(self, state: TrainState, events: Arrays) -> TrainState:
-        """Remembers each event once; arguments and result are those of `Policy.learn`."""
+        """Remembers each unseen event once; arguments and result are those of `Policy.learn`."""
         memory, step = state.model_state, state.step
-        for part in parts(shown_pairs(events), self.batch_size):
+        for part in parts(shown_pairs(unseen(events)), self.batch_size):
             memory, step = self._observe(memory, part), step + 1
         return dataclasses.replace(state, model_state=memory, step=step)
 
