@@ -33,7 +33,6 @@ ONLINE_OPTIONS: dict[str, Any] = {
     'shares': (0.5, 0.25, 0.25),  # of the users: common, C and D, A and B
     'learn_every': 4_000,  # visits between two updates of the models
     'max_impressions': 300,  # an item below this is new, and may be explored
-    'seeds': 5,
 }
 COMMON, EXPLORED, JUDGED = range(3)
 SERVED_BY_A_MODEL = {'common': COMMON, 'C': EXPLORED, 'A': JUDGED}
@@ -97,7 +96,7 @@ class Buckets:
           stream: of a simulated feed.
 
         Raises:
-          ValueError: a stream whose world is not known, an unknown option, or shares that are none.
+          ValueError: a stream whose world is not known, an unknown option, or not three shares.
         """
         if stream.world is None:
             raise ValueError(
@@ -107,28 +106,43 @@ class Buckets:
         self.config, self.stream = config, stream
         self.world: Feed = stream.world
         self.options = read_options(config.get('online', {}), 'online', **ONLINE_OPTIONS)
+        if len(self.options['shares']) != 3:
+            raise ValueError(
+                f'online.shares = {tuple(self.options["shares"])}: give three, of the common traffic, of C '
+                'and D, and of A and B'
+            )
         days = [Tally()] * int(np.ceil(self.world.world.days))
         self.buckets = {name: Bucket(part, list(days)) for name, part in SERVED_BY_A_MODEL.items()}
         self.tuned: dict[str, dict[str, float]] = {}
-        self.models = [self._model({}, ('common',), ('common',)), self._model({}, ('C', 'A'), ('common', 'C'))]
+        plain, started = self._started({})
+        # The models of all but the explorers are one model until the buckets tell them apart.
+        alike = lambda: jax.tree.map(lambda x: x.copy(), started)
+        self.models = [
+            self._model(plain, alike(), ('common',), ('common',)),
+            self._model(plain, alike(), ('C', 'A'), ('common', 'C')),
+        ]
         for name, row in config.explorers.items():
             found, explored = f'B {name}', f'D {name}'
             self.buckets |= {found: Bucket(JUDGED, list(days)), explored: Bucket(EXPLORED, list(days))}
-            self.models.append(self._model({}, (found,), ('common', explored)))
-            self.models.append(self._model(row, (explored,), ('common', explored), name))
+            diet = ('common', explored)
+            self.models.append(self._model(plain, alike(), (found,), diet))
+            self.models.append(self._model(*self._started(row, name), (explored,), diet))
 
-    def _model(
-        self, row: Any, serves: tuple[str, ...], learns: tuple[str, ...], explorer: str | None = None
-    ) -> Model:
+    def _started(self, row: Any, explorer: str | None = None) -> tuple[Policy, Any]:
+        """A policy and its state after the warm-up."""
         config = self.config.copy_and_resolve_references()
-        lay_over(config, row)
+        with config.unlocked():
+            lay_over(config, row)
         policy = build_policy(config, self.stream)
-        started = warm(config, policy, self.stream)
-        if explorer and started.tuned:
-            self.tuned[explorer] = started.tuned
+        state, tuned = warm(config, policy, self.stream)
+        if explorer and tuned:
+            self.tuned[explorer] = tuned
+        return policy, state
+
+    def _model(self, policy: Policy, state: Any, serves: tuple[str, ...], learns: tuple[str, ...]) -> Model:
         shown = self.stream.log.events['item'][: self.stream.warm_up]
         counts = np.bincount(shown, minlength=self.stream.log.schema['item'].rows)
-        return Model(policy, started.state, serves, learns, counts)
+        return Model(policy, state, serves, learns, counts)
 
     def run(self) -> Iterator[int]:
         """Serves what follows the warm-up, to the end.
@@ -159,9 +173,7 @@ class Buckets:
             if name.startswith('D '):
                 batch['explorable'] = (~enough[batch['candidate/item']]).astype(np.float32)
             key = jax.random.fold_in(jax.random.key(self.config.seed), int(rows[first]))
-            served = serve(
-                model.policy, model.state, batch, key, self.world.clicks, truth=self.world.rates
-            )
+            served = serve(model.policy, model.state, batch, key, self.world.clicks, truth=self.world.rates)
             day = int((batch['host/time'][0] - START) // DAY)
             bucket.days[day] = merge(bucket.days[day], served.tally)
             bucket.new += int(new[self._items(served)].sum())
@@ -170,6 +182,8 @@ class Buckets:
     def _learn(self, model: Model) -> None:
         """Gives a model what its buckets have shown, in the order of time."""
         fresh = [served for name in model.learns for served in self.buckets[name].fresh]
+        if not fresh:
+            return
         rows, slots, clicks = (np.concatenate(column) for column in list(zip(*fresh, strict=True))[:3])
         order = np.argsort(rows)
         events = self.stream.source.impressions(rows[order], slots[order], clicks[order])
