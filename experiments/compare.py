@@ -9,9 +9,9 @@ what the main one chose, and columns that `only` names have no rows but those; w
 `slices` and `judges` add test metrics, see `experiments.cells.run_cell`; `run` may name another function in
 its place, as for cells that replay a log. `row_search` adds to the `search` of single rows. Where `timed`
 names a column, each row's training step is timed at the end, alone on all cores. A finished cell is not run
-again. The workdir takes `table.md`, `table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all results, from which
---cells goes on elsewhere); the cells below it keep their curves. Two runs cannot fill one workdir, but one
-may train --workers cells at a time.
+again. The workdir takes `table.md`, `table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all
+results, from which --cells goes on elsewhere); the cells below it keep their curves. Two runs cannot fill one
+workdir, but one may train --workers cells at a time.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,70 +9,20 @@ what was shown, the click counts and may teach. A stopped run goes on from its l
 command is given again, and ends as an unbroken one. The workdir takes `replay.json`, `config.json` and
 `checkpoints/`. Where the log's propensities differ, the policy is also judged as the warm-up left it, by IPS,
 SNIPS, the direct method and doubly robust.
-
-`run_cell` is a cell of a table, see configs/age/table_replay.py.
-
-B visits of a batch.
 """
 
-import contextlib
-import json
-import logging
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import jax
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-from experiments.age.estimating import estimate
-from experiments.age.streams import TOP as STREAM_TOP
-from experiments.age.streams import Stream, build_policy, open_stream, warm
-from experiments.cells import Cell, describe_cell, read_finished
+from experiments.age.walking import report, to_text, walk
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import claim, hold
 from experiments.tables import write_json
-from jaxrec.data.pool_log import PROPENSITIES
-from jaxrec.evaluation.replay import ReplayOptions, ReplayState, progress, replay, resume, start
-from jaxrec.evaluation.tallies import bootstrap, summarise
-from jaxrec.options import read_options
-from jaxrec.policies import Policy, restore_policy, save_policy
-from jaxrec.training.checkpoint import Checkpoints
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
-
-log = logging.getLogger(__name__)
-TOP = (*STREAM_TOP, 'replay')
-REPLAY_OPTIONS: dict[str, Any] = {
-    'refit_every': 20_000,  # visits, as are the other counts but `window`
-    'window': 20_000,  # accepted events that a refit learns from; None: those since the last one
-    'delay': 0.0,
-    'accept': 'matches',
-    'smallest_propensity': 0.0,  # 0: of the log
-    'checkpoint_every': 200_000,
-    'replicates': 1000,  # of the bootstrap
-    'monitor': 'ctr',  # by which trials of a table are judged
-    'tuned_on': 0.3,  # share of the stream that a trial walks
-}
-
-
-class Replayed(NamedTuple):
-    """A stream walked to its end.
-
-    Attributes:
-      stream: the visits.
-      policy: as it was built.
-      state: at the end.
-      tuned: AGE's lambda and the share of winners that it changed at the end of the warm-up; else empty.
-    """
-
-    stream: Stream
-    policy: Policy
-    state: ReplayState
-    tuned: dict[str, float]
 
 
 @friendly
@@ -86,192 +36,6 @@ def main(_: list[str]) -> None:
         write_json(workdir / 'replay.json', found)
     print(to_text(config.policy, found))
     print(f'wrote {workdir}/replay.json, config.json, checkpoints')
-
-
-def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None = None) -> Replayed:
-    """Replays a policy, or goes on where a stopped run left off.
-
-    Args:
-      config: the sections of `TOP`.
-      workdir: takes checkpoints; None keeps none.
-      data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
-
-    Returns:
-      Where it ended.
-
-    Raises:
-      ValueError: an unknown section or option, a log whose items were not drawn at random, or a checkpoint of
-        another policy.
-    """
-    if unknown := sorted(set(config) - set(TOP)):
-        raise ValueError(f'config.{unknown[0]} is not a section; a replay has the sections {TOP}')
-    given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
-    if given['checkpoint_every'] < 1:
-        raise ValueError(f'replay.checkpoint_every = {given["checkpoint_every"]}: give at least 1 visit')
-    stream = open_stream(config, data_dir)
-    policy, options = build_policy(config, stream), replay_options(given, stream)
-    every = -(-given['checkpoint_every'] // stream.source.batch_size)
-    with contextlib.ExitStack() as stack:
-        folder = None if workdir is None else workdir / 'checkpoints'
-        checkpoints = folder and stack.enter_context(Checkpoints(folder, keep=1))
-        if checkpoints and checkpoints.steps:
-            learned, told = restore_policy(checkpoints, policy, stream.before())
-            state, tuned = resume(learned, told['replay']), told['tuned']
-            log.info('restored at visit %d of %d', state.seen, stream.source.visits)
-        else:
-            learned, tuned = warm(config, policy, stream)
-            state = start(learned)
-        saved = int(state.policy.step)
-        while state.position < len(stream.source):
-            state = _walk_on(config, policy, stream, state, options, every)
-            # Updates name a checkpoint, so there is a new one only where something was learned.
-            if checkpoints and (step := int(state.policy.step)) > saved:
-                save_policy(checkpoints, policy, state.policy, {'replay': progress(state), 'tuned': tuned})
-                saved = step
-    return Replayed(stream, policy, state, tuned)
-
-
-def _walk_on(
-    config: ConfigDict, policy: Policy, stream: Stream, state: ReplayState, options: ReplayOptions, every: int
-) -> ReplayState:
-    """The next batches, and a line about them."""
-    begin, before = time.perf_counter(), state.seen
-    until = (state.position // every + 1) * every
-    key = jax.random.key(config.seed)
-    state = replay(policy, stream.source, state, key, options, until=until, truth=stream.truth)
-    tally, speed = state.tally, (state.seen - before) / (time.perf_counter() - begin)
-    log.info(
-        'visit %d of %d: %d clicks of %d matches, ctr %.4f; %d refits, %.0f visits/s',
-        state.seen, stream.source.visits, tally.clicks, tally.matches,
-        tally.clicks / max(tally.matches, 1), state.refits, speed,
-    )  # fmt: skip
-    return state
-
-
-def replay_options(given: Mapping[str, Any], stream: Stream) -> ReplayOptions:
-    """The options of a replay that follows a warm-up.
-
-    Args:
-      given: the config's section, defaults filled in.
-      stream: whose warm-up it is, and whose smallest propensity where none is given.
-
-    Returns:
-      The options.
-
-    Raises:
-      ValueError: a value out of its range.
-    """
-    smallest = given['smallest_propensity']
-    if given['accept'] == 'propensity' and not smallest and 'propensity' in stream.log.events:
-        smallest = float(stream.log.events['propensity'][:].min())
-    return ReplayOptions(
-        refit_every=given['refit_every'],
-        window=given['window'],
-        delay=given['delay'],
-        warm_up=stream.warm_up,
-        pretrained=True,
-        accept=given['accept'],
-        smallest_propensity=smallest,
-    )
-
-
-def report(config: ConfigDict, done: Replayed) -> dict[str, Any]:
-    """What a replay found, plain values.
-
-    Args:
-      config: of the replay.
-      done: from `walk`.
-
-    Returns:
-      What `summarise` says, with the bootstrap's interval of `ctr`; `refits`; AGE's `explore_lambda` and
-      `lambda_changed`; and where the log's propensities differ {estimator: text} as `off_policy`.
-    """
-    given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
-    tally = done.state.tally
-    found: dict[str, Any] = summarise(tally)
-    found['ctr_low'], found['ctr_high'] = bootstrap(tally, given['replicates'], config.seed)
-    found['refits'] = done.state.refits
-    if done.tuned:
-        found |= {'explore_lambda': done.tuned['explore_lambda'], 'lambda_changed': done.tuned['changed']}
-    if done.stream.log.logging == PROPENSITIES:
-        estimates = estimate(config, done.policy, done.stream, given['replicates'])
-        found['off_policy'] = {name: str(value) for name, value in estimates.items()}
-    return found
-
-
-def to_text(policy: str, found: Mapping[str, Any]) -> str:
-    """Lays a report out.
-
-    Args:
-      policy: its name.
-      found: from `report`.
-
-    Returns:
-      A few lines.
-    """
-    low, high = found['ctr_low'], found['ctr_high']
-    lines = [
-        f'{policy}: {found["clicks"]:,} clicks in {found["matches"]:,} matches of {found["visits"]:,} visits '
-        f'({found["match_rate"]:.2%}), {found["refits"]} refits',
-        f'ctr {found["ctr"]:.4f} [{low:.4f}, {high:.4f}] by a bootstrap at 95%',
-    ]
-    names = ('true_ctr', 'regret', 'changed', 'pcoc', 'explore_lambda', 'lambda_changed')
-    if told := [f'{name} {found[name]:.4g}' for name in names if name in found]:
-        lines.append(', '.join(told))
-    lines += [found['caveat']] if found['caveat'] else []
-    lines += [f'{name}: {text}' for name, text in found.get('off_policy', {}).items()]
-    return '\n'.join(lines)
-
-
-def run_cell(
-    cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Replays a cell of a table, or reads its result if it was finished with this config.
-
-    Args:
-      cell: the cell; a trial walks `replay.tuned_on` of the stream.
-      data_dir: where real data sets lie.
-      slices, judges: replays have none.
-
-    Returns:
-      {'validation', 'seconds', 'parameters', 'caveat'} and but for trials 'test', {metric: value}; on
-      simulated worlds also 'ceiling', what who knows all true click rates would earn.
-
-    Raises:
-      ValueError: slices or judges, and what `walk` refuses.
-    """
-    if slices or judges:
-        raise ValueError('a table of replays has neither slices nor judges: leave them out of its config')
-    config = cell.config()
-    described = describe_cell(config, cell.test)
-    if (finished := read_finished(cell.folder, described)) is not None:
-        return finished
-    given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
-    if not cell.test:
-        config.stream.share = given['tuned_on'] * config.stream.get('share', 1.0)
-    jax.clear_caches()
-    begin = time.perf_counter()
-    done = walk(config, None, data_dir)
-    found = summarise(done.state.tally)
-    result: dict[str, Any] = {'config': described, 'validation': found[given['monitor']], 'tuned': done.tuned}
-    result |= {'parameters': count(done), 'seconds': round(time.perf_counter() - begin, 1)}
-    result['caveat'] = found.pop('caveat')
-    if cell.test:
-        result['test'] = {**found, **{f'tuned_{name}': value for name, value in done.tuned.items()}}
-        if 'regret' in found:
-            result['ceiling'] = {'true_ctr': found['true_ctr'] + found['regret'], 'regret': 0.0}
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    (cell.folder / 'result.json').write_text(json.dumps(result, indent=1))
-    log.info('%s: %s %.4f in %.0f s', cell.folder, given['monitor'], result['validation'], result['seconds'])
-    return result
-
-
-def count(done: Replayed) -> int:
-    """Numbers of the policy's model and tables, or of its memory where it has neither."""
-    state = done.state.policy
-    return sum(
-        x.size for x in jax.tree.leaves((state.params, state.tables)) or jax.tree.leaves(state.model_state)
-    )
 
 
 if __name__ == '__main__':

@@ -82,7 +82,8 @@ def unseen(events: Arrays) -> Arrays:
     if 'seen' not in events:
         return events
     fresh = ~np.asarray(events['seen'], bool)
-    return {**events, 'valid': fresh & (np.asarray(events['valid']) > 0) if 'valid' in events else fresh}
+    valid = np.asarray(events.get('valid', fresh)).reshape(fresh.shape) > 0
+    return {**events, 'valid': fresh & valid}
 
 
 def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:

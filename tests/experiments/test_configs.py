@@ -23,6 +23,8 @@ FILES = sorted(
     for path in (REPOSITORY / 'configs').rglob('*.py')
     if 'def get_config' in path.read_text()
 )
+# What replays a stream is built in test_replay.py.
+TRAINED = [file for file in FILES if not file.startswith('configs.age')]
 
 
 def runs() -> list[tuple[str, str, str]]:
@@ -32,7 +34,7 @@ def runs() -> list[tuple[str, str, str]]:
     task and for what it wants of the data, since the rest differ from them in the model alone.
     """
     found, met = [], set()
-    for file in FILES:
+    for file in TRAINED:
         module, folder = importlib.import_module(file), file.rpartition('.')[0]
         shared = importlib.import_module(f'{folder}.rows')
         # A log without histories has fewer rows, and its file names them.

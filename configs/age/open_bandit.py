@@ -1,0 +1,38 @@
+"""AGE and what it is compared with on the Open Bandit Dataset (arXiv 2008.07146), logged uniformly.
+
+    python -m experiments.age.replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
+
+Needs the set, or its sample of 10,000 rows a campaign, under --data_dir or $JAXREC_DATA;
+jaxrec/data/readers/open_bandit.py says where from. The counts below suit the sample, of which hardly a click
+is left to replay: the run says so. The whole set bears the counts of configs/age/simulated.py. The log of the
+other logger, behaviour='bts', has propensities that differ, and is thinned to a uniform one by
+--config.replay.accept=propensity; IPS, SNIPS, DM and DR are printed beside.
+After the colon stands the row, one of configs/age/rows.py.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.age.rows import run_config
+
+
+def get_config(name: str = 'AGE-TS') -> ConfigDict:
+    """Builds the config of one row of `configs.age.rows` on the campaign of all items."""
+    return run_config(
+        name,
+        {
+            'features': {
+                'user': ('position', 'user_feature_0', 'user_feature_1', 'user_feature_2', 'user_feature_3'),
+                'candidate': ('item', 'item_feature_1', 'item_feature_2', 'item_feature_3', 'affinity'),
+            },
+            'data': {
+                'log': 'jaxrec.data.readers.open_bandit:compile_open_bandit',
+                'arguments': {'data_dir': '', 'behaviour': 'random', 'campaign': 'all'},
+                'cache': 'runs/logs',
+            },
+            'stream': {'batch_size': 512, 'share': 1.0, 'warm_up': 2_000, 'changed': 0.05},
+            'replay': {
+                'refit_every': 1_000, 'window': 2_000, 'accept': 'matches', 'checkpoint_every': 4_000,
+            },
+            'train': {'batch_size': 64, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 1e-2},
+        },
+    )  # fmt: skip

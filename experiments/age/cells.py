@@ -1,0 +1,67 @@
+"""A cell of a table of replays: one row, one column, one seed, in place of `experiments.cells.run_cell`."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from experiments.age.walking import REPLAY_OPTIONS, Replayed, walk
+from experiments.cells import Cell, describe_cell, read_finished
+from jaxrec.evaluation.tallies import summarise
+from jaxrec.options import read_options
+
+log = logging.getLogger(__name__)
+
+
+def run_cell(
+    cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Replays a cell of a table, or reads its result if it was finished with this config.
+
+    Args:
+      cell: the cell; a trial walks `replay.tuned_on` of the stream.
+      data_dir: where real data sets lie.
+      slices, judges: replays have none.
+
+    Returns:
+      {'validation', 'seconds', 'parameters', 'caveat'} and but for trials 'test', {metric: value}; on
+      simulated worlds also 'ceiling', what who knows all true click rates would earn.
+
+    Raises:
+      ValueError: slices or judges, and what `walk` refuses.
+    """
+    if slices or judges:
+        raise ValueError('a table of replays has neither slices nor judges: leave them out of its config')
+    config = cell.config()
+    described = describe_cell(config, cell.test)
+    if (finished := read_finished(cell.folder, described)) is not None:
+        return finished
+    given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
+    if not cell.test:
+        config.stream.share = given['tuned_on'] * config.stream.get('share', 1.0)
+    jax.clear_caches()
+    begin = time.perf_counter()
+    done = walk(config, None, data_dir)
+    found = summarise(done.state.tally)
+    result: dict[str, Any] = {'config': described, 'validation': found[given['monitor']], 'tuned': done.tuned}
+    result |= {'parameters': count(done), 'seconds': round(time.perf_counter() - begin, 1)}
+    result['caveat'] = found.pop('caveat')
+    if cell.test:
+        result['test'] = {**found, **{f'tuned_{name}': value for name, value in done.tuned.items()}}
+        if 'regret' in found:
+            result['ceiling'] = {'true_ctr': found['true_ctr'] + found['regret'], 'regret': 0.0}
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    (cell.folder / 'result.json').write_text(json.dumps(result, indent=1))
+    log.info('%s: %s %.4f in %.0f s', cell.folder, given['monitor'], result['validation'], result['seconds'])
+    return result
+
+
+def count(done: Replayed) -> int:
+    """Numbers of the policy's model and tables, or of its memory where it has neither."""
+    state = done.state.policy
+    return sum(
+        x.size for x in jax.tree.leaves((state.params, state.tables)) or jax.tree.leaves(state.model_state)
+    )
