@@ -11,9 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from experiments.age.buckets import Buckets
 from experiments.tables import spread
-from jaxrec.evaluation.tallies import summarise
 
 Result = Mapping[str, Any]
 Summary = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -30,22 +28,6 @@ HEAD = {
     'cost': 'true CTR, D over C',
     'changed': 'winners changed in D',
 }
-
-
-def describe(buckets: Buckets) -> dict[str, Any]:
-    """What became of a seed.
-
-    Args:
-      buckets: served to the end.
-
-    Returns:
-      `buckets`, `days` and `tuned`.
-    """
-    found: dict[str, Any] = {'buckets': {}, 'days': {}, 'tuned': buckets.tuned}
-    for name, bucket in buckets.buckets.items():
-        found['buckets'][name] = {**summarise(bucket.tally), 'new': bucket.new}
-        found['days'][name] = [day.chosen / day.judged if day.judged else None for day in bucket.days]
-    return found
 
 
 def pair(result: Result, explorer: str) -> dict[str, float]:
