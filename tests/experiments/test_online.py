@@ -128,7 +128,7 @@ def test_configs_that_make_no_experiment_are_refused(served):
     with pytest.raises(ValueError, match=r'config.explorers names none: give \{name: row\}'):
         run_seed(none, 0, served[1] / 'none')
     none['explorer'] = 1
-    with pytest.raises(ValueError, match='config.explorer is not a section'):
+    with pytest.raises(ValueError, match=r'config\.explorer is not a section'):
         run_seed(none, 0, served[1] / 'none')
     with pytest.raises(ValueError, match="there is no world 'moving'; choose one of"):
         get_config('moving')
