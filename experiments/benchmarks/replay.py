@@ -1,8 +1,8 @@
 """Replay of a randomly logged stream by a policy that learns: visits a second, from the log to the tally.
 
-A log like the Open Bandit Dataset's men: 10,000 visits, the same 34 items at each, drawn uniformly, and what is
-known of the user one-hot. A policy is refitted every 1,000 visits; gathering visits and learning are included,
-compiling is not.
+A log like the Open Bandit Dataset's men: 10,000 visits, the same 34 items at each, drawn uniformly, and what
+is known of the user one-hot. A policy is refitted every 1,000 visits; gathering visits and learning are
+included, compiling is not.
 """
 
 import tempfile
