@@ -245,7 +245,7 @@ def _check_shown(rows: np.ndarray, sizes: np.ndarray, slots: np.ndarray, clicks:
     if outside.any():
         n = int(np.argmax(outside))
         raise ValueError(
-            f'visit {rows[n]} was shown slot {slots[n]} of a pool of {sizes[n]}: give the place of a candidate'
+            f'visit {rows[n]} was shown slot {slots[n]} of a pool of {sizes[n]}: give a place in it'
         )
     if strange.any():
         n = int(np.argmax(strange))

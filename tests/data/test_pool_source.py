@@ -124,7 +124,7 @@ def test_impressions_are_the_shown_items(log):
 @pytest.mark.parametrize(
     ('slots', 'clicks', 'message'),
     [
-        ([0, 40], [0, 1], r'visit 9 was shown slot 40 of a pool of \d+: give the place of a candidate'),
+        ([0, 40], [0, 1], r'visit 9 was shown slot 40 of a pool of \d+: give a place in it'),
         ([-1, 0], [0, 1], 'visit 3 was shown slot -1'),
         ([0, 0], [0, 2], 'visit 9 earned click 2: a click is 0 or 1'),
         ([0, 0], None, 'slots and clicks belong together'),
