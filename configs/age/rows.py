@@ -1,7 +1,7 @@
 """What all data sets of this folder share: the methods of AGE's tables, by the names of their rows.
 
 All but the bandits without a network rank by the same DNN; rows differ in how they explore. How far a method
-explores is searched: `SEARCH` names the one knob of each.
+explores is searched: `SEARCH` has the one knob of each.
 """
 
 from typing import Any
@@ -25,19 +25,20 @@ def age(**options: Any) -> dict[str, Any]:
     return method('age', **{'pgd_steps': PGD_STEPS, **options})
 
 
-# As in table 1 of the paper.
+# As in table 1 of the paper. Scales are in the units of what they multiply: a probability's deviation, of GP a
+# logit's; the gradient's length is no deviation and much larger than one.
 COMPARED_ROWS: dict[str, dict[str, Any]] = {
     'random': method('random'),
     'DNN': method('dnn'),
     'eps-greedy': method('epsilon_greedy', epsilon=0.1),
     'Ensemble-TS': method('ensemble', form='ts', networks=5),
     'Ensemble-UCB': method('ensemble', form='ucb', networks=5, scale=1.0),
-    'GP-TS': method('gaussian_process', form='ts', scale=1.0),
-    'GP-UCB': method('gaussian_process', form='ucb', scale=1.0),
-    'gradient-TS': method('gradient', form='ts', scale=1.0),
-    'gradient-UCB': method('gradient', form='ucb', scale=1.0),
-    'UR-gradient-TS': method('gradient', form='ts', scale=1.0, refine=True),
-    'UR-gradient-UCB': method('gradient', form='ucb', scale=1.0, refine=True),
+    'GP-TS': method('gaussian_process', form='ts', scale=0.3),
+    'GP-UCB': method('gaussian_process', form='ucb', scale=0.3),
+    'gradient-TS': method('gradient', form='ts', scale=0.1),
+    'gradient-UCB': method('gradient', form='ucb', scale=0.1),
+    'UR-gradient-TS': method('gradient', form='ts', scale=0.1, refine=True),
+    'UR-gradient-UCB': method('gradient', form='ucb', scale=0.1, refine=True),
     'AGE-TS': age(),
     'AGE-UCB': age(uncertainty='ucb'),
 }
@@ -45,7 +46,7 @@ COMPARED_ROWS: dict[str, dict[str, Any]] = {
 ADDED_ROWS: dict[str, dict[str, Any]] = {
     'MC-dropout-TS': method('dropout', form='ts', rate=0.01),
     'MC-dropout-UCB': method('dropout', form='ucb', rate=0.01, scale=1.0),
-    'LinUCB': method('linucb', scale=1.0),
+    'LinUCB': method('linucb', scale=0.3),
     'beta-TS': method('beta'),
 }
 # Tables 2 and 3.
@@ -62,24 +63,21 @@ ABLATED_ROWS: dict[str, dict[str, Any]] = {
 ROWS = COMPARED_ROWS | ADDED_ROWS | ABLATED_ROWS
 COMPARED, ADDED, ABLATED = tuple(COMPARED_ROWS), tuple(ADDED_ROWS), tuple(ABLATED_ROWS)
 
-# {knob: choices, the first one the default}: how far a method explores.
-KNOBS: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
-    'epsilon': {'options': {'epsilon': (0.1, 0.03, 0.3)}},
-    'scale': {'options': {'scale': (1.0, 0.3, 0.1)}},
-    'rate': {'options': {'rate': (0.01, 0.03, 0.1)}},
-    'changed': {'stream': {'changed': (0.05, 0.15, 0.3)}},
-}
+# How far a method explores is one number each, {section: {key: choices}}, the first one that of its row.
+# What has none (random, DNN, Ensemble-TS, beta-TS) has nothing to tune.
+CHANGED = {'stream': {'changed': (0.2, 0.05, 0.4)}}
+RATES = {'options': {'rate': (0.01, 0.03, 0.1)}}
 
 
-def knob_of(row: dict[str, Any]) -> dict[str, Any]:
-    """What of a row is searched; nothing of a row that has no knob."""
-    if row['policy'] == 'age':
-        return KNOBS['changed']
-    known = [name for name in ('epsilon', 'scale', 'rate') if name in row['options']]
-    return KNOBS[known[0]] if known else {}
+def scaled(first: float) -> dict[str, Any]:
+    """Choices of a scale around the row's own."""
+    return {'options': {'scale': (first, 3 * first, first / 3)}}
 
 
-SEARCH = {name: knob_of(row) for name, row in ROWS.items() if knob_of(row)}
+SEARCH: dict[str, dict[str, Any]] = {'eps-greedy': {'options': {'epsilon': (0.1, 0.03, 0.3)}}}
+SEARCH |= {name: scaled(row['options']['scale']) for name, row in ROWS.items() if 'scale' in row['options']}
+SEARCH |= {name: CHANGED for name, row in ROWS.items() if row['policy'] == 'age'}
+SEARCH['MC-dropout-TS'] = RATES
 
 # Clicks of tables 1 to 3 on Yahoo! R6B, and their ratio to random's.
 CLICKS = {

@@ -2,15 +2,30 @@
 
     python -m experiments.age.replay --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_ts
 
-After the colon stands the row, one of configs/age/rows.py.
+After the colon stands the row, one of configs/age/rows.py. Another base is one field, such as
+
+    --config.model.task=jaxrec.models.baselines.din:make_task
+
+or jaxrec.models.sim:make_task, jaxrec.models.can:make_task. configs/age/table_replay.py says how the world
+was fixed and what a run takes.
 """
 
 from ml_collections import ConfigDict
 
 from configs.age.rows import run_config
 
-WORLD = {'visits': 1_080_000, 'history': 5}
-ITEM = ('item', 'category', 'source')
+# 72,000 visits a day, of which 1,900 are matched; the first 80,000 are warm-up, a million are replayed.
+WORLD = {
+    'visits': 1_080_000,
+    'days': 15.0,
+    'lifetime': 2.0,
+    'bias': -2.2,
+    'quality_effect': 0.8,
+    'source_share': 0.0,
+    'pair_effect': 0.4,
+    'history': 5,
+}
+ITEM = ('item', 'category')
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
@@ -24,8 +39,14 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
                 'arguments': {**WORLD, 'seed': 0},
                 'cache': 'runs/logs',
             },
-            'stream': {'batch_size': 2048, 'share': 1.0, 'warm_up': 80_000, 'changed': 0.05},
-            'replay': {'refit_every': 20_000, 'window': 20_000, 'monitor': 'true_ctr', 'tuned_on': 0.3},
-            'train': {'batch_size': 256, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 1e-2},
+            'stream': {'batch_size': 2048, 'share': 1.0, 'warm_up': 80_000, 'changed': 0.2},
+            'replay': {
+                'refit_every': 20_000,
+                'window': 20_000,
+                'monitor': 'true_ctr',
+                'tuned_on': 0.3,
+                'checkpoint_every': 200_000,
+            },
+            'train': {'batch_size': 256, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 3e-3},
         },
     )
