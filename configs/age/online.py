@@ -5,12 +5,14 @@
 
 `still` is the world in which no item arrives: nothing is new or explored, and B has no reason to win. The
 paper explores items below 3,000 impressions, of the 10,000 that an item needs there to be learned; here an
-item that is shown like all others ends with some 600, so the limit is scaled.
+item that is shown like all others ends with some 600, so the limit is scaled. The world is that of the
+replay, see configs/age/table_replay.py, in six days; all its visits are answered, and not one in 38.
 """
 
 from ml_collections import ConfigDict
 
 from configs.age.rows import ROWS, run_config
+from configs.age.simulated import ITEM, WORLD
 
 EXPLORERS = ('AGE-TS', 'Ensemble-TS')
 WORLDS = {'feed': {}, 'still': {'lifetime': 0.0}}
@@ -33,17 +35,24 @@ def get_config(world: str = 'feed') -> ConfigDict:
         'DNN',
         {
             # Histories of the log hold clicks on what its uniform logger showed, so no model reads them.
-            'features': {'user': ('traits',), 'candidate': ('item', 'category', 'source')},
+            'features': {'user': ('traits',), 'candidate': ITEM},
             'data': {
                 'log': 'jaxrec.data.simulators.feed:simulate',
-                'arguments': {'visits': 100_000, 'history': 1, **WORLDS[world], 'seed': 0},
+                'arguments': {
+                    **WORLD,
+                    'visits': 100_000,
+                    'days': 6.0,
+                    'history': 1,
+                    **WORLDS[world],
+                    'seed': 0,
+                },
                 'cache': 'runs/logs',
             },
-            'stream': {'batch_size': 512, 'warm_up': 20_000, 'changed': 0.05},
+            'stream': {'batch_size': 512, 'warm_up': 20_000, 'changed': 0.2},
             'train': {'batch_size': 256, 'learning_rate': 3e-3, 'row_learning_rate': 2e-2},
         },
     )
     config.explorers = ConfigDict({name: ROWS[name] for name in EXPLORERS})
-    config.online = ConfigDict({'shares': (0.5, 0.25, 0.25), 'learn_every': 4_000, 'max_impressions': 300})
+    config.online = ConfigDict({'shares': (0.5, 0.25, 0.25), 'learn_every': 4_000, 'max_impressions': 200})
     config.published = ConfigDict(PUBLISHED)
     return config

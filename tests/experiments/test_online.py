@@ -44,7 +44,7 @@ def test_buckets_are_fair_and_share_the_traffic(served):
     count = {name: bucket['visits'] for name, bucket in buckets.items()}
     assert count['A'] == count['B AGE-TS'] == count['B none'] and count['C'] == count['D AGE-TS']
     assert count['common'] + count['C'] + count['A'] == SERVED
-    assert 0.2 < count['C'] / SERVED < 0.4 and 0.2 < count['A'] / SERVED < 0.4
+    assert 0.1 < count['C'] / SERVED < 0.5 and 0.1 < count['A'] / SERVED < 0.5  # of 40 users only
     assert all(bucket['matches'] == bucket['visits'] for bucket in buckets.values())
 
 
