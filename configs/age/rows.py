@@ -25,8 +25,8 @@ def age(**options: Any) -> dict[str, Any]:
     return method('age', **{'pgd_steps': PGD_STEPS, **options})
 
 
-# As in table 1 of the paper. Scales are in the units of what they multiply: a probability's deviation, of GP a
-# logit's; the gradient's length is no deviation and much larger than one.
+# As in table 1 of the paper. Scales are in the units of what they multiply: a probability's deviation, of GP
+# a logit's; the gradient's length is no deviation and much larger than one.
 COMPARED_ROWS: dict[str, dict[str, Any]] = {
     'random': method('random'),
     'DNN': method('dnn'),

@@ -23,10 +23,10 @@ The world was fixed on seed 1001, which no cell has, on 300,000 visits of 4.17 d
   item at all, rates are three times as high (`bias`): 10% at random.
 - What is to be found out. Quality differs more (.8) than what groups of users and items tell (.4), and no
   source tells any of it, as in R6B, where articles have no features. In the world's default (bias -3.3,
-  quality .6, pairs .5, items that live for five days), 220,000 visits were too few for exploration to pay: true
-  CTR .1075 of DNN, .1067 of AGE-TS at a target of 5%, .0967 of eps-greedy, .0736 of beta-TS.
-- The target. In this world (with the source as a feature) AGE-TS by FGM had a true CTR of .1833 at a target of
-  5% and .2143 at 20%, DNN .1836, MC-dropout-TS .2154, eps-greedy .1797, Ensemble-TS .1796, beta-TS .1763,
+  quality .6, pairs .5, items that live for five days), 220,000 visits were too few for exploration to pay:
+  true CTR .1075 of DNN, .1067 of AGE-TS at a target of 5%, .0967 of eps-greedy, .0736 of beta-TS.
+- The target. In this world (with the source as a feature) AGE-TS by FGM had a true CTR of .1833 at a target
+  of 5% and .2143 at 20%, DNN .1836, MC-dropout-TS .2154, eps-greedy .1797, Ensemble-TS .1796, beta-TS .1763,
   random .0995, who knew all .4134. Hence 20% is the first choice here; the library's default is 5%.
 - The DNN. At learning rates of 1e-3, and 1e-3 to 1e-2 for rows, and windows of 5,000 to 60,000, its true CTR
   stayed within .1061 and .1081 in the default world; at 3e-3 and 3e-2 it fell to .0743.
@@ -85,7 +85,7 @@ def get_config() -> ConfigDict:
             'published': PUBLISHED,
             'note': (
                 'Simulated truth; the published columns are another data set and only their order can be '
-                'compared. Seed s draws world s and the initial values; tuning has a world of its own. `ctr`: '
+                'compared. Seed s draws world s and the initial values; tuning has its own world. `ctr`: '
                 'clicks over matches; `true_ctr`: mean true rate of the picks of all visits, `regret`: what '
                 'the best candidates have more; `..._over_random`: that rate over the one of random with the '
                 'same seed. `changed`: share of the visits whose pick is not the highest prediction; '
