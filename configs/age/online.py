@@ -49,7 +49,8 @@ def get_config(world: str = 'feed') -> ConfigDict:
                 'cache': 'runs/logs',
             },
             'stream': {'batch_size': 512, 'warm_up': 20_000, 'changed': 0.2},
-            'train': {'batch_size': 256, 'learning_rate': 3e-3, 'row_learning_rate': 2e-2},
+            # Small batches: an undertrained gate lets nobody through, and then no lambda changes a winner.
+            'train': {'batch_size': 64, 'learning_rate': 2e-3, 'row_learning_rate': 1e-2},
         },
     )
     config.explorers = ConfigDict({name: ROWS[name] for name in EXPLORERS})
