@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments.benchmarks import age, can, ingest, loader, sim, sim_lengths, sim_search, tables
+from experiments.benchmarks import age, can, ingest, loader, replay, sim, sim_lengths, sim_search, tables
 from experiments.benchmarks.timing import emit
 from experiments.flags import friendly
 
@@ -60,6 +60,10 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'age_score_neural_ucb': age.neural_ucb,
     'age_batch': functools.partial(age.age, requests=age.REQUESTS, pool=age.POOL, direction='fgm'),
     'age_batch_pgd': functools.partial(age.age, requests=age.REQUESTS, pool=age.POOL, direction='pgd'),
+    'replay_beta': functools.partial(replay.run, policy='beta'),
+    'replay_linucb': functools.partial(replay.run, policy='linucb'),
+    'replay_epsilon_greedy': functools.partial(replay.run, policy='epsilon_greedy'),
+    'replay_age': functools.partial(replay.run, policy='age'),
 }
 # Of a record a length, which can be drawn.
 LENGTHS: dict[str, Callable[[str], Iterable[Record]]] = {

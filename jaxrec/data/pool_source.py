@@ -202,6 +202,9 @@ class PoolSource:
           `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1],
           `host/event` int64 [n, 1]; with history features those too. Said once more as visits whose pool is
           what was shown: `pool` bool [n, 1], all true, `shown` int32 [n], all 0, and `click` float32 [n].
+
+        Raises:
+          ValueError: a slot without a candidate, a click other than 0 and 1, or one of both alone.
         """
         return impressions(self._columns, rows, slots, clicks)
 
@@ -222,6 +225,8 @@ def impressions(
         if slots is not None or clicks is not None:
             raise ValueError('slots and clicks belong together: give both, or neither for those of the log')
         slots, clicks = events['shown'][rows], events['click'][rows]
+    else:
+        _check_shown(rows, log.pools['candidates'].lengths[events['pool'][rows]], slots, clicks)
     item = log.padded_pools[events['pool'][rows], slots][:, None]
     batch = columns.of_visits(rows) | columns.of_candidates(rows, item, slots[:, None])
     label = clicks.astype(np.float32)[:, None]
@@ -233,6 +238,20 @@ def impressions(
         'click': label[:, 0],
         'host/event': np.asarray(rows, np.int64)[:, None],
     }
+
+
+def _check_shown(rows: np.ndarray, sizes: np.ndarray, slots: np.ndarray, clicks: np.ndarray) -> None:
+    outside, strange = (slots < 0) | (slots >= sizes), ~np.isin(clicks, (0, 1))
+    if outside.any():
+        n = int(np.argmax(outside))
+        raise ValueError(
+            f'visit {rows[n]} was shown slot {slots[n]} of a pool of {sizes[n]}: give a place in it'
+        )
+    if strange.any():
+        n = int(np.argmax(strange))
+        raise ValueError(
+            f'visit {rows[n]} earned click {clicks[n]}: a click is 0 or 1, leave out visits without feedback'
+        )
 
 
 @dataclasses.dataclass(eq=False)

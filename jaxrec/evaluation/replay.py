@@ -172,16 +172,20 @@ def replay(
       The state at the end.
 
     Raises:
-      ValueError: a log whose items were not drawn at random, scores that are not numbers.
+      ValueError: a log whose items were not drawn at random, scores that are not numbers, and visits of one's
+        own source that are out of order, or whose pool, shown slot or click cannot be.
     """
     options = options or ReplayOptions()
     last = len(visits) if until is None else min(until, len(visits))
+    latest = -np.inf
     fresh: list[tuple[NDArray, NDArray]] = []  # accepted since the arrays of the state were put together
     for index in range(state.position, last):
         batch = visits[index]
         rows, time = np.asarray(batch['host/event']), np.asarray(batch['host/time'], np.float64)
         ordinal = state.seen + np.arange(len(rows))
         real = rows >= 0
+        _check(batch, real, latest)
+        latest = time[real][-1] if real.any() else latest
         warm = real & (ordinal < options.warm_up)
         fresh.append((rows[warm], np.full(int(warm.sum()), -np.inf)))
         before, after = state.seen, state.seen + int(real.sum())
@@ -199,6 +203,29 @@ def replay(
         ):
             state = _refitted(policy, visits, _gathered(state, fresh, options), time[real][-1], options)
     return _gathered(state, fresh, options)
+
+
+def _check(batch: Batch, real: NDArray, latest: float) -> None:
+    """Refuses what a source of one's own may hold; `PoolLog` has looked for it already."""
+    rows, pool = np.asarray(batch['host/event']), np.asarray(batch['pool']) > 0
+    shown, click, time = (np.asarray(batch[key]) for key in ('shown', 'click', 'host/time'))
+    slot = np.clip(shown, 0, pool.shape[1] - 1)
+    checks = (
+        ('pool', pool.sum(1), ~pool.any(1), 'drop it, there was nothing to choose from'),
+        ('shown', shown, (shown != slot) | ~pool[np.arange(len(pool)), slot], 'give a slot of its pool'),
+        ('click', click, ~np.isin(click, (0, 1)), 'a click is 0 or 1, drop visits without feedback'),
+        (
+            'host/time',
+            time,
+            np.diff(time, prepend=latest) < 0,
+            'it is earlier than the one before it, sort them',
+        ),
+    )
+    for key, values, wrong, remedy in checks:
+        if (wrong & real).any():
+            b = int(np.argmax(wrong & real))
+            size = ' items' if key == 'pool' else ''
+            raise ValueError(f'visit {rows[b]} has {key} {values[b]}{size}: {remedy}')
 
 
 def _serve(

@@ -5,7 +5,7 @@ distribution of them (MC dropout); the same words give the same network wherever
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -82,3 +82,39 @@ def drop_weights(params: Any, words: jax.Array, rate: float) -> Any:
         return leaf * keep_mask(words, layer, leaf.shape, rate).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(drop, params)
+
+
+def drop_units(params: Any, words: jax.Array, rate: float) -> Any:
+    """Thins a network unit by unit: dropout of activations, said by the weights that make them.
+
+    A unit's mask multiplies its column of the kernel and its bias. Where an activation f has f(m z) = m f(z)
+    for m >= 0, as ReLU and PReLU have, this is f(z) times the mask; elsewhere it is z that is dropped. A
+    layer with a single unit is a score and is left whole, as is what is no layer.
+
+    Args:
+      params: a tree of dicts; layers are those with a 'kernel' float [..., U], and perhaps a 'bias' [U].
+      words: uint32 [2].
+      rate: probability of a zero, in [0, 1).
+
+    Returns:
+      The same tree.
+    """
+
+    def drop(node: Any, path: str) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        if 'kernel' not in node:
+            return {name: drop(child, f'{path}[{name!r}]') for name, child in node.items()}
+        units = node['kernel'].shape[-1:]
+        if units == (1,):
+            return dict(node)
+        mask = keep_mask(words, zlib.crc32(path.encode()), units, rate)
+        masked = {
+            name: node[name] * mask.astype(node[name].dtype) for name in ('kernel', 'bias') if name in node
+        }
+        return {**node, **masked}
+
+    return drop(params, '')
+
+
+DROPS = {'weights': drop_weights, 'activations': drop_units}  # what a pass of MC dropout sets to zero

@@ -115,7 +115,15 @@ def _gaussian_process(model: Config, train: Config, options: Config, schema: Sch
 
 
 def _dropout(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    own = read_options(options, 'options', form='ts', scale=1.0, rate=0.01, passes=20, scope='request')
+    defaults = {
+        'form': 'ts',
+        'scale': 1.0,
+        'rate': 0.01,
+        'passes': 20,
+        'scope': 'request',
+        'place': 'weights',
+    }
+    own = read_options(options, 'options', **defaults)
     return _neural(_task(model, schema), Dropout(**own), train)
 
 

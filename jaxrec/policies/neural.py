@@ -244,7 +244,7 @@ class NeuralPolicy:
             model, memory = self._model(params, model_state['base'], tables, batch), model_state['memory']
             if 'rows' in memory:
                 memory = {**memory, 'rows': emb.lookup(self.task.tables, memory['rows'], model.ids)}
-            return in_pool(self.task.explorer.rank(model, memory, rng), batch)
+            return in_pool(where_explorable(self.task.explorer.rank(model, memory, rng), batch), batch)
 
         return jax.jit(rank)
 
@@ -254,6 +254,21 @@ class NeuralPolicy:
             return self.task.explorer.observe(self._model(params, base, tables, batch), memory)
 
         return jax.jit(observe, donate_argnums=3)
+
+
+def where_explorable(ranked: Ranked, batch: Batch) -> Ranked:
+    """Leaves the plain prediction to what is not to be explored, such as items with impressions enough.
+
+    Args:
+      ranked: float32 [B, C] each.
+      batch: {key: [B, ...]}; an `explorable` [B, C] of 0 marks such candidates, without it there are none.
+
+    Returns:
+      The same, with other scores.
+    """
+    if 'explorable' not in batch:
+        return ranked
+    return ranked._replace(score=jnp.where(batch['explorable'] > 0, ranked.score, ranked.probability))
 
 
 def bonus(form: str, scale: float, mean: jax.Array, sigma: jax.Array, rng: jax.Array) -> jax.Array:

@@ -121,6 +121,21 @@ def test_impressions_are_the_shown_items(log):
         np.testing.assert_array_equal(batch[name], whole[name])
 
 
+@pytest.mark.parametrize(
+    ('slots', 'clicks', 'message'),
+    [
+        ([0, 40], [0, 1], r'visit 9 was shown slot 40 of a pool of \d+: give a place in it'),
+        ([-1, 0], [0, 1], 'visit 3 was shown slot -1'),
+        ([0, 0], [0, 2], 'visit 9 earned click 2: a click is 0 or 1'),
+        ([0, 0], None, 'slots and clicks belong together'),
+    ],
+)
+def test_impressions_that_cannot_be_are_refused(log, slots, clicks, message):
+    clicks = clicks and np.asarray(clicks)
+    with pytest.raises(ValueError, match=message):
+        make(log).impressions(np.asarray([3, 9]), np.asarray(slots), clicks)
+
+
 def test_a_ctr_model_trains_on_impressions(log):
     arguments = {
         'features': FEATURES, 'label': {'kind': 'impressions'}, 'split': {'kind': 'row_holdout'},

@@ -221,6 +221,22 @@ def changed(**keys):
             ),
             r'below smallest_propensity = 0\.5: give the smallest of the log',
         ),
+        (
+            lambda: replay(Random(), changed(pool=np.zeros((256, 5), bool)), start(None), KEY),
+            'visit 0 has pool 0 items: drop it',
+        ),
+        (
+            lambda: replay(Random(), changed(shown=np.full(256, 5)), start(None), KEY),
+            'visit 0 has shown 5: give a slot of its pool',
+        ),
+        (
+            lambda: replay(Random(), changed(click=np.full(256, 2.0)), start(None), KEY),
+            r'visit 0 has click 2\.0: a click is 0 or 1',
+        ),
+        (
+            lambda: replay(Random(), changed(**{'host/time': np.arange(256.0)[::-1]}), start(None), KEY),
+            r'visit 1 has host/time 254\.0: it is earlier than the one before it, sort them',
+        ),
         (lambda: summarise(Tally(100)), 'none of 100 visits matched'),
         (lambda: ReplayOptions(refit_every=0), r'replay\.refit_every = 0: give at least 1'),
         (lambda: ReplayOptions(window=0), r'replay\.window = 0'),

@@ -1,10 +1,13 @@
 """Dropout masks by counter: the promised rate, independence, and the same bits as an oracle's."""
 
+import itertools
+import zlib
+
 import jax
 import numpy as np
 import pytest
 
-from jaxrec.ops.dropout import drop_weights, fold_words, keep_mask, key_words
+from jaxrec.ops.dropout import drop_units, drop_weights, fold_words, keep_mask, key_words
 from tests.oracles import exploration as oracle
 
 SIZE = 1 << 16
@@ -61,6 +64,25 @@ def test_every_weight_has_a_mask_of_its_own_by_its_name():
     assert both['a']['kernel'].shape == (40, 30)
     assert abs(((both['a']['kernel'] == 0) == (both['b']['kernel'] == 0)).mean() - 0.5) < 0.1
     np.testing.assert_array_equal(both['b']['kernel'], alone['b']['kernel'])
+
+
+def test_dropping_units_is_dropout_of_the_activations():
+    rng, widths, words = np.random.default_rng(0), (5, 40, 30, 1), key_words(jax.random.key(2))
+    layers = [(rng.normal(size=(a, b)), rng.normal(size=b)) for a, b in itertools.pairwise(widths)]
+    slopes = [rng.uniform(0.1, 0.5, width) for width in widths[1:-1]]
+    params = {f'dense_{i}': {'kernel': k, 'bias': b} for i, (k, b) in enumerate(layers)}
+    params |= {f'slope_{i}': slope for i, slope in enumerate(slopes)}
+    thin = drop_units({'head': params}, words, 0.4)['head']
+    plain = [int(word) for word in words]
+    layer = lambda i: zlib.crc32(f"['head']['dense_{i}']".encode())
+    masks = [oracle.keep_mask(plain, layer(i), len(slope), 0.4) for i, slope in enumerate(slopes)]
+    assert 0 < (masks[0] == 0).sum() < 40
+    x, whole = rng.normal(size=(6, 5)), [np.ones(len(slope)) for slope in slopes]
+    of_thin = [tuple(np.asarray(thin[f'dense_{i}'][name]) for name in ('kernel', 'bias')) for i in range(3)]
+    got = oracle.predict_dropping(x, of_thin, slopes, whole)
+    np.testing.assert_allclose(got, oracle.predict_dropping(x, layers, slopes, masks), rtol=1e-4)
+    np.testing.assert_array_equal(thin['dense_2']['kernel'], layers[2][0])
+    np.testing.assert_array_equal(thin['slope_0'], slopes[0])
 
 
 def test_a_rate_that_drops_all_is_refused():

@@ -29,6 +29,15 @@ def keep_mask(words, layer, size, rate):
     return np.array([1 / (1 - rate) if b >= round(rate * WORD) else 0.0 for b in bits])
 
 
+def predict_dropping(x, layers, slopes, masks):
+    """An MLP whose hidden activations are multiplied by masks, one vector a hidden layer; x [n, D] -> [n]."""
+    for (kernel, bias), slope, mask in zip(layers[:-1], slopes, masks, strict=True):
+        z = x @ kernel + bias
+        x = np.where(z >= 0, z, slope * z) * mask
+    kernel, bias = layers[-1]
+    return (x @ kernel + bias)[:, 0]
+
+
 def predict(h, matrix, vector):
     return 1 / (1 + math.exp(-float(vector @ np.tanh(matrix.T @ h))))
 

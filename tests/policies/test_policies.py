@@ -135,6 +135,7 @@ def test_the_greedy_policy_is_a_plain_run_of_the_task():
         ({'policy': 'ensemble', 'options': {'form': 'thompson'}}, "options.form = 'thompson' does not exist"),
         ({'policy': 'ensemble', 'options': {'networks': 1}}, 'give at least 2 networks'),
         ({'policy': 'gradient', 'options': {'ridge': 0.0}}, r'options.ridge = 0.0 .* give more than 0'),
+        ({'policy': 'dropout', 'options': {'place': 'rows'}}, "options.place = 'rows' does not exist"),
         ({'policy': 'dropout', 'options': {'rate': 1.0}}, r'options.rate = 1.0, .* give a rate in \[0, 1\)'),
         ({'policy': 'beta', 'options': {'item': 'tags'}}, "options.item = 'tags': name a categorical column"),
         ({'policy': 'linucb', 'options': {'context': ('age',)}}, "options.context names 'age'; the log has"),

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from jaxrec.ops.dropout import DROPS
 from jaxrec.ops.exploration import CENTRES, SPREADS
 from jaxrec.options import read_options
 
@@ -11,6 +12,7 @@ PERTURBED = ('all', 'item', 'user')
 DIRECTIONS = ('pgd', 'fgm', 'random')
 UNCERTAINTIES = ('ts', 'ucb', 'gaussian')
 SCOPES = ('request', 'candidate')
+PLACES = tuple(DROPS)
 VARIANTS = ('v2', 'v1')
 GATES = ('dgu', 'fixed', 'none')
 
@@ -27,6 +29,7 @@ class Exploration:
       pgd_steps: T.
       uncertainty: 'ts', 'ucb', or 'gaussian', the ablation without delta_y: a standard normal number.
       dropout_rate: share of the weights that a pass sets to zero.
+      dropout_place: 'weights', the paper's, or 'activations', whole units of the hidden layers.
       passes: N of 'ucb'.
       ucb_spread: 'std' or 'var'.
       ucb_centre: the spread is around the 'base' prediction, or the 'mean' of the passes.
@@ -45,6 +48,7 @@ class Exploration:
     pgd_steps: int = 5
     uncertainty: str = 'ts'
     dropout_rate: float = 0.01
+    dropout_place: str = 'weights'
     passes: int = 20
     ucb_spread: str = 'std'
     ucb_centre: str = 'base'
@@ -64,6 +68,7 @@ class Exploration:
             'ucb_spread': SPREADS,
             'ucb_centre': CENTRES,
             'mask_scope': SCOPES,
+            'dropout_place': PLACES,
             'variant': VARIANTS,
             'gate': GATES,
         }

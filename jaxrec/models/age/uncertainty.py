@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrec.models.age.options import Exploration
 from jaxrec.models.age.pairs import is_per_candidate
-from jaxrec.ops.dropout import drop_weights, fold_words, key_words
+from jaxrec.ops.dropout import DROPS, fold_words, key_words
 from jaxrec.ops.exploration import thompson_delta, ucb_delta
 from jaxrec.ops.hashing import counter_normal
 from jaxrec.training.task import Batch, Rows, Task
@@ -27,6 +27,7 @@ def dropout_pass(
     words: jax.Array,
     rate: float,
     scope: str = 'request',
+    place: str = 'weights',
 ) -> jax.Array:
     """Scores every request by a thinned network of its own.
 
@@ -37,15 +38,16 @@ def dropout_pass(
       rows: {table: {feature: [B, ..., D]}}.
       batch: {key: [B, ...]}.
       words: uint32 [2], which networks.
-      rate: share of the weights that are set to zero.
+      rate: share of the weights or of the units that are set to zero.
       scope: 'request', one network for all of a request's candidates, or 'candidate', one for each.
+      place: 'weights' or 'activations', a key of `ops.dropout.DROPS`.
 
     Returns:
       Probabilities float32 [B, C].
     """
 
     def one(number: jax.Array, rows: Rows, batch: Batch) -> jax.Array:
-        thin = drop_weights(params, fold_words(words, number), rate)
+        thin = DROPS[place](params, fold_words(words, number), rate)
         lone = jax.tree.map(lambda x: x[None], (rows, batch))
         return task.predict(thin, model_state, *lone)['probability'][0]  # [C]
 
@@ -77,13 +79,15 @@ def dropout_passes(
     rate: float,
     passes: int,
     scope: str = 'request',
+    place: str = 'weights',
 ) -> jax.Array:
     """Several passes; arguments as for `dropout_pass`.
 
     Returns:
       Probabilities float32 [N, B, C].
     """
-    draw = lambda n: dropout_pass(task, params, model_state, rows, batch, fold_words(words, n), rate, scope)
+    model = task, params, model_state, rows, batch
+    draw = lambda n: dropout_pass(*model, fold_words(words, n), rate, scope, place)
     each = batch['valid'].shape[0] * count(params) * (1 if scope == 'request' else batch['valid'].shape[1])
     if passes * each <= AT_ONCE:
         return jax.vmap(draw)(jnp.arange(passes))
@@ -115,15 +119,15 @@ def uncertainty(
     Returns:
       float32 [B, C].
     """
-    rate, scope = options.dropout_rate, options.mask_scope
+    rate, where = options.dropout_rate, (options.mask_scope, options.dropout_place)
     model = task, params, model_state, rows, batch
     if options.uncertainty == 'ucb':
-        samples = dropout_passes(*model, key_words(rng), rate, options.passes, scope)
+        samples = dropout_passes(*model, key_words(rng), rate, options.passes, *where)
         return ucb_delta(base, samples, spread=options.ucb_spread, centre=options.ucb_centre)
     if options.uncertainty == 'gaussian':
         delta = counter_normal(rng, jnp.arange(base.shape[0]), base.shape[1])
     else:
-        delta = thompson_delta(base, dropout_pass(*model, key_words(rng), rate, scope))
+        delta = thompson_delta(base, dropout_pass(*model, key_words(rng), rate, *where))
     return delta if options.ts_signed and options.variant == 'v2' else jnp.abs(delta)
 
 

@@ -15,7 +15,7 @@ from jaxrec.models.age import make_explore_step, make_task, tune_lambda
 from jaxrec.models.age.options import Exploration
 from jaxrec.models.age.pairs import Pairs, is_per_candidate
 from jaxrec.models.age.uncertainty import dropout_pass, dropout_passes
-from jaxrec.ops.dropout import drop_weights, fold_words, key_words
+from jaxrec.ops.dropout import DROPS, drop_weights, fold_words, key_words
 from jaxrec.ops.exploration import changed_share, pair_norm
 from tests.models import worlds
 from tests.oracles import exploration as oracle
@@ -173,11 +173,12 @@ def test_thompson_and_confidence_deltas_are_those_of_thinned_networks():
     assert (first.score >= first.probability - 1e-6).all()
 
 
-def test_a_network_a_candidate_is_one_of_its_own():
+@pytest.mark.parametrize('place', DROPS)
+def test_a_network_a_candidate_is_one_of_its_own(place):
     task, params, model_state, rows, batch = made()
     model = task.base, params['base'], model_state, rows, batch
-    got = jax.jit(lambda: dropout_pass(*model, key_words(KEY), 0.2, 'candidate'))()
-    thin = drop_weights(params['base'], fold_words(key_words(KEY), 1 * 4 + 2), 0.2)
+    got = jax.jit(lambda: dropout_pass(*model, key_words(KEY), 0.2, 'candidate', place))()
+    thin = DROPS[place](params['base'], fold_words(key_words(KEY), 1 * 4 + 2), 0.2)
     want = task.base.predict(thin, *model[2:])['probability'][1, 2]
     np.testing.assert_allclose(got[1, 2], want, rtol=1e-4)
 

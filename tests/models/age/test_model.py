@@ -108,6 +108,7 @@ DNN = 'jaxrec.models.baselines.dnn:make_task'
         ),
         ({'direction': 'sgd'}, "model.direction = 'sgd' does not exist"),
         ({'uncertainty': 'gp'}, "model.uncertainty = 'gp' does not exist"),
+        ({'dropout_place': 'rows'}, "model.dropout_place = 'rows' does not exist; choose one of"),
         ({'gate': 'soft'}, "model.gate = 'soft' does not exist"),
         ({'pgd_steps': 0}, 'model.pgd_steps = 0: give at least 1'),
         ({'passes': 0}, 'model.passes = 0: give at least 1'),

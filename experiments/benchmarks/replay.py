@@ -1,0 +1,59 @@
+"""Replay of a randomly logged stream by a policy that learns: visits a second, from the log to the tally.
+
+A log like the Open Bandit Dataset's men: 10,000 visits, the same 34 items at each, drawn uniformly, and what
+is known of the user one-hot. A policy is refitted every 1,000 visits; gathering visits and learning are
+included, compiling is not.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.simulators.feed import simulate
+from jaxrec.evaluation.replay import ReplayOptions, replay, start, without_host
+from jaxrec.policies import make_policy
+
+VISITS, BATCH = 10_000, 1_000
+WORLD = {'users': 2_000, 'live': 34, 'lifetime': 0.0, 'traits': 20, 'active': 4, 'history': 1}
+FEATURES = {'user': ('traits',), 'candidate': ('item', 'category', 'source')}
+# The network and options of AGE's replay tables; 'beta' has no network and no context.
+MODEL = {'task': 'jaxrec.models.baselines.dnn:make_task', 'dim': 8, 'widths': (64, 32), 'features': FEATURES}
+OPTIONS: dict[str, dict[str, Any]] = {
+    'beta': {},
+    'linucb': {},
+    'epsilon_greedy': {'epsilon': 0.1},
+    'age': {'explore_lambda': 10.0, 'pgd_steps': 3},
+}
+
+
+def run(name: str, policy: str) -> dict[str, Any]:
+    """Times whole replays, each from the same state.
+
+    Args:
+      name: of the record.
+      policy: a key of `OPTIONS`.
+
+    Returns:
+      The record; `examples_per_s` are visits, with the `matches` of one replay.
+    """
+    idle, key = peak_mb(), jax.random.key(0)
+    with tempfile.TemporaryDirectory() as folder:
+        log = simulate(Path(folder) / 'log', visits=VISITS, **WORLD)
+        visits = PoolSource(log.folder, features=FEATURES, batch_size=BATCH)
+        made = make_policy({'policy': policy, 'model': MODEL, 'options': OPTIONS[policy]}, log.schema)
+        state = made.init(key, without_host(visits[0]))
+        options = ReplayOptions(refit_every=BATCH)
+
+        def call() -> int:
+            fresh = start(jax.tree.map(lambda x: x.copy(), state))  # a state is given up by learning
+            return replay(made, visits, fresh, key, options).tally.matches
+
+        matches = call()
+        timed = measure(call, lambda: None)
+        params = sum(x.size for x in jax.tree.leaves((state.params, state.tables)))
+        shapes = f'{VISITS} visits, C{log.candidates}, scored and refitted every {BATCH}, {policy}'
+        return record(name, shapes, params, timed, VISITS, idle, matches=matches)
