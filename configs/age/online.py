@@ -11,8 +11,9 @@ replay, see configs/age/table_replay.py, in six days; all its visits are answere
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import ROWS, run_config
+from configs.age.rows import MODEL, ROWS
 from configs.age.simulated import ITEM, WORLD
+from configs.runs import run_config
 
 EXPLORERS = ('AGE-TS', 'Ensemble-TS')
 WORLDS = {'feed': {}, 'still': {'lifetime': 0.0}}
@@ -34,6 +35,7 @@ def get_config(world: str = 'feed') -> ConfigDict:
     config = run_config(
         'DNN',
         {
+            'model': MODEL,
             # Histories of the log hold clicks on what its uniform logger showed, so no model reads them.
             'features': {'user': ('traits',), 'candidate': ITEM},
             'data': {
@@ -52,6 +54,7 @@ def get_config(world: str = 'feed') -> ConfigDict:
             # Small batches: an undertrained gate lets nobody through, and then no lambda changes a winner.
             'train': {'batch_size': 64, 'learning_rate': 2e-3, 'row_learning_rate': 1e-2},
         },
+        ROWS,
     )
     config.explorers = ConfigDict({name: ROWS[name] for name in EXPLORERS})
     config.online = ConfigDict({'shares': (0.5, 0.25, 0.25), 'learn_every': 4_000, 'max_impressions': 200})

@@ -12,7 +12,8 @@ After the colon stands the row, one of configs/age/rows.py.
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import run_config
+from configs.age.rows import MODEL, ROWS
+from configs.runs import run_config
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
@@ -20,6 +21,7 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
     return run_config(
         name,
         {
+            'model': MODEL,
             'features': {
                 'user': ('position', 'user_feature_0', 'user_feature_1', 'user_feature_2', 'user_feature_3'),
                 'candidate': ('item', 'item_feature_1', 'item_feature_2', 'item_feature_3', 'affinity'),
@@ -35,4 +37,5 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
             },
             'train': {'batch_size': 64, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 1e-2},
         },
+        ROWS,
     )  # fmt: skip

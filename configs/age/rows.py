@@ -6,10 +6,6 @@ explores is searched: `SEARCH` has the one knob of each.
 
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from jaxrec.options import lay_over
-
 # The paper has an MLP of 256 and 64, which a replay of a million visits can't afford on a CPU.
 MODEL = {'task': 'jaxrec.models.baselines.dnn:make_task', 'dim': 8, 'widths': (64, 32)}
 PGD_STEPS = 3  # the paper does not say how many
@@ -110,25 +106,3 @@ PUBLISHED = {
     }
     for name, clicks in CLICKS.items()
 }
-
-
-def run_config(name: str, sections: dict[str, Any]) -> ConfigDict:
-    """Builds the config of one replay.
-
-    Args:
-      name: one of `ROWS`.
-      sections: what is the data set's own: `features`, `data`, `stream`, `replay`, `train`.
-
-    Returns:
-      The config: the DNN of all rows, the sections, seed 0, and the row.
-
-    Raises:
-      ValueError: there is no such row.
-    """
-    if name not in ROWS:
-        raise ValueError(
-            f'there is no row {name!r}; choose one of {sorted(ROWS)}, as in configs/age/simulated.py:AGE-TS'
-        )
-    config = ConfigDict({'model': MODEL, **sections, 'seed': 0})
-    lay_over(config, ROWS[name])
-    return config

@@ -12,7 +12,8 @@ was fixed and what a run takes.
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import run_config
+from configs.age.rows import MODEL, ROWS
+from configs.runs import run_config
 
 # 72,000 visits a day, of which 1,900 are matched; the first 80,000 are warm-up, a million are replayed.
 WORLD = {
@@ -33,6 +34,7 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
     return run_config(
         name,
         {
+            'model': MODEL,
             'features': {'user': ('traits',), 'candidate': ITEM, 'history': ITEM},
             'data': {
                 'log': 'jaxrec.data.simulators.feed:simulate',
@@ -49,4 +51,5 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
             },
             'train': {'batch_size': 256, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 3e-3},
         },
+        ROWS,
     )

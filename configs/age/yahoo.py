@@ -11,7 +11,8 @@ every method starts from. The rest is not stated there; learning is in chunks of
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import run_config
+from configs.age.rows import MODEL, ROWS
+from configs.runs import run_config
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
@@ -19,6 +20,7 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
     return run_config(
         name,
         {
+            'model': MODEL,
             'features': {'user': ('features',), 'candidate': ('item',)},
             'data': {
                 'log': 'jaxrec.data.readers.yahoo:compile_yahoo',
@@ -29,4 +31,5 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
             'replay': {'refit_every': 80_000, 'window': 80_000, 'checkpoint_every': 2_000_000},
             'train': {'batch_size': 256, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 1e-2},
         },
+        ROWS,
     )

@@ -52,7 +52,7 @@ def run_cell(
     if cell.test:
         result['test'] = {**found, **{f'tuned_{name}': value for name, value in done.tuned.items()}}
         if 'regret' in found:
-            result['ceiling'] = {'true_ctr': found['true_ctr'] + found['regret'], 'regret': 0.0}
+            result['ceiling'] = {'true_ctr': float(found['true_ctr']) + float(found['regret']), 'regret': 0.0}
     cell.folder.mkdir(parents=True, exist_ok=True)
     (cell.folder / 'result.json').write_text(json.dumps(result, indent=1))
     log.info('%s: %s %.4f in %.0f s', cell.folder, given['monitor'], result['validation'], result['seconds'])

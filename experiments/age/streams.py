@@ -182,7 +182,9 @@ def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
     if stream.warm_up:
         shown = stream.source.impressions(np.arange(stream.warm_up))
         state = policy.learn(state, {name: x for name, x in shown.items() if not name.startswith('host/')})
-    explorer = policy.task.explorer if isinstance(policy, NeuralPolicy) else None
+    if not isinstance(policy, NeuralPolicy):
+        return Started(state, {})
+    explorer = policy.task.explorer
     if not isinstance(explorer, Age) or explorer.explore_lambda is not None:
         return Started(state, {})
     target = read_options(config.get('stream', {}), 'stream', **STREAM_OPTIONS)['changed']
