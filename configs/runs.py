@@ -29,7 +29,7 @@ def run_config(name: str, sections: Mapping[str, Any], rows: Mapping[str, Mappin
     """
     if name not in rows:
         raise ValueError(
-            f'there is no row {name!r}; after the colon, as in --config=<file>.py:DNN, one of {sorted(rows)}'
+            f'after the colon of --config: there is no row {name!r}: choose one of {sorted(rows)}'
         )
     config = ConfigDict({'features': FEATURES, **sections, 'seed': 0})
     lay_over(config, rows[name])
