@@ -68,8 +68,8 @@ def get_config() -> ConfigDict:
                 'pairs occurred in training. `null`: the same worlds without pair effects and interests.'
             ),
             'quick': {
-                'seeds': 2, 'trials': 0, 'timed': (),
-                'columns': {column: {'train': {'epochs': 3}} for column in ('simulated', 'null')},
+                'seeds': 2, 'trials': 0, 'timed': (), 'only': {'null': ('DNN', 'CAN-DNN')},
+                'columns': {column: {'train': {'epochs': 2}} for column in ('simulated', 'null')},
             },
         }
     )  # fmt: skip
