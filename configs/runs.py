@@ -1,5 +1,6 @@
 """From a row of a table to the config of one run: what every data set of every paper shares."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,21 @@ from jaxrec.options import lay_over
 
 IDS = ('item', 'category')
 FEATURES = {'user': ('user',), 'candidate': IDS, 'history': IDS}
+
+
+def changed(row: Mapping[str, Any], **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with further values in some sections.
+
+    Args:
+      row: of a table.
+      **sections: by the name of a section, what is laid over the row's.
+
+    Returns:
+      The row.
+    """
+    laid_over = copy.deepcopy(dict(row))
+    lay_over(laid_over, sections)
+    return laid_over
 
 
 def run_config(name: str, sections: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> ConfigDict:

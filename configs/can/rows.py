@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from configs.runs import changed
+
 BASE = {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0}
 # Matched types, as CAN's own pairs are.
 CARTESIAN = {'cartesian': {'pairs': (('item', 'history/item'), ('category', 'history/category'))}}
@@ -113,7 +115,7 @@ def averaged(row: dict[str, Any]) -> dict[str, Any]:
       The row, changed where its model pools a history.
     """
     means = {key: 'mean' for key in ('history_pooling', 'pooling') if key in row['model']}
-    return {**row, 'model': row['model'] | means}
+    return changed(row, model=means)
 
 
 def floored(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -128,9 +130,6 @@ def floored(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     Returns:
       The rows, those that read pairs by id changed.
     """
-    changed = dict(rows)
-    for name, row in rows.items():
-        if 'cartesian' in row.get('data', {}):
-            cartesian = {**row['data']['cartesian'], 'min_count': PAIR_FLOOR}
-            changed[name] = {**row, 'data': {**row['data'], 'cartesian': cartesian}}
-    return changed
+    floor = {'cartesian': {'min_count': PAIR_FLOOR}}
+    by_pairs = {name: row for name, row in rows.items() if 'cartesian' in row.get('data', {})}
+    return rows | {name: changed(row, data=floor) for name, row in by_pairs.items()}

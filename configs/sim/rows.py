@@ -4,10 +4,9 @@ All but the first read the same short window by DIN and beside it, in the same w
 differ in how that is searched and attended to.
 """
 
-import copy
 from typing import Any
 
-from jaxrec.options import lay_over
+from configs.runs import changed
 
 KEEP = 50
 BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean', 'init_std': 0.01, 'row_l2': 0.0}
@@ -23,21 +22,6 @@ def sim(search: str, data: dict[str, Any] = WHOLE, **options: Any) -> dict[str, 
     """A row of the long-term interest block, with options of its own."""
     own = {'search': search, 'keep': KEEP, 'short_model': 'din', 'base_options': {'attention': ATTENTION}}
     return {'task': 'jaxrec.models.sim:make_task', 'model': BASE | own | options, 'data': {**data}}
-
-
-def changed(row: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
-    """A row with further values in some sections.
-
-    Args:
-      row: one of `ROWS`.
-      **sections: by the name of a section, what is laid over the row's.
-
-    Returns:
-      The row.
-    """
-    row = copy.deepcopy(row)
-    lay_over(row, sections)
-    return row
 
 
 # A row's `data` is laid over the data set's; None takes a section out.

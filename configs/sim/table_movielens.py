@@ -8,8 +8,9 @@ short window, `examples_long` their count. Not yet run in full here.
 
 from ml_collections import ConfigDict
 
+from configs.runs import changed
 from configs.sim.movielens import get_config as one_run
-from configs.sim.rows import COMPARED, PUBLISHED, ROWS, changed
+from configs.sim.rows import COMPARED, PUBLISHED, ROWS
 
 # A scan of 1,115 steps is slow, so MIMN trains on the last fifth of each user's ratings before validation.
 MIMN_SHARE = 0.2

@@ -29,7 +29,8 @@ The world and the search were fixed before the table was run, by validation of s
 
 from ml_collections import ConfigDict
 
-from configs.sim.rows import COMPARED, PUBLISHED, SEARCHING, SIMULATED_ROWS, changed
+from configs.runs import changed
+from configs.sim.rows import COMPARED, PUBLISHED, SEARCHING, SIMULATED_ROWS
 from configs.sim.simulated import get_config as one_run
 
 # What has nothing to find where old behaviours do not matter.

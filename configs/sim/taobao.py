@@ -14,8 +14,8 @@ gaps: their unit is an hour. Width and MLP are the paper's, batch and epochs tho
 from ml_collections import ConfigDict
 
 from configs.can.taobao import get_config as of_can
-from configs.runs import run_config
-from configs.sim.rows import PUBLIC_ROWS, changed
+from configs.runs import changed, run_config
+from configs.sim.rows import PUBLIC_ROWS
 
 HOURS = {
     name: changed(row, data={'time_gap': {'unit': 3_600}}) if 'time_gap' in row['data'] else row

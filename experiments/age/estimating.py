@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from experiments.age.streams import Stream, build_policy, warm
 from jaxrec.evaluation.off_policy import Estimate, evaluate_off_policy
-from jaxrec.evaluation.replay import scored
+from jaxrec.evaluation.replay import scored, without_host
 from jaxrec.evaluation.tallies import pick
 from jaxrec.options import plain
 from jaxrec.policies import Policy, Stochastic
@@ -50,7 +50,7 @@ def estimate(
 
     def target(batch: Mapping[str, Any]) -> NDArray:
         if isinstance(policy, Stochastic):
-            return np.asarray(policy.propensities(learned, _request(batch), keys(batch)))
+            return np.asarray(policy.propensities(learned, without_host(batch), keys(batch)))
         scores, _ = scored(policy, learned, batch, keys(batch))
         pool = np.asarray(batch['pool'])
         return np.eye(pool.shape[1])[pick(scores, pool)] * pool
@@ -64,7 +64,3 @@ def estimate(
     firsts = range(stream.warm_up, source.first + source.visits, size)
     visits = (source.at(np.arange(n, min(n + size, source.first + source.visits)), size) for n in firsts)
     return evaluate_off_policy(target, visits, modelled, replicates=replicates, seed=config.seed)
-
-
-def _request(batch: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: x for name, x in batch.items() if not name.startswith('host/')}

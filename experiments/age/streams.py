@@ -25,6 +25,7 @@ from jaxrec.data.pool_log import PoolLog
 from jaxrec.data.pool_source import PoolSource
 from jaxrec.data.simulators.feed import Feed
 from jaxrec.data.simulators.worlds import truth_folder
+from jaxrec.evaluation.replay import without_host
 from jaxrec.options import plain, read_options
 from jaxrec.policies import Policy, make_policy
 from jaxrec.policies.age import Age, tune
@@ -181,7 +182,7 @@ def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
     state = policy.init(jax.random.key(config.seed), requests)
     if stream.warm_up:
         shown = stream.source.impressions(np.arange(stream.warm_up))
-        state = policy.learn(state, {name: x for name, x in shown.items() if not name.startswith('host/')})
+        state = policy.learn(state, without_host(shown))
     if not isinstance(policy, NeuralPolicy):
         return Started(state, {})
     explorer = policy.task.explorer
