@@ -55,8 +55,10 @@ COMPARED = tuple(ROWS)
 # The soft search of public code: candidates and behaviours are compared as they are, without W_a and W_b, and
 # the scores of its loss are normalised. By the equations it finds nothing in the simulated world, see there.
 PLAIN = {'project': False, 'aux_softmax': True}
+# Where users do not come back, matches of embeddings are all there is: they show from the first step on.
+SPREAD = {'init_std': 0.3}
 SIMULATED_ROWS = {
-    name: changed(row, model=PLAIN) if row['model'].get('search') == 'soft' else row
+    name: changed(row, model=SPREAD | (PLAIN if row['model'].get('search') == 'soft' else {}))
     for name, row in ROWS.items()
 }
 # For public data sets, of the widths of the paper.

@@ -35,12 +35,19 @@ from configs.sim.simulated import get_config as one_run
 
 # What has nothing to find where old behaviours do not matter.
 NULL = ('DIN-short', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time')
-# A scan of 2,050 steps is slow, so MIMN trains on the last of each user's four training pages.
+# A scan of 2,000 steps is slow, so MIMN trains on a fourth of the training users.
 MIMN_SHARE = 1 / 6
 # A fourth of the behaviours, so that its rows stay within the time of a quick table.
 QUICK_WORLD = {'history': 500, 'near': 150, 'episode': 4}
 # Interests leave more behaviours in a history ten times as long, and strays as many.
-LONGER_WORLD = {'users': 512, 'history': 20_000, 'impressions': 260, 'episode': 50, 'strays': 0.005}
+LONGER_WORLD = {
+    'users': 1_536,
+    'history': 20_000,
+    'impressions': 100,
+    'page': 100,
+    'episode': 50,
+    'strays': 0.003,
+}
 
 
 def get_config() -> ConfigDict:
@@ -55,11 +62,11 @@ def get_config() -> ConfigDict:
     world = {key: run[key] for key in ('features', 'data', 'train')}
     main, longer, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(3))
     null.data.arguments.long_effect = 0.0
-    # Fewer users of more pages: 102,400 examples to train on, 10,240 of validation and 20,480 of test.
+    # Fewer users of longer pages: 102,400 examples to train on, 25,600 of validation and of test.
     longer.data.arguments.update(LONGER_WORLD)
-    longer.data.split.update({'validation': 1 / 13, 'test': 2 / 13})
-    longer.data.lifelong.update({'length': 20_000, 'sample': 2_000})
-    longer.train.eval_batch_size = 4
+    longer.data.candidates = LONGER_WORLD['page']
+    longer.data.lifelong.update({'length': 19_950, 'sample': 2_000})
+    longer.train.update({'batch_size': 4, 'eval_batch_size': 2})
     mimn = changed(SIMULATED_ROWS['MIMN'], data={'split': {'train': MIMN_SHARE}})
     return ConfigDict(
         {
@@ -90,7 +97,7 @@ def get_config() -> ConfigDict:
                 'world of its own. `recall`: share of the behaviours of the long window that matter to the '
                 'candidate among the 50 that are kept (by SDIM: that collide most often), beside the 50 most '
                 'recent and 50 at random; `agreement`: share of the 50 to which the exact unit would attend '
-                'most that the search kept. MIMN trains on the last of the four training pages of a user. '
+                'most that the search kept. MIMN trains on a fourth of the training users. '
                 '`L20000`: histories of 20,000, of which training reads a random '
                 '2,000 where a search reads vectors. `null`: old behaviours do not matter.'
             ),

@@ -64,20 +64,11 @@ def per_user_time(
     of one second may fall on both sides of a cut; the strict history rule keeps either from seeing the other.
     """
     _check_fractions(validation, test)
-    if train is not None and not 0 < train < 1 - validation - test + 1e-9:
-        raise ValueError(
-            f'per_user_time with train={train}: above 0, and with validation={validation} and test={test} '
-            'at most 1; None trains on all that is left'
-        )
-    if (column is None) != (not among):
-        raise ValueError(
-            f'per_user_time with column={column!r}, among={tuple(among)}: name a column and some of its '
-            'values, or neither'
-        )
+    _check_examples('per_user_time', validation, test, column, among, train)
 
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
         log = _by_user(log, 'per_user_time')
-        cut = np.ones(len(log), bool) if column is None else log.is_one_of(column, among)
+        cut = _examples(log, column, among)
         before, users = offsets_of(cut), log.events['user']  # cut events in rows < n
         offsets = before[log.user_offsets]
         position = before[:-1] - offsets[users]
@@ -123,16 +114,28 @@ def latest_generation(validation: float = 0.1, test: float = 0.2) -> Split:
     return split
 
 
-def user_holdout(validation: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
-    """All events of a user fall in one part; users are ordered by a seeded hash and cut by number."""
+def user_holdout(
+    validation: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    column: str | None = None,
+    among: Sequence[Any] = (),
+    train: float | None = None,
+) -> Split:
+    """All examples of a user fall in one part; users are ordered by a seeded hash and cut by number.
+
+    With `column` only events whose value of it is one of `among` are examples, the others history. With `train`
+    only that share of the users trains: a slow model sees fewer examples and is judged on the same ones.
+    """
     _check_fractions(validation, test)
+    _check_examples('user_holdout', validation, test, column, among, train)
 
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
         log = _by_user(log, 'user_holdout')
         users = np.flatnonzero(np.diff(log.user_offsets))
         of_user = np.full(log.schema['user'].rows, UNUSED, np.int8)
-        of_user[users] = _by_hash(users, validation, test, seed)
-        return of_user[log.events['user']]
+        of_user[users] = _by_hash(users, validation, test, seed, train)
+        return np.where(_examples(log, column, among), of_user[log.events['user']], np.int8(UNUSED))
 
     return split
 
@@ -264,6 +267,26 @@ def _check_fractions(validation: float, test: float) -> None:
         raise ValueError(f'fractions validation={validation}, test={test}: both from 0, together below 1')
 
 
+def _check_examples(
+    kind: str, validation: float, test: float, column: str | None, among: Sequence[Any], train: float | None
+) -> None:
+    if train is not None and not 0 < train < 1 - validation - test + 1e-9:
+        raise ValueError(
+            f'{kind} with train={train}: above 0, and with validation={validation} and test={test} '
+            'at most 1; None trains on all that is left'
+        )
+    if (column is None) != (not among):
+        raise ValueError(
+            f'{kind} with column={column!r}, among={tuple(among)}: name a column and some of its '
+            'values, or neither'
+        )
+
+
+def _examples(log: BehaviourLog, column: str | None, among: Sequence[Any]) -> np.ndarray:
+    """bool [N]: the events to be cut; all of them where no column is named."""
+    return np.ones(len(log), bool) if column is None else log.is_one_of(column, among)
+
+
 def _by_user(log: Log, kind: str) -> BehaviourLog:
     if not isinstance(log, BehaviourLog):
         raise ValueError(
@@ -293,12 +316,17 @@ def _by_instant(times: np.ndarray, validation: float, test: float) -> np.ndarray
     return _parts(times, first, second)
 
 
-def _by_hash(keys: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
-    """int8 [N]: keys are ordered by a seeded hash and cut by number."""
+def _by_hash(
+    keys: np.ndarray, validation: float, test: float, seed: int, train: float | None = None
+) -> np.ndarray:
+    """int8 [N]: keys are ordered by a seeded hash and cut by number; of `train` the last before validation."""
     rank = np.empty(len(keys), np.int64)
     rank[np.argsort(hash64(keys, seed), kind='stable')] = np.arange(len(keys))
     train_end, validation_end = _cuts(np.asarray([len(keys)]), validation, test)
-    return _parts(rank, train_end[0], validation_end[0])
+    part = _parts(rank, train_end[0], validation_end[0])
+    if train is not None:
+        part[rank < train_end[0] - np.floor(len(keys) * train + 1e-9)] = UNUSED
+    return part
 
 
 def _cuts(number: np.ndarray, validation: float, test: float) -> tuple[np.ndarray, np.ndarray]:

@@ -87,12 +87,21 @@ def collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int
       bool [B, L, C, G].
     """
     chex.assert_rank([candidate, *parts], 3)
+    return _agree(_grouped_bits([candidate], planes, group), _grouped_bits(parts, planes, group))
+
+
+def _grouped_bits(parts: Parts, planes: jax.Array, group: int) -> jax.Array:
+    """bool [B, N, tau, G]."""
     groups = planes.shape[1] // group
     # The first bits of all groups, then the second ones: they are compared as whole vectors.
     planes = planes.reshape(-1, groups, group).swapaxes(1, 2).reshape(planes.shape)
-    cut = lambda bits: bits.reshape(*bits.shape[:2], group, groups)
-    ours, theirs = cut(sign_bits([candidate], planes))[:, None], cut(sign_bits(parts, planes))[:, :, None]
-    agree = (ours[..., bit, :] == theirs[..., bit, :] for bit in range(group))
+    bits = sign_bits(parts, planes)
+    return bits.reshape(*bits.shape[:2], group, groups)
+
+
+def _agree(ours: jax.Array, theirs: jax.Array) -> jax.Array:
+    """bool [B, L, C, G] of bits [B, C, tau, G] and [B, L, tau, G]."""
+    agree = (ours[:, None, :, bit] == theirs[:, :, None, bit] for bit in range(ours.shape[2]))
     return functools.reduce(jnp.logical_and, agree)
 
 
@@ -131,39 +140,52 @@ def collision_pool(
       float [B, C, D]; zeros for an empty history. A group without collision counts as zeros.
     """
     chex.assert_rank([length, *values], [1, *[3] * len(values)])
-    (batch, candidates, _), groups = candidate.shape, planes.shape[1] // group
-    hashed = jax.lax.stop_gradient((candidate, tuple(parts), planes))
-    sums = _sum_collisions(*hashed, length, tuple(values), group)
+    bits = jax.lax.stop_gradient(_grouped_bits([candidate], planes, group))  # [B, C, tau, G]
+    (batch, candidates, _, groups), codes = bits.shape, 2**group
+    # Many candidates share the few sums that there are, one of each code of a group.
+    shared = candidates > codes
+    asked = jnp.broadcast_to(_codes(group)[:, :, None], (batch, codes, group, groups)) if shared else bits
+    hashed = jax.lax.stop_gradient((tuple(parts), planes))
+    sums = _sum_collisions(asked, *hashed, length, tuple(values))
     squares = jnp.sum(sums * sums, -1, keepdims=True)
     # Nothing divided by its own length would have no slope.
     some = squares > 0
     unit = sums * jnp.where(some, jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)
-    return jnp.mean(unit.reshape(batch, candidates, groups, -1), 2)
+    unit = unit.reshape(batch, -1, groups, unit.shape[-1])
+    if shared:
+        code = jnp.einsum('bctg,t->bcg', bits.astype(jnp.int32), 2 ** jnp.arange(group))
+        unit = jnp.take_along_axis(unit, code[..., None], axis=1)
+    return jnp.mean(unit, 2)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _codes(group: int) -> jax.Array:
+    """bool [2 ** tau, tau]: the bits of every code, the lowest first."""
+    return (jnp.arange(2**group)[:, None] >> jnp.arange(group)) % 2 == 1
+
+
+@jax.custom_vjp
 def _sum_collisions(
-    candidate: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts, group: int
+    asked: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts
 ) -> jax.Array:
-    """The sums [B, C * G, D]; nothing but the values has a slope."""
-    return _find_and_sum(candidate, parts, planes, length, values, group)[1]
+    """The sums [B, C * G, D] of what has the bits [B, C, tau, G]; nothing but the values has a slope."""
+    return _find_and_sum(asked, parts, planes, length, values)[1]
 
 
 def _find_and_sum(
-    candidate: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts, group: int
+    asked: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts
 ) -> tuple[jax.Array, jax.Array]:
     """Collisions bool [B, L, C * G], and the sums of the values that collide."""
-    size, hashed = parts[0].shape[1], len(parts)
+    size, hashed, group = parts[0].shape[1], len(parts), asked.shape[2]
 
-    def find(candidate: jax.Array, length: jax.Array, *both: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def find(asked: jax.Array, length: jax.Array, *both: jax.Array) -> tuple[jax.Array, jax.Array]:
         real = length_mask(length, size)[..., None] > 0
-        same = collisions(candidate, both[:hashed], planes, group)
+        same = _agree(asked, _grouped_bits(both[:hashed], planes, group))
         same = same.reshape(*same.shape[:2], -1) & real  # [S, L, C * G]
         joined = jnp.concatenate(both[hashed:], -1)
         return same, same.astype(joined.dtype).swapaxes(1, 2) @ joined
 
-    floats = planes.size // planes.shape[1] + planes.shape[1] * (1 + candidate.shape[1] // group)
-    return by_chunks(find, candidate, length, *parts, *values, bytes_each=4 * size * floats)
+    floats = planes.size // planes.shape[1] + planes.shape[1] * (1 + asked.shape[1] // group)
+    return by_chunks(find, asked, length, *parts, *values, bytes_each=4 * size * floats)
 
 
 def _sum_forward(*arguments) -> tuple[jax.Array, tuple]:  # type: ignore[no-untyped-def]
@@ -171,7 +193,7 @@ def _sum_forward(*arguments) -> tuple[jax.Array, tuple]:  # type: ignore[no-unty
     return sums, (same, arguments[4])
 
 
-def _sum_backward(group: int, residuals: tuple, given: jax.Array) -> tuple:
+def _sum_backward(residuals: tuple, given: jax.Array) -> tuple:
     same, values = residuals
     of_values = tuple(same.astype(given.dtype) @ piece for piece in split_like(given, values))
     return None, None, None, None, of_values

@@ -10,12 +10,15 @@ is given back when it is done.
 import ctypes
 import functools
 import sys
+import time
 from typing import Any
 
 import jax
 
 # Of a compilation, from which on what it has freed is worth to be looked for.
 LONG_S = 0.3
+# Of a step, from which on its temporaries matter more than the hundredth of its time that they are waited for.
+LONG_STEP_S = 0.05
 
 _COMPILED = '/jax/core/compile/backend_compile_duration'
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # malloc.h
@@ -55,11 +58,16 @@ def await_on_cpu(x: Any) -> None:
 
     A step keeps all cores busy, so the next batch is no sooner there for being made beside it; but what is
     taken from malloc meanwhile comes to lie behind the step's temporaries, and those of the next step no
-    longer fit where these were: a process held three of them. Accelerators run behind their host and are
-    left to.
+    longer fit where these were: a process held three of them. The worker that ends a step frees them just
+    after it has said so, which a long step is given time for. Accelerators run behind their host and are left
+    to.
 
     Args:
       x: arrays, such as the state.
     """
-    if jax.default_backend() == 'cpu':
-        jax.block_until_ready(x)
+    if jax.default_backend() != 'cpu':
+        return
+    start = time.perf_counter()
+    jax.block_until_ready(x)
+    if (waited := time.perf_counter() - start) > LONG_STEP_S:
+        time.sleep(waited / 100)

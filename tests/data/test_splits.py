@@ -87,10 +87,16 @@ def test_per_user_time_may_train_on_the_last_events_alone(tmp_path):
             make_split({**config, 'train': wrong})
 
 
+@pytest.mark.parametrize('kind', ['per_user_time', 'user_holdout'])
 @pytest.mark.parametrize('arguments', [{'column': 'click'}, {'among': (1,)}])
-def test_per_user_time_wants_a_column_with_its_values(arguments):
+def test_a_column_and_its_values_are_wanted_together(kind, arguments):
     with pytest.raises(ValueError, match='name a column and some of its values, or neither'):
-        make_split({'kind': 'per_user_time', **arguments})
+        make_split({'kind': kind, **arguments})
+
+
+def test_user_holdout_trains_on_no_more_than_is_left():
+    with pytest.raises(ValueError, match='user_holdout with train=0.71: above 0'):
+        make_split({'kind': 'user_holdout', 'validation': 0.1, 'test': 0.2, 'train': 0.71})
 
 
 def test_global_time_cuts_at_instants(tmp_path):
@@ -122,6 +128,19 @@ def test_user_holdout_keeps_users_whole(tmp_path):
         parts[seed] = [found.pop() for found in of_user]
         assert np.bincount(parts[seed]).tolist() == [14, 2, 4]
     assert parts[0] != parts[1]
+
+
+def test_user_holdout_among_some_events(tmp_path):
+    log = small_log(tmp_path / 'log', users=20)
+    config = {'kind': 'user_holdout', 'validation': 0.1, 'test': 0.2}
+    whole = make_split(config)(log, None)
+    among = make_split({**config, 'column': 'click', 'among': (1,)})(log, None)
+    np.testing.assert_array_equal(among, np.where(log.events['click'] == 1, whole, UNUSED))
+    few = make_split({**config, 'train': 0.25})(log, None)
+    of_user = np.asarray([few[rows[0]] for rows in users_of(log)])
+    assert sorted(of_user.tolist()) == [UNUSED] * 9 + [TRAIN] * 5 + [VALIDATION] * 2 + [TEST] * 4
+    np.testing.assert_array_equal(few[few > TRAIN], whole[few > TRAIN])
+    assert (whole[few == TRAIN] == TRAIN).all()
 
 
 def test_global_time_wants_times(tmp_path):

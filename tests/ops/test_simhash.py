@@ -36,9 +36,12 @@ def test_hyperplanes_follow_the_seed_alone():
     assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.03
 
 
+@pytest.mark.parametrize('candidates', [2, 9])  # 9 are more than there are codes of a group
 @pytest.mark.parametrize('group', [1, 2, 3])
-def test_collision_pool_is_the_loop_value_and_gradient(group):
+def test_collision_pool_is_the_loop_value_and_gradient(group, candidates):
     candidate, parts = make_case()
+    more = np.random.default_rng(8).normal(size=(3, candidates - 2, 5)).astype(np.float32)
+    candidate = np.concatenate([candidate, more], 1)
     values = [*parts, np.random.default_rng(5).normal(size=(3, 6, 1)).astype(np.float32)]
     planes = ops.hyperplanes(5, 6, seed=3)
     hashed = jnp.asarray(candidate), [jnp.asarray(part) for part in parts], planes, group

@@ -83,13 +83,15 @@ class LocalActivation(nn.Module):
 
     Attributes:
       widths: hidden widths of the scoring net.
+      softmax: normalise over the behaviours; DIN's paper does not.
     """
 
     widths: Sequence[int] = (80, 40)
+    softmax: bool = True
 
     def setup(self) -> None:
         """The scoring net."""
-        self.attention = TargetAttention(self.widths)
+        self.attention = TargetAttention(self.widths, self.softmax)
 
     def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
         """Attends from each candidate; arguments are those of `MultiHead`, returns float [B, C, D]."""

@@ -168,7 +168,7 @@ def _interest(options: Mapping[str, Any], features: FeatureMap) -> nn.Module:
     }
     attentions: dict[str, Callable[[], nn.Module]] = {
         'mha': lambda: MultiHead(heads, width),
-        'din': lambda: LocalActivation(tuple(options['din_widths'])),
+        'din': lambda: LocalActivation(tuple(options['din_widths']), options['din_softmax']),
         'mean': Mean,
     }
     return TwoStages(searches[search](), attentions[options['attention']](), time_gap)

@@ -21,6 +21,7 @@ SIM_OPTIONS: dict[str, Any] = {
     'num_heads': 2,
     'head_dim': 64,
     'din_widths': (80, 40),
+    'din_softmax': True,
     'time_gap': 0,
     'short_model': 'din',
     'base_options': {},
