@@ -2,8 +2,8 @@
 
     python -m experiments.train --config=configs/sim/simulated.py:SIM-soft --workdir=runs/sim
 
-After the colon stands the row, one of configs/sim/rows.py. A user has 2,000 behaviours before its impressions;
-of those that matter to a candidate none is among the last 500, and half are of other categories.
+After the colon stands the row, one of configs/sim/rows.py. A user has 2,000 behaviours before its
+impressions; of those that matter to a candidate none is among the last 500, and half are of other categories.
 configs/sim/table_simulated.py says how the world was fixed.
 """
 
@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 from configs.runs import IDS, run_config
 from configs.sim.rows import SIMULATED_ROWS
 
-# One page of 20 impressions for each user, 5,100 to train on (102,000 examples), 1,275 of validation and as many
-# of test (25,500). A page is one request: its long history is read once for 20 candidates. Parts hold different
-# users, and no user comes back: clicks on earlier pages, and an id that was trained on them, tell what a user
-# wants without a look at old behaviours (a world of six pages a user had DIN-short at .875, SIM at .891).
+# One page of 20 impressions for each user, 5,100 to train on (102,000 examples), 1,275 of validation and as
+# many of test (25,500). A page is one request: its long history is read once for 20 candidates. Parts hold
+# different users, and no user comes back: clicks on earlier pages, and an id that was trained on them, tell
+# what a user wants without a look at old behaviours (with six pages a user DIN-short reached .875, SIM .891).
 WORLD = {
     'users': 7_650,
     'history': 2_000,

@@ -124,8 +124,8 @@ def user_holdout(
 ) -> Split:
     """All examples of a user fall in one part; users are ordered by a seeded hash and cut by number.
 
-    With `column` only events whose value of it is one of `among` are examples, the others history. With `train`
-    only that share of the users trains: a slow model sees fewer examples and is judged on the same ones.
+    With `column` only events whose value of it is one of `among` are examples, the others history. With
+    `train` only that share of the users trains: a slow model sees fewer examples and is judged on the same.
     """
     _check_fractions(validation, test)
     _check_examples('user_holdout', validation, test, column, among, train)
@@ -319,7 +319,7 @@ def _by_instant(times: np.ndarray, validation: float, test: float) -> np.ndarray
 def _by_hash(
     keys: np.ndarray, validation: float, test: float, seed: int, train: float | None = None
 ) -> np.ndarray:
-    """int8 [N]: keys are ordered by a seeded hash and cut by number; of `train` the last before validation."""
+    """int8 [N]: keys are ordered by a seeded hash and cut by number; with `train` the first are unused."""
     rank = np.empty(len(keys), np.int64)
     rank[np.argsort(hash64(keys, seed), kind='stable')] = np.arange(len(keys))
     train_end, validation_end = _cuts(np.asarray([len(keys)]), validation, test)

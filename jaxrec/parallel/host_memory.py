@@ -17,7 +17,7 @@ import jax
 
 # Of a compilation, from which on what it has freed is worth to be looked for.
 LONG_S = 0.3
-# Of a step, from which on its temporaries matter more than the hundredth of its time that they are waited for.
+# Of a step, from which on its temporaries matter more than the hundredth of its time spent waiting for them.
 LONG_STEP_S = 0.05
 
 _COMPILED = '/jax/core/compile/backend_compile_duration'

@@ -95,7 +95,7 @@ def test_a_column_and_its_values_are_wanted_together(kind, arguments):
 
 
 def test_user_holdout_trains_on_no_more_than_is_left():
-    with pytest.raises(ValueError, match='user_holdout with train=0.71: above 0'):
+    with pytest.raises(ValueError, match=r'user_holdout with train=0\.71: above 0'):
         make_split({'kind': 'user_holdout', 'validation': 0.1, 'test': 0.2, 'train': 0.71})
 
 
