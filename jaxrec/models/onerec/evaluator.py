@@ -1,0 +1,52 @@
+"""Evaluates how well sessions are predicted, token by token.
+
+B batch, m session items, L levels.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+
+class SessionEvaluator:
+    """Accumulates the log-probabilities of target sessions."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self.total: np.ndarray | None = None
+        self.tokens = 0.0
+        self.sessions = 0
+
+    def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes in a host batch.
+
+        Args:
+          batch: with 'valid' [B] and, where sessions differ in length, 'target/length' [B].
+          predictions: 'token_log_prob' float [B, m, L].
+        """
+        found = np.asarray(predictions['token_log_prob'], np.float64)
+        valid = np.asarray(batch['valid']) > 0
+        items = np.full(len(valid), found.shape[1])
+        if 'target/length' in batch:
+            items = np.minimum(np.asarray(batch['target/length']), found.shape[1])
+        of_levels = np.where(valid[:, None, None], found, 0).sum((0, 1))
+        self.total = of_levels if self.total is None else self.total + of_levels
+        self.tokens += float((items * valid).sum())  # of each level
+        self.sessions += int(valid.sum())
+
+    def compute(self) -> dict[str, float]:
+        """Averages.
+
+        Returns:
+          'ntp', the mean loss of a token; 'ntp_<level>', of each level from 1; 'perplexity' of a token;
+          'sessions'.
+
+        Raises:
+          ValueError: nothing was taken in.
+        """
+        if self.total is None or not self.tokens:
+            raise ValueError('no valid session was evaluated: the part of the data is empty')
+        losses = -self.total / self.tokens
+        mean = float(losses.mean())
+        by_level = {f'ntp_{level}': float(loss) for level, loss in enumerate(losses, 1)}
+        return {'ntp': mean, **by_level, 'perplexity': float(np.exp(mean)), 'sessions': float(self.sessions)}

@@ -1,0 +1,208 @@
+"""The layers of OneRec's encoder and decoder (arXiv 2502.18965, section 3.2), as functions of their weights.
+
+Each adds what it computes from a normed copy: attention to itself, in the decoder attention to the history, then
+a feed-forward net, which in the decoder is a mixture of experts. Weights of a kind lie stacked over the layers, so
+that a stack can be scanned.
+
+B batch, Q queries, S history tokens, T session tokens, K beams, N layers, X width, H heads, D width of a head, F
+hidden.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.ops.transformer import Drop, attend, attend_own, feed_forward, rms_norm
+
+Tree = Mapping[str, Any]
+# Places of a layer at which something is dropped; each layer has words of its own.
+WEIGHTS, OUT, CROSS_WEIGHTS, CROSS_OUT, HIDDEN, FED = range(6)
+
+
+class Memory(NamedTuple):
+    """What the decoder sees of a history.
+
+    Attributes:
+      hidden: float [B, S, X].
+      mask: bool [B, S], False on padding.
+    """
+
+    hidden: jax.Array
+    mask: jax.Array
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of one layer: float [B, S, H, D] of the history, [B, K, T, H, D] of beams."""
+
+    key: jax.Array
+    value: jax.Array
+
+
+# (weights of a layer, float [..., X]) -> the same shape, and whatever it tells of itself.
+Feed = Callable[[Tree, jax.Array], tuple[jax.Array, Any]]
+
+
+def keys_values(weights: Tree, x: jax.Array) -> KeysValues:
+    """Projects what is attended to.
+
+    Args:
+      weights: 'key' and 'value', float [X, H, D].
+      x: float [..., X].
+
+    Returns:
+      Keys and values [..., H, D].
+    """
+    return KeysValues(*(jnp.einsum('...x,xhd->...hd', x, weights[name]) for name in ('key', 'value')))
+
+
+def _query(weights: Tree, x: jax.Array) -> jax.Array:
+    return jnp.einsum('...x,xhd->...hd', x, weights['query'])
+
+
+def _out(weights: Tree, x: jax.Array) -> jax.Array:
+    return jnp.einsum('...hd,hdx->...x', x, weights['out'])
+
+
+def encoder_layer(weights: Tree, x: jax.Array, mask: jax.Array, activation: str, drop: Drop) -> jax.Array:
+    """One layer over a history.
+
+    Args:
+      weights: 'self_norm', 'self', 'feed_norm', 'feed' of this layer.
+      x: float [B, S, X].
+      mask: bool [B, S].
+      activation: of the feed-forward net.
+      drop: of this layer.
+
+    Returns:
+      float [B, S, X].
+    """
+    with jax.named_scope('self'):
+        x = x + _attend_all(weights, x, mask[:, None, None], drop)
+    with jax.named_scope('feed'):
+        fed = feed_forward(
+            rms_norm(x, weights['feed_norm']),
+            weights['feed'],
+            activation,
+            lambda hidden: drop(hidden, HIDDEN),
+        )
+        return x + drop(fed, FED)
+
+
+def _attend_all(weights: Tree, x: jax.Array, mask: jax.Array, drop: Drop) -> jax.Array:
+    own = weights['self']
+    normed = rms_norm(x, weights['self_norm'])
+    seen = keys_values(own, normed)
+    found = attend(_query(own, normed), *seen, mask, lambda found: drop(found, WEIGHTS))
+    return drop(_out(own, found), OUT)
+
+
+def _attend_history(
+    weights: Tree, x: jax.Array, history: KeysValues, mask: jax.Array, drop: Drop | None
+) -> jax.Array:
+    """Cross-attention of float [B, Q, X]."""
+    query = _query(weights['cross'], rms_norm(x, weights['cross_norm']))
+    thin = None if drop is None else lambda found: drop(found, CROSS_WEIGHTS)
+    found = _out(weights['cross'], attend(query, *history, mask[:, None, None], thin))
+    return found if drop is None else drop(found, CROSS_OUT)
+
+
+def decoder_layer(
+    weights: Tree, x: jax.Array, memory: Memory, causal: jax.Array, feed: Feed, drop: Drop
+) -> tuple[jax.Array, Any]:
+    """One layer over a whole session, each position of which sees those before it.
+
+    Args:
+      weights: 'self_norm', 'self', 'cross_norm', 'cross', 'feed_norm' of this layer and what `feed` reads.
+      x: float [B, T, X].
+      memory: of the history.
+      causal: bool [T, T].
+      feed: the feed-forward net.
+      drop: of this layer.
+
+    Returns:
+      float [B, T, X], and what `feed` tells of itself.
+    """
+    with jax.named_scope('self'):
+        x = x + _attend_all(weights, x, causal, drop)
+    with jax.named_scope('cross'):
+        x = x + _attend_history(weights, x, keys_values(weights['cross'], memory.hidden), memory.mask, drop)
+    with jax.named_scope('feed'):
+        fed, told = feed(weights, rms_norm(x, weights['feed_norm']))
+        return x + drop(fed, FED), told
+
+
+def decoder_step(
+    weights: Tree,
+    x: jax.Array,
+    cache: KeysValues,
+    position: int,
+    history: KeysValues,
+    mask: jax.Array,
+    feed: Feed,
+) -> tuple[jax.Array, KeysValues]:
+    """The same layer at the newest positions of beams, whose earlier ones lie in a cache.
+
+    Args:
+      weights: as in `decoder_layer`.
+      x: float [B, K, Q, X].
+      cache: [B, K, T, H, D]; positions from `position` on are not read before they are written.
+      position: of the first of the Q.
+      history: [B, S, H, D], from `keys_values` of 'cross'; all beams of a request read the same.
+      mask: bool [B, S], False on padding.
+      feed: the feed-forward net.
+
+    Returns:
+      float [B, K, Q, X], and the cache with the Q positions in it.
+    """
+    (batch, beams, new, width), size = x.shape, cache.key.shape[2]
+    normed = rms_norm(x, weights['self_norm'])
+    cache = KeysValues(
+        *(
+            old.at[:, :, position : position + new].set(now.astype(old.dtype))
+            for old, now in zip(cache, keys_values(weights['self'], normed), strict=True)
+        )
+    )
+    seen = jnp.arange(size) <= position + jnp.arange(new)[:, None]  # [Q, T]
+    x = x + _out(weights['self'], attend_own(_query(weights['self'], normed), *cache, seen))
+    flat = x.reshape(batch, beams * new, width)
+    flat = flat + _attend_history(weights, flat, history, mask, None)
+    fed, _ = feed(weights, rms_norm(flat, weights['feed_norm']))
+    return (flat + fed).reshape(x.shape), cache
+
+
+def run_layers(
+    layer: Callable[[jax.Array, Tree, jax.Array], tuple[jax.Array, Any]],
+    x: jax.Array,
+    stack: Tree,
+    *,
+    scan: bool,
+    remat: bool,
+) -> tuple[jax.Array, Any]:
+    """Applies a stack of layers one after the other.
+
+    Args:
+      layer: (x, weights of a layer, its number int []) -> (x, what it tells).
+      x: what the first one reads.
+      stack: weights with a leading axis N.
+      scan: compile one layer and loop over it, instead of all layers in a row.
+      remat: compute a layer's insides again for its gradient instead of keeping them.
+
+    Returns:
+      What the last one makes of it, and what all tell, with a leading axis N.
+    """
+    layer = jax.checkpoint(layer) if remat else layer
+    number = jax.tree.leaves(stack)[0].shape[0]
+    if scan:
+        return jax.lax.scan(lambda x, at: layer(x, *at), x, (stack, jnp.arange(number)))
+    told = []
+    for i in range(number):
+        x, of_this = layer(x, layer_of(stack, i), jnp.int32(i))
+        told.append(of_this)
+    return x, jax.tree.map(lambda *parts: jnp.stack(parts), *told)
+
+
+def layer_of(stack: Tree, number: int) -> Tree:
+    """The weights of one layer of a stack."""
+    return jax.tree.map(lambda leaf: leaf[number], stack)

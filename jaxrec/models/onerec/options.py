@@ -1,0 +1,153 @@
+"""What a config can tell OneRec's network: named sizes, every number of which may be given, and checks.
+
+The paper (arXiv 2502.18965) gives 24 experts of which 2 are active, three levels of 8,192 codes, histories of 256
+items and sessions of 5; neither depth nor width of any size. Here they follow what the technical report of a later
+design of the same name states (arXiv 2506.13695, table 1): as many layers in encoder as in decoder, dense nets
+twice as wide as the model, gated experts some 8/3 as wide, learned positions.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrec.ops.transformer import ACTIVATIONS
+from jaxrec.options import read_options
+
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Sizes and switches of the encoder-decoder.
+
+    Attributes:
+      levels: codes of each level of a semantic ID.
+      history: n, items of the history at most.
+      session: m, items of a session.
+      width: X of the model.
+      heads: of each attention.
+      head_dim: width of a head; 0 is width / heads.
+      encoder_layers, decoder_layers: how many.
+      hidden: F of the encoder's feed-forward nets, and of the decoder's where it has no experts.
+      experts: E of each decoder layer; 0 is a dense net.
+      active: experts that a token passes through.
+      expert_hidden: F of an expert.
+      activation: 'silu' (gated), 'gelu' or 'relu' (not gated).
+      renormalise: gates of the active experts sum to one; the paper's do not.
+      balance: weight of the Switch auxiliary loss (arXiv 2101.03961, eq. 4).
+      bias_rate: step of the loss-free router bias (arXiv 2408.15664); 0 does without.
+      z_loss: weight of the router's z-loss (arXiv 2202.08906, eq. 5).
+      expert_impl: 'capacity' or 'ragged', see `ops.moe`.
+      capacity_factor: room of an expert beside its fair share, of the 'capacity' implementation.
+      dropout: rate, in training.
+      tied: codes are predicted by the vectors that also stand for them.
+      dtype: of activations; parameters, router, norms, softmaxes and losses are float32.
+      scan: loop over layers, which compiles one of them instead of all.
+      remat: compute layers again for gradients.
+    """
+
+    levels: tuple[int, ...] = (8_192, 8_192, 8_192)
+    history: int = 256
+    session: int = 5
+    width: int = 1_024
+    heads: int = 8
+    head_dim: int = 0
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    hidden: int = 2_048
+    experts: int = 24
+    active: int = 2
+    expert_hidden: int = 2_816
+    activation: str = 'silu'
+    renormalise: bool = False
+    balance: float = 0.0
+    bias_rate: float = 0.001
+    z_loss: float = 0.0
+    expert_impl: str = 'ragged'
+    capacity_factor: float = 2.0
+    dropout: float = 0.0
+    tied: bool = True
+    dtype: str = 'float32'
+    scan: bool = False
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        least = {
+            'history': 1, 'session': 1, 'width': 1, 'heads': 1, 'encoder_layers': 1, 'decoder_layers': 1,
+            'hidden': 1, 'experts': 0, 'active': 1, 'expert_hidden': 1, 'head_dim': 0,
+        }  # fmt: skip
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f'model.{name} = {getattr(self, name)}: give at least {low}')
+        if not self.levels or min(self.levels) < 1:
+            raise ValueError(f'model.levels = {self.levels}: give the number of codes of each level')
+        if not self.head_dim and self.width % self.heads:
+            raise ValueError(
+                f'model.width = {self.width} is no multiple of model.heads = {self.heads}: change either, or '
+                'give model.head_dim'
+            )
+        if self.experts and self.active > self.experts:
+            raise ValueError(f'model.active = {self.active} of model.experts = {self.experts}: give fewer')
+        for name, allowed in (('activation', ACTIVATIONS), ('dtype', DTYPES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {sorted(allowed)}'
+                )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f'model.dropout = {self.dropout} is outside [0, 1)')
+
+    @property
+    def head_width(self) -> int:
+        """D."""
+        return self.head_dim or self.width // self.heads
+
+    @property
+    def tokens(self) -> int:
+        """Tokens an item: a separator and its codes."""
+        return 1 + len(self.levels)
+
+    @property
+    def codes(self) -> int:
+        """Codes of all levels together."""
+        return sum(self.levels)
+
+    @property
+    def gated(self) -> bool:
+        """Whether feed-forward nets are gated."""
+        return self.activation == 'silu'
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    'tiny': {
+        'levels': (64, 64, 64), 'history': 20, 'width': 64, 'heads': 4, 'encoder_layers': 2, 'decoder_layers': 2,
+        'hidden': 128, 'experts': 8, 'expert_hidden': 128,
+    },
+    '50m': {'width': 256, 'heads': 4, 'encoder_layers': 3, 'decoder_layers': 3, 'hidden': 512, 'expert_hidden': 768},
+    '100m': {'width': 384, 'heads': 6, 'encoder_layers': 3, 'decoder_layers': 3, 'hidden': 768, 'expert_hidden': 1_024},
+    '200m': {'width': 512, 'encoder_layers': 3, 'decoder_layers': 3, 'hidden': 1_024, 'expert_hidden': 1_536},
+    '500m': {'width': 768, 'hidden': 1_536, 'expert_hidden': 2_048},
+    '1b': {},
+}  # fmt: skip
+
+
+def read_network(config: Mapping[str, Any]) -> Network:
+    """Reads a config section over the size that it names.
+
+    Args:
+      config: `size`, one of `SIZES` (default 'tiny'), and any field of `Network`.
+
+    Returns:
+      The sizes.
+
+    Raises:
+      ValueError: an unknown size or field, or a number out of range.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(Network)}
+    size = config.get('size', 'tiny')
+    if size not in SIZES:
+        raise ValueError(f'model.size = {size!r} does not exist; choose one of {list(SIZES)}')
+    options = read_options(config, 'model', **{**defaults, **SIZES[size], 'size': size})
+    options.pop('size')
+    return Network(**{**options, 'levels': tuple(options['levels'])})

@@ -1,0 +1,267 @@
+"""OneRec's reward model: what a user would make of a session (arXiv 2502.18965, section 3.3, eq. 5-7).
+
+Each item of a session is seen beside the user's history, the items then see each other, their sum goes through
+four towers: swt (the session is watched for long), vtr (viewed), wtr (the author is followed) and ltr (liked).
+
+B batch, C sessions a request, m items, n history items, D width of a row, X width of the model, H heads.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxrec.embeddings import Table, as_specs, normal
+from jaxrec.evaluation.metrics import auc
+from jaxrec.models.ctr.layers import Mlp, TargetAttention
+from jaxrec.ops.pooling import length_mask
+from jaxrec.ops.transformer import attend
+from jaxrec.options import read_options
+from jaxrec.training.task import Batch, Metrics, Rows
+
+HEADS = ('swt', 'vtr', 'wtr', 'ltr')
+SIDES = ('history', 'session')
+REWARD_OPTIONS: dict[str, Any] = {
+    'columns': ('item',),
+    'dim': 16,
+    'width': 64,
+    'heads': 4,
+    'attention': (36,),
+    'towers': (32,),
+    'positions': 16,
+    'init_std': 0.01,
+    'row_l2': 0.0,
+    'head_weights': {'swt': 1.0, 'vtr': 1.0, 'wtr': 1.0, 'ltr': 1.0},
+}
+
+
+class RewardModel(nn.Module):
+    """Scores sessions.
+
+    Attributes:
+      columns: of items, in the order of their vectors.
+      width: X.
+      heads: H of the attention among the items.
+      attention: hidden widths of the attention to the history.
+      towers: hidden widths of each tower.
+      positions: items of a session at most whose place is told apart; 0 treats sessions as sets.
+    """
+
+    columns: tuple[str, ...]
+    width: int = 64
+    heads: int = 4
+    attention: tuple[int, ...] = (36,)
+    towers: tuple[int, ...] = (32,)
+    positions: int = 16
+
+    @nn.compact
+    def __call__(self, rows: Rows, batch: Batch, train: bool = False) -> jax.Array:
+        """Scores the sessions of each request.
+
+        Args:
+          rows: {table: {'history/<column>': [B, n, D], 'session/<column>': [B, C, m, D]}}.
+          batch: with 'history/length' int [B] and 'session/length' int [B, C].
+          train: unused.
+
+        Returns:
+          logits float32 [B, C, 4], in the order of `HEADS`.
+        """
+        del train
+        history, session = (self._vectors(rows, side) for side in SIDES)
+        batch_size, sessions, items, size = session.shape
+        mask = length_mask(batch['history/length'], history.shape[1])
+        flat = session.reshape(batch_size, sessions * items, size)
+        with jax.named_scope('target'):
+            interest = TargetAttention(self.attention, name='interest')(flat, history, mask)
+            x = jnp.concatenate([flat, interest, flat * interest], -1)
+            x = nn.Dense(self.width, name='item')(x).reshape(-1, items, self.width)  # [B C, m, X]
+        if self.positions:
+            x = (
+                x
+                + self.param('positions', nn.initializers.normal(0.02), (self.positions, self.width))[:items]
+            )
+        real = length_mask(batch['session/length'].reshape(-1), items)  # [B C, m]
+        with jax.named_scope('session'):
+            x = x + self._see_each_other(x, real > 0)
+            pooled = jnp.sum(x * real[..., None], 1)
+        towers = [Mlp((*self.towers, 1), name=f'tower_{head}')(pooled) for head in HEADS]
+        return jnp.concatenate(towers, -1).reshape(batch_size, sessions, len(HEADS)).astype(jnp.float32)
+
+    def _vectors(self, rows: Rows, side: str) -> jax.Array:
+        keys = [f'{side}/{column}' for column in self.columns]
+        found = {key: row for features in rows.values() for key, row in features.items()}
+        return jnp.concatenate([found[key] for key in keys], -1)
+
+    def _see_each_other(self, x: jax.Array, real: jax.Array) -> jax.Array:
+        """Self-attention among the items of a session: [B C, m, X]."""
+        head = self.width // self.heads
+        project = lambda name: nn.DenseGeneral((self.heads, head), use_bias=False, name=name)(x)
+        found = attend(project('query'), project('key'), project('value'), real[:, None, None])
+        return nn.Dense(self.width, use_bias=False, name='out')(found.reshape(*x.shape[:2], -1))
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardTask:
+    """Four binary cross-entropies (eq. 7); implements `training.task.Task`.
+
+    Attributes:
+      module: the Flax module.
+      tables: {table: Table}.
+      table_of: {column: its table}.
+      row_l2: weight of half the squared rows that an example reads, averaged over the examples.
+      weights: of each head in the one number that ranks sessions.
+    """
+
+    module: RewardModel
+    tables: Mapping[str, Table]
+    table_of: Mapping[str, str]
+    row_l2: float
+    weights: tuple[float, ...]
+
+    def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Items of histories and sessions, {table: {'<side>/<column>': int32}}."""
+        ids: dict[str, dict[str, Any]] = {}
+        for side in SIDES:
+            for column in self.module.columns:
+                key = f'{side}/{column}'
+                if key not in batch:
+                    raise ValueError(f'the batch lacks {key!r}, which the reward model reads of every item')
+                ids.setdefault(self.table_of[column], {})[key] = batch[key]
+        return ids
+
+    def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The same."""
+        return self.ids(batch)
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """Draws (params, {}) for a batch whose values do not matter."""
+        rows = {
+            table: {k: jnp.zeros((*x.shape, self.tables[table].dim)) for k, x in features.items()}
+            for table, features in self.ids(batch).items()
+        }
+        return self.module.init(rng, rows, batch)['params'], {}
+
+    def loss(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        """The sum of the heads' cross-entropies over valid sessions, and the row penalty.
+
+        Args:
+          params: the module's.
+          model_state: empty.
+          rows: as for the module.
+          batch: with 'label/<head>' float [B, C], in [0, 1], and 'valid' float [B, C].
+          rng: unused.
+
+        Returns:
+          loss float32 [], ({a cross-entropy each head, 'loss_swt' and so on}, {}).
+
+        Raises:
+          ValueError: a label is missing or of another shape.
+        """
+        del rng
+        logits = self.module.apply({'params': params}, rows, batch, train=True)
+        valid, losses = batch['valid'], {}
+        for place, head in enumerate(HEADS):
+            label = batch.get(f'label/{head}')
+            if label is None or label.shape != valid.shape:
+                raise ValueError(
+                    f"batch['label/{head}'] is {'absent' if label is None else label.shape}, 'valid' is "
+                    f'{valid.shape}; give one label a session, in [0, 1]'
+                )
+            entropy = optax.sigmoid_binary_cross_entropy(logits[..., place], label)
+            losses[f'loss_{head}'] = jnp.sum(entropy * valid) / jnp.maximum(valid.sum(), 1)
+        loss = sum(losses.values())
+        if self.row_l2:
+            squares = sum(jnp.sum(x**2) for features in rows.values() for x in features.values())
+            loss = loss + 0.5 * self.row_l2 * squares / jnp.maximum(valid.sum(), 1)
+        return loss, (losses, model_state)
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Scores sessions.
+
+        Returns:
+          'probability' float32 [B, C, 4] in the order of `HEADS`, and 'reward' [B, C], their weighted sum.
+        """
+        del model_state, rng
+        probability = jax.nn.sigmoid(self.module.apply({'params': params}, rows, batch))
+        return {'probability': probability, 'reward': probability @ jnp.asarray(self.weights)}
+
+    def evaluator(self) -> 'RewardEvaluator':
+        """Returns a fresh accumulator."""
+        return RewardEvaluator()
+
+
+class RewardEvaluator:
+    """AUC, log-loss and calibration of each head."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes in a host batch and 'probability' [B, C, 4]."""
+        valid = np.asarray(batch['valid']) > 0
+        labels = np.stack([np.asarray(batch[f'label/{head}'])[valid] for head in HEADS], -1)
+        self.seen.append((labels, np.asarray(predictions['probability'])[valid]))
+
+    def compute(self) -> dict[str, float]:
+        """Computes {'auc_<head>', 'logloss_<head>', 'pcoc_<head>', and 'auc', the mean of the heads'}."""
+        labels, probability = (np.concatenate(parts) for parts in zip(*self.seen, strict=True))
+        metrics: dict[str, float] = {}
+        for place, head in enumerate(HEADS):
+            y, p = labels[:, place], np.clip(probability[:, place].astype(np.float64), 1e-7, 1 - 1e-7)
+            metrics[f'auc_{head}'] = auc(y > 0.5, p)
+            metrics[f'logloss_{head}'] = float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+            metrics[f'pcoc_{head}'] = float(p.sum() / max(y.sum(), 1e-9))
+        metrics['auc'] = float(np.mean([metrics[f'auc_{head}'] for head in HEADS]))
+        return metrics
+
+
+def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTask:
+    """Builds the reward model for a log.
+
+    Args:
+      config: any of `REWARD_OPTIONS`.
+      schema: the log's {column: Column}.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: a column that is not categorical or not in the log, heads that do not divide the width, or
+        a weight for no head.
+    """
+    options = read_options(config, 'model', **REWARD_OPTIONS)
+    columns = tuple(options['columns'])
+    for column in columns:
+        if column not in schema or schema[column].kind != 'categorical':
+            raise ValueError(
+                f'model.columns names {column!r}, which is no categorical column of the log; it has '
+                f'{sorted(name for name, c in schema.items() if c.kind == "categorical")}'
+            )
+    if options['width'] % options['heads']:
+        raise ValueError(
+            f'model.width = {options["width"]} is no multiple of model.heads = {options["heads"]}'
+        )
+    weights = {name: options['head_weights'][name] for name in options['head_weights']}
+    if set(weights) != set(HEADS):
+        raise ValueError(f'model.head_weights names {sorted(weights)}; give one for each of {list(HEADS)}')
+    tables = {schema[column].vocabulary: schema[column].rows for column in columns}
+    return RewardTask(
+        RewardModel(
+            columns, options['width'], options['heads'], tuple(options['attention']), tuple(options['towers']),
+            options['positions'],
+        ),
+        as_specs([Table(name, rows, options['dim'], normal(options['init_std'])) for name, rows in tables.items()]),
+        {column: schema[column].vocabulary for column in columns},
+        options['row_l2'],
+        tuple(float(weights[head]) for head in HEADS),
+    )  # fmt: skip
