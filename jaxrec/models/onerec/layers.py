@@ -1,11 +1,11 @@
 """The layers of OneRec's encoder and decoder (arXiv 2502.18965, section 3.2), as functions of their weights.
 
-Each adds what it computes from a normed copy: attention to itself, in the decoder attention to the history, then
-a feed-forward net, which in the decoder is a mixture of experts. Weights of a kind lie stacked over the layers, so
-that a stack can be scanned.
+Each adds what it computes from a normed copy: attention to itself, in the decoder attention to the history,
+then a feed-forward net, which in the decoder is a mixture of experts. Weights of a kind lie stacked over the
+layers, so that a stack can be scanned.
 
-B batch, Q queries, S history tokens, T session tokens, K beams, N layers, X width, H heads, D width of a head, F
-hidden.
+B batch, Q queries, S history tokens, T session tokens, K beams, N layers, X width, H heads, D width of a
+head, F hidden.
 """
 
 from collections.abc import Callable, Mapping

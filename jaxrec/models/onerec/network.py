@@ -1,14 +1,13 @@
 """OneRec's encoder-decoder over semantic IDs (arXiv 2502.18965, section 3.2, figure 2).
 
-The encoder reads SEP and the codes of every history item. The decoder reads BOS and the codes of every session
-item; at BOS it predicts the item's first code, at each code the next one. Codes of a level are predicted among
-those of that level alone.
+The encoder reads SEP and the codes of every history item. The decoder reads BOS and the codes of every
+session item; at BOS it predicts the item's first code, at each code the next one. Codes of a level are
+predicted among those of that level alone.
 
-B batch, n history items, m session items, L levels, S = n (1 + L) and T = m (1 + L) tokens, K beams, C codes of a
-level, V all codes, X width, H heads, D width of a head, N layers, E experts.
+B batch, n history items, m session items, L levels, S = n (1 + L) and T = m (1 + L) tokens, K beams, C codes
+of a level, V all codes, X width, H heads, D width of a head, N layers, E experts.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -210,7 +209,7 @@ class OneRec(nn.Module):
         return rms_norm(x[:, :, -1], self.decoder_norm), Cache(tuple(own))
 
     def embed_tokens(self, codes: jax.Array, level: int) -> jax.Array:
-        """float [..., X]: the vectors of codes of one level, or of BOS at level -1, whatever the codes are."""
+        """float [..., X]: vectors of codes of one level; at level -1 of BOS, whatever the codes are."""
         if level < 0:
             return jnp.broadcast_to(self.special[BOS], (*codes.shape, self.network.width))
         return self.codes[codes + sum(self.network.levels[:level])]

@@ -1,9 +1,9 @@
 """What a config can tell OneRec's network: named sizes, every number of which may be given, and checks.
 
-The paper (arXiv 2502.18965) gives 24 experts of which 2 are active, three levels of 8,192 codes, histories of 256
-items and sessions of 5; neither depth nor width of any size. Here they follow what the technical report of a later
-design of the same name states (arXiv 2506.13695, table 1): as many layers in encoder as in decoder, dense nets
-twice as wide as the model, gated experts some 8/3 as wide, learned positions.
+The paper (arXiv 2502.18965) gives 24 experts of which 2 are active, three levels of 8,192 codes, histories
+of 256 items and sessions of 5; neither depth nor width of any size. Here they follow what the technical
+report of a later design of the same name states (arXiv 2506.13695, table 1): as many layers in encoder as in
+decoder, dense nets twice as wide as the model, gated experts some 8/3 as wide, learned positions.
 """
 
 import dataclasses
@@ -119,14 +119,15 @@ class Network:
         return self.activation == 'silu'
 
 
+SHALLOW = {'encoder_layers': 3, 'decoder_layers': 3}
 SIZES: dict[str, dict[str, Any]] = {
     'tiny': {
-        'levels': (64, 64, 64), 'history': 20, 'width': 64, 'heads': 4, 'encoder_layers': 2, 'decoder_layers': 2,
-        'hidden': 128, 'experts': 8, 'expert_hidden': 128,
+        'levels': (64, 64, 64), 'history': 20, 'width': 64, 'heads': 4, 'encoder_layers': 2,
+        'decoder_layers': 2, 'hidden': 128, 'experts': 8, 'expert_hidden': 128,
     },
-    '50m': {'width': 256, 'heads': 4, 'encoder_layers': 3, 'decoder_layers': 3, 'hidden': 512, 'expert_hidden': 768},
-    '100m': {'width': 384, 'heads': 6, 'encoder_layers': 3, 'decoder_layers': 3, 'hidden': 768, 'expert_hidden': 1_024},
-    '200m': {'width': 512, 'encoder_layers': 3, 'decoder_layers': 3, 'hidden': 1_024, 'expert_hidden': 1_536},
+    '50m': {**SHALLOW, 'width': 256, 'heads': 4, 'hidden': 512, 'expert_hidden': 768},
+    '100m': {**SHALLOW, 'width': 384, 'heads': 6, 'hidden': 768, 'expert_hidden': 1_024},
+    '200m': {**SHALLOW, 'width': 512, 'hidden': 1_024, 'expert_hidden': 1_536},
     '500m': {'width': 768, 'hidden': 1_536, 'expert_hidden': 2_048},
     '1b': {},
 }  # fmt: skip

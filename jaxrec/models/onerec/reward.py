@@ -1,7 +1,8 @@
 """OneRec's reward model: what a user would make of a session (arXiv 2502.18965, section 3.3, eq. 5-7).
 
-Each item of a session is seen beside the user's history, the items then see each other, their sum goes through
-four towers: swt (the session is watched for long), vtr (viewed), wtr (the author is followed) and ltr (liked).
+Each item of a session is seen beside the user's history, the items then see each other, their sum goes
+through four towers: swt (the session is watched for long), vtr (viewed), wtr (the author is followed) and
+ltr (liked).
 
 B batch, C sessions a request, m items, n history items, D width of a row, X width of the model, H heads.
 """

@@ -79,8 +79,8 @@ class SessionTask:
           params: the module's.
           model_state: the routers' biases.
           rows: unused.
-          batch: 'history/codes' int32 [B, n, L], 'history/length' [B], 'target/codes' int32 [B, m, L], 'valid'
-            float [B] and, where sessions may be shorter than m, 'target/length' [B].
+          batch: 'history/codes' int32 [B, n, L], 'history/length' [B], 'target/codes' int32 [B, m, L],
+            'valid' float [B] and, where sessions may be shorter than m, 'target/length' [B].
           rng: a typed key, of dropout.
 
         Returns:

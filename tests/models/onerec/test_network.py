@@ -61,7 +61,7 @@ def test_predictions_are_those_of_the_loops(options):
 
 @pytest.mark.parametrize('options', [{}])
 def test_cached_steps_are_whole_sessions(options):
-    network, _, params, state, batch = make(**options)
+    network, _, params, _, batch = make(**options)
     module = OneRec(network)
 
     def whole(m):
