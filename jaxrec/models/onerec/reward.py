@@ -255,14 +255,20 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
     weights = {name: options['head_weights'][name] for name in options['head_weights']}
     if set(weights) != set(HEADS):
         raise ValueError(f'model.head_weights names {sorted(weights)}; give one for each of {list(HEADS)}')
-    tables = {schema[column].vocabulary: schema[column].rows for column in columns}
+    rows = {schema[column].vocabulary: schema[column].rows for column in columns}
+    draw = normal(options['init_std'])
+    module = RewardModel(
+        columns,
+        options['width'],
+        options['heads'],
+        tuple(options['attention']),
+        tuple(options['towers']),
+        options['positions'],
+    )
     return RewardTask(
-        RewardModel(
-            columns, options['width'], options['heads'], tuple(options['attention']), tuple(options['towers']),
-            options['positions'],
-        ),
-        as_specs([Table(name, rows, options['dim'], normal(options['init_std'])) for name, rows in tables.items()]),
+        module,
+        as_specs([Table(name, number, options['dim'], draw) for name, number in rows.items()]),
         {column: schema[column].vocabulary for column in columns},
         options['row_l2'],
         tuple(float(weights[head]) for head in HEADS),
-    )  # fmt: skip
+    )
