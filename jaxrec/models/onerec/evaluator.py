@@ -21,18 +21,15 @@ class SessionEvaluator:
         """Takes in a host batch.
 
         Args:
-          batch: with 'valid' [B] and, where sessions differ in length, 'target/length' [B].
+          batch: with 'valid' [B, m].
           predictions: 'token_log_prob' float [B, m, L].
         """
         found = np.asarray(predictions['token_log_prob'], np.float64)
         valid = np.asarray(batch['valid']) > 0
-        items = np.full(len(valid), found.shape[1])
-        if 'target/length' in batch:
-            items = np.minimum(np.asarray(batch['target/length']), found.shape[1])
-        of_levels = np.where(valid[:, None, None], found, 0).sum((0, 1))
+        of_levels = np.where(valid[..., None], found, 0).sum((0, 1))
         self.total = of_levels if self.total is None else self.total + of_levels
-        self.tokens += float((items * valid).sum())  # of each level
-        self.sessions += int(valid.sum())
+        self.tokens += float(valid.sum())  # of each level
+        self.sessions += int(valid.any(1).sum())
 
     def compute(self) -> dict[str, float]:
         """Averages.

@@ -86,7 +86,8 @@ class OneRec(nn.Module):
         """Reads histories.
 
         Args:
-          codes: int32 [B, n, L], codes of each level from 0, left aligned, oldest first.
+          codes: int32 [B, n, L], codes of each level from 0, left aligned, oldest first; -1 is no code, of an
+            item without a semantic ID.
           length: int32 [B], items there are.
           rng: a typed key, in training.
 
@@ -218,7 +219,7 @@ class OneRec(nn.Module):
         """float [B, items (1 + L), X] of codes [B, items, L], a special token before each item's."""
         batch, items, levels = codes.shape
         first = jnp.cumsum(jnp.asarray((0, *self.network.levels[:-1])))
-        vectors = self.codes.at[codes + first].get(mode='fill', fill_value=0)
+        vectors = self.codes[jnp.maximum(codes, 0) + first] * (codes >= 0)[..., None]
         head = jnp.broadcast_to(self.special[special], (batch, items, 1, self.network.width))
         return jnp.concatenate([head, vectors], 2).reshape(batch, items * (1 + levels), -1)
 

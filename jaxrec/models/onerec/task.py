@@ -1,14 +1,16 @@
 """The task of writing sessions: next-token prediction over semantic IDs (arXiv 2502.18965, eq. 3-4).
 
-B batch, n history items, m session items, L levels, C codes of a level, N layers, E experts.
+B batch, n history items, m session items, L levels, C codes of a level, V items, N layers, E experts.
 """
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrec.embeddings import Table
 from jaxrec.models.onerec.evaluator import SessionEvaluator
@@ -17,18 +19,21 @@ from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.training.task import Batch, Metrics, Rows
 
-BIASES = 'router_bias'
+# What the state holds beside the parameters: the semantic ID of every item, and the routers' biases.
+CODES, BIASES = 'codes', 'router_bias'
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class SessionTask:
     """Session-wise generation; implements `training.task.Task` without tables.
 
     Attributes:
       network: sizes and switches.
+      codes: int32 [V, L], the semantic ID of each item; -1 for padding, unknown items and items without one.
     """
 
     network: Network
+    codes: np.ndarray
 
     @property
     def module(self) -> OneRec:
@@ -58,17 +63,23 @@ class SessionTask:
           batch: {key: [B, ...]}; only its shapes matter.
 
         Returns:
-          (params, model_state): the state holds the routers' biases float32 [N, E], of a loss-free balance.
+          (params, model_state): the state holds the items' codes int32 [V, L], so that a checkpoint keeps
+          them, and the routers' biases float32 [N, E] of a loss-free balance.
 
         Raises:
           ValueError: the batch has other sizes than the network.
         """
         self._check(batch)
-        params = self.module.init(rng, batch, method=_touch)['params']
-        network = self.network
-        if not (network.experts and network.bias_rate):
-            return params, {}
-        return params, {BIASES: jnp.zeros((network.decoder_layers, network.experts))}
+        network, state = self.network, {CODES: jnp.asarray(self.codes, jnp.int32)}
+        if network.experts and network.bias_rate:
+            state[BIASES] = jnp.zeros((network.decoder_layers, network.experts))
+
+        def touch(module: OneRec) -> jax.Array:
+            history, target = _read(state, batch)
+            memory = module.encode(history, batch['history/length'])
+            return module.logits(module.decode(memory, target).hidden, 0)
+
+        return self.module.init(rng, method=touch)['params'], state
 
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
@@ -77,10 +88,10 @@ class SessionTask:
 
         Args:
           params: the module's.
-          model_state: the routers' biases.
+          model_state: codes and router biases.
           rows: unused.
-          batch: 'history/codes' int32 [B, n, L], 'history/length' [B], 'target/codes' int32 [B, m, L],
-            'valid' float [B] and, where sessions may be shorter than m, 'target/length' [B].
+          batch: 'history/item' int32 [B, n], 'history/length' [B], 'target/item' int32 [B, m] and 'valid'
+            float [B, m], 1 where a slot holds an item.
           rng: a typed key, of dropout.
 
         Returns:
@@ -93,10 +104,10 @@ class SessionTask:
         del rows
         self._check(batch)
         found, told = self.log_probs(params, model_state, batch, rng)
-        real = _real(batch)
-        loss = -jnp.sum(found * real[..., None]) / jnp.maximum(batch['valid'].sum(), 1)
-        tokens = jnp.maximum(real.sum() * found.shape[-1], 1)
-        metrics = {'ntp': -jnp.sum(found * real[..., None]) / tokens}
+        real = _real(model_state, batch)
+        total = -jnp.sum(found * real[..., None])
+        loss = total / jnp.maximum(jnp.sum(real.max(1)), 1)
+        metrics = {'ntp': total / jnp.maximum(real.sum() * found.shape[-1], 1)}
         if told is None:
             return loss, (metrics, model_state)
         extra, of_experts = expert_losses(self.network, told)
@@ -120,10 +131,10 @@ class SessionTask:
         """
 
         def run(module: OneRec) -> tuple[jax.Array, Any]:
-            memory = module.encode(batch['history/codes'], batch['history/length'], rng)
-            state = model_state.get(BIASES)
-            decoded = module.decode(memory, batch['target/codes'], _real(batch), rng, state)
-            return _log_probs(module, decoded.hidden, batch['target/codes']), decoded.told
+            history, target = _read(model_state, batch)
+            memory = module.encode(history, batch['history/length'], rng)
+            decoded = module.decode(memory, target, _real(model_state, batch), rng, model_state.get(BIASES))
+            return _log_probs(module, decoded.hidden, target), decoded.told
 
         return self.module.apply({'params': params}, method=run)
 
@@ -139,12 +150,12 @@ class SessionTask:
           rng: unused.
 
         Returns:
-          'token_log_prob' float32 [B, m, L], 0 behind a session's end.
+          'token_log_prob' float32 [B, m, L], 0 where a slot holds no item.
         """
         del rows, rng
         self._check(batch)
         found, _ = self.log_probs(params, model_state, batch)
-        return {'token_log_prob': found * _real(batch)[..., None]}
+        return {'token_log_prob': found * _real(model_state, batch)[..., None]}
 
     def evaluator(self) -> SessionEvaluator:
         """Returns a fresh accumulator."""
@@ -153,34 +164,29 @@ class SessionTask:
     def _check(self, batch: Mapping[str, Any]) -> None:
         network = self.network
         for key, items, field in (
-            ('history/codes', network.history, 'history'),
-            ('target/codes', network.session, 'session'),
+            ('history/item', network.history, 'history'),
+            ('target/item', network.session, 'session'),
         ):
             if key not in batch:
+                raise ValueError(f'the batch lacks {key!r}: give the features of that side the column item')
+            shape = tuple(batch[key].shape)
+            if len(shape) != 2 or shape[1] > items:
                 raise ValueError(
-                    f'the batch lacks {key!r}: sessions are read as semantic IDs, [B, items, levels]'
-                )
-            shape = batch[key].shape
-            if len(shape) != 3 or shape[1] > items or shape[2] != len(network.levels):
-                raise ValueError(
-                    f'batch[{key!r}] has the shape {tuple(shape)}; the network reads [B, up to {items}, '
-                    f'{len(network.levels)}]: set model.{field} and model.levels as the data has them'
+                    f'batch[{key!r}] has the shape {shape}; the network reads [B, up to {items}]: set '
+                    f'model.{field} as the data has it'
                 )
 
 
-def _touch(module: OneRec, batch: Batch) -> jax.Array:
-    """Reads every parameter once, so that all are drawn."""
-    memory = module.encode(batch['history/codes'], batch['history/length'])
-    return module.logits(module.decode(memory, batch['target/codes']).hidden, 0)
+def _read(state: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """The codes of history and target items, int32 [B, n, L] and [B, m, L]."""
+    code = lambda key: state[CODES].at[batch[key]].get(mode='fill', fill_value=-1)
+    return code('history/item'), code('target/item')
 
 
-def _real(batch: Batch) -> jax.Array:
-    """float32 [B, m]: 1 for target items that count."""
-    items = batch['target/codes'].shape[1]
-    real = jnp.broadcast_to(batch['valid'][:, None], (batch['valid'].shape[0], items)).astype(jnp.float32)
-    if 'target/length' in batch:
-        real = real * (jnp.arange(items) < batch['target/length'][:, None])
-    return real
+def _real(state: Any, batch: Batch) -> jax.Array:
+    """float32 [B, m]: 1 for target items that count and have a semantic ID."""
+    _, target = _read(state, batch)
+    return batch['valid'].astype(jnp.float32) * (target >= 0).all(-1)
 
 
 def _log_probs(module: OneRec, hidden: jax.Array, codes: jax.Array) -> jax.Array:
@@ -188,7 +194,7 @@ def _log_probs(module: OneRec, hidden: jax.Array, codes: jax.Array) -> jax.Array
     found = []
     for level in range(codes.shape[-1]):
         logits = module.logits(hidden[:, :, level], level)  # [B, m, C]
-        picked = jnp.take_along_axis(logits, codes[..., level, None], -1)[..., 0]
+        picked = jnp.take_along_axis(logits, jnp.maximum(codes[..., level, None], 0), -1)[..., 0]
         found.append(picked - jax.nn.logsumexp(logits, -1))
     return jnp.stack(found, -1)
 
@@ -197,14 +203,35 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
     """Builds the task.
 
     Args:
-      config: as for `read_network`.
-      schema: unused, semantic IDs are not of a log's vocabularies.
+      config: as for `read_network`, and `codes`, the path of the items' semantic IDs, int32 [V, L] as an .npy
+        file in the order of the log's vocabulary.
+      schema: the log's {column: Column}.
 
     Returns:
       The task.
 
     Raises:
-      ValueError: what `read_network` refuses.
+      ValueError: what `read_network` refuses, or semantic IDs that fit neither the log nor the network.
     """
-    del schema
-    return SessionTask(read_network(config))
+    network = read_network({key: config[key] for key in config if key != 'codes'})
+    if not config.get('codes'):
+        raise ValueError('model.codes is empty: give the .npy file that `experiments.onerec.tokenize` wrote')
+    path = Path(config['codes'])
+    try:
+        codes = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'model.codes: {path} cannot be read as an array ({error})') from None
+    rows, levels = schema['item'].rows, network.levels
+    if codes.ndim != 2 or codes.shape != (rows, len(levels)) or codes.dtype.kind not in 'iu':
+        raise ValueError(
+            f'model.codes: {path} holds {codes.dtype} {list(codes.shape)}, but the log has {rows} item rows '
+            f'and model.levels {len(levels)} levels: tokenize the items of this log'
+        )
+    over = codes.max(0) >= np.asarray(levels)
+    if over.any() or codes.min() < -1:
+        level = int(np.argmax(over)) if over.any() else int(np.argmin(codes.min(0)))
+        raise ValueError(
+            f'model.codes: {path} has codes from {codes[:, level].min()} to {codes[:, level].max()} at level '
+            f'{level + 1}, and model.levels allows -1 to {levels[level] - 1}: set model.levels as the tokenizer did'
+        )
+    return SessionTask(network, codes.astype(np.int32))

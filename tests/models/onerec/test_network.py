@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec.data.schema import Column
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import read_network
 from jaxrec.models.onerec.task import SessionTask, make_task
@@ -15,24 +16,27 @@ SMALL = {
     'decoder_layers': 2, 'hidden': 7, 'experts': 0, 'expert_hidden': 5,
 }  # fmt: skip
 LENGTHS = np.array([4, 0, 2], np.int32)
+ITEMS = 9
 
 
 def make_batch(network, seed=0, requests=3):
     rng = np.random.default_rng(seed)
-    draw = lambda items: np.stack([rng.integers(0, k, (requests, items)) for k in network.levels], -1)
+    draw = lambda items: rng.integers(2, ITEMS, (requests, items)).astype(np.int32)
     return {
-        'history/codes': draw(network.history).astype(np.int32),
+        'history/item': draw(network.history),
         'history/length': LENGTHS[:requests],
-        'target/codes': draw(network.session).astype(np.int32),
-        'valid': np.ones(requests, np.float32),
+        'target/item': draw(network.session),
+        'valid': np.ones((requests, network.session), np.float32),
     }
 
 
 def make(**options):
     """(network, task, params with no zeros or ones among them, state, batch)."""
     network = read_network({**SMALL, **options})
-    task = SessionTask(network)
-    batch = make_batch(network)
+    rng = np.random.default_rng(3)
+    codes = np.stack([rng.integers(0, k, ITEMS) for k in network.levels], -1).astype(np.int32)
+    codes[:2] = -1
+    task, batch = SessionTask(network, codes), make_batch(network)
     params, state = task.init(jax.random.key(0), batch)
     shake = lambda x: x * 1.5 + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)
     return network, task, jax.tree.map(shake, params), state, batch
@@ -46,33 +50,39 @@ def test_predictions_are_those_of_the_loops(options):
     network, task, params, state, batch = make(**options)
     got = task.predict(params, state, {}, batch)['token_log_prob']
     for b in range(3):
-        history = batch['history/codes'][b, : LENGTHS[b]]
-        hidden = oracle.hidden(params, network, history, batch['target/codes'][b])
+        history = task.codes[batch['history/item'][b, : LENGTHS[b]]]
+        session = task.codes[batch['target/item'][b]]
+        hidden = oracle.hidden(params, network, history, session)
         codes = np.asarray(params.get('predict', params['codes']), np.float64)
         first = 0
         for level, size in enumerate(network.levels):
             for item in range(network.session):
                 scores = codes[first : first + size] @ hidden[item, level]
                 want = scores - np.log(np.exp(scores).sum())
-                code = batch['target/codes'][b, item, level]
-                np.testing.assert_allclose(got[b, item, level], want[code], rtol=2e-4, atol=2e-4)
+                np.testing.assert_allclose(
+                    got[b, item, level], want[session[item, level]], rtol=2e-4, atol=2e-4
+                )
             first += size
 
 
 @pytest.mark.parametrize('options', [{}])
 def test_cached_steps_are_whole_sessions(options):
-    network, _, params, _, batch = make(**options)
-    module = OneRec(network)
+    network, task, params, _, batch = make(**options)
+    module, past, session = (
+        OneRec(network),
+        task.codes[batch['history/item']],
+        task.codes[batch['target/item']],
+    )
 
     def whole(m):
-        memory = m.encode(batch['history/codes'], batch['history/length'])
-        hidden = m.decode(memory, batch['target/codes']).hidden
+        memory = m.encode(past, batch['history/length'])
+        hidden = m.decode(memory, session).hidden
         return [m.logits(hidden[:, :, level], level) for level in range(3)]
 
     def stepped(m):
-        memory = m.encode(batch['history/codes'], batch['history/length'])
+        memory = m.encode(past, batch['history/length'])
         history, cache, out, position = m.history_keys(memory), m.new_cache(3, 2), [], 0
-        beams = jnp.stack([batch['target/codes'], batch['target/codes'][:, ::-1]], 1)  # [B, K, m, L]
+        beams = jnp.stack([session, session[:, ::-1]], 1)  # [B, K, m, L]
         waiting = []
         for item in range(network.session):
             waiting.append(m.embed_tokens(beams[:, :, item, 0], -1))
@@ -92,10 +102,15 @@ def test_cached_steps_are_whole_sessions(options):
 
 
 def test_what_comes_later_is_not_seen():
-    network, task, params, state, batch = make()
-    other = {**batch, 'target/codes': batch['target/codes'].copy()}
-    other['target/codes'][:, 1, 1] = (other['target/codes'][:, 1, 1] + 1) % network.levels[1]
-    one, two = (np.asarray(task.predict(params, state, {}, b)['token_log_prob']) for b in (batch, other))
+    _, task, params, state, batch = make()
+    codes = np.asarray(state['codes']).copy()
+    batch['target/item'] = np.array([[2, 3]] * 3, np.int32)
+    batch['history/item'] = np.full((3, 4), 4, np.int32)
+    one = np.asarray(task.predict(params, state, {}, batch)['token_log_prob'])
+    codes[3, 1] = (codes[3, 1] + 1) % 4
+    two = np.asarray(
+        task.predict(params, {**state, 'codes': jnp.asarray(codes)}, {}, batch)['token_log_prob']
+    )
     np.testing.assert_array_equal(one[:, 0], two[:, 0])
     np.testing.assert_array_equal(one[:, 1, 0], two[:, 1, 0])
     assert (one[:, 1, 1:] != two[:, 1, 1:]).all()
@@ -103,10 +118,21 @@ def test_what_comes_later_is_not_seen():
 
 def test_padding_of_a_history_is_not_seen():
     _, task, params, state, batch = make()
-    other = {**batch, 'history/codes': batch['history/codes'].copy()}
-    other['history/codes'][1], other['history/codes'][2, 2:] = 0, 1
+    other = {**batch, 'history/item': batch['history/item'].copy()}
+    other['history/item'][1], other['history/item'][2, 2:] = 0, 1
     one, two = (task.predict(params, state, {}, b)['token_log_prob'] for b in (batch, other))
     np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+def test_items_without_a_semantic_id_are_no_targets_and_say_nothing():
+    _, task, params, state, batch = make()
+    other = {**batch, 'target/item': batch['target/item'].copy()}
+    other['target/item'][:, 1] = 1
+    loss, (metrics, _) = task.loss(params, state, {}, other, jax.random.key(1))
+    assert not np.asarray(task.predict(params, state, {}, other)['token_log_prob'])[:, 1].any()
+    found = np.asarray(task.predict(params, state, {}, batch)['token_log_prob'])[:, 0]
+    np.testing.assert_allclose(loss, -found.sum() / 3, rtol=1e-5)
+    np.testing.assert_allclose(metrics['ntp'], -found.sum() / 9, rtol=1e-5)
 
 
 def test_gradients_reach_every_parameter():
@@ -119,7 +145,7 @@ def test_gradients_reach_every_parameter():
 def test_loss_counts_valid_sessions_and_their_items():
     _, task, params, state, batch = make()
     found = np.asarray(task.predict(params, state, {}, batch)['token_log_prob'])
-    few = {**batch, 'valid': np.array([1, 0, 1], np.float32), 'target/length': np.array([2, 2, 1])}
+    few = {**batch, 'valid': np.array([[1, 1], [0, 0], [1, 0]], np.float32)}
     loss, (metrics, _) = task.loss(params, state, {}, few, jax.random.key(1))
     want = -(found[0].sum() + found[2, 0].sum())
     np.testing.assert_allclose(loss, want / 2, rtol=1e-5)
@@ -156,9 +182,9 @@ def test_networks_that_cannot_be(config, message):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'history/codes': None}, r"the batch lacks 'history/codes'"),
-        ({'target/codes': np.zeros((3, 3, 3), np.int32)}, r'\[B, up to 2, 3\]: set model\.session'),
-        ({'history/codes': np.zeros((3, 4, 2), np.int32)}, r'\[B, up to 4, 3\]'),
+        ({'history/item': None}, r"the batch lacks 'history/item'"),
+        ({'target/item': np.zeros((3, 3), np.int32)}, r'\[B, up to 2\]: set model\.session'),
+        ({'history/item': np.zeros((3, 4, 2), np.int32)}, r'\[B, up to 4\]: set model\.history'),
     ],
 )
 def test_batches_of_another_network(change, message):
@@ -166,3 +192,42 @@ def test_batches_of_another_network(change, message):
     batch = {key: value for key, value in {**batch, **change}.items() if value is not None}
     with pytest.raises(ValueError, match=message):
         task.loss(params, state, {}, batch, jax.random.key(0))
+
+
+SCHEMA = {'item': Column('categorical', 'item', 4, 1)}
+
+
+def test_codes_are_read_from_a_file(tmp_path):
+    codes = np.array([[-1, -1], [-1, -1], [4, 0], [1, 2]])
+    np.save(tmp_path / 'codes.npy', codes)
+    task = make_task({'levels': (5, 3), 'codes': str(tmp_path / 'codes.npy')}, SCHEMA)
+    np.testing.assert_array_equal(task.codes, codes)
+    assert task.codes.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ('codes', 'message'),
+    [
+        (None, r'cannot be read as an array'),
+        (
+            np.zeros((4, 3), int),
+            r'holds int64 \[4, 3\], but the log has 4 item rows and model\.levels 2 levels',
+        ),
+        (np.zeros((4, 2)), r'holds float64'),
+        (np.full((4, 2), 3), r'codes from 3 to 3 at level 2, and model\.levels allows -1 to 2'),
+        (np.full((4, 2), -2), r'codes from -2 to -2 at level 1'),
+    ],
+)
+def test_codes_of_another_log_or_network(tmp_path, codes, message):
+    path = tmp_path / 'codes.npy'
+    if codes is None:
+        path.write_bytes(b'no array')
+    else:
+        np.save(path, codes)
+    with pytest.raises(ValueError, match=message):
+        make_task({'levels': (5, 3), 'codes': str(path)}, SCHEMA)
+
+
+def test_codes_must_be_named():
+    with pytest.raises(ValueError, match=r'model\.codes is empty: give the \.npy file'):
+        make_task({'levels': (5, 3)}, SCHEMA)
