@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-from jaxrec.models.onerec.layers import HIDDEN
 from jaxrec.models.onerec.options import Network
+from jaxrec.models.transformer.layers import HIDDEN
 from jaxrec.ops.transformer import Drop, feed_forward
 
 Tree = Mapping[str, Any]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.onerec.experts import feed_of
-from jaxrec.models.onerec.layers import (
+from jaxrec.models.transformer.layers import (
     KeysValues,
     Memory,
     decoder_layer,
@@ -26,7 +26,7 @@ from jaxrec.models.onerec.layers import (
     run_layers,
 )
 from jaxrec.models.onerec.options import DTYPES, Network
-from jaxrec.models.onerec.weights import decoder_weights, draw_stack, encoder_weights
+from jaxrec.models.transformer.weights import decoder_weights, draw_stack, encoder_weights
 from jaxrec.ops.dropout import key_words
 from jaxrec.ops.transformer import Drop, causal_mask, rms_norm
 
@@ -75,8 +75,12 @@ class OneRec(nn.Module):
         self.special = self.param('special', embed, (2, width))
         self.history_positions = self.param('history_positions', embed, (network.history * tokens, width))
         self.session_positions = self.param('session_positions', embed, (network.session * tokens, width))
-        self.encoder = self.param('encoder', draw_stack, encoder_weights(network), network.encoder_layers)
-        self.decoder = self.param('decoder', draw_stack, decoder_weights(network), network.decoder_layers)
+        sizes = network.sizes(network.expert_hidden if network.experts else network.hidden)
+        of_decoder = decoder_weights(sizes, network.experts)
+        self.encoder = self.param(
+            'encoder', draw_stack, encoder_weights(network.sizes()), network.encoder_layers
+        )
+        self.decoder = self.param('decoder', draw_stack, of_decoder, network.decoder_layers)
         ones = nn.initializers.ones
         self.encoder_norm = self.param('encoder_norm', ones, (width,))
         self.decoder_norm = self.param('decoder_norm', ones, (width,))
@@ -102,7 +106,9 @@ class OneRec(nn.Module):
 
         def layer(x: jax.Array, weights: Any, number: jax.Array) -> tuple[jax.Array, None]:
             weights = self._cast(weights)
-            return encoder_layer(weights, x, mask, network.activation, drop.of_layer(number + ENCODER)), None
+            return encoder_layer(
+                weights, x, mask[:, None, None], network.activation, drop.of_layer(number + ENCODER)
+            ), None
 
         with jax.named_scope('encoder'):
             x, _ = run_layers(layer, x, self.encoder, scan=network.scan, remat=network.remat)

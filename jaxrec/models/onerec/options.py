@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxrec.models.transformer.weights import Sizes
 from jaxrec.ops.transformer import ACTIVATIONS
 from jaxrec.options import read_options
 
@@ -102,6 +103,10 @@ class Network:
     def head_width(self) -> int:
         """D."""
         return self.head_dim or self.width // self.heads
+
+    def sizes(self, hidden: int = 0) -> Sizes:
+        """Sizes of a layer, whose feed-forward net is `hidden` wide, or as wide as the encoder's."""
+        return Sizes(self.width, self.heads, self.head_width, hidden or self.hidden, self.gated)
 
     @property
     def tokens(self) -> int:

@@ -232,6 +232,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
         level = int(np.argmax(over)) if over.any() else int(np.argmin(codes.min(0)))
         raise ValueError(
             f'model.codes: {path} has codes from {codes[:, level].min()} to {codes[:, level].max()} at level '
-            f'{level + 1}, and model.levels allows -1 to {levels[level] - 1}: set model.levels as the tokenizer did'
+            f'{level + 1}, and model.levels allows -1 to {levels[level] - 1}: set model.levels as it was tokenized'
         )
     return SessionTask(network, codes.astype(np.int32))

@@ -1,11 +1,11 @@
-"""The layers of OneRec's encoder and decoder (arXiv 2502.18965, section 3.2), as functions of their weights.
+"""Transformer layers as functions of their weights, of an encoder and of a decoder, whole or step by step.
 
-Each adds what it computes from a normed copy: attention to itself, in the decoder attention to the history,
-then a feed-forward net, which in the decoder is a mixture of experts. Weights of a kind lie stacked over the
+Each adds what it computes from a normed copy: attention to itself, in the decoder attention to a memory,
+then a feed-forward net, in whose place the decoder may have anything. Weights of a kind lie stacked over the
 layers, so that a stack can be scanned.
 
-B batch, Q queries, S history tokens, T session tokens, K beams, N layers, X width, H heads, D width of a
-head, F hidden.
+B batch, Q queries, S memory tokens, T own tokens, K beams, N layers, X width, H heads, D width of a head, F
+hidden.
 """
 
 from collections.abc import Callable, Mapping
@@ -66,12 +66,12 @@ def _out(weights: Tree, x: jax.Array) -> jax.Array:
 
 
 def encoder_layer(weights: Tree, x: jax.Array, mask: jax.Array, activation: str, drop: Drop) -> jax.Array:
-    """One layer over a history.
+    """One layer over a sequence that attends to itself.
 
     Args:
       weights: 'self_norm', 'self', 'feed_norm', 'feed' of this layer.
       x: float [B, S, X].
-      mask: bool [B, S].
+      mask: bool, broadcasts to [B, H, S, S]; False is not attended to.
       activation: of the feed-forward net.
       drop: of this layer.
 
@@ -79,7 +79,7 @@ def encoder_layer(weights: Tree, x: jax.Array, mask: jax.Array, activation: str,
       float [B, S, X].
     """
     with jax.named_scope('self'):
-        x = x + _attend_all(weights, x, mask[:, None, None], drop)
+        x = x + _attend_all(weights, x, mask, drop)
     with jax.named_scope('feed'):
         fed = feed_forward(
             rms_norm(x, weights['feed_norm']),

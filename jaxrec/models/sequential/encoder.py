@@ -1,0 +1,99 @@
+"""Sequences of items through a transformer whose item vectors are parameters.
+
+B batch, T places of a sequence, X width, V items, N layers.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.transformer.layers import encoder_layer, run_layers
+from jaxrec.models.transformer.weights import Sizes, draw_stack, encoder_weights
+from jaxrec.ops.dropout import key_words
+from jaxrec.ops.transformer import Drop, causal_mask, rms_norm
+
+EMBEDDED = 1_000  # the number of the embeddings among the places that drop
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformer:
+    """Sizes and switches of a sequence encoder.
+
+    Attributes:
+      width: X.
+      heads: of each attention; they divide the width.
+      layers: N.
+      hidden: F of the feed-forward nets; 0 is four times the width.
+      activation: 'relu', 'gelu', or 'silu' with a gate.
+      dropout: rate, in training.
+      length: T, places at most.
+    """
+
+    width: int = 64
+    heads: int = 2
+    layers: int = 2
+    hidden: int = 0
+    activation: str = 'relu'
+    dropout: float = 0.2
+    length: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ('width', 'heads', 'layers', 'length'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 1')
+        if self.width % self.heads:
+            raise ValueError(
+                f'model.width = {self.width} is no multiple of model.heads = {self.heads}: change either'
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f'model.dropout = {self.dropout} is outside [0, 1)')
+
+    def sizes(self) -> Sizes:
+        """Of a layer."""
+        head = self.width // self.heads
+        return Sizes(self.width, self.heads, head, self.hidden or 4 * self.width, self.activation == 'silu')
+
+
+class SequenceEncoder(nn.Module):
+    """Places, layers and the last norm; what stands at a place is given.
+
+    Attributes:
+      transformer: sizes and switches.
+      causal: whether a place sees those before it alone.
+    """
+
+    transformer: Transformer
+    causal: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, length: jax.Array, rng: jax.Array | None) -> jax.Array:
+        """Encodes sequences.
+
+        Places are told by their distance from the end, so that the latest one is the same everywhere.
+
+        Args:
+          x: float [B, T, X], left aligned, oldest first.
+          length: int [B], places that are taken.
+          rng: a typed key in training, None to score.
+
+        Returns:
+          float [B, T, X].
+        """
+        cfg, size = self.transformer, x.shape[1]
+        table = self.param('positions', nn.initializers.normal(0.02), (cfg.length, cfg.width))
+        stack = self.param('layers', draw_stack, encoder_weights(cfg.sizes()), cfg.layers)
+        norm = self.param('norm', nn.initializers.ones, (cfg.width,))
+        drop = Drop(jnp.zeros(2, jnp.uint32), 0.0) if rng is None else Drop(key_words(rng), cfg.dropout)
+        places = cfg.length - length[:, None] + jnp.arange(size)
+        x = drop(x + table[jnp.clip(places, 0, cfg.length - 1)], EMBEDDED)
+        mask = (jnp.arange(size) < length[:, None])[:, None, None]
+        mask = mask & causal_mask(size) if self.causal else mask
+
+        def layer(x: jax.Array, weights: Any, number: jax.Array) -> tuple[jax.Array, None]:
+            return encoder_layer(weights, x, mask, cfg.activation, drop.of_layer(number)), None
+
+        x, _ = run_layers(layer, x, stack, scan=False, remat=False)
+        return rms_norm(x, norm)

@@ -1,0 +1,100 @@
+"""FDSA: one self-attention over items, one over their features, joined at the end (Zhang et al., IJCAI 2019).
+
+Several feature columns are weighed against each other by an attention of their own before (its equation 2).
+
+B batch, L history, X width, V items, F feature columns.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer
+from jaxrec.models.sequential.sasrec import latest, read_transformer
+from jaxrec.models.sequential.task import NextItemTask, shifted
+from jaxrec.training.task import Batch
+
+
+class Fdsa(nn.Module):
+    """Vectors of items and features, and a causal encoder of each.
+
+    Attributes:
+      transformer: sizes and switches, of both.
+      rows: V.
+      columns: of features, (name, rows) each.
+      init_std: standard deviation of the first vectors.
+    """
+
+    transformer: Transformer
+    rows: int
+    columns: tuple[tuple[str, int], ...]
+    init_std: float = 0.02
+
+    def setup(self) -> None:
+        """Declares the parameters."""
+        width, draw = self.transformer.width, nn.initializers.normal(self.init_std)
+        self.items = self.param('items', draw, (self.rows, width))
+        self.tables = [self.param(f'feature_{name}', draw, (rows, width)) for name, rows in self.columns]
+        self.weigh = nn.Dense(width)
+        self.of_items = SequenceEncoder(self.transformer, causal=True)
+        self.of_features = SequenceEncoder(self.transformer, causal=True)
+        self.join = nn.Dense(width)
+
+    def vectors(self) -> jax.Array:
+        """float [V, X]: by which items are scored."""
+        return self.items
+
+    def encode(self, batch: Batch, rng: jax.Array | None) -> jax.Array:
+        """float [B, L, X]."""
+        length, scale = batch['history/length'], self.transformer.width**0.5
+        keys = [None, None] if rng is None else [rng, jax.random.fold_in(rng, 1)]
+        found = [
+            table[batch[f'history/{name}']]
+            for (name, _), table in zip(self.columns, self.tables, strict=True)
+        ]
+        features = jnp.stack(found, 2)  # [B, L, F, X]
+        features = jnp.sum(nn.softmax(self.weigh(features), axis=2) * features, 2)
+        items = self.of_items(self.items[batch['history/item']] * scale, length, keys[0])
+        features = self.of_features(features * scale, length, keys[1])
+        return self.join(jnp.concatenate([items, features], -1))
+
+    def places(self, batch: Batch, rng: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """All places, the item after each, and which count."""
+        return (self.encode(batch, rng), *shifted(batch))
+
+    def last(self, batch: Batch) -> jax.Array:
+        """float [B, X] of the latest place; of an empty history zeros."""
+        return latest(self.encode(batch, None), batch['history/length'])
+
+
+def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
+    """Builds FDSA for a log.
+
+    Args:
+      config: any of `sequential.sasrec.SHARED`, and `columns`, categorical item columns of the history.
+      schema: the log's {column: Column}.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: as `read_transformer`, no columns, or one that is not categorical.
+    """
+    transformer, options = read_transformer(config, columns=('category',))
+    columns = tuple(options['columns'])
+    wrong = [name for name in columns if name not in schema or schema[name].kind != 'categorical']
+    if wrong or not columns:
+        raise ValueError(
+            f'model.columns = {columns}: FDSA reads at least one categorical column of items; the log has '
+            f'{sorted(name for name, column in schema.items() if column.kind == "categorical")}'
+        )
+    module = Fdsa(
+        transformer,
+        schema['item'].rows,
+        tuple((name, schema[name].rows) for name in columns),
+        options['init_std'],
+    )
+    return NextItemTask(module, options['negatives'], options['best'])

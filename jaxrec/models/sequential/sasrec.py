@@ -1,0 +1,102 @@
+"""SASRec: self-attention over a history, each place of which predicts the next (arXiv 1808.09781).
+
+The paper has binary cross-entropy against one negative; a softmax over all items, or over many negatives, is
+what made it strong since, and is here. Norms come before each part and divide by the root of the mean
+square.
+
+B batch, L history, X width, V items.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer
+from jaxrec.models.sequential.task import NextItemTask, shifted
+from jaxrec.options import read_options
+from jaxrec.training.task import Batch
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Transformer)}
+SHARED: dict[str, Any] = {**DEFAULTS, 'negatives': 0, 'best': 10, 'init_std': 0.02}
+
+
+class SasRec(nn.Module):
+    """Item vectors and a causal encoder.
+
+    Attributes:
+      transformer: sizes and switches.
+      rows: V.
+      init_std: standard deviation of the first item vectors.
+    """
+
+    transformer: Transformer
+    rows: int
+    init_std: float = 0.02
+
+    def setup(self) -> None:
+        """Declares the parameters."""
+        draw = nn.initializers.normal(self.init_std)
+        self.items = self.param('items', draw, (self.rows, self.transformer.width))
+        self.encoder = SequenceEncoder(self.transformer, causal=True)
+
+    def vectors(self) -> jax.Array:
+        """float [V, X]: by which items are scored."""
+        return self.items
+
+    def encode(self, batch: Batch, rng: jax.Array | None) -> jax.Array:
+        """float [B, L, X]."""
+        x = self.items[batch['history/item']] * self.transformer.width**0.5
+        return self.encoder(x, batch['history/length'], rng)
+
+    def places(self, batch: Batch, rng: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """All places, the item after each, and which count."""
+        return (self.encode(batch, rng), *shifted(batch))
+
+    def last(self, batch: Batch) -> jax.Array:
+        """float [B, X] of the latest place; of an empty history zeros."""
+        return latest(self.encode(batch, None), batch['history/length'])
+
+
+def latest(hidden: jax.Array, length: jax.Array) -> jax.Array:
+    """float [B, X]: what stands at the latest place of float [B, L, X]; zeros where there is none."""
+    at = jnp.maximum(length - 1, 0)[:, None, None]
+    return jnp.take_along_axis(hidden, at, 1)[:, 0] * (length > 0)[:, None]
+
+
+def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer, dict[str, Any]]:
+    """Reads what the sequential models share, and options of one of them.
+
+    Args:
+      config: the section.
+      **own: further options with their defaults.
+
+    Returns:
+      The sizes, and all options.
+
+    Raises:
+      ValueError: an unknown option or a number out of range.
+    """
+    options = read_options(config, 'model', **SHARED, **own)
+    return Transformer(**{name: options[name] for name in DEFAULTS}), options
+
+
+def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
+    """Builds SASRec for a log.
+
+    Args:
+      config: any of `SHARED`.
+      schema: the log's {column: Column}.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: as `read_transformer`.
+    """
+    transformer, options = read_transformer(config)
+    module = SasRec(transformer, schema['item'].rows, options['init_std'])
+    return NextItemTask(module, options['negatives'], options['best'])

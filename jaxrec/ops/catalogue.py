@@ -1,0 +1,90 @@
+"""Scores of a whole catalogue: cross-entropy without all logits at once, ranks, and the best items.
+
+N positions, X width, V items, K best.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+CHUNK_BYTES = 1 << 25  # of logits that exist at once
+
+
+def catalogue_cross_entropy(
+    hidden: jax.Array, vectors: jax.Array, labels: jax.Array, allowed: jax.Array
+) -> jax.Array:
+    """Cross-entropy of a softmax over all items, position by position.
+
+    Logits are made in chunks of positions, and again for the gradient.
+
+    Args:
+      hidden: float [N, X].
+      vectors: float [V, X]; an item's logit is its product with a position.
+      labels: int [N]; what stands at a position whose loss is not wanted does not matter.
+      allowed: bool [V], items that take part.
+
+    Returns:
+      float32 [N].
+    """
+    chex.assert_rank([hidden, vectors, labels, allowed], [2, 2, 1, 1])
+    size = max(1, min(len(hidden), CHUNK_BYTES // (4 * vectors.shape[0])))
+    short = -len(hidden) % size
+    pad = lambda x: jnp.pad(x, ((0, short), *[(0, 0)] * (x.ndim - 1))).reshape(-1, size, *x.shape[1:])
+
+    @jax.checkpoint
+    def losses(hidden: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = catalogue_scores(hidden, vectors, allowed)
+        picked = jnp.take_along_axis(logits, labels[:, None], -1)[:, 0]
+        return jax.nn.logsumexp(logits, -1) - picked
+
+    if not short and size == len(hidden):
+        return losses(hidden, labels)
+    return jax.lax.map(lambda chunk: losses(*chunk), (pad(hidden), pad(labels))).reshape(-1)[: len(hidden)]
+
+
+def sampled_cross_entropy(
+    hidden: jax.Array, vectors: jax.Array, labels: jax.Array, negatives: jax.Array
+) -> jax.Array:
+    """Cross-entropy of a softmax over the label and items that were drawn uniformly, shared by all positions.
+
+    A negative that is a position's label does not count against it.
+
+    Args:
+      hidden: float [N, X].
+      vectors: float [V, X].
+      labels: int [N].
+      negatives: int [S].
+
+    Returns:
+      float32 [N].
+    """
+    chex.assert_rank([hidden, vectors, labels, negatives], [2, 2, 1, 1])
+    wide = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    positive = wide('nx,nx->n', hidden, vectors[labels])
+    others = wide('nx,sx->ns', hidden, vectors[negatives])
+    others = jnp.where(negatives == labels[:, None], -jnp.inf, others)
+    return jnp.logaddexp(positive, jax.nn.logsumexp(others, -1)) - positive
+
+
+def catalogue_scores(hidden: jax.Array, vectors: jax.Array, allowed: jax.Array) -> jax.Array:
+    """Scores of all items, -inf for those that take no part: float32 [N, V] of [N, X] and [V, X]."""
+    scores = jnp.einsum('nx,vx->nv', hidden, vectors, preferred_element_type=jnp.float32)
+    return jnp.where(allowed, scores, -jnp.inf)
+
+
+def rank_of(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """The place of each label among all items; equal scores share the mean of their places.
+
+    Args:
+      scores: float [N, V].
+      labels: int [N].
+
+    Returns:
+      float32 [N], from 1.
+    """
+    chex.assert_rank([scores, labels], [2, 1])
+    own = jnp.take_along_axis(scores, labels[:, None], -1)
+    above, equal = jnp.sum(scores > own, -1), jnp.sum(scores == own, -1)
+    return (above + (equal + 1) / 2).astype(jnp.float32)

@@ -1,0 +1,40 @@
+"""Ranking metrics by hand."""
+
+import numpy as np
+import pytest
+
+from jaxrec.evaluation.ranking import RankingEvaluator
+
+
+def add(evaluator, ranks, targets, items, valid=None):
+    valid = np.ones((len(ranks), 1)) if valid is None else np.asarray(valid)[:, None]
+    batch = {'target/item': np.asarray(targets)[:, None], 'valid': valid}
+    evaluator.add(batch, {'rank': np.asarray(ranks), 'items': np.asarray(items)})
+
+
+def test_metrics_by_hand():
+    evaluator = RankingEvaluator(cuts=(1, 2), cold=np.array([0, 0, 0, 1], bool))
+    add(evaluator, [1.0, 2.0, 9.0], [2, 3, 3], [[2, 3, 5], [2, -1, 5], [7, 7, 7]], [1, 1, 0])
+    add(evaluator, [np.inf], [3], [[4, 2, 9]])
+    got = evaluator.compute()
+    want = {
+        'users': 3.0, 'mrr': (1 + 0.5) / 3, 'coverage': 3.0, 'recall@1': 1 / 3, 'recall@2': 2 / 3,
+        'ndcg@1': 1 / 3, 'ndcg@2': (1 + 1 / np.log2(3)) / 3, 'cold_users': 2.0, 'cold_recall@1': 0.0,
+        'cold_recall@2': 0.5,
+    }  # fmt: skip
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, err_msg=name)
+
+
+def test_no_cold_target_is_no_number():
+    evaluator = RankingEvaluator(cold=np.zeros(4, bool))
+    add(evaluator, [1.0], [2], [[2]])
+    assert np.isnan(evaluator.compute()['cold_recall@5'])
+
+
+def test_an_empty_part_is_refused():
+    evaluator = RankingEvaluator()
+    add(evaluator, [1.0], [2], [[2]], [0])
+    with pytest.raises(ValueError, match='no valid target was evaluated'):
+        evaluator.compute()
