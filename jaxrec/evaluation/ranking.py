@@ -34,8 +34,8 @@ class RankingEvaluator:
 
         Args:
           batch: with 'target/item' [B, 1] and 'valid' [B, 1].
-          predictions: 'rank' float [B], from 1, inf for a target that was not reached, and 'items' int [B, K],
-            the best first; negative ones are no items.
+          predictions: 'rank' float [B], from 1, inf for a target that was not reached, and 'items' int
+            [B, K], the best first; negative ones are no items.
         """
         valid = np.asarray(batch['valid'])[:, 0] > 0
         self.ranks.append(np.asarray(predictions['rank'], np.float64)[valid])

@@ -24,8 +24,8 @@ def feed_of(network: Network, real: jax.Array) -> FeedOf:
       real: [B, T], 0 for tokens that are padding.
 
     Returns:
-      (weights of a layer, float [B, T, X], router bias float [E] or None, what is dropped) -> (float [B, T, X],
-      what the experts tell; None of a dense net).
+      (weights of a layer, float [B, T, X], router bias float [E] or None, what is dropped) -> (float
+      [B, T, X], what the experts tell; None of a dense net).
     """
 
     def dense(

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.onerec.experts import feed_of
+from jaxrec.models.onerec.options import DTYPES, Network
 from jaxrec.models.transformer.layers import (
     KeysValues,
     Memory,
@@ -25,7 +26,6 @@ from jaxrec.models.transformer.layers import (
     layer_of,
     run_layers,
 )
-from jaxrec.models.onerec.options import DTYPES, Network
 from jaxrec.models.transformer.weights import decoder_weights, draw_stack, encoder_weights
 from jaxrec.ops.dropout import key_words
 from jaxrec.ops.transformer import Drop, causal_mask, rms_norm
@@ -183,7 +183,7 @@ class OneRec(nn.Module):
         self,
         cache: Cache,
         tokens: jax.Array,
-        position: int,
+        position: int | jax.Array,
         history: tuple[KeysValues, ...],
         mask: jax.Array,
         state: Any = None,
@@ -202,7 +202,7 @@ class OneRec(nn.Module):
           float [B, K, X], from which the next code is predicted, and the cache.
         """
         network, batch = self.network, tokens.shape[0]
-        x = tokens + self.session_positions[position : position + tokens.shape[2]]
+        x = tokens + jax.lax.dynamic_slice_in_dim(self.session_positions, position, tokens.shape[2])
         x = x.astype(DTYPES[network.dtype])
         feed = feed_of(network, jnp.ones((batch, x.shape[1] * x.shape[2])))
         own = []

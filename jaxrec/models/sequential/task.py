@@ -65,7 +65,8 @@ class NextItemTask:
           params: the module's.
           model_state: empty.
           rows: unused.
-          batch: 'history/item' int32 [B, L], 'history/length' [B], 'target/item' int32 [B, 1], 'valid' [B, 1].
+          batch: 'history/item' int32 [B, L], 'history/length' [B], 'target/item' int32 [B, 1] and 'valid'
+            [B, 1].
           rng: a typed key, of dropout, of what is masked and of negatives.
 
         Returns:

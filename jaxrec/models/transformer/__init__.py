@@ -1,1 +1,1 @@
-"""Transformer layers as functions of stacked weights: what OneRec and the sequential baselines are built of."""
+"""Transformer layers as functions of stacked weights: OneRec and the sequential models are built of them."""

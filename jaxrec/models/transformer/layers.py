@@ -137,7 +137,7 @@ def decoder_step(
     weights: Tree,
     x: jax.Array,
     cache: KeysValues,
-    position: int,
+    position: int | jax.Array,
     history: KeysValues,
     mask: jax.Array,
     feed: Feed,
@@ -158,12 +158,8 @@ def decoder_step(
     """
     (batch, beams, new, width), size = x.shape, cache.key.shape[2]
     normed = rms_norm(x, weights['self_norm'])
-    cache = KeysValues(
-        *(
-            old.at[:, :, position : position + new].set(now.astype(old.dtype))
-            for old, now in zip(cache, keys_values(weights['self'], normed), strict=True)
-        )
-    )
+    write = lambda old, now: jax.lax.dynamic_update_slice_in_dim(old, now.astype(old.dtype), position, 2)
+    cache = KeysValues(*map(write, cache, keys_values(weights['self'], normed)))
     seen = jnp.arange(size) <= position + jnp.arange(new)[:, None]  # [Q, T]
     x = x + _out(weights['self'], attend_own(_query(weights['self'], normed), *cache, seen))
     flat = x.reshape(batch, beams * new, width)
