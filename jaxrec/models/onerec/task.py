@@ -232,7 +232,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
         level = int(np.argmax(over)) if over.any() else int(np.argmin(codes.min(0)))
         low, high = codes[:, level].min(), codes[:, level].max()
         raise ValueError(
-            f'model.codes: {path} has codes from {low} to {high} at level {level + 1}, and model.levels allows '
+            f'model.codes: {path} has codes {low} to {high} at level {level + 1}, and model.levels allows '
             f'-1 to {levels[level] - 1}: set model.levels as it was tokenized'
         )
     return SessionTask(network, codes.astype(np.int32))

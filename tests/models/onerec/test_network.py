@@ -214,8 +214,8 @@ def test_codes_are_read_from_a_file(tmp_path):
             r'holds int64 \[4, 3\], but the log has 4 item rows and model\.levels 2 levels',
         ),
         (np.zeros((4, 2)), r'holds float64'),
-        (np.full((4, 2), 3), r'codes from 3 to 3 at level 2, and model\.levels allows -1 to 2'),
-        (np.full((4, 2), -2), r'codes from -2 to -2 at level 1'),
+        (np.full((4, 2), 3), r'codes 3 to 3 at level 2, and model\.levels allows -1 to 2'),
+        (np.full((4, 2), -2), r'codes -2 to -2 at level 1'),
     ],
 )
 def test_codes_of_another_log_or_network(tmp_path, codes, message):

@@ -1,0 +1,97 @@
+"""Sessions written by beam search over the catalogue's semantic IDs (arXiv 2502.18965, sections 3.2 and 5.1).
+
+The history is read once and its keys and values are shared by all beams of a request.
+
+B batch, K beams, k beams at a step, m items, L levels, T session tokens.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.onerec.network import Cache, OneRec
+from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
+from jaxrec.ops.beam import Place, Sessions, beam_search
+from jaxrec.ops.trie import Trie, first_item
+
+
+class Written(NamedTuple):
+    """Sessions, best first.
+
+    Attributes:
+      items: int32 [B, K, m], item ids; of a group that shares its ID the first one; -1 where a beam is dead
+        or, without a catalogue, where no item has the ID.
+      scores: float32 [B, K], log-probabilities, -inf for dead beams.
+      sessions: codes and leaves.
+    """
+
+    items: jax.Array
+    scores: jax.Array
+    sessions: Sessions
+
+
+def make_generate(
+    task: SessionTask,
+    *,
+    beams: int,
+    items: int | None = None,
+    distinct: bool = True,
+    free: bool = False,
+) -> Callable[[Any, Any, Mapping[str, jax.Array], Trie], Written]:
+    """Builds the jitted generation.
+
+    Args:
+      task: whose network writes.
+      beams: K.
+      items: m; None for the network's.
+      distinct: no item stands twice in a session; the paper does not say.
+      free: let beams write any codes, to see how many are legal; dead ends are then found afterwards.
+
+    Returns:
+      (params, model_state, batch, trie of the catalogue) -> sessions. The batch has 'history/item' and
+      'history/length'.
+
+    Raises:
+      ValueError: more items than the network's sessions have.
+    """
+    network = task.network
+    count = network.session if items is None else items
+    if not 1 <= count <= network.session:
+        raise ValueError(f'{count} items are asked for; the network writes 1 to {network.session}: model.session')
+
+    def write(module: OneRec, state: Any, batch: Mapping[str, jax.Array], trie: Trie) -> Sessions:
+        codes = state[CODES].at[batch['history/item']].get(mode='fill', fill_value=-1)
+        memory = module.encode(codes, batch['history/length'])
+        history, biases = module.history_keys(memory), state.get(BIASES)
+
+        def step(cache: Cache, chosen: jax.Array, place: Place) -> tuple[jax.Array, Cache]:
+            if place.level:
+                tokens, position = [module.embed_tokens(chosen, place.level - 1)], place.position
+            elif place.first:
+                tokens, position = [module.embed_tokens(chosen, -1)], place.position
+            else:  # the last code of the item before has not been read yet
+                last = module.embed_tokens(chosen, len(network.levels) - 1)
+                tokens, position = [last, module.embed_tokens(chosen, -1)], place.position - 1
+            read = jnp.stack(tokens, 2)  # [B, k, Q, X]
+            hidden, cache = module.step(cache, read, position, history, memory.mask, biases)
+            return module.logits(hidden, place.level), cache
+
+        return beam_search(
+            step,
+            module.new_cache(len(memory.mask), 1),
+            batch=len(memory.mask),
+            items=count,
+            sizes=network.levels,
+            beams=beams,
+            trie=None if free else trie,
+            distinct=distinct,
+        )
+
+    @jax.jit
+    def generate(params: Any, state: Any, batch: Mapping[str, jax.Array], trie: Trie) -> Written:
+        sessions = task.module.apply({'params': params}, state, batch, trie, method=write)
+        return Written(first_item(trie, sessions), sessions.scores, sessions)
+
+    return generate
