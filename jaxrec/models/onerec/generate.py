@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxrec.models.onerec.network import Cache, OneRec
 from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
 from jaxrec.ops.beam import Place, Sessions, beam_search
-from jaxrec.ops.trie import Trie, first_item
+from jaxrec.ops.trie import Trie, find, leaf_items
 
 
 class Written(NamedTuple):
@@ -92,6 +92,7 @@ def make_generate(
     @jax.jit
     def generate(params: Any, state: Any, batch: Mapping[str, jax.Array], trie: Trie) -> Written:
         sessions = task.module.apply({'params': params}, state, batch, trie, method=write)
-        return Written(first_item(trie, sessions), sessions.scores, sessions)
+        leaves = find(trie, sessions.codes) if free else sessions.leaves
+        return Written(leaf_items(trie, leaves, 1)[..., 0], sessions.scores, sessions)
 
     return generate
