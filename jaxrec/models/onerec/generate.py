@@ -5,16 +5,18 @@ The history is read once and its keys and values are shared by all beams of a re
 B batch, K beams, k beams at a step, m items, L levels, T session tokens.
 """
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrec.models.onerec.network import Cache, OneRec
 from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
 from jaxrec.ops.beam import Place, Sessions, beam_search
-from jaxrec.ops.trie import Trie, find, leaf_items
+from jaxrec.ops.trie import NONE, Trie, build_trie, find, leaf_items
 
 
 class Written(NamedTuple):
@@ -59,7 +61,9 @@ def make_generate(
     network = task.network
     count = network.session if items is None else items
     if not 1 <= count <= network.session:
-        raise ValueError(f'{count} items are asked for; the network writes 1 to {network.session}: model.session')
+        raise ValueError(
+            f'{count} items are asked for; the network writes 1 to {network.session}: model.session'
+        )
 
     def write(module: OneRec, state: Any, batch: Mapping[str, jax.Array], trie: Trie) -> Sessions:
         codes = state[CODES].at[batch['history/item']].get(mode='fill', fill_value=-1)
@@ -96,3 +100,25 @@ def make_generate(
         return Written(leaf_items(trie, leaves, 1)[..., 0], sessions.scores, sessions)
 
     return generate
+
+
+def catalogue(codes: np.ndarray, levels: Sequence[int], capacity: int | None = None) -> Trie:
+    """The trie of the items that have a semantic ID, whose leaves name them by their row.
+
+    Args:
+      codes: int [V, L]; rows of -1 are left out.
+      levels: codes of each level.
+      capacity: items for which it has room, so that new ones enter without a new program; None for no more.
+
+    Returns:
+      The trie.
+
+    Raises:
+      ValueError: no item has a semantic ID, or codes outside their levels.
+    """
+    rows = np.flatnonzero((np.asarray(codes) >= 0).all(1))
+    if not len(rows):
+        raise ValueError('no item has a semantic ID: tokenize the items of this log')
+    trie = build_trie(np.asarray(codes)[rows], levels, capacity=capacity)
+    named = np.where(np.asarray(trie.items) >= 0, rows[trie.items], NONE)
+    return dataclasses.replace(trie, items=jnp.asarray(named, jnp.int32))
