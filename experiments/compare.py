@@ -6,7 +6,7 @@
 For each column (a world or data set) every row gets the same number of random trials, judged on validation;
 the chosen config is then run with every seed and its test part read. Columns that `tuned` does not name take
 what the main one chose, and columns that `only` names have no rows but those; without any they are left out.
-`slices` and `judges` add test metrics, see `experiments.cells.run_cell`; `run` may name another function in
+`slices` and `judges` add test metrics, see `comparison.cells.run_cell`; `run` may name another function in
 its place, as for cells that replay a log. `row_search` adds to the `search` of single rows. Where `timed`
 names a column, each row's training step is timed at the end, alone on all cores. A finished cell is not run
 again. The workdir takes `table.md`, `table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all
@@ -23,13 +23,13 @@ import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments.cells import Cell, time_cells
-from experiments.finished import pack, unpack
+from experiments.comparison.cells import Cell, time_cells
+from experiments.comparison.finished import pack, unpack
+from experiments.comparison.tables import draw, summarize, to_markdown, write_json
+from experiments.comparison.tuning import choose, trial_cells
+from experiments.comparison.workers import RUN, Runner, default_workers, runner
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import hold
-from experiments.tables import draw, summarize, to_markdown, write_json
-from experiments.tuning import choose, trial_cells
-from experiments.workers import RUN, Runner, default_workers, runner
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=False)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its cells.', required=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from absl import app, flags
 
 from experiments.building import build, read_config
+from experiments.comparison.tables import side_by_side
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import ceiling, score
-from experiments.tables import side_by_side
 
 WORKDIR = flags.DEFINE_multi_string('workdir', None, 'Of experiments.train; may be repeated.', required=True)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')

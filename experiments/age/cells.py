@@ -1,4 +1,4 @@
-"""A cell of a table of replays: one row, one column, one seed, in place of `experiments.cells.run_cell`."""
+"""A cell of a table of replays: one row, one column, one seed, in place of `comparison.cells.run_cell`."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from experiments.age.walking import REPLAY_OPTIONS, Replayed, walk
-from experiments.cells import Cell, describe_cell, read_finished
+from experiments.comparison.cells import Cell, describe_cell, read_finished
 from jaxrec.evaluation.tallies import summarise
 from jaxrec.options import read_options
 

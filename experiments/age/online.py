@@ -16,9 +16,9 @@ from ml_collections import config_flags
 
 from experiments.age.online_report import draw, summarise_seeds, to_markdown
 from experiments.age.seeds import run_seed
+from experiments.comparison.tables import write_json
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import claim, hold
-from experiments.tables import write_json
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its seeds.', required=True)

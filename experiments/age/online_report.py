@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from experiments.tables import spread
+from experiments.comparison.tables import spread
 
 Result = Mapping[str, Any]
 Summary = dict[str, dict[str, dict[str, dict[str, float]]]]

@@ -17,9 +17,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.age.walking import report, to_text, walk
+from experiments.comparison.tables import write_json
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import claim, hold
-from experiments.tables import write_json
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from experiments.age.buckets import Buckets
 from experiments.age.streams import TOP as STREAM_TOP
 from experiments.age.streams import open_stream
-from experiments.cells import describe_cell, read_finished
-from experiments.tables import write_json
+from experiments.comparison.cells import describe_cell, read_finished
+from experiments.comparison.tables import write_json
 from jaxrec.evaluation.tallies import summarise
 
 TOP = (*STREAM_TOP, 'explorers', 'online', 'published')

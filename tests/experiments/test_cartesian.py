@@ -7,7 +7,7 @@ import pytest
 
 from experiments import running
 from experiments.building import build
-from experiments.cells import Cell, run_cell
+from experiments.comparison.cells import Cell, run_cell
 from jaxrec.evaluation.slices import unseen_pairs
 from tests.experiments.worlds import tiny
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments import running
 from experiments.building import build
-from experiments.tables import side_by_side
+from experiments.comparison.tables import side_by_side
 from tests.experiments.worlds import MODEL
 
 TASKS = {'LR': 'jaxrec.models.baselines.lr:make_task', 'DNN': 'jaxrec.models.baselines.dnn:make_task'}

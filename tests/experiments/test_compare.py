@@ -7,10 +7,11 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments import cells, compare
+from experiments import compare
+from experiments.comparison import cells
+from experiments.comparison.tables import spread, summarize, to_markdown
+from experiments.comparison.tuning import TUNING_SEED, draw_trials
 from experiments.running import hold
-from experiments.tables import spread, summarize, to_markdown
-from experiments.tuning import TUNING_SEED, draw_trials
 from jaxrec.options import plain
 from tests.experiments.worlds import tiny
 

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments.building import build
-from experiments.cells import Cell
+from experiments.comparison.cells import Cell
 from jaxrec.data.simulators.ctr import World, simulate
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step

@@ -19,7 +19,7 @@ from experiments.age import cells
 from experiments.age import walking as main
 from experiments.age.estimating import estimate
 from experiments.age.streams import build_policy, open_stream, warm
-from experiments.cells import Cell
+from experiments.comparison.cells import Cell
 from jaxrec.evaluation.tallies import Tally, bootstrap, summarise, wilson
 from jaxrec.importing import resolve
 from tests.conftest import REPOSITORY

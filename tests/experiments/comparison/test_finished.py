@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments.finished import FILE, pack, unpack
+from experiments.comparison.finished import FILE, pack, unpack
 
 
 def write(workdir, cell, result):

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import ml_collections
 
-from experiments.cells import CEILING, METRICS
+from experiments.comparison.cells import CEILING, METRICS
 
 Summary = dict[str, dict[str, dict[str, float]]]
 AUCS = ('auc', 'auc_unseen', 'auc_long')  # of which there are paired differences, and which are drawn

@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.benchmarks.timing import measure
 from experiments.building import Experiment, batches, build
+from experiments.comparison.slices import judge_slice
 from experiments.running import ceiling, fit, restore_model, score
-from experiments.slices import judge_slice
 from jaxrec.importing import resolve
 from jaxrec.models.can.parameters import count_parameters
 from jaxrec.options import lay_over, plain
@@ -74,7 +74,7 @@ def run_cell(
     Args:
       cell: the cell.
       data_dir: where real data sets lie.
-      slices: parts of the test set that are judged apart, names of `experiments.slices.SLICES`.
+      slices: parts of the test set that are judged apart, names of `experiments.comparison.slices.SLICES`.
       judges: import paths 'package.module:name' of functions (run, state of the best step) -> {metric:
         float}, which look at more than predictions.
 

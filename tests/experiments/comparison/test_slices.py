@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.building import batches, build
-from experiments.slices import SLICES, judge_slice
+from experiments.comparison.slices import SLICES, judge_slice
 from jaxrec.evaluation.ctr import CtrEvaluator
 from tests.experiments.worlds import tiny
 

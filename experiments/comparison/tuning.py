@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from experiments.cells import Cell
+from experiments.comparison.cells import Cell
 from jaxrec.options import plain
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.

@@ -7,7 +7,7 @@ import gzip
 import json
 from pathlib import Path
 
-from experiments.tables import write_json
+from experiments.comparison.tables import write_json
 
 FILE = 'cells.jsonl.gz'
 

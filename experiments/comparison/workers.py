@@ -15,12 +15,12 @@ import jax
 import tqdm
 from absl import flags
 
-from experiments.cells import Cell
+from experiments.comparison.cells import Cell
 from experiments.flags import prepare
 from jaxrec.importing import resolve
 
 Result = dict[str, Any]
-RUN = 'experiments.cells:run_cell'
+RUN = 'experiments.comparison.cells:run_cell'
 
 
 # (cells, title of the progress bar) -> their results, in the order of the cells.
@@ -41,7 +41,7 @@ def runner(
       workers: processes that train side by side; with 1 this process trains, on all its cores.
       data_dir: where real data sets lie.
       slices, judges: see `run_cell`.
-      run: import path of what runs a cell, with the arguments and the result of `experiments.cells.run_cell`.
+      run: import path of what runs a cell, with the arguments and the result of `comparison.cells.run_cell`.
 
     Yields:
       The runner.

@@ -6,8 +6,8 @@ import pathlib
 import pytest
 from ml_collections import ConfigDict
 
-from experiments.cells import Cell, time_cells
-from experiments.workers import available_cores, runner
+from experiments.comparison.cells import Cell, time_cells
+from experiments.comparison.workers import available_cores, runner
 from tests.experiments.worlds import tiny
 
 
