@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.ops.kmeans import Clusters, Rows, check_finite, check_passes, check_rows, cluster_means
+from jaxrec.ops.kmeans import Clusters, Rows, Seed, check_finite, check_passes, check_rows, cluster_means
 
 GROUP = 128  # clusters whose distances are computed in one reading of the file
 BLOCK_BYTES = 1 << 23  # of the distances of a block
@@ -37,7 +37,7 @@ def quotas(items: int, clusters: int) -> np.ndarray:
     return (items // clusters + (np.arange(clusters) < items % clusters)).astype(np.int32)
 
 
-def visit_orders(clusters: int, passes: int, seed: int | None) -> np.ndarray:
+def visit_orders(clusters: int, passes: int, seed: Seed | None) -> np.ndarray:
     """In which order each pass visits the clusters.
 
     Args:
@@ -57,7 +57,7 @@ def balanced_kmeans(
     items: np.ndarray,
     centroids: np.ndarray,
     *,
-    order_seed: int | None = None,
+    order_seed: Seed | None = None,
     passes: int = 30,
     tolerance: float = 1e-3,
 ) -> Clusters:
@@ -155,7 +155,7 @@ def balanced_kmeans_streamed(
     items: Rows,
     centroids: np.ndarray,
     *,
-    order_seed: int | None = None,
+    order_seed: Seed | None = None,
     passes: int = 30,
     tolerance: float = 1e-3,
     group: int = GROUP,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 BLOCK_BYTES = 1 << 23  # of the distances, or the vectors, of a block
+Seed = int | tuple[int, ...]
 LARGEST = 1e15  # of the numbers of a vector; squared and summed, they must fit a float32
 
 
@@ -44,7 +45,7 @@ class Clusters(NamedTuple):
     moved: int
 
 
-def first_centroids(items: Rows, clusters: int, seed: int) -> np.ndarray:
+def first_centroids(items: Rows, clusters: int, seed: Seed) -> np.ndarray:
     """Draws distinct vectors as the centroids that a k-means starts from.
 
     Args:
@@ -247,8 +248,8 @@ def check_passes(passes: int, tolerance: float) -> None:
     """
     if passes < 1 or not 0 <= tolerance < 1:
         raise ValueError(
-            f'{passes} passes with tolerance {tolerance}: at least one pass, and a share of vectors from 0 to '
-            'below 1'
+            f'{passes} passes with tolerance {tolerance}: at least one pass, and a share of vectors '
+            'from 0 to below 1'
         )
 
 
