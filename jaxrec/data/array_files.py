@@ -1,0 +1,87 @@
+"""Named arrays in one `.npz` file, without pickles: what it is and its version stand inside, and are checked.
+
+A file appears complete or not at all, and a damaged or foreign one is refused by name.
+"""
+
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+FORMAT, VERSION = 'format', 'version'  # the names of the two arrays that say what a file is
+Described = Mapping[str, tuple[str, int]]  # {array: (kinds of its dtype, as in numpy, number of its axes)}
+
+
+def save_arrays(path: str | Path, kind: str, version: int, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays to a file.
+
+    Args:
+      path: of the file, replaced if it exists; its folder is created.
+      kind: what the file is, such as 'jaxrec.onerec.codebooks'.
+      version: of the kind.
+      arrays: by name; numbers, booleans or fixed-width strings.
+
+    Raises:
+      ValueError: an array of objects, which only a pickle could hold.
+    """
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(f'array {name!r} holds objects: turn it into numbers or `array.astype(str)`')
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{uuid.uuid4().hex}.partial.npz')
+    try:
+        with partial.open('wb') as file:
+            np.savez(file, **{FORMAT: np.array(kind), VERSION: np.array(version)}, **arrays)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_arrays(
+    path: str | Path, kind: str, version: int, described: Described, remedy: str
+) -> dict[str, np.ndarray]:
+    """Reads what `save_arrays` wrote.
+
+    Args:
+      path: of the file.
+      kind, version: what it must be.
+      described: the arrays it must hold, their kinds and numbers of axes.
+      remedy: what to do about a file that cannot be used, for the message.
+
+    Returns:
+      {name: array} of those described.
+
+    Raises:
+      ValueError: a file that is missing, damaged, of another kind or version, or lacks an array as described.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise ValueError(f'{path} is missing: {remedy}') from None
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(f'{path} is no readable .npz file ({error}): {remedy}') from None
+    is_kind, is_version = (str(found.get(name)) for name in (FORMAT, VERSION))
+    if (is_kind, is_version) != (kind, str(version)):
+        raise ValueError(
+            f'{path} is {is_kind} version {is_version}, this library reads {kind} version {version}: {remedy}'
+        )
+    for name, (kinds, axes) in described.items():
+        array = found.get(name)
+        if array is None or array.dtype.kind not in kinds or array.ndim != axes:
+            what = 'nothing' if array is None else f'{array.dtype} {list(array.shape)}'
+            raise ValueError(f'{path} holds {what} as {name!r}, not {axes} axes of kind {kinds!r}: {remedy}')
+    return {name: found[name] for name in described}
