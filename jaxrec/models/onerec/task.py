@@ -5,18 +5,20 @@ B batch, n history items, m session items, L levels, C codes of a level, V items
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.data.vocabulary import FIRST
 from jaxrec.embeddings import Table
 from jaxrec.models.onerec.evaluator import SessionEvaluator
 from jaxrec.models.onerec.experts import expert_losses, new_biases
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
+from jaxrec.models.onerec.semantic_ids import SemanticIds
+from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Metrics, Rows
 
 # What the state holds beside the parameters: the semantic ID of every item, and the routers' biases.
@@ -203,36 +205,35 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
     """Builds the task.
 
     Args:
-      config: as for `read_network`, and `codes`, the path of the items' semantic IDs, int32 [V, L] as an .npy
-        file in the order of the log's vocabulary.
+      config: as for `read_network`, without `levels`; `ids`, the path of the items' semantic IDs, which
+        `SemanticIds.save` wrote, in the order of the log's items; and `ranks` (default True): the place in a
+        collision group is one more level, so that every item has an ID of its own.
       schema: the log's {column: Column}.
 
     Returns:
       The task.
 
     Raises:
-      ValueError: what `read_network` refuses, or semantic IDs that fit neither the log nor the network.
+      ValueError: what `read_network` refuses, or semantic IDs of another log.
     """
-    network = read_network({key: config[key] for key in config if key != 'codes'})
-    if not config.get('codes'):
-        raise ValueError('model.codes is empty: give the .npy file that `experiments.onerec.tokenize` wrote')
-    path = Path(config['codes'])
-    try:
-        codes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f'model.codes: {path} cannot be read as an array ({error})') from None
-    rows, levels = schema['item'].rows, network.levels
-    if codes.ndim != 2 or codes.shape != (rows, len(levels)) or codes.dtype.kind not in 'iu':
+    own = {'ids': '', 'ranks': True}
+    options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
+    if not options['ids']:
+        raise ValueError('model.ids is empty: give the semantic IDs that `experiments.onerec.tokenize` wrote')
+    if 'levels' in config:
+        raise ValueError(f'model.levels = {config["levels"]}: leave it out, levels are those of model.ids')
+    ids = SemanticIds.load(options['ids'])
+    codes = ids.ids if options['ranks'] else ids.codes
+    levels = [ids.clusters] * ids.codes.shape[1] + ([ids.room] if options['ranks'] else [])
+    if len(codes) != schema['item'].rows - FIRST:
         raise ValueError(
-            f'model.codes: {path} holds {codes.dtype} {list(codes.shape)}, but the log has {rows} item rows '
-            f'and model.levels {len(levels)} levels: tokenize the items of this log'
+            f'model.ids: {options["ids"]} has {len(codes)} items and the log {schema["item"].rows - FIRST}: '
+            'tokenize the items of this log'
         )
-    over = codes.max(0) >= np.asarray(levels)
-    if over.any() or codes.min() < -1:
-        level = int(np.argmax(over)) if over.any() else int(np.argmin(codes.min(0)))
-        low, high = codes[:, level].min(), codes[:, level].max()
-        raise ValueError(
-            f'model.codes: {path} has codes {low} to {high} at level {level + 1}, and model.levels allows '
-            f'-1 to {levels[level] - 1}: set model.levels as it was tokenized'
-        )
-    return SessionTask(network, codes.astype(np.int32))
+    rest = {key: config[key] for key in config if key not in own}
+    return SessionTask(read_network({**rest, 'levels': tuple(levels)}), with_special(codes))
+
+
+def with_special(codes: np.ndarray) -> np.ndarray:
+    """int32 [V, L] by the rows of a vocabulary, of codes [items, L]: rows that are no items have -1."""
+    return np.pad(codes, ((FIRST, 0), (0, 0)), constant_values=-1).astype(np.int32)

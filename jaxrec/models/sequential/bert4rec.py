@@ -13,9 +13,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.vocabulary import FIRST
 from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer
 from jaxrec.models.sequential.sasrec import latest, read_transformer
-from jaxrec.models.sequential.task import FIRST, NextItemTask
+from jaxrec.models.sequential.task import NextItemTask
 from jaxrec.ops.dropout import fold_words, keep_mask, key_words
 from jaxrec.training.task import Batch
 

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.vocabulary import FIRST
 from jaxrec.embeddings import Table
 from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.ops.catalogue import catalogue_cross_entropy, catalogue_scores, rank_of, sampled_cross_entropy
@@ -18,7 +19,6 @@ from jaxrec.ops.dropout import fold_words, key_words
 from jaxrec.ops.hashing import mix32
 from jaxrec.training.task import Batch, Metrics, Rows
 
-FIRST = 2  # rows 0 (padding) and 1 (unknown) are no items
 NEGATIVES = 7_919  # of the draws of a step
 
 

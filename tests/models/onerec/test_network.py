@@ -8,6 +8,7 @@ import pytest
 from jaxrec.data.schema import Column
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import read_network
+from jaxrec.models.onerec.semantic_ids import assign_ids
 from jaxrec.models.onerec.task import SessionTask, make_task
 from tests.oracles import onerec as oracle
 
@@ -176,7 +177,7 @@ def test_dropout_thins_in_training_alone_and_follows_the_key():
 )
 def test_networks_that_cannot_be(config, message):
     with pytest.raises(ValueError, match=message):
-        make_task(config, {})
+        read_network({**SMALL, **config})
 
 
 @pytest.mark.parametrize(
@@ -194,40 +195,37 @@ def test_batches_of_another_network(change, message):
         task.loss(params, state, {}, batch, jax.random.key(0))
 
 
-SCHEMA = {'item': Column('categorical', 'item', 4, 1)}
+SCHEMA = {'item': Column('categorical', 'item', 5, 1)}
 
 
-def test_codes_are_read_from_a_file(tmp_path):
-    codes = np.array([[-1, -1], [-1, -1], [4, 0], [1, 2]])
-    np.save(tmp_path / 'codes.npy', codes)
-    task = make_task({'levels': (5, 3), 'codes': str(tmp_path / 'codes.npy')}, SCHEMA)
-    np.testing.assert_array_equal(task.codes, codes)
-    assert task.codes.dtype == np.int32
+def save_ids(path, items=3):
+    ids = assign_ids(np.array([[4, 0], [1, 2], [4, 0]])[:items], clusters=5)
+    ids.save(path)
+    return ids
+
+
+@pytest.mark.parametrize('ranks', [True, False])
+def test_semantic_ids_say_what_levels_there_are(tmp_path, ranks):
+    ids = save_ids(tmp_path / 'ids.npz')
+    task = make_task({'ids': str(tmp_path / 'ids.npz'), 'ranks': ranks, 'session': 2}, SCHEMA)
+    assert task.network.levels == ((5, 5, ids.room) if ranks else (5, 5))
+    assert (task.codes[:2] == -1).all() and task.codes.dtype == np.int32
+    np.testing.assert_array_equal(task.codes[2:], ids.ids if ranks else ids.codes)
+
+
+def test_semantic_ids_of_another_log(tmp_path):
+    save_ids(tmp_path / 'ids.npz', items=2)
+    with pytest.raises(ValueError, match=r'has 2 items and the log 3: tokenize the items of this log'):
+        make_task({'ids': str(tmp_path / 'ids.npz')}, SCHEMA)
 
 
 @pytest.mark.parametrize(
-    ('codes', 'message'),
+    ('config', 'message'),
     [
-        (None, r'cannot be read as an array'),
-        (
-            np.zeros((4, 3), int),
-            r'holds int64 \[4, 3\], but the log has 4 item rows and model\.levels 2 levels',
-        ),
-        (np.zeros((4, 2)), r'holds float64'),
-        (np.full((4, 2), 3), r'codes 3 to 3 at level 2, and model\.levels allows -1 to 2'),
-        (np.full((4, 2), -2), r'codes -2 to -2 at level 1'),
+        ({}, r'model\.ids is empty: give the semantic IDs'),
+        ({'ids': 'x', 'levels': (2,)}, r'model\.levels = \(2,\): leave it out'),
     ],
 )
-def test_codes_of_another_log_or_network(tmp_path, codes, message):
-    path = tmp_path / 'codes.npy'
-    if codes is None:
-        path.write_bytes(b'no array')
-    else:
-        np.save(path, codes)
+def test_semantic_ids_must_be_named_and_bring_their_levels(config, message):
     with pytest.raises(ValueError, match=message):
-        make_task({'levels': (5, 3), 'codes': str(path)}, SCHEMA)
-
-
-def test_codes_must_be_named():
-    with pytest.raises(ValueError, match=r'model\.codes is empty: give the \.npy file'):
-        make_task({'levels': (5, 3)}, SCHEMA)
+        make_task(config, SCHEMA)
