@@ -5,7 +5,7 @@ Sums, norms and softmaxes are float32 whatever the inputs are; results have the 
 B batch, Q queries, S keys, H heads, D width of a head, X width of the model, F hidden.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -13,13 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.ops.dropout import fold_words, keep_mask
-
-Weights = Mapping[str, jax.Array]
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    'relu': jax.nn.relu,
-    'gelu': jax.nn.gelu,
-    'silu': jax.nn.silu,
-}
+from jaxrec.ops.grouped import ACTIVATIONS
 
 
 class Drop(NamedTuple):
@@ -114,25 +108,25 @@ def _softmax(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 def feed_forward(
     x: jax.Array,
-    weights: Weights,
+    up: jax.Array,
+    down: jax.Array,
     activation: str,
     drop: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """Two layers, or three of which one gates another (GLU Variants, arXiv 2002.05202, eq. 6).
+    """Two layers, the first of which may hold a gate beside what it gates (arXiv 2002.05202, eq. 6).
 
     Args:
       x: float [..., X].
-      weights: 'up' [X, F], 'down' [F, X] and, for a gated one, 'gate' [X, F].
-      activation: one of `ACTIVATIONS`, of the gate where there is one.
+      up: float [X, F], or [X, 2 F] where the activation is gated, the gate first.
+      down: float [F, X].
+      activation: one of `ops.grouped.ACTIVATIONS`.
       drop: of the hidden units, where they are thinned.
 
     Returns:
       float [..., X].
     """
-    hidden = x @ weights['up']
-    act = ACTIVATIONS[activation]
-    hidden = act(x @ weights['gate']) * hidden if 'gate' in weights else act(hidden)
-    return (hidden if drop is None else drop(hidden)) @ weights['down']
+    hidden = ACTIVATIONS[activation](x @ up)
+    return (hidden if drop is None else drop(hidden)) @ down
 
 
 def causal_mask(size: int) -> jax.Array:

@@ -38,15 +38,14 @@ def activate(x, activation):
     """Of a vector."""
     if activation == 'relu':
         return np.maximum(x, 0)
-    assert activation == 'silu'
-    return x / (1 + np.exp(-x))
+    assert activation == 'swiglu'
+    gate, passed = np.split(x, 2)
+    return gate / (1 + np.exp(-gate)) * passed
 
 
 def feed(weights, x, activation):
     """One vector through a feed-forward net."""
-    up = x @ weights['up']
-    hidden = activate(x @ weights['gate'], activation) * up if 'gate' in weights else activate(up, activation)
-    return hidden @ weights['down']
+    return activate(x @ weights['up'], activation) @ weights['down']
 
 
 def experts(layer, x, network, bias):

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxrec.models.onerec.options import Network
-from jaxrec.models.transformer.layers import HIDDEN
-from jaxrec.ops.transformer import Drop, feed_forward
+from jaxrec.models.transformer.layers import feed_dense
+from jaxrec.ops.grouped import Experts
+from jaxrec.ops.moe import MoeInfo, moe_ffn
+from jaxrec.ops.routing import update_bias
+from jaxrec.ops.transformer import Drop
 
 Tree = Mapping[str, Any]
 FeedOf = Callable[[Tree, jax.Array, jax.Array | None, Drop | None], tuple[jax.Array, Any]]
@@ -28,19 +32,50 @@ def feed_of(network: Network, real: jax.Array) -> FeedOf:
       [B, T, X], what the experts tell; None of a dense net).
     """
 
-    def dense(
-        weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None
-    ) -> tuple[jax.Array, Any]:
+    def dense(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
         del bias
-        thin = None if drop is None else lambda hidden: drop(hidden, HIDDEN)
-        return feed_forward(x, weights['feed'], network.activation, thin), None
+        return feed_dense(weights, x, network.activation, drop), None
 
-    return dense
+    def mix(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
+        del drop
+        return moe_ffn(
+            x,
+            weights['router'],
+            Experts(weights['feed']['up'], weights['feed']['down']),
+            top_k=network.active,
+            impl=network.expert_impl,
+            capacity_factor=network.capacity_factor,
+            activation=network.activation,
+            mask=real,
+            bias=bias,
+            renormalise=network.renormalise,
+        )
+
+    return mix if network.experts else dense
 
 
-def expert_losses(network: Network, told: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-    raise NotImplementedError
+def expert_losses(network: Network, told: MoeInfo) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """What experts add to the loss, and what a run reports of them.
+
+    Args:
+      network: with the weights of the losses.
+      told: of all layers, arrays with a leading axis N.
+
+    Returns:
+      float32 [], and 'dropped', the share of choices that found no expert; 'load_max', the load of the
+      busiest expert of any layer in units of an even one; 'balance' and 'router_z', the layers' mean losses.
+    """
+    even = jnp.maximum(told.load.mean(-1, keepdims=True), 1e-9)
+    metrics = {
+        'dropped': told.dropped.mean(),
+        'load_max': (told.load / even).max(),
+        'balance': told.balance_loss.mean(),
+        'router_z': told.z_loss.mean(),
+    }
+    extra = network.balance * told.balance_loss.sum() + network.z_loss * told.z_loss.sum()
+    return extra, metrics
 
 
-def new_biases(network: Network, biases: jax.Array, told: Any) -> jax.Array:
-    raise NotImplementedError
+def new_biases(network: Network, biases: jax.Array, told: MoeInfo) -> jax.Array:
+    """Moves the routers' biases towards even loads: float32 [N, E]."""
+    return jax.vmap(lambda bias, load: update_bias(bias, load, network.bias_rate))(biases, told.load)

@@ -13,7 +13,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrec.models.transformer.weights import Sizes
-from jaxrec.ops.transformer import ACTIVATIONS
+from jaxrec.ops.grouped import ACTIVATIONS, GATED
+from jaxrec.ops.moe import IMPLEMENTATIONS
 from jaxrec.options import read_options
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -35,7 +36,7 @@ class Network:
       experts: E of each decoder layer; 0 is a dense net.
       active: experts that a token passes through.
       expert_hidden: F of an expert.
-      activation: 'silu' (gated), 'gelu' or 'relu' (not gated).
+      activation: 'swiglu' or 'geglu' (gated), 'gelu' or 'relu'.
       renormalise: gates of the active experts sum to one; the paper's do not.
       balance: weight of the Switch auxiliary loss (arXiv 2101.03961, eq. 4).
       bias_rate: step of the loss-free router bias (arXiv 2408.15664); 0 does without.
@@ -61,7 +62,7 @@ class Network:
     experts: int = 24
     active: int = 2
     expert_hidden: int = 2_816
-    activation: str = 'silu'
+    activation: str = 'swiglu'
     renormalise: bool = False
     balance: float = 0.0
     bias_rate: float = 0.001
@@ -91,7 +92,11 @@ class Network:
             )
         if self.experts and self.active > self.experts:
             raise ValueError(f'model.active = {self.active} of model.experts = {self.experts}: give fewer')
-        for name, allowed in (('activation', ACTIVATIONS), ('dtype', DTYPES)):
+        for name, allowed in (
+            ('activation', ACTIVATIONS),
+            ('dtype', DTYPES),
+            ('expert_impl', IMPLEMENTATIONS),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {sorted(allowed)}'
@@ -121,7 +126,7 @@ class Network:
     @property
     def gated(self) -> bool:
         """Whether feed-forward nets are gated."""
-        return self.activation == 'silu'
+        return self.activation in GATED
 
 
 SHALLOW = {'encoder_layers': 3, 'decoder_layers': 3}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxrec.models.transformer.layers import encoder_layer, run_layers
 from jaxrec.models.transformer.weights import Sizes, draw_stack, encoder_weights
 from jaxrec.ops.dropout import key_words
+from jaxrec.ops.grouped import ACTIVATIONS, GATED
 from jaxrec.ops.transformer import Drop, causal_mask, rms_norm
 
 EMBEDDED = 1_000  # the number of the embeddings among the places that drop
@@ -27,7 +28,7 @@ class Transformer:
       heads: of each attention; they divide the width.
       layers: N.
       hidden: F of the feed-forward nets; 0 is four times the width.
-      activation: 'relu', 'gelu', or 'silu' with a gate.
+      activation: 'relu', 'gelu', or 'swiglu' and 'geglu' with a gate.
       dropout: rate, in training.
       length: T, places at most.
     """
@@ -48,13 +49,17 @@ class Transformer:
             raise ValueError(
                 f'model.width = {self.width} is no multiple of model.heads = {self.heads}: change either'
             )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f'model.activation = {self.activation!r} does not exist; choose one of {sorted(ACTIVATIONS)}'
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f'model.dropout = {self.dropout} is outside [0, 1)')
 
     def sizes(self) -> Sizes:
         """Of a layer."""
         head = self.width // self.heads
-        return Sizes(self.width, self.heads, head, self.hidden or 4 * self.width, self.activation == 'silu')
+        return Sizes(self.width, self.heads, head, self.hidden or 4 * self.width, self.activation in GATED)
 
 
 class SequenceEncoder(nn.Module):

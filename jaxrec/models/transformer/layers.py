@@ -81,13 +81,24 @@ def encoder_layer(weights: Tree, x: jax.Array, mask: jax.Array, activation: str,
     with jax.named_scope('self'):
         x = x + _attend_all(weights, x, mask, drop)
     with jax.named_scope('feed'):
-        fed = feed_forward(
-            rms_norm(x, weights['feed_norm']),
-            weights['feed'],
-            activation,
-            lambda hidden: drop(hidden, HIDDEN),
-        )
+        fed = feed_dense(weights, rms_norm(x, weights['feed_norm']), activation, drop)
         return x + drop(fed, FED)
+
+
+def feed_dense(weights: Tree, x: jax.Array, activation: str, drop: Drop | None) -> jax.Array:
+    """One feed-forward net.
+
+    Args:
+      weights: 'feed' of this layer, its 'up' and 'down'.
+      x: float [..., X].
+      activation: of the net.
+      drop: of this layer; None to score.
+
+    Returns:
+      float [..., X].
+    """
+    thin = None if drop is None else lambda hidden: drop(hidden, HIDDEN)
+    return feed_forward(x, weights['feed']['up'], weights['feed']['down'], activation, thin)
 
 
 def _attend_all(weights: Tree, x: jax.Array, mask: jax.Array, drop: Drop) -> jax.Array:

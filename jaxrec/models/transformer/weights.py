@@ -48,11 +48,10 @@ def attention_weights(sizes: Sizes) -> dict[str, Weight]:
 
 
 def feed_weights(sizes: Sizes, experts: int = 0) -> dict[str, Weight]:
-    """A feed-forward net, or one of each expert: 'up' and, where gated, 'gate' [X, F], 'down' [F, X]."""
+    """A feed-forward net, or one of each expert: 'up' [X, F], or [X, 2 F] with its gate, and 'down' [F, X]."""
     lead = (experts,) if experts else ()
-    up = Weight((*lead, sizes.width, sizes.hidden), sizes.width)
-    gate = {'gate': up} if sizes.gated else {}
-    return {'up': up, **gate, 'down': Weight((*lead, sizes.hidden, sizes.width), sizes.hidden)}
+    up = Weight((*lead, sizes.width, (1 + sizes.gated) * sizes.hidden), sizes.width)
+    return {'up': up, 'down': Weight((*lead, sizes.hidden, sizes.width), sizes.hidden)}
 
 
 def encoder_weights(sizes: Sizes) -> dict[str, Any]:

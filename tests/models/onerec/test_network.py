@@ -45,7 +45,13 @@ def make(**options):
 
 @pytest.mark.parametrize(
     'options',
-    [{}, {'activation': 'relu', 'head_dim': 5, 'scan': True}, {'remat': True, 'tied': False, 'levels': (5,)}],
+    [
+        {},
+        {'activation': 'relu', 'head_dim': 5, 'scan': True},
+        {'remat': True, 'tied': False, 'levels': (5,)},
+        {'experts': 3, 'active': 2},
+        {'experts': 3, 'active': 2, 'scan': True, 'renormalise': True, 'expert_impl': 'capacity'},
+    ],
 )
 def test_predictions_are_those_of_the_loops(options):
     network, task, params, state, batch = make(**options)
@@ -66,7 +72,7 @@ def test_predictions_are_those_of_the_loops(options):
             first += size
 
 
-@pytest.mark.parametrize('options', [{}])
+@pytest.mark.parametrize('options', [{}, {'experts': 3}])
 def test_cached_steps_are_whole_sessions(options):
     network, task, params, _, batch = make(**options)
     module, past, session = (
@@ -141,6 +147,21 @@ def test_gradients_reach_every_parameter():
     loss = lambda p: task.loss(p, state, {}, batch, jax.random.key(1))[0]
     for path, grad in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
         assert np.asarray(grad).any(), jax.tree_util.keystr(path)
+
+
+def test_experts_report_and_their_biases_move():
+    network, task, params, state, batch = make(experts=3, active=1, balance=0.1, z_loss=0.01)
+    loss, (metrics, new) = task.loss(params, state, {}, batch, jax.random.key(1))
+    plain = -float(np.asarray(task.predict(params, state, {}, batch)['token_log_prob']).sum()) / 3
+    extra = 2 * (0.1 * metrics['balance'] + 0.01 * metrics['router_z'])  # of two layers
+    np.testing.assert_allclose(loss, plain + extra, rtol=1e-5)
+    assert metrics['dropped'] == 0 and 1 <= metrics['load_max'] <= 3
+    moved = np.asarray(new['router_bias'])
+    assert moved.shape == (2, 3) and set(np.round(np.abs(moved) / network.bias_rate, 3).ravel()) <= {0.0, 1.0}
+    assert moved.any()
+    pushed = {**state, 'router_bias': jnp.array([[9.0, 0, 0]] * 2)}
+    busy = task.loss(params, pushed, {}, batch, jax.random.key(1))[1][0]['load_max']
+    np.testing.assert_allclose(busy, 3, rtol=1e-6)
 
 
 def test_loss_counts_valid_sessions_and_their_items():

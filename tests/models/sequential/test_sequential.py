@@ -169,6 +169,7 @@ def test_sampled_softmax_trains_too():
     [
         ('sasrec', {'width': 7}, r'model\.width = 7 is no multiple of model\.heads = 2'),
         ('sasrec', {'layers': 0}, r'model\.layers = 0: give at least 1'),
+        ('sasrec', {'activation': 'tanh'}, r"model\.activation = 'tanh' does not exist"),
         ('sasrec', {'dropout': 1.0}, r'model\.dropout = 1\.0 is outside'),
         ('bert4rec', {'hide': 1.0}, r'model\.hide = 1\.0 is outside'),
         (
