@@ -3,9 +3,8 @@
 Two ways to bring tokens to their experts, behind one call:
 
 * `ragged`: tokens are sorted by expert and nothing is dropped, however uneven the loads are.
-* `capacity`: every expert has a fixed number of slots; what finds none is dropped, and counted. First choices
-take slots before
-  second ones, and earlier tokens before later ones.
+* `capacity`: every expert has a fixed number of slots; what finds none is dropped, and counted. Slots go to
+  first choices before second ones, and to earlier tokens before later ones.
 
 Rows travel by pairs of index arrays that undo one another, so that values and gradients are both gathers: a
 scatter of rows is slow on CPUs. `parallel.experts` cuts the same over a mesh.

@@ -94,8 +94,8 @@ def sharded_moe_ffn(
     check_moe(x, router, experts, impl, capacity_factor, activation)
     if router.shape[1] % mesh.shape[AXIS]:
         raise ValueError(
-            f'{router.shape[1]} experts over {mesh.shape[AXIS]} devices along {AXIS!r}: make one a multiple of '
-            'the other'
+            f'{router.shape[1]} experts over {mesh.shape[AXIS]} devices along {AXIS!r}: make the '
+            'experts a multiple of the devices'
         )
     axes = tuple(mesh.axis_names)
     tokens, mask = _divisible(
@@ -114,7 +114,8 @@ def sharded_moe_ffn(
     y, info = jax.shard_map(
         body, mesh=mesh, in_specs=(cut, cut, whole, whole, jax.P(AXIS)), out_specs=(cut, whole)
     )(tokens, mask, router, bias, experts)
-    return y[: math.prod(x.shape[:-1])].reshape(x.shape), info
+    number = math.prod(x.shape[:-1])
+    return (y if len(y) == number else y[:number]).reshape(x.shape), info
 
 
 def _divisible(x: jax.Array, mask: jax.Array | None, devices: int) -> tuple[jax.Array, jax.Array | None]:
@@ -227,7 +228,7 @@ def _with_further_rounds(
         return first
 
     def step(total: jax.Array, turn: jax.Array) -> tuple[jax.Array, None]:
-        nothing = lambda turn: jnp.zeros_like(total)
+        nothing = lambda turn: vary_like(jnp.zeros_like(total), total)
         return total + jax.lax.cond(turn < rounds, jax.checkpoint(one_round), nothing, turn), None
 
     def further(total: jax.Array) -> jax.Array:

@@ -84,7 +84,7 @@ def test_it_is_the_loop(name, impl):
         )
 
 
-@pytest.mark.parametrize('skew', [0.0, 2.0])
+@pytest.mark.parametrize('skew', [0.0, 6.0])
 def test_what_finds_no_slot_is_dropped_and_counted(skew):
     arguments, options = make_case(skew=skew), make_options(mask=0.8)
     slots = capacity(TOKENS, 2, EXPERTS, 0.7)
