@@ -122,12 +122,12 @@ def _forward(
     return jax.lax.platform_dependent(rows, experts, sizes, cpu=run['blocks'], default=run['ragged_dot'])
 
 
-def _grouped_fwd(rows, experts, sizes, activation, kernel, block):  # type: ignore[no-untyped-def]
+def _grouped_fwd(rows, experts, sizes, activation, kernel, block):
     out, pre = _forward(rows, experts, sizes, activation, kernel, block)
     return out, (rows, experts, sizes, pre)
 
 
-def _grouped_bwd(activation, kernel, block, kept, of_out):  # type: ignore[no-untyped-def]
+def _grouped_bwd(activation, kernel, block, kept, of_out):
     run = {
         'blocks': functools.partial(_blocks_backward, activation=activation, block=block),
         'ragged_dot': functools.partial(_ragged_backward, activation=activation),
@@ -156,7 +156,7 @@ def _blocks_forward(
         at, end = starts[e], starts[e] + sizes[e]
         for step in steps:
 
-            def one(i, carry, at=at, step=step):  # type: ignore[no-untyped-def]
+            def one(i, carry, at=at, step=step):
                 begin = at + i * step
                 pre = _rows(rows, begin, step, end) @ up
                 out = ACTIVATIONS[activation](pre) @ down

@@ -331,11 +331,11 @@ def _move(x: jax.Array, index: jax.Array, back: jax.Array, everything: bool) -> 
     return _take(x, index, everything)
 
 
-def _move_fwd(x, index, back, everything):  # type: ignore[no-untyped-def]
+def _move_fwd(x, index, back, everything):
     return _take(x, index, everything), back
 
 
-def _move_bwd(everything, back, of_out):  # type: ignore[no-untyped-def]
+def _move_bwd(everything, back, of_out):
     return sum(_take(of_out, to, everything) for to in back), None, None
 
 

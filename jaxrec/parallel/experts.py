@@ -17,6 +17,7 @@ slots, D width.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,25 +86,20 @@ def sharded_moe_ffn(
     Raises:
       ValueError: as `moe_ffn`; an unknown dispatch, or experts that the axis 'model' does not divide.
     """
-    options = {'impl': impl, 'capacity_factor': capacity_factor, 'activation': activation, 'kernel': kernel}
-    choosing = {'top_k': top_k, 'renormalise': renormalise}
-    if dispatch not in DISPATCHES:
-        raise ValueError(f'dispatch {dispatch!r} does not exist; choose one of {DISPATCHES}')
+    _check(dispatch, router.shape[1], mesh)
+    options: dict[str, Any] = {'impl': impl, 'activation': activation, 'kernel': kernel}
+    options['capacity_factor'] = capacity_factor
+    choosing: dict[str, Any] = {'top_k': top_k, 'renormalise': renormalise}
     if mesh is None or mesh.size == 1:
         return moe_ffn(x, router, experts, mask=mask, bias=bias, **options, **choosing)
     check_moe(x, router, experts, impl, capacity_factor, activation)
-    if router.shape[1] % mesh.shape[AXIS]:
-        raise ValueError(
-            f'{router.shape[1]} experts over {mesh.shape[AXIS]} devices along {AXIS!r}: make the '
-            'experts a multiple of the devices'
-        )
     axes = tuple(mesh.axis_names)
     tokens, mask = _divisible(
         x.reshape(-1, x.shape[-1]), None if mask is None else mask.reshape(-1), mesh.size
     )
     run = functools.partial(_ring if dispatch == 'ring' else _all_to_all, **options)
 
-    def body(x, mask, router, bias, experts):  # type: ignore[no-untyped-def]
+    def body(x, mask, router, bias, experts):
         routing = route(x, router, mask=mask, bias=bias, **choosing)
         y, kept, rounds = run(x, routing, Experts(*(vary_like(w, x) for w in experts)))
         sums = jax.lax.psum(routing.sums, axes)
@@ -116,6 +112,16 @@ def sharded_moe_ffn(
     )(tokens, mask, router, bias, experts)
     number = math.prod(x.shape[:-1])
     return (y if len(y) == number else y[:number]).reshape(x.shape), info
+
+
+def _check(dispatch: str, experts: int, mesh: Mesh | None) -> None:
+    if dispatch not in DISPATCHES:
+        raise ValueError(f'dispatch {dispatch!r} does not exist; choose one of {DISPATCHES}')
+    if mesh is not None and experts % mesh.shape[AXIS]:
+        raise ValueError(
+            f'{experts} experts over {mesh.shape[AXIS]} devices along {AXIS!r}: make the experts a multiple '
+            'of the devices'
+        )
 
 
 def _divisible(x: jax.Array, mask: jax.Array | None, devices: int) -> tuple[jax.Array, jax.Array | None]:

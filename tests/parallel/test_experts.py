@@ -1,4 +1,4 @@
-"""Experts cut over a mesh: values, losses and gradients are the dense loop's, whatever brings tokens to them."""
+"""Experts cut over a mesh: values, losses and gradients are the dense loop's, however tokens travel."""
 
 import functools
 
