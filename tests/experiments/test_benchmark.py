@@ -205,6 +205,7 @@ def test_the_promised_names_exist():
         'age_score_neural_ucb',
         'age_batch',
         'ingest_10m',
+        'moe',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()
 
