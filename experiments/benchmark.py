@@ -1,4 +1,4 @@
-"""Measures one thing and prints one JSON line, or one a length of history or a search.
+"""Measures one thing and prints one JSON line, or one a length of history, a search or a mixture.
 
     python -m experiments.benchmark --list
     python -m experiments.benchmark --name=can_train
@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments.benchmarks import age, can, ingest, loader, replay, sim, sim_lengths, sim_search, tables
+from experiments.benchmarks import age, can, ingest, loader, moe, replay, sim, sim_lengths, sim_search, tables
 from experiments.benchmarks.timing import emit
 from experiments.flags import friendly
 
@@ -74,6 +74,7 @@ BENCHMARKS: dict[str, Callable[[str], Record | Iterable[Record]]] = {
     **SINGLE,
     **LENGTHS,
     'sim_search': sim_search.run,  # of a record a search
+    'moe': moe.run,  # of a record a mixture, and of the dense feed-forward
 }
 
 

@@ -11,6 +11,7 @@ from experiments.benchmarks import (
     histories,
     ingest,
     loader,
+    moe,
     replay,
     sim,
     sim_lengths,
@@ -50,7 +51,8 @@ def small(monkeypatch):
         (age, 'ROWS', 30), (age, 'KEYS', 2), (replay, 'VISITS', 300), (replay, 'BATCH', 100),
         (sim_lengths, 'LENGTHS', (10, 20)), (sim_lengths, 'BATCH', 16), (histories, 'EVENTS', 400),
         (sim_search, 'CANDIDATES', 5), (sim_search, 'LENGTH', 400), (sim_search, 'KEEP', 3),
-        (sim_search, 'ITEMS', 60),
+        (sim_search, 'ITEMS', 60), (moe, 'TOKENS', 64), (moe, 'EXPERTS', 4), (moe, 'WIDTH', 6),
+        (moe, 'HIDDEN', 5),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -203,6 +205,7 @@ def test_the_promised_names_exist():
         'age_score_neural_ucb',
         'age_batch',
         'ingest_10m',
+        'moe',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()
 
@@ -213,3 +216,15 @@ def test_searches_have_a_line_each_and_the_exact_ones_find_all(capsys):
     assert [line['search'] for line in lines] == list(sim_search.SEARCHES)
     assert all(KEYS <= line.keys() and 0 <= line['recall'] <= 1 for line in lines)
     assert all(line['recall'] == 1 for line in lines if line['search'] != 'approx_max_k')
+
+
+def test_mixtures_stand_beside_the_dense_feed_forward(capsys):
+    benchmark.run('moe')
+    dense, *mixtures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(KEYS <= line.keys() for line in mixtures)
+    assert dense['mixture'] == 'dense' and [line['mixture'] for line in mixtures] == list(moe.MIXTURES)
+    assert dense['params'] == 3 * 6 * 10 and mixtures[0]['params'] == 4 * 3 * 6 * 5 + 6 * 4
+    ragged = {line['mixture']: line for line in mixtures if 'capacity' not in line['mixture']}
+    assert all(line['dropped'] == 0 for line in ragged.values())
+    assert 1 <= ragged['balanced']['load'] < ragged['skewed']['load'] <= 2
+    assert all(line['of_dense'] > 0 for line in mixtures) and mixtures[-1]['dropped'] > 0

@@ -1,0 +1,125 @@
+"""A mixture of experts, forward and backward, beside a dense feed-forward of the same active parameters.
+
+Loads are near even, then so uneven that one expert has several times the mean; nothing is dropped in either.
+The fixed capacity of 1.25 times an even spread stands beside them, with what it drops.
+
+T tokens, E experts, K experts chosen a token, D width, F hidden width of an expert.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.ops.grouped import ACTIVATIONS, Experts
+from jaxrec.ops.moe import MoeInfo, moe_ffn
+
+TOKENS, EXPERTS, TOP_K, WIDTH, HIDDEN = 8192, 24, 2, 256, 704
+BATCHES = 4
+# Name of the record -> (how far apart the experts' mean logits lie, options of `moe_ffn`).
+MIXTURES: dict[str, tuple[float, dict[str, Any]]] = {
+    'balanced': (0.0, {'impl': 'ragged'}),
+    'skewed': (4.0, {'impl': 'ragged'}),
+    'balanced, capacity 1.25': (0.0, {'impl': 'capacity'}),
+    'skewed, capacity 1.25': (4.0, {'impl': 'capacity'}),
+}
+Call = Callable[[jax.Array], Any]
+
+
+def run(name: str) -> Iterator[dict[str, Any]]:
+    """Times the dense feed-forward and each mixture.
+
+    Args:
+      name: of the records.
+
+    Yields:
+      A record each; `examples_per_s` are tokens. Those of mixtures have `of_dense`, their time as a multiple
+      of the dense one's, the `dropped` share, and `load`, the highest load as a multiple of the mean.
+    """
+    idle, draw = peak_mb(), np.random.default_rng(0)
+    batches = [_draw(draw, TOKENS, WIDTH) for _ in range(BATCHES)]
+    # A constant column, by which a router can prefer experts whatever the token.
+    batches = [batch.at[:, 0].set(1.0) for batch in batches]
+    shapes = f'T{TOKENS} D{WIDTH} swiglu'
+    up, down = _draw(draw, WIDTH, 2 * TOP_K * HIDDEN), _draw(draw, TOP_K * HIDDEN, WIDTH)
+    timed = measure(_over(batches, make_dense(up, down)), lambda: None)
+    dense = timed[0]
+    words = f'{shapes} F{TOP_K * HIDDEN} dense'
+    yield record(name, words, up.size + down.size, timed, TOKENS, idle, mixture='dense')
+    experts = Experts(_draw(draw, EXPERTS, WIDTH, 2 * HIDDEN), _draw(draw, EXPERTS, HIDDEN, WIDTH))
+    for mixture, (skew, options) in MIXTURES.items():
+        router = _draw(draw, WIDTH, EXPERTS).at[0].set(-skew * jnp.linspace(0, 1, EXPERTS))
+        call = make_mixture(router, experts, options)
+        timed = measure(_over(batches, call), lambda: None)
+        info = call(batches[0])[0]
+        yield record(
+            name,
+            f'{shapes} F{HIDDEN} {EXPERTS} experts top {TOP_K}',
+            router.size + sum(w.size for w in experts),
+            timed,
+            TOKENS,
+            idle,
+            mixture=mixture,
+            of_dense=round(timed[0] / dense, 3),
+            dropped=round(float(info.dropped), 4),
+            load=round(float(info.load.max() / info.load.mean()), 2),
+        )
+
+
+def make_dense(up: jax.Array, down: jax.Array) -> Call:
+    """A call that returns the gradients of a dense feed-forward.
+
+    Args:
+      up: float [D, 2 * K * F].
+      down: float [K * F, D].
+
+    Returns:
+      tokens [T, D] -> gradients of tokens and weights.
+    """
+
+    def loss(x: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
+        return jnp.mean((ACTIVATIONS['swiglu'](x @ up) @ down) ** 2)
+
+    step = jax.jit(jax.grad(loss, (0, 1, 2)))
+    return lambda x: step(x, up, down)
+
+
+def make_mixture(router: jax.Array, experts: Experts, options: dict[str, Any]) -> Call:
+    """A call that returns the info and the gradients of a mixture, balance loss included.
+
+    Args:
+      router: float [D, E].
+      experts: the weights.
+      options: of `moe_ffn`.
+
+    Returns:
+      tokens [T, D] -> info, gradients of tokens, router and weights.
+    """
+
+    def loss(x: jax.Array, router: jax.Array, experts: Experts) -> tuple[jax.Array, MoeInfo]:
+        y, info = moe_ffn(x, router, experts, top_k=TOP_K, **options)
+        return jnp.mean(y**2) + 0.01 * info.balance_loss, info
+
+    step = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))
+
+    def call(x: jax.Array) -> tuple[MoeInfo, Any]:
+        grads, info = step(x, router, experts)
+        return info, grads
+
+    return call
+
+
+def _over(batches: list[jax.Array], call: Call) -> Callable[[], Any]:
+    """A call on the next batch, which waits for what comes of it."""
+    turns = itertools.cycle(batches)
+    return lambda: jax.block_until_ready(call(next(turns)))
+
+
+def _draw(draw: np.random.Generator, *shape: int) -> jax.Array:
+    """Numbers of the usual size: tokens of one, weights of one over the root of what they are summed over."""
+    scale = 1.0 if shape == (TOKENS, WIDTH) else shape[-2] ** -0.5
+    return jnp.asarray(draw.standard_normal(shape, np.float32) * np.float32(scale))
