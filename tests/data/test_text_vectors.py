@@ -9,8 +9,8 @@ from jaxrec.data.array_files import save_arrays
 from jaxrec.data.text_vectors import KIND, VERSION, TextVectors, fit_text_vectors
 
 TEXTS = [
-    'red nail lacquer', 'Red nail polish', 'red red lipstick', 'dry skin cream', 'cream for dry skin', 'hair cream',
-    'nail polish 5', 'shampoo for dry hair', '', 'hair shampoo 5',
+    'red nail lacquer', 'Red nail polish', 'red red lipstick', 'dry skin cream', 'cream for dry skin',
+    'hair cream', 'nail polish 5', 'shampoo for dry hair', '', 'hair shampoo 5',
 ]  # fmt: skip
 
 
