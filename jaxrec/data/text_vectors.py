@@ -103,10 +103,10 @@ def fit_text_vectors(
             f'{len(texts)} texts have no term that occurs in {least} of them ({error}): lower `least`, or '
             'give texts of words'
         ) from None
-    if not 1 <= width <= min(weighted.shape):
+    if weighted.shape[1] < 2 or not 1 <= width <= min(weighted.shape):
         raise ValueError(
             f'width {width} of {weighted.shape[0]} texts with {weighted.shape[1]} terms: give from 1 to '
-            f'{min(weighted.shape)}'
+            f'{min(weighted.shape)}, and texts of at least two terms'
         )
     from sklearn.decomposition import TruncatedSVD
 
