@@ -1,4 +1,4 @@
-"""The world of sessions: its truth against a slow one and against its own draws, and what alignment can gain."""
+"""The world of sessions: its truth against a slow one and its own draws, and what alignment can gain."""
 
 import itertools
 import json
