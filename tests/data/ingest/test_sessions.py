@@ -96,7 +96,7 @@ def test_positions_break_ties_and_items_bring_attributes(tmp_path):
     log = ingest_sessions(
         [written(tmp_path, lines, HEADER + ',position')], make_mapping(given), tmp_path / 'log'
     )
-    assert [items for _, _, items, _, _ in read_back(log)] == [['v2', 'v2'], ['v3', 'v1'], ['v2', 'v4', 'v1']]
+    assert [items for _, _, items, _, _ in read_back(log)] == [['v2', 'v2'], ['v1', 'v3'], ['v2', 'v4', 'v1']]
     names = log.vocabulary('item')
     assert sorted(names.keys.tolist()) == ['v1', 'v2', 'v3', 'v4', 'v9']
     category = log.vocabulary('category').decode(
