@@ -19,10 +19,28 @@ from jaxrec.data.log import REMEDY, Log
 from jaxrec.data.raw_columns import RawTable, check_raw
 from jaxrec.data.schema import Column, ColumnSpec
 
-__all__ = ['BehaviourLog', 'Column', 'ColumnSpec', 'compile_log']
+__all__ = ['BehaviourLog', 'Column', 'ColumnSpec', 'UserLog', 'compile_log']
 
 
-class BehaviourLog(Log):
+class UserLog(Log):
+    """A compiled log whose events are sorted by user and time."""
+
+    @functools.cached_property
+    def user_offsets(self) -> np.ndarray:
+        """int64 [user rows + 1]: the events of user u are rows `user_offsets[u]:user_offsets[u + 1]`."""
+        path = self.folder / 'events' / 'user.offsets.npy'
+        try:
+            offsets = np.load(path)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f'{path} cannot be read ({error}): {REMEDY}') from None
+        if offsets.shape != (self.schema['user'].rows + 1,) or offsets[-1] != len(self):
+            raise ValueError(
+                f'{path} does not fit {self.schema["user"].rows} users and {len(self)} events: {REMEDY}'
+            )
+        return offsets
+
+
+class BehaviourLog(UserLog):
     """A compiled log of users' behaviours.
 
     Attributes:
@@ -43,20 +61,6 @@ class BehaviourLog(Log):
         """Opens a log folder; arguments and errors as in `Log`."""
         super().__init__(folder, check_ids)
         self.items, self.users = self.stores['items'], self.stores['users']
-
-    @functools.cached_property
-    def user_offsets(self) -> np.ndarray:
-        """int64 [user rows + 1]: the events of user u are rows `user_offsets[u]:user_offsets[u + 1]`."""
-        path = self.folder / 'events' / 'user.offsets.npy'
-        try:
-            offsets = np.load(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f'{path} cannot be read ({error}): {REMEDY}') from None
-        if offsets.shape != (self.schema['user'].rows + 1,) or offsets[-1] != len(self):
-            raise ValueError(
-                f'{path} does not fit {self.schema["user"].rows} users and {len(self)} events: {REMEDY}'
-            )
-        return offsets
 
 
 def compile_log(

@@ -63,7 +63,7 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
             }
             left_out[f'{side} that occur in no event'] = int((~occurs).sum())
     encoder = Encoder(raw.specs, _vocabularies(tables, raw.specs, seed))
-    counts = {'events': _write_by_user(folder / 'events', encoder, tables['events'])}
+    counts = {'events': write_by_user(folder / 'events', encoder, tables['events'])}
     events = ColumnStore(folder / 'events')
     for side, key in (('items', 'item'), ('users', 'user')):
         attributes: dict[str, Any] = dict(encoder.columns(tables[side]))
@@ -79,8 +79,13 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
     return encoder.describe(folder, counts), {reason: rows for reason, rows in left_out.items() if rows}
 
 
-def _write_by_user(folder: Path, encoder: 'Encoder', events: RawTable) -> int:
+def write_by_user(folder: Path, encoder: 'Encoder', events: RawTable) -> int:
     """Writes events by user and time, and where each user's begin; without times the given order stays.
+
+    Args:
+      folder: of the events.
+      encoder: encodes their columns.
+      events: checked raw columns [N], `user` among them.
 
     Returns:
       N.

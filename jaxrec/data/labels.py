@@ -140,12 +140,19 @@ def history_bounds(log: BehaviourLog, positive: np.ndarray) -> tuple[np.ndarray,
     before = offsets_of(positive)  # positives in rows < n
     users = log.events['user']
     start = before[log.user_offsets[users]]
-    end = before[_first_of_instant(users, log.events['time'])] if log.has_time else before[:-1]
+    end = before[first_of_instant(users, log.events['time'])] if log.has_time else before[:-1]
     return positives, start, end
 
 
-def _first_of_instant(users: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """int64 [N]: the first row of the same user and time."""
+def first_of_instant(users: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The first row of the same user and time.
+
+    Args:
+      users, times: [N], sorted by user and time.
+
+    Returns:
+      int64 [N].
+    """
     first = np.ones(len(users), bool)
     first[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
     return np.maximum.accumulate(np.where(first, np.arange(len(users)), 0))

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from jaxrec.data.columns import ColumnStore
+from jaxrec.data.columns import ColumnStore, Ragged
 from jaxrec.data.raw_columns import RawLog, describe_source
 from jaxrec.data.schema import Column, ColumnSpec
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary
@@ -69,7 +69,7 @@ class Log:
             if column.kind == 'numeric':
                 continue
             ids = self.side(name)[name]
-            ids = ids.values if column.kind == 'multi' else ids
+            ids = ids.values if isinstance(ids, Ragged) else ids
             if ids.size and not (0 <= ids.min() and ids.max() < column.rows):
                 raise ValueError(
                     f'{self.side(name).folder / name} holds ids {ids.min()}..{ids.max()} but vocabulary '
@@ -120,14 +120,16 @@ class Log:
                 'one of these'
             )
         described, wanted = self.schema.get(column), np.asarray(values)
-        if described is None or described.kind == 'numeric':
-            if wanted.dtype.kind not in 'biuf':
-                raise ValueError(f'{self.folder} has numbers in {column!r}: name numbers instead of {values}')
-        elif described.kind == 'multi' or self.manifest['vocabularies'][described.vocabulary]['buckets']:
+        vocabularies = self.manifest['vocabularies']
+        hashed = described and described.vocabulary and vocabularies[described.vocabulary]['buckets']
+        if hashed or isinstance(self.events[column], Ragged):
             raise ValueError(
                 f'column {column!r} of {self.folder} is multi-valued or hashed, so that a value does not '
                 'tell rows apart: name a column of one value'
             )
+        if described is None or described.kind == 'numeric':
+            if wanted.dtype.kind not in 'biuf':
+                raise ValueError(f'{self.folder} has numbers in {column!r}: name numbers instead of {values}')
         else:
             raw, wanted = wanted, self.vocabulary(str(described.vocabulary)).encode(wanted)
             if (wanted == OUT_OF_VOCABULARY).any():

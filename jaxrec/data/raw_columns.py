@@ -9,7 +9,7 @@ Letters: N rows, K distinct values.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,6 +153,41 @@ def check_raw_visits(visits: RawTable, items: RawTable, columns: Mapping[str, Co
     _check_times(raw.events['time'], 'time')
     _check_specs(raw)
     _check_clicks(raw, 'click')
+    return raw
+
+
+def check_raw_sessions(
+    requests: RawTable, items: RawTable, columns: Mapping[str, ColumnSpec], names: Sequence[str]
+) -> RawLog:
+    """Checks the raw tables of a session log, all but the numbers of shown items.
+
+    Args:
+      requests: raw columns, among them `user`, `time` and `item` (`Ragged`).
+      items: raw attributes by item.
+      columns: descriptions of the feature columns.
+      names: columns with a number for each shown item, which are not looked at.
+
+    Raises:
+      ValueError: naming the table, the column and, where there is one, the row.
+    """
+    called = {key: key for key in ('user', 'item', 'time')}
+    plain = {name: column for name, column in requests.items() if name not in names}
+    raw = _renamed({'events': plain, 'items': items}, columns, called)
+    given = raw.specs.setdefault('item', ColumnSpec('multi'))
+    if given != ColumnSpec('multi'):
+        raise ValueError(
+            "column 'item' is described with a width, buckets, a floor or another vocabulary: a session "
+            'keeps all its items, leave its description out'
+        )
+    raw.specs.setdefault('user', ColumnSpec('categorical'))
+    _check_keys(raw.tables, {'events': ['user', 'time', 'item'], 'items': ['item']}, called)
+    _check_times(raw.events['time'], 'time')
+    _check_specs(raw)
+    if raw.specs['user'] != ColumnSpec('categorical'):
+        raise ValueError(
+            "column 'user' is described with buckets or a floor, which would merge histories, or is not "
+            'categorical: leave its description out'
+        )
     return raw
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.behaviour_log import UserLog
 from jaxrec.data.columns import offsets_of
 from jaxrec.data.log import Log
 from jaxrec.data.vocabulary import hash64
@@ -282,13 +282,13 @@ def _check_examples(
         )
 
 
-def _examples(log: BehaviourLog, column: str | None, among: Sequence[Any]) -> np.ndarray:
+def _examples(log: UserLog, column: str | None, among: Sequence[Any]) -> np.ndarray:
     """bool [N]: the events to be cut; all of them where no column is named."""
     return np.ones(len(log), bool) if column is None else log.is_one_of(column, among)
 
 
-def _by_user(log: Log, kind: str) -> BehaviourLog:
-    if not isinstance(log, BehaviourLog):
+def _by_user(log: Log, kind: str) -> UserLog:
+    if not isinstance(log, UserLog):
         raise ValueError(
             f'{log.folder} is a {log.KIND} without users, so {kind} cannot cut it: use global_time, days, '
             'row_holdout or by_column'

@@ -9,6 +9,7 @@ from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.click_log import ClickLog, compile_clicks
 from jaxrec.data.columns import Ragged
 from jaxrec.data.pool_log import PoolLog, compile_pools
+from jaxrec.data.session_log import SessionLog, compile_sessions
 
 COLUMNS = {
     'genres': ColumnSpec('multi'),
@@ -135,3 +136,46 @@ def small_pools(folder: Path, **sizes: int) -> PoolLog:
     """A compiled `raw_visits`."""
     raw = raw_visits(**sizes)
     return compile_pools(folder, raw, raw_articles(), columns=POOL_COLUMNS, provenance='simulated')
+
+
+SESSION_COLUMNS = {
+    'category': ColumnSpec('categorical'),
+    'tags': ColumnSpec('multi'),
+    'length': ColumnSpec('numeric'),
+    'device': ColumnSpec('categorical'),
+}
+
+
+def raw_sessions(requests: int = 150, users: int = 9, items: int = 30, seed: int = 0) -> dict[str, Any]:
+    """Requests in no order, some of one user at the same instant, of 1 to 7 items called v100, v101, ..."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(1, 8, requests)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    number = lambda low, high: Ragged(draw.integers(low, high, offsets[-1]), offsets)
+    return {
+        'user': np.char.add('u', draw.integers(0, users, requests).astype(str)),
+        'time': 1_000 + draw.integers(0, 60, requests),
+        'item': Ragged(np.char.add('v', number(100, 100 + items).values.astype(str)), offsets),
+        'watch_time': Ragged(draw.integers(0, 40, offsets[-1]) / 2, offsets),
+        'view': number(0, 2),
+        'like': Ragged((draw.random(offsets[-1]) < 0.2).astype(np.int64), offsets),
+        'follow': Ragged((draw.random(offsets[-1]) < 0.05).astype(np.int64), offsets),
+        'position_bias': Ragged(draw.random(offsets[-1]), offsets),
+        'device': draw.integers(0, 3, requests),
+    }
+
+
+def raw_videos(items: int = 33) -> dict[str, Any]:
+    """Attributes of the items of `raw_sessions`, and of three that were never shown."""
+    return {
+        'item': np.char.add('v', (100 + np.arange(items)).astype(str)),
+        'category': np.arange(items) % 4,
+        'tags': Ragged.from_rows([['a', 'b'][: n % 3] for n in range(items)], str),
+        'length': np.arange(items) + 5,
+    }
+
+
+def small_sessions(folder: Path, **sizes: int) -> SessionLog:
+    """A compiled `raw_sessions`."""
+    raw = raw_sessions(**sizes)
+    return compile_sessions(folder, raw, raw_videos(), columns=SESSION_COLUMNS, provenance='simulated')

@@ -73,7 +73,7 @@ def ingest(
     folder = Path(folder)
     kind: type[Log] = BehaviourLog if mapping.has_users else ClickLog
     base = None if extend is None else kind(extend)
-    parts = _parts(inputs, mapping)
+    parts = parts_of(inputs, mapping)
     parts, types = resolve_types(parts, base)
     mapping = _with_types(mapping, types)
     settings = _settings(mapping, parts, types, base, seed)
@@ -103,7 +103,19 @@ def _count(settings: dict[str, Any], taken: Taken) -> None:
     }
 
 
-def _parts(inputs: Sequence[str | Path], mapping: LogMapping) -> list[Part]:
+def parts_of(inputs: Sequence[str | Path], mapping: LogMapping) -> list[Part]:
+    """The files that a mapping reads, each with what its columns are.
+
+    Args:
+      inputs: event files and patterns of such.
+      mapping: names the files of attributes.
+
+    Returns:
+      Event files first.
+
+    Raises:
+      ValueError: for files that are not there.
+    """
     paths = find_files([str(path) for path in inputs])
     parts = [Part('events', n, path, mapping.in_events, mapping.format) for n, path in enumerate(paths)]
     for side, (_, described) in mapping.sides.items():

@@ -128,10 +128,18 @@ def make_truth(world: World) -> Truth:
     )
 
 
-class _Catalogue:
+class Catalogue:
     """Draws items by popularity, from all or from one category, by inverting a cumulative sum."""
 
     def __init__(self, category: np.ndarray, categories: int, popularity: float, rng: np.random.Generator):
+        """Gives each item a popularity.
+
+        Args:
+          category: int [V], each in [0, categories).
+          categories: K.
+          popularity: the exponent, 0 is uniform.
+          rng: draws the ranks.
+        """
         weight = (1.0 + rng.permutation(len(category))) ** -popularity
         self.order = np.argsort(category, kind='stable')
         self.total = np.concatenate([[0.0], np.cumsum(weight[self.order])])
@@ -139,6 +147,16 @@ class _Catalogue:
         self.low, self.high = self.total[edge[:-1]], self.total[edge[1:]]
 
     def draw(self, category: np.ndarray, anywhere: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Draws one item each.
+
+        Args:
+          category: int [...], of which it shall be.
+          anywhere: bool [...], where any category will do.
+          u: float [...], uniform in [0, 1).
+
+        Returns:
+          int [...], item numbers.
+        """
         low = np.where(anywhere, 0.0, self.low[category])
         high = np.where(anywhere, self.total[-1], self.high[category])
         place = np.searchsorted(self.total, low + u * (high - low), side='right') - 1
@@ -181,7 +199,7 @@ def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
     """
     rng = np.random.default_rng((world.seed, 2))
     users, steps = world.users, world.impressions
-    catalogue = _Catalogue(truth.category, world.categories, world.popularity, rng)
+    catalogue = Catalogue(truth.category, world.categories, world.popularity, rng)
     clicks = _Clicks(users, world.groups, world.pair_window)
     item, click = np.empty((steps, users), np.int32), np.empty((steps, users), np.int8)
     ctr, time = np.empty((steps, users), np.float32), np.empty((steps, users), np.int64)

@@ -1,0 +1,162 @@
+"""A Grain source of next items: what the user liked so far, and the one thing they liked next.
+
+The protocol of the public benchmarks of sequential recommendation: with the split 'leave_last_out' each
+user's last positive event is test, the one before it validation, and all items are ranked. It reads a
+behaviour log, or a session log, whose positive items of a request share their history. Which examples a batch
+holds is said in `jaxrec.data.batch_source`.
+
+Letters: B examples a batch (on this process), L history, N events or requests, P positive items.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.batch_source import Batch, BatchSource, check_count, check_features
+from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.gather import take
+from jaxrec.data.histories import Histories, Requests
+from jaxrec.data.labels import history_bounds, make_label
+from jaxrec.data.log import Log
+from jaxrec.data.pairs import SIDES
+from jaxrec.data.session_histories import PositiveItems
+from jaxrec.data.session_log import SessionLog
+from jaxrec.data.session_source import check_sides
+from jaxrec.data.splits import PARTS, make_split
+
+PER_USER = ('each', 'last')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Positives:
+    """The positive items of a log, by user and time."""
+
+    users: np.ndarray  # int32 [P]
+    items: np.ndarray  # int32 [P]
+    rows: np.ndarray  # int64 [P], event or request
+    start: np.ndarray  # int64 [P], where the history of each begins among the P
+    end: np.ndarray  # int64 [P]
+    part: np.ndarray  # int8 [P]
+
+
+@dataclasses.dataclass(eq=False)
+class NextItemSource(BatchSource):
+    """Random access to the next items of one part of a log.
+
+    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the most recent positive items
+    STRICTLY earlier, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, 1, ...];
+    `valid` float32 [B, 1]; `host/group` int64 [B] (user id) and `host/event` int64 [B] (row in the log). Ids
+    are int32, numeric columns float32; multi-valued columns have one more axis W.
+
+    Args:
+      log_folder: of a `BehaviourLog` or a `SessionLog`.
+      features: user columns are `user` and, of a behaviour log, user attributes; candidate columns, of the
+        target, are `item` and item attributes; history columns are these and event columns.
+      label: what is positive. Of a behaviour log a label rule, see `jaxrec.data.labels.make_label`, of a
+        session log see `jaxrec.data.session_histories.read_positives`; empty takes all events, or all that
+        the session log knows to be positive.
+      history_length: L.
+      per_user: 'each' makes an example of every positive item of the part; 'last' of each user's last one
+        alone, for models that learn from all places of a history at once.
+      min_history: leave out items with fewer history entries.
+      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
+        `BatchSource`.
+
+    Attributes:
+      log: the opened log.
+      events, examples, steps: see `BatchSource`.
+
+    Raises:
+      ValueError: for arguments that do not fit the log or each other.
+    """
+
+    _: dataclasses.KW_ONLY
+    history_length: int
+    label: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    per_user: str = 'each'
+    min_history: int = 1
+
+    def _open(self) -> tuple[Log, int, int]:
+        check_count('history_length', self.history_length)
+        if self.per_user not in PER_USER:
+            raise ValueError(f'per_user {self.per_user!r} is unknown: use one of {", ".join(PER_USER)}')
+        if self.cartesian:
+            raise ValueError('cartesian names pairs of candidates, and a next item has none: leave it out')
+        self.log = _open_log(self.log_folder)
+        found = self._of_sessions() if isinstance(self.log, SessionLog) else self._of_events()
+        wanted = (found.part == PARTS[self.part]) & (found.end - found.start >= self.min_history)
+        self._picked = np.flatnonzero(wanted)
+        if self.per_user == 'last':
+            users = found.users[self._picked]
+            self._picked = self._picked[np.append(users[1:] != users[:-1], True)[: len(users)]]
+        self._found = found
+        return self.log, len(self._picked), len(self._picked)
+
+    def _of_events(self) -> _Positives:
+        log = self.log
+        assert isinstance(log, BehaviourLog)
+        of_items = ['item', *(name for name in log.schema if name in log.items)]
+        allowed = {
+            'user': ['user', *(name for name in log.schema if name in log.users)],
+            'candidate': of_items,
+            'history': [*of_items, *(n for n in log.schema if n in log.events and n not in ('item', 'user'))],
+        }
+        for side in SIDES:
+            check_features(log.folder, side, self.features[side], allowed[side], None)
+        positive = make_label(self.label).positive(log) if self.label else np.ones(len(log), bool)
+        part = make_split(self.split)(log, positive)
+        rows, start, end = history_bounds(log, positive)
+        self._histories = Histories(log, self.features['history'], rows, self.history_length)
+        users, items = log.events['user'][rows], log.events['item'][rows]
+        return _Positives(users, items, rows, start[rows], end[rows], part[rows])
+
+    def _of_sessions(self) -> _Positives:
+        log = self.log
+        assert isinstance(log, SessionLog)
+        check_sides(log, self.features)
+        self._positives = PositiveItems(log, self.label, self.features['history'])
+        places = self._positives.places
+        rows = np.repeat(np.arange(len(log)), log.lengths)[places]
+        known = np.zeros(len(log), bool)
+        known[rows] = True  # requests without a positive item are no examples
+        part = make_split(self.split)(log, known)
+        start, end = self._positives.before_requests()
+        return _Positives(
+            log.events['user'][rows], log.of_shown('item')[places], rows, start[rows], end[rows], part[rows]
+        )
+
+    def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
+        log, found, chosen = self.log, self._found, self._picked[pick]
+        users, items, rows = found.users[chosen], found.items[chosen][:, None], found.rows[chosen]
+        start, end = found.start[chosen], found.end[chosen]
+        sessions = isinstance(log, SessionLog)
+        batch: Batch = {}
+        for name in self.features['user']:
+            of_user = name != 'user' and not sessions
+            column = log.side(name)[name]
+            batch[f'user/{name}'] = take(column, users if of_user else rows, log.schema[name].width)
+        if sessions:
+            batch |= self._positives.windows(start, end, self.history_length)
+        else:
+            batch['history/length'] = np.minimum(end - start, self.history_length).astype(np.int32)
+            batch |= self._histories.cut(Requests(start, end, users, items, None))
+        for name in self.features['candidate']:
+            attribute = items if name == 'item' else take(log.side(name)[name], items, log.schema[name].width)
+            batch[f'target/{name}'] = attribute
+        batch['valid'] = np.ones(items.shape, np.float32)
+        batch['host/group'] = users.astype(np.int64)
+        batch['host/event'] = rows.astype(np.int64)
+        return batch
+
+
+def _open_log(folder: str | Path) -> BehaviourLog | SessionLog:
+    """Opens a log of either kind; one that is neither is refused as no behaviour log."""
+    try:
+        found = json.loads((Path(folder) / 'manifest.json').read_text()).get('format')
+    except (OSError, ValueError, AttributeError):
+        found = None  # the opening below says what is wrong
+    return SessionLog(folder) if found == SessionLog.FORMAT else BehaviourLog(folder)

@@ -1,0 +1,165 @@
+"""Next items of behaviour logs and of session logs against a loop."""
+
+import numpy as np
+import pytest
+
+from jaxrec.data.behaviour_log import compile_log
+from jaxrec.data.next_item_source import NextItemSource
+from jaxrec.data.source import make_loader
+from tests.data.test_source import same
+from tests.data.worlds import raw_world, small_clicks, small_log, small_sessions
+from tests.oracles.sessions import history, requests_of
+
+FEATURES = {'user': ['user', 'age'], 'candidate': ['item', 'genres'], 'history': ['item', 'genres', 'rating']}
+SPLIT = {'kind': 'leave_last_out'}
+
+
+@pytest.fixture(scope='module')
+def log(tmp_path_factory):
+    return small_log(tmp_path_factory.mktemp('next') / 'log', events=300)
+
+
+@pytest.fixture(scope='module')
+def sessions(tmp_path_factory):
+    return small_sessions(tmp_path_factory.mktemp('next') / 'sessions')
+
+
+def make(log, **changes):
+    arguments = {'features': FEATURES, 'split': SPLIT, 'part': 'train', 'batch_size': 4, 'history_length': 5}
+    return NextItemSource(log.folder, **arguments | changes)
+
+
+def all_of(source):
+    batches = [source[i] for i in range(len(source))]
+    joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    real = joined['host/event'] >= 0
+    return {name: array[real] for name, array in joined.items()}
+
+
+def examples_of(log, positive, part, min_history=1):
+    """[(row, rows of its history)] of one part, by user and then in the order of the log."""
+    users, times = log.events['user'], log.events['time'] if log.has_time else np.arange(len(log))
+    found = []
+    for user in np.unique(users):
+        rows = [n for n in range(len(log)) if users[n] == user and positive[n]]
+        cut = len(rows) - 2 if len(rows) >= 3 else len(rows)
+        chosen = {'train': rows[:cut], 'validation': rows[cut : cut + 1], 'test': rows[cut + 1 :]}[part]
+        for n in chosen:
+            met = [m for m in rows if times[m] < times[n]]
+            if len(met) >= min_history:
+                found.append((n, met))
+    return found
+
+
+@pytest.mark.parametrize('part', ['train', 'validation', 'test'])
+@pytest.mark.parametrize('label', [{}, {'kind': 'rating', 'threshold': 3.0}])
+def test_leave_last_out_is_a_loop(log, part, label):
+    positive = log.events['rating'] >= 3 if label else np.ones(len(log), bool)
+    source = make(log, part=part, label=label, shuffle=False, remainder='pad')
+    found, expected = all_of(source), examples_of(log, positive, part)
+    items = log.events['item']
+    assert found['host/event'].tolist() == [n for n, _ in expected] and source.examples == len(expected)
+    for b, (n, met) in enumerate(expected):
+        pad = [0] * (5 - len(met[-5:]))
+        assert found['target/item'][b].tolist() == [items[n]] and found['valid'][b].tolist() == [1]
+        assert found['history/item'][b].tolist() == items[met[-5:]].tolist() + pad
+        assert found['history/rating'][b].tolist() == log.events['rating'][met[-5:]].tolist() + pad
+        assert found['history/length'][b] == len(met[-5:])
+        assert found['user/user'][b] == found['host/group'][b] == log.events['user'][n]
+        assert found['user/age'][b] == log.users['age'][log.events['user'][n]]
+    assert found['target/genres'].shape[1:] == (1, 3) and found['history/genres'].shape[1:] == (5, 3)
+
+
+def test_one_example_a_user_is_its_last(log):
+    found = all_of(make(log, per_user='last', shuffle=False, remainder='pad'))
+    last = {}
+    for n, _ in examples_of(log, np.ones(len(log), bool), 'train'):
+        last[int(log.events['user'][n])] = n
+    assert found['host/event'].tolist() == list(last.values())
+
+
+def test_a_log_without_times_goes_by_its_order(tmp_path):
+    raw = raw_world(events=80)
+    events = {name: raw['events'][name] for name in ('user', 'item')}
+    log = compile_log(tmp_path / 'log', events)
+    features = {'candidate': ['item'], 'history': ['item']}
+    found = all_of(make(log, part='test', features=features, shuffle=False, remainder='pad'))
+    names = log.vocabulary('item')
+    for b, user in enumerate(log.vocabulary('user').decode(found['host/group'])):
+        mine = events['item'][events['user'] == user].tolist()
+        assert names.decode(found['target/item'][b]).tolist() == mine[-1:]
+        length = found['history/length'][b]
+        assert names.decode(found['history/item'][b][:length]).tolist() == mine[:-1][-5:]
+
+
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_positive_items_of_a_request_share_their_history(sessions, part):
+    features = {'user': ['user'], 'candidate': ['item', 'category'], 'history': ['item', 'watch_time']}
+    split = {'kind': 'global_time'}
+    source = make(
+        sessions, features=features, split=split, part=part, label={'any_of': ('like',)}, min_history=2,
+        shuffle=False, remainder='pad',
+    )  # fmt: skip
+    found, requests = all_of(source), requests_of(sessions)
+    instants = sorted(request['time'] for request in requests)
+    expected = []
+    for n, request in enumerate(requests):
+        late = request['time'] >= instants[int(len(requests) * 0.8)]
+        early = request['time'] < instants[int(len(requests) * 0.7 + 1e-9)]
+        met = history(requests, request['user'], request['time'], ('like',))
+        if (early if part == 'train' else late) and len(met) >= 2:
+            expected += [
+                (n, item, met) for item, like in zip(request['item'], request['like'], strict=True) if like
+            ]
+    assert found['host/event'].tolist() == [n for n, _, _ in expected] and len(expected) > 5
+    for b, (n, item, met) in enumerate(expected):
+        assert found['target/item'][b].tolist() == [item]
+        assert found['target/category'][b].tolist() == [sessions.items['category'][item]]
+        assert found['history/item'][b][: len(met[-5:])].tolist() == [i for i, _ in met[-5:]]
+        assert found['history/length'][b] == len(met[-5:])
+        assert found['user/user'][b] == requests[n]['user']
+
+
+def test_the_last_request_with_a_positive_item_is_test(sessions):
+    features = {'candidate': ['item'], 'history': ['item']}
+    found = all_of(
+        make(sessions, part='test', features=features, shuffle=False, remainder='pad', min_history=0)
+    )
+    requests = requests_of(sessions)
+    last = {}
+    for n, request in enumerate(requests):
+        if any(map(any, (request['view'], request['like'], request['follow']))):
+            last[request['user']] = n
+    assert sorted(set(found['host/event'].tolist())) == sorted(last.values())
+
+
+def test_it_loads_as_the_others_do(log):
+    source = make(log, batch_size=8, epochs=2)
+    loader = make_loader(source)
+    same(next(loader), source[0])
+    assert source[0]['host/event'].shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'per_user': 'first'}, "per_user 'first' is unknown: use one of each, last"),
+        ({'history_length': 0}, 'history_length is 0: it must be at least 1'),
+        ({'features': {'candidate': ['rating']}}, "has no candidate feature 'rating'"),
+        ({'features': {'user': ['genres']}}, "has no user feature 'genres': use any of user, age"),
+        ({'cartesian': {'pairs': (('item', 'history/item'),)}}, 'a next item has none: leave it out'),
+        ({'label': {'kind': 'clicks'}}, "label kind 'clicks' is unknown"),
+    ],
+)
+def test_bad_arguments_are_refused(log, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(log, **changes)
+
+
+def test_other_logs_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r'is jaxrec\.click_log version 1, this library reads jaxrec\.behaviour'
+    ):
+        make(small_clicks(tmp_path / 'clicks'), features={})
+    with pytest.raises(ValueError, match=r'manifest\.json is missing, .* is no behaviour log'):
+        NextItemSource(tmp_path, features={}, split=SPLIT, part='train', batch_size=1, history_length=1)
