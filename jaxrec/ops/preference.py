@@ -7,7 +7,6 @@ losers the loss is the mean over the pairs, but for S-DPO, which has one term fo
 B sessions, N losers, K sessions to choose pairs from, T tokens, V codes.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 TIE = 1e-6  # rewards no further apart say nothing
+KINDS = ('dpo', 'ipo', 'cdpo', 'rdpo', 'cpo', 'simpo', 'sdpo')
 REFERENCE_FREE = ('cpo', 'simpo')
 
 
@@ -112,10 +112,10 @@ def ipo_loss(gain: jax.Array, beta: float) -> jax.Array:
 
 
 def cdpo_loss(gain: jax.Array, beta: float, noise: float) -> jax.Array:
-    """-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h), conservative DPO (arXiv 2305.18290's authors).
+    """-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h), conservative DPO (a note, no arXiv number).
 
     It is the DPO loss with the label smoothed: a share e of pairs is taken to be the wrong way round
-    (E. Mitchell, A note on DPO with noisy preferences and relationship to IPO, 2023, eq. 3; no arXiv number).
+    (E. Mitchell, A note on DPO with noisy preferences and relationship to IPO, 2023).
 
     Args:
       gain: float [...], h.
@@ -145,7 +145,7 @@ def rdpo_loss(gain: jax.Array, beta: float, noise: float) -> jax.Array:
 
 
 def cpo_loss(winner: jax.Array, loser: jax.Array, beta: float, likelihood: float) -> jax.Array:
-    """-log sigmoid(beta (w - l)) - c w, contrastive preference optimisation (arXiv 2401.08417, eq. 5).
+    """-log sigmoid(beta (w - l)) - c w, contrastive preference optimisation (arXiv 2401.08417).
 
     Args:
       winner: float [...], w.
@@ -175,7 +175,7 @@ def simpo_loss(winner: jax.Array, loser: jax.Array, beta: float, margin: float) 
 
 
 def sdpo_loss(gain: jax.Array, valid: jax.Array, beta: float) -> jax.Array:
-    """-log sigmoid(-log sum_l exp(-beta h_l)), softmax DPO over the losers (arXiv 2406.09215, eq. 11).
+    """-log sigmoid(-log sum_l exp(-beta h_l)), softmax DPO over the losers (arXiv 2406.09215).
 
     Args:
       gain: float [..., N], h of each loser.
@@ -188,18 +188,6 @@ def sdpo_loss(gain: jax.Array, valid: jax.Array, beta: float) -> jax.Array:
     # log(1 + sum exp) in one stable sum: the winner is a term of exponent 0.
     terms = jnp.where(valid, -beta * gain, -jnp.inf)
     return jax.nn.logsumexp(jnp.pad(terms, [(0, 0)] * (terms.ndim - 1) + [(1, 0)]), -1)
-
-
-# name -> (h [B, N], w [B, 1], l [B, N], beta, noise, likelihood, margin) -> loss of each pair, float [B, N]
-_PAIRWISE: dict[str, Callable[..., jax.Array]] = {
-    'dpo': lambda h, w, l, beta, noise, likelihood, margin: dpo_loss(h, beta),
-    'ipo': lambda h, w, l, beta, noise, likelihood, margin: ipo_loss(h, beta),
-    'cdpo': lambda h, w, l, beta, noise, likelihood, margin: cdpo_loss(h, beta, noise),
-    'rdpo': lambda h, w, l, beta, noise, likelihood, margin: rdpo_loss(h, beta, noise),
-    'cpo': lambda h, w, l, beta, noise, likelihood, margin: cpo_loss(w, l, beta, likelihood),
-    'simpo': lambda h, w, l, beta, noise, likelihood, margin: simpo_loss(w, l, beta, margin),
-}
-KINDS = (*_PAIRWISE, 'sdpo')
 
 
 def preference_loss(
@@ -243,18 +231,24 @@ def preference_loss(
     chex.assert_equal_shape([losers, valid])
     # What does not count is replaced before any formula, so that no slope of it is ever NaN.
     some = jnp.any(valid, -1)
-    w = jnp.where(some, winner, 0).astype(jnp.float32)[:, None]
-    l = jnp.where(valid, losers, 0).astype(jnp.float32)
-    if kind == 'simpo' and lengths is not None:
-        w, l = w / jnp.maximum(lengths[0][:, None], 1), l / jnp.maximum(lengths[1], 1)
-    gain = w - l
-    if kind not in REFERENCE_FREE:
-        assert reference_winner is not None and reference_losers is not None  # `_check` saw to it
+    won = jnp.where(some, winner, 0).astype(jnp.float32)[:, None]
+    lost = jnp.where(valid, losers, 0).astype(jnp.float32)
+    if lengths is not None and kind == 'simpo':
+        won, lost = won / jnp.maximum(lengths[0][:, None], 1), lost / jnp.maximum(lengths[1], 1)
+    gain = won - lost
+    if reference_winner is not None and reference_losers is not None:  # as they are where they are read
         chex.assert_equal_shape([losers, reference_losers])
-        gain = gain - jnp.where(valid, reference_winner[:, None] - reference_losers, 0)
+        gain -= jax.lax.stop_gradient(jnp.where(valid, reference_winner[:, None] - reference_losers, 0))
     if kind == 'sdpo':
         return sdpo_loss(gain, valid, beta)
-    losses = _PAIRWISE[kind](gain, w, l, beta, noise, likelihood, margin)
+    losses = {
+        'dpo': lambda: dpo_loss(gain, beta),
+        'ipo': lambda: ipo_loss(gain, beta),
+        'cdpo': lambda: cdpo_loss(gain, beta, noise),
+        'rdpo': lambda: rdpo_loss(gain, beta, noise),
+        'cpo': lambda: cpo_loss(won, lost, beta, likelihood),
+        'simpo': lambda: simpo_loss(won, lost, beta, margin),
+    }[kind]()
     return jnp.sum(jnp.where(valid, losses, 0), -1) / jnp.maximum(jnp.sum(valid, -1), 1)
 
 
