@@ -15,7 +15,7 @@ from jaxrec.ops.preference import (
 )
 from tests.oracles import preference as oracle
 
-# Three users and two losers: won by much, lost by much, and one whose second pair is a tie; the fourth has none.
+# Two losers each: won by much, lost by much, one pair of two that is a tie, and a user with no pair at all.
 WINNER = np.array([-3.0, -9.0, -5.0, -4.0])
 LOSERS = np.array([[-6.0, -4.5], [-2.0, -8.0], [-5.5, -5.0], [-1.0, -2.0]])
 REFERENCE_WINNER = np.array([-3.5, -8.0, -5.0, -4.0])
@@ -41,12 +41,14 @@ def theirs(kind, winner=WINNER, losers=LOSERS):
 @pytest.mark.parametrize('kind', KINDS)
 def test_it_is_its_formula_and_its_gradient_the_formulas(kind):
     np.testing.assert_allclose(ours(kind), theirs(kind), rtol=1e-5, atol=1e-6)
-    slopes = jax.grad(lambda w, l: ours(kind, w, l).sum(), (0, 1))(jnp.asarray(WINNER), jnp.asarray(LOSERS))
-    np.testing.assert_allclose(
-        slopes[0], oracle.gradient(lambda w: theirs(kind, winner=w), WINNER), rtol=1e-3, atol=1e-5
+    slopes = jax.grad(lambda won, lost: ours(kind, won, lost).sum(), (0, 1))(
+        jnp.asarray(WINNER), jnp.asarray(LOSERS)
     )
     np.testing.assert_allclose(
-        slopes[1], oracle.gradient(lambda l: theirs(kind, losers=l), LOSERS), rtol=1e-3, atol=1e-5
+        slopes[0], oracle.gradient(lambda won: theirs(kind, winner=won), WINNER), rtol=1e-3, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        slopes[1], oracle.gradient(lambda lost: theirs(kind, losers=lost), LOSERS), rtol=1e-3, atol=1e-5
     )
 
 
@@ -54,8 +56,8 @@ def test_it_is_its_formula_and_its_gradient_the_formulas(kind):
 def test_a_step_down_lifts_the_winner_and_pushes_the_losers(kind):
     """With the pair level under model and reference, where no loss has had its way yet."""
     level = np.full((1, 2), -4.0)
-    loss = lambda w, l: preference_loss(
-        kind, w, l, level[:, 0], level, beta=0.5, lengths=(np.ones(1), np.ones((1, 2)))
+    loss = lambda won, lost: preference_loss(
+        kind, won, lost, level[:, 0], level, beta=0.5, lengths=(np.ones(1), np.ones((1, 2)))
     ).sum()
     of_winner, of_losers = jax.grad(loss, (0, 1))(jnp.asarray(level[:, 0]), jnp.asarray(level))
     assert (np.asarray(of_winner) < 0).all()
@@ -82,7 +84,7 @@ def test_what_does_not_count_may_hold_anything(kind):
     winner = winner.at[3].set(jnp.nan)
     losers = losers.at[2, 1].set(-jnp.inf).at[3].set(jnp.nan)
     np.testing.assert_allclose(ours(kind, winner, losers), theirs(kind), rtol=1e-5, atol=1e-6)
-    slopes = jax.grad(lambda w, l: ours(kind, w, l).sum(), (0, 1))(winner, losers)
+    slopes = jax.grad(lambda won, lost: ours(kind, won, lost).sum(), (0, 1))(winner, losers)
     assert all(np.isfinite(x).all() for x in slopes)
     assert slopes[0][3] == 0
     assert not np.asarray(slopes[1])[~VALID].any()
@@ -120,7 +122,7 @@ def test_what_cannot_be_is_refused(kind, changed, message):
 
 def test_a_missing_reference_is_refused():
     with pytest.raises(
-        ValueError, match='dpo compares with a reference: give reference_winner and .*cpo, simpo'
+        ValueError, match=r'dpo compares with a reference: give reference_winner and .*cpo, simpo'
     ):
         preference_loss('dpo', WINNER, LOSERS, beta=1)
 

@@ -9,8 +9,8 @@ def log_sigmoid(x):
     return -math.log(1 + math.exp(-x))
 
 
-def pair_loss(kind, w, l, rw, rl, beta, noise, likelihood, margin, lengths):  # noqa: E741
-    h = (w - rw) - (l - rl)
+def pair_loss(kind, won, lost, of_won, of_lost, beta, noise, likelihood, margin, lengths):
+    h = (won - of_won) - (lost - of_lost)
     if kind == 'dpo':
         return -log_sigmoid(beta * h)
     if kind == 'ipo':
@@ -21,9 +21,9 @@ def pair_loss(kind, w, l, rw, rl, beta, noise, likelihood, margin, lengths):  # 
         right, wrong = -log_sigmoid(beta * h), -log_sigmoid(-beta * h)
         return ((1 - noise) * right - noise * wrong) / (1 - 2 * noise)
     if kind == 'cpo':
-        return -log_sigmoid(beta * (w - l)) - likelihood * w
+        return -log_sigmoid(beta * (won - lost)) - likelihood * won
     if kind == 'simpo':
-        return -log_sigmoid(beta / lengths[0] * w - beta / lengths[1] * l - margin)
+        return -log_sigmoid(beta / lengths[0] * won - beta / lengths[1] * lost - margin)
     raise AssertionError(kind)
 
 
@@ -49,12 +49,14 @@ def preference_loss(
         if not ls:
             found.append(0.0)
         elif kind == 'sdpo':
-            total = sum(math.exp(beta * (l - rl) - beta * (w - rw)) for l, rl, _ in ls)
+            total = sum(math.exp(beta * (lost - ref) - beta * (w - rw)) for lost, ref, _ in ls)
             found.append(-log_sigmoid(-math.log(total)))
         else:
             numbers = beta, noise, likelihood, margin
             found.append(
-                np.mean([pair_loss(kind, w, l, rw, rl, *numbers, (lengths[0][b], t)) for l, rl, t in ls])
+                np.mean(
+                    [pair_loss(kind, w, lost, rw, ref, *numbers, (lengths[0][b], t)) for lost, ref, t in ls]
+                )
             )
     return np.array(found)
 
