@@ -8,7 +8,7 @@ differs from beam to beam is the cache, whose second axis is the beams. It opens
 ones, and grows as the first expansions do.
 
 With a catalogue's trie, a beam reads the scores of the codes that may follow it and no others. A beam that
-nothing may follow dies; it's never let loose on the whole vocabulary.
+nothing may follow dies; it is never let loose on the whole vocabulary.
 
 B batch, K beams, k beams at a step, m items, L levels, K_l codes of level l, W codes that may follow.
 """
@@ -108,10 +108,10 @@ def beam_search(
     Log-probabilities are normalised over the whole vocabulary of a level, with a trie too, and summed in
     float32. Among equal scores the lower parent wins, then the lower code.
 
-    It's to be called under `jax.jit`, with the trie as an argument of the program.
+    It is to be called under `jax.jit`, with the trie as an argument of the program.
 
     Args:
-      step: asks the model for the next codes; see `Step` and `Place`. It's traced with ever more beams until
+      step: asks the model for the next codes; see `Step` and `Place`. It is traced with ever more beams until
         there are K, and with all K from then on.
       cache: arrays [B, 1, ...], what the first step finds in the cache.
       batch: B.
@@ -232,7 +232,10 @@ class _Search(NamedTuple):
         same = shared[..., None, :] & (taken[..., None] == taken[..., None, :])
         number = jnp.sum(same, -1)  # IDs taken below each one's code
         if self.trie is None:
-            below, slot = math.prod(self.sizes[level + 1 :]), taken
+            below, slot = (
+                min(math.prod(self.sizes[level + 1 :]), self.items),
+                taken,
+            )  # never as many are taken
         else:
             parent = state.node[..., None]
             node = follow(self.trie, level, parent, taken)

@@ -169,6 +169,7 @@ def step(trie: Trie, level: int, node: jax.Array, code: jax.Array) -> jax.Array:
     Returns:
       int32 [...]; `NONE` where the catalogue has no such prefix.
     """
+    code = jnp.asarray(code)
     begin, end = _range(trie.starts[level], node)
     labels = trie.codes[level]
     read = lambda at: labels.at[at].get(mode='clip')

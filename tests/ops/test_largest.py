@@ -1,4 +1,4 @@
-"""The K largest of long rows against a stable sort: ties, nothing but -inf, ragged last bins, bins of bins."""
+"""The K largest of long rows against a stable sort: ties, all -inf, ragged last bins, bins of bins."""
 
 import jax
 import numpy as np

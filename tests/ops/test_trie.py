@@ -1,4 +1,4 @@
-"""The flat trie against one of dicts: what may follow, where it leads, who is there, and what enters later."""
+"""The flat trie against one of dicts: what may follow, where it leads, who is there, who enters later."""
 
 import itertools
 
@@ -31,14 +31,6 @@ def prefixes(depth):
     return list(itertools.product(*map(range, SIZES[:depth])))
 
 
-def walk(trie, prefix):
-    """The node of a prefix, or NONE."""
-    node = np.int32(ROOT)
-    for level, code in enumerate(prefix):
-        node = step(trie, level, np.array([node]), np.array([code]))[0]
-    return int(node)
-
-
 @pytest.mark.parametrize(('count', 'capacity'), [(1, None), (30, None), (30, 47)])
 def test_it_follows_as_the_trie_of_dicts_does(count, capacity):
     codes = catalogue(count)
@@ -51,8 +43,8 @@ def test_it_follows_as_the_trie_of_dicts_does(count, capacity):
             nodes = step(trie, depth, nodes, np.array([prefix[depth] for prefix in asked]))
         want = np.array([[c in following.get(prefix, ()) for c in range(SIZES[level])] for prefix in asked])
         np.testing.assert_array_equal(allowed(trie, level, nodes), want)
-        found = children(trie, level, nodes)
-        code, node = child(trie, level, nodes, np.zeros(len(asked), np.int32))
+        found = jax.tree.map(np.asarray, children(trie, level, nodes))
+        code, node = map(np.asarray, child(trie, level, nodes, np.zeros(len(asked), np.int32)))
         for at, prefix in enumerate(asked):
             assert found.codes[at][found.exist[at]].tolist() == sorted(following.get(prefix, ()))
             assert node[at] == found.nodes[at][0]
