@@ -8,7 +8,7 @@ differs from beam to beam is the cache, whose second axis is the beams. It opens
 ones, and grows as the first expansions do.
 
 With a catalogue's trie, a beam reads the scores of the codes that may follow it and no others. A beam that
-nothing may follow dies; it's never let loose on the whole vocabulary.
+nothing may follow dies; it is never let loose on the whole vocabulary.
 
 B batch, K beams, k beams at a step, m items, L levels, K_l codes of level l, W codes that may follow.
 """
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.ops.largest import largest
-from jaxrec.ops.trie import NONE, ROOT, Trie, child, children, find, leaf_count
+from jaxrec.ops.trie import NONE, ROOT, Trie, allowed, child, children, find, leaf_count
 from jaxrec.ops.trie import step as follow
 
 Cache = Any  # a tree of arrays [B, k, ...]
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     first: bool
 
 
-# (cache, int32 [B, k] codes chosen last, place) -> (float [B, k, K_l] logits, the cache with these codes in it)
+# (cache, int32 [B, k] codes chosen last, place) -> (float [B, k, K_l] logits, the cache with the codes in it)
 Step = Callable[[Cache, jax.Array, Place], tuple[jax.Array, Cache]]
 
 
@@ -108,10 +108,10 @@ def beam_search(
     Log-probabilities are normalised over the whole vocabulary of a level, with a trie too, and summed in
     float32. Among equal scores the lower parent wins, then the lower code.
 
-    It's to be called under `jax.jit`, with the trie as an argument of the program.
+    It is to be called under `jax.jit`, with the trie as an argument of the program.
 
     Args:
-      step: asks the model for the next codes; see `Step` and `Place`. It's traced with ever more beams until
+      step: asks the model for the next codes; see `Step` and `Place`. It is traced with ever more beams until
         there are K, and with all K from then on.
       cache: arrays [B, 1, ...], what the first step finds in the cache.
       batch: B.
@@ -183,11 +183,9 @@ class _Search(NamedTuple):
             scores = self.without_taken(scores, item, level, state)
         batch, beams, width = scores.shape
         scores, flat = largest(scores.reshape(batch, -1), min(self.beams, beams * width))
-        parent, code = flat // width, flat % width
+        parent = flat // width
         kept = take_beams(state._replace(cache=cache), parent)
-        node = kept.node
-        if self.trie is not None:
-            code, node = child(self.trie, level, node, code)
+        code, node = self.reached(level, kept.node, flat % width)
         alive = scores != -jnp.inf  # a NaN lives on, to be seen
         return kept._replace(
             scores=scores,
@@ -206,11 +204,23 @@ class _Search(NamedTuple):
         total = state.scores
         if not self.normalised:
             total = total - _log_normaliser(logits)
+        if self.trie is not None and level > 0:
+            following = children(self.trie, level, state.node)
+            found = jnp.take_along_axis(logits, following.codes, -1, mode='promise_in_bounds')
+            return jnp.where(following.exist, total[..., None] + found.astype(jnp.float32), -jnp.inf)
+        scores = total[..., None] + logits.astype(jnp.float32)
         if self.trie is None:
-            return total[..., None] + logits.astype(jnp.float32)
-        following = children(self.trie, level, state.node)
-        found = jnp.take_along_axis(logits, following.codes, -1, mode='promise_in_bounds')
-        return jnp.where(following.exist, total[..., None] + found.astype(jnp.float32), -jnp.inf)
+            return scores
+        # All beams stand at the root, whose children are many: one row masks them all.
+        return jnp.where(allowed(self.trie, 0, jnp.int32(ROOT)), scores, -jnp.inf)
+
+    def reached(self, level: int, node: jax.Array, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The codes in slots of `candidates`, and where they lead; int32 [B, k] each."""
+        if self.trie is None:
+            return slot, node
+        if level == 0:
+            return slot, follow(self.trie, 0, node, slot)
+        return child(self.trie, level, node, slot)
 
     def without_taken(self, scores: jax.Array, item: int | jax.Array, level: int, state: _State) -> jax.Array:
         """Closes codes that lead to nothing but IDs which the session holds already."""
@@ -222,12 +232,15 @@ class _Search(NamedTuple):
         same = shared[..., None, :] & (taken[..., None] == taken[..., None, :])
         number = jnp.sum(same, -1)  # IDs taken below each one's code
         if self.trie is None:
-            below, slot = math.prod(self.sizes[level + 1 :]), taken
+            below, slot = (
+                min(math.prod(self.sizes[level + 1 :]), self.items),
+                taken,
+            )  # never as many are taken
         else:
             parent = state.node[..., None]
             node = follow(self.trie, level, parent, taken)
             below = leaf_count(self.trie, level + 1, node)
-            slot = node - child(self.trie, level, parent, jnp.zeros_like(parent))[1]
+            slot = taken if level == 0 else node - child(self.trie, level, parent, jnp.zeros_like(parent))[1]
         slot = jnp.where(shared & (number >= below), slot, width)
         rows = jnp.arange(batch * beams)[:, None]
         flat = scores.reshape(-1, width).at[rows, slot.reshape(-1, self.items)].set(-jnp.inf, mode='drop')
@@ -306,6 +319,6 @@ def _check(
     for path, x in jax.tree_util.tree_leaves_with_path(cache):
         if jnp.shape(x)[:2] != (batch, 1):
             raise ValueError(
-                f'cache{jax.tree_util.keystr(path)} has shape {jnp.shape(x)}: the search opens with one beam, '
+                f'cache{jax.tree_util.keystr(path)} has shape {jnp.shape(x)}: it opens with one beam, '
                 f'give [{batch}, 1, ...]; what the beams share is none of the cache'
             )

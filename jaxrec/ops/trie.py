@@ -3,8 +3,7 @@
 Items sorted by their codes make every prefix a range. A node is a distinct prefix; those of one depth are
 numbered in the order of their codes, so that the children of a node are a range of the next depth's nodes,
 and the leaves below it are a range too. Two arrays a level say it all, and a beam looks only at what may
-follow (the CSR half of STATIC, arXiv 2602.22647). STATIC's other half, a dense mask of the first levels, has
-no place here: reading a beam's children costs less than masking a vocabulary, up to the widest node.
+follow (the CSR half of STATIC, arXiv 2602.22647; of its dense half, the root's row alone pays).
 
 V items, L levels, K_l codes of level l, N_l nodes of depth l (N_0 = 1, the root), W_l children of the widest
 node.
@@ -170,6 +169,7 @@ def step(trie: Trie, level: int, node: jax.Array, code: jax.Array) -> jax.Array:
     Returns:
       int32 [...]; `NONE` where the catalogue has no such prefix.
     """
+    code = jnp.asarray(code)
     begin, end = _range(trie.starts[level], node)
     labels = trie.codes[level]
     read = lambda at: labels.at[at].get(mode='clip')
