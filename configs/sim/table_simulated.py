@@ -33,7 +33,6 @@ The world and the search were fixed before the table was run, by validation of s
   twelve, still gaining. Without the softmax, as in DIN's paper, it was at .51 after one and a half.
 """
 
-
 from ml_collections import ConfigDict
 
 from configs.runs import changed

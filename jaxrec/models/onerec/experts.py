@@ -32,7 +32,9 @@ def feed_of(network: Network, real: jax.Array) -> FeedOf:
       [B, T, X], what the experts tell; None of a dense net).
     """
 
-    def dense(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
+    def dense(
+        weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None
+    ) -> tuple[jax.Array, Any]:
         del bias
         return feed_dense(weights, x, network.activation, drop), None
 

@@ -48,7 +48,7 @@ def attention_weights(sizes: Sizes) -> dict[str, Weight]:
 
 
 def feed_weights(sizes: Sizes, experts: int = 0) -> dict[str, Weight]:
-    """A feed-forward net, or one of each expert: 'up' [X, F], or [X, 2 F] with its gate, and 'down' [F, X]."""
+    """A feed-forward net, or one an expert: 'up' [X, F], or [X, 2 F] with its gate, and 'down' [F, X]."""
     lead = (experts,) if experts else ()
     up = Weight((*lead, sizes.width, (1 + sizes.gated) * sizes.hidden), sizes.width)
     return {'up': up, 'down': Weight((*lead, sizes.hidden, sizes.width), sizes.hidden)}
