@@ -110,7 +110,7 @@ def moe_ffn(
       ValueError: an option that does not exist or is out of its range, or shapes that do not fit.
     """
     check_moe(x, router, experts, impl, capacity_factor, activation)
-    flat = x.reshape(-1, x.shape[-1])
+    flat = jnp.asarray(x).reshape(-1, x.shape[-1])
     mask = None if mask is None else mask.reshape(-1)
     routing = route(flat, router, top_k=top_k, mask=mask, bias=bias, renormalise=renormalise)
     slots = capacity(flat.shape[0], top_k, router.shape[1], capacity_factor)

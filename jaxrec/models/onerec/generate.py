@@ -15,7 +15,8 @@ import numpy as np
 
 from jaxrec.models.onerec.network import Cache, OneRec
 from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
-from jaxrec.ops.beam import Place, Sessions, beam_search
+from jaxrec.models.transformer.layers import Memory
+from jaxrec.ops.beam import Place, Sessions, Step, beam_search
 from jaxrec.ops.trie import NONE, Trie, build_trie, find, leaf_items
 
 
@@ -68,22 +69,8 @@ def make_generate(
     def write(module: OneRec, state: Any, batch: Mapping[str, jax.Array], trie: Trie) -> Sessions:
         codes = state[CODES].at[batch['history/item']].get(mode='fill', fill_value=-1)
         memory = module.encode(codes, batch['history/length'])
-        history, biases = module.history_keys(memory), state.get(BIASES)
-
-        def step(cache: Cache, chosen: jax.Array, place: Place) -> tuple[jax.Array, Cache]:
-            if place.level:
-                tokens, position = [module.embed_tokens(chosen, place.level - 1)], place.position
-            elif place.first:
-                tokens, position = [module.embed_tokens(chosen, -1)], place.position
-            else:  # the last code of the item before has not been read yet
-                last = module.embed_tokens(chosen, len(network.levels) - 1)
-                tokens, position = [last, module.embed_tokens(chosen, -1)], place.position - 1
-            read = jnp.stack(tokens, 2)  # [B, k, Q, X]
-            hidden, cache = module.step(cache, read, position, history, memory.mask, biases)
-            return module.logits(hidden, place.level), cache
-
         return beam_search(
-            step,
+            _asked(module, memory, state.get(BIASES)),
             module.new_cache(len(memory.mask), 1),
             batch=len(memory.mask),
             items=count,
@@ -100,6 +87,25 @@ def make_generate(
         return Written(leaf_items(trie, leaves, 1)[..., 0], sessions.scores, sessions)
 
     return generate
+
+
+def _asked(module: OneRec, memory: Memory, biases: jax.Array | None) -> Step:
+    """How the beams ask the network for the next codes."""
+    levels, history = module.network.levels, module.history_keys(memory)
+
+    def step(cache: Cache, chosen: jax.Array, place: Place) -> tuple[jax.Array, Cache]:
+        if place.level:
+            tokens, position = [module.embed_tokens(chosen, place.level - 1)], place.position
+        elif place.first:
+            tokens, position = [module.embed_tokens(chosen, -1)], place.position
+        else:  # the last code of the item before has not been read yet
+            last = module.embed_tokens(chosen, len(levels) - 1)
+            tokens, position = [last, module.embed_tokens(chosen, -1)], place.position - 1
+        read = jnp.stack(tokens, 2)  # [B, k, Q, X]
+        hidden, cache = module.step(cache, read, position, history, memory.mask, biases)
+        return module.logits(hidden, place.level), cache
+
+    return step
 
 
 def catalogue(codes: np.ndarray, levels: Sequence[int], capacity: int | None = None) -> Trie:
