@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,8 +36,9 @@ def save_arrays(path: str | Path, kind: str, version: int, arrays: Mapping[str, 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{uuid.uuid4().hex}.partial.npz')
     try:
+        named: dict[str, Any] = {FORMAT: np.array(kind), VERSION: np.array(version), **arrays}
         with partial.open('wb') as file:
-            np.savez(file, **{FORMAT: np.array(kind), VERSION: np.array(version)}, **arrays)
+            np.savez(file, **named)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

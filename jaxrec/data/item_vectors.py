@@ -263,12 +263,12 @@ def fit_alignment(
     Raises:
       ValueError: other items on both sides, a share that is none, or vectors that do not vary.
     """
-    known = np.asarray(behaviour).any(1) if known is None else known
-    _check_items(len(content), len(behaviour), known)
+    of_known: np.ndarray = np.asarray(np.asarray(behaviour).any(1) if known is None else known)
+    _check_items(len(content), len(behaviour), of_known)
     if not 0 < share < 1 or ridge <= 0:
         raise ValueError(f'share {share}, ridge {ridge}: a share above 0 and below 1, a ridge above 0')
     # Float64 sums: a mean over millions of items keeps its digits.
-    both = [np.asarray(side, np.float64)[known] for side in (content, behaviour)]
+    both = [np.asarray(side, np.float64)[of_known] for side in (content, behaviour)]
     if not len(both[0]):
         raise ValueError('no item has known behaviour: give behaviour of some, or use the content alone')
     means = [side.mean(0) for side in both]
@@ -291,8 +291,9 @@ def _centred(vectors: np.ndarray, mean: np.ndarray, side: str) -> np.ndarray:
 
 
 def _check_items(content: int, behaviour: int, known: np.ndarray | None) -> None:
-    if content != behaviour or (known is not None and np.shape(known) != (content,)):
+    marked = (content,) if known is None else np.shape(known)
+    if content != behaviour or marked != (content,):
         raise ValueError(
-            f'content of {content} items, behaviour of {behaviour}, known {np.shape(known)}: a row an item, '
+            f'content of {content} items, behaviour of {behaviour}, known {marked}: a row an item, '
             'the same items in all of them'
         )

@@ -231,11 +231,10 @@ class _Search(NamedTuple):
         shared = shared & jnp.all(state.codes[..., :level] == prefix, -1)  # earlier items of this prefix
         same = shared[..., None, :] & (taken[..., None] == taken[..., None, :])
         number = jnp.sum(same, -1)  # IDs taken below each one's code
+        below: int | jax.Array
         if self.trie is None:
-            below, slot = (
-                min(math.prod(self.sizes[level + 1 :]), self.items),
-                taken,
-            )  # never as many are taken
+            below = min(math.prod(self.sizes[level + 1 :]), self.items)  # never as many are taken
+            slot = taken
         else:
             parent = state.node[..., None]
             node = follow(self.trie, level, parent, taken)

@@ -99,8 +99,8 @@ def build_trie(codes: np.ndarray, sizes: Sequence[int], *, capacity: int | None 
         above = rows
     first = _padded(above, depth_rows + 1, count)
     items = _padded(order, max(1, room), NONE)
-    arrays = jax.device_put((tuple(starts), tuple(labels), first, items))
-    return Trie(*arrays, sizes=tuple(int(size) for size in sizes), widest=tuple(widest))
+    placed = jax.device_put((tuple(starts), tuple(labels), first, items))
+    return Trie(placed[0], placed[1], placed[2], placed[3], tuple(map(int, sizes)), tuple(widest))
 
 
 def children(trie: Trie, level: int, node: jax.Array) -> Children:

@@ -97,7 +97,7 @@ def sharded_moe_ffn(
     tokens, mask = _divisible(
         x.reshape(-1, x.shape[-1]), None if mask is None else mask.reshape(-1), mesh.size
     )
-    run = functools.partial(_ring if dispatch == 'ring' else _all_to_all, **options)
+    run: Any = functools.partial(_ring if dispatch == 'ring' else _all_to_all, **options)
 
     def body(x, mask, router, bias, experts):
         routing = route(x, router, mask=mask, bias=bias, **choosing)

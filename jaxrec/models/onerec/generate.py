@@ -82,7 +82,7 @@ def make_generate(
 
     @jax.jit
     def generate(params: Any, state: Any, batch: Mapping[str, jax.Array], trie: Trie) -> Written:
-        sessions = task.module.apply({'params': params}, state, batch, trie, method=write)
+        sessions: Any = task.module.apply({'params': params}, state, batch, trie, method=write)
         leaves = find(trie, sessions.codes) if free else sessions.leaves
         return Written(leaf_items(trie, leaves, 1)[..., 0], sessions.scores, sessions)
 

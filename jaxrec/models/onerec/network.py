@@ -8,13 +8,14 @@ B batch, n history items, m session items, L levels, S = n (1 + L) and T = m (1 
 of a level, V all codes, X width, H heads, D width of a head, N layers, E experts.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.models.onerec.experts import feed_of
+from jaxrec.models.onerec.experts import FeedOf, feed_of
 from jaxrec.models.onerec.options import DTYPES, Network
 from jaxrec.models.transformer.layers import (
     KeysValues,
@@ -207,11 +208,9 @@ class OneRec(nn.Module):
         feed = feed_of(network, jnp.ones((batch, x.shape[1] * x.shape[2])))
         own = []
         for i, (cached, keys) in enumerate(zip(cache.own, history, strict=True)):
-            bias = None if state is None else state[i]
-            x, cached = decoder_step(
-                self._cast(layer_of(self.decoder, i)), x, cached, position, keys, mask,
-                lambda w, x, bias=bias: feed(w, x, bias, None),
-            )  # fmt: skip
+            of_layer = functools.partial(_feed_step, feed, None if state is None else state[i])
+            weights = self._cast(layer_of(self.decoder, i))
+            x, cached = decoder_step(weights, x, cached, position, keys, mask, of_layer)
             own.append(cached)
         return rms_norm(x[:, :, -1], self.decoder_norm), Cache(tuple(own))
 
@@ -238,3 +237,8 @@ class OneRec(nn.Module):
         """Weights as they are multiplied; the router's and norms' functions go back to float32 themselves."""
         dtype = DTYPES[self.network.dtype]
         return jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
+
+
+def _feed_step(feed: FeedOf, bias: jax.Array | None, weights: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+    """A layer's feed-forward where nothing is dropped."""
+    return feed(weights, x, bias, None)

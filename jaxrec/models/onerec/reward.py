@@ -166,8 +166,9 @@ class RewardTask:
           ValueError: a label is missing or of another shape.
         """
         del rng
-        logits = self.module.apply({'params': params}, rows, batch, train=True)
-        valid, losses = batch['valid'], {}
+        logits: Any = self.module.apply({'params': params}, rows, batch, train=True)
+        valid = batch['valid']
+        losses: dict[str, jax.Array] = {}
         for place, head in enumerate(HEADS):
             label = batch.get(f'label/{head}')
             if label is None or label.shape != valid.shape:
@@ -177,7 +178,7 @@ class RewardTask:
                 )
             entropy = optax.sigmoid_binary_cross_entropy(logits[..., place], label)
             losses[f'loss_{head}'] = jnp.sum(entropy * valid) / jnp.maximum(valid.sum(), 1)
-        loss = sum(losses.values())
+        loss = jnp.sum(jnp.stack(list(losses.values())))
         if self.row_l2:
             squares = sum(jnp.sum(x**2) for features in rows.values() for x in features.values())
             loss = loss + 0.5 * self.row_l2 * squares / jnp.maximum(valid.sum(), 1)
@@ -192,7 +193,8 @@ class RewardTask:
           'probability' float32 [B, C, 4] in the order of `HEADS`, and 'reward' [B, C], their weighted sum.
         """
         del model_state, rng
-        probability = jax.nn.sigmoid(self.module.apply({'params': params}, rows, batch))
+        logits: Any = self.module.apply({'params': params}, rows, batch)
+        probability = jax.nn.sigmoid(logits)
         return {'probability': probability, 'reward': probability @ jnp.asarray(self.weights)}
 
     def evaluator(self) -> 'RewardEvaluator':

@@ -209,7 +209,7 @@ def fit_codebooks(
         start = first_centroids(rest, clusters, (seed, level))
         limits: dict[str, Any] = {'passes': passes, 'tolerance': tolerance}
         if balanced:
-            method = balanced_kmeans_streamed if streamed else balanced_kmeans
+            method: Any = balanced_kmeans_streamed if streamed else balanced_kmeans
             order_seed = (seed, level, 1) if shuffled else None
             found: Clusters = method(rest, start, order_seed=order_seed, **limits)
         else:

@@ -86,7 +86,7 @@ class NextItemTask:
             counts = counts.reshape(-1)
             return jnp.sum(losses * counts) / jnp.maximum(counts.sum(), 1)
 
-        loss = self.module.apply({'params': params}, method=run)
+        loss: Any = self.module.apply({'params': params}, method=run)
         return loss, ({'cross_entropy': loss}, model_state)
 
     def predict(
@@ -106,7 +106,8 @@ class NextItemTask:
             best, items = jax.lax.top_k(scores, min(self.best, len(vectors) - FIRST))
             return {'rank': rank_of(scores, batch['target/item'][:, 0]), 'items': items, 'scores': best}
 
-        return self.module.apply({'params': params}, method=run)
+        found: Any = self.module.apply({'params': params}, method=run)
+        return found
 
     def evaluator(self) -> RankingEvaluator:
         """Returns a fresh accumulator."""

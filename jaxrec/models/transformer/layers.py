@@ -180,9 +180,9 @@ def decoder_step(
 
 
 def run_layers(
-    layer: Callable[[jax.Array, Tree, jax.Array], tuple[jax.Array, Any]],
+    layer: Callable[[jax.Array, Any, jax.Array], tuple[jax.Array, Any]],
     x: jax.Array,
-    stack: Tree,
+    stack: Any,
     *,
     scan: bool,
     remat: bool,
@@ -210,6 +210,6 @@ def run_layers(
     return x, jax.tree.map(lambda *parts: jnp.stack(parts), *told)
 
 
-def layer_of(stack: Tree, number: int) -> Tree:
+def layer_of(stack: Any, number: int) -> Any:
     """The weights of one layer of a stack."""
     return jax.tree.map(lambda leaf: leaf[number], stack)
