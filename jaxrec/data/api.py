@@ -16,8 +16,8 @@ from jaxrec.data.click_source import ClickSource
 from jaxrec.data.log import REMEDY, Log
 from jaxrec.data.pool_log import PoolLog
 from jaxrec.data.pool_source import ImpressionSource
-from jaxrec.data.session_log import SessionLog
-from jaxrec.data.session_source import SessionSource
+from jaxrec.data.sessions.log import SessionLog
+from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import RequestSource
 from jaxrec.importing import resolve
 

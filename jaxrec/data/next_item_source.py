@@ -23,9 +23,9 @@ from jaxrec.data.histories import Histories, Requests
 from jaxrec.data.labels import history_bounds, make_label
 from jaxrec.data.log import Log
 from jaxrec.data.pairs import SIDES
-from jaxrec.data.session_histories import PositiveItems
-from jaxrec.data.session_log import SessionLog
-from jaxrec.data.session_source import check_sides
+from jaxrec.data.sessions.histories import PositiveItems
+from jaxrec.data.sessions.log import SessionLog
+from jaxrec.data.sessions.source import check_sides
 from jaxrec.data.splits import PARTS, make_split
 
 PER_USER = ('each', 'last')
@@ -57,7 +57,7 @@ class NextItemSource(BatchSource):
       features: user columns are `user` and, of a behaviour log, user attributes; candidate columns, of the
         target, are `item` and item attributes; history columns are these and event columns.
       label: what is positive. Of a behaviour log a label rule, see `jaxrec.data.labels.make_label`, of a
-        session log see `jaxrec.data.session_histories.read_positives`; empty takes all events, or all that
+        session log see `jaxrec.data.sessions.histories.read_positives`; empty takes all events, or all that
         the session log knows to be positive.
       history_length: L.
       per_user: 'each' makes an example of every positive item of the part; 'last' of each user's last one

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from jaxrec.data.session_labels import SessionLabels, weighted
-from jaxrec.data.session_source import SessionSource
+from jaxrec.data.sessions.labels import SessionLabels, weighted
+from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.simulators import sessions, sessions_truth
 from jaxrec.data.simulators.sessions import Audience, World, generate, make_truth, simulate
 from tests.oracles.sessions import rewards, view_logits

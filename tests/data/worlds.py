@@ -9,7 +9,7 @@ from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.click_log import ClickLog, compile_clicks
 from jaxrec.data.columns import Ragged
 from jaxrec.data.pool_log import PoolLog, compile_pools
-from jaxrec.data.session_log import SessionLog, compile_sessions
+from jaxrec.data.sessions.log import SessionLog, compile_sessions
 
 COLUMNS = {
     'genres': ColumnSpec('multi'),

@@ -42,7 +42,7 @@ from jaxrec.data.ingest.fields import LogMapping
 from jaxrec.data.ingest.merge import numpy_values
 from jaxrec.data.ingest.types import resolve_types
 from jaxrec.data.schema import ColumnSpec
-from jaxrec.data.session_log import LABELS, WATCH_TIME, SessionLog, compile_sessions
+from jaxrec.data.sessions.log import LABELS, WATCH_TIME, SessionLog, compile_sessions
 
 SESSION, POSITION = 'session', 'position'
 RECORD = '\0record'  # no column of a file has this name

@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxrec.data.columns import Ragged, offsets_of
 from jaxrec.data.raw_columns import Coded
-from jaxrec.data.session_labels import SessionLabels
-from jaxrec.data.session_log import ColumnSpec, SessionLog, compile_sessions
+from jaxrec.data.sessions.labels import SessionLabels
+from jaxrec.data.sessions.log import ColumnSpec, SessionLog, compile_sessions
 from jaxrec.data.simulators import sessions_truth
 from jaxrec.data.simulators.ctr import Catalogue
 from jaxrec.data.simulators.sessions_world import DAY, PARTS, START, Truth, World, load_truth, make_truth
@@ -154,7 +154,7 @@ class Audience:
           labels: how labels are made, such as a source's.
 
         Returns:
-          {'swt', 'vtr', 'wtr', 'ltr': float64 [B]}; `jaxrec.data.session_labels.weighted` adds them up.
+          {'swt', 'vtr', 'wtr', 'ltr': float64 [B]}; `jaxrec.data.sessions.labels.weighted` adds them up.
 
         Raises:
           ValueError: for ids that stand for no user or item, or an item behind the end of its session.

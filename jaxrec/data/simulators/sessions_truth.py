@@ -10,7 +10,7 @@ B sessions, S items of a session, T seconds that can be told apart.
 
 import numpy as np
 
-from jaxrec.data.session_labels import Chances, SessionLabels
+from jaxrec.data.sessions.labels import Chances, SessionLabels
 from jaxrec.data.simulators.sessions_world import Truth, World
 
 BLOCK = 1 << 12  # sessions that are looked at together

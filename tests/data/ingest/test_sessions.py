@@ -7,7 +7,7 @@ import pytest
 
 from jaxrec.data.ingest.mapping import make_mapping
 from jaxrec.data.ingest.sessions import ingest_sessions
-from jaxrec.data.session_log import SessionLog
+from jaxrec.data.sessions.log import SessionLog
 
 MAPPING = {
     'user': 'uid',

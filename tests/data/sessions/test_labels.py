@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxrec.data.session_labels import Chances, SessionLabels, read_labels, total_seconds, weighted
+from jaxrec.data.sessions.labels import Chances, SessionLabels, read_labels, total_seconds, weighted
 from tests.oracles.sessions import session_labels
 
 RULES = [

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.session_log import WATCH_TIME
+from jaxrec.data.sessions.log import WATCH_TIME
 from jaxrec.options import read_options
 
 HEADS = ('swt', 'vtr', 'wtr', 'ltr')

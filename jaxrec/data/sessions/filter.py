@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.session_log import WATCH_TIME, SessionLog
+from jaxrec.data.sessions.log import WATCH_TIME, SessionLog
 from jaxrec.options import plain, read_options
 
 INTERACTIONS = ('like', 'follow', 'share')

@@ -11,7 +11,7 @@ import numpy as np
 from jaxrec.data.columns import offsets_of
 from jaxrec.data.gather import take
 from jaxrec.data.labels import first_of_instant
-from jaxrec.data.session_log import LABELS, SessionLog
+from jaxrec.data.sessions.log import LABELS, SessionLog
 from jaxrec.options import plain, read_options
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxrec.data.api import stored
 from jaxrec.data.columns import Ragged
-from jaxrec.data.session_log import ColumnSpec, SessionLog, compile_sessions
+from jaxrec.data.sessions.log import ColumnSpec, SessionLog, compile_sessions
 from tests.data.worlds import SESSION_COLUMNS, raw_sessions, raw_videos, small_sessions
 
 

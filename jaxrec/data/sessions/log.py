@@ -21,7 +21,7 @@ from jaxrec.data.columns import Ragged
 from jaxrec.data.log import REMEDY
 from jaxrec.data.raw_columns import RawTable
 from jaxrec.data.schema import Column, ColumnSpec
-from jaxrec.data.session_encoding import LABELS, WATCH_TIME, check_sessions, write_sessions
+from jaxrec.data.sessions.encoding import LABELS, WATCH_TIME, check_sessions, write_sessions
 from jaxrec.data.vocabulary import FIRST
 
 __all__ = ['LABELS', 'WATCH_TIME', 'Column', 'ColumnSpec', 'SessionLog', 'compile_sessions']

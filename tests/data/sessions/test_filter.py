@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.session_filter import SessionFilter, make_filter
-from jaxrec.data.session_log import compile_sessions
+from jaxrec.data.sessions.filter import SessionFilter, make_filter
+from jaxrec.data.sessions.log import compile_sessions
 from tests.data.worlds import raw_sessions, small_sessions
 from tests.oracles.sessions import quality, requests_of
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxrec.data.api import make_source
-from jaxrec.data.session_labels import SessionLabels
-from jaxrec.data.session_log import compile_sessions
-from jaxrec.data.session_source import SessionSource
+from jaxrec.data.sessions.labels import SessionLabels
+from jaxrec.data.sessions.log import compile_sessions
+from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import make_loader
 from jaxrec.data.splits import PARTS, make_split
 from tests.data.test_source import same

@@ -18,10 +18,10 @@ from jaxrec.data.gather import take
 from jaxrec.data.lifelong import sample_slots
 from jaxrec.data.log import Log
 from jaxrec.data.pairs import SIDES
-from jaxrec.data.session_filter import Selection, make_filter, quantile
-from jaxrec.data.session_histories import PositiveItems
-from jaxrec.data.session_labels import COLUMNS, HEADS, SessionLabels, read_labels
-from jaxrec.data.session_log import WATCH_TIME, SessionLog
+from jaxrec.data.sessions.filter import Selection, make_filter, quantile
+from jaxrec.data.sessions.histories import PositiveItems
+from jaxrec.data.sessions.labels import COLUMNS, HEADS, SessionLabels, read_labels
+from jaxrec.data.sessions.log import WATCH_TIME, SessionLog
 from jaxrec.data.splits import PARTS, TRAIN, make_split
 from jaxrec.data.vocabulary import hash64
 from jaxrec.options import plain
@@ -40,23 +40,23 @@ class SessionSource(BatchSource):
     of display; `valid` float32 [B, S], 1 where a target slot holds an item; `host/group` int64 [B] (user id)
     and `host/event` int64 [B] (row in the log). In mode 'reward' there are `label/<head>` float32 [B] and
     `item_label/<head>` float32 [B, S] of the heads swt, vtr, wtr and ltr that the log knows, see
-    `jaxrec.data.session_labels`; they tell of the S items of the target alone. Ids are int32, numeric columns
-    float32; multi-valued columns have one more axis W.
+    `jaxrec.data.sessions.labels`; they tell of the S items of the target alone. Ids are int32, numeric
+    columns float32; multi-valued columns have one more axis W.
 
     Args:
       log_folder: of a `SessionLog`.
       features: user columns are `user` and what else is known of a request; candidate columns, of the target,
         are `item` and item attributes; history columns are these and the numbers of shown items.
-      label: which shown items are positive, see `jaxrec.data.session_histories.read_positives`.
+      label: which shown items are positive, see `jaxrec.data.sessions.histories.read_positives`.
       history_length: L.
       items: S; sessions of fewer items are left out and counted.
       mode: 'generate' or 'reward'.
       choose: which S of a longer session: the 'first'; the first that are 'positive', where sessions with
         fewer positive ones are left out; or a 'sample', drawn for each example and epoch, in their order. A
         reward model reads the first.
-      quality: the filter of mode 'generate', see `jaxrec.data.session_filter.make_filter`; None keeps all.
+      quality: the filter of mode 'generate', see `jaxrec.data.sessions.filter.make_filter`; None keeps all.
       session_labels: description of the labels of mode 'reward', see
-        `jaxrec.data.session_labels.read_labels`. Without `swt_threshold` it is the median over the training
+        `jaxrec.data.sessions.labels.read_labels`. Without `swt_threshold` it is the median over the training
         split of the watch time of the first S items.
       users: (from, to) shares of all users, in the order of a seeded hash, whose requests are examples: a
         reward model and the generator it judges can so be kept to different users. Thresholds are of all.
