@@ -64,3 +64,22 @@ class Task(Protocol):
 
     def evaluator(self) -> Evaluator:
         """Returns a fresh accumulator for one evaluation."""
+
+
+class WithoutTables:
+    """What a task says of its tables that has none: everything it reads is a parameter or in the batch."""
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """None."""
+        return {}
+
+    def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """None."""
+        del batch
+        return {}
+
+    def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """None."""
+        del batch
+        return {}

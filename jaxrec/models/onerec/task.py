@@ -12,21 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.data.vocabulary import FIRST
-from jaxrec.embeddings import Table
 from jaxrec.models.onerec.evaluator import SessionEvaluator
 from jaxrec.models.onerec.experts import expert_losses, new_biases
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.semantic_ids import SemanticIds
 from jaxrec.options import read_options
-from jaxrec.training.task import Batch, Metrics, Rows
+from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
 
 # What the state holds beside the parameters: the semantic ID of every item, and the routers' biases.
 CODES, BIASES = 'codes', 'router_bias'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SessionTask:
+class SessionTask(WithoutTables):
     """Session-wise generation; implements `training.task.Task` without tables.
 
     Attributes:
@@ -41,21 +40,6 @@ class SessionTask:
     def module(self) -> OneRec:
         """The Flax module."""
         return OneRec(self.network)
-
-    @property
-    def tables(self) -> Mapping[str, Table]:
-        """None: all codes are scored, so their vectors are parameters."""
-        return {}
-
-    def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """None."""
-        del batch
-        return {}
-
-    def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """None."""
-        del batch
-        return {}
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws the parameters.

@@ -4,7 +4,6 @@ B batch, L history, T = L + 1 places with the target, X width, V items, S negati
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -12,18 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.data.vocabulary import FIRST
-from jaxrec.embeddings import Table
 from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.ops.catalogue import catalogue_cross_entropy, catalogue_scores, rank_of, sampled_cross_entropy
 from jaxrec.ops.dropout import fold_words, key_words
 from jaxrec.ops.hashing import mix32
-from jaxrec.training.task import Batch, Metrics, Rows
+from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
 
 NEGATIVES = 7_919  # of the draws of a step
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class NextItemTask:
+class NextItemTask(WithoutTables):
     """Next-item prediction; implements `training.task.Task` without tables.
 
     Attributes:
@@ -36,21 +34,6 @@ class NextItemTask:
     module: nn.Module
     negatives: int = 0
     best: int = 10
-
-    @property
-    def tables(self) -> Mapping[str, Table]:
-        """None: all items are scored, so their vectors are parameters."""
-        return {}
-
-    def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """None."""
-        del batch
-        return {}
-
-    def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """None."""
-        del batch
-        return {}
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws (params, {}) for a batch whose values do not matter."""
