@@ -114,7 +114,7 @@ def get_config() -> ConfigDict:
                 'only': {'L20000': (), 'null': ()},
                 'columns': {
                     'main': {
-                        'data': {'arguments': QUICK_WORLD, 'lifelong': {'length': 500}},
+                        'data': {'arguments': QUICK_WORLD, 'lifelong': {'length': 450}},
                         'train': {'epochs': 5},
                     }
                 },

@@ -9,7 +9,8 @@ import pytest
 from jaxrec.data.sessions.labels import SessionLabels, weighted
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.simulators import sessions, sessions_truth
-from jaxrec.data.simulators.sessions import Audience, World, generate, make_truth, simulate
+from jaxrec.data.simulators.sessions import Audience, generate, simulate
+from jaxrec.data.simulators.sessions_world import World, load_truth, make_truth
 from tests.oracles.sessions import rewards, view_logits
 
 KNOBS = {
@@ -191,6 +192,24 @@ def test_a_world_is_made_once_and_again_the_same(world, tmp_path, monkeypatch):
     monkeypatch.setattr(sessions, 'make_truth', lambda _: pytest.fail('made again'))
     assert simulate(tmp_path / 'log', **KNOBS).manifest == log.manifest
     assert json.loads((tmp_path / 'log-truth' / 'world.json').read_text())['requests'] == 6
+
+
+def test_the_truth_beside_a_log_is_what_was_drawn(world, tmp_path):
+    log, _ = world
+    read, drawn = load_truth(log.folder), make_truth(World(**KNOBS))
+    for name in drawn._fields:
+        np.testing.assert_array_equal(getattr(read, name), getattr(drawn, name), err_msg=name)
+        assert getattr(read, name).dtype == getattr(drawn, name).dtype, name
+    with pytest.raises(ValueError, match='log-truth'):
+        load_truth(tmp_path / 'log')
+
+
+def test_every_category_has_items_and_a_user_no_interest_twice():
+    truth = make_truth(World(**KNOBS))
+    assert np.bincount(truth.category, minlength=10).tolist() == [12] * 10
+    assert all(len(set(row)) == 3 for row in truth.interest.tolist())
+    assert truth.length.min() >= 4 and truth.length.max() <= 12
+    assert (np.diff(truth.strength, axis=1) < 0).all()
 
 
 def test_blocks_are_seamless(monkeypatch):

@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
+
+from jaxrec.parallel import host_memory
 
 PROGRAM = """
 import resource, sys
@@ -28,3 +32,19 @@ def test_the_second_time_costs_no_pages():
     kept, faults = run('keep')
     assert kept == 'True'
     assert int(faults) < int(run('default')[1]) / 10
+
+
+@pytest.mark.parametrize('seconds', [0.001, 0.5])
+def test_a_long_step_is_given_time_to_free_what_it_used(monkeypatch, seconds):
+    clock, slept = iter([10.0, 10.0 + seconds]), []
+    monkeypatch.setattr(host_memory.time, 'perf_counter', lambda: next(clock))
+    monkeypatch.setattr(host_memory.time, 'sleep', slept.append)
+    host_memory.await_on_cpu(jnp.zeros(3))
+    monkeypatch.undo()
+    assert slept == ([] if seconds < host_memory.LONG_STEP_S else [pytest.approx(seconds / 100)])
+
+
+def test_what_is_awaited_is_there():
+    x = jax.jit(lambda x: jax.lax.fori_loop(0, 60, lambda _, x: jnp.tanh(x @ x), x))(jnp.ones((300, 300)))
+    host_memory.await_on_cpu({'state': x})
+    assert x.is_ready()

@@ -31,7 +31,7 @@ from jaxrec.data.simulators.feed_world import (
     make_truth,
     true_rate,
 )
-from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_folder
+from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
 from jaxrec.data.vocabulary import hash64
 from jaxrec.options import read_options
 
@@ -160,7 +160,7 @@ def _compile(folder: str | Path, world: World) -> tuple[PoolLog, dict[str, dict[
         seed=world.seed,
         provenance='simulated',
     )
-    return log, {part: {name: getattr(truth, name) for name in names} for part, names in PARTS.items()}
+    return log, truth_columns(truth, PARTS)
 
 
 class Feed:

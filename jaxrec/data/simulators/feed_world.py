@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.columns import ColumnStore, Ragged
-from jaxrec.data.simulators.worlds import check_knobs, truth_folder
+from jaxrec.data.columns import Ragged
+from jaxrec.data.simulators.worlds import check_knobs, read_truth
 
 DAY = 86_400
 START = 1_700_000_000  # seconds since 1970, of the first visit
@@ -229,5 +229,4 @@ def load_truth(folder: str | Path) -> Truth:
     Raises:
       ValueError: when it does not.
     """
-    stores = {part: ColumnStore(truth_folder(folder) / part) for part in PARTS}
-    return Truth(**{name: stores[part][name] for part, names in PARTS.items() for name in names})
+    return read_truth(folder, Truth, PARTS)

@@ -21,7 +21,7 @@ from jaxrec.data.sessions.log import ColumnSpec, SessionLog, compile_sessions
 from jaxrec.data.simulators import sessions_truth
 from jaxrec.data.simulators.ctr import Catalogue
 from jaxrec.data.simulators.sessions_world import DAY, PARTS, START, Truth, World, load_truth, make_truth
-from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_folder
+from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.options import read_options
 
@@ -115,7 +115,7 @@ def _compile(folder: str | Path, world: World) -> tuple[SessionLog, dict[str, di
         seed=world.seed,
         provenance='simulated',
     )
-    return log, {part: {name: getattr(truth, name) for name in names} for part, names in PARTS.items()}
+    return log, truth_columns(truth, PARTS)
 
 
 class Audience:

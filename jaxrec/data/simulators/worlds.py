@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxrec.data.columns import write_columns
+from jaxrec.data.columns import ColumnStore, write_columns
 from jaxrec.data.log import Log
 from jaxrec.options import read_options
 
 AnyLog = TypeVar('AnyLog', bound=Log)
+AnyTruth = TypeVar('AnyTruth')
+Parts = Mapping[str, tuple[str, ...]]  # {part: names of the truth's arrays of one length}
 
 
 def defaults_of(world: Any) -> dict[str, Any]:
@@ -47,6 +49,29 @@ def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
 def truth_folder(folder: str | Path) -> Path:
     """Where the truth of a simulated log lies: `<folder>-truth`."""
     return Path(f'{folder}-truth')
+
+
+def truth_columns(truth: Any, parts: Parts) -> dict[str, dict[str, Any]]:
+    """Sorts the arrays of a truth by their parts, as `compile_once` writes them."""
+    return {part: {name: getattr(truth, name) for name in names} for part, names in parts.items()}
+
+
+def read_truth(folder: str | Path, kind: Callable[..., AnyTruth], parts: Parts) -> AnyTruth:
+    """Reads the truth of a simulated log, by raw numbers.
+
+    Args:
+      folder: of the log; the truth lies beside it.
+      kind: of the truth, called with all arrays by their names.
+      parts: as it was written.
+
+    Returns:
+      The truth.
+
+    Raises:
+      ValueError: it does not lie there.
+    """
+    stores = {part: ColumnStore(truth_folder(folder) / part) for part in parts}
+    return kind(**{name: stores[part][name] for part, names in parts.items() for name in names})
 
 
 def compile_once(

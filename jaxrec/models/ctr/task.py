@@ -57,6 +57,29 @@ def mean_cross_entropy(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax
     return jnp.sum(losses * valid) / jnp.maximum(valid.sum(), 1)
 
 
+def blank_rows(tables: Mapping[str, Table], ids: Ids) -> dict[str, dict[str, jax.Array]]:
+    """Rows of zeros, {table: {feature: float32 [B, ..., D]}}, for a module whose parameters are drawn."""
+    return {
+        table: {name: jnp.zeros((*x.shape, tables[table].dim)) for name, x in features.items()}
+        for table, features in ids.items()
+    }
+
+
+def row_penalty(rows: Rows, weight: float, valid: jax.Array) -> jax.Array:
+    """Half the squared rows that an example reads, averaged over the examples.
+
+    Args:
+      rows: {table: {feature: float [B, ..., D]}}.
+      weight: of the penalty.
+      valid: float [B, C], 1 for examples that count.
+
+    Returns:
+      float32 [].
+    """
+    squares = jnp.asarray(sum(jnp.sum(x**2) for features in rows.values() for x in features.values()))
+    return 0.5 * weight * squares / jnp.maximum(valid.sum(), 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class CtrTask:
     """Click prediction by binary cross-entropy; implements `training.task.Task`.
@@ -97,11 +120,7 @@ class CtrTask:
         Returns:
           (params, model_state): model_state holds batch statistics where the module keeps them.
         """
-        shape = lambda ids, dim: jnp.zeros((*ids.shape, dim), jnp.float32)
-        rows = {
-            table: {k: shape(x, self.tables[table].dim) for k, x in features.items()}
-            for table, features in self.ids(batch).items()
-        }
+        rows = blank_rows(self.tables, self.ids(batch))
         variables = dict(self.module.init(rng, rows, batch, train=False))
         return variables.pop('params', {}), variables
 
@@ -136,8 +155,7 @@ class CtrTask:
         metrics = {**scored.losses, 'logloss': logloss, 'pcoc': clicks}
         loss = scored.weight * logloss + sum(scored.losses.values())
         if self.row_l2:
-            squares = sum(jnp.sum(x**2) for features in rows.values() for x in features.values())
-            loss = loss + 0.5 * self.row_l2 * squares / jnp.maximum(valid.sum(), 1)
+            loss = loss + row_penalty(rows, self.row_l2, valid)
         return loss, (metrics, new_state)
 
     def predict(

@@ -20,6 +20,7 @@ import optax
 from jaxrec.embeddings import Table, as_specs, normal
 from jaxrec.evaluation.metrics import auc
 from jaxrec.models.ctr.layers import Mlp, TargetAttention
+from jaxrec.models.ctr.task import blank_rows, row_penalty
 from jaxrec.ops.pooling import length_mask
 from jaxrec.ops.transformer import attend
 from jaxrec.options import read_options
@@ -141,10 +142,7 @@ class RewardTask:
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws (params, {}) for a batch whose values do not matter."""
-        rows = {
-            table: {k: jnp.zeros((*x.shape, self.tables[table].dim)) for k, x in features.items()}
-            for table, features in self.ids(batch).items()
-        }
+        rows = blank_rows(self.tables, self.ids(batch))
         return self.module.init(rng, rows, batch)['params'], {}
 
     def loss(
@@ -180,8 +178,7 @@ class RewardTask:
             losses[f'loss_{head}'] = jnp.sum(entropy * valid) / jnp.maximum(valid.sum(), 1)
         loss = jnp.sum(jnp.stack(list(losses.values())))
         if self.row_l2:
-            squares = sum(jnp.sum(x**2) for features in rows.values() for x in features.values())
-            loss = loss + 0.5 * self.row_l2 * squares / jnp.maximum(valid.sum(), 1)
+            loss = loss + row_penalty(rows, self.row_l2, valid)
         return loss, (losses, model_state)
 
     def predict(

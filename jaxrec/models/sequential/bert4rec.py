@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.data.vocabulary import FIRST
-from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer
-from jaxrec.models.sequential.sasrec import latest, read_transformer
+from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask
 from jaxrec.ops.dropout import fold_words, keep_mask, key_words
 from jaxrec.training.task import Batch
@@ -86,7 +85,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
     """Builds BERT4Rec for a log.
 
     Args:
-      config: any of `sequential.sasrec.SHARED`, and `hide` (default .2); `length` counts the target's place.
+      config: any of `sequential.encoder.SHARED`, and `hide` (default .2); `length` counts the target's place.
       schema: the log's {column: Column}.
 
     Returns:

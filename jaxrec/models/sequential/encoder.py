@@ -4,6 +4,7 @@ B batch, T places of a sequence, X width, V items, N layers.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ from jaxrec.models.transformer.weights import Sizes, draw_stack, encoder_weights
 from jaxrec.ops.dropout import key_words
 from jaxrec.ops.grouped import ACTIVATIONS, GATED
 from jaxrec.ops.transformer import Drop, causal_mask, rms_norm
+from jaxrec.options import read_options
 
 EMBEDDED = 1_000  # the number of the embeddings among the places that drop
 
@@ -62,6 +64,10 @@ class Transformer:
         return Sizes(self.width, self.heads, head, self.hidden or 4 * self.width, self.activation in GATED)
 
 
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Transformer)}
+SHARED: dict[str, Any] = {**DEFAULTS, 'negatives': 0, 'best': 10, 'init_std': 0.02}
+
+
 class SequenceEncoder(nn.Module):
     """Places, layers and the last norm; what stands at a place is given.
 
@@ -102,3 +108,26 @@ class SequenceEncoder(nn.Module):
 
         x, _ = run_layers(layer, x, stack, scan=False, remat=False)
         return rms_norm(x, norm)
+
+
+def latest(hidden: jax.Array, length: jax.Array) -> jax.Array:
+    """float [B, X]: what stands at the latest place of float [B, L, X]; zeros where there is none."""
+    at = jnp.maximum(length - 1, 0)[:, None, None]
+    return jnp.take_along_axis(hidden, at, 1)[:, 0] * (length > 0)[:, None]
+
+
+def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer, dict[str, Any]]:
+    """Reads what the sequential models share, and options of one of them.
+
+    Args:
+      config: the section.
+      **own: further options with their defaults.
+
+    Returns:
+      The sizes, and all options.
+
+    Raises:
+      ValueError: an unknown option or a number out of range.
+    """
+    options = read_options(config, 'model', **SHARED, **own)
+    return Transformer(**{name: options[name] for name in DEFAULTS}), options

@@ -12,8 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer
-from jaxrec.models.sequential.sasrec import latest, read_transformer
+from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask, shifted
 from jaxrec.training.task import Batch
 
@@ -74,7 +73,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
     """Builds FDSA for a log.
 
     Args:
-      config: any of `sequential.sasrec.SHARED`, and `columns`, categorical item columns of the history.
+      config: any of `sequential.encoder.SHARED`, and `columns`, categorical item columns of the history.
       schema: the log's {column: Column}.
 
     Returns:

@@ -7,21 +7,15 @@ square.
 B batch, L history, X width, V items.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer
+from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask, shifted
-from jaxrec.options import read_options
 from jaxrec.training.task import Batch
-
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(Transformer)}
-SHARED: dict[str, Any] = {**DEFAULTS, 'negatives': 0, 'best': 10, 'init_std': 0.02}
 
 
 class SasRec(nn.Module):
@@ -61,34 +55,11 @@ class SasRec(nn.Module):
         return latest(self.encode(batch, None), batch['history/length'])
 
 
-def latest(hidden: jax.Array, length: jax.Array) -> jax.Array:
-    """float [B, X]: what stands at the latest place of float [B, L, X]; zeros where there is none."""
-    at = jnp.maximum(length - 1, 0)[:, None, None]
-    return jnp.take_along_axis(hidden, at, 1)[:, 0] * (length > 0)[:, None]
-
-
-def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer, dict[str, Any]]:
-    """Reads what the sequential models share, and options of one of them.
-
-    Args:
-      config: the section.
-      **own: further options with their defaults.
-
-    Returns:
-      The sizes, and all options.
-
-    Raises:
-      ValueError: an unknown option or a number out of range.
-    """
-    options = read_options(config, 'model', **SHARED, **own)
-    return Transformer(**{name: options[name] for name in DEFAULTS}), options
-
-
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
     """Builds SASRec for a log.
 
     Args:
-      config: any of `SHARED`.
+      config: any of `sequential.encoder.SHARED`.
       schema: the log's {column: Column}.
 
     Returns:
