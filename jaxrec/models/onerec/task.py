@@ -17,6 +17,7 @@ from jaxrec.models.onerec.experts import expert_losses, new_biases
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.semantic_ids import SemanticIds
+from jaxrec.ops.preference import token_log_prob
 from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
 
@@ -180,8 +181,7 @@ def _log_probs(module: OneRec, hidden: jax.Array, codes: jax.Array) -> jax.Array
     found = []
     for level in range(codes.shape[-1]):
         logits = module.logits(hidden[:, :, level], level)  # [B, m, C]
-        picked = jnp.take_along_axis(logits, jnp.maximum(codes[..., level, None], 0), -1)[..., 0]
-        found.append(picked - jax.nn.logsumexp(logits, -1))
+        found.append(token_log_prob(logits, jnp.maximum(codes[..., level], 0)))
     return jnp.stack(found, -1)
 
 
