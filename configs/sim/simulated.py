@@ -62,7 +62,7 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
             'train': {
                 'batch_size': 16,  # pages, of 320 impressions
                 'eval_batch_size': 32,
-                'epochs': 16,
+                'epochs': 32,
                 'learning_rate': 3e-3,
                 'row_optimizer': 'row_adagrad',
                 'row_learning_rate': 0.2,

@@ -43,6 +43,8 @@ from configs.sim.simulated import get_config as one_run
 NULL = ('DIN-short', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time')
 # A scan of 2,000 steps is slow, so MIMN trains on a fourth of the training users.
 MIMN_SHARE = 1 / 6
+# Its validation stands still for seven epochs, see above, which the patience of the others would not outlast.
+FULL_TRAIN = {'epochs': 20, 'patience': 8}
 # A fourth of the behaviours, so that its rows stay within the time of a quick table.
 QUICK_WORLD = {'history': 500, 'near': 150, 'episode': 4}
 # Interests leave more behaviours in a history ten times as long, and strays as many.
@@ -73,7 +75,10 @@ def get_config() -> ConfigDict:
     longer.data.candidates = LONGER_WORLD['page']
     longer.data.lifelong.update({'length': 19_950, 'sample': 2_000})
     longer.train.update({'batch_size': 4, 'eval_batch_size': 2})
-    mimn = changed(SIMULATED_ROWS['MIMN'], data={'split': {'train': MIMN_SHARE}})
+    own = {
+        'MIMN': changed(SIMULATED_ROWS['MIMN'], data={'split': {'train': MIMN_SHARE}}),
+        'DIN-full': changed(SIMULATED_ROWS['DIN-full'], train=FULL_TRAIN),
+    }
     return ConfigDict(
         {
             'title': 'SIM on simulated long histories',
@@ -83,7 +88,7 @@ def get_config() -> ConfigDict:
             'tuned': ('main',),  # the other columns take what was chosen there
             'only': {'L20000': SEARCHING, 'null': NULL},
             'timed': ('main',),
-            'rows': SIMULATED_ROWS | {'MIMN': mimn},
+            'rows': SIMULATED_ROWS | own,
             'reference': 'DIN-short',
             'seeds': 5,
             'trials': 2,
