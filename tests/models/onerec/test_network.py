@@ -31,6 +31,16 @@ def make_batch(network, seed=0, requests=3):
     }
 
 
+def predict(task, params, state, batch):
+    """float [B, m, L], in one program instead of one an operation."""
+    return jax.jit(lambda *x: task.predict(*x)['token_log_prob'])(params, state, {}, batch)
+
+
+def lose(task, params, state, batch, key=1):
+    """What the loss returns, likewise."""
+    return jax.jit(task.loss)(params, state, {}, batch, jax.random.key(key))
+
+
 def make(**options):
     """(network, task, params with no zeros or ones among them, state, batch)."""
     network = read_network({**SMALL, **options})
@@ -38,7 +48,7 @@ def make(**options):
     codes = np.stack([rng.integers(0, k, ITEMS) for k in network.levels], -1).astype(np.int32)
     codes[:2] = -1
     task, batch = SessionTask(network, codes), make_batch(network)
-    params, state = task.init(jax.random.key(0), batch)
+    params, state = jax.jit(task.init)(jax.random.key(0), batch)
     shake = lambda x: x * 1.5 + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)
     return network, task, jax.tree.map(shake, params), state, batch
 
@@ -55,7 +65,7 @@ def make(**options):
 )
 def test_predictions_are_those_of_the_loops(options):
     network, task, params, state, batch = make(**options)
-    got = task.predict(params, state, {}, batch)['token_log_prob']
+    got = predict(task, params, state, batch)
     for b in range(3):
         history = task.codes[batch['history/item'][b, : LENGTHS[b]]]
         session = task.codes[batch['target/item'][b]]
@@ -100,8 +110,8 @@ def test_cached_steps_are_whole_sessions(options):
                 position, waiting = position + len(waiting), [m.embed_tokens(beams[:, :, item, level], level)]
         return out
 
-    apply = lambda method: module.apply({'params': params}, method=method)
-    want, got = apply(whole), apply(stepped)
+    apply = jax.jit(lambda params, method: module.apply({'params': params}, method=method), static_argnums=1)
+    want, got = apply(params, whole), apply(params, stepped)
     for step, logits in enumerate(got):
         item, level = divmod(step, 3)
         np.testing.assert_allclose(logits[:, 0], want[level][:, item], rtol=1e-4, atol=1e-5)
@@ -113,11 +123,9 @@ def test_what_comes_later_is_not_seen():
     codes = np.asarray(state['codes']).copy()
     batch['target/item'] = np.array([[2, 3]] * 3, np.int32)
     batch['history/item'] = np.full((3, 4), 4, np.int32)
-    one = np.asarray(task.predict(params, state, {}, batch)['token_log_prob'])
+    one = np.asarray(predict(task, params, state, batch))
     codes[3, 1] = (codes[3, 1] + 1) % 4
-    two = np.asarray(
-        task.predict(params, {**state, 'codes': jnp.asarray(codes)}, {}, batch)['token_log_prob']
-    )
+    two = np.asarray(predict(task, params, {**state, 'codes': jnp.asarray(codes)}, batch))
     np.testing.assert_array_equal(one[:, 0], two[:, 0])
     np.testing.assert_array_equal(one[:, 1, 0], two[:, 1, 0])
     assert (one[:, 1, 1:] != two[:, 1, 1:]).all()
@@ -127,7 +135,7 @@ def test_padding_of_a_history_is_not_seen():
     _, task, params, state, batch = make()
     other = {**batch, 'history/item': batch['history/item'].copy()}
     other['history/item'][1], other['history/item'][2, 2:] = 0, 1
-    one, two = (task.predict(params, state, {}, b)['token_log_prob'] for b in (batch, other))
+    one, two = (predict(task, params, state, b) for b in (batch, other))
     np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
@@ -135,9 +143,9 @@ def test_items_without_a_semantic_id_are_no_targets_and_say_nothing():
     _, task, params, state, batch = make()
     other = {**batch, 'target/item': batch['target/item'].copy()}
     other['target/item'][:, 1] = 1
-    loss, (metrics, _) = task.loss(params, state, {}, other, jax.random.key(1))
-    assert not np.asarray(task.predict(params, state, {}, other)['token_log_prob'])[:, 1].any()
-    found = np.asarray(task.predict(params, state, {}, batch)['token_log_prob'])[:, 0]
+    loss, (metrics, _) = lose(task, params, state, other)
+    assert not np.asarray(predict(task, params, state, other))[:, 1].any()
+    found = np.asarray(predict(task, params, state, batch))[:, 0]
     np.testing.assert_allclose(loss, -found.sum() / 3, rtol=1e-5)
     np.testing.assert_allclose(metrics['ntp'], -found.sum() / 9, rtol=1e-5)
 
@@ -145,14 +153,14 @@ def test_items_without_a_semantic_id_are_no_targets_and_say_nothing():
 def test_gradients_reach_every_parameter():
     _, task, params, state, batch = make(tied=False)
     loss = lambda p: task.loss(p, state, {}, batch, jax.random.key(1))[0]
-    for path, grad in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+    for path, grad in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
         assert np.asarray(grad).any(), jax.tree_util.keystr(path)
 
 
 def test_experts_report_and_their_biases_move():
     network, task, params, state, batch = make(experts=3, active=1, balance=0.1, z_loss=0.01)
-    loss, (metrics, new) = task.loss(params, state, {}, batch, jax.random.key(1))
-    plain = -float(np.asarray(task.predict(params, state, {}, batch)['token_log_prob']).sum()) / 3
+    loss, (metrics, new) = lose(task, params, state, batch)
+    plain = -float(np.asarray(predict(task, params, state, batch)).sum()) / 3
     extra = 2 * (0.1 * metrics['balance'] + 0.01 * metrics['router_z'])  # of two layers
     np.testing.assert_allclose(loss, plain + extra, rtol=1e-5)
     assert metrics['dropped'] == 0 and 1 <= metrics['load_max'] <= 3
@@ -160,15 +168,15 @@ def test_experts_report_and_their_biases_move():
     assert moved.shape == (2, 3) and set(np.round(np.abs(moved) / network.bias_rate, 3).ravel()) <= {0.0, 1.0}
     assert moved.any()
     pushed = {**state, 'router_bias': jnp.array([[9.0, 0, 0]] * 2)}
-    busy = task.loss(params, pushed, {}, batch, jax.random.key(1))[1][0]['load_max']
+    busy = lose(task, params, pushed, batch)[1][0]['load_max']
     np.testing.assert_allclose(busy, 3, rtol=1e-6)
 
 
 def test_loss_counts_valid_sessions_and_their_items():
     _, task, params, state, batch = make()
-    found = np.asarray(task.predict(params, state, {}, batch)['token_log_prob'])
+    found = np.asarray(predict(task, params, state, batch))
     few = {**batch, 'valid': np.array([[1, 1], [0, 0], [1, 0]], np.float32)}
-    loss, (metrics, _) = task.loss(params, state, {}, few, jax.random.key(1))
+    loss, (metrics, _) = lose(task, params, state, few)
     want = -(found[0].sum() + found[2, 0].sum())
     np.testing.assert_allclose(loss, want / 2, rtol=1e-5)
     np.testing.assert_allclose(metrics['ntp'], want / 9, rtol=1e-5)
@@ -176,10 +184,10 @@ def test_loss_counts_valid_sessions_and_their_items():
 
 def test_dropout_thins_in_training_alone_and_follows_the_key():
     _, task, params, state, batch = make(dropout=0.3)
-    loss = lambda key: float(task.loss(params, state, {}, batch, jax.random.key(key))[0])
+    loss = lambda key: float(lose(task, params, state, batch, key)[0])
     assert loss(1) == loss(1) != loss(2)
-    plain = float(make()[1].loss(params, state, {}, batch, jax.random.key(1))[0])
-    scored = -float(np.asarray(task.predict(params, state, {}, batch)['token_log_prob']).sum()) / 3
+    plain = float(lose(make()[1], params, state, batch)[0])
+    scored = -float(np.asarray(predict(task, params, state, batch)).sum()) / 3
     np.testing.assert_allclose(plain, scored, rtol=1e-5)
 
 

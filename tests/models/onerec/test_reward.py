@@ -44,7 +44,7 @@ def make(**options):
     task, batch = make_task({**CONFIG, **options}, SCHEMA), make_batch()
     tables = emb.init_tables(task.tables, jax.random.key(0))
     rows = emb.lookup(task.tables, tables, task.ids(batch))
-    params, _ = task.init(jax.random.key(1), batch)
+    params, _ = jax.jit(task.init)(jax.random.key(1), batch)
     return task, params, rows, batch
 
 
@@ -83,7 +83,7 @@ def by_hand(params, history, session):
 
 def test_sessions_are_scored_as_by_hand():
     task, params, rows, batch = make()
-    got = task.predict(params, {}, rows, batch)
+    got = jax.jit(task.predict)(params, {}, rows, batch)
     vector = lambda side: np.concatenate(
         [rows['item'][f'{side}/item'], rows['category'][f'{side}/category']], -1
     )

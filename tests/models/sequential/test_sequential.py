@@ -33,7 +33,7 @@ def make(name, **options):
         'target/item': rng.integers(2, ROWS, (3, 1)).astype(np.int32),
         'valid': np.ones((3, 1), np.float32),
     }
-    params, state = task.init(jax.random.key(0), batch)
+    params, state = jax.jit(task.init)(jax.random.key(0), batch)
     shake = lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape)
     return task, jax.tree.map(shake, params), state, batch
 
@@ -71,7 +71,7 @@ def slow_last(name, params, batch, b):
 @pytest.mark.parametrize('name', NAMES)
 def test_items_are_ranked_as_the_loops_score_them(name):
     task, params, state, batch = make(name)
-    got = task.predict(params, state, {}, batch)
+    got = jax.jit(task.predict)(params, state, {}, batch)
     vectors = np.asarray(params['items'], np.float64)[2:]
     for b in range(3):
         scores = vectors @ slow_last(name, params, batch, b)
@@ -91,7 +91,7 @@ def test_padding_is_not_seen(name):
     other = {key: value.copy() for key, value in batch.items()}
     for key in ('history/item', 'history/category'):
         other[key][1], other[key][2, 2:] = 0, 0
-    one, two = (task.predict(params, state, {}, x)['scores'] for x in (batch, other))
+    one, two = (jax.jit(task.predict)(params, state, {}, x)['scores'] for x in (batch, other))
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 

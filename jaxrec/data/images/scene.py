@@ -1,0 +1,131 @@
+"""What is true of one image: its entities' masks, its human parts, and who does what to whom.
+
+H, W image size in pixels, N entities, R relations, P kinds of human part.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+NO_PART = 0  # in a part map; part p of a vocabulary stands as p + 1
+UNKNOWN_PART = 255  # in a part map: nobody has labelled this pixel, and no loss or metric counts it
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The names behind the numbers of scenes; their order is their number.
+
+    Attributes:
+      entities: classes of entities; `person` is the one whose parts and relations count.
+      relations: kinds of relation.
+      parts: kinds of human part, left and right apart.
+      person: name of the human class.
+      geometric: the relations that a challenge counts as its geometric group.
+      symmetric: relations that hold in both directions at once, such as 'next to'.
+      mirrored: pairs of parts that change places when an image is flipped.
+    """
+
+    entities: tuple[str, ...]
+    relations: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    person: str = 'person'
+    geometric: tuple[str, ...] = ()
+    symmetric: tuple[str, ...] = ()
+    mirrored: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for kind in ('entities', 'relations', 'parts'):
+            names = getattr(self, kind)
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f'{kind} name {twice[0]!r} twice: a name has one number')
+        if self.person not in self.entities:
+            raise ValueError(f'person {self.person!r} is no entity class: choose one of {self.entities}')
+        for kind in ('geometric', 'symmetric'):
+            _check_named(kind, getattr(self, kind), 'relation', self.relations)
+        _check_named('mirrored', [name for pair in self.mirrored for name in pair], 'part', self.parts)
+        if len(self.parts) >= UNKNOWN_PART:
+            raise ValueError(f'{len(self.parts)} parts do not fit a part map: {UNKNOWN_PART - 1} do')
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """One image and its truth.
+
+    Attributes:
+      image: uint8 [H, W, 3], red, green, blue.
+      masks: bool [N, H, W], the visible pixels of each entity; they may overlap.
+      categories: int32 [N], entity classes.
+      parts: uint8 [H, W], the human part of each pixel plus 1, `NO_PART`, or `UNKNOWN_PART`; whose part it is
+        follows from the masks.
+      relations: int32 [R, 3] of (subject, object, relation); the first two are rows of `masks`.
+      relation_parts: bool [R, P], the parts of the subject that take part.
+      name: where it comes from, for messages.
+    """
+
+    image: np.ndarray
+    masks: np.ndarray
+    categories: np.ndarray
+    parts: np.ndarray
+    relations: np.ndarray
+    relation_parts: np.ndarray
+    name: str = ''
+
+    def __post_init__(self) -> None:
+        size, count = self.image.shape[:2], len(self.categories)
+        expected = {
+            'image': (np.uint8, (*size, 3)),
+            'masks': (np.bool_, (count, *size)),
+            'categories': (np.int32, (count,)),
+            'parts': (np.uint8, size),
+            'relations': (np.int32, (len(self.relations), 3)),
+            'relation_parts': (np.bool_, (len(self.relations), *self.relation_parts.shape[1:])),
+        }
+        for key, (dtype, shape) in expected.items():
+            array = getattr(self, key)
+            if array.dtype != dtype or array.shape != shape:
+                raise ValueError(
+                    f'scene {self.name!r}: {key} is {array.dtype} {array.shape}, '
+                    f'not {np.dtype(dtype)} {shape}'
+                )
+
+    def check(self, vocabulary: Vocabulary) -> None:
+        """Refuses numbers that the vocabulary does not have, and entities without pixels.
+
+        Raises:
+          ValueError: naming the scene, the place and the remedy.
+        """
+        where = f'scene {self.name!r}'
+        if bad := np.flatnonzero(
+            (self.categories < 0) | (self.categories >= len(vocabulary.entities))
+        ).tolist():
+            raise ValueError(
+                f'{where}: entity {bad[0]} is of class {self.categories[bad[0]]}; there are '
+                f'{len(vocabulary.entities)}: mend its category'
+            )
+        if empty := np.flatnonzero(~self.masks.any((1, 2))).tolist():
+            raise ValueError(f'{where}: entity {empty[0]} has no pixel: draw its mask or leave it out')
+        for i, (subject, target, relation) in enumerate(self.relations.tolist()):
+            if not (0 <= subject < len(self.masks) and 0 <= target < len(self.masks)) or subject == target:
+                raise ValueError(
+                    f'{where}: relation {i} joins entities {subject} and {target}; give two different ones '
+                    f'of {len(self.masks)}'
+                )
+            if not 0 <= relation < len(vocabulary.relations):
+                raise ValueError(
+                    f'{where}: relation {i} is of kind {relation}, of {len(vocabulary.relations)}'
+                )
+        width = len(vocabulary.parts)
+        if self.relation_parts.shape[1] != width:
+            raise ValueError(
+                f'{where}: relation_parts has {self.relation_parts.shape[1]} columns, not {width}'
+            )
+        labelled = self.parts[self.parts != UNKNOWN_PART]
+        if labelled.size and labelled.max() > width:
+            raise ValueError(f'{where}: the part map holds {labelled.max()}; {width} parts are known')
+
+
+def _check_named(field: str, names: Sequence[str], kind: str, known: Sequence[str]) -> None:
+    """Refuses names that a vocabulary does not have."""
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f'{field} names the {kind} {unknown[0]!r}, which is none of {tuple(known)}')
