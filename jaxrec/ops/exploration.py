@@ -6,6 +6,7 @@ so that one candidate's gradient never meets another's.
 B requests, C candidates, N passes, T gradient steps.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,28 @@ def pair_norm(tree: Tree) -> jax.Array:
       float [B, C].
     """
     return jnp.sqrt(_squares(tree))
+
+
+def flatten_pairs(tree: Tree) -> tuple[jax.Array, Callable[[jax.Array], Tree]]:
+    """Lays all that belongs to one candidate end to end, so that one operation serves all leaves.
+
+    Of a request of a few candidates an operation's call costs more than its work.
+
+    Args:
+      tree: float [B, C, ...] each.
+
+    Returns:
+      float [B, C, F], and a function that makes the tree of such an array.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    shapes = [x.shape for x in leaves]
+    ends = np.cumsum([math.prod(shape[2:]) for shape in shapes])[:-1].tolist()
+
+    def restore(flat: jax.Array) -> Tree:
+        parts = jnp.split(flat, ends, -1)
+        return jax.tree.unflatten(structure, [x.reshape(s) for x, s in zip(parts, shapes, strict=True)])
+
+    return jnp.concatenate([x.reshape(*x.shape[:2], -1) for x in leaves], -1), restore
 
 
 def scale_pairs(tree: Tree, factor: jax.Array) -> Tree:

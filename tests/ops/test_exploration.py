@@ -67,6 +67,18 @@ def test_a_gradient_of_zero_moves_nothing():
     assert np.isfinite(slope).all()
 
 
+def test_a_flat_tree_is_one_array_a_candidate_and_comes_back():
+    tree = {
+        'a': jnp.arange(24.0).reshape(2, 3, 4),
+        'b': {'c': jnp.arange(36.0).reshape(2, 3, 2, 3)},
+        'd': jnp.ones((2, 3)),
+    }
+    flat, restore = ops.flatten_pairs(tree)
+    assert flat.shape == (2, 3, 4 + 6 + 1)
+    np.testing.assert_array_equal(flat[1, 2], [*range(20, 24), *range(30, 36), 1])
+    jax.tree.map(np.testing.assert_array_equal, restore(flat), tree)
+
+
 def test_steps_have_the_slope_of_their_value():
     """The unit gradient is a function of the gradient; its Jacobian is (I - g g^T) / norm."""
     rng = np.random.default_rng(0)

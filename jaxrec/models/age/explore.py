@@ -59,12 +59,12 @@ def open_gate(probability: jax.Array, average: jax.Array | None, options: Explor
     return ops.hard_gate(probability, threshold)
 
 
-def directions(pairs: Pairs, size: jax.Array, rng: jax.Array, options: Exploration) -> ops.Tree:
-    """The unit direction g of each candidate (eq. 8 or 14).
+def move(pairs: Pairs, size: jax.Array, rng: jax.Array, options: Exploration) -> ops.Tree:
+    """What is added to the rows of each candidate: `size` times its unit direction g (eq. 8 or 14).
 
     Args:
       pairs: of the batch.
-      size: float32 [B, C], how far the rows will move.
+      size: float32 [B, C], how far the rows move.
       rng: a typed key, which only a random direction reads.
       options: how scores are explored.
 
@@ -72,11 +72,14 @@ def directions(pairs: Pairs, size: jax.Array, rng: jax.Array, options: Explorati
       {table: {feature: [B, C, ..., D]}}.
     """
     if options.direction == 'random':
-        return _random_directions(pairs, size.shape, rng)
-    gradient = pairs.gradient()
+        return ops.scale_pairs(_random_directions(pairs, size.shape, rng), size)
+    gradient, restore = ops.flatten_pairs(pairs.gradient())
     if options.direction == 'fgm':
-        return ops.fgm_direction(gradient)
-    return ops.pgd_direction(gradient, pairs.gradient_at, size, options.pgd_steps)
+        direction = ops.fgm_direction(gradient)
+    else:
+        gradient_at = lambda delta: ops.flatten_pairs(pairs.gradient_at(restore(delta)))[0]
+        direction = ops.pgd_direction(gradient, gradient_at, size, options.pgd_steps)
+    return restore(ops.scale_pairs(direction, size))
 
 
 def explore(
@@ -86,7 +89,7 @@ def explore(
     rows: Rows,
     batch: Batch,
     rng: jax.Array,
-    explore_lambda: jax.Array | float,
+    explore_lambda: jax.typing.ArrayLike,
     options: Exploration,
     average: jax.Array | None = None,
 ) -> Explored:
@@ -116,9 +119,9 @@ def explore(
     size = gate * allowed * explore_lambda * delta
     pairs = Pairs(task, params, model_state, rows, batch, options.perturb)
     with jax.named_scope('direction'):
-        direction = directions(pairs, size, rng, options)
+        delta_rows = move(pairs, size, rng, options)
     with jax.named_scope('explored'):
-        moved = pairs.scores(ops.scale_pairs(direction, size))['probability']
+        moved = pairs.scores(delta_rows)['probability']
     return Explored(ops.keep_unmoved(base, moved, size), base, delta, gate, size)
 
 

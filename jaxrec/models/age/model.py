@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrec.embeddings import Table
 from jaxrec.importing import resolve
@@ -158,7 +159,7 @@ class AgeTask:
         model = self.base, params['base'], model_state
         return explore(*model, rows, batch, rng, size, self.exploration, average)
 
-    def size(self, explore_lambda: jax.Array | float | None = None) -> jax.Array:
+    def size(self, explore_lambda: jax.Array | float | None = None) -> jax.Array | np.float32:
         """The step's size per unit of uncertainty.
 
         Args:
@@ -176,7 +177,7 @@ class AgeTask:
                 'model.explore_lambda is None: there is no size that suits every model, so tune it to a '
                 'share of changed winners with models.age.tune_lambda, or give one'
             )
-        return jnp.asarray(found, jnp.float32)
+        return found if isinstance(found, jax.Array) else np.float32(found)
 
 
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> AgeTask:

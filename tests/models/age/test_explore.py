@@ -220,10 +220,10 @@ def test_ablations_put_chance_in_place_of_g_and_delta(uncertainty):
 
 
 def test_a_random_direction_is_of_norm_one_and_leaves_padding_alone():
-    from jaxrec.models.age.explore import directions
+    from jaxrec.models.age.explore import move
 
     pairs = pairs_of('DNN')
-    got = directions(pairs, jnp.ones((3, 4)), KEY, Exploration(direction='random'))
+    got = move(pairs, jnp.ones((3, 4)), KEY, Exploration(direction='random'))
     np.testing.assert_allclose(pair_norm(got), 1, rtol=1e-5)
     assert not np.asarray(got['item']['history/item'])[0].any()  # an empty history
 
