@@ -54,10 +54,24 @@ def made(name='DNN'):
 
 
 def run(name='DNN', explore_lambda=1.0, rows=None, batch=None, **options):
-    task, params, model_state, own_rows, own_batch = made(name)
+    _, params, model_state, own_rows, own_batch = made(name)
+    explore = compiled(name, **options)
+    return jax.device_get(explore(params, model_state, rows or own_rows, batch or own_batch, explore_lambda))
+
+
+@functools.cache
+def compiled(name, **options):
+    """One program for the tests that explore by the same options."""
+    task = made(name)[0]
     task = dataclasses.replace(task, exploration=dataclasses.replace(task.exploration, **options))
-    explore = jax.jit(lambda p, s, r, b: task.explore(p, s, r, b, KEY, explore_lambda))
-    return jax.device_get(explore(params, model_state, rows or own_rows, batch or own_batch))
+    return jax.jit(lambda p, s, r, b, size: task.explore(p, s, r, b, KEY, size))
+
+
+@functools.cache
+def plain(name='DNN'):
+    """What the task predicts unexplored, on the host."""
+    task, params, model_state, rows, batch = made(name)
+    return jax.device_get(jax.jit(task.predict)(params, model_state, rows, batch))
 
 
 def pairs_of(name, perturb='all'):
@@ -109,10 +123,9 @@ def test_candidates_do_not_mix():
 
 @pytest.mark.parametrize('name', BASES)
 def test_lambda_zero_is_the_base_to_the_bit_and_a_large_one_changes_winners(name):
-    task, params, model_state, rows, batch = made(name)
-    predict = jax.jit(lambda: task.base.predict(params['base'], model_state, rows, batch)['probability'])
+    *_, batch = made(name)
     still = run(name, 0.0, gate='none', direction='fgm')
-    np.testing.assert_array_equal(still.score, predict())
+    np.testing.assert_array_equal(still.score, plain(name)['probability'])
     moved = run(name, 300.0, gate='none', direction='fgm')
     assert float(changed_share(moved.probability, moved.score, batch['valid'])) > 0
     np.testing.assert_array_equal(moved.score[2, 3], moved.probability[2, 3])  # no candidate is there
@@ -150,7 +163,7 @@ def test_the_step_of_a_linear_model_is_its_closed_form(direction):
 def test_thompson_and_confidence_deltas_are_those_of_thinned_networks():
     task, params, model_state, rows, batch = made()
     model = task.base, params['base'], model_state, rows, batch
-    base = np.asarray(task.base.predict(*model[1:])['probability'])
+    base = plain()['probability']
     words, samples = key_words(KEY), np.zeros((3, *base.shape))
     thinned = jax.jit(
         lambda w: task.base.predict(drop_weights(params['base'], w, 0.2), *model[2:])['probability']
@@ -179,14 +192,13 @@ def test_a_network_a_candidate_is_one_of_its_own(place):
     model = task.base, params['base'], model_state, rows, batch
     got = jax.jit(lambda: dropout_pass(*model, key_words(KEY), 0.2, 'candidate', place))()
     thin = DROPS[place](params['base'], fold_words(key_words(KEY), 1 * 4 + 2), 0.2)
-    want = task.base.predict(thin, *model[2:])['probability'][1, 2]
+    want = jax.jit(task.base.predict)(thin, *model[2:])['probability'][1, 2]
     np.testing.assert_allclose(got[1, 2], want, rtol=1e-4)
 
 
 def test_gates_allow_what_is_above_the_items_average_or_a_threshold():
     task, params, model_state, rows, batch = made()
-    base = np.asarray(task.base.predict(params['base'], model_state, rows, batch)['probability'])
-    average = np.asarray(task.predict(params, model_state, rows, batch)['item_average'])
+    base, average = plain()['probability'], plain()['item_average']
     hard = run(direction='fgm')
     np.testing.assert_array_equal(hard.gate, base > average)
     assert 0 < hard.gate.mean() < 1
@@ -198,7 +210,8 @@ def test_gates_allow_what_is_above_the_items_average_or_a_threshold():
     fixed = dataclasses.replace(task, gate=None)
     options = dataclasses.replace(task.exploration, gate='fixed', gate_threshold=float(np.median(base)))
     fixed = dataclasses.replace(fixed, exploration=options)
-    got = fixed.explore(params, model_state, rows, batch, KEY, 1.0).gate
+    explore = jax.jit(lambda *model: fixed.explore(*model, KEY, 1.0).gate)
+    got = explore(params, model_state, rows, batch)
     np.testing.assert_array_equal(got, base > np.float32(np.median(base)))
 
 

@@ -1,5 +1,8 @@
 """OneRec's network against loops over requests, tokens and heads; cached steps against whole sessions."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,26 +34,41 @@ def make_batch(network, seed=0, requests=3):
     }
 
 
-def predict(task, params, state, batch):
-    """float [B, m, L], in one program instead of one an operation."""
-    return jax.jit(lambda *x: task.predict(*x)['token_log_prob'])(params, state, {}, batch)
-
-
-def lose(task, params, state, batch, key=1):
-    """What the loss returns, likewise."""
-    return jax.jit(task.loss)(params, state, {}, batch, jax.random.key(key))
-
-
-def make(**options):
-    """(network, task, params with no zeros or ones among them, state, batch)."""
+@functools.cache
+def build(**options):
+    """(network, task, params with no zeros or ones among them, state, its programs), once an option."""
     network = read_network({**SMALL, **options})
     rng = np.random.default_rng(3)
     codes = np.stack([rng.integers(0, k, ITEMS) for k in network.levels], -1).astype(np.int32)
     codes[:2] = -1
-    task, batch = SessionTask(network, codes), make_batch(network)
-    params, state = jax.jit(task.init)(jax.random.key(0), batch)
-    shake = lambda x: x * 1.5 + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape)
-    return network, task, jax.tree.map(shake, params), state, batch
+    task = SessionTask(network, codes)
+    params, state = jax.jit(task.init)(jax.random.key(0), make_batch(network))
+    shake = lambda x: x * 1.5 + 0.1 * np.random.default_rng(x.size).normal(size=x.shape).astype(np.float32)
+    programs = {
+        'predict': jax.jit(lambda p, s, batch: task.predict(p, s, {}, batch)['token_log_prob']),
+        'lose': jax.jit(lambda p, s, batch, key: task.loss(p, s, {}, batch, jax.random.key(key))),
+    }
+    PROGRAMS[id(task)] = programs
+    return network, task, jax.tree.map(shake, jax.device_get(params)), state
+
+
+PROGRAMS: dict[int, dict[str, Any]] = {}
+
+
+def make(**options):
+    """(network, task, params, state, batch of its own)."""
+    built = build(**options)
+    return *built, make_batch(built[0])
+
+
+def predict(task, params, state, batch):
+    """float [B, m, L], of one program a task."""
+    return np.asarray(PROGRAMS[id(task)]['predict'](params, state, batch))
+
+
+def lose(task, params, state, batch, key=1):
+    """What the loss returns, likewise."""
+    return PROGRAMS[id(task)]['lose'](params, state, batch, key)
 
 
 @pytest.mark.parametrize(
