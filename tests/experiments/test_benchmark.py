@@ -57,18 +57,13 @@ def small(monkeypatch):
         monkeypatch.setattr(module, name, value)
 
 
+# Models that others of the list do not time are built below, and train in tests of their own.
 @pytest.mark.parametrize(
     'run',
     [
         lambda: can.train('can_train'),
-        lambda: can.train('can_train_lazy_adam', 'lazy_adam'),
-        lambda: can.train('can_dien_train', base='dien'),
-        lambda: can.infer('can_infer'),
         lambda: can.infer('can_din_infer', base='din'),
         lambda: sim.train('sim_train'),
-        lambda: sim.train('sim_train_lazy_adam', row_optimizer='lazy_adam'),
-        lambda: sim.train('sim_train_eta', 'eta'),
-        lambda: sim.train('sim_train_sdim', 'sdim'),
         lambda: sim.train('sim_train_twin', 'twin'),
         lambda: sim.train('sim_train_din', 'din'),
         lambda: sim.train_nvidia('sim_train_nvidia'),
