@@ -8,12 +8,15 @@ so none needs storing. How the splits differ is said in `scenes_world`.
 N entities, R relations, P parts, H, W pixels.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.data.images.scene import UNKNOWN_PART, Scene
+from jaxrec.data.images.log import SceneLog, compile_scenes
+from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.simulators.scenes_acts import draw_look
 from jaxrec.data.simulators.scenes_layout import DISTANCE, lay_out
 from jaxrec.data.simulators.scenes_people import draw_person, dress
@@ -21,8 +24,20 @@ from jaxrec.data.simulators.scenes_relations import Relation, relations_of
 from jaxrec.data.simulators.scenes_render import FAMILIES, TILE, Picture, fill, paint_backdrop
 from jaxrec.data.simulators.scenes_stage import Stage
 from jaxrec.data.simulators.scenes_world import PARTS, UNIT, VOCABULARY, Draws, World
+from jaxrec.data.simulators.worlds import defaults_of
+from jaxrec.data.splits import TEST, TRAIN, VALIDATION
+from jaxrec.options import read_options
 
-__all__ = ['VOCABULARY', 'Staged', 'World', 'simulate_scene', 'stage_scene', 'survey']
+__all__ = [
+    'VOCABULARY',
+    'SimulatedScenes',
+    'Staged',
+    'World',
+    'simulate',
+    'simulate_scene',
+    'stage_scene',
+    'survey',
+]
 
 # An entity of fewer visible pixels, at 128 of width, is no entity; its pixels stay, of unknown part.
 LEAST_PERSON, LEAST_THING = 60, 14
@@ -186,3 +201,65 @@ def _facts(staged: Staged) -> dict[str, float]:
         'hidden_parts': hidden,
         'with_parts': with_parts,
     }
+
+
+class SimulatedScenes:
+    """Scenes as a scene log reads them: rendered whenever they are asked for, never stored.
+
+    Validation scenes are further ones of the training kind; those of the test are held out: unseen poses and
+    textures.
+
+    Attributes:
+      vocabulary: the names.
+      splits: int8 [number of scenes]: training, validation, test.
+    """
+
+    def __init__(self, world: Mapping[str, Any], seed: int, train: int, validation: int, test: int):
+        """Args: `world`: knobs of `World`; `seed` of all scenes; how many scenes of each part.
+
+        Raises:
+          ValueError: for an unknown knob, a value out of its range, or a negative number of scenes.
+        """
+        self.world = World(**read_options(world, 'world', **defaults_of(World)))
+        for name, count in (('train', train), ('validation', validation), ('test', test), ('seed', seed)):
+            if count < 0:
+                raise ValueError(f'{name} = {count}: give 0 or more')
+        self.vocabulary: Vocabulary = VOCABULARY
+        self._seed, self._seen = seed, train + validation
+        self.splits = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), (train, validation, test))
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    def scene(self, index: int) -> Scene:
+        """The scene of that number; test scenes count from 0 among the held-out ones."""
+        held_out = index >= self._seen
+        return simulate_scene(self.world, self._seed, index - self._seen * held_out, held_out)
+
+    def sources(self) -> list[Path]:
+        """No files."""
+        return []
+
+
+def simulate(
+    folder: str | Path, seed: int = 0, train: int = 4000, validation: int = 200, test: int = 200, **knobs: Any
+) -> SceneLog:
+    """Makes the log of simulated scenes, `config.data.log` for them; it takes no time, scenes are not stored.
+
+    Args:
+      folder: where the log goes.
+      seed: of all scenes.
+      train, validation, test: how many.
+      **knobs: fields of `World`.
+
+    Returns:
+      The log.
+
+    Raises:
+      ValueError: as `SimulatedScenes`, or no scenes at all.
+    """
+    world = dataclasses.asdict(World(**read_options(knobs, 'world', **defaults_of(World))))
+    arguments = {'world': world, 'seed': seed, 'train': train, 'validation': validation, 'test': test}
+    return compile_scenes(
+        folder, 'jaxrec.data.simulators.scenes:SimulatedScenes', arguments, provenance='simulated'
+    )

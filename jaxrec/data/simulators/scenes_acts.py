@@ -13,7 +13,15 @@ from jaxrec.data.simulators.scenes_stage import Colour, Frame, Look, Point
 from jaxrec.data.simulators.scenes_things import BENCH, SEAT, Thing, make_held, make_thing
 from jaxrec.data.simulators.scenes_world import SIDES, Draws
 
-HOLDABLE = {'ball': 0.24, 'cup': 0.17, 'book': 0.19, 'phone': 0.12, 'umbrella': 0.12, 'hat': 0.08, 'bag': 0.08}
+HOLDABLE = {
+    'ball': 0.24,
+    'cup': 0.17,
+    'book': 0.19,
+    'phone': 0.12,
+    'umbrella': 0.12,
+    'hat': 0.08,
+    'bag': 0.08,
+}
 HAT, PACK = 0.14, 0.10  # shares of people who wear one
 
 
@@ -91,7 +99,9 @@ def keep(draft: Draft, person: Person) -> None:
     if draws.chance(HAT):
         draft.thing('hat', person.face.at(up=0.72 * HEAD * person.height), person.face.yaw)
     elif draws.chance(PACK) and person.frame.cosine < 0.75:
-        draft.thing('bag', person.frame.at(ahead=-0.1 * person.height, of=person.joints['middle']), person.frame.yaw)
+        draft.thing(
+            'bag', person.frame.at(ahead=-0.1 * person.height, of=person.joints['middle']), person.frame.yaw
+        )
 
 
 def hold(draft: Draft, person: Person, side: str) -> Person:
@@ -105,7 +115,9 @@ def hold(draft: Draft, person: Person, side: str) -> Person:
     else:
         # Seen from behind, the body would hide what is held before it: the arm goes further aside.
         aside = 14.0 if person.frame.cosine < -0.5 else 0.0
-        person.arms[side] = Limb(draws.angle(20, 62), draws.angle(12 + aside, 44 + aside), draws.angle(30, 75))
+        person.arms[side] = Limb(
+            draws.angle(20, 62), draws.angle(12 + aside, 44 + aside), draws.angle(30, 75)
+        )
     person.settle_arms()
     draft.things.append(make_held(category, person.joints[f'{side} hand'], person.frame.yaw, draft.look()))
     keep(draft, person)
@@ -167,7 +179,12 @@ def _carrying(draft: Draft, at: Point) -> None:
     draws = draft.draws
     person = new_person(draws, at, facing(draws, 115))
     up, ahead = draws.pose(0.06, 0.2) * person.height, draws.pose(0.18, 0.23) * person.height
-    box = make_thing('box', person.frame.at(up=up - 6.0, ahead=ahead, of=person.joints['hip']), person.frame.yaw, draft.look())
+    box = make_thing(
+        'box',
+        person.frame.at(up=up - 6.0, ahead=ahead, of=person.joints['hip']),
+        person.frame.yaw,
+        draft.look(),
+    )
     for side, grip in zip(SIDES, box.grips, strict=False):
         person.arms[side] = Limb(reach=grip.at)
     person.settle_arms()
@@ -183,7 +200,9 @@ def _pushing(draft: Draft, at: Point) -> None:
     for side, swing in zip(SIDES, (1, -1) if draws.chance(0.5) else (-1, 1), strict=True):
         person.legs[side] = Limb(swing * draws.angle(8, 26), 0.03, draws.angle(4, 18))
     person.settle()
-    cart = make_thing('cart', person.frame.at(ahead=0.24 * person.height + 19.0), person.frame.yaw, draft.look())
+    cart = make_thing(
+        'cart', person.frame.at(ahead=0.24 * person.height + 19.0), person.frame.yaw, draft.look()
+    )
     for side, grip in zip(SIDES, cart.grips, strict=True):
         person.arms[side] = Limb(reach=grip.at)
     person.settle_arms()
@@ -222,17 +241,24 @@ def _touching(draft: Draft, at: Point) -> None:
         thing = draft.thing('tree', tree, 0.0)
         person.arms[side] = Limb(reach=thing.grips[2 + draws.index(2)].at)
     elif what == 'table':
-        thing = draft.thing('table', frame.at(left=sign * 12.0, ahead=draws.pose(0.2, 0.26) * height), frame.yaw)
+        thing = draft.thing(
+            'table', frame.at(left=sign * 12.0, ahead=draws.pose(0.2, 0.26) * height), frame.yaw
+        )
         person.lean = draws.angle(6, 20)
         nearest = min(thing.grips, key=lambda grip: math.dist(grip.at, person.joints[f'{side} hand']))
         person.arms[side] = Limb(reach=(nearest.at[0], nearest.at[1] + 1.5, nearest.at[2]))
     else:
         ahead = draws.pose(0.12, 0.18) * height
-        thing = draft.thing('dog', frame.at(left=sign * 9.0, ahead=ahead - 2.0), frame.yaw + sign * draws.angle(60, 130))
+        thing = draft.thing(
+            'dog', frame.at(left=sign * 9.0, ahead=ahead - 2.0), frame.yaw + sign * draws.angle(60, 130)
+        )
         head = frame.at(left=sign * 9.0, ahead=ahead, of=(at[0], 0, at[2]))
         shift = [a - b for a, b in zip(head, thing.grips[0].at, strict=True)]
         draft.things[-1] = thing = make_thing(
-            'dog', (thing.frame.origin[0] + shift[0], 0.0, thing.frame.origin[2] + shift[2]), thing.frame.yaw, draft.look()
+            'dog',
+            (thing.frame.origin[0] + shift[0], 0.0, thing.frame.origin[2] + shift[2]),
+            thing.frame.yaw,
+            draft.look(),
         )
         person.lean = draws.angle(16, 30)
         person.arms[side] = Limb(reach=thing.grips[0].at)

@@ -70,9 +70,7 @@ class Person:
             joints['hip'] = frame.at(up=up - low)
             self._settle_legs()
         sine, cosine = math.sin(self.lean), math.cos(self.lean)
-        joints['chest'] = frame.at(
-            up=TRUNK * height * cosine, ahead=TRUNK * height * sine, of=joints['hip']
-        )
+        joints['chest'] = frame.at(up=TRUNK * height * cosine, ahead=TRUNK * height * sine, of=joints['hip'])
         joints['middle'] = frame.at(
             up=TRUNK * height * cosine / 2, ahead=TRUNK * height * sine / 2, of=joints['hip']
         )
@@ -232,9 +230,12 @@ def _draw_head(stage: Stage, person: Person, clothes: Clothes) -> None:
         stage.disc(nose, 0.2 * radius, 0.2 * radius, dark, 0.8 * radius)
     stage.part = PART['hair']
     # The hair is a cap that sits back and up, so it frames a face seen from the front and hides one from behind.
-    cap = face.at(0.0, (0.34 + 0.25 * down) * radius, -0.34 * radius)
+    cap = face.at(0.0, (0.36 + 0.25 * down) * radius, -0.34 * radius)
     front = 1.0 + 0.6 * radius * -face.cosine
-    stage.disc(cap, 0.92 * radius, 0.88 * radius, clothes.hair, front)
+    stage.disc(cap, 1.04 * radius, 0.94 * radius, clothes.hair, front)
+    if face.cosine > -0.2:  # a fringe over the forehead
+        fringe = face.at(0.0, (0.72 - 0.1 * down) * radius, 0.1 * radius)
+        stage.disc(fringe, 0.8 * radius, 0.36 * radius, clothes.hair, 0.8 * radius)
     if clothes.locks > 0.3:
         stage.disc(
             face.at(0.0, -clothes.locks * radius, -0.5 * radius), 0.75 * radius, 0.6 * radius,

@@ -63,7 +63,10 @@ def relations_of(people: Sequence[Person], things: Sequence[Thing]) -> list[Rela
         if seen is None:
             continue
         mutual = seen < len(people) and gazes[seen] == s
-        near = mutual and math.dist(people[s].joints['head'], people[seen].joints['head']) < TALK * people[s].height
+        near = (
+            mutual
+            and math.dist(people[s].joints['head'], people[seen].joints['head']) < TALK * people[s].height
+        )
         found.append(Relation(s, seen, 'talk' if near else 'look', ('head',)))
     talking = {(r.subject, r.object) for r in found if r.name == 'talk'}
     for a, b in _abreast(people):
@@ -72,14 +75,14 @@ def relations_of(people: Sequence[Person], things: Sequence[Thing]) -> list[Rela
     return found
 
 
-def _contacts(
-    s: int, person: Person, people: Sequence[Person], things: Sequence[Thing]
-) -> list[Relation]:
+def _contacts(s: int, person: Person, people: Sequence[Person], things: Sequence[Thing]) -> list[Relation]:
     """What parts of one person touch."""
     found = []
     for o, other in enumerate(people):
         if o != s:
-            shoulders = [Grip('surface', other.joints[f'{side} shoulder'], 0.075 * other.height) for side in SIDES]
+            shoulders = [
+                Grip('surface', other.joints[f'{side} shoulder'], 0.075 * other.height) for side in SIDES
+            ]
             found += _by_relation(s, o, person, shoulders)
     for o, thing in enumerate(things, len(people)):
         found += _by_relation(s, o, person, thing.grips)
@@ -124,7 +127,8 @@ def _abreast(people: Sequence[Person]) -> list[tuple[int, int]]:
             if abs(x - other_x) < BESIDE * height and abs(z - other_z) < ABREAST * height:
                 middles = [p.joints['hip'] for c, p in enumerate(people) if c not in (a, b)]
                 between = any(
-                    min(x, other_x) < m[0] < max(x, other_x) and abs(m[2] - z) < ABREAST * height for m in middles
+                    min(x, other_x) < m[0] < max(x, other_x) and abs(m[2] - z) < ABREAST * height
+                    for m in middles
                 )
                 if not between:
                     pairs.append((a, b))

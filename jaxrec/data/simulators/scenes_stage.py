@@ -83,7 +83,9 @@ class Stage:
         scale = self.zoom * self._distance / (self._distance - z)
         return UNIT / 2 * self.zoom + x * scale, self.horizon * self.zoom + (self._height - y) * scale, scale
 
-    def limb(self, a: Point, b: Point, thick_a: float, thick_b: float, look: Look, front: float = 0.0) -> None:
+    def limb(
+        self, a: Point, b: Point, thick_a: float, thick_b: float, look: Look, front: float = 0.0
+    ) -> None:
         """A capsule from a to b whose radius goes from `thick_a` to `thick_b`, drawn `front` nearer."""
         ax, ay, scale_a = self.see(a)
         bx, by, scale_b = self.see(b)

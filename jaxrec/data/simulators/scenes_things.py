@@ -174,7 +174,9 @@ def _table(frame: Frame, look: Look) -> Thing:
             thing.limb(frame.at(left, TABLE, ahead), frame.at(left, 0.0, ahead), 1.6, wood)
     for ahead in (-7.0, -3.5, 0.0, 3.5, 7.0):
         thing.limb(frame.at(-22.0, TABLE, ahead), frame.at(22.0, TABLE, ahead), 2.3, look._replace(shade=0.2))
-    thing.grips = [Grip('surface', frame.at(left, TABLE + 2.0), 8.0) for left in (-20.0, -10.0, 0.0, 10.0, 20.0)]
+    thing.grips = [
+        Grip('surface', frame.at(left, TABLE + 2.0), 8.0) for left in (-20.0, -10.0, 0.0, 10.0, 20.0)
+    ]
     return thing
 
 
@@ -185,8 +187,19 @@ def _bicycle(frame: Frame, look: Look) -> Thing:
     for hub in hubs:
         thing.disc(hub, 10.5 * wide, 10.5, DARK, hole=0.76)
         thing.disc(hub, 1.4, 1.4, DARK)
-    crank, post, head = frame.at(up=10.0, ahead=-1.0), frame.at(up=26.0, ahead=-6.0), frame.at(up=26.0, ahead=12.0)
-    for a, b in ((hubs[0], crank), (hubs[0], post), (crank, post), (crank, head), (post, head), (head, hubs[1])):
+    crank, post, head = (
+        frame.at(up=10.0, ahead=-1.0),
+        frame.at(up=26.0, ahead=-6.0),
+        frame.at(up=26.0, ahead=12.0),
+    )
+    for a, b in (
+        (hubs[0], crank),
+        (hubs[0], post),
+        (crank, post),
+        (crank, head),
+        (post, head),
+        (head, hubs[1]),
+    ):
         thing.limb(a, b, 1.3, paint, front=0.2)
     saddle, bars = frame.at(up=29.5, ahead=-7.0), frame.at(up=34.0, ahead=12.5)
     thing.limb(post, saddle, 1.0, paint)
@@ -203,7 +216,10 @@ def _bicycle(frame: Frame, look: Look) -> Thing:
 
 
 def _dog(frame: Frame, look: Look) -> Thing:
-    fur = look._replace(pitch=3.0)
+    # A coat of browns and greys, dark or light as the drawn colour is.
+    light = sum(look.first) / 3
+    tint = (1.15 * light, 0.85 * light, 0.55 * light)
+    fur = look._replace(first=tint, second=(0.75 * tint[0], 0.72 * tint[1], 0.7 * tint[2]))
     thing = Thing('dog', frame, frame.at(up=27.0, ahead=13.0))
     for left in (3.0, -3.0):
         for ahead in (9.0, -9.0):
@@ -219,7 +235,10 @@ def _dog(frame: Frame, look: Look) -> Thing:
             frame.at(left, 32.0, 11.5), frame.at(left * 1.25, 27.0, 10.5), 1.8,
             plain_look((70, 48, 34), 0.2), front=1.0,
         )  # fmt: skip
-    thing.grips = [Grip('surface', frame.at(up=33.0, ahead=12.5), 6.0), Grip('surface', frame.at(up=26.0), 6.0)]
+    thing.grips = [
+        Grip('surface', frame.at(up=33.0, ahead=12.5), 6.0),
+        Grip('surface', frame.at(up=26.0), 6.0),
+    ]
     return thing
 
 

@@ -17,7 +17,7 @@ from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.simulators.worlds import check_knobs
 
 UNIT = 128.0  # the width and height of a picture, whatever its pixels
-BLOCK = 4096  # uniform numbers drawn at a time
+BLOCK = 1024  # uniform numbers drawn at a time
 
 CELLS = 8  # of the interval of a pose parameter
 UNSEEN = (2, 5)  # the cells of held-out scenes
