@@ -70,8 +70,8 @@ class _Reading:
             return None
         if size is not None and pixels.shape != size:
             self.problem(
-                f'{key}: {name} is {pixels.shape[0]} x {pixels.shape[1]}, but the picture is {size[0]} x {size[1]}: '
-                'give it the size of the picture'
+                f'{key}: {name} is {pixels.shape[0]} x {pixels.shape[1]}, but the picture is {size[0]} x '
+                f'{size[1]}: give it the size of the picture'
             )
             return None
         return pixels
@@ -204,8 +204,8 @@ class _Reading:
         if len(wrong):
             row, column = wrong[0].tolist()
             self.problem(
-                f'parts: {self.entry["parts"]} holds {parts[row, column]} in row {row}, column {column}: use 0 to '
-                f'{count}, and {UNKNOWN_PART} for unknown'
+                f'parts: {self.entry["parts"]} holds {parts[row, column]} in row {row}, column {column}: use '
+                f'0 to {count}, and {UNKNOWN_PART} for unknown'
             )
             return unknown
         return parts.astype(np.uint8)

@@ -79,7 +79,8 @@ class SceneLog(Log):
             )
         if check_ids and len(self) and int(self.events['number'].max()) >= len(self.reader):
             raise ValueError(
-                f'{self.folder} knows image {int(self.events["number"].max())}, but there are {len(self.reader)}: {REMEDY}'
+                f'{self.folder} knows image {int(self.events["number"].max())}, but there are '
+                f'{len(self.reader)}: {REMEDY}'
             )
 
     @functools.cached_property
@@ -110,7 +111,8 @@ def compile_scenes(
     """Compiles the log of what a reader gives; it appears complete or not at all.
 
     Args:
-      folder: where the log will lie. If it holds the log of the same reader and content, that one is returned.
+      folder: where the log will lie. If it holds the log of the same reader and content, that one is
+        returned.
       reader: import path of a class with the interface of `SceneReader`.
       arguments: its keywords, of types that JSON keeps; paths absolute, if workers are to find them.
       columns: further columns of `events`, [N]; with `number`, int, only these images are in the log.

@@ -64,8 +64,8 @@ def read_numbers(path: str | Path) -> np.ndarray:
     picture = _open(path)
     if picture.mode not in ('1', 'L', 'P', 'I', 'I;16', 'I;16B'):
         raise ValueError(
-            f'{path} is in colours (mode {picture.mode}), but its pixels are to be numbers: save it in grey or '
-            'with a palette, as PNG'
+            f'{path} is in colours (mode {picture.mode}), but its pixels are to be numbers: save it in grey '
+            'or with a palette, as PNG'
         )
     if picture.format == 'JPEG':
         raise ValueError(f'{path} is a JPEG, which changes numbers: save it as PNG')
@@ -160,7 +160,7 @@ def rle_decode(run: Any, size: Sequence[int], where: str) -> np.ndarray:
 
 
 def _counts(text: str) -> list[int]:
-    """Run lengths of COCO's text: six bits a character, and from the fourth run on differences of two runs."""
+    """Run lengths of COCO's text: six bits a character, from the fourth on added to the last but one."""
     runs: list[int] = []
     place = 0
     while place < len(text):

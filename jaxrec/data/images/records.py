@@ -131,7 +131,7 @@ def check_folder(folder: str | Path) -> Findings:
       folder: in the format of this module.
 
     Returns:
-      What was found. A picture without people is no problem, but it is counted: nothing in it can be a subject.
+      What was found. A picture without people is no problem, but counted: nothing in it can be a subject.
 
     Raises:
       ValueError: the annotations cannot be read at all.

@@ -25,9 +25,9 @@ from jaxrec.options import plain
 class SceneSource(BatchSource):
     """Random access to the batches of one part of a scene log.
 
-    A batch holds what `jaxrec.data.images.targets.encode` says, each with B in front; `valid` float32 [B]; and
-    `host/event` int64 [B] (row in the log; -1 where not valid). Images are resized as large as fits, their
-    proportions kept, and filled below or right of it, where no part is known. `host/dropped` also counts the
+    A batch holds what `jaxrec.data.images.targets.encode` says, each with B in front; `valid` float32 [B];
+    and `host/event` int64 [B] (row in the log; -1 where not valid). Images are resized as large as fits,
+    their proportions kept, and filled below or right of it, where no part is known. `host/dropped` also counts the
     entities and relations that have no pixel left at this size; what augmentation cuts away is not counted.
 
     Args:
@@ -66,7 +66,7 @@ class SceneSource(BatchSource):
         self.log = SceneLog(self.log_folder)
         if any(self.features.values()) or self.label or self.cartesian:
             raise ValueError(
-                f'{self.log.folder} is a scene log, it has neither features nor labels nor pairs: leave them out'
+                f'{self.log.folder} is a scene log, it has no features, labels or pairs: leave them out'
             )
         part = make_split(self.split)(self.log, np.ones(len(self.log), bool))
         self._rows = np.flatnonzero(part == PARTS[self.part])
@@ -97,6 +97,6 @@ def _read_size(given: Any, stride: int) -> tuple[int, int]:
     sound = isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides)
     if not sound or any(side < 1 or stride < 1 or side % stride for side in sides):
         raise ValueError(
-            f'image_size {given!r} with stride {stride}: give a multiple of the stride, or two, height and width'
+            f'image_size {given!r} with stride {stride}: give a multiple of the stride, or two: height, width'
         )
     return sides

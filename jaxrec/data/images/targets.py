@@ -22,8 +22,8 @@ class TargetOptions:
       stride: image pixels a side of an output cell.
       entities: N.
       relations: R.
-      centre: 'mass', the mean of an entity's pixels, or 'box', the middle of its box. The middle of a box lies
-        outside a fifth of the entities of real pictures.
+      centre: 'mass', the mean of an entity's pixels, or 'box', the middle of its box, which lies outside
+        a fifth of the entities of real pictures.
     """
 
     stride: int = 4
@@ -66,8 +66,8 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
     size, stride = scene.image.shape[:2], options.stride
     if size[0] % stride or size[1] % stride:
         raise ValueError(
-            f'scene {scene.name!r} is {size[0]} x {size[1]}, which a stride of {stride} does not divide: fit it '
-            'to a multiple'
+            f'scene {scene.name!r} is {size[0]} x {size[1]}, which a stride of {stride} does not divide: '
+            'fit it to a multiple'
         )
     before = len(scene.masks), len(scene.relations)
     scene = _within_cap(without_empty(scene), options.entities)
@@ -119,7 +119,7 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
 
 
 def mass_centres(masks: np.ndarray) -> np.ndarray:
-    """float64 [N, 2]: the mean row and column of each mask in pixels; a pixel's middle lies at its number + .5."""
+    """float64 [N, 2]: mean row and column of each mask in pixels, whose middles lie at their numbers + .5."""
     down, across = masks.sum(2), masks.sum(1)  # pixels of each row [N, H] and column [N, W]
     middles = [line @ (np.arange(line.shape[1]) + 0.5) for line in (down, across)]
     return np.stack(middles, 1) / np.maximum(down.sum(1), 1)[:, None]

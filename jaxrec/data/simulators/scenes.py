@@ -1,9 +1,9 @@
 """A seeded renderer of scenes of people and things, with everything that is true of them.
 
 People have 16 labelled parts, left and right their own, and face any way; things have silhouettes of their
-own; whatever is nearer hides what is behind. A relation follows from geometry and from the part: the same ball
-is held by a hand, kicked by a foot, or only near. A scene is a pure function of (world, seed, index, split),
-so none needs storing. How the splits differ is said in `scenes_world`.
+own; whatever is nearer hides what is behind. A relation follows from geometry and from the part: the same
+ball is held by a hand, kicked by a foot, or only near. A scene is a pure function of (world, seed, index,
+split), so none needs storing. How the splits differ is said in `scenes_world`.
 
 N entities, R relations, P parts, H, W pixels.
 """
@@ -158,8 +158,8 @@ def survey(scenes: Iterable[Staged]) -> dict[str, float]:
       scenes: at least one, of `stage_scene`.
 
     Returns:
-      `scenes`; on average a scene: `people`, `things`, `relations`; shares: `mirrored` of the scenes that hold
-      a relation in both directions between two entities, `occluded` of the people of whom more than 20 % is
+      `scenes`; on average a scene: `people`, `things`, `relations`; shares: `mirrored` of the scenes that
+      hold a relation in both directions between two entities, `occluded` of the people of whom more than 20 % is
       hidden, `hidden_parts` of the relations none of whose parts is seen in the subject's mask (of those that
       have parts), `several` of the scenes where one pair of entities has two relations in one direction.
 

@@ -21,8 +21,9 @@ SINGLE = {
     'touch': 0.10, 'idle': 0.03,
 }  # fmt: skip
 LOOSE = {
-    'ball': 0.17, 'cup': 0.06, 'book': 0.06, 'hat': 0.05, 'bag': 0.12, 'box': 0.09, 'chair': 0.09, 'bench': 0.05,
-    'table': 0.06, 'bicycle': 0.06, 'dog': 0.10, 'tree': 0.09, 'phone': 0.03, 'umbrella': 0.02, 'cart': 0.03,
+    'ball': 0.17, 'cup': 0.06, 'book': 0.06, 'hat': 0.05, 'bag': 0.12, 'box': 0.09, 'chair': 0.09,
+    'bench': 0.05, 'table': 0.06, 'bicycle': 0.06, 'dog': 0.10, 'tree': 0.09, 'phone': 0.03,
+    'umbrella': 0.02, 'cart': 0.03,
 }  # fmt: skip
 SMALL = ('ball', 'cup', 'book', 'hat', 'bag', 'phone')
 
@@ -79,7 +80,7 @@ def _edge(z: float) -> float:
 def _free_place(
     world: World, draft: Draft, stage: Stage, row: str, width: float
 ) -> tuple[float, float] | None:
-    """x and z of the middle of a group that keeps away from others of its row; None where there is no room."""
+    """x and z of the middle of a group that keeps away from others of its row; None without room."""
     draws = draft.draws
     z = draws.uniform(*ROWS[row])
     edge = _edge(z) - 14.0 - width / 2

@@ -229,7 +229,7 @@ def _draw_head(stage: Stage, person: Person, clothes: Clothes) -> None:
     if nose[2] - face.origin[2] > -0.5 * radius:
         stage.disc(nose, 0.2 * radius, 0.2 * radius, dark, 0.8 * radius)
     stage.part = PART['hair']
-    # The hair is a cap that sits back and up, so it frames a face seen from the front and hides one from behind.
+    # A cap that sits back and up frames a face seen from the front and covers a head seen from behind.
     cap = face.at(0.0, (0.36 + 0.25 * down) * radius, -0.34 * radius)
     front = 1.0 + 0.6 * radius * -face.cosine
     stage.disc(cap, 1.04 * radius, 0.94 * radius, clothes.hair, front)

@@ -35,11 +35,12 @@ CONTACTS: dict[str, tuple[dict[str, str], str]] = {
 NEEDED = {'ride': 'hip'}  # hands at the bars alone do not ride
 GAZE = math.cos(math.radians(12))  # the cone of what somebody looks at
 SIGHT, TALK = 1.3, 0.85  # how far one looks at a thing and talks with a person, in heights
+REACH = 1.1  # beyond that many heights no limb and no grip meet, so none need be tried
 BESIDE, ABREAST = 0.5, 0.2  # side by side: at most so far aside and in depth, in heights
 
 
 class Relation(NamedTuple):
-    """Row of the subject and of the object, people first and then things; the relation and its parts by name."""
+    """Rows of subject and object, people first and then things; the relation and its parts by name."""
 
     subject: int
     object: int
@@ -84,8 +85,10 @@ def _contacts(s: int, person: Person, people: Sequence[Person], things: Sequence
                 Grip('surface', other.joints[f'{side} shoulder'], 0.075 * other.height) for side in SIDES
             ]
             found += _by_relation(s, o, person, shoulders)
+    middle = person.joints['hip'][0]
     for o, thing in enumerate(things, len(people)):
-        found += _by_relation(s, o, person, thing.grips)
+        if abs(thing.frame.origin[0] - middle) < REACH * person.height:
+            found += _by_relation(s, o, person, thing.grips)
     return found
 
 

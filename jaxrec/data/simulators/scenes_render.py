@@ -36,8 +36,8 @@ class Picture(NamedTuple):
 def textures(held_out: bool) -> np.ndarray:
     """The texture bank of a split, float32 [1 + FAMILIES, TILE, TILE] in 0..1; row 0 is plain.
 
-    Training has stripes, checks, dots, blobs, plaid and gradients; held-out scenes have zigzags, rings, hatching,
-    bricks, diamonds and marble.
+    Training has stripes, checks, dots, blobs, plaid and gradients; held-out scenes have zigzags, rings,
+    hatching, bricks, diamonds and marble.
     """
     y, x = np.meshgrid(np.arange(TILE), np.arange(TILE), indexing='ij')
     turn = 2 * np.pi / TILE
@@ -190,7 +190,8 @@ def paint_backdrop(
     mix = np.empty((size, size), np.float32)
     for family, rows in zip(families, (~below, below), strict=True):
         mix[rows] = bank[family][along[rows][:, None], across]
-    first = np.where(below[:, None], colours[2], colours[0]).astype(np.float32)
-    second = np.where(below[:, None], colours[3], colours[1]).astype(np.float32)
-    light = np.linspace(0.9, 1.1, size, dtype=np.float32)[:, None, None]
-    return (first[:, None] + (second - first)[:, None] * mix[..., None]) * light
+    # The floor is a little lighter than the wall behind.
+    light = np.linspace(0.9, 1.1, size, dtype=np.float32)[:, None]
+    first = np.where(below[:, None], colours[2], colours[0]).astype(np.float32) * light
+    second = np.where(below[:, None], colours[3], colours[1]).astype(np.float32) * light
+    return first[:, None] + (second - first)[:, None] * mix[..., None]

@@ -1,4 +1,4 @@
-"""A stage: shapes placed in three dimensions, seen by a camera, as rows of numbers that `scenes_render` fills.
+"""A stage: shapes placed in three dimensions, seen by a camera, as rows that `scenes_render` fills.
 
 Every shape is one formula in its own axes u and v, in pixels: with q = max(|u| - straight, 0) / end and
 w = |v| / (side + taper * u), it covers the points where sqrt(q^2 + w^2), or max(q, w) of square ones, lies
@@ -15,8 +15,8 @@ Point = tuple[float, float, float]  # x to the right, y up, z towards the viewer
 Colour = tuple[float, float, float]  # red, green, blue, of 255
 
 COLUMNS = (
-    'x', 'y', 'cosine', 'sine', 'straight', 'end', 'side', 'taper', 'square', 'hole', 'depth', 'entity', 'part',
-    'zoom', 'red', 'green', 'blue', 'red2', 'green2', 'blue2', 'family', 'pitch', 'shade',
+    'x', 'y', 'cosine', 'sine', 'straight', 'end', 'side', 'taper', 'square', 'hole', 'depth', 'entity',
+    'part', 'zoom', 'red', 'green', 'blue', 'red2', 'green2', 'blue2', 'family', 'pitch', 'shade',
 )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class Frame:
     """The axes of a body that turns about the vertical: its left, up and ahead."""
 
     def __init__(self, origin: Point, yaw: float):
-        """Args: `origin` of the frame; `yaw` 0 faces the viewer, a quarter turn faces right in the picture."""
+        """Args: `origin` of the frame; `yaw` 0 faces the viewer, a quarter turn the picture's right."""
         self.origin, self.yaw = origin, yaw
         self.cosine, self.sine = math.cos(yaw), math.sin(yaw)
 

@@ -133,7 +133,7 @@ def _box(frame: Frame, look: Look) -> Thing:
     thing.slab(frame.at(up=12.4), 10.0, 1.9, plain_look((222, 184, 132), 0.05), front=0.9, flare=0.1)
     thing.slab(frame.at(up=6.0), 1.5, 6.0, plain_look((232, 214, 170), 0.05), front=1.1)
     thing.grips = [Grip('side', frame.at(left=side * 11.0, up=6.0), 5.0) for side in (1, -1)]
-    thing.grips.append(Grip('top', frame.at(up=13.0), 10.0))
+    thing.grips.append(Grip('top', frame.at(up=13.0), 11.5))
     return thing
 
 
@@ -272,8 +272,9 @@ def _cart(frame: Frame, look: Look) -> Thing:
 
 # category: (its maker, where its middle lies above the ground when it lies about).
 THINGS: dict[str, tuple[Callable[[Frame, Look], Thing], float]] = {
-    'ball': (_ball, 6.0), 'cup': (_cup, 5.2), 'book': (_book, 6.0), 'phone': (_phone, 5.6), 'hat': (_hat, 3.0),
-    'umbrella': (_umbrella, 16.0), 'bag': (_bag, 6.6), 'box': (_box, 0.0), 'chair': (_chair, 0.0),
+    'ball': (_ball, 6.0), 'cup': (_cup, 5.2), 'book': (_book, 6.0), 'phone': (_phone, 5.6),
+    'hat': (_hat, 3.0), 'umbrella': (_umbrella, 16.0), 'bag': (_bag, 6.6), 'box': (_box, 0.0),
+    'chair': (_chair, 0.0),
     'bench': (_bench, 0.0), 'table': (_table, 0.0), 'bicycle': (_bicycle, 0.0), 'dog': (_dog, 0.0),
     'tree': (_tree, 0.0), 'cart': (_cart, 0.0),
 }  # fmt: skip

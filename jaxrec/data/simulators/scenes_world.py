@@ -38,7 +38,8 @@ VOCABULARY = Vocabulary(
         'bicycle', 'dog', 'tree', 'cart',
     ),
     relations=(
-        'hold', 'carry', 'touch', 'kick', 'sit on', 'stand on', 'ride', 'push', 'wear', 'look', 'talk', 'next to',
+        'hold', 'carry', 'touch', 'kick', 'sit on', 'stand on', 'ride', 'push', 'wear', 'look', 'talk',
+        'next to',
     ),
     parts=PARTS,
     geometric=('next to',),
