@@ -124,6 +124,17 @@ def hold(draft: Draft, person: Person, side: str) -> Person:
     return person
 
 
+def touch_shoulder(person: Person, other: Person) -> None:
+    """The nearer hand goes to the nearer shoulder of somebody else."""
+    pairs = [(a, b) for a in SIDES for b in SIDES]
+    between = lambda pair: math.dist(
+        person.joints[f'{pair[0]} shoulder'], other.joints[f'{pair[1]} shoulder']
+    )
+    mine, theirs = min(pairs, key=between)
+    person.arms[mine] = Limb(reach=other.joints[f'{theirs} shoulder'])
+    person.settle_arms()
+
+
 def _holding(draft: Draft, at: Point) -> None:
     person = new_person(draft.draws, at, any_yaw(draft.draws))
     hold(draft, person, SIDES[draft.draws.index(2)])
@@ -229,7 +240,7 @@ def _riding(draft: Draft, at: Point) -> None:
 
 
 def _touching(draft: Draft, at: Point) -> None:
-    """A hand on a table, a tree, a dog, or on somebody's shoulder."""
+    """A hand on a table, a tree or a dog."""
     draws = draft.draws
     what = draws.pick({'table': 0.27, 'tree': 0.22, 'dog': 0.4})
     side = SIDES[draws.index(2)]

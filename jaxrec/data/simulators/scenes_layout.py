@@ -6,7 +6,7 @@ People are posed so that something holds; what does hold is said by `scenes_rela
 import dataclasses
 import math
 
-from jaxrec.data.simulators.scenes_acts import ACTS, Draft, hold, keep, new_person
+from jaxrec.data.simulators.scenes_acts import ACTS, Draft, hold, keep, new_person, touch_shoulder
 from jaxrec.data.simulators.scenes_people import Person
 from jaxrec.data.simulators.scenes_stage import Stage
 from jaxrec.data.simulators.scenes_things import TABLE, THINGS, Thing, make_thing
@@ -16,6 +16,7 @@ DISTANCE = 200.0  # of the camera from the front row
 ROWS = {'front': (-12.0, 4.0), 'back': (-92.0, -66.0)}  # depths
 APART = 52.0  # of people who do not belong together and stand in one row
 TRIES = 14
+SHOULDER = 0.25  # share of the pairs side by side where one has a hand on the other's shoulder
 SINGLE = {
     'hold': 0.28, 'kick': 0.16, 'sit': 0.14, 'stand': 0.09, 'carry': 0.10, 'push': 0.07, 'ride': 0.06,
     'touch': 0.10, 'idle': 0.03,
@@ -111,9 +112,12 @@ def _add_group(draft: Draft, size: int, face: bool, gap: float, x: float, z: flo
         yaw = -sign * math.pi / 2 + draws.angle(-22, 22) if face else base + draws.angle(-40, 40)
         person = new_person(draws, (x + sign * shift, 0.0, z + draws.uniform(-3, 3)), yaw, height)
         pair.append(person)
-    for person in pair:
+    toucher = -1 if face or not draws.chance(SHOULDER) else draws.index(2)
+    if toucher >= 0:
+        touch_shoulder(pair[toucher], pair[1 - toucher])
+    for number, person in enumerate(pair):
         side = SIDES[draws.index(2)]
-        if draws.chance(0.55):
+        if number != toucher and draws.chance(0.65):
             hold(draft, person, side)
         else:
             keep(draft, person)

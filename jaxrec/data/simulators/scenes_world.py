@@ -70,7 +70,7 @@ class World:
     pairs: float = 0.45
     least_things: int = 2
     most_things: int = 4
-    looks: float = 0.4
+    looks: float = 0.55
     crowding: float = 0.5
     noise: float = 4.0
     null: bool = False
