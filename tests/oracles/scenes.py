@@ -19,7 +19,7 @@ def covers(shape: dict[str, float], x: float, y: float) -> bool:
 
 
 def fill(shapes: list[dict[str, float]], count: int, size: int):
-    """Entity and part of every pixel, and the pixels of each whole entity; of equal depths the later is on top."""
+    """Entity and part of every pixel, and each whole entity's pixels; of equal depths the later is on top."""
     entity, part = np.full((size, size), -1), np.zeros((size, size), int)
     whole = [set() for _ in range(count)]
     for row in range(size):

@@ -62,6 +62,8 @@ class _Reading:
         """The pixels of a file of this entry; None where there is none or it is broken."""
         name = self.entry.get(key)
         if not isinstance(name, str):
+            if name is not None and key != 'file':
+                self.problem(f'{key} is {name!r}: name a PNG, or leave it out')
             return None
         try:
             pixels: np.ndarray = read(self.folder / name)
@@ -114,7 +116,7 @@ class _Reading:
             place = f'entities[{number}] '
             self.unknown_keys(item, ENTITY_KEYS, place)
             key, name = item.get('id'), item.get('class')
-            if not isinstance(key, int) or key < 1 or key in places:
+            if type(key) is not int or key < 1 or key in places:
                 self.problem(f'{place}has the id {key!r}: give each entity a number of its own, from 1')
                 continue
             places[key] = len(masks)
@@ -134,7 +136,7 @@ class _Reading:
         mask = np.zeros(size, bool)
         if 'mask' in item:
             try:
-                mask = rle_decode(item['mask'], size, f'{self.where} {place}')
+                mask = rle_decode(item['mask'], size, f'{self.where} {place.rstrip()}')
             except ValueError as error:
                 self.problems.append(str(error))
                 return mask
@@ -160,7 +162,7 @@ class _Reading:
             self.unknown_keys(item, RELATION_KEYS, place)
             ends = item.get('subject'), item.get('object')
             for end in ends:
-                if end not in places:
+                if type(end) is not int or end not in places:
                     self.problem(
                         f'{place}names the entity {end!r}: use an id of this image, {sorted(places)}'
                     )
@@ -170,8 +172,9 @@ class _Reading:
             row = np.zeros(len(self.vocabulary.parts), bool)
             for part in self.part_names(item, place):
                 row[self.vocabulary.parts.index(part)] = True
-            relations.append((places.get(ends[0], 0), places.get(ends[1], 0), kind))  # type: ignore[arg-type]
-            taking.append(row)
+            if not self.problems:
+                relations.append((places[ends[0]], places[ends[1]], kind))  # type: ignore[index]
+                taking.append(row)
         return relations, taking
 
     def part_names(self, item: Mapping[str, Any], place: str) -> list[str]:

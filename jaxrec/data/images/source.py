@@ -28,7 +28,8 @@ class SceneSource(BatchSource):
     A batch holds what `jaxrec.data.images.targets.encode` says, each with B in front; `valid` float32 [B];
     and `host/event` int64 [B] (row in the log, -1 where not valid). Images are resized as large as fits,
     their proportions kept, and filled below or right of it, where no part is known. `host/dropped` also
-    counts the entities and relations that have no pixel left at this size; what augmentation cuts away is not counted.
+    counts the entities and relations that have no pixel left at this size; what augmentation cuts away is not
+    counted.
 
     Args:
       log_folder: of a `SceneLog`.

@@ -160,8 +160,8 @@ def survey(scenes: Iterable[Staged]) -> dict[str, float]:
     Returns:
       `scenes`; on average a scene: `people`, `things`, `relations`; shares: `mirrored` of the scenes that
       hold a relation in both directions between two entities, `occluded` of the people of whom more than
-      20 % is hidden, `hidden_parts` of the relations none of whose parts is seen in the subject's mask (of those that
-      have parts), `several` of the scenes where one pair of entities has two relations in one direction.
+      20 % is hidden, `hidden_parts` of the relations with parts none of which is seen in the subject's mask,
+      `several` of the scenes where one pair of entities has two relations in one direction.
 
     Raises:
       ValueError: for no scenes.

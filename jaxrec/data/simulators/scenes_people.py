@@ -139,8 +139,10 @@ def _along(frame: Frame, start: Point, length: float, swing: float, spread: floa
 def _reach(root: Point, target: Point, first: float, second: float, pole: Point) -> tuple[Point, Point]:
     """Middle joint and end of two bones from `root` towards `target`; the joint bends towards `pole`."""
     span = [b - a for a, b in zip(root, target, strict=True)]
-    whole = math.sqrt(sum(d * d for d in span)) or 1e-6
-    distance = min(max(whole, abs(first - second) * 1.01), 0.999 * (first + second))
+    whole = math.sqrt(sum(d * d for d in span))
+    if whole < 1e-6:  # there is no way towards the own root: straight down
+        span, whole = [0.0, -1.0, 0.0], 1.0
+    distance = min(max(math.dist(root, target), abs(first - second) * 1.01), 0.999 * (first + second))
     unit = [d / whole for d in span]
     along = (first**2 - second**2 + distance**2) / (2 * distance)
     aside = math.sqrt(max(first**2 - along**2, 0.0))
