@@ -111,7 +111,9 @@ class _Reading:
     def entities(self, size: tuple[int, int]) -> tuple[list[np.ndarray], list[int], dict[int, int]]:
         """Masks, classes, and the row of every id."""
         instances = self.file('instances', read_numbers, size)
-        masks, categories, places = [], [], {}
+        masks: list[np.ndarray] = []
+        categories: list[int] = []
+        places: dict[int, int] = {}
         for number, item in self.items('entities'):
             place = f'entities[{number}] '
             self.unknown_keys(item, ENTITY_KEYS, place)
@@ -160,22 +162,23 @@ class _Reading:
         for number, item in self.items('relations'):
             place = f'relations[{number}] '
             self.unknown_keys(item, RELATION_KEYS, place)
-            ends = item.get('subject'), item.get('object')
-            for end in ends:
-                if type(end) is not int or end not in places:
-                    self.problem(
-                        f'{place}names the entity {end!r}: use an id of this image, {sorted(places)}'
-                    )
-            if ends[0] == ends[1]:
-                self.problem(f'{place}joins the entity {ends[0]!r} to itself: name two')
+            ends = [self.end(item.get(role), places, place) for role in ('subject', 'object')]
+            if ends[0] == ends[1] >= 0:
+                self.problem(f'{place}joins the entity {item["subject"]} to itself: name two')
             kind = self.number(item.get('relation'), self.vocabulary.relations, f'{place}is')
             row = np.zeros(len(self.vocabulary.parts), bool)
             for part in self.part_names(item, place):
                 row[self.vocabulary.parts.index(part)] = True
-            if not self.problems:
-                relations.append((places[ends[0]], places[ends[1]], kind))  # type: ignore[index]
-                taking.append(row)
+            relations.append((ends[0], ends[1], kind))
+            taking.append(row)
         return relations, taking
+
+    def end(self, key: Any, places: Mapping[int, int], place: str) -> int:
+        """The row of the entity of an id; -1, and a problem, where there is none."""
+        if type(key) is int and key in places:
+            return places[key]
+        self.problem(f'{place}names the entity {key!r}: use an id of this image, {sorted(places)}')
+        return -1
 
     def part_names(self, item: Mapping[str, Any], place: str) -> list[str]:
         """The parts of a relation that the vocabulary has."""

@@ -120,4 +120,4 @@ def keep_entities(scene: Scene, kept: np.ndarray) -> Scene:
 
 def without_empty(scene: Scene) -> Scene:
     """Leaves out entities without a pixel, and their relations."""
-    return keep_entities(scene, scene.masks.any((1, 2)))
+    return keep_entities(scene, np.asarray(scene.masks.any((1, 2))))

@@ -111,7 +111,7 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     """
     edges = []
     for axis in (2, 1):
-        line = masks.any(axis)  # [N, H], then [N, W]
+        line = np.asarray(masks.any(axis))  # [N, H], then [N, W]
         length = line.shape[1]
         edges.append((line.argmax(1), length - line[:, ::-1].argmax(1)))
     (top, bottom), (left, right) = edges

@@ -135,8 +135,8 @@ def _as_staged(
     for row, relation in enumerate(stays):
         taking[row, [PARTS.index(part) for part in relation.parts]] = True
     if world.null:
-        for row in taking:
-            row[:] = draws.generator.permutation(row)
+        for parts_of in taking:
+            parts_of[:] = draws.generator.permutation(parts_of)
     scene = Scene(
         image=picture.image,
         masks=picture.entity == kept[:, None, None],

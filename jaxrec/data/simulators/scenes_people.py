@@ -6,7 +6,7 @@ Left and right are the person's own. Lengths are shares of a person's height.
 import dataclasses
 import math
 
-from jaxrec.data.simulators.scenes_stage import Frame, Look, Point, Stage, plain_look
+from jaxrec.data.simulators.scenes_stage import Frame, Look, Point, Stage, between, plain_look
 from jaxrec.data.simulators.scenes_world import PARTS, SIDES, Draws
 
 LEG, SHIN, ARM, FOREARM, TRUNK, NECK, HEAD = 0.225, 0.215, 0.15, 0.145, 0.25, 0.055, 0.095
@@ -171,7 +171,7 @@ class Clothes:
 def dress(draws: Draws, look: Look, legs: Look) -> Clothes:
     """Draws skin, hair and clothes; `look` and `legs` are of the shirt and the trousers."""
     skin = plain_look(_SKIN[draws.index(len(_SKIN))])
-    shoes = plain_look(tuple(draws.uniform(20, 235) for _ in range(3)))  # type: ignore[arg-type]
+    shoes = plain_look((draws.uniform(20, 235), draws.uniform(20, 235), draws.uniform(20, 235)))
     return Clothes(
         skin,
         plain_look(_HAIR[draws.index(len(_HAIR))], 0.3),
@@ -207,9 +207,7 @@ def draw_person(stage: Stage, person: Person, clothes: Clothes) -> None:
     stage.part = PART['hip']
     stage.limb(frame.at(up=0.02 * height, of=low), low, 0.8 * broad, 0.74 * broad, clothes.trousers, 0.4)
     stage.part = PART['torso']
-    start = tuple(a + 0.28 * (b - a) for a, b in zip(low, high, strict=True))
-    end = tuple(a + 0.80 * (b - a) for a, b in zip(low, high, strict=True))
-    stage.limb(start, end, 0.82 * broad, broad, clothes.shirt, 0.5)  # type: ignore[arg-type]
+    stage.limb(between(low, high, 0.28), between(low, high, 0.8), 0.82 * broad, broad, clothes.shirt, 0.5)
     _draw_head(stage, person, clothes)
 
 
@@ -225,9 +223,8 @@ def _draw_head(stage: Stage, person: Person, clothes: Clothes) -> None:
         if eye[2] - face.origin[2] > 0.1 * radius:
             stage.disc(eye, 0.15 * radius, 0.17 * radius, plain_look((18, 18, 22), 0.0), 0.9 * radius)
     nose = face.at(0.0, (-0.12 - 0.9 * down) * radius, 1.02 * ahead * radius)
-    dark: Look = clothes.skin._replace(
-        first=tuple(0.8 * c for c in clothes.skin.first), second=tuple(0.8 * c for c in clothes.skin.first)
-    )  # type: ignore[arg-type]
+    red, green, blue = clothes.skin.first
+    dark = plain_look((0.8 * red, 0.8 * green, 0.8 * blue))
     if nose[2] - face.origin[2] > -0.5 * radius:
         stage.disc(nose, 0.2 * radius, 0.2 * radius, dark, 0.8 * radius)
     stage.part = PART['hair']

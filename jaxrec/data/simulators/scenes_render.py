@@ -104,9 +104,8 @@ def fill(
     winner = top[seen]
     shapes = shape[winner]
 
-    image = backdrop.reshape(-1, 3).copy()
-    image[seen] = _colour(table, shapes, u[winner], v[winner], rim[winner], held_out)
-    image = image.reshape(size, size, 3)
+    image = backdrop.copy()
+    image.reshape(-1, 3)[seen] = _colour(table, shapes, u[winner], v[winner], rim[winner], held_out)
     down, right = divmod(shift, TILE)
     image += noise * _noise(size)[down : down + size, right : right + size]
     entity, part = np.full(size * size, -1, np.int32), np.zeros(size * size, np.uint8)

@@ -42,6 +42,11 @@ def plain_look(colour: Colour, shade: float = 0.4) -> Look:
     return Look(colour, colour, 0, 2.0, shade)
 
 
+def between(a: Point, b: Point, share: float) -> Point:
+    """The point that share of the way from a to b."""
+    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])
+
+
 class Frame:
     """The axes of a body that turns about the vertical: its left, up and ahead."""
 
