@@ -118,6 +118,12 @@ def keep_entities(scene: Scene, kept: np.ndarray) -> Scene:
     )
 
 
+def seen_entities(masks: np.ndarray) -> np.ndarray:
+    """bool [N], which masks have a pixel."""
+    count, height, width = masks.shape
+    return np.asarray(masks.reshape(count, height * width).any(1))
+
+
 def without_empty(scene: Scene) -> Scene:
     """Leaves out entities without a pixel, and their relations."""
-    return keep_entities(scene, np.asarray(scene.masks.any((1, 2))))
+    return keep_entities(scene, seen_entities(scene.masks))

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from jaxrec.data.images.scene import UNKNOWN_PART
-from jaxrec.data.images.targets import TargetOptions, encode, shrink_parts, unpack_masks
+from jaxrec.data.images.targets import (
+    TargetOptions,
+    boxes_of,
+    encode,
+    mass_centres,
+    shrink_parts,
+    unpack_masks,
+)
 from tests.data.images.worlds import random_scene
 from tests.oracles.scenes import entity_targets, part_cells
 
@@ -94,6 +101,16 @@ def test_an_entity_without_pixels_is_left_out_and_counted():
     assert lost > 0
     assert found['host/dropped'].tolist() == [1, lost]
     np.testing.assert_array_equal(found['entity/category'][:4], np.delete(scene.categories, 1))
+
+
+@pytest.mark.parametrize('measure', [boxes_of, mass_centres])
+def test_an_empty_mask_has_no_place(measure):
+    masks = np.ones((3, 4, 5), bool)
+    for empty in (0, 1, 2):
+        masks[empty] = False
+        with pytest.raises(ValueError, match=f'mask {empty} has no pixel: leave such entities out'):
+            measure(masks)
+        masks[empty] = True
 
 
 def test_a_scene_of_nothing():
