@@ -38,7 +38,7 @@ class SceneSource(BatchSource):
       augment: see `jaxrec.data.images.augment.Augmentation`, of shuffled batches only; None changes nothing.
       features, label: a scene log has none; leave them empty.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`; the split is the log's own by default.
+        `BatchSource`; an empty split is the log's own.
 
     Attributes:
       log: the opened log.
@@ -52,7 +52,7 @@ class SceneSource(BatchSource):
     image_size: Any
     features: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     label: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    split: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(BY_PART))
+    split: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stride: int = 4
     entities: int = 48
     relations: int = 64
@@ -69,7 +69,7 @@ class SceneSource(BatchSource):
             raise ValueError(
                 f'{self.log.folder} is a scene log, it has no features, labels or pairs: leave them out'
             )
-        part = make_split(self.split)(self.log, np.ones(len(self.log), bool))
+        part = make_split(self.split or BY_PART)(self.log, np.ones(len(self.log), bool))
         self._rows = np.flatnonzero(part == PARTS[self.part])
         return self.log, len(self._rows), len(self._rows)
 

@@ -64,6 +64,8 @@ def test_parts_of_the_log_are_apart(own):
     for part in ('train', 'validation', 'test'):
         source = make_source(own[0], **(SETTINGS | {'part': part, 'batch_size': 1}), shuffle=False)
         seen[part] = [int(source[i]['host/event'][0]) for i in range(len(source))]
+    own_split = make_source(own[0], **SETTINGS, split={})
+    assert own_split.examples == 5
     assert seen == {'train': [0, 1, 2, 3, 4], 'validation': [5, 6], 'test': [7, 8, 9]}
 
 
