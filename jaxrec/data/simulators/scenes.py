@@ -39,8 +39,9 @@ __all__ = [
     'survey',
 ]
 
-# An entity of fewer visible pixels, at 128 of width, is no entity; its pixels stay, of unknown part.
-LEAST_PERSON, LEAST_THING = 60, 14
+# What shows fewer pixels, at 128 of width, or less of itself is no entity: nobody would know it. Its pixels
+# stay, those of a person of unknown part.
+LEAST_PERSON, LEAST_THING, LEAST_SHARE = 60, 20, 0.15
 _CLASS = {name: number for number, name in enumerate(VOCABULARY.entities)}
 _RELATION = {name: number for number, name in enumerate(VOCABULARY.relations)}
 
@@ -126,7 +127,7 @@ def _as_staged(
     visible = np.bincount(picture.entity.ravel() + 1, minlength=count + 1)[1:]
     share = (world.size / UNIT) ** 2
     least = np.array([LEAST_PERSON if name == 'person' else LEAST_THING for name in names]) * share
-    kept = np.flatnonzero(visible >= least)
+    kept = np.flatnonzero((visible >= least) & (visible >= LEAST_SHARE * picture.whole))
     place = np.full(count + 1, -1)
     place[kept] = np.arange(len(kept))
     parts = np.where((picture.part > 0) & (place[picture.entity] < 0), np.uint8(UNKNOWN_PART), picture.part)

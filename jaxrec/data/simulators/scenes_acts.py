@@ -149,7 +149,7 @@ def _kicking(draft: Draft, at: Point) -> None:
     person.legs['left' if side == 'right' else 'right'] = Limb(draws.angle(-10, 2), 0.05, draws.angle(4, 14))
     person.settle()
     toe = person.joints[f'{side} foot']
-    draft.thing('ball', person.frame.at(up=1.0, ahead=6.5, of=toe), person.frame.yaw)
+    draft.thing('ball', person.frame.at(up=1.5, ahead=7.5, of=toe), person.frame.yaw)
     keep(draft, person)
 
 

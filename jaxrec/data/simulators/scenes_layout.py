@@ -165,7 +165,7 @@ def _add_loose(draft: Draft, stage: Stage) -> None:
         if category in SMALL and draft.people and draws.chance(0.5):
             px, _, pz = draft.people[draws.index(len(draft.people))].frame.origin
             z = pz + draws.uniform(2, 12)
-            x = px + (1 if draws.chance(0.5) else -1) * draws.uniform(17, 24)
+            x = px + (1 if draws.chance(0.5) else -1) * draws.uniform(19, 27)
         clear = [p.frame.origin for p in draft.people] + [
             t.frame.origin for t in draft.things if t.frame.origin[1] < 9
         ]

@@ -67,44 +67,44 @@ class Thing:
 
 def _ball(frame: Frame, look: Look) -> Thing:
     thing = Thing('ball', frame, frame.origin)
-    thing.disc(frame.origin, 6.0, 6.0, look._replace(shade=0.55), front=1.0)
-    thing.grips = [Grip('grasp', frame.origin, 8.5), Grip('ball', frame.origin, 10.0)]
+    thing.disc(frame.origin, 7.0, 7.0, look._replace(shade=0.55), front=1.0)
+    thing.grips = [Grip('grasp', frame.origin, 9.5), Grip('ball', frame.origin, 11.0)]
     return thing
 
 
 def _cup(frame: Frame, look: Look) -> Thing:
     thing = Thing('cup', frame, frame.origin)
-    thing.disc(frame.at(left=4.4), 3.0, 3.2, look, front=0.8, hole=0.5)
-    thing.slab(frame.origin, 3.9, 5.2, look, front=1.0, flare=-0.22)
-    thing.disc(frame.at(up=5.0), 4.7, 1.6, plain_look((250, 250, 246), 0.2), front=1.1)
+    thing.disc(frame.at(left=5.0), 3.4, 3.7, look, front=0.8, hole=0.5)
+    thing.slab(frame.origin, 4.5, 6.0, look, front=1.0, flare=-0.22)
+    thing.disc(frame.at(up=5.8), 5.3, 1.8, plain_look((250, 250, 246), 0.2), front=1.1)
     thing.grips = [Grip('grasp', frame.origin, 6.0)]
     return thing
 
 
 def _book(frame: Frame, look: Look) -> Thing:
     thing = Thing('book', frame, frame.origin)
-    thing.slab(frame.origin, 7.6, 5.8, look._replace(shade=0.25), front=1.0, tilt=0.12)
-    thing.slab(frame.at(up=0.9), 6.6, 4.2, plain_look((246, 242, 226), 0.12), front=1.1, tilt=0.12)
-    thing.slab(frame.at(up=0.9), 0.7, 4.8, look, front=1.2, tilt=0.12)
-    thing.grips = [Grip('grasp', frame.at(up=-4.5), 5.0)]
+    thing.slab(frame.origin, 8.4, 6.4, look._replace(shade=0.25), front=1.0, tilt=0.12)
+    thing.slab(frame.at(up=0.9), 7.3, 4.7, plain_look((246, 242, 226), 0.12), front=1.1, tilt=0.12)
+    thing.slab(frame.at(up=0.9), 0.8, 5.3, look, front=1.2, tilt=0.12)
+    thing.grips = [Grip('grasp', frame.at(up=-5.0), 5.0)]
     return thing
 
 
 def _phone(frame: Frame, look: Look) -> Thing:
     thing = Thing('phone', frame, frame.origin)
-    thing.slab(frame.origin, 3.3, 5.6, DARK, front=1.0, tilt=-0.15)
-    thing.slab(frame.at(up=0.4), 2.3, 4.0, plain_look((120, 214, 255), 0.1), front=1.1, tilt=-0.15)
-    thing.grips = [Grip('grasp', frame.at(up=-4.0), 4.5)]
+    thing.slab(frame.origin, 4.0, 6.6, DARK, front=1.0, tilt=-0.15)
+    thing.slab(frame.at(up=0.4), 2.9, 4.9, plain_look((120, 214, 255), 0.1), front=1.1, tilt=-0.15)
+    thing.grips = [Grip('grasp', frame.at(up=-4.7), 4.5)]
     return thing
 
 
 def _hat(frame: Frame, look: Look) -> Thing:
     thing = Thing('hat', frame, frame.origin)
-    thing.slab(frame.at(up=3.2), 5.8, 4.0, look, front=2.0, flare=0.18)
-    thing.disc(frame.at(up=7.0), 4.8, 1.6, look, front=2.0)
-    thing.disc(frame.at(up=-0.8), 10.0, 2.3, look._replace(shade=0.2), front=2.2)
-    thing.grips = [Grip('brim', frame.origin, 8.5), Grip('grasp', frame.at(left=8.0, up=-0.8), 5.0)]
-    thing.grips.append(Grip('grasp', frame.at(left=-8.0, up=-0.8), 5.0))
+    thing.slab(frame.at(up=3.5), 6.4, 4.4, look, front=2.0, flare=0.18)
+    thing.disc(frame.at(up=7.7), 5.3, 1.7, look, front=2.0)
+    thing.disc(frame.at(up=-0.8), 11.0, 2.5, look._replace(shade=0.2), front=2.2)
+    thing.grips = [Grip('brim', frame.origin, 8.5), Grip('grasp', frame.at(left=8.8, up=-0.8), 5.0)]
+    thing.grips.append(Grip('grasp', frame.at(left=-8.8, up=-0.8), 5.0))
     return thing
 
 
@@ -272,7 +272,7 @@ def _cart(frame: Frame, look: Look) -> Thing:
 
 # category: (its maker, where its middle lies above the ground when it lies about).
 THINGS: dict[str, tuple[Callable[[Frame, Look], Thing], float]] = {
-    'ball': (_ball, 6.0), 'cup': (_cup, 5.2), 'book': (_book, 6.0), 'phone': (_phone, 5.6),
+    'ball': (_ball, 7.0), 'cup': (_cup, 6.0), 'book': (_book, 6.6), 'phone': (_phone, 6.6),
     'hat': (_hat, 3.0), 'umbrella': (_umbrella, 16.0), 'bag': (_bag, 6.6), 'box': (_box, 0.0),
     'chair': (_chair, 0.0),
     'bench': (_bench, 0.0), 'table': (_table, 0.0), 'bicycle': (_bicycle, 0.0), 'dog': (_dog, 0.0),
@@ -280,8 +280,8 @@ THINGS: dict[str, tuple[Callable[[Frame, Look], Thing], float]] = {
 }  # fmt: skip
 # Where the hand of somebody who holds it is, from its middle: to the left, up, ahead.
 HELD = {
-    'ball': (0.0, -3.6, -4.2), 'cup': (0.0, -1.5, -2.5), 'book': (0.0, -4.5, 0.0), 'phone': (0.0, -4.0, 0.0),
-    'hat': (8.0, -0.8, 0.0), 'umbrella': (0.0, -13.0, 0.0), 'bag': (0.0, 11.5, 0.0),
+    'ball': (0.0, -4.2, -4.9), 'cup': (0.0, -1.5, -2.8), 'book': (0.0, -5.0, 0.0), 'phone': (0.0, -4.7, 0.0),
+    'hat': (8.8, -0.8, 0.0), 'umbrella': (0.0, -13.0, 0.0), 'bag': (0.0, 11.5, 0.0),
 }  # fmt: skip
 
 
