@@ -282,7 +282,7 @@ def test_shapes_are_filled_as_pixel_by_pixel(seed):
         for turn in rng.uniform(0, 7, 14)
     ]  # fmt: skip
     rows = [tuple(shape[name] for name in COLUMNS) for shape in shapes]
-    picture = fill(rows, 4, np.zeros((24, 24, 3), np.float32), False, 0.0, 0)
+    picture = fill(rows, 4, np.zeros((3, 24, 24), np.float32), False, 0.0, 0)
     entity, part, whole = oracle.fill(shapes, 4, 24)
     # Single precision may put a pixel on the very rim on its other side.
     assert (picture.entity != entity).sum() + (picture.part != part).sum() <= 2
@@ -295,7 +295,7 @@ def test_every_thing_has_a_silhouette_of_its_own():
         stage = Stage(96, 20.0, 80.0, 200.0)
         stage.entity = 0
         make_thing(category, (0.0, up, 0.0), math.pi / 2, draw_look(draws_of(1))).draw(stage)
-        backdrop = np.zeros((96, 96, 3), np.float32)
+        backdrop = np.zeros((3, 96, 96), np.float32)
         shapes[category] = fill(stage.rows, 1, backdrop, False, 0.0, 0).entity == 0
         assert 20 < shapes[category].sum() < 96 * 96 / 2, category
     for a, one in shapes.items():

@@ -1,5 +1,7 @@
 """Filling the shapes of a stage: every pixel's colour, entity and part, the nearest shape on top.
 
+Colours are kept plane by plane until the end: numpy is slow along an axis of three.
+
 K shapes, T points in all their bounding boxes together, N entities, H, W pixels of a picture.
 """
 
@@ -70,8 +72,8 @@ def textures(held_out: bool) -> np.ndarray:
 
 @functools.cache
 def _noise(size: int) -> np.ndarray:
-    """Normal noise that scenes cut from a place of their own, float32 [size + TILE, size + TILE, 3]."""
-    return np.random.default_rng(12).normal(size=(size + TILE, size + TILE, 3)).astype(np.float32)
+    """Normal noise that scenes cut from a place of their own, float32 [3, size + TILE, size + TILE]."""
+    return np.random.default_rng(12).normal(size=(3, size + TILE, size + TILE)).astype(np.float32)
 
 
 def fill(
@@ -82,7 +84,7 @@ def fill(
     Args:
       rows: K shapes, see `scenes_stage`; an entity of -1 is scenery.
       count: N.
-      backdrop: float32 [H, W, 3], 0..255.
+      backdrop: float32 [3, H, W], 0..255.
       held_out: chooses the texture bank.
       noise: standard deviation of the pixels' noise.
       shift: where the noise is cut from, 0..TILE * TILE - 1.
@@ -90,32 +92,34 @@ def fill(
     Returns:
       The picture.
     """
-    size = backdrop.shape[0]
+    size = backdrop.shape[1]
     table = np.asarray(rows, np.float32)
     table = table[np.argsort(table[:, FIELD['depth']], kind='stable')]
     shape, pixel, u, v, rim = _cover(table, size)
-    entity_of = table[:, FIELD['entity']].astype(np.int32)
+    entity_of = table[:, FIELD['entity']].astype(np.int64)
 
-    whole = np.zeros((count + 1, size * size), bool)
-    whole[entity_of[shape], pixel] = True  # scenery falls into the last row
-    top = np.full(size * size, -1, np.int32)
-    top[pixel] = np.arange(len(pixel), dtype=np.int32)  # of a pixel's points the last, the nearest, stays
+    whole = np.zeros((count + 1) * size * size, bool)
+    whole[(entity_of % (count + 1) * size * size)[shape] + pixel] = True  # scenery falls into the last row
+    top = np.full(size * size, -1)
+    top[pixel] = np.arange(len(pixel))  # of a pixel's points the last, the nearest, stays
     seen = np.flatnonzero(top >= 0)
     winner = top[seen]
     shapes = shape[winner]
 
     image = backdrop.copy()
-    image.reshape(-1, 3)[seen] = _colour(table, shapes, u[winner], v[winner], rim[winner], held_out)
+    colours = _colour(table, shapes, u[winner], v[winner], rim[winner], held_out)
+    for plane, colour in zip(image.reshape(3, -1), colours, strict=True):
+        plane[seen] = colour
     down, right = divmod(shift, TILE)
-    image += noise * _noise(size)[down : down + size, right : right + size]
+    image += noise * _noise(size)[:, down : down + size, right : right + size]
     entity, part = np.full(size * size, -1, np.int32), np.zeros(size * size, np.uint8)
     entity[seen] = entity_of[shapes]
     part[seen] = table[:, FIELD['part']].astype(np.uint8)[shapes]
     return Picture(
-        np.clip(image, 0, 255).astype(np.uint8),
+        np.stack(list(np.clip(image, 0, 255).astype(np.uint8)), axis=-1),
         entity.reshape(size, size),
         part.reshape(size, size),
-        whole[:count].sum(1),
+        whole.reshape(count + 1, -1)[:count].sum(1),
     )
 
 
@@ -130,12 +134,12 @@ def _cover(table: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
     width = np.maximum(right - left, 0)
     area = width * np.maximum(lower - upper, 0)
 
-    shape = np.repeat(np.arange(len(table), dtype=np.int32), area)
     start = np.cumsum(area) - area
-    place = np.arange(len(shape), dtype=np.int32) - np.repeat(start.astype(np.int32), area)
-    row = place // width[shape]
-    column = place - row * width[shape] + left[shape]
-    row += upper[shape]
+    spread = lambda values: np.repeat(values.astype(np.int32), area)  # to the points of each shape
+    place, across = np.arange(area.sum(), dtype=np.int32) - spread(start), spread(width)
+    row = place // across
+    column = place - row * across + spread(left)
+    row += spread(upper)
     x, y, cosine, sine, straight, end, side, taper, square, hole = np.repeat(table[:, _SHAPE].T, area, axis=1)
     dx, dy = column + np.float32(0.5) - x, row + np.float32(0.5) - y
     u, v = dx * cosine + dy * sine, dy * cosine - dx * sine
@@ -143,21 +147,22 @@ def _cover(table: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
     w = np.abs(v) / np.maximum(side + taper * u, 1e-3)
     rim = np.where(square > 0, np.maximum(q, w), np.sqrt(q * q + w * w))
     inside = np.flatnonzero((rim <= 1) & (rim >= hole))
-    pixel = row[inside] * size + column[inside]
-    return shape[inside], pixel, u[inside], v[inside], rim[inside]
+    shape = np.repeat(np.arange(len(table)), area)[inside]
+    pixel = (row * size + column)[inside].astype(np.int64)  # numpy takes by no other kind as fast
+    return shape, pixel, u[inside], v[inside], rim[inside]
 
 
 def _colour(
     table: np.ndarray, shapes: np.ndarray, u: np.ndarray, v: np.ndarray, rim: np.ndarray, held_out: bool
 ) -> np.ndarray:
-    """float32 [n, 3]: textures follow the shape they lie on, and rims are darker than middles."""
+    """float32 [3, n]: textures follow the shape they lie on, and rims are darker than middles."""
     columns = table[:, FIELD['zoom'] :].T[:, shapes]
     zoom, colours, family, pitch, shade = columns[0], columns[1:7], columns[7], columns[8], columns[9]
     texel = pitch / np.maximum(zoom, 1e-3)
     across, along = (np.floor(axis * texel).astype(np.int32) & (TILE - 1) for axis in (v, u))
     mix = textures(held_out)[family.astype(np.int32), along, across]
     light = 1 - shade * rim**3
-    return ((colours[:3] + (colours[3:] - colours[:3]) * mix) * light).T
+    return (colours[:3] + (colours[3:] - colours[:3]) * mix) * light
 
 
 def paint_backdrop(
@@ -179,7 +184,7 @@ def paint_backdrop(
       held_out: chooses the texture bank.
 
     Returns:
-      float32 [size, size, 3].
+      float32 [3, size, size].
     """
     bank = textures(held_out)
     row, column = np.arange(size), np.arange(size)
@@ -188,9 +193,11 @@ def paint_backdrop(
     below = row >= horizon
     mix = np.empty((size, size), np.float32)
     for family, rows in zip(families, (~below, below), strict=True):
-        mix[rows] = bank[family][along[rows][:, None], across]
+        mix[rows] = bank[family][along[rows]][:, across]
     # The floor is a little lighter than the wall behind.
-    light = np.linspace(0.9, 1.1, size, dtype=np.float32)[:, None]
-    first = np.where(below[:, None], colours[2], colours[0]).astype(np.float32) * light
-    second = np.where(below[:, None], colours[3], colours[1]).astype(np.float32) * light
-    return first[:, None] + (second - first)[:, None] * mix[..., None]
+    light = np.linspace(0.9, 1.1, size, dtype=np.float32)
+    first, second = (
+        np.where(below, colours[2 + k, :, None], colours[k, :, None]).astype(np.float32) * light
+        for k in (0, 1)
+    )  # [3, size]
+    return first[:, :, None] + (second - first)[:, :, None] * mix
