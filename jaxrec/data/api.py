@@ -13,6 +13,8 @@ from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.click_log import ClickLog
 from jaxrec.data.click_source import ClickSource
+from jaxrec.data.images.log import SceneLog
+from jaxrec.data.images.source import SceneSource
 from jaxrec.data.log import REMEDY, Log
 from jaxrec.data.pool_log import PoolLog
 from jaxrec.data.pool_source import ImpressionSource
@@ -26,6 +28,7 @@ SOURCES: dict[type[Log], type[BatchSource]] = {
     BehaviourLog: RequestSource,
     ClickLog: ClickSource,
     PoolLog: ImpressionSource,
+    SceneLog: SceneSource,
     SessionLog: SessionSource,
 }
 

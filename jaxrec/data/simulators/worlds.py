@@ -1,6 +1,6 @@
 """What all simulated worlds share: the checks of their knobs, and a log that is made once.
 
-A world is a frozen dataclass of knobs, `seed` among them, each with a default.
+A world is a frozen dataclass of knobs, each with a default; `seed` is among them where it is one log's.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
     """Checks the knobs of a world: their types, counts of at least 1, shares, the seed.
 
     Args:
-      world: the knobs; integers other than the seed are counts.
+      world: the knobs; integers other than a seed are counts.
       shares: knobs that lie between 0 and 1.
 
     Raises:
@@ -37,9 +37,10 @@ def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
     read_options(dataclasses.asdict(world), 'world', **defaults)  # for its check of types
     for name, default in defaults.items():
         value = getattr(world, name)
-        if isinstance(default, int) and name != 'seed' and value < 1:
+        counts = isinstance(default, int) and not isinstance(default, bool) and name != 'seed'
+        if counts and value < 1:
             raise ValueError(f'world.{name} = {value}; at least 1 is needed')
-    if world.seed < 0:
+    if 'seed' in defaults and world.seed < 0:
         raise ValueError(f'world.seed = {world.seed}; a seed is 0 or more')
     for name in shares:
         if not 0 <= getattr(world, name) <= 1:

@@ -1,0 +1,129 @@
+"""Scenes of another size or cut: resized, cropped, fitted to the size a network takes.
+
+H, W image size, N entities, R relations.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxrec.data.images.pixels import resize_picture
+from jaxrec.data.images.scene import UNKNOWN_PART, Scene
+
+FILL = (124, 116, 104)  # of pixels beyond the picture: the mean colour of photographs
+
+
+def nearest(length: int, wanted: int) -> np.ndarray:
+    """int [wanted]: the pixel under the middle of each pixel of a resized axis."""
+    return ((np.arange(wanted) + 0.5) * length / wanted).astype(np.int64)
+
+
+def resize(scene: Scene, size: tuple[int, int]) -> Scene:
+    """A scene of another height and width; masks and parts take the nearest pixel.
+
+    Args:
+      scene: the scene; entities whose every pixel falls out are left with none, see `without_empty`.
+      size: height and width.
+
+    Returns:
+      The scene.
+    """
+    if scene.image.shape[:2] == size:
+        return scene
+    rows, columns = (nearest(old, new) for old, new in zip(scene.image.shape, size, strict=False))
+    return dataclasses.replace(
+        scene,
+        image=resize_picture(scene.image, size),
+        masks=scene.masks[:, rows[:, None], columns],
+        parts=scene.parts[rows[:, None], columns],
+    )
+
+
+def crop(scene: Scene, top: int, left: int, height: int, width: int) -> Scene:
+    """A window of a scene; beyond the picture it is filled, without entities and of unknown part.
+
+    Args:
+      scene: the scene.
+      top, left: of the window, negative beyond the picture.
+      height, width: of the window, at least 1.
+
+    Returns:
+      The scene, entities without a pixel still among it, see `without_empty`.
+
+    Raises:
+      ValueError: for an empty window.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(
+            f'a window of {height} x {width} of scene {scene.name!r} is empty: give at least 1 x 1'
+        )
+    tall, wide = scene.image.shape[:2]
+    rows = slice(max(top, 0), max(min(top + height, tall), 0))
+    columns = slice(max(left, 0), max(min(left + width, wide), 0))
+    inside = (rows.start - top, columns.start - left)
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = np.array(FILL, np.uint8)
+    masks = np.zeros((len(scene.masks), height, width), bool)
+    parts = np.full((height, width), UNKNOWN_PART, np.uint8)
+    seen = scene.image[rows, columns]
+    if seen.size:
+        there = slice(inside[0], inside[0] + seen.shape[0]), slice(inside[1], inside[1] + seen.shape[1])
+        image[there] = seen
+        masks[:, there[0], there[1]] = scene.masks[:, rows, columns]
+        parts[there] = scene.parts[rows, columns]
+    return dataclasses.replace(scene, image=image, masks=masks, parts=parts)
+
+
+def fit(scene: Scene, size: tuple[int, int]) -> Scene:
+    """Resizes a scene as large as fits, its proportions kept, and fills below or right of it.
+
+    Args:
+      scene: the scene.
+      size: height and width.
+
+    Returns:
+      The scene.
+    """
+    height, width = scene.image.shape[:2]
+    scale = min(size[0] / height, size[1] / width)
+    inner = max(1, round(height * scale)), max(1, round(width * scale))
+    inner = min(inner[0], size[0]), min(inner[1], size[1])
+    scene = resize(scene, inner)
+    return scene if inner == size else crop(scene, 0, 0, *size)
+
+
+def keep_entities(scene: Scene, kept: np.ndarray) -> Scene:
+    """Leaves out entities, and the relations that they took part in.
+
+    Args:
+      scene: the scene.
+      kept: bool [N].
+
+    Returns:
+      The scene, entities and relations in their order.
+    """
+    if kept.all():
+        return scene
+    place = np.cumsum(kept, dtype=np.int32) - 1
+    ends = scene.relations[:, :2]
+    stays = kept[ends].all(1)
+    relations = scene.relations[stays].copy()
+    relations[:, :2] = place[relations[:, :2]]
+    return dataclasses.replace(
+        scene,
+        masks=scene.masks[kept],
+        categories=scene.categories[kept],
+        relations=relations,
+        relation_parts=scene.relation_parts[stays],
+    )
+
+
+def seen_entities(masks: np.ndarray) -> np.ndarray:
+    """bool [N], which masks have a pixel."""
+    count, height, width = masks.shape
+    return np.asarray(masks.reshape(count, height * width).any(1))
+
+
+def without_empty(scene: Scene) -> Scene:
+    """Leaves out entities without a pixel, and their relations."""
+    return keep_entities(scene, seen_entities(scene.masks))

@@ -1,0 +1,195 @@
+"""Scene logs: what a run knows of a set of annotated images, wherever their pixels come from.
+
+A log folder holds `manifest.json` and `events/`, one row an image: `number` (in its reader), `part` (0 train,
+1 validation, 2 test) and, where they were counted, `entities`, `people` and `relations`. The manifest names
+the reader, a class by its import path, and its arguments. A reader has `vocabulary`, `splits` int8 [number of
+images], `len()`, `scene(number)` and `sources()`, the files that it depends on; pixels stay where they are.
+
+N images.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from jaxrec.data.columns import write_columns
+from jaxrec.data.images.records import check_folder
+from jaxrec.data.images.scene import Scene, Vocabulary
+from jaxrec.data.log import REMEDY, Log, describe_settings
+from jaxrec.importing import resolve
+from jaxrec.options import plain
+
+FOLDER_READER = 'jaxrec.data.images.records:ImageFolder'
+SHOWN = 20  # problems in a message
+BY_PART = {
+    'kind': 'by_column',
+    'column': 'part',
+    'validation': (1,),
+    'test': (2,),
+}  # the split of a log's own
+
+
+class SceneReader(Protocol):
+    """What gives the scenes of a log, by number."""
+
+    vocabulary: Vocabulary
+    splits: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def scene(self, index: int) -> Scene:
+        """The scene of that number."""
+        ...
+
+    def sources(self) -> list[Path]:
+        """The files whose content makes it another data set."""
+        ...
+
+
+class SceneLog(Log):
+    """A set of annotated images.
+
+    Attributes:
+      folder, manifest, schema: see `Log`; the schema is empty.
+      events: ColumnStore of N rows.
+      names: the vocabulary of all scenes.
+    """
+
+    KIND: ClassVar[str] = 'scene log'
+    FORMAT: ClassVar[str] = 'jaxrec.scene_log'
+    COMPILER: ClassVar[str] = 'compile_scenes'
+
+    def __init__(self, folder: str | Path, check_ids: bool = True):
+        """Opens a log folder; with `check_ids` its reader is opened too and must know as many images.
+
+        Raises:
+          ValueError: as `Log`, or the reader no longer fits the log.
+        """
+        super().__init__(folder, check_ids)
+        given = {key: _tuples(value) for key, value in self.manifest['names'].items()}
+        self.names = Vocabulary(**given)
+        if check_ids and self.reader.vocabulary != self.names:
+            raise ValueError(
+                f'{self.folder} has other names than what it reads, {self.manifest["reader"]}: {REMEDY}'
+            )
+        if check_ids and len(self) and int(self.events['number'].max()) >= len(self.reader):
+            raise ValueError(
+                f'{self.folder} knows image {int(self.events["number"].max())}, but there are '
+                f'{len(self.reader)}: {REMEDY}'
+            )
+
+    @functools.cached_property
+    def reader(self) -> SceneReader:
+        """What gives the scenes; opened on first use, in every process its own."""
+        reader: SceneReader = resolve(self.manifest['reader'])(**self.manifest['arguments'])
+        return reader
+
+    def scene(self, row: int) -> Scene:
+        """The scene of a row of `events`.
+
+        Raises:
+          ValueError: its files are broken.
+        """
+        return self.reader.scene(int(self.events['number'][row]))
+
+
+def compile_scenes(
+    folder: str | Path,
+    reader: str,
+    arguments: Mapping[str, Any],
+    *,
+    columns: Mapping[str, np.ndarray] | None = None,
+    counts: Mapping[str, int] | None = None,
+    dropped: Mapping[str, int] | None = None,
+    provenance: str = 'real',
+) -> SceneLog:
+    """Compiles the log of what a reader gives; it appears complete or not at all.
+
+    Args:
+      folder: where the log will lie. If it holds the log of the same reader and content, that one is
+        returned.
+      reader: import path of a class with the interface of `SceneReader`.
+      arguments: its keywords, of types that JSON keeps; paths absolute, if workers are to find them.
+      columns: further columns of `events`, [N]; with `number`, int, only these images are in the log.
+      counts: what a run tells of the log at its start.
+      dropped: {reason: images} left out.
+      provenance: 'real' or 'simulated'.
+
+    Returns:
+      The log.
+
+    Raises:
+      ValueError: no such reader, no images, or a folder that holds anything else.
+    """
+    folder, given = Path(folder), dict(plain(arguments))
+    opened: SceneReader = resolve(reader)(**given)
+    table = dict(columns or {})
+    number = np.asarray(table.pop('number', np.arange(len(opened))), np.int32)
+    if not len(number):
+        raise ValueError(f'{reader} of {given} gives no images: a log needs at least one')
+    table = {'number': number, 'part': opened.splits[number].astype(np.int8), **table}
+    digest = json.dumps(
+        [reader, given, dataclasses.asdict(opened.vocabulary), number.tolist()], sort_keys=True
+    )
+    settings = describe_settings(
+        {}, digest, sources=opened.sources(), dropped=dropped, notes=None, request=None, seed=0,
+        provenance=provenance,
+    )  # fmt: skip
+    if existing := SceneLog.existing(folder, settings['fingerprint']):
+        return existing
+
+    def tables(partial: Path) -> tuple[dict[str, Any], dict[str, int]]:
+        write_columns(partial / 'events', table)
+        described = {
+            'schema': {},
+            'vocabularies': {},
+            'counts': {'events': len(number), **(counts or {})},
+            'reader': reader,
+            'arguments': given,
+            'names': dataclasses.asdict(opened.vocabulary),
+        }
+        return described, {}
+
+    return SceneLog.publish(folder, settings, tables)
+
+
+def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLog:
+    """Compiles the log of a user's own images, `config.data.log` for them; every file is read and checked.
+
+    Args:
+      folder: where the log goes.
+      path: of a folder as `jaxrec.data.images.records` describes it.
+      broken: 'refuse' stops at broken images, 'skip' leaves them out and counts them.
+
+    Returns:
+      The log; `manifest['counts']` says how many images are without people, `manifest['dropped']` how many
+      are left out.
+
+    Raises:
+      ValueError: saying what is wrong with which file, of the first problems; or nothing is left.
+    """
+    if broken not in ('refuse', 'skip'):
+        raise ValueError(f"broken {broken!r} is unknown: use 'refuse' or 'skip'")
+    where = Path(path).resolve()
+    found = check_folder(where)
+    if found.problems and broken == 'refuse':
+        shown, more = found.problems[:SHOWN], len(found.problems) - SHOWN
+        raise ValueError('\n'.join([*shown, *([f'and {more} more'] if more > 0 else [])]))
+    kept = np.setdiff1d(np.arange(found.counts['images']), found.broken)
+    return compile_scenes(
+        folder,
+        FOLDER_READER,
+        {'folder': str(where)},
+        columns={'number': kept},
+        counts={name: count for name, count in found.counts.items() if name not in ('images', 'broken')},
+        dropped={'broken image': len(found.broken)} if found.broken else None,
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

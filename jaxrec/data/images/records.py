@@ -1,0 +1,190 @@
+"""A user's own images: a folder of pictures, masks, human parts and relations, read, checked and written.
+
+The folder holds `annotations.json` and the files that it names, by paths relative to it:
+
+    {"format": "jaxrec.images", "version": 1,
+     "entities": ["person", "ball", "book"], "person": "person",
+     "relations": ["hold", "kick", "next to"], "geometric": ["next to"], "symmetric": ["next to"],
+     "parts": ["head", "left hand", "right hand", "left foot", "right foot"],
+     "mirrored": [["left hand", "right hand"], ["left foot", "right foot"]],
+     "images": [
+       {"file": "images/park.jpg", "split": "train",
+        "instances": "masks/park.png", "parts": "parts/park.png",
+        "entities": [{"id": 1, "class": "person"}, {"id": 2, "class": "ball"},
+                     {"id": 3, "class": "book", "mask": {"size": [480, 640], "counts": "..."}}],
+        "relations": [{"subject": 1, "object": 3, "relation": "hold", "parts": ["left hand"]}]}]}
+
+An entity's mask is either the pixels of its id in the PNG `instances` (grey of 8 or 16 bits, or a palette; 0
+is nobody), or, where masks overlap, COCO's run lengths, compressed or not, in `mask`. The PNG `parts` holds
+each pixel's human part as its place in the list, counted from 1; 0 is no part and 255 unknown. Without it all
+parts are unknown, and parts of relations should then be left out too. `split` is 'train' (also where it is
+left out), 'validation' or 'test'. `parts`, `geometric`, `symmetric` and `mirrored` may be left out or empty.
+
+H, W image size, N entities, R relations, P parts.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.images.entries import read_entry
+from jaxrec.data.images.scene import Scene, Vocabulary
+from jaxrec.data.splits import PARTS
+
+ANNOTATIONS = 'annotations.json'
+FORMAT, VERSION = 'jaxrec.images', 1
+_LISTS = ('entities', 'relations', 'parts', 'geometric', 'symmetric', 'mirrored')
+
+
+class ImageFolder:
+    """The scenes of a folder in the format above.
+
+    Attributes:
+      folder: where it lies.
+      vocabulary: its names.
+      entries: the entries of its images, as they stand in the file.
+      splits: int8 [number of images], as `jaxrec.data.splits.PARTS` numbers them.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Reads the annotations; pictures and masks are read scene by scene.
+
+        Raises:
+          ValueError: the file is missing, no JSON, of another format, or its lists do not fit each other.
+        """
+        self.folder = Path(folder)
+        path = self._path = self.folder / ANNOTATIONS
+        try:
+            content = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise ValueError(f'{path} is missing: write it as jaxrec.data.images.records says') from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f'{path} is no JSON ({error}): mend it there') from None
+        if not isinstance(content, dict) or (content.get('format'), content.get('version')) != (
+            FORMAT,
+            VERSION,
+        ):
+            raise ValueError(
+                f'{path} is not of this format: begin it with "format": "{FORMAT}", "version": {VERSION}'
+            )
+        if not isinstance(content.get('images'), list):
+            raise ValueError(f'{path} has no list "images": give one, with an entry for each picture')
+        self.vocabulary = _read_vocabulary(content, path)
+        self.entries: list[Any] = content['images']
+        splits = [read_split(entry, f'{path} images[{i}]') for i, entry in enumerate(self.entries)]
+        self.splits = np.array(splits, np.int8)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def sources(self) -> list[Path]:
+        """The files whose content makes it another data set."""
+        return [self.folder / ANNOTATIONS]
+
+    def scene(self, index: int) -> Scene:
+        """Reads one scene.
+
+        Raises:
+          ValueError: saying everything that is wrong with it.
+        """
+        scene, problems = self.read(index)
+        if scene is None:
+            raise ValueError('\n'.join(problems))
+        return scene
+
+    def read(self, index: int) -> tuple[Scene | None, list[str]]:
+        """Reads one scene, or says everything that keeps it from being one.
+
+        Args:
+          index: of the image.
+
+        Returns:
+          The scene, None where it has problems; and the problems, each naming file and place.
+        """
+        return read_entry(self.folder, self.vocabulary, self.entries[index], f'{self._path} images[{index}]')
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What a check of a folder found.
+
+    Attributes:
+      problems: each naming file and place; empty for a sound folder.
+      counts: 'images' in all and 'broken', 'without people', 'without relations' among them; 'entities',
+        'people' and 'relations' of the sound ones.
+      broken: the images with problems, by number.
+    """
+
+    problems: list[str]
+    counts: dict[str, int]
+    broken: list[int]
+
+
+def check_folder(folder: str | Path) -> Findings:
+    """Reads every file of a folder and collects what is wrong, instead of stopping at the first.
+
+    Args:
+      folder: in the format of this module.
+
+    Returns:
+      What was found. A picture without people is no problem, but counted: nothing in it can be a subject.
+
+    Raises:
+      ValueError: the annotations cannot be read at all.
+    """
+    records = ImageFolder(folder)
+    person = records.vocabulary.entities.index(records.vocabulary.person)
+    names = ('images', 'broken', 'without people', 'without relations', 'entities', 'people', 'relations')
+    counts = dict.fromkeys(names, 0)
+    counts['images'] = len(records)
+    problems, broken = [], []
+    for index in range(len(records)):
+        scene, found = records.read(index)
+        if scene is None:
+            problems += found
+            broken.append(index)
+            continue
+        people = int((scene.categories == person).sum())
+        counts['without people'] += not people
+        counts['without relations'] += not len(scene.relations)
+        counts['entities'] += len(scene.categories)
+        counts['people'] += people
+        counts['relations'] += len(scene.relations)
+    counts['broken'] = len(broken)
+    return Findings(problems, counts, broken)
+
+
+def _read_vocabulary(content: Mapping[str, Any], path: Path) -> Vocabulary:
+    given = {name: content[name] for name in _LISTS if name in content}
+    for name in ('entities', 'relations'):
+        if not given.get(name):
+            raise ValueError(f'{path} has no {name}: list their names')
+    for name, value in given.items():
+        if not isinstance(value, list):
+            raise ValueError(f'{path}: {name} is {type(value).__name__}: write a list of names')
+    pairs = [tuple(pair) if isinstance(pair, list) else pair for pair in given.pop('mirrored', [])]
+    if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
+        raise ValueError(f'{path}: mirrored holds pairs of parts: write [["left hand", "right hand"]]')
+    names = {name: tuple(value) for name, value in given.items()}
+    if any(not isinstance(name, str) for values in (*names.values(), *pairs) for name in values):
+        raise ValueError(f'{path}: a name is no text: write names in quotes')
+    try:
+        return Vocabulary(**names, person=content.get('person', 'person'), mirrored=tuple(pairs))
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+
+
+def read_split(entry: Any, where: str) -> int:
+    """The number of an entry's split, that of training where it names none.
+
+    Raises:
+      ValueError: it is no split.
+    """
+    split = entry.get('split', 'train') if isinstance(entry, dict) else 'train'
+    if split not in PARTS:
+        raise ValueError(f'{where} has the split {split!r}: use one of {", ".join(PARTS)}')
+    return PARTS[split]

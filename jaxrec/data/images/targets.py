@@ -1,0 +1,210 @@
+"""A scene as the fixed-size arrays that a network learns from and an evaluator judges by.
+
+N entities and R relations at most, P parts, H, W image size, h, w output size: H, W over the stride.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxrec.data.images.geometry import keep_entities, without_empty
+from jaxrec.data.images.scene import UNKNOWN_PART, Scene
+
+Arrays = dict[str, np.ndarray]
+CENTRES = ('mass', 'box')
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetOptions:
+    """The shapes of targets.
+
+    Attributes:
+      stride: image pixels a side of an output cell.
+      entities: N.
+      relations: R.
+      centre: 'mass', the mean of an entity's pixels, or 'box', the middle of its box, which lies outside
+        a fifth of the entities of real pictures.
+    """
+
+    stride: int = 4
+    entities: int = 48
+    relations: int = 64
+    centre: str = 'mass'
+
+    def __post_init__(self) -> None:
+        for name in ('stride', 'entities', 'relations'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} is {getattr(self, name)}: it must be at least 1')
+        if self.centre not in CENTRES:
+            raise ValueError(f'centre {self.centre!r} is unknown: use one of {", ".join(CENTRES)}')
+
+
+def encode(scene: Scene, options: TargetOptions) -> Arrays:
+    """Encodes one scene.
+
+    Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too
+    many entities those stay that take part in a relation, the larger ones first, in their order; of too many
+    relations the first. An output cell belongs to an entity if at least half of its pixels do; an entity that
+    has half of no cell keeps the cells where it has most. The part of a cell is the commonest of its pixels,
+    of equally common ones the lowest number.
+
+    Args:
+      scene: of a height and a width that the stride divides.
+      options: the shapes.
+
+    Returns:
+      `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
+      [N, 2], height and width of the box in cells; `entity/category` int32 [N]; `entity/valid` bool [N];
+      `entity/mask` uint8 [N, h, w]; `relation/subject`, `relation/object`, `relation/category` int32 [R];
+      `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8 [h, w]; `host/mask` uint8 [N, H,
+      ceil(W / 8)], `np.packbits` of the masks; `host/part` uint8 [H, W]; `host/dropped` int32 [2], entities
+      and relations left out.
+
+    Raises:
+      ValueError: the stride does not divide the image.
+    """
+    size, stride = scene.image.shape[:2], options.stride
+    if size[0] % stride or size[1] % stride:
+        raise ValueError(
+            f'scene {scene.name!r} is {size[0]} x {size[1]}, which a stride of {stride} does not divide: '
+            'fit it to a multiple'
+        )
+    before = len(scene.masks), len(scene.relations)
+    scene = _within_cap(without_empty(scene), options.entities)
+    relations, taking = scene.relations[: options.relations], scene.relation_parts[: options.relations]
+    count = len(scene.masks)
+    boxes = boxes_of(scene.masks)
+    centres = mass_centres(scene.masks) if options.centre == 'mass' else (boxes[:, :2] + boxes[:, 2:]) / 2
+    rows = lambda array, dtype, cap: _padded(np.asarray(array, dtype), cap)
+    return {
+        'image': np.ascontiguousarray(scene.image),
+        'entity/centre': rows(centres / stride, np.float32, options.entities),
+        'entity/size': rows((boxes[:, 2:] - boxes[:, :2]) / stride, np.float32, options.entities),
+        'entity/category': rows(scene.categories, np.int32, options.entities),
+        'entity/valid': np.arange(options.entities) < count,
+        'entity/mask': rows(shrink_masks(scene.masks, stride), np.uint8, options.entities),
+        'relation/subject': rows(relations[:, 0], np.int32, options.relations),
+        'relation/object': rows(relations[:, 1], np.int32, options.relations),
+        'relation/category': rows(relations[:, 2], np.int32, options.relations),
+        'relation/parts': rows(taking, np.uint8, options.relations),
+        'relation/valid': np.arange(options.relations) < len(relations),
+        'part': shrink_parts(scene.parts, stride),
+        'host/mask': rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities),
+        'host/part': np.ascontiguousarray(scene.parts),
+        'host/dropped': np.array([before[0] - count, before[1] - len(relations)], np.int32),
+    }
+
+
+def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:
+    """The masks of `host/mask`, bool [..., H, W]; W = `width`."""
+    return np.unpackbits(packed, axis=-1, count=width).astype(bool)
+
+
+def boxes_of(masks: np.ndarray) -> np.ndarray:
+    """The boxes around masks.
+
+    Args:
+      masks: bool [N, H, W], none empty.
+
+    Returns:
+      float64 [N, 4]: top, left, bottom, right in pixels; bottom and right lie behind the last pixel.
+
+    Raises:
+      ValueError: a mask is empty.
+    """
+    row, column, first = _pixels(masks)
+    if not len(first):
+        return np.zeros((0, 4))
+    last = np.append(first[1:], len(row)) - 1  # pixels stand row by row
+    left, right = np.minimum.reduceat(column, first), np.maximum.reduceat(column, first) + 1
+    return np.stack([row[first], left, row[last] + 1, right], 1).astype(np.float64)
+
+
+def mass_centres(masks: np.ndarray) -> np.ndarray:
+    """The mean row and column of masks.
+
+    Args:
+      masks: bool [N, H, W], none empty.
+
+    Returns:
+      float64 [N, 2] in pixels; the middle of a pixel lies at its number + 0.5.
+
+    Raises:
+      ValueError: a mask is empty.
+    """
+    row, column, first = _pixels(masks)
+    if not len(first):
+        return np.zeros((0, 2))
+    count = np.diff(np.append(first, len(row)))
+    return np.stack([np.add.reduceat(axis, first) / count + 0.5 for axis in (row, column)], 1)
+
+
+def _pixels(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column of every mask's pixels, end to end, and where each mask begins."""
+    count, height, width = masks.shape
+    place = np.flatnonzero(masks)
+    first = np.searchsorted(place, np.arange(count) * height * width)
+    empty = np.flatnonzero(np.diff(np.append(first, len(place))) == 0)
+    if len(empty):
+        raise ValueError(f'mask {empty[0]} has no pixel: leave such entities out, as `without_empty` does')
+    row, column = np.divmod(place % (height * width), width)
+    return row, column, first
+
+
+def shrink_masks(masks: np.ndarray, stride: int) -> np.ndarray:
+    """Masks at the output's resolution: the cells of which at least half is covered, or else the most.
+
+    Args:
+      masks: bool [N, H, W].
+      stride: divides H and W.
+
+    Returns:
+      uint8 [N, h, w].
+    """
+    count, height, width = masks.shape
+    # Added up line by line: a reduction over short axes is several times slower.
+    tall = np.zeros((count, height // stride, width), np.uint16)
+    for line in range(stride):
+        tall += masks[:, line::stride]
+    covered = np.zeros((count, height // stride, width // stride), np.uint32)
+    for line in range(stride):
+        covered += tall[:, :, line::stride]
+    half = 2 * covered >= stride * stride
+    most = covered.max((1, 2), keepdims=True, initial=0)
+    thin = (covered == most) & (most > 0) & ~half.any((1, 2), keepdims=True)
+    return (half | thin).astype(np.uint8)
+
+
+def shrink_parts(parts: np.ndarray, stride: int) -> np.ndarray:
+    """A part map at the output's resolution: the commonest number of each cell, the lowest of equal ones.
+
+    Args:
+      parts: uint8 [H, W].
+      stride: divides H and W.
+
+    Returns:
+      uint8 [h, w].
+    """
+    height, width = parts.shape[0] // stride, parts.shape[1] // stride
+    known = parts[parts != UNKNOWN_PART]
+    kinds = int(known.max(initial=0)) + 2  # the last stands for unknown ones
+    number = np.where(parts == UNKNOWN_PART, kinds - 1, parts).astype(np.int64)
+    cell = np.arange(height).repeat(stride)[:, None] * width + np.arange(width).repeat(stride)
+    votes = np.bincount((cell * kinds + number).ravel(), minlength=height * width * kinds)
+    winner = votes.reshape(height, width, kinds).argmax(2)
+    return np.where(winner == kinds - 1, UNKNOWN_PART, winner).astype(np.uint8)
+
+
+def _within_cap(scene: Scene, cap: int) -> Scene:
+    count = len(scene.masks)
+    if count <= cap:
+        return scene
+    related = np.isin(np.arange(count), scene.relations[:, :2])
+    order = np.lexsort((np.arange(count), -scene.masks.sum((1, 2)), ~related))
+    return keep_entities(scene, np.isin(np.arange(count), order[:cap]))
+
+
+def _padded(array: np.ndarray, cap: int) -> np.ndarray:
+    whole = np.zeros((cap, *array.shape[1:]), array.dtype)
+    whole[: len(array)] = array
+    return whole

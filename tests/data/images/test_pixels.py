@@ -1,0 +1,140 @@
+"""Files of pixels: every mode of picture, what is broken, and COCO's run lengths against its own decoder."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from jaxrec.data.images.pixels import (
+    read_numbers,
+    read_picture,
+    resize_picture,
+    rle_decode,
+    rle_encode,
+    write_picture,
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (9, 14, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'L', 'LA', 'P', '1'])
+def test_pngs_of_all_modes_become_colours(tmp_path, mode):
+    picture = Image.fromarray(PIXELS).convert(mode)
+    picture.save(tmp_path / 'a.png')
+    found = read_picture(tmp_path / 'a.png')
+    assert found.dtype == np.uint8 and found.shape == (9, 14, 3)
+    np.testing.assert_array_equal(found, np.array(picture.convert('RGB')))
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
+def test_jpegs_of_all_modes_become_colours(tmp_path, mode):
+    Image.fromarray(PIXELS).convert(mode).save(tmp_path / 'a.jpg')
+    assert read_picture(tmp_path / 'a.jpg').shape == (9, 14, 3)
+
+
+def test_a_turned_photograph_is_set_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(PIXELS).save(tmp_path / 'a.png', exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / 'a.png'), np.rot90(PIXELS, -1))
+
+
+@pytest.mark.parametrize('most', [200, 60_000])
+def test_numbers_come_back(tmp_path, most):
+    numbers = np.random.default_rng(1).integers(0, most, (5, 7))
+    numbers[0, 0] = most
+    write_picture(tmp_path / 'deep' / 'a.png', numbers)
+    found = read_numbers(tmp_path / 'deep' / 'a.png')
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, numbers)
+
+
+def test_a_palette_is_read_by_its_places(tmp_path):
+    picture = Image.fromarray(np.array([[0, 3], [1, 2]], np.uint8)).convert('P')
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    picture.save(tmp_path / 'a.png')
+    assert read_numbers(tmp_path / 'a.png').tolist() == [[0, 3], [1, 2]]
+
+
+def test_broken_files_are_named(tmp_path):
+    whole = tmp_path / 'whole.png'
+    Image.fromarray(PIXELS).save(whole)
+    (tmp_path / 'cut.png').write_bytes(whole.read_bytes()[:-60])
+    (tmp_path / 'text.png').write_text('no picture')
+    (tmp_path / 'empty.png').write_bytes(b'')
+    for name in ('cut', 'text', 'empty'):
+        for read in (read_picture, read_numbers):
+            with pytest.raises(
+                ValueError, match=rf'{name}.png cannot be read \(.*it is truncated or no picture'
+            ):
+                read(tmp_path / f'{name}.png')
+    with pytest.raises(ValueError, match=r'absent.png is missing: put the file there'):
+        read_picture(tmp_path / 'absent.png')
+    with pytest.raises(
+        ValueError, match=r'whole.png is in colours \(mode RGB\), but its pixels are to be numbers'
+    ):
+        read_numbers(whole)
+    Image.fromarray(PIXELS[..., 0]).save(tmp_path / 'a.jpg')
+    with pytest.raises(ValueError, match=r'a.jpg is a JPEG, which changes numbers: save it as PNG'):
+        read_numbers(tmp_path / 'a.jpg')
+    write_picture(tmp_path / 'deep.png', np.full((3, 3), 60_000))
+    with pytest.raises(ValueError, match=r'deep.png has more than 8 bits a channel'):
+        read_picture(tmp_path / 'deep.png')
+
+
+def test_without_pillow_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'PIL', None)
+    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
+        read_picture('a.png')
+    monkeypatch.setitem(sys.modules, 'pycocotools', None)
+    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
+        rle_encode(np.ones((2, 2), bool))
+
+
+def test_resized_pictures():
+    assert resize_picture(PIXELS, (9, 14)) is PIXELS
+    assert resize_picture(PIXELS, (4, 5)).shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_run_lengths_are_cocos(seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((17, 150)) < (0.5, 0.02, 0.999, 0.0)[seed % 4]
+    mask[:, 40:110] = seed % 3 == 0  # long runs take several characters
+    run = rle_encode(mask)
+    np.testing.assert_array_equal(coco.decode(run).astype(bool), mask)
+    np.testing.assert_array_equal(rle_decode(run, (17, 150), 'here'), mask)
+    flat, counts, value = mask.T.ravel().tolist(), [], False
+    while flat:
+        length = next((i for i, v in enumerate(flat) if v != value), len(flat))
+        counts.append(length)
+        flat, value = flat[length:], not value
+    np.testing.assert_array_equal(rle_decode({'size': [17, 150], 'counts': counts}, (17, 150), 'here'), mask)
+
+
+@pytest.mark.parametrize(
+    ('run', 'message'),
+    [
+        ('abc', 'here is no run-length mask: write'),
+        ({'size': [3, 4]}, 'here is no run-length mask'),
+        (
+            {'size': [3, 5], 'counts': [15]},
+            r'here is a mask of \[3, 5\], but the picture is \[3, 4\]: draw it anew',
+        ),
+        (
+            {'size': [3, 4], 'counts': [5, 6]},
+            'here: the counts cannot be read .*they add up to 11, not to 12',
+        ),
+        ({'size': [3, 4], 'counts': [-1, 13]}, 'here: the counts cannot be read'),
+        ({'size': [3, 4], 'counts': []}, 'here: the counts cannot be read'),
+        ({'size': [3, 4], 'counts': '~~'}, 'here: the counts cannot be read'),
+        ({'size': [3, 4], 'counts': 'o'}, 'here: the counts cannot be read'),
+        ({'size': [3, 4], 'counts': None}, 'here: the counts cannot be read'),
+        ({'size': [3, 4], 'counts': ['a', 2]}, 'here: the counts cannot be read'),
+    ],
+)
+def test_other_run_lengths_are_refused(run, message):
+    with pytest.raises(ValueError, match=message):
+        rle_decode(run, (3, 4), 'here')
