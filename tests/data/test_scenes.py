@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 
 from jaxrec.data.images.scene import UNKNOWN_PART
-from jaxrec.data.simulators import scenes
 from jaxrec.data.simulators.scenes import (
     VOCABULARY,
     SimulatedScenes,
     World,
     simulate,
     simulate_scene,
+    simulator,
     stage_scene,
     survey,
 )
-from jaxrec.data.simulators.scenes_acts import ACTS, Draft, draw_look, new_person, touch_shoulder
-from jaxrec.data.simulators.scenes_relations import relations_of
-from jaxrec.data.simulators.scenes_render import FAMILIES, TILE, fill, textures
-from jaxrec.data.simulators.scenes_stage import COLUMNS, Frame, Stage
-from jaxrec.data.simulators.scenes_things import HELD, THINGS, make_held, make_thing
-from jaxrec.data.simulators.scenes_world import CELLS, PARTS, SEEN, UNSEEN, Draws
+from jaxrec.data.simulators.scenes.acts import ACTS, Draft, draw_look, new_person, touch_shoulder
+from jaxrec.data.simulators.scenes.relations import relations_of
+from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, fill, textures
+from jaxrec.data.simulators.scenes.stage import COLUMNS, Frame, Stage
+from jaxrec.data.simulators.scenes.things import HELD, THINGS, make_held, make_thing
+from jaxrec.data.simulators.scenes.world import CELLS, PARTS, SEEN, UNSEEN, Draws
 from tests.data.images.worlds import assert_same
 from tests.oracles import scenes as oracle
 
@@ -363,4 +363,4 @@ def test_the_noise_may_be_left_out():
     assert_same(quiet, noisy, but=('image',))
     difference = noisy.image.astype(int) - quiet.image
     assert difference.std() == pytest.approx(WORLD.noise, rel=0.2)
-    assert scenes.LEAST_THING < scenes.LEAST_PERSON
+    assert simulator.LEAST_THING < simulator.LEAST_PERSON

@@ -8,10 +8,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxrec.data.simulators.scenes_people import Person
-from jaxrec.data.simulators.scenes_stage import Point
-from jaxrec.data.simulators.scenes_things import Grip, Thing
-from jaxrec.data.simulators.scenes_world import SIDES
+from jaxrec.data.simulators.scenes.people import Person
+from jaxrec.data.simulators.scenes.stage import Point
+from jaxrec.data.simulators.scenes.things import Grip, Thing
+from jaxrec.data.simulators.scenes.world import SIDES
 
 _HAND = {f'{side} hand': f'{side} hand' for side in SIDES}
 _TOE = {f'{side} foot': f'{side} foot' for side in SIDES}

@@ -1,4 +1,4 @@
-"""A stage: shapes placed in three dimensions, seen by a camera, as rows that `scenes_render` fills.
+"""A stage: shapes placed in three dimensions, seen by a camera, as rows that `render` fills.
 
 Every shape is one formula in its own axes u and v, in pixels: with q = max(|u| - straight, 0) / end and
 w = |v| / (side + taper * u), it covers the points where sqrt(q^2 + w^2), or max(q, w) of square ones, lies
@@ -9,7 +9,7 @@ rings, and all shapes of a scene are filled at once.
 import math
 from typing import NamedTuple
 
-from jaxrec.data.simulators.scenes_world import UNIT
+from jaxrec.data.simulators.scenes.world import UNIT
 
 Point = tuple[float, float, float]  # x to the right, y up, z towards the viewer
 Colour = tuple[float, float, float]  # red, green, blue, of 255

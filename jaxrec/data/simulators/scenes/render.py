@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.simulators.scenes_stage import COLUMNS
+from jaxrec.data.simulators.scenes.stage import COLUMNS
 
 TILE = 64  # texels a side of a texture, which repeats
 FAMILIES = 6  # of textures that each split has beside the plain one
@@ -82,7 +82,7 @@ def fill(
     """Fills shapes over a backdrop, the nearest on top.
 
     Args:
-      rows: K shapes, see `scenes_stage`; an entity of -1 is scenery.
+      rows: K shapes, see `stage`; an entity of -1 is scenery.
       count: N.
       backdrop: float32 [3, H, W], 0..255.
       held_out: chooses the texture bank.

@@ -3,7 +3,7 @@
 People have 16 labelled parts, left and right their own, and face any way; things have silhouettes of their
 own; whatever is nearer hides what is behind. A relation follows from geometry and from the part: the same
 ball is held by a hand, kicked by a foot, or only near. A scene is a pure function of (world, seed, index,
-split), so none needs storing. How the splits differ is said in `scenes_world`.
+split), so none needs storing. How the splits differ is said in `world`.
 
 N entities, R relations, P parts, H, W pixels.
 """
@@ -17,27 +17,16 @@ import numpy as np
 
 from jaxrec.data.images.log import SceneLog, compile_scenes
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
-from jaxrec.data.simulators.scenes_acts import draw_look
-from jaxrec.data.simulators.scenes_layout import DISTANCE, lay_out
-from jaxrec.data.simulators.scenes_people import draw_person, dress
-from jaxrec.data.simulators.scenes_relations import Relation, relations_of
-from jaxrec.data.simulators.scenes_render import FAMILIES, TILE, Picture, fill, paint_backdrop
-from jaxrec.data.simulators.scenes_stage import Stage
-from jaxrec.data.simulators.scenes_world import PARTS, UNIT, VOCABULARY, Draws, World
+from jaxrec.data.simulators.scenes.acts import draw_look
+from jaxrec.data.simulators.scenes.layout import DISTANCE, lay_out
+from jaxrec.data.simulators.scenes.people import draw_person, dress
+from jaxrec.data.simulators.scenes.relations import Relation, relations_of
+from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, Picture, fill, paint_backdrop
+from jaxrec.data.simulators.scenes.stage import Stage
+from jaxrec.data.simulators.scenes.world import PARTS, UNIT, VOCABULARY, Draws, World
 from jaxrec.data.simulators.worlds import defaults_of
 from jaxrec.data.splits import TEST, TRAIN, VALIDATION
 from jaxrec.options import read_options
-
-__all__ = [
-    'VOCABULARY',
-    'SimulatedScenes',
-    'Staged',
-    'World',
-    'simulate',
-    'simulate_scene',
-    'stage_scene',
-    'survey',
-]
 
 # What shows fewer pixels, at 128 of width, or less of itself is no entity: nobody would know it. Its pixels
 # stay, those of a person of unknown part.

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxrec.data.simulators.scenes_stage import Colour, Frame, Look, Point, Stage, plain_look
+from jaxrec.data.simulators.scenes.stage import Colour, Frame, Look, Point, Stage, plain_look
 
 WOOD: Colour = (150, 104, 62)
 DARK = plain_look((44, 44, 50), 0.2)
@@ -18,7 +18,7 @@ class Grip(NamedTuple):
     """A place where a part of a person that comes within the radius is in contact.
 
     Attributes:
-      kind: says which parts count and what the relation is, see `scenes_relations.CONTACTS`.
+      kind: says which parts count and what the relation is, see `relations.CONTACTS`.
       at: the place.
       radius: of contact.
     """

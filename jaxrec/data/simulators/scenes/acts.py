@@ -7,11 +7,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from jaxrec.data.simulators.scenes_people import HEAD, Limb, Person
-from jaxrec.data.simulators.scenes_render import FAMILIES
-from jaxrec.data.simulators.scenes_stage import Colour, Frame, Look, Point
-from jaxrec.data.simulators.scenes_things import BENCH, SEAT, Thing, make_held, make_thing
-from jaxrec.data.simulators.scenes_world import SIDES, Draws
+from jaxrec.data.simulators.scenes.people import HEAD, Limb, Person
+from jaxrec.data.simulators.scenes.render import FAMILIES
+from jaxrec.data.simulators.scenes.stage import Colour, Frame, Look, Point
+from jaxrec.data.simulators.scenes.things import BENCH, SEAT, Thing, make_held, make_thing
+from jaxrec.data.simulators.scenes.world import SIDES, Draws
 
 HOLDABLE = {
     'ball': 0.24,

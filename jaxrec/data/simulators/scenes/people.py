@@ -6,8 +6,8 @@ Left and right are the person's own. Lengths are shares of a person's height.
 import dataclasses
 import math
 
-from jaxrec.data.simulators.scenes_stage import Frame, Look, Point, Stage, between, plain_look
-from jaxrec.data.simulators.scenes_world import PARTS, SIDES, Draws
+from jaxrec.data.simulators.scenes.stage import Frame, Look, Point, Stage, between, plain_look
+from jaxrec.data.simulators.scenes.world import PARTS, SIDES, Draws
 
 LEG, SHIN, ARM, FOREARM, TRUNK, NECK, HEAD = 0.225, 0.215, 0.15, 0.145, 0.25, 0.055, 0.095
 SHOULDER, PELVIS, FOOT, ANKLE = 0.115, 0.06, 0.085, 0.03

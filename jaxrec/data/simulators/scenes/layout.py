@@ -1,16 +1,16 @@
 """Who stands where and does what: groups of people in two rows, what they use, and what lies about.
 
-People are posed so that something holds; what does hold is said by `scenes_relations` alone.
+People are posed so that something holds; what does hold is said by `relations` alone.
 """
 
 import dataclasses
 import math
 
-from jaxrec.data.simulators.scenes_acts import ACTS, Draft, hold, keep, new_person, touch_shoulder
-from jaxrec.data.simulators.scenes_people import Person
-from jaxrec.data.simulators.scenes_stage import Stage
-from jaxrec.data.simulators.scenes_things import TABLE, THINGS, Thing, make_thing
-from jaxrec.data.simulators.scenes_world import SIDES, UNIT, Draws, World
+from jaxrec.data.simulators.scenes.acts import ACTS, Draft, hold, keep, new_person, touch_shoulder
+from jaxrec.data.simulators.scenes.people import Person
+from jaxrec.data.simulators.scenes.stage import Stage
+from jaxrec.data.simulators.scenes.things import TABLE, THINGS, Thing, make_thing
+from jaxrec.data.simulators.scenes.world import SIDES, UNIT, Draws, World
 
 DISTANCE = 200.0  # of the camera from the front row
 ROWS = {'front': (-12.0, 4.0), 'back': (-92.0, -66.0)}  # depths
