@@ -1,7 +1,7 @@
 """Relation segmentation evaluated: the evaluator of a task, and the metrics it is made of.
 
-What is kept of an image is a few numbers per relation and the run lengths of its masks, so evaluators of parts of
-the data merge, and all figures are exact.
+What is kept of an image is a few numbers per relation and the run lengths of its masks, so evaluators of
+parts of the data merge, and all figures are exact.
 
 B batch, R true relations of an image, P kinds of human part.
 """
@@ -127,8 +127,8 @@ class RelationEvaluator:
 
         Args:
           vocabulary: of the data; its `geometric` relations are the challenge's group.
-          size: (height, width) at which the challenge's metric compares masks, officially `SIZE`; None compares
-            them as they are.
+          size: (height, width) at which the challenge's metric compares masks, officially `SIZE`; None
+            compares them as they are.
           thresholds: IoUs of masks.
           cuts: K of the recalls, numbers of predictions or 'G'.
           part_threshold: the probability from which on a part takes part.
@@ -207,7 +207,8 @@ class RelationEvaluator:
 
         Returns:
           For each its `name`, `relations` (how many are true) and `wholly_right` (how many of them its best
-          `relations` predictions find one to one, classes, masks at IoU .5 and, where labelled, parts included).
+          `relations` predictions find one to one, classes, masks at IoU .5 and, where labelled, parts
+          included).
         """
         return [
             {'name': image.name, 'relations': len(image.kinds), 'wholly_right': image.wholly}
@@ -215,7 +216,7 @@ class RelationEvaluator:
         ]
 
     def challenge(self, rule: str = 'official') -> ChallengeScore:
-        """The challenge's metric in full, `official` or `strict` (a prediction finds one relation at most)."""
+        """The challenge's metric in full, 'official' or 'strict' (a prediction finds one relation)."""
         return challenge_score(
             [image.kinds for image in self._images],
             {t: [image.ranks[rule, t] for image in self._images] for t in self.thresholds},
@@ -227,8 +228,8 @@ class RelationEvaluator:
         """All figures; NaN where the images hold nothing that one is of.
 
         Returns:
-          `recall_K_T` and `mean_recall_K_T` of each cut K and threshold T in per cent of IoU, and the same with
-          `_parts` (over the images whose parts are labelled); `challenge`, `challenge_T`,
+          `recall_K_T` and `mean_recall_K_T` of each cut K and threshold T in per cent of IoU, and the same
+          with `_parts` (over the images whose parts are labelled); `challenge`, `challenge_T`,
           `challenge_geometric_T`, `challenge_other_T` and the same under `challenge_strict`; `entity_ap`,
           `entity_ap_50`, `entity_ap_75`; `part_miou`; `error_<cause>` and `error_right`, shares of the true
           relations at IoU .5 among the best 100; `wholly_right`, mean number of relations found so in an

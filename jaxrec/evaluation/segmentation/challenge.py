@@ -3,8 +3,8 @@
 Masks are compared at 640 x 480 where one asks for it. Of each image the 100 best predictions count. A true
 relation is found if one of them has its classes and its kind, and masks with an IoU of at least t for subject
 and object; one prediction may find several (the strict variant: one). The recall is taken per image and group
-of relations, images without a group do not enter it, and the images are averaged. The score at t is the mean of
-the geometric and the other group, the final one the mean over t = .25, .5 and .75.
+of relations, images without a group do not enter it, and the images are averaged. The score at t is the mean
+of the geometric and the other group, the final one the mean over t = .25, .5 and .75.
 
 Which relations are geometric depends on the edition of the data, so a vocabulary says it.
 """
@@ -97,8 +97,8 @@ def evaluate_challenge(
 ) -> dict[str, ChallengeScore]:
     """The challenge's metric over images, as they come.
 
-    For the official figures both sides are read from files at `SIZE`, where the class of an entity is the largest
-    semantic value inside its mask: `PicScenes(..., size=SIZE)` and `read_predictions(..., size=SIZE)`.
+    For the official figures both sides are read from files at `SIZE`, where the class of an entity is the
+    largest semantic value inside its mask: `PicScenes(..., size=SIZE)` and `read_predictions(...)`.
 
     Args:
       pairs: the truth and the predictions of each image.

@@ -29,10 +29,10 @@ def causes(
       part_overlap: the least IoU of the sets of parts; None asks nothing of them.
 
     Returns:
-      int8 [R], of `CAUSES`: `missed_entity`, no found entity of its class has such an IoU with the subject, or
-      with the object; `wrong_pair`, there are such entities but no counted prediction joins them in this
-      direction; `wrong_relation`, one does but calls it something else; `wrong_part`, one is right but for its
-      parts; `right`.
+      int8 [R], of `CAUSES`: `missed_entity`, no found entity of its class has such an IoU with the subject,
+      or with the object; `wrong_pair`, there are such entities but no counted prediction joins them in this
+      direction; `wrong_relation`, one does but calls it something else; `wrong_part`, one is right but for
+      its parts; `right`.
     """
     found = (agreement.entities >= threshold).any(1)
     joined = agreement.overlap[:, :limit] >= threshold

@@ -1,7 +1,7 @@
 """What a model found in one image, and how it and the truth come out of host batches.
 
-B batch, H, W image size in pixels, K found and N true entities, T triplets, P kinds of human part, h, w size of
-predicted masks.
+B batch, H, W image size in pixels, K found and N true entities, T triplets, P kinds of human part, h, w size
+of predicted masks.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ class Found:
       masks: bool [K, H, W]; they may overlap, and be empty.
       categories: int32 [K], entity classes.
       scores: float32 [K], higher for surer.
-      triplets: int32 [T, 3] of (subject, object, relation), in any order; the first two are rows of `masks`, and
-        the object may be `NOTHING`.
+      triplets: int32 [T, 3] of (subject, object, relation), in any order; the first two are rows of `masks`,
+        and the object may be `NOTHING`.
       triplet_scores: float32 [T].
       triplet_parts: bool [T, P], the parts of the subject that take part.
       parts: uint8 [H, W], the human part of each pixel plus 1, or 0.
@@ -60,11 +60,12 @@ class Found:
                     f'not {np.dtype(dtype)} {shape}'
                 )
         joined = self.triplets[:, :2]
-        if ((joined >= count) | (joined < np.array([0, NOTHING]))).any():
-            bad = int(np.flatnonzero(((joined >= count) | (joined < np.array([0, NOTHING]))).any(1))[0])
+        outside = ((joined >= count) | (joined < np.array([0, NOTHING]))).any(1)
+        if outside.any():
+            bad = int(outside.argmax())
             raise ValueError(
-                f'predictions of {self.name!r}: triplet {bad} joins entities {joined[bad].tolist()} of {count}; '
-                f'name rows of the masks, {NOTHING} for no object'
+                f'predictions of {self.name!r}: triplet {bad} joins entities {joined[bad].tolist()} of '
+                f'{count}; name rows of the masks, {NOTHING} for no object'
             )
         for key in ('scores', 'triplet_scores'):
             if np.isnan(getattr(self, key)).any():
@@ -177,7 +178,7 @@ def _enlarged(maps: NDArray, size: tuple[int, int]) -> NDArray:
     factors = [full // small for full, small in zip(size, maps.shape[-2:], strict=True)]
     if [f * s for f, s in zip(factors, maps.shape[-2:], strict=True)] != list(size):
         raise ValueError(
-            f'predicted masks of {maps.shape[-2:]} do not divide an image of {size}: choose a read_stride that '
-            'divides its sides'
+            f'predicted masks of {maps.shape[-2:]} do not divide an image of {size}: choose a read_stride '
+            'that divides its sides'
         )
     return maps.repeat(factors[0], -2).repeat(factors[1], -1)

@@ -1,9 +1,9 @@
 """Where the predictions and the truth of one image agree, as ranks from which every recall follows.
 
-A predicted triplet hits a true relation if both classes and the kind of relation are the same and the masks of
-the subjects and of the objects each have an IoU of at least a threshold; with parts, if also the two sets of
-parts are equal (`PART_OVERLAP` = 1; the published text gives no rule, this one is ours). A true relation has the
-rank of the best scored prediction that hits it.
+A predicted triplet hits a true relation if both classes and the kind of relation are the same and the masks
+of the subjects and of the objects each have an IoU of at least a threshold; with parts, if also the two sets
+of parts are equal (`PART_OVERLAP` = 1; the published text gives no rule, this one is ours). A true relation
+has the rank of the best scored prediction that hits it.
 
 H, W pixels, N true and K found entities, R true relations, T predicted triplets, P kinds of human part.
 """

@@ -1,8 +1,8 @@
 """Recalls of relations: per image, then averaged over images, in groups of one's choice.
 
-R@K is the mean over images of the share of an image's true relations that its K best predictions hit; mR@K the
-mean over kinds of relation of the same within one kind. With K = 'G' an image has as many predictions as it has
-true relations. Images that hold nothing of a group do not enter it, nor do kinds that no image holds.
+R@K is the mean over images of the share of an image's true relations that its K best predictions hit; mR@K
+the mean over kinds of relation of the same within one kind. With K = 'G' an image has as many predictions as
+it has true relations. Images that hold nothing of a group do not enter it, nor do kinds that no image holds.
 
 M images, R true relations of one image, A of all.
 """
