@@ -1,7 +1,7 @@
 """Entities and human parts by themselves: mask AP as COCO defines it, and the mean IoU of parts.
 
 Masks are kept as COCO run lengths, a few hundred bytes each, so a whole data set fits in memory. pycocotools
-encodes and judges them, and is imported only here and where predictions are written (the extra `images`).
+judges them (the extra `images`).
 
 H, W pixels, N true and K found entities, P kinds of human part.
 """
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxrec.data.images.pixels import rle_encode
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene
 from jaxrec.evaluation.segmentation.found import Found
 
@@ -32,39 +33,14 @@ class EncodedImage(NamedTuple):
     found: list[tuple[int, float, dict[str, Any]]]
 
 
-def encode_masks(masks: NDArray) -> list[dict[str, Any]]:
-    """Masks as COCO's compressed run lengths.
-
-    Args:
-      masks: bool [K, H, W].
-
-    Returns:
-      K times {'size': [H, W], 'counts': bytes}.
-    """
-    from pycocotools import mask as coco_mask
-
-    if not len(masks):
-        return []
-    return coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-
-
-def decode_masks(runs: Sequence[dict[str, Any]], size: tuple[int, int]) -> NDArray:
-    """The masks bool [K, H, W] of run lengths of one size (H, W)."""
-    from pycocotools import mask as coco_mask
-
-    if not len(runs):
-        return np.zeros((0, *size), bool)
-    return coco_mask.decode(list(runs)).transpose(2, 0, 1).astype(bool)
-
-
 def encode_entities(scene: Scene, found: Found) -> EncodedImage:
     """What `mask_ap` needs of an image; entities without a pixel are left out on both sides."""
     true, guessed = scene.masks.any((1, 2)), found.masks.any((1, 2))
     classes, scores = found.categories[guessed].tolist(), found.scores[guessed].tolist()
     return EncodedImage(
         scene.masks.shape[1:],
-        list(zip(scene.categories[true].tolist(), encode_masks(scene.masks[true]), strict=True)),
-        list(zip(classes, scores, encode_masks(found.masks[guessed]), strict=True)),
+        list(zip(scene.categories[true].tolist(), map(rle_encode, scene.masks[true]), strict=True)),
+        list(zip(classes, scores, map(rle_encode, found.masks[guessed]), strict=True)),
     )
 
 

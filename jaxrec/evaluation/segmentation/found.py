@@ -158,21 +158,6 @@ def name_of(batch: Mapping[str, NDArray], row: int) -> str:
     return f'event {int(batch["host/event"][row])}' if 'host/event' in batch else f'row {row}'
 
 
-def resized(maps: NDArray, size: tuple[int, int]) -> NDArray:
-    """Resizes by the nearest neighbour: output row i shows input row floor(i H / h), likewise columns.
-
-    Args:
-      maps: any array [..., H, W].
-      size: (h, w) of the result.
-
-    Returns:
-      The array [..., h, w].
-    """
-    height, width = maps.shape[-2:]
-    rows, columns = np.arange(size[0]) * height // size[0], np.arange(size[1]) * width // size[1]
-    return maps[..., rows[:, None], columns]
-
-
 def _enlarged(maps: NDArray, size: tuple[int, int]) -> NDArray:
     """Repeats the pixels of maps [..., h, w] up to a size that is a whole multiple of theirs."""
     factors = [full // small for full, small in zip(size, maps.shape[-2:], strict=True)]

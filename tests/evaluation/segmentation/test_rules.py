@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from jaxrec.data.images.nearest import resized
 from jaxrec.evaluation.relation_segmentation import (
     Found,
     Ranked,
@@ -24,7 +25,6 @@ from jaxrec.evaluation.relation_segmentation import (
     strict_ranks,
 )
 from jaxrec.evaluation.segmentation.errors import CAUSES
-from jaxrec.evaluation.segmentation.found import resized
 from jaxrec.evaluation.segmentation.matching import NEVER
 from tests.evaluation.segmentation.cases import (
     BALL,
@@ -331,6 +331,7 @@ def right(**changes) -> Found:
         (lambda: recall(Ranked.of([np.array([0])], [np.array([0])]), 0), "K = 0: give a number .* or 'G'"),
         (lambda: recall(Ranked.of([], []), 1), 'no image holds a true relation: evaluate a larger part'),
         (lambda: mean_recall(Ranked.of([], []), 1), 'no image holds a true relation'),
+        (lambda: resized(np.zeros((0, 4)), (2, 2)), r'maps of 0 x 4 to \(2, 2\): both sizes must be'),
         (lambda: RelationEvaluator(VOCABULARY).compute(), 'no valid image was evaluated'),
         (lambda: mask_ap([]), 'no image holds a true entity'),
         (lambda: part_miou(np.zeros((3, 3), int)), 'no image has a labelled human part'),

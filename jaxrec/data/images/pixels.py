@@ -1,0 +1,179 @@
+"""Files of pixels: pictures in, masks as PNGs of numbers or as COCO's run lengths.
+
+H, W image size, N entities.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+_INSTALL = "pictures need Pillow and pycocotools: pip install 'jaxrec[images]'"
+
+
+def pillow() -> Any:
+    """The package `PIL` with the modules that are used here.
+
+    Raises:
+      ValueError: it is not installed.
+    """
+    try:
+        import PIL
+        import PIL.Image
+        import PIL.ImageEnhance
+        import PIL.ImageOps
+    except ImportError as error:
+        raise ValueError(_INSTALL) from error
+    return PIL
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """Reads a picture of 8 bits a channel; grey, palette, CMYK and transparent ones are converted.
+
+    A picture that a camera marked as turned is turned upright first.
+
+    Args:
+      path: of a JPEG, PNG or another file that Pillow reads.
+
+    Returns:
+      uint8 [H, W, 3], red, green, blue.
+
+    Raises:
+      ValueError: the file is absent, truncated or no picture, or has more than 8 bits a channel.
+    """
+    picture = _open(path)
+    if picture.mode.startswith(('I', 'F')):
+        raise ValueError(
+            f'{path} has more than 8 bits a channel (mode {picture.mode}): save it with 8 bits a channel'
+        )
+    upright = pillow().ImageOps.exif_transpose(picture)
+    return np.array(upright.convert('RGB'))
+
+
+def read_numbers(path: str | Path) -> np.ndarray:
+    """Reads a PNG of one number a pixel: grey of 1, 8 or 16 bits, or a palette's places.
+
+    Returns:
+      int32 [H, W].
+
+    Raises:
+      ValueError: the file is absent, truncated, no picture, or in colours.
+    """
+    picture = _open(path)
+    if picture.mode not in ('1', 'L', 'P', 'I', 'I;16', 'I;16B'):
+        raise ValueError(
+            f'{path} is in colours (mode {picture.mode}), but its pixels are to be numbers: save it in grey '
+            'or with a palette, as PNG'
+        )
+    if picture.format == 'JPEG':
+        raise ValueError(f'{path} is a JPEG, which changes numbers: save it as PNG')
+    return np.array(picture).astype(np.int32)
+
+
+def _open(path: str | Path) -> Any:
+    """A decoded picture."""
+    image = pillow().Image
+    try:
+        with image.open(path) as picture:
+            picture.load()
+            return picture
+    except FileNotFoundError:
+        raise ValueError(f'{path} is missing: put the file there or take its entry out') from None
+    except (OSError, SyntaxError, ValueError, EOFError, image.DecompressionBombError) as error:
+        raise ValueError(
+            f'{path} cannot be read ({error}): it is truncated or no picture; save it again'
+        ) from None
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Writes a picture uint8 [H, W, 3], or numbers [H, W] as grey of 8 bits or, above 255, of 16."""
+    if pixels.ndim == 2:
+        pixels = pixels.astype(np.uint16 if pixels.size and pixels.max() > 255 else np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pillow().Image.fromarray(pixels).save(path)
+
+
+def resize_picture(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a picture, bilinear, averaging where it gets smaller.
+
+    Args:
+      pixels: uint8 [H, W, 3].
+      size: height and width that it gets.
+
+    Returns:
+      uint8 [*size, 3].
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    image = pillow().Image
+    picture = image.fromarray(np.ascontiguousarray(pixels))
+    return np.array(picture.resize((size[1], size[0]), image.Resampling.BILINEAR))
+
+
+def rle_encode(mask: np.ndarray) -> dict[str, Any]:
+    """A mask as COCO's compressed run lengths.
+
+    Args:
+      mask: bool [H, W].
+
+    Returns:
+      {'size': [H, W], 'counts': text}, which JSON keeps.
+    """
+    try:
+        from pycocotools import mask as coco
+    except ImportError as error:
+        raise ValueError(_INSTALL) from error
+    run = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {'size': [int(side) for side in run['size']], 'counts': run['counts'].decode('ascii')}
+
+
+def rle_decode(run: Any, size: Sequence[int], where: str) -> np.ndarray:
+    """A mask from COCO's run lengths, compressed (text) or not (a list of counts).
+
+    Args:
+      run: {'size': [H, W], 'counts': text or list}.
+      size: height and width of the picture.
+      where: for messages.
+
+    Returns:
+      bool [H, W].
+
+    Raises:
+      ValueError: for anything else, or a mask of another size than the picture's.
+    """
+    if not isinstance(run, dict) or set(run) != {'size', 'counts'}:
+        raise ValueError(f'{where} is no run-length mask: write {{"size": [height, width], "counts": ...}}')
+    if list(run['size']) != list(size):
+        raise ValueError(f'{where} is a mask of {run["size"]}, but the picture is {list(size)}: draw it anew')
+    height, width = size
+    try:
+        counts = run['counts'] if isinstance(run['counts'], list) else _counts(run['counts'])
+        if sum(counts) != height * width or min(counts) < 0:
+            raise ValueError(f'they add up to {sum(counts)}, not to {height * width} pixels')
+        # Runs alternate between outside and inside, column after column.
+        flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f'{where}: the counts cannot be read ({error}): encode the mask again') from None
+    return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def _counts(text: str) -> list[int]:
+    """Run lengths of COCO's text: six bits a character, from the fourth on added to the last but one."""
+    runs: list[int] = []
+    place = 0
+    while place < len(text):
+        value = shift = 0
+        more = True
+        while more:
+            bits = ord(text[place]) - 48
+            if not 0 <= bits < 64:
+                raise ValueError(f'character {place} is {text[place]!r}')
+            value |= (bits & 31) << (5 * shift)
+            more = bool(bits & 32)
+            place, shift = place + 1, shift + 1
+            if not more and bits & 16:
+                value |= -1 << (5 * shift)
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+    return runs
