@@ -85,6 +85,9 @@ def pic_vocabulary(
 class PicScenes(SceneReader):
     """The scenes of a split of PIC; no human part is labelled.
 
+    `category_of` int32 and `kind_of` give the place of a class number (from 0) and of a relation number (from
+    1) in the vocabulary, -1 and None where it is left out.
+
     Example:
       scenes = PicScenes('data/PIC_2.0', 'val', irregular='drop')
       scenes[0].masks, scenes.vocabulary.relations
@@ -129,9 +132,9 @@ class PicScenes(SceneReader):
         labels = _labels(self.root / 'categories_list' / 'label_categories.json', edition)
         self.vocabulary = pic_vocabulary(edition, entities, relations, labels)
         places = {name: n for n, name in enumerate(self.vocabulary.entities)}
-        self._class = np.array([places.get(name, -1) for name in labels], np.int32)
+        self.category_of = np.array([places.get(name, -1) for name in labels], np.int32)
         kinds = {name: n for n, name in enumerate(self.vocabulary.relations)}
-        self._kind = [kinds.get(name) for name in RELATIONS[edition]]
+        self.kind_of = [kinds.get(name) for name in RELATIONS[edition]]
         self._relations: dict[str, list[dict[str, int]]] = {}
         for entry in read_relations(listing):
             if Path(entry['name']).stem in BROKEN[edition]:
@@ -148,15 +151,15 @@ class PicScenes(SceneReader):
         files = {kind: folder / f'{Path(name).stem}.png' for kind, folder in self._folders.items()}
         entities = read_entities(files['instance'], files['semantic'], self.size, self.category)
         numbers, masks, classes, size = entities
-        if len(classes) and classes.max() >= len(self._class):
+        if len(classes) and classes.max() >= len(self.category_of):
             raise ValueError(
-                f'{files["semantic"]} holds class {classes.max()}; there are 1 to {len(self._class) - 1}: '
+                f'{files["semantic"]} holds class {classes.max()}; there are 1 to {len(self.category_of) - 1}: '
                 'mend it, or read the edition that it is of'
             )
         image = self._picture(name, files['instance'], size)
         rows = {int(number): row for row, number in enumerate(numbers)}
         relations = self._usable_relations(name, rows, counts)
-        places = self._class[classes] if len(classes) else classes
+        places = self.category_of[classes] if len(classes) else classes
         kept = places >= 0
         counts[_CLASSES] += int((~kept).sum())
         joined = kept[relations[:, :2]].all(1)
@@ -202,10 +205,10 @@ class PicScenes(SceneReader):
                 self.refuse_or_count(
                     counts, _RELATIONS[1], f'{where} joins entity {subject} with itself: mend it'
                 )
-            elif not 1 <= number <= len(self._kind):
-                message = f'{where} is of kind {number}; there are 1 to {len(self._kind)}: mend it'
+            elif not 1 <= number <= len(self.kind_of):
+                message = f'{where} is of kind {number}; there are 1 to {len(self.kind_of)}: mend it'
                 self.refuse_or_count(counts, _RELATIONS[2], message)
-            elif (kind := self._kind[number - 1]) is None:
+            elif (kind := self.kind_of[number - 1]) is None:
                 counts[_KINDS] += 1
             elif (key := (rows[subject], rows[target], kind)) in found:
                 counts[_TWICE] += 1
