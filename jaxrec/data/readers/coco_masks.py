@@ -1,5 +1,4 @@
-"""COCO's masks, of either kind of file: instances (polygons and run lengths) and panoptic (a PNG of ids an
-image).
+"""COCO's masks, of either kind of file: instances (polygons, run lengths) and panoptic (PNGs of ids).
 
 H, W image size, N entities.
 """
@@ -117,7 +116,7 @@ class CocoMasks:
             numbers = red + 256 * green + 65536 * blue
             if numbers.shape != size:
                 raise ValueError(
-                    f'{path} is {numbers.shape} but {self.path} gives image {image} as {size}: fetch both again'
+                    f'{path} is {numbers.shape} but {self.path} gives image {image} as {size}: fetch them'
                 )
             return numbers == np.array([a['id'] for a in annotations], np.int64)[:, None, None]
         masks = [self._decode(annotation, size) for annotation in annotations]
@@ -138,7 +137,8 @@ class CocoMasks:
             return np.zeros(size, bool)
         from pycocotools import mask as coco_mask
 
-        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(drawn, *size))).astype(bool)
+        run = coco_mask.merge(coco_mask.frPyObjects(drawn, *size))
+        return rle_decode({'size': list(size), 'counts': run['counts'].decode()}, size, where)
 
 
 def read_json(path: Path, remedy: str) -> Any:

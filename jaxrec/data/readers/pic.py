@@ -153,8 +153,8 @@ class PicScenes(SceneReader):
         numbers, masks, classes, size = entities
         if len(classes) and classes.max() >= len(self.category_of):
             raise ValueError(
-                f'{files["semantic"]} holds class {classes.max()}; there are 1 to {len(self.category_of) - 1}: '
-                'mend it, or read the edition that it is of'
+                f'{files["semantic"]} holds class {classes.max()}; there are 1 to '
+                f'{len(self.category_of) - 1}: mend it, or read the edition that it is of'
             )
         image = self._picture(name, files['instance'], size)
         rows = {int(number): row for row, number in enumerate(numbers)}

@@ -32,7 +32,7 @@ _UNJOINED, _SELF = 'relations of an entity without mask', 'relations of an entit
 _TWICE = 'relations listed twice'
 _CROWDS, _CLASSES, _EMPTY = 'crowds left out', 'entities of classes left out', 'entities without pixels'
 
-# What a deed names: an annotation by its id, or a class and a box; none for an object that is not in the image.
+# What a deed names: an annotation by its id, or a class and a box; none for an object out of the image.
 Named = int | tuple[str, tuple[float, ...]] | None
 
 
@@ -41,7 +41,7 @@ class VcocoScenes(SceneReader):
 
     Example:
       scenes = VcocoScenes('vcoco_test.json', 'instances_val2014.json', 'val2014', irregular='drop')
-      scenes[0].masks, scenes.agents(0).deeds
+      scene, agents = scenes.with_agents(0)
     """
 
     def __init__(
@@ -83,52 +83,48 @@ class VcocoScenes(SceneReader):
             if image in self.coco:
                 self.ids.append(image)
             else:
-                message = f'{self.file} names image {image}, of which {self.coco.path} has no masks: give its
-                file' self.refuse_or_count(self._listed, NO_MASKS, message)
+                message = (
+                    f'{self.file} names image {image}, of which {self.coco.path} has no masks: give its file'
+                )
+                self.refuse_or_count(self._listed, NO_MASKS, message)
         self.names = [self.coco.file_name(image) for image in self.ids]
 
     def read(self, index: int) -> tuple[Scene, Counter[str]]:
         """The scene of an image, and what was left out of it; see `SceneReader`."""
+        scene, _, counts = self._read(index)
+        return scene, counts
+
+    def with_agents(self, index: int) -> tuple[Scene, Agents]:
+        """The scene of an image, and who does what in it, also to what is not in it: the truth of role AP.
+
+        Of the published file those people are known whom it names. Pairs do not say whose actions nobody
+        annotated, so there all are known, and they lack the deeds whose object is not in the image.
+        """
+        return self._read(index)[:2]
+
+    def _read(self, index: int) -> tuple[Scene, Agents, Counter[str]]:
         image, counts = self.ids[index], Counter[str]()
         listing, kept = self._kept(image, counts)
-        masks = self.coco.masks(image)[kept]
-        rows = np.flatnonzero(kept)
-        filled = masks.any((1, 2))
-        for row in rows[~filled].tolist():
-            message = f'{self.coco.path}: annotation {listing.ids[row]} of image {image} has no pixel: draw
-            it' self.refuse_or_count(counts, _EMPTY, message)
-        deeds = self._joined(image, listing, rows[filled], counts)
+        masks = self.coco.masks(image)
+        for row in np.flatnonzero(kept & ~masks.any((1, 2))).tolist():
+            where = f'{self.coco.path}: annotation {listing.ids[row]} of image {image}'
+            self.refuse_or_count(counts, _EMPTY, f'{where} has no pixel: draw it')
+        rows = np.flatnonzero(kept & masks.any((1, 2)))
+        deeds = self._joined(image, listing, rows, counts)
         relations = deeds[deeds[:, 1] != UNSEEN]
         scene = Scene(
             image=self._picture(image),
-            masks=masks[filled],
-            categories=np.array([self._place[listing.names[row]] for row in rows[filled]], np.int32),
+            masks=masks[rows],
+            categories=np.array([self._place[listing.names[row]] for row in rows], np.int32),
             parts=np.full(self.coco.size(image), UNKNOWN_PART, np.uint8),
             relations=relations,
             relation_parts=np.zeros((len(relations), 0), bool),
             name=self.names[index],
         )
-        return scene, counts
-
-    def agents(self, index: int, scene: Scene) -> Agents:
-        """Who does what in an image, also to what is not in it: the truth of role AP.
-
-        Args:
-          index: of the image.
-          scene: of the image, as read.
-
-        Returns:
-          Its people. Of the published file those are known whom it names; pairs do not say whose actions
-          nobody annotated, so there all are known, and lack deeds whose object is not in the image.
-        """
-        image, counts = self.ids[index], Counter[str]()
-        listing, kept = self._kept(image, counts)
-        rows = np.flatnonzero(kept)
-        rows = rows[self.coco.masks(image)[rows].any((1, 2))] if len(rows) != len(scene.masks) else rows
         people = np.flatnonzero(scene.categories == self._place[PERSON]).astype(np.int32)
         named = self._people.get(image)
         known = [named is None or int(listing.ids[rows[row]]) in named for row in people]
-        return Agents(people, np.array(known, bool), self._joined(image, listing, rows, counts))
+        return scene, Agents(people, np.array(known, bool), deeds), counts
 
     def _kept(self, image: int, counts: Counter[str]) -> tuple[Listing, NDArray]:
         """What is listed of an image, and bool [N], which entities are no crowds and of classes of V-COCO."""
@@ -182,15 +178,15 @@ class VcocoScenes(SceneReader):
         return picture
 
 
-Parsed = tuple[tuple[str, ...], tuple[str, ...], dict[int, list[tuple[Named, Named, int]]], dict[int,
-set[int]]]
+Deeds = dict[int, list[tuple[Named, Named, int]]]
+Parsed = tuple[tuple[str, ...], tuple[str, ...], Deeds, dict[int, set[int]]]
 
 
 def _pairs(data: dict[str, Any], names: tuple[str, ...]) -> Parsed:
     """Classes, relations, deeds by image and no people from the form as pairs."""
     del names
     objects: list[str] = data['objects']
-    deeds: dict[int, list[tuple[Named, Named, int]]] = {}
+    deeds: Deeds = {}
     for image, each in zip(data['images'], data['annotations'], strict=True):
         columns = (each['boxes_h'], each['boxes_o'], each['objects'], each['actions'])
         deeds[image] = []
@@ -205,7 +201,7 @@ def _pairs(data: dict[str, Any], names: tuple[str, ...]) -> Parsed:
 def _published(data: list[dict[str, Any]], names: tuple[str, ...]) -> Parsed:
     """Classes, relations, deeds by image and annotated people by image from the published form."""
     relations: list[str] = []
-    deeds: dict[int, list[tuple[Named, Named, int]]] = {}
+    deeds: Deeds = {}
     people: dict[int, set[int]] = {}
     for action in data:
         roles, count = action['role_name'][1:], len(action['ann_id'])
