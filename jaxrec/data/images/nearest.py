@@ -27,4 +27,4 @@ def resized(maps: NDArray, size: tuple[int, int]) -> NDArray:
     if min(height, width, *size) < 1:
         raise ValueError(f'maps of {height} x {width} to {size}: both sizes must be at least 1 x 1')
     rows, columns = np.arange(size[0]) * height // size[0], np.arange(size[1]) * width // size[1]
-    return maps[..., rows[:, None], columns]
+    return maps.take(rows, -2).take(columns, -1)

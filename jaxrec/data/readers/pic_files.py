@@ -62,11 +62,11 @@ def read_entities(
         )
     full = maps[0].shape
     numbers = np.unique(maps[0][maps[0] > 0]).astype(np.int32)
-    classes = _classes(*maps, numbers, category)
+    classes = _classes(maps[0], maps[1], numbers, category)
     if size is not None:
         maps = [resized(each, size) for each in maps]
         left = np.isin(numbers, maps[0])
-        classes[left] = _classes(*maps, numbers[left], category)
+        classes[left] = _classes(maps[0], maps[1], numbers[left], category)
     return Entities(numbers, maps[0] == numbers[:, None, None], classes, full)
 
 

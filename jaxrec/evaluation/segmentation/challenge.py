@@ -53,10 +53,14 @@ def shrunk(scene: Scene, found: Found, size: tuple[int, int]) -> tuple[Scene, Fo
       found: the predictions, of any size.
       size: (height, width), the challenge's is `SIZE`.
     """
-    image = np.zeros((*size, 3), np.uint8)
-    true = {'masks': resized(scene.masks, size), 'parts': resized(scene.parts, size), 'image': image}
-    guessed = {'masks': resized(found.masks, size), 'parts': resized(found.parts, size)}
-    return dataclasses.replace(scene, **true), dataclasses.replace(found, **guessed)
+    true = dataclasses.replace(
+        scene,
+        image=np.zeros((*size, 3), np.uint8),  # of which no metric asks
+        masks=resized(scene.masks, size),
+        parts=resized(scene.parts, size),
+    )
+    guessed = dataclasses.replace(found, masks=resized(found.masks, size), parts=resized(found.parts, size))
+    return true, guessed
 
 
 def challenge_score(

@@ -117,11 +117,12 @@ def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = No
       entities, null for no object), `relation`, `parts` and, of predictions, `score`; `parts`, {name: mask}
       of those there.
     """
-    scored = isinstance(shown, Found)
     entities: list[dict[str, Any]] = []
     for row, category in enumerate(shown.categories.tolist()):
         entity = {'category': vocabulary.entities[category], 'mask': rle_encode(shown.masks[row])}
-        entities.append(entity | ({'score': round(float(shown.scores[row]), 4)} if scored else {}))
+        entities.append(
+            entity | ({'score': round(float(shown.scores[row]), 4)} if isinstance(shown, Found) else {})
+        )
     triplets, scores, parts = _relations(shown)
     relations: list[dict[str, Any]] = []
     for n in np.argsort(-scores, kind='stable')[:limit]:
@@ -132,7 +133,9 @@ def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = No
             'relation': vocabulary.relations[relation],
             'parts': [vocabulary.parts[p] for p in np.flatnonzero(parts[n])],
         }
-        relations.append(written | ({'score': round(float(scores[n]), 4)} if scored else {}))
+        relations.append(
+            written | ({'score': round(float(scores[n]), 4)} if isinstance(shown, Found) else {})
+        )
     there = [p for p in range(len(vocabulary.parts)) if (shown.parts == p + 1).any()]
     height, width = shown.parts.shape
     return {

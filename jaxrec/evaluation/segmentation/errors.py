@@ -34,7 +34,7 @@ def causes(
       direction; `wrong_relation`, one does but calls it something else; `wrong_part`, one is right but for
       its parts; `right`.
     """
-    found = (agreement.entities >= threshold).any(1)
+    found = np.any(agreement.entities >= threshold, axis=1)
     joined = agreement.overlap[:, :limit] >= threshold
     right = agreement.hits(threshold)[:, :limit]
     wholly = agreement.hits(threshold, part_overlap)[:, :limit]

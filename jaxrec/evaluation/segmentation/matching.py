@@ -18,7 +18,6 @@ from jaxrec.evaluation.segmentation.found import NOTHING, Found
 
 NEVER = int(np.iinfo(np.int32).max)  # the rank of a true relation that nothing hits
 PART_OVERLAP = 1.0  # IoU of the sets of parts from which on they agree: 1 asks for equal sets
-_EXACT = 2**24  # float32 counts pixels exactly up to here
 
 
 class Agreement(NamedTuple):
@@ -66,12 +65,19 @@ def mask_ious(first: NDArray, second: NDArray) -> NDArray:
         raise ValueError(
             f'masks of {first.shape[1:]} against masks of {second.shape[1:]}: bring both to one size'
         )
-    pixels = int(np.prod(first.shape[1:]))
-    dtype = np.float32 if pixels <= _EXACT else np.float64
-    a, b = first.reshape(len(first), pixels).astype(dtype), second.reshape(len(second), pixels).astype(dtype)
-    both = (a @ b.T).astype(np.float64)
-    either = a.sum(1, dtype=np.float64)[:, None] + b.sum(1, dtype=np.float64) - both
+    a, b = _words(first), _words(second)
+    both = np.zeros((len(a), len(b)), np.float64)
+    for row, mask in enumerate(a):  # a row at a time: all pairs at once would take gigabytes
+        both[row] = np.bitwise_count(mask & b).sum(1, dtype=np.int64)
+    sizes = [np.bitwise_count(each).sum(1, dtype=np.int64) for each in (a, b)]
+    either = sizes[0][:, None] + sizes[1] - both
     return both / np.maximum(either, 1)
+
+
+def _words(masks: NDArray) -> NDArray:
+    """The bits of masks [N, H, W] as uint64 [N, words], 64 pixels each, filled up with zeros."""
+    bits = np.packbits(masks.reshape(len(masks), int(np.prod(masks.shape[1:]))), axis=1)
+    return np.ascontiguousarray(np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8)))).view(np.uint64)
 
 
 def agree(scene: Scene, found: Found) -> Agreement:
