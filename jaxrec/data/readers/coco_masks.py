@@ -4,6 +4,7 @@ H, W image size, N entities.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,33 +39,41 @@ class CocoMasks:
       names: of the classes, in the order of the file.
     """
 
-    def __init__(self, path: str | Path, pngs: str | Path | None = None):
+    def __init__(self, paths: Sequence[str | Path], pngs: str | Path | None = None):
         """Reads the annotations.
 
         Args:
-          path: of the JSON.
-          pngs: for a panoptic file, the folder of its PNGs.
+          paths: of the JSONs, whose images differ.
+          pngs: for panoptic files, the folder of their PNGs.
 
         Raises:
           ValueError: a file is missing or no such JSON, or a panoptic one comes without PNGs.
         """
-        self.path, self._pngs = Path(path), pngs
-        data = read_json(self.path, REMEDY)
+        self.paths, self._pngs = [Path(path) for path in paths], pngs
+        self.where = ', '.join(map(str, self.paths))
+        self._images: dict[int, dict[str, Any]] = {}
+        self._class: dict[int, str] = {}
+        self._of_image: dict[int, list[dict[str, Any]]] = {}
+        self._panoptic: dict[int, str] = {}
+        for path in self.paths:
+            self._take(path)
+        self.names = tuple(self._class.values())
+
+    def _take(self, path: Path) -> None:
+        """Takes in one file."""
+        data = read_json(path, REMEDY)
         if not isinstance(data, dict) or not all(
             isinstance(data.get(key), list) for key in ('images', 'annotations', 'categories')
         ):
             raise ValueError(f'{path} is no COCO file of "images", "annotations" and "categories": {REMEDY}')
-        self._images = {image['id']: image for image in data['images']}
-        self._class = {category['id']: category['name'] for category in data['categories']}
-        self.names = tuple(self._class.values())
-        self._of_image: dict[int, list[dict[str, Any]]] = {image: [] for image in self._images}
-        self._panoptic: dict[int, str] = {}
+        self._images |= {image['id']: image for image in data['images']}
+        self._class |= {category['id']: category['name'] for category in data['categories']}
         for annotation in data['annotations']:
             if 'segments_info' in annotation:
                 self._panoptic[annotation['image_id']] = annotation['file_name']
             found = self._of_image.setdefault(annotation['image_id'], [])
             found += annotation.get('segments_info', [annotation])
-        if self._panoptic and pngs is None:
+        if self._panoptic and self._pngs is None:
             raise ValueError(f'{path} is panoptic: give the folder of its PNGs, too')
 
     def __contains__(self, image: int) -> bool:
@@ -84,16 +93,16 @@ class CocoMasks:
         Raises:
           ValueError: an annotation is of a class that there is not, or lacks its box.
         """
-        annotations = self._of_image[image]
+        annotations = self._of_image.get(image, [])
         for annotation in annotations:
             if annotation.get('category_id') not in self._class:
                 raise ValueError(
-                    f'{self.path}: annotation {annotation.get("id")} is of category '
+                    f'{self.where}: annotation {annotation.get("id")} is of category '
                     f'{annotation.get("category_id")}, which is none of its categories: mend it'
                 )
             if len(annotation.get('bbox', ())) != 4:
                 raise ValueError(
-                    f'{self.path}: annotation {annotation["id"]} has no bbox of 4 numbers: add it'
+                    f'{self.where}: annotation {annotation["id"]} has no bbox of 4 numbers: add it'
                 )
         boxes = np.array([annotation['bbox'] for annotation in annotations], np.float64).reshape(-1, 4)
         return Listing(
@@ -109,14 +118,14 @@ class CocoMasks:
         Raises:
           ValueError: a mask is of another size than the image, cannot be decoded, or its PNG cannot be read.
         """
-        size, annotations = self.size(image), self._of_image[image]
+        size, annotations = self.size(image), self._of_image.get(image, [])
         if image in self._panoptic:
             path = Path(str(self._pngs)) / self._panoptic[image]
             red, green, blue = np.moveaxis(read_picture(path).astype(np.int64), -1, 0)
             numbers = red + 256 * green + 65536 * blue
             if numbers.shape != size:
                 raise ValueError(
-                    f'{path} is {numbers.shape} but {self.path} gives image {image} as {size}: fetch them'
+                    f'{path} is {numbers.shape} but {self.where} gives image {image} as {size}: fetch them'
                 )
             return numbers == np.array([a['id'] for a in annotations], np.int64)[:, None, None]
         masks = [self._decode(annotation, size) for annotation in annotations]
@@ -124,7 +133,7 @@ class CocoMasks:
 
     def _decode(self, annotation: dict[str, Any], size: tuple[int, int]) -> NDArray:
         """A mask of polygons or run lengths."""
-        drawn, where = annotation.get('segmentation'), f'{self.path}: annotation {annotation["id"]}'
+        drawn, where = annotation.get('segmentation'), f'{self.where}: annotation {annotation["id"]}'
         if isinstance(drawn, dict):
             return rle_decode(drawn, size, where)
         numbers = isinstance(drawn, list) and all(

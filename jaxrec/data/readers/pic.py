@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from jaxrec.data.images.nearest import resized
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
+from jaxrec.data.readers.annotated_images import AnnotatedImages
 from jaxrec.data.readers.pic_files import REMEDY, read_entities, read_relations
 from jaxrec.data.readers.pic_lists import (
     BROKEN,
@@ -34,8 +35,8 @@ from jaxrec.data.readers.pic_lists import (
     SYMMETRIC,
     UNLABELLED,
 )
-from jaxrec.data.readers.scene_reader import SceneReader
 
+LABELS = 'categories_list/label_categories.json'
 FOLDERS = ('PIC_2.0', 'PIC_v2', 'PIC', 'pic')
 _IMAGES = ('images known to be broken', 'images listed twice')
 _RELATIONS = (
@@ -82,8 +83,8 @@ def pic_vocabulary(
     )
 
 
-class PicScenes(SceneReader):
-    """The scenes of a split of PIC; no human part is labelled.
+class PicScenes(AnnotatedImages):
+    """The scenes of a split of PIC, or of both; no human part is labelled.
 
     `category_of` int32 and `kind_of` give the place of a class number (from 0) and of a relation number (from
     1) in the vocabulary, -1 and None where it is left out.
@@ -110,7 +111,7 @@ class PicScenes(SceneReader):
 
         Args:
           data_dir: the folder of the set, or one that holds it under a name of `FOLDERS`.
-          split: 'train' or 'val'; the labels of the test images are not published.
+          split: 'train', 'val' or 'trainval'; the labels of the test images are not published.
           edition: 1 (2018) or 2 (2019), by which relations are numbered; either may lie in either layout.
           entities: names of the classes to keep, all by default; others and their relations are left out.
           relations: names of the relations to keep, all by default.
@@ -126,29 +127,42 @@ class PicScenes(SceneReader):
           ValueError: files are missing or malformed, or an argument is.
         """
         super().__init__(irregular)
-        self.size, self.category, self.images = size, category, images
-        self.root, listing = _find(Path(data_dir), split)
-        self._folders = {kind: _folder(self.root, kind, split) for kind in ('instance', 'semantic', 'image')}
-        labels = _labels(self.root / 'categories_list' / 'label_categories.json', edition)
+        self.size = None if size is None else (size[0], size[1])
+        self.category, self.images = category, images
+        chosen = ('train', 'val') if split == 'trainval' else (split,)
+        self.root, self._listings = _find(Path(data_dir), chosen)
+        kinds = ('instance', 'semantic', 'image')
+        self._folders = {part: {kind: _folder(self.root, kind, part) for kind in kinds} for part in chosen}
+        labels = _labels(self.root / LABELS, edition)
         self.vocabulary = pic_vocabulary(edition, entities, relations, labels)
         places = {name: n for n, name in enumerate(self.vocabulary.entities)}
         self.category_of = np.array([places.get(name, -1) for name in labels], np.int32)
-        kinds = {name: n for n, name in enumerate(self.vocabulary.relations)}
-        self.kind_of = [kinds.get(name) for name in RELATIONS[edition]]
+        numbers = {name: n for n, name in enumerate(self.vocabulary.relations)}
+        self.kind_of = [numbers.get(name) for name in RELATIONS[edition]]
         self._relations: dict[str, list[dict[str, int]]] = {}
-        for entry in read_relations(listing):
-            if Path(entry['name']).stem in BROKEN[edition]:
-                self._listed[_IMAGES[0]] += 1
-            elif entry['name'] in self._relations:
-                self._listed[_IMAGES[1]] += 1
-            else:
-                self._relations[entry['name']] = entry['relations']
+        self._part: list[str] = []
+        for part, listing in zip(chosen, self._listings, strict=True):
+            for entry in read_relations(listing):
+                if Path(entry['name']).stem in BROKEN[edition]:
+                    self._listed[_IMAGES[0]] += 1
+                elif entry['name'] in self._relations:
+                    self._listed[_IMAGES[1]] += 1
+                else:
+                    self._relations[entry['name']] = entry['relations']
+                    self._part.append(part)
         self.names = list(self._relations)
+        self.splits = np.array([part == 'val' for part in self._part], np.int8)
+
+    def sources(self) -> list[Path]:
+        """The lists of relations, and that of classes where it is there."""
+        labels = self.root / LABELS
+        return [*self._listings, *([labels] if labels.is_file() else [])]
 
     def read(self, index: int) -> tuple[Scene, Counter[str]]:
-        """The scene of an image, and what was left out of it; see `SceneReader`."""
+        """The scene of an image, and what was left out of it; see `AnnotatedImages`."""
         name, counts = self.names[index], Counter[str]()
-        files = {kind: folder / f'{Path(name).stem}.png' for kind, folder in self._folders.items()}
+        folders = self._folders[self._part[index]]
+        files = {kind: folder / f'{Path(name).stem}.png' for kind, folder in folders.items()}
         entities = read_entities(files['instance'], files['semantic'], self.size, self.category)
         numbers, masks, classes, size = entities
         if len(classes) and classes.max() >= len(self.category_of):
@@ -156,7 +170,7 @@ class PicScenes(SceneReader):
                 f'{files["semantic"]} holds class {classes.max()}; there are 1 to '
                 f'{len(self.category_of) - 1}: mend it, or read the edition that it is of'
             )
-        image = self._picture(name, files['instance'], size)
+        image = self._picture(folders['image'] / name, files['instance'], size)
         rows = {int(number): row for row, number in enumerate(numbers)}
         relations = self._usable_relations(name, rows, counts)
         places = self.category_of[classes] if len(classes) else classes
@@ -177,11 +191,10 @@ class PicScenes(SceneReader):
         )
         return scene, counts
 
-    def _picture(self, name: str, instance: Path, size: tuple[int, int]) -> NDArray:
+    def _picture(self, path: Path, instance: Path, size: tuple[int, int]) -> NDArray:
         """The image, as large as its masks become."""
         if not self.images:
             return np.zeros((*(self.size or size), 3), np.uint8)
-        path = self._folders['image'] / name
         image = read_picture(path)
         if image.shape[:2] != size:
             raise ValueError(
@@ -217,15 +230,16 @@ class PicScenes(SceneReader):
         return np.array(list(found), np.int32).reshape(-1, 3)
 
 
-def _find(data_dir: Path, split: str) -> tuple[Path, Path]:
-    """The folder of the set and its relations file."""
+def _find(data_dir: Path, splits: Sequence[str]) -> tuple[Path, list[Path]]:
+    """The folder of the set and its relations files."""
     roots = [data_dir, *(data_dir / folder for folder in FOLDERS)]
-    name = f'relations_{split}.json'
+    names = [f'relations_{split}.json' for split in splits]
     for root in roots:
-        for path in (root / 'relation' / name, root / name):
-            if path.is_file():
-                return root, path
-    more = '; the labels of test images are not published' if split == 'test' else ''
+        for folder in (root / 'relation', root):
+            if all((folder / name).is_file() for name in names):
+                return root, [folder / name for name in names]
+    more = '; the labels of test images are not published' if 'test' in splits else ''
+    name = ' with '.join(names)
     raise ValueError(
         f'{name} is in none of {", ".join(map(str, roots))} nor in relation/ there{more}: {REMEDY}'
     )

@@ -9,7 +9,7 @@ D deeds, N entities, R relations.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from jaxrec.data.images.agents import UNSEEN, Agents
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
+from jaxrec.data.readers.annotated_images import AnnotatedImages
 from jaxrec.data.readers.coco_masks import CocoMasks, Listing, read_json
-from jaxrec.data.readers.scene_reader import SceneReader
 
 PERSON = 'person'
+PARTS = ('train', 'validation', 'test')
 REMEDY = (
     'take it from https://github.com/s-gupta/v-coco, or as pairs from https://github.com/fredzzhang/vcoco'
 )
@@ -36,7 +37,7 @@ _CROWDS, _CLASSES, _EMPTY = 'crowds left out', 'entities of classes left out', '
 Named = int | tuple[str, tuple[float, ...]] | None
 
 
-class VcocoScenes(SceneReader):
+class VcocoScenes(AnnotatedImages):
     """The images of a V-COCO file whose masks are there, as scenes; no human part is labelled.
 
     Example:
@@ -46,9 +47,9 @@ class VcocoScenes(SceneReader):
 
     def __init__(
         self,
-        annotations: str | Path,
-        masks: str | Path,
-        images: str | Path,
+        annotations: str | Path | Mapping[str, str | Path],
+        masks: str | Path | Sequence[str | Path],
+        images: str | Path | Sequence[str | Path],
         *,
         pngs: str | Path | None = None,
         irregular: str = 'refuse',
@@ -56,9 +57,12 @@ class VcocoScenes(SceneReader):
         """Reads the annotations; pixels are read image by image.
 
         Args:
-          annotations: V-COCO's file, as published or as pairs.
-          masks: COCO's instances or panoptic JSON; the published form asks for instances, whose ids it names.
-          images: the folder of the pictures, under their names there or the newer ones (the id alone).
+          annotations: V-COCO's file, as published or as pairs; or several of one form, {part: file}, the
+            parts being `PARTS`. A single file is 'train'.
+          masks: COCO's instances or panoptic JSON, or several; the published form asks for instances, whose
+            ids it names.
+          images: the folder of the pictures, or several; under their names in COCO's file or the newer ones
+            (the id alone).
           pngs: for a panoptic JSON, the folder of its PNGs.
           irregular: 'refuse' or 'drop' images without masks or that cannot be read, entities without pixels,
             and relations of an entity without mask or with itself. Crowds, classes that V-COCO does not have,
@@ -68,29 +72,58 @@ class VcocoScenes(SceneReader):
           ValueError: files are missing or malformed.
         """
         super().__init__(irregular)
-        self.file, self.folder = Path(annotations), Path(images)
-        self.coco = CocoMasks(masks, pngs)
-        data = read_json(self.file, REMEDY)
-        parse = _pairs if isinstance(data, dict) else _published
-        try:
-            entities, relations, self._deeds, self._people = parse(data, self.coco.names)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f'{self.file} is no V-COCO file ({error!r}): {REMEDY}') from None
-        self.vocabulary = Vocabulary(entities, relations, person=PERSON)
-        self._place = {name: n for n, name in enumerate(entities)}
-        self.ids = []
-        for image in self._deeds:
-            if image in self.coco:
-                self.ids.append(image)
-            else:
-                message = (
-                    f'{self.file} names image {image}, of which {self.coco.path} has no masks: give its file'
-                )
-                self.refuse_or_count(self._listed, NO_MASKS, message)
+        files = annotations if isinstance(annotations, Mapping) else {PARTS[0]: annotations}
+        if unknown := [part for part in files if part not in PARTS]:
+            raise ValueError(f'annotations of the part {unknown[0]!r}: the parts are {", ".join(PARTS)}')
+        self.files = {PARTS.index(part): Path(file) for part, file in files.items()}
+        self.folders = [Path(images)] if isinstance(images, str | Path) else [Path(each) for each in images]
+        self.coco = CocoMasks([masks] if isinstance(masks, str | Path) else masks, pngs)
+        self.ids: list[int] = []
+        self._deeds: Deeds = {}
+        self._people: dict[int, set[int]] = {}
+        splits: list[int] = []
+        for part, file in self.files.items():
+            found = self._take(file)
+            self.ids += found
+            splits += [part] * len(found)
+        self.splits = np.array(splits, np.int8)
         self.names = [self.coco.file_name(image) for image in self.ids]
 
+    def sources(self) -> list[Path]:
+        """The files of V-COCO and of COCO's annotations."""
+        return [*self.files.values(), *self.coco.paths]
+
+    def _take(self, file: Path) -> list[int]:
+        """Takes in one file of V-COCO; returns its images whose masks are there."""
+        data = read_json(file, REMEDY)
+        parse = _pairs if isinstance(data, dict) else _published
+        try:
+            entities, relations, deeds, people = parse(data, self.coco.names)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f'{file} is no V-COCO file ({error!r}): {REMEDY}') from None
+        vocabulary = Vocabulary(entities, relations, person=PERSON)
+        if getattr(self, 'vocabulary', vocabulary) != vocabulary:
+            raise ValueError(
+                f'{file} has other classes or actions than the other files: give files of one form'
+            )
+        self.vocabulary, self._place = vocabulary, {name: n for n, name in enumerate(entities)}
+        kept = []
+        for image in deeds:
+            if image in self._deeds:
+                raise ValueError(f'{file} names image {image}, which another part has: take it out of one')
+            if image in self.coco:
+                kept.append(image)
+            else:
+                message = (
+                    f'{file} names image {image}, of which {self.coco.where} has no masks: give its file'
+                )
+                self.refuse_or_count(self._listed, NO_MASKS, message)
+        self._deeds |= deeds
+        self._people |= people
+        return kept
+
     def read(self, index: int) -> tuple[Scene, Counter[str]]:
-        """The scene of an image, and what was left out of it; see `SceneReader`."""
+        """The scene of an image, and what was left out of it; see `AnnotatedImages`."""
         scene, _, counts = self._read(index)
         return scene, counts
 
@@ -107,7 +140,7 @@ class VcocoScenes(SceneReader):
         listing, kept = self._kept(image, counts)
         masks = self.coco.masks(image)
         for row in np.flatnonzero(kept & ~masks.any((1, 2))).tolist():
-            where = f'{self.coco.path}: annotation {listing.ids[row]} of image {image}'
+            where = f'{self.coco.where}: annotation {listing.ids[row]} of image {image}'
             self.refuse_or_count(counts, _EMPTY, f'{where} has no pixel: draw it')
         rows = np.flatnonzero(kept & masks.any((1, 2)))
         deeds = self._joined(image, listing, rows, counts)
@@ -139,7 +172,7 @@ class VcocoScenes(SceneReader):
         found: dict[tuple[int, int, int], None] = {}
         for subject, target, kind in self._deeds[image]:
             ends = [self._row(listing, rows, named) for named in (subject, target)]
-            where = f'{self.file}: image {image}, relation {self.vocabulary.relations[kind]!r}'
+            where = f'V-COCO: image {image}, relation {self.vocabulary.relations[kind]!r}'
             if ends[0] is None or ends[1] is None:
                 named = subject if ends[0] is None else target
                 self.refuse_or_count(counts, _UNJOINED, f'{where} names {named}, which has no mask: mend it')
@@ -167,9 +200,11 @@ class VcocoScenes(SceneReader):
     def _picture(self, image: int) -> NDArray:
         """The picture, found under either of its names."""
         names = (self.coco.file_name(image), f'{image:012d}.jpg')
-        path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        places = [folder / name for folder in self.folders for name in names]
+        path = next((place for place in places if place.is_file()), None)
         if path is None:
-            raise ValueError(f'{self.folder} has no {" nor ".join(names)}: fetch the images of COCO there')
+            folders = ', '.join(map(str, self.folders))
+            raise ValueError(f'{folders} has no {" nor ".join(names)}: fetch the images of COCO there')
         picture = read_picture(path)
         if picture.shape[:2] != self.coco.size(image):
             raise ValueError(

@@ -77,6 +77,17 @@ def test_both_layouts_give_the_same(folder, tmp_path):
         np.testing.assert_array_equal(a.relations, b.relations)
 
 
+def test_both_splits_are_read_as_the_parts_of_one_set(folder, tmp_path):
+    root = extract.write(tmp_path / 'PIC', split='val')
+    listed = json.loads((root / 'relations_val.json').read_text())
+    (root / 'relations_train.json').write_text(json.dumps(listed[:10]))
+    (root / 'relations_val.json').write_text(json.dumps(listed[10:]))
+    scenes = PicScenes(root, 'trainval')
+    assert scenes.splits.tolist() == [0] * 10 + [1] * 20 and scenes.splits.dtype == np.int8
+    assert [path.name for path in scenes.sources()] == ['relations_train.json', 'relations_val.json']
+    np.testing.assert_array_equal(scenes.scene(12).masks, PicScenes(folder)[12].masks)
+
+
 def test_edition_1_numbers_relations_otherwise_and_needs_its_list_of_classes(tmp_path):
     root = extract.write(tmp_path / 'first', layout=1, labels=('person', *ENTITIES[1:]))
     scenes = PicScenes(root, edition=1)

@@ -94,6 +94,56 @@ def test_perfect_predictions_have_a_role_ap_of_one(folder):
     assert role_ap(judged, 4, 1).tolist() == role_ap(judged, 4, 2).tolist() == [1, 1, 1, 1]
 
 
+def in_two(folder):
+    """The published file and COCO's in two, at image 10; the second of each holds the test images."""
+    listed = json.loads((folder / 'instances.json').read_text())
+    first = {image['id'] for image in listed['images'][:10]}
+    for name, chosen in (('a', lambda image: image in first), ('b', lambda image: image not in first)):
+        coco = {
+            'categories': listed['categories'],
+            'images': [each for each in listed['images'] if chosen(each['id'])],
+            'annotations': [each for each in listed['annotations'] if chosen(each['image_id'])],
+        }
+        (folder / f'instances_{name}.json').write_text(json.dumps(coco))
+        actions = json.loads((folder / 'vcoco.json').read_text())
+        for action in actions:
+            kept = [n for n, image in enumerate(action['image_id']) if chosen(image)]
+            count = len(action['image_id'])
+            roles = range(len(action['role_name']))
+            action['role_object_id'] = [action['role_object_id'][r * count + n] for r in roles for n in kept]
+            for key in ('ann_id', 'image_id', 'label'):
+                action[key] = [action[key][n] for n in kept]
+        (folder / f'vcoco_{name}.json').write_text(json.dumps(actions))
+    return folder
+
+
+def test_files_of_several_parts_make_one_set(folder, tmp_path):
+    root, whole = in_two(extract.write(tmp_path)), read(folder)
+    scenes = VcocoScenes(
+        {'train': root / 'vcoco_a.json', 'test': root / 'vcoco_b.json'},
+        [root / 'instances_a.json', root / 'instances_b.json'],
+        [root / 'none', root / 'images'],
+    )
+    assert scenes.splits.tolist() == [0] * 10 + [2] * 14 and len(scenes.sources()) == 4
+    for index in (0, 9, 10, 23):
+        again, agents = scenes.with_agents(index)
+        scene, expected = whole.with_agents(whole.ids.index(scenes.ids[index]))
+        np.testing.assert_array_equal(again.masks, scene.masks)
+        np.testing.assert_array_equal(agents.deeds, expected.deeds)
+        np.testing.assert_array_equal(scenes.scene(index).image, scene.image)
+    arguments = ([root / 'instances.json'], root / 'images')
+    with pytest.raises(ValueError, match='names image 1000, which another part has: take it out'):
+        VcocoScenes({'train': root / 'vcoco_a.json', 'test': root / 'vcoco.json'}, *arguments)
+    with pytest.raises(ValueError, match='other classes or actions than the other files'):
+        actions = json.loads((root / 'vcoco_b.json').read_text())
+        (root / 'vcoco_b.json').write_text(json.dumps(actions[1:]))
+        VcocoScenes({'train': root / 'vcoco_a.json', 'test': root / 'vcoco_b.json'}, *arguments)
+    with pytest.raises(
+        ValueError, match="annotations of the part 'val': the parts are train, validation, test"
+    ):
+        VcocoScenes({'val': root / 'vcoco_a.json'}, *arguments)
+
+
 def edited(name, change, annotations='vcoco.json', **arguments):
     def call(folder):
         path = folder / name

@@ -3,6 +3,9 @@
 import abc
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 
 from jaxrec.data.images.scene import Scene, Vocabulary
 
@@ -10,18 +13,22 @@ UNREADABLE = 'images that cannot be read'
 IRREGULAR = ('refuse', 'drop')
 
 
-class SceneReader(abc.ABC):
+class AnnotatedImages(abc.ABC):
     """A sequence of scenes, each read when it is asked for; a subclass knows the files.
+
+    It is what a scene log reads from, and what a metric walks through.
 
     Attributes:
       vocabulary: the names behind the numbers of the scenes.
       names: of the images, in order.
+      splits: int8 [images], the part of each: 0 train, 1 validation, 2 test.
       irregular: 'refuse', an image or relation that cannot be used is an error; 'drop', it is left out and
         counted. An image asked for by its number is refused in either mode.
     """
 
     vocabulary: Vocabulary
     names: list[str]
+    splits: np.ndarray
 
     def __init__(self, irregular: str):
         if irregular not in IRREGULAR:
@@ -40,6 +47,14 @@ class SceneReader(abc.ABC):
         Raises:
           ValueError: naming the image, what is wrong and the remedy.
         """
+
+    @abc.abstractmethod
+    def sources(self) -> list[Path]:
+        """The files whose content makes it another data set; pixels are not among them."""
+
+    def scene(self, index: int) -> Scene:
+        """The scene of an image; as `reader[index]`."""
+        return self[index]
 
     def __len__(self) -> int:
         return len(self.names)
