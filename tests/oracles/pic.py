@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 
-def scenes(folder: pathlib.Path, category: str = 'max', size=None):
+def scenes(folder, category='max', size=None):
     """Yields {'name', 'entities': {number: (class, pixels)}, 'relations': [(subject, object, kind), ...]}."""
     folder = pathlib.Path(folder)
     for entry in json.loads((folder / 'relations_train.json').read_text()):

@@ -83,7 +83,7 @@ def challenge(images, geometric, all_kinds, strict=False):
             for kinds in (set(geometric), set(all_kinds) - set(geometric))
         )
         scores[threshold] = pair
-        means.append(None if None in pair else sum(pair) / 2)
+        means.append(None if None in pair else (pair[0] + pair[1]) / 2)
     return scores, None if None in means else sum(means) / 3
 
 

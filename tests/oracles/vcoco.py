@@ -8,7 +8,7 @@ def images(folder: pathlib.Path):
     """By image: entities {annotation: (class, box)}, crowds, people, deeds {(person, object, name)}."""
     coco = json.loads((folder / 'instances.json').read_text())
     names = {category['id']: category['name'] for category in coco['categories']}
-    found = {
+    found: dict[int, dict] = {
         image['id']: {'entities': {}, 'crowds': 0, 'people': set(), 'deeds': set()}
         for image in coco['images']
     }

@@ -47,7 +47,7 @@ def entries(draw, instances):
     made = []
     for n, (name, instance) in enumerate(zip(names(), instances, strict=True)):
         present = np.unique(instance[instance > 0]).tolist()
-        relations = []
+        relations: list[dict] = []
         while present and len(relations) < 8 and n != 5:
             subject, target = draw.choice(present, 2, replace=False).tolist()
             new = {'subject': subject, 'object': target, 'relation': int(draw.integers(1, 31))}
@@ -57,7 +57,7 @@ def entries(draw, instances):
     return made
 
 
-def write(folder: pathlib.Path, layout: int = 2, split: str = 'train', labels=None) -> pathlib.Path:
+def write(folder, layout=2, split='train', labels=None):
     """Writes the set, in the layout of edition 1 or 2; returns its root."""
     draw = np.random.default_rng(5)
     made = [maps(n, draw) for n in range(IMAGES)]
