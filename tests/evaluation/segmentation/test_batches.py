@@ -93,6 +93,20 @@ def test_masks_read_at_a_stride_are_enlarged():
     assert evaluator.compute()['recall_G_75_parts'] == 1
 
 
+def test_fillers_are_no_predictions():
+    truth = scene(ENTITIES, [HOLDS])
+    anna, ball = ENTITIES[0], ENTITIES[2]
+    wrong, right = (0, 1, 2, set(), 0.5), (*HOLDS, 0.5)
+    predictions = stacked([prediction_row(found([anna, ball, ball], [wrong, right]))])
+    for key, at, expected in ((None, 0, 1), ('triplet/score', 1, 0), ('entity/score', 2, 0)):
+        changed = {name: value.copy() for name, value in predictions.items()}
+        if key:
+            changed[key][0, at] = 0  # the right triplet, and the object of it
+        evaluator = RelationEvaluator(VOCABULARY)
+        evaluator.add(stacked([batch_row(truth)]), changed)
+        assert evaluator.compute()['recall_100_50'] == expected
+
+
 def test_the_part_threshold_is_an_option():
     truth, guess = scene(ENTITIES, [HOLDS]), found(ENTITIES, [(*HOLDS, 1)])
     for threshold, expected in ((0.5, 1), (0.4, 0), (0.6, 0)):  # the others have .49, so .4 takes them in
