@@ -21,7 +21,7 @@ ROOMS = {
     'parallel': {'ops'},
     'embeddings': {'ops', 'parallel'},
     'data': {'ops', 'parallel'},
-    'evaluation': {'ops', 'parallel'},
+    'evaluation': {'data', 'ops', 'parallel'},
     'training': {'data', 'embeddings', 'evaluation', 'ops', 'parallel'},
     'serving': {'data', 'embeddings', 'ops', 'parallel', 'training'},
     'models': {'data', 'embeddings', 'evaluation', 'ops', 'parallel', 'training'},

@@ -1,7 +1,8 @@
 """Evaluation: exact metrics on host numpy for reported numbers, mergeable states for training curves.
 
 Of policies: `jaxrec.evaluation.replay`, of one that learns from a log as it walks through it, and
-`jaxrec.evaluation.off_policy`, of one that stands still.
+`jaxrec.evaluation.off_policy`, of one that stands still. Of masks, parts and relations in images:
+`jaxrec.evaluation.relation_segmentation`.
 """
 
 from jaxrec.evaluation.binned import BinnedAuc, LogLoss, Mean, Pcoc

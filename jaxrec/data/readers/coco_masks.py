@@ -1,0 +1,164 @@
+"""COCO's masks, of either kind of file: instances (polygons, run lengths) and panoptic (PNGs of ids).
+
+H, W image size, N entities.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxrec.data.images.pixels import read_picture, rle_decode
+
+REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them there'
+
+
+class Listing(NamedTuple):
+    """What is listed of an image's entities, without pixels.
+
+    Attributes:
+      ids: int64 [N], of the annotations.
+      names: their classes.
+      boxes: float64 [N, 4] of (left, top, right, bottom).
+      crowd: bool [N], whether a mask is of several entities that nobody told apart.
+    """
+
+    ids: NDArray
+    names: list[str]
+    boxes: NDArray
+    crowd: NDArray
+
+
+class CocoMasks:
+    """The masks of a file of annotations, decoded image by image.
+
+    Attributes:
+      names: of the classes, in the order of the file.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], pngs: str | Path | None = None):
+        """Reads the annotations.
+
+        Args:
+          paths: of the JSONs, whose images differ.
+          pngs: for panoptic files, the folder of their PNGs.
+
+        Raises:
+          ValueError: a file is missing or no such JSON, or a panoptic one comes without PNGs.
+        """
+        self.paths, self._pngs = [Path(path) for path in paths], pngs
+        self.where = ', '.join(map(str, self.paths))
+        self._images: dict[int, dict[str, Any]] = {}
+        self._class: dict[int, str] = {}
+        self._of_image: dict[int, list[dict[str, Any]]] = {}
+        self._panoptic: dict[int, str] = {}
+        for path in self.paths:
+            self._take(path)
+        self.names = tuple(self._class.values())
+
+    def _take(self, path: Path) -> None:
+        """Takes in one file."""
+        data = read_json(path, REMEDY)
+        if not isinstance(data, dict) or not all(
+            isinstance(data.get(key), list) for key in ('images', 'annotations', 'categories')
+        ):
+            raise ValueError(f'{path} is no COCO file of "images", "annotations" and "categories": {REMEDY}')
+        self._images |= {image['id']: image for image in data['images']}
+        self._class |= {category['id']: category['name'] for category in data['categories']}
+        for annotation in data['annotations']:
+            if 'segments_info' in annotation:
+                self._panoptic[annotation['image_id']] = annotation['file_name']
+            found = self._of_image.setdefault(annotation['image_id'], [])
+            found += annotation.get('segments_info', [annotation])
+        if self._panoptic and self._pngs is None:
+            raise ValueError(f'{path} is panoptic: give the folder of its PNGs, too')
+
+    def __contains__(self, image: int) -> bool:
+        return image in self._images
+
+    def file_name(self, image: int) -> str:
+        """What the picture is called."""
+        return str(self._images[image]['file_name'])
+
+    def size(self, image: int) -> tuple[int, int]:
+        """(H, W)."""
+        return int(self._images[image]['height']), int(self._images[image]['width'])
+
+    def listing(self, image: int) -> Listing:
+        """What is listed of an image's entities.
+
+        Raises:
+          ValueError: an annotation is of a class that there is not, or lacks its box.
+        """
+        annotations = self._of_image.get(image, [])
+        for annotation in annotations:
+            if annotation.get('category_id') not in self._class:
+                raise ValueError(
+                    f'{self.where}: annotation {annotation.get("id")} is of category '
+                    f'{annotation.get("category_id")}, which is none of its categories: mend it'
+                )
+            if len(annotation.get('bbox', ())) != 4:
+                raise ValueError(
+                    f'{self.where}: annotation {annotation["id"]} has no bbox of 4 numbers: add it'
+                )
+        boxes = np.array([annotation['bbox'] for annotation in annotations], np.float64).reshape(-1, 4)
+        return Listing(
+            np.array([annotation['id'] for annotation in annotations], np.int64),
+            [self._class[annotation['category_id']] for annotation in annotations],
+            np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
+            np.array([bool(annotation.get('iscrowd', 0)) for annotation in annotations], bool),
+        )
+
+    def masks(self, image: int) -> NDArray:
+        """The masks bool [N, H, W], in the order of `listing`; empty where nothing was drawn.
+
+        Raises:
+          ValueError: a mask is of another size than the image, cannot be decoded, or its PNG cannot be read.
+        """
+        size, annotations = self.size(image), self._of_image.get(image, [])
+        if image in self._panoptic:
+            path = Path(str(self._pngs)) / self._panoptic[image]
+            red, green, blue = np.moveaxis(read_picture(path).astype(np.int64), -1, 0)
+            numbers = red + 256 * green + 65536 * blue
+            if numbers.shape != size:
+                raise ValueError(
+                    f'{path} is {numbers.shape} but {self.where} gives image {image} as {size}: fetch them'
+                )
+            return numbers == np.array([a['id'] for a in annotations], np.int64)[:, None, None]
+        masks = [self._decode(annotation, size) for annotation in annotations]
+        return np.stack(masks) if masks else np.zeros((0, *size), bool)
+
+    def _decode(self, annotation: dict[str, Any], size: tuple[int, int]) -> NDArray:
+        """A mask of polygons or run lengths."""
+        drawn, where = annotation.get('segmentation'), f'{self.where}: annotation {annotation["id"]}'
+        if isinstance(drawn, dict):
+            return rle_decode(drawn, size, where)
+        numbers = isinstance(drawn, list) and all(
+            isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and np.isfinite(np.array(p, float)).all()
+            for p in drawn
+        )
+        if not numbers:
+            raise ValueError(f'{where} has no mask of polygons (x, y, three points or more) or run lengths')
+        if not drawn:
+            return np.zeros(size, bool)
+        from pycocotools import mask as coco_mask
+
+        run = coco_mask.merge(coco_mask.frPyObjects(drawn, *size))
+        return rle_decode({'size': list(size), 'counts': run['counts'].decode()}, size, where)
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+      ValueError: it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f'{path} is missing: {remedy}') from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is no JSON ({error}): was it cut? Fetch it again') from None

@@ -1,0 +1,169 @@
+"""What a model found in one image, and how it and the truth come out of host batches.
+
+B batch, H, W image size in pixels, K found and N true entities, T triplets, P kinds of human part, h, w size
+of predicted masks.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxrec.data.images.scene import Scene
+
+NOTHING = -1  # the object of a triplet whose subject acts on nothing that was seen
+PART_THRESHOLD = 0.5  # a part takes part from this probability on
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The predictions for one image.
+
+    Attributes:
+      masks: bool [K, H, W]; they may overlap, and be empty.
+      categories: int32 [K], entity classes.
+      scores: float32 [K], higher for surer.
+      triplets: int32 [T, 3] of (subject, object, relation), in any order; the first two are rows of `masks`,
+        and the object may be `NOTHING`.
+      triplet_scores: float32 [T].
+      triplet_parts: bool [T, P], the parts of the subject that take part.
+      parts: uint8 [H, W], the human part of each pixel plus 1, or 0.
+      name: where it comes from, for messages.
+    """
+
+    masks: np.ndarray
+    categories: np.ndarray
+    scores: np.ndarray
+    triplets: np.ndarray
+    triplet_scores: np.ndarray
+    triplet_parts: np.ndarray
+    parts: np.ndarray
+    name: str = ''
+
+    def __post_init__(self) -> None:
+        size, count, triplets = self.parts.shape, len(self.categories), len(self.triplets)
+        expected = {
+            'masks': (np.bool_, (count, *size)),
+            'categories': (np.int32, (count,)),
+            'scores': (np.float32, (count,)),
+            'triplets': (np.int32, (triplets, 3)),
+            'triplet_scores': (np.float32, (triplets,)),
+            'triplet_parts': (np.bool_, (triplets, *self.triplet_parts.shape[1:])),
+            'parts': (np.uint8, size),
+        }
+        for key, (dtype, shape) in expected.items():
+            array = getattr(self, key)
+            if array.dtype != dtype or array.shape != shape:
+                raise ValueError(
+                    f'predictions of {self.name!r}: {key} is {array.dtype} {array.shape}, '
+                    f'not {np.dtype(dtype)} {shape}'
+                )
+        joined = self.triplets[:, :2]
+        outside = ((joined >= count) | (joined < np.array([0, NOTHING]))).any(1)
+        if outside.any():
+            bad = int(outside.argmax())
+            raise ValueError(
+                f'predictions of {self.name!r}: triplet {bad} joins entities {joined[bad].tolist()} of '
+                f'{count}; name rows of the masks, {NOTHING} for no object'
+            )
+        for key in ('scores', 'triplet_scores'):
+            if np.isnan(getattr(self, key)).any():
+                raise ValueError(
+                    f'predictions of {self.name!r}: {key} holds a NaN, usually of a model that diverged'
+                )
+
+
+def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
+    """The truth of one image of a host batch, at the image's size.
+
+    Args:
+      batch: `image` uint8 [B, H, W, 3], `entity/category` and `entity/valid` [B, N], `relation/subject`,
+        `relation/object`, `relation/category` and `relation/valid` [B, R], `relation/parts` [B, R, P],
+        `host/mask` uint8 [B, N, H, ceil(W / 8)] (bits of the masks) and `host/part` uint8 [B, H, W].
+      row: of the batch.
+
+    Returns:
+      The scene of the valid entities and relations.
+
+    Raises:
+      ValueError: a key is missing, or a valid relation names an entity that is not valid.
+    """
+    needed = ('image', 'host/mask', 'host/part')
+    if missing := [key for key in needed if key not in batch]:
+        raise ValueError(f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept')
+    valid = np.asarray(batch['entity/valid'][row], bool)
+    masks = np.unpackbits(batch['host/mask'][row][valid], axis=-1, count=batch['image'].shape[2])
+    relations = np.stack([batch[f'relation/{key}'][row] for key in ('subject', 'object', 'category')], -1)
+    counted = np.asarray(batch['relation/valid'][row], bool)
+    place = np.where(valid, np.cumsum(valid) - 1, -1).astype(np.int32)
+    relations = relations[counted].astype(np.int32)
+    relations[:, :2] = place[relations[:, :2]]
+    if (relations[:, :2] < 0).any():
+        raise ValueError(f'image {row} of the batch: a valid relation names an entity that is not valid')
+    return Scene(
+        image=batch['image'][row],
+        masks=masks.astype(bool),
+        categories=batch['entity/category'][row][valid].astype(np.int32),
+        parts=batch['host/part'][row],
+        relations=relations,
+        relation_parts=batch['relation/parts'][row][counted].astype(bool),
+        name=name_of(batch, row),
+    )
+
+
+def found_of(
+    predictions: Mapping[str, NDArray],
+    row: int,
+    size: tuple[int, int],
+    part_threshold: float = PART_THRESHOLD,
+    name: str = '',
+) -> Found:
+    """The predictions for one image of a batch, at the image's size.
+
+    Entities and triplets of score 0 are fillers, and left out, as are triplets that join one.
+
+    Args:
+      predictions: of a task: `entity/score`, `entity/category` [B, K], `entity/mask` [B, K, h, w],
+        `triplet/subject`, `triplet/object`, `triplet/relation`, `triplet/score` [B, T], `triplet/parts` float
+        [B, T, P] and `part` [B, h, w].
+      row: of the batch.
+      size: (H, W) of the image, whole multiples of (h, w), by which masks are repeated.
+      part_threshold: the probability from which on a part takes part.
+      name: for messages.
+
+    Raises:
+      ValueError: a size that is no multiple.
+    """
+    kept = np.asarray(predictions['entity/score'][row]) > 0
+    joined = np.stack([predictions[f'triplet/{key}'][row] for key in ('subject', 'object', 'relation')], -1)
+    scores = np.asarray(predictions['triplet/score'][row], np.float32)
+    real = (scores > 0) & kept[joined[:, 0]] & kept[joined[:, 1]]
+    triplets = joined[real].astype(np.int32)
+    triplets[:, :2] = (np.cumsum(kept) - 1)[triplets[:, :2]]
+    return Found(
+        masks=_enlarged(predictions['entity/mask'][row][kept], size).astype(bool),
+        categories=predictions['entity/category'][row][kept].astype(np.int32),
+        scores=predictions['entity/score'][row][kept].astype(np.float32),
+        triplets=triplets,
+        triplet_scores=scores[real],
+        triplet_parts=predictions['triplet/parts'][row][real] >= part_threshold,
+        parts=_enlarged(predictions['part'][row], size).astype(np.uint8),
+        name=name,
+    )
+
+
+def name_of(batch: Mapping[str, NDArray], row: int) -> str:
+    """What messages call an image of a batch: its event where the batch has it, else its row."""
+    return f'event {int(batch["host/event"][row])}' if 'host/event' in batch else f'row {row}'
+
+
+def _enlarged(maps: NDArray, size: tuple[int, int]) -> NDArray:
+    """Repeats the pixels of maps [..., h, w] up to a size that is a whole multiple of theirs."""
+    factors = [full // small for full, small in zip(size, maps.shape[-2:], strict=True)]
+    if [f * s for f, s in zip(factors, maps.shape[-2:], strict=True)] != list(size):
+        raise ValueError(
+            f'predicted masks of {maps.shape[-2:]} do not divide an image of {size}: choose a read_stride '
+            'that divides its sides'
+        )
+    return maps.repeat(factors[0], -2).repeat(factors[1], -1)

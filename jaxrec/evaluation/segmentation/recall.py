@@ -1,0 +1,112 @@
+"""Recalls of relations: per image, then averaged over images, in groups of one's choice.
+
+R@K is the mean over images of the share of an image's true relations that its K best predictions hit; mR@K
+the mean over kinds of relation of the same within one kind. With K = 'G' an image has as many predictions as
+it has true relations. Images that hold nothing of a group do not enter it, nor do kinds that no image holds.
+
+M images, R true relations of one image, A of all.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+OWN = 'G'  # K = the image's own number of true relations
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """The true relations of images end to end, with the rank at which each was hit.
+
+    Attributes:
+      image: int [A], number of the image.
+      kind: int [A], relation.
+      rank: int [A], from 0; `matching.NEVER` where nothing hits.
+      count: int [A], number of true relations of the image.
+    """
+
+    image: NDArray
+    kind: NDArray
+    rank: NDArray
+    count: NDArray
+
+    @classmethod
+    def of(cls, kinds: Sequence[NDArray], ranks: Sequence[NDArray]) -> 'Ranked':
+        """Puts images end to end: their kinds int [R] each, and ranks int [R]."""
+        sizes = np.asarray([len(each) for each in kinds], np.int64)
+        empty = [np.zeros(0, np.int64)]
+        return cls(
+            image=np.repeat(np.arange(len(sizes)), sizes),
+            kind=np.concatenate([*empty, *kinds]),
+            rank=np.concatenate([*empty, *ranks]),
+            count=np.repeat(sizes, sizes),
+        )
+
+    def hit(self, limit: int | str) -> NDArray:
+        """Which of them are among the hits of the best `limit` predictions (a number or 'G'): bool [A]."""
+        if limit != OWN and not (isinstance(limit, int) and limit > 0):
+            raise ValueError(f'K = {limit!r}: give a number of predictions from 1 on, or {OWN!r}')
+        return self.rank < (self.count if limit == OWN else limit)
+
+
+def image_recall(image: NDArray, group: NDArray, hit: NDArray) -> dict[int, float]:
+    """Recall of each group: per image that holds it, then averaged over these images.
+
+    Args:
+      image, group: int [A].
+      hit: bool [A].
+
+    Returns:
+      {group: recall in [0, 1]} of the groups that occur.
+    """
+    images = int(image.max()) + 1 if len(image) else 1
+    keys, inverse = np.unique(group.astype(np.int64) * images + image, return_inverse=True)
+    each = np.bincount(inverse, hit, len(keys)) / np.bincount(inverse, minlength=len(keys))
+    groups = keys // images
+    return {g: float(each[groups == g].mean()) for g in np.unique(groups).tolist()}
+
+
+def recall(ranked: Ranked, limit: int | str) -> float:
+    """R@K.
+
+    Args:
+      ranked: true relations.
+      limit: K, or 'G'.
+
+    Returns:
+      The recall in [0, 1].
+
+    Raises:
+      ValueError: there is no true relation, or K is none.
+    """
+    _need_some(ranked)
+    return image_recall(ranked.image, np.zeros_like(ranked.kind), ranked.hit(limit))[0]
+
+
+def mean_recall(ranked: Ranked, limit: int | str) -> float:
+    """mR@K, the mean over the kinds of relation that occur; arguments as `recall`."""
+    _need_some(ranked)
+    return float(np.mean(list(image_recall(ranked.image, ranked.kind, ranked.hit(limit)).values())))
+
+
+def group_recall(ranked: Ranked, limit: int | str, kinds: Collection[int]) -> float | None:
+    """Recall of some kinds of relation taken together: per image that holds any, then averaged.
+
+    Args:
+      ranked: true relations.
+      limit: K, or 'G'; K counts predictions of every kind, and 'G' true relations of every kind.
+      kinds: of the group.
+
+    Returns:
+      The recall, None where no image holds any of them.
+    """
+    inside = np.isin(ranked.kind, list(kinds))
+    hit = ranked.hit(limit)[inside]
+    return image_recall(ranked.image[inside], np.zeros(int(inside.sum()), int), hit).get(0)
+
+
+def _need_some(ranked: Ranked) -> None:
+    if not len(ranked.kind):
+        raise ValueError('no image holds a true relation: evaluate a larger part of the data')

@@ -1,0 +1,127 @@
+"""Predictions in the challenge's own files, judged as it judges them, against the independent slow judge."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxrec.data.readers.pic import PicScenes
+from jaxrec.evaluation.relation_segmentation import evaluate_challenge
+from jaxrec.evaluation.segmentation.challenge_files import PicPredictions
+from tests.data.extracts import pic as extract
+from tests.oracles import pic as files_oracle
+from tests.oracles import relation_segmentation as oracle
+
+SIZE, GEOMETRIC = (10, 12), {0, 1, 3, 12, 23, 24}
+
+
+def predict(root, folder):
+    """Predictions: the truth with pixels changed, numbers of its own, relations guessed; an absent number."""
+    draw = np.random.default_rng(1)
+    entries = json.loads((root / 'relations_train.json').read_text())
+    for kind in ('instance', 'semantic'):
+        shutil.copytree(root / kind, folder / kind)
+    for path in sorted((folder / 'instance').iterdir()):
+        numbers = np.array(Image.open(path))
+        noise = draw.random(numbers.shape) < 0.06
+        Image.fromarray(np.where(noise, 0, np.where(numbers > 0, numbers + 40, 0)).astype(np.uint8)).save(
+            path
+        )
+    for entry in entries:
+        for relation in entry['relations']:
+            for key in ('subject', 'object'):
+                relation[key] += 40
+            relation['relation'] = int(draw.integers(1, 31)) if draw.random() < 0.3 else relation['relation']
+            relation['score'] = float(draw.integers(1, 5))
+        entry['relations'].append({'subject': 200, 'object': 41, 'relation': 2, 'score': 9})
+    (folder / 'relations_train.json').write_text(json.dumps(entries))
+    return PicPredictions(
+        PicScenes(root, size=SIZE, images=False),
+        folder / 'relations_train.json', folder / 'instance', folder / 'semantic',
+    )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('challenge')
+    root = extract.write(folder / 'PIC')
+    return root, folder / 'found', predict(root, folder / 'found')
+
+
+def plain(scene, is_truth, scores):
+    """An image of the files as the slow judge wants it; entities that no pixel is of are empty."""
+    numbers = sorted({*scene['entities'], *(n for r in scene['relations'] for n in r[:2])})
+    entities = [scene['entities'].get(n, (-1, set())) for n in numbers]
+    entities = [(category, frozenset(pixels)) for category, pixels in entities]
+    relations = [
+        (numbers.index(s), numbers.index(o), kind - 1, frozenset()) for s, o, kind in scene['relations']
+    ]
+    if is_truth:
+        return {'truth': entities, 'relations': relations}
+    return {'found': entities, 'triplets': [(*r, score) for r, score in zip(relations, scores, strict=True)]}
+
+
+def test_the_metric_from_files_is_that_of_the_slow_judge(made):
+    root, folder, predictions = made
+    entries = json.loads((folder / 'relations_train.json').read_text())
+    scores = {entry['name']: [r['score'] for r in entry['relations']] for entry in entries}
+    images = [
+        plain(truth, True, None) | plain(guess, False, scores[guess['name']])
+        for truth, guess in zip(
+            files_oracle.scenes(root, size=SIZE), files_oracle.scenes(folder, size=SIZE), strict=True
+        )
+    ]
+    found = evaluate_challenge(predictions, GEOMETRIC, 30)
+    for rule in ('official', 'strict'):
+        expected, final = oracle.challenge(images, GEOMETRIC, range(30), rule == 'strict')
+        assert found[rule].final == pytest.approx(float(final), abs=1e-12) and 0.1 < final < 0.9
+        for t, (geometric, other) in expected.items():
+            assert found[rule].geometric[float(t)] == pytest.approx(float(geometric), abs=1e-12)
+            assert found[rule].other[float(t)] == pytest.approx(float(other), abs=1e-12)
+
+
+def test_an_absent_number_keeps_its_place(made):
+    _, _, predictions = made
+    found = predictions.found('indoor_00000.jpg')
+    best = int(found.triplet_scores.argmax())
+    subject = found.triplets[best, 0]
+    assert found.categories[subject] == -1 and not found.masks[subject].any()
+
+
+def change(key, value):
+    def apply(folder):
+        path = folder / 'relations_train.json'
+        entries = json.loads(path.read_text())
+        if key == 'twice':
+            entries.append(entries[0])
+        elif key == 'name':
+            entries[0]['name'] = value
+        else:
+            entries[0]['relations'][0][key] = value
+        path.write_text(json.dumps(entries))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (change('twice', None), r'lists indoor_00000\.jpg twice: join its predictions'),
+        (change('name', 'other.jpg'), r'has no entry of indoor_00000\.jpg: give it one'),
+        (change('relation', 31), 'is of kind 31; there are 1 to 30'),
+        (change('score', None), 'has the score None: give each prediction a finite one'),
+        (lambda folder: (folder / 'semantic' / 'indoor_00000.png').unlink(), r'indoor_00000\.png is missing'),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused(made, tmp_path, spoil, message):
+    root, folder, _ = made
+    shutil.copytree(folder, tmp_path / 'found')
+    folder = tmp_path / 'found'
+    spoil(folder)
+    with pytest.raises(ValueError, match=message):
+        PicPredictions(
+            PicScenes(root, size=SIZE, images=False),
+            folder / 'relations_train.json', folder / 'instance', folder / 'semantic',
+        ).found('indoor_00000.jpg')  # fmt: skip
