@@ -152,7 +152,7 @@ def test_a_config_makes_its_files_once(log, tmp_path):
     config = tiny('OneRec', tmp_path)
     data = {**DATA, 'cache': str(tmp_path)}
     first = make_files(config, log, data, {'ids': ''})
-    assert SemanticIds.load(first['ids']).codes.shape == (49, 2)
+    assert SemanticIds.load(first['ids']).codes.shape == (49, 1)
     before = (tmp_path / first['ids']).stat().st_mtime_ns
     assert make_files(config, log, data, {'ids': ''}) == first
     assert (tmp_path / first['ids']).stat().st_mtime_ns == before

@@ -21,13 +21,13 @@ def tiny(row: str, cache: str | Path) -> ConfigDict:
     config.data.cache = str(cache)
     config.data.history_length = 6
     if config.files is not None:
-        config.files.ids.arguments.update({'clusters': 4, 'levels': 2, 'behaviour': 4})
+        config.files.ids.arguments.update({'clusters': 8, 'levels': 1, 'behaviour': 4})
         config.model.update(NETWORK)
     else:
         config.model.update(SEQUENTIAL)
     if 'session' in config.data:
         config.data.session = config.model.session = 2
-        config.model.experts = 2
+        config.model.experts = 0  # experts compile slowly and are tested elsewhere
         config.data.quality = ConfigDict({'watched': 2})
     config.train.update(
         {'batch_size': 32, 'eval_batch_size': 32, 'epochs': 1, 'log_every': 2, 'evals_per_epoch': 1}
