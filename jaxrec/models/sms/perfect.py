@@ -78,7 +78,7 @@ def _triplets(
         row, known = _read(which, cell)
         at = lambda x: _rows(x, row) * known[..., None]
         parts = SURE * (2.0 * at(batch['relation/parts']) - 1)
-        if network.parts_by_relation:  # every relation of the cell told apart
+        if network.parts_by_relation:  # as wide as a network's; all relations of a cell say the same
             parts = jnp.tile(parts, counts.relations)
         return RelationRead(at(true.subject), at(true.target), parts if counts.parts else None)
 
@@ -86,8 +86,8 @@ def _triplets(
 
 
 def _logit(heat: jax.Array) -> jax.Array:
-    p = jnp.clip(heat, 1e-8, 1 - 1e-6)
-    return jnp.where(heat == 1, SURE, jnp.log(p) - jnp.log1p(-p))
+    p = jnp.minimum(heat, 1 - 1e-6)
+    return jnp.where(heat == 1, SURE, jnp.log(p) - jnp.log1p(-p))  # where nothing is drawn, never: -inf
 
 
 def _paint(cell: jax.Array, counts: jax.Array, shape: tuple[int, ...]) -> jax.Array:
