@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrec.ops.grids import aligned_bilinear
+from jaxrec.ops.grids import enlarge_bilinear
 
 Layer = tuple[jax.Array, jax.Array]
 
@@ -76,7 +76,7 @@ def dynamic_masks(
       stride: cells of the output map that a place of `features` covers.
 
     Returns:
-      float [B, K, stride H, stride W], logits, enlarged by `aligned_bilinear`.
+      float [B, K, stride H, stride W], logits, enlarged by `enlarge_bilinear`.
 
     Raises:
       ValueError: M does not fit.
@@ -94,7 +94,7 @@ def dynamic_masks(
     x = jnp.einsum('bkoi,bpi->bkop', first, inputs) + bias[..., None]
     for matrix, bias in rest:
         x = jnp.einsum('bkoi,bkip->bkop', matrix, jax.nn.relu(x)) + bias[..., None]
-    return aligned_bilinear(x.reshape(batch, -1, height, width), stride)
+    return enlarge_bilinear(x.reshape(batch, -1, height, width), stride)
 
 
 def dice_loss(logits: jax.Array, target: jax.Array) -> jax.Array:

@@ -30,7 +30,11 @@ def halve_by_max(x: jax.Array) -> jax.Array:
         raise ValueError(
             f'a map of {height} x {width} cannot be halved: give images of an even number of cells'
         )
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+    # Of two at a time. The gradient of `max` over an axis divides by how many elements equal the maximum, and
+    # where XLA computes those elements a second time, rounded otherwise, none does: 0 / 0.
+    rows = x.reshape(batch, height // 2, 2, width, channels)
+    x = jnp.maximum(rows[:, :, 0], rows[:, :, 1]).reshape(batch, height // 2, width // 2, 2, channels)
+    return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
 
 
 def neighbourhood_max(x: jax.Array, stride: int = 1) -> jax.Array:
@@ -93,13 +97,17 @@ def enlarge_by_kernel(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return whole[:, half : half + factor * height, half : half + factor * width]
 
 
-def aligned_bilinear(x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1)) -> jax.Array:
-    """Enlarges a map by interpolation: its cell j comes to lie on cell j f + f // 2, as CondInst has it.
+def enlarge_bilinear(
+    x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1), aligned: bool = False
+) -> jax.Array:
+    """Enlarges a map by interpolation.
 
     Args:
       x: float [...].
       factor: f, at least 1.
       axes: those of height and width.
+      aligned: cell j comes to lie on cell j f + f // 2, as CondInst has it (arXiv 2003.05664); else in the
+        middle of the f cells that it covers, so that no edge of a mask moves.
 
     Returns:
       float [...], `axes` f times as long; beyond the outermost cells their values are repeated.
@@ -111,18 +119,17 @@ def aligned_bilinear(x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1)) 
         raise ValueError(f'a map cannot be enlarged by {factor}: give a factor of at least 1')
     if factor == 1:
         return x
+    between_cells = 0.5 if factor % 2 == 0 and not aligned else 0.0
     for axis in axes:
         axis, size = axis % x.ndim, x.shape[axis]
-        after = jnp.concatenate(
-            [jax.lax.slice_in_dim(x, 1, size, axis=axis), jax.lax.slice_in_dim(x, size - 1, size, axis=axis)],
-            axis,
-        )
-        t = (jnp.arange(factor, dtype=x.dtype) / factor).reshape(-1, *(1,) * (x.ndim - axis - 1))
+        cut = lambda x, start, stop, axis=axis: jax.lax.slice_in_dim(x, start, stop, axis=axis)
+        after = jnp.concatenate([cut(x, 1, size), cut(x, size - 1, size)], axis)
+        t = (jnp.arange(factor, dtype=x.dtype) + between_cells) / factor
+        t = t.reshape(-1, *(1,) * (x.ndim - axis - 1))
         between = jnp.expand_dims(x, axis + 1) * (1 - t) + jnp.expand_dims(after, axis + 1) * t
         between = between.reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
-        first = jnp.repeat(jax.lax.slice_in_dim(x, 0, 1, axis=axis), factor // 2, axis)
-        kept = jax.lax.slice_in_dim(between, 0, size * factor - factor // 2, axis=axis)
-        x = jnp.concatenate([first, kept], axis)
+        first = jnp.repeat(cut(x, 0, 1), factor // 2, axis)
+        x = jnp.concatenate([first, cut(between, 0, size * factor - factor // 2)], axis)
     return x
 
 

@@ -29,7 +29,7 @@ def test_every_entity_has_a_network_of_its_own(number, channels, layers, stride)
         return np.array(
             [
                 [
-                    oracle.aligned_bilinear(
+                    oracle.enlarge_bilinear(
                         oracle.dynamic_mask(f, e, c, 4.0, channels, layers, stride), stride
                     )
                     for e, c in zip(emitted[b], cell[b], strict=True)

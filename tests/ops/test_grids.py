@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxrec.ops.grids import (
-    aligned_bilinear,
     bilinear_kernel,
+    enlarge_bilinear,
     enlarge_by_kernel,
     halve_by_max,
     neighbourhood_max,
@@ -72,19 +72,30 @@ def test_an_odd_factor_is_refused():
         enlarge_by_kernel(jnp.zeros((1, 2, 2, 1)), jnp.zeros((6, 6, 1)))
 
 
-@pytest.mark.parametrize('factor', [1, 2, 3, 4])
-def test_aligned_enlarging_reads_between_cells(factor):
+@pytest.mark.parametrize(
+    ('factor', 'aligned'), [(1, False), (2, False), (3, False), (4, False), (2, True), (3, True), (4, True)]
+)
+def test_enlarging_reads_between_cells(factor, aligned):
     x = X[0, :3, :, 0]
-    check(lambda x: aligned_bilinear(x, factor), lambda x: oracle.aligned_bilinear(x, factor), x)
+    fast = lambda x: enlarge_bilinear(x, factor, aligned=aligned)
+    check(fast, lambda x: oracle.enlarge_bilinear(x, factor, aligned), x)
 
 
-def test_aligned_enlarging_of_other_axes_and_of_one_cell():
-    found = jax.jit(lambda x: aligned_bilinear(x, 2, (1, 2)))(X)
-    want = oracle.aligned_bilinear(X[1, ..., 2].astype(np.float64), 2)
+def test_enlarging_of_other_axes_and_of_one_cell():
+    found = jax.jit(lambda x: enlarge_bilinear(x, 2, (1, 2)))(X)
+    want = oracle.enlarge_bilinear(X[1, ..., 2].astype(np.float64), 2)
     np.testing.assert_allclose(found[1, ..., 2], want, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(aligned_bilinear(np.full((1, 1), 7.0, np.float32), 4), np.full((4, 4), 7))
+    one = jax.jit(enlarge_bilinear, static_argnums=1)(np.full((1, 1), 7.0, np.float32), 4)
+    np.testing.assert_array_equal(one, np.full((4, 4), 7))
     with pytest.raises(ValueError, match='cannot be enlarged by 0'):
-        aligned_bilinear(X, 0)
+        enlarge_bilinear(X, 0)
+
+
+def test_edges_of_masks_stay_where_they_are():
+    mask = np.array([[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]])
+    found = jax.jit(enlarge_bilinear, static_argnums=1)(np.where(mask, 1.0, -1.0).astype(np.float32), 4) > 0
+    wrong = np.asarray(found) != np.kron(mask, np.ones((4, 4)))
+    assert not wrong[6:, :].any() and wrong.sum() <= 6  # at the two corners alone
 
 
 def test_a_layer_on_patches_is_the_convolution_there():

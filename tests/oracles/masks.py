@@ -30,14 +30,14 @@ def enlarge_by_kernel(x, kernel):
     return whole[:, half : half + height * factor, half : half + width * factor]
 
 
-def aligned_bilinear(x, factor):
-    """Of one map: output cell i reads at (i - f // 2) / f, held inside the map."""
+def enlarge_bilinear(x, factor, aligned=False):
+    """Of one map: output cell i reads at (i + 1/2) / f - 1/2, or (i - f // 2) / f, held inside the map."""
+    place = lambda i: (i - factor // 2) / factor if aligned else (i + 0.5) / factor - 0.5
     height, width = x.shape
     found = np.zeros((height * factor, width * factor))
     for i in range(height * factor):
         for j in range(width * factor):
-            a = min(max((i - factor // 2) / factor, 0), height - 1)
-            b = min(max((j - factor // 2) / factor, 0), width - 1)
+            a, b = min(max(place(i), 0), height - 1), min(max(place(j), 0), width - 1)
             i0, j0 = int(a), int(b)
             i1, j1 = min(i0 + 1, height - 1), min(j0 + 1, width - 1)
             s, t = a - i0, b - j0

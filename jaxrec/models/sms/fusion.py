@@ -18,7 +18,7 @@ from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.heads import Counts, EntityRead, RelationRead
 from jaxrec.models.sms.losses import parts_of
 from jaxrec.models.sms.options import Network
-from jaxrec.ops.grids import aligned_bilinear
+from jaxrec.ops.grids import enlarge_bilinear
 from jaxrec.ops.heatmaps import Peaks, find_peaks
 from jaxrec.ops.matching import first_of_its_kind, match, matching_scores
 
@@ -193,11 +193,11 @@ def read_out(
     if masks is None:
         mask = box_masks(entities.box * factor, fine)
     else:
-        mask = aligned_bilinear(masks, factor) > 0
+        mask = enlarge_bilinear(masks, factor) > 0
     if parsing is None:
         part = jnp.zeros((len(entities.score), *fine), jnp.uint8)
     else:
-        part = jnp.argmax(aligned_bilinear(parsing, factor, (1, 2)), -1).astype(jnp.uint8)
+        part = jnp.argmax(enlarge_bilinear(parsing, factor, (1, 2)), -1).astype(jnp.uint8)
     return {
         'entity/score': entities.score,
         'entity/category': entities.category,

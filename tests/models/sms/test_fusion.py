@@ -63,7 +63,7 @@ def test_perfect_maps_give_masks_boxes_and_parts(shifted):
             rows, columns = np.nonzero(whole)
             box = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
             np.testing.assert_allclose(shifted['entity/box'][b, k], box, atol=1e-4)
-    known = shifted['part'][:, 2::4, 2::4]  # what aligned enlarging leaves in place
+    known = shifted['part'][:, 2::4, 2::4]  # hardly mixed with the next cell
     np.testing.assert_array_equal(known, BATCH['part'])
     kick = list(shifted['triplet/relation'][0][:3]).index(0)
     np.testing.assert_allclose(shifted['triplet/parts'][0, kick], [0, 1], atol=1e-6)
