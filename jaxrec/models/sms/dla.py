@@ -60,17 +60,16 @@ class Tree(nn.Module):
         if self.keeps_input:
             below = (*below, pooled)
         if self.depth > 1:
-            first = Tree(self.depth - 1, self.width, self.stride, False, self.style, name='tree1')(x, when)
+            x = Tree(self.depth - 1, self.width, self.stride, False, self.style, name='tree1')(x, when)
             second = Tree(self.depth - 1, self.width, 1, False, self.style, name='tree2')
-            return second(first, when, (*below, first))
+            return second(x, when, (*below, x))
         shortcut = pooled
         if x.shape[-1] != self.width:
             shortcut = ConvNorm(self.width, 1, 1, self.style, active=False, name='project')(pooled, when)
         first = Block(self.width, self.stride, self.style, name='tree1')(x, shortcut, when)
-        second = Block(self.width, 1, self.style, name='tree2')(first, first, when)
-        return ConvNorm(self.width, 1, 1, self.style, name='root')(
-            jnp.concatenate([second, first, *below], -1), when
-        )
+        last = Block(self.width, 1, self.style, name='tree2')(first, first, when)
+        joined = jnp.concatenate([last, first, *below], -1)
+        return ConvNorm(self.width, 1, 1, self.style, name='root')(joined, when)
 
 
 class Dla(nn.Module):

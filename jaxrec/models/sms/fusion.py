@@ -90,7 +90,7 @@ def find_entities(heat: jax.Array, read: Callable[[jax.Array], EntityRead], keep
     return Entities(peaks.score, peaks.category, peaks.cell, box, found.weights)
 
 
-def box_masks(box: jax.Array, size: tuple[int, int]) -> jax.Array:
+def box_masks(box: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """Filled boxes: bool [B, K, H, W] of float [B, K, 4], whose edges are in the same pixels as the size."""
     inside = []
     for axis in (0, 1):
@@ -171,7 +171,7 @@ def read_out(
     masks: jax.Array | None,
     triplets: Triplets,
     parsing: jax.Array | None,
-    size: tuple[int, int],
+    size: tuple[int, ...],
 ) -> Predictions:
     """What a prediction holds.
 
@@ -193,11 +193,13 @@ def read_out(
     if masks is None:
         mask = box_masks(entities.box * factor, fine)
     else:
-        mask = enlarge_bilinear(masks, factor) > 0
+        # Between probabilities: logits of 1 inside and -9 outside would have the edge far inside.
+        mask = enlarge_bilinear(jax.nn.sigmoid(masks.astype(jnp.float32)), factor) > 0.5
     if parsing is None:
         part = jnp.zeros((len(entities.score), *fine), jnp.uint8)
     else:
-        part = jnp.argmax(enlarge_bilinear(parsing, factor, (1, 2)), -1).astype(jnp.uint8)
+        shown = enlarge_bilinear(jax.nn.softmax(parsing), factor, (1, 2))
+        part = jnp.argmax(shown, -1).astype(jnp.uint8)
     return {
         'entity/score': entities.score,
         'entity/category': entities.category,

@@ -55,7 +55,7 @@ class RelationTargets(NamedTuple):
     counts: jax.Array
 
 
-def entity_targets(batch: Batch, size: tuple[int, int]) -> EntityTargets:
+def entity_targets(batch: Batch, size: tuple[int, ...]) -> EntityTargets:
     """Reads a batch's entities for a map of size (h, w)."""
     centre, extent = batch['entity/centre'], batch['entity/size']
     cell = jnp.clip(jnp.floor(centre).astype(jnp.int32), 0, jnp.asarray(size) - 1)

@@ -4,7 +4,7 @@ B batch, H, W image, h, w map of stride 4, N entities, R relations, P parts.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -27,6 +27,7 @@ from jaxrec.models.sms.options import Network, read_network
 from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
+EVALUATOR = 'jaxrec.evaluation.relation_segmentation:RelationEvaluator'
 TRUTH = (
     'entity/centre', 'entity/size', 'entity/category', 'entity/valid', 'entity/mask', 'relation/subject',
     'relation/object', 'relation/category', 'relation/parts', 'relation/valid', 'part', 'valid',
@@ -40,12 +41,12 @@ class SmsTask(WithoutTables):
     Attributes:
       network: sizes and switches.
       vocabulary: of classes, relations and parts.
-      make_evaluator: vocabulary -> a fresh accumulator; None where nothing is evaluated.
+      evaluator_name: 'module:callable', vocabulary -> a fresh accumulator.
     """
 
     network: Network
     vocabulary: Vocabulary
-    make_evaluator: Callable[[Vocabulary], Evaluator] | None = None
+    evaluator_name: str = EVALUATOR
 
     @property
     def names(self) -> fusion.Names:
@@ -123,17 +124,13 @@ class SmsTask(WithoutTables):
         """
         del rows, rng
         self._check(batch, ('image',))
-        return self.module.apply({'params': params, **model_state}, batch['image'], method=self.find)
+        variables = {'params': params, **model_state}
+        found: Any = self.module.apply(variables, batch['image'], method=self.find)
+        return found
 
     def evaluator(self) -> Evaluator:
-        """Returns a fresh accumulator.
-
-        Raises:
-          ValueError: the task was built without one.
-        """
-        if self.make_evaluator is None:
-            raise ValueError("the task has no evaluator: set model.evaluator to 'module:function'")
-        return self.make_evaluator(self.vocabulary)
+        """Returns a fresh accumulator."""
+        return resolve(self.evaluator_name)(self.vocabulary)
 
     def touch(self, module: Any, image: jax.Array) -> Maps:
         """Reads everything once, so that all parameters are drawn; a method of the module."""
@@ -207,9 +204,9 @@ class SmsTask(WithoutTables):
                 )
 
 
-def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, Any]:
+def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, str]:
     """Network, vocabulary and evaluator of a config section, as for `make_task`."""
-    own = {'evaluator': '', 'features': {}}
+    own = {'evaluator': EVALUATOR, 'features': {}}
     options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
     if options['features']:
         raise ValueError(f'features = {options["features"]}: images have none, leave it empty')
@@ -217,15 +214,15 @@ def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabula
     if not isinstance(vocabulary, Vocabulary):
         raise ValueError("the schema has no 'vocabulary': give a Vocabulary, or {'vocabulary': Vocabulary}")
     network = read_network({key: config[key] for key in config if key not in own})
-    return network, vocabulary, resolve(options['evaluator']) if options['evaluator'] else None
+    return network, vocabulary, options['evaluator']
 
 
 def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:
     """Builds the task.
 
     Args:
-      config: as for `read_network`, and `evaluator`, 'module:function' of what makes an evaluator of a
-        vocabulary.
+      config: as for `read_network`, and `evaluator`, 'module:callable' of what makes an evaluator of a
+        vocabulary; `features` may stand there, empty.
       schema: a `Vocabulary`, or a mapping with one as 'vocabulary'.
 
     Returns:

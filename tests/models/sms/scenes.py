@@ -1,5 +1,7 @@
 """Two images drawn by hand with their truth, as the data room sends them; parameters drawn by numpy."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -29,7 +31,7 @@ ENTITIES, MOST_RELATIONS = 5, 4
 def make_batch(entities=ENTITIES, relations=MOST_RELATIONS):
     """Both images; what lies behind the last entity or relation is anything."""
     count, cells = len(IMAGES), SIZE // 4
-    batch = {
+    batch: dict[str, Any] = {
         'image': np.full((count, SIZE, SIZE, 3), 30, np.uint8),
         'valid': np.ones(count, np.float32),
         'entity/centre': np.full((count, entities, 2), 3.5, np.float32),
@@ -56,9 +58,9 @@ def make_batch(entities=ENTITIES, relations=MOST_RELATIONS):
             batch['entity/centre'][b, n] = rows.mean() + 0.5, columns.mean() + 0.5
             batch['entity/size'][b, n] = np.ptp(rows) + 1, np.ptp(columns) + 1
             batch['entity/category'][b, n], batch['entity/valid'][b, n] = category, True
-            shown = np.kron(mask, np.ones((4, 4))) > 0
+            shown = np.kron(mask, np.ones((4, 4), np.uint8)) > 0
             batch['image'][b][shown] = COLOURS[category]
-            feet = np.kron(batch['part'][b] == 2, np.ones((4, 4))) > 0
+            feet = np.kron(np.uint8(batch['part'][b] == 2), np.ones((4, 4), np.uint8)) > 0
             batch['image'][b][shown & feet] = (250, 240, 40)
         for r, (subject, target, relation, parts) in enumerate(RELATIONS[b]):
             batch['relation/subject'][b, r], batch['relation/object'][b, r] = subject, target
