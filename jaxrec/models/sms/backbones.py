@@ -72,12 +72,14 @@ class Backbone(nn.Module):
     Attributes:
       trunk: its shape.
       width: channels of the neck's finest map; they double with the stride.
+      kernel: of the neck's projections.
       mean, std: by which pixels are normalised, in [0, 1], red, green, blue.
       style: of the network.
     """
 
     trunk: Trunk
     width: int
+    kernel: int
     mean: Sequence[float]
     std: Sequence[float]
     style: Style
@@ -91,4 +93,4 @@ class Backbone(nn.Module):
             maps = make_trunk(self.trunk, self.style, name='trunk')(x, when)
         widths = tuple(self.width * 2**i for i in range(self.trunk.maps))
         with jax.named_scope('neck'):
-            return Neck(widths, self.style, name='neck')(maps, when)
+            return Neck(widths, self.kernel, self.style, name='neck')(maps, when)

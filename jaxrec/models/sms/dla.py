@@ -106,16 +106,18 @@ class Dla(nn.Module):
 class Ascend(nn.Module):
     """Iterative aggregation of maps, coarser ones enlarged and added one after another (CenterNet's IDAUp).
 
-    Plain 3 x 3 convolutions stand where CenterNet has deformable ones.
+    Plain convolutions stand where CenterNet has deformable ones.
 
     Attributes:
       width: channels.
       factors: how much coarser than the first map each one is.
+      kernel: of the convolutions before maps are enlarged; those that join them are 3 x 3.
       style: of the network.
     """
 
     width: int
     factors: Sequence[int]
+    kernel: int
     style: Style
 
     @nn.compact
@@ -123,7 +125,7 @@ class Ascend(nn.Module):
         """Maps, finest first -> as many of the first one's size: what has been joined up to each."""
         joined = [maps[0]]
         for i, factor in enumerate(self.factors[1:], 1):
-            x = ConvNorm(self.width, 3, 1, self.style, name=f'proj_{i}')(maps[i], when)
+            x = ConvNorm(self.width, self.kernel, 1, self.style, name=f'proj_{i}')(maps[i], when)
             if factor > 1:
                 x = Enlarge(factor, name=f'up_{i}')(x)
             joined.append(ConvNorm(self.width, 3, 1, self.style, name=f'node_{i}')(x + joined[-1], when))
@@ -135,10 +137,12 @@ class Neck(nn.Module):
 
     Attributes:
       widths: channels at each stride, finest first.
+      kernel: as in `Ascend`.
       style: of the network.
     """
 
     widths: Sequence[int]
+    kernel: int
     style: Style
 
     @nn.compact
@@ -150,9 +154,9 @@ class Neck(nn.Module):
         for round_, start in enumerate(reversed(range(last))):
             # What lies behind `start` has been brought to one size by the rounds before.
             factors = [1] + [2] * (last - start)
-            ascend = Ascend(self.widths[start], factors, self.style, name=f'ida_{round_}')
+            ascend = Ascend(self.widths[start], factors, self.kernel, self.style, name=f'ida_{round_}')
             maps[start:] = ascend(maps[start:], when)
             ends.insert(0, maps[last])
         used = ends[: max(last, 1)]
         factors = [2**i for i in range(len(used))]
-        return Ascend(self.widths[0], factors, self.style, name='ida_up')(used, when)[-1]
+        return Ascend(self.widths[0], factors, self.kernel, self.style, name='ida_up')(used, when)[-1]

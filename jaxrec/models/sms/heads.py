@@ -94,7 +94,9 @@ class Sms(nn.Module):
         network, counts = self.network, self.counts
         style = network.style
         dense = lambda out, bias=0.0: MapHead(network.hidden, out, bias, style.dtype)
-        self.backbone = Backbone(network.trunk_shape, network.neck, network.mean, network.std, style)
+        self.backbone = Backbone(
+            network.trunk_shape, network.neck, network.neck_kernel, network.mean, network.std, style
+        )
         self.entity_heat = dense(counts.entities, RARE)
         at_entity = {'offset': 2, 'size': 4} | ({'weights': network.mask_weights} if network.masks else {})
         self.entity_points = PointHead(network.hidden, at_entity, network.shared, style.dtype)

@@ -31,6 +31,7 @@ class Network:
       norm: 'batch', whose statistics are the model state, or 'group'.
       momentum: of the running averages of batch statistics.
       neck: channels of the map that heads read.
+      neck_kernel: of the projections on the way up, 1 or 3; CenterNet's deformable ones are 3 x 3.
       hidden: channels between the two convolutions of a head.
       shared: what is read at one point (offset, size, mask weights; displacements and parts) has one 3 x 3.
       masks: entities have masks; without, they are filled boxes.
@@ -63,6 +64,7 @@ class Network:
     norm: str = 'batch'
     momentum: float = 0.9
     neck: int = 64
+    neck_kernel: int = 1
     hidden: int = 256
     shared: bool = True
     masks: bool = True
@@ -106,6 +108,7 @@ class Network:
             ('trunk', tuple(TRUNKS)),
             ('norm', NORMS),
             ('mask_stride', (STRIDE, 2 * STRIDE)),
+            ('neck_kernel', (1, 3)),
             ('relation_point', RELATION_POINTS),
             ('read_stride', (1, 2, 4)),
             ('dtype', tuple(DTYPES)),

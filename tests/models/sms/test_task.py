@@ -15,7 +15,7 @@ from tests.models.sms.scenes import WORDS, draw, make_batch, triplets, truth
 
 BATCH = make_batch()
 TASKS = {'sms': make_task, 'two-stage': two_stage.make_task}
-STEPS = 60
+STEPS = 80
 
 
 class Learnt(NamedTuple):
