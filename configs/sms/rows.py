@@ -1,0 +1,32 @@
+"""What all data sets of this folder share: the models of SMS's tables, by the names of their rows.
+
+All have one trunk and one budget: rows differ in how entities are shown, how relations find them, and in
+which branches there are. A data set says how large the network is.
+"""
+
+from typing import Any
+
+TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
+
+
+def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, Any]:
+    """A row of the network, with options of its own."""
+    return {'task': task, 'model': options}
+
+
+# A row's sections are laid over the data set's.
+ROWS: dict[str, dict[str, Any]] = {
+    'SMS': sms(),
+    # Entities first, then a classifier over all pairs of them.
+    'two-stage': sms(TWO_STAGE),
+    # Filled boxes instead of masks.
+    'boxes': sms(masks=False),
+    'no-parsing': sms(parsing=False),
+    # As PPDM has it: a relation and its mirror image share a point.
+    'midpoint': sms(relation_point='midpoint'),
+    # The same, with symmetric relations given in both directions.
+    'midpoint-both': sms(relation_point='midpoint', both_directions=True),
+    'subject': sms(relation_point='subject'),
+    'parts-by-relation': sms(parts_by_relation=True),
+}
+COMPARED = ('SMS', 'two-stage', 'boxes', 'no-parsing', 'midpoint')

@@ -1,0 +1,235 @@
+"""From maps to triplets with masks, at fixed sizes (arXiv 2105.11168; matching as PPDM, arXiv 1912.12898).
+
+Entities are peaks; a relation point's displacements say where its subject and object are, and the entities
+that fit best take part. A triplet's score is s_subject s_object s_relation; its part mask is where the part
+map shows one of its parts on its subject's mask.
+
+B batch, h, w map of stride 4, H, W image, K entities, R relation points, T triplets, V relations, P parts,
+r read-out stride.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.sms.backbones import STRIDE
+from jaxrec.models.sms.heads import Counts, EntityRead, RelationRead
+from jaxrec.models.sms.losses import parts_of
+from jaxrec.models.sms.options import Network
+from jaxrec.ops.grids import enlarge_bilinear
+from jaxrec.ops.heatmaps import Peaks, find_peaks
+from jaxrec.ops.matching import first_of_its_kind, match, matching_scores
+
+Predictions = dict[str, jax.Array]
+
+
+class Names(NamedTuple):
+    """What the numbers of classes mean, as far as fusion must know.
+
+    Attributes:
+      counts: of classes, relations and parts.
+      person: the class of people.
+      symmetric: of each relation, whether it holds in both directions.
+    """
+
+    counts: Counts
+    person: int
+    symmetric: tuple[bool, ...]
+
+
+class Entities(NamedTuple):
+    """Entities that were found, best first, in map cells.
+
+    Attributes:
+      score: float32 [B, K], 0 for those that are none.
+      category: int32 [B, K].
+      cell: int32 [B, K, 2].
+      box: float32 [B, K, 4], top, left, bottom, right.
+      weights: float32 [B, K, M] of their masks, or None.
+    """
+
+    score: jax.Array
+    category: jax.Array
+    cell: jax.Array
+    box: jax.Array
+    weights: jax.Array | None
+
+
+class Triplets(NamedTuple):
+    """Triplets, best first.
+
+    Attributes:
+      subject, target: int32 [B, T], rows of the entities.
+      relation: int32 [B, T].
+      score: float32 [B, T], 0 for those that are none.
+      parts: float32 [B, T, P], probabilities.
+    """
+
+    subject: jax.Array
+    target: jax.Array
+    relation: jax.Array
+    score: jax.Array
+    parts: jax.Array
+
+
+def find_entities(heat: jax.Array, read: Callable[[jax.Array], EntityRead], keep: int) -> Entities:
+    """The K best peaks of logits [B, h, w, C] and what is read there.
+
+    Raises:
+      ValueError: a map of fewer than K places and classes.
+    """
+    peaks = find_peaks(heat, keep)
+    found = read(peaks.cell)
+    middle = peaks.cell + found.offset + found.size[..., 2:]
+    half = jnp.maximum(found.size[..., :2], 0) / 2
+    box = jnp.concatenate([middle - half, middle + half], -1)
+    edge = jnp.asarray([*heat.shape[1:3]] * 2, jnp.float32)
+    box = jnp.clip(box, 0, edge)
+    return Entities(peaks.score, peaks.category, peaks.cell, box, found.weights)
+
+
+def box_masks(box: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """Filled boxes: bool [B, K, H, W] of float [B, K, 4], whose edges are in the same pixels as the size."""
+    inside = []
+    for axis in (0, 1):
+        centre = jnp.arange(size[axis]) + 0.5
+        inside.append((centre >= box[..., axis, None]) & (centre < box[..., axis + 2, None]))
+    return inside[0][..., :, None] & inside[1][..., None, :]
+
+
+def find_triplets(
+    network: Network, names: Names, entities: Entities, points: Peaks, read: RelationRead
+) -> Triplets:
+    """Matches relation points with entities.
+
+    Args:
+      network: sizes and switches.
+      names: of people and symmetric relations.
+      entities: what was found.
+      points: relation points.
+      read: what is read there.
+
+    Returns:
+      T triplets, none twice.
+    """
+    scores = lambda displacement: matching_scores(points.cell - displacement, entities.cell, entities.score)
+    may = may_be_subject(network, names, entities)[:, None]
+    subject, has_subject = match(scores(read.subject), may)
+    others = jnp.arange(entities.score.shape[1]) != subject[..., None]
+    target, has_target = match(scores(read.target), others)
+    of = lambda who: jnp.take_along_axis(entities.score, who, 1)
+    score = of(subject) * of(target) * points.score * has_subject * has_target
+    if read.parts is None:
+        parts = jnp.zeros((*score.shape, names.counts.parts))
+    else:
+        parts = jax.nn.sigmoid(parts_of(read.parts, points.category, names.counts))
+    found = Triplets(subject, target, points.category, score, parts)
+    if network.both_directions:
+        turns = jnp.asarray(names.symmetric)[found.relation]
+        turns = turns & jnp.take_along_axis(may_be_subject(network, names, entities), target, 1)
+        back = Triplets(target, subject, found.relation, jnp.where(turns, score, 0.0), parts)
+        found = Triplets(*(jnp.concatenate(pair, 1) for pair in zip(found, back, strict=True)))
+    return best_triplets(found, network.triplets)
+
+
+def may_be_subject(network: Network, names: Names, entities: Entities) -> jax.Array:
+    """bool [B, K]: people, or anything where the network says so."""
+    if network.any_subject:
+        return jnp.ones(entities.category.shape, bool)
+    return entities.category == names.person
+
+
+def best_triplets(found: Triplets, keep: int) -> Triplets:
+    """The best T of more; of those that repeat one another the best alone has a score."""
+    order = jnp.argsort(-found.score, 1, stable=True)
+    sort = lambda x: jnp.take_along_axis(x, order.reshape(*order.shape, *(1,) * (x.ndim - 2)), 1)
+    found = Triplets(*map(sort, found))
+    fresh = first_of_its_kind(found.subject, found.target, found.relation)
+    score, index = jax.lax.top_k(jnp.where(fresh, found.score, 0.0), keep)
+    at = lambda x: jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), 1)
+    subject, target, relation, _, parts = map(at, found)
+    return Triplets(subject, target, relation, score, parts)
+
+
+def match_points(
+    network: Network,
+    names: Names,
+    entities: Entities,
+    heat: jax.Array,
+    read: Callable[[jax.Array], RelationRead],
+) -> Triplets:
+    """`find_triplets` of the best relation points of logits [B, h, w, V]."""
+    points = find_peaks(heat, network.points)
+    return find_triplets(network, names, entities, points, read(points.cell))
+
+
+def read_out(
+    network: Network,
+    entities: Entities,
+    masks: jax.Array | None,
+    triplets: Triplets,
+    parsing: jax.Array | None,
+    size: tuple[int, ...],
+) -> Predictions:
+    """What a prediction holds.
+
+    Args:
+      network: sizes and switches.
+      entities: what was found.
+      masks: float [B, K, h, w], logits; None for filled boxes.
+      triplets: of the entities.
+      parsing: float [B, h, w, P + 1], logits, or None: no part anywhere.
+      size: (H, W).
+
+    Returns:
+      'entity/score', 'entity/category', 'entity/box' float32 [B, K, 4] in image pixels, 'entity/mask' uint8
+      [B, K, H / r, W / r], 'triplet/subject', '/object', '/relation', '/score', '/parts' and 'part' uint8
+      [B, H / r, W / r].
+    """
+    factor = STRIDE // network.read_stride
+    fine = (size[0] // network.read_stride, size[1] // network.read_stride)
+    if masks is None:
+        mask = box_masks(entities.box * factor, fine)
+    else:
+        # Between probabilities: logits of 1 inside and -9 outside would have the edge far inside.
+        mask = enlarge_bilinear(jax.nn.sigmoid(masks.astype(jnp.float32)), factor) > 0.5
+    if parsing is None:
+        part = jnp.zeros((len(entities.score), *fine), jnp.uint8)
+    else:
+        shown = enlarge_bilinear(jax.nn.softmax(parsing), factor, (1, 2))
+        part = jnp.argmax(shown, -1).astype(jnp.uint8)
+    return {
+        'entity/score': entities.score,
+        'entity/category': entities.category,
+        'entity/box': entities.box * STRIDE,
+        'entity/mask': mask.astype(jnp.uint8),
+        'triplet/subject': triplets.subject,
+        'triplet/object': triplets.target,
+        'triplet/relation': triplets.relation,
+        'triplet/score': triplets.score,
+        'triplet/parts': triplets.parts,
+        'part': part,
+    }
+
+
+def part_masks(predictions: Predictions, rows: Sequence[int], threshold: float = 0.5) -> jax.Array:
+    """The pixels of the parts that take part: part set and part map and subject's mask.
+
+    Args:
+      predictions: of `read_out`, jax or numpy.
+      rows: which of the T triplets, for all are many large masks.
+      threshold: above which a part belongs to the set.
+
+    Returns:
+      bool [B, rows, H / r, W / r].
+    """
+    which = jnp.asarray(rows)
+    subject = jnp.asarray(predictions['triplet/subject'])[:, which]
+    mask = jnp.asarray(predictions['entity/mask'])
+    mask = jnp.take_along_axis(mask, subject[..., None, None], 1) > 0
+    chosen = jnp.asarray(predictions['triplet/parts'])[:, which] > threshold  # [B, rows, P]
+    chosen = jnp.pad(chosen, ((0, 0), (0, 0), (1, 0)))  # part p stands as p + 1, nothing as 0
+    shown = jax.vmap(lambda chosen, part: chosen[:, part])(chosen, jnp.asarray(predictions['part']))
+    return mask & shown

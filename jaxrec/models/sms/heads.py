@@ -1,0 +1,152 @@
+"""The network: one map, and on it the branches of entities, relations and human parts (arXiv 2105.11168).
+
+What is only ever read at points (offsets, sizes, the weights of masks, displacements, parts) is computed at
+those points alone.
+
+B batch, h, w map of stride 4, C entity classes, V relations, P parts, K entities, R relation points.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+
+from jaxrec.models.sms.backbones import Backbone
+from jaxrec.models.sms.layers import RARE, ConvNorm, MapHead, PointHead, When
+from jaxrec.models.sms.options import Network
+from jaxrec.ops.grids import patches_at
+
+
+class Counts(NamedTuple):
+    """How many there are of everything that has a name.
+
+    Attributes:
+      entities: C.
+      relations: V.
+      parts: P.
+    """
+
+    entities: int
+    relations: int
+    parts: int
+
+
+class Maps(NamedTuple):
+    """What is known of every place.
+
+    Attributes:
+      features: float [B, h, w, neck], what points are read from.
+      entity: float32 [B, h, w, C], logits of centres.
+      relation: float32 [B, h, w, V], logits of relation points; None where relations are another's business.
+      masks: float [B, h / s, w / s, mask_features], s 1 or 2; None without masks.
+      parsing: float32 [B, h, w, P + 1], logits of no part and of every part; None without.
+    """
+
+    features: jax.Array
+    entity: jax.Array
+    relation: jax.Array | None
+    masks: jax.Array | None
+    parsing: jax.Array | None
+
+
+class EntityRead(NamedTuple):
+    """What is read at the centre of an entity, in map cells.
+
+    Attributes:
+      offset: float32 [B, K, 2], from the cell to the centre.
+      size: float32 [B, K, 4], height and width of the box, and from the centre to the middle of the box.
+      weights: float32 [B, K, M], of the entity's own mask network; None without masks.
+    """
+
+    offset: jax.Array
+    size: jax.Array
+    weights: jax.Array | None
+
+
+class RelationRead(NamedTuple):
+    """What is read at a relation point, in map cells.
+
+    Attributes:
+      subject, target: float32 [B, R, 2], from the subject's and the object's cell to the point.
+      parts: float32 [B, R, P or V P], logits; None without parts.
+    """
+
+    subject: jax.Array
+    target: jax.Array
+    parts: jax.Array | None
+
+
+class Sms(nn.Module):
+    """The parameters.
+
+    Attributes:
+      network: sizes and switches.
+      counts: of classes, relations and parts.
+      relations: whether there is a matching branch.
+    """
+
+    network: Network
+    counts: Counts
+    relations: bool = True
+
+    def setup(self) -> None:
+        """Declares the backbone and a head for all that is predicted."""
+        network, counts = self.network, self.counts
+        style = network.style
+        dense = lambda out, bias=0.0: MapHead(network.hidden, out, bias, style.dtype)
+        self.backbone = Backbone(
+            network.trunk_shape, network.neck, network.neck_kernel, network.mean, network.std, style
+        )
+        self.entity_heat = dense(counts.entities, RARE)
+        at_entity = {'offset': 2, 'size': 4} | ({'weights': network.mask_weights} if network.masks else {})
+        self.entity_points = PointHead(network.hidden, at_entity, network.shared, style.dtype)
+        if network.masks:
+            self.mask_branch = MaskBranch(network)
+        if network.parsing and counts.parts:
+            self.parsing = dense(counts.parts + 1)
+        if self.relations:
+            self.relation_heat = dense(counts.relations, RARE)
+            parts = counts.parts * (counts.relations if network.parts_by_relation else 1)
+            at_relation = {'subject': 2, 'target': 2} | ({'parts': parts} if parts else {})
+            self.relation_points = PointHead(network.hidden, at_relation, network.shared, style.dtype)
+
+    def maps(self, image: jax.Array, when: When) -> Maps:
+        """What is known of every place of uint8 images [B, H, W, 3]."""
+        network, features = self.network, self.backbone(image, when)
+        with jax.named_scope('branches'):
+            return Maps(
+                features,
+                self.entity_heat(features),
+                self.relation_heat(features) if self.relations else None,
+                self.mask_branch(features, when) if network.masks else None,
+                self.parsing(features) if network.parsing and self.counts.parts else None,
+            )
+
+    def read_entities(self, features: jax.Array, cell: jax.Array) -> EntityRead:
+        """What `Maps.features` say at centres, int32 [B, K, 2]."""
+        found = self.entity_points(patches_at(features, cell))
+        return EntityRead(found['offset'], found['size'], found.get('weights'))
+
+    def read_relations(self, features: jax.Array, cell: jax.Array) -> RelationRead:
+        """What `Maps.features` say at relation points, int32 [B, R, 2]."""
+        found = self.relation_points(patches_at(features, cell))
+        return RelationRead(found['subject'], found['target'], found.get('parts'))
+
+
+class MaskBranch(nn.Module):
+    """The map that all masks are made of (CondInst's mask branch).
+
+    Attributes:
+      network: sizes.
+    """
+
+    network: Network
+
+    @nn.compact
+    def __call__(self, x: jax.Array, when: When) -> jax.Array:
+        """[B, h, w, neck] -> [B, h / s, w / s, mask_features]."""
+        network = self.network
+        for i in range(network.mask_depth):
+            stride = network.mask_stride // 4 if i == 0 else 1
+            x = ConvNorm(network.mask_width, 3, stride, network.style, name=f'conv_{i}')(x, when)
+        return nn.Dense(network.mask_features, dtype=network.style.dtype, name='out')(x)

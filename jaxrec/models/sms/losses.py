@@ -1,0 +1,214 @@
+"""What every branch is trained towards, drawn from a batch on the device, and how far off it is.
+
+B batch, h, w map of stride 4, N entities, R relations, C entity classes, V relations, P parts.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrec.models.sms.heads import Counts, EntityRead, Maps, RelationRead
+from jaxrec.models.sms.options import Network
+from jaxrec.ops.dynamic_masks import dice_loss, dynamic_masks
+from jaxrec.ops.heatmaps import focal_loss, gaussian_maps, gaussian_radius
+from jaxrec.ops.matching import part_cross_entropy, relation_cell
+from jaxrec.training.task import Batch
+
+Losses = dict[str, jax.Array]
+
+
+class EntityTargets(NamedTuple):
+    """Where entities are.
+
+    Attributes:
+      cell: int32 [B, N, 2].
+      offset: float32 [B, N, 2], from the cell to the centre.
+      size: float32 [B, N, 4], as `EntityRead.size`.
+      radius: float32 [B, N], of their peaks.
+      counts: float32 [B, N], 1 for entities of images that count.
+    """
+
+    cell: jax.Array
+    offset: jax.Array
+    size: jax.Array
+    radius: jax.Array
+    counts: jax.Array
+
+
+class RelationTargets(NamedTuple):
+    """Where relations have their points.
+
+    Attributes:
+      cell: int32 [B, R, 2].
+      subject, target: float32 [B, R, 2], as in `RelationRead`.
+      radius: float32 [B, R].
+      counts: float32 [B, R], 1 for relations of images that count.
+    """
+
+    cell: jax.Array
+    subject: jax.Array
+    target: jax.Array
+    radius: jax.Array
+    counts: jax.Array
+
+
+def entity_targets(batch: Batch, size: tuple[int, ...]) -> EntityTargets:
+    """Reads a batch's entities for a map of size (h, w)."""
+    centre, extent = batch['entity/centre'], batch['entity/size']
+    cell = jnp.clip(jnp.floor(centre).astype(jnp.int32), 0, jnp.asarray(size) - 1)
+    counts = batch['entity/valid'] * batch['valid'][:, None]
+    shift = box_middle(batch['entity/mask'], centre) - centre
+    radius = gaussian_radius(extent[..., 0], extent[..., 1])
+    return EntityTargets(cell, centre - cell, jnp.concatenate([extent, shift], -1), radius, counts)
+
+
+def box_middle(mask: jax.Array, otherwise: jax.Array) -> jax.Array:
+    """The middle of the box around each mask, which is no mass centre.
+
+    Args:
+      mask: [B, N, h, w], 0 or 1.
+      otherwise: float [B, N, 2], for masks without a pixel.
+
+    Returns:
+      float32 [B, N, 2], in cells, of which the first reaches from 0 to 1.
+    """
+    middles = []
+    for axis in (-1, -2):  # a row is occupied if any of its columns is
+        line = mask.max(axis) > 0
+        first, after = jnp.argmax(line, -1), line.shape[-1] - jnp.argmax(line[..., ::-1], -1)
+        middles.append((first + after) / 2)
+    return jnp.where((mask.max((-2, -1)) > 0)[..., None], jnp.stack(middles, -1), otherwise)
+
+
+def relation_targets(batch: Batch, entities: EntityTargets, fraction: float) -> RelationTargets:
+    """Reads a batch's relations, whose points lie at a fraction of the way from subject to object."""
+    at = lambda key: jnp.take_along_axis(entities.cell, batch[key][..., None], 1)
+    subject, target = at('relation/subject'), at('relation/object')
+    cell = relation_cell(subject, target, fraction)
+    away = jnp.abs(target - subject).astype(jnp.float32)
+    counts = batch['relation/valid'] * batch['valid'][:, None]
+    radius = gaussian_radius(away[..., 0], away[..., 1])
+    displacement = lambda centre: (cell - centre).astype(jnp.float32)
+    return RelationTargets(cell, displacement(subject), displacement(target), radius, counts)
+
+
+def heat_targets(
+    cell: jax.Array,
+    radius: jax.Array,
+    category: jax.Array,
+    counts: jax.Array,
+    like: tuple[int, ...],
+) -> jax.Array:
+    """Heatmaps of the shape `like` [B, h, w, classes] that are 1 at the points of each class."""
+    return gaussian_maps(cell, radius, category, counts > 0, (like[1], like[2]), like[3])
+
+
+def entity_losses(
+    network: Network, maps: Maps, read: Callable[[jax.Array, jax.Array], EntityRead], batch: Batch
+) -> Losses:
+    """Losses of the entity branch.
+
+    Args:
+      network: sizes and weights.
+      maps: of the images.
+      read: (features, cells) -> what is read there.
+      batch: as the data room makes it.
+
+    Returns:
+      {'entity', 'offset', 'size', 'mask'}: float32 [], weighted.
+    """
+    true = entity_targets(batch, maps.entity.shape[1:3])
+    heat = heat_targets(true.cell, true.radius, batch['entity/category'], true.counts, maps.entity.shape)
+    found = read(maps.features, true.cell)
+    losses = {
+        'entity': network.heat_weight * focal_loss(maps.entity, heat, batch['valid'], network.clamp or None),
+        'offset': network.offset_weight * mean_distance(found.offset, true.offset, true.counts),
+        'size': network.size_weight * mean_distance(found.size, true.size, true.counts),
+    }
+    if maps.masks is not None and found.weights is not None:
+        logits = mask_logits(network, maps.masks, found.weights, true.cell)
+        counts = true.counts * (batch['entity/mask'].max((-2, -1)) > 0)
+        dice = jnp.sum(dice_loss(logits, batch['entity/mask']) * counts)
+        losses['mask'] = network.mask_weight * dice / jnp.maximum(counts.sum(), 1)
+    return losses
+
+
+def mask_logits(network: Network, features: jax.Array, weights: jax.Array, cell: jax.Array) -> jax.Array:
+    """The masks of entities: float [B, K, h, w] of mask features, their own weights, and where they are."""
+    return dynamic_masks(
+        features,
+        weights.astype(features.dtype),
+        cell,
+        divisor=network.divisor,
+        channels=network.mask_channels,
+        layers=network.mask_layers,
+        stride=network.mask_stride // 4,
+    )
+
+
+def relation_losses(
+    network: Network,
+    counts: Counts,
+    maps: Maps,
+    read: Callable[[jax.Array, jax.Array], RelationRead],
+    batch: Batch,
+) -> Losses:
+    """Losses of the matching branch.
+
+    Args:
+      network: sizes and weights.
+      counts: of classes, relations and parts.
+      maps: of the images, with heatmaps of relations.
+      read: (features, cells) -> what is read there.
+      batch: as the data room makes it.
+
+    Returns:
+      {'relation', 'displacement', 'part'}: float32 [], weighted.
+    """
+    assert maps.relation is not None
+    true = relation_targets(batch, entity_targets(batch, maps.entity.shape[1:3]), network.fraction)
+    category = batch['relation/category']
+    heat = heat_targets(true.cell, true.radius, category, true.counts, maps.relation.shape)
+    found = read(maps.features, true.cell)
+    away = mean_distance(found.subject, true.subject, true.counts)
+    away = away + mean_distance(found.target, true.target, true.counts)
+    heat_loss = focal_loss(maps.relation, heat, batch['valid'], network.clamp or None)
+    losses = {
+        'relation': network.heat_weight * heat_loss,
+        'displacement': network.displacement_weight * away,
+    }
+    if found.parts is not None:
+        logits = parts_of(found.parts, category, counts)
+        losses['part'] = network.part_weight * part_loss(logits, batch['relation/parts'], true.counts)
+    return losses
+
+
+def parts_of(logits: jax.Array, category: jax.Array, counts: Counts) -> jax.Array:
+    """[B, R, P] of logits at points [B, R, P or V P]: those of the point's relation if each has its own."""
+    if logits.shape[-1] == counts.parts:
+        return logits
+    by_relation = logits.reshape(*logits.shape[:-1], counts.relations, counts.parts)
+    return jnp.take_along_axis(by_relation, category[..., None, None], -2)[..., 0, :]
+
+
+def part_loss(logits: jax.Array, parts: jax.Array, counts: jax.Array) -> jax.Array:
+    """Binary cross-entropy over [B, R, P], averaged over parts and the relations that count [B, R]."""
+    each = optax.sigmoid_binary_cross_entropy(logits, parts.astype(jnp.float32)).mean(-1)
+    return jnp.sum(each * counts) / jnp.maximum(counts.sum(), 1)
+
+
+def parsing_losses(network: Network, maps: Maps, batch: Batch) -> Losses:
+    """{'parsing': float32 []}, weighted; nothing without that branch."""
+    if maps.parsing is None:
+        return {}
+    loss = part_cross_entropy(maps.parsing, batch['part'], batch['valid'])
+    return {'parsing': network.parsing_weight * loss}
+
+
+def mean_distance(found: jax.Array, true: jax.Array, counts: jax.Array) -> jax.Array:
+    """The mean absolute difference over coordinates [B, N, ...] of points that count [B, N] (PPDM's L1)."""
+    each = jnp.abs(found - true) * counts[..., None]
+    return jnp.sum(each) / (counts.sum() * found.shape[-1] + 1e-4)

@@ -1,0 +1,191 @@
+"""What a config can tell the network of SMS: named sizes, every number of which may be given.
+
+The abstract of the paper (arXiv 2105.11168) names the branches; where it is silent these are choices: heads,
+losses, matching and decoding as in PPDM (arXiv 1912.12898), masks as in CondInst (arXiv 2003.05664), trunk
+DLA-34.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrec.models.sms.backbones import STRIDE, TRUNKS, Trunk
+from jaxrec.models.sms.layers import NORMS, Style
+from jaxrec.ops.dynamic_masks import number_of_weights
+from jaxrec.options import read_options
+
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+# Where a relation's point lies on the way from subject to object.
+RELATION_POINTS = ('midpoint', 'shifted', 'subject')
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Sizes and switches.
+
+    Attributes:
+      trunk: one of `backbones.TRUNKS`.
+      multiplier: of the trunk's channels.
+      norm: 'batch', whose statistics are the model state, or 'group'.
+      momentum: of the running averages of batch statistics.
+      neck: channels of the map that heads read.
+      neck_kernel: of the projections on the way up, 1 or 3; CenterNet's deformable ones are 3 x 3.
+      hidden: channels between the two convolutions of a head.
+      shared: what is read at one point (offset, size, mask weights; displacements and parts) has one 3 x 3.
+      masks: entities have masks; without, they are filled boxes.
+      mask_features: channels of the map that all masks are made of.
+      mask_width, mask_depth: of the convolutions that make it.
+      mask_stride: of that map, 4 or 8.
+      mask_channels, mask_layers: of each entity's own network.
+      divisor: map cells that make a relative coordinate 1.
+      parsing: whether there is a branch of human parts.
+      relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted'
+        towards the subject, where they do not; 'subject'.
+      shift: how far from the subject a 'shifted' point lies, of the way to the object.
+      parts_by_relation: parts are told for each relation of a point, else once for all of them.
+      both_directions: relations that the vocabulary calls symmetric are given in both directions.
+      any_subject: subjects need not be people.
+      keep: K, entities of an image.
+      points: relation points of an image that are matched.
+      triplets: T, of an image; at most the points, or twice as many in both directions.
+      read_stride: of the masks that are read out, in image pixels: 1, 2 or 4.
+      clamp: probabilities of heatmaps are kept this far from 0 and 1 in the loss; 0 does without.
+      heat_weight: of both heatmap losses.
+      offset_weight, size_weight, displacement_weight: of the L1 losses at points.
+      mask_weight, part_weight, parsing_weight: of dice, of parts at relation points, of the part map.
+      mean, std: of pixels in [0, 1], red, green, blue; those of published weights must be theirs.
+      dtype: of activations; parameters, statistics and losses are float32.
+    """
+
+    trunk: str = 'dla34'
+    multiplier: float = 1.0
+    norm: str = 'batch'
+    momentum: float = 0.9
+    neck: int = 64
+    neck_kernel: int = 1
+    hidden: int = 256
+    shared: bool = True
+    masks: bool = True
+    mask_features: int = 8
+    mask_width: int = 128
+    mask_depth: int = 4
+    mask_stride: int = 8
+    mask_channels: int = 8
+    mask_layers: int = 3
+    divisor: float = 64.0
+    parsing: bool = True
+    relation_point: str = 'shifted'
+    shift: float = 1 / 3
+    parts_by_relation: bool = False
+    both_directions: bool = False
+    any_subject: bool = False
+    keep: int = 40
+    points: int = 100
+    triplets: int = 100
+    read_stride: int = 1
+    clamp: float = 0.0
+    heat_weight: float = 1.0
+    offset_weight: float = 1.0
+    size_weight: float = 0.1
+    displacement_weight: float = 0.1
+    mask_weight: float = 1.0
+    part_weight: float = 1.0
+    parsing_weight: float = 1.0
+    mean: tuple[float, ...] = (0.470, 0.447, 0.408)
+    std: tuple[float, ...] = (0.278, 0.274, 0.289)
+    dtype: str = 'float32'
+
+    def __post_init__(self) -> None:
+        for name in (
+            'neck', 'hidden', 'mask_features', 'mask_width', 'mask_depth', 'mask_channels', 'mask_layers',
+            'keep', 'points', 'triplets',
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 1')
+        for name, allowed in (
+            ('trunk', tuple(TRUNKS)),
+            ('norm', NORMS),
+            ('mask_stride', (STRIDE, 2 * STRIDE)),
+            ('neck_kernel', (1, 3)),
+            ('relation_point', RELATION_POINTS),
+            ('read_stride', (1, 2, 4)),
+            ('dtype', tuple(DTYPES)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f'model.{name} = {getattr(self, name)!r} does not exist; choose of {allowed}'
+                )
+        for name, low, high in (
+            ('multiplier', 0, 8), ('momentum', 0, 1), ('shift', 0, 1), ('divisor', 0, 1e6),
+        ):  # fmt: skip
+            if not low < getattr(self, name) < high:
+                raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
+        if not 0 <= self.clamp < 0.5:
+            raise ValueError(f'model.clamp = {self.clamp} is outside [0, .5)')
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                f'model.mean = {self.mean}, model.std = {self.std}: give three each, std above 0'
+            )
+        if self.triplets > (made := self.points * (2 if self.both_directions else 1)):
+            raise ValueError(
+                f'model.triplets = {self.triplets} of {made} that are made: raise model.points or take fewer'
+            )
+
+    @property
+    def style(self) -> Style:
+        """What the convolutions have in common."""
+        return Style(self.norm, DTYPES[self.dtype], self.momentum)
+
+    @property
+    def trunk_shape(self) -> Trunk:
+        """The trunk's depths and widths."""
+        return TRUNKS[self.trunk].scaled(self.multiplier) if self.multiplier != 1 else TRUNKS[self.trunk]
+
+    @property
+    def fraction(self) -> float:
+        """Where a relation's point lies on the way from subject to object."""
+        return {'midpoint': 0.5, 'subject': 0.0, 'shifted': self.shift}[self.relation_point]
+
+    @property
+    def mask_weights(self) -> int:
+        """Weights of each entity's own network: 169 by default."""
+        return number_of_weights(self.mask_features, self.mask_channels, self.mask_layers)
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    # 512 pixels.
+    'full': {},
+    # 128 pixels on two cores.
+    'small': {
+        'trunk': 'dla_small', 'neck': 32, 'hidden': 64, 'mask_width': 32, 'mask_depth': 2, 'mask_stride': 4,
+        'divisor': 16.0,
+    },
+    # For tests.
+    'tiny': {
+        'trunk': 'dla_tiny', 'neck': 16, 'hidden': 32, 'mask_width': 16, 'mask_depth': 1, 'mask_stride': 4,
+        'divisor': 8.0, 'keep': 8, 'points': 12, 'triplets': 12,
+    },
+}  # fmt: skip
+
+
+def read_network(config: Mapping[str, Any]) -> Network:
+    """Reads a config section over the size that it names.
+
+    Args:
+      config: `size`, one of `SIZES` (default 'full'), and any field of `Network`.
+
+    Returns:
+      The sizes.
+
+    Raises:
+      ValueError: an unknown size or field, or a number out of range.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(Network)}
+    size = config.get('size', 'full')
+    if size not in SIZES:
+        raise ValueError(f'model.size = {size!r} does not exist; choose one of {list(SIZES)}')
+    options = read_options(config, 'model', **{**defaults, **SIZES[size], 'size': size})
+    options.pop('size')
+    return Network(**{**options, 'mean': tuple(options['mean']), 'std': tuple(options['std'])})

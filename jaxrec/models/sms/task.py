@@ -1,0 +1,234 @@
+"""The task of relation segmentation (arXiv 2105.11168): three branches on one map, trained together.
+
+B batch, H, W image, h, w map of stride 4, N entities, R relations, P parts.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.data.images.scene import Vocabulary
+from jaxrec.importing import resolve
+from jaxrec.models.sms import fusion
+from jaxrec.models.sms.heads import Counts, Maps, Sms
+from jaxrec.models.sms.layers import When
+from jaxrec.models.sms.losses import (
+    Losses,
+    entity_losses,
+    mask_logits,
+    parsing_losses,
+    relation_losses,
+)
+from jaxrec.models.sms.options import Network, read_network
+from jaxrec.options import read_options
+from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
+
+EVALUATOR = 'jaxrec.evaluation.relation_segmentation:RelationEvaluator'
+TRUTH = (
+    'entity/centre', 'entity/size', 'entity/category', 'entity/valid', 'entity/mask', 'relation/subject',
+    'relation/object', 'relation/category', 'relation/parts', 'relation/valid', 'part', 'valid',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SmsTask(WithoutTables):
+    """SMS; implements `training.task.Task` without tables.
+
+    Attributes:
+      network: sizes and switches.
+      vocabulary: of classes, relations and parts.
+      evaluator_name: 'module:callable', vocabulary -> a fresh accumulator.
+    """
+
+    network: Network
+    vocabulary: Vocabulary
+    evaluator_name: str = EVALUATOR
+
+    @property
+    def names(self) -> fusion.Names:
+        """What fusion must know of the vocabulary."""
+        words = self.vocabulary
+        symmetric = tuple(name in words.symmetric for name in words.relations)
+        counts = Counts(len(words.entities), len(words.relations), len(words.parts))
+        return fusion.Names(counts, words.entities.index(words.person), symmetric)
+
+    @property
+    def module(self) -> nn.Module:
+        """The Flax module."""
+        return Sms(self.network, self.names.counts)
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """Draws the parameters.
+
+        Args:
+          rng: a typed key.
+          batch: {key: [B, ...]}; only its shapes matter.
+
+        Returns:
+          (params, model_state): the state holds the running 'batch_stats', nothing with group norm.
+
+        Raises:
+          ValueError: a batch without images, or images whose sides the network cannot halve often enough.
+        """
+        self._check(batch, ('image',))
+        variables = dict(self.module.init(rng, batch['image'][:1], method=self.touch))
+        return variables.pop('params'), variables
+
+    def loss(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        """The weighted sum of all branches' losses.
+
+        Args:
+          params: the module's.
+          model_state: batch statistics.
+          rows: unused.
+          batch: 'image' uint8 [B, H, W, 3], 'valid' float32 [B], and the truth: see `TRUTH`.
+          rng: unused.
+
+        Returns:
+          loss float32 [], ({a weighted loss each}, new model_state).
+
+        Raises:
+          ValueError: a key is missing, or of another size than the vocabulary and the images.
+        """
+        del rows, rng
+        self._check(batch, ('image', *TRUTH))
+        self._check_sizes(batch)
+        losses, changed = self.module.apply(
+            {'params': params, **model_state}, batch, method=self.branch_losses, mutable=list(model_state)
+        )
+        return jnp.sum(jnp.stack(list(losses.values()))), (losses, changed if model_state else model_state)
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Finds entities, triplets and parts.
+
+        Args:
+          params: the module's.
+          model_state: batch statistics.
+          rows: unused.
+          batch: with 'image' uint8 [B, H, W, 3].
+          rng: unused.
+
+        Returns:
+          As `fusion.read_out`.
+
+        Raises:
+          ValueError: what `init` refuses.
+        """
+        del rows, rng
+        self._check(batch, ('image',))
+        variables = {'params': params, **model_state}
+        found: Any = self.module.apply(variables, batch['image'], method=self.find)
+        return found
+
+    def evaluator(self) -> Evaluator:
+        """Returns a fresh accumulator."""
+        return resolve(self.evaluator_name)(self.vocabulary)
+
+    def touch(self, module: Any, image: jax.Array) -> Maps:
+        """Reads everything once, so that all parameters are drawn; a method of the module."""
+        maps = module.maps(image, When())
+        cell = jnp.zeros((len(image), 1, 2), jnp.int32)
+        module.read_entities(maps.features, cell)
+        module.read_relations(maps.features, cell)
+        return maps
+
+    def branch_losses(self, module: Any, batch: Batch) -> Losses:
+        """{name: float32 []}; a method of the module."""
+        maps = module.maps(batch['image'], When(True, batch['valid']))
+        return {
+            **entity_losses(self.network, maps, module.read_entities, batch),
+            **relation_losses(self.network, self.names.counts, maps, module.read_relations, batch),
+            **parsing_losses(self.network, maps, batch),
+        }
+
+    def find(self, module: Any, image: jax.Array) -> fusion.Predictions:
+        """From uint8 [B, H, W, 3] to the read-out; a method of the module."""
+        network, maps = self.network, module.maps(image, When())
+        assert maps.relation is not None
+        with jax.named_scope('fusion'):
+            entities, masks = self.found_entities(module, maps)
+            triplets = fusion.match_points(
+                network,
+                self.names,
+                entities,
+                maps.relation,
+                lambda cell: module.read_relations(maps.features, cell),
+            )
+            return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
+
+    def found_entities(self, module: Any, maps: Maps) -> tuple[fusion.Entities, jax.Array | None]:
+        """The K best entities and the logits of their masks [B, K, h, w], None where these are boxes."""
+        read = lambda cell: module.read_entities(maps.features, cell)
+        entities = fusion.find_entities(maps.entity, read, self.network.keep)
+        if maps.masks is None or entities.weights is None:
+            return entities, None
+        return entities, mask_logits(self.network, maps.masks, entities.weights, entities.cell)
+
+    def _check(self, batch: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+        if missing := [key for key in keys if key not in batch]:
+            raise ValueError(f'the batch lacks {missing[0]!r}; images come with {("image", *TRUTH)}')
+        shape, coarsest = batch['image'].shape, self.network.trunk_shape.coarsest
+        if len(shape) != 4 or shape[3] != 3:
+            raise ValueError(f"batch['image'] has the shape {shape}: give uint8 [B, H, W, 3]")
+        if any(side % coarsest for side in shape[1:3]):
+            raise ValueError(
+                f'images of {shape[1]} x {shape[2]}: sides must be multiples of {coarsest}, the coarsest '
+                f'stride of {self.network.trunk!r}; pad or resize them'
+            )
+
+    def _check_sizes(self, batch: Mapping[str, Any]) -> None:
+        """Refuses what would broadcast or be read past its end without a word."""
+        number, height, width, _ = batch['image'].shape
+        count, relations = batch['entity/category'].shape[1], batch['relation/category'].shape[1]
+        cells = (height // 4, width // 4)
+        for key, shape in (
+            ('valid', (number,)),
+            ('entity/centre', (number, count, 2)),
+            ('entity/size', (number, count, 2)),
+            ('entity/mask', (number, count, *cells)),
+            ('relation/parts', (number, relations, len(self.vocabulary.parts))),
+            ('part', (number, *cells)),
+        ):
+            if batch[key].shape != shape:
+                raise ValueError(
+                    f'batch[{key!r}] has the shape {batch[key].shape}, not {shape}: make targets for this '
+                    'vocabulary and a stride of 4'
+                )
+
+
+def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, str]:
+    """Network, vocabulary and evaluator of a config section, as for `make_task`."""
+    own = {'evaluator': EVALUATOR, 'features': {}}
+    options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
+    if options['features']:
+        raise ValueError(f'features = {options["features"]}: images have none, leave it empty')
+    vocabulary = schema if isinstance(schema, Vocabulary) else schema.get('vocabulary')
+    if not isinstance(vocabulary, Vocabulary):
+        raise ValueError("the schema has no 'vocabulary': give a Vocabulary, or {'vocabulary': Vocabulary}")
+    network = read_network({key: config[key] for key in config if key not in own})
+    return network, vocabulary, options['evaluator']
+
+
+def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:
+    """Builds the task.
+
+    Args:
+      config: as for `read_network`, and `evaluator`, 'module:callable' of what makes an evaluator of a
+        vocabulary; `features` may stand there, empty.
+      schema: a `Vocabulary`, or a mapping with one as 'vocabulary'.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: what `read_network` refuses, or a schema without a vocabulary.
+    """
+    return SmsTask(*read_task(config, schema))

@@ -1,0 +1,208 @@
+"""Weights in files that PyTorch wrote, read without PyTorch and without running what a pickle says.
+
+Three formats: safetensors (a JSON header and bytes), the ZIP archives that `torch.save` has written since
+version 1.6, and the pickles in a row before that. A pickle may name nothing but dictionaries, the kinds of
+storage and what puts a tensor together; everything else in it is refused.
+"""
+
+import collections
+import io
+import json
+import math
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+SAFE_DTYPES: dict[str, Any] = {
+    'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16': jnp.bfloat16, 'I64': np.int64,
+    'I32': np.int32, 'I16': np.int16, 'I8': np.int8, 'U8': np.uint8, 'BOOL': np.bool_,
+}  # fmt: skip
+STORAGES: dict[str, Any] = {
+    'DoubleStorage': np.float64, 'FloatStorage': np.float32, 'HalfStorage': np.float16,
+    'BFloat16Storage': jnp.bfloat16, 'LongStorage': np.int64, 'IntStorage': np.int32,
+    'ShortStorage': np.int16, 'CharStorage': np.int8, 'ByteStorage': np.uint8, 'BoolStorage': np.bool_,
+}  # fmt: skip
+OLD_MAGIC = 0x1950A86A20F9469CFC6C  # what the oldest of the three formats begins with
+
+
+class _Storage(NamedTuple):
+    """A run of numbers, by its name in the file."""
+
+    key: str
+    dtype: Any
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage; strides and offset are in elements."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads the tensors of a file.
+
+    Args:
+      path: of a `.safetensors` file, or of what `torch.save` wrote.
+
+    Returns:
+      {name: array}; what lies under 'state_dict' or 'model' if the file has more than tensors.
+
+    Raises:
+      ValueError: another format, a file cut short, or a pickle that names more than tensors.
+    """
+    path = Path(path)
+    with path.open('rb') as file:
+        start = file.read(2)
+        file.seek(0)
+        if path.suffix == '.safetensors':
+            return _read_safetensors(path, file)
+        if start == b'PK':
+            return _read_zip(path)
+        if start[:1] == b'\x80':
+            return _read_old(path, file)
+    raise ValueError(
+        f'{path} is neither a .safetensors file nor one that torch.save wrote: it begins {start!r}'
+    )
+
+
+def _read_safetensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
+    content = file.read()
+    try:
+        (length,) = struct.unpack('<Q', content[:8])
+        header = json.loads(content[8 : 8 + length])
+    except (struct.error, ValueError) as error:
+        raise ValueError(f'{path} has no safetensors header: fetch it again') from error
+    header.pop('__metadata__', None)
+    found = {}
+    for name, entry in header.items():
+        if entry['dtype'] not in SAFE_DTYPES:
+            raise ValueError(
+                f'{path}: {name} is of type {entry["dtype"]}; of {sorted(SAFE_DTYPES)} it may be'
+            )
+        dtype, (start, stop) = np.dtype(SAFE_DTYPES[entry['dtype']]), entry['data_offsets']
+        count = math.prod(entry['shape'])
+        if 8 + length + stop > len(content) or stop - start != count * dtype.itemsize:
+            raise ValueError(f'{path} is cut short at {name}: fetch it again')
+        found[name] = np.frombuffer(content, dtype, count, 8 + length + start).reshape(entry['shape'])
+    return found
+
+
+def _read_zip(path: Path) -> dict[str, np.ndarray]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f'{path} is cut short: fetch it again') from error
+    with archive:
+        names = archive.namelist()
+        pickles = [name for name in names if name.endswith('data.pkl')]
+        if len(pickles) != 1:
+            raise ValueError(f'{path} holds {len(pickles)} data.pkl, not one: it is no file of torch.save')
+        folder = pickles[0].removesuffix('data.pkl')
+        order = f'{folder}byteorder'
+        if order in names and archive.read(order) != b'little':
+            raise ValueError(f'{path} was written on a big-endian machine: save it again on another')
+        top = _Unpickler(io.BytesIO(archive.read(pickles[0])), path).load()
+
+        def fetch(storage: _Storage) -> np.ndarray:
+            name = f'{folder}data/{storage.key}'
+            if name not in names:
+                raise ValueError(f'{path} lacks {name}: fetch it again')
+            return np.frombuffer(archive.read(name), storage.dtype)
+
+        return _assemble(path, top, fetch)
+
+
+def _read_old(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
+    """A magic number, a version, the machine's sizes, the object, the storages' keys, the storages."""
+    load = lambda: _Unpickler(file, path).load()
+    if load() != OLD_MAGIC:
+        raise ValueError(f'{path} is a pickle that torch.save did not write')
+    load(), load()  # the version, and the sizes of C types
+    reader = _Unpickler(file, path)
+    top, keys = reader.load(), load()
+    runs: dict[str, bytes] = {}
+    for key in keys:
+        head = file.read(8)
+        (count,) = struct.unpack('<q', head) if len(head) == 8 and key in reader.storages else (-1,)
+        size = count * np.dtype(reader.storages[key].dtype).itemsize if count >= 0 else 0
+        runs[key] = file.read(size) if count >= 0 else b''
+        if count < 0 or len(runs[key]) != size:
+            raise ValueError(f'{path} is cut short at storage {key}: fetch it again')
+    return _assemble(path, top, lambda storage: np.frombuffer(runs[storage.key], storage.dtype))
+
+
+def _assemble(path: Path, top: Any, fetch: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
+    found, runs = {}, {}
+    for name, tensor in _tensors(path, top).items():
+        key = tensor.storage.key
+        if key not in runs:
+            runs[key] = fetch(tensor.storage)
+        last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
+        if math.prod(tensor.shape) and not 0 <= last < len(runs[key]):
+            raise ValueError(f'{path}: {name} reaches past its {len(runs[key])} numbers: fetch it again')
+        run = runs[key][tensor.offset :]
+        strides = [s * run.itemsize for s in tensor.strides]
+        found[name] = np.lib.stride_tricks.as_strided(run, tensor.shape, strides, writeable=False)
+    return found
+
+
+def _tensors(path: Path, top: Any) -> dict[str, _Tensor]:
+    """The named tensors of an unpickled object."""
+    for key in ('state_dict', 'model'):
+        if isinstance(top, dict) and isinstance(top.get(key), dict):
+            top = top[key]
+    if not isinstance(top, dict):
+        raise ValueError(f'{path} holds a {type(top).__name__}, not a state_dict: save model.state_dict()')
+    return {name: value for name, value in top.items() if isinstance(value, _Tensor)}
+
+
+def _rebuild(storage: _Storage, offset: int, shape: Any, strides: Any, *rest: Any) -> _Tensor:
+    del rest  # whether gradients are wanted, and hooks
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows tensors and dictionaries, and calls nothing else."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        super().__init__(file, encoding='latin1')
+        self.path = path
+        self.storages: dict[str, _Storage] = {}
+
+    def load(self) -> Any:
+        try:
+            return super().load()
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise ValueError(f'{self.path} is cut short or no file of torch.save: fetch it again') from error
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ('collections', 'OrderedDict'):
+            return collections.OrderedDict
+        if (module, name) in (('torch._utils', '_rebuild_tensor_v2'), ('torch._utils', '_rebuild_tensor')):
+            return _rebuild
+        if (module, name) == ('torch._utils', '_rebuild_parameter'):
+            return lambda tensor, *rest: tensor
+        if module in ('torch', 'torch.cuda') and name in STORAGES:
+            return STORAGES[name]
+        raise ValueError(
+            f'{self.path} names {module}.{name}, which is no part of a tensor and is not run; save the '
+            'state_dict by itself, or as safetensors'
+        )
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != 'storage':
+            raise ValueError(f'{self.path} refers to {pid!r}, which is no storage: fetch it again')
+        if len(pid) > 5 and pid[5] is not None:
+            raise ValueError(
+                f'{self.path}: storage {pid[2]} is a view of another; save a copy of the state_dict'
+            )
+        return self.storages.setdefault(str(pid[2]), _Storage(str(pid[2]), pid[1]))

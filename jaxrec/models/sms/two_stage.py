@@ -1,0 +1,254 @@
+"""What SMS is compared with: entities first, then a classifier of relations over all pairs of them.
+
+Trunk, entity branch and parsing are SMS's own. A pair is seen by the features under both masks, those midway
+between its members, both classes, and where the two lie (the features of VTransE, arXiv 1702.08319, and of
+its successors). It is trained on pairs of true entities, all that do not stand in the truth as negatives.
+
+B batch, h, w map of stride 4, N entities, V relations, P parts, T triplets, D width, G geometric features.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.sms import fusion
+from jaxrec.models.sms.heads import Counts, EntityRead, Maps, Sms
+from jaxrec.models.sms.layers import RARE, When, convolve
+from jaxrec.models.sms.losses import (
+    EntityTargets,
+    Losses,
+    entity_losses,
+    entity_targets,
+    parsing_losses,
+    part_loss,
+)
+from jaxrec.models.sms.options import Network
+from jaxrec.models.sms.task import SmsTask, read_task
+from jaxrec.ops.heatmaps import focal_loss
+from jaxrec.ops.largest import largest
+from jaxrec.training.task import Batch
+
+NEVER = -30.0  # the logit of a pair that cannot be
+
+
+class Members(NamedTuple):
+    """Entities as the pair classifier sees them, in map cells.
+
+    Attributes:
+      category: int32 [B, N].
+      box: float32 [B, N, 4], top, left, bottom, right.
+      mask: float32 [B, N, h, w], 0 or 1.
+      exists: bool [B, N].
+    """
+
+    category: jax.Array
+    box: jax.Array
+    mask: jax.Array
+    exists: jax.Array
+
+
+def pair_geometry(box: jax.Array, divisor: float) -> jax.Array:
+    """How the boxes of a pair lie: their distance, sizes, ratio of sizes and overlap.
+
+    Args:
+      box: float [B, N, 4].
+      divisor: cells that make a distance 1.
+
+    Returns:
+      float32 [B, N, N, 9], subjects along the second axis.
+    """
+    size = jnp.maximum(box[..., 2:] - box[..., :2], 1e-2)
+    middle = (box[..., 2:] + box[..., :2]) / 2
+    away = (middle[:, None] - middle[:, :, None]) / divisor
+    ratio = jnp.log(size[:, None]) - jnp.log(size[:, :, None])
+    low = jnp.maximum(box[:, :, None, :2], box[:, None, :, :2])
+    high = jnp.minimum(box[:, :, None, 2:], box[:, None, :, 2:])
+    shared = jnp.prod(jnp.maximum(high - low, 0), -1)
+    area = jnp.prod(size, -1)
+    overlap = shared / (area[:, :, None] + area[:, None] - shared)
+    wide = lambda x, axis: jnp.broadcast_to(jnp.expand_dims(x / divisor, axis), away.shape)
+    return jnp.concatenate([away, ratio, wide(size, 2), wide(size, 1), overlap[..., None]], -1)
+
+
+class PairHead(nn.Module):
+    """The relation classifier.
+
+    Attributes:
+      network: sizes.
+      counts: of classes, relations and parts.
+    """
+
+    network: Network
+    counts: Counts
+
+    @nn.compact
+    def __call__(self, features: jax.Array, members: Members) -> tuple[jax.Array, jax.Array]:
+        """Logits of all pairs, subjects first.
+
+        Args:
+          features: float [B, h, w, C].
+          members: the entities.
+
+        Returns:
+          float32 [B, N, N, V], and those of parts [B, N, N, P].
+        """
+        network, counts = self.network, self.counts
+        style, width = network.style, network.hidden
+        dense = lambda out, name, **more: nn.Dense(out, dtype=style.dtype, name=name, **more)
+        x = nn.relu(convolve(width, 3, dtype=style.dtype, name='hidden')(features))
+        mask = members.mask.astype(x.dtype)
+        pooled = jnp.einsum('bnhw,bhwd->bnd', mask, x) / jnp.maximum(mask.sum((2, 3)), 1)[..., None]
+        one = jnp.concatenate([pooled, jax.nn.one_hot(members.category, counts.entities, dtype=x.dtype)], -1)
+        middle = (members.box[..., :2] + members.box[..., 2:]) / 2
+        between = (middle[:, :, None] + middle[:, None]) / 2
+        edge = jnp.asarray(x.shape[1:3]) - 1
+        cell = jnp.clip(between.astype(jnp.int32), 0, edge)
+        there = x[jnp.arange(len(x))[:, None, None], cell[..., 0], cell[..., 1]]  # [B, N, N, D]
+        geometry = pair_geometry(members.box, network.divisor).astype(x.dtype)
+        pair = dense(width, 'geometry')(geometry) + dense(width, 'between', use_bias=False)(there)
+        pair = pair + dense(width, 'subject', use_bias=False)(one)[:, :, None]
+        pair = nn.relu(pair + dense(width, 'target', use_bias=False)(one)[:, None])
+        pair = nn.relu(dense(width, 'joined')(pair))
+        rare = nn.initializers.constant(RARE)
+        logits = dense(counts.relations, 'relation', bias_init=rare)(pair)
+        if not counts.parts:
+            return logits.astype(jnp.float32), jnp.zeros((*logits.shape[:3], 0))
+        return logits.astype(jnp.float32), dense(counts.parts, 'parts')(pair).astype(jnp.float32)
+
+
+class TwoStage(nn.Module):
+    """The parameters: SMS without its matching branch, and the classifier.
+
+    Attributes:
+      network: sizes and switches.
+      counts: of classes, relations and parts.
+    """
+
+    network: Network
+    counts: Counts
+
+    def setup(self) -> None:
+        """Declares both."""
+        self.first = Sms(self.network, self.counts, relations=False)
+        self.second = PairHead(self.network, self.counts)
+
+    def maps(self, image: jax.Array, when: When) -> Maps:
+        """What is known of every place of uint8 images [B, H, W, 3]."""
+        return self.first.maps(image, when)
+
+    def read_entities(self, features: jax.Array, cell: jax.Array) -> EntityRead:
+        """What `Maps.features` say at centres, int32 [B, K, 2]."""
+        return self.first.read_entities(features, cell)
+
+    def pairs(self, features: jax.Array, members: Members) -> tuple[jax.Array, jax.Array]:
+        """Logits of the relations and parts of all pairs, as `PairHead`."""
+        return self.second(features, members)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TwoStageTask(SmsTask):
+    """Entities first; implements `training.task.Task`, and predicts what `SmsTask` does."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The Flax module."""
+        return TwoStage(self.network, self.names.counts)
+
+    def touch(self, module: Any, image: jax.Array) -> Maps:
+        """Reads everything once, so that all parameters are drawn; a method of the module."""
+        maps = module.maps(image, When())
+        shape = (len(image), 1)
+        module.read_entities(maps.features, jnp.zeros((*shape, 2), jnp.int32))
+        nobody = Members(
+            jnp.zeros(shape, jnp.int32),
+            jnp.zeros((*shape, 4)),
+            jnp.zeros((*shape, *maps.features.shape[1:3])),
+            jnp.ones(shape, bool),
+        )
+        module.pairs(maps.features, nobody)
+        return maps
+
+    def branch_losses(self, module: Any, batch: Batch) -> Losses:
+        """{name: float32 []}; a method of the module."""
+        maps = module.maps(batch['image'], When(True, batch['valid']))
+        true = entity_targets(batch, maps.entity.shape[1:3])
+        members = self.true_members(batch, true)
+        logits, parts = module.pairs(maps.features, members)
+        may = self.pairs_that_may_be(members)
+        row, subject, target = (
+            jnp.arange(len(may))[:, None], batch['relation/subject'], batch['relation/object'],
+        )  # fmt: skip
+        counts = batch['relation/valid'] * batch['valid'][:, None] * may[row, subject, target]
+        truth = jnp.zeros(logits.shape).at[row, subject, target, batch['relation/category']].max(counts)
+        logits = jnp.where(may[..., None], logits, NEVER)
+        network = self.network
+        heat = focal_loss(logits, truth, batch['valid'], network.clamp or None)
+        losses = {
+            **entity_losses(network, maps, module.read_entities, batch),
+            **parsing_losses(network, maps, batch),
+            'relation': network.heat_weight * heat,
+        }
+        if parts.shape[-1]:
+            told = part_loss(parts[row, subject, target], batch['relation/parts'], counts)
+            losses['part'] = network.part_weight * told
+        return losses
+
+    def true_members(self, batch: Batch, true: EntityTargets) -> Members:
+        """The entities of the truth."""
+        middle = batch['entity/centre'] + true.size[..., 2:]
+        half = true.size[..., :2] / 2
+        box = jnp.concatenate([middle - half, middle + half], -1)
+        mask = batch['entity/mask'].astype(jnp.float32)
+        if not self.network.masks:
+            mask = fusion.box_masks(box, mask.shape[2:]).astype(jnp.float32)
+        return Members(batch['entity/category'], box, mask, true.counts > 0)
+
+    def pairs_that_may_be(self, members: Members) -> jax.Array:
+        """bool [B, N, N]: two different entities that exist, the first one a person unless any may be."""
+        exists, count = members.exists, members.exists.shape[1]
+        subject = exists
+        if not self.network.any_subject:
+            subject = exists & (members.category == self.names.person)
+        return subject[:, :, None] & exists[:, None] & ~jnp.eye(count, dtype=bool)
+
+    def find(self, module: Any, image: jax.Array) -> fusion.Predictions:
+        """From uint8 [B, H, W, 3] to the read-out; a method of the module."""
+        network, maps = self.network, module.maps(image, When())
+        with jax.named_scope('fusion'):
+            entities, masks = self.found_entities(module, maps)
+            shown = fusion.box_masks(entities.box, maps.entity.shape[1:3]) if masks is None else masks > 0
+            members = Members(entities.category, entities.box, shown.astype(jnp.float32), entities.score > 0)
+            logits, parts = module.pairs(maps.features, members)
+            triplets = self.best_pairs(entities, self.pairs_that_may_be(members), logits, parts)
+            return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
+
+    def best_pairs(
+        self, entities: fusion.Entities, may: jax.Array, logits: jax.Array, parts: jax.Array
+    ) -> fusion.Triplets:
+        """The T best of all pairs and relations, by s_subject s_object p(relation)."""
+        batch, count, _, relations = logits.shape
+        both = entities.score[:, :, None] * entities.score[:, None] * may
+        score = (both[..., None] * jax.nn.sigmoid(logits)).reshape(batch, -1)
+        score, index = largest(score, self.network.triplets)
+        pair, relation = index // relations, index % relations
+        told = jnp.take_along_axis(parts.reshape(batch, count * count, -1), pair[..., None], 1)
+        return fusion.Triplets(pair // count, pair % count, relation, score, jax.nn.sigmoid(told))
+
+
+def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:
+    """Builds the task; arguments, result and errors are those of `task.make_task`.
+
+    Raises:
+      ValueError: also an option that asks for something of the matching branch.
+    """
+    network, vocabulary, evaluator = read_task(config, schema)
+    if network.parts_by_relation or network.both_directions:
+        raise ValueError(
+            'model.parts_by_relation and model.both_directions are of the matching branch, which two stages '
+            'do without: leave them out'
+        )
+    return TwoStageTask(network, vocabulary, evaluator)

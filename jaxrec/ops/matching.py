@@ -1,0 +1,96 @@
+"""Linking relations to entities by displacements (PPDM, arXiv 1912.12898, section 3.3), and parts of people.
+
+B batch, R relation points, K entities, P parts, H, W map.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax.Array:
+    """Where a relation's point lies: so far on the way from its subject to its object.
+
+    At one half it is PPDM's midpoint, cut down to a whole cell, on which a relation and its mirror image
+    (b to a beside a to b) fall together; anywhere else the two have points of their own.
+
+    Args:
+      subject, target: int32 [..., 2], cells of both entities.
+      fraction: from 0, the subject itself, to 1.
+
+    Returns:
+      int32 [..., 2].
+    """
+    way = (target - subject).astype(jnp.float32) * fraction
+    # A third of three cells is one cell, however float32 rounds it.
+    return subject + jnp.floor(way + 1e-3).astype(jnp.int32)
+
+
+def matching_scores(wanted: jax.Array, centre: jax.Array, score: jax.Array) -> jax.Array:
+    """How well each entity fits where a relation point says that one is: score / (|dy| + 1) / (|dx| + 1).
+
+    Args:
+      wanted: float [B, R, 2], the point minus its displacement.
+      centre: float [B, K, 2].
+      score: float [B, K], of detection.
+
+    Returns:
+      float [B, R, K].
+    """
+    chex.assert_rank([wanted, centre, score], [3, 3, 2])
+    away = jnp.abs(wanted[:, :, None] - centre[:, None])
+    return score[:, None] / ((away[..., 0] + 1) * (away[..., 1] + 1))
+
+
+def match(scores: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The entity that fits best.
+
+    Args:
+      scores: float [B, R, K], not negative.
+      allowed: bool [B, R, K] or what broadcasts to it.
+
+    Returns:
+      int32 [B, R], of equal ones the first, and bool [B, R]: there is one, allowed and of a score above 0.
+    """
+    open_to = jnp.where(allowed, scores, 0.0)
+    return jnp.argmax(open_to, -1).astype(jnp.int32), open_to.max(-1) > 0
+
+
+def first_of_its_kind(subject: jax.Array, target: jax.Array, relation: jax.Array) -> jax.Array:
+    """Which triplets repeat none before them.
+
+    Args:
+      subject, target, relation: int32 [B, R], best triplets first.
+
+    Returns:
+      bool [B, R].
+    """
+    same = jnp.ones((), bool)
+    for x in (subject, target, relation):
+        same = same & (x[:, :, None] == x[:, None])  # [B, R, R]
+    count = subject.shape[1]
+    earlier = jnp.arange(count)[:, None] > jnp.arange(count)
+    return ~(same & earlier).any(-1)
+
+
+def part_cross_entropy(logits: jax.Array, part: jax.Array, weight: jax.Array, ignore: int = 255) -> jax.Array:
+    """Softmax cross-entropy of a part map, averaged over the pixels that somebody has labelled.
+
+    Args:
+      logits: float [B, H, W, P + 1], of no part and of every part.
+      part: uint8 [B, H, W], 0 to P, or `ignore`.
+      weight: float [B], 0 for images that do not count.
+      ignore: the value of pixels without a label.
+
+    Returns:
+      float32 [], 0 where no pixel is labelled.
+    """
+    chex.assert_shape(part, logits.shape[:-1])
+    known = part != ignore
+    label = jnp.where(known, part, 0).astype(jnp.int32)
+    x = logits.astype(jnp.float32)
+    # A comparison instead of a gather, whose gradient would be a scatter over all pixels.
+    chosen = jnp.sum(jnp.where(jnp.arange(x.shape[-1]) == label[..., None], x, 0.0), -1)
+    counts = known * weight[:, None, None]
+    each = jax.nn.logsumexp(x, -1) - chosen
+    return jnp.sum(each * counts) / jnp.maximum(jnp.sum(counts), 1.0)

@@ -1,0 +1,197 @@
+"""Published weights land where they belong, from every format; what does not fit is named; no pickle runs."""
+
+import os
+import pickle
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.models.sms import make_task, two_stage
+from jaxrec.models.sms.backbones import TRUNKS, make_trunk
+from jaxrec.models.sms.convert import convert, load_trunk, torch_name
+from jaxrec.models.sms.layers import Style, When
+from jaxrec.models.sms.torch_files import read_tensors
+from tests.models.sms import torch_format
+from tests.models.sms.scenes import WORDS, draw, make_batch
+
+RNG = np.random.default_rng(0)
+FEW = {'a': RNG.normal(size=(2, 3)).astype(np.float32), 'b': np.arange(4), 'c': np.float32([[[7]]])}
+
+
+def shapes_of(name):
+    """{'params', 'batch_stats'} of a trunk, abstract."""
+    module = make_trunk(TRUNKS[name], Style())
+    return jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), When()))
+
+
+def file_of(shapes, extra=(), prefix=''):
+    """{PyTorch's name: array in its order} of a trunk."""
+    found = {}
+    for path, x in jax.tree_util.tree_leaves_with_path(shapes):
+        shape = (*x.shape[:1:-1], *x.shape[:2]) if x.ndim == 4 else x.shape
+        found[prefix + torch_name(tuple(step.key for step in path[1:]))] = RNG.normal(size=shape)
+    assert len(found) == len(jax.tree.leaves(shapes))  # no name twice
+    return {name: x.astype(np.float32) for name, x in found.items()} | {
+        name: np.zeros(3, np.float32) for name in extra
+    }
+
+
+@pytest.mark.parametrize(
+    ('name', 'published'),
+    # The whole classifier of a thousand classes, as timm and torchvision count it, less its last layer.
+    [
+        ('dla34', 15_742_104 - 513_000),
+        ('resnet18', 11_689_512 - 513_000),
+        ('resnet50', 25_557_032 - 2_049_000),
+    ],
+)
+def test_trunks_have_as_many_parameters_as_published(name, published):
+    assert sum(x.size for x in jax.tree.leaves(shapes_of(name)['params'])) == published
+
+
+@pytest.mark.parametrize(
+    ('name', 'known'),
+    [
+        (
+            'dla34',
+            {
+                'base_layer.0.weight': (16, 3, 7, 7), 'base_layer.1.running_var': (16,),
+                'level0.0.weight': (16, 16, 3, 3), 'level1.1.bias': (32,),
+                'level2.tree1.conv1.weight': (64, 32, 3, 3), 'level2.project.0.weight': (64, 32, 1, 1),
+                'level2.root.conv.weight': (64, 128, 1, 1), 'level2.root.bn.running_mean': (64,),
+                'level3.tree1.tree1.bn2.weight': (128,), 'level3.tree1.root.conv.weight': (128, 256, 1, 1),
+                'level3.tree1.project.1.bias': (128,), 'level3.tree2.root.conv.weight': (128, 448, 1, 1),
+                'level4.tree2.root.conv.weight': (256, 896, 1, 1),
+                'level5.root.conv.weight': (512, 1280, 1, 1),
+            },
+        ),
+        (
+            'resnet18',
+            {
+                'conv1.weight': (64, 3, 7, 7), 'bn1.running_mean': (64,),
+                'layer1.0.conv2.weight': (64, 64, 3, 3), 'layer2.0.downsample.0.weight': (128, 64, 1, 1),
+                'layer2.0.downsample.1.running_var': (128,), 'layer4.1.bn2.bias': (512,),
+            },
+        ),
+        (
+            'resnet50',
+            {
+                'layer1.0.conv1.weight': (64, 64, 1, 1), 'layer1.0.downsample.0.weight': (256, 64, 1, 1),
+                'layer3.5.conv3.weight': (1024, 256, 1, 1), 'layer4.0.conv2.weight': (512, 512, 3, 3),
+                'layer4.2.bn3.running_var': (2048,),
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_names_and_shapes_are_the_published_ones(name, known):
+    found = {key: x.shape for key, x in file_of(shapes_of(name)).items()}
+    assert {key: found.get(key) for key in known} == known
+
+
+@pytest.mark.parametrize('kind', ['zip', 'old', 'safetensors'])
+def test_every_format_is_read(kind, tmp_path):
+    path = tmp_path / f'weights.{"safetensors" if kind == "safetensors" else "pth"}'
+    if kind == 'safetensors':
+        torch_format.write_safetensors(path, FEW)
+    else:
+        write = torch_format.write_zip if kind == 'zip' else torch_format.write_old
+        write(path, {'epoch': 3, 'state_dict': torch_format.tensors(FEW)})
+    found = read_tensors(path)
+    assert set(found) == set(FEW)
+    for name, x in FEW.items():
+        assert found[name].dtype == x.dtype
+        np.testing.assert_array_equal(found[name], x)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - 3])
+    with pytest.raises(ValueError, match=r'weights\.\w+ is cut short'):
+        read_tensors(path)
+
+
+def test_views_of_one_storage_keep_their_strides(tmp_path):
+    stored = torch_format.Stored('0', np.arange(12, dtype=np.float32))
+    turned = torch_format.Tensor(stored, (3, 2), (1, 4), 1)
+    torch_format.write_zip(
+        tmp_path / 'x.pth', {'turned': turned, 'whole': torch_format.Tensor(stored, (12,))}
+    )
+    found = read_tensors(tmp_path / 'x.pth')
+    np.testing.assert_array_equal(found['turned'], [[1, 5], [2, 6], [3, 7]])
+    np.testing.assert_array_equal(found['whole'], np.arange(12))
+    torch_format.write_zip(tmp_path / 'y.pth', {'far': torch_format.Tensor(stored, (13,))})
+    with pytest.raises(ValueError, match='far reaches past its 12 numbers'):
+        read_tensors(tmp_path / 'y.pth')
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ('sprung',)
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_pickle_is_not_run(zipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps({'state_dict': {}, 'x': Trap()}, protocol=2)
+    path = tmp_path / 'trap.pth'
+    if zipped:
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('weights/data.pkl', content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'names \w+\.mkdir, which is no part of a tensor and is not run'):
+        read_tensors(path)
+    assert not (tmp_path / 'sprung').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'<html>', r'neither a \.safetensors file nor one that torch\.save wrote: it begins'),
+        (pickle.dumps(5, protocol=2), 'a pickle that torch.save did not write'),
+        (b'', 'neither a'),
+    ],
+)
+def test_other_files_are_refused(content, message, tmp_path):
+    path = tmp_path / 'x.pth'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize('make', [make_task, two_stage.make_task])
+def test_a_trunk_is_replaced_and_nothing_else(make, tmp_path):
+    task = make({'size': 'tiny'}, WORDS)
+    params, state = draw(task, make_batch())
+    extra = ('hm.0.weight', 'dla_up.ida_0.proj_1.conv.weight', 'base.fc.bias', 'base.level3.project.0.weight')
+    known = shapes_of('dla_tiny')
+    content = file_of(known, extra[:3], prefix='base.')
+    path = tmp_path / 'model.pth'
+    torch_format.write_zip(path, {'state_dict': torch_format.tensors(content)})
+    new, after, report = load_trunk(params, state, path)
+    outer = lambda tree: tree if 'backbone' in tree else tree['first']
+    trunk, old = outer(new)['backbone'].pop('trunk'), outer(params)['backbone'].pop('trunk')
+    kernel = trunk['level2']['tree1']['conv1']['conv']['kernel']
+    np.testing.assert_array_equal(kernel, content['base.level2.tree1.conv1.weight'].transpose(2, 3, 1, 0))
+    assert jax.tree.map(np.shape, trunk) == jax.tree.map(np.shape, old)
+    jax.tree.map(np.testing.assert_array_equal, new, params)
+    variance = outer(after['batch_stats'])['backbone']['trunk']['level3']['root']['norm']['var']
+    np.testing.assert_array_equal(variance, content['base.level3.root.bn.running_var'])
+    assert len(report.loaded) == len(jax.tree.leaves(known)) and set(report.left) == {
+        'hm.0.weight', 'dla_up.ida_0.proj_1.conv.weight', 'fc.bias',
+    }  # fmt: skip
+
+
+def test_what_does_not_fit_is_named():
+    shapes = shapes_of('dla_tiny')
+    content = file_of(shapes)
+    with pytest.raises(ValueError, match=r"the file lacks 'level2.root.bn.weight'.*another trunk"):
+        convert(shapes, {k: x for k, x in content.items() if k != 'level2.root.bn.weight'})
+    with pytest.raises(
+        ValueError, match=r"has 'level4.tree1.conv1.weight' and 0 more that this trunk does not"
+    ):
+        convert(shapes, content | {'level4.tree1.conv1.weight': np.zeros((1, 1, 3, 3))})
+    with pytest.raises(ValueError, match=r"'level0.0.weight' has the shape .* choose the trunk"):
+        convert(shapes, content | {'level0.0.weight': np.zeros((4, 4, 3, 3))})
+    with pytest.raises(ValueError, match=r"this network has none: set model.norm='batch'"):
+        load_trunk({}, {}, 'nowhere.pth')

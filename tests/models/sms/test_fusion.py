@@ -1,0 +1,142 @@
+"""Fusion by hand; what perfect maps hold and what they cannot; whose part is where."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec.models.sms import make_task
+from jaxrec.models.sms.fusion import Entities, box_masks, find_triplets, part_masks
+from jaxrec.models.sms.heads import RelationRead
+from jaxrec.models.sms.perfect import perfect_predictions
+from jaxrec.ops.heatmaps import Peaks
+from tests.models.sms.scenes import WORDS, make_batch, triplets, truth
+
+BATCH = make_batch()
+TINY = {'size': 'tiny'}
+
+
+JOINED = ('entity/box', 'triplet/subject', 'triplet/object', 'triplet/relation', 'triplet/score')
+
+
+def compiled(keys, **options):
+    task = make_task(TINY | options, WORDS)
+    # What is not asked for is not compiled either.
+    return jax.jit(
+        lambda batch: {
+            key: x for key, x in perfect_predictions(task.network, task.names, batch).items() if key in keys
+        }
+    )
+
+
+def joined(**options):
+    return [set(x) for x in triplets(compiled(JOINED, **options)(BATCH))]
+
+
+@pytest.fixture(scope='module')
+def run_shifted():
+    return compiled((*JOINED, 'entity/score', 'entity/category', 'entity/mask', 'triplet/parts', 'part'))
+
+
+@pytest.fixture(scope='module')
+def shifted(run_shifted):
+    return jax.device_get(run_shifted(BATCH))
+
+
+def test_perfect_maps_give_every_relation_its_entities(shifted):
+    found, want = triplets(shifted), truth(BATCH)
+    assert [sorted(x) for x in found] == [sorted(x) for x in want]
+    assert len(want[0]) == 3  # the mirrored pair in both directions
+
+
+def test_perfect_maps_give_masks_boxes_and_parts(shifted):
+    for b, count in enumerate((3, 2)):
+        score = shifted['entity/score'][b]
+        assert (score > 0.99).sum() == count and not score[count:].any()
+        for n in range(count):
+            mask = BATCH['entity/mask'][b, n]
+            whole = np.kron(mask, np.ones((4, 4))) > 0
+            fit = [(whole & (m > 0)).sum() / (whole | (m > 0)).sum() for m in shifted['entity/mask'][b]]
+            k = int(np.argmax(fit))
+            assert fit[k] > 0.6 and shifted['entity/category'][b, k] == BATCH['entity/category'][b, n]
+            rows, columns = np.nonzero(whole)
+            box = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+            np.testing.assert_allclose(shifted['entity/box'][b, k], box, atol=1e-4)
+    known = shifted['part'][:, 2::4, 2::4]  # hardly mixed with the next cell
+    np.testing.assert_array_equal(known, BATCH['part'])
+    kick = list(shifted['triplet/relation'][0][:3]).index(0)
+    np.testing.assert_allclose(shifted['triplet/parts'][0, kick], [0, 1], atol=1e-6)
+    foot = np.asarray(part_masks(shifted, [kick]))[0, 0]
+    kicker = shifted['entity/mask'][0, shifted['triplet/subject'][0, kick]] > 0
+    np.testing.assert_array_equal(foot, kicker & (shifted['part'][0] == 2))
+    assert 0 < foot.sum() < kicker.sum()
+
+
+def test_the_plain_midpoint_loses_one_of_a_mirrored_pair_and_nothing_else():
+    want = truth(BATCH)
+    found = joined(relation_point='midpoint')
+    lost = want[0] - found[0]
+    assert len(lost) == 1 and found[0] < want[0] and found[1] == want[1]
+    assert next(iter(lost))[2] == WORDS.relations.index('next to')
+    assert joined(relation_point='midpoint', both_directions=True) == want
+
+
+def test_a_point_on_the_subject_holds_one_object_of_each_subject():
+    want, found = truth(BATCH), joined(relation_point='subject', parts_by_relation=True)
+    (lost,) = want[0] - found[0]  # of the person that is next to another and kicks a ball
+    assert lost[2] == WORDS.relations.index('next to') and found[1] == want[1]
+
+
+def test_boxes_stand_in_for_masks_and_nothing_for_parts():
+    asked = 'entity/mask', 'entity/box', 'part'
+    found = compiled(asked, masks=False, parsing=False, read_stride=2)(BATCH)
+    assert found['entity/mask'].shape == (2, 8, 24, 24) and not found['part'].any()
+    for k in range(3):
+        top, left, bottom, right = (int(x) // 2 for x in found['entity/box'][0, k])
+        want = np.zeros((24, 24))
+        want[top:bottom, left:right] = 1
+        np.testing.assert_array_equal(found['entity/mask'][0, k], want)
+    part_of_box = box_masks(np.array([[[0.4, 0.6, 1.5, 2.4]]]), (3, 3))
+    np.testing.assert_array_equal(part_of_box[0, 0], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+
+
+def test_three_points_by_hand():
+    """Entities: a person at (2, 2), a ball at (2, 8), a person at (9, 2)."""
+    task = make_task(TINY | {'points': 4, 'triplets': 4}, WORDS)
+    entities = Entities(
+        np.array([[0.9, 0.8, 0.5]], np.float32),
+        np.array([[1, 0, 1]], np.int32),
+        np.array([[[2, 2], [2, 8], [9, 2]]], np.int32),
+        np.zeros((1, 3, 4), np.float32),
+        None,
+    )
+    cell = np.array([[[2, 4], [2, 5], [2, 4], [5, 2]]], np.int32)
+    points = Peaks(np.array([[0.7, 0.6, 0.4, 0.0]], np.float32), cell, np.array([[0, 0, 1, 1]], np.int32))
+    # The first point means (2, 2) and (2, 8); the second the ball as a subject, to which the first person is
+    # nearest; the third the first person both times, of which it cannot be the object.
+    subject = cell - np.array([[[2, 2], [2, 7], [2, 2], [2, 2]]], np.float32)
+    target = cell - np.array([[[2, 8], [2, 8], [3, 2], [9, 2]]], np.float32)
+    parts = np.array([[[0, 50], [0, 0], [-50, 0], [0, 0]]], np.float32)
+    run = jax.jit(
+        lambda *read: find_triplets(task.network, task.names, entities, points, RelationRead(*read))
+    )
+    found = jax.device_get(run(subject, target, parts))
+    kept = found.score[0] > 0
+    np.testing.assert_array_equal(kept, [True, True, False, False])
+    # The second point repeats the first: the ball is no person.
+    np.testing.assert_allclose(found.score[0, :2], [0.9 * 0.8 * 0.7, 0.9 * 0.5 * 0.4], rtol=1e-6)
+    np.testing.assert_array_equal(found.subject[0, :2], [0, 0])
+    np.testing.assert_array_equal(found.target[0, :2], [1, 2])
+    np.testing.assert_array_equal(found.relation[0, :2], [0, 1])
+    np.testing.assert_allclose(found.parts[0, :2], [[0.5, 1], [0, 0.5]], atol=1e-6)
+    anything = dataclasses.replace(task.network, any_subject=True)
+    run = jax.jit(lambda *read: find_triplets(anything, task.names, entities, points, RelationRead(*read)))
+    found = run(subject, target, parts)
+    assert int(found.subject[0, 1]) == 1 and int(found.target[0, 1]) != 1
+
+
+def test_an_image_without_people_has_no_triplet(run_shifted):
+    batch = BATCH | {'entity/category': np.where(BATCH['entity/category'] == 1, 2, BATCH['entity/category'])}
+    found = run_shifted(batch)
+    assert not np.asarray(found['triplet/score']).any() and np.asarray(found['entity/score']).any()

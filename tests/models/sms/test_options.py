@@ -1,0 +1,68 @@
+"""Sizes and switches: what a config may say, and what is refused by name; the rows of the tables build."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs.sms.rows import COMPARED, ROWS
+from jaxrec.importing import resolve
+from jaxrec.models.sms.backbones import TRUNKS
+from jaxrec.models.sms.options import SIZES, Network, read_network
+from tests.models.sms.scenes import WORDS
+
+
+def test_sizes_are_defaults_that_a_config_changes():
+    assert read_network({}) == Network() and Network().mask_weights == 169
+    small = read_network({'size': 'small', 'neck': 48, 'mean': [0.5, 0.5, 0.5]})
+    assert (small.trunk, small.neck, small.mean) == ('dla_small', 48, (0.5, 0.5, 0.5))
+    assert [read_network({'size': size}).trunk for size in SIZES] == ['dla34', 'dla_small', 'dla_tiny']
+
+
+def test_points_lie_where_the_name_says():
+    fractions = [read_network({'relation_point': x}).fraction for x in ('midpoint', 'shifted', 'subject')]
+    assert fractions == [0.5, 1 / 3, 0.0]
+    assert read_network({'shift': 0.25}).fraction == 0.25
+
+
+def test_a_trunk_is_made_thinner_in_steps_of_eight():
+    assert TRUNKS['dla34'].scaled(0.5).widths == (8, 16, 32, 64, 128, 256)
+    assert TRUNKS['resnet18'].scaled(0.3).widths == (16, 40, 80, 152)
+    assert {name: trunk.coarsest for name, trunk in TRUNKS.items()} == {
+        'dla34': 32, 'resnet18': 32, 'resnet50': 32, 'dla_small': 32, 'dla_tiny': 8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'size': 'huge'}, "model.size = 'huge' does not exist; choose one of"),
+        ({'trunc': 'dla34'}, "model.trunc is not an option; did you mean 'trunk'"),
+        ({'trunk': 'vgg'}, "model.trunk = 'vgg' does not exist; choose of"),
+        ({'norm': 'layer'}, "model.norm = 'layer'"),
+        ({'relation_point': 'object'}, "model.relation_point = 'object'"),
+        ({'mask_stride': 2}, 'model.mask_stride = 2 does not exist'),
+        ({'read_stride': 3}, 'model.read_stride = 3'),
+        ({'keep': 0}, 'model.keep = 0: give at least 1'),
+        ({'clamp': 0.5}, 'model.clamp = 0.5 is outside'),
+        ({'shift': 1.0}, 'model.shift = 1.0 is not between 0 and 1'),
+        ({'std': (0.1, 0.0, 0.1)}, 'give three each, std above 0'),
+        ({'points': 10}, 'model.triplets = 100 of 10 that are made: raise model.points'),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        read_network(options)
+
+
+def test_the_rows_of_the_tables_build():
+    assert set(COMPARED) <= set(ROWS)
+    batch = {'image': np.zeros((1, 32, 32, 3), np.uint8)}
+    shapes = {}
+    for name, row in ROWS.items():
+        task = resolve(row['task'])({'size': 'tiny'} | row['model'], WORDS)
+        shapes[name] = jax.eval_shape(task.init, jax.random.key(0), batch)[0]
+    assert set(shapes['SMS']) - set(shapes['boxes']) == {'mask_branch'}
+    assert set(shapes['SMS']) - set(shapes['no-parsing']) == {'parsing'}
+    assert set(shapes['two-stage']) == {'first', 'second'}
+    for name in ('midpoint', 'midpoint-both', 'subject'):  # they differ in what is learnt, not in parameters
+        assert jax.tree.map(np.shape, shapes[name]) == jax.tree.map(np.shape, shapes['SMS'])
