@@ -223,20 +223,28 @@ class TwoStageTask(SmsTask):
             shown = fusion.box_masks(entities.box, maps.entity.shape[1:3]) if masks is None else masks > 0
             members = Members(entities.category, entities.box, shown.astype(jnp.float32), entities.score > 0)
             logits, parts = module.pairs(maps.features, members)
-            triplets = self.best_pairs(entities, self.pairs_that_may_be(members), logits, parts)
+            may = self.pairs_that_may_be(members)
+            triplets = self.best_pairs(entities, may, jax.nn.sigmoid(logits), jax.nn.sigmoid(parts))
             return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
 
     def best_pairs(
-        self, entities: fusion.Entities, may: jax.Array, logits: jax.Array, parts: jax.Array
+        self, entities: fusion.Entities, may: jax.Array, chance: jax.Array, parts: jax.Array
     ) -> fusion.Triplets:
-        """The T best of all pairs and relations, by s_subject s_object p(relation)."""
-        batch, count, _, relations = logits.shape
+        """The T best of all pairs and relations, by s_subject s_object p(relation).
+
+        Args:
+          entities: N of them.
+          may: bool [B, N, N], pairs that may be.
+          chance: float32 [B, N, N, V], of each relation.
+          parts: float32 [B, N, N, P], of each part.
+        """
+        batch, count, _, relations = chance.shape
         both = entities.score[:, :, None] * entities.score[:, None] * may
-        score = (both[..., None] * jax.nn.sigmoid(logits)).reshape(batch, -1)
+        score = (both[..., None] * chance).reshape(batch, -1)
         score, index = largest(score, self.network.triplets)
         pair, relation = index // relations, index % relations
         told = jnp.take_along_axis(parts.reshape(batch, count * count, -1), pair[..., None], 1)
-        return fusion.Triplets(pair // count, pair % count, relation, score, jax.nn.sigmoid(told))
+        return fusion.Triplets(pair // count, pair % count, relation, score, told)
 
 
 def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:
