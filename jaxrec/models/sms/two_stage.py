@@ -28,6 +28,7 @@ from jaxrec.models.sms.losses import (
 )
 from jaxrec.models.sms.options import Network
 from jaxrec.models.sms.task import SmsTask, read_task
+from jaxrec.ops.grids import read_between
 from jaxrec.ops.heatmaps import focal_loss
 from jaxrec.ops.largest import largest
 from jaxrec.training.task import Batch
@@ -105,9 +106,7 @@ class PairHead(nn.Module):
         one = jnp.concatenate([pooled, jax.nn.one_hot(members.category, counts.entities, dtype=x.dtype)], -1)
         middle = (members.box[..., :2] + members.box[..., 2:]) / 2
         between = (middle[:, :, None] + middle[:, None]) / 2
-        edge = jnp.asarray(x.shape[1:3]) - 1
-        cell = jnp.clip(between.astype(jnp.int32), 0, edge)
-        there = x[jnp.arange(len(x))[:, None, None], cell[..., 0], cell[..., 1]]  # [B, N, N, D]
+        there = read_between(x, between.reshape(len(x), -1, 2)).reshape(*between.shape[:3], width)
         geometry = pair_geometry(members.box, network.divisor).astype(x.dtype)
         pair = dense(width, 'geometry')(geometry) + dense(width, 'between', use_bias=False)(there)
         pair = pair + dense(width, 'subject', use_bias=False)(one)[:, :, None]
