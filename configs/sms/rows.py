@@ -1,12 +1,13 @@
 """What all data sets of this folder share: the models of SMS's tables, by the names of their rows.
 
-All have one trunk and one budget: rows differ in how entities are shown, how relations find them, and in
-which branches there are. A data set says how large the network is.
+All but `prior` have one trunk and one budget: rows differ in how entities are shown, how relations find them,
+and in which branches there are. A data set says how large the network is.
 """
 
 from typing import Any
 
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
+PRIOR = 'jaxrec.models.sms.prior:make_task'
 
 
 def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, Any]:
@@ -17,6 +18,8 @@ def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, 
 # A row's sections are laid over the data set's.
 ROWS: dict[str, dict[str, Any]] = {
     'SMS': sms(),
+    # The true entities, and of each pair of classes its most frequent relation.
+    'prior': sms(PRIOR),
     # Entities first, then a classifier over all pairs of them.
     'two-stage': sms(TWO_STAGE),
     # Filled boxes instead of masks.
@@ -29,4 +32,4 @@ ROWS: dict[str, dict[str, Any]] = {
     'subject': sms(relation_point='subject'),
     'parts-by-relation': sms(parts_by_relation=True),
 }
-COMPARED = ('SMS', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
+COMPARED = ('SMS', 'prior', 'two-stage', 'boxes', 'no-parsing', 'midpoint')

@@ -1,0 +1,108 @@
+"""What classes alone tell: of each pair of classes the relation that it most often has, on the true entities.
+
+Nothing is seen of the image; whatever beats it has looked. Training counts, and has no parameters.
+
+B batch, N entities, R relations, C entity classes, V relations, P parts.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.sms import fusion
+from jaxrec.models.sms.losses import entity_targets
+from jaxrec.models.sms.perfect import SURE
+from jaxrec.models.sms.task import TRUTH, read_task
+from jaxrec.models.sms.two_stage import TwoStageTask
+from jaxrec.training.task import Batch, Metrics, Rows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PriorTask(TwoStageTask):
+    """Counts; implements `training.task.Task`, and predicts what `SmsTask` does, given the truth."""
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """No parameters, and counts of zero: 'pair' [C, C], 'relation' [C, C, V] and 'part' [C, C, V, P]."""
+        del rng
+        self._check(batch, ('image', *TRUTH))
+        counts = self.names.counts
+        classes = (counts.entities, counts.entities)
+        shapes = {
+            'pair': classes,
+            'relation': (*classes, counts.relations),
+            'part': (*classes, counts.relations, counts.parts),
+        }
+        return {}, {name: jnp.zeros(shape) for name, shape in shapes.items()}
+
+    def loss(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        """Counts a batch; the loss is zero.
+
+        Raises:
+          ValueError: what `SmsTask.loss` refuses.
+        """
+        del params, rows, rng
+        self._check(batch, ('image', *TRUTH))
+        self._check_sizes(batch)
+        members, may = self._truth(batch)
+        category = members.category
+        of = lambda key: jnp.take_along_axis(category, batch[f'relation/{key}'], 1)
+        which = of('subject'), of('object'), batch['relation/category']
+        counts = batch['relation/valid'] * batch['valid'][:, None]
+        state = {
+            'pair': model_state['pair'].at[category[:, :, None], category[:, None]].add(may),
+            'relation': model_state['relation'].at[which].add(counts),
+            'part': model_state['part'].at[which].add(counts[..., None] * batch['relation/parts']),
+        }
+        return jnp.zeros(()), ({'relations': counts.sum()}, state)
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Gives the true entities and part map, and each pair its classes' most frequent relation.
+
+        Args:
+          params: none.
+          model_state: the counts.
+          rows: unused.
+          batch: images with their truth.
+          rng: unused.
+
+        Returns:
+          As `fusion.read_out`, of all N entities of the batch.
+        """
+        del params, rows, rng
+        self._check(batch, ('image', *TRUTH))
+        members, may = self._truth(batch)
+        exists = members.exists.astype(jnp.float32)
+        cell = jnp.zeros((*exists.shape, 2), jnp.int32)
+        entities = fusion.Entities(exists, members.category, cell, members.box, None)
+        relation, part = model_state['relation'], model_state['part']
+        often = jax.nn.one_hot(jnp.argmax(relation, -1), relation.shape[-1]) * relation  # [C, C, V]
+        chance = often / jnp.maximum(model_state['pair'], 1)[..., None]
+        told = jnp.einsum('abv,abvp->abp', (often > 0).astype(jnp.float32), part)
+        told = told / jnp.maximum(often.sum(-1), 1)[..., None]
+        pair = members.category[:, :, None], members.category[:, None]
+        triplets = self.best_pairs(entities, may, chance[pair], told[pair])
+        masks = jnp.where(batch['entity/mask'] > 0, SURE, -SURE)
+        parts = self.names.counts.parts
+        shown = jnp.where(batch['part'] <= parts, batch['part'], 0)
+        parsing = SURE * jax.nn.one_hot(shown, parts + 1)
+        size = batch['image'].shape[1:3]
+        return fusion.read_out(self.network, entities, masks, triplets, parsing, size)
+
+    def _truth(self, batch: Batch) -> tuple[Any, jax.Array]:
+        """The true entities, classes of those that are none set to 0, and which pairs may be."""
+        true = entity_targets(batch, batch['entity/mask'].shape[2:])
+        members = self.true_members(batch, true)
+        members = members._replace(category=jnp.where(members.exists, members.category, 0))
+        return members, self.pairs_that_may_be(members)
+
+
+def make_task(config: Mapping[str, Any], schema: Any) -> PriorTask:
+    """Builds the task; arguments, result and errors are those of `task.make_task`."""
+    return PriorTask(*read_task(config, schema))
