@@ -51,7 +51,7 @@ def test_a_trained_model_writes_sessions(trained, tmp_path, capsys):
     assert all(len(set(row['items'])) == 2 and set(row['items']) <= known for row in rows)
     assert all(a['score'] >= b['score'] for a, b in zip(rows[::2], rows[1::2], strict=True))
     said = capsys.readouterr().out
-    assert 'illegal share 0.0000 of 40 items that beams wrote' in said
+    assert 'illegal share 0.0000 of 40 items that were written' in said
     assert '10 sessions for 5 users' in said and 'left out: 1 users that the log does not know' in said
 
 
