@@ -150,8 +150,8 @@ def source_defaults(log: Log, name: str = '') -> dict[str, Any]:
     """
     defaults = {}
     for field in dataclasses.fields(_source_class(log, name)):
-        made = field.default_factory is not dataclasses.MISSING
-        defaults[field.name] = field.default_factory() if made else field.default
+        make = field.default_factory
+        defaults[field.name] = field.default if isinstance(make, type(dataclasses.MISSING)) else make()
     return defaults
 
 

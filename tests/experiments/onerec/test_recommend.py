@@ -11,10 +11,12 @@ from experiments.onerec import recommend
 from experiments.onerec.recommending import Recommended, make_recommender
 from experiments.onerec.requests import Asked, Tally, answer, read_users, to_rows
 from experiments.running import fit, restore_model
+from experiments.scoring import request_builder
 from jaxrec.data.user_histories import UserHistories
 from jaxrec.models.onerec.generate import catalogue
 from jaxrec.training.state import init_state
 from tests.experiments.onerec.worlds import tiny
+from tests.experiments.worlds import tiny as tiny_ctr
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +53,7 @@ def test_a_trained_model_writes_sessions(trained, tmp_path, capsys):
     assert all(len(set(row['items'])) == 2 and set(row['items']) <= known for row in rows)
     assert all(a['score'] >= b['score'] for a, b in zip(rows[::2], rows[1::2], strict=True))
     said = capsys.readouterr().out
-    assert 'illegal share 0.0000 of 40 items that beams wrote' in said
+    assert 'illegal share 0.0000 of 40 items that were written' in said
     assert '10 sessions for 5 users' in said and 'left out: 1 users that the log does not know' in said
 
 
@@ -165,3 +167,10 @@ def test_what_cannot_be_asked_for(loaded):
         make_recommender(run, state, beams=0)
     with pytest.raises(ValueError, match='5 items are asked for; the network writes 1 to 2'):
         make_recommender(run, state, items=5)
+    with pytest.raises(ValueError, match=r'names items: use python -m experiments\.onerec\.recommend'):
+        request_builder(run, run.log)
+    ctr = build(tiny_ctr('LR', run.config.data.cache))
+    with pytest.raises(
+        ValueError, match='makes a CtrTask, which names no items: give the workdir of a model'
+    ):
+        make_recommender(ctr, state)
