@@ -151,7 +151,7 @@ def source_defaults(log: Log, name: str = '') -> dict[str, Any]:
     defaults = {}
     for field in dataclasses.fields(_source_class(log, name)):
         make = field.default_factory
-        defaults[field.name] = field.default if isinstance(make, type(dataclasses.MISSING)) else make()
+        defaults[field.name] = field.default if make is dataclasses.MISSING else make()
     return defaults
 
 
