@@ -17,8 +17,8 @@ from jaxrec.data.images.log import SceneLog
 from jaxrec.data.images.source import SceneSource
 from jaxrec.data.log import REMEDY, Log
 from jaxrec.data.next_item_source import NextItemSource
-from jaxrec.data.pool_log import PoolLog
-from jaxrec.data.pool_source import ImpressionSource
+from jaxrec.data.pools.log import PoolLog
+from jaxrec.data.pools.source import ImpressionSource
 from jaxrec.data.sessions.log import SessionLog
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import RequestSource
