@@ -5,9 +5,7 @@ B batch.
 
 import dataclasses
 import functools
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ import ml_collections
 import numpy as np
 import optax
 
-from jaxrec.data.api import make_source, open_log, source_arguments
+from experiments.made import make_files
+from experiments.sources import cut_source, log_of, read_data
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.log import Log
 from jaxrec.embeddings import make_row_optimizer
@@ -27,25 +26,7 @@ from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
 
-TOP = ('task', 'model', 'features', 'data', 'train', 'seed', 'mesh')
-DATA_OPTIONS: dict[str, Any] = {
-    'log': '',
-    'arguments': {},
-    'cache': 'runs/logs',
-    'label': {},
-    'split': {},
-    'history_length': 50,
-    'min_history': 0,
-    'candidates': 1,
-    'history_negatives': None,
-    'lifelong': None,
-    'time_gap': None,
-    'cartesian': {},
-    'published': {},
-}
-HISTORY_OPTIONS = (
-    'history_length', 'min_history', 'candidates', 'history_negatives', 'lifelong', 'time_gap',
-)  # fmt: skip
+TOP = ('task', 'model', 'features', 'data', 'files', 'train', 'seed', 'mesh')
 TRAIN_OPTIONS: dict[str, Any] = {
     'batch_size': 1024,
     'eval_batch_size': 4096,
@@ -140,19 +121,17 @@ def build(
             raise ValueError(f'the config has no {name!r}; a config has the sections {TOP}')
     if unknown := sorted(set(config) - set(TOP)):
         raise ValueError(f'config.{unknown[0]} is not a section; a config has the sections {TOP}')
-    data = read_options(config.data, 'data', **DATA_OPTIONS)
     train = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     _check_train(train)
     log = log_of(config, data_dir)
-    # The defaults of options about histories are for logs that have some.
-    takes = source_arguments(log) | set(config.data)
-    data = {name: value for name, value in data.items() if name not in HISTORY_OPTIONS or name in takes}
+    data = read_data(config, log)
     features, schema = plain(config.features), dict(log.schema)
     if data['cartesian']:  # how many pairs there are is known once training has been read
         vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
         schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
         features['cartesian'] = tuple(vocabulary.name for vocabulary in vocabularies)
     model = {**plain(config.get('model', {})), 'features': features}
+    model |= make_files(config, log, data, model)
     task = resolve(config.task)(model, schema)
     shape = mesh_shape or config.get('mesh', None)
     setup = Setup(
@@ -164,64 +143,6 @@ def build(
         exchange=train['exchange'],
     )
     return Experiment(config, log, setup, data, train)
-
-
-def log_of(config: ml_collections.ConfigDict, data_dir: str | None = None) -> Log:
-    """The log that a config names, compiled if it is not there.
-
-    Args:
-      config: of a run.
-      data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
-
-    Raises:
-      ValueError: a missing or unknown key, or data that cannot be compiled.
-    """
-    data = read_options(config.data, 'data', **DATA_OPTIONS)
-    return open_log({'log': data['log'], 'arguments': log_arguments(data, data_dir)}, log_folder(data))
-
-
-def cut_source(
-    config: ml_collections.ConfigDict,
-    log: Log,
-    data: Mapping[str, Any],
-    train: Mapping[str, Any],
-    part: str,
-    shuffle: bool = False,
-) -> BatchSource:
-    """The batches of one part of a log, as `Experiment.source` gives them.
-
-    Args:
-      config: the run's, of which features and seed count.
-      log: the compiled log.
-      data: the data section, defaults filled in.
-      train: the train section, defaults filled in.
-      part: 'train', 'validation' or 'test'.
-      shuffle: for training, as in `Experiment.source`: all epochs; else one.
-
-    Returns:
-      The source.
-    """
-    cartesian = plain(data['cartesian'])
-    histories = {name: data[name] for name in HISTORY_OPTIONS if name in data}
-    if not shuffle:  # what is drawn beside a history only serves a loss
-        histories.pop('history_negatives', None)
-    return make_source(
-        log,
-        features=plain(config.features),
-        label=plain(data['label']),
-        split=plain(data['split']),
-        part=part,
-        batch_size=train['batch_size' if shuffle else 'eval_batch_size'],
-        epochs=train['epochs'] if shuffle else 1,
-        seed=config.seed,
-        shuffle=shuffle,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        remainder='drop' if shuffle else 'pad',
-        # Pairs of every epoch's negatives have ids, whichever part is read.
-        cartesian={'epochs': train['epochs'], **cartesian} if cartesian else {},
-        **histories,
-    )
 
 
 def _check_train(train: Mapping[str, Any]) -> None:
@@ -261,44 +182,6 @@ def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformat
     if name not in makers:
         raise ValueError(f'train.optimizer = {name!r} does not exist; choose one of {sorted(makers)}')
     return makers[name](learning_rate)
-
-
-def log_arguments(data: Mapping[str, Any], data_dir: str | None) -> dict[str, Any]:
-    """The keywords of the log's compiler, with the data root filled in where it is wanted.
-
-    Args:
-      data: the data section.
-      data_dir: the data root; None takes JAXREC_DATA.
-
-    Returns:
-      The keywords.
-
-    Raises:
-      ValueError: the compiler wants `data_dir` and there is none.
-    """
-    arguments = plain(data['arguments'])
-    if 'data_dir' in arguments and not arguments['data_dir']:
-        arguments['data_dir'] = data_dir or os.environ.get('JAXREC_DATA', '')
-        if not arguments['data_dir']:
-            raise ValueError(
-                f'{data["log"]} reads files: give the folder that holds the data sets with --data_dir, or in '
-                'the environment variable JAXREC_DATA'
-            )
-    return arguments
-
-
-def log_folder(data: Mapping[str, Any]) -> Path:
-    """Where a log is cached: runs with the same compiler and arguments share it.
-
-    Args:
-      data: the data section.
-
-    Returns:
-      `<cache>/<compiler>-<digest of its arguments>`.
-    """
-    described = json.dumps([data['log'], plain(data['arguments'])], sort_keys=True)
-    name = data['log'].rpartition(':')[2]
-    return Path(data['cache']) / f'{name}-{hashlib.sha256(described.encode()).hexdigest()[:10]}'
 
 
 def batches(source: BatchSource) -> Iterator[dict[str, np.ndarray]]:

@@ -15,7 +15,8 @@ import matplotlib
 import ml_collections
 import numpy as np
 
-from experiments.building import TRAIN_OPTIONS, Experiment, batches, log_of, read_config
+from experiments.building import TRAIN_OPTIONS, Experiment, batches, read_config
+from experiments.sources import log_of
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.source import make_loader

@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from experiments.building import log_of
+from experiments.sources import log_of
 from jaxrec.data.batch_source import Batch
 from jaxrec.data.pool_log import PoolLog
 from jaxrec.data.pool_source import PoolSource

@@ -14,6 +14,7 @@ from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.click_log import ClickLog
 from jaxrec.data.click_source import ClickSource
 from jaxrec.data.log import REMEDY, Log
+from jaxrec.data.next_item_source import NextItemSource
 from jaxrec.data.pool_log import PoolLog
 from jaxrec.data.pool_source import ImpressionSource
 from jaxrec.data.sessions.log import SessionLog
@@ -27,6 +28,12 @@ SOURCES: dict[type[Log], type[BatchSource]] = {
     ClickLog: ClickSource,
     PoolLog: ImpressionSource,
     SessionLog: SessionSource,
+}
+# Those that a config may ask for by name, and the logs that they read.
+NAMED: dict[str, tuple[type[BatchSource], tuple[type[Log], ...]]] = {
+    'requests': (RequestSource, (BehaviourLog,)),
+    'sessions': (SessionSource, (SessionLog,)),
+    'next_item': (NextItemSource, (BehaviourLog, SessionLog)),
 }
 
 
@@ -56,7 +63,7 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
         raise ValueError(
             f'config.data.arguments do not fit {config["log"]} ({error}): it takes {takes}'
         ) from None
-    with _alone(Path(folder)):
+    with alone(Path(folder)):
         log = compile_function(folder=folder, **arguments)
     if type(log) not in SOURCES:
         raise ValueError(
@@ -67,8 +74,8 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lets one process at a time compile a log; the others then find it compiled."""
+def alone(folder: Path) -> Iterator[None]:
+    """Lets one process at a time make what will lie in a folder; the others then find it made."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f'.{folder.name}.lock').open('w') as file:
         with suppress(OSError):  # some network file systems have no locks; a log is moved in place whole
@@ -103,22 +110,57 @@ def stored(folder: str | Path, path: str) -> Log:
     raise ValueError(f'{manifest} is of format {found!r}: {REMEDY}')
 
 
-def make_source(log: Log, **arguments: Any) -> BatchSource:
+def make_source(log: Log, name: str = '', /, **arguments: Any) -> BatchSource:
     """The source that cuts batches from this kind of log.
 
     Args:
       log: the log.
+      name: one of `NAMED`; '' for the one that its kind of log has in `SOURCES`.
       **arguments: of the source.
 
     Raises:
-      ValueError: for an argument that this kind of source does not take, or that does not fit the log.
+      ValueError: for a source that does not read this kind of log, an argument that it does not take, or one
+        that does not fit the log.
     """
-    for name in arguments:
-        if name not in source_arguments(log):
-            raise ValueError(f'{log.folder} is a {log.KIND}, whose batches have no {name}: leave it out')
-    return SOURCES[type(log)](log.folder, **arguments)
+    takes = source_defaults(log, name)
+    for argument in arguments:
+        if argument not in takes:
+            of = f', cut for {name!r},' if name else ','
+            raise ValueError(
+                f'{log.folder} is a {log.KIND}{of} whose batches have no {argument}: leave it out'
+            )
+    return _source_class(log, name)(log.folder, **arguments)
 
 
-def source_arguments(log: Log) -> set[str]:
-    """What the source of this kind of log takes."""
-    return {field.name for field in dataclasses.fields(SOURCES[type(log)])}
+def source_defaults(log: Log, name: str = '') -> dict[str, Any]:
+    """What a source takes.
+
+    Args:
+      log: the log.
+      name: as for `make_source`.
+
+    Returns:
+      {argument: default}, `dataclasses.MISSING` for one that has none.
+
+    Raises:
+      ValueError: for a source that does not read this kind of log.
+    """
+    defaults = {}
+    for field in dataclasses.fields(_source_class(log, name)):
+        made = field.default_factory is not dataclasses.MISSING
+        defaults[field.name] = field.default_factory() if made else field.default
+    return defaults
+
+
+def _source_class(log: Log, name: str) -> type[BatchSource]:
+    if not name:
+        return SOURCES[type(log)]
+    if name not in NAMED:
+        raise ValueError(f'data.source = {name!r} is unknown: use one of {", ".join(NAMED)}, or leave it out')
+    source, logs = NAMED[name]
+    if not isinstance(log, logs):
+        raise ValueError(
+            f'data.source = {name!r} reads a {" or a ".join(kind.KIND for kind in logs)}, and {log.folder} '
+            f'is a {log.KIND}: compile such a log, or leave data.source out'
+        )
+    return source

@@ -230,10 +230,13 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
     Raises:
       ValueError: what `read_network` refuses, or semantic IDs of another log.
     """
-    own = {'ids': '', 'ranks': True}
+    own = {'ids': '', 'ranks': True, 'features': {}}  # a batch that lacks a side is refused
     options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
     if not options['ids']:
-        raise ValueError('model.ids is empty: give the semantic IDs that `experiments.onerec.tokenize` wrote')
+        raise ValueError(
+            'model.ids is empty: give the semantic IDs that `experiments.onerec.tokenize` wrote, or say '
+            'under files.ids how they are made'
+        )
     if 'levels' in config:
         raise ValueError(f'model.levels = {config["levels"]}: leave it out, levels are those of model.ids')
     ids = SemanticIds.load(options['ids'])

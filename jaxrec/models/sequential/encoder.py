@@ -120,14 +120,21 @@ def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer
     """Reads what the sequential models share, and options of one of them.
 
     Args:
-      config: the section.
-      **own: further options with their defaults.
+      config: the section; `features` of the run beside its options, which must hold what the model reads.
+      **own: further options with their defaults; `columns` are read of the history too.
 
     Returns:
       The sizes, and all options.
 
     Raises:
-      ValueError: an unknown option or a number out of range.
+      ValueError: an unknown option, a number out of range, or features that lack a column.
     """
-    options = read_options(config, 'model', **SHARED, **own)
+    options = read_options(config, 'model', **SHARED, features={}, **own)
+    given, columns = options.pop('features'), ('item', *options.get('columns', ()))
+    lacking = [name for name in columns if given and name not in given.get('history', ())]
+    if lacking or (given and 'item' not in given.get('candidate', ())):
+        raise ValueError(
+            f'features = {given}: the model reads the history columns {columns} and the candidate column '
+            'item, name them there'
+        )
     return Transformer(**{name: options[name] for name in DEFAULTS}), options
