@@ -21,7 +21,7 @@ from jaxrec.data.batch_source import Batch as HostBatch
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.models.onerec.evaluator import SessionEvaluator
 from jaxrec.models.onerec.pairs import Mined
-from jaxrec.models.onerec.task import SessionTask
+from jaxrec.models.onerec.task import CODES, SessionTask
 from jaxrec.ops.preference import KINDS, preference_loss
 from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
 
@@ -115,23 +115,10 @@ class AlignTask(WithoutTables):
         sessions, reference = pairs['pair/sessions'], pairs['pair/reference']
         asked = {key.removeprefix('pair/'): x for key, x in pairs.items() if key.startswith('pair/history/')}
         found = self.base.session_log_probs(params, model_state, asked, sessions)  # [P, 1 + N]
-        valid = pairs['pair/valid']
-        coded = (model_state['codes'].at[sessions].get(mode='fill', fill_value=-1) >= 0).all(-1)
+        coded = (model_state[CODES].at[sessions].get(mode='fill', fill_value=-1) >= 0).all(-1)
         tokens = jnp.sum(coded, -1) * len(self.base.network.levels)
-        p = self.preference
-        losses = preference_loss(
-            p.kind, found[:, 0], found[:, 1:], reference[:, 0], reference[:, 1:], beta=p.beta, valid=valid,
-            lengths=(tokens[:, 0], tokens[:, 1:]), noise=p.noise, likelihood=p.likelihood, margin=p.margin,
-        )  # fmt: skip
-        mean = jnp.sum(losses) / jnp.maximum(jnp.sum(valid.any(-1)), 1)
-        gained = found - reference
-        gain, count = gained[:, :1] - gained[:, 1:], jnp.maximum(jnp.sum(valid), 1)
-        told = {
-            'preference': mean,
-            'gain': jnp.sum(gain * valid) / count,
-            'right': jnp.sum((gain > 0) * valid) / count,
-        }
-        return loss + p.weight * mean, (metrics | told, state)
+        mean, told = pair_loss(self.preference, found, reference, pairs['pair/valid'], tokens)
+        return loss + self.preference.weight * mean, (metrics | told, state)
 
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
@@ -151,6 +138,37 @@ class AlignTask(WithoutTables):
                 'of a `PairSource`'
             )
         return {key: batch[key][:: self.every][: self.pairs] for key in _KEYS}
+
+
+def pair_loss(
+    preference: Preference, found: jax.Array, reference: jax.Array, valid: jax.Array, tokens: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """The mean preference loss of the requests whose pairs count.
+
+    Args:
+      preference: which loss.
+      found: float [P, 1 + N], log-probabilities of winner and losers under the model that learns.
+      reference: float [P, 1 + N], under the frozen one.
+      valid: bool [P, N], pairs that count.
+      tokens: int [P, 1 + N], of each session.
+
+    Returns:
+      float32 [], and the metrics that `AlignTask.loss` adds.
+    """
+    p = preference
+    losses = preference_loss(
+        p.kind, found[:, 0], found[:, 1:], reference[:, 0], reference[:, 1:], beta=p.beta, valid=valid,
+        lengths=(tokens[:, 0], tokens[:, 1:]), noise=p.noise, likelihood=p.likelihood, margin=p.margin,
+    )  # fmt: skip
+    mean = jnp.sum(losses) / jnp.maximum(jnp.sum(valid.any(-1)), 1)
+    gained = found - reference
+    gain, count = gained[:, :1] - gained[:, 1:], jnp.maximum(jnp.sum(valid), 1)
+    told = {
+        'preference': mean,
+        'gain': jnp.sum(gain * valid) / count,
+        'right': jnp.sum((gain > 0) * valid) / count,
+    }
+    return mean, told
 
 
 def pairs_a_step(ratio: float, batch_size: int) -> int:

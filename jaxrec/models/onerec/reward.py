@@ -50,14 +50,14 @@ def as_sessions(batch: Mapping[str, Any]) -> Mapping[str, Any]:
     """Reads what was shown to a request as its one session, C = 1.
 
     Args:
-      batch: of a `SessionSource`: 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; or one that
-        has 'session/length', whose requests have their sessions already.
+      batch: of a `SessionSource`: 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; or one
+        without a target, whose requests have their sessions already.
 
     Returns:
       {'session/<column>' [B, 1, m], 'session/length' int32 [B, 1], 'label/<head>' [B, 1], 'valid' [B, 1]} and
       what else there is; or the batch as it is.
     """
-    if 'session/length' in batch or 'valid' not in batch:
+    if not any(key.startswith('target/') for key in batch):
         return batch
     found: dict[str, Any] = {}
     for key, value in batch.items():
@@ -164,7 +164,8 @@ class RewardTask:
 
     def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The same; of sessions that were shown as 'target/<column>'."""
-        return self._find(batch, SIDES if 'session/length' in batch else ('history', 'target'))
+        shown = any(key.startswith('target/') for key in batch)
+        return self._find(batch, ('history', 'target') if shown else SIDES)
 
     def _find(self, batch: Mapping[str, Any], sides: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         ids: dict[str, dict[str, Any]] = {}
