@@ -1,7 +1,7 @@
 """Preference alignment (OneRec, arXiv 2502.18965, section 3.4, eq. 10, and Algorithm 2).
 
-The loss is next-token prediction on a batch, as before, and beside it lambda times the mean preference loss of
-the batch's pairs. What the frozen model says of them stands in the batch, so it is no part of the step.
+The loss is next-token prediction on a batch, as before, and beside it lambda times the mean preference loss
+of the batch's pairs. What the frozen model says of them stands in the batch, so it is no part of the step.
 
 Algorithm 2 gives the sampled requests of a batch their pair: r B of B. Here every batch has P = ceil(r B) of
 them, which lie in evenly spaced rows of arrays as long as the batch, so that they are cut over devices and

@@ -111,7 +111,7 @@ class Miner:
         padded = np.concatenate([index, np.repeat(index[:1], self.chunk - len(index))])  # one shape for all
         batch = self.source.at(padded)
         sent = put_batch(batch, self.mesh)
-        written = self._generate(params, model_state, sent, self._trie)
+        written = self.writer(params, model_state)(sent)
         items, alive = (np.asarray(x)[: self.chunk] for x in (written.items, written.sessions.alive))
         _, rewards = self.judge(batch['host/event'], items)
         repeated = alive & _seen_before(items)
@@ -136,6 +136,10 @@ class Miner:
             repeated=repeated.sum(1).astype(np.int32),
         )
         return mined[: len(index)]
+
+    def writer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:
+        """What writes K sessions for a batch of histories: (batch on the devices) -> sessions."""
+        return lambda batch: self._generate(params, model_state, batch, self._trie)
 
     @functools.cached_property
     def _generate(self) -> Callable[..., Written]:

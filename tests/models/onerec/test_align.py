@@ -90,7 +90,7 @@ def test_pair_logs_that_cannot_be_used(world, tmp_path):
     assert load_chunk(tmp_path, 0, key, index) is None
     save_chunk(tmp_path, 0, key, world.mined[:3])
     same(load_chunk(tmp_path, 0, key, index), world.mined[:3])
-    with pytest.raises(ValueError, match=r'holds pairs of step = 40, those of 50 are wanted: delete the folder'):
+    with pytest.raises(ValueError, match=r'pairs of step = 40, those of 50 are wanted: delete the folder'):
         load_chunk(tmp_path, 0, {**key, 'step': 50}, index)
     with pytest.raises(ValueError, match=r'chunk-00000\.npz holds pairs of other requests than chunk 0'):
         load_chunk(tmp_path, 0, key, index[::-1])
@@ -195,7 +195,7 @@ def test_the_loss_is_next_tokens_and_pairs_and_its_slope_lifts_winners_over_lose
     (loss, (before, _)), slope = lose(world.params)
     np.testing.assert_allclose(before['gain'], 0, atol=1e-4)
     np.testing.assert_allclose(before['preference'], np.log(2), rtol=1e-4)
-    # A session has 4 tokens; experts add nothing to this network's loss.
+    # A session has 4 tokens.
     np.testing.assert_allclose(loss, 4 * before['ntp'] + 50 * before['preference'], rtol=1e-5)
     (_, (after, _)), _ = lose(jax.tree.map(lambda x, g: x - 1e-3 * g, world.params, slope))
     assert after['gain'] > 1e-3 and after['preference'] < before['preference'] and after['right'] == 1

@@ -27,7 +27,7 @@ FEATURES = {'user': (), 'candidate': COLUMNS, 'history': COLUMNS}
 SPLIT = {'kind': 'user_holdout', 'validation': 0.2, 'test': 0.2}
 NETWORK = {
     'levels': (6, 5), 'history': 4, 'session': 2, 'width': 8, 'heads': 2, 'encoder_layers': 1,
-    'decoder_layers': 1, 'hidden': 12, 'experts': 2, 'active': 1, 'expert_hidden': 8,
+    'decoder_layers': 1, 'hidden': 12, 'experts': 0,
 }  # fmt: skip
 REWARD = {'dim': 4, 'width': 8, 'heads': 2, 'attention': (4,), 'towers': (6,), 'init_std': 0.5}
 CALIBRATION = ((1.5, 0.2), (0.7, -0.1), (1.0, 0.4), (0.9, 0.0))
