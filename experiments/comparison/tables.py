@@ -110,11 +110,16 @@ def _cell(value: Mapping[str, float] | None) -> str:
 
 
 def side_by_side(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Lays out {name: {metric: value}} as text, one line a name; '-' where a metric is undefined."""
+    """Lays out {name: {metric: value}} as text, one line a name; '-' where a metric is undefined.
+
+    Metrics are those of click-through rates, or, where no line has any of these, all that there are.
+    """
+    found = {metric: max(8, len(metric)) for values in rows.values() for metric in values}
+    metrics = dict.fromkeys(METRICS, 8) if found.keys() & set(METRICS) else found
     width = max(len(name) for name in rows)
-    lines = ['  '.join([' ' * width, *(f'{metric:>8}' for metric in METRICS)])]
+    lines = ['  '.join([' ' * width, *(f'{metric:>{size}}' for metric, size in metrics.items())])]
     for name, values in rows.items():
-        shown = (f'{values[m]:8.4f}' if m in values else f'{"-":>8}' for m in METRICS)
+        shown = (f'{values[m]:{size}.4f}' if m in values else f'{"-":>{size}}' for m, size in metrics.items())
         lines.append('  '.join([f'{name:<{width}}', *shown]))
     return '\n'.join(lines)
 

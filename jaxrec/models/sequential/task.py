@@ -59,6 +59,8 @@ class NextItemTask(WithoutTables):
 
         def run(module: Any) -> jax.Array:
             hidden, labels, counts = module.places(batch, rng)
+            # Padding takes no part among the items: the loss of such a label is infinite, even times 0.
+            labels = jnp.where(counts > 0, labels, FIRST)
             flat, labels = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
             vectors = module.vectors()
             if self.negatives:

@@ -26,9 +26,10 @@ def make(name, **options):
     config = {**SMALL, 'dropout': 0.0, **({'columns': ('category',)} if name == 'fdsa' else {}), **options}
     task = resolve(f'jaxrec.models.sequential.{name}:make_task')(config, SCHEMA)
     rng = np.random.default_rng(0)
+    real = np.arange(4) < LENGTHS[:, None]  # padding is 0, as sources have it
     batch = {
-        'history/item': rng.integers(2, ROWS, (3, 4)).astype(np.int32),
-        'history/category': rng.integers(1, 5, (3, 4)).astype(np.int32),
+        'history/item': (rng.integers(2, ROWS, (3, 4)) * real).astype(np.int32),
+        'history/category': (rng.integers(1, 5, (3, 4)) * real).astype(np.int32),
         'history/length': LENGTHS,
         'target/item': rng.integers(2, ROWS, (3, 1)).astype(np.int32),
         'valid': np.ones((3, 1), np.float32),

@@ -1,0 +1,58 @@
+"""OneRec and what it is compared with on the simulated world of sessions.
+
+    python -m experiments.onerec.tokenize --config=configs/onerec/simulated.py --workdir=runs/onerec/tokens
+    python -m experiments.train --config=configs/onerec/simulated.py:OneRec --workdir=runs/onerec/ntp
+    python -m experiments.onerec.recommend --workdir=runs/onerec/ntp --input=users.csv --output=sessions.csv
+
+After the colon stands the row, one of configs/onerec/rows.py. Semantic IDs are made of the items' content,
+which the world knows, and of what users did in training; they lie beside the cached log.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.onerec.rows import FEATURES, ROWS, of_length
+from configs.runs import run_config
+
+WORLD = {'users': 5_000, 'items': 2_000, 'requests': 20}
+HISTORY = 20
+# Levels of 64 codes: 31 items share the first code of an ID on average.
+IDS = {
+    'make': 'experiments.onerec.tokens:make_ids',
+    'arguments': {
+        'content': 'simulated',
+        'behaviour': 32,
+        'share': 0.3,
+        'levels': 3,
+        'clusters': 64,
+        'seed': 0,
+    },
+}
+
+
+def get_config(name: str = 'OneRec') -> ConfigDict:
+    """Builds the config of one row of `configs.onerec.rows` on the simulated world."""
+    return run_config(
+        name,
+        {
+            'features': FEATURES,
+            'files': {'ids': IDS},
+            'data': {
+                'log': 'jaxrec.data.simulators.sessions:simulate',
+                'arguments': {**WORLD, 'seed': 0},
+                'cache': 'runs/logs',
+                'label': {},
+                'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
+                'history_length': HISTORY,
+            },
+            'train': {
+                'batch_size': 64,
+                'eval_batch_size': 256,
+                'epochs': 12,
+                'learning_rate': 2e-3,
+                'evals_per_epoch': 1,
+                'log_every': 50,
+                'patience': 3,
+            },
+        },
+        of_length(ROWS, HISTORY),
+    )

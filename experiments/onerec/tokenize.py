@@ -1,0 +1,73 @@
+r"""Turns a log's items into semantic IDs (arXiv 2502.18965, section 4.1), and gives later items IDs too.
+
+    python -m experiments.onerec.tokenize --config=configs/onerec/simulated.py --workdir=runs/onerec/tokens
+    python -m experiments.onerec.tokenize --workdir=runs/mine/tokens \
+        --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
+    python -m experiments.onerec.tokenize --workdir=runs/mine/tokens2 \
+        --extend=runs/mine/tokens --content=new.npy --content_items=new.txt
+
+The config says under `files.ids.arguments` where vectors come from and how they are clustered, see
+`experiments.onerec.tokens`. The workdir takes `ids.npz`, which `--config.model.ids` of a training run may
+name, `codebooks.npz`, `trie.npz`, `report.json` and `report.png`. Training without it makes the same IDs and
+keeps them beside the cached log. `--extend` needs no training: `recommend --tokens` reaches the new items.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from experiments.flags import DATA_DIR, friendly
+from experiments.onerec.tokens import IDS, REPORT, extend_ids, make_ids
+from experiments.onerec.tokens_report import draw, to_markdown
+from experiments.running import hold
+from experiments.sources import log_of, read_data
+from jaxrec.options import plain
+
+CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Takes IDs, codebooks, trie and report.', required=True)
+EXTEND = flags.DEFINE_string('extend', None, 'Workdir of earlier tokens that new items are added to.')
+CONTENT = flags.DEFINE_string('content', None, 'Of new items: .npy vectors, or a .csv file of texts.')
+CONTENT_ITEMS = flags.DEFINE_string('content_items', '', 'Names of the items of an .npy file, a line each.')
+log = logging.getLogger(__name__)
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Tokenizes, or adds new items, and says what came of it."""
+    workdir = Path(WORKDIR.value)
+    if EXTEND.value:
+        _extend(workdir)
+        return
+    config = CONFIG.value
+    if config is None or 'ids' not in (config.get('files', None) or {}):
+        raise ValueError(
+            'give --config of a run with files.ids, which says how items are tokenized, or --extend'
+        )
+    found = log_of(config, DATA_DIR.value)
+    data, arguments = read_data(config, found), plain(config.files.ids.get('arguments', {}))
+    counts = found.manifest['counts']
+    log.info('log %s: %d items', found.folder, counts['items'])
+    with hold(workdir):
+        make_ids(workdir, found, data, **arguments)
+        report = json.loads((workdir / REPORT).read_text())
+        draw(report, workdir / 'report.png')
+    print(to_markdown(report))
+    print(f'wrote {workdir}/ids.npz, codebooks.npz, trie.npz, report.json, report.png, tokens.json')
+    print(f'next: train with --config.model.ids={workdir / IDS}')
+
+
+def _extend(workdir: Path) -> None:
+    if CONFIG.value is not None or not CONTENT.value:
+        raise ValueError('--extend adds items to earlier tokens: give --content of them, and no --config')
+    with hold(workdir):
+        new, shared = extend_ids(workdir, Path(EXTEND.value), CONTENT.value, CONTENT_ITEMS.value)
+    print(f'{new} new items have IDs, {shared} of them share their codes with another item')
+    print(f'wrote {workdir}/ids.npz, codebooks.npz, trie.npz, tokens.json')
+    print(f'next: python -m experiments.onerec.recommend --tokens={workdir}')
+
+
+if __name__ == '__main__':
+    app.run(main)

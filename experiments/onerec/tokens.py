@@ -1,0 +1,207 @@
+"""Semantic IDs of a log's items in a folder: fitted once, and extended by items that come later.
+
+A folder holds `ids.npz`, `codebooks.npz`, `trie.npz`, `report.json` and `tokens.json` (options and new
+items), and `texts.npz` and `alignment.npz` where vectors were made by these.
+
+V items, n new ones, L levels.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.comparison.tables import write_json
+from experiments.onerec.vectors import (
+    ALIGNMENT,
+    TEXTS,
+    VECTOR_OPTIONS,
+    ItemVectors,
+    item_vectors,
+    new_vectors,
+)
+from jaxrec.data.log import Log
+from jaxrec.data.vocabulary import FIRST
+from jaxrec.models.onerec.generate import catalogue
+from jaxrec.models.onerec.semantic_ids import SemanticIds, assign_ids
+from jaxrec.models.onerec.task import with_special
+from jaxrec.models.onerec.tokenizer import Codebooks, Fitted, fit_codebooks, report
+from jaxrec.models.onerec.trie_file import save_trie
+from jaxrec.options import read_options
+
+IDS, CODEBOOKS, TRIE, REPORT, TOKENS = 'ids.npz', 'codebooks.npz', 'trie.npz', 'report.json', 'tokens.json'
+ASSIGNED, NEAREST = 'assigned', 'nearest'
+TOKEN_OPTIONS: dict[str, Any] = {
+    **VECTOR_OPTIONS,
+    'levels': 3,
+    'clusters': 8_192,
+    'balanced': True,
+    'shuffled': False,
+    'passes': 30,
+    'tolerance': 1e-3,
+    'encoding': ASSIGNED,
+    'room': None,
+    'streamed': False,
+    'seed': 0,
+}
+_FITTING = ('levels', 'clusters', 'balanced', 'shuffled', 'passes', 'tolerance', 'streamed', 'seed')
+
+
+def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) -> Path:
+    """Tokenizes a log's items; `config.files.ids` names it.
+
+    Args:
+      folder: takes the files.
+      log: a `SessionLog` or a `BehaviourLog`.
+      data: the config's data section.
+      **options: any of `TOKEN_OPTIONS`: of `experiments.onerec.vectors.item_vectors` and of `fit_codebooks`;
+        `encoding`, whether an ID is the 'assigned' cluster of k-means or the 'nearest' centroid; and `room`,
+        how many items may come to share their codes.
+
+    Returns:
+      The path of the IDs.
+
+    Raises:
+      ValueError: an option that does not exist, or what vectors, k-means and IDs refuse.
+    """
+    given = read_options(options, 'files.ids.arguments', **TOKEN_OPTIONS)
+    if given['encoding'] not in (ASSIGNED, NEAREST):
+        raise ValueError(f'encoding = {given["encoding"]!r} is unknown: use {ASSIGNED} or {NEAREST}')
+    vectors = item_vectors(log, data, given)
+    if given['clusters'] > vectors.rows.shape[0]:
+        raise ValueError(
+            f'clusters = {given["clusters"]} of {vectors.rows.shape[0]} items: give at most as many codes a '
+            'level as there are items'
+        )
+    fitted = fit_codebooks(vectors.rows, **{name: given[name] for name in _FITTING})
+    nearest = fitted.codebooks.encode(vectors.rows) if given['balanced'] else fitted.codes
+    codes = fitted.codes if given['encoding'] == ASSIGNED else nearest
+    ids = assign_ids(codes, given['clusters'], given['room'])
+    folder.mkdir(parents=True, exist_ok=True)
+    fitted.codebooks.save(folder / CODEBOOKS)
+    vectors.save(folder)
+    write_json(folder / REPORT, measure(vectors, fitted, nearest, ids))
+    _write(folder, ids, {'options': given, 'items': len(codes), 'new': []})
+    return folder / IDS
+
+
+def extend_ids(folder: Path, source: Path, content: str, content_items: str = '') -> tuple[int, int]:
+    """Gives new items IDs, by the nearest centroids; those of the old ones stay.
+
+    Args:
+      folder: takes the files.
+      source: a folder that tokenizing wrote, which may have been extended before.
+      content: of the new items, of the kind that the old ones' content is.
+      content_items: names of the items, where it is an `.npy` file.
+
+    Returns:
+      n, and how many of them share their codes with another item.
+
+    Raises:
+      ValueError: content that does not fit, an item that is known, or a full group of equal codes.
+    """
+    made = read_tokens(source)
+    if not made['options']['content']:
+        raise ValueError(f'the items of {source} have no content, and of new items nothing else is known')
+    rows, names = new_vectors(source, content, content_items)
+    if known := sorted(set(names) & set(made['new'])):
+        raise ValueError(f'item {known[0]!r} is in {source} already: leave it out')
+    ids = SemanticIds.load(source / IDS).add(Codebooks.load(source / CODEBOOKS).encode(rows))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (CODEBOOKS, REPORT, TEXTS, ALIGNMENT):
+        if (source / name).exists():
+            shutil.copy(source / name, folder / name)
+    _write(folder, ids, {**made, 'new': [*made['new'], *names]})
+    groups = ids.groups()
+    size = np.repeat(np.diff(groups.offsets), np.diff(groups.offsets))
+    shared = np.zeros(len(ids.ranks), bool)
+    shared[groups.items] = size > 1
+    return len(names), int(shared[-len(names) :].sum()) if names else 0
+
+
+def read_tokens(folder: Path) -> dict[str, Any]:
+    """Reads what a folder of tokens says of itself.
+
+    Args:
+      folder: that tokenizing wrote.
+
+    Returns:
+      {'options': `TOKEN_OPTIONS`, 'items': V of the log, 'new': names of the items behind them}.
+
+    Raises:
+      ValueError: it holds no tokens.
+    """
+    try:
+        found = json.loads((folder / TOKENS).read_text())
+        return {'options': found['options'], 'items': int(found['items']), 'new': list(found['new'])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{folder} holds no tokens ({error!r}): give a folder that experiments.onerec.tokenize '
+            'has written'
+        ) from None
+
+
+def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: SemanticIds) -> dict[str, Any]:
+    """Measures the IDs: what `report.json` holds.
+
+    Args:
+      vectors: of the items.
+      fitted: codebooks and assigned codes.
+      nearest: the other encoding; the same where k-means was plain.
+      ids: of the items.
+
+    Returns:
+      {'levels': {encoding: a report of each level}, 'loads': items of each code of each level, descending, of
+      the encoding that is used, 'variance' of the vectors, and numbers of items, groups and passes}.
+    """
+    encodings = {ASSIGNED: (fitted.codes, nearest)}
+    if fitted.codes is not nearest:
+        encodings[NEAREST] = (nearest, fitted.codes)
+    levels = {
+        name: [found._asdict() for found in report(vectors.rows, fitted.codebooks, *codes)]
+        for name, codes in encodings.items()
+    }
+    counts = [np.bincount(codes, minlength=ids.clusters) for codes in ids.codes.T]
+    groups = np.diff(ids.groups().offsets)
+    return {
+        'items': len(ids.ranks),
+        'width': vectors.rows.shape[1],
+        'clusters': ids.clusters,
+        'levels': levels,
+        'loads': [np.sort(count)[::-1].tolist() for count in counts],
+        'distinct': len(groups),
+        'collision_rate': 1 - len(groups) / len(ids.ranks),
+        'sharing': int(groups[groups > 1].sum()),
+        'largest_group': int(groups.max()),
+        'room': ids.room,
+        'passes': list(fitted.passes),
+        'moved': list(fitted.moved),
+        'notes': list(vectors.notes),
+    }
+
+
+def _write(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> None:
+    """Writes IDs, the trie of all items, and what is known of both."""
+    levels = (*[ids.clusters] * ids.codes.shape[1], ids.room)
+    ids.save(folder / IDS)
+    save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)
+    write_json(folder / TOKENS, made)
+
+
+def item_names(log: Log, new: Any = ()) -> np.ndarray:
+    """What items are called, by the rows of a catalogue: the log's raw values, and behind them new items'.
+
+    Args:
+      log: the log.
+      new: names of new items.
+
+    Returns:
+      object [FIRST + V + n]; rows that are no items are ''.
+    """
+    names = np.full(log.schema['item'].rows + len(new), '', object)
+    names[FIRST : log.schema['item'].rows] = log.vocabulary('item').keys
+    names[log.schema['item'].rows :] = list(new)
+    return names

@@ -1,0 +1,80 @@
+"""The report of a tokenization as a table and as a picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+COLUMNS = (
+    ('mse', 'MSE', '{:.4f}'),
+    ('load', 'load max/mean', '{:.2f}'),
+    ('utilisation', 'utilisation', '{:.4f}'),
+    ('entropy', 'entropy', '{:.3f}'),
+    ('collision_rate', 'collisions', '{:.4f}'),
+    ('largest_group', 'largest group', '{}'),
+    ('agreement', 'agreement', '{:.4f}'),
+)
+
+
+def to_markdown(found: Mapping[str, Any]) -> str:
+    """Lays a report out.
+
+    Args:
+      found: from `experiments.onerec.tokens.measure`.
+
+    Returns:
+      A table, a line for each encoding and level, and what is to be known of it.
+    """
+    lines = [
+        '| encoding | level | ' + ' | '.join(title for _, title, _ in COLUMNS) + ' |',
+        '|---' * (2 + len(COLUMNS)) + '|',
+    ]
+    for encoding, levels in found['levels'].items():
+        for number, level in enumerate(levels, 1):
+            shown = ' | '.join(form.format(level[name]) for name, _, form in COLUMNS)
+            lines.append(f'| {encoding} | {number} | {shown} |')
+    passes = ', '.join(
+        f'{made} ({moved} items moved in the last)'
+        for made, moved in zip(found['passes'], found['moved'], strict=True)
+    )
+    lines += [
+        '',
+        f'{found["items"]} items of width {found["width"]}, {found["clusters"]} codes a level; entropy in '
+        f'nats, at most {np.log(found["clusters"]):.3f}.',
+        f'passes of each level: {passes}.',
+        f'{found["distinct"]} distinct IDs before ranks, collision rate {found["collision_rate"]:.4f}: '
+        f'{found["sharing"]} items share theirs, at most {found["largest_group"]} one; the rank level has '
+        f'{found["room"]} codes.',
+        *(f'note: {note}.' for note in found['notes']),
+    ]
+    return '\n'.join(lines)
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """Draws how full the codes of each level are, and what each level leaves of the vectors.
+
+    Args:
+      found: from `experiments.onerec.tokens.measure`.
+      path: of the picture.
+    """
+    matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    for number, counts in enumerate(found['loads'], 1):
+        share = np.arange(1, len(counts) + 1) / len(counts)
+        left.plot(share, np.asarray(counts) * found['clusters'] / found['items'], label=f'level {number}')
+    left.axhline(1, color='grey', linewidth=0.8)
+    left.set(xlabel='share of the codes, the fullest first', ylabel='items / mean', title='load of the codes')
+    left.legend()
+    for encoding, levels in found['levels'].items():
+        right.plot(range(1, len(levels) + 1), [level['mse'] for level in levels], marker='o', label=encoding)
+    right.set(xlabel='levels', title='MSE', xticks=range(1, len(found['loads']) + 1))
+    right.set_ylim(bottom=0)
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
