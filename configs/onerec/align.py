@@ -2,6 +2,8 @@ r"""OneRec's alignment by any method; which data set it is the generator's workd
 
     python -m experiments.onerec.align --config=configs/onerec/align.py:ipa \
         --generator=runs/onerec/ntp --judge=runs/onerec/reward --workdir=runs/onerec/ipa
+
+After the colon stands the method, see experiments/onerec/align.py.
 """
 
 from ml_collections import ConfigDict

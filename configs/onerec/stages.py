@@ -7,7 +7,6 @@ from ml_collections import ConfigDict
 from jaxrec.models.onerec.align import METHODS
 from jaxrec.options import lay_over
 
-# The judge's AUC on the simulated world: configs/onerec/reward.py.
 REWARD: dict[str, Any] = {
     'task': 'jaxrec.models.onerec.reward:make_task',
     'files': None,
