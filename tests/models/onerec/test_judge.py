@@ -13,8 +13,8 @@ from tests.models.onerec import worlds
 
 
 @pytest.fixture(scope='module')
-def log(tmp_path_factory):
-    return worlds.make_log(tmp_path_factory.mktemp('sessions') / 'log')
+def log():
+    return worlds.world().log
 
 
 def test_a_shown_session_is_the_one_session_of_its_request(log):
@@ -35,7 +35,7 @@ def test_shown_sessions_are_learned_as_if_laid_out_by_hand(log):
     task = make_task({**worlds.REWARD, 'features': worlds.FEATURES}, log.schema)
     assert task.module.columns == worlds.COLUMNS
     batch = worlds.make_source(log, mode='reward')[0]
-    batch = {key: x for key, x in batch.items() if not key.startswith('host/')}
+    batch = worlds.sent(batch)
     by_hand = {key: x for key, x in batch.items() if key.startswith('history/')} | {
         'session/item': batch['target/item'][:, None], 'session/category': batch['target/category'][:, None],
         'session/length': np.full((16, 1), 2, np.int32), 'valid': np.ones((16, 1), np.float32),
@@ -85,7 +85,7 @@ def test_a_calibration_is_kept(tmp_path):
 
 
 def test_a_judge_looks_up_what_the_source_would_have_read(log):
-    judge, state = worlds.make_judge(log)
+    judge, state = worlds.world().judge, worlds.world().judging
     source = worlds.make_source(log, mode='reward', part='validation', batch_size=8)
     batch = source[1]
     other = np.roll(batch['target/item'], 1, 0)
@@ -96,7 +96,7 @@ def test_a_judge_looks_up_what_the_source_would_have_read(log):
     assert probability.shape == (8, 4, 4) and reward.shape == (8, 4) and np.isfinite(reward).all()
 
     plain = dataclasses.replace(judge.task, calibration=((1.0, 0.0),) * 4)
-    sent = {key: x for key, x in batch.items() if not key.startswith('host/')}
+    sent = worlds.sent(batch)
     rows = emb.lookup(plain.tables, state.tables, plain.ids(sent))
     raw = np.asarray(jax.jit(plain.predict)(state.params, {}, rows, sent)['probability'][:, 0], np.float64)
     scale, shift = np.array(worlds.CALIBRATION).T
