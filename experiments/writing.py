@@ -1,5 +1,6 @@
-"""Writing rows to a CSV or Parquet file that appears whole or not at all."""
+"""Writing rows to a CSV, Parquet or JSONL file that appears whole or not at all."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ class RowWriter:
         """Checks where to write.
 
         Args:
-          path: ends in .csv or .parquet; a file that is there is replaced at the end.
+          path: ends in .csv, .parquet or .jsonl; a file that is there is replaced at the end.
 
         Raises:
           ValueError: for another ending, or a folder that does not exist.
         """
         self.path = Path(path)
-        if self.path.suffix not in ('.csv', '.parquet'):
-            raise ValueError(f'--output={path}: give a file that ends in .csv or .parquet')
+        if self.path.suffix not in ('.csv', '.parquet', '.jsonl'):
+            raise ValueError(f'--output={path}: give a file that ends in .csv, .parquet or .jsonl')
         if not self.path.absolute().parent.is_dir():
             raise ValueError(f'--output={path}: the folder {self.path.parent} does not exist, make it first')
         self._partial = self.path.with_name(f'.{self.path.name}.partial')
@@ -42,6 +43,8 @@ class RowWriter:
         if self._writer is None:
             if self.path.suffix == '.csv':
                 self._writer = pyarrow.csv.CSVWriter(self._partial, batch.schema)
+            elif self.path.suffix == '.jsonl':
+                self._writer = _JsonLines(self._partial)
             else:
                 self._writer = pyarrow.parquet.ParquetWriter(self._partial, batch.schema)
         self._writer.write_batch(batch)
@@ -57,3 +60,17 @@ class RowWriter:
             )
         if kind is None:
             os.replace(self._partial, self.path)
+
+
+class _JsonLines:
+    """Writes an object a row."""
+
+    def __init__(self, path: Path):
+        self._file = path.open('w', encoding='utf-8')
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        for row in batch.to_pylist():
+            self._file.write(json.dumps(row, ensure_ascii=False) + '\n')
+
+    def close(self) -> None:
+        self._file.close()

@@ -202,6 +202,7 @@ def item_names(log: Log, new: Any = ()) -> np.ndarray:
       object [FIRST + V + n]; rows that are no items are ''.
     """
     names = np.full(log.schema['item'].rows + len(new), '', object)
-    names[FIRST : log.schema['item'].rows] = log.vocabulary('item').keys
+    keys = log.vocabulary('item').keys
+    names[FIRST : log.schema['item'].rows] = keys.astype(str) if len(new) else keys  # columns have one type
     names[log.schema['item'].rows :] = list(new)
     return names

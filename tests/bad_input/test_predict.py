@@ -190,7 +190,7 @@ CASES = {
         'no checkpoint of step 999',
         'name one of them',
     ),
-    'an unknown output': (write('scores.txt'), 'scores.txt', 'ends in .csv or .parquet'),
+    'an unknown output': (write('scores.txt'), 'scores.txt', 'ends in .csv, .parquet or .jsonl'),
     'an output without a folder': (write('no/scores.csv'), 'does not exist', 'make it first'),
     'nothing to write': (write('scores.csv'), 'there is no row to write', 'check input'),
     'a warm start from nothing': (

@@ -33,6 +33,8 @@ LIFELONG = {
     'near': 40,
     'seed': 0,
 }
+# A world of sessions, of which some 50 are of high quality.
+SESSIONS = {'users': 60, 'items': 49, 'requests': 12, 'categories': 5, 'content_dim': 3, 'seed': 0}
 MODEL = {
     'LR': {},
     'DNN': {'dim': 4, 'widths': (8,)},

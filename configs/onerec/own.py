@@ -1,0 +1,111 @@
+r"""OneRec and what it is compared with on a log of one's own, with item vectors of one's own.
+
+    python -m experiments.ingest --input=shown.csv --mapping=mapping.json --output=logs/mine
+    python -m experiments.onerec.tokenize --workdir=runs/mine/tokens \
+        --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
+    python -m experiments.train --workdir=runs/mine/ntp \
+        --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
+
+After the colon stand the row, the log, and what is known of its items: an .npy file of vectors and a text
+file with the item of each row, or a .csv file of texts with the columns item and text; without either,
+vectors are made of what users did in training. Sessions need a session log, whose mapping has a `session`
+(`jaxrec.data.ingest.sessions`); the rows of single items read a behaviour log too. Sizes of the network:
+--config.model.size=50m to 1b; the latter wants an accelerator.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.onerec.rows import FEATURES, ROWS, SESSION, of_length
+from configs.runs import changed, run_config
+from jaxrec.data.api import stored
+from jaxrec.data.log import Log
+from jaxrec.data.sessions.filter import INTERACTIONS
+from jaxrec.data.sessions.log import SessionLog
+
+HISTORY = 50
+LEAST, MOST = 16, 8_192  # codes of a level
+
+
+def get_config(text: str = 'OneRec') -> ConfigDict:
+    """Builds the config of one row for one log.
+
+    Args:
+      text: 'row,log,content,names of the content's items', of which all but the row may be left out.
+
+    Returns:
+      The config.
+    """
+    name, path, content, names = (*text.split(','), '', '', '')[:4]
+    log = stored('', path) if path else None
+    items = log.manifest['counts']['items'] if log else LEAST
+    return run_config(
+        name,
+        {
+            'features': FEATURES,
+            'files': {
+                'ids': {
+                    'make': 'experiments.onerec.tokens:make_ids',
+                    'arguments': {
+                        'content': content,
+                        'content_items': names,
+                        'behaviour': min(64, items - 1),
+                        'clusters': codes_for(items),
+                        'encoding': 'assigned',
+                    },
+                }
+            },
+            'data': {
+                'log': 'jaxrec.data.api:stored',
+                'arguments': {'path': str(Path(path)) if path else ''},
+                'cache': 'runs/logs',
+                'label': {},
+                'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
+                'history_length': HISTORY,
+            },
+            'train': {
+                'batch_size': 128,
+                'eval_batch_size': 256,
+                'epochs': 10,
+                'learning_rate': 1e-3,
+                'evals_per_epoch': 1,
+                'log_every': 100,
+                'patience': 2,
+            },
+        },
+        of_length(rows_of(log), HISTORY),
+    )
+
+
+def codes_for(items: int) -> int:
+    """Codes of each of three levels: a power of two, so that some 64 IDs stand ready for every item."""
+    wanted = 4 * items ** (1 / 3)
+    return min(MOST, max(LEAST, 1 << int(wanted).bit_length()), max(items, 1))
+
+
+def rows_of(log: Log | None) -> dict[str, dict[str, Any]]:
+    """The rows, with what this log knows of sessions and items."""
+    if log is None:
+        return ROWS
+    rows = {name: row for name, row in ROWS.items() if name != 'OneRec' or isinstance(log, SessionLog)}
+    if isinstance(log, SessionLog):
+        quality = {
+            'watched': SESSION if 'view' in log.shown else None,
+            'quantile': 0.5 if 'watch_time' in log.shown else None,
+            'interactions': None if set(INTERACTIONS) & set(log.shown) else (),
+        }
+        rows['OneRec'] = changed(rows['OneRec'], data={'quality': quality})
+    columns = tuple(
+        name
+        for name, column in log.schema.items()
+        if name in log.stores['items'] and column.kind == 'categorical'
+    )
+    if not columns:
+        del rows['FDSA']
+    else:
+        rows['FDSA'] = changed(
+            rows['FDSA'], model={'columns': columns}, features={'history': ('item', *columns)}
+        )
+    return rows

@@ -1,0 +1,57 @@
+"""OneRec in the sizes of the paper, from some 50 million to a billion parameters, for an accelerator.
+
+    python -m experiments.train --config=configs/onerec/sized.py:1b --workdir=runs/onerec_1b
+
+After the colon stands the size: 50m, 100m, 200m, 500m or 1b. Three levels of 8,192 codes, histories of 256
+items and sessions of 5 are the paper's; activations are bfloat16, layers are looped over and computed again
+for gradients. The world is simulated, so that the config runs without data; on a log of one's own write
+--config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt --config.model.size=1b.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.onerec.rows import FEATURES, SIZED, of_length
+from configs.runs import changed, run_config
+
+HISTORY = 256
+LARGE = {'dtype': 'bfloat16', 'scan': True, 'remat': True}
+ROWS = {
+    name.partition('-')[2]: changed(row, model=LARGE)
+    for name, row in of_length(SIZED, HISTORY).items()
+    if name != 'OneRec-tiny'
+}
+
+
+def get_config(size: str = '1b') -> ConfigDict:
+    """Builds the config of one size."""
+    return run_config(
+        size,
+        {
+            'features': FEATURES,
+            'files': {
+                'ids': {
+                    'make': 'experiments.onerec.tokens:make_ids',
+                    'arguments': {'content': 'simulated', 'clusters': 8_192, 'passes': 10},
+                }
+            },
+            'data': {
+                'log': 'jaxrec.data.simulators.sessions:simulate',
+                'arguments': {'users': 20_000, 'items': 40_000, 'requests': 100, 'seed': 0},
+                'cache': 'runs/logs',
+                'label': {},
+                'split': {'kind': 'per_user_time', 'validation': 0.05, 'test': 0.05},
+                'history_length': HISTORY,
+            },
+            'train': {
+                'batch_size': 64,
+                'eval_batch_size': 64,
+                'epochs': 1,
+                'optimizer': 'adamw',
+                'learning_rate': 2e-4,
+                'clip_norm': 1.0,
+                'log_every': 50,
+                'checkpoint_every': 1_000,
+            },
+        },
+        ROWS,
+    )

@@ -1,0 +1,161 @@
+"""Sessions of items for histories, from a trained model: of sessions or of single items.
+
+A model of sessions writes each by beams, and the best beams are its sessions. A model of single items ranks
+them, and its sessions are the pages of that list: the first m items, the next m, and so on. Every model then
+gives the same number of sessions of m different items.
+
+B batch, S sessions a user, m items, K beams.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.building import Experiment
+from jaxrec.models.onerec.generate import catalogue, make_generate
+from jaxrec.models.onerec.task import SessionTask
+from jaxrec.models.sequential.task import NextItemTask
+from jaxrec.ops.trie import Trie
+from jaxrec.parallel import put_batch
+from jaxrec.training.state import TrainState
+from jaxrec.training.step import make_predict_step
+
+
+class Recommended(NamedTuple):
+    """Sessions, best first.
+
+    Attributes:
+      items: int32 [B, S, m], rows of the catalogue; -1 where there is no session.
+      scores: float32 [B, S], log-probabilities of sessions, or sums over items of log-probabilities or
+        logits; -inf where there is no session.
+      written: int64 [B], items of all live beams.
+      illegal: int64 [B], those among them that are no items of the catalogue.
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+    written: np.ndarray
+    illegal: np.ndarray
+
+
+Recommender = Callable[[Mapping[str, np.ndarray]], Recommended]
+
+
+def make_recommender(
+    run: Experiment,
+    state: TrainState,
+    *,
+    sessions: int = 1,
+    items: int = 5,
+    beams: int = 32,
+    trie: Trie | None = None,
+    distinct: bool = True,
+    free: bool = False,
+) -> Recommender:
+    """Builds what answers histories.
+
+    Args:
+      run: of a `SessionTask` or a `NextItemTask`.
+      state: from its checkpoint.
+      sessions: S.
+      items: m; of a model of sessions at most what it writes.
+      beams: K, of models that write semantic IDs; at least S, and of single items at least S m.
+      trie: of the catalogue; None for the items that the model was trained with.
+      distinct: no item stands twice in a session.
+      free: let beams write any codes; what is no item is counted and left out.
+
+    Returns:
+      A function of host batches with 'history/*' of one shape.
+
+    Raises:
+      ValueError: another task, too few beams or items, or a trie for a model that writes no IDs.
+    """
+    task = run.setup.task
+    for name, value in (('sessions', sessions), ('items', items), ('beams', beams)):
+        if value < 1:
+            raise ValueError(f'{name} = {value}: give at least 1')
+    if isinstance(task, SessionTask):
+        return _generating(run, task, state, (sessions, items, beams), trie, distinct, free)
+    if not isinstance(task, NextItemTask):
+        raise ValueError(
+            f'config.task makes a {type(task).__name__}, which names no items: give the workdir of a model '
+            'of configs/onerec'
+        )
+    if trie is not None or free:
+        raise ValueError('a model that scores all items writes no semantic IDs: leave tokens and free out')
+    return _scoring(run, task, state, sessions, items)
+
+
+def _generating(
+    run: Experiment,
+    task: SessionTask,
+    state: TrainState,
+    sizes: tuple[int, int, int],
+    trie: Trie | None,
+    distinct: bool,
+    free: bool,
+) -> Recommender:
+    sessions, items, beams = sizes
+    single = task.network.session == 1
+    needed = sessions * items if single else sessions
+    if beams < needed:
+        raise ValueError(f'{beams} beams for {sessions} sessions of {items} items: give at least {needed}')
+    if trie is None:
+        trie = catalogue(task.codes, task.network.levels)
+    elif trie.sizes != task.network.levels:
+        raise ValueError(
+            f'the trie has levels of {trie.sizes} codes and the model {task.network.levels}: give tokens '
+            'that extend those the model was trained with'
+        )
+    trie = jax.device_put(trie, jax.NamedSharding(run.setup.mesh, jax.P()))
+    count = 1 if single else items
+    generate = make_generate(task, beams=beams, items=count, distinct=distinct, free=free)
+
+    def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
+        size = len(batch['history/length'])
+        found = generate(state.params, state.model_state, put_batch(batch, run.setup.mesh), trie)
+        written, scores = np.asarray(found.items)[:size], np.asarray(found.scores)[:size]
+        alive = np.isfinite(scores)
+        legal = alive & (written >= 0).all(-1)
+        order = np.argsort(~legal, 1, kind='stable')[:, :needed]  # still the best first
+        good = np.take_along_axis(legal, order, 1)
+        best = np.where(good[..., None], np.take_along_axis(written, order[..., None], 1), -1)
+        scores = np.where(good, np.take_along_axis(scores, order, 1), -np.inf)
+        illegal = ((written < 0) & alive[..., None]).sum((1, 2))
+        if single:
+            best, scores = _pages(best[..., 0], scores, items)
+        return Recommended(best, scores, alive.sum(1) * count, illegal)
+
+    return answer
+
+
+def _scoring(
+    run: Experiment, task: NextItemTask, state: TrainState, sessions: int, items: int
+) -> Recommender:
+    wide = dataclasses.replace(task, best=sessions * items)
+    predict = make_predict_step(run.setup._replace(task=wide))
+
+    def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
+        size = len(batch['history/length'])
+        no_target = {'target/item': np.zeros((size, 1), np.int32), 'valid': np.ones((size, 1), np.float32)}
+        found = predict(state, put_batch({**batch, **no_target}, run.setup.mesh))
+        best, scores = np.asarray(found['items'])[:size], np.asarray(found['scores'])[:size]
+        if best.shape[1] < sessions * items:
+            raise ValueError(
+                f'{sessions} sessions of {items} items from {best.shape[1]} items: ask for fewer'
+            )
+        written = np.full(size, best.shape[1])
+        return Recommended(*_pages(best, scores, items), written, np.zeros(size, np.int64))
+
+    return answer
+
+
+def _pages(items: np.ndarray, scores: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts ranked items [B, S m] and their scores into sessions [B, S, m] and [B, S]; incomplete ones go."""
+    pages = items.reshape(len(items), -1, size)
+    totals = scores.reshape(pages.shape).sum(-1)
+    whole = (pages >= 0).all(-1)
+    return np.where(whole[..., None], pages, -1), np.where(whole, totals, -np.inf).astype(np.float32)
