@@ -9,18 +9,26 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs.onerec.align import get_config as get_align
+from configs.onerec.pipeline import get_config as get_pipeline
+from configs.onerec.reward import get_config as get_reward
+from configs.onerec.stages import align_config
 from experiments import running
-from experiments.building import TRAIN_OPTIONS, Experiment
+from experiments.building import TRAIN_OPTIONS, Experiment, build
 from experiments.onerec import aligning, judging, pipeline
 from experiments.onerec.judging import Bench
 from experiments.sources import read_data
 from jaxrec.data.sessions.labels import SessionLabels
+from jaxrec.data.simulators import sessions
 from jaxrec.data.simulators.sessions import Audience
+from jaxrec.models.onerec.align import METHODS
 from jaxrec.models.onerec.judged import summarise
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.reward import HEADS
-from jaxrec.training.state import abstract_state, init_state
-from jaxrec.training.step import make_predict_step
+from jaxrec.models.onerec.semantic_ids import assign_ids
+from jaxrec.options import read_options
+from jaxrec.training.state import abstract_state, init_state, new_scratch
+from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models.onerec import worlds
 
 TRAIN = {
@@ -154,9 +162,79 @@ def test_summary_of_requests_with_dead_sessions():
         summarise(judged, np.zeros_like(alive), {'swt': 1.0})
 
 
-def test_no_judge_without_calibration(tmp_path):
+def reward_run(cache):
+    config = worlds.make_config(cache)
+    config.task, config.model = 'jaxrec.models.onerec.reward:make_task', ConfigDict(worlds.REWARD)
+    config.data.mode, config.train = 'reward', ConfigDict({'monitor': 'auc', 'batch_size': 16})
+    return config
+
+
+def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, monkeypatch):
+    """Training aside, which `fit` does as for any run: the model is one that has learned nothing."""
+    world, workdir, generator = worlds.world(), tmp_path / 'judge', tmp_path / 'generator'
+    cache = world.log.folder.parent
     with pytest.raises(ValueError, match=r'calibration\.npz is missing: a reward model is calibrated and'):
-        judging.open_judge(tmp_path, worlds.world().log)
+        judging.open_judge(workdir, world.log)
+
+    def fit(run, workdir, data_dir):
+        workdir.mkdir()
+        running.claim(workdir, run.config)
+        state = init_state(run.setup, run.example(run.source('train', shuffle=True)), 3)
+        with running.open_checkpoints(run, workdir) as checkpoints:
+            rows = running.table_rows(run)
+            checkpoints.save(state, {}, table_rows=rows, data=None, metrics={'auc': 0.5})
+
+    monkeypatch.setattr(judging, 'fit', fit)
+    found = judging.fit_reward(reward_run(cache), workdir)
+    for head in HEADS:
+        raw, ours, truth = (found[who] for who in ('raw', 'calibrated', 'truth'))
+        assert abs(ours[f'pcoc_{head}'] - 1) < 0.35 < abs(raw[f'pcoc_{head}'] - 1) or head == 'swt'
+        np.testing.assert_allclose(ours[f'auc_{head}'], raw[f'auc_{head}'], atol=0.02)
+        assert truth[f'logloss_{head}'] < ours[f'logloss_{head}']
+    assert found['truth']['auc'] > found['raw']['auc'] + 0.05
+    assert judging.to_text(found).count('\n') == 4
+
+    bench = judging.open_judge(workdir, world.log)
+    assert bench.weights == dict.fromkeys(HEADS, 1.0) and bench.audience is not None
+    assert bench.judge.task.calibration != ((1.0, 0.0),) * 4 and bench.labels.threshold > 0
+
+    ids = tmp_path / 'ids.npz'
+    assign_ids(np.stack(np.divmod(np.arange(30), 6), -1).astype(np.int32), 6, 1).save(ids)
+    config = worlds.make_config(cache)
+    config.model = ConfigDict({'ids': str(ids), 'size': 'tiny', 'session': 2, 'history': 4})
+    config.train.batch_size = 16
+    generator.mkdir()
+    running.claim(generator, config)
+    wanted = align_config('sdpo', beams=4, passes=1.5, ratio=0.1)
+    made = aligning.prepare(wanted, generator, workdir)
+    assert made.task.preference.kind == 'sdpo' and made.miner.losers == 3 and made.options['iterations'] == 1
+    assert (made.task.pairs, made.task.every) == (2, 8) and made.run.train['learning_rate'] == 5e-4
+    assert made.per == round(1.5 * made.base.steps) and made.base.epochs == 2
+    with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
+        aligning.prepare(wanted, workdir, workdir)
+    other = sessions.simulate(tmp_path / 'other', **{**worlds.KNOBS, 'seed': 5})
+    with pytest.raises(ValueError, match='judges sessions of the log .* train a reward model on this one'):
+        judging.open_judge(workdir, other)
+    with pytest.raises(ValueError, match='is no reward model: use a config of one'):
+        judging.fit_reward(config, tmp_path / 'wrong')
+
+
+def test_configs_of_the_stages(tmp_path):
+    config = get_pipeline()
+    config.reward.data.arguments = ConfigDict(worlds.KNOBS | {'least': 5, 'most': 6})
+    config.reward.data.cache, config.reward.train.batch_size = str(tmp_path), 16
+    run = build(config.reward)
+    example = run.example(run.source('train', shuffle=True))
+    state = abstract_state(run.setup, example)
+    state = state.replace(scratch=jax.eval_shape(lambda: new_scratch(run.setup, example)))
+    _, metrics = jax.eval_shape(make_train_step(run.setup), state, example)
+    assert {f'loss_{head}' for head in HEADS} <= metrics.keys()
+    assert get_reward().task == config.reward.task and set(config) == set(pipeline.TOP)
+    for method in METHODS:
+        options = read_options(get_align(method).align, 'align', **aligning.ALIGN_OPTIONS)
+        assert options['method'] == method
+    with pytest.raises(ValueError, match="there is no method 'grpo': use one of"):
+        get_align('grpo')
 
 
 def test_configs_that_cannot_be(tmp_path):
