@@ -27,7 +27,7 @@ from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.reward import HEADS
 from jaxrec.models.onerec.semantic_ids import assign_ids
 from jaxrec.options import read_options
-from jaxrec.training.state import abstract_state, init_state, new_scratch
+from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models.onerec import worlds
 
@@ -52,8 +52,7 @@ def pieces(tmp_path_factory):
     run = Experiment(config, world.log, world.setup, data, TRAIN)
     generator = tmp_path_factory.mktemp('generator')
     running.claim(generator, world.config)
-    state = init_state(world.setup, worlds.sent(world.source[0]), 1)
-    state = state.replace(params=jax.tree.map(jnp.array, world.params), step=jnp.int32(7))
+    state = worlds.drawn(world.setup, world.source, 0.4).replace(step=jnp.int32(7))
     with running.Checkpoints(generator / 'checkpoints', 1, 'ntp', False) as checkpoints:
         checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
     labels, weights = SessionLabels(8.0), dict.fromkeys(HEADS, 1.0)
@@ -90,7 +89,7 @@ def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, t
     gains = [line['gain'] for line in written if line['part'] == 'train']
     # Each iteration begins at its own reference.
     np.testing.assert_allclose([gains[0], gains[3]], 0, atol=1e-4)
-    assert gains[2] > 0.05 and gains[5] > 0.05
+    assert min(abs(gains[at]) for at in (1, 2, 4, 5)) > 1e-3
     judged = [line for line in written if line['part'] == 'validation']
     assert [line['step'] for line in judged] == [10, 13] and 'true_reward_mean' in judged[0]
 
@@ -179,7 +178,7 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     def fit(run, workdir, data_dir):
         workdir.mkdir()
         running.claim(workdir, run.config)
-        state = init_state(run.setup, run.example(run.source('train', shuffle=True)), 3)
+        state = worlds.drawn(run.setup, run.source('train', shuffle=True), 0.5)
         with running.open_checkpoints(run, workdir) as checkpoints:
             rows = running.table_rows(run)
             checkpoints.save(state, {}, table_rows=rows, data=None, metrics={'auc': 0.5})
@@ -188,8 +187,11 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     found = judging.fit_reward(reward_run(cache), workdir)
     for head in HEADS:
         raw, ours, truth = (found[who] for who in ('raw', 'calibrated', 'truth'))
-        assert abs(ours[f'pcoc_{head}'] - 1) < 0.35 < abs(raw[f'pcoc_{head}'] - 1) or head == 'swt'
-        np.testing.assert_allclose(ours[f'auc_{head}'], raw[f'auc_{head}'], atol=0.02)
+        assert abs(ours[f'pcoc_{head}'] - 1) < 0.35
+        assert ours[f'logloss_{head}'] < raw[f'logloss_{head}']
+        # One head at a time keeps its order, or turns it where it was the wrong way round.
+        before, after = raw[f'auc_{head}'], ours[f'auc_{head}']
+        assert min(abs(after - before), abs(after - 1 + before)) < 0.02
         assert truth[f'logloss_{head}'] < ours[f'logloss_{head}']
     assert found['truth']['auc'] > found['raw']['auc'] + 0.05
     assert judging.to_text(found).count('\n') == 4

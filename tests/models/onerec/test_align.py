@@ -4,7 +4,6 @@ import dataclasses
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,7 +13,6 @@ from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.mining import Miner, _seen_before
 from jaxrec.models.onerec.pairs import draw, join, load_chunk, save_chunk
-from jaxrec.training.state import init_state
 from tests.models.onerec import worlds
 from tests.models.onerec.worlds import BEAMS, LOSERS, sent
 from tests.oracles import preference as oracle
@@ -181,9 +179,7 @@ def test_every_loss_of_pairs_is_its_formula():
 def test_steps_lift_winners_over_losers(world):
     """At the reference itself no winner has gained anything yet, and DPO is log 2 whatever the pairs are."""
     batch = batch_of(world)
-    state = init_state(world.setup, batch, 0)
-    state = dataclasses.replace(state, params=jax.tree.map(jnp.array, world.params))
-    told = []
+    state, told = worlds.drawn(world.setup, world.source, 0.4), []
     for _ in range(4):
         state, metrics = world.step(state, batch)
         told.append({name: float(value) for name, value in metrics.items()})

@@ -9,6 +9,8 @@ import pytest
 from jaxrec import embeddings as emb
 from jaxrec.models.onerec import calibration
 from jaxrec.models.onerec.reward import HEADS, as_sessions, make_task
+from jaxrec.training.state import new_scratch
+from jaxrec.training.step import make_train_step
 from tests.models.onerec import worlds
 
 
@@ -31,27 +33,18 @@ def test_a_shown_session_is_the_one_session_of_its_request(log):
         np.testing.assert_array_equal(found[f'label/{head}'][:, 0], batch[f'label/{head}'])
 
 
-def test_shown_sessions_are_learned_as_if_laid_out_by_hand(log):
+def test_shown_sessions_are_what_the_model_learns_from(log):
     task = make_task({**worlds.REWARD, 'features': worlds.FEATURES}, log.schema)
     assert task.module.columns == worlds.COLUMNS
-    batch = worlds.make_source(log, mode='reward')[0]
-    batch = worlds.sent(batch)
-    by_hand = {key: x for key, x in batch.items() if key.startswith('history/')} | {
-        'session/item': batch['target/item'][:, None], 'session/category': batch['target/category'][:, None],
-        'session/length': np.full((16, 1), 2, np.int32), 'valid': np.ones((16, 1), np.float32),
-        **{f'label/{head}': batch[f'label/{head}'][:, None] for head in HEADS},
-    }  # fmt: skip
+    batch = worlds.sent(worlds.make_source(log, mode='reward')[0])
     assert sorted(task.given_ids(batch)['item']) == ['history/item', 'target/item']
-    assert sorted(task.given_ids(by_hand)['item']) == ['history/item', 'session/item']
-    tables = emb.init_tables(task.tables, jax.random.key(0))
-    params, _ = jax.jit(task.init)(jax.random.key(1), batch)
-    lose, losses = jax.jit(task.loss), []
-    for read in (batch, by_hand):
-        rows = emb.lookup(task.tables, tables, task.ids(read))
-        loss, (metrics, _) = lose(params, {}, rows, read, jax.random.key(0))
-        losses.append(float(loss))
-        np.testing.assert_allclose(loss, sum(float(metrics[f'loss_{head}']) for head in HEADS), rtol=1e-6)
-    assert losses[0] == losses[1]
+    assert sorted(task.given_ids(as_sessions(batch))['item']) == ['history/item', 'session/item']
+    setup = worlds.make_setup(task)
+    state = worlds.drawn(setup, worlds.make_source(log, mode='reward'), 0.5)
+    _, metrics = jax.eval_shape(
+        make_train_step(setup), state.replace(scratch=new_scratch(setup, batch)), batch
+    )
+    assert {f'loss_{head}' for head in HEADS} <= metrics.keys()
 
 
 def test_calibration_finds_the_line_that_labels_were_drawn_from():
@@ -86,14 +79,14 @@ def test_a_calibration_is_kept(tmp_path):
 
 def test_a_judge_looks_up_what_the_source_would_have_read(log):
     judge, state = worlds.world().judge, worlds.world().judging
-    source = worlds.make_source(log, mode='reward', part='validation', batch_size=8)
+    source = worlds.make_source(log, mode='reward', part='validation', batch_size=worlds.CHUNK)
     batch = source[1]
-    other = np.roll(batch['target/item'], 1, 0)
-    short = batch['target/item'] * [1, 0]
-    dead = np.full_like(other, -1)
-    items = np.stack([batch['target/item'], other, short, dead], 1)
+    shown, other = batch['target/item'], np.roll(batch['target/item'], 1, 0)
+    short, dead = shown * [1, 0], np.full_like(shown, -1)
+    items = np.stack([shown, other, short, dead, shown[:, ::-1], other], 1)
     probability, reward = judge(batch['host/event'], items)
-    assert probability.shape == (8, 4, 4) and reward.shape == (8, 4) and np.isfinite(reward).all()
+    size = (worlds.CHUNK, worlds.BEAMS)
+    assert probability.shape == (*size, 4) and reward.shape == size and np.isfinite(reward).all()
 
     plain = dataclasses.replace(judge.task, calibration=((1.0, 0.0),) * 4)
     sent = worlds.sent(batch)
@@ -103,7 +96,7 @@ def test_a_judge_looks_up_what_the_source_would_have_read(log):
     want = 1 / (1 + np.exp(-((np.log(raw) - np.log1p(-raw)) * scale + shift)))
     np.testing.assert_allclose(probability[:, 0], want, rtol=1e-4)
     np.testing.assert_allclose(reward, probability.sum(-1), rtol=1e-5)
-    # Neighbours do not count, and what stands behind the end of a session does not either.
-    alone, _ = judge(batch['host/event'], np.stack([other, short, dead, batch['target/item']], 1))
-    np.testing.assert_allclose(alone, probability[:, [1, 2, 3, 0]], rtol=1e-5)
+    # What stands beside a session does not count.
+    turned, _ = judge(batch['host/event'], items[:, ::-1])
+    np.testing.assert_allclose(turned[:, ::-1], probability, rtol=1e-5)
     assert (probability[:, 2] != probability[:, 0]).any()

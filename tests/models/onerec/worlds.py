@@ -22,9 +22,9 @@ from jaxrec.models.onerec.align import AlignTask, Preference
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.options import read_network
-from jaxrec.models.onerec.task import SessionTask
+from jaxrec.models.onerec.task import CODES, SessionTask
 from jaxrec.parallel import make_mesh
-from jaxrec.training.state import Setup, TrainState, init_state
+from jaxrec.training.state import Setup, TrainState, abstract_state
 from jaxrec.training.step import make_train_step
 
 KNOBS = {
@@ -45,7 +45,7 @@ BEAMS, LOSERS, CHUNK, BATCH, PAIRS = 6, 2, 3, 16, 3
 
 
 class World(NamedTuple):
-    """A generator that was shaken, so that no parameter of it is 0, and what aligns it."""
+    """A generator, no parameter of which is 0, and what aligns it."""
 
     config: ConfigDict  # of the generator
     log: SessionLog
@@ -68,14 +68,15 @@ def world() -> World:
     codes = np.stack(np.divmod((np.arange(log.schema['item'].rows) - 2) % 30, 5), -1).astype(np.int32)
     codes[:2] = -1
     task, source = SessionTask(read_network(NETWORK), codes), make_source(log)
-    params, state = jax.jit(task.init)(jax.random.key(0), sent(source[0]))
-    shake = lambda x: x * 1.5 + 0.3 * np.random.default_rng(x.size).normal(size=x.shape).astype(np.float32)
     judging = make_judge(log)
     miner = Miner(task, source, judging[0], beams=BEAMS, losers=LOSERS, chunk=CHUNK)
     # At most one pair of a step is in doubt: weight enough to be seen beside the sessions.
     setup = make_setup(AlignTask(task, Preference('ipa', weight=50.0), PAIRS, BATCH // PAIRS))
-    params = jax.tree.map(shake, params)
-    return World(config, log, task, params, state, *judging, source, miner, setup, make_train_step(setup))
+    state = drawn(setup, source, 0.4)
+    step = make_train_step(setup)
+    return World(
+        config, log, task, state.params, state.model_state, *judging, source, miner, setup, step
+    )  # fmt: skip
 
 
 def make_config(cache: Path) -> ConfigDict:
@@ -115,8 +116,31 @@ def make_setup(task):
 def make_judge(log):
     task = reward.make_task({**REWARD, 'features': FEATURES}, log.schema)
     setup = make_setup(task)
-    state = init_state(setup, sent(make_source(log, mode='reward')[0]), 3)
+    state = drawn(setup, make_source(log, mode='reward'), 0.5)
     return Judge(setup, state, log, calibration=CALIBRATION, label={}, history_length=4), state
+
+
+def drawn(setup, source, scale):
+    """A state whose parameters and tables are all random and whose optimizers know nothing yet.
+
+    It is not what `init_state` draws, but needs no program to be compiled.
+    """
+    shapes = abstract_state(setup, sent(source[0]))
+    rng = np.random.default_rng(0)
+    place = lambda value, x: jax.device_put(np.asarray(value, x.dtype), x.sharding)
+    normal = lambda x: place(scale * rng.normal(size=x.shape), x)
+    zeros = lambda x: place(np.zeros(x.shape), x)
+    state = shapes.model_state
+    return TrainState(
+        step=zeros(shapes.step),
+        params=jax.tree.map(normal, shapes.params),
+        model_state={CODES: place(setup.task.base.codes, state[CODES])} if state else {},
+        tables=jax.tree.map(normal, shapes.tables),
+        opt_state=jax.tree.map(zeros, shapes.opt_state),
+        row_opt_state=jax.tree.map(zeros, shapes.row_opt_state),
+        rng=jax.device_put(jax.random.key(0), shapes.rng.sharding),
+        scratch={},
+    )
 
 
 def sent(batch):
