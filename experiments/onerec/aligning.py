@@ -82,8 +82,9 @@ class Alignment:
 
 
 def prepare(
-    config: ConfigDict, generator: Path, judge: Path, data_dir: str | None = None, mesh: Any = None
-) -> Alignment:
+    config: ConfigDict, generator: Path, judge: Path, data_dir: str | None = None, mesh: Any = None,
+    shared: Alignment | None = None,
+) -> Alignment:  # fmt: skip
     """Builds the pieces.
 
     Args:
@@ -92,6 +93,8 @@ def prepare(
       judge: workdir of the reward model.
       data_dir: where real data sets lie.
       mesh: (data, model), or None.
+      shared: pieces of another method on the same generator and judge, of which all that is compiled and the
+        same serves again.
 
     Returns:
       The pieces; their run's config is the generator's with the changes of `train`.
@@ -124,16 +127,11 @@ def prepare(
     assert isinstance(base, SessionSource)
     pairs = pairs_a_step(options['ratio'], base.batch_size)
     task = AlignTask(generating, preference, pairs, base.batch_size // pairs)
-    bench = open_judge(judge, run.log, data_dir, mesh)
-    miner = Miner(
-        generating,
-        base,
-        bench.judge,
-        run.setup.mesh,
-        beams=options['beams'],
-        losers=options['losers'],
-        chunk=options['chunk'],
-    )
+    bench = shared.bench if shared else open_judge(judge, run.log, data_dir, mesh)
+    numbers = {name: options[name] for name in ('beams', 'losers', 'chunk')}
+    miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
+    if shared and all(getattr(shared.miner, name) == number for name, number in numbers.items()):
+        miner = shared.miner  # whose source has the same examples, if not as many epochs
     run = dataclasses.replace(run, setup=run.setup._replace(task=task))
     return Alignment(run, generator, base, miner, bench, options | {'iterations': iterations}, per)
 

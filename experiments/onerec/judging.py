@@ -193,7 +193,7 @@ def judge_written(
         items = np.asarray(write(put_batch(batch, mesh)).items)[:chunk]
         probability, _ = bench.judge(batch['host/event'], items)
         here = slice(len(index))
-        alive = (items > 0).all(-1)[here]
+        alive = items[here].min(-1) > 0
         judged.append(probability[here])
         lives.append(alive)
         if bench.audience is not None:

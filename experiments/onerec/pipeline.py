@@ -5,7 +5,7 @@
 Tokenizes the items, trains the generator, the reward model and every alignment of `methods`, among them
 `ntp`, which goes on without preferences for as many steps, and judges what each writes for test requests: by
 the reward model, and by the users' true expected rewards where the world is simulated. A stage that is
-finished is not run again, one that was stopped goes on. The workdir takes `table.md`, `table.json` and the
+finished is not run again, one that was stopped goes on; sessions are judged anew. The workdir takes `table.md`, `table.json` and the
 stages' own.
 """
 
@@ -80,22 +80,20 @@ def run_pipeline(
     with hold(workdir):
         claim(workdir, config)
         generator, judge = workdir / GENERATOR, workdir / REWARD
-        print(to_markdown(stage('tokenize', lambda: _tokenize(config.generator, data_dir))))
-        stage('generator', lambda: _generate(config.generator, generator, data_dir, mesh))
-        print(to_text(stage(REWARD, lambda: _reward(config.reward, judge, data_dir, mesh))))
+        print(to_markdown(stage('tokenize', _tokenize, config.generator, data_dir)))
+        stage(GENERATOR, _generate, config.generator, generator, data_dir, mesh)
+        print(to_text(stage(REWARD, _reward, config.reward, judge, data_dir, mesh)))
         rows, pieces = {}, None
         for method in options['methods']:
             changed = config.align.copy_and_resolve_references().unlock()
             changed.align.method = method
-            pieces = prepare(changed, generator, judge, data_dir, mesh)
-            aligned, work = pieces, workdir / method  # for the functions below
-            stage(method, lambda aligned=aligned, work=work: align(aligned, work, data_dir))
+            pieces = prepare(changed, generator, judge, data_dir, mesh, pieces)
+            stage(method, align, pieces, workdir / method, data_dir)
             rows[method] = stage(
-                f'evaluate {method}',
-                lambda aligned=aligned, work=work: _evaluate(aligned, work, options['requests'], last=True),
+                f'evaluate {method}', _evaluate, pieces, workdir / method, options['requests'], True
             )
         if pieces is not None:
-            judged = stage('evaluate', lambda: _evaluate(pieces, generator, options['requests'], last=False))
+            judged = stage('evaluate', _evaluate, pieces, generator, options['requests'], False)
             rows = {GENERATOR: judged} | rows
         write_json(workdir / 'table.json', rows)
         (workdir / 'table.md').write_text(to_table(rows) + '\n\n' + stage.describe() + '\n')
@@ -111,12 +109,12 @@ class _Stages:
         if self._path.exists():
             self.seconds = json.loads(self._path.read_text())
 
-    def __call__(self, name: str, run: Callable[[], Any]) -> Any:
+    def __call__(self, name: str, run: Callable[..., Any], *arguments: Any) -> Any:
         """What the stage returns."""
         log.info('stage %s', name)
         began = time.perf_counter()
         try:
-            return run()
+            return run(*arguments)
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
             write_json(self._path, self.seconds)

@@ -150,7 +150,7 @@ class SessionTask(WithoutTables):
             decoded = module.decode(memory, codes, real, None, model_state.get(BIASES))
             return _log_probs(module, decoded.hidden, codes)
 
-        found: jax.Array = self.module.apply({'params': params}, method=run)
+        found: Any = self.module.apply({'params': params}, method=run)
         tokens = jnp.broadcast_to(real[..., None], found.shape)
         flat = lambda x: x.reshape(*sessions.shape[:2], -1)
         return session_log_prob(flat(found), flat(tokens))
