@@ -50,6 +50,8 @@ ROWS: dict[str, dict[str, Any]] = {
     'TIGER': {
         **onerec(session=1, experts=0),
         'data': ITEMS | {'per_user': 'each'},
+        # Every liked item is an example: an epoch has some thirty times those of OneRec's sessions.
+        'train': {'monitor': 'ntp', 'maximize': False, 'epochs': 2, 'evals_per_epoch': 5},
     },
     'OneRec': onerec(),
 }

@@ -8,14 +8,16 @@ B batch, S sessions a user, m items, K beams.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.building import Experiment
 from jaxrec.models.onerec.generate import catalogue, make_generate
+from jaxrec.models.onerec.options import Network
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.models.sequential.task import NextItemTask
 from jaxrec.ops.trie import Trie
@@ -112,7 +114,7 @@ def _generating(
         )
     trie = jax.device_put(trie, jax.NamedSharding(run.setup.mesh, jax.P()))
     count = 1 if single else items
-    generate = make_generate(task, beams=beams, items=count, distinct=distinct, free=free)
+    generate = _generate(task.network, beams, count, distinct, free)
 
     def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
         size = len(batch['history/length'])
@@ -130,6 +132,13 @@ def _generating(
         return Recommended(best, scores, alive.sum(1) * count, illegal)
 
     return answer
+
+
+@functools.lru_cache(maxsize=8)
+def _generate(network: Network, beams: int, items: int, distinct: bool, free: bool) -> Any:
+    """One program for all models of a network: the codes of items are in the state, the trie is given."""
+    task = SessionTask(network, np.zeros((0, len(network.levels)), np.int32))
+    return make_generate(task, beams=beams, items=items, distinct=distinct, free=free)
 
 
 def _scoring(
