@@ -215,7 +215,7 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
         aligning.prepare(wanted, workdir, workdir)
     other = sessions.simulate(tmp_path / 'other', **{**worlds.KNOBS, 'seed': 5})
-    with pytest.raises(ValueError, match='judges sessions of the log .* train a reward model on this one'):
+    with pytest.raises(ValueError, match=r'judges sessions of the log .* train a reward model on this one'):
         judging.open_judge(workdir, other)
     with pytest.raises(ValueError, match='is no reward model: use a config of one'):
         judging.fit_reward(config, tmp_path / 'wrong')
