@@ -32,7 +32,7 @@ def summarise(
       '<who>_<head>_mean' and '<who>_<head>_max' of the heads and of 'reward', their weighted sum; of the
       latter '<who>_reward_first' too, of the session that the generator holds most probable, and
       '<who>_reward_picked', of the one that the judge holds best; 'rank_correlation' of judge and truth among
-      the sessions of a request, averaged, and 'rank_correlation_all' over all sessions; 'sessions' a request.
+      the sessions of a request, averaged, and 'rank_correlation_all' over all sessions; 'written', the sessions a request.
       <who> is 'judge', and with a truth 'true'.
 
     Raises:
@@ -44,7 +44,7 @@ def summarise(
     judged, alive = judged[some].astype(np.float64), alive[some]
     of_head = np.array([weights.get(head, 0.0) for head in HEADS])
     picked = np.where(alive, judged @ of_head, -np.inf).argmax(1)[:, None]
-    found = {'sessions': float(alive.sum(1).mean())}
+    found = {'written': float(alive.sum(1).mean())}
     parties = {JUDGE: judged} | ({} if truth is None else {TRUE: truth[some].astype(np.float64)})
     for who, rewards in parties.items():
         total = rewards @ of_head

@@ -152,7 +152,7 @@ def test_summary_of_requests_with_dead_sessions():
     truth[0, :, 0], truth[1, :, 0] = [0.5, 0.9, 9.0], [0.1, 0.2, 0.3]
     found = summarise(judged, alive, {'swt': 2.0}, truth)
     want = {
-        'sessions': 2.5, 'judge_swt_mean': 0.3, 'judge_swt_max': 0.45, 'judge_reward_mean': 0.6,
+        'written': 2.5, 'judge_swt_mean': 0.3, 'judge_swt_max': 0.45, 'judge_reward_mean': 0.6,
         'judge_wtr_mean': 1.0, 'true_reward_max': 2 * 0.6, 'true_reward_first': 0.6,
         'true_reward_picked': 2 * 0.4, 'rank_correlation': 0.0, 'judge_reward_picked': 0.9,
     }  # fmt: skip
