@@ -15,7 +15,7 @@ from configs.onerec.reward import get_config as get_reward
 from configs.onerec.stages import align_config
 from experiments import running
 from experiments.building import TRAIN_OPTIONS, Experiment, build
-from experiments.onerec import aligning, judging, pipeline
+from experiments.onerec import aligning, judging, pipelining
 from experiments.onerec.judging import Bench
 from experiments.sources import read_data
 from jaxrec.data.sessions.labels import SessionLabels
@@ -231,7 +231,7 @@ def test_configs_of_the_stages(tmp_path):
     state = state.replace(scratch=jax.eval_shape(lambda: new_scratch(run.setup, example)))
     _, metrics = jax.eval_shape(make_train_step(run.setup), state, example)
     assert {f'loss_{head}' for head in HEADS} <= metrics.keys()
-    assert get_reward().task == config.reward.task and set(config) == set(pipeline.TOP)
+    assert get_reward().task == config.reward.task and set(config) == set(pipelining.TOP)
     for method in METHODS:
         options = read_options(get_align(method).align, 'align', **aligning.ALIGN_OPTIONS)
         assert options['method'] == method
@@ -245,7 +245,7 @@ def test_configs_that_cannot_be(tmp_path):
     with pytest.raises(ValueError, match=r'align\.beam is not an option; did you mean .beams.'):
         aligning.prepare(ConfigDict({'align': {'beam': 3}}), tmp_path, tmp_path)
     with pytest.raises(ValueError, match=r'config\.align is missing or no section; a pipeline has'):
-        pipeline.run_pipeline(ConfigDict({'generator': {}, 'reward': {}, 'pipeline': {}}), tmp_path)
+        pipelining.run_pipeline(ConfigDict({'generator': {}, 'reward': {}, 'pipeline': {}}), tmp_path)
 
 
 def test_the_table_has_a_line_a_row():
@@ -253,7 +253,7 @@ def test_the_table_has_a_line_a_row():
         'generator': {'ntp': 2.0, 'judge_reward_mean': 1.5},
         'ipa': {'ntp': 2.25, 'judge_reward_mean': 2.0},
     }
-    assert pipeline.to_table(rows).splitlines() == [
+    assert pipelining.to_table(rows).splitlines() == [
         '| row | NTP loss | judge mean |', '|---|---|---|', '| generator | 2.0000 | 1.5000 |',
         '| ipa | 2.2500 | 2.0000 |',
     ]  # fmt: skip
