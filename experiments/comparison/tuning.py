@@ -48,7 +48,7 @@ def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir
       workdir: the table's.
 
     Returns:
-      Cells that read validation alone; none where the table tunes nothing.
+      Cells that read validation alone; none where the table tunes nothing of the row.
     """
     spaces = plain(table.search), plain(table.get('row_search', {})).get(row, {})
     search = {
@@ -57,7 +57,7 @@ def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir
         for section, keys in space.items()
         for key, choices in keys.items()
     }
-    drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials else []
+    drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials and search else []
     folder = workdir / column / row
     return [
         Cell(folder / f'trial{number}', table.columns[column], table.rows[row], TUNING_SEED, values, False)

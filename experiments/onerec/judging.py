@@ -4,7 +4,7 @@ B requests, K sessions of each, m items.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from ml_collections import ConfigDict
 from experiments.building import Experiment, batches, build, read_config
 from experiments.comparison.tables import write_json
 from experiments.running import fit, restore_model
+from jaxrec.data.batch_source import Batch as HostBatch
 from jaxrec.data.log import Log
 from jaxrec.data.sessions.labels import HEADS, SessionLabels
 from jaxrec.data.sessions.log import SessionLog
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.simulators.sessions import Audience
 from jaxrec.data.simulators.worlds import truth_folder
+from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.models.onerec import calibration
 from jaxrec.models.onerec.generate import Written
 from jaxrec.models.onerec.judge import Judge
@@ -33,6 +35,7 @@ from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
 
 CALIBRATION, REPORT = 'calibration.npz', 'reward.json'
+CUT = 10  # of the ranking of single items
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,14 +188,11 @@ def judge_written(
     Raises:
       ValueError: no session was written.
     """
-    places = np.unique(np.linspace(0, source.examples - 1, min(requests, source.examples)).astype(np.int64))
     judged, truth, lives = [], [], []
-    for first in range(0, len(places), chunk):
-        index = places[first : first + chunk]
-        batch = source.at(np.concatenate([index, np.repeat(index[:1], chunk - len(index))]))
+    for batch, count in spread(source, requests, chunk):
         items = np.asarray(write(put_batch(batch, mesh)).items)[:chunk]
         probability, _ = bench.judge(batch['host/event'], items)
-        here = slice(len(index))
+        here = slice(count)
         alive = items[here].min(-1) > 0
         judged.append(probability[here])
         lives.append(alive)
@@ -204,6 +204,50 @@ def judge_written(
     return summarise(
         np.concatenate(judged), np.concatenate(lives), bench.weights, np.concatenate(truth) if truth else None
     )
+
+
+def rank_named(
+    name: Callable[[Mapping[str, jax.Array]], Written],
+    source: SessionSource,
+    requests: int,
+    chunk: int,
+    mesh: Any = None,
+) -> dict[str, float]:
+    """Where the first item of the target stands among those that a model names first.
+
+    Args:
+      name: batch of histories -> sessions of one item, or of whose first item is meant, best first.
+      source, requests, chunk, mesh: as of `judge_written`.
+
+    Returns:
+      'recall@10' and 'ndcg@10'.
+    """
+    evaluator = RankingEvaluator(cuts=(CUT,))
+    for batch, count in spread(source, requests, chunk):
+        items = np.asarray(name(put_batch(batch, mesh)).items)[:count, :, 0]
+        target = batch['target/item'][:count, :1]
+        hit = items == target
+        rank = np.where(hit.any(1), hit.argmax(1) + 1.0, np.inf)
+        evaluator.add({'target/item': target, 'valid': np.ones(target.shape)}, {'rank': rank, 'items': items})
+    found = evaluator.compute()
+    return {key: found[key] for key in (f'recall@{CUT}', f'ndcg@{CUT}')}
+
+
+def spread(source: SessionSource, requests: int, chunk: int) -> Iterator[tuple[HostBatch, int]]:
+    """Requests that are evenly spread over a source's examples.
+
+    Args:
+      source: the source.
+      requests: how many, at most all.
+      chunk: B.
+
+    Yields:
+      Batches of B requests, and how many of them count: the others of the last only fill it up.
+    """
+    places = np.unique(np.linspace(0, source.examples - 1, min(requests, source.examples)).astype(np.int64))
+    for first in range(0, len(places), chunk):
+        index = places[first : first + chunk]
+        yield source.at(np.concatenate([index, np.repeat(index[:1], chunk - len(index))])), len(index)
 
 
 def to_text(report: Mapping[str, Mapping[str, float]]) -> str:

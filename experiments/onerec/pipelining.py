@@ -13,10 +13,11 @@ from experiments.building import batches, build
 from experiments.comparison.tables import write_json
 from experiments.made import make_files
 from experiments.onerec.aligning import Alignment, align, prepare
-from experiments.onerec.judging import CALIBRATION, REPORT, fit_reward, judge_written, to_text
+from experiments.onerec.judging import CALIBRATION, REPORT, fit_reward, judge_written, rank_named, to_text
 from experiments.onerec.tokens_report import to_markdown
 from experiments.running import claim, fit, hold, open_checkpoints, restore_model
 from experiments.sources import log_of, read_data
+from jaxrec.data.sessions.source import SessionSource
 from jaxrec.models.onerec.align import METHODS
 from jaxrec.options import plain, read_options
 from jaxrec.training.evaluate import evaluate
@@ -30,6 +31,7 @@ PIPELINE_OPTIONS: dict[str, Any] = {
 GENERATOR, REWARD, SECONDS = 'generator', 'reward', 'seconds.json'
 COLUMNS = {
     'ntp': 'NTP loss',
+    'recall@10': 'recall@10',
     'judge_reward_mean': 'judge mean',
     'judge_reward_max': 'judge max',
     'true_reward_mean': 'true mean',
@@ -77,10 +79,10 @@ def run_pipeline(
             pieces = prepare(changed, generator, judge, data_dir, mesh, pieces)
             stage(method, align, pieces, workdir / method, data_dir)
             rows[method] = stage(
-                f'evaluate {method}', _evaluate, pieces, workdir / method, options['requests'], True
+                f'evaluate {method}', evaluate_generator, pieces, workdir / method, options['requests'], True
             )
         if pieces is not None:
-            judged = stage('evaluate', _evaluate, pieces, generator, options['requests'], False)
+            judged = stage('evaluate', evaluate_generator, pieces, generator, options['requests'], False)
             rows = {GENERATOR: judged} | rows
         write_json(workdir / 'table.json', rows)
         (workdir / 'table.md').write_text(to_table(rows) + '\n\n' + stage.describe() + '\n')
@@ -133,8 +135,19 @@ def _reward(config: ConfigDict, workdir: Path, data_dir: str | None, mesh: Any) 
     return report
 
 
-def _evaluate(pieces: Alignment, workdir: Path, requests: int, last: bool) -> dict[str, float]:
-    """Next-token loss on test, and what generated sessions are worth; of the last checkpoint or the best."""
+def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bool) -> dict[str, float]:
+    """Reads the test part, with one checkpoint of a generator.
+
+    Args:
+      pieces: of an alignment of this generator.
+      workdir: of the generator, aligned or not.
+      requests: for which sessions are written and judged, and the next item is named.
+      last: read the last checkpoint, not the best.
+
+    Returns:
+      'ntp', next-token loss, and what else `SessionEvaluator` says; 'recall@10' of the next item; what
+      sessions are worth, see `judge_written`; 'step', of the checkpoint.
+    """
     run, source = pieces.run, pieces.run.source('test')
     step = None
     if last:
@@ -144,8 +157,10 @@ def _evaluate(pieces: Alignment, workdir: Path, requests: int, last: bool) -> di
     found: dict[str, float] = dict(
         evaluate(run.setup, make_predict_step(run.setup), state, batches(source)).compute()
     )
-    write = pieces.miner.writer(state.params, state.model_state)
-    found |= judge_written(write, source, pieces.bench, requests, pieces.options['chunk'], run.setup.mesh)
+    of_state, chunk, mesh = (state.params, state.model_state), pieces.options['chunk'], run.setup.mesh
+    assert isinstance(source, SessionSource)
+    found |= rank_named(pieces.miner.namer(*of_state), source, requests, chunk, mesh)
+    found |= judge_written(pieces.miner.writer(*of_state), source, pieces.bench, requests, chunk, mesh)
     return found | {'step': float(step)}
 
 

@@ -8,16 +8,14 @@ B batch, S sessions a user, m items, K beams.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.building import Experiment
-from jaxrec.models.onerec.generate import catalogue, make_generate
-from jaxrec.models.onerec.options import Network
+from jaxrec.models.onerec.generate import catalogue, shared_generate
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.models.sequential.task import NextItemTask
 from jaxrec.ops.trie import Trie
@@ -114,11 +112,12 @@ def _generating(
         )
     trie = jax.device_put(trie, jax.NamedSharding(run.setup.mesh, jax.P()))
     count = 1 if single else items
-    generate = _generate(task.network, beams, count, distinct, free)
+    generate = shared_generate(task.network, beams, count, distinct, free)
 
     def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
         size = len(batch['history/length'])
-        found = generate(state.params, state.model_state, put_batch(batch, run.setup.mesh), trie)
+        read = {key: values for key, values in batch.items() if key.startswith('history/')}
+        found = generate(state.params, state.model_state, put_batch(read, run.setup.mesh), trie)
         written, scores = np.asarray(found.items)[:size], np.asarray(found.scores)[:size]
         alive = np.isfinite(scores)
         legal = alive & (written >= 0).all(-1)
@@ -132,13 +131,6 @@ def _generating(
         return Recommended(best, scores, alive.sum(1) * count, illegal)
 
     return answer
-
-
-@functools.lru_cache(maxsize=8)
-def _generate(network: Network, beams: int, items: int, distinct: bool, free: bool) -> Any:
-    """One program for all models of a network: the codes of items are in the state, the trie is given."""
-    task = SessionTask(network, np.zeros((0, len(network.levels)), np.int32))
-    return make_generate(task, beams=beams, items=items, distinct=distinct, free=free)
 
 
 def _scoring(

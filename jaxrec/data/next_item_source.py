@@ -10,7 +10,7 @@ Letters: B examples a batch (on this process), L history, N events or requests, 
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from jaxrec.data.log import Log
 from jaxrec.data.pairs import SIDES
 from jaxrec.data.sessions.histories import PositiveItems
 from jaxrec.data.sessions.log import SessionLog
-from jaxrec.data.sessions.source import check_sides
+from jaxrec.data.sessions.source import among_users, check_sides, check_users
 from jaxrec.data.splits import PARTS, make_split
 
 PER_USER = ('each', 'last')
@@ -63,6 +63,7 @@ class NextItemSource(BatchSource):
       per_user: 'each' makes an example of every positive item of the part; 'last' of each user's last one
         alone, for models that learn from all places of a history at once.
       min_history: leave out items with fewer history entries.
+      users: (from, to) shares of all users whose items are examples, as of `SessionSource`.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
         `BatchSource`.
 
@@ -79,16 +80,19 @@ class NextItemSource(BatchSource):
     label: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     per_user: str = 'each'
     min_history: int = 1
+    users: Sequence[float] = (0.0, 1.0)
 
     def _open(self) -> tuple[Log, int, int]:
         check_count('history_length', self.history_length)
         if self.per_user not in PER_USER:
             raise ValueError(f'per_user {self.per_user!r} is unknown: use one of {", ".join(PER_USER)}')
+        self.users = check_users(self.users)
         if self.cartesian:
             raise ValueError('cartesian names pairs of candidates, and a next item has none: leave it out')
         self.log = _open_log(self.log_folder)
         found = self._of_sessions() if isinstance(self.log, SessionLog) else self._of_events()
         wanted = (found.part == PARTS[self.part]) & (found.end - found.start >= self.min_history)
+        wanted &= among_users(self.log, self.users)[found.users]
         self._picked = np.flatnonzero(wanted)
         if self.per_user == 'last':
             users = found.users[self._picked]

@@ -125,9 +125,7 @@ class SessionSource(BatchSource):
                 'cartesian names pairs of candidates, and a session log has sessions: leave it out'
             )
         self.quality, self.session_labels = plain(self.quality), plain(self.session_labels)
-        self.users = tuple(self.users)
-        if len(self.users) != 2 or not 0 <= self.users[0] < self.users[1] <= 1:
-            raise ValueError(f'users {self.users}: give two ascending shares from 0 to 1, as in (0.0, 0.5)')
+        self.users = check_users(self.users)
 
     def _make_labels(self, train: np.ndarray) -> tuple[SessionLabels, tuple[str, ...]]:
         log = self.log
@@ -147,14 +145,12 @@ class SessionSource(BatchSource):
     def _wanted(self, known: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
         """bool [N]: requests that are examples, whatever their part; and how many are not, by reason."""
         log = self.log
-        place = (hash64(np.arange(log.schema['user'].rows), USERS_SEED) >> np.uint64(11)) * 2.0**-53
-        place = place[log.events['user']]
         enough = log.lengths
         if self.choose == 'positive':
             enough = np.add.reduceat(self._positives.mask.astype(np.int64), log.offsets[:-1])
         wanted, left_out = np.ones(len(log), bool), {}
         reasons = {
-            'other users': (place >= self.users[0]) & (place < self.users[1]),
+            'other users': among_users(log, self.users)[log.events['user']],
             f'fewer than {self.items} items': enough >= self.items,
             f'fewer than {self.min_history} history entries': known >= self.min_history,
             'not of high quality': self.selection.kept if self.selection else np.ones(len(log), bool),
@@ -213,6 +209,38 @@ class SessionSource(BatchSource):
 
 def _attribute(log: SessionLog, name: str, items: np.ndarray) -> np.ndarray:
     return take(log.items[name], items, log.schema[name].width)
+
+
+def check_users(users: Sequence[float]) -> tuple[float, float]:
+    """Refuses shares of users that are none.
+
+    Args:
+      users: (from, to).
+
+    Returns:
+      The same, as a tuple.
+
+    Raises:
+      ValueError: other than two ascending shares.
+    """
+    users = tuple(users)
+    if len(users) != 2 or not 0 <= users[0] < users[1] <= 1:
+        raise ValueError(f'users {users}: give two ascending shares from 0 to 1, as in (0.0, 0.5)')
+    return users
+
+
+def among_users(log: Log, users: Sequence[float]) -> np.ndarray:
+    """Which users are from one share of them to another, in the order of a seeded hash.
+
+    Args:
+      log: the log.
+      users: (from, to).
+
+    Returns:
+      bool [rows of the user vocabulary].
+    """
+    place = (hash64(np.arange(log.schema['user'].rows), USERS_SEED) >> np.uint64(11)) * 2.0**-53
+    return (place >= users[0]) & (place < users[1])
 
 
 def check_sides(log: SessionLog, features: Mapping[str, Sequence[str]]) -> None:

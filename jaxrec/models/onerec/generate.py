@@ -6,6 +6,7 @@ B batch, K beams, k beams at a step, m items, L levels, T session tokens.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.models.onerec.network import Cache, OneRec
+from jaxrec.models.onerec.options import Network
 from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
 from jaxrec.models.transformer.layers import Memory
 from jaxrec.ops.beam import Place, Sessions, Step, beam_search
@@ -87,6 +89,26 @@ def make_generate(
         return Written(leaf_items(trie, leaves, 1)[..., 0], sessions.scores, sessions)
 
     return generate
+
+
+@functools.lru_cache(maxsize=8)
+def shared_generate(
+    network: Network, beams: int, items: int, distinct: bool = True, free: bool = False
+) -> Callable[[Any, Any, Mapping[str, jax.Array], Trie], Written]:
+    """One program for all models of a network, since codes are in the state and the trie is given.
+
+    Args:
+      network: what writes.
+      beams, items, distinct, free: as of `make_generate`.
+
+    Returns:
+      As `make_generate`.
+
+    Raises:
+      ValueError: as `make_generate`.
+    """
+    task = SessionTask(network, np.zeros((0, len(network.levels)), np.int32))
+    return make_generate(task, beams=beams, items=items, distinct=distinct, free=free)
 
 
 def _asked(module: OneRec, memory: Memory, biases: jax.Array | None) -> Step:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxrec.data.sessions.source import SessionSource
-from jaxrec.models.onerec.generate import Written, catalogue, make_generate
+from jaxrec.models.onerec.generate import Written, catalogue, shared_generate
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.pairs import Mined, join, load_chunk, save_chunk
 from jaxrec.models.onerec.task import SessionTask
@@ -139,11 +139,16 @@ class Miner:
 
     def writer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:
         """What writes K sessions for a batch of histories: (batch on the devices) -> sessions."""
-        return lambda batch: self._generate(params, model_state, batch, self._trie)
+        return self._writer(params, model_state, self.task.network.session)
 
-    @functools.cached_property
-    def _generate(self) -> Callable[..., Written]:
-        return make_generate(self.task, beams=self.beams, distinct=self.distinct)
+    def namer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:
+        """What names the K likeliest first items, as sessions of one: for the ranking of single items."""
+        return self._writer(params, model_state, 1)
+
+    def _writer(self, params: Any, model_state: Any, items: int) -> Callable[[Mapping[str, Any]], Written]:
+        generate = shared_generate(self.task.network, self.beams, items, self.distinct)
+        read = lambda batch: {key: x for key, x in batch.items() if key.startswith('history/')}
+        return lambda batch: generate(params, model_state, read(batch), self._trie)
 
     @functools.cached_property
     def _choose(self) -> Callable[..., Any]:

@@ -9,7 +9,6 @@ import pytest
 
 from jaxrec.data.source import make_loader
 from jaxrec.models.onerec.align import METHODS, AlignTask, PairSource, Preference, pair_loss, pairs_a_step
-from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.mining import Miner, _seen_before
 from jaxrec.models.onerec.pairs import draw, join, load_chunk, save_chunk
@@ -38,10 +37,10 @@ def test_mining_is_a_slow_loop_over_beams(world):
     miner, mined, task = world.miner, world.mined, world.miner.task
     assert len(mined) == 5 and sorted(world.drawn) == sorted(set(world.drawn))
     np.testing.assert_array_equal(mined.index, world.drawn)
-    trie = catalogue(task.codes, task.network.levels)
+    write = miner.writer(world.params, world.state)
     for n, example in enumerate(world.drawn):
         batch = miner.source.at(np.full(3, example))  # a chunk of one request three times
-        items = np.asarray(miner._generate(world.params, world.state, sent(batch), trie).items)[1]
+        items = np.asarray(write(sent(batch)).items)[1]
         assert (items >= 2).all() and all(len(set(session)) == 2 for session in items)
         turned = np.stack([items, items[::-1], items])  # what stands beside a session does not matter
         rewards = miner.judge(batch['host/event'], turned)[1][1][::-1]
