@@ -24,10 +24,19 @@ REWARD: dict[str, Any] = {
         'patience': 2,
     },
 }
+COLUMNS = ('item', 'category')  # of items, that a simulated log has
 LOSERS = {'sdpo': 3}
 
 
-def reward_config(generator: ConfigDict, columns: tuple[str, ...] = ('item', 'category')) -> ConfigDict:
+def reward_model(columns: tuple[str, ...] = COLUMNS) -> dict[str, Any]:
+    """The sections of a reward model that name what it reads of items."""
+    return {
+        'model': {'dim': 16, 'width': 64, 'heads': 4},
+        'features': {'user': (), 'candidate': columns, 'history': columns},
+    }
+
+
+def reward_config(generator: ConfigDict, columns: tuple[str, ...] = COLUMNS) -> ConfigDict:
     """The config of a reward model on the log of a generator: of all sessions, as they were shown.
 
     Args:
@@ -39,8 +48,8 @@ def reward_config(generator: ConfigDict, columns: tuple[str, ...] = ('item', 'ca
     """
     config = generator.copy_and_resolve_references()
     lay_over(config, REWARD)
-    config.model = ConfigDict({'dim': 16, 'width': 64, 'heads': 4})
-    config.features = ConfigDict({'user': (), 'candidate': columns, 'history': columns})
+    for name, section in reward_model(columns).items():
+        config[name] = ConfigDict(section)
     return config
 
 

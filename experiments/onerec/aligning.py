@@ -83,7 +83,7 @@ class Alignment:
 
 def prepare(
     config: ConfigDict, generator: Path, judge: Path, data_dir: str | None = None, mesh: Any = None,
-    shared: Alignment | None = None,
+    shared: Alignment | Bench | None = None,
 ) -> Alignment:  # fmt: skip
     """Builds the pieces.
 
@@ -94,7 +94,7 @@ def prepare(
       data_dir: where real data sets lie.
       mesh: (data, model), or None.
       shared: pieces of another method on the same generator and judge, of which all that is compiled and the
-        same serves again.
+        same serves again; or the judge alone, opened.
 
     Returns:
       The pieces; their run's config is the generator's with the changes of `train`.
@@ -127,10 +127,13 @@ def prepare(
     assert isinstance(base, SessionSource)
     pairs = pairs_a_step(options['ratio'], base.batch_size)
     task = AlignTask(generating, preference, pairs, base.batch_size // pairs)
-    bench = shared.bench if shared else open_judge(judge, run.log, data_dir, mesh)
+    bench = shared if isinstance(shared, Bench) else shared.bench if shared else None
+    bench = bench or open_judge(judge, run.log, data_dir, mesh)
     numbers = {name: options[name] for name in ('beams', 'losers', 'chunk')}
     miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
-    if shared and all(getattr(shared.miner, name) == number for name, number in numbers.items()):
+    if isinstance(shared, Alignment) and all(
+        getattr(shared.miner, name) == number for name, number in numbers.items()
+    ):
         miner = shared.miner  # whose source has the same examples, if not as many epochs
     run = dataclasses.replace(run, setup=run.setup._replace(task=task))
     return Alignment(run, generator, base, miner, bench, options | {'iterations': iterations}, per)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.building import Experiment, batches, build, read_config
 from experiments.comparison.tables import write_json
+from experiments.onerec.recommending import Recommended
 from experiments.running import fit, restore_model
 from jaxrec.data.batch_source import Batch as HostBatch
 from jaxrec.data.log import Log
@@ -165,7 +165,7 @@ def open_audience(log: Log) -> Audience | None:
 
 
 def judge_written(
-    write: Callable[[Mapping[str, jax.Array]], Written],
+    write: Callable[[Any], Written | Recommended],
     source: Any,
     bench: Bench,
     requests: int,
@@ -207,7 +207,7 @@ def judge_written(
 
 
 def rank_named(
-    name: Callable[[Mapping[str, jax.Array]], Written],
+    name: Callable[[Any], Written | Recommended],
     source: SessionSource,
     requests: int,
     chunk: int,

@@ -34,7 +34,7 @@ def same(one, two):
 
 
 def test_mining_is_a_slow_loop_over_beams(world):
-    miner, mined, task = world.miner, world.mined, world.miner.task
+    miner, mined = world.miner, world.mined
     assert len(mined) == 5 and sorted(world.drawn) == sorted(set(world.drawn))
     np.testing.assert_array_equal(mined.index, world.drawn)
     write = miner.writer(world.params, world.state)

@@ -1,0 +1,214 @@
+"""OneRec's table 1 (arXiv 2502.18965) on the simulated world of sessions, the true rewards known.
+
+    python -m experiments.compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_table
+    python -m experiments.compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_q --quick
+
+Every row writes eight sessions of five different items for the same test requests. `judge_...` are the
+rewards that the reward model gives, which also mined the pairs, as in the paper; `true_...` what the users
+behind the world would give on average. The reward model learns from other users than those that the rows
+learn from and are judged on, and knows none of them by name.
+
+Columns: `main`, mined for 1% of the requests; `ratio2` to `ratio5`, IPA with 2% to 5%; `null`, a world whose
+sessions have no coupling, so that to write a session is to name five items. --rows=OneRec,OneRec+IPA chooses
+among the rows; the semantic IDs, the reward model and the generator of a seed are made once for all of them.
+
+Trials: each row but OneRec and OneRec+NTP has the same number, on a world that no cell has, judged by the
+reward model on validation requests: a preference loss over beta and lambda, the others over the learning
+rate. OneRec keeps its first choices, so that all alignments of a seed begin at one generator.
+
+Cost: not yet run.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.onerec.rows import COMPARED, PUBLISHED, ROWS, SESSION, of_length
+from configs.onerec.simulated import HISTORY
+from configs.onerec.simulated import get_config as one_run
+from configs.onerec.stages import LOSERS, REWARD, align_config, reward_model
+from configs.runs import changed
+
+# Shares of the users: the reward model's are others than those that it judges.
+LEARNED, JUDGED = (0.0, 0.6), (0.6, 1.0)
+WORLD = {'users': 12_000}
+ALIGN = {'beams': 32, 'passes': 2.0, 'ratio': 0.01, 'chunk': 32, 'judged': 128}
+BETAS = (0.1, 0.03, 0.3, 1.0)
+# Of SimPO the log-probabilities are means over tokens, some twenty times smaller.
+ALIGNED: dict[str, dict[str, Any]] = {
+    'OneRec+NTP': {'method': 'ntp'},
+    'OneRec+DPO': {'method': 'dpo', 'beta': BETAS},
+    'OneRec+IPO': {'method': 'ipo', 'beta': BETAS},
+    'OneRec+cDPO': {'method': 'cdpo', 'beta': BETAS},
+    'OneRec+rDPO': {'method': 'rdpo', 'beta': BETAS},
+    'OneRec+CPO': {'method': 'cpo', 'beta': BETAS},
+    'OneRec+SimPO': {'method': 'simpo', 'beta': tuple(20 * beta for beta in BETAS)},
+    'OneRec+S-DPO': {'method': 'sdpo', 'beta': BETAS},
+    'OneRec+IPA': {'method': 'ipa', 'beta': BETAS},
+}
+WEIGHTS = (1.0, 0.3, 3.0)
+RATES = (2e-3, 1e-3, 4e-3, 5e-4)
+RATIOS = {f'ratio{percent}': percent / 100 for percent in (2, 3, 4, 5)}
+NULL = ('SASRec', 'TIGER', 'OneRec', 'OneRec+NTP', 'OneRec+IPA')
+# Of 1B parameters, where the rows before alignment are of .1B.
+PUBLISHED_ALIGNED = {
+    name: dict(zip(('swt', 'vtr', 'wtr', 'ltr'), values, strict=True))
+    for name, values in {
+        'OneRec+DPO': ('.1014 / .1595', '.6127 / .7116', '.00339 / .00896', '.0351 / .0644'),
+        'OneRec+IPO': ('.0979 / .1528', '.6000 / .7012', '.00335 / .00905', '.0350 / .0654'),
+        'OneRec+cDPO': ('.0993 / .1547', '.6030 / .7030', '.00339 / .00901', '.0355 / .0652'),
+        'OneRec+rDPO': ('.1005 / .1555', '.6071 / .7059', '.00339 / .00899', '.0357 / .0657'),
+        'OneRec+CPO': ('.0993 / .1538', '.6045 / .7029', '.00343 / .00911', '.0357 / .0659'),
+        'OneRec+SimPO': ('.0995 / .1536', '.6047 / .7022', '.00349 / .00918', '.0360 / .0659'),
+        'OneRec+S-DPO': ('.1021 / .1575', '.6096 / .7070', '.00345 / .00909', '.0361 / .0659'),
+        'OneRec+IPA': ('.1025 / .1933', '.6141 / .7646', '.00354 / .00992', '.0397 / .1203'),
+    }.items()
+}
+# What a quick table's networks have: they compile in half the time.
+QUICK_NETWORK = {'width': 32, 'encoder_layers': 1, 'decoder_layers': 1, 'hidden': 64, 'expert_hidden': 64}
+
+
+def aligned(row: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """A row that goes on from OneRec's generator.
+
+    Args:
+      row: OneRec's.
+      options: of `ALIGNED`; of several betas the first stands in the row.
+
+    Returns:
+      The row: evaluated as often as IPA, which has three iterations.
+    """
+    method, beta = options['method'], options.get('beta', (0.1,))[0]
+    own = {'method': method, 'beta': beta, 'weight': WEIGHTS[0], 'losers': LOSERS.get(method, 1)}
+    own['evals'] = 1 if method == 'ipa' else 3
+    return row | {'align': own}
+
+
+def make_rows() -> dict[str, dict[str, Any]]:
+    """All rows; those that are no alignment take the column's section `align` out."""
+    rows = of_length(ROWS, HISTORY)
+    after = {name: aligned(rows['OneRec'], options) for name, options in ALIGNED.items()}
+    return {name: row | {'align': None} for name, row in rows.items()} | after
+
+
+def make_search() -> dict[str, Any]:
+    """{row: {section: {key: choices}}}: as many trials of each."""
+    losses = {
+        name: {'align': {'beta': options['beta'], 'weight': WEIGHTS}}
+        for name, options in ALIGNED.items()
+        if 'beta' in options
+    }
+    return {name: {'train': {'learning_rate': RATES}} for name in COMPARED if name != 'OneRec'} | losses
+
+
+def get_config() -> ConfigDict:
+    """Builds the table's config.
+
+    Returns:
+      Columns `main`, `null` and those of `RATIOS`; rows, search space, seeds.
+    """
+    run = one_run('OneRec')
+    base = {name: run[name] for name in ('features', 'files')}
+    data = {
+        name: run.data[name] for name in ('log', 'arguments', 'cache', 'label', 'split', 'history_length')
+    }
+    train = {name: run.train[name] for name in run.train if name not in ('monitor', 'maximize')}
+    rewards = changed(REWARD, data={'users': JUDGED, 'source': 'sessions', 'session': SESSION})
+    world = {
+        **base,
+        'data': {**data, 'users': LEARNED},
+        'train': train,
+        'judge': {**rewards, **reward_model()},
+        'align': ALIGN,
+        'align_train': align_config().train,
+        'judged': {
+            'sessions': 8,
+            'items': SESSION,
+            'beams': ALIGN['beams'],
+            'requests': 1000,
+            'tuned_on': 256,
+            'chunk': ALIGN['chunk'],
+            'data': ROWS['OneRec']['data'],
+        },
+    }
+    column = lambda: ConfigDict(world).copy_and_resolve_references().unlock()
+    columns = {name: column() for name in ('main', 'null', *RATIOS)}
+    for name in columns:
+        columns[name].data.arguments.update(WORLD)
+    columns['null'].data.arguments.coupling = 0.0
+    for name, ratio in RATIOS.items():
+        columns[name].align.ratio = ratio
+    table = {
+        'title': 'OneRec on simulated sessions',
+        'run': 'experiments.onerec.cells:run_cell',
+        'columns': columns,
+        'main': 'main',  # a ConfigDict forgets the order of its keys
+        'order': (*COMPARED, *ALIGNED),
+        'tuned': ('main',),  # the other columns take what was chosen there
+        'only': {'null': NULL, **dict.fromkeys(RATIOS, ('OneRec+IPA',))},
+        'rows': make_rows(),
+        'reference': 'OneRec+NTP',
+        'seeds': 3,
+        'trials': 4,
+        'search': {},
+        'row_search': make_search(),
+        'paired': ('true_reward_mean', 'true_reward_max', 'judge_reward_mean', 'judge_reward_max'),
+        'shown': shown(),
+        'published': PUBLISHED | PUBLISHED_ALIGNED,
+        'note': NOTE,
+        'quick': make_quick(),
+    }
+    return ConfigDict(table)
+
+
+def shown() -> tuple[str, ...]:
+    """The metrics of the table."""
+    of = lambda head: tuple(f'{who}_{head}_{what}' for who in ('judge', 'true') for what in ('mean', 'max'))
+    differences = tuple(f'{name}_minus_OneRec+NTP' for name in ('true_reward_mean', 'true_reward_max'))
+    gains = ('judge_gain', 'true_gain', 'rank_correlation', 'rank_correlation_all')
+    accuracy = ('recall@10', 'recall@10_before', 'ntp', 'ntp_before')
+    null = ('null/judge_reward_mean', 'null/true_reward_mean', *(f'null/{name}' for name in differences))
+    ratios = tuple(
+        f'{column}/{who}_reward_{what}'
+        for column in RATIOS
+        for who in ('judge', 'true')
+        for what in ('mean', 'max')
+    )
+    heads = tuple(name for head in ('reward', 'swt', 'vtr', 'wtr', 'ltr') for name in of(head))
+    return (*heads, *differences, *gains, *accuracy, *null, *ratios, 'trained', 'parameters', 'seconds')
+
+
+NOTE = (
+    'Published: mean / max of the four rewards, by the reward model of the paper, on a private log; of '
+    'models of .1B parameters, aligned ones of 1B. Only their order can be compared. Here: mean and largest '
+    'reward of the eight sessions that a row writes for a request, averaged over requests. OneRec and what '
+    'comes of it write sessions by 32 beams, of which the best eight count; models of single items cut their '
+    'ranking into pages of five, so that their sessions share no item, whereas those of beams may. `reward` '
+    'is the sum of the four. `judge_gain`, `true_gain`: what the mean reward has gained over OneRec before '
+    'alignment; the one up and the other down is over-optimisation. `rank_correlation`: of judge and truth '
+    'among the sessions of a request, averaged; `_all`: among all sessions. `recall@10`: whether the first '
+    'item that the user liked is among the ten that a row names first, of OneRec those that begin a session; '
+    '`ntp`: mean loss of a token of sessions of high quality. Seed s draws world s, the order of the data '
+    'and the initial values; trials have a world of their own. `null`: no coupling in a session. `ratio`: '
+    'percent of requests that are mined. What the rows of a seed share counts in the seconds of the cell '
+    'that came first.'
+)
+
+
+def make_quick() -> dict[str, Any]:
+    """A sixth of the users, a fourth of the items, networks of one layer, no trials."""
+    small = {
+        'data': {'arguments': {'users': 2_000, 'items': 500}},
+        'files': {'ids': {'arguments': {'clusters': 32}}},
+        'judged': {'requests': 256, 'tuned_on': 64},
+        'align': {'judged': 32},
+    }
+    networks = {name: {'model': QUICK_NETWORK} for name in ('TIGER', 'OneRec', *ALIGNED)}
+    networks['TIGER'] = {'model': QUICK_NETWORK, 'train': {'epochs': 1}}
+    return {
+        'seeds': 2,
+        'trials': 0,
+        'only': dict.fromkeys(('null', *RATIOS), ()),
+        'columns': {'main': small},
+        'rows': networks,
+    }

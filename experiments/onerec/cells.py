@@ -1,0 +1,259 @@
+"""A cell of OneRec's table: one row, one column, one seed, in place of `comparison.cells.run_cell`.
+
+What the rows of a seed share is made once, whichever cell comes first: semantic IDs, the reward model, and
+the generator from which every alignment starts. It lies beside the columns, by a digest of its config.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.building import TOP, Experiment, batches, build, read_config
+from experiments.comparison.cells import Cell, describe_cell, read_finished, trained
+from experiments.comparison.tables import write_json
+from experiments.onerec.aligning import Alignment, align, prepare
+from experiments.onerec.judging import CUT, Bench, fit_reward, judge_written, open_judge, rank_named
+from experiments.onerec.recommending import make_recommender
+from experiments.running import fit, open_checkpoints, restore_model
+from experiments.sources import cut_source, log_of, read_data
+from jaxrec.data.api import alone
+from jaxrec.data.sessions.source import SessionSource
+from jaxrec.models.onerec.align import AlignTask
+from jaxrec.models.onerec.task import SessionTask
+from jaxrec.options import lay_over, plain, read_options
+from jaxrec.training.evaluate import evaluate
+from jaxrec.training.state import TrainState
+from jaxrec.training.step import make_predict_step
+
+log = logging.getLogger(__name__)
+SHARED, DONE = 'shared', 'done'
+MONITOR = 'judge_reward_mean'  # by which trials are chosen, on validation
+BEFORE = ('ntp', f'recall@{CUT}')  # told of an aligned row's generator too
+JUDGED_OPTIONS: dict[str, Any] = {
+    'sessions': 8,  # S, of a request
+    'items': 5,  # m, different ones, of a session
+    'beams': 32,  # of models that write semantic IDs; of single items raised to S m
+    'requests': 1000,  # of the test part
+    'tuned_on': 256,  # requests of the validation part
+    'chunk': 32,  # requests at a time
+    'data': {},  # which requests: laid over the data section
+}
+
+
+def run_cell(
+    cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Trains a row, lets it write sessions and has them judged, or reads its result if it was finished.
+
+    Args:
+      cell: the cell. Beside the sections of a run its config has `judge`, what the reward model's run lays
+        over the column's; `judged`, any of `JUDGED_OPTIONS`; and where the row is an alignment of the
+        generator that its other sections describe, `align` and `align_train`, see `aligning.prepare`.
+      data_dir: where real data sets lie.
+      slices, judges: there are none.
+
+    Returns:
+      {'validation', 'seconds', 'parameters'}, of rows that are no alignment 'trained', and but for trials
+      'test', {metric: value}: of `judge_written` and `rank_named`; of models of sessions 'ntp'; and of
+      alignments what `BEFORE` was before, and what was gained in 'judge_gain' and 'true_gain'.
+
+    Raises:
+      ValueError: slices or judges, and what the stages refuse.
+    """
+    if slices or judges:
+        raise ValueError('a table of sessions has neither slices nor judges: leave them out of its config')
+    config = cell.config()
+    described = describe_cell(config, cell.test)
+    if (finished := read_finished(cell.folder, described)) is not None:
+        return finished
+    begin = time.perf_counter()
+    row = _Row(cell, config, data_dir)
+    run, state, result = row.learn()
+    options = row.options
+    validation = row.judge(run, state, 'validation', options['tuned_on'])
+    result |= {'config': described, 'validation': validation[MONITOR]}
+    result['parameters'] = sum(x.size for x in jax.tree.leaves(state.params))
+    if cell.test:
+        result['test'] = row.test(run, state)
+    result['seconds'] = round(time.perf_counter() - begin, 1)
+    write_json(cell.folder / 'result.json', result)
+    log.info('%s: %s %.4f in %.0f s', cell.folder, MONITOR, result['validation'], result['seconds'])
+    return result
+
+
+class _Row:
+    """The stages of a cell."""
+
+    def __init__(self, cell: Cell, config: ConfigDict, data_dir: str | None) -> None:
+        self.cell, self.config, self.data_dir = cell, config, data_dir
+        self.options = read_options(config.judged, 'judged', **JUDGED_OPTIONS)
+        self.shared = cell.folder.parents[2] / SHARED
+        self.judge_folder = made_once(
+            self.shared, 'judge', judge_config(cell), lambda where, of: fit_reward(of, where, data_dir)
+        )
+        self.bench = _open_bench(self.judge_folder, data_dir)
+        self.aligns = bool(config.get('align', None))
+        self.run_config = own_run(config)
+
+    def learn(self) -> tuple[Experiment, TrainState, dict[str, Any]]:
+        """The row's run and state, and what is to be said of its training."""
+        if self.aligns:
+            pieces = self._pieces()
+            align(pieces, self.cell.folder, self.data_dir)
+            with open_checkpoints(pieces.run, self.cell.folder, read_only=True) as checkpoints:
+                last = checkpoints.steps[-1]
+            state, _ = restore_model(pieces.run, self.cell.folder, last, pieces.run.source('test'))
+            return _unaligned(pieces.run), state, {}
+        run = build(self.run_config, self.data_dir)
+        folder = self.cell.folder
+        if self._writes_sessions(run):
+            folder = self._generator()
+        else:
+            fit(run, folder, self.data_dir)
+        state, _ = restore_model(run, folder)
+        told = trained(folder, run.train['monitor'], run.train['maximize'])
+        return run, state, {'trained': told}
+
+    def test(self, run: Experiment, state: TrainState) -> dict[str, float]:
+        """What there is to say of the test part."""
+        if not self._writes_sessions(run):
+            return self.judge(run, state, 'test', self.options['requests'])
+        before = self._test_generator()
+        if not self.aligns:
+            return before
+        found = self.judge(run, state, 'test', self.options['requests'])
+        found |= {f'{name}_before': before[name] for name in BEFORE}
+        for who in ('judge', 'true'):
+            if (name := f'{who}_reward_mean') in found:
+                found[f'{who}_gain'] = found[name] - before[name]
+        return found
+
+    def judge(self, run: Experiment, state: TrainState, part: str, requests: int) -> dict[str, float]:
+        """What a model writes for requests of a part of the log is worth, and how well it names items."""
+        o, source, mesh = self.options, self._requests(run, part), run.setup.mesh
+        many = {'sessions': o['sessions'], 'items': o['items'], 'beams': o['beams']}
+        if not self._writes_sessions(run):  # a ranking is as long as its beams
+            many['beams'] = max(o['beams'], o['sessions'] * o['items'])
+        write = make_recommender(run, state, **many)
+        found = judge_written(write, source, self.bench, requests, o['chunk'], mesh)
+        name = make_recommender(run, state, sessions=CUT, items=1, beams=max(many['beams'], CUT))
+        found |= rank_named(name, source, requests, o['chunk'], mesh)
+        if self._writes_sessions(run):
+            predict = make_predict_step(run.setup)
+            filled = evaluate(run.setup, predict, state, batches(run.source(part))).compute()
+            found['ntp'] = float(filled['ntp'])
+        return found
+
+    def _requests(self, run: Experiment, part: str) -> SessionSource:
+        """The requests for which sessions are written, the same of every row."""
+        config = ConfigDict(plain(self.cell.base))
+        lay_over(config, {'data': self.options['data'], 'features': plain(run.config.features)})
+        config.seed = self.cell.seed
+        source = cut_source(config, run.log, read_data(config, run.log), run.train, part)
+        assert isinstance(source, SessionSource)
+        return source
+
+    def _writes_sessions(self, run: Experiment) -> bool:
+        task = run.setup.task
+        return isinstance(task, SessionTask) and task.network.session > 1
+
+    def _generator(self) -> Path:
+        """The folder of the generator that has not been aligned."""
+        return made_once(
+            self.shared,
+            'generator',
+            self.run_config,
+            lambda folder, config: fit(build(config, self.data_dir), folder, self.data_dir),
+        )
+
+    def _test_generator(self) -> dict[str, float]:
+        """As `judge` on the test part, of the generator that has not been aligned; once for all rows."""
+
+        def find(folder: Path, config: ConfigDict) -> None:
+            run = build(self.run_config, self.data_dir)
+            state, _ = restore_model(run, self._generator())
+            write_json(folder / 'test.json', self.judge(run, state, 'test', self.options['requests']))
+
+        described = {'run': self.run_config, 'judge': self.judge_folder.name, 'judged': self.config.judged}
+        folder = made_once(self.shared, 'tested', ConfigDict(described), find)
+        found: dict[str, float] = json.loads((folder / 'test.json').read_text())
+        return found
+
+    def _pieces(self) -> Alignment:
+        of_all = ConfigDict({'align': self.config.align, 'train': self.config.get('align_train', {})})
+        opened = _open_pieces(self._generator(), self.judge_folder, self.data_dir, _sizes(self.config.align))
+        return prepare(of_all, self._generator(), self.judge_folder, self.data_dir, shared=opened)
+
+
+def own_run(config: ConfigDict) -> ConfigDict:
+    """The run of a row: a cell's config without what is not of a run."""
+    return ConfigDict(
+        {name: plain(config[name]) for name in config if name in TOP and config[name] is not None}
+    )
+
+
+def judge_config(cell: Cell) -> ConfigDict:
+    """The run of the reward model of a cell: the column's, and over it what `judge` says."""
+    config = ConfigDict(plain(cell.base))
+    lay_over(config, plain(config.judge) | {'seed': cell.seed})
+    if 'seed' in config.data.arguments:
+        config.data.arguments.seed = cell.seed
+    return own_run(config)
+
+
+def made_once(root: Path, name: str, config: ConfigDict, make: Callable[[Path, ConfigDict], Any]) -> Path:
+    """Makes what cells share, or finds it; other processes that want the same wait until it is there.
+
+    Args:
+      root: takes the folder.
+      name: of its kind.
+      config: all that it depends on.
+      make: (folder, config) -> anything; goes on where it was stopped.
+
+    Returns:
+      `<root>/<name>-<digest of the config>`.
+    """
+    text = json.dumps(plain(config), sort_keys=True)
+    folder = root / f'{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}'
+    with alone(folder):
+        if not (folder / DONE).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            make(folder, config)
+            (folder / DONE).touch()
+    return folder
+
+
+def _unaligned(run: Experiment) -> Experiment:
+    """A run of the generator itself."""
+    task = run.setup.task
+    assert isinstance(task, AlignTask)
+    return Experiment(run.config, run.log, run.setup._replace(task=task.base), run.data, run.train)
+
+
+def _sizes(align_options: ConfigDict) -> tuple[tuple[str, int], ...]:
+    """What decides the programs that mine."""
+    return tuple(
+        (name, align_options[name]) for name in ('beams', 'losers', 'chunk') if name in align_options
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _open_bench(folder: Path, data_dir: str | None) -> Bench:
+    return open_judge(folder, log_of(read_config(str(folder / 'config.json')), data_dir), data_dir)
+
+
+@functools.lru_cache(maxsize=4)
+def _open_pieces(
+    generator: Path, judge: Path, data_dir: str | None, sizes: tuple[tuple[str, int], ...]
+) -> Alignment:
+    """Pieces of one seed whose compiled programs all its alignments share."""
+    config = ConfigDict({'align': dict(sizes)})
+    return prepare(config, generator, judge, data_dir, shared=_open_bench(judge, data_dir))

@@ -1,0 +1,166 @@
+"""A cell of each kind of OneRec's table, on a tiny world: trained, judged, and read again when finished."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs.onerec import table_simulated
+from experiments.comparison.cells import Cell
+from experiments.comparison.tuning import TUNING_SEED, trial_cells
+from experiments.onerec import cells
+from jaxrec.options import lay_over
+from tests.experiments.onerec.worlds import NETWORK, SEQUENTIAL
+from tests.experiments.worlds import SESSIONS
+
+REWARD = {'dim': 4, 'width': 8, 'heads': 2, 'attention': (4,), 'towers': (4,)}
+TRAIN = {'batch_size': 16, 'eval_batch_size': 32, 'epochs': 1, 'log_every': 2, 'evals_per_epoch': 1}
+ALL = (
+    'judge_reward_mean',
+    'judge_swt_max',
+    'true_reward_mean',
+    'true_ltr_max',
+    'rank_correlation',
+    'recall@10',
+)
+
+
+def tiny(cache):
+    """The table's config on 60 users and 49 items, sessions of 2."""
+    table = table_simulated.get_config()
+    for name in table.columns:
+        column = table.columns[name]
+        known = {key: value for key, value in SESSIONS.items() if key != 'seed'}
+        small = {
+            'data': {'arguments': known, 'cache': str(cache), 'history_length': 6},
+            'files': {'ids': {'arguments': {'clusters': 8, 'levels': 1, 'behaviour': 4}}},
+            'train': TRAIN,
+            'judge': {'data': {'session': 2}, 'model': REWARD, 'train': TRAIN},
+            'align': {'beams': 4, 'passes': 1.0, 'ratio': 0.1, 'chunk': 4, 'judged': 4},
+            'judged': {'sessions': 3, 'items': 2, 'beams': 4, 'requests': 6, 'tuned_on': 4, 'chunk': 4},
+        }
+        lay_over(column, small)
+        lay_over(column.judged, {'data': {'session': 2, 'quality': {'watched': 2}}})
+    for name in table.rows:
+        row = table.rows[name]
+        one = 'size' not in row.model
+        lay_over(row, {'model': SEQUENTIAL if one else NETWORK | {'experts': 0}})
+        if row.data.source == 'sessions':
+            row.data.session = row.model.session = 2
+            row.data.quality = ConfigDict({'watched': 2})
+    return table
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """The table, its folder, and the results of a cell of each kind."""
+    folder = tmp_path_factory.mktemp('table')
+    table = tiny(folder / 'logs')
+    cell = lambda row: Cell(folder / 'main' / row / 'seed1', table.columns.main, table.rows[row], 1, {})
+    rows = ('FDSA', 'TIGER', 'OneRec', 'OneRec+NTP', 'OneRec+IPA')
+    return table, folder, cell, {row: cells.run_cell(cell(row), None) for row in rows}
+
+
+def test_a_cell_of_each_kind_is_trained_and_judged(made):
+    _, folder, _, results = made
+    for row, result in results.items():
+        test = result['test']
+        assert set(ALL) <= test.keys() and test['written'] == 3, row
+        for who in ('judge', 'true'):
+            of_heads = sum(test[f'{who}_{head}_mean'] for head in ('swt', 'vtr', 'wtr', 'ltr'))
+            np.testing.assert_allclose(test[f'{who}_reward_mean'], of_heads, rtol=1e-5)
+            assert test[f'{who}_reward_max'] >= test[f'{who}_reward_mean']
+        assert ('ntp' in test) == row.startswith('OneRec') and result['parameters'] > 500
+        assert ('trained' in result) == ('+' not in row)
+    before = results['OneRec']['test']
+    for row in ('OneRec+NTP', 'OneRec+IPA'):
+        test = results[row]['test']
+        assert test['ntp_before'] == before['ntp'] != test['ntp']
+        assert test['recall@10_before'] == before['recall@10']
+        gain = test['true_reward_mean'] - before['true_reward_mean']
+        np.testing.assert_allclose(test['true_gain'], gain, rtol=1e-9)
+    assert results['OneRec+NTP']['test']['ntp'] != results['OneRec+IPA']['test']['ntp']
+    # Of the parts that cells share there is one each.
+    kinds = sorted(path.parent.name.partition('-')[0] for path in (folder / 'shared').glob('*/done'))
+    assert kinds == ['generator', 'judge', 'tested']
+
+
+def test_the_judge_learns_from_other_users_than_the_rows(made):
+    cell, users = made[2], []
+    for config in (
+        cells.judge_config(cell('OneRec')),
+        *(cells.own_run(cell(r).config()) for r in ('OneRec', 'FDSA')),
+    ):
+        source = cells.build(config).source('train')
+        users.append({int(user) for batch in cells.batches(source) for user in batch['host/group']})
+    assert len(users[0]) > 10 and all(len(of) > 10 and not users[0] & of for of in users[1:])
+
+
+def test_a_finished_cell_is_read(made, monkeypatch):
+    _, _, cell, results = made
+    monkeypatch.setattr(cells, 'build', None)
+    monkeypatch.setattr(cells, 'prepare', None)
+    for row, result in results.items():
+        found = cells.run_cell(cell(row), None)
+        assert json.loads(json.dumps(result)) == found
+
+
+def test_a_trial_reads_validation_alone(made):
+    table, folder, _, _ = made
+    trial = Cell(folder / 'main' / 'OneRec+IPA' / 'trial0', table.columns.main, table.rows['OneRec+IPA'], 1,
+                 {'align.beta': 0.3}, test=False)  # fmt: skip
+    assert trial.config().align.beta == 0.3
+    result = cells.run_cell(trial, None)
+    assert 'test' not in result and 0 < result['validation'] < 4
+
+
+def test_what_cells_share_is_made_once(tmp_path):
+    made, config = [], ConfigDict({'a': 1})
+    make = lambda folder, config: made.append(folder.name)
+    first = cells.made_once(tmp_path, 'x', config, make)
+    assert cells.made_once(tmp_path, 'x', config, make) == first and made == [first.name]
+    assert cells.made_once(tmp_path, 'x', ConfigDict({'a': 2}), make) != first and len(made) == 2
+
+    def stopped(folder, config):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cells.made_once(tmp_path, 'y', config, stopped)
+    cells.made_once(tmp_path, 'y', config, make)  # what was stopped goes on
+    assert len(made) == 3
+
+
+def test_another_process_waits_for_what_is_being_made(tmp_path):
+    config, made = ConfigDict({'a': 1}), []
+
+    def slow(folder, config):
+        made.append(folder)
+        time.sleep(0.3)
+
+    with ThreadPoolExecutor(2) as pool:  # each opens the lock for itself, as processes do
+        for _ in range(2):
+            pool.submit(cells.made_once, tmp_path, 'x', config, slow)
+    assert len(made) == 1
+
+
+def test_every_preference_loss_has_as_many_trials(tmp_path):
+    table = table_simulated.get_config()
+    counts = {row: len(trial_cells(table, 'main', row, tmp_path)) for row in table.order}
+    assert {row for row, count in counts.items() if not count} == {'OneRec', 'OneRec+NTP'}
+    assert set(counts.values()) == {0, table.trials}
+    trials = trial_cells(table, 'main', 'OneRec+SimPO', tmp_path)
+    assert {cell.seed for cell in trials} == {TUNING_SEED} and not any(cell.test for cell in trials)
+    first = trials[0].config()
+    assert first.align.beta == table.rows['OneRec+SimPO'].align.beta == 2.0 and first.align.method == 'simpo'
+    # All alignments of a seed begin at one generator.
+    runs = [cells.own_run(cell.config()) for row in table.order if '+' in row
+            for cell in trial_cells(table, 'main', row, tmp_path)]  # fmt: skip
+    assert len(runs) == 8 * table.trials and all(run == runs[0] for run in runs)
+
+
+def test_a_table_of_sessions_has_no_slices(made):
+    with pytest.raises(ValueError, match='has neither slices nor judges: leave them out'):
+        cells.run_cell(made[2]('OneRec'), None, ('unseen_pairs',))
