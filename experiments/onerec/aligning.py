@@ -280,9 +280,8 @@ def _evaluation(pieces: Alignment) -> Callable[[TrainState], dict[str, float]]:
         if pieces.options['judged']:
             write = pieces.miner.writer(state.params, state.model_state)
             found |= judge_written(
-                write, validation, pieces.bench, pieces.options['judged'], pieces.options['chunk'],
-                run.setup.mesh,
-            )  # fmt: skip
+                write, validation, pieces.bench, pieces.options['judged'], pieces.options['chunk']
+            )
         return found
 
     return scores

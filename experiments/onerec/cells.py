@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.building import TOP, Experiment, batches, build, read_config
@@ -21,7 +22,7 @@ from experiments.comparison.cells import Cell, describe_cell, read_finished, tra
 from experiments.comparison.tables import write_json
 from experiments.onerec.aligning import Alignment, align, prepare
 from experiments.onerec.judging import CUT, Bench, fit_reward, judge_written, open_judge, rank_named
-from experiments.onerec.recommending import make_recommender
+from experiments.onerec.recommending import Recommended, Recommender, make_recommender
 from experiments.running import fit, open_checkpoints, restore_model
 from experiments.sources import cut_source, log_of, read_data
 from jaxrec.data.api import alone
@@ -102,6 +103,8 @@ class _Row:
         self.bench = _open_bench(self.judge_folder, data_dir)
         self.aligns = bool(config.get('align', None))
         self.run_config = own_run(config)
+        self._made: tuple[TrainState, tuple[Recommender, Recommender]] | None = None
+        self._scorer: tuple[Experiment, Any] | None = None
 
     def learn(self) -> tuple[Experiment, TrainState, dict[str, Any]]:
         """The row's run and state, and what is to be said of its training."""
@@ -138,19 +141,33 @@ class _Row:
 
     def judge(self, run: Experiment, state: TrainState, part: str, requests: int) -> dict[str, float]:
         """What a model writes for requests of a part of the log is worth, and how well it names items."""
-        o, source, mesh = self.options, self._requests(run, part), run.setup.mesh
-        many = {'sessions': o['sessions'], 'items': o['items'], 'beams': o['beams']}
-        if not self._writes_sessions(run):  # a ranking is as long as its beams
-            many['beams'] = max(o['beams'], o['sessions'] * o['items'])
-        write = make_recommender(run, state, **many)
-        found = judge_written(write, source, self.bench, requests, o['chunk'], mesh)
-        name = make_recommender(run, state, sessions=CUT, items=1, beams=max(many['beams'], CUT))
-        found |= rank_named(name, source, requests, o['chunk'], mesh)
+        source, chunk = self._requests(run, part), self.options['chunk']
+        write, name = self._recommenders(run, state)
+        found = judge_written(write, source, self.bench, requests, chunk)
+        found |= rank_named(name, source, requests, chunk)
         if self._writes_sessions(run):
-            predict = make_predict_step(run.setup)
-            filled = evaluate(run.setup, predict, state, batches(run.source(part))).compute()
+            filled = evaluate(run.setup, self._predict(run), state, batches(run.source(part))).compute()
             found['ntp'] = float(filled['ntp'])
         return found
+
+    def _recommenders(self, run: Experiment, state: TrainState) -> tuple[Recommender, Recommender]:
+        """What writes sessions, and what names single items; their programs serve all parts of the log."""
+        if self._made is None or self._made[0] is not state:
+            o = self.options
+            beams, sizes = o['beams'], {'sessions': o['sessions'], 'items': o['items']}
+            if self._writes_sessions(run):
+                write = make_recommender(run, state, **sizes, beams=beams)
+                name = make_recommender(run, state, sessions=min(CUT, beams), items=1, beams=beams)
+            else:  # a ranking is as long as its beams
+                write = make_recommender(run, state, **sizes, beams=max(beams, o['sessions'] * o['items']))
+                name = lambda batch: one_by_one(write(batch))
+            self._made = state, (write, name)
+        return self._made[1]
+
+    def _predict(self, run: Experiment) -> Any:
+        if self._scorer is None or self._scorer[0] is not run:
+            self._scorer = run, make_predict_step(run.setup)
+        return self._scorer[1]
 
     def _requests(self, run: Experiment, part: str) -> SessionSource:
         """The requests for which sessions are written, the same of every row."""
@@ -195,9 +212,7 @@ class _Row:
 
 def own_run(config: ConfigDict) -> ConfigDict:
     """The run of a row: a cell's config without what is not of a run."""
-    return ConfigDict(
-        {name: plain(config[name]) for name in config if name in TOP and config[name] is not None}
-    )
+    return ConfigDict({name: plain(config[name]) for name in config if name in TOP})
 
 
 def judge_config(cell: Cell) -> ConfigDict:
@@ -207,6 +222,12 @@ def judge_config(cell: Cell) -> ConfigDict:
     if 'seed' in config.data.arguments:
         config.data.arguments.seed = cell.seed
     return own_run(config)
+
+
+def one_by_one(pages: Recommended) -> Recommended:
+    """The ranking behind sessions that are pages of it, as sessions of one item [B, S m, 1]."""
+    items = pages.items.reshape(len(pages.items), -1, 1)
+    return pages._replace(items=items, scores=np.repeat(pages.scores, pages.items.shape[2], 1))
 
 
 def made_once(root: Path, name: str, config: ConfigDict, make: Callable[[Path, ConfigDict], Any]) -> Path:

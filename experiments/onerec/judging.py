@@ -29,7 +29,6 @@ from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.judged import summarise
 from jaxrec.models.onerec.reward import RewardEvaluator, RewardTask
 from jaxrec.options import plain
-from jaxrec.parallel import put_batch
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
@@ -84,9 +83,11 @@ def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, m
         raise ValueError(f'config.task = {config.task!r} is no reward model: use a config of one')
     fit(run, workdir, data_dir)
     state, step = restore_model(run, workdir)
-    found = calibration.fit(*_predict(run, run.setup.task, state, 'validation').collected())
-    raw = _predict(run, run.setup.task, state, 'test')
-    calibrated = _predict(run, dataclasses.replace(run.setup.task, calibration=found), state, 'test')
+    uncalibrated = make_predict_step(run.setup)
+    found = calibration.fit(*_predict(run, uncalibrated, state, 'validation').collected())
+    raw = _predict(run, uncalibrated, state, 'test')
+    task = dataclasses.replace(run.setup.task, calibration=found)
+    calibrated = _predict(run, make_predict_step(run.setup._replace(task=task)), state, 'test')
     report = {'raw': raw.compute(), 'calibrated': calibrated.compute()}
     audience = open_audience(run.log)
     if audience is not None:
@@ -96,9 +97,8 @@ def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, m
     return report
 
 
-def _predict(run: Experiment, task: RewardTask, state: TrainState, part: str) -> RewardEvaluator:
-    setup = run.setup._replace(task=task)
-    filled = evaluate(setup, make_predict_step(setup), state, batches(run.source(part)))
+def _predict(run: Experiment, predict: Any, state: TrainState, part: str) -> RewardEvaluator:
+    filled = evaluate(run.setup, predict, state, batches(run.source(part)))
     assert isinstance(filled, RewardEvaluator)
     return filled
 
@@ -170,17 +170,15 @@ def judge_written(
     bench: Bench,
     requests: int,
     chunk: int,
-    mesh: Any = None,
 ) -> dict[str, float]:
     """Lets a generator write sessions for some requests, and says what they are worth.
 
     Args:
-      write: batch of histories -> sessions.
+      write: host batch of histories -> sessions.
       source: a `SessionSource`; the requests are evenly spread over its examples.
       bench: who judges.
       requests: how many, at most all.
       chunk: written for at a time.
-      mesh: where the generator lives.
 
     Returns:
       As `jaxrec.models.onerec.judged.summarise`.
@@ -190,7 +188,7 @@ def judge_written(
     """
     judged, truth, lives = [], [], []
     for batch, count in spread(source, requests, chunk):
-        items = np.asarray(write(put_batch(batch, mesh)).items)[:chunk]
+        items = np.asarray(write(batch).items)[:chunk]
         probability, _ = bench.judge(batch['host/event'], items)
         here = slice(count)
         alive = items[here].min(-1) > 0
@@ -211,20 +209,19 @@ def rank_named(
     source: SessionSource,
     requests: int,
     chunk: int,
-    mesh: Any = None,
 ) -> dict[str, float]:
     """Where the first item of the target stands among those that a model names first.
 
     Args:
-      name: batch of histories -> sessions of one item, or of whose first item is meant, best first.
-      source, requests, chunk, mesh: as of `judge_written`.
+      name: host batch of histories -> sessions of one item, or of whose first item is meant, best first.
+      source, requests, chunk: as of `judge_written`.
 
     Returns:
       'recall@10' and 'ndcg@10'.
     """
     evaluator = RankingEvaluator(cuts=(CUT,))
     for batch, count in spread(source, requests, chunk):
-        items = np.asarray(name(put_batch(batch, mesh)).items)[:count, :, 0]
+        items = np.asarray(name(batch).items)[:count, :, 0]
         target = batch['target/item'][:count, :1]
         hit = items == target
         rank = np.where(hit.any(1), hit.argmax(1) + 1.0, np.inf)

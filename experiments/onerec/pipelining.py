@@ -157,10 +157,10 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
     found: dict[str, float] = dict(
         evaluate(run.setup, make_predict_step(run.setup), state, batches(source)).compute()
     )
-    of_state, chunk, mesh = (state.params, state.model_state), pieces.options['chunk'], run.setup.mesh
+    of_state, chunk = (state.params, state.model_state), pieces.options['chunk']
     assert isinstance(source, SessionSource)
-    found |= rank_named(pieces.miner.namer(*of_state), source, requests, chunk, mesh)
-    found |= judge_written(pieces.miner.writer(*of_state), source, pieces.bench, requests, chunk, mesh)
+    found |= rank_named(pieces.miner.namer(*of_state), source, requests, chunk)
+    found |= judge_written(pieces.miner.writer(*of_state), source, pieces.bench, requests, chunk)
     return found | {'step': float(step)}
 
 

@@ -116,8 +116,9 @@ def _generating(
 
     def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
         size = len(batch['history/length'])
-        read = {key: values for key, values in batch.items() if key.startswith('history/')}
-        found = generate(state.params, state.model_state, put_batch(read, run.setup.mesh), trie)
+        sent = put_batch(batch, run.setup.mesh)
+        read = {key: values for key, values in sent.items() if key.startswith('history/')}
+        found = generate(state.params, state.model_state, read, trie)
         written, scores = np.asarray(found.items)[:size], np.asarray(found.scores)[:size]
         alive = np.isfinite(scores)
         legal = alive & (written >= 0).all(-1)

@@ -111,7 +111,7 @@ class Miner:
         padded = np.concatenate([index, np.repeat(index[:1], self.chunk - len(index))])  # one shape for all
         batch = self.source.at(padded)
         sent = put_batch(batch, self.mesh)
-        written = self.writer(params, model_state)(sent)
+        written = self.writer(params, model_state)(batch)
         items, alive = (np.asarray(x)[: self.chunk] for x in (written.items, written.sessions.alive))
         _, rewards = self.judge(batch['host/event'], items)
         repeated = alive & _seen_before(items)
@@ -138,7 +138,7 @@ class Miner:
         return mined[: len(index)]
 
     def writer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:
-        """What writes K sessions for a batch of histories: (batch on the devices) -> sessions."""
+        """What writes K sessions for a host batch of histories: (batch) -> sessions."""
         return self._writer(params, model_state, self.task.network.session)
 
     def namer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:
@@ -147,8 +147,13 @@ class Miner:
 
     def _writer(self, params: Any, model_state: Any, items: int) -> Callable[[Mapping[str, Any]], Written]:
         generate = shared_generate(self.task.network, self.beams, items, self.distinct)
-        read = lambda batch: {key: x for key, x in batch.items() if key.startswith('history/')}
-        return lambda batch: generate(params, model_state, read(batch), self._trie)
+
+        def write(batch: Mapping[str, np.ndarray]) -> Written:
+            sent = put_batch(batch, self.mesh)
+            read = {key: x for key, x in sent.items() if key.startswith('history/')}
+            return generate(params, model_state, read, self._trie)
+
+        return write
 
     @functools.cached_property
     def _choose(self) -> Callable[..., Any]:

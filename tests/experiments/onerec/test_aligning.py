@@ -130,7 +130,7 @@ def test_generated_sessions_are_judged_and_told_the_truth_of(pieces):
     judge_total, true_total = [], []
     for place in places:
         batch = validation.at(np.full(3, place))
-        items = np.asarray(write(worlds.sent(batch)).items)
+        items = np.asarray(write(batch).items)
         judge_total.append(world.judge(batch['host/event'], items)[1][0])
         users = np.full(worlds.BEAMS, batch['host/group'][0])
         truth = pieces.bench.audience.true_rewards(users, items[0], pieces.bench.labels)

@@ -40,7 +40,7 @@ def test_mining_is_a_slow_loop_over_beams(world):
     write = miner.writer(world.params, world.state)
     for n, example in enumerate(world.drawn):
         batch = miner.source.at(np.full(3, example))  # a chunk of one request three times
-        items = np.asarray(write(sent(batch)).items)[1]
+        items = np.asarray(write(batch).items)[1]
         assert (items >= 2).all() and all(len(set(session)) == 2 for session in items)
         turned = np.stack([items, items[::-1], items])  # what stands beside a session does not matter
         rewards = miner.judge(batch['host/event'], turned)[1][1][::-1]
