@@ -13,13 +13,14 @@ def get_config() -> ConfigDict:
     """Builds the config: 3 levels and ranks, 8 experts of which 2 are active, sessions of 5, 32 beams."""
     generator = get_generator('OneRec')
     rewards = reward_config(generator)
+    generator.train.epochs = 6
     # The reward model is to judge other users than it has learned from.
     generator.data.users, rewards.data.users = (0.0, 0.6), (0.6, 1.0)
     return ConfigDict(
         {
             'generator': generator,
             'reward': rewards,
-            'align': align_config(beams=32, passes=2.0, ratio=0.02),
-            'pipeline': {'methods': ('ntp', 'ipa'), 'requests': 1000},
+            'align': align_config(beams=32, passes=2.0, ratio=0.02, judged=128),
+            'pipeline': {'methods': ('ntp', 'ipa'), 'requests': 600},
         }
     )

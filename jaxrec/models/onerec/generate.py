@@ -93,7 +93,7 @@ def make_generate(
 
 @functools.lru_cache(maxsize=8)
 def shared_generate(
-    network: Network, beams: int, items: int, distinct: bool = True, free: bool = False
+    network: Network, beams: int, items: int, distinct: bool, free: bool
 ) -> Callable[[Any, Any, Mapping[str, jax.Array], Trie], Written]:
     """One program for all models of a network, since codes are in the state and the trie is given.
 

@@ -146,7 +146,7 @@ class Miner:
         return self._writer(params, model_state, 1)
 
     def _writer(self, params: Any, model_state: Any, items: int) -> Callable[[Mapping[str, Any]], Written]:
-        generate = shared_generate(self.task.network, self.beams, items, self.distinct)
+        generate = shared_generate(self.task.network, self.beams, items, self.distinct, False)
 
         def write(batch: Mapping[str, np.ndarray]) -> Written:
             sent = put_batch(batch, self.mesh)
@@ -165,7 +165,8 @@ class Miner:
 
     @functools.cached_property
     def _trie(self) -> Trie:
-        return catalogue(self.task.codes, self.task.network.levels)
+        trie = catalogue(self.task.codes, self.task.network.levels)
+        return trie if self.mesh is None else jax.device_put(trie, jax.NamedSharding(self.mesh, jax.P()))
 
 
 def _seen_before(items: np.ndarray) -> np.ndarray:

@@ -1,9 +1,13 @@
-"""A cell of each kind of OneRec's table, on a tiny world: trained, judged, and read again when finished."""
+"""A cell of each kind of OneRec's table, on a tiny world: judged, and read again when finished.
+
+Alignment trains. What `fit` trains, as it does any run, is drawn instead: steps compile slowly.
+"""
 
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -11,8 +15,11 @@ from ml_collections import ConfigDict
 from configs.onerec import table_simulated
 from experiments.comparison.cells import Cell
 from experiments.comparison.tuning import TUNING_SEED, trial_cells
-from experiments.onerec import cells
+from experiments.onerec import cells, judging
+from experiments.running import claim, open_checkpoints
+from jaxrec.models.onerec.task import CODES
 from jaxrec.options import lay_over
+from jaxrec.training.state import abstract_state
 from tests.experiments.onerec.worlds import NETWORK, SEQUENTIAL
 from tests.experiments.worlds import SESSIONS
 
@@ -55,6 +62,30 @@ def tiny(cache):
     return table
 
 
+def draw(run, folder, data_dir):
+    """In place of `fit`: a checkpoint whose parameters are random."""
+    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, run.config)
+    shapes, rng = (
+        abstract_state(run.setup, run.example(run.source('train', shuffle=True))),
+        np.random.default_rng(0),
+    )
+    place = lambda x, value: jax.device_put(np.asarray(value, x.dtype), x.sharding)
+    normal = lambda tree: jax.tree.map(lambda x: place(x, 0.4 * rng.normal(size=x.shape)), tree)
+    zeros = lambda tree: jax.tree.map(lambda x: place(x, np.zeros(x.shape)), tree)
+    state = shapes.replace(
+        step=place(shapes.step, 7), params=normal(shapes.params), tables=normal(shapes.tables),
+        opt_state=zeros(shapes.opt_state), row_opt_state=zeros(shapes.row_opt_state), scratch={},
+        rng=jax.device_put(jax.random.key(0), shapes.rng.sharding),
+        model_state={CODES: run.setup.task.codes} if CODES in shapes.model_state else {},
+    )  # fmt: skip
+    with open_checkpoints(run, folder) as checkpoints:
+        rows = {name: spec.rows for name, spec in run.setup.task.tables.items()}
+        checkpoints.save(state, {}, table_rows=rows, data=None, metrics={run.train['monitor']: 0.5})
+    line = {'step': 7, 'part': 'validation', run.train['monitor']: 0.5}
+    (folder / 'metrics.jsonl').write_text(json.dumps(line) + '\n')
+
+
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     """The table, its folder, and the results of a cell of each kind."""
@@ -62,7 +93,10 @@ def made(tmp_path_factory):
     table = tiny(folder / 'logs')
     cell = lambda row: Cell(folder / 'main' / row / 'seed1', table.columns.main, table.rows[row], 1, {})
     rows = ('SASRec', 'OneRec', 'OneRec+IPA')
-    return table, folder, cell, {row: cells.run_cell(cell(row), None) for row in rows}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cells, 'fit', draw)
+        patched.setattr(judging, 'fit', draw)
+        return table, folder, cell, {row: cells.run_cell(cell(row), None) for row in rows}
 
 
 def test_a_cell_of_each_kind_is_trained_and_judged(made):
