@@ -16,7 +16,7 @@ Trials: each row but OneRec and OneRec+NTP has the same number, on a world that 
 reward model on validation requests: a preference loss over beta and lambda, the others over the learning
 rate. OneRec keeps its first choices, so that all alignments of a seed begin at one generator.
 
-Cost: not yet run.
+Cost: not yet run, neither whole nor quick.
 """
 
 from typing import Any
