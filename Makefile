@@ -1,7 +1,7 @@
 # jaxrec: `make demo` and `make test` need Python 3.11 or newer, pip and make; everything else they install into $(VENV).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench notebooks clean
+.PHONY: help setup demo test slow lint types bench notebooks clean
 
 VENV    ?= .venv
 PYTHON  ?=
@@ -61,8 +61,11 @@ demo: setup  ## train CAN and its plain DNN base, compare them (DATA=movielens f
 	done; \
 	run $(PY) -m experiments.evaluate --workdir=runs/demo/$(DATA)/DNN --workdir=runs/demo/$(DATA)/CAN-DNN
 
-test: setup  ## the tests, but for the notebooks (WORKERS=4, TESTS=tests/data)
-	$(PY) -m pytest -m 'not notebook' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
+test: setup  ## the tests, but for slow ones and notebooks (WORKERS=4, TESTS=tests/data)
+	$(PY) -m pytest -m 'not notebook and not slow' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
+
+slow: setup  ## tests that show on further models what a quicker one shows on some
+	$(PY) -m pytest -m slow -n $(WORKERS) --dist worksteal $(wildcard $(TESTS))
 
 notebooks: setup  ## every colabs/*.ipynb in a fresh kernel
 	$(PY) -m pytest -m notebook tests/test_notebooks.py
