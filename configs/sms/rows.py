@@ -6,6 +6,8 @@ which branches there are. A data set says how large the network is.
 
 from typing import Any
 
+from configs.runs import changed
+
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
 
 
@@ -30,3 +32,16 @@ ROWS: dict[str, dict[str, Any]] = {
     'parts-by-relation': sms(parts_by_relation=True),
 }
 COMPARED = ('SMS', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
+
+
+def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows whose networks have a data set's sizes; what a row says itself stands.
+
+    Args:
+      rows: {name: row}, as `ROWS`.
+      sizes: options of the network.
+
+    Returns:
+      The rows.
+    """
+    return {name: changed(row, model=sizes | row['model']) for name, row in rows.items()}
