@@ -49,6 +49,7 @@ SOURCE_OPTIONS: dict[str, Any] = {
     'entities': 48,
     'relations': 64,
     'centre': 'mass',
+    'mask_stride': 0,
     'augment': None,
 }
 # A ConfigDict's own method would hide a key `items`.

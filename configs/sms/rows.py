@@ -9,6 +9,7 @@ from typing import Any
 from configs.runs import changed
 
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
+PRIOR = 'jaxrec.models.sms.prior:make_task'
 
 
 def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, Any]:
@@ -20,7 +21,9 @@ def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, 
 ROWS: dict[str, dict[str, Any]] = {
     'SMS': sms(),
     # Entities first, then a classifier over all pairs of them.
-    'two-stage': sms(TWO_STAGE),
+    'two-stage': sms(TWO_STAGE, parts_by_relation=False),
+    # True masks, and the most frequent relation of each pair of classes: one pass that counts.
+    'prior': {'task': PRIOR, 'model': {}, 'train': {'epochs': 1, 'evals_per_epoch': 1}},
     # Filled boxes instead of masks.
     'boxes': sms(masks=False),
     'no-parsing': sms(parsing=False),
@@ -29,9 +32,11 @@ ROWS: dict[str, dict[str, Any]] = {
     # The same, with symmetric relations given in both directions.
     'midpoint-both': sms(relation_point='midpoint', both_directions=True),
     'subject': sms(relation_point='subject'),
+    # Parts told for each relation of a point, or once for all of them.
     'parts-by-relation': sms(parts_by_relation=True),
+    'parts-once': sms(parts_by_relation=False),
 }
-COMPARED = ('SMS', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
+COMPARED = ('SMS', 'prior', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
 
 
 def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -44,4 +49,7 @@ def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str,
     Returns:
       The rows.
     """
-    return {name: changed(row, model=sizes | row['model']) for name, row in rows.items()}
+    return {
+        name: row if row['task'] == PRIOR else changed(row, model=sizes | row['model'])
+        for name, row in rows.items()
+    }

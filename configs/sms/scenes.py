@@ -17,6 +17,8 @@ MODEL = {
     'neck': 32,
     'hidden': 48,
     'keep': 24,
+    'mask_stride': 2,
+    'parts_by_relation': True,
 }
 
 
@@ -33,6 +35,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'image_size': 128,
                 'entities': 20,
                 'relations': 24,
+                'mask_stride': 2,
             },
             'train': {
                 'batch_size': 8,

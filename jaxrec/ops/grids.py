@@ -60,6 +60,14 @@ def fold(x: jax.Array, factor: int) -> jax.Array:
     return rows.reshape(batch, height // factor, width // factor, factor * factor * channels)
 
 
+def unfold(x: jax.Array, factor: int) -> jax.Array:
+    """The inverse of `fold`: float [B, H, W, f f C] -> [B, f H, f W, C]."""
+    batch, height, width, channels = x.shape
+    chex.assert_is_divisible(channels, factor * factor)
+    rows = x.reshape(batch, height, width, factor, factor, channels // factor**2).transpose(0, 1, 3, 2, 4, 5)
+    return rows.reshape(batch, factor * height, factor * width, channels // factor**2)
+
+
 def neighbourhood_max(x: jax.Array, stride: int = 1) -> jax.Array:
     """The maximum of each 3 x 3 square, what lies outside not counted.
 
