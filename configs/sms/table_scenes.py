@@ -55,14 +55,14 @@ def get_config() -> ConfigDict:
             ),
             'note': (
                 'Simulated truth. Seed s draws world s, the order of the data and the initial values; tuning '
-                'has a world of its own. `recall_K_T`: of the true relations of an image, how many its K best '
-                'predictions find with both masks at an IoU of T %; K = G is the number of true relations. '
+                'has a world of its own. `recall_K_T`: the share of the true relations of an image that '
+                'its K best predictions find with both masks at an IoU of T %; G is their true number. '
                 '`_parts`: the set of parts must be right too. `fps`: images a second one by one, on the '
                 'cores of one worker. `null`: parts drawn at random.'
             ),
             'quick': {
                 'seeds': 2, 'trials': 0, 'only': {'null': ('SMS', 'prior')},
-                'columns': {column: QUICK for column in ('scenes', 'null')},
+                'columns': dict.fromkeys(('scenes', 'null'), QUICK),
             },
         }
     )  # fmt: skip

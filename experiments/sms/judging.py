@@ -43,10 +43,10 @@ def judge(run: Experiment, state: TrainState) -> dict[str, float]:
 
 
 def images_a_second(run: Experiment, state: TrainState, images: int = TIMED) -> float:
-    """How many images a second are read one by one, from uint8 on the host to triplets and masks on the host.
+    """How many images a second are read one by one, from uint8 pixels to triplets and masks on the host.
 
-    On the cores of this process, which in a table is one of several workers: figures of one table compare with
-    one another.
+    On the cores of this process, which in a table is one of several workers: figures of one table compare
+    with one another.
 
     Args:
       run: the experiment.

@@ -32,8 +32,8 @@ def names_of(run: Experiment) -> Vocabulary:
     """
     if not isinstance(run.log, SceneLog) or not isinstance(run.setup.task, SmsTask):
         raise ValueError(
-            f'{type(run.setup.task).__name__} on {run.log.folder} finds nothing in pictures: give the workdir of '
-            'a network of configs/sms'
+            f'{type(run.setup.task).__name__} on {run.log.folder} finds nothing in pictures: give the '
+            'workdir of a network of configs/sms'
         )
     return run.log.names
 

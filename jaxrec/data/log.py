@@ -89,7 +89,7 @@ class Log:
         raise ValueError(f'{self.folder} has no column {name!r}; it has {known}')
 
     def task_schema(self) -> dict[str, Any]:
-        """What a task is told of the log: {column name: Column}, or what its kind of log has in their place."""
+        """What a task is told of the log: {column name: Column}, or what this kind of log has for it."""
         return dict(self.schema)
 
     @property

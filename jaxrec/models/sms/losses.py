@@ -138,7 +138,7 @@ def entity_losses(
 
 
 def mask_logits(network: Network, features: jax.Array, weights: jax.Array, cell: jax.Array) -> jax.Array:
-    """The masks of entities: float [B, K, f h, f w] of mask features, their own weights, and where they are."""
+    """The masks of entities: float [B, K, f h, f w] of mask features, own weights, and where they are."""
     return dynamic_masks(
         features,
         weights.astype(features.dtype),

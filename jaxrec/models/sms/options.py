@@ -125,7 +125,7 @@ class Network:
                 raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
         if self.read_stride > self.fine_stride:
             raise ValueError(
-                f'model.read_stride = {self.read_stride} is coarser than masks are, {self.fine_stride}: lower it'
+                f'model.read_stride = {self.read_stride} is coarser than masks, {self.fine_stride}: lower it'
             )
         if not 0 <= self.clamp < 0.5:
             raise ValueError(f'model.clamp = {self.clamp} is outside [0, .5)')
