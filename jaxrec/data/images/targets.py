@@ -60,9 +60,9 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
       `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
       [N, 2], height and width of the box in cells; `entity/category` int32 [N]; `entity/valid` bool [N];
       `entity/mask` uint8 [N, h, w], h, w of the masks' stride; `relation/subject`, `relation/object`,
-      `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8 [h,
-      w], as the masks; `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks; `host/part` uint8 [H,
-      W]; `host/dropped` int32 [2], entities and relations left out.
+      `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8
+      [h, w], as the masks; `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks; `host/part`
+      uint8 [H, W]; `host/dropped` int32 [2], entities and relations left out.
 
     Raises:
       ValueError: the stride does not divide the image.
