@@ -4,9 +4,12 @@
     python -m experiments.ingest --input=clicks.csv --user=uid --item=sku --time=ts --time_unit=s \
         --label=click --item_attribute='tags:multi:separator=|' --output=logs/mine
     python -m experiments.ingest --input=day2.csv --extend=logs/day1 --output=logs/day2
+    python -m experiments.ingest --input=shown.csv --mapping=shown.json --sessions --output=logs/sessions
 
 The keys of a mapping are listed in `jaxrec.data.ingest.mapping`. Without a mapping --extend takes that of the
-log that it extends. Rows that cannot be used are counted by reason, and their first lines shown.
+log that it extends. Rows that cannot be used are counted by reason, and their first lines
+shown. With --sessions a row is an item that a request showed, and the mapping tells which request by
+`session`, see `jaxrec.data.ingest.sessions`; such a log is made of files that are read into memory.
 """
 
 import json
@@ -19,7 +22,9 @@ from absl import app, flags
 from experiments.flags import friendly
 from jaxrec.data.ingest import ingest, load_mapping, make_mapping
 from jaxrec.data.ingest.mapping import parse_column
+from jaxrec.data.ingest.sessions import ingest_sessions
 from jaxrec.data.log import Log
+from jaxrec.data.sessions.log import SessionLog
 
 INPUT = flags.DEFINE_multi_string(
     'input', None, 'CSV or Parquet file, or a pattern; may be repeated.', required=True
@@ -27,6 +32,7 @@ INPUT = flags.DEFINE_multi_string(
 OUTPUT = flags.DEFINE_string('output', None, 'Folder of the log.', required=True)
 MAPPING = flags.DEFINE_string('mapping', None, 'JSON file that says which column is what.')
 EXTEND = flags.DEFINE_string('extend', None, 'An earlier log that the new one goes on from.')
+SESSIONS = flags.DEFINE_bool('sessions', False, 'Make a session log, of rows that are shown items.')
 STRICT = flags.DEFINE_bool('strict', False, 'Refuse the first row that cannot be used.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of the hash that assigns ids.')
 USER = flags.DEFINE_string('user', None, 'Column of the user; without one the log is a click log.')
@@ -106,11 +112,27 @@ def _places(found: dict[str, Any]) -> str:
     return ', '.join(found['first']) + more
 
 
+def report_sessions(log: SessionLog) -> str:
+    """What a session log holds, and what was left out."""
+    left = [f'  left out: {count} x {reason}' for reason, count in log.manifest['dropped'].items() if count]
+    counts = ', '.join(f'{count} {what}' for what, count in log.manifest['counts'].items() if count)
+    return '\n'.join([*left, f'wrote {log.folder}: {log.KIND} of {counts}'])
+
+
 @friendly
 def main(_: list[str]) -> None:
     """Ingests and reports."""
     logging.getLogger('jaxrec').setLevel(logging.INFO)
     mapping = make_mapping(given_mapping())
+    if SESSIONS.value:
+        if EXTEND.value:
+            raise ValueError('--sessions and --extend: a session log extends no other, ingest all files anew')
+        made = ingest_sessions(INPUT.value, mapping, OUTPUT.value, seed=SEED.value, strict=STRICT.value)
+        print(report_sessions(made))
+        print(
+            f'next: python -m experiments.onerec.tokenize --config=configs/onerec/own.py:OneRec,{made.folder}'
+        )
+        return
     log = ingest(
         INPUT.value, mapping, OUTPUT.value, extend=EXTEND.value, seed=SEED.value, strict=STRICT.value
     )

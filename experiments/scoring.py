@@ -17,6 +17,7 @@ from jaxrec.data.ingest.fields import LogMapping
 from jaxrec.data.ingest.rows import NewRows
 from jaxrec.data.log import Log
 from jaxrec.data.requests import RequestBuilder
+from jaxrec.data.sessions.log import SessionLog
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY
 from jaxrec.embeddings import check_ids
 from jaxrec.options import plain
@@ -55,7 +56,16 @@ def row_mapping(log: Log, path: str | None) -> LogMapping:
 
 
 def request_builder(run: Experiment, log: Log) -> RequestBuilder:
-    """What turns rows into the batches that the run's model reads."""
+    """What turns rows into the batches that the run's model reads.
+
+    Raises:
+      ValueError: its model names items and scores no given ones.
+    """
+    if isinstance(log, SessionLog) or run.data['source'] == 'next_item':
+        raise ValueError(
+            f'the model of {run.config.task} gives rows no probability, it names items: use python -m '
+            'experiments.onerec.recommend'
+        )
     vocabularies = run.source('train', shuffle=True).vocabularies if run.data['cartesian'] else ()
     return RequestBuilder(
         log,

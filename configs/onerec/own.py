@@ -1,6 +1,6 @@
 r"""OneRec and what it is compared with on a log of one's own, with item vectors of one's own.
 
-    python -m experiments.ingest --input=shown.csv --mapping=mapping.json --output=logs/mine
+    python -m experiments.ingest --input=shown.csv --mapping=mapping.json --sessions --output=logs/mine
     python -m experiments.onerec.tokenize --workdir=runs/mine/tokens \
         --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
     python -m experiments.train --workdir=runs/mine/ntp \

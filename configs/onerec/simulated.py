@@ -47,7 +47,7 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
             'train': {
                 'batch_size': 64,
                 'eval_batch_size': 256,
-                'epochs': 12,
+                'epochs': 8,
                 'learning_rate': 2e-3,
                 'evals_per_epoch': 1,
                 'log_every': 50,

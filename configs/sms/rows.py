@@ -1,7 +1,7 @@
 """What all data sets of this folder share: the models of SMS's tables, by the names of their rows.
 
-All have one trunk and one budget: rows differ in how entities are shown, how relations find them, and in
-which branches there are. A data set says how large the network is.
+All but `prior` have one trunk and one budget: rows differ in how entities are shown, how relations find them,
+and in which branches there are. A data set says how large the network is.
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, 
 # A row's sections are laid over the data set's.
 ROWS: dict[str, dict[str, Any]] = {
     'SMS': sms(),
+    # The true entities, and of each pair of classes its most frequent relation: one pass that counts.
+    'prior': sms(PRIOR) | {'train': {'epochs': 1, 'evals_per_epoch': 1}},
     # Entities first, then a classifier over all pairs of them.
     'two-stage': sms(TWO_STAGE, parts_by_relation=False),
-    # True masks, and the most frequent relation of each pair of classes: one pass that counts.
-    'prior': {'task': PRIOR, 'model': {}, 'train': {'epochs': 1, 'evals_per_epoch': 1}},
     # Filled boxes instead of masks.
     'boxes': sms(masks=False),
     'no-parsing': sms(parsing=False),
@@ -49,7 +49,4 @@ def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str,
     Returns:
       The rows.
     """
-    return {
-        name: row if row['task'] == PRIOR else changed(row, model=sizes | row['model'])
-        for name, row in rows.items()
-    }
+    return {name: changed(row, model=sizes | row['model']) for name, row in rows.items()}

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from experiments.sources import log_of
 from jaxrec.data.batch_source import Batch
-from jaxrec.data.pool_log import PoolLog
-from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.pools.log import PoolLog
+from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators.feed import Feed
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.evaluation.replay import without_host

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from experiments.age.estimating import estimate
 from experiments.age.streams import TOP as STREAM_TOP
 from experiments.age.streams import Stream, build_policy, open_stream, warm
-from jaxrec.data.pool_log import PROPENSITIES
+from jaxrec.data.pools.log import PROPENSITIES
 from jaxrec.evaluation.replay import ReplayOptions, ReplayState, progress, replay, resume, start
 from jaxrec.evaluation.tallies import bootstrap, summarise
 from jaxrec.options import read_options

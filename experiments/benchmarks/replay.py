@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from experiments.benchmarks.timing import measure, peak_mb, record
-from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators.feed import simulate
 from jaxrec.evaluation.replay import ReplayOptions, replay, start, without_host
 from jaxrec.policies import make_policy

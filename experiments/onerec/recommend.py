@@ -109,7 +109,7 @@ def open_catalogue(log: Log, tokens: str | None) -> tuple[Trie | None, np.ndarra
 def describe(tally: Tally, least: int) -> list[str]:
     """What there is to say of requests, a line each."""
     lines = [
-        f'illegal share {tally.illegal / max(tally.items, 1):.4f} of {tally.items} items that beams wrote'
+        f'illegal share {tally.illegal / max(tally.items, 1):.4f} of {tally.items} items that were written'
     ]
     if tally.missing:
         lines.append(f'{tally.missing} sessions do not exist: too few beams were of items')

@@ -166,5 +166,5 @@ def _pages(items: np.ndarray, scores: np.ndarray, size: int) -> tuple[np.ndarray
     """Cuts ranked items [B, S m] and their scores into sessions [B, S, m] and [B, S]; incomplete ones go."""
     pages = items.reshape(len(items), -1, size)
     totals = scores.reshape(pages.shape).sum(-1)
-    whole = (pages >= 0).all(-1)
+    whole = np.asarray((pages >= 0).all(-1))
     return np.where(whole[..., None], pages, -1), np.where(whole, totals, -np.inf).astype(np.float32)

@@ -39,7 +39,7 @@ def main(_: list[str]) -> None:
     """Tokenizes, or adds new items, and says what came of it."""
     workdir = Path(WORKDIR.value)
     if EXTEND.value:
-        _extend(workdir)
+        _extend(workdir, Path(EXTEND.value))
         return
     config = CONFIG.value
     if config is None or 'ids' not in (config.get('files', None) or {}):
@@ -59,11 +59,11 @@ def main(_: list[str]) -> None:
     print(f'next: train with --config.model.ids={workdir / IDS}')
 
 
-def _extend(workdir: Path) -> None:
+def _extend(workdir: Path, source: Path) -> None:
     if CONFIG.value is not None or not CONTENT.value:
         raise ValueError('--extend adds items to earlier tokens: give --content of them, and no --config')
     with hold(workdir):
-        new, shared = extend_ids(workdir, Path(EXTEND.value), CONTENT.value, CONTENT_ITEMS.value)
+        new, shared = extend_ids(workdir, source, CONTENT.value, CONTENT_ITEMS.value)
     print(f'{new} new items have IDs, {shared} of them share their codes with another item')
     print(f'wrote {workdir}/ids.npz, codebooks.npz, trie.npz, tokens.json')
     print(f'next: python -m experiments.onerec.recommend --tokens={workdir}')

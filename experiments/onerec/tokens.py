@@ -154,8 +154,8 @@ def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: Sema
       ids: of the items.
 
     Returns:
-      {'levels': {encoding: a report of each level}, 'loads': items of each code of each level, descending, of
-      the encoding that is used, 'variance' of the vectors, and numbers of items, groups and passes}.
+      {'levels': {encoding: a report of each level}, 'loads': {encoding: items of each code of each level,
+      descending}, and numbers of items, IDs, groups and passes}.
     """
     encodings = {ASSIGNED: (fitted.codes, nearest)}
     if fitted.codes is not nearest:
@@ -164,14 +164,14 @@ def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: Sema
         name: [found._asdict() for found in report(vectors.rows, fitted.codebooks, *codes)]
         for name, codes in encodings.items()
     }
-    counts = [np.bincount(codes, minlength=ids.clusters) for codes in ids.codes.T]
+    counted = lambda codes: np.sort(np.bincount(codes, minlength=ids.clusters))[::-1].tolist()
     groups = np.diff(ids.groups().offsets)
     return {
         'items': len(ids.ranks),
         'width': vectors.rows.shape[1],
         'clusters': ids.clusters,
         'levels': levels,
-        'loads': [np.sort(count)[::-1].tolist() for count in counts],
+        'loads': {name: [counted(codes) for codes in both[0].T] for name, both in encodings.items()},
         'distinct': len(groups),
         'collision_rate': 1 - len(groups) / len(ids.ranks),
         'sharing': int(groups[groups > 1].sum()),

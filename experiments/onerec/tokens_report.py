@@ -63,15 +63,18 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
-    for number, counts in enumerate(found['loads'], 1):
-        share = np.arange(1, len(counts) + 1) / len(counts)
-        left.plot(share, np.asarray(counts) * found['clusters'] / found['items'], label=f'level {number}')
+    for style, (encoding, levels) in zip(('-', '--'), found['loads'].items(), strict=False):
+        for number, counts in enumerate(levels, 1):
+            share = np.arange(1, len(counts) + 1) / len(counts)
+            load = np.asarray(counts) * found['clusters'] / found['items']
+            left.plot(share, load, style, color=f'C{number - 1}', label=f'{encoding}, level {number}')
+    left.set_ylim(bottom=0)
     left.axhline(1, color='grey', linewidth=0.8)
     left.set(xlabel='share of the codes, the fullest first', ylabel='items / mean', title='load of the codes')
-    left.legend()
+    left.legend(fontsize=7)
     for encoding, levels in found['levels'].items():
         right.plot(range(1, len(levels) + 1), [level['mse'] for level in levels], marker='o', label=encoding)
-    right.set(xlabel='levels', title='MSE', xticks=range(1, len(found['loads']) + 1))
+    right.set(xlabel='levels', title='MSE', xticks=range(1, 1 + len(levels)))
     right.set_ylim(bottom=0)
     right.legend()
     for axes in (left, right):

@@ -114,7 +114,7 @@ def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) 
         return ItemVectors(behaviour, notes=notes if without else ())
     content = np.asarray(found.rows[:], np.float32)
     alignment = fit_alignment(content, behaviour, share=options['share'])
-    rows = alignment.join(content, behaviour, behaviour.any(1))
+    rows = alignment.join(content, behaviour, np.asarray(behaviour.any(1)))
     return ItemVectors(rows, found.texts, alignment, (*found.notes, *(notes if without else ())))
 
 

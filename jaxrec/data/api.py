@@ -17,8 +17,8 @@ from jaxrec.data.images.log import SceneLog
 from jaxrec.data.images.source import SceneSource
 from jaxrec.data.log import REMEDY, Log
 from jaxrec.data.next_item_source import NextItemSource
-from jaxrec.data.pool_log import PoolLog
-from jaxrec.data.pool_source import ImpressionSource
+from jaxrec.data.pools.log import PoolLog
+from jaxrec.data.pools.source import ImpressionSource
 from jaxrec.data.sessions.log import SessionLog
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import RequestSource
@@ -150,8 +150,8 @@ def source_defaults(log: Log, name: str = '') -> dict[str, Any]:
     """
     defaults = {}
     for field in dataclasses.fields(_source_class(log, name)):
-        made = field.default_factory is not dataclasses.MISSING
-        defaults[field.name] = field.default_factory() if made else field.default
+        make = field.default_factory
+        defaults[field.name] = field.default if make is dataclasses.MISSING else make()
     return defaults
 
 

@@ -182,3 +182,25 @@ def patches_at(x: jax.Array, cell: jax.Array) -> jax.Array:
     index = (at[..., 0] * (width + 2) + at[..., 1]).reshape(batch, -1, 1)
     found = jnp.take_along_axis(wide, index, 1, mode='promise_in_bounds')
     return found.reshape(batch, cell.shape[1], 9 * channels)
+
+
+def read_between(x: jax.Array, place: jax.Array) -> jax.Array:
+    """Reads a map at places between the middles of its cells, by interpolation.
+
+    Args:
+      x: float [B, H, W, C].
+      place: float [B, K, 2], rows and columns; cell j reaches from j to j + 1. Outside the outermost middles
+        the outermost cells are read.
+
+    Returns:
+      float [B, K, C].
+    """
+    chex.assert_rank([x, place], [4, 3])
+    last = jnp.asarray(x.shape[1:3]) - 1
+    at = jnp.clip(place - 0.5, 0, last)
+    low = jnp.floor(at).astype(jnp.int32)
+    high = jnp.minimum(low + 1, last)
+    t = (at - low).astype(x.dtype)[..., None]  # [B, K, 2, 1]
+    image = jnp.arange(len(x))[:, None]
+    row = lambda i: x[image, i, low[..., 1]] * (1 - t[..., 1, :]) + x[image, i, high[..., 1]] * t[..., 1, :]
+    return row(low[..., 0]) * (1 - t[..., 0, :]) + row(high[..., 0]) * t[..., 0, :]

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from jaxrec.data.pool_log import PoolLog
+from jaxrec.data.pools.log import PoolLog
 from jaxrec.data.readers.open_bandit import compile_open_bandit
 from jaxrec.data.readers.yahoo import compile_yahoo
 from tests.bad_input.test_readers import edited, field, line

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators import feed, feed_world
 from jaxrec.data.simulators.feed import Feed, Visits, World, make_truth, simulate, true_rate
 from tests.data.test_source import same

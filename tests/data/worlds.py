@@ -8,7 +8,7 @@ import numpy as np
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.click_log import ClickLog, compile_clicks
 from jaxrec.data.columns import Ragged
-from jaxrec.data.pool_log import PoolLog, compile_pools
+from jaxrec.data.pools.log import PoolLog, compile_pools
 from jaxrec.data.sessions.log import SessionLog, compile_sessions
 
 COLUMNS = {

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators.feed import Feed, simulate
 from jaxrec.evaluation.closed_loop import serve
 from jaxrec.evaluation.tallies import Tally, merge, summarise

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.pools.source import PoolSource
 from jaxrec.evaluation.replay import ReplayOptions, progress, replay, resume, start
 from jaxrec.evaluation.tallies import Tally, merge, pick, summarise, wilson
 from tests.data.worlds import small_pools

@@ -12,6 +12,7 @@ from jaxrec.ops.grids import (
     halve_by_max,
     neighbourhood_max,
     patches_at,
+    read_between,
 )
 from tests.oracles import masks as oracle
 
@@ -114,3 +115,18 @@ def test_a_layer_on_patches_is_the_convolution_there():
     np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-5)
     slopes = jax.jit(lambda x: [jax.grad(lambda x, i=i: (both(x)[i] ** 2).sum())(x) for i in (0, 1)])(X)
     np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-3, atol=1e-3)
+
+
+def test_reading_between_cells_is_reading_an_enlarged_map():
+    fine = oracle.enlarge_bilinear(
+        X[1, ..., 2].astype(np.float64), 4
+    )  # pixel i has its middle at (i + 1/2) / 4
+    pixel = np.array([[0, 0], [5, 9], [23, 15], [10, 3]])
+    place = np.stack([np.zeros_like(pixel), pixel]).astype(np.float32) / 4 + 0.125
+    run = jax.jit(
+        lambda x: (read_between(x, place), jax.grad(lambda x: (read_between(x, place) ** 2).sum())(x))
+    )
+    found, slope = run(X)
+    np.testing.assert_allclose(found[1, :, 2], fine[pixel[:, 0], pixel[:, 1]], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[0], np.tile(X[0, 0, 0], (4, 1)), rtol=1e-6)
+    np.testing.assert_allclose(slope[0].sum((0, 1)), 8 * X[0, 0, 0], rtol=1e-5)  # all four read one cell

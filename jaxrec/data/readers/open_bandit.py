@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxrec.data.columns import Ragged
-from jaxrec.data.pool_log import ColumnSpec, PoolLog, Pools, compile_pools
+from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
 from jaxrec.data.raw_columns import Coded
 from jaxrec.data.readers.blocks import BLOCK_ROWS, Block, BlockBuilder, Coding, read_blocks
 from jaxrec.data.readers.csv_blocks import read_csv, refuse

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxrec.data.columns import Ragged, offsets_of
-from jaxrec.data.pool_log import ColumnSpec, PoolLog, Pools, compile_pools
+from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
 from jaxrec.data.readers.blocks import BLOCK_ROWS, Block, BlockBuilder, read_blocks
 from jaxrec.data.readers.files import find_file
 from jaxrec.data.readers.yahoo_lines import DROPPED, NOTED, Irregular, Lines

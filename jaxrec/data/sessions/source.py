@@ -165,6 +165,17 @@ class SessionSource(BatchSource):
             wanted &= good
         return wanted, left_out
 
+    def at(self, examples: np.ndarray) -> Batch:
+        """The batch of any examples of the part, as the first epoch has them.
+
+        Args:
+          examples: int [n], from 0 to `examples` - 1.
+
+        Returns:
+          As the class says, B = n.
+        """
+        return self._assemble(np.asarray(examples), 0)
+
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
         log, rows = self.log, self._rows[pick]
         users = log.events['user'][rows]

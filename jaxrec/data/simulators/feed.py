@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.columns import Ragged, offsets_of
-from jaxrec.data.pool_log import ColumnSpec, PoolLog, Pools, compile_pools
+from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
 from jaxrec.data.simulators.feed_world import (
     DAY,
     PARTS,

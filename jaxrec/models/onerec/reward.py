@@ -4,6 +4,9 @@ Each item of a session is seen beside the user's history, the items then see eac
 through four towers: swt (the session is watched for long), vtr (viewed), wtr (the author is followed) and
 ltr (liked).
 
+It learns from sessions that were shown, as `data.sessions.source` gives them: one a request, with its labels.
+What it judges are many sessions a request, none of which need ever have been shown.
+
 B batch, C sessions a request, m items, n history items, D width of a row, X width of the model, H heads.
 """
 
@@ -29,7 +32,8 @@ from jaxrec.training.task import Batch, Metrics, Rows
 HEADS = ('swt', 'vtr', 'wtr', 'ltr')
 SIDES = ('history', 'session')
 REWARD_OPTIONS: dict[str, Any] = {
-    'columns': ('item',),
+    'columns': (),
+    'features': {},
     'dim': 16,
     'width': 64,
     'heads': 4,
@@ -40,6 +44,33 @@ REWARD_OPTIONS: dict[str, Any] = {
     'row_l2': 0.0,
     'head_weights': {'swt': 1.0, 'vtr': 1.0, 'wtr': 1.0, 'ltr': 1.0},
 }
+
+
+def as_sessions(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Reads what was shown to a request as its one session, C = 1.
+
+    Args:
+      batch: of a `SessionSource`: 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; or one
+        without a target, whose requests have their sessions already.
+
+    Returns:
+      {'session/<column>' [B, 1, m], 'session/length' int32 [B, 1], 'label/<head>' [B, 1], 'valid' [B, 1]} and
+      what else there is; or the batch as it is.
+    """
+    if not any(key.startswith('target/') for key in batch):
+        return batch
+    found: dict[str, Any] = {}
+    for key, value in batch.items():
+        side, _, name = key.partition('/')
+        if side == 'target':
+            found[f'session/{name}'] = value[:, None]
+        else:
+            found[key] = value[:, None] if side == 'label' else value
+    real = batch['valid'] > 0
+    return found | {
+        'session/length': real.sum(-1).astype('int32')[:, None],
+        'valid': real.any(-1).astype('float32')[:, None],
+    }
 
 
 class RewardModel(nn.Module):
@@ -117,6 +148,7 @@ class RewardTask:
       table_of: {column: its table}.
       row_l2: weight of half the squared rows that an example reads, averaged over the examples.
       weights: of each head in the one number that ranks sessions.
+      calibration: (scale, shift) of each head's logits in predictions, as `calibration.fit` finds them.
     """
 
     module: RewardModel
@@ -124,26 +156,34 @@ class RewardTask:
     table_of: Mapping[str, str]
     row_l2: float
     weights: tuple[float, ...]
+    calibration: tuple[tuple[float, float], ...] = ((1.0, 0.0),) * len(HEADS)
 
     def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Items of histories and sessions, {table: {'<side>/<column>': int32}}."""
+        return self._find(as_sessions(batch), SIDES)
+
+    def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The same; of sessions that were shown as 'target/<column>'."""
+        shown = any(key.startswith('target/') for key in batch)
+        return self._find(batch, ('history', 'target') if shown else SIDES)
+
+    def _find(self, batch: Mapping[str, Any], sides: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         ids: dict[str, dict[str, Any]] = {}
-        for side in SIDES:
+        for side in sides:
             for column in self.module.columns:
                 key = f'{side}/{column}'
                 if key not in batch:
-                    raise ValueError(f'the batch lacks {key!r}, which the reward model reads of every item')
+                    raise ValueError(
+                        f'the batch lacks {key!r}, which the reward model reads of every item: give '
+                        'features.candidate and features.history the columns of model.columns'
+                    )
                 ids.setdefault(self.table_of[column], {})[key] = batch[key]
         return ids
-
-    def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """The same."""
-        return self.ids(batch)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws (params, {}) for a batch whose values do not matter."""
         rows = blank_rows(self.tables, self.ids(batch))
-        return self.module.init(rng, rows, batch)['params'], {}
+        return self.module.init(rng, rows, as_sessions(batch))['params'], {}
 
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
@@ -154,7 +194,7 @@ class RewardTask:
           params: the module's.
           model_state: empty.
           rows: as for the module.
-          batch: with 'label/<head>' float [B, C], in [0, 1], and 'valid' float [B, C].
+          batch: as for `as_sessions`; labels are in [0, 1].
           rng: unused.
 
         Returns:
@@ -164,6 +204,7 @@ class RewardTask:
           ValueError: a label is missing or of another shape.
         """
         del rng
+        batch = as_sessions(batch)
         logits: Any = self.module.apply({'params': params}, rows, batch, train=True)
         valid = batch['valid']
         losses: dict[str, jax.Array] = {}
@@ -187,11 +228,13 @@ class RewardTask:
         """Scores sessions.
 
         Returns:
-          'probability' float32 [B, C, 4] in the order of `HEADS`, and 'reward' [B, C], their weighted sum.
+          'probability' float32 [B, C, 4] in the order of `HEADS`, calibrated, and 'reward' [B, C], their
+          weighted sum.
         """
         del model_state, rng
-        logits: Any = self.module.apply({'params': params}, rows, batch)
-        probability = jax.nn.sigmoid(logits)
+        logits: Any = self.module.apply({'params': params}, rows, as_sessions(batch))
+        scale, shift = jnp.asarray(self.calibration, jnp.float32).T
+        probability = jax.nn.sigmoid(logits * scale + shift)
         return {'probability': probability, 'reward': probability @ jnp.asarray(self.weights)}
 
     def evaluator(self) -> 'RewardEvaluator':
@@ -208,13 +251,19 @@ class RewardEvaluator:
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
         """Takes in a host batch and 'probability' [B, C, 4]."""
+        batch = as_sessions(batch)
         valid = np.asarray(batch['valid']) > 0
         labels = np.stack([np.asarray(batch[f'label/{head}'])[valid] for head in HEADS], -1)
         self.seen.append((labels, np.asarray(predictions['probability'])[valid]))
 
+    def collected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and probabilities of all valid sessions, [sessions, 4] each."""
+        labels, probability = (np.concatenate(parts) for parts in zip(*self.seen, strict=True))
+        return labels, probability
+
     def compute(self) -> dict[str, float]:
         """Computes {'auc_<head>', 'logloss_<head>', 'pcoc_<head>', and 'auc', the mean of the heads'}."""
-        labels, probability = (np.concatenate(parts) for parts in zip(*self.seen, strict=True))
+        labels, probability = self.collected()
         metrics: dict[str, float] = {}
         for place, head in enumerate(HEADS):
             y, p = labels[:, place], np.clip(probability[:, place].astype(np.float64), 1e-7, 1 - 1e-7)
@@ -229,7 +278,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
     """Builds the reward model for a log.
 
     Args:
-      config: any of `REWARD_OPTIONS`.
+      config: any of `REWARD_OPTIONS`; without `columns` they are those of `features['candidate']`.
       schema: the log's {column: Column}.
 
     Returns:
@@ -240,7 +289,9 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
         a weight for no head.
     """
     options = read_options(config, 'model', **REWARD_OPTIONS)
-    columns = tuple(options['columns'])
+    columns = tuple(options['columns'] or options['features'].get('candidate', ()))
+    if not columns:
+        raise ValueError('model.columns is empty: name the columns of items that the reward model reads')
     for column in columns:
         if column not in schema or schema[column].kind != 'categorical':
             raise ValueError(

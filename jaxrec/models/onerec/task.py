@@ -17,7 +17,8 @@ from jaxrec.models.onerec.experts import expert_losses, new_biases
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.semantic_ids import SemanticIds
-from jaxrec.ops.preference import token_log_prob
+from jaxrec.models.transformer.layers import Memory
+from jaxrec.ops.preference import session_log_prob, token_log_prob
 from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
 
@@ -124,6 +125,35 @@ class SessionTask(WithoutTables):
             return _log_probs(module, decoded.hidden, target), decoded.told
 
         return self.module.apply({'params': params}, method=run)
+
+    def session_log_probs(
+        self, params: Any, model_state: Any, batch: Batch, sessions: jax.Array
+    ) -> jax.Array:
+        """Scores several sessions of each request, whose history is read once; nothing is dropped.
+
+        Args:
+          params, model_state: the module's.
+          batch: 'history/item' int32 [B, n] and 'history/length' [B].
+          sessions: int32 [B, C, m], item ids; those without a semantic ID, such as 0, do not count.
+
+        Returns:
+          float32 [B, C], the sum of their tokens' log-probabilities.
+        """
+        code = lambda items: model_state[CODES].at[items].get(mode='fill', fill_value=-1)
+        count = sessions.shape[1]
+        codes = code(sessions.reshape(-1, sessions.shape[2]))  # [B C, m, L]
+        real = (codes >= 0).all(-1)
+
+        def run(module: OneRec) -> jax.Array:
+            memory = module.encode(code(batch['history/item']), batch['history/length'])
+            memory = Memory(*(jnp.repeat(x, count, 0) for x in memory))
+            decoded = module.decode(memory, codes, real, None, model_state.get(BIASES))
+            return _log_probs(module, decoded.hidden, codes)
+
+        found: Any = self.module.apply({'params': params}, method=run)
+        tokens = jnp.broadcast_to(real[..., None], found.shape)
+        flat = lambda x: x.reshape(*sessions.shape[:2], -1)
+        return session_log_prob(flat(found), flat(tokens))
 
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None

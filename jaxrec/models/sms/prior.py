@@ -1,9 +1,10 @@
-"""How far one comes without looking: masks are given, and a pair of classes has its most frequent relation.
+"""What classes alone tell: of each pair of classes the relation that it most often has, on the true entities.
 
-Training counts; nothing is learned by gradients. The evaluator shows the true masks and part maps as if they
-had been found, so that what is missed is missed for the relation, its order or its parts alone.
+Nothing is seen of the image; whatever beats it has looked. Training counts, and has no parameters. The
+evaluator shows full masks and part maps as if they had been found, so that what is missed is missed for the
+relation, its order or its parts alone.
 
-B batch, N entities, R relations, C classes, V kinds of relation, P parts, T triplets.
+B batch, N entities, R relations, C entity classes, V relations, P parts.
 """
 
 import dataclasses
@@ -14,15 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data.images.scene import UNKNOWN_PART, Vocabulary
+from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.images.targets import unpack_masks
-from jaxrec.importing import resolve
-from jaxrec.models.sms.task import EVALUATOR
-from jaxrec.ops.largest import largest
-from jaxrec.options import read_options
-from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
-
-OPTIONS: dict[str, Any] = {'triplets': 100, 'any_subject': False, 'evaluator': EVALUATOR, 'features': {}}
+from jaxrec.models.sms import fusion
+from jaxrec.models.sms.backbones import STRIDE
+from jaxrec.models.sms.losses import entity_targets
+from jaxrec.models.sms.perfect import SURE
+from jaxrec.models.sms.task import TRUTH, read_task
+from jaxrec.models.sms.two_stage import TwoStageTask
+from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
 
 
 class PerfectMasks:
@@ -33,7 +34,15 @@ class PerfectMasks:
         self.evaluator = evaluator
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes in one host batch and its predictions, as `training.task.Evaluator`."""
+        """Takes in one host batch and its predictions, as `training.task.Evaluator`.
+
+        Raises:
+          ValueError: a batch without its host/ keys.
+        """
+        if missing := [key for key in ('host/mask', 'host/part') if key not in batch]:
+            raise ValueError(
+                f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept'
+            )
         parts = np.asarray(batch['host/part'])
         shown = {
             'entity/mask': unpack_masks(np.asarray(batch['host/mask']), parts.shape[2]),
@@ -47,116 +56,92 @@ class PerfectMasks:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PriorTask(WithoutTables):
-    """The most frequent relation of each pair of classes; implements `training.task.Task`.
-
-    Attributes:
-      vocabulary: of classes, relations and parts.
-      triplets: T, of an image.
-      any_subject: subjects need not be people.
-      evaluator_name: 'module:callable', vocabulary -> what judges.
-    """
-
-    vocabulary: Vocabulary
-    triplets: int
-    any_subject: bool
-    evaluator_name: str
+class PriorTask(TwoStageTask):
+    """Counts; implements `training.task.Task`, and predicts what `SmsTask` does, given the truth."""
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
-        """Returns no parameters, and counts of zero: 'pairs' [C, C], 'relations' [C, C, V] and 'parts'."""
-        del rng, batch
-        words = self.vocabulary
-        kinds = (len(words.entities), len(words.entities))
-        return {}, {
-            'pairs': jnp.zeros(kinds),
-            'relations': jnp.zeros((*kinds, len(words.relations))),
-            'parts': jnp.zeros((*kinds, len(words.relations), len(words.parts))),
+        """No parameters, and counts of zero: 'pair' [C, C], 'relation' [C, C, V] and 'part' [C, C, V, P]."""
+        del rng
+        self._check(batch, ('image', *TRUTH))
+        counts = self.names.counts
+        classes = (counts.entities, counts.entities)
+        shapes = {
+            'pair': classes,
+            'relation': (*classes, counts.relations),
+            'part': (*classes, counts.relations, counts.parts),
         }
+        return {}, {name: jnp.zeros(shape) for name, shape in shapes.items()}
 
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """Counts a batch; there is nothing to descend, so the loss is 0."""
+        """Counts a batch; the loss is zero.
+
+        Raises:
+          ValueError: what `SmsTask.loss` refuses.
+        """
         del params, rows, rng
-        category, may = batch['entity/category'], self.pairs_that_may_be(batch)
-        at = lambda key: jnp.take_along_axis(category, batch[key], 1)
-        where = at('relation/subject'), at('relation/object'), batch['relation/category']
+        self._check(batch, ('image', *TRUTH))
+        self._check_sizes(batch)
+        members, may = self._truth(batch)
+        category = members.category
+        of = lambda key: jnp.take_along_axis(category, batch[f'relation/{key}'], 1)
+        which = of('subject'), of('object'), batch['relation/category']
         counts = batch['relation/valid'] * batch['valid'][:, None]
-        parts = batch['relation/parts'] * counts[..., None]
-        counted = {
-            'pairs': model_state['pairs'].at[category[:, :, None], category[:, None]].add(may),
-            'relations': model_state['relations'].at[where].add(counts),
-            'parts': model_state['parts'].at[where].add(parts.astype(jnp.float32)),
+        state = {
+            'pair': model_state['pair'].at[category[:, :, None], category[:, None]].add(may),
+            'relation': model_state['relation'].at[which].add(counts),
+            'part': model_state['part'].at[which].add(counts[..., None] * batch['relation/parts']),
         }
-        return jnp.zeros(()), ({'relations': counts.sum()}, counted)
+        return jnp.zeros(()), ({'relations': counts.sum()}, state)
 
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Gives each pair of true entities its likeliest relation, the surest pairs first.
+        """Gives the true entities and part map, and each pair its classes' most frequent relation.
 
         Args:
-          params, rows, rng: unused.
-          model_state: counts.
-          batch: with 'entity/category', 'entity/valid' and 'valid'.
+          params: none.
+          model_state: the counts.
+          rows: unused.
+          batch: images with their truth.
+          rng: unused.
 
         Returns:
-          As `fusion.read_out`, without boxes, masks and parts; entities are those of the batch.
+          As `fusion.read_out`, of all N entities of the batch.
         """
         del params, rows, rng
-        category = batch['entity/category']
-        often = model_state['relations'] / jnp.maximum(model_state['pairs'], 1)[..., None]
-        best = jnp.argmax(often, -1)  # [C, C]
-        of = lambda x: x[category[:, :, None], category[:, None]]
-        score = of(often.max(-1)) * self.pairs_that_may_be(batch)  # [B, N, N]
-        number, count = category.shape
-        kept = min(self.triplets, count * count)
-        score, index = largest(score.reshape(number, -1), kept)
-        subject, target = index // count, index % count
-        at = lambda who: jnp.take_along_axis(category, who, 1)
-        relation = best[at(subject), at(target)]
-        place = at(subject), at(target), relation
-        told = model_state['parts'][place] / jnp.maximum(model_state['relations'][place], 1)[..., None]
-        return {
-            'entity/score': (batch['entity/valid'] * batch['valid'][:, None]).astype(jnp.float32),
-            'entity/category': category,
-            'triplet/subject': subject,
-            'triplet/object': target,
-            'triplet/relation': relation,
-            'triplet/score': score,
-            'triplet/parts': told,
-        }
-
-    def pairs_that_may_be(self, batch: Batch) -> jax.Array:
-        """float32 [B, N, N]: two different entities, the first one a person unless any may be."""
-        exists = (batch['entity/valid'] * batch['valid'][:, None]) > 0
-        subject = exists
-        if not self.any_subject:
-            subject = exists & (
-                batch['entity/category'] == self.vocabulary.entities.index(self.vocabulary.person)
-            )
-        others = ~jnp.eye(exists.shape[1], dtype=bool)
-        return (subject[:, :, None] & exists[:, None] & others).astype(jnp.float32)
+        self._check(batch, ('image', *TRUTH))
+        members, may = self._truth(batch)
+        exists = members.exists.astype(jnp.float32)
+        cell = jnp.zeros((*exists.shape, 2), jnp.int32)
+        entities = fusion.Entities(exists, members.category, cell, members.box, None)
+        relation, part = model_state['relation'], model_state['part']
+        often = jax.nn.one_hot(jnp.argmax(relation, -1), relation.shape[-1]) * relation  # [C, C, V]
+        chance = often / jnp.maximum(model_state['pair'], 1)[..., None]
+        told = jnp.einsum('abv,abvp->abp', (often > 0).astype(jnp.float32), part)
+        told = told / jnp.maximum(often.sum(-1), 1)[..., None]
+        pair = members.category[:, :, None], members.category[:, None]
+        triplets = self.best_pairs(entities, may, chance[pair], told[pair])
+        masks = jnp.where(batch['entity/mask'] > 0, SURE, -SURE)
+        parts = self.names.counts.parts
+        shown = jnp.where(batch['part'] <= parts, batch['part'], 0)
+        parsing = SURE * jax.nn.one_hot(shown, parts + 1)
+        size = batch['image'].shape[1:3]
+        return fusion.read_out(self.network, entities, masks, triplets, parsing, size)
 
     def evaluator(self) -> PerfectMasks:
         """Returns a fresh accumulator that shows the true masks."""
-        return PerfectMasks(resolve(self.evaluator_name)(self.vocabulary))
+        return PerfectMasks(super().evaluator())
+
+    def _truth(self, batch: Batch) -> tuple[Any, jax.Array]:
+        """The true entities, classes of those that are none set to 0, and which pairs may be."""
+        true = entity_targets(batch, tuple(side // STRIDE for side in batch['image'].shape[1:3]))
+        members = self.true_members(batch, true)
+        members = members._replace(category=jnp.where(members.exists, members.category, 0))
+        return members, self.pairs_that_may_be(members)
 
 
 def make_task(config: Mapping[str, Any], schema: Any) -> PriorTask:
-    """Builds the task.
-
-    Args:
-      config: `triplets` (100) and `any_subject` (False), as the networks have them; `evaluator`.
-      schema: {'vocabulary': Vocabulary}.
-
-    Returns:
-      The task.
-
-    Raises:
-      ValueError: an unknown option, or fewer than 1 triplet.
-    """
-    options = read_options(config, 'model', **OPTIONS)
-    if options['triplets'] < 1:
-        raise ValueError(f'model.triplets = {options["triplets"]}: give at least 1')
-    return PriorTask(schema['vocabulary'], options['triplets'], options['any_subject'], options['evaluator'])
+    """Builds the task; arguments, result and errors are those of `task.make_task`."""
+    return PriorTask(*read_task(config, schema))

@@ -28,7 +28,7 @@ from jaxrec.models.sms.losses import (
 )
 from jaxrec.models.sms.options import Network
 from jaxrec.models.sms.task import SmsTask, read_task
-from jaxrec.ops.grids import fold
+from jaxrec.ops.grids import fold, read_between
 from jaxrec.ops.heatmaps import focal_loss
 from jaxrec.ops.largest import largest
 from jaxrec.training.task import Batch
@@ -113,9 +113,7 @@ class PairHead(nn.Module):
         one = jnp.concatenate([pooled, jax.nn.one_hot(members.category, counts.entities, dtype=x.dtype)], -1)
         middle = (members.box[..., :2] + members.box[..., 2:]) / 2
         between = (middle[:, :, None] + middle[:, None]) / 2
-        edge = jnp.asarray(x.shape[1:3]) - 1
-        cell = jnp.clip(between.astype(jnp.int32), 0, edge)
-        there = x[jnp.arange(len(x))[:, None, None], cell[..., 0], cell[..., 1]]  # [B, N, N, D]
+        there = read_between(x, between.reshape(len(x), -1, 2)).reshape(*between.shape[:3], width)
         geometry = pair_geometry(members.box, network.divisor).astype(x.dtype)
         pair = dense(width, 'geometry')(geometry) + dense(width, 'between', use_bias=False)(there)
         pair = pair + dense(width, 'subject', use_bias=False)(one)[:, :, None]
@@ -234,20 +232,28 @@ class TwoStageTask(SmsTask):
                 shown = shares(masks > 0, network.fine)
             members = Members(entities.category, entities.box, shown, entities.score > 0)
             logits, parts = module.pairs(maps.features, members)
-            triplets = self.best_pairs(entities, self.pairs_that_may_be(members), logits, parts)
+            may = self.pairs_that_may_be(members)
+            triplets = self.best_pairs(entities, may, jax.nn.sigmoid(logits), jax.nn.sigmoid(parts))
             return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
 
     def best_pairs(
-        self, entities: fusion.Entities, may: jax.Array, logits: jax.Array, parts: jax.Array
+        self, entities: fusion.Entities, may: jax.Array, chance: jax.Array, parts: jax.Array
     ) -> fusion.Triplets:
-        """The T best of all pairs and relations, by s_subject s_object p(relation)."""
-        batch, count, _, relations = logits.shape
+        """The T best of all pairs and relations, by s_subject s_object p(relation).
+
+        Args:
+          entities: N of them.
+          may: bool [B, N, N], pairs that may be.
+          chance: float32 [B, N, N, V], of each relation.
+          parts: float32 [B, N, N, P], of each part.
+        """
+        batch, count, _, relations = chance.shape
         both = entities.score[:, :, None] * entities.score[:, None] * may
-        score = (both[..., None] * jax.nn.sigmoid(logits)).reshape(batch, -1)
+        score = (both[..., None] * chance).reshape(batch, -1)
         score, index = largest(score, self.network.triplets)
         pair, relation = index // relations, index % relations
         told = jnp.take_along_axis(parts.reshape(batch, count * count, -1), pair[..., None], 1)
-        return fusion.Triplets(pair // count, pair % count, relation, score, jax.nn.sigmoid(told))
+        return fusion.Triplets(pair // count, pair % count, relation, score, told)
 
 
 def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.readers.open_bandit import compile_open_bandit
 from jaxrec.evaluation.off_policy import evaluate_off_policy
 from jaxrec.evaluation.replay import ReplayOptions, replay, start

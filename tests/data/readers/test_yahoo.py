@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from jaxrec.data.pool_source import PoolSource
+from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.readers.yahoo import compile_yahoo, find_days
 from tests.data.extracts import yahoo as extract
 from tests.oracles import yahoo as oracle

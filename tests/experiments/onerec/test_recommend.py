@@ -1,20 +1,23 @@
 """From a config to sessions in a file: trained, restored, written; and models of single items beside."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from experiments.building import build
-from experiments.onerec import recommend
 from experiments.onerec.recommending import Recommended, make_recommender
 from experiments.onerec.requests import Asked, Tally, answer, read_users, to_rows
 from experiments.running import fit, restore_model
+from experiments.scoring import request_builder
 from jaxrec.data.user_histories import UserHistories
 from jaxrec.models.onerec.generate import catalogue
 from jaxrec.training.state import init_state
+from tests.conftest import REPOSITORY
 from tests.experiments.onerec.worlds import tiny
+from tests.experiments.worlds import tiny as tiny_ctr
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +37,7 @@ def histories_of(run):
     return UserHistories(run.log, {}, run.config.features.history, 6)
 
 
-def test_a_trained_model_writes_sessions(trained, tmp_path, capsys):
+def test_a_trained_model_writes_sessions(trained, tmp_path):
     run, workdir, progress = trained
     assert 0 < progress.best < 3
     keys = run.log.vocabulary('user').keys
@@ -43,15 +46,17 @@ def test_a_trained_model_writes_sessions(trained, tmp_path, capsys):
         'workdir': str(workdir), 'input': str(tmp_path / 'users.csv'), 'output': str(tmp_path / 'o.jsonl'),
         'user': 'who', 'time': 'when', 'sessions': 2, 'items': 2, 'beams': 4, 'batch_size': 6,
     }  # fmt: skip
-    with flagsaver.flagsaver(**flags):
-        recommend.main([])
+    given = [f'--{name}={value}' for name, value in flags.items()]
+    command = [sys.executable, '-m', 'experiments.onerec.recommend', '--mesh=1,1', *given]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in (tmp_path / 'o.jsonl').read_text().splitlines()]
     assert [(row['user'], row['rank']) for row in rows] == [(k, rank) for k in keys[:5] for rank in (1, 2)]
     known = set(run.log.vocabulary('item').keys.tolist())
     assert all(len(set(row['items'])) == 2 and set(row['items']) <= known for row in rows)
     assert all(a['score'] >= b['score'] for a, b in zip(rows[::2], rows[1::2], strict=True))
-    said = capsys.readouterr().out
-    assert 'illegal share 0.0000 of 40 items that beams wrote' in said
+    said = done.stdout
+    assert 'illegal share 0.0000 of 40 items that were written' in said
     assert '10 sessions for 5 users' in said and 'left out: 1 users that the log does not know' in said
 
 
@@ -165,3 +170,10 @@ def test_what_cannot_be_asked_for(loaded):
         make_recommender(run, state, beams=0)
     with pytest.raises(ValueError, match='5 items are asked for; the network writes 1 to 2'):
         make_recommender(run, state, items=5)
+    with pytest.raises(ValueError, match=r'names items: use python -m experiments\.onerec\.recommend'):
+        request_builder(run, run.log)
+    ctr = build(tiny_ctr('LR', run.config.data.cache))
+    with pytest.raises(
+        ValueError, match='makes a CtrTask, which names no items: give the workdir of a model'
+    ):
+        make_recommender(ctr, state)

@@ -55,7 +55,8 @@ def test_a_folder_holds_ids_codebooks_trie_and_report(log, tokens, tmp_path):
     assert nearest[0]['mse'] <= assigned[0]['mse'] and assigned[0]['agreement'] == nearest[0]['agreement']
     counts = np.unique(ids.codes, axis=0, return_counts=True)[1]
     assert report['distinct'] == len(counts) and report['largest_group'] == counts.max()
-    assert report['sharing'] == counts[counts > 1].sum() and sum(report['loads'][1]) == 49
+    assert report['sharing'] == counts[counts > 1].sum() and sum(report['loads']['assigned'][1]) == 49
+    assert report['loads']['assigned'][0] == [13, 12, 12, 12] and report['loads']['nearest'][0][0] >= 13
     text = to_markdown(report)
     assert f'| nearest | 2 | {nearest[1]["mse"]:.4f} |' in text and text.count('| assigned |') == 2
     assert f'collision rate {1 - len(counts) / 49:.4f}' in text

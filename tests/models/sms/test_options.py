@@ -8,7 +8,7 @@ from configs.sms.rows import COMPARED, ROWS
 from jaxrec.importing import resolve
 from jaxrec.models.sms.backbones import TRUNKS
 from jaxrec.models.sms.options import SIZES, Network, read_network
-from tests.models.sms.scenes import WORDS
+from tests.models.sms.scenes import WORDS, make_batch
 
 
 def test_sizes_are_defaults_that_a_config_changes():
@@ -56,13 +56,13 @@ def test_what_cannot_be_is_refused(options, message):
 
 def test_the_rows_of_the_tables_build():
     assert set(COMPARED) <= set(ROWS)
-    batch = {'image': np.zeros((1, 32, 32, 3), np.uint8)}
+    batch = make_batch()
     shapes = {}
     for name, row in ROWS.items():
         task = resolve(row['task'])({'size': 'tiny'} | row['model'], WORDS)
         shapes[name] = jax.eval_shape(task.init, jax.random.key(0), batch)[0]
     assert set(shapes['SMS']) - set(shapes['boxes']) == {'mask_branch'}
     assert set(shapes['SMS']) - set(shapes['no-parsing']) == {'parsing'}
-    assert set(shapes['two-stage']) == {'first', 'second'}
+    assert set(shapes['two-stage']) == {'first', 'second'} and not shapes['prior']
     for name in ('midpoint', 'midpoint-both', 'subject'):  # they differ in what is learnt, not in parameters
         assert jax.tree.map(np.shape, shapes[name]) == jax.tree.map(np.shape, shapes['SMS'])

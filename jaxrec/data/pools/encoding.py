@@ -13,7 +13,7 @@ import numpy as np
 from jaxrec.data.column_writer import ColumnWriter
 from jaxrec.data.columns import Ragged, write_columns
 from jaxrec.data.encoding import Encoder, spread
-from jaxrec.data.pool_survey import Pools, Survey, numbered
+from jaxrec.data.pools.survey import Pools, Survey, numbered
 from jaxrec.data.raw_columns import Coded, RawTable
 from jaxrec.data.schema import Column
 

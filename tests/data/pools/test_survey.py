@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.columns import Ragged
-from jaxrec.data.pool_survey import Pools, numbered, survey
+from jaxrec.data.pools.survey import Pools, numbered, survey
 from tests.data.worlds import POOL_COLUMNS, raw_articles, raw_visits
 
 

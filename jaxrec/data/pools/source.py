@@ -17,7 +17,7 @@ from jaxrec.data.gather import take
 from jaxrec.data.labels import SampledNegatives, make_label
 from jaxrec.data.log import Log
 from jaxrec.data.pairs import SIDES
-from jaxrec.data.pool_log import UNKNOWN, PoolLog
+from jaxrec.data.pools.log import UNKNOWN, PoolLog
 from jaxrec.data.splits import PARTS, make_split
 
 KEYS = ('time', 'item', 'pool', 'shown', 'click', 'propensity', 'history')

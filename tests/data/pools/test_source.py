@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxrec.data.api import make_source
-from jaxrec.data.pool_log import compile_pools
-from jaxrec.data.pool_source import ImpressionSource, PoolSource
+from jaxrec.data.pools.log import compile_pools
+from jaxrec.data.pools.source import ImpressionSource, PoolSource
 from jaxrec.data.source import make_loader
 from tests.data.test_source import same
 from tests.data.worlds import POOL_COLUMNS, raw_articles, raw_visits, small_pools

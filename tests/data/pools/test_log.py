@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.columns import Ragged
-from jaxrec.data.pool_log import ColumnSpec, PoolLog, Pools, compile_pools
+from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
 from jaxrec.data.raw_columns import Coded
 from tests.data.worlds import POOL_COLUMNS, raw_articles, raw_visits, small_pools
 

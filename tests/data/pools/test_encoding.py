@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxrec.data.columns import ColumnStore, Ragged
-from jaxrec.data.pool_encoding import write_visits
-from jaxrec.data.pool_survey import survey
+from jaxrec.data.pools.encoding import write_visits
+from jaxrec.data.pools.survey import survey
 from jaxrec.data.schema import ColumnSpec
 
 # Three visits of two pools, one of them listed in two orders; b has a number of its own in each visit.

@@ -18,8 +18,8 @@ import numpy as np
 
 from jaxrec.data.columns import Ragged
 from jaxrec.data.log import REMEDY, Log, describe_settings
-from jaxrec.data.pool_encoding import write_visits
-from jaxrec.data.pool_survey import Pools, survey
+from jaxrec.data.pools.encoding import write_visits
+from jaxrec.data.pools.survey import Pools, survey
 from jaxrec.data.raw_columns import RawTable
 from jaxrec.data.schema import Column, ColumnSpec
 

@@ -1,0 +1,22 @@
+"""OneRec's whole pipeline on the simulated world of sessions: 5,000 users, 2,000 items, 100,000 requests.
+
+python -m experiments.onerec.pipeline --config=configs/onerec/pipeline.py --workdir=runs/onerec
+"""
+
+from ml_collections import ConfigDict
+
+from configs.onerec.simulated import get_config as get_generator
+from configs.onerec.stages import align_config, reward_config
+
+
+def get_config() -> ConfigDict:
+    """Builds the config: 3 levels and ranks, 8 experts of which 2 are active, sessions of 5, 32 beams."""
+    generator = get_generator('OneRec')
+    return ConfigDict(
+        {
+            'generator': generator,
+            'reward': reward_config(generator),
+            'align': align_config(beams=32, passes=2.0, ratio=0.02),
+            'pipeline': {'methods': ('ntp', 'ipa'), 'requests': 1000},
+        }
+    )

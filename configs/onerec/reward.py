@@ -1,0 +1,14 @@
+"""OneRec's reward model on the simulated world of sessions.
+
+python -m experiments.onerec.reward --config=configs/onerec/reward.py --workdir=runs/onerec/reward
+"""
+
+from ml_collections import ConfigDict
+
+from configs.onerec.simulated import get_config as get_generator
+from configs.onerec.stages import reward_config
+
+
+def get_config() -> ConfigDict:
+    """Builds the config."""
+    return reward_config(get_generator('OneRec'))

@@ -1,0 +1,73 @@
+"""The stages that follow a generator's training, whatever the data set: its reward model, its alignment."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxrec.models.onerec.align import METHODS
+from jaxrec.options import lay_over
+
+REWARD: dict[str, Any] = {
+    'task': 'jaxrec.models.onerec.reward:make_task',
+    'files': None,
+    'data': {'mode': 'reward', 'choose': 'first', 'quality': None},
+    'train': {
+        'batch_size': 256,
+        'eval_batch_size': 1024,
+        'epochs': 6,
+        'learning_rate': 2e-3,
+        'row_optimizer': 'row_adagrad',
+        'row_learning_rate': 0.1,
+        'log_every': 100,
+        'monitor': 'auc',
+        'maximize': True,
+        'patience': 2,
+    },
+}
+LOSERS = {'sdpo': 3}
+
+
+def reward_config(generator: ConfigDict, columns: tuple[str, ...] = ('item', 'category')) -> ConfigDict:
+    """The config of a reward model on the log of a generator: of all sessions, as they were shown.
+
+    Args:
+      generator: the generator's config.
+      columns: of items, that the reward model reads.
+
+    Returns:
+      The config.
+    """
+    config = generator.copy_and_resolve_references()
+    lay_over(config, REWARD)
+    config.model = ConfigDict({'dim': 16, 'width': 64, 'heads': 4})
+    config.features = ConfigDict({'user': (), 'candidate': columns, 'history': columns})
+    return config
+
+
+def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
+    """The config of an alignment.
+
+    Args:
+      method: one of `jaxrec.models.onerec.align.METHODS`.
+      **options: further ones of `experiments.onerec.aligning.ALIGN_OPTIONS`.
+
+    Returns:
+      The config.
+
+    Raises:
+      ValueError: there is no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f'after the colon of --config: there is no method {method!r}: use one of {METHODS}')
+    return ConfigDict(
+        {
+            'align': {'method': method, 'losers': LOSERS.get(method, 1), **options},
+            'train': {
+                'learning_rate': 5e-4,
+                'monitor': 'judge_reward_mean',
+                'maximize': True,
+                'checkpoint_every': 200,
+                'patience': None,
+            },
+        }
+    )

@@ -1,0 +1,158 @@
+"""The stages of OneRec's pipeline (arXiv 2502.18965): run, timed, gone on with, and judged."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.building import batches, build
+from experiments.comparison.tables import write_json
+from experiments.made import make_files
+from experiments.onerec.aligning import Alignment, align, prepare
+from experiments.onerec.judging import CALIBRATION, REPORT, fit_reward, judge_written, to_text
+from experiments.onerec.tokens_report import to_markdown
+from experiments.running import claim, fit, hold, open_checkpoints, restore_model
+from experiments.sources import log_of, read_data
+from jaxrec.models.onerec.align import METHODS
+from jaxrec.options import plain, read_options
+from jaxrec.training.evaluate import evaluate
+from jaxrec.training.step import make_predict_step
+
+TOP = ('generator', 'reward', 'align', 'pipeline')
+PIPELINE_OPTIONS: dict[str, Any] = {
+    'methods': ('ntp', 'ipa'),
+    'requests': 1000,  # of the test part, for which sessions are written and judged
+}
+GENERATOR, REWARD, SECONDS = 'generator', 'reward', 'seconds.json'
+COLUMNS = {
+    'ntp': 'NTP loss',
+    'judge_reward_mean': 'judge mean',
+    'judge_reward_max': 'judge max',
+    'true_reward_mean': 'true mean',
+    'true_reward_max': 'true max',
+    'true_reward_picked': "true of judge's pick",
+    'rank_correlation': 'rank correlation',
+}
+log = logging.getLogger(__name__)
+
+
+def run_pipeline(
+    config: ConfigDict, workdir: Path, data_dir: str | None = None, mesh: Any = None
+) -> dict[str, dict[str, float]]:
+    """Runs all stages, or what is left of them.
+
+    Args:
+      config: the sections of `TOP`: the generator's run, the reward model's run, `align` and `train` of the
+        alignments, and `PIPELINE_OPTIONS`.
+      workdir: takes a folder for each stage, `table.md`, `table.json` and `seconds.json`.
+      data_dir: where real data sets lie.
+      mesh: (data, model), or None.
+
+    Returns:
+      {row: {metric: value}}, of the generator and each method.
+
+    Raises:
+      ValueError: an unknown section or method, or what a stage refuses.
+    """
+    if wrong := sorted(set(config) ^ set(TOP)):
+        raise ValueError(f'config.{wrong[0]} is missing or no section; a pipeline has the sections {TOP}')
+    options = read_options(config.pipeline, 'pipeline', **PIPELINE_OPTIONS)
+    if unknown := sorted(set(options['methods']) - set(METHODS)):
+        raise ValueError(f'pipeline.methods names {unknown[0]!r}; choose of {METHODS}')
+    stage = _Stages(workdir)
+    with hold(workdir):
+        claim(workdir, config)
+        generator, judge = workdir / GENERATOR, workdir / REWARD
+        print(to_markdown(stage('tokenize', _tokenize, config.generator, data_dir)))
+        stage(GENERATOR, _generate, config.generator, generator, data_dir, mesh)
+        print(to_text(stage(REWARD, _reward, config.reward, judge, data_dir, mesh)))
+        rows, pieces = {}, None
+        for method in options['methods']:
+            changed = config.align.copy_and_resolve_references().unlock()
+            changed.align.method = method
+            pieces = prepare(changed, generator, judge, data_dir, mesh, pieces)
+            stage(method, align, pieces, workdir / method, data_dir)
+            rows[method] = stage(
+                f'evaluate {method}', _evaluate, pieces, workdir / method, options['requests'], True
+            )
+        if pieces is not None:
+            judged = stage('evaluate', _evaluate, pieces, generator, options['requests'], False)
+            rows = {GENERATOR: judged} | rows
+        write_json(workdir / 'table.json', rows)
+        (workdir / 'table.md').write_text(to_table(rows) + '\n\n' + stage.describe() + '\n')
+    return rows
+
+
+class _Stages:
+    """Runs stages and keeps how many seconds each took, those of stopped ones included."""
+
+    def __init__(self, workdir: Path) -> None:
+        self._path = workdir / SECONDS
+        self.seconds: dict[str, float] = {}
+        if self._path.exists():
+            self.seconds = json.loads(self._path.read_text())
+
+    def __call__(self, name: str, run: Callable[..., Any], *arguments: Any) -> Any:
+        """What the stage returns."""
+        log.info('stage %s', name)
+        began = time.perf_counter()
+        try:
+            return run(*arguments)
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            write_json(self._path, self.seconds)
+
+    def describe(self) -> str:
+        """One line."""
+        told = ', '.join(f'{name} {seconds:.0f}' for name, seconds in self.seconds.items())
+        return f'seconds: {told}; {sum(self.seconds.values()):.0f} in all'
+
+
+def _tokenize(config: ConfigDict, data_dir: str | None) -> Mapping[str, Any]:
+    """What is to be known of the semantic IDs, which are made if they are not there."""
+    found = log_of(config, data_dir)
+    model = plain(config.model)
+    made = make_files(config, found, read_data(config, found), model)
+    ids = Path(made.get('ids') or model['ids'])
+    report: Mapping[str, Any] = json.loads((ids.parent / 'report.json').read_text())
+    return report
+
+
+def _generate(config: ConfigDict, workdir: Path, data_dir: str | None, mesh: Any) -> None:
+    fit(build(config, data_dir, mesh), workdir, data_dir)
+
+
+def _reward(config: ConfigDict, workdir: Path, data_dir: str | None, mesh: Any) -> Mapping[str, Any]:
+    if not (workdir / CALIBRATION).exists():
+        return fit_reward(config, workdir, data_dir, mesh)
+    report: Mapping[str, Any] = json.loads((workdir / REPORT).read_text())
+    return report
+
+
+def _evaluate(pieces: Alignment, workdir: Path, requests: int, last: bool) -> dict[str, float]:
+    """Next-token loss on test, and what generated sessions are worth; of the last checkpoint or the best."""
+    run, source = pieces.run, pieces.run.source('test')
+    step = None
+    if last:
+        with open_checkpoints(run, workdir, read_only=True) as checkpoints:
+            step = checkpoints.steps[-1]
+    state, step = restore_model(run, workdir, step, source)
+    found: dict[str, float] = dict(
+        evaluate(run.setup, make_predict_step(run.setup), state, batches(source)).compute()
+    )
+    write = pieces.miner.writer(state.params, state.model_state)
+    found |= judge_written(write, source, pieces.bench, requests, pieces.options['chunk'], run.setup.mesh)
+    return found | {'step': float(step)}
+
+
+def to_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Lays the rows out as Markdown, with the metrics of `COLUMNS` that there are."""
+    shown = [name for name in COLUMNS if any(name in row for row in rows.values())]
+    lines = ['| row | ' + ' | '.join(COLUMNS[name] for name in shown) + ' |', '|---' * (1 + len(shown)) + '|']
+    for title, row in rows.items():
+        lines.append(f'| {title} | ' + ' | '.join(f'{row[name]:.4f}' for name in shown) + ' |')
+    return '\n'.join(lines)

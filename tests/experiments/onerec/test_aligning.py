@@ -1,0 +1,259 @@
+"""Alignment stopped in training and in mining, and resumed bit for bit; who may judge, and what is told."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs.onerec.align import get_config as get_align
+from configs.onerec.pipeline import get_config as get_pipeline
+from configs.onerec.reward import get_config as get_reward
+from configs.onerec.stages import align_config
+from experiments import running
+from experiments.building import TRAIN_OPTIONS, Experiment, build
+from experiments.onerec import aligning, judging, pipelining
+from experiments.onerec.judging import Bench
+from experiments.sources import read_data
+from jaxrec.data.sessions.labels import SessionLabels
+from jaxrec.data.simulators import sessions
+from jaxrec.data.simulators.sessions import Audience
+from jaxrec.models.onerec.align import METHODS
+from jaxrec.models.onerec.judged import summarise
+from jaxrec.models.onerec.mining import Miner
+from jaxrec.models.onerec.reward import HEADS
+from jaxrec.models.onerec.semantic_ids import assign_ids
+from jaxrec.options import read_options
+from jaxrec.training.state import abstract_state, new_scratch
+from jaxrec.training.step import make_predict_step, make_train_step
+from tests.models.onerec import worlds
+
+TRAIN = {
+    **TRAIN_OPTIONS, 'batch_size': worlds.BATCH, 'eval_batch_size': 16, 'log_every': 1,
+    'checkpoint_every': 2, 'monitor': 'judge_reward_mean',
+}  # fmt: skip
+OPTIONS = {**aligning.ALIGN_OPTIONS, 'beams': worlds.BEAMS, 'losers': worlds.LOSERS, 'chunk': worlds.CHUNK}
+OPTIONS |= {'ratio': 3 / 16, 'judged': 6, 'iterations': 2}
+
+
+class Stopped(Exception):
+    """As if the power had gone."""
+
+
+@pytest.fixture(scope='module')
+def pieces(tmp_path_factory):
+    """An alignment of 2 iterations of 3 steps, which begins at step 7 of a generator."""
+    world = worlds.world()
+    data = read_data(world.config, world.log)
+    config = world.config.copy_and_resolve_references()
+    run = Experiment(config, world.log, world.setup, data, TRAIN)
+    generator = tmp_path_factory.mktemp('generator')
+    running.claim(generator, world.config)
+    state = worlds.drawn(world.setup, world.source, 0.4).replace(step=jnp.int32(7))
+    with running.Checkpoints(generator / 'checkpoints', 1, 'ntp', False) as checkpoints:
+        checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
+    labels, weights = SessionLabels(8.0), dict.fromkeys(HEADS, 1.0)
+    bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights)
+    return aligning.Alignment(run, generator, world.source, world.miner, bench, OPTIONS, 3)
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    predict = make_predict_step(worlds.world().setup)
+    monkeypatch.setattr(aligning, 'make_train_step', lambda setup: worlds.world().step)
+    monkeypatch.setattr(aligning, 'make_predict_step', lambda setup: predict)
+
+
+def saved(pieces, workdir):
+    """All that the last checkpoint holds."""
+    with running.open_checkpoints(pieces.run, workdir, read_only=True) as checkpoints:
+        abstract = abstract_state(pieces.run.setup, worlds.sent(pieces.base[0]))
+        restored = checkpoints.restore(abstract, table_rows={})
+    state = restored.state.replace(rng=jax.random.key_data(restored.state.rng))
+    return jax.tree.map(np.asarray, state), restored.progress
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, tmp_path, monkeypatch):
+    told = aligning.align(pieces, tmp_path / 'whole')
+    assert [figures['requests'] for figures in told] == [9.0, 9.0]
+    written = lines(tmp_path / 'whole')
+    steps = [line['step'] for line in written if line['part'] == 'train']
+    assert steps == [8, 9, 10, 11, 12, 13]
+    gains = [line['gain'] for line in written if line['part'] == 'train']
+    # Each iteration begins at its own reference.
+    np.testing.assert_allclose([gains[0], gains[3]], 0, atol=1e-4)
+    assert min(abs(gains[at]) for at in (1, 2, 4, 5)) > 1e-3
+    judged = [line for line in written if line['part'] == 'validation']
+    assert [line['step'] for line in judged] == [10, 13] and 'true_reward_mean' in judged[0]
+
+    step, mine, count = worlds.world().step, Miner.mine_chunk, {'steps': 0, 'chunks': 0}
+    stops = [('chunks', 2), ('steps', 3), ('chunks', 6), ('steps', 6)]
+
+    def counted(kind, call):
+        count[kind] += 1
+        if (kind, count[kind]) in stops:
+            raise Stopped
+        return call()
+
+    monkeypatch.setattr(Miner, 'mine_chunk', lambda self, *x: counted('chunks', lambda: mine(self, *x)))
+    killable = lambda *x: counted('steps', lambda: step(*x))
+    monkeypatch.setattr(aligning, 'make_train_step', lambda setup: killable)
+    for _ in stops:
+        with pytest.raises(Stopped):
+            aligning.align(pieces, tmp_path / 'broken')
+    aligning.align(pieces, tmp_path / 'broken')
+    # 3 chunks an iteration, of which two were tried twice. Of the steps the third and the fifth were.
+    assert count == {'chunks': 8, 'steps': 8}, count
+    jax.tree.map(
+        np.testing.assert_array_equal, saved(pieces, tmp_path / 'whole'), saved(pieces, tmp_path / 'broken')
+    )
+    assert lines(tmp_path / 'broken') == written
+
+    # With the pair log of the iteration gone, what is left of it cannot be learned.
+    shutil.rmtree(tmp_path / 'broken' / 'align' / 'pairs-10')
+    with pytest.raises(ValueError, match=r'pairs-10/chunk-00000\.npz is missing and the model'):
+        aligning.align(pieces, tmp_path / 'broken')
+
+
+def test_generated_sessions_are_judged_and_told_the_truth_of(pieces):
+    world, validation = worlds.world(), pieces.run.source('validation')
+    write = world.miner.writer(world.params, world.state)
+    found = judging.judge_written(write, validation, pieces.bench, 4, worlds.CHUNK)
+    places = np.unique(np.linspace(0, validation.examples - 1, 4).astype(int))
+    judge_total, true_total = [], []
+    for place in places:
+        batch = validation.at(np.full(3, place))
+        items = np.asarray(write(worlds.sent(batch)).items)
+        judge_total.append(world.judge(batch['host/event'], items)[1][0])
+        users = np.full(worlds.BEAMS, batch['host/group'][0])
+        truth = pieces.bench.audience.true_rewards(users, items[0], pieces.bench.labels)
+        true_total.append(sum(truth.values()))
+    for who, total in (('judge', judge_total), ('true', true_total)):
+        np.testing.assert_allclose(found[f'{who}_reward_mean'], np.mean(total), rtol=1e-5)
+        np.testing.assert_allclose(found[f'{who}_reward_max'], np.max(total, 1).mean(), rtol=1e-5)
+        np.testing.assert_allclose(found[f'{who}_reward_first'], np.array(total)[:, 0].mean(), rtol=1e-5)
+    picked = [true[np.argmax(judge)] for judge, true in zip(judge_total, true_total, strict=True)]
+    np.testing.assert_allclose(found['true_reward_picked'], np.mean(picked), rtol=1e-5)
+
+
+def test_summary_of_requests_with_dead_sessions():
+    judged = np.zeros((3, 3, 4))
+    judged[0, :, 0], judged[1, :, 0] = [0.3, 0.1, 9.0], [0.2, 0.4, 0.6]
+    judged[:, :, 2] = 1.0  # a head without weight
+    alive = np.array([[True, True, False], [True, True, True], [False, False, False]])
+    truth = np.zeros((3, 3, 4))
+    truth[0, :, 0], truth[1, :, 0] = [0.5, 0.9, 9.0], [0.1, 0.2, 0.3]
+    found = summarise(judged, alive, {'swt': 2.0}, truth)
+    want = {
+        'written': 2.5, 'judge_swt_mean': 0.3, 'judge_swt_max': 0.45, 'judge_reward_mean': 0.6,
+        'judge_wtr_mean': 1.0, 'true_reward_max': 2 * 0.6, 'true_reward_first': 0.6,
+        'true_reward_picked': 2 * 0.4, 'rank_correlation': 0.0, 'judge_reward_picked': 0.9,
+    }  # fmt: skip
+    np.testing.assert_allclose([found[name] for name in want], list(want.values()), rtol=1e-6, atol=1e-9)
+    with pytest.raises(ValueError, match='no session was generated: every beam died'):
+        summarise(judged, np.zeros_like(alive), {'swt': 1.0})
+
+
+def reward_run(cache):
+    config = worlds.make_config(cache)
+    config.task, config.model = 'jaxrec.models.onerec.reward:make_task', ConfigDict(worlds.REWARD)
+    config.data.mode, config.train = 'reward', ConfigDict({'monitor': 'auc', 'batch_size': 16})
+    return config
+
+
+def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, monkeypatch):
+    """Training aside, which `fit` does as for any run: the model is one that has learned nothing."""
+    world, workdir, generator = worlds.world(), tmp_path / 'judge', tmp_path / 'generator'
+    cache = world.log.folder.parent
+    with pytest.raises(ValueError, match=r'calibration\.npz is missing: a reward model is calibrated and'):
+        judging.open_judge(workdir, world.log)
+
+    def fit(run, workdir, data_dir):
+        workdir.mkdir()
+        running.claim(workdir, run.config)
+        state = worlds.drawn(run.setup, run.source('train', shuffle=True), 0.5)
+        with running.open_checkpoints(run, workdir) as checkpoints:
+            rows = running.table_rows(run)
+            checkpoints.save(state, {}, table_rows=rows, data=None, metrics={'auc': 0.5})
+
+    monkeypatch.setattr(judging, 'fit', fit)
+    found = judging.fit_reward(reward_run(cache), workdir)
+    for head in HEADS:
+        raw, ours, truth = (found[who] for who in ('raw', 'calibrated', 'truth'))
+        assert abs(ours[f'pcoc_{head}'] - 1) < 0.35
+        assert ours[f'logloss_{head}'] < raw[f'logloss_{head}']
+        # One head at a time keeps its order, or turns it where it was the wrong way round.
+        before, after = raw[f'auc_{head}'], ours[f'auc_{head}']
+        assert min(abs(after - before), abs(after - 1 + before)) < 0.02
+        assert truth[f'logloss_{head}'] < ours[f'logloss_{head}']
+    assert found['truth']['auc'] > found['raw']['auc'] + 0.05
+    assert judging.to_text(found).count('\n') == 4
+
+    bench = judging.open_judge(workdir, world.log)
+    assert bench.weights == dict.fromkeys(HEADS, 1.0) and bench.audience is not None
+    assert bench.judge.task.calibration != ((1.0, 0.0),) * 4 and bench.labels.threshold > 0
+
+    ids = tmp_path / 'ids.npz'
+    assign_ids(np.stack(np.divmod(np.arange(30), 6), -1).astype(np.int32), 6, 1).save(ids)
+    config = worlds.make_config(cache)
+    config.model = ConfigDict({'ids': str(ids), 'size': 'tiny', 'session': 2, 'history': 4})
+    config.train.batch_size = 16
+    generator.mkdir()
+    running.claim(generator, config)
+    wanted = align_config('sdpo', beams=4, passes=1.5, ratio=0.1)
+    made = aligning.prepare(wanted, generator, workdir)
+    assert made.task.preference.kind == 'sdpo' and made.miner.losers == 3 and made.options['iterations'] == 1
+    assert (made.task.pairs, made.task.every) == (2, 8) and made.run.train['learning_rate'] == 5e-4
+    assert made.per == round(1.5 * made.base.steps) and made.base.epochs == 2
+    with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
+        aligning.prepare(wanted, workdir, workdir)
+    other = sessions.simulate(tmp_path / 'other', **{**worlds.KNOBS, 'seed': 5})
+    with pytest.raises(ValueError, match=r'judges sessions of the log .* train a reward model on this one'):
+        judging.open_judge(workdir, other)
+    with pytest.raises(ValueError, match='is no reward model: use a config of one'):
+        judging.fit_reward(config, tmp_path / 'wrong')
+
+
+def test_configs_of_the_stages(tmp_path):
+    config = get_pipeline()
+    config.reward.data.arguments = ConfigDict(worlds.KNOBS | {'least': 5, 'most': 6})
+    config.reward.data.cache, config.reward.train.batch_size = str(tmp_path), 16
+    run = build(config.reward)
+    example = run.example(run.source('train', shuffle=True))
+    state = abstract_state(run.setup, example)
+    state = state.replace(scratch=jax.eval_shape(lambda: new_scratch(run.setup, example)))
+    _, metrics = jax.eval_shape(make_train_step(run.setup), state, example)
+    assert {f'loss_{head}' for head in HEADS} <= metrics.keys()
+    assert get_reward().task == config.reward.task and set(config) == set(pipelining.TOP)
+    for method in METHODS:
+        options = read_options(get_align(method).align, 'align', **aligning.ALIGN_OPTIONS)
+        assert options['method'] == method
+    with pytest.raises(ValueError, match="there is no method 'grpo': use one of"):
+        get_align('grpo')
+
+
+def test_configs_that_cannot_be(tmp_path):
+    with pytest.raises(ValueError, match='model is not a section; an alignment has align and train'):
+        aligning.prepare(ConfigDict({'align': {}, 'model': {}}), tmp_path, tmp_path)
+    with pytest.raises(ValueError, match=r'align\.beam is not an option; did you mean .beams.'):
+        aligning.prepare(ConfigDict({'align': {'beam': 3}}), tmp_path, tmp_path)
+    with pytest.raises(ValueError, match=r'config\.align is missing or no section; a pipeline has'):
+        pipelining.run_pipeline(ConfigDict({'generator': {}, 'reward': {}, 'pipeline': {}}), tmp_path)
+
+
+def test_the_table_has_a_line_a_row():
+    rows = {
+        'generator': {'ntp': 2.0, 'judge_reward_mean': 1.5},
+        'ipa': {'ntp': 2.25, 'judge_reward_mean': 2.0},
+    }
+    assert pipelining.to_table(rows).splitlines() == [
+        '| row | NTP loss | judge mean |', '|---|---|---|', '| generator | 2.0000 | 1.5000 |',
+        '| ipa | 2.2500 | 2.0000 |',
+    ]  # fmt: skip

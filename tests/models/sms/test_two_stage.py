@@ -1,0 +1,95 @@
+"""Geometry of pairs by hand, which pairs may be, the best of them; counts of classes."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxrec.embeddings import make_row_optimizer
+from jaxrec.models.sms import prior, two_stage
+from jaxrec.models.sms.fusion import Entities
+from jaxrec.models.sms.two_stage import Members, pair_geometry
+from jaxrec.parallel import make_mesh
+from jaxrec.training.state import Setup, init_state
+from jaxrec.training.step import make_predict_step, make_train_step
+from tests.models.sms.scenes import WORDS, make_batch, triplets, truth
+
+BATCH = make_batch()
+
+
+def test_geometry_of_two_boxes():
+    box = np.array([[[0, 0, 4, 2], [2, 1, 6, 5]]], np.float32)
+    found = jax.jit(pair_geometry, static_argnums=1)(box, 2.0)
+    # Middles (2, 1) and (4, 3); sizes (4, 2) and (4, 4); 2 of 8 + 16 - 2 cells are shared.
+    want = [1, 1, 0, np.log(2), 2, 1, 2, 2, 2 / 22]
+    np.testing.assert_allclose(found[0, 0, 1], want, rtol=1e-5)
+    np.testing.assert_allclose(found[0, 1, 0], [-1, -1, 0, -np.log(2), 2, 2, 2, 1, 2 / 22], rtol=1e-5)
+    np.testing.assert_allclose(found[0, 0, 0], [0, 0, 0, 0, 2, 1, 2, 1, 1], rtol=1e-5)
+
+
+def test_the_best_pairs_are_of_people_with_others():
+    task = two_stage.make_task({'size': 'tiny', 'points': 3, 'triplets': 3}, WORDS)
+    category = np.array([[1, 0, 1, 1]], np.int32)
+    members = Members(
+        category, np.zeros((1, 4, 4)), np.zeros((1, 4, 2, 2)), np.array([[True, True, True, False]])
+    )
+    score = np.array([[0.9, 0.8, 0.5, 1.0]], np.float32)
+    entities = Entities(score, category, np.zeros((1, 4, 2)), np.zeros((1, 4, 4)), None)
+    chance = np.full((1, 4, 4, 3), 0.1, np.float32)
+    chance[0, 0, 1, 2], chance[0, 1, 0, 0], chance[0, 2, 2, 0], chance[0, 2, 1, 1] = 0.5, 1, 1, 0.9
+    parts = np.arange(32, dtype=np.float32).reshape(1, 4, 4, 2)
+    run = jax.jit(lambda *x: task.best_pairs(entities, task.pairs_that_may_be(members), *x))
+    found = run(chance, parts)
+    # .9 .8 .5 = .36 and .5 .8 .9 = .36, equal; then .9 .8 .1.
+    np.testing.assert_allclose(found.score[0], [0.36, 0.36, 0.072], rtol=1e-5)
+    pairs = {
+        (int(s), int(o), int(r))
+        for s, o, r in zip(found.subject[0], found.target[0], found.relation[0], strict=True)
+    }
+    assert {(0, 1, 2), (2, 1, 1)} <= pairs
+    np.testing.assert_array_equal(found.parts[0], parts[0, found.subject[0], found.target[0]])
+
+
+@pytest.fixture(scope='module')
+def counted():
+    task = prior.make_task({'size': 'tiny'}, WORDS)
+    _, state = task.init(jax.random.key(0), BATCH)
+    step = jax.jit(lambda state, batch: task.loss({}, state, {}, batch, None)[1])
+    metrics, state = step(state, BATCH)
+    again = step(state, BATCH | {'valid': np.array([0, 1], np.float32)})[1]
+    return task, metrics, state, again
+
+
+def test_classes_are_counted(counted):
+    _, metrics, state, again = counted
+    assert metrics['relations'] == 4
+    # Two people and a ball, a person and a chair: people with people twice, balls twice, chairs once.
+    np.testing.assert_array_equal(state['pair'], [[0, 0, 0], [2, 2, 1], [0, 0, 0]])
+    relation = np.zeros((3, 3, 3))
+    relation[1, 1, 1], relation[1, 0, 0], relation[1, 2, 2] = 2, 1, 1
+    np.testing.assert_array_equal(state['relation'], relation)
+    np.testing.assert_array_equal(state['part'][1, 0, 0], [0, 1])
+    assert again['relation'][1, 2, 2] == 2 and again['relation'][1, 1, 1] == 2
+
+
+def test_every_pair_gets_the_most_frequent_relation_of_its_classes(counted):
+    task, _, state, _ = counted
+    found = jax.device_get(jax.jit(lambda state: task.predict({}, state, {}, BATCH))(state))
+    want = truth(BATCH)
+    seen = [set(x) for x in triplets(found)]
+    assert seen[1] == want[1] and want[0] < seen[0]
+    (added,) = seen[0] - want[0]  # the other person kicks the ball too, in half of the pairs of these classes
+    assert added[2] == 0
+    scores = found['triplet/score'][0]
+    np.testing.assert_allclose(sorted(scores[scores > 0]), [0.5, 0.5, 1, 1])
+    np.testing.assert_array_equal(found['entity/score'], BATCH['entity/valid'])
+
+
+def test_the_loop_that_trains_networks_counts_too():
+    task = prior.make_task({'size': 'tiny'}, WORDS)
+    setup = Setup(
+        task, optax.adam(0.1), make_row_optimizer('row_adagrad', 0.1), make_mesh((1, 1)), clip_norm=1.0
+    )
+    state, metrics = make_train_step(setup)(init_state(setup, BATCH, 0), BATCH)
+    assert float(metrics['loss']) == 0 and float(state.model_state['relation'].sum()) == 4
+    assert float(make_predict_step(setup)(state, BATCH)['triplet/score'].max()) == 1
