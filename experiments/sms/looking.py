@@ -15,6 +15,7 @@ from jaxrec.data.images.geometry import fit_picture, unfit
 from jaxrec.data.images.log import SceneLog
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.evaluation.segmentation.found import Found, found_of
+from jaxrec.models.sms.prior import PriorTask
 from jaxrec.models.sms.task import SmsTask
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import TrainState
@@ -30,9 +31,10 @@ def names_of(run: Experiment) -> Vocabulary:
     Raises:
       ValueError: the run is of something else than a network that reads pictures.
     """
-    if not isinstance(run.log, SceneLog) or not isinstance(run.setup.task, SmsTask):
+    task = run.setup.task
+    if not isinstance(run.log, SceneLog) or not isinstance(task, SmsTask) or isinstance(task, PriorTask):
         raise ValueError(
-            f'{type(run.setup.task).__name__} on {run.log.folder} finds nothing in pictures: give the '
+            f'{type(task).__name__} on {run.log.folder} finds nothing in pictures: give the '
             'workdir of a network of configs/sms'
         )
     return run.log.names
