@@ -9,8 +9,8 @@ from configs.sms.scenes import get_config
 
 SCENES = {'seed': 0, 'train': 12, 'validation': 4, 'test': 4, 'size': 64}
 NETWORK = {
-    'size': 'tiny', 'trunk': 'dla_tiny', 'neck': 8, 'hidden': 8, 'keep': 8, 'points': 12, 'triplets': 12,
-    'mask_stride': 2,
+    'size': 'tiny', 'trunk': 'dla_tiny', 'neck': 16, 'hidden': 8, 'keep': 8, 'points': 12, 'triplets': 12,
+    'mask_stride': 2, 'any_subject': True,
 }  # fmt: skip
 
 
