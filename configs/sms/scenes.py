@@ -30,7 +30,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
             'features': {},
             'data': {
                 'log': 'jaxrec.data.simulators.scenes:simulate',
-                'arguments': {'seed': 0, 'train': 20_000, 'validation': 100, 'test': 200},
+                'arguments': {'seed': 0, 'train': 12_000, 'validation': 100, 'test': 200},
                 'cache': 'runs/logs',
                 'image_size': 128,
                 'entities': 20,
@@ -38,12 +38,12 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'mask_stride': 2,
             },
             'train': {
-                'batch_size': 8,
+                'batch_size': 4,
                 'eval_batch_size': 20,
                 'epochs': 1,
                 'learning_rate': 2e-3,
                 'schedule': {'kind': 'cosine', 'warmup': 0.02},
-                'evals_per_epoch': 8,
+                'evals_per_epoch': 6,
                 'log_every': 50,
                 'monitor': 'recall_100_50_parts',
                 'maximize': True,

@@ -17,7 +17,7 @@ from configs.sms.scenes import get_config as one_run
 SHOWN = ('recall_100_25', 'recall_100_50', 'recall_100_75', 'recall_G_50', 'mean_recall_100_50')
 NULL = ('SMS', 'prior', 'two-stage')
 DIFFERENCES = ('recall_100_50', 'recall_100_50_parts', 'recall_G_50')
-QUICK = {'data': {'arguments': {'train': 2_000, 'validation': 40, 'test': 60}}}
+QUICK = {'data': {'arguments': {'train': 1_600, 'validation': 40, 'test': 60}}}
 
 
 def get_config() -> ConfigDict:
