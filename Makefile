@@ -1,13 +1,14 @@
 # jaxrec: `make demo` and `make test` need Python 3.11 or newer, pip and make; everything else they install into $(VENV).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench notebooks clean
+.PHONY: help setup demo demo-sms test slow lint types bench notebooks clean
 
 VENV    ?= .venv
 PYTHON  ?=
 WORKERS ?= 2
 TESTS   ?= tests
 DATA    ?= simulated
+IMAGES  ?= 20
 BENCH   ?= can_train can_infer tables_train_100k tables_train_1m loader_ctr
 
 # Runs are on the CPU unless the caller says otherwise: JAX_PLATFORMS=cuda make test.
@@ -25,7 +26,7 @@ INSTALLED := $(VENV)/.installed
 CHECKED   := $(wildcard jaxrec experiments configs)
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED)  ## the environment in .venv (PYTHON=python3.12 chooses the interpreter)
 
@@ -61,8 +62,17 @@ demo: setup  ## train CAN and its plain DNN base, compare them (DATA=movielens f
 	done; \
 	run $(PY) -m experiments.evaluate --workdir=runs/demo/$(DATA)/DNN --workdir=runs/demo/$(DATA)/CAN-DNN
 
-test: setup  ## the tests, but for the notebooks (WORKERS=4, TESTS=tests/data)
-	$(PY) -m pytest -m 'not notebook' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
+demo-sms: setup  ## train SMS on rendered scenes, draw what it finds in held-out ones (IMAGES=20)
+	@set -e; run() { echo; echo "\$$ $$*"; "$$@"; }; \
+	run $(PY) -m experiments.train --config=configs/sms/scenes.py:SMS --workdir=runs/demo/sms; \
+	run $(PY) -m experiments.evaluate --workdir=runs/demo/sms; \
+	run $(PY) -m experiments.sms.show --workdir=runs/demo/sms --output=runs/demo/sms/pictures --images=$(IMAGES)
+
+test: setup  ## the tests, but for slow ones and notebooks (WORKERS=4, TESTS=tests/data)
+	$(PY) -m pytest -m 'not notebook and not slow' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
+
+slow: setup  ## tests that show on further models what a quicker one shows on some
+	$(PY) -m pytest -m slow -n $(WORKERS) --dist worksteal $(wildcard $(TESTS))
 
 notebooks: setup  ## every colabs/*.ipynb in a fresh kernel
 	$(PY) -m pytest -m notebook tests/test_notebooks.py

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from experiments.made import make_files
+from experiments.schedules import make_schedule
 from experiments.sources import cut_source, log_of, read_data
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.log import Log
@@ -33,6 +34,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'epochs': 1,
     'optimizer': 'adam',
     'learning_rate': 1e-3,
+    'schedule': {},
     'row_optimizer': 'row_adagrad',
     'row_learning_rate': 0.05,
     'row_options': {},
@@ -123,9 +125,14 @@ def build(
         raise ValueError(f'config.{unknown[0]} is not a section; a config has the sections {TOP}')
     train = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     _check_train(train)
+    if train['schedule'] and train['init_from']:
+        raise ValueError(
+            'train.schedule counts the steps of one run, and train.init_from goes on from those of another: '
+            'give one of them'
+        )
     log = log_of(config, data_dir)
     data = read_data(config, log)
-    features, schema = plain(config.features), dict(log.schema)
+    features, schema = plain(config.features), log.task_schema()
     if data['cartesian']:  # how many pairs there are is known once training has been read
         vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
         schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
@@ -134,9 +141,12 @@ def build(
     model |= make_files(config, log, data, model)
     task = resolve(config.task)(model, schema)
     shape = mesh_shape or config.get('mesh', None)
+    steps = 0
+    if train['schedule']:  # opened only where it counts
+        steps = len(cut_source(config, log, data, train, 'train', shuffle=True))
     setup = Setup(
         task,
-        make_optimizer(train['optimizer'], train['learning_rate']),
+        make_optimizer(train['optimizer'], train['learning_rate'], plain(train['schedule']), steps),
         make_row_optimizer(train['row_optimizer'], train['row_learning_rate'], **plain(train['row_options'])),
         make_mesh(tuple(shape) if shape else None),
         clip_norm=train['clip_norm'],
@@ -165,23 +175,27 @@ def _check_train(train: Mapping[str, Any]) -> None:
             )
 
 
-def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
+def make_optimizer(
+    name: str, learning_rate: float, schedule: Mapping[str, Any] | None = None, steps: int = 0
+) -> optax.GradientTransformation:
     """The optimizer of the dense parameters.
 
     Args:
       name: 'adam', 'adamw', 'adagrad' or 'sgd'.
       learning_rate: a number.
+      schedule: how it changes, as for `schedules.make_schedule`; nothing leaves it as it is.
+      steps: of the run.
 
     Returns:
       An optax optimizer.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or what `make_schedule` refuses.
     """
     makers = {'adam': optax.adam, 'adamw': optax.adamw, 'adagrad': optax.adagrad, 'sgd': optax.sgd}
     if name not in makers:
         raise ValueError(f'train.optimizer = {name!r} does not exist; choose one of {sorted(makers)}')
-    return makers[name](learning_rate)
+    return makers[name](make_schedule(schedule, learning_rate, steps) if schedule else learning_rate)
 
 
 def batches(source: BatchSource) -> Iterator[dict[str, np.ndarray]]:

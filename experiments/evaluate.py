@@ -40,7 +40,7 @@ def main(_: list[str]) -> None:
     if best is not None:
         rows['true probabilities'] = best
     first = next(iter(rows.values()))
-    counts = ('examples', 'clicks', 'sessions', 'users')
+    counts = ('examples', 'clicks', 'sessions', 'users', 'images', 'relations')
     print(f'\n{PART.value}: ' + ', '.join(f'{first[name]:.0f} {name}' for name in counts if name in first))
     print(side_by_side(rows))
     print(f"\nwrote {', '.join(written)}; curves are in each workdir's curves.png")

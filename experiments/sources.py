@@ -44,6 +44,13 @@ SOURCE_OPTIONS: dict[str, Any] = {
     'session_labels': {},
     'users': (),
     'per_user': '',
+    'image_size': None,
+    'stride': 4,
+    'entities': 48,
+    'relations': 64,
+    'centre': 'mass',
+    'mask_stride': 0,
+    'augment': None,
 }
 # A ConfigDict's own method would hide a key `items`.
 SOURCE_NAMES = {'session': 'items'}

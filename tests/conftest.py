@@ -14,7 +14,8 @@ if os.environ['JAX_PLATFORMS'] == 'cpu':
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'.strip()
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import pytest
@@ -23,6 +24,11 @@ from absl import flags
 flags.FLAGS.mark_as_parsed()  # pytest never calls absl.app.run, and grain's workers read a flag
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+def slow_but_for(quick: Iterable[str], names: Iterable[str]) -> list[Any]:
+    """Parameters of a test that runs for some names always, and for the others with `make slow`."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope='session')

@@ -6,6 +6,8 @@ and in which branches there are. A data set says how large the network is.
 
 from typing import Any
 
+from configs.runs import changed
+
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
 PRIOR = 'jaxrec.models.sms.prior:make_task'
 
@@ -18,10 +20,10 @@ def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, 
 # A row's sections are laid over the data set's.
 ROWS: dict[str, dict[str, Any]] = {
     'SMS': sms(),
-    # The true entities, and of each pair of classes its most frequent relation.
-    'prior': sms(PRIOR),
+    # The true entities, and of each pair of classes its most frequent relation: one pass that counts.
+    'prior': sms(PRIOR) | {'train': {'epochs': 1, 'evals_per_epoch': 1}},
     # Entities first, then a classifier over all pairs of them.
-    'two-stage': sms(TWO_STAGE),
+    'two-stage': sms(TWO_STAGE, parts_by_relation=False),
     # Filled boxes instead of masks.
     'boxes': sms(masks=False),
     'no-parsing': sms(parsing=False),
@@ -30,6 +32,21 @@ ROWS: dict[str, dict[str, Any]] = {
     # The same, with symmetric relations given in both directions.
     'midpoint-both': sms(relation_point='midpoint', both_directions=True),
     'subject': sms(relation_point='subject'),
+    # Parts told for each relation of a point, or once for all of them.
     'parts-by-relation': sms(parts_by_relation=True),
+    'parts-once': sms(parts_by_relation=False),
 }
 COMPARED = ('SMS', 'prior', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
+
+
+def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows whose networks have a data set's sizes; what a row says itself stands.
+
+    Args:
+      rows: {name: row}, as `ROWS`.
+      sizes: options of the network.
+
+    Returns:
+      The rows.
+    """
+    return {name: changed(row, model=sizes | row['model']) for name, row in rows.items()}

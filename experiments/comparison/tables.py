@@ -13,6 +13,7 @@ from experiments.comparison.cells import CEILING, METRICS
 
 Summary = dict[str, dict[str, dict[str, float]]]
 AUCS = ('auc', 'auc_unseen', 'auc_long')  # of which there are paired differences, and which are drawn
+WIDEST = 24  # metrics in a line
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -112,15 +113,31 @@ def _cell(value: Mapping[str, float] | None) -> str:
 def side_by_side(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Lays out {name: {metric: value}} as text, one line a name; '-' where a metric is undefined.
 
-    Metrics are those of click-through rates, or, where no line has any of these, all that there are.
+    Metrics are those of click-through rates, or, where no line has any of these, all that there are; more
+    than `WIDEST` of them have a line each, and names a column.
     """
     found = {metric: max(8, len(metric)) for values in rows.values() for metric in values}
     metrics = dict.fromkeys(METRICS, 8) if found.keys() & set(METRICS) else found
+    if len(metrics) > WIDEST:
+        return _by_metric(rows, list(metrics))
     width = max(len(name) for name in rows)
     lines = ['  '.join([' ' * width, *(f'{metric:>{size}}' for metric, size in metrics.items())])]
     for name, values in rows.items():
         shown = (f'{values[m]:{size}.4f}' if m in values else f'{"-":>{size}}' for m, size in metrics.items())
         lines.append('  '.join([f'{name:<{width}}', *shown]))
+    return '\n'.join(lines)
+
+
+def _by_metric(rows: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> str:
+    """One line a metric."""
+    width = max(map(len, metrics))
+    lines = ['  '.join([' ' * width, *(f'{name:>8}' for name in rows)])]
+    for metric in metrics:
+        shown = (
+            f'{values[metric]:>{max(8, len(name))}.4f}' if metric in values else f'{"-":>{max(8, len(name))}}'
+            for name, values in rows.items()
+        )  # fmt: skip
+        lines.append('  '.join([f'{metric:<{width}}', *shown]))
     return '\n'.join(lines)
 
 

@@ -88,6 +88,10 @@ class Log:
         known = ', '.join(column for store in self.stores.values() for column in store.names)
         raise ValueError(f'{self.folder} has no column {name!r}; it has {known}')
 
+    def task_schema(self) -> dict[str, Any]:
+        """What a task is told of the log: {column name: Column}, or what this kind of log has for it."""
+        return dict(self.schema)
+
     @property
     def has_time(self) -> bool:
         """Whether events carry a time; otherwise their order is all there is."""

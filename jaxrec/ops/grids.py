@@ -37,6 +37,37 @@ def halve_by_max(x: jax.Array) -> jax.Array:
     return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
 
 
+def fold(x: jax.Array, factor: int) -> jax.Array:
+    """Squares of cells as the channels of one.
+
+    Args:
+      x: float [B, H, W, C].
+      factor: f, divides H and W.
+
+    Returns:
+      float [B, H / f, W / f, f f C], row by row of each square.
+
+    Raises:
+      ValueError: a factor that does not divide the map.
+    """
+    batch, height, width, channels = x.shape
+    if height % factor or width % factor:
+        raise ValueError(
+            f'a map of {height} x {width} has no whole squares of {factor}: pad or resize the images'
+        )
+    squares = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
+    rows = squares.transpose(0, 1, 3, 2, 4, 5)
+    return rows.reshape(batch, height // factor, width // factor, factor * factor * channels)
+
+
+def unfold(x: jax.Array, factor: int) -> jax.Array:
+    """The inverse of `fold`: float [B, H, W, f f C] -> [B, f H, f W, C]."""
+    batch, height, width, channels = x.shape
+    chex.assert_is_divisible(channels, factor * factor)
+    rows = x.reshape(batch, height, width, factor, factor, channels // factor**2).transpose(0, 1, 3, 2, 4, 5)
+    return rows.reshape(batch, factor * height, factor * width, channels // factor**2)
+
+
 def neighbourhood_max(x: jax.Array, stride: int = 1) -> jax.Array:
     """The maximum of each 3 x 3 square, what lies outside not counted.
 

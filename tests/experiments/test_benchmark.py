@@ -144,6 +144,7 @@ def test_batches_are_what_the_models_read(model):
     )
 
 
+@pytest.mark.slow
 def test_cost_against_length_has_a_line_a_length_and_a_picture(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(histories, 'open_log', lambda folder, shapes: log_of(folder, shapes))
     monkeypatch.setattr(sim_lengths, 'MODELS', ('hard', 'din'))  # searched by the loader, and not

@@ -82,6 +82,8 @@ def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
         arguments.update(known if 'users' in arguments else own)
         if config.files is not None:
             config.files.ids.arguments.update({'clusters': 4, 'behaviour': 8})
+    elif 'scenes' in config.data.log:
+        arguments.update({'train': 32, 'validation': 16, 'test': 16})
     elif 'users' in arguments:
         # A row that trains on a sixth of the users still needs a batch of them.
         world = {**LIFELONG, 'users': 120} if 'lifelong' in config.data.log else WORLD
@@ -117,7 +119,8 @@ def test_a_config_builds(run, root):
     if 'label' in example:
         assert predictions['probability'].shape == example['label'].shape == (16, candidates)
     else:
-        assert len(predictions.get('rank', predictions.get('token_log_prob'))) == 16
+        named = [key for key in ('rank', 'token_log_prob', 'triplet/score') if key in predictions]
+        assert [len(predictions[key]) for key in named] == [16]
     assert experiment.loop_options(experiment.source('train', shuffle=True)).steps > 0
 
 

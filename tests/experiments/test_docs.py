@@ -22,6 +22,10 @@ def run(command: str, cwd: Path) -> str:
         'PYTHONPATH': os.pathsep.join(places),
         'JAX_NUM_CPU_DEVICES': '1',
         'XLA_FLAGS': '--xla_backend_optimization_level=0',
+        # One device: commands that follow each other may share what they compiled.
+        'JAX_ENABLE_COMPILATION_CACHE': 'true',
+        'JAX_COMPILATION_CACHE_DIR': str(cwd / '.compiled'),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     }
     done = subprocess.run(
         ['bash', '-euo', 'pipefail', '-c', command],

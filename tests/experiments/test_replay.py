@@ -22,7 +22,7 @@ from experiments.age.streams import build_policy, open_stream, warm
 from experiments.comparison.cells import Cell
 from jaxrec.evaluation.tallies import Tally, bootstrap, summarise, wilson
 from jaxrec.importing import resolve
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, slow_but_for
 from tests.data.extracts import open_bandit
 from tests.experiments.age_worlds import shrink, tiny
 
@@ -50,7 +50,7 @@ def plain_dnn(cache):
     return started(config)[2].state, main.walk(config)
 
 
-@pytest.mark.parametrize('base', TASKS)
+@pytest.mark.parametrize('base', slow_but_for(('SIM',), TASKS))
 def test_age_explores_over_any_base_by_one_field(cache, base):
     config = tiny('AGE-TS', cache, **FAST)
     config.model.task = f'{TASKS[base]}:make_task'
@@ -199,6 +199,7 @@ def logged_by_propensities(tmp_path_factory):
     return config
 
 
+@pytest.mark.slow
 def test_a_log_with_propensities_is_thinned_and_weighed(logged_by_propensities, tmp_path):
     config = logged_by_propensities
     done = main.walk(config, tmp_path)

@@ -10,11 +10,14 @@ import pytest
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_train_step
+from tests.conftest import slow_but_for
 from tests.models import worlds
 
 MODELS = list(worlds.MODELS)
 # Learning by heart compiles a whole step: once a kind of model. All parts of DeepFM and PNN are in others.
-DEEP = [name for name in MODELS if name not in ('LR', 'FFM', 'DeepFM', 'PNN')]
+DEEP = slow_but_for(
+    ('DNN', 'DIN', 'CAN-DNN', 'SIM-soft'), [n for n in MODELS if n not in ('LR', 'FFM', 'DeepFM', 'PNN')]
+)
 SHARDED = ['FFM', 'xDeepFM', 'PNN', 'SIM-hard', 'SIM-soft']
 # What a model adds to the cross-entropy.
 LOSSES = {

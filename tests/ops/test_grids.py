@@ -9,10 +9,12 @@ from jaxrec.ops.grids import (
     bilinear_kernel,
     enlarge_bilinear,
     enlarge_by_kernel,
+    fold,
     halve_by_max,
     neighbourhood_max,
     patches_at,
     read_between,
+    unfold,
 )
 from tests.oracles import masks as oracle
 
@@ -29,6 +31,17 @@ def check(function, slow, x, rtol=1e-3):
     np.testing.assert_allclose(value, (want * weight).sum(), rtol=1e-4)
     numeric = oracle.gradient(lambda x: (slow(x) * weight).sum(), x.astype(np.float64))
     np.testing.assert_allclose(slope, numeric, rtol=rtol, atol=1e-5)
+
+
+def test_folding_lays_squares_into_channels_and_back():
+    want = np.zeros((2, 3, 2, 12), np.float32)
+    for (b, y, x, c), value in np.ndenumerate(X):
+        want[b, y // 2, x // 2, 6 * (y % 2) + 3 * (x % 2) + c] = value
+    both = jax.jit(lambda x: (fold(x, 2), unfold(fold(x, 2), 2)))(X)
+    np.testing.assert_array_equal(both[0], want)
+    np.testing.assert_array_equal(both[1], X)
+    with pytest.raises(ValueError, match='a map of 6 x 4 has no whole squares of 4: pad or resize'):
+        fold(X, 4)
 
 
 def test_halving_takes_the_maximum_of_squares():

@@ -9,12 +9,18 @@ import pytest
 
 from jaxrec.policies import make_policy, restore_policy, save_policy
 from jaxrec.training.checkpoint import Checkpoints
+from tests.conftest import slow_but_for
 from tests.models.worlds import SCHEMA
 from tests.policies import worlds
 
 KEY = jax.random.key(4)
-NAMES = list(worlds.POLICIES)
-LEARNERS = [name for name in NAMES if name != 'random']
+# Of those that differ by a form alone, one.
+QUICK = (
+    'random', 'DNN', 'eps-greedy', 'Ensemble-TS', 'gradient-UCB', 'UR-gradient-UCB', 'GP-TS', 'dropout-UCB',
+    'AGE-TS', 'LinUCB', 'beta-TS',
+)  # fmt: skip
+NAMES = slow_but_for(QUICK, worlds.POLICIES)
+LEARNERS = slow_but_for(QUICK, [name for name in worlds.POLICIES if name != 'random'])
 
 
 @functools.cache

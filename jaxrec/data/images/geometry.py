@@ -85,11 +85,39 @@ def fit(scene: Scene, size: tuple[int, int]) -> Scene:
       The scene.
     """
     height, width = scene.image.shape[:2]
-    scale = min(size[0] / height, size[1] / width)
-    inner = max(1, round(height * scale)), max(1, round(width * scale))
-    inner = min(inner[0], size[0]), min(inner[1], size[1])
+    inner = inner_size((height, width), size)
     scene = resize(scene, inner)
     return scene if inner == size else crop(scene, 0, 0, *size)
+
+
+def inner_size(sides: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that a picture of such sides has once it is fitted to a size, at its top left."""
+    scale = min(size[0] / sides[0], size[1] / sides[1])
+    height, width = (max(1, round(side * scale)) for side in sides)
+    return min(height, size[0]), min(width, size[1])
+
+
+def fit_picture(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`fit` of a picture alone: uint8 [H, W, 3] -> [*size, 3]."""
+    fitted = np.empty((*size, 3), np.uint8)
+    fitted[:] = np.array(FILL, np.uint8)
+    height, width = inner = inner_size((pixels.shape[0], pixels.shape[1]), size)
+    fitted[:height, :width] = resize_picture(pixels, inner)
+    return fitted
+
+
+def unfit(maps: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """What was found in a fitted picture, at the picture's own size: each pixel takes the nearest.
+
+    Args:
+      maps: [..., h, w], of a fitted picture.
+      sides: height and width of the picture.
+
+    Returns:
+      [..., *sides], of the same type.
+    """
+    height, width = inner_size(sides, (maps.shape[-2], maps.shape[-1]))
+    return maps[..., nearest(height, sides[0])[:, None], nearest(width, sides[1])]
 
 
 def keep_entities(scene: Scene, kept: np.ndarray) -> Scene:

@@ -89,6 +89,10 @@ class SceneLog(Log):
         reader: SceneReader = resolve(self.manifest['reader'])(**self.manifest['arguments'])
         return reader
 
+    def task_schema(self) -> dict[str, Any]:
+        """What a task is told of the log: {'vocabulary': the names}."""
+        return {'vocabulary': self.names}
+
     def scene(self, row: int) -> Scene:
         """The scene of a row of `events`.
 

@@ -22,6 +22,7 @@ class TargetOptions:
       stride: image pixels a side of an output cell.
       entities: N.
       relations: R.
+      mask_stride: image pixels a side of a cell of masks and part map; 0 takes the stride.
       centre: 'mass', the mean of an entity's pixels, or 'box', the middle of its box, which lies outside
         a fifth of the entities of real pictures.
     """
@@ -30,11 +31,14 @@ class TargetOptions:
     entities: int = 48
     relations: int = 64
     centre: str = 'mass'
+    mask_stride: int = 0
 
     def __post_init__(self) -> None:
         for name in ('stride', 'entities', 'relations'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} is {getattr(self, name)}: it must be at least 1')
+        if self.mask_stride < 0:
+            raise ValueError(f'mask_stride is {self.mask_stride}: give at least 1, or 0 for the stride')
         if self.centre not in CENTRES:
             raise ValueError(f'centre {self.centre!r} is unknown: use one of {", ".join(CENTRES)}')
 
@@ -55,20 +59,22 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
     Returns:
       `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
       [N, 2], height and width of the box in cells; `entity/category` int32 [N]; `entity/valid` bool [N];
-      `entity/mask` uint8 [N, h, w]; `relation/subject`, `relation/object`, `relation/category` int32 [R];
-      `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8 [h, w]; `host/mask` uint8 [N, H,
-      ceil(W / 8)], `np.packbits` of the masks; `host/part` uint8 [H, W]; `host/dropped` int32 [2], entities
-      and relations left out.
+      `entity/mask` uint8 [N, h, w], h, w of the masks' stride; `relation/subject`, `relation/object`,
+      `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8
+      [h, w], as the masks; `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks; `host/part`
+      uint8 [H, W]; `host/dropped` int32 [2], entities and relations left out.
 
     Raises:
       ValueError: the stride does not divide the image.
     """
     size, stride = scene.image.shape[:2], options.stride
-    if size[0] % stride or size[1] % stride:
-        raise ValueError(
-            f'scene {scene.name!r} is {size[0]} x {size[1]}, which a stride of {stride} does not divide: '
-            'fit it to a multiple'
-        )
+    fine = options.mask_stride or stride
+    for each in (stride, fine):
+        if size[0] % each or size[1] % each:
+            raise ValueError(
+                f'scene {scene.name!r} is {size[0]} x {size[1]}, which a stride of {each} does not divide: '
+                'fit it to a multiple'
+            )
     before = len(scene.masks), len(scene.relations)
     scene = _within_cap(without_empty(scene), options.entities)
     relations, taking = scene.relations[: options.relations], scene.relation_parts[: options.relations]
@@ -82,13 +88,13 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
         'entity/size': rows((boxes[:, 2:] - boxes[:, :2]) / stride, np.float32, options.entities),
         'entity/category': rows(scene.categories, np.int32, options.entities),
         'entity/valid': np.arange(options.entities) < count,
-        'entity/mask': rows(shrink_masks(scene.masks, stride), np.uint8, options.entities),
+        'entity/mask': rows(shrink_masks(scene.masks, fine), np.uint8, options.entities),
         'relation/subject': rows(relations[:, 0], np.int32, options.relations),
         'relation/object': rows(relations[:, 1], np.int32, options.relations),
         'relation/category': rows(relations[:, 2], np.int32, options.relations),
         'relation/parts': rows(taking, np.uint8, options.relations),
         'relation/valid': np.arange(options.relations) < len(relations),
-        'part': shrink_parts(scene.parts, stride),
+        'part': shrink_parts(scene.parts, fine),
         'host/mask': rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities),
         'host/part': np.ascontiguousarray(scene.parts),
         'host/dropped': np.array([before[0] - count, before[1] - len(relations)], np.int32),

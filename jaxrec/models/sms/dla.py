@@ -106,7 +106,8 @@ class Dla(nn.Module):
 class Ascend(nn.Module):
     """Iterative aggregation of maps, coarser ones enlarged and added one after another (CenterNet's IDAUp).
 
-    Plain convolutions stand where CenterNet has deformable ones.
+    Plain convolutions stand where CenterNet has deformable ones; a first map of another width is projected
+    too.
 
     Attributes:
       width: channels.
@@ -123,7 +124,10 @@ class Ascend(nn.Module):
     @nn.compact
     def __call__(self, maps: Sequence[jax.Array], when: When) -> list[jax.Array]:
         """Maps, finest first -> as many of the first one's size: what has been joined up to each."""
-        joined = [maps[0]]
+        first = maps[0]
+        if first.shape[-1] != self.width:
+            first = ConvNorm(self.width, self.kernel, 1, self.style, name='proj_0')(first, when)
+        joined = [first]
         for i, factor in enumerate(self.factors[1:], 1):
             x = ConvNorm(self.width, self.kernel, 1, self.style, name=f'proj_{i}')(maps[i], when)
             if factor > 1:

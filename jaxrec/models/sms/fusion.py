@@ -178,9 +178,9 @@ def read_out(
     Args:
       network: sizes and switches.
       entities: what was found.
-      masks: float [B, K, h, w], logits; None for filled boxes.
+      masks: float [B, K, f h, f w], f `Network.fine`, logits; None for filled boxes.
       triplets: of the entities.
-      parsing: float [B, h, w, P + 1], logits, or None: no part anywhere.
+      parsing: float [B, f h, f w, P + 1], logits, or None: no part anywhere.
       size: (H, W).
 
     Returns:
@@ -188,10 +188,10 @@ def read_out(
       [B, K, H / r, W / r], 'triplet/subject', '/object', '/relation', '/score', '/parts' and 'part' uint8
       [B, H / r, W / r].
     """
-    factor = STRIDE // network.read_stride
+    factor = network.fine_stride // network.read_stride
     fine = (size[0] // network.read_stride, size[1] // network.read_stride)
     if masks is None:
-        mask = box_masks(entities.box * factor, fine)
+        mask = box_masks(entities.box * (STRIDE // network.read_stride), fine)
     else:
         # Between probabilities: logits of 1 inside and -9 outside would have the edge far inside.
         mask = enlarge_bilinear(jax.nn.sigmoid(masks.astype(jnp.float32)), factor) > 0.5

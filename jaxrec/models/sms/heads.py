@@ -14,7 +14,7 @@ import jax
 from jaxrec.models.sms.backbones import Backbone
 from jaxrec.models.sms.layers import RARE, ConvNorm, MapHead, PointHead, When
 from jaxrec.models.sms.options import Network
-from jaxrec.ops.grids import patches_at
+from jaxrec.ops.grids import patches_at, unfold
 
 
 class Counts(NamedTuple):
@@ -38,8 +38,9 @@ class Maps(NamedTuple):
       features: float [B, h, w, neck], what points are read from.
       entity: float32 [B, h, w, C], logits of centres.
       relation: float32 [B, h, w, V], logits of relation points; None where relations are another's business.
-      masks: float [B, h / s, w / s, mask_features], s 1 or 2; None without masks.
-      parsing: float32 [B, h, w, P + 1], logits of no part and of every part; None without.
+      masks: float [B, h / s, w / s, mask_features], s 1/2, 1 or 2; None without masks.
+      parsing: float32 [B, f h, f w, P + 1], f `Network.fine`, logits of no part and of every part; None
+        without.
     """
 
     features: jax.Array
@@ -103,7 +104,7 @@ class Sms(nn.Module):
         if network.masks:
             self.mask_branch = MaskBranch(network)
         if network.parsing and counts.parts:
-            self.parsing = dense(counts.parts + 1)
+            self.parsing = dense((counts.parts + 1) * network.fine**2)
         if self.relations:
             self.relation_heat = dense(counts.relations, RARE)
             parts = counts.parts * (counts.relations if network.parts_by_relation else 1)
@@ -119,7 +120,9 @@ class Sms(nn.Module):
                 self.entity_heat(features),
                 self.relation_heat(features) if self.relations else None,
                 self.mask_branch(features, when) if network.masks else None,
-                self.parsing(features) if network.parsing and self.counts.parts else None,
+                unfold(self.parsing(features), network.fine)
+                if network.parsing and self.counts.parts
+                else None,
             )
 
     def read_entities(self, features: jax.Array, cell: jax.Array) -> EntityRead:
@@ -147,6 +150,7 @@ class MaskBranch(nn.Module):
         """[B, h, w, neck] -> [B, h / s, w / s, mask_features]."""
         network = self.network
         for i in range(network.mask_depth):
-            stride = network.mask_stride // 4 if i == 0 else 1
+            stride = max(network.mask_stride // 4, 1) if i == 0 else 1
             x = ConvNorm(network.mask_width, 3, stride, network.style, name=f'conv_{i}')(x, when)
-        return nn.Dense(network.mask_features, dtype=network.style.dtype, name='out')(x)
+        x = nn.Dense(network.mask_features * network.fine**2, dtype=network.style.dtype, name='out')(x)
+        return unfold(x, network.fine)

@@ -60,7 +60,8 @@ def entity_targets(batch: Batch, size: tuple[int, ...]) -> EntityTargets:
     centre, extent = batch['entity/centre'], batch['entity/size']
     cell = jnp.clip(jnp.floor(centre).astype(jnp.int32), 0, jnp.asarray(size) - 1)
     counts = batch['entity/valid'] * batch['valid'][:, None]
-    shift = box_middle(batch['entity/mask'], centre) - centre
+    fine = batch['entity/mask'].shape[-1] // size[1]
+    shift = box_middle(batch['entity/mask'], centre * fine) / fine - centre
     radius = gaussian_radius(extent[..., 0], extent[..., 1])
     return EntityTargets(cell, centre - cell, jnp.concatenate([extent, shift], -1), radius, counts)
 
@@ -137,15 +138,15 @@ def entity_losses(
 
 
 def mask_logits(network: Network, features: jax.Array, weights: jax.Array, cell: jax.Array) -> jax.Array:
-    """The masks of entities: float [B, K, h, w] of mask features, their own weights, and where they are."""
+    """The masks of entities: float [B, K, f h, f w] of mask features, own weights, and where they are."""
     return dynamic_masks(
         features,
         weights.astype(features.dtype),
-        cell,
-        divisor=network.divisor,
+        cell * network.fine + (network.fine - 1) / 2,
+        divisor=network.divisor * network.fine,
         channels=network.mask_channels,
         layers=network.mask_layers,
-        stride=network.mask_stride // 4,
+        stride=network.mask_stride // network.fine_stride,
     )
 
 

@@ -37,7 +37,8 @@ class Network:
       masks: entities have masks; without, they are filled boxes.
       mask_features: channels of the map that all masks are made of.
       mask_width, mask_depth: of the convolutions that make it.
-      mask_stride: of that map, 4 or 8.
+      mask_stride: of that map, 2, 4 or 8; with 2 each place of the network's map gives four of the masks' and
+        of the part map, and targets have masks of that stride.
       mask_channels, mask_layers: of each entity's own network.
       divisor: map cells that make a relative coordinate 1.
       parsing: whether there is a branch of human parts.
@@ -107,7 +108,7 @@ class Network:
         for name, allowed in (
             ('trunk', tuple(TRUNKS)),
             ('norm', NORMS),
-            ('mask_stride', (STRIDE, 2 * STRIDE)),
+            ('mask_stride', (STRIDE // 2, STRIDE, 2 * STRIDE)),
             ('neck_kernel', (1, 3)),
             ('relation_point', RELATION_POINTS),
             ('read_stride', (1, 2, 4)),
@@ -122,6 +123,10 @@ class Network:
         ):  # fmt: skip
             if not low < getattr(self, name) < high:
                 raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
+        if self.read_stride > self.fine_stride:
+            raise ValueError(
+                f'model.read_stride = {self.read_stride} is coarser than masks, {self.fine_stride}: lower it'
+            )
         if not 0 <= self.clamp < 0.5:
             raise ValueError(f'model.clamp = {self.clamp} is outside [0, .5)')
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
@@ -147,6 +152,16 @@ class Network:
     def fraction(self) -> float:
         """Where a relation's point lies on the way from subject to object."""
         return {'midpoint': 0.5, 'subject': 0.0, 'shifted': self.shift}[self.relation_point]
+
+    @property
+    def fine_stride(self) -> int:
+        """Stride of masks and part map as they are learned: 2 or 4."""
+        return min(self.mask_stride, STRIDE)
+
+    @property
+    def fine(self) -> int:
+        """How many places of a mask a cell of the network's map is high and wide."""
+        return STRIDE // self.fine_stride
 
     @property
     def mask_weights(self) -> int:

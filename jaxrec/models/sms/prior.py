@@ -1,6 +1,8 @@
 """What classes alone tell: of each pair of classes the relation that it most often has, on the true entities.
 
-Nothing is seen of the image; whatever beats it has looked. Training counts, and has no parameters.
+Nothing is seen of the image; whatever beats it has looked. Training counts, and has no parameters. The
+evaluator shows full masks and part maps as if they had been found, so that what is missed is missed for the
+relation, its order or its parts alone.
 
 B batch, N entities, R relations, C entity classes, V relations, P parts.
 """
@@ -11,13 +13,46 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxrec.data.images.scene import UNKNOWN_PART
+from jaxrec.data.images.targets import unpack_masks
 from jaxrec.models.sms import fusion
+from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.losses import entity_targets
 from jaxrec.models.sms.perfect import SURE
 from jaxrec.models.sms.task import TRUTH, read_task
 from jaxrec.models.sms.two_stage import TwoStageTask
-from jaxrec.training.task import Batch, Metrics, Rows
+from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
+
+
+class PerfectMasks:
+    """Judges predictions whose entities are those of the batch, row by row, with the batch's full masks."""
+
+    def __init__(self, evaluator: Evaluator):
+        """Args: `evaluator`, which judges."""
+        self.evaluator = evaluator
+
+    def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes in one host batch and its predictions, as `training.task.Evaluator`.
+
+        Raises:
+          ValueError: a batch without its host/ keys.
+        """
+        if missing := [key for key in ('host/mask', 'host/part') if key not in batch]:
+            raise ValueError(
+                f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept'
+            )
+        parts = np.asarray(batch['host/part'])
+        shown = {
+            'entity/mask': unpack_masks(np.asarray(batch['host/mask']), parts.shape[2]),
+            'part': np.where(parts == UNKNOWN_PART, 0, parts),
+        }
+        self.evaluator.add(batch, {**predictions, **shown})
+
+    def compute(self) -> dict[str, float]:
+        """Returns the evaluator's figures."""
+        return self.evaluator.compute()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,9 +130,13 @@ class PriorTask(TwoStageTask):
         size = batch['image'].shape[1:3]
         return fusion.read_out(self.network, entities, masks, triplets, parsing, size)
 
+    def evaluator(self) -> PerfectMasks:
+        """Returns a fresh accumulator that shows the true masks."""
+        return PerfectMasks(super().evaluator())
+
     def _truth(self, batch: Batch) -> tuple[Any, jax.Array]:
         """The true entities, classes of those that are none set to 0, and which pairs may be."""
-        true = entity_targets(batch, batch['entity/mask'].shape[2:])
+        true = entity_targets(batch, tuple(side // STRIDE for side in batch['image'].shape[1:3]))
         members = self.true_members(batch, true)
         members = members._replace(category=jnp.where(members.exists, members.category, 0))
         return members, self.pairs_that_may_be(members)

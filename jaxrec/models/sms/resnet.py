@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 
 from jaxrec.models.sms.layers import ConvNorm, Style, When
-from jaxrec.ops.grids import neighbourhood_max
+from jaxrec.ops.grids import fold, neighbourhood_max
 
 EXPANSION = 4  # of a bottleneck
 
@@ -55,19 +55,24 @@ class ResNet(nn.Module):
       blocks: how many in each of the stages of strides 4, 8, 16 and 32.
       widths: of each stage's blocks; the stem is as wide as the first.
       bottleneck: as in `Block`.
+      folded: the stem reads squares of 4 x 4 pixels as 48 channels, where ResNet convolves and pools pixels.
       style: of the network.
     """
 
     blocks: Sequence[int]
     widths: Sequence[int]
     bottleneck: bool
+    folded: bool
     style: Style
 
     @nn.compact
     def __call__(self, x: jax.Array, when: When) -> list[jax.Array]:
         """[B, H, W, 3] -> the maps of the stages, [B, H / 4, W / 4, C] and so on."""
-        x = ConvNorm(self.widths[0], 7, 2, self.style, name='stem')(x, when)
-        x = neighbourhood_max(x, stride=2)
+        if self.folded:
+            x = ConvNorm(self.widths[0], 3, 1, self.style, name='stem')(fold(x, 4), when)
+        else:
+            x = ConvNorm(self.widths[0], 7, 2, self.style, name='stem')(x, when)
+            x = neighbourhood_max(x, stride=2)
         found = []
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for i in range(count):

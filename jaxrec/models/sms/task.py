@@ -188,7 +188,7 @@ class SmsTask(WithoutTables):
         """Refuses what would broadcast or be read past its end without a word."""
         number, height, width, _ = batch['image'].shape
         count, relations = batch['entity/category'].shape[1], batch['relation/category'].shape[1]
-        cells = (height // 4, width // 4)
+        cells = (height // self.network.fine_stride, width // self.network.fine_stride)
         for key, shape in (
             ('valid', (number,)),
             ('entity/centre', (number, count, 2)),
@@ -200,7 +200,7 @@ class SmsTask(WithoutTables):
             if batch[key].shape != shape:
                 raise ValueError(
                     f'batch[{key!r}] has the shape {batch[key].shape}, not {shape}: make targets for this '
-                    'vocabulary and a stride of 4'
+                    f'vocabulary, a stride of 4 and masks of stride {self.network.fine_stride}'
                 )
 
 

@@ -28,7 +28,7 @@ from jaxrec.models.sms.losses import (
 )
 from jaxrec.models.sms.options import Network
 from jaxrec.models.sms.task import SmsTask, read_task
-from jaxrec.ops.grids import read_between
+from jaxrec.ops.grids import fold, read_between
 from jaxrec.ops.heatmaps import focal_loss
 from jaxrec.ops.largest import largest
 from jaxrec.training.task import Batch
@@ -42,7 +42,7 @@ class Members(NamedTuple):
     Attributes:
       category: int32 [B, N].
       box: float32 [B, N, 4], top, left, bottom, right.
-      mask: float32 [B, N, h, w], 0 or 1.
+      mask: float32 [B, N, h, w], the share of each cell.
       exists: bool [B, N].
     """
 
@@ -50,6 +50,13 @@ class Members(NamedTuple):
     box: jax.Array
     mask: jax.Array
     exists: jax.Array
+
+
+def shares(mask: jax.Array, fine: int) -> jax.Array:
+    """How much of each cell of the network's map a mask covers: [B, N, f h, f w] -> float32 [B, N, h, w]."""
+    batch, count, height, width = mask.shape
+    squares = fold(mask.astype(jnp.float32).reshape(batch * count, height, width, 1), fine)
+    return squares.mean(-1).reshape(batch, count, height // fine, width // fine)
 
 
 def pair_geometry(box: jax.Array, divisor: float) -> jax.Array:
@@ -201,7 +208,7 @@ class TwoStageTask(SmsTask):
         middle = batch['entity/centre'] + true.size[..., 2:]
         half = true.size[..., :2] / 2
         box = jnp.concatenate([middle - half, middle + half], -1)
-        mask = batch['entity/mask'].astype(jnp.float32)
+        mask = shares(batch['entity/mask'], self.network.fine)
         if not self.network.masks:
             mask = fusion.box_masks(box, mask.shape[2:]).astype(jnp.float32)
         return Members(batch['entity/category'], box, mask, true.counts > 0)
@@ -219,8 +226,11 @@ class TwoStageTask(SmsTask):
         network, maps = self.network, module.maps(image, When())
         with jax.named_scope('fusion'):
             entities, masks = self.found_entities(module, maps)
-            shown = fusion.box_masks(entities.box, maps.entity.shape[1:3]) if masks is None else masks > 0
-            members = Members(entities.category, entities.box, shown.astype(jnp.float32), entities.score > 0)
+            if masks is None:
+                shown = fusion.box_masks(entities.box, maps.entity.shape[1:3]).astype(jnp.float32)
+            else:
+                shown = shares(masks > 0, network.fine)
+            members = Members(entities.category, entities.box, shown, entities.score > 0)
             logits, parts = module.pairs(maps.features, members)
             may = self.pairs_that_may_be(members)
             triplets = self.best_pairs(entities, may, jax.nn.sigmoid(logits), jax.nn.sigmoid(parts))

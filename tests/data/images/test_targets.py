@@ -39,6 +39,20 @@ def test_targets_are_those_of_the_oracle(seed, centre):
             assert not array[~found[f'{name.split("/")[0]}/valid']].any(), name
 
 
+def test_masks_and_parts_may_be_finer():
+    scene = random_scene(2)
+    found = encode(scene, TargetOptions(stride=4, entities=7, relations=30, mask_stride=2))
+    assert found['entity/mask'].shape == (7, 12, 16) and found['part'].shape == (12, 16)
+    for entity in range(5):
+        middle, box, _ = entity_targets(scene, entity, 4, 'mass')
+        np.testing.assert_allclose(found['entity/centre'][entity], middle, rtol=1e-6)
+        np.testing.assert_allclose(found['entity/size'][entity], box)
+        np.testing.assert_array_equal(
+            found['entity/mask'][entity], entity_targets(scene, entity, 2, 'mass')[2]
+        )
+    np.testing.assert_array_equal(found['part'], part_cells(scene.parts, 2))
+
+
 def test_what_the_host_needs_comes_back():
     scene = random_scene(3, size=(8, 20))
     found = encode(scene, TargetOptions(stride=4, entities=6, relations=30))

@@ -29,6 +29,7 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
     assert TRUNKS['resnet18'].scaled(0.3).widths == (16, 40, 80, 152)
     assert {name: trunk.coarsest for name, trunk in TRUNKS.items()} == {
         'dla34': 32, 'resnet18': 32, 'resnet50': 32, 'dla_small': 32, 'dla_tiny': 8,
+        'resnet_folded': 16,
     }  # fmt: skip
 
 
@@ -40,8 +41,9 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
         ({'trunk': 'vgg'}, "model.trunk = 'vgg' does not exist; choose of"),
         ({'norm': 'layer'}, "model.norm = 'layer'"),
         ({'relation_point': 'object'}, "model.relation_point = 'object'"),
-        ({'mask_stride': 2}, 'model.mask_stride = 2 does not exist'),
+        ({'mask_stride': 1}, 'model.mask_stride = 1 does not exist'),
         ({'read_stride': 3}, 'model.read_stride = 3'),
+        ({'mask_stride': 2, 'read_stride': 4}, 'model.read_stride = 4 is coarser than masks, 2: lower it'),
         ({'keep': 0}, 'model.keep = 0: give at least 1'),
         ({'clamp': 0.5}, 'model.clamp = 0.5 is outside'),
         ({'shift': 1.0}, 'model.shift = 1.0 is not between 0 and 1'),

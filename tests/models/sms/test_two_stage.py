@@ -27,6 +27,13 @@ def test_geometry_of_two_boxes():
     np.testing.assert_allclose(found[0, 0, 0], [0, 0, 0, 0, 2, 1, 2, 1, 1], rtol=1e-5)
 
 
+def test_a_cell_is_covered_by_a_share():
+    mask = np.zeros((1, 2, 4, 6), np.uint8)
+    mask[0, 0, 0, :3] = mask[0, 1, 2:, 4:] = 1
+    found = jax.jit(two_stage.shares, static_argnums=1)(mask, 2)
+    np.testing.assert_allclose(found[0], [[[0.5, 0.25, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 1]]])
+
+
 def test_the_best_pairs_are_of_people_with_others():
     task = two_stage.make_task({'size': 'tiny', 'points': 3, 'triplets': 3}, WORDS)
     category = np.array([[1, 0, 1, 1]], np.int32)

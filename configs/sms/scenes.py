@@ -1,0 +1,53 @@
+"""SMS and what it is compared with on rendered scenes of people and things.
+
+    python -m experiments.train --config=configs/sms/scenes.py:SMS --workdir=runs/sms
+
+After the colon stands the row, one of configs/sms/rows.py.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.runs import run_config
+from configs.sms.rows import ROWS, of_size
+
+# 128 pixels on two cores; see `jaxrec/models/sms/README.md` for how these were found.
+MODEL = {
+    'size': 'small',
+    'trunk': 'resnet_folded',
+    'neck': 32,
+    'hidden': 48,
+    'keep': 24,
+    'mask_stride': 2,
+    'parts_by_relation': True,
+}
+
+
+def get_config(name: str = 'SMS') -> ConfigDict:
+    """Builds the config of one row of `configs.sms.rows` on simulated scenes."""
+    return run_config(
+        name,
+        {
+            'features': {},
+            'data': {
+                'log': 'jaxrec.data.simulators.scenes:simulate',
+                'arguments': {'seed': 0, 'train': 12_000, 'validation': 100, 'test': 200},
+                'cache': 'runs/logs',
+                'image_size': 128,
+                'entities': 20,
+                'relations': 24,
+                'mask_stride': 2,
+            },
+            'train': {
+                'batch_size': 4,
+                'eval_batch_size': 20,
+                'epochs': 1,
+                'learning_rate': 2e-3,
+                'schedule': {'kind': 'cosine', 'warmup': 0.02},
+                'evals_per_epoch': 6,
+                'log_every': 50,
+                'monitor': 'recall_100_50_parts',
+                'maximize': True,
+            },
+        },
+        of_size(ROWS, MODEL),
+    )

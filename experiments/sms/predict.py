@@ -1,0 +1,55 @@
+"""Finds people, things, parts and relations in pictures, and draws and writes down what it found.
+
+    python -m experiments.sms.predict --workdir=runs/sms --input=photo.jpg --output=found
+    python -m experiments.sms.predict --workdir=runs/sms --input=album --input=more/a.png --output=found
+
+An input is a JPEG, PNG or another picture that Pillow reads, or a folder, whose pictures (not those of
+folders in it) are taken by their endings. Of `a.jpg` the output folder takes `a.jpg.png`, the picture with
+masks, arrows, parts and scores, and `a.jpg.json`, all of it by name with masks as COCO's run lengths, at the
+picture's size. A picture that cannot be read is left out and named at the end. Without --step the checkpoint
+with the best validation metric is read.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.building import build, read_config
+from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.running import restore_model
+from experiments.sms.album import DEFAULT, Limits, look, pictures_of
+from experiments.sms.looking import make_finder, names_of
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
+INPUT = flags.DEFINE_multi_string('input', None, 'Picture, or folder of pictures.', required=True)
+OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes pictures and JSON.', required=True)
+STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
+THRESHOLD = flags.DEFINE_float('threshold', DEFAULT.threshold, 'Least score of what is told.', 0, 1)
+LIMIT = flags.DEFINE_integer('limit', DEFAULT.limit, 'Most relations that are told.', lower_bound=1)
+DRAWN = flags.DEFINE_integer('drawn', DEFAULT.drawn, 'Most relations that are drawn.', lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 4, 'Pictures at a time.', lower_bound=1)
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Restores, looks at every picture, writes, and says what could not be read."""
+    workdir, output, files = Path(WORKDIR.value), Path(OUTPUT.value), pictures_of(INPUT.value)
+    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
+    names = names_of(run)
+    state, step = restore_model(run, workdir, STEP.value)
+    find = make_finder(run, state, BATCH_SIZE.value)
+    limits = Limits(THRESHOLD.value, LIMIT.value, DRAWN.value)
+    looked = look(find, files, output, names, limits, BATCH_SIZE.value)
+    for message in looked.broken:
+        print(f'left out: {message}', file=sys.stderr)
+    if not looked.pictures:
+        raise ValueError(f'none of {len(files)} pictures can be read: see above')
+    print(f'{looked.relations} relations in {looked.pictures} pictures by step {step} of {workdir}')
+    if looked.broken:
+        print(f'{len(looked.broken)} pictures left out: see above')
+    print(f'wrote {output}/*.png and *.json')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,149 @@
+"""Pictures in, overlays and JSON out; one bad file among them; scenes drawn beside their truth."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.building import build
+from experiments.running import claim, open_checkpoints, table_rows
+from experiments.sms.album import Limits, look, pictures_of
+from experiments.sms.looking import make_finder, names_of, surest
+from experiments.sms.showing import show
+from jaxrec.data.images.pixels import read_picture, rle_decode
+from jaxrec.data.source import make_loader
+from jaxrec.evaluation.segmentation.found import Found, truth_of
+from jaxrec.training.state import init_state
+from tests.conftest import REPOSITORY
+from tests.experiments.sms.worlds import tiny
+from tests.models.sms.scenes import draw
+
+
+@pytest.fixture(scope='module')
+def untrained(tmp_path_factory):
+    """A workdir whose checkpoint holds drawn parameters: what is found matters less here than that it is."""
+    folder = tmp_path_factory.mktemp('sms')
+    run = build(tiny('SMS', folder / 'logs', schedule={}))
+    source, workdir = run.source('train', shuffle=True), folder / 'run'
+    workdir.mkdir()
+    claim(workdir, run.config)
+    example = run.example(source)
+    params, model_state = draw(run.setup.task, example)
+    with pytest.MonkeyPatch.context() as patch:  # modules' own draws take long to compile
+        patch.setattr(type(run.setup.task), 'init', lambda task, rng, batch: (params, model_state))
+        state = init_state(run.setup, example, 0)
+    loader = make_loader(source)
+    with open_checkpoints(run, workdir) as checkpoints:
+        checkpoints.save(
+            state, {}, table_rows=table_rows(run), data=loader, metrics={run.train['monitor']: 0.5}
+        )
+    loader.close()
+    return run, workdir, state
+
+
+@pytest.fixture(scope='module')
+def album(tmp_path_factory):
+    """A tall JPEG, a grey one, a PNG with transparency, and one cut short."""
+    folder = tmp_path_factory.mktemp('album')
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / 'a.jpg')
+    Image.fromarray(pixels[..., 0]).save(folder / 'b.JPEG')
+    Image.fromarray(np.dstack([pixels, pixels[..., :1]])[:50]).save(folder / 'c.png')
+    (folder / 'd.png').write_bytes((folder / 'c.png').read_bytes()[:300])
+    (folder / 'notes.txt').write_text('no picture')
+    return folder
+
+
+def test_a_folder_with_one_bad_file_is_finished(untrained, album, tmp_path):
+    run, _, state = untrained
+    find, out = make_finder(run, state, 2), tmp_path / 'out'
+    looked = look(find, pictures_of([str(album)]), out, run.log.names, Limits(0.0, 5, 2, 45), 2)
+    assert looked.pictures == 3 and looked.relations > 0
+    assert len(looked.broken) == 1 and f'{album / "d.png"} cannot be read' in looked.broken[0]
+    names = sorted(file.name for file in out.iterdir())
+    assert names == sorted(f'{n}.{kind}' for n in ('a.jpg', 'b.JPEG', 'c.png') for kind in ('json', 'png'))
+    for name, size in (('a.jpg', (90, 60)), ('b.JPEG', (90, 60)), ('c.png', (50, 60))):
+        told = json.loads((out / f'{name}.json').read_text())
+        assert (told['name'], told['height'], told['width']) == (name, *size)
+        assert told['entities'] and len(told['relations']) <= 5
+        for entity in told['entities']:
+            assert entity['category'] in run.log.names.entities and 0 <= entity['score'] <= 1
+            assert rle_decode(entity['mask'], size, name).any()
+        for relation in told['relations']:
+            assert relation['relation'] in run.log.names.relations
+            assert {relation['subject'], relation['object']} < set(range(len(told['entities'])))
+        height, width = read_picture(out / f'{name}.png').shape[:2]
+        assert height * size[1] == pytest.approx(width * size[0], rel=0.05)
+
+
+def test_the_main_names_what_it_leaves_out(untrained, album, tmp_path):
+    command = [sys.executable, '-m', 'experiments.sms.predict', f'--workdir={untrained[1]}', '--mesh=1,1']
+    command += [f'--input={album}', f'--output={tmp_path / "out"}']
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'left out: {album / "d.png"} cannot be read' in done.stderr
+    assert 'relations in 3 pictures by step 0' in done.stdout and '1 pictures left out' in done.stdout
+
+
+def test_bad_inputs_are_refused(album, tmp_path):
+    for inputs, message in (
+        (['nowhere.jpg'], r'nowhere\.jpg does not exist: give a picture or a folder of pictures'),
+        ([tmp_path], 'is a folder without pictures: they end in'),
+        ([album, album / 'a.jpg'], r"two inputs are called 'a\.jpg'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pictures_of([str(path) for path in inputs])
+
+
+def some_found():
+    masks = np.zeros((4, 6, 8), bool)
+    masks[[0, 1, 2], [0, 1, 2]] = True  # the last entity is empty
+    return Found(
+        masks=masks,
+        categories=np.arange(4, dtype=np.int32),
+        scores=np.float32([0.9, 0.01, 0.02, 0.8]),
+        triplets=np.int32([[0, 3, 0], [0, 2, 1], [1, 0, 2], [0, 1, 3]]),
+        triplet_scores=np.float32([0.7, 0.3, 0.5, 0.05]),
+        triplet_parts=np.eye(4, 5, dtype=bool),
+        parts=np.zeros((6, 8), np.uint8),
+    )
+
+
+def test_the_surest_are_kept_with_what_they_join():
+    kept = surest(some_found(), 0.1, 100)
+    # The surest triplet joins an entity without a pixel; entity 2 stays for the third one's sake.
+    assert kept.triplets.tolist() == [[1, 0, 2], [0, 2, 1]] and kept.categories.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(kept.triplet_parts, np.eye(4, 5, dtype=bool)[[2, 1]])
+    few = surest(some_found(), 0.0, 2)
+    assert few.triplets.tolist() == [[1, 0, 2]] and len(surest(some_found(), 0.95, 100).scores) == 0
+
+
+def seen(scene):
+    """The truth as a network would tell it."""
+    count = len(scene.relations)
+    return Found(
+        scene.masks, scene.categories, np.ones(len(scene.masks), np.float32), scene.relations,
+        np.ones(count, np.float32), scene.relation_parts, np.where(scene.parts == 255, 0, scene.parts),
+    )  # fmt: skip
+
+
+def test_what_is_right_is_counted_beside_the_truth(untrained, tmp_path):
+    run, _, _ = untrained
+    batch = run.source('test')[0]
+    scenes = iter([truth_of(batch, row) for row in range(3)])
+    told = show(run, lambda pictures: [seen(next(scenes))], 'test', 3, tmp_path)
+    count = [len(run.log.scene(16 + row).relations) for row in range(3)]
+    assert told[:3] == [f'test {n}: {k} of {k} triplets wholly right' for n, k in enumerate(count)]
+    assert told[3] == f'{sum(count)} of {sum(count)} triplets of 3 scenes are wholly right'
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f'test_{n:03d}.png' for n in range(3)]
+    picture = read_picture(tmp_path / 'test_000.png')
+    assert picture.shape[1] > 1.9 * (picture.shape[0] - 40)  # two beside each other
+
+
+def test_names_are_those_of_the_log(untrained):
+    run, _, state = untrained
+    assert names_of(run) is run.log.names
+    assert callable(make_finder(run, state))

@@ -1,0 +1,86 @@
+"""The prior of classes from a config to a table's figures: image options, names, true masks, the judge."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from experiments.building import build
+from experiments.comparison.tables import side_by_side
+from experiments.running import fit, restore_model, score
+from experiments.sms.judging import KEPT, judge
+from experiments.sms.looking import make_finder
+from jaxrec.data.images.targets import unpack_masks
+from jaxrec.models.sms.prior import PerfectMasks
+from tests.experiments.sms.worlds import tiny
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('prior')
+    run = build(tiny('prior', folder / 'logs'))
+    fit(run, folder / 'run')
+    return run, folder / 'run'
+
+
+def test_a_config_gives_the_source_its_options(trained):
+    run, _ = trained
+    assert run.data['image_size'] == 64 and run.data['stride'] == 4 and run.data['centre'] == 'mass'
+    batch = run.source('train', shuffle=True)[0]
+    assert batch['image'].shape == (4, 64, 64, 3)
+    assert batch['entity/mask'].shape == (4, 20, 32, 32) and batch['relation/parts'].shape == (4, 24, 16)
+    assert run.setup.task.vocabulary == run.log.names
+
+
+def test_what_training_counts_is_what_scenes_hold(trained):
+    run, workdir = trained
+    state, step = restore_model(run, workdir)
+    assert step == 3
+    want = np.zeros((16, 16, 12))
+    for row in range(12):  # all training scenes, once
+        scene = run.log.scene(row)
+        for subject, target, relation in scene.relations.tolist():
+            want[scene.categories[subject], scene.categories[target], relation] += 1
+    np.testing.assert_array_equal(state.model_state['relation'], want)
+
+
+def test_masks_are_perfect_and_the_rest_is_not(trained):
+    run, workdir = trained
+    evaluator, _ = score(run, workdir)
+    found = evaluator.compute()
+    assert found['images'] == 4 and found['entity_ap'] == pytest.approx(1) and found['part_miou'] == 1
+    assert found['error_missed_entity'] == 0 and found['recall_100_75'] == found['recall_100_25'] > 0
+    assert found['recall_G_50'] < 1
+    shown = side_by_side({'prior': found, 'again': found}).splitlines()
+    assert len(shown) == 1 + len(found) and shown[0].split() == ['prior', 'again']
+    assert shown[1 + list(found).index('images')].split() == ['images', '4.0000', '4.0000']
+
+
+def test_the_judge_tells_what_the_table_shows(trained):
+    run, workdir = trained
+    told = judge(run, restore_model(run, workdir)[0])
+    assert set(told) <= {*KEPT, 'fps'} and told['fps'] > 0
+    assert all(map(math.isfinite, told.values())) and json.dumps(told, allow_nan=False)
+    assert told['recall_G_50'] == score(run, workdir)[0].compute()['recall_G_50']
+
+
+def test_the_evaluator_wants_full_masks(trained):
+    run, _ = trained
+    batch = run.source('validation')[0]
+    assert unpack_masks(batch['host/mask'], 64).shape == (4, 20, 64, 64)
+    with pytest.raises(ValueError, match="the batch has no 'host/mask': evaluate host batches"):
+        PerfectMasks(None).add({'valid': batch['valid']}, {})
+
+
+def test_a_prior_finds_nothing_in_pictures(trained):
+    run, workdir = trained
+    with pytest.raises(ValueError, match=r'PriorTask on .* finds nothing in pictures: give the workdir'):
+        make_finder(run, restore_model(run, workdir)[0])
+
+
+def test_an_image_size_is_wanted(tmp_path):
+    config = tiny('prior', tmp_path)
+    del config.data.image_size
+    with pytest.raises(ValueError, match='image_size None with stride 4: give a multiple of the stride'):
+        build(config).source('train')
