@@ -1,5 +1,6 @@
 """Every test sees eight simulated CPU devices unless the caller chose a platform."""
 
+import gc
 import os
 
 # Before jax is imported, and by the environment: child processes that tests start inherit the same devices.
@@ -21,6 +22,8 @@ import jax
 import pytest
 from absl import flags
 
+# Tracing makes many small objects that live on; a twentieth of all time went into looking them through.
+gc.set_threshold(200_000, 50, 100)
 flags.FLAGS.mark_as_parsed()  # pytest never calls absl.app.run, and grain's workers read a flag
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent

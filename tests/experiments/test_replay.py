@@ -146,6 +146,7 @@ def table(cache):
     return table
 
 
+@pytest.mark.slow
 def test_a_table_of_replays_is_filled(table, tmp_path, monkeypatch):
     monkeypatch.setattr(compare, 'DATA_DIR', types.SimpleNamespace(value=None))
     compare.fill(table, table.order, range(1), tmp_path, 1)

@@ -16,6 +16,7 @@ def test_papers_have_a_readme():
     assert {'can', 'sim'} <= {room.name for room in ROOMS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('room', PAPERS, ids=lambda room: room.name)
 def test_the_toy_batch_prints_what_the_readme_says(room):
     text = (room / 'README.md').read_text()

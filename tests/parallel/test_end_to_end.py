@@ -68,8 +68,8 @@ def test_one_device_learns():
         ('CAN-DNN', (4, 2), 'gather_ids'),
         ('CAN-DNN', (2, 4), 'gather_ids'),
         ('CAN-DNN', (4, 2), 'all_to_all'),
-        ('DIEN', (8, 1), 'gather_ids'),
-        ('CAN+Cartesian', (4, 2), 'gather_ids'),
+        pytest.param('DIEN', (8, 1), 'gather_ids', marks=pytest.mark.slow),
+        pytest.param('CAN+Cartesian', (4, 2), 'gather_ids', marks=pytest.mark.slow),
     ],
 )
 def test_a_mesh_repeats_one_device(name, shape, exchange):

@@ -25,6 +25,7 @@ def make_cells(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(available_cores()) < 2, reason='needs two cores')
 def test_two_workers_give_what_one_gives(make_cells, tmp_path, monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', '')  # a spawned worker has one device
