@@ -4,8 +4,8 @@
     python -m experiments.compare --config=configs/sim/table_simulated.py --workdir=runs/sim_quick --quick
 
 Three columns: histories of 2,000 behaviours; of 20,000, for the rows that search; and of 2,000 in a world
-where old behaviours do not matter. Ten rows of the first column have been run, in two core hours with their
-trials, three of the last; the rest has not. --rows=DIN-short,SIM-soft chooses among the rows
+where old behaviours do not matter. Eleven rows of the first column have been run, in three core hours with
+their trials, and three of the last; the rest has not. --rows=DIN-short,SIM-soft chooses among the rows
 of configs/sim/rows.py. With JAX_COMPILATION_CACHE_DIR set, the seeds of a row share what was compiled, and
 --cells=jaxrec/models/sim/cells_simulated.jsonl.gz goes on from what was run.
 
