@@ -33,7 +33,7 @@ def test_defaults_are_those_of_the_source(log):
     assert not {'per_user', 'candidates', 'lifelong', 'items'} & set(sessions)
     items = read_data(bare(log, source='next_item'), log)
     assert items['min_history'] == NextItemSource.min_history == 1 and items['per_user'] == 'each'
-    assert not {'session', 'mode', 'quality', 'users'} & set(items)
+    assert not {'session', 'mode', 'quality'} & set(items)
     assert RequestSource.min_history == 0
 
 
