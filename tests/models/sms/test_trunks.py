@@ -1,0 +1,67 @@
+"""DLA, ResNet and the neck against loops over places, trees and rounds."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec.models.sms.dla import Dla, Neck
+from jaxrec.models.sms.layers import Style, When
+from jaxrec.models.sms.resnet import ResNet
+from tests.oracles import trunks as oracle
+
+IMAGE = np.random.default_rng(0).normal(size=(1, 32, 64, 3)).astype(np.float32)
+
+
+def drawn(module, x):
+    """(parameters, statistics) with no zeros or ones among them, and what comes of them in one program."""
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, When()))
+
+    def draw(path, leaf):
+        kind = path[-1].key
+        if kind in ('scale', 'var'):
+            return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        size = leaf.size / leaf.shape[-1] if len(leaf.shape) == 4 else 10
+        return (rng.normal(size=leaf.shape) * size**-0.5).astype(np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
+    found = jax.device_get(jax.jit(lambda v, x: module.apply(v, x, When()))(variables, x))
+    wide = jax.tree.map(lambda x: x.astype(np.float64), dict(variables))
+    return wide['params'], wide['batch_stats'], found
+
+
+def same(found, want):
+    assert [x.shape[1:] for x in found] == [x.shape for x in want]
+    for x, y in zip(found, want, strict=True):
+        np.testing.assert_allclose(x[0], y, rtol=1e-4, atol=1e-4)
+        assert y.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ('blocks', 'bottleneck', 'folded'),
+    [((2, 1, 1), False, False), ((1, 2), True, False), ((1, 1), False, True)],
+)
+def test_a_resnet_is_the_loop(blocks, bottleneck, folded):
+    widths = (4, 5, 6)[: len(blocks)]
+    params, stats, found = drawn(ResNet(blocks, widths, bottleneck, folded, Style()), IMAGE)
+    same(found, oracle.resnet(params, stats, IMAGE[0].astype(float), blocks, bottleneck, folded))
+    assert found[0].shape == (1, 8, 16, 4 * widths[0] if bottleneck else widths[0])
+
+
+def test_a_dla_is_the_loop():
+    depths, widths = (1, 2, 1, 2, 1), (3, 4, 5, 6, 7)
+    params, stats, found = drawn(Dla(depths, widths, Style()), IMAGE)
+    same(found, oracle.dla(params, stats, IMAGE[0].astype(float), depths))
+    assert [x.shape[1:] for x in found] == [(8, 16, 5), (4, 8, 6), (2, 4, 7)]
+
+
+@pytest.mark.parametrize(('widths', 'kernel'), [((4, 5, 6, 7), 1), ((4, 3, 6), 3), ((5, 6), 1)])
+def test_a_neck_is_the_loop(widths, kernel):
+    rng = np.random.default_rng(2)
+    maps = [
+        rng.normal(size=(1, 16 >> i, 24 >> i, width)).astype(np.float32)
+        for i, width in enumerate((4, 5, 6, 7)[: len(widths)])
+    ]
+    params, stats, found = drawn(Neck(widths, kernel, Style()), maps)
+    same([found], [oracle.neck(params, stats, [x[0].astype(float) for x in maps])])
+    assert found.shape == (1, 16, 24, widths[0])
