@@ -12,7 +12,8 @@ def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax
     """Where a relation's point lies: so far on the way from its subject to its object.
 
     At one half it is PPDM's midpoint, cut down to a whole cell, on which a relation and its mirror image
-    (b to a beside a to b) fall together; anywhere else the two have points of their own.
+    (b to a beside a to b) fall together. Elsewhere it is cut towards the subject, so that before the middle
+    the two have points of their own, however near their entities are.
 
     Args:
       subject, target: int32 [..., 2], cells of both entities.
@@ -23,7 +24,8 @@ def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax
     """
     way = (target - subject).astype(jnp.float32) * fraction
     # A third of three cells is one cell, however float32 rounds it.
-    return subject + jnp.floor(way + 1e-3).astype(jnp.int32)
+    cut = jnp.floor(way) if fraction == 0.5 else jnp.sign(way) * jnp.floor(jnp.abs(way) + 1e-3)
+    return subject + cut.astype(jnp.int32)
 
 
 def matching_scores(wanted: jax.Array, centre: jax.Array, score: jax.Array) -> jax.Array:

@@ -26,11 +26,24 @@ def test_shifted_points_tell_mirror_images_apart():
     a, b = centres[:, 0].astype(int), centres[:, 1].astype(int)
     run = jax.jit(relation_cell, static_argnums=2)
     there, back = run(centres[:, 0], centres[:, 1], 1 / 3), run(centres[:, 1], centres[:, 0], 1 / 3)
-    np.testing.assert_array_equal(there, a + (b - a) // 3)
+    np.testing.assert_array_equal(there, a + np.sign(b - a) * (np.abs(b - a) // 3))
     far = np.abs(a - b).max(1) >= 6
     assert far.sum() > 400
     assert (np.abs(np.asarray(there) - back).max(1)[far] >= 2).all()  # beyond one another's neighbourhood
     np.testing.assert_array_equal(run(centres[:, 0], centres[:, 1], 0.0), a)
+
+
+def test_shifted_points_of_near_pairs_differ_too():
+    b = np.stack(np.meshgrid(np.arange(-6, 7), np.arange(-6, 7), indexing='ij'), -1).reshape(-1, 2)
+    b = b[b.any(1)].astype(np.int32)  # entities of one cell share all points
+    a = np.zeros_like(b)
+    run = jax.jit(relation_cell, static_argnums=2)
+    for fraction in (0.0, 0.25, 1 / 3):
+        there, back = np.asarray(run(a, b, fraction)), np.asarray(run(b, a, fraction))
+        apart, away = np.abs(there - back), np.abs(b)
+        # Each lies as far from its subject as the other from its own.
+        np.testing.assert_array_equal(apart, away - 2 * np.floor(away * fraction + 1e-6))
+        assert apart.any(1).all()
 
 
 def test_the_match_is_the_best_fit_of_those_allowed():

@@ -58,7 +58,8 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
 
     Returns:
       `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
-      [N, 2], height and width of the box in cells; `entity/category` int32 [N]; `entity/valid` bool [N];
+      [N, 2], height and width of the box in cells; `entity/middle` float32 [N, 2], the middle of the box in
+      cells; `entity/category` int32 [N]; `entity/valid` bool [N];
       `entity/mask` uint8 [N, h, w], h, w of the masks' stride; `relation/subject`, `relation/object`,
       `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8
       [h, w], as the masks; `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks; `host/part`
@@ -80,12 +81,14 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
     relations, taking = scene.relations[: options.relations], scene.relation_parts[: options.relations]
     count = len(scene.masks)
     boxes = boxes_of(scene.masks)
-    centres = mass_centres(scene.masks) if options.centre == 'mass' else (boxes[:, :2] + boxes[:, 2:]) / 2
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centres = mass_centres(scene.masks) if options.centre == 'mass' else middles
     rows = lambda array, dtype, cap: _padded(np.asarray(array, dtype), cap)
     return {
         'image': np.ascontiguousarray(scene.image),
         'entity/centre': rows(centres / stride, np.float32, options.entities),
         'entity/size': rows((boxes[:, 2:] - boxes[:, :2]) / stride, np.float32, options.entities),
+        'entity/middle': rows(middles / stride, np.float32, options.entities),
         'entity/category': rows(scene.categories, np.int32, options.entities),
         'entity/valid': np.arange(options.entities) < count,
         'entity/mask': rows(shrink_masks(scene.masks, fine), np.uint8, options.entities),

@@ -2,7 +2,8 @@
 
 Of DLA-34: timm's names, and those of CenterNet and of the authors, where a trunk stands under 'base.'; of
 ResNet-18 and -50: torchvision's, which timm's ResNets share. Heads, classifiers and counters of batches are
-left where they are and named in the report.
+left where they are and named in the report. Trunks under 'base.' read blue, green, red: their first kernel is
+turned.
 """
 
 import re
@@ -27,7 +28,7 @@ class Report(NamedTuple):
 
     Attributes:
       loaded: names of the tensors that went into parameters and statistics.
-      left: names of those that are of no trunk.
+      left: the file's names of those that are of no trunk.
     """
 
     loaded: tuple[str, ...]
@@ -107,6 +108,8 @@ def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the fil
                 f'{where} lacks {name!r}; it has {sorted(names)[:4]} and so on: it is another trunk'
             )
         found = tensors[names[name]].astype(np.float32)
+        if name == 'base_layer.0.weight' and _bare(names[name]).startswith('base.'):
+            found = found[:, ::-1]  # CenterNet's images are blue, green, red
         found = found.transpose(2, 3, 1, 0) if found.ndim == 4 else found
         if found.shape != old.shape:
             raise ValueError(
@@ -123,16 +126,21 @@ def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the fil
             f'{where} has {extra[0]!r} and {len(extra) - 1} more that this trunk does not: choose the '
             'trunk that these weights are of'
         )
-    return filled, Report(tuple(loaded), (*sorted(left), *sorted(ignored)))
+    return filled, Report(tuple(loaded), (*sorted(left), *sorted(names[name] for name in ignored)))
 
 
 def _of_trunk(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, str], list[str]]:
     """{a trunk's name: the file's name}, and names of other things."""
-    bare = {re.sub(r'^module\.', '', name): name for name in tensors}
+    bare = {_bare(name): name for name in tensors}
     if not any(name.startswith('base.') for name in bare):
         return bare, []
     inside = {name.removeprefix('base.'): own for name, own in bare.items() if name.startswith('base.')}
     return inside, [own for name, own in bare.items() if not name.startswith('base.')]
+
+
+def _bare(name: str) -> str:
+    """A file's name without what training on several devices puts before it."""
+    return name.removeprefix('module.')
 
 
 def _holder(tree: Any) -> Path_:

@@ -136,9 +136,15 @@ def find_triplets(
 
 def may_be_subject(network: Network, names: Names, entities: Entities) -> jax.Array:
     """bool [B, K]: people, or anything where the network says so."""
-    if network.any_subject:
+    allowed = subjects(network, names)
+    if allowed is None:
         return jnp.ones(entities.category.shape, bool)
-    return entities.category == names.person
+    return entities.category == allowed
+
+
+def subjects(network: Network, names: Names) -> int | None:
+    """The class of subjects: people; None if anything may be one."""
+    return None if network.any_subject else names.person
 
 
 def best_triplets(found: Triplets, keep: int) -> Triplets:
@@ -220,7 +226,7 @@ def part_masks(predictions: Predictions, rows: Sequence[int], threshold: float =
     Args:
       predictions: of `read_out`, jax or numpy.
       rows: which of the T triplets, for all are many large masks.
-      threshold: above which a part belongs to the set.
+      threshold: from which a part belongs to the set, as in `found_of`.
 
     Returns:
       bool [B, rows, H / r, W / r].
@@ -229,7 +235,7 @@ def part_masks(predictions: Predictions, rows: Sequence[int], threshold: float =
     subject = jnp.asarray(predictions['triplet/subject'])[:, which]
     mask = jnp.asarray(predictions['entity/mask'])
     mask = jnp.take_along_axis(mask, subject[..., None, None], 1) > 0
-    chosen = jnp.asarray(predictions['triplet/parts'])[:, which] > threshold  # [B, rows, P]
+    chosen = jnp.asarray(predictions['triplet/parts'])[:, which] >= threshold  # [B, rows, P]
     chosen = jnp.pad(chosen, ((0, 0), (0, 0), (1, 0)))  # part p stands as p + 1, nothing as 0
     shown = jax.vmap(lambda chosen, part: chosen[:, part])(chosen, jnp.asarray(predictions['part']))
     return mask & shown

@@ -45,7 +45,7 @@ class RelationTargets(NamedTuple):
       cell: int32 [B, R, 2].
       subject, target: float32 [B, R, 2], as in `RelationRead`.
       radius: float32 [B, R].
-      counts: float32 [B, R], 1 for relations of images that count.
+      counts: float32 [B, R], 1 for relations of subjects and images that count.
     """
 
     cell: jax.Array
@@ -60,37 +60,33 @@ def entity_targets(batch: Batch, size: tuple[int, ...]) -> EntityTargets:
     centre, extent = batch['entity/centre'], batch['entity/size']
     cell = jnp.clip(jnp.floor(centre).astype(jnp.int32), 0, jnp.asarray(size) - 1)
     counts = batch['entity/valid'] * batch['valid'][:, None]
-    fine = batch['entity/mask'].shape[-1] // size[1]
-    shift = box_middle(batch['entity/mask'], centre * fine) / fine - centre
+    shift = batch['entity/middle'] - centre
     radius = gaussian_radius(extent[..., 0], extent[..., 1])
     return EntityTargets(cell, centre - cell, jnp.concatenate([extent, shift], -1), radius, counts)
 
 
-def box_middle(mask: jax.Array, otherwise: jax.Array) -> jax.Array:
-    """The middle of the box around each mask, which is no mass centre.
+def relation_targets(
+    batch: Batch, entities: EntityTargets, fraction: float, subjects: int | None = None
+) -> RelationTargets:
+    """Reads a batch's relations.
 
     Args:
-      mask: [B, N, h, w], 0 or 1.
-      otherwise: float [B, N, 2], for masks without a pixel.
+      batch: as the data room makes it.
+      entities: of the batch.
+      fraction: of the way from subject to object, at which their points lie.
+      subjects: the class of whose entities relations count; None for all, see `Network.any_subject`.
 
     Returns:
-      float32 [B, N, 2], in cells, of which the first reaches from 0 to 1.
+      The targets.
     """
-    middles = []
-    for axis in (-1, -2):  # a row is occupied if any of its columns is
-        line = mask.max(axis) > 0
-        first, after = jnp.argmax(line, -1), line.shape[-1] - jnp.argmax(line[..., ::-1], -1)
-        middles.append((first + after) / 2)
-    return jnp.where((mask.max((-2, -1)) > 0)[..., None], jnp.stack(middles, -1), otherwise)
-
-
-def relation_targets(batch: Batch, entities: EntityTargets, fraction: float) -> RelationTargets:
-    """Reads a batch's relations, whose points lie at a fraction of the way from subject to object."""
     at = lambda key: jnp.take_along_axis(entities.cell, batch[key][..., None], 1)
     subject, target = at('relation/subject'), at('relation/object')
     cell = relation_cell(subject, target, fraction)
     away = jnp.abs(target - subject).astype(jnp.float32)
     counts = batch['relation/valid'] * batch['valid'][:, None]
+    if subjects is not None:  # of others fusion gives no triplet
+        whose = jnp.take_along_axis(batch['entity/category'], batch['relation/subject'], 1)
+        counts = counts * (whose == subjects)
     radius = gaussian_radius(away[..., 0], away[..., 1])
     displacement = lambda centre: (cell - centre).astype(jnp.float32)
     return RelationTargets(cell, displacement(subject), displacement(target), radius, counts)
@@ -156,6 +152,7 @@ def relation_losses(
     maps: Maps,
     read: Callable[[jax.Array, jax.Array], RelationRead],
     batch: Batch,
+    subjects: int | None = None,
 ) -> Losses:
     """Losses of the matching branch.
 
@@ -165,12 +162,14 @@ def relation_losses(
       maps: of the images, with heatmaps of relations.
       read: (features, cells) -> what is read there.
       batch: as the data room makes it.
+      subjects: as for `relation_targets`.
 
     Returns:
       {'relation', 'displacement', 'part'}: float32 [], weighted.
     """
     assert maps.relation is not None
-    true = relation_targets(batch, entity_targets(batch, maps.entity.shape[1:3]), network.fraction)
+    entities = entity_targets(batch, maps.entity.shape[1:3])
+    true = relation_targets(batch, entities, network.fraction, subjects)
     category = batch['relation/category']
     heat = heat_targets(true.cell, true.radius, category, true.counts, maps.relation.shape)
     found = read(maps.features, true.cell)

@@ -67,20 +67,26 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
 def _triplets(
     network: Network, names: fusion.Names, entities: fusion.Entities, batch: Batch, shape: tuple[int, ...]
 ) -> fusion.Triplets:
-    true = relation_targets(batch, entity_targets(batch, shape[1:]), network.fraction)
+    allowed = fusion.subjects(network, names)
+    true = relation_targets(batch, entity_targets(batch, shape[1:]), network.fraction, allowed)
     heat = heat_targets(
         true.cell, true.radius, batch['relation/category'], true.counts, (*shape, names.counts.relations)
     )
-    which = _paint(true.cell, true.counts, shape)
-    counts = names.counts
+    which, counts, lines = _paint(true.cell, true.counts, shape), names.counts, jnp.arange(shape[0])[:, None]
+    taking = batch['relation/parts'] * true.counts[..., None]
+    if network.parts_by_relation:  # the parts of each relation of a cell
+        place = lines, true.cell[..., 0], true.cell[..., 1], batch['relation/category']
+        told = jnp.zeros((*shape, counts.relations, counts.parts)).at[place].max(taking)
 
     def read(cell: jax.Array) -> RelationRead:
         row, known = _read(which, cell)
         at = lambda x: _rows(x, row) * known[..., None]
-        parts = SURE * (2.0 * at(batch['relation/parts']) - 1)
-        if network.parts_by_relation:  # as wide as a network's; all relations of a cell say the same
-            parts = jnp.tile(parts, counts.relations)
-        return RelationRead(at(true.subject), at(true.target), parts if counts.parts else None)
+        parts = at(taking)
+        if network.parts_by_relation:
+            parts = told[lines, cell[..., 0], cell[..., 1]]
+            parts = parts.reshape(*cell.shape[:2], counts.relations * counts.parts)
+        sure = SURE * (2.0 * parts - 1) if counts.parts else None
+        return RelationRead(at(true.subject), at(true.target), sure)
 
     return fusion.match_points(network, names, entities, _logit(heat), read)
 

@@ -29,8 +29,9 @@ from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
 EVALUATOR = 'jaxrec.evaluation.relation_segmentation:RelationEvaluator'
 TRUTH = (
-    'entity/centre', 'entity/size', 'entity/category', 'entity/valid', 'entity/mask', 'relation/subject',
-    'relation/object', 'relation/category', 'relation/parts', 'relation/valid', 'part', 'valid',
+    'entity/centre', 'entity/size', 'entity/middle', 'entity/category', 'entity/valid', 'entity/mask',
+    'relation/subject', 'relation/object', 'relation/category', 'relation/parts', 'relation/valid', 'part',
+    'valid',
 )  # fmt: skip
 
 
@@ -142,11 +143,16 @@ class SmsTask(WithoutTables):
 
     def branch_losses(self, module: Any, batch: Batch) -> Losses:
         """{name: float32 []}; a method of the module."""
-        maps = module.maps(batch['image'], When(True, batch['valid']))
+        maps, network, names = (
+            module.maps(batch['image'], When(True, batch['valid'])),
+            self.network,
+            self.names,
+        )
+        subjects = fusion.subjects(network, names)
         return {
-            **entity_losses(self.network, maps, module.read_entities, batch),
-            **relation_losses(self.network, self.names.counts, maps, module.read_relations, batch),
-            **parsing_losses(self.network, maps, batch),
+            **entity_losses(network, maps, module.read_entities, batch),
+            **relation_losses(network, names.counts, maps, module.read_relations, batch, subjects),
+            **parsing_losses(network, maps, batch),
         }
 
     def find(self, module: Any, image: jax.Array) -> fusion.Predictions:
@@ -193,6 +199,7 @@ class SmsTask(WithoutTables):
             ('valid', (number,)),
             ('entity/centre', (number, count, 2)),
             ('entity/size', (number, count, 2)),
+            ('entity/middle', (number, count, 2)),
             ('entity/mask', (number, count, *cells)),
             ('relation/parts', (number, relations, len(self.vocabulary.parts))),
             ('part', (number, *cells)),

@@ -57,7 +57,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
       {name: array}; what lies under 'state_dict' or 'model' if the file has more than tensors.
 
     Raises:
-      ValueError: another format, a file cut short, or a pickle that names more than tensors.
+      ValueError: another format, a file cut short or damaged, or a pickle that names more than tensors.
     """
     path = Path(path)
     with path.open('rb') as file:
@@ -98,27 +98,30 @@ def _read_safetensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
     try:
-        archive = zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(path, archive)
     except zipfile.BadZipFile as error:
-        raise ValueError(f'{path} is cut short: fetch it again') from error
-    with archive:
-        names = archive.namelist()
-        pickles = [name for name in names if name.endswith('data.pkl')]
-        if len(pickles) != 1:
-            raise ValueError(f'{path} holds {len(pickles)} data.pkl, not one: it is no file of torch.save')
-        folder = pickles[0].removesuffix('data.pkl')
-        order = f'{folder}byteorder'
-        if order in names and archive.read(order) != b'little':
-            raise ValueError(f'{path} was written on a big-endian machine: save it again on another')
-        top = _Unpickler(io.BytesIO(archive.read(pickles[0])), path).load()
+        raise ValueError(f'{path} is cut short or damaged: fetch it again') from error
 
-        def fetch(storage: _Storage) -> np.ndarray:
-            name = f'{folder}data/{storage.key}'
-            if name not in names:
-                raise ValueError(f'{path} lacks {name}: fetch it again')
-            return np.frombuffer(archive.read(name), storage.dtype)
 
-        return _assemble(path, top, fetch)
+def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    names = archive.namelist()
+    pickles = [name for name in names if name.endswith('data.pkl')]
+    if len(pickles) != 1:
+        raise ValueError(f'{path} holds {len(pickles)} data.pkl, not one: it is no file of torch.save')
+    folder = pickles[0].removesuffix('data.pkl')
+    order = f'{folder}byteorder'
+    if order in names and archive.read(order) != b'little':
+        raise ValueError(f'{path} was written on a big-endian machine: save it again on another')
+    top = _Unpickler(io.BytesIO(archive.read(pickles[0])), path).load()
+
+    def fetch(storage: _Storage) -> np.ndarray:
+        name = f'{folder}data/{storage.key}'
+        if name not in names:
+            raise ValueError(f'{path} lacks {name}: fetch it again')
+        return np.frombuffer(archive.read(name), storage.dtype)
+
+    return _assemble(path, top, fetch)
 
 
 def _read_old(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
@@ -147,7 +150,8 @@ def _assemble(path: Path, top: Any, fetch: Callable[[_Storage], np.ndarray]) -> 
         if key not in runs:
             runs[key] = fetch(tensor.storage)
         last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-        if math.prod(tensor.shape) and not 0 <= last < len(runs[key]):
+        before = min((tensor.offset, *tensor.shape, *tensor.strides)) < 0
+        if before or (math.prod(tensor.shape) and last >= len(runs[key])):
             raise ValueError(f'{path}: {name} reaches past its {len(runs[key])} numbers: fetch it again')
         run = runs[key][tensor.offset :]
         strides = [s * run.itemsize for s in tensor.strides]

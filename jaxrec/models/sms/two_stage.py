@@ -205,8 +205,8 @@ class TwoStageTask(SmsTask):
 
     def true_members(self, batch: Batch, true: EntityTargets) -> Members:
         """The entities of the truth."""
-        middle = batch['entity/centre'] + true.size[..., 2:]
         half = true.size[..., :2] / 2
+        middle = batch['entity/middle']
         box = jnp.concatenate([middle - half, middle + half], -1)
         mask = shares(batch['entity/mask'], self.network.fine)
         if not self.network.masks:

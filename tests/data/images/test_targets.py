@@ -26,6 +26,8 @@ def test_targets_are_those_of_the_oracle(seed, centre):
         middle, box, mask = entity_targets(scene, entity, 4, centre)
         np.testing.assert_allclose(found['entity/centre'][entity], middle, rtol=1e-6)
         np.testing.assert_allclose(found['entity/size'][entity], box)
+        middle = entity_targets(scene, entity, 4, 'box')[0]
+        np.testing.assert_allclose(found['entity/middle'][entity], middle)
         np.testing.assert_array_equal(found['entity/mask'][entity], mask)
     np.testing.assert_array_equal(found['part'], part_cells(scene.parts, 4))
     count = len(scene.relations)
@@ -47,6 +49,8 @@ def test_masks_and_parts_may_be_finer():
         middle, box, _ = entity_targets(scene, entity, 4, 'mass')
         np.testing.assert_allclose(found['entity/centre'][entity], middle, rtol=1e-6)
         np.testing.assert_allclose(found['entity/size'][entity], box)
+        middle = entity_targets(scene, entity, 4, 'box')[0]
+        np.testing.assert_allclose(found['entity/middle'][entity], middle)
         np.testing.assert_array_equal(
             found['entity/mask'][entity], entity_targets(scene, entity, 2, 'mass')[2]
         )
@@ -68,6 +72,7 @@ def test_dtypes_and_shapes_are_the_contract():
         'image': ('uint8', (24, 32, 3)),
         'entity/centre': ('float32', (48, 2)),
         'entity/size': ('float32', (48, 2)),
+        'entity/middle': ('float32', (48, 2)),
         'entity/category': ('int32', (48,)),
         'entity/valid': ('bool', (48,)),
         'entity/mask': ('uint8', (48, 6, 8)),

@@ -36,6 +36,7 @@ def make_batch(entities=ENTITIES, relations=MOST_RELATIONS):
         'valid': np.ones(count, np.float32),
         'entity/centre': np.full((count, entities, 2), 3.5, np.float32),
         'entity/size': np.ones((count, entities, 2), np.float32),
+        'entity/middle': np.full((count, entities, 2), 2.5, np.float32),
         'entity/category': np.full((count, entities), 2, np.int32),
         'entity/valid': np.zeros((count, entities), bool),
         'entity/mask': np.zeros((count, entities, cells, cells), np.uint8),
@@ -57,6 +58,7 @@ def make_batch(entities=ENTITIES, relations=MOST_RELATIONS):
             rows, columns = np.nonzero(mask)
             batch['entity/centre'][b, n] = rows.mean() + 0.5, columns.mean() + 0.5
             batch['entity/size'][b, n] = np.ptp(rows) + 1, np.ptp(columns) + 1
+            batch['entity/middle'][b, n] = [(x.min() + x.max() + 1) / 2 for x in (rows, columns)]
             batch['entity/category'][b, n], batch['entity/valid'][b, n] = category, True
             shown = np.kron(mask, np.ones((4, 4), np.uint8)) > 0
             batch['image'][b][shown] = COLOURS[category]

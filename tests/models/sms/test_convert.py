@@ -122,6 +122,25 @@ def test_views_of_one_storage_keep_their_strides(tmp_path):
     torch_format.write_zip(tmp_path / 'y.pth', {'far': torch_format.Tensor(stored, (13,))})
     with pytest.raises(ValueError, match='far reaches past its 12 numbers'):
         read_tensors(tmp_path / 'y.pth')
+    # The last number lies inside, others do not; or what is read lies before the first.
+    for tensor in (((2, 5), (-1, 2), 0), ((2,), (1,), -3)):
+        torch_format.write_zip(tmp_path / 'z.pth', {'back': torch_format.Tensor(stored, *tensor)})
+        with pytest.raises(ValueError, match='back reaches past its 12 numbers'):
+            read_tensors(tmp_path / 'z.pth')
+
+
+@pytest.mark.parametrize('member', ['weights/data.pkl', 'weights/byteorder', 'weights/data/0'])
+def test_a_damaged_archive_is_named(member, tmp_path):
+    path = tmp_path / 'x.pth'
+    torch_format.write_zip(path, torch_format.tensors(FEW))
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        content[archive.getinfo(member).header_offset + 30 + len(member)] ^= (
+            1  # the first byte of its content
+        )
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'x\.pth is cut short or damaged: fetch it again'):
+        read_tensors(path)
 
 
 class Trap:
@@ -163,9 +182,14 @@ def test_other_files_are_refused(content, message, tmp_path):
 def test_a_trunk_is_replaced_and_nothing_else(make, tmp_path):
     task = make({'size': 'tiny'}, WORDS)
     params, state = draw(task, make_batch())
-    extra = ('hm.0.weight', 'dla_up.ida_0.proj_1.conv.weight', 'base.fc.bias', 'base.level3.project.0.weight')
+    extra = (
+        'hm.0.weight',
+        'dla_up.ida_0.proj_1.conv.weight',
+        'base.fc.bias',
+        'base.level3.tree2.project.0.weight',
+    )
     known = shapes_of('dla_tiny')
-    content = file_of(known, extra[:3], prefix='base.')
+    content = file_of(known, extra, prefix='base.')
     path = tmp_path / 'model.pth'
     torch_format.write_zip(path, {'state_dict': torch_format.tensors(content)})
     new, after, report = load_trunk(params, state, path)
@@ -178,8 +202,22 @@ def test_a_trunk_is_replaced_and_nothing_else(make, tmp_path):
     variance = outer(after['batch_stats'])['backbone']['trunk']['level3']['root']['norm']['var']
     np.testing.assert_array_equal(variance, content['base.level3.root.bn.running_var'])
     assert len(report.loaded) == len(jax.tree.leaves(known)) and set(report.left) == {
-        'hm.0.weight', 'dla_up.ida_0.proj_1.conv.weight', 'fc.bias',
+        'hm.0.weight', 'dla_up.ida_0.proj_1.conv.weight', 'base.fc.bias',
+        'base.level3.tree2.project.0.weight',
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'order'),
+    [('', (0, 1, 2)), ('module.', (0, 1, 2)), ('base.', (2, 1, 0)), ('module.base.', (2, 1, 0))],
+)
+def test_trunks_that_read_blue_first_are_turned(prefix, order):
+    shapes = shapes_of('dla_tiny')
+    content = file_of(shapes, prefix=prefix)
+    filled, report = convert(shapes, content)
+    kernel = content[f'{prefix}base_layer.0.weight'].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(filled['params']['base_layer']['conv']['kernel'], kernel[:, :, order])
+    assert not report.left
 
 
 def test_what_does_not_fit_is_named():

@@ -30,8 +30,12 @@ def compiled(keys, **options):
     )
 
 
+def sets(predictions):
+    return [set(x) for x in triplets(predictions)]
+
+
 def joined(**options):
-    return [set(x) for x in triplets(compiled(JOINED, **options)(BATCH))]
+    return sets(compiled(JOINED, **options)(BATCH))
 
 
 @pytest.fixture(scope='module')
@@ -71,6 +75,9 @@ def test_perfect_maps_give_masks_boxes_and_parts(shifted):
     kicker = shifted['entity/mask'][0, shifted['triplet/subject'][0, kick]] > 0
     np.testing.assert_array_equal(foot, kicker & (shifted['part'][0] == 2))
     assert 0 < foot.sum() < kicker.sum()
+    half = shifted | {'triplet/parts': np.full_like(shifted['triplet/parts'], 0.5)}  # from one half on
+    every = np.asarray(part_masks(half, [kick]))[0, 0]
+    np.testing.assert_array_equal(every, kicker & (shifted['part'][0] > 0))
 
 
 def test_the_plain_midpoint_loses_one_of_a_mirrored_pair_and_nothing_else():
@@ -83,9 +90,20 @@ def test_the_plain_midpoint_loses_one_of_a_mirrored_pair_and_nothing_else():
 
 
 def test_a_point_on_the_subject_holds_one_object_of_each_subject():
-    want, found = truth(BATCH), joined(relation_point='subject', parts_by_relation=True)
+    run = compiled((*JOINED, 'triplet/parts'), relation_point='subject', parts_by_relation=True)
+    want, found = truth(BATCH), sets(run(BATCH))
     (lost,) = want[0] - found[0]  # of the person that is next to another and kicks a ball
     assert lost[2] == WORDS.relations.index('next to') and found[1] == want[1]
+    # Two relations of one pair, each with parts of its own.
+    batch = {key: x.copy() for key, x in BATCH.items()}
+    batch['relation/valid'][0, 2:] = False
+    for row, parts in enumerate(((1, 0), (0, 1))):
+        batch['relation/subject'][0, row], batch['relation/object'][0, row] = 0, 2
+        batch['relation/category'][0, row], batch['relation/parts'][0, row] = row, parts
+    two = jax.device_get(run(batch))
+    assert {x[2] for x in sets(two)[0]} == {0, 1}
+    order = np.argsort(two['triplet/relation'][0, :2])
+    np.testing.assert_allclose(two['triplet/parts'][0, order], [[1, 0], [0, 1]], atol=1e-6)
 
 
 def test_boxes_stand_in_for_masks_and_nothing_for_parts():
