@@ -1,8 +1,12 @@
 """Config sections: against their defaults, where a misspelt key is an error; laid over each other; plain."""
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+Sized = TypeVar('Sized')
+DTYPES = ('float32', 'bfloat16')  # that activations may have
 
 
 def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> dict[str, Any]:
@@ -32,6 +36,33 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
                 f'but {type(default).__name__} such as {default!r} is expected'
             )
     return merged
+
+
+def read_sized(
+    config: Mapping[str, Any], where: str, kind: type[Sized], sizes: Mapping[str, Mapping[str, Any]], size: str
+) -> Sized:
+    """Reads a config section over the size that it names.
+
+    Args:
+      config: the section: `size`, and any field of `kind`.
+      where: the section's name, for messages.
+      kind: a dataclass of plain values, all with defaults.
+      sizes: {name: {field: value}}, which differ from those defaults.
+      size: where the section names none.
+
+    Returns:
+      A `kind`; lists as tuples.
+
+    Raises:
+      ValueError: a size that does not exist, or what `read_options` and `kind` refuse.
+    """
+    size = config.get('size', size)
+    if size not in sizes:
+        raise ValueError(f'{where}.size = {size!r} does not exist; choose one of {list(sizes)}')
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    options = read_options(config, where, **{**defaults, **sizes[size], 'size': size})
+    del options['size']
+    return kind(**{key: tuple(x) if isinstance(x, list) else x for key, x in options.items()})
 
 
 def plain(config: Any) -> Any:

@@ -1,11 +1,12 @@
 """Config sections against their defaults, and configs as plain values."""
 
+import dataclasses
 import pickle
 
 import pytest
 from ml_collections import ConfigDict
 
-from jaxrec.options import lay_over, plain, read_options
+from jaxrec.options import lay_over, plain, read_options, read_sized
 
 DEFAULTS = {'size': 4, 'rate': 0.1, 'name': 'a', 'widths': (8,), 'fast': False, 'extra': {}, 'limit': None}
 
@@ -34,6 +35,36 @@ def test_a_section_wins_over_its_defaults(kind):
 def test_what_does_not_fit_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         read_options(given, 'train', **DEFAULTS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    width: int = 8
+    rate: float = 0.5
+    levels: tuple[int, ...] = (1, 2)
+
+
+SIZES = {'full': {}, 'tiny': {'width': 2, 'levels': (1,)}}
+
+
+@pytest.mark.parametrize('kind', [dict, ConfigDict])
+def test_a_section_wins_over_the_size_that_it_names(kind):
+    read = lambda **given: read_sized(kind(given), 'model', Shape, SIZES, 'full')
+    assert read() == Shape() and read(size='tiny') == Shape(2, 0.5, (1,))
+    assert read(size='tiny', rate=1, levels=[4, 5]) == Shape(2, 1, (4, 5))
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ({'size': 'huge'}, r"model\.size = 'huge' does not exist; choose one of \['full', 'tiny'\]"),
+        ({'with': 3}, r"model\.with is not an option; did you mean 'width'\?"),
+        ({'size': 'tiny', 'width': 'x'}, r"model\.width = 'x' is str, but int such as 2"),
+    ],
+)
+def test_a_sized_section_is_refused_by_name(given, message):
+    with pytest.raises(ValueError, match=message):
+        read_sized(given, 'model', Shape, SIZES, 'full')
 
 
 def test_a_plain_config_has_sorted_dicts_and_tuples_all_the_way_down():

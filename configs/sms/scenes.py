@@ -10,11 +10,10 @@ from ml_collections import ConfigDict
 from configs.runs import run_config
 from configs.sms.rows import ROWS, of_size
 
-# 128 pixels on two cores; see `jaxrec/models/sms/README.md` for how these were found.
+# 128 pixels on two cores; `jaxrec/models/sms/README.md` says why the trunk is no DLA.
 MODEL = {
     'size': 'small',
     'trunk': 'resnet_folded',
-    'neck': 32,
     'hidden': 48,
     'keep': 24,
     'mask_stride': 2,

@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
             'order': COMPARED,
             'tuned': ('scenes',),  # in the null world rows run as they were chosen for the other
             'only': {'null': NULL},
-            'rows': {name: of_size(ROWS, MODEL)[name] for name in ROWS},
+            'rows': of_size(ROWS, MODEL),
             'reference': 'SMS',
             'paired': DIFFERENCES,
             'ratios': {'recall_G_50': 'prior'},

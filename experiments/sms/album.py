@@ -3,6 +3,7 @@
 H, W size of a picture.
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -143,4 +144,4 @@ def smaller(pixels: np.ndarray, found: Found, largest: int) -> tuple[np.ndarray,
     size = max(1, round(height * share)), max(1, round(width * share))
     rows, columns = nearest(height, size[0])[:, None], nearest(width, size[1])
     masks, parts = found.masks[:, rows, columns], found.parts[rows, columns]
-    return resize_picture(pixels, size), Found(**{**vars(found), 'masks': masks, 'parts': parts})
+    return resize_picture(pixels, size), dataclasses.replace(found, masks=masks, parts=parts)

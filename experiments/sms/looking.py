@@ -4,7 +4,7 @@ B batch, H, W image size of the network, K entities, T triplets.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,8 +21,8 @@ from jaxrec.parallel import put_batch
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
 
-# Pictures -> what is found in each of them.
-Finder = Callable[[Sequence[np.ndarray]], list[Found]]
+# Pictures -> what is found in each of them, made as it is asked for: masks at full size are large.
+Finder = Callable[[Sequence[np.ndarray]], Iterable[Found]]
 
 
 def names_of(run: Experiment) -> Vocabulary:
@@ -55,7 +55,8 @@ def make_finder(run: Experiment, state: TrainState, batch_size: int = 4) -> Find
       batch_size: B.
 
     Returns:
-      The finder: entities and triplets of each picture, masks and part map at the picture's size.
+      The finder: entities and triplets of each picture, masks and part map at the picture's size, one
+      picture after another.
 
     Raises:
       ValueError: the run is of something else.
@@ -66,21 +67,19 @@ def make_finder(run: Experiment, state: TrainState, batch_size: int = 4) -> Find
     def batches(pictures: Sequence[np.ndarray]) -> Iterator[dict[str, Any]]:
         for start in range(0, len(pictures), batch_size):
             part = pictures[start : start + batch_size]
-            image = np.zeros(
-                (batch_size, *size, 3), np.uint8
-            )  # of one shape, so that nothing is compiled anew
+            # Of one shape, so that nothing is compiled anew.
+            image = np.zeros((batch_size, *size, 3), np.uint8)
             image[: len(part)] = np.stack([fit_picture(picture, size) for picture in part])
             yield jax.device_get(predict(state, put_batch({'image': image}, run.setup.mesh)))
 
-    def find(pictures: Sequence[np.ndarray]) -> list[Found]:
-        found = []
+    def find(pictures: Sequence[np.ndarray]) -> Iterator[Found]:
         for number, predictions in enumerate(batches(pictures)):
             for row, picture in enumerate(pictures[number * batch_size : (number + 1) * batch_size]):
                 each = found_of(predictions, row, size, name=f'picture {number * batch_size + row}')
                 sides = (picture.shape[0], picture.shape[1])
-                masks, parts = unfit(each.masks, sides), unfit(each.parts, sides)
-                found.append(dataclasses.replace(each, masks=masks, parts=parts))
-        return found
+                yield dataclasses.replace(
+                    each, masks=unfit(each.masks, sides), parts=unfit(each.parts, sides)
+                )
 
     return find
 

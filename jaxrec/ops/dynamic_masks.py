@@ -84,14 +84,17 @@ def dynamic_masks(
     chex.assert_rank([features, emitted, cell], [4, 3, 3])
     batch, height, width, number = features.shape
     (first, bias), *rest = split_weights(emitted, number, channels, layers)
-    line = lambda size: jnp.arange(size, dtype=features.dtype) * stride + (stride - 1) / 2
+    line = lambda size: jnp.arange(size, dtype=jnp.float32) * stride + (stride - 1) / 2
     place = jnp.stack(jnp.meshgrid(line(height), line(width), indexing='ij'), -1) / divisor  # [H, W, 2]
-    place = jnp.broadcast_to(place, (batch, height, width, 2))
+    place = jnp.broadcast_to(place.astype(features.dtype), (batch, height, width, 2))
     # w (e - p) = w e - w p: what the entity's own place adds is the same everywhere, a matter of its bias,
-    # and so one product over places that all entities share does for coordinates and features.
+    # and so one product over places that all entities share does for coordinates and features. Both products
+    # are large where their difference is small: in float32 until one is taken from the other.
     inputs = jnp.concatenate([-place, features], -1).reshape(batch, height * width, number + 2)
-    bias = bias + jnp.einsum('bkoc,bkc->bko', first[..., :2], cell.astype(features.dtype) / divisor)
-    x = jnp.einsum('bkoi,bpi->bkop', first, inputs) + bias[..., None]
+    own = first[..., :2].astype(jnp.float32), cell.astype(jnp.float32) / divisor
+    bias = bias + jnp.einsum('bkoc,bkc->bko', *own)
+    x = jnp.einsum('bkoi,bpi->bkop', first, inputs, preferred_element_type=jnp.float32)
+    x = (x + bias[..., None]).astype(features.dtype)
     for matrix, bias in rest:
         x = jnp.einsum('bkoi,bkip->bkop', matrix, jax.nn.relu(x)) + bias[..., None]
     return enlarge_bilinear(x.reshape(batch, -1, height, width), stride)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.onerec.experts import FeedOf, feed_of
-from jaxrec.models.onerec.options import DTYPES, Network
+from jaxrec.models.onerec.options import Network
 from jaxrec.models.transformer.layers import (
     KeysValues,
     Memory,
@@ -103,7 +103,7 @@ class OneRec(nn.Module):
         items = codes.shape[1]
         x = self._embed(codes, SEP) + self.history_positions[: items * network.tokens]
         mask = jnp.repeat(jnp.arange(items) < length[:, None], network.tokens, axis=1)
-        x = drop(x.astype(DTYPES[network.dtype]), EMBEDDED + ENCODER)
+        x = drop(x.astype(network.dtype), EMBEDDED + ENCODER)
 
         def layer(x: jax.Array, weights: Any, number: jax.Array) -> tuple[jax.Array, None]:
             weights = self._cast(weights)
@@ -134,7 +134,7 @@ class OneRec(nn.Module):
         network, drop = self.network, self._drop(rng)
         batch, items, levels = codes.shape
         x = self._embed(codes, BOS) + self.session_positions[: items * network.tokens]
-        x = drop(x.astype(DTYPES[network.dtype]), EMBEDDED + DECODER)
+        x = drop(x.astype(network.dtype), EMBEDDED + DECODER)
         real = jnp.ones((batch, items)) if valid is None else valid
         real = jnp.repeat(real, network.tokens, axis=1)  # [B, T]
         causal = causal_mask(items * network.tokens)
@@ -177,7 +177,7 @@ class OneRec(nn.Module):
         """An empty cache of the session's tokens: zeros [B, K, T, H, D] of each layer."""
         network = self.network
         shape = (batch, beams, network.session * network.tokens, network.heads, network.head_width)
-        empty = lambda: jnp.zeros(shape, DTYPES[network.dtype])
+        empty = lambda: jnp.zeros(shape, network.dtype)
         return Cache(tuple(KeysValues(empty(), empty()) for _ in range(network.decoder_layers)))
 
     def step(
@@ -204,7 +204,7 @@ class OneRec(nn.Module):
         """
         network, batch = self.network, tokens.shape[0]
         x = tokens + jax.lax.dynamic_slice_in_dim(self.session_positions, position, tokens.shape[2])
-        x = x.astype(DTYPES[network.dtype])
+        x = x.astype(network.dtype)
         feed = feed_of(network, jnp.ones((batch, x.shape[1] * x.shape[2])))
         own = []
         for i, (cached, keys) in enumerate(zip(cache.own, history, strict=True)):
@@ -235,8 +235,7 @@ class OneRec(nn.Module):
 
     def _cast(self, weights: Any) -> Any:
         """Weights as they are multiplied; the router's and norms' functions go back to float32 themselves."""
-        dtype = DTYPES[self.network.dtype]
-        return jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
+        return jax.tree.map(lambda leaf: leaf.astype(self.network.dtype), weights)
 
 
 def _feed_step(feed: FeedOf, bias: jax.Array | None, weights: Any, x: jax.Array) -> tuple[jax.Array, Any]:

@@ -10,14 +10,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
 from jaxrec.models.transformer.weights import Sizes
 from jaxrec.ops.grouped import ACTIVATIONS, GATED
 from jaxrec.ops.moe import IMPLEMENTATIONS
-from jaxrec.options import read_options
+from jaxrec.options import DTYPES, read_sized
 
-DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,10 +152,4 @@ def read_network(config: Mapping[str, Any]) -> Network:
     Raises:
       ValueError: an unknown size or field, or a number out of range.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Network)}
-    size = config.get('size', 'tiny')
-    if size not in SIZES:
-        raise ValueError(f'model.size = {size!r} does not exist; choose one of {list(SIZES)}')
-    options = read_options(config, 'model', **{**defaults, **SIZES[size], 'size': size})
-    options.pop('size')
-    return Network(**{**options, 'levels': tuple(options['levels'])})
+    return read_sized(config, 'model', Network, SIZES, 'tiny')

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from jaxrec.models.sms.backbones import STRIDE, TRUNKS, Trunk
 from jaxrec.models.sms.layers import NORMS, Style
 from jaxrec.ops.dynamic_masks import number_of_weights
-from jaxrec.options import read_options
+from jaxrec.options import DTYPES, read_sized
 
-DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 # Where a relation's point lies on the way from subject to object.
 RELATION_POINTS = ('midpoint', 'shifted', 'subject')
 
@@ -112,7 +111,7 @@ class Network:
             ('neck_kernel', (1, 3)),
             ('relation_point', RELATION_POINTS),
             ('read_stride', (1, 2, 4)),
-            ('dtype', tuple(DTYPES)),
+            ('dtype', DTYPES),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
@@ -141,7 +140,7 @@ class Network:
     @property
     def style(self) -> Style:
         """What the convolutions have in common."""
-        return Style(self.norm, DTYPES[self.dtype], self.momentum)
+        return Style(self.norm, jnp.dtype(self.dtype), self.momentum)
 
     @property
     def trunk_shape(self) -> Trunk:
@@ -197,10 +196,4 @@ def read_network(config: Mapping[str, Any]) -> Network:
     Raises:
       ValueError: an unknown size or field, or a number out of range.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Network)}
-    size = config.get('size', 'full')
-    if size not in SIZES:
-        raise ValueError(f'model.size = {size!r} does not exist; choose one of {list(SIZES)}')
-    options = read_options(config, 'model', **{**defaults, **SIZES[size], 'size': size})
-    options.pop('size')
-    return Network(**{**options, 'mean': tuple(options['mean']), 'std': tuple(options['std'])})
+    return read_sized(config, 'model', Network, SIZES, 'full')

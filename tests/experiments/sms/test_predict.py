@@ -10,9 +10,11 @@ from PIL import Image
 
 from experiments.building import build
 from experiments.running import claim, open_checkpoints, table_rows
+from experiments.sms import looking
 from experiments.sms.album import Limits, look, pictures_of
 from experiments.sms.looking import make_finder, names_of, surest
 from experiments.sms.showing import show
+from jaxrec.data.images.geometry import unfit
 from jaxrec.data.images.pixels import read_picture, rle_decode
 from jaxrec.data.source import make_loader
 from jaxrec.evaluation.segmentation.found import Found, truth_of
@@ -57,9 +59,26 @@ def album(tmp_path_factory):
     return folder
 
 
-def test_a_folder_with_one_bad_file_is_finished(untrained, album, tmp_path):
+@pytest.fixture(scope='module')
+def find(untrained):
     run, _, state = untrained
-    find, out = make_finder(run, state, 2), tmp_path / 'out'
+    return make_finder(run, state, 2)
+
+
+def test_full_size_is_for_one_picture_at_a_time(find, monkeypatch):
+    enlarged = []
+    monkeypatch.setattr(looking, 'unfit', lambda maps, sides: enlarged.append(sides) or unfit(maps, sides))
+    sizes = [(90, 60), (50, 60), (64, 64)]
+    found = find([np.zeros((*size, 3), np.uint8) for size in sizes])
+    assert not enlarged
+    for number, size in enumerate(sizes):
+        assert next(found).masks.shape[1:] == size
+        assert enlarged == [one for one in sizes[: number + 1] for _ in ('masks', 'parts')]
+    assert next(found, None) is None
+
+
+def test_a_folder_with_one_bad_file_is_finished(untrained, find, album, tmp_path):
+    run, out = untrained[0], tmp_path / 'out'
     looked = look(find, pictures_of([str(album)]), out, run.log.names, Limits(0.0, 5, 2, 45), 2)
     assert looked.pictures == 3 and looked.relations > 0
     assert len(looked.broken) == 1 and f'{album / "d.png"} cannot be read' in looked.broken[0]

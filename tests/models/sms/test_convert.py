@@ -135,9 +135,8 @@ def test_a_damaged_archive_is_named(member, tmp_path):
     torch_format.write_zip(path, torch_format.tensors(FEW))
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
-        content[archive.getinfo(member).header_offset + 30 + len(member)] ^= (
-            1  # the first byte of its content
-        )
+        start = archive.getinfo(member).header_offset + 30 + len(member)
+    content[start] ^= 1  # the first byte of what the member holds
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r'x\.pth is cut short or damaged: fetch it again'):
         read_tensors(path)
