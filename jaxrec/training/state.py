@@ -16,7 +16,7 @@ from jaxrec import embeddings as emb
 from jaxrec.embeddings.optimizers import Slots
 from jaxrec.parallel import shardings
 from jaxrec.parallel.mesh import REPLICATED, Rules
-from jaxrec.training.task import Batch, Task
+from jaxrec.training.task import Batch, Pretrained, Task
 
 
 @flax.struct.dataclass
@@ -93,7 +93,7 @@ def _dense(setup: Setup, seed: jax.Array, batch: Batch) -> dict[str, Any]:
 
 
 def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
-    """Draws a new state, every array born where it will live.
+    """Draws a new state, every array born where it will live but those that a task takes from files.
 
     Args:
       setup: what the state is for.
@@ -106,8 +106,13 @@ def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
     task, mesh = setup.task, setup.mesh
     dense = lambda seed, batch: _dense(setup, seed, batch)
     place = shardings(jax.eval_shape(dense, seed, batch), mesh, setup.rules)
+    drawn = jax.jit(dense, out_shardings=place)(seed, batch)
+    if isinstance(task, Pretrained):
+        own = ('params', 'model_state')
+        given = task.pretrained(*(drawn[key] for key in own))
+        drawn |= dict(zip(own, jax.device_put(given, tuple(place[key] for key in own)), strict=True))
     return TrainState(
-        **jax.jit(dense, out_shardings=place)(seed, batch),
+        **drawn,
         tables=emb.init_tables(task.tables, table_key(seed), mesh),
         row_opt_state=emb.init_slots(task.tables, setup.row_optimizer, mesh),
         scratch=new_scratch(setup, batch),

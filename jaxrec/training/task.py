@@ -4,7 +4,7 @@ B batch, C candidates, D width.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -64,6 +64,14 @@ class Task(Protocol):
 
     def evaluator(self) -> Evaluator:
         """Returns a fresh accumulator for one evaluation."""
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A task that may begin with more than it draws."""
+
+    def pretrained(self, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """Puts what files hold in the place of what `init` drew, where a run begins; not where it goes on."""
 
 
 class WithoutTables:

@@ -16,7 +16,6 @@ from jaxrec.ops.moe import IMPLEMENTATIONS
 from jaxrec.options import DTYPES, read_sized
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Network:
     """Sizes and switches of the encoder-decoder.

@@ -206,17 +206,20 @@ def read_out(
     else:
         shown = enlarge_bilinear(jax.nn.softmax(parsing), factor, (1, 2))
         part = jnp.argmax(shown, -1).astype(jnp.uint8)
+    return {**read_lists(entities, triplets), 'entity/mask': mask.astype(jnp.uint8), 'part': part}
+
+
+def read_lists(entities: Entities, triplets: Triplets) -> Predictions:
+    """What a prediction holds beside its masks and part map; see `read_out`."""
     return {
         'entity/score': entities.score,
         'entity/category': entities.category,
         'entity/box': entities.box * STRIDE,
-        'entity/mask': mask.astype(jnp.uint8),
         'triplet/subject': triplets.subject,
         'triplet/object': triplets.target,
         'triplet/relation': triplets.relation,
         'triplet/score': triplets.score,
         'triplet/parts': triplets.parts,
-        'part': part,
     }
 
 

@@ -1,8 +1,8 @@
 """What classes alone tell: of each pair of classes the relation that it most often has, on the true entities.
 
-Nothing is seen of the image; whatever beats it has looked. Training counts, and has no parameters. The
-evaluator shows full masks and part maps as if they had been found, so that what is missed is missed for the
-relation, its order or its parts alone.
+Nothing is seen of the image; whatever beats it has looked. Training counts, and has no parameters. What is
+predicted has neither masks nor a part map: the evaluator shows the true ones as if they had been found, so
+that what is missed is missed for the relation, its order or its parts alone.
 
 B batch, N entities, R relations, C entity classes, V relations, P parts.
 """
@@ -20,7 +20,6 @@ from jaxrec.data.images.targets import unpack_masks
 from jaxrec.models.sms import fusion
 from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.losses import entity_targets
-from jaxrec.models.sms.perfect import SURE
 from jaxrec.models.sms.task import TRUTH, read_task
 from jaxrec.models.sms.two_stage import TwoStageTask
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
@@ -57,7 +56,7 @@ class PerfectMasks:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PriorTask(TwoStageTask):
-    """Counts; implements `training.task.Task`, and predicts what `SmsTask` does, given the truth."""
+    """Counts; implements `training.task.Task`, and predicts what `SmsTask` does, but for maps, of the truth."""
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """No parameters, and counts of zero: 'pair' [C, C], 'relation' [C, C, V] and 'part' [C, C, V, P]."""
@@ -98,7 +97,7 @@ class PriorTask(TwoStageTask):
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Gives the true entities and part map, and each pair its classes' most frequent relation.
+        """Gives the true entities, and each pair its classes' most frequent relation.
 
         Args:
           params: none.
@@ -108,7 +107,7 @@ class PriorTask(TwoStageTask):
           rng: unused.
 
         Returns:
-          As `fusion.read_out`, of all N entities of the batch.
+          As `fusion.read_lists`, of all N entities of the batch.
         """
         del params, rows, rng
         self._check(batch, ('image', *TRUTH))
@@ -122,13 +121,11 @@ class PriorTask(TwoStageTask):
         told = jnp.einsum('abv,abvp->abp', (often > 0).astype(jnp.float32), part)
         told = told / jnp.maximum(often.sum(-1), 1)[..., None]
         pair = members.category[:, :, None], members.category[:, None]
-        triplets = self.best_pairs(entities, may, chance[pair], told[pair])
-        masks = jnp.where(batch['entity/mask'] > 0, SURE, -SURE)
-        parts = self.names.counts.parts
-        shown = jnp.where(batch['part'] <= parts, batch['part'], 0)
-        parsing = SURE * jax.nn.one_hot(shown, parts + 1)
-        size = batch['image'].shape[1:3]
-        return fusion.read_out(self.network, entities, masks, triplets, parsing, size)
+        return fusion.read_lists(entities, self.best_pairs(entities, may, chance[pair], told[pair]))
+
+    def pretrained(self, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """Both as they are: there is no trunk."""
+        return params, model_state
 
     def evaluator(self) -> PerfectMasks:
         """Returns a fresh accumulator that shows the true masks."""

@@ -4,7 +4,9 @@ B batch, H, W image, h, w map of stride 4, N entities, R relations, P parts.
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +16,7 @@ import jax.numpy as jnp
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.importing import resolve
 from jaxrec.models.sms import fusion
+from jaxrec.models.sms.convert import load_trunk
 from jaxrec.models.sms.heads import Counts, Maps, Sms
 from jaxrec.models.sms.layers import When
 from jaxrec.models.sms.losses import (
@@ -26,6 +29,8 @@ from jaxrec.models.sms.losses import (
 from jaxrec.models.sms.options import Network, read_network
 from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
+
+log = logging.getLogger(__name__)
 
 EVALUATOR = 'jaxrec.evaluation.relation_segmentation:RelationEvaluator'
 TRUTH = (
@@ -43,11 +48,13 @@ class SmsTask(WithoutTables):
       network: sizes and switches.
       vocabulary: of classes, relations and parts.
       evaluator_name: 'module:callable', vocabulary -> a fresh accumulator.
+      weights: of a file with the trunk's weights, with which training begins; '' for drawn ones.
     """
 
     network: Network
     vocabulary: Vocabulary
     evaluator_name: str = EVALUATOR
+    weights: str = ''
 
     @property
     def names(self) -> fusion.Names:
@@ -78,6 +85,29 @@ class SmsTask(WithoutTables):
         self._check(batch, ('image',))
         variables = dict(self.module.init(rng, batch['image'][:1], method=self.touch))
         return variables.pop('params'), variables
+
+    def pretrained(self, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """Puts the file's trunk in the place of the drawn one, if a file is given.
+
+        Args:
+          params, model_state: as drawn.
+
+        Returns:
+          Both, new trees.
+
+        Raises:
+          ValueError: there is no such file, or what `convert.load_trunk` refuses.
+        """
+        if not self.weights:
+            return params, model_state
+        if not Path(self.weights).is_file():
+            raise ValueError(
+                f'model.weights = {self.weights!r} is no file: give a .safetensors file or one that '
+                'torch.save wrote, or leave it out'
+            )
+        params, model_state, report = load_trunk(params, model_state, self.weights)
+        log.info('%s: %d arrays to the trunk, %d left', self.weights, len(report.loaded), len(report.left))
+        return params, model_state
 
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
@@ -211,9 +241,9 @@ class SmsTask(WithoutTables):
                 )
 
 
-def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, str]:
-    """Network, vocabulary and evaluator of a config section, as for `make_task`."""
-    own = {'evaluator': EVALUATOR, 'features': {}}
+def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, str, str]:
+    """Network, vocabulary, evaluator and weights of a config section, as for `make_task`."""
+    own = {'evaluator': EVALUATOR, 'weights': '', 'features': {}}
     options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
     if options['features']:
         raise ValueError(f'features = {options["features"]}: images have none, leave it empty')
@@ -221,7 +251,7 @@ def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabula
     if not isinstance(vocabulary, Vocabulary):
         raise ValueError("the schema has no 'vocabulary': give a Vocabulary, or {'vocabulary': Vocabulary}")
     network = read_network({key: config[key] for key in config if key not in own})
-    return network, vocabulary, options['evaluator']
+    return network, vocabulary, options['evaluator'], options['weights']
 
 
 def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:
@@ -229,7 +259,8 @@ def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:
 
     Args:
       config: as for `read_network`, and `evaluator`, 'module:callable' of what makes an evaluator of a
-        vocabulary; `features` may stand there, empty.
+        vocabulary; `weights`, a file that `convert.load_trunk` reads, with which training begins; `features`
+        may stand there, empty.
       schema: a `Vocabulary`, or a mapping with one as 'vocabulary'.
 
     Returns:

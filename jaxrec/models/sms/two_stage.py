@@ -262,10 +262,10 @@ def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:
     Raises:
       ValueError: also an option that asks for something of the matching branch.
     """
-    network, vocabulary, evaluator = read_task(config, schema)
-    if network.parts_by_relation or network.both_directions:
+    task = TwoStageTask(*read_task(config, schema))
+    if task.network.parts_by_relation or task.network.both_directions:
         raise ValueError(
             'model.parts_by_relation and model.both_directions are of the matching branch, which two stages '
             'do without: leave them out'
         )
-    return TwoStageTask(network, vocabulary, evaluator)
+    return task

@@ -7,13 +7,17 @@ import zipfile
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxrec.models.sms import make_task, two_stage
+from jaxrec.embeddings import make_row_optimizer
+from jaxrec.models.sms import make_task, prior, two_stage
 from jaxrec.models.sms.backbones import TRUNKS, make_trunk
 from jaxrec.models.sms.convert import convert, load_trunk, torch_name
 from jaxrec.models.sms.layers import Style, When
 from jaxrec.models.sms.torch_files import read_tensors
+from jaxrec.parallel import make_mesh
+from jaxrec.training.state import Setup, abstract_state, init_state
 from tests.models.sms import torch_format
 from tests.models.sms.scenes import WORDS, draw, make_batch
 
@@ -232,3 +236,35 @@ def test_what_does_not_fit_is_named():
         convert(shapes, content | {'level0.0.weight': np.zeros((4, 4, 3, 3))})
     with pytest.raises(ValueError, match=r"this network has none: set model.norm='batch'"):
         load_trunk({}, {}, 'nowhere.pth')
+
+
+def test_a_run_begins_with_the_trunk_of_a_file(tmp_path, monkeypatch):
+    path, batch, content = tmp_path / 'trunk.pth', make_batch(), file_of(shapes_of('dla_tiny'))
+    torch_format.write_zip(path, torch_format.tensors(content))
+    task = make_task({'size': 'tiny', 'weights': str(path)}, WORDS)
+    drawn = draw(task, batch)
+    monkeypatch.setattr(type(task), 'init', lambda *_: drawn)  # modules' own draws take long to compile
+    setup = Setup(task, optax.adam(0.1), make_row_optimizer('row_adagrad', 0.1), make_mesh((1, 1)))
+    state = init_state(setup, batch, 0)
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves((state.params, state.model_state)))
+    trunk = state.params['backbone']['trunk']
+    kernel = content['level2.tree1.conv1.weight'].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(trunk['level2']['tree1']['conv1']['conv']['kernel'], kernel)
+    mean = state.model_state['batch_stats']['backbone']['trunk']['level0_0']['norm']['mean']
+    np.testing.assert_array_equal(mean, content['level0.1.running_mean'])
+    same = lambda name: jax.tree.map(np.testing.assert_array_equal, state.params[name], drawn[0][name])
+    for name in set(drawn[0]) - {'backbone'}:
+        same(name)
+    path.unlink()
+    assert abstract_state(setup, batch).params.keys() == drawn[0].keys()  # restoring reads no file
+    with pytest.raises(ValueError, match=r'model\.weights = .*trunk\.pth.* is no file: give a \.safetensors'):
+        init_state(setup, batch, 0)
+    del content['level0.0.weight']
+    torch_format.write_zip(path, torch_format.tensors(content))
+    with pytest.raises(ValueError, match=r"trunk\.pth lacks 'level0\.0\.weight'.*another trunk"):
+        init_state(setup, batch, 0)
+
+
+def test_what_draws_its_trunk_reads_no_file():
+    for task in (make_task({'size': 'tiny'}, WORDS), prior.make_task({'weights': 'nowhere.pth'}, WORDS)):
+        assert task.pretrained({'a': 1}, {'b': 2}) == ({'a': 1}, {'b': 2})

@@ -1,4 +1,4 @@
-"""The losses at points against loops, which logits are a relation's own, and what relations and boxes aim at."""
+"""Losses at points against loops, which logits are a relation's own, and what relations and boxes aim at."""
 
 import math
 
