@@ -56,7 +56,10 @@ class PerfectMasks:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PriorTask(TwoStageTask):
-    """Counts; implements `training.task.Task`, and predicts what `SmsTask` does, but for maps, of the truth."""
+    """Counts; implements `training.task.Task`, and predicts, but for maps, what `SmsTask` does.
+
+    The batches that it predicts hold the truth.
+    """
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """No parameters, and counts of zero: 'pair' [C, C], 'relation' [C, C, V] and 'part' [C, C, V, P]."""

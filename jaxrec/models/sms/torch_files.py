@@ -152,7 +152,7 @@ def _assemble(path: Path, top: Any, fetch: Callable[[_Storage], np.ndarray]) -> 
             runs[key] = fetch(tensor.storage)
         last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
         before = min((tensor.offset, *tensor.shape, *tensor.strides)) < 0
-        if before or (math.prod(tensor.shape) and last >= len(runs[key])):
+        if before or (0 not in tensor.shape and last >= len(runs[key])):
             raise ValueError(f'{path}: {name} reaches past its {len(runs[key])} numbers: fetch it again')
         run = runs[key][tensor.offset :]
         strides = [s * run.itemsize for s in tensor.strides]
