@@ -145,6 +145,8 @@ def rle_decode(run: Any, size: Sequence[int], where: str) -> np.ndarray:
     """
     if not isinstance(run, dict) or set(run) != {'size', 'counts'}:
         raise ValueError(f'{where} is no run-length mask: write {{"size": [height, width], "counts": ...}}')
+    if not isinstance(run['size'], list | tuple):
+        raise ValueError(f'{where} has the size {run["size"]!r}: write [height, width]')
     if list(run['size']) != list(size):
         raise ValueError(f'{where} is a mask of {run["size"]}, but the picture is {list(size)}: draw it anew')
     height, width = size

@@ -38,6 +38,7 @@ from jaxrec.data.splits import PARTS
 ANNOTATIONS = 'annotations.json'
 FORMAT, VERSION = 'jaxrec.images', 1
 _LISTS = ('entities', 'relations', 'parts', 'geometric', 'symmetric', 'mirrored')
+KEYS = {'format', 'version', 'person', 'images', *_LISTS}
 
 
 class ImageFolder:
@@ -71,6 +72,8 @@ class ImageFolder:
             raise ValueError(
                 f'{path} is not of this format: begin it with "format": "{FORMAT}", "version": {VERSION}'
             )
+        if unknown := sorted(set(content) - KEYS):
+            raise ValueError(f'{path} has the unknown key {unknown[0]!r}: use {", ".join(sorted(KEYS))}')
         if not isinstance(content.get('images'), list):
             raise ValueError(f'{path} has no list "images": give one, with an entry for each picture')
         self.vocabulary = _read_vocabulary(content, path)
@@ -185,6 +188,6 @@ def read_split(entry: Any, where: str) -> int:
       ValueError: it is no split.
     """
     split = entry.get('split', 'train') if isinstance(entry, dict) else 'train'
-    if split not in PARTS:
+    if not isinstance(split, str) or split not in PARTS:
         raise ValueError(f'{where} has the split {split!r}: use one of {", ".join(PARTS)}')
     return PARTS[split]

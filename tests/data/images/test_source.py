@@ -117,6 +117,13 @@ def test_processes_share_a_batch(own):
 
 
 def test_what_gets_too_small_is_counted(own):
+    source = make_source(own[0], **(SETTINGS | {'image_size': 4, 'batch_size': 5}), shuffle=False)
+    lost = [int((~fit(scene, (4, 4)).masks.any((1, 2))).sum()) for scene in own[1][:5]]
+    assert sum(lost) > 0
+    assert source[0]['host/dropped'][:, 0].tolist() == lost
+
+
+def test_what_is_beyond_the_caps_is_counted(own):
     source = make_source(own[0], **(SETTINGS | {'entities': 3}), shuffle=False)
     assert (source[0]['host/dropped'][:, 0] == 2).all()
 
