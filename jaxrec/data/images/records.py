@@ -49,6 +49,7 @@ class ImageFolder:
       vocabulary: its names.
       entries: the entries of its images, as they stand in the file.
       splits: int8 [number of images], as `jaxrec.data.splits.PARTS` numbers them.
+      dropped: empty; what is broken is refused, see `check_folder`.
     """
 
     def __init__(self, folder: str | Path):
@@ -80,6 +81,7 @@ class ImageFolder:
         self.entries: list[Any] = content['images']
         splits = [read_split(entry, f'{path} images[{i}]') for i, entry in enumerate(self.entries)]
         self.splits = np.array(splits, np.int8)
+        self.dropped: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -87,6 +89,16 @@ class ImageFolder:
     def sources(self) -> list[Path]:
         """The files whose content makes it another data set."""
         return [self.folder / ANNOTATIONS]
+
+    def usable(self) -> list[int]:
+        """Numbers of all images; reads each.
+
+        Raises:
+          ValueError: for the first that is broken.
+        """
+        for index in range(len(self)):
+            self.scene(index)
+        return list(range(len(self)))
 
     def scene(self, index: int) -> Scene:
         """Reads one scene.

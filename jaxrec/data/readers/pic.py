@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.nearest import resized
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
@@ -228,6 +229,44 @@ class PicScenes(AnnotatedImages):
             else:
                 found[key] = None
         return np.array(list(found), np.int32).reshape(-1, 3)
+
+
+def compile_pic(
+    folder: str | Path,
+    data_dir: str | Path,
+    split: str = 'trainval',
+    edition: int = 2,
+    *,
+    entities: Sequence[str] | None = None,
+    relations: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    category: str = 'max',
+    irregular: str = 'refuse',
+) -> SceneLog:
+    """Compiles the log of PIC, `config.data.log` for it; see `compile_annotated`.
+
+    Args:
+      folder: where the log goes.
+      data_dir, split, edition, entities, relations, size, category, irregular: see `PicScenes`; the images of
+        'val' are the validation part.
+
+    Returns:
+      The log; `manifest['dropped']` says what is left out.
+
+    Raises:
+      ValueError: as `PicScenes`, or an image cannot be used and irregular is 'refuse'.
+    """
+    arguments = {
+        'data_dir': absolute(data_dir),
+        'split': split,
+        'edition': edition,
+        'entities': entities,
+        'relations': relations,
+        'size': size,
+        'category': category,
+        'irregular': irregular,
+    }
+    return compile_annotated(folder, 'jaxrec.data.readers.pic:PicScenes', arguments)
 
 
 def _find(data_dir: Path, splits: Sequence[str]) -> tuple[Path, list[Path]]:
