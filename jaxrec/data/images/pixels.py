@@ -22,11 +22,26 @@ def pillow() -> Any:
     try:
         import PIL
         import PIL.Image
+        import PIL.ImageDraw
         import PIL.ImageEnhance
+        import PIL.ImageFont
         import PIL.ImageOps
     except ImportError as error:
         raise ValueError(_INSTALL) from error
     return PIL
+
+
+def coco_masks() -> Any:
+    """The module `pycocotools.mask`.
+
+    Raises:
+      ValueError: it is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ValueError(_INSTALL) from error
+    return mask
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -121,11 +136,7 @@ def rle_encode(mask: np.ndarray) -> dict[str, Any]:
     Returns:
       {'size': [H, W], 'counts': text}, which JSON keeps.
     """
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise ValueError(_INSTALL) from error
-    run = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    run = coco_masks().encode(np.asfortranarray(mask.astype(np.uint8)))
     return {'size': [int(side) for side in run['size']], 'counts': run['counts'].decode('ascii')}
 
 

@@ -24,7 +24,6 @@ H, W image size, N entities, R relations, P parts.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ import numpy as np
 
 from jaxrec.data.images.entries import read_entry
 from jaxrec.data.images.scene import Scene, Vocabulary
+from jaxrec.data.readers.files import read_json
 from jaxrec.data.splits import PARTS
 
 ANNOTATIONS = 'annotations.json'
@@ -60,12 +60,7 @@ class ImageFolder:
         """
         self.folder = Path(folder)
         path = self._path = self.folder / ANNOTATIONS
-        try:
-            content = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise ValueError(f'{path} is missing: write it as jaxrec.data.images.records says') from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f'{path} is no JSON ({error}): mend it there') from None
+        content = read_json(path, 'write it as jaxrec.data.images.records says', mend='mend it there')
         if not isinstance(content, dict) or (content.get('format'), content.get('version')) != (
             FORMAT,
             VERSION,

@@ -13,7 +13,6 @@ recognised).
 R relations.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxrec.data.images.geometry import resized
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
-from jaxrec.data.images.nearest import resized
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
+from jaxrec.data.readers.files import read_json
 from jaxrec.data.readers.pic_files import REMEDY, read_entities, read_relations
 from jaxrec.data.readers.pic_lists import (
     BROKEN,
@@ -305,8 +305,9 @@ def _labels(path: Path, edition: int) -> Sequence[str]:
         raise ValueError(
             f'{path} is missing, and the classes of edition {edition} are only known from it: {REMEDY}'
         )
+    listed = read_json(path, REMEDY)
     try:
-        names = {int(each['id']): str(each['name']) for each in json.loads(path.read_text())}
+        names = {int(each['id']): str(each['name']) for each in listed}
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f'{path} is no list of {{"name", "id"}} ({error!r}): {REMEDY}') from None
     names.setdefault(0, UNLABELLED)

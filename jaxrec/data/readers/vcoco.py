@@ -21,7 +21,8 @@ from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
-from jaxrec.data.readers.coco_masks import CocoMasks, Listing, read_json
+from jaxrec.data.readers.coco_masks import CocoMasks, Listing
+from jaxrec.data.readers.files import read_json
 
 PERSON = 'person'
 PARTS = ('train', 'validation', 'test')

@@ -86,7 +86,10 @@ def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
     """
     needed = ('image', 'host/mask', 'host/part')
     if missing := [key for key in needed if key not in batch]:
-        raise ValueError(f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept')
+        raise ValueError(
+            f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept, of a source '
+            'that does not shuffle'
+        )
     valid = np.asarray(batch['entity/valid'][row], bool)
     masks = unpack_masks(batch['host/mask'][row][valid], batch['image'].shape[2])
     relations = np.stack([batch[f'relation/{key}'][row] for key in ('subject', 'object', 'category')], -1)

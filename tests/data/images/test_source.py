@@ -82,7 +82,8 @@ def test_augmented_examples_are_those_of_seed_epoch_and_row(own):
         batch = source[index]
         row = int(batch['host/event'][1])
         changed = augment(scenes[row], VOCABULARY, read_augmentation({'shift': 0.2}), 3, index // 2, row)
-        expected = encode(fit(changed, (16, 24)), TargetOptions(4, 6, 9))
+        expected = encode(fit(changed, (16, 24)), TargetOptions(4, 6, 9), judged=False)
+        assert batch.keys() == {*expected, 'valid', 'host/event'}
         for name, array in expected.items():
             np.testing.assert_array_equal(batch[name][1], array, err_msg=name)
     still = make_source(log, **SETTINGS, shuffle=False, augment={'shift': 0.2})
