@@ -159,10 +159,11 @@ def compile_scenes(
     if request is not None and (made := SceneLog.of_request(folder, opened.sources(), request)):
         return made
     table = dict(columns or {})
-    if 'number' not in table:
-        table['number'] = opened.usable()
+    if 'number' in table:
+        number = np.asarray(table.pop('number'), np.int32)
+    else:
+        number = np.array(opened.usable(), np.int32)
         dropped = {**(dropped or {}), **opened.dropped}
-    number = np.asarray(table.pop('number'), np.int32)
     if not len(number):
         raise ValueError(f'{reader} of {given} gives no images: a log needs at least one')
     table = {'number': number, 'part': opened.splits[number].astype(np.int8), **table}

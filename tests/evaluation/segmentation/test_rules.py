@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from jaxrec.evaluation.relation_segmentation import (
     recall,
     strict_ranks,
 )
-from jaxrec.evaluation.segmentation.entities import encode_entities
 from jaxrec.evaluation.segmentation.errors import CAUSES
 from jaxrec.evaluation.segmentation.matching import NEVER
 from tests.evaluation.segmentation.cases import (
@@ -275,13 +273,6 @@ def test_part_miou_counts_no_unknown_pixel_and_no_absent_part():
     assert counts.tolist() == [[1, 2, 0], [0, 2, 1], [0, 1, 0]]
     assert part_miou(counts) == pytest.approx(1 / 3)  # part 2 is found but nowhere true
     assert part_miou(counts + part_counts(truth, truth, 2)) == pytest.approx(3 / 5)
-
-
-def test_entity_ap_without_pycocotools_names_the_extra(monkeypatch):
-    images = [encode_entities(scene(ENTITIES, []), found(ENTITIES, []))]
-    monkeypatch.setitem(sys.modules, 'pycocotools', None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
-        mask_ap(images)
 
 
 def test_the_challenge_compares_at_its_own_size_on_request():
