@@ -58,7 +58,10 @@ def make_schedule(described: Mapping[str, Any], learning_rate: float, steps: int
             raise ValueError(
                 f'train.schedule.at = {times}: give rising shares of the run, after warmup and below 1'
             )
-        drops = {round(time * steps) - warm: options['factor'] for time in times}
+        drops: dict[int, float] = {}  # of a short run several may fall on one step
+        for time in times:
+            at = round(time * steps) - warm
+            drops[at] = drops.get(at, 1.0) * options['factor']
         after = optax.piecewise_constant_schedule(learning_rate, drops)
     if not warm:
         return after

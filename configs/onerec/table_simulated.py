@@ -30,7 +30,7 @@ from configs.onerec.stages import LOSERS, REWARD, align_config, reward_model
 from configs.runs import changed
 
 # Shares of the users: the reward model's are others than those that it judges.
-LEARNED, JUDGED = (0.0, 0.6), (0.6, 1.0)
+OF_ROWS, OF_JUDGE = (0.0, 0.6), (0.6, 1.0)
 WORLD = {'users': 12_000}
 ALIGN = {'beams': 32, 'passes': 2.0, 'ratio': 0.01, 'chunk': 32, 'judged': 128}
 BETAS = (0.1, 0.03, 0.3, 1.0)
@@ -113,10 +113,10 @@ def get_config() -> ConfigDict:
         name: run.data[name] for name in ('log', 'arguments', 'cache', 'label', 'split', 'history_length')
     }
     train = {name: run.train[name] for name in run.train if name not in ('monitor', 'maximize')}
-    rewards = changed(REWARD, data={'users': JUDGED, 'source': 'sessions', 'session': SESSION})
+    rewards = changed(REWARD, data={'users': OF_JUDGE, 'source': 'sessions', 'session': SESSION})
     world = {
         **base,
-        'data': {**data, 'users': LEARNED},
+        'data': {**data, 'users': OF_ROWS},
         'train': train,
         'judge': {**rewards, **reward_model()},
         'align': ALIGN,

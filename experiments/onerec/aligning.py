@@ -27,7 +27,7 @@ from jaxrec.data.source import make_loader
 from jaxrec.models.onerec.align import IPA, AlignTask, PairSource, Preference, pairs_a_step
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.pairs import Mined, draw
-from jaxrec.models.onerec.task import SessionTask
+from jaxrec.models.onerec.task import CODES, SessionTask
 from jaxrec.options import lay_over, plain, read_options
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.loop import train
@@ -107,7 +107,8 @@ def prepare(
         raise ValueError(f'config.{unknown[0]} is not a section; an alignment has align and train')
     options = read_options(config.get('align', {}), 'align', **ALIGN_OPTIONS)
     changed = read_config(str(generator / 'config.json')).copy_and_resolve_references().unlock()
-    lay_over(changed, {'train': plain(config.get('train', {}))})
+    # Told where it starts, `build` refuses what does not go on from a checkpoint, such as a schedule.
+    lay_over(changed, {'train': plain(config.get('train', {})) | {'init_from': str(generator)}})
     run = build(changed, data_dir, mesh)
     generating = run.setup.task
     once = run.source('train', shuffle=True)
@@ -158,7 +159,7 @@ def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list
     with hold(workdir):
         claim(workdir, pieces.run.config)
         (workdir / 'align').mkdir(exist_ok=True)
-        told = {'generator': str(pieces.generator), 'judge': pieces.bench.step, **pieces.options}
+        told = {'generator': str(pieces.generator), **_identity(pieces.bench), **pieces.options}
         claim(workdir / 'align', ConfigDict(told))
         found = _align(pieces, workdir, data_dir)
         draw_curves(workdir, pieces.run.train['monitor'])
@@ -209,7 +210,7 @@ def _begin(
     run = pieces.run
     example = run.example(pieces.base)
     if not checkpoints.steps:
-        state = start_from(run, pieces.generator, example, data_dir)
+        state = _same_codes(pieces, start_from(run, pieces.generator, example, data_dir))
         return state, Progress(start=int(state.step)), None
     loader = make_loader(pieces.base)  # its state is a position, whatever stands beside the sessions
     restored = checkpoints.restore(
@@ -218,7 +219,17 @@ def _begin(
     position = loader.get_state()
     loader.close()
     log.info('restored step %d of %s', int(restored.state.step), workdir)
-    return restored.state, Progress(**restored.progress), position
+    return _same_codes(pieces, restored.state), Progress(**restored.progress), position
+
+
+def _same_codes(pieces: Alignment, state: TrainState) -> TrainState:
+    """The state, whose codes are those that beams are searched among."""
+    if not np.array_equal(state.model_state[CODES], pieces.miner.task.codes):
+        raise ValueError(
+            f'{pieces.generator} was trained with other semantic IDs than its config names now: put back the '
+            'file that it was trained with, or train it anew'
+        )
+    return state
 
 
 def _loop(pieces: Alignment, stop: int) -> LoopOptions:
@@ -238,7 +249,7 @@ def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, frozen
     o, base = pieces.options, pieces.base
     wanted = min(base.examples, int(np.ceil(o['ratio'] * pieces.per * base.batch_size)))
     drawn = draw(base.examples, wanted, pieces.run.config.seed, step)
-    key = {'step': step, 'judge': pieces.bench.step, 'weights': list(pieces.bench.weights.values())}
+    key = {'step': step, **_identity(pieces.bench), 'weights': list(pieces.bench.weights.values())}
     key |= {name: o[name] for name in ('beams', 'losers')}
     folder = workdir / 'align' / f'pairs-{step}'
     params, model_state = (state.params, state.model_state) if frozen else (None, None)
@@ -250,6 +261,12 @@ def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, frozen
         total=wanted, desc='mining', unit='request', disable=not sys.stderr.isatty(), dynamic_ncols=True
     ) as bar:
         return pieces.miner.mine(params, model_state, folder, key, drawn, bar.update)
+
+
+def _identity(bench: Bench) -> dict[str, Any]:
+    """What tells one judge from another: steps alone are shared by all that were trained alike."""
+    calibration = bench.judge.task.calibration
+    return {'judge': bench.step, 'calibration': [list(pair) for pair in calibration]}
 
 
 def _missing(folder: Path, wanted: int, chunk: int) -> Path | None:

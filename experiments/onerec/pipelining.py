@@ -63,6 +63,8 @@ def run_pipeline(
     if wrong := sorted(set(config) ^ set(TOP)):
         raise ValueError(f'config.{wrong[0]} is missing or no section; a pipeline has the sections {TOP}')
     options = read_options(config.pipeline, 'pipeline', **PIPELINE_OPTIONS)
+    if not options['methods']:
+        raise ValueError(f'pipeline.methods is empty: name at least one of {METHODS}')
     if unknown := sorted(set(options['methods']) - set(METHODS)):
         raise ValueError(f'pipeline.methods names {unknown[0]!r}; choose of {METHODS}')
     stage = _Stages(workdir)
@@ -169,5 +171,7 @@ def to_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     shown = [name for name in COLUMNS if any(name in row for row in rows.values())]
     lines = ['| row | ' + ' | '.join(COLUMNS[name] for name in shown) + ' |', '|---' * (1 + len(shown)) + '|']
     for title, row in rows.items():
-        lines.append(f'| {title} | ' + ' | '.join(f'{row[name]:.4f}' for name in shown) + ' |')
+        lines.append(
+            f'| {title} | ' + ' | '.join(f'{row[name]:.4f}' if name in row else '' for name in shown) + ' |'
+        )
     return '\n'.join(lines)

@@ -21,13 +21,14 @@ from absl import app, flags
 
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
-from experiments.onerec.recommending import make_recommender
+from experiments.onerec.recommending import check_extended, make_recommender
 from experiments.onerec.requests import Tally, answer, read_users, to_rows
 from experiments.onerec.tokens import TRIE, item_names, read_tokens
 from experiments.running import restore_model
 from experiments.writing import RowWriter
 from jaxrec.data.log import Log
 from jaxrec.data.user_histories import UserHistories
+from jaxrec.models.onerec.task import CODES, SessionTask
 from jaxrec.models.onerec.trie_file import load_trie
 from jaxrec.ops.trie import Trie
 from jaxrec.options import plain
@@ -57,7 +58,12 @@ def main(_: list[str]) -> None:
     histories = UserHistories(run.log, plain(run.data['label']), columns, run.data['history_length'])
     trie, names = open_catalogue(run.log, TOKENS.value)
     state, step = restore_model(run, workdir, STEP.value)
-    beams = max(BEAMS.value, SESSIONS.value * ITEMS.value)
+    if TOKENS.value and isinstance(run.setup.task, SessionTask):
+        check_extended(Path(TOKENS.value), state.model_state[CODES], workdir)
+    task = run.setup.task
+    writes = isinstance(task, SessionTask) and task.network.session > 1
+    # A beam is a session, or of models of single items one of its items.
+    beams = max(BEAMS.value, SESSIONS.value * (1 if writes else ITEMS.value))
     recommend = make_recommender(
         run,
         state,

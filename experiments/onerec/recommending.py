@@ -9,14 +9,17 @@ B batch, S sessions a user, m items, K beams.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.building import Experiment
+from experiments.onerec.tokens import IDS
 from jaxrec.models.onerec.generate import catalogue, shared_generate
-from jaxrec.models.onerec.task import SessionTask
+from jaxrec.models.onerec.semantic_ids import SemanticIds
+from jaxrec.models.onerec.task import CODES, SessionTask, with_special
 from jaxrec.models.sequential.task import NextItemTask
 from jaxrec.ops.trie import Trie
 from jaxrec.parallel import put_batch
@@ -104,7 +107,8 @@ def _generating(
     if beams < needed:
         raise ValueError(f'{beams} beams for {sessions} sessions of {items} items: give at least {needed}')
     if trie is None:
-        trie = catalogue(task.codes, task.network.levels)
+        # The codes it was trained with: the files that a config names may hold others by now.
+        trie = catalogue(np.asarray(state.model_state[CODES]), task.network.levels)
     elif trie.sizes != task.network.levels:
         raise ValueError(
             f'the trie has levels of {trie.sizes} codes and the model {task.network.levels}: give tokens '
@@ -161,3 +165,23 @@ def _pages(items: np.ndarray, scores: np.ndarray, size: int) -> tuple[np.ndarray
     totals = scores.reshape(pages.shape).sum(-1)
     whole = np.asarray((pages >= 0).all(-1))
     return np.where(whole[..., None], pages, -1), np.where(whole, totals, -np.inf).astype(np.float32)
+
+
+def check_extended(tokens: Path, codes: jax.Array, workdir: Path) -> None:
+    """Refuses tokens under which the model's items have other codes than it was trained with.
+
+    Args:
+      tokens: the folder.
+      codes: int32 [V, L] of the model's items.
+      workdir: of the model, for the message.
+
+    Raises:
+      ValueError: saying what to give.
+    """
+    ids = SemanticIds.load(tokens / IDS)
+    extended = with_special(ids.ids if ids.ids.shape[1] == codes.shape[1] else ids.codes)
+    if not np.array_equal(extended[: len(codes)], codes):
+        raise ValueError(
+            f'--tokens={tokens} do not extend the tokens that {workdir} was trained with: give those of '
+            'tokenize --extend from the same ones'
+        )

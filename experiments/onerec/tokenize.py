@@ -17,12 +17,12 @@ import logging
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from experiments.flags import DATA_DIR, friendly
 from experiments.onerec.tokens import IDS, REPORT, extend_ids, make_ids
 from experiments.onerec.tokens_report import draw, to_markdown
-from experiments.running import hold
+from experiments.running import claim, hold
 from experiments.sources import log_of, read_data
 from jaxrec.options import plain
 
@@ -51,6 +51,9 @@ def main(_: list[str]) -> None:
     counts = found.manifest['counts']
     log.info('log %s: %d items', found.folder, counts['items'])
     with hold(workdir):
+        # A model that was trained with these IDs would take others for its own.
+        told = {name: config.data.get(name, {}) for name in ('log', 'arguments', 'label', 'split')}
+        claim(workdir, ConfigDict({'data': told, 'ids': arguments}))
         make_ids(workdir, found, data, **arguments)
         report = json.loads((workdir / REPORT).read_text())
         draw(report, workdir / 'report.png')

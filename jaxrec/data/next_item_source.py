@@ -125,9 +125,7 @@ class NextItemSource(BatchSource):
         self._positives = PositiveItems(log, self.label, self.features['history'])
         places = self._positives.places
         rows = np.repeat(np.arange(len(log)), log.lengths)[places]
-        known = np.zeros(len(log), bool)
-        known[rows] = True  # requests without a positive item are no examples
-        part = make_split(self.split)(log, known)
+        part = make_split(self.split)(log, self._positives.requests)
         start, end = self._positives.before_requests()
         return _Positives(
             log.events['user'][rows], log.of_shown('item')[places], rows, start[rows], end[rows], part[rows]

@@ -98,10 +98,9 @@ def training_interactions(
       ValueError: for a log of another kind, or what the sources refuse.
     """
     if isinstance(log, SessionLog):
-        places = PositiveItems(log, label, ()).places
-        rows = np.searchsorted(log.offsets, places, side='right') - 1
-        items, known = log.of_shown('item')[places], np.zeros(len(log), bool)
-        known[rows] = True
+        positives = PositiveItems(log, label, ())
+        rows = np.searchsorted(log.offsets, positives.places, side='right') - 1
+        items, known = log.of_shown('item')[positives.places], positives.requests
     else:
         known = _positive_events(log, label)
         rows = np.flatnonzero(known)

@@ -88,7 +88,7 @@ class _Image:
       entities: number of true ones with pixels.
       encoded: run lengths of all masks, where entity AP is asked for.
       parts: int64 [3, P + 1], pixels.
-      dropped: int [2], entities and relations beyond the batch's caps.
+      dropped: int [2], true entities and relations beyond the batch's caps or without a pixel at its size.
     """
 
     name: str
@@ -234,7 +234,8 @@ class RelationEvaluator:
           `entity_ap_50`, `entity_ap_75`; `part_miou`; `error_<cause>` and `error_right`, shares of the true
           relations at IoU .5 among the best 100; `wholly_right`, mean number of relations found so in an
           image (see `images`); `images`, `images_without_relations`, `relations`, `entities`,
-          `dropped_entities` and `dropped_relations` (beyond the batch's caps, and in no other figure).
+          `dropped_entities` and `dropped_relations` (beyond the batch's caps or without a pixel at its size,
+          and in no other figure).
 
         Raises:
           ValueError: nothing was taken in.

@@ -15,7 +15,6 @@ from jaxrec.data.simulators.scenes import (
     World,
     simulate,
     simulate_scene,
-    simulator,
     stage_scene,
     survey,
 )
@@ -363,4 +362,3 @@ def test_the_noise_may_be_left_out():
     assert_same(quiet, noisy, but=('image',))
     difference = noisy.image.astype(int) - quiet.image
     assert difference.std() == pytest.approx(WORLD.noise, rel=0.2)
-    assert simulator.LEAST_THING < simulator.LEAST_PERSON

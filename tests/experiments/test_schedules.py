@@ -41,6 +41,11 @@ def test_an_optimizer_follows_its_schedule():
     np.testing.assert_allclose(seen, [0.2, 0.2, 0.02, 0.02], rtol=1e-5)
 
 
+def test_drops_of_one_step_multiply():
+    rate = make_schedule({'kind': 'steps', 'at': (0.5, 0.6), 'factor': 0.1}, 1.0, 4)
+    np.testing.assert_allclose([rate(step) for step in range(4)], [1, 1, 0.01, 0.01], rtol=1e-5)
+
+
 def test_a_run_knows_its_steps(tmp_path):
     config = tiny('LR', tmp_path, {'schedule': {'kind': 'cosine'}, 'batch_size': 32})
     run = build(config)

@@ -2,8 +2,8 @@
 
 A log folder holds `manifest.json` and `events/`, one row an image: `number` (in its reader), `part` (0 train,
 1 validation, 2 test) and, where they were counted, `entities`, `people` and `relations`. The manifest names
-the reader, a class by its import path, and its arguments. A reader has `vocabulary`, `splits` int8 [number of
-images], `len()`, `scene(number)` and `sources()`, the files that it depends on; pixels stay where they are.
+the reader, a class by its import path, and its arguments; pixels stay where they are. What a reader has is
+said in `SceneReader`.
 
 N images.
 """
@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from jaxrec.data.columns import write_columns
-from jaxrec.data.images.records import check_folder
+from jaxrec.data.images.records import ImageFolder, check_folder
 from jaxrec.data.images.scene import Scene, Vocabulary
 from jaxrec.data.log import REMEDY, Log, describe_settings
 from jaxrec.importing import resolve
@@ -35,12 +35,30 @@ BY_PART = {
 
 
 class SceneReader(Protocol):
-    """What gives the scenes of a log, by number."""
+    """What gives the scenes of a log, by number.
+
+    Attributes:
+      vocabulary: the names behind the numbers of the scenes.
+      splits: int8 [number of images], the part of each, as `jaxrec.data.splits.PARTS` numbers them.
+    """
 
     vocabulary: Vocabulary
     splits: np.ndarray
 
     def __len__(self) -> int: ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """{reason: how many} of what is left out, complete once `usable` was called."""
+        ...
+
+    def usable(self) -> list[int]:
+        """Numbers of the images that can be read, ascending.
+
+        Raises:
+          ValueError: one cannot, and the reader was not told to leave such ones out.
+        """
+        ...
 
     def scene(self, index: int) -> Scene:
         """The scene of that number."""
@@ -110,30 +128,42 @@ def compile_scenes(
     columns: Mapping[str, np.ndarray] | None = None,
     counts: Mapping[str, int] | None = None,
     dropped: Mapping[str, int] | None = None,
+    request: Mapping[str, Any] | None = None,
     provenance: str = 'real',
 ) -> SceneLog:
     """Compiles the log of what a reader gives; it appears complete or not at all.
+
+    Only images that the reader can use are in the log, and what it leaves out is counted.
 
     Args:
       folder: where the log will lie. If it holds the log of the same reader and content, that one is
         returned.
       reader: import path of a class with the interface of `SceneReader`.
       arguments: its keywords, of types that JSON keeps; paths absolute, if workers are to find them.
-      columns: further columns of `events`, [N]; with `number`, int, only these images are in the log.
+      columns: further columns of `events`, [N]; with `number`, int, these images are in the log, whatever the
+        reader can use.
       counts: what a run tells of the log at its start.
-      dropped: {reason: images} left out.
+      dropped: {reason: images} left out, beside what the reader says.
+      request: by which `Log.of_request` finds the log again, of types that JSON keeps; where the folder holds
+        the log of this request and of the same sources, no image is read.
       provenance: 'real' or 'simulated'.
 
     Returns:
       The log.
 
     Raises:
-      ValueError: no such reader, no images, or a folder that holds anything else.
+      ValueError: no such reader, no images, one that it cannot use, or a folder that holds anything else.
     """
     folder, given = Path(folder), dict(plain(arguments))
     opened: SceneReader = resolve(reader)(**given)
+    if request is not None and (made := SceneLog.of_request(folder, opened.sources(), request)):
+        return made
     table = dict(columns or {})
-    number = np.asarray(table.pop('number', np.arange(len(opened))), np.int32)
+    if 'number' in table:
+        number = np.asarray(table.pop('number'), np.int32)
+    else:
+        number = np.array(opened.usable(), np.int32)
+        dropped = {**(dropped or {}), **opened.dropped}
     if not len(number):
         raise ValueError(f'{reader} of {given} gives no images: a log needs at least one')
     table = {'number': number, 'part': opened.splits[number].astype(np.int8), **table}
@@ -141,7 +171,7 @@ def compile_scenes(
         [reader, given, dataclasses.asdict(opened.vocabulary), number.tolist()], sort_keys=True
     )
     settings = describe_settings(
-        {}, digest, sources=opened.sources(), dropped=dropped, notes=None, request=None, seed=0,
+        {}, digest, sources=opened.sources(), dropped=dropped, notes=None, request=request, seed=0,
         provenance=provenance,
     )  # fmt: skip
     if existing := SceneLog.existing(folder, settings['fingerprint']):
@@ -165,6 +195,9 @@ def compile_scenes(
 def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLog:
     """Compiles the log of a user's own images, `config.data.log` for them; every file is read and checked.
 
+    A folder that holds the log of the same annotations is taken as it is, and no picture is read: to have a
+    picture or mask that was mended alone checked again, delete the log.
+
     Args:
       folder: where the log goes.
       path: of a folder as `jaxrec.data.images.records` describes it.
@@ -180,6 +213,9 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
     if broken not in ('refuse', 'skip'):
         raise ValueError(f"broken {broken!r} is unknown: use 'refuse' or 'skip'")
     where = Path(path).resolve()
+    request = {'reader': 'own_images', 'folder': str(where), 'broken': broken}
+    if made := SceneLog.of_request(folder, ImageFolder(where).sources(), request):
+        return made
     found = check_folder(where)
     if found.problems and broken == 'refuse':
         shown, more = found.problems[:SHOWN], len(found.problems) - SHOWN
@@ -192,7 +228,37 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
         columns={'number': kept},
         counts={name: count for name, count in found.counts.items() if name not in ('images', 'broken')},
         dropped={'broken image': len(found.broken)} if found.broken else None,
+        request=request,
     )
+
+
+def compile_annotated(folder: str | Path, reader: str, arguments: Mapping[str, Any]) -> SceneLog:
+    """Compiles the log of a published set; all its images are read once, unless the log is there.
+
+    A folder that holds the log of the same sources and arguments is taken as it is: pixels are no sources.
+
+    Args:
+      folder: where the log goes.
+      reader: import path of a reader of files.
+      arguments: its keywords, of types that JSON keeps.
+
+    Returns:
+      The log; `manifest['dropped']` says what is left out.
+
+    Raises:
+      ValueError: as the reader and `compile_scenes`.
+    """
+    given = json.loads(json.dumps(plain(arguments)))  # as a manifest gives them back
+    return compile_scenes(folder, reader, given, request={'reader': reader, 'arguments': given})
+
+
+def absolute(paths: Any) -> Any:
+    """The absolute form of a path, or of all in a list or a dict of them, so that workers find them."""
+    if isinstance(paths, str | Path):
+        return str(Path(paths).resolve())
+    if hasattr(paths, 'keys'):  # a ConfigDict is no Mapping
+        return {key: absolute(paths[key]) for key in paths.keys()}
+    return [absolute(path) for path in paths]
 
 
 def _tuples(value: Any) -> Any:

@@ -22,11 +22,26 @@ def pillow() -> Any:
     try:
         import PIL
         import PIL.Image
+        import PIL.ImageDraw
         import PIL.ImageEnhance
+        import PIL.ImageFont
         import PIL.ImageOps
     except ImportError as error:
         raise ValueError(_INSTALL) from error
     return PIL
+
+
+def coco_masks() -> Any:
+    """The module `pycocotools.mask`.
+
+    Raises:
+      ValueError: it is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ValueError(_INSTALL) from error
+    return mask
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -121,11 +136,7 @@ def rle_encode(mask: np.ndarray) -> dict[str, Any]:
     Returns:
       {'size': [H, W], 'counts': text}, which JSON keeps.
     """
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise ValueError(_INSTALL) from error
-    run = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    run = coco_masks().encode(np.asfortranarray(mask.astype(np.uint8)))
     return {'size': [int(side) for side in run['size']], 'counts': run['counts'].decode('ascii')}
 
 
@@ -145,6 +156,8 @@ def rle_decode(run: Any, size: Sequence[int], where: str) -> np.ndarray:
     """
     if not isinstance(run, dict) or set(run) != {'size', 'counts'}:
         raise ValueError(f'{where} is no run-length mask: write {{"size": [height, width], "counts": ...}}')
+    if not isinstance(run['size'], list | tuple):
+        raise ValueError(f'{where} has the size {run["size"]!r}: write [height, width]')
     if list(run['size']) != list(size):
         raise ValueError(f'{where} is a mask of {run["size"]}, but the picture is {list(size)}: draw it anew')
     height, width = size

@@ -24,7 +24,6 @@ H, W image size, N entities, R relations, P parts.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,13 @@ import numpy as np
 
 from jaxrec.data.images.entries import read_entry
 from jaxrec.data.images.scene import Scene, Vocabulary
+from jaxrec.data.readers.files import read_json
 from jaxrec.data.splits import PARTS
 
 ANNOTATIONS = 'annotations.json'
 FORMAT, VERSION = 'jaxrec.images', 1
 _LISTS = ('entities', 'relations', 'parts', 'geometric', 'symmetric', 'mirrored')
+KEYS = {'format', 'version', 'person', 'images', *_LISTS}
 
 
 class ImageFolder:
@@ -48,6 +49,7 @@ class ImageFolder:
       vocabulary: its names.
       entries: the entries of its images, as they stand in the file.
       splits: int8 [number of images], as `jaxrec.data.splits.PARTS` numbers them.
+      dropped: empty; what is broken is refused, see `check_folder`.
     """
 
     def __init__(self, folder: str | Path):
@@ -58,12 +60,7 @@ class ImageFolder:
         """
         self.folder = Path(folder)
         path = self._path = self.folder / ANNOTATIONS
-        try:
-            content = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise ValueError(f'{path} is missing: write it as jaxrec.data.images.records says') from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f'{path} is no JSON ({error}): mend it there') from None
+        content = read_json(path, 'write it as jaxrec.data.images.records says', mend='mend it there')
         if not isinstance(content, dict) or (content.get('format'), content.get('version')) != (
             FORMAT,
             VERSION,
@@ -71,12 +68,15 @@ class ImageFolder:
             raise ValueError(
                 f'{path} is not of this format: begin it with "format": "{FORMAT}", "version": {VERSION}'
             )
+        if unknown := sorted(set(content) - KEYS):
+            raise ValueError(f'{path} has the unknown key {unknown[0]!r}: use {", ".join(sorted(KEYS))}')
         if not isinstance(content.get('images'), list):
             raise ValueError(f'{path} has no list "images": give one, with an entry for each picture')
         self.vocabulary = _read_vocabulary(content, path)
         self.entries: list[Any] = content['images']
         splits = [read_split(entry, f'{path} images[{i}]') for i, entry in enumerate(self.entries)]
         self.splits = np.array(splits, np.int8)
+        self.dropped: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -84,6 +84,16 @@ class ImageFolder:
     def sources(self) -> list[Path]:
         """The files whose content makes it another data set."""
         return [self.folder / ANNOTATIONS]
+
+    def usable(self) -> list[int]:
+        """Numbers of all images; reads each.
+
+        Raises:
+          ValueError: for the first that is broken.
+        """
+        for index in range(len(self)):
+            self.scene(index)
+        return list(range(len(self)))
 
     def scene(self, index: int) -> Scene:
         """Reads one scene.
@@ -185,6 +195,6 @@ def read_split(entry: Any, where: str) -> int:
       ValueError: it is no split.
     """
     split = entry.get('split', 'train') if isinstance(entry, dict) else 'train'
-    if split not in PARTS:
+    if not isinstance(split, str) or split not in PARTS:
         raise ValueError(f'{where} has the split {split!r}: use one of {", ".join(PARTS)}')
     return PARTS[split]

@@ -4,7 +4,7 @@ H, W image size in pixels, N entities, R relations, P kinds of human part.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -43,7 +43,10 @@ class Vocabulary:
             raise ValueError(f'person {self.person!r} is no entity class: choose one of {self.entities}')
         for kind in ('geometric', 'symmetric'):
             _check_named(kind, getattr(self, kind), 'relation', self.relations)
-        _check_named('mirrored', [name for pair in self.mirrored for name in pair], 'part', self.parts)
+        sided = [name for pair in self.mirrored for name in pair]
+        _check_named('mirrored', sided, 'part', self.parts)
+        if twice := sorted({name for name in sided if sided.count(name) > 1}):
+            raise ValueError(f'mirrored names the part {twice[0]!r} twice: a part has one mirror image')
         if len(self.parts) >= UNKNOWN_PART:
             raise ValueError(f'{len(self.parts)} parts do not fit a part map: {UNKNOWN_PART - 1} do')
 
@@ -81,13 +84,7 @@ class Scene:
             'relations': (np.int32, (len(self.relations), 3)),
             'relation_parts': (np.bool_, (len(self.relations), *self.relation_parts.shape[1:])),
         }
-        for key, (dtype, shape) in expected.items():
-            array = getattr(self, key)
-            if array.dtype != dtype or array.shape != shape:
-                raise ValueError(
-                    f'scene {self.name!r}: {key} is {array.dtype} {array.shape}, '
-                    f'not {np.dtype(dtype)} {shape}'
-                )
+        check_arrays(self, f'scene {self.name!r}', expected)
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Refuses numbers that the vocabulary does not have, and entities without pixels.
@@ -123,6 +120,25 @@ class Scene:
         labelled = self.parts[self.parts != UNKNOWN_PART]
         if labelled.size and labelled.max() > width:
             raise ValueError(f'{where}: the part map holds {labelled.max()}; {width} parts are known')
+
+
+def check_arrays(
+    owner: object, where: str, expected: Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
+) -> None:
+    """Refuses arrays of another type or shape than they should have.
+
+    Args:
+      owner: has the arrays as attributes.
+      where: the owner, for messages.
+      expected: {attribute: (dtype, shape)}.
+
+    Raises:
+      ValueError: naming the first that differs.
+    """
+    for key, (dtype, shape) in expected.items():
+        array = getattr(owner, key)
+        if array.dtype != dtype or array.shape != shape:
+            raise ValueError(f'{where}: {key} is {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}')
 
 
 def _check_named(field: str, names: Sequence[str], kind: str, known: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ class TargetOptions:
             raise ValueError(f'centre {self.centre!r} is unknown: use one of {", ".join(CENTRES)}')
 
 
-def encode(scene: Scene, options: TargetOptions) -> Arrays:
+def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
     """Encodes one scene.
 
     Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too
@@ -55,6 +55,7 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
     Args:
       scene: of a height and a width that the stride divides.
       options: the shapes.
+      judged: whether to add what only an evaluator reads, `host/mask` and `host/part`.
 
     Returns:
       `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
@@ -62,8 +63,8 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
       cells; `entity/category` int32 [N]; `entity/valid` bool [N];
       `entity/mask` uint8 [N, h, w], h, w of the masks' stride; `relation/subject`, `relation/object`,
       `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8
-      [h, w], as the masks; `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks; `host/part`
-      uint8 [H, W]; `host/dropped` int32 [2], entities and relations left out.
+      [h, w], as the masks; `host/dropped` int32 [2], entities and relations left out; and where it is judged
+      `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks, and `host/part` uint8 [H, W].
 
     Raises:
       ValueError: the stride does not divide the image.
@@ -80,11 +81,12 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
     scene = _within_cap(without_empty(scene), options.entities)
     relations, taking = scene.relations[: options.relations], scene.relation_parts[: options.relations]
     count = len(scene.masks)
-    boxes = boxes_of(scene.masks)
+    boxes, centres = measure_masks(scene.masks)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-    centres = mass_centres(scene.masks) if options.centre == 'mass' else middles
+    if options.centre == 'box':
+        centres = middles
     rows = lambda array, dtype, cap: _padded(np.asarray(array, dtype), cap)
-    return {
+    found = {
         'image': np.ascontiguousarray(scene.image),
         'entity/centre': rows(centres / stride, np.float32, options.entities),
         'entity/size': rows((boxes[:, 2:] - boxes[:, :2]) / stride, np.float32, options.entities),
@@ -98,10 +100,12 @@ def encode(scene: Scene, options: TargetOptions) -> Arrays:
         'relation/parts': rows(taking, np.uint8, options.relations),
         'relation/valid': np.arange(options.relations) < len(relations),
         'part': shrink_parts(scene.parts, fine),
-        'host/mask': rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities),
-        'host/part': np.ascontiguousarray(scene.parts),
         'host/dropped': np.array([before[0] - count, before[1] - len(relations)], np.int32),
     }
+    if judged:
+        found['host/mask'] = rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities)
+        found['host/part'] = np.ascontiguousarray(scene.parts)
+    return found
 
 
 def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:
@@ -109,55 +113,31 @@ def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:
     return np.unpackbits(packed, axis=-1, count=width).astype(bool)
 
 
-def boxes_of(masks: np.ndarray) -> np.ndarray:
-    """The boxes around masks.
+def measure_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes around masks, and their mean rows and columns.
 
     Args:
       masks: bool [N, H, W], none empty.
 
     Returns:
-      float64 [N, 4]: top, left, bottom, right in pixels; bottom and right lie behind the last pixel.
+      Boxes float64 [N, 4], top, left, bottom, right in pixels, bottom and right behind the last pixel; and
+      mass centres float64 [N, 2] in pixels, the middle of a pixel lying at its number + 0.5.
 
     Raises:
       ValueError: a mask is empty.
     """
-    row, column, first = _pixels(masks)
-    if not len(first):
-        return np.zeros((0, 4))
-    last = np.append(first[1:], len(row)) - 1  # pixels stand row by row
-    left, right = np.minimum.reduceat(column, first), np.maximum.reduceat(column, first) + 1
-    return np.stack([row[first], left, row[last] + 1, right], 1).astype(np.float64)
-
-
-def mass_centres(masks: np.ndarray) -> np.ndarray:
-    """The mean row and column of masks.
-
-    Args:
-      masks: bool [N, H, W], none empty.
-
-    Returns:
-      float64 [N, 2] in pixels; the middle of a pixel lies at its number + 0.5.
-
-    Raises:
-      ValueError: a mask is empty.
-    """
-    row, column, first = _pixels(masks)
-    if not len(first):
-        return np.zeros((0, 2))
-    count = np.diff(np.append(first, len(row)))
-    return np.stack([np.add.reduceat(axis, first) / count + 0.5 for axis in (row, column)], 1)
-
-
-def _pixels(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column of every mask's pixels, end to end, and where each mask begins."""
     count, height, width = masks.shape
-    place = np.flatnonzero(masks)
+    if not count:
+        return np.zeros((0, 4)), np.zeros((0, 2))
+    place = np.flatnonzero(masks)  # mask by mask, in each row by row
     first = np.searchsorted(place, np.arange(count) * height * width)
-    empty = np.flatnonzero(np.diff(np.append(first, len(place))) == 0)
-    if len(empty):
+    area = np.diff(np.append(first, len(place)))
+    if len(empty := np.flatnonzero(area == 0)):
         raise ValueError(f'mask {empty[0]} has no pixel: leave such entities out, as `without_empty` does')
     row, column = np.divmod(place % (height * width), width)
-    return row, column, first
+    left, right = np.minimum.reduceat(column, first), np.maximum.reduceat(column, first) + 1
+    boxes = np.stack([row[first], left, row[first + area - 1] + 1, right], 1).astype(np.float64)
+    return boxes, np.stack([np.add.reduceat(axis, first) / area + 0.5 for axis in (row, column)], 1)
 
 
 def shrink_masks(masks: np.ndarray, stride: int) -> np.ndarray:

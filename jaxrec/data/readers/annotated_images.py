@@ -78,14 +78,14 @@ class AnnotatedImages(abc.ABC):
                 yield scene
 
     def usable(self) -> list[int]:
-        """Numbers of the images that can be read; reads all of them once, so that `dropped` is complete.
+        """Numbers of the images that can be read, ascending; reads all once, so that `dropped` is complete.
 
         Raises:
           ValueError: for the first that cannot, where irregular is 'refuse'.
         """
         for _ in self:
             pass
-        return [index for index, counts in self._of_image.items() if not counts[UNREADABLE]]
+        return [index for index in range(len(self)) if not self._of_image[index][UNREADABLE]]
 
     @property
     def dropped(self) -> dict[str, int]:

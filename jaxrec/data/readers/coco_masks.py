@@ -3,7 +3,6 @@
 H, W image size, N entities.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.pixels import read_picture, rle_decode
+from jaxrec.data.images.pixels import coco_masks, read_picture, rle_decode
+from jaxrec.data.readers.files import read_json
 
 REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them there'
 
@@ -144,21 +144,6 @@ class CocoMasks:
             raise ValueError(f'{where} has no mask of polygons (x, y, three points or more) or run lengths')
         if not drawn:
             return np.zeros(size, bool)
-        from pycocotools import mask as coco_mask
-
-        run = coco_mask.merge(coco_mask.frPyObjects(drawn, *size))
+        coco = coco_masks()
+        run = coco.merge(coco.frPyObjects(drawn, *size))
         return rle_decode({'size': list(size), 'counts': run['counts'].decode()}, size, where)
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-      ValueError: it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f'{path} is missing: {remedy}') from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no JSON ({error}): was it cut? Fetch it again') from None

@@ -6,13 +6,14 @@ A file may lie plain, as `.gz` or in a `.zip` that holds it.
 import contextlib
 import gzip
 import hashlib
+import json
 import shutil
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from jaxrec.data.raw_columns import describe_source
 
@@ -79,6 +80,25 @@ def readable(name: str, remedy: str) -> Iterator[None]:
         yield
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{name} cannot be read ({error}): {remedy}') from None
+
+
+def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again') -> Any:
+    """What a JSON file holds.
+
+    Args:
+      path: of the file, not packed.
+      remedy: where to get it, for the message.
+      mend: what to do with one that cannot be read, for the message.
+
+    Raises:
+      ValueError: it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f'{path} is missing: {remedy}') from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is no JSON ({error}): {mend}') from None
 
 
 def fetch(url: str, path: Path, md5: str | None = None) -> Path:

@@ -13,7 +13,6 @@ recognised).
 R relations.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,10 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.nearest import resized
+from jaxrec.data.images.geometry import resized
+from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
+from jaxrec.data.readers.files import read_json
 from jaxrec.data.readers.pic_files import REMEDY, read_entities, read_relations
 from jaxrec.data.readers.pic_lists import (
     BROKEN,
@@ -230,6 +231,44 @@ class PicScenes(AnnotatedImages):
         return np.array(list(found), np.int32).reshape(-1, 3)
 
 
+def compile_pic(
+    folder: str | Path,
+    data_dir: str | Path,
+    split: str = 'trainval',
+    edition: int = 2,
+    *,
+    entities: Sequence[str] | None = None,
+    relations: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    category: str = 'max',
+    irregular: str = 'refuse',
+) -> SceneLog:
+    """Compiles the log of PIC, `config.data.log` for it; see `compile_annotated`.
+
+    Args:
+      folder: where the log goes.
+      data_dir, split, edition, entities, relations, size, category, irregular: see `PicScenes`; the images of
+        'val' are the validation part.
+
+    Returns:
+      The log; `manifest['dropped']` says what is left out.
+
+    Raises:
+      ValueError: as `PicScenes`, or an image cannot be used and irregular is 'refuse'.
+    """
+    arguments = {
+        'data_dir': absolute(data_dir),
+        'split': split,
+        'edition': edition,
+        'entities': entities,
+        'relations': relations,
+        'size': size,
+        'category': category,
+        'irregular': irregular,
+    }
+    return compile_annotated(folder, 'jaxrec.data.readers.pic:PicScenes', arguments)
+
+
 def _find(data_dir: Path, splits: Sequence[str]) -> tuple[Path, list[Path]]:
     """The folder of the set and its relations files."""
     roots = [data_dir, *(data_dir / folder for folder in FOLDERS)]
@@ -266,8 +305,9 @@ def _labels(path: Path, edition: int) -> Sequence[str]:
         raise ValueError(
             f'{path} is missing, and the classes of edition {edition} are only known from it: {REMEDY}'
         )
+    listed = read_json(path, REMEDY)
     try:
-        names = {int(each['id']): str(each['name']) for each in json.loads(path.read_text())}
+        names = {int(each['id']): str(each['name']) for each in listed}
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f'{path} is no list of {{"name", "id"}} ({error!r}): {REMEDY}') from None
     names.setdefault(0, UNLABELLED)

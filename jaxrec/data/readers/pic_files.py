@@ -8,15 +8,15 @@ object being numbers of the instance PNG; predictions have a "score" in each rel
 H, W image size, N entities.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.nearest import resized
+from jaxrec.data.images.geometry import resized
 from jaxrec.data.images.pixels import read_numbers
+from jaxrec.data.readers.files import read_json
 
 REMEDY = 'ask for the set at http://picdataset.com (academic use only) and place its folders there'
 CATEGORIES = ('max', 'majority')
@@ -95,12 +95,7 @@ def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
     Raises:
       ValueError: it is missing, no JSON, or an entry is not as it should be, which is named.
     """
-    try:
-        entries = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f'{path} is missing: {REMEDY}') from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no JSON ({error}): was it cut? Fetch it again') from None
+    entries = read_json(path, REMEDY)
     if not isinstance(entries, list):
         raise ValueError(f'{path} holds a {type(entries).__name__} and no list of images: {REMEDY}')
     whole = lambda value: isinstance(value, int) and not isinstance(value, bool)

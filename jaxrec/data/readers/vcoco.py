@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxrec.data.images.agents import UNSEEN, Agents
+from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
-from jaxrec.data.readers.coco_masks import CocoMasks, Listing, read_json
+from jaxrec.data.readers.coco_masks import CocoMasks, Listing
+from jaxrec.data.readers.files import read_json
 
 PERSON = 'person'
 PARTS = ('train', 'validation', 'test')
@@ -211,6 +213,37 @@ class VcocoScenes(AnnotatedImages):
                 f'{path} is {picture.shape[:2]} but its masks are {self.coco.size(image)}: fetch both again'
             )
         return picture
+
+
+def compile_vcoco(
+    folder: str | Path,
+    annotations: str | Path | Mapping[str, str | Path],
+    masks: str | Path | Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
+    *,
+    pngs: str | Path | None = None,
+    irregular: str = 'refuse',
+) -> SceneLog:
+    """Compiles the log of V-COCO, `config.data.log` for it; see `compile_annotated`.
+
+    Args:
+      folder: where the log goes.
+      annotations, masks, images, pngs, irregular: see `VcocoScenes`.
+
+    Returns:
+      The log; `manifest['dropped']` says what is left out.
+
+    Raises:
+      ValueError: as `VcocoScenes`, or an image cannot be used and irregular is 'refuse'.
+    """
+    arguments = {
+        'annotations': absolute(annotations),
+        'masks': absolute(masks),
+        'images': absolute(images),
+        'pngs': None if pngs is None else absolute(pngs),
+        'irregular': irregular,
+    }
+    return compile_annotated(folder, 'jaxrec.data.readers.vcoco:VcocoScenes', arguments)
 
 
 Deeds = dict[int, list[tuple[Named, Named, int]]]

@@ -44,6 +44,15 @@ class PositiveItems:
         """int64 [P], places of the positive items among the M."""
         return self._positives
 
+    @property
+    def requests(self) -> np.ndarray:
+        """bool [N], requests with a positive item.
+
+        A split that counts a user's examples counts these, whatever a source makes of them: so generators,
+        reward models, models of single items and behaviour vectors agree on what is test.
+        """
+        return np.diff(self._before[self._log.offsets]) > 0
+
     def before_requests(self) -> tuple[np.ndarray, np.ndarray]:
         """Where the histories of requests lie: positive items of the same user, strictly earlier in time.
 

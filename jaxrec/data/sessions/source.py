@@ -93,7 +93,8 @@ class SessionSource(BatchSource):
         check_sides(log, self.features)
         self._positives = PositiveItems(log, self.label, self.features['history'])
         start, end = self._positives.before_requests()
-        train = make_split(self.split)(log, np.ones(len(log), bool)) == TRAIN
+        part = make_split(self.split)(log, self._positives.requests)
+        train = part == TRAIN
         self.selection: Selection | None = None
         if self.mode == 'generate' and self.quality is not None:
             self.selection = make_filter(self.quality).select(log, train)
@@ -102,7 +103,6 @@ class SessionSource(BatchSource):
         if self.mode == 'reward':
             self.labels, self.heads = self._make_labels(train)
         wanted, self.left_out = self._wanted(end - start)
-        part = make_split(self.split)(log, wanted)
         self._rows = np.flatnonzero(wanted & (part == PARTS[self.part]))
         self._start, self._end = start[self._rows], end[self._rows]
         return log, len(self._rows), len(self._rows)

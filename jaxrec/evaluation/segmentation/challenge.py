@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.nearest import resized
+from jaxrec.data.images.geometry import resized
 from jaxrec.data.images.scene import Scene
 from jaxrec.evaluation.segmentation.found import Found
 from jaxrec.evaluation.segmentation.matching import agree, first_ranks, strict_ranks

@@ -89,13 +89,11 @@ def side_by_side(pictures: Sequence[NDArray], titles: Sequence[str]) -> NDArray:
       uint8 [H + a line, sum of the widths and gaps, 3].
     """
     pil = pillow()
-    from PIL import ImageDraw, ImageFont
-
     height, gap = pictures[0].shape[0], 6
     line = max(18, height // 20)
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
     sheet = pil.Image.new('RGB', (width, height + line), _PAPER)
-    pen, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(line * 2 // 3), 0
+    pen, font, left = pil.ImageDraw.Draw(sheet), pil.ImageFont.load_default(line * 2 // 3), 0
     for picture, title in zip(pictures, titles, strict=True):
         sheet.paste(pil.Image.fromarray(picture), (left, line))
         pen.text((left + 4, line // 8), title, _INK, font)
@@ -193,11 +191,9 @@ class _Pen:
 
     def __init__(self, pixels: NDArray):
         pil = pillow()
-        from PIL import ImageDraw, ImageFont
-
         self.picture = pil.Image.fromarray(pixels)
-        self._draw = ImageDraw.Draw(self.picture)
-        self._font = ImageFont.load_default(max(11, min(pixels.shape[:2]) // 34))
+        self._draw = pil.ImageDraw.Draw(self.picture)
+        self._font = pil.ImageFont.load_default(max(11, min(pixels.shape[:2]) // 34))
         self._taken: list[tuple[float, float, float, float]] = []
 
     def arrow(self, start: Point | None, stop: Point | None, colour: tuple[int, int, int]) -> Point | None:

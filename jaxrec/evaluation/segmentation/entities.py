@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.pixels import rle_encode
+from jaxrec.data.images.pixels import coco_masks, rle_encode
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene
 from jaxrec.evaluation.segmentation.found import Found
 
@@ -55,12 +55,13 @@ def mask_ap(images: Sequence[EncodedImage], limits: Sequence[int] = (1, 10, 100)
       `entity_ap` (mean over IoU .50 to .95), `entity_ap_50` and `entity_ap_75`.
 
     Raises:
-      ValueError: no image holds a true entity.
+      ValueError: no image holds a true entity, or pycocotools is not installed.
     """
     if not any(image.truth for image in images):
         raise ValueError('no image holds a true entity: evaluate a larger part of the data')
     if not any(image.found for image in images):  # which COCO's own reader of results refuses
         return {'entity_ap': 0.0, 'entity_ap_50': 0.0, 'entity_ap_75': 0.0}
+    coco_masks()  # where there is no pycocotools, it is named
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
@@ -81,7 +82,7 @@ def mask_ap(images: Sequence[EncodedImage], limits: Sequence[int] = (1, 10, 100)
 
 def _coco(images: Sequence[EncodedImage], entities: Sequence[Sequence[tuple[int, float, dict]]]) -> Any:
     """One side of an evaluation as pycocotools wants it; its ids start at 1, for it takes 0 for no match."""
-    from pycocotools import mask as coco_mask
+    masks = coco_masks()
     from pycocotools.coco import COCO
 
     annotations: list[dict[str, Any]] = []
@@ -94,7 +95,7 @@ def _coco(images: Sequence[EncodedImage], entities: Sequence[Sequence[tuple[int,
                     'category_id': category,
                     'score': score,
                     'segmentation': runs,
-                    'area': float(coco_mask.area(runs)),
+                    'area': float(masks.area(runs)),
                     'iscrowd': 0,
                 }
             )

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.scene import Scene
+from jaxrec.data.images.scene import Scene, check_arrays
+from jaxrec.data.images.targets import unpack_masks
 
 NOTHING = -1  # the object of a triplet whose subject acts on nothing that was seen
 PART_THRESHOLD = 0.5  # a part takes part from this probability on
@@ -52,13 +53,7 @@ class Found:
             'triplet_parts': (np.bool_, (triplets, *self.triplet_parts.shape[1:])),
             'parts': (np.uint8, size),
         }
-        for key, (dtype, shape) in expected.items():
-            array = getattr(self, key)
-            if array.dtype != dtype or array.shape != shape:
-                raise ValueError(
-                    f'predictions of {self.name!r}: {key} is {array.dtype} {array.shape}, '
-                    f'not {np.dtype(dtype)} {shape}'
-                )
+        check_arrays(self, f'predictions of {self.name!r}', expected)
         joined = self.triplets[:, :2]
         outside = ((joined >= count) | (joined < np.array([0, NOTHING]))).any(1)
         if outside.any():
@@ -91,9 +86,12 @@ def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
     """
     needed = ('image', 'host/mask', 'host/part')
     if missing := [key for key in needed if key not in batch]:
-        raise ValueError(f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept')
+        raise ValueError(
+            f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept, of a source '
+            'that does not shuffle'
+        )
     valid = np.asarray(batch['entity/valid'][row], bool)
-    masks = np.unpackbits(batch['host/mask'][row][valid], axis=-1, count=batch['image'].shape[2])
+    masks = unpack_masks(batch['host/mask'][row][valid], batch['image'].shape[2])
     relations = np.stack([batch[f'relation/{key}'][row] for key in ('subject', 'object', 'category')], -1)
     counted = np.asarray(batch['relation/valid'][row], bool)
     place = np.where(valid, np.cumsum(valid) - 1, -1).astype(np.int32)
@@ -103,7 +101,7 @@ def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
         raise ValueError(f'image {row} of the batch: a valid relation names an entity that is not valid')
     return Scene(
         image=batch['image'][row],
-        masks=masks.astype(bool),
+        masks=masks,
         categories=batch['entity/category'][row][valid].astype(np.int32),
         parts=batch['host/part'][row],
         relations=relations,
@@ -121,7 +119,8 @@ def found_of(
 ) -> Found:
     """The predictions for one image of a batch, at the image's size.
 
-    Entities and triplets of score 0 are fillers, and left out, as are triplets that join one.
+    Entities and triplets of score 0 are fillers, and left out, as are triplets that join one. The object
+    of a triplet may be `NOTHING`.
 
     Args:
       predictions: of a task: `entity/score`, `entity/category` [B, K], `entity/mask` [B, K, h, w],
@@ -133,14 +132,16 @@ def found_of(
       name: for messages.
 
     Raises:
-      ValueError: a size that is no multiple.
+      ValueError: a size that is no multiple, or as `Found`.
     """
-    kept = np.asarray(predictions['entity/score'][row]) > 0
+    kept = ~(np.asarray(predictions['entity/score'][row]) <= 0)  # a NaN stays, for `Found` to refuse
     joined = np.stack([predictions[f'triplet/{key}'][row] for key in ('subject', 'object', 'relation')], -1)
     scores = np.asarray(predictions['triplet/score'][row], np.float32)
-    real = (scores > 0) & kept[joined[:, 0]] & kept[joined[:, 1]]
+    filler = NOTHING - 1
+    place = np.append(np.where(kept, np.cumsum(kept) - 1, filler), NOTHING)  # the last is that of NOTHING
+    joined[:, :2] = place[joined[:, :2]]
+    real = ~(scores <= 0) & (joined[:, :2] != filler).all(1)
     triplets = joined[real].astype(np.int32)
-    triplets[:, :2] = (np.cumsum(kept) - 1)[triplets[:, :2]]
     return Found(
         masks=_enlarged(predictions['entity/mask'][row][kept], size).astype(bool),
         categories=predictions['entity/category'][row][kept].astype(np.int32),

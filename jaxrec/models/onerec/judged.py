@@ -61,8 +61,12 @@ def summarise(
     if truth is not None:
         one, two = (parties[who] @ of_head for who in (JUDGE, TRUE))
         each = [_rank_correlation(one[r][alive[r]], two[r][alive[r]]) for r in range(len(one))]
-        found['rank_correlation'] = float(np.mean([value for value in each if np.isfinite(value)] or [0.0]))
-        found['rank_correlation_all'] = _rank_correlation(one[alive], two[alive])
+        defined = {
+            'rank_correlation': [value for value in each if np.isfinite(value)],
+            'rank_correlation_all': [_rank_correlation(one[alive], two[alive])],
+        }
+        # Where judge or truth find all sessions alike there is none.
+        found |= {name: float(np.mean(x)) for name, x in defined.items() if x and np.isfinite(x).all()}
     return found
 
 

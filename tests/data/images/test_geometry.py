@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.images.geometry import FILL, crop, fit, keep_entities, nearest, resize, without_empty
+from jaxrec.data.images.geometry import (
+    FILL,
+    crop,
+    fit,
+    keep_entities,
+    nearest,
+    resize,
+    resized,
+    without_empty,
+)
 from jaxrec.data.images.scene import UNKNOWN_PART
 from tests.data.images.worlds import VOCABULARY, assert_same, random_scene
 
@@ -40,6 +49,14 @@ def test_resized_twice_as_large_every_pixel_is_four():
     assert_same(resize(large, (24, 32)), scene, but=('image',))
     assert resize(scene, (24, 32)) is scene
     assert nearest(5, 3).tolist() == [0, 2, 4]
+
+
+def test_label_maps_show_the_nearest_pixel_to_the_upper_left():
+    rows = np.arange(5)[:, None] * 10 + np.arange(4)
+    assert resized(rows, (3, 2)).tolist() == [[0, 2], [10, 12], [30, 32]]
+    assert resized(rows, (10, 8))[::2, ::2].tolist() == rows.tolist()
+    with pytest.raises(ValueError, match=r'maps of 0 x 4 to \(2, 2\): both sizes must be'):
+        resized(np.zeros((0, 4)), (2, 2))
 
 
 def test_a_picture_is_averaged_where_it_gets_smaller():

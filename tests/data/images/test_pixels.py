@@ -119,6 +119,7 @@ def test_run_lengths_are_cocos(seed):
     [
         ('abc', 'here is no run-length mask: write'),
         ({'size': [3, 4]}, 'here is no run-length mask'),
+        ({'size': 5, 'counts': [12]}, r'here has the size 5: write \[height, width\]'),
         (
             {'size': [3, 5], 'counts': [15]},
             r'here is a mask of \[3, 5\], but the picture is \[3, 4\]: draw it anew',

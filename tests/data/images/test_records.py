@@ -126,6 +126,7 @@ def within(kind, number, key, value):
         (within('entities', 4, 'id', 77), r'entities\[4\] has the id 77, which has no pixel in masks/'),
         (within('entities', 0, 'klass', 1), r"entities\[0\] has the unknown key 'klass'"),
         (within('entities', 0, 'mask', {'size': [2, 2], 'counts': [4]}), r'\[0\] is a mask of \[2, 2\]'),
+        (within('entities', 0, 'mask', {'size': 5, 'counts': [4]}), r'\[0\] has the size 5: write \[height'),
         (within('entities', 0, 'mask', {'size': [24, 32], 'counts': [768]}), 'has no pixel in mask: draw it'),
         (within('relations', 0, 'subject', 9), r'relations\[0\] names the entity 9: use an id of this image'),
         (within('relations', 0, 'object', [1]), r'relations\[0\] names the entity \[1\]'),
@@ -184,6 +185,11 @@ def test_all_problems_are_collected(folder):
         (lambda c: c.update(entities=['person', 3]), 'a name is no text'),
         (lambda c: c.update(person='man'), "person 'man' is no entity class"),
         (lambda c: c.update(geometric=['near']), "geometric names the relation 'near'"),
+        (
+            lambda c: c.update(geometrics=[]),
+            "has the unknown key 'geometrics': use entities, format",
+        ),
+        (entry('split', ['train']), r"images\[0\] has the split \['train'\]: use one of train"),
         (entry('split', 'dev'), r"images\[0\] has the split 'dev': use one of train, validation, test"),
     ],
 )

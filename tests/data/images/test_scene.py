@@ -81,6 +81,11 @@ def test_numbers_without_a_name_are_refused(changes, message):
         ({'geometric': ('above',)}, "geometric names the relation 'above'"),
         ({'symmetric': ('kick',)}, "symmetric names the relation 'kick'"),
         ({'mirrored': (('left hand', 'right foot'),)}, "mirrored names the part 'right foot'"),
+        (
+            {'mirrored': (('left hand', 'left hand'),)},
+            "mirrored names the part 'left hand' twice: a part",
+        ),
+        ({'mirrored': (('left hand', 'right hand'),) * 2}, "mirrored names the part 'left hand' twice"),
         ({'parts': tuple(map(str, range(255)))}, '255 parts do not fit a part map'),
     ],
 )

@@ -9,8 +9,9 @@ import pytest
 from jaxrec.data.api import make_source, open_log, stored
 from jaxrec.data.images.augment import augment, read_augmentation
 from jaxrec.data.images.geometry import fit
-from jaxrec.data.images.log import SceneLog, compile_scenes, own_images
+from jaxrec.data.images.log import FOLDER_READER, SceneLog, compile_scenes, own_images
 from jaxrec.data.images.record_writer import write_folder
+from jaxrec.data.images.records import ImageFolder
 from jaxrec.data.images.source import SceneSource
 from jaxrec.data.images.targets import TargetOptions, encode
 from jaxrec.data.source import make_loader
@@ -81,7 +82,8 @@ def test_augmented_examples_are_those_of_seed_epoch_and_row(own):
         batch = source[index]
         row = int(batch['host/event'][1])
         changed = augment(scenes[row], VOCABULARY, read_augmentation({'shift': 0.2}), 3, index // 2, row)
-        expected = encode(fit(changed, (16, 24)), TargetOptions(4, 6, 9))
+        expected = encode(fit(changed, (16, 24)), TargetOptions(4, 6, 9), judged=False)
+        assert batch.keys() == {*expected, 'valid', 'host/event'}
         for name, array in expected.items():
             np.testing.assert_array_equal(batch[name][1], array, err_msg=name)
     still = make_source(log, **SETTINGS, shuffle=False, augment={'shift': 0.2})
@@ -117,6 +119,13 @@ def test_processes_share_a_batch(own):
 
 
 def test_what_gets_too_small_is_counted(own):
+    source = make_source(own[0], **(SETTINGS | {'image_size': 4, 'batch_size': 5}), shuffle=False)
+    lost = [int((~fit(scene, (4, 4)).masks.any((1, 2))).sum()) for scene in own[1][:5]]
+    assert sum(lost) > 0
+    assert source[0]['host/dropped'][:, 0].tolist() == lost
+
+
+def test_what_is_beyond_the_caps_is_counted(own):
     source = make_source(own[0], **(SETTINGS | {'entities': 3}), shuffle=False)
     assert (source[0]['host/dropped'][:, 0] == 2).all()
 
@@ -181,6 +190,24 @@ def test_a_log_whose_images_changed_is_refused(tmp_path):
         SceneLog(log.folder)
     with pytest.raises(ValueError, match='holds a log of other content or settings'):
         own_images(tmp_path / 'log', str(tmp_path / 'images'))
+
+
+def test_own_images_are_not_read_again(tmp_path, monkeypatch):
+    write_folder(tmp_path / 'images', VOCABULARY, [random_scene(s) for s in range(3)], ['train'] * 3)
+    log = own_images(tmp_path / 'log', str(tmp_path / 'images'))
+    monkeypatch.setattr(ImageFolder, 'read', None)
+    assert own_images(log.folder, str(tmp_path / 'images')).manifest == log.manifest
+    with pytest.raises(TypeError):
+        own_images(log.folder, str(tmp_path / 'images'), broken='skip')
+
+
+def test_a_reader_of_a_folder_refuses_what_is_broken(tmp_path):
+    write_folder(tmp_path / 'images', VOCABULARY, [random_scene(s) for s in range(3)], ['train'] * 3)
+    arguments = {'folder': str(tmp_path / 'images')}
+    assert len(compile_scenes(tmp_path / 'log', FOLDER_READER, arguments)) == 3
+    (tmp_path / 'images/images/000001.png').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'images\[1\] .* cannot be read'):
+        compile_scenes(tmp_path / 'other', FOLDER_READER, arguments)
 
 
 def test_readers_are_named_by_their_import_path(tmp_path):

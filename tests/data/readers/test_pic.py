@@ -260,6 +260,7 @@ BAD = {
         'holds class 144; there are 1 to 143: mend it',
     ),
     'labels: no list': (labels('{"a": 1}'), r'label_categories\.json is no list'),
+    'labels: cut': (labels('[{"name"'), r'label_categories\.json is no JSON .*Fetch it again'),
     'labels: a gap': (labels('[{"name": "human", "id": 1}, {"name": "hat", "id": 3}]'), 'names no class 2'),
 }
 

@@ -1,9 +1,13 @@
 """The evaluator on host batches and predictions in the form that sources and tasks give them."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from jaxrec.evaluation.relation_segmentation import RelationEvaluator
+from jaxrec.evaluation.relation_segmentation import RelationEvaluator, found_of
+from jaxrec.evaluation.segmentation.entities import encode_entities, mask_ap
+from jaxrec.evaluation.segmentation.found import NOTHING
 from tests.evaluation.segmentation.cases import VOCABULARY, found, random_image, scene
 from tests.evaluation.segmentation.test_rules import ENTITIES, HOLDS
 
@@ -107,6 +111,17 @@ def test_fillers_are_no_predictions():
         assert evaluator.compute()['recall_100_50'] == expected
 
 
+def test_an_object_that_was_not_seen_is_the_last_of_none():
+    guess = found(ENTITIES, [(*HOLDS, 0.5)])
+    predictions = prediction_row(guess)
+    predictions['triplet/object'][0] = NOTHING
+    for filled in (KEPT, len(ENTITIES)):  # with fillers behind the entities, and without
+        rows = {'entity': filled, 'triplet': 1, 'part': None}
+        cut = {key: x[: rows[key.split('/')[0]]] for key, x in predictions.items()}
+        triplets = found_of(stacked([cut]), 0, guess.parts.shape).triplets
+        assert triplets.tolist() == [[HOLDS[0], NOTHING, HOLDS[2]]]
+
+
 def test_the_part_threshold_is_an_option():
     truth, guess = scene(ENTITIES, [HOLDS]), found(ENTITIES, [(*HOLDS, 1)])
     for threshold, expected in ((0.5, 1), (0.4, 0), (0.6, 0)):  # the others have .49, so .4 takes them in
@@ -125,7 +140,22 @@ def spoiled(change):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda batch, _: batch.pop('host/mask'), "no 'host/mask': evaluate host batches"),
+        (
+            lambda batch, _: batch.pop('host/mask'),
+            "no 'host/mask': evaluate host batches, .* of a source that does not shuffle",
+        ),
+        (
+            lambda _, found: found['entity/score'].__setitem__((0, 1), np.nan),
+            "predictions of 'event 0': scores holds a NaN, usually of a model that diverged",
+        ),
+        (
+            lambda _, found: found['triplet/score'].fill(np.nan),
+            "predictions of 'event 0': triplet_scores holds a NaN",
+        ),
+        (
+            lambda _, found: found['triplet/subject'].__setitem__((0, 0), -1),
+            r"predictions of 'event 0': triplet 0 joins entities \[-1, \d\] of 3",
+        ),
         (
             lambda _, found: found.update(part=np.zeros((1, 3, 3), np.uint8)),
             'choose a read_stride that divides',
@@ -139,3 +169,10 @@ def spoiled(change):
 def test_batches_that_cannot_be_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         spoiled(change)
+
+
+def test_entity_ap_without_pycocotools_names_the_extra(monkeypatch):
+    images = [encode_entities(scene(ENTITIES, []), found(ENTITIES, []))]
+    monkeypatch.setitem(sys.modules, 'pycocotools', None)
+    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
+        mask_ap(images)

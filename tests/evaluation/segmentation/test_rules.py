@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from jaxrec.data.images.nearest import resized
 from jaxrec.evaluation.relation_segmentation import (
     Found,
     Ranked,
@@ -276,12 +275,6 @@ def test_part_miou_counts_no_unknown_pixel_and_no_absent_part():
     assert part_miou(counts + part_counts(truth, truth, 2)) == pytest.approx(3 / 5)
 
 
-def test_resizing_takes_the_nearest_pixel_to_the_upper_left():
-    rows = np.arange(5)[:, None] * 10 + np.arange(4)
-    assert resized(rows, (3, 2)).tolist() == [[0, 2], [10, 12], [30, 32]]
-    assert resized(rows, (10, 8))[::2, ::2].tolist() == rows.tolist()
-
-
 def test_the_challenge_compares_at_its_own_size_on_request():
     """A ball of two pixels in four columns loses one of them when every other column goes."""
     size, ball = (1, 8), (BALL, np.array([[0, 0, 0, 0, 1, 1, 0, 0]], bool))
@@ -331,7 +324,6 @@ def right(**changes) -> Found:
         (lambda: recall(Ranked.of([np.array([0])], [np.array([0])]), 0), "K = 0: give a number .* or 'G'"),
         (lambda: recall(Ranked.of([], []), 1), 'no image holds a true relation: evaluate a larger part'),
         (lambda: mean_recall(Ranked.of([], []), 1), 'no image holds a true relation'),
-        (lambda: resized(np.zeros((0, 4)), (2, 2)), r'maps of 0 x 4 to \(2, 2\): both sizes must be'),
         (lambda: RelationEvaluator(VOCABULARY).compute(), 'no valid image was evaluated'),
         (lambda: mask_ap([]), 'no image holds a true entity'),
         (lambda: part_miou(np.zeros((3, 3), int)), 'no image has a labelled human part'),

@@ -1,5 +1,6 @@
 """Alignment stopped in training and in mining, and resumed bit for bit; who may judge, and what is told."""
 
+import dataclasses
 import json
 import shutil
 
@@ -122,6 +123,14 @@ def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, t
         aligning.align(pieces, tmp_path / 'broken')
 
 
+def test_a_generator_of_other_codes_is_not_aligned(pieces, tmp_path):
+    task = pieces.miner.task
+    other = dataclasses.replace(task, codes=task.codes[::-1].copy())
+    miner = dataclasses.replace(pieces.miner, task=other)
+    with pytest.raises(ValueError, match='was trained with other semantic IDs than its config names now'):
+        aligning.align(dataclasses.replace(pieces, miner=miner), tmp_path)
+
+
 def test_generated_sessions_are_judged_and_told_the_truth_of(pieces):
     world, validation = worlds.world(), pieces.run.source('validation')
     write = world.miner.writer(world.params, world.state)
@@ -149,14 +158,19 @@ def test_summary_of_requests_with_dead_sessions():
     judged[:, :, 2] = 1.0  # a head without weight
     alive = np.array([[True, True, False], [True, True, True], [False, False, False]])
     truth = np.zeros((3, 3, 4))
-    truth[0, :, 0], truth[1, :, 0] = [0.5, 0.9, 9.0], [0.1, 0.2, 0.3]
+    truth[0, :, 0], truth[1, :, 0] = [0.9, 0.5, 9.0], [0.1, 0.2, 0.3]
     found = summarise(judged, alive, {'swt': 2.0}, truth)
     want = {
         'written': 2.5, 'judge_swt_mean': 0.3, 'judge_swt_max': 0.45, 'judge_reward_mean': 0.6,
-        'judge_wtr_mean': 1.0, 'true_reward_max': 2 * 0.6, 'true_reward_first': 0.6,
-        'true_reward_picked': 2 * 0.4, 'rank_correlation': 0.0, 'judge_reward_picked': 0.9,
+        'judge_wtr_mean': 1.0, 'true_reward_max': 2 * 0.6, 'true_reward_first': 1.0,
+        'true_reward_picked': 2 * 0.6, 'rank_correlation': 1.0, 'rank_correlation_all': -0.1,
+        'judge_reward_picked': 0.9,
     }  # fmt: skip
     np.testing.assert_allclose([found[name] for name in want], list(want.values()), rtol=1e-6, atol=1e-9)
+    alike = summarise(judged, alive, {'swt': 2.0}, np.ones((3, 3, 4)))
+    assert (
+        alike['true_reward_mean'] == 2.0 and not {'rank_correlation', 'rank_correlation_all'} & alike.keys()
+    )
     with pytest.raises(ValueError, match='no session was generated: every beam died'):
         summarise(judged, np.zeros_like(alive), {'swt': 1.0})
 
@@ -214,6 +228,9 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     assert made.per == round(1.5 * made.base.steps) and made.base.epochs == 2
     with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
         aligning.prepare(wanted, workdir, workdir)
+    wanted.train.schedule = ConfigDict({'kind': 'cosine'})
+    with pytest.raises(ValueError, match=r'train\.schedule counts the steps of one run'):
+        aligning.prepare(wanted, generator, workdir)
     other = sessions.simulate(tmp_path / 'other', **{**worlds.KNOBS, 'seed': 5})
     with pytest.raises(ValueError, match=r'judges sessions of the log .* train a reward model on this one'):
         judging.open_judge(workdir, other)
@@ -246,14 +263,19 @@ def test_configs_that_cannot_be(tmp_path):
         aligning.prepare(ConfigDict({'align': {'beam': 3}}), tmp_path, tmp_path)
     with pytest.raises(ValueError, match=r'config\.align is missing or no section; a pipeline has'):
         pipelining.run_pipeline(ConfigDict({'generator': {}, 'reward': {}, 'pipeline': {}}), tmp_path)
+    config = get_pipeline()
+    config.pipeline.methods = ()
+    with pytest.raises(ValueError, match=r'pipeline\.methods is empty: name at least one of'):
+        pipelining.run_pipeline(config, tmp_path)
 
 
 def test_the_table_has_a_line_a_row():
     rows = {
         'generator': {'ntp': 2.0, 'judge_reward_mean': 1.5},
         'ipa': {'ntp': 2.25, 'judge_reward_mean': 2.0},
+        'ntp': {'ntp': 2.5},
     }
     assert pipelining.to_table(rows).splitlines() == [
         '| row | NTP loss | judge mean |', '|---|---|---|', '| generator | 2.0000 | 1.5000 |',
-        '| ipa | 2.2500 | 2.0000 |',
+        '| ipa | 2.2500 | 2.0000 |', '| ntp | 2.5000 |  |',
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """From a config to sessions in a file: trained, restored, written; and models of single items beside."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,12 +9,16 @@ import numpy as np
 import pytest
 
 from experiments.building import build
-from experiments.onerec.recommending import Recommended, make_recommender
+from experiments.onerec.recommending import Recommended, check_extended, make_recommender
 from experiments.onerec.requests import Asked, Tally, answer, read_users, to_rows
+from experiments.onerec.tokens import IDS
 from experiments.running import fit, restore_model
 from experiments.scoring import request_builder
 from jaxrec.data.user_histories import UserHistories
+from jaxrec.data.vocabulary import FIRST
 from jaxrec.models.onerec.generate import catalogue
+from jaxrec.models.onerec.semantic_ids import SemanticIds
+from jaxrec.models.onerec.task import CODES
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
 from tests.experiments.onerec.worlds import tiny
@@ -97,6 +102,23 @@ def test_a_new_item_is_reached_by_its_trie(loaded):
     assert again.items[0, 0, 0] == len(task.codes)
     with pytest.raises(ValueError, match=r'the trie has levels of \(49, 49\) codes and the model'):
         make_recommender(run, state, items=2, trie=catalogue(grown, (49, 49)))
+
+
+def test_a_model_keeps_to_the_codes_it_was_trained_with(loaded, tmp_path):
+    run, state = loaded
+    batch = histories_of(run).cut(np.arange(2, 8, dtype=np.int32))[0]
+    want = make_recommender(run, state, sessions=2, items=2, beams=4)(batch).items
+    moved = dataclasses.replace(run.setup.task, codes=run.setup.task.codes[::-1].copy())
+    other = dataclasses.replace(run, setup=run.setup._replace(task=moved))
+    found = make_recommender(other, state, sessions=2, items=2, beams=4)(batch).items
+    np.testing.assert_array_equal(found, want)
+    codes = np.asarray(state.model_state[CODES])
+    ids = SemanticIds(codes[FIRST:, :-1], codes[FIRST:, -1], *run.setup.task.network.levels[-2:])
+    ids.save(tmp_path / IDS)
+    check_extended(tmp_path, codes, tmp_path)
+    dataclasses.replace(ids, codes=ids.codes[::-1], ranks=ids.ranks[::-1]).save(tmp_path / IDS)
+    with pytest.raises(ValueError, match='do not extend the tokens that'):
+        check_extended(tmp_path, codes, tmp_path)
 
 
 @pytest.mark.parametrize('row', ['SASRec', 'TIGER'])

@@ -202,6 +202,7 @@ class SimulatedScenes:
     Attributes:
       vocabulary: the names.
       splits: int8 [number of scenes]: training, validation, test.
+      dropped: empty, nothing is left out.
     """
 
     def __init__(self, world: Mapping[str, Any], seed: int, train: int, validation: int, test: int):
@@ -216,10 +217,15 @@ class SimulatedScenes:
                 raise ValueError(f'{name} = {count}: give 0 or more')
         self.vocabulary: Vocabulary = VOCABULARY
         self._seed, self._seen = seed, train + validation
+        self.dropped: dict[str, int] = {}
         self.splits = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), (train, validation, test))
 
     def __len__(self) -> int:
         return len(self.splits)
+
+    def usable(self) -> list[int]:
+        """Numbers of all scenes."""
+        return list(range(len(self)))
 
     def scene(self, index: int) -> Scene:
         """The scene of that number; test scenes count from 0 among the held-out ones."""
