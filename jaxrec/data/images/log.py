@@ -25,6 +25,7 @@ from jaxrec.importing import resolve
 from jaxrec.options import plain
 
 FOLDER_READER = 'jaxrec.data.images.records:ImageFolder'
+Columns = dict[str, np.ndarray]
 SHOWN = 20  # problems in a message
 BY_PART = {
     'kind': 'by_column',
@@ -158,15 +159,10 @@ def compile_scenes(
     opened: SceneReader = resolve(reader)(**given)
     if request is not None and (made := SceneLog.of_request(folder, opened.sources(), request)):
         return made
-    table = dict(columns or {})
-    if 'number' in table:
-        number = np.asarray(table.pop('number'), np.int32)
-    else:
-        number = np.array(opened.usable(), np.int32)
-        dropped = {**(dropped or {}), **opened.dropped}
+    table, left_out = _table(opened, columns or {})
+    number, dropped = table['number'], {**(dropped or {}), **left_out}
     if not len(number):
         raise ValueError(f'{reader} of {given} gives no images: a log needs at least one')
-    table = {'number': number, 'part': opened.splits[number].astype(np.int8), **table}
     digest = json.dumps(
         [reader, given, dataclasses.asdict(opened.vocabulary), number.tolist()], sort_keys=True
     )
@@ -259,6 +255,16 @@ def absolute(paths: Any) -> Any:
     if hasattr(paths, 'keys'):  # a ConfigDict is no Mapping
         return {key: absolute(paths[key]) for key in paths.keys()}
     return [absolute(path) for path in paths]
+
+
+def _table(opened: SceneReader, columns: Mapping[str, np.ndarray]) -> tuple[Columns, Mapping[str, int]]:
+    """The columns of a log, and what its reader left out."""
+    table: Columns = dict(columns)
+    left_out: Mapping[str, int] = {}
+    if 'number' not in table:
+        table['number'], left_out = np.array(opened.usable()), opened.dropped
+    number = np.asarray(table.pop('number'), np.int32)
+    return {'number': number, 'part': opened.splits[number].astype(np.int8), **table}, left_out
 
 
 def _tuples(value: Any) -> Any:
