@@ -3,9 +3,10 @@
     python -m experiments.compare --config=configs/age/table_replay.py --workdir=runs/age_table
     python -m experiments.compare --config=configs/age/table_replay.py --workdir=runs/age_quick --quick
 
-Three columns, each a uniform log with pools of some 38: a million visits after the warm-up; the first half of
-that stream; and a million of a feed whose items are all there from the start. --rows=DNN,AGE-TS chooses among
-the rows of configs/age/rows.py, and `only` says which of them the two other columns have.
+Two columns, each a uniform log with pools of some 38: a million visits after the warm-up, of which metrics
+that begin with `early_` are of the first half; and a million of a feed whose items are all there from the
+start. --rows=DNN,AGE-TS chooses among the rows of configs/age/rows.py, and `only` says which of them the
+second column has.
 
 Protocol. The first 80,000 visits train one model a seed, from which every method starts: they are drawn alike
 and see the same batches, so no file is shared. An ensemble's networks must differ, so it trains its own five.
@@ -14,7 +15,7 @@ among them; what a method counts or sums beside its network takes in each event 
 the end of the warm-up to change a share of the winners. How far a method explores is searched, one number
 each, in 3 trials on the first 30% of the tuning world's stream, judged by the true CTR of the picks, since
 clicks of so short a stream would choose by luck; random, DNN, Ensemble-TS and beta-TS have no such number. In
-the two other columns rows run as they were chosen for the first.
+the other column rows run as they were chosen for the first.
 
 How the world was chosen, on seed 1001, which no cell has, on 300,000 visits of 4.17 days, one run each:
 
@@ -36,8 +37,8 @@ into.
 
 Cost: not yet run in full. One core of a slow machine took, for the scoring of a million visits, 24 s (DNN),
 43 (GP), 81 (Ensemble), 96 (gradient), 117 (AGE-TS with two steps of PGD), 170 (LinUCB), 224 (MC-dropout-
-UCB) and 439 (AGE-UCB with five), and 10 s of reading and judging; all cells together are guessed at 7 core
-hours, of which the two other columns are two. --rows and `only` save what they leave out.
+UCB) and 439 (AGE-UCB with five), and 10 s of reading and judging; all cells together are guessed at 6 core
+hours, of which the other column is one. --rows and `only` save what they leave out.
 """
 
 from ml_collections import ConfigDict
@@ -45,7 +46,7 @@ from ml_collections import ConfigDict
 from configs.age.rows import ABLATED, ADDED, COMPARED, PUBLISHED, ROWS, SEARCH
 from configs.age.simulated import get_config as one_run
 
-# In the two other columns, to halve their cost.
+# In the other column, to halve its cost.
 FEWER = ('random', 'DNN', 'eps-greedy', 'Ensemble-TS', 'gradient-TS', 'MC-dropout-TS', 'AGE-TS', 'AGE-UCB')
 
 
@@ -53,35 +54,35 @@ def get_config() -> ConfigDict:
     """Builds the table's config.
 
     Returns:
-      Columns: `simulated`, a million visits after the warm-up; `half`, the first half of that stream; `null`,
-      the same without arriving items. Rows, search space, seeds.
+      Columns: `simulated`, a million visits after the warm-up; `null`, the same without arriving items. Rows,
+      search space, seeds.
     """
     run = one_run('DNN')
     world = {key: run[key] for key in ('features', 'data', 'stream', 'replay', 'train', 'model')}
-    simulated, half, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(3))
-    half.stream.share = 0.5
+    simulated, null = (ConfigDict(world).copy_and_resolve_references() for _ in range(2))
+    simulated.replay.told_at = 0.5
     null.data.arguments.lifetime = 0.0
     return ConfigDict(
         {
             'title': 'AGE replayed on simulated feeds',
             'run': 'experiments.age.cells:run_cell',
-            'columns': {'simulated': simulated, 'half': half, 'null': null},
+            'columns': {'simulated': simulated, 'null': null},
             'main': 'simulated',  # a ConfigDict forgets the order of its keys
             'order': (*COMPARED, *ADDED, *ABLATED),
-            'tuned': ('simulated',),  # the other columns take what was chosen there
-            'only': {'half': FEWER, 'null': FEWER},
+            'tuned': ('simulated',),  # the other column takes what was chosen there
+            'only': {'null': FEWER},
             'rows': ROWS,
             'reference': 'DNN',
             'seeds': 5,
             'trials': 3,
             'search': {},
             'row_search': SEARCH,
-            'paired': ('true_ctr', 'ctr', 'clicks'),
-            'ratios': {'ctr': 'random', 'true_ctr': 'random'},
+            'paired': ('true_ctr', 'ctr', 'clicks', 'early_true_ctr'),
+            'ratios': {'ctr': 'random', 'true_ctr': 'random', 'early_true_ctr': 'random'},
             'shown': (
                 'clicks', 'matches', 'ctr', 'ctr_over_random', 'true_ctr', 'true_ctr_over_random', 'regret',
                 'changed', 'true_ctr_minus_DNN', 'ctr_minus_DNN', 'tuned_explore_lambda', 'tuned_changed',
-                'half/ctr', 'half/true_ctr', 'half/true_ctr_over_random', 'half/true_ctr_minus_DNN',
+                'early_ctr', 'early_true_ctr', 'early_true_ctr_over_random', 'early_true_ctr_minus_DNN',
                 'null/ctr', 'null/true_ctr', 'null/true_ctr_over_random', 'null/true_ctr_minus_DNN',
                 'parameters', 'seconds',
             ),
@@ -93,12 +94,12 @@ def get_config() -> ConfigDict:
                 'the best candidates have more; `..._over_random`: that rate over the one of random with the '
                 'same seed. `changed`: share of the visits whose pick is not the highest prediction; '
                 '`tuned_explore_lambda` and `tuned_changed`: AGE\'s lambda and the share that it changed at '
-                'the end of the warm-up. `half`: half of the stream; `null`: no items arrive.'
+                'the end of the warm-up. `early_...`: of the first half; `null`: no items arrive.'
             ),
             'quick': {
                 'seeds': 2,
                 'trials': 0,
-                'only': {'half': (), 'null': ()},
+                'only': {'null': ()},
                 'columns': {'simulated': {'data': {'arguments': {'visits': 200_000, 'days': 2.78}}}},
             },
         }

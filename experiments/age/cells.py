@@ -51,6 +51,9 @@ def run_cell(
     result['caveat'] = found.pop('caveat')
     if cell.test:
         result['test'] = {**found, **{f'tuned_{name}': value for name, value in done.tuned.items()}}
+        if done.early is not None:
+            early = summarise(done.early)
+            result['test'] |= {f'early_{name}': early[name] for name in early if name != 'caveat'}
         if 'regret' in found:
             result['ceiling'] = {'true_ctr': float(found['true_ctr']) + float(found['regret']), 'regret': 0.0}
     cell.folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ B visits of a batch.
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from experiments.age.streams import TOP as STREAM_TOP
 from experiments.age.streams import Stream, build_policy, open_stream, warm
 from jaxrec.data.pools.log import PROPENSITIES
 from jaxrec.evaluation.replay import ReplayOptions, ReplayState, progress, replay, resume, start
-from jaxrec.evaluation.tallies import bootstrap, summarise
+from jaxrec.evaluation.tallies import Tally, bootstrap, summarise
 from jaxrec.options import read_options
 from jaxrec.policies import Policy, restore_policy, save_policy
 from jaxrec.training.checkpoint import Checkpoints
@@ -35,6 +36,7 @@ REPLAY_OPTIONS: dict[str, Any] = {
     'replicates': 1000,  # of the bootstrap
     'monitor': 'ctr',  # by which trials of a table are judged
     'tuned_on': 0.3,  # share of the stream that a trial walks
+    'told_at': 0.0,  # share of what follows the warm-up after which counts are kept, to a batch; 0: none
 }
 
 
@@ -46,12 +48,14 @@ class Replayed(NamedTuple):
       policy: as it was built.
       state: at the end.
       tuned: AGE's lambda and the share of winners that it changed at the end of the warm-up; else empty.
+      early: the counts at `told_at`; None without.
     """
 
     stream: Stream
     policy: Policy
     state: ReplayState
     tuned: dict[str, float]
+    early: Tally | None = None
 
 
 def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None = None) -> Replayed:
@@ -72,37 +76,51 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
     if unknown := sorted(set(config) - set(TOP)):
         raise ValueError(f'config.{unknown[0]} is not a section; a replay has the sections {TOP}')
     given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
-    if given['checkpoint_every'] < 1:
-        raise ValueError(f'replay.checkpoint_every = {given["checkpoint_every"]}: give at least 1 visit')
     stream = open_stream(config, data_dir)
     policy, options = build_policy(config, stream), replay_options(given, stream)
-    every = -(-given['checkpoint_every'] // stream.source.batch_size)
+    early, (every, mark) = None, _stops(given, stream)
     with contextlib.ExitStack() as stack:
         folder = None if workdir is None else workdir / 'checkpoints'
         checkpoints = folder and stack.enter_context(Checkpoints(folder, keep=1))
         if checkpoints and checkpoints.steps:
             learned, told = restore_policy(checkpoints, policy, stream.before())
             state, tuned = resume(learned, told['replay']), told['tuned']
+            early = told['early'] and Tally(*told['early'])
             log.info('restored at visit %d of %d', state.seen, stream.source.visits)
         else:
             learned, tuned = warm(config, policy, stream)
             state = start(learned)
         saved = int(state.policy.step)
         while state.position < len(stream.source):
-            state = _walk_on(config, policy, stream, state, options, every)
+            until = (state.position // every + 1) * every
+            until = min(until, mark) if state.position < mark else until
+            state = _walk_on(config, policy, stream, state, options, until)
+            if state.position == mark:
+                early = state.tally
             # Updates name a checkpoint, so there is a new one only where something was learned.
             if checkpoints and (step := int(state.policy.step)) > saved:
-                save_policy(checkpoints, policy, state.policy, {'replay': progress(state), 'tuned': tuned})
+                told = {'replay': progress(state), 'tuned': tuned, 'early': early and list(early)}
+                save_policy(checkpoints, policy, state.policy, told)
                 saved = step
-    return Replayed(stream, policy, state, tuned)
+    return Replayed(stream, policy, state, tuned, early)
+
+
+def _stops(given: Mapping[str, Any], stream: Stream) -> tuple[int, int]:
+    """Batches from checkpoint to checkpoint, and those after which counts are kept, 0 for none."""
+    every, share, size = given['checkpoint_every'], given['told_at'], stream.source.batch_size
+    if every < 1:
+        raise ValueError(f'replay.checkpoint_every = {every}: give at least 1 visit')
+    if not 0 <= share < 1:
+        raise ValueError(f'replay.told_at = {share}: give a share of the stream in [0, 1)')
+    visits = stream.warm_up + share * (stream.source.visits - stream.warm_up)
+    return -(-every // size), math.ceil(visits / size) if share else 0
 
 
 def _walk_on(
-    config: ConfigDict, policy: Policy, stream: Stream, state: ReplayState, options: ReplayOptions, every: int
+    config: ConfigDict, policy: Policy, stream: Stream, state: ReplayState, options: ReplayOptions, until: int
 ) -> ReplayState:
-    """The next batches, and a line about them."""
+    """The batches before `until`, and a line about them."""
     begin, before = time.perf_counter(), state.seen
-    until = (state.position // every + 1) * every
     key = jax.random.key(config.seed)
     state = replay(policy, stream.source, state, key, options, until=until, truth=stream.truth)
     tally, speed = state.tally, (state.seen - before) / (time.perf_counter() - begin)

@@ -90,7 +90,10 @@ def test_what_is_remembered_is_remembered_once(cache):
 
 
 def test_a_replay_that_was_stopped_ends_as_an_unbroken_one(cache, tmp_path, monkeypatch):
-    config, whole = tiny('AGE-TS', cache, **FAST), main.walk(tiny('AGE-TS', cache, **FAST))
+    config = tiny('AGE-TS', cache, **FAST, replay={'told_at': 0.5})
+    whole = main.walk(config)
+    # The first eight batches of 128 are the first to hold half of what follows the 400 of the warm-up.
+    assert whole.early.visits == 8 * 128 - 400 and whole.early.clicks <= whole.state.tally.clicks
     walked, calls = main._walk_on, []
 
     def stop(*arguments):
@@ -106,9 +109,11 @@ def test_a_replay_that_was_stopped_ends_as_an_unbroken_one(cache, tmp_path, monk
     monkeypatch.setattr(main, 'warm', lambda *_: pytest.fail('the warm-up was learned again'))
     resumed = main.walk(config, tmp_path)
     assert resumed.state.tally == whole.state.tally and resumed.tuned == whole.tuned
+    assert resumed.early == whole.early
     np.testing.assert_array_equal(resumed.state.rows, whole.state.rows)
     chex.assert_trees_all_equal(resumed.state.policy.params, whole.state.policy.params)
-    assert len(calls) == 5 and main.walk(config, tmp_path).state.tally == whole.state.tally
+    again = main.walk(config, tmp_path)
+    assert len(calls) == 5 and (again.state.tally, again.early) == (whole.state.tally, whole.early)
 
 
 def test_the_main_says_what_came_of_it(cache, tmp_path):
@@ -138,10 +143,9 @@ def table(cache):
     for column in table.columns.values():
         kept = column.to_dict()
         shrink(column, cache)
-        column.stream.share = kept['stream']['share']
         column.data.arguments.lifetime = kept['data']['arguments'].get('lifetime', 1.0)
     table.order, table.trials = ('random', 'DNN', 'AGE-TS'), 1
-    table.only.half = table.only.null = ('random', 'DNN')
+    table.only.null = ('random', 'DNN')
     table.rows['AGE-TS'].options.update(FAST['options'])
     return table
 
@@ -156,11 +160,12 @@ def test_a_table_of_replays_is_filled(table, tmp_path, monkeypatch):
     wanted = {'clicks', 'matches', 'ctr', 'true_ctr', 'regret', 'changed', 'ctr_over_random', 'seconds'}
     assert wanted | {'true_ctr_over_random', 'parameters'} <= ours.keys()
     assert wanted | {'true_ctr_minus_DNN', 'ctr_minus_DNN', 'tuned_changed'} <= summary['AGE-TS'].keys()
-    for column in ('', 'half/', 'null/'):
+    for column in ('', 'null/'):
         reached = ours[f'{column}true_ctr']['mean'] + ours[f'{column}regret']['mean']
         assert best[f'{column}true_ctr']['mean'] == pytest.approx(reached)
     assert summary['random']['ctr_over_random'] == {'mean': 1.0, 'sd': 0.0, 'n': 1}
-    assert ours['half/matches']['mean'] < 0.6 * ours['matches']['mean']
+    assert 0.4 < ours['early_matches']['mean'] / ours['matches']['mean'] < 0.7
+    assert {'early_true_ctr_over_random', 'early_true_ctr_minus_DNN'} <= summary['AGE-TS'].keys()
     trials = json.loads((tmp_path / 'trials.json').read_text())['simulated']
     # Rows with nothing to search run no trial.
     assert {row: [trial['values'] for trial in trials[row]] for row in table.order} == {
@@ -244,6 +249,7 @@ REFUSED = {
     'share': ({'stream': {'share': 0.0}}, r'stream\.share = 0\.0: give a share'),
     'warm-up': ({'stream': {'warm_up': 1_500}}, r'stream\.warm_up = 1500 of 1500 visits'),
     'checkpoint': ({'replay': {'checkpoint_every': 0}}, r'replay\.checkpoint_every = 0: give at least 1'),
+    'half-time': ({'replay': {'told_at': 1.0}}, r'replay\.told_at = 1\.0: give a share of the stream in'),
     'target': ({'stream': {'changed': 1.5}}, r'target = 1\.5: give the share'),
     'log': ({'data': {'log': 'jaxrec.data.simulators.ctr:simulate'}}, r'is a behaviour log, of which no'),
 }
