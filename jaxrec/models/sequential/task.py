@@ -6,7 +6,6 @@ B batch, L history, T = L + 1 places with the target, X width, V items, S negati
 import dataclasses
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -25,13 +24,13 @@ class NextItemTask(WithoutTables):
     """Next-item prediction; implements `training.task.Task` without tables.
 
     Attributes:
-      module: a Flax module with `places(batch, rng)` -> (hidden [B, T, X], labels int [B, T], counts float
-        [B, T]) for training, `last(batch)` -> [B, X] to score, and `vectors()` -> [V, X].
+      module: a Flax module with `rows`, V, and `places(batch, rng)` -> (hidden [B, T, X], labels int [B, T],
+        counts float [B, T]) for training, `last(batch)` -> [B, X] to score, and `vectors()` -> [V, X].
       negatives: S, drawn for each step; 0 scores all items.
       best: K, items that a prediction names.
     """
 
-    module: nn.Module
+    module: Any
     negatives: int = 0
     best: int = 10
 
@@ -96,7 +95,7 @@ class NextItemTask(WithoutTables):
 
     def evaluator(self) -> RankingEvaluator:
         """Returns a fresh accumulator."""
-        return RankingEvaluator()
+        return RankingEvaluator(catalogue=self.module.rows - FIRST)
 
 
 def draw_items(rng: jax.Array, number: int, rows: int) -> jax.Array:
