@@ -58,16 +58,15 @@ class NextItemTask(WithoutTables):
 
         def run(module: Any) -> jax.Array:
             hidden, labels, counts = module.places(batch, rng)
-            # Padding takes no part among the items: the loss of such a label is infinite, even times 0.
-            labels = jnp.where(counts > 0, labels, FIRST)
-            flat, labels = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+            flat, counts = hidden.reshape(-1, hidden.shape[-1]), counts.reshape(-1)
+            # Padding is no item, and the loss of such a label is infinite, even times 0.
+            labels = jnp.where(counts > 0, labels.reshape(-1), FIRST)
             vectors = module.vectors()
             if self.negatives:
                 drawn = draw_items(rng, self.negatives, len(vectors))
                 losses = sampled_cross_entropy(flat, vectors, labels, drawn)
             else:
-                losses = catalogue_cross_entropy(flat, vectors, labels, _items(vectors))
-            counts = counts.reshape(-1)
+                losses = catalogue_cross_entropy(flat, vectors, labels, _items(vectors), counts > 0)
             return jnp.sum(losses * counts) / jnp.maximum(counts.sum(), 1)
 
         loss: Any = self.module.apply({'params': params}, method=run)
