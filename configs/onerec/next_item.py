@@ -12,8 +12,10 @@ from configs.runs import changed
 
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
 HISTORY, LONG_HISTORY = 20, 50  # items that generative and sequential models read
-# Three levels of 256 codes and a rank, of texts and of what users did in training.
+# Three levels of 256 codes and a rank, of texts and of what users did in training. Nearest centroids: of these
+# vectors they leave a quarter less than the balanced assignment does, and fewer items share their codes.
 TOKENS = {
+    'encoding': 'nearest',
     'content': 'column:text',
     'text_width': 128,
     'behaviour': 64,
