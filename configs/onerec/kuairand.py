@@ -2,15 +2,16 @@ r"""OneRec and what it is compared with on KuaiRand, a log of short videos whose
 
     python -m experiments.onerec.tokenize --config=configs/onerec/kuairand.py --workdir=runs/kuairand/tokens
     python -m experiments.train --config=configs/onerec/kuairand.py:OneRec --workdir=runs/kuairand/ntp
-    python -m experiments.onerec.reward --config=configs/onerec/kuairand.py:reward --workdir=runs/kuairand/reward
+    python -m experiments.onerec.reward --config=configs/onerec/kuairand.py:reward \
+        --workdir=runs/kuairand/reward
     python -m experiments.onerec.align --config=configs/onerec/align.py:ipa --workdir=runs/kuairand/ipa \
         --generator=runs/kuairand/ntp --judge=runs/kuairand/reward
 
 The data root is $JAXREC_DATA or --data_dir; there the published folder is placed by hand, `KuaiRand-1K` or,
 by --config.data.arguments.edition, another. After the colon stands a row of configs/onerec/rows.py or
-`reward`. What a session is is said in `jaxrec.data.readers.kuairand`; a video counts from five rows on. Videos
-have no content there, so their vectors are made of what users watched in training; generator and reward
-model learn from different users. Sessions of high quality are the paper's: five effective views, a watch time
+`reward`. What a session is is said in `jaxrec.data.readers.kuairand`; a video counts from five rows on.
+Videos have no content there, so their vectors are made of what users watched in training; generator and
+reward model learn from different users. Sessions of high quality are the paper's: five effective views, a watch time
 above the median, a like, follow or share.
 """
 

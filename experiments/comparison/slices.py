@@ -91,8 +91,8 @@ def judge_slice(
         return evaluator.of_cold(cold_items(run)), {}
     if name not in SLICES or not isinstance(evaluator, CtrEvaluator):
         raise ValueError(
-            f'slices names {name!r}; there are {sorted(SLICES)}, for CTR models, and {COLD_ITEMS!r}, for those '
-            'that rank items'
+            f'slices names {name!r}; there are {sorted(SLICES)}, for CTR models, and {COLD_ITEMS!r}, for '
+            'those that rank items'
         )
     suffix, mark = SLICES[name]
     mask, columns = mark(run, evaluator), evaluator.columns()

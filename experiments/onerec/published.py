@@ -1,4 +1,4 @@
-"""Semantic IDs that others made, in place of those of `experiments.onerec.tokens`; `config.files.ids` names it.
+"""Semantic IDs that others made, where `config.files.ids` names this in place of `experiments.onerec.tokens`.
 
     config.files = {
         'ids': {'make': 'experiments.onerec.published:make_ids', 'arguments': {'column': 'letter_sid'}}

@@ -32,7 +32,10 @@ def to_markdown(found: Mapping[str, Any]) -> str:
         '|---' * (2 + len(COLUMNS)) + '|',
     ]
     others: Mapping[str, Any] = found.get('beside', {})
-    for encoding, levels in [*found['levels'].items(), *((name, of['levels']) for name, of in others.items())]:
+    for encoding, levels in [
+        *found['levels'].items(),
+        *((name, of['levels']) for name, of in others.items()),
+    ]:
         for number, level in enumerate(levels, 1):
             shown = ' | '.join(
                 form.format(level[name]) if name in level else '-' for name, _, form in COLUMNS
@@ -73,9 +76,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     measured = {name: levels for name, levels in found['levels'].items() if 'mse' in levels[0]}
-    figure, axes = plt.subplots(
-        1, 1 + bool(measured), figsize=(9, 3.2), layout='constrained', squeeze=False
-    )
+    figure, axes = plt.subplots(1, 1 + bool(measured), figsize=(9, 3.2), layout='constrained', squeeze=False)
     left, right = axes[0, 0], axes[0, -1]
     for style, (encoding, levels) in zip(('-', '--'), found['loads'].items(), strict=False):
         for number, counts in enumerate(levels, 1):

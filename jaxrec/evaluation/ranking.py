@@ -50,8 +50,8 @@ class RankingEvaluator:
         """Averages over the users.
 
         Returns:
-          'recall@k' and 'ndcg@k' of each cut, 'mrr', 'named' (different items among the first k of any user, k
-          the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users';
+          'recall@k' and 'ndcg@k' of each cut, 'mrr', 'named' (different items among the first k of any user,
+          k the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users';
           with cold items what `of_cold` says of them.
 
         Raises:
@@ -61,7 +61,9 @@ class RankingEvaluator:
         if not len(ranks):
             raise ValueError('no valid target was evaluated: the part of the data is empty')
         if not (ranks >= 1).all():
-            raise ValueError(f'{(~(ranks >= 1)).sum()} of {len(ranks)} ranks are below 1 or NaN: they count from 1')
+            raise ValueError(
+                f'{(~(ranks >= 1)).sum()} of {len(ranks)} ranks are below 1 or NaN: they count from 1'
+            )
         metrics = {'users': float(len(ranks)), 'mrr': float(np.mean(1 / ranks))}
         metrics['named'] = float(len(self.named))
         if self.catalogue:

@@ -18,7 +18,8 @@ def test_metrics_by_hand():
     add(evaluator, [np.inf], [3], [[4, 2, 9]])
     got = evaluator.compute()
     want = {
-        'users': 3.0, 'mrr': (1 + 0.5) / 3, 'named': 3.0, 'coverage': 3 / 4, 'recall@1': 1 / 3, 'recall@2': 2 / 3,
+        'users': 3.0, 'mrr': (1 + 0.5) / 3, 'named': 3.0, 'coverage': 3 / 4, 'recall@1': 1 / 3,
+        'recall@2': 2 / 3,
         'ndcg@1': 1 / 3, 'ndcg@2': (1 + 1 / np.log2(3)) / 3, 'cold_users': 2.0, 'cold_recall@1': 0.0,
         'cold_recall@2': 0.5,
     }  # fmt: skip

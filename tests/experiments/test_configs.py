@@ -43,7 +43,10 @@ def runs() -> list[tuple[str, str, str]]:
         shared = importlib.import_module(f'{folder}.rows')
         # A log without histories has fewer rows, and its file names them.
         own = getattr(module, 'ROWS', shared.ROWS)
-        rows, compared = list(own), getattr(module, 'COMPARED', () if own is not shared.ROWS else shared.COMPARED)
+        rows, compared = (
+            list(own),
+            getattr(module, 'COMPARED', () if own is not shared.ROWS else shared.COMPARED),
+        )
         family = folder, own is shared.ROWS
         if compared and family in met:
             wants = lambda row: str([row.get(section) for section in ('task', 'data', 'files')])

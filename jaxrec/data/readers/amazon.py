@@ -185,7 +185,9 @@ def _items(
     dropped = {'malformed lines of metadata': int(bad.sum()), 'metadata of products without reviews': unused}
     notes = {
         'products without metadata': int((found < 0).sum()),
-        'products whose metadata name no category': int(((named['category'] == DEFAULT) & (found >= 0)).sum()),
+        'products whose metadata name no category': int(
+            ((named['category'] == DEFAULT) & (found >= 0)).sum()
+        ),
         'further metadata of a product': twice,
     }
     return {'item': products, **named}, dropped, notes

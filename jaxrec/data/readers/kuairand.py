@@ -226,6 +226,4 @@ def _described(requests: Mapping[str, Any], items: Mapping[str, Any]) -> dict[st
     of_requests = ('tab', *(name for name in KuairandUsers.COLUMNS if name in requests))
     kinds = {'tags': 'multi', 'duration': 'numeric'}
     described = {name: ColumnSpec('categorical') for name in of_requests}
-    return described | {
-        name: ColumnSpec(kinds.get(name, 'categorical')) for name in items if name != 'item'
-    }
+    return described | {name: ColumnSpec(kinds.get(name, 'categorical')) for name in items if name != 'item'}

@@ -134,8 +134,8 @@ class _Features(BlockBuilder):
                     if len(fields) != len(header) or not fields[key].isdecimal():
                         raise ValueError(
                             f'{path}:{lines.line_num}: {len(fields)} fields, {self.KEY} '
-                            f'{fields[key : key + 1]}: {len(header)} fields and a number are expected, repair '
-                            'the line'
+                            f'{fields[key : key + 1]}: {len(header)} fields and a number are expected, '
+                            'repair the line'
                         )
                     if self.wanted is None or int(fields[key]) in self.wanted:
                         yield int(fields[key]), *(' '.join(fields[place].split()) for place in others)

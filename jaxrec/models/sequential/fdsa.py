@@ -96,8 +96,8 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
     wrong = [name for name in columns if name not in schema or schema[name].kind == 'numeric']
     if wrong or not columns:
         raise ValueError(
-            f'model.columns = {columns}: FDSA reads at least one column of items, categorical or multi-valued; '
-            f'the log has {sorted(name for name, column in schema.items() if column.kind != "numeric")}'
+            f'model.columns = {columns}: FDSA reads at least one column of items, categorical or '
+            f'multi-valued; the log has {sorted(name for name, column in schema.items() if column.kind != "numeric")}'
         )
     module = Fdsa(
         transformer,

@@ -74,7 +74,18 @@ def user_rows() -> list[list[str]]:
     rows = []
     for user in range(24):
         if user != 7:
-            features = [f'{"full_active" if user % 3 else "UNKNOWN"}', 0, user % 2, 1, 3, '(0,10]', 0, '0', 0, '0']
+            features = [
+                f'{"full_active" if user % 3 else "UNKNOWN"}',
+                0,
+                user % 2,
+                1,
+                3,
+                '(0,10]',
+                0,
+                '0',
+                0,
+                '0',
+            ]
             rows.append([str(user), *map(str, features), '400', '366-730', *['1'] * 18])
     return rows
 
@@ -87,10 +98,8 @@ def video_rows() -> list[list[str]]:
         tag = {0: '', 1: '12,65', 2: '12, 65,3'}.get(video % 5, str(video % 9))
         duration = '' if video % 20 == 4 else f'{5_000 + 1_000 * (video % 40)}.0'
         kind = 'AD' if video % 10 == 3 else 'NORMAL'
-        rows.append(
-            [str(video), str(video % 17), kind, '2022-04-01', f'Type {video % 3}', '0.0', duration, '720', '1280',
-             '99', '9.0', tag]
-        )  # fmt: skip
+        uploaded = ['2022-04-01', f'Type {video % 3}', '0.0', duration, '720', '1280', '99', '9.0']
+        rows.append([str(video), str(video % 17), kind, *uploaded, tag])
     rows.append(['5', '3', 'AD', '2022-04-01', 'Again', '0.0', '1.0', '1', '1', '9', '9.0', '77'])
     return rows
 

@@ -42,9 +42,13 @@ def test_the_extract_has_the_counts_of_an_independent_script(folder, log):
     expected = oracle.counts(folder)
     assert all(expected.values()) and expected['rows'] > 1_000
     counts = log.manifest['counts']
-    assert (counts['events'], counts['shown'], counts['users'], counts['items'], counts['items_never_shown']) == (
-        expected['sessions'], expected['rows'], expected['users'], expected['videos'], 0,
-    )  # fmt: skip
+    assert {name: counts[name] for name in ('events', 'shown', 'users', 'items', 'items_never_shown')} == {
+        'events': expected['sessions'],
+        'shown': expected['rows'],
+        'users': expected['users'],
+        'items': expected['videos'],
+        'items_never_shown': 0,
+    }
     assert log.manifest['dropped'] == {
         'rows shown at random': expected['random'],
         'rows without a time': expected['timeless'],
@@ -100,8 +104,8 @@ def test_sessions_reach_the_sources(log):
     quality = {'watched': 3, 'quantile': 0.5}
     source = SessionSource(
         log.folder, features={'user': ['tab'], 'candidate': ['item', 'category'], 'history': ['item']},
-        split={'kind': 'per_user_time'}, part='train', batch_size=8, history_length=5, items=4, quality=quality,
-        shuffle=False, remainder='pad',
+        split={'kind': 'per_user_time'}, part='train', batch_size=8, history_length=5, items=4,
+        quality=quality, shuffle=False, remainder='pad',
     )  # fmt: skip
     kept = source.selection.kept
     assert 0 < kept.sum() < len(log) and source[0]['target/category'].shape == (8, 4)
@@ -127,13 +131,17 @@ def test_the_log_is_opened_again(folder, log):
 
 LOG, VIDEOS, USERS = 'log_standard_4_22_to_5_08_1k.csv', 'video_features_basic_1k.csv', 'user_features_1k.csv'
 CHANGES = [
-    (LOG, lambda t: t.replace('long_view', 'long'), r"5_08_1k\.csv:1: header .* instead of"),
+    (LOG, lambda t: t.replace('long_view', 'long'), r'5_08_1k\.csv:1: header .* instead of'),
     (LOG, lambda t: t.replace('\n', '\n1,2,3\n', 1), r'5_08_1k\.csv:2: 3 fields instead of 19'),
     (LOG, lambda t: t.replace('\n', '\nx' + ',1' * 18 + '\n', 1), r'5_08_1k\.csv:2: user_id cannot be read'),
     (VIDEOS, lambda t: t.replace(',tag\n', ',tags\n'), r"basic_1k\.csv:1: no column 'tag' in"),
     (VIDEOS, lambda t: t.replace('\n3,', '\n3,4,', 1), r'basic_1k\.csv:5: 13 fields, video_id'),
     (VIDEOS, lambda t: t.replace('"12,65"', '"12,65', 1), r'basic_1k\.csv:\d+: '),
-    (USERS, lambda t: t.replace('\n3,', '\nthree,', 1), r"features_1k\.csv:5: 31 fields, user_id \['three'\]"),
+    (
+        USERS,
+        lambda t: t.replace('\n3,', '\nthree,', 1),
+        r"features_1k\.csv:5: 31 fields, user_id \['three'\]",
+    ),
     (USERS, lambda t: '', r'features_1k\.csv is empty: fetch KuaiRand'),
 ]
 
@@ -148,7 +156,9 @@ def test_malformed_files_are_named(folder, tmp_path, file, change, message):
 
 
 def test_missing_files_and_wrong_arguments_are_named(folder, tmp_path):
-    with pytest.raises(ValueError, match=r'4_08_to_4_21_pure\.csv \(or \.gz, \.zip\) is in none of .*KuaiRand-Pure'):
+    with pytest.raises(
+        ValueError, match=r'4_08_to_4_21_pure\.csv \(or \.gz, \.zip\) is in none of .*KuaiRand-Pure'
+    ):
         compile_kuairand(folder, tmp_path / 'log', 'pure')
     with pytest.raises(ValueError, match=r"edition '2k' is unknown: use one of pure, 1k, 27k"):
         compile_kuairand(folder, tmp_path / 'log', '2k')

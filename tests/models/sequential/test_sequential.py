@@ -153,7 +153,7 @@ def test_hidden_places_follow_the_key_and_hold_the_target():
 
 
 def test_several_features_of_an_item_are_weighed_against_each_other():
-    task, params, state, batch = make('fdsa', columns=('category', 'tags'))
+    task, params, _, batch = make('fdsa', columns=('category', 'tags'))
     hidden = jax.jit(lambda p, b: task.module.apply({'params': p}, b, method='last'))
     got = hidden(params, batch)
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
