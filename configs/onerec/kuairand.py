@@ -9,10 +9,10 @@ r"""OneRec and what it is compared with on KuaiRand, a log of short videos whose
 
 The data root is $JAXREC_DATA or --data_dir; there the published folder is placed by hand, `KuaiRand-1K` or,
 by --config.data.arguments.edition, another. After the colon stands a row of configs/onerec/rows.py or
-`reward`. What a session is is said in `jaxrec.data.readers.kuairand`; a video counts from five rows on.
-Videos have no content there, so their vectors are made of what users watched in training; generator and
-reward model learn from different users. Sessions of high quality are the paper's: five effective views, a watch time
-above the median, a like, follow or share.
+`reward`. `jaxrec.data.readers.kuairand` says what a session is; a video counts from five rows on. Videos have
+no content there, so their vectors are made of what users watched in training; generator and reward model
+learn from different users. Sessions of high quality are the paper's: five effective views, a watch time above
+the median, a like, follow or share.
 """
 
 from ml_collections import ConfigDict

@@ -12,8 +12,8 @@ from configs.runs import changed
 
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
 HISTORY, LONG_HISTORY = 20, 50  # items that generative and sequential models read
-# Three levels of 256 codes and a rank, of texts and of what users did in training. Nearest centroids: on Beauty
-# they leave a quarter less of the vectors than the balanced assignment does, and fewer items share codes.
+# Three levels of 256 codes and a rank, of texts and of what users did in training. Nearest centroids: they
+# leave a quarter less of Beauty's vectors than the balanced assignment, and fewer items share codes.
 TOKENS = {
     'encoding': 'nearest',
     'content': 'column:text',

@@ -29,7 +29,7 @@ def parse_ids(texts: Sequence[str], where: str) -> np.ndarray:
     Raises:
       ValueError: naming the first text that is none, or has another number of levels than the first.
     """
-    rows = []
+    rows: list[list[int | None]] = []
     for number, text in enumerate(texts):
         tokens = text.split()
         found = [_code(token, level) for level, token in enumerate(tokens)]

@@ -93,11 +93,11 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
     """
     transformer, options = read_transformer(config, columns=('category',))
     columns = tuple(options['columns'])
-    wrong = [name for name in columns if name not in schema or schema[name].kind == 'numeric']
-    if wrong or not columns:
+    readable = sorted(name for name, column in schema.items() if column.kind != 'numeric')
+    if not columns or not set(columns) <= set(readable):
         raise ValueError(
             f'model.columns = {columns}: FDSA reads at least one column of items, categorical or '
-            f'multi-valued; the log has {sorted(name for name, column in schema.items() if column.kind != "numeric")}'
+            f'multi-valued; the log has {readable}'
         )
     module = Fdsa(
         transformer,
