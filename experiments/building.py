@@ -41,6 +41,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'clip_norm': None,
     'exchange': None,
     'evals_per_epoch': 1,
+    'eval_batches': None,  # of validation, in training; all of them where the result is reported
     'log_every': 100,
     'checkpoint_every': None,
     'keep': 1,
@@ -163,6 +164,7 @@ def _check_train(train: Mapping[str, Any]) -> None:
     for name, kind in (
         ('clip_norm', float),
         ('checkpoint_every', int),
+        ('eval_batches', int),
         ('patience', int),
         ('exchange', str),
         ('init_from', str),
@@ -173,6 +175,8 @@ def _check_train(train: Mapping[str, Any]) -> None:
             raise ValueError(
                 f'train.{name} = {value!r} is {type(value).__name__}; give {kind.__name__} or None'
             )
+    if train['eval_batches'] is not None and train['eval_batches'] < 1:
+        raise ValueError(f'train.eval_batches = {train["eval_batches"]}: give at least 1, or None for all')
 
 
 def make_optimizer(
@@ -198,16 +202,17 @@ def make_optimizer(
     return makers[name](make_schedule(schedule, learning_rate, steps) if schedule else learning_rate)
 
 
-def batches(source: BatchSource) -> Iterator[dict[str, np.ndarray]]:
+def batches(source: BatchSource, most: int | None = None) -> Iterator[dict[str, np.ndarray]]:
     """All batches of a source, in order.
 
     Args:
       source: the source.
+      most: no more than so many, the first; None for all.
 
     Returns:
       An iterator of host batches.
     """
-    return (source[i] for i in range(len(source)))
+    return (source[i] for i in range(len(source) if most is None else min(most, len(source))))
 
 
 @functools.cache

@@ -12,9 +12,11 @@ from pathlib import Path
 from absl import app, flags
 
 from experiments.building import build, read_config
+from experiments.comparison.slices import COLD_ITEMS, judge_slice
 from experiments.comparison.tables import side_by_side
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import ceiling, score
+from jaxrec.evaluation.ranking import RankingEvaluator
 
 WORKDIR = flags.DEFINE_multi_string('workdir', None, 'Of experiments.train; may be repeated.', required=True)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
@@ -32,7 +34,10 @@ def main(_: list[str]) -> None:
     for workdir in map(Path, WORKDIR.value):
         run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
         evaluator, step = score(run, workdir, PART.value, STEP.value)
-        rows[f'{workdir} (step {step})'] = values = evaluator.compute()
+        values = evaluator.compute()
+        if isinstance(evaluator, RankingEvaluator):
+            values |= judge_slice(COLD_ITEMS, run, evaluator)[0]
+        rows[f'{workdir} (step {step})'] = values
         best = best or ceiling(run, PART.value)
         path = workdir / f'evaluation_{PART.value}.json'
         path.write_text(json.dumps({'step': step, 'part': PART.value, **values}, indent=1) + '\n')

@@ -130,7 +130,8 @@ def main(_: list[str]) -> None:
         made = ingest_sessions(INPUT.value, mapping, OUTPUT.value, seed=SEED.value, strict=STRICT.value)
         print(report_sessions(made))
         print(
-            f'next: python -m experiments.onerec.tokenize --config=configs/onerec/own.py:OneRec,{made.folder}'
+            'next: python -m experiments.onerec.tokenize --workdir=runs/mine/tokens '
+            f'--config=configs/onerec/own.py:OneRec,{made.folder}'
         )
         return
     log = ingest(

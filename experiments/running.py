@@ -97,7 +97,9 @@ def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
                 state,
                 progress,
                 loader,
-                lambda state: evaluate(run.setup, predict, state, batches(validation)).compute(),
+                lambda state: evaluate(
+                    run.setup, predict, state, batches(validation, run.train['eval_batches'])
+                ).compute(),
                 checkpoints,
                 writer,
                 run.loop_options(source, progress.start),

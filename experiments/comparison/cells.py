@@ -17,6 +17,7 @@ from experiments.benchmarks.timing import measure
 from experiments.building import Experiment, batches, build
 from experiments.comparison.slices import judge_slice
 from experiments.running import ceiling, fit, restore_model, score
+from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.importing import resolve
 from jaxrec.models.can.parameters import count_parameters
 from jaxrec.options import lay_over, plain
@@ -124,7 +125,8 @@ def read_finished(folder: Path, described: str) -> dict[str, Any] | None:
 def test_cell(run: Experiment, folder: Path, slices: Sequence[str], judges: Sequence[str]) -> dict[str, Any]:
     """Reads the test part of a trained cell, and the ceiling of its world."""
     evaluator, step = score(run, folder)
-    test = {name: value for name, value in evaluator.compute().items() if name in METRICS}
+    found = evaluator.compute()
+    test = found if isinstance(evaluator, RankingEvaluator) else {m: found[m] for m in METRICS if m in found}
     best = ceiling(run)
     for name in slices:
         found, reachable = judge_slice(name, run, evaluator)

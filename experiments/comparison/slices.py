@@ -11,11 +11,15 @@ import numpy as np
 from experiments.building import Experiment, batches
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.labels import history_bounds, make_label
+from jaxrec.data.user_histories import training_interactions
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.evaluation.metrics import auc
+from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.evaluation.slices import unseen_pairs
 from jaxrec.options import plain
 from jaxrec.training.task import Evaluator
+
+COLD = 5  # training interactions; items of fewer are cold
 
 
 class Slice(NamedTuple):
@@ -43,11 +47,26 @@ def _of_long_histories(run: Experiment, evaluator: CtrEvaluator) -> np.ndarray:
     return (end - start)[evaluator.columns()['event']] > run.data['history_length']
 
 
+def cold_items(run: Experiment) -> np.ndarray:
+    """Marks the items that occur in fewer than `COLD` training interactions.
+
+    Args:
+      run: on a behaviour log or a session log; label and split tell what is training.
+
+    Returns:
+      bool [item rows].
+    """
+    _, items = training_interactions(run.log, plain(run.data['label']), plain(run.data['split']))
+    return np.bincount(items, minlength=run.log.schema['item'].rows) < COLD
+
+
 # By the names that a table's `slices` may hold.
 SLICES = {
     'unseen_pairs': Slice('unseen', _of_unseen_pairs),
     'long_histories': Slice('long', _of_long_histories),
 }
+
+COLD_ITEMS = 'cold_items'  # of models that rank items
 
 
 def judge_slice(
@@ -61,13 +80,20 @@ def judge_slice(
       evaluator: filled with its test part.
 
     Returns:
-      The metrics of the slice's suffix; and what the true probabilities reach, where the log holds them.
+      The metrics of the slice's suffix, of `COLD_ITEMS` those of `RankingEvaluator.of_cold`; and what the
+      true probabilities reach, where the log holds them.
 
     Raises:
-      ValueError: there is no such slice, the model predicts no clicks, or the slice holds one class alone.
+      ValueError: there is no such slice, the model predicts neither clicks nor ranks, or the slice holds one
+        class alone.
     """
+    if name == COLD_ITEMS and isinstance(evaluator, RankingEvaluator):
+        return evaluator.of_cold(cold_items(run)), {}
     if name not in SLICES or not isinstance(evaluator, CtrEvaluator):
-        raise ValueError(f'slices names {name!r}; there are {sorted(SLICES)}, for CTR models')
+        raise ValueError(
+            f'slices names {name!r}; there are {sorted(SLICES)}, for CTR models, and {COLD_ITEMS!r}, for '
+            'those that rank items'
+        )
     suffix, mark = SLICES[name]
     mask, columns = mark(run, evaluator), evaluator.columns()
     score = lambda values: {

@@ -7,7 +7,8 @@ r"""Turns a log's items into semantic IDs (arXiv 2502.18965, section 4.1), and g
         --extend=runs/mine/tokens --content=new.npy --content_items=new.txt
 
 The config says under `files.ids.arguments` where vectors come from and how they are clustered, see
-`experiments.onerec.tokens`. The workdir takes `ids.npz`, which `--config.model.ids` of a training run may
+`experiments.onerec.tokens`, or, where `files.ids.make` names `experiments.onerec.published:make_ids`, which
+IDs that others made are taken. The workdir takes `ids.npz`, which `--config.model.ids` of a training run may
 name, `codebooks.npz`, `trie.npz`, `report.json` and `report.png`. Training without it makes the same IDs and
 keeps them beside the cached log. `--extend` needs no training: `recommend --tokens` reaches the new items.
 """
@@ -20,10 +21,11 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments.flags import DATA_DIR, friendly
-from experiments.onerec.tokens import IDS, REPORT, extend_ids, make_ids
+from experiments.onerec.tokens import CODEBOOKS, IDS, REPORT, TOKENS, TRIE, extend_ids
 from experiments.onerec.tokens_report import draw, to_markdown
 from experiments.running import claim, hold
 from experiments.sources import log_of, read_data
+from jaxrec.importing import resolve
 from jaxrec.options import plain
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
@@ -31,6 +33,8 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Takes IDs, codebooks, trie and r
 EXTEND = flags.DEFINE_string('extend', None, 'Workdir of earlier tokens that new items are added to.')
 CONTENT = flags.DEFINE_string('content', None, 'Of new items: .npy vectors, or a .csv file of texts.')
 CONTENT_ITEMS = flags.DEFINE_string('content_items', '', 'Names of the items of an .npy file, a line each.')
+PICTURE = 'report.png'
+FILES = (IDS, CODEBOOKS, TRIE, REPORT, PICTURE, TOKENS)
 log = logging.getLogger(__name__)
 
 
@@ -48,17 +52,18 @@ def main(_: list[str]) -> None:
         )
     found = log_of(config, DATA_DIR.value)
     data, arguments = read_data(config, found), plain(config.files.ids.get('arguments', {}))
-    counts = found.manifest['counts']
+    make, counts = resolve(config.files.ids.make), found.manifest['counts']
     log.info('log %s: %d items', found.folder, counts['items'])
     with hold(workdir):
         # A model that was trained with these IDs would take others for its own.
         told = {name: config.data.get(name, {}) for name in ('log', 'arguments', 'label', 'split')}
-        claim(workdir, ConfigDict({'data': told, 'ids': arguments}))
-        make_ids(workdir, found, data, **arguments)
+        claim(workdir, ConfigDict({'data': told, 'ids': {'make': config.files.ids.make, **arguments}}))
+        make(workdir, found, data, **arguments)
         report = json.loads((workdir / REPORT).read_text())
-        draw(report, workdir / 'report.png')
+        draw(report, workdir / PICTURE)
     print(to_markdown(report))
-    print(f'wrote {workdir}/ids.npz, codebooks.npz, trie.npz, report.json, report.png, tokens.json')
+    written = sorted(path.name for path in workdir.iterdir() if path.name in FILES)
+    print(f'wrote {workdir}/{", ".join(written)}')
     print(f'next: train with --config.model.ids={workdir / IDS}')
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments.comparison.tables import write_json
+from experiments.onerec.given_ids import given_codes, measure_codes
 from experiments.onerec.vectors import (
     ALIGNMENT,
     TEXTS,
@@ -46,6 +47,7 @@ TOKEN_OPTIONS: dict[str, Any] = {
     'room': None,
     'streamed': False,
     'seed': 0,
+    'beside': (),
 }
 _FITTING = ('levels', 'clusters', 'balanced', 'shuffled', 'passes', 'tolerance', 'streamed', 'seed')
 
@@ -58,8 +60,9 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
       log: a `SessionLog` or a `BehaviourLog`.
       data: the config's data section.
       **options: any of `TOKEN_OPTIONS`: of `experiments.onerec.vectors.item_vectors` and of `fit_codebooks`;
-        `encoding`, whether an ID is the 'assigned' cluster of k-means or the 'nearest' centroid; and `room`,
-        how many items may come to share their codes.
+        `encoding`, whether an ID is the 'assigned' cluster of k-means or the 'nearest' centroid; `room`, how
+        many items may come to share their codes; and `beside`, columns of the log's items with IDs that
+        others made, which the report tells of too.
 
     Returns:
       The path of the IDs.
@@ -76,6 +79,7 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
             f'clusters = {given["clusters"]} of {vectors.rows.shape[0]} items: give at most as many codes a '
             'level as there are items'
         )
+    others = {column: measure_codes(given_codes(log, column)) for column in given['beside']}
     fitted = fit_codebooks(vectors.rows, **{name: given[name] for name in _FITTING})
     nearest = fitted.codebooks.encode(vectors.rows) if given['balanced'] else fitted.codes
     codes = fitted.codes if given['encoding'] == ASSIGNED else nearest
@@ -83,7 +87,7 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
     folder.mkdir(parents=True, exist_ok=True)
     fitted.codebooks.save(folder / CODEBOOKS)
     vectors.save(folder)
-    write_json(folder / REPORT, measure(vectors, fitted, nearest, ids))
+    write_json(folder / REPORT, measure(vectors, fitted, nearest, ids) | {'beside': others})
     _write(folder, ids, {'options': given, 'items': len(codes), 'new': []})
     return folder / IDS
 

@@ -31,22 +31,35 @@ def to_markdown(found: Mapping[str, Any]) -> str:
         '| encoding | level | ' + ' | '.join(title for _, title, _ in COLUMNS) + ' |',
         '|---' * (2 + len(COLUMNS)) + '|',
     ]
-    for encoding, levels in found['levels'].items():
+    others: Mapping[str, Any] = found.get('beside', {})
+    for encoding, levels in [
+        *found['levels'].items(),
+        *((name, of['levels']) for name, of in others.items()),
+    ]:
         for number, level in enumerate(levels, 1):
-            shown = ' | '.join(form.format(level[name]) for name, _, form in COLUMNS)
+            shown = ' | '.join(
+                form.format(level[name]) if name in level else '-' for name, _, form in COLUMNS
+            )
             lines.append(f'| {encoding} | {number} | {shown} |')
     passes = ', '.join(
         f'{made} ({moved} items moved in the last)'
-        for made, moved in zip(found['passes'], found['moved'], strict=True)
+        for made, moved in zip(found.get('passes', ()), found.get('moved', ()), strict=True)
     )
+    width = f' of width {found["width"]}' if 'width' in found else ''
     lines += [
         '',
-        f'{found["items"]} items of width {found["width"]}, {found["clusters"]} codes a level; entropy in '
+        f'{found["items"]} items{width}, {found["clusters"]} codes a level; entropy in '
         f'nats, at most {np.log(found["clusters"]):.3f}.',
-        f'passes of each level: {passes}.',
+        *([f'passes of each level: {passes}.'] if passes else []),
         f'{found["distinct"]} distinct IDs before ranks, collision rate {found["collision_rate"]:.4f}: '
         f'{found["sharing"]} items share theirs, at most {found["largest_group"]} one; the rank level has '
         f'{found["room"]} codes.',
+        *(
+            f'{name}: {of["distinct"]} distinct IDs of {len(of["levels"])} levels, collision rate '
+            f'{of["collision_rate"]:.4f}: {of["sharing"]} items share theirs, at most {of["largest_group"]} '
+            'one.'
+            for name, of in others.items()
+        ),
         *(f'note: {note}.' for note in found['notes']),
     ]
     return '\n'.join(lines)
@@ -62,7 +75,9 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    measured = {name: levels for name, levels in found['levels'].items() if 'mse' in levels[0]}
+    figure, axes = plt.subplots(1, 1 + bool(measured), figsize=(9, 3.2), layout='constrained', squeeze=False)
+    left, right = axes[0, 0], axes[0, -1]
     for style, (encoding, levels) in zip(('-', '--'), found['loads'].items(), strict=False):
         for number, counts in enumerate(levels, 1):
             share = np.arange(1, len(counts) + 1) / len(counts)
@@ -72,12 +87,13 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     left.axhline(1, color='grey', linewidth=0.8)
     left.set(xlabel='share of the codes, the fullest first', ylabel='items / mean', title='load of the codes')
     left.legend(fontsize=7)
-    for encoding, levels in found['levels'].items():
-        right.plot(range(1, len(levels) + 1), [level['mse'] for level in levels], marker='o', label=encoding)
-    right.set(xlabel='levels', title='MSE', xticks=range(1, 1 + len(levels)))
-    right.set_ylim(bottom=0)
-    right.legend()
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
+    for encoding, levels in measured.items():
+        numbers = range(1, len(levels) + 1)
+        right.plot(numbers, [level['mse'] for level in levels], marker='o', label=encoding)
+        right.set(xlabel='levels', title='MSE', xticks=numbers)
+        right.set_ylim(bottom=0)
+        right.legend()
+    for axis in axes[0]:
+        axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)

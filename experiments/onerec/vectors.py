@@ -19,7 +19,7 @@ from jaxrec.data.user_histories import training_interactions
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.ops.kmeans import Rows
 
-SIMULATED = 'simulated'
+SIMULATED, COLUMN = 'simulated', 'column:'
 TEXTS, ALIGNMENT = 'texts.npz', 'alignment.npz'
 VECTOR_OPTIONS: dict[str, Any] = {
     'content': '',
@@ -79,7 +79,8 @@ def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) 
       log: a `SessionLog` or a `BehaviourLog`.
       data: the config's data section, whose label and split tell which interactions train.
       options: `content`, an `.npy` file of vectors, a `.csv` file of texts with the columns item and text,
-        'simulated' for those of a simulated world, or '' for none; `content_items`, of an `.npy` file, a text
+        'column:<name>' for the texts of an attribute of the log's items, 'simulated' for those of a simulated
+        world, or '' for none; `content_items`, of an `.npy` file, a text
         file with the name of an item a line, without which rows are items in the order of the log's ids;
         `text_width`; `behaviour`, the width of vectors of behaviour, 0 for none; their `window`; and the
         `share` that behaviour has beside content.
@@ -160,15 +161,12 @@ def _content(log: Log, options: Mapping[str, Any]) -> ItemVectors:
     path, count = options['content'], log.schema['item'].rows - FIRST
     if path == SIMULATED:
         return ItemVectors(Audience(log.folder).item_vectors()[FIRST:])
+    if path.startswith(COLUMN):
+        return _of_texts(column_texts(log, path.removeprefix(COLUMN)), options['text_width'])
     if Path(path).suffix == '.csv':
         names, texts = read_texts(path)
         places, notes = _places(log, names, path)
-        every = [texts[place] for place in places]
-        fitted = fit_text_vectors(every, options['text_width'])
-        rows = fitted.transform(every)
-        blank = int((~rows.any(1)).sum())
-        more = (f'{blank} of {len(rows)} texts have no known term',) if blank else ()
-        return ItemVectors(rows, fitted, notes=notes + more)
+        return _of_texts([texts[place] for place in places], options['text_width'], notes)
     vectors = VectorFile(path)
     if not options['content_items']:
         if len(vectors) != count:
@@ -181,6 +179,43 @@ def _content(log: Log, options: Mapping[str, Any]) -> ItemVectors:
     _check_count(path, len(vectors), options['content_items'], len(names))
     places, notes = _places(log, names, options['content_items'])
     return ItemVectors(Reordered(vectors, places), notes=notes)
+
+
+def _of_texts(texts: Sequence[str], width: int, notes: tuple[str, ...] = ()) -> ItemVectors:
+    fitted = fit_text_vectors(texts, width)
+    rows = fitted.transform(texts)
+    blank = int((~rows.any(1)).sum())
+    more = (f'{blank} of {len(rows)} texts have no known term',) if blank else ()
+    return ItemVectors(rows, fitted, notes=notes + more)
+
+
+def column_texts(log: Log, name: str) -> list[str]:
+    """The raw texts of an attribute of the log's items.
+
+    Args:
+      log: the log.
+      name: a categorical column of items.
+
+    Returns:
+      V texts, '' for an item without one.
+
+    Raises:
+      ValueError: the log has no such column of texts.
+    """
+    texts = [
+        column
+        for column, described in log.schema.items()
+        if described.kind == 'categorical'
+        and column in log.stores['items']
+        and log.vocabulary(str(described.vocabulary)).keys.dtype.kind == 'U'
+    ]
+    if name not in texts:
+        raise ValueError(
+            f'the items of {log.folder} have no texts {name!r}: name one of {", ".join(texts) or "none"}'
+        )
+    ids = log.stores['items'][name][FIRST:]
+    keys = log.vocabulary(str(log.schema[name].vocabulary)).keys
+    return [str(keys[i - FIRST]) if i >= FIRST else '' for i in ids.tolist()]
 
 
 def _places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, tuple[str, ...]]:

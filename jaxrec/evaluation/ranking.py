@@ -14,17 +14,20 @@ CUTS = (5, 10)
 class RankingEvaluator:
     """Accumulates the ranks of targets.
 
-    With `cold` items, such as those that training never saw, their recall is reported apart.
+    With `cold` items, such as those that training hardly saw, their recall is reported apart.
     """
 
-    def __init__(self, cuts: Sequence[int] = CUTS, cold: np.ndarray | None = None):
+    def __init__(
+        self, cuts: Sequence[int] = CUTS, cold: np.ndarray | None = None, catalogue: int | None = None
+    ):
         """Starts empty.
 
         Args:
           cuts: at which recall and NDCG are computed.
           cold: bool [item rows], or None.
+          catalogue: items that could be named; None where that is not known.
         """
-        self.cuts, self.cold = tuple(cuts), cold
+        self.cuts, self.cold, self.catalogue = tuple(cuts), cold, catalogue
         self.ranks: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
         self.named: set[int] = set()
@@ -47,25 +50,41 @@ class RankingEvaluator:
         """Averages over the users.
 
         Returns:
-          'recall@k' and 'ndcg@k' of each cut, 'mrr', 'coverage' (different items among the best of all users)
-          and 'users'; with cold items 'cold_recall@k' and 'cold_users'.
+          'recall@k' and 'ndcg@k' of each cut, 'mrr', 'named' (different items among the first k of any user,
+          k the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users';
+          with cold items what `of_cold` says of them.
 
         Raises:
-          ValueError: nothing was taken in.
+          ValueError: nothing was taken in, or a rank that is none.
         """
         ranks = np.concatenate(self.ranks) if self.ranks else np.zeros(0)
         if not len(ranks):
             raise ValueError('no valid target was evaluated: the part of the data is empty')
+        if not (ranks >= 1).all():
+            raise ValueError(
+                f'{(~(ranks >= 1)).sum()} of {len(ranks)} ranks are below 1 or NaN: they count from 1'
+            )
         metrics = {'users': float(len(ranks)), 'mrr': float(np.mean(1 / ranks))}
-        metrics['coverage'] = float(len(self.named))
+        metrics['named'] = float(len(self.named))
+        if self.catalogue:
+            metrics['coverage'] = len(self.named) / self.catalogue
         gain = 1 / np.log2(ranks + 1)
         for cut in self.cuts:
             hit = ranks <= cut
             metrics[f'recall@{cut}'] = float(hit.mean())
             metrics[f'ndcg@{cut}'] = float(np.where(hit, gain, 0).mean())
-        if self.cold is not None:
-            cold = self.cold[np.concatenate(self.targets)]
-            metrics['cold_users'] = float(cold.sum())
-            for cut in self.cuts:
-                metrics[f'cold_recall@{cut}'] = float((ranks[cold] <= cut).mean()) if cold.any() else math.nan
-        return metrics
+        return metrics if self.cold is None else metrics | self.of_cold(self.cold)
+
+    def of_cold(self, cold: np.ndarray) -> dict[str, float]:
+        """How well targets are found that are cold.
+
+        Args:
+          cold: bool [item rows].
+
+        Returns:
+          'cold_users', whose target is one, and 'cold_recall@k' among them, NaN where there are none.
+        """
+        ranks = np.concatenate([np.zeros(0), *self.ranks])
+        mine = ranks[cold[np.concatenate([np.zeros(0, np.int64), *self.targets])]]
+        share = lambda cut: float((mine <= cut).mean()) if len(mine) else math.nan
+        return {'cold_users': float(len(mine))} | {f'cold_recall@{cut}': share(cut) for cut in self.cuts}

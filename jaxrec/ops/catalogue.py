@@ -9,39 +9,61 @@ import chex
 import jax
 import jax.numpy as jnp
 
-CHUNK_BYTES = 1 << 25  # of logits that exist at once
+CHUNK_BYTES = 1 << 24  # of logits that exist at once
 
 
 def catalogue_cross_entropy(
-    hidden: jax.Array, vectors: jax.Array, labels: jax.Array, allowed: jax.Array
+    hidden: jax.Array,
+    vectors: jax.Array,
+    labels: jax.Array,
+    allowed: jax.Array,
+    where: jax.Array | None = None,
 ) -> jax.Array:
     """Cross-entropy of a softmax over all items, position by position.
 
-    Logits are made in chunks of positions, and again for the gradient.
+    Logits are made in chunks of positions, and again for the gradient. Positions whose loss is wanted go
+    first, and chunks without any are left out: of histories that are mostly padding, most are.
 
     Args:
       hidden: float [N, X].
       vectors: float [V, X]; an item's logit is its product with a position.
       labels: int [N]; what stands at a position whose loss is not wanted does not matter.
       allowed: bool [V], items that take part.
+      where: bool [N], positions whose loss is wanted; None for all.
 
     Returns:
-      float32 [N].
+      float32 [N], 0 where it is not wanted.
     """
     chex.assert_rank([hidden, vectors, labels, allowed], [2, 2, 1, 1])
+    if where is not None:
+        order = jnp.argsort(~where, stable=True)
+        packed = _in_chunks(hidden[order], vectors, labels[order], allowed, where[order])
+        return jnp.zeros(len(hidden)).at[order].set(packed)
+    return _in_chunks(hidden, vectors, labels, allowed, jnp.ones(len(hidden), bool))
+
+
+def _in_chunks(
+    hidden: jax.Array, vectors: jax.Array, labels: jax.Array, allowed: jax.Array, where: jax.Array
+) -> jax.Array:
     size = max(1, min(len(hidden), CHUNK_BYTES // (4 * vectors.shape[0])))
     short = -len(hidden) % size
     pad = lambda x: jnp.pad(x, ((0, short), *[(0, 0)] * (x.ndim - 1))).reshape(-1, size, *x.shape[1:])
 
     @jax.checkpoint
-    def losses(hidden: jax.Array, labels: jax.Array) -> jax.Array:
+    def losses(hidden: jax.Array, labels: jax.Array, where: jax.Array) -> jax.Array:
         logits = catalogue_scores(hidden, vectors, allowed)
+        # Padding takes no part, and the loss of such a label is infinite, even times 0.
+        labels = jnp.where(where, labels, jnp.argmax(allowed))
         picked = jnp.take_along_axis(logits, labels[:, None], -1)[:, 0]
-        return jax.nn.logsumexp(logits, -1) - picked
+        return jnp.where(where, jax.nn.logsumexp(logits, -1) - picked, 0)
+
+    def chunk(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        nothing = lambda *_: jnp.zeros(size)
+        return jax.lax.cond(parts[2].any(), losses, nothing, *parts)
 
     if not short and size == len(hidden):
-        return losses(hidden, labels)
-    return jax.lax.map(lambda chunk: losses(*chunk), (pad(hidden), pad(labels))).reshape(-1)[: len(hidden)]
+        return losses(hidden, labels, where)
+    return jax.lax.map(chunk, (pad(hidden), pad(labels), pad(where))).reshape(-1)[: len(hidden)]
 
 
 def sampled_cross_entropy(

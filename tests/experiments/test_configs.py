@@ -16,7 +16,7 @@ from jaxrec.data.simulators.ctr import World, simulate
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY
-from tests.data.extracts import amazon, avazu, taobao
+from tests.data.extracts import amazon, avazu, kuairand, sequences, taobao
 from tests.data.readers.test_movielens import place, small_files
 from tests.experiments.worlds import LIFELONG, SESSIONS, WORLD
 
@@ -33,8 +33,9 @@ TRAINED = [file for file in FILES if not file.startswith(('configs.age', *STAGES
 def runs() -> list[tuple[str, str, str]]:
     """(file, column or '', row) of the runs that the configs describe.
 
-    Every row in the first file of a folder; in the others, of those that a table has by default, one for each
-    task and for what it wants of the data, since the rest differ from them in the model alone.
+    Every row in the first file of a folder that has these rows; in the others, of those that a table has by
+    default, one for each task and for what it wants of data and files, since the rest differ from them in the
+    model alone.
     """
     found, met = [], set()
     for file in TRAINED:
@@ -42,15 +43,20 @@ def runs() -> list[tuple[str, str, str]]:
         shared = importlib.import_module(f'{folder}.rows')
         # A log without histories has fewer rows, and its file names them.
         own = getattr(module, 'ROWS', shared.ROWS)
-        rows = list(own)
-        if own is shared.ROWS and folder in met:
-            kinds = {f'{own[name]["task"]} {own[name].get("data")}': name for name in shared.COMPARED[::-1]}
-            rows = [name for name in shared.COMPARED if name in kinds.values()]
+        rows, compared = (
+            list(own),
+            getattr(module, 'COMPARED', () if own is not shared.ROWS else shared.COMPARED),
+        )
+        family = folder, own is shared.ROWS
+        if compared and family in met:
+            wants = lambda row: str([row.get(section) for section in ('task', 'data', 'files')])
+            kinds = {wants(own[name]): name for name in compared[::-1]}
+            rows = [name for name in compared if name in kinds.values()]
         takes_a_row = module.get_config.__code__.co_argcount > 0
         columns = [''] if takes_a_row else list(module.get_config().columns)
         only = {} if takes_a_row else module.get_config().get('only', {})
         found += [(file, column, row) for column in columns for row in rows if row in only.get(column, rows)]
-        met.add(folder)
+        met.add(family)
     return found
 
 
@@ -70,18 +76,28 @@ def root(tmp_path_factory) -> pathlib.Path:
     place(folder / 'data', small_files())
     for extract in (amazon, avazu, taobao):
         extract.write(folder / 'data' / extract.__name__.rpartition('.')[2])
+    amazon.write(folder / 'data' / 'amazon', 'Beauty')
+    kuairand.write(folder / 'data')
+    sequences.write(folder / 'data')
     return folder
 
 
 def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
     """The same config on a log of a second's worth; features, label, split and model stay as they are."""
     arguments = config.data.arguments
-    if config.data.get('source', ''):  # of sessions
+    if config.data.get('source', ''):  # of sessions or next items
         known = {key: value for key, value in SESSIONS.items() if key != 'seed'}
         own = {'path': str(sessions.simulate(root / 'sessions', **SESSIONS).folder)}
-        arguments.update(known if 'users' in arguments else own)
-        if config.files is not None:
-            config.files.ids.arguments.update({'clusters': 4, 'behaviour': 8})
+        if 'data_dir' not in arguments:  # else the log is read from an extract
+            arguments.update(known if 'users' in arguments else own)
+        if config.files is not None and 'column' not in config.files.ids.arguments:
+            ids = config.files.ids.arguments
+            ids.update({'clusters': 4, 'behaviour': 8} | ({'text_width': 4} if ids.get('content') else {}))
+            if 'beside' in ids:
+                ids.beside = ('letter_sid', 'plain_sid')
+        if 'edition' in arguments:  # of 24 users few sessions are of high quality
+            arguments.least = 1
+            config.data.users = (0.0, 1.0)
     elif 'scenes' in config.data.log:
         arguments.update({'train': 32, 'validation': 16, 'test': 16})
     elif 'users' in arguments:
@@ -120,7 +136,7 @@ def test_a_config_builds(run, root):
         assert predictions['probability'].shape == example['label'].shape == (16, candidates)
     else:
         named = [key for key in ('rank', 'token_log_prob', 'triplet/score') if key in predictions]
-        assert [len(predictions[key]) for key in named] == [16]
+        assert {len(predictions[key]) for key in named} == {16}
     assert experiment.loop_options(experiment.source('train', shuffle=True)).steps > 0
 
 

@@ -32,6 +32,31 @@ def test_cross_entropy_is_the_loop_whatever_the_chunks(monkeypatch, chunk):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('wanted', [[0, 1, 0, 0, 1, 0, 1], [0] * 7, [1] * 7])
+@pytest.mark.parametrize('chunk', [1 << 25, 4 * 6 * 2])
+def test_unwanted_positions_neither_count_nor_disturb(monkeypatch, chunk, wanted):
+    monkeypatch.setattr(ops, 'CHUNK_BYTES', chunk)
+    hidden, vectors, labels, allowed = make_case()
+    wanted = np.asarray(wanted, bool)
+    odd = np.where(wanted, labels, 0)  # padding, which takes no part
+
+    def run(hidden, vectors):
+        return ops.catalogue_cross_entropy(
+            hidden, vectors, jnp.asarray(odd), jnp.asarray(allowed), jnp.asarray(wanted)
+        )
+
+    def by_hand(hidden, vectors):
+        logits = hidden @ vectors[1:].T
+        return (jax.nn.logsumexp(logits, -1) - jnp.sum(hidden * vectors[labels], -1)) * wanted
+
+    weights = np.arange(1, 8).astype(np.float32)
+    got, pull = jax.vjp(jax.jit(run), hidden, vectors)
+    want, pull_want = jax.vjp(by_hand, hidden, vectors)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    for x, y in zip(pull(weights), pull_want(weights), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+
 def test_sampled_cross_entropy_is_the_loop():
     hidden, vectors, labels, _ = make_case()
     negatives = np.array([1, 1, 4, 2])

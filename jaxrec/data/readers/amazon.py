@@ -10,20 +10,21 @@ Letters: N reviews.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.raw_columns import distinct
+from jaxrec.data.raw_columns import Coded, distinct
 from jaxrec.data.readers.amazon_files import (
     DEFAULT,
     MALFORMED,
     NO_TIME,
     AmazonMetadata,
     AmazonReviews,
+    AmazonTexts,
     find_files,
 )
 from jaxrec.data.readers.blocks import Block, Coding, join_blocks, read_blocks
@@ -38,6 +39,7 @@ def compile_amazon(
     category: str = 'Books',
     five_core: bool = True,
     same_day: str = 'lines',
+    texts: bool = False,
     seed: int = 0,
     fetch: bool = False,
 ) -> BehaviourLog:
@@ -56,6 +58,8 @@ def compile_amazon(
         `reviews_<category>_5`, which DIEN and CAN use; else all of `reviews_<category>`.
       same_day: reviews carry a day, not an instant. 'lines': those of a user and day follow each other in the
         order of their lines, a second apart, as in DIEN; 'unordered': none is history of another.
+      texts: items have a `text` too (categorical: the text itself), their title, brand, price and categories,
+        of which TIGER makes item vectors; '' where the metadata lack the product.
       seed: of the hash that assigns ids.
       fetch: download the two files into `data_dir` when they are not there.
 
@@ -66,6 +70,7 @@ def compile_amazon(
         raise ValueError(f'same_day={same_day!r}: say how reviews of a day stand, {" or ".join(SAME_DAY)}')
     files = find_files(data_dir, category, five_core, fetch)
     request = {'reader': AmazonReviews.tag(), 'same_day': same_day, 'seed': seed}
+    request |= {'texts': True} if texts else {}
     if made := BehaviourLog.of_request(folder, files, request):
         return made
     reviews, metadata = files
@@ -76,13 +81,15 @@ def compile_amazon(
         events['time'] = in_line_order(events['user'].codes, events['time'])
     products, _ = distinct(events['item'])
     # The reviews say which products are wanted, so prepared metadata are theirs as well.
-    blocks = read_blocks(AmazonMetadata, [metadata, reviews], folder, wanted=frozenset(products.tolist()))
-    items, of_items, about_items = _items(blocks, products, metadata)
+    table, wanted = AmazonTexts if texts else AmazonMetadata, frozenset(products.tolist())
+    blocks = read_blocks(table, [metadata, reviews], folder, wanted=wanted)
+    items, of_items, about_items = _items(blocks, products, metadata, ('category', 'text')[: 1 + texts])
     return compile_log(
         folder,
         events,
         items,
-        columns={'rating': ColumnSpec('numeric'), 'category': ColumnSpec('categorical')},
+        columns={'rating': ColumnSpec('numeric')}
+        | {name: ColumnSpec('categorical') for name in items if name != 'item'},
         sources=files,
         dropped={reason: lines for reason, lines in (dropped | of_items).items() if lines},
         notes={irregularity: n for irregularity, n in (notes | about_items).items() if n},
@@ -149,39 +156,47 @@ def in_line_order(user: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 
 def _items(
-    blocks: Iterator[Block], products: np.ndarray, path: Path
+    blocks: Iterator[Block], products: np.ndarray, path: Path, names: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
-    """The category of every reviewed product, what was left out and what was met."""
+    """The attributes of every reviewed product, what was left out and what was met."""
     place = {product: at for at, product in enumerate(products.tolist())}
-    found = np.full(len(products), -1, np.int32)
-    categories, malformed = Coding(), []
-    unused = twice = 0
+    found = np.full(len(products), -1, np.int64)  # the line that describes each
+    codings, malformed = {name: Coding() for name in names}, []
+    unused = twice = start = 0
     for block in blocks:
-        codes = categories.add(block['category'])
-        names = block['item'].values.tolist()
+        for name, coding in codings.items():
+            coding.add(block[name])
+        items = block['item'].values.tolist()
         malformed.append((block['item'].values == MALFORMED)[block['item'].codes])
-        for code, category in zip(block['item'].codes.tolist(), codes.tolist(), strict=True):
-            at = place.get(names[code])
+        for line, code in enumerate(block['item'].codes.tolist(), start):
+            at = place.get(items[code])
             if at is None:
-                unused += names[code] != MALFORMED
+                unused += items[code] != MALFORMED
             elif found[at] >= 0:
                 twice += 1
             else:
-                found[at] = category
+                found[at] = line
+        start += len(block['item'].codes)
     bad = np.concatenate([np.zeros(0, bool), *malformed])
     _warn(path, bad, 'metadata')
     if bad.all():
         raise ValueError(f'{path} has {len(bad)} lines and no product (asin) among them: another file?')
-    # A product without metadata takes the code of the default category, appended.
-    values = categories.joined().values
-    named = np.append(values, DEFAULT)[found]
+    named = {name: _named(coding.joined(), found, name) for name, coding in codings.items()}
     dropped = {'malformed lines of metadata': int(bad.sum()), 'metadata of products without reviews': unused}
     notes = {
         'products without metadata': int((found < 0).sum()),
-        'products whose metadata name no category': int(((named == DEFAULT) & (found >= 0)).sum()),
+        'products whose metadata name no category': int(
+            ((named['category'] == DEFAULT) & (found >= 0)).sum()
+        ),
         'further metadata of a product': twice,
     }
-    return {'item': products, 'category': named}, dropped, notes
+    return {'item': products, **named}, dropped, notes
+
+
+def _named(column: Coded, lines: np.ndarray, name: str) -> np.ndarray:
+    """str [V]: the values of some lines; the default where there is none (-1)."""
+    values = np.append(column.values, DEFAULT if name == 'category' else '')
+    return values[np.where(lines >= 0, column.codes[lines], len(values) - 1)]
 
 
 def _warn(path: Path, malformed: np.ndarray, what: str) -> None:

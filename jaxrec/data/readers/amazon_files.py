@@ -90,6 +90,7 @@ class AmazonMetadata(BlockBuilder):
     wanted: Container[str] | None = None  # products whose category counts; None for all
 
     COLUMNS: ClassVar[Mapping[str, type]] = {'item': str, 'category': str}
+    LACKING: ClassVar[tuple[str, ...]] = (DEFAULT,)  # the columns but `item` of a product that is not wanted
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'Place meta_<category>.json.gz from {ADDRESS} here.'
 
     def find(self, folder: Path) -> Sequence[Path]:
@@ -100,14 +101,29 @@ class AmazonMetadata(BlockBuilder):
         """Yields blocks of products."""
         return in_blocks(self._rows(files[0]), self.COLUMNS)
 
-    def _rows(self, path: Path) -> Iterator[tuple[str, str]]:
+    def _rows(self, path: Path) -> Iterator[tuple[str, ...]]:
         for line in _lines(path):
             opening = _FIRST_KEY.match(line)
             item = opening.group(1).decode() if opening else MALFORMED
             if item and self.wanted is not None and item not in self.wanted:
-                yield item, DEFAULT
+                yield item, *self.LACKING
             else:
-                yield _product(parse_line(line))
+                yield self.row(parse_line(line))
+
+    def row(self, record: dict[str, Any] | None) -> tuple[str, ...]:
+        """What is kept of a line: `COLUMNS` of the record, None where the line is none."""
+        return _product(record)
+
+
+class AmazonTexts(AmazonMetadata):
+    """As `AmazonMetadata`, with a `text` of each product: its title, brand, price and categories."""
+
+    COLUMNS: ClassVar[Mapping[str, type]] = {**AmazonMetadata.COLUMNS, 'text': str}
+    LACKING: ClassVar[tuple[str, ...]] = (DEFAULT, '')
+
+    def row(self, record: dict[str, Any] | None) -> tuple[str, ...]:
+        """The product's columns and its text."""
+        return *_product(record), text_of(record or {})
 
 
 def _only(folder: Path, pattern: str) -> list[Path]:
@@ -170,3 +186,16 @@ def category_of(record: Mapping[str, Any]) -> str:
     path = paths[0] if isinstance(paths, list) and paths else None
     last = path[-1] if isinstance(path, list) and path else None
     return ' '.join(last.split()) or DEFAULT if isinstance(last, str) else DEFAULT
+
+
+def text_of(record: Mapping[str, Any]) -> str:
+    """Title, brand, price and categories of a product, what it has of them, in one line.
+
+    They are what TIGER (arXiv 2305.05065) makes item vectors of.
+    """
+    paths = record.get('categories')
+    paths = paths if isinstance(paths, list) else []
+    names = dict.fromkeys(name for path in paths if isinstance(path, list) for name in path)
+    parts = [record.get('title'), record.get('brand'), record.get('price'), *names]
+    known = [' '.join(str(part).split()) for part in parts if isinstance(part, str | int | float)]
+    return '. '.join(part for part in known if part)

@@ -19,11 +19,10 @@ import numpy as np
 
 from jaxrec.data.batch_source import Batch as HostBatch
 from jaxrec.data.sessions.source import SessionSource
-from jaxrec.models.onerec.evaluator import SessionEvaluator
 from jaxrec.models.onerec.pairs import Mined
 from jaxrec.models.onerec.task import CODES, SessionTask
 from jaxrec.ops.preference import KINDS, preference_loss
-from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
+from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
 IPA, NTP = 'ipa', 'ntp'  # DPO against a reference that moves; no preferences at all, for a control
 METHODS = (*KINDS, IPA, NTP)
@@ -126,7 +125,7 @@ class AlignTask(WithoutTables):
         """What the generator predicts."""
         return self.base.predict(params, model_state, rows, batch, rng)
 
-    def evaluator(self) -> SessionEvaluator:
+    def evaluator(self) -> Evaluator:
         """The generator's."""
         return self.base.evaluator()
 

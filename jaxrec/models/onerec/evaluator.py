@@ -1,11 +1,13 @@
-"""Evaluates how well sessions are predicted, token by token.
+"""Evaluates how well sessions are predicted, token by token, and where single items rank.
 
-B batch, m session items, L levels.
+B batch, m session items, L levels, K beams.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
+
+from jaxrec.evaluation.ranking import RankingEvaluator
 
 
 class SessionEvaluator:
@@ -47,3 +49,31 @@ class SessionEvaluator:
         mean = float(losses.mean())
         by_level = {f'ntp_{level}': float(loss) for level, loss in enumerate(losses, 1)}
         return {'ntp': mean, **by_level, 'perplexity': float(np.exp(mean)), 'sessions': float(self.sessions)}
+
+
+class NextItemEvaluator(RankingEvaluator):
+    """Accumulates the ranks of targets among beams, and the losses of their tokens."""
+
+    def __init__(self, catalogue: int) -> None:
+        """Starts empty.
+
+        Args:
+          catalogue: items that could be named.
+        """
+        super().__init__(catalogue=catalogue)
+        self.tokens = SessionEvaluator()
+
+    def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes in a host batch.
+
+        Args:
+          batch: as `RankingEvaluator`.
+          predictions: as `RankingEvaluator`, and 'token_log_prob' float [B, 1, L].
+        """
+        super().add(batch, predictions)
+        self.tokens.add(batch, predictions)
+
+    def compute(self) -> dict[str, float]:
+        """As `RankingEvaluator`, and 'ntp' and those of each level as `SessionEvaluator`."""
+        losses = {name: value for name, value in self.tokens.compute().items() if name.startswith('ntp')}
+        return super().compute() | losses

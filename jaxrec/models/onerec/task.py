@@ -20,7 +20,7 @@ from jaxrec.models.onerec.semantic_ids import SemanticIds
 from jaxrec.models.transformer.layers import Memory
 from jaxrec.ops.preference import session_log_prob, token_log_prob
 from jaxrec.options import read_options
-from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
+from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
 # What the state holds beside the parameters: the semantic ID of every item, and the routers' biases.
 CODES, BIASES = 'codes', 'router_bias'
@@ -174,7 +174,7 @@ class SessionTask(WithoutTables):
         found, _ = self.log_probs(params, model_state, batch)
         return {'token_log_prob': found * _real(model_state, batch)[..., None]}
 
-    def evaluator(self) -> SessionEvaluator:
+    def evaluator(self) -> Evaluator:
         """Returns a fresh accumulator."""
         return SessionEvaluator()
 

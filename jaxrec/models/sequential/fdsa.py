@@ -1,8 +1,9 @@
 """FDSA: one self-attention over items, one over their features, joined at the end (Zhang et al., IJCAI 2019).
 
-Several feature columns are weighed against each other by an attention of their own before (its equation 2).
+Several features of an item, columns or values of one, are weighed against each other by an attention of their
+own before (its equation 2).
 
-B batch, L history, X width, V items, F feature columns.
+B batch, L history, X width, V items, F features of an item, padding included.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.vocabulary import PADDING
 from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask, shifted
 from jaxrec.training.task import Batch
+
+NEVER = -1e9  # softmaxed to a share of 0 beside any other, and to equal shares among its like
 
 
 class Fdsa(nn.Module):
@@ -50,12 +54,16 @@ class Fdsa(nn.Module):
         """float [B, L, X]."""
         length, scale = batch['history/length'], self.transformer.width**0.5
         keys = [None, None] if rng is None else [rng, jax.random.fold_in(rng, 1)]
-        found = [
-            table[batch[f'history/{name}']]
-            for (name, _), table in zip(self.columns, self.tables, strict=True)
-        ]
-        features = jnp.stack(found, 2)  # [B, L, F, X]
-        features = jnp.sum(nn.softmax(self.weigh(features), axis=2) * features, 2)
+        found, present = [], []
+        for (name, _), table in zip(self.columns, self.tables, strict=True):
+            ids = batch[f'history/{name}']
+            ids = ids if ids.ndim == 3 else ids[..., None]  # of a multi-valued column [B, L, W]
+            found.append(table[ids])
+            present.append(ids != PADDING)
+        features = jnp.concatenate(found, 2)  # [B, L, F, X]
+        # An item without any has the vector of padding, whatever that comes to be.
+        weights = jnp.where(jnp.concatenate(present, 2)[..., None], self.weigh(features), NEVER)
+        features = jnp.sum(nn.softmax(weights, axis=2) * features, 2)
         items = self.of_items(self.items[batch['history/item']] * scale, length, keys[0])
         features = self.of_features(features * scale, length, keys[1])
         return self.join(jnp.concatenate([items, features], -1))
@@ -73,22 +81,23 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
     """Builds FDSA for a log.
 
     Args:
-      config: any of `sequential.encoder.SHARED`, and `columns`, categorical item columns of the history.
+      config: any of `sequential.encoder.SHARED`, and `columns`, item columns of the history, categorical or
+        multi-valued.
       schema: the log's {column: Column}.
 
     Returns:
       The task.
 
     Raises:
-      ValueError: as `read_transformer`, no columns, or one that is not categorical.
+      ValueError: as `read_transformer`, no columns, or one of numbers.
     """
     transformer, options = read_transformer(config, columns=('category',))
     columns = tuple(options['columns'])
-    wrong = [name for name in columns if name not in schema or schema[name].kind != 'categorical']
-    if wrong or not columns:
+    readable = sorted(name for name, column in schema.items() if column.kind != 'numeric')
+    if not columns or not set(columns) <= set(readable):
         raise ValueError(
-            f'model.columns = {columns}: FDSA reads at least one categorical column of items; the log has '
-            f'{sorted(name for name, column in schema.items() if column.kind == "categorical")}'
+            f'model.columns = {columns}: FDSA reads at least one column of items, categorical or '
+            f'multi-valued; the log has {readable}'
         )
     module = Fdsa(
         transformer,

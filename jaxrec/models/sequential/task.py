@@ -6,7 +6,6 @@ B batch, L history, T = L + 1 places with the target, X width, V items, S negati
 import dataclasses
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -25,13 +24,13 @@ class NextItemTask(WithoutTables):
     """Next-item prediction; implements `training.task.Task` without tables.
 
     Attributes:
-      module: a Flax module with `places(batch, rng)` -> (hidden [B, T, X], labels int [B, T], counts float
-        [B, T]) for training, `last(batch)` -> [B, X] to score, and `vectors()` -> [V, X].
+      module: a Flax module with `rows`, V, and `places(batch, rng)` -> (hidden [B, T, X], labels int [B, T],
+        counts float [B, T]) for training, `last(batch)` -> [B, X] to score, and `vectors()` -> [V, X].
       negatives: S, drawn for each step; 0 scores all items.
       best: K, items that a prediction names.
     """
 
-    module: nn.Module
+    module: Any
     negatives: int = 0
     best: int = 10
 
@@ -59,16 +58,15 @@ class NextItemTask(WithoutTables):
 
         def run(module: Any) -> jax.Array:
             hidden, labels, counts = module.places(batch, rng)
-            # Padding takes no part among the items: the loss of such a label is infinite, even times 0.
-            labels = jnp.where(counts > 0, labels, FIRST)
-            flat, labels = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+            flat, counts = hidden.reshape(-1, hidden.shape[-1]), counts.reshape(-1)
+            # Padding is no item, and the loss of such a label is infinite, even times 0.
+            labels = jnp.where(counts > 0, labels.reshape(-1), FIRST)
             vectors = module.vectors()
             if self.negatives:
                 drawn = draw_items(rng, self.negatives, len(vectors))
                 losses = sampled_cross_entropy(flat, vectors, labels, drawn)
             else:
-                losses = catalogue_cross_entropy(flat, vectors, labels, _items(vectors))
-            counts = counts.reshape(-1)
+                losses = catalogue_cross_entropy(flat, vectors, labels, _items(vectors), counts > 0)
             return jnp.sum(losses * counts) / jnp.maximum(counts.sum(), 1)
 
         loss: Any = self.module.apply({'params': params}, method=run)
@@ -96,7 +94,7 @@ class NextItemTask(WithoutTables):
 
     def evaluator(self) -> RankingEvaluator:
         """Returns a fresh accumulator."""
-        return RankingEvaluator()
+        return RankingEvaluator(catalogue=self.module.rows - FIRST)
 
 
 def draw_items(rng: jax.Array, number: int, rows: int) -> jax.Array:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.readers.amazon import compile_amazon, in_line_order
-from jaxrec.data.readers.amazon_files import download, parse_line
+from jaxrec.data.readers.amazon_files import download, parse_line, text_of
 from tests.data.extracts import amazon as extract
 from tests.data.readers.reading import read_examples
 from tests.oracles import amazon as oracle
@@ -161,3 +161,28 @@ def test_download_places_both_files(paths, tmp_path):
     found = download(tmp_path / 'data', 'Books', True, address)
     assert [path.name for path in found] == ['reviews_Books_5.json.gz', 'meta_Books.json.gz']
     assert [path.read_bytes() for path in found] == [path.read_bytes() for path in paths]
+
+
+def test_texts_of_products(paths, log, tmp_path):
+    found = compile_amazon(paths[0].parent, tmp_path / 'log', texts=True)
+    assert found.manifest['dropped'] == log.manifest['dropped'] and 'text' not in log.schema
+    assert found.manifest['notes'] == log.manifest['notes']
+    described = {}
+    for record in oracle.records(paths[1]):
+        if record and record.get('asin') not in described:
+            names = dict.fromkeys(name for path in record.get('categories', []) for name in path)
+            described[record['asin']] = '. '.join([record.get('title', ''), '9.99', *names]).strip('. ')
+    names = found.vocabulary('item').keys
+    texts = found.vocabulary('text').decode(found.items['text'][2:])
+    assert sum(text == '' for text in texts) == found.manifest['notes']['products without metadata']
+    for name, text in zip(names.tolist(), texts.tolist(), strict=True):
+        if name != '000000005X':  # described twice
+            assert text == described.get(name, ''), name
+    category = lambda of: of.vocabulary('category').decode(of.items['category'][2:]).tolist()
+    assert category(found) == category(log)
+
+
+def test_a_text_is_one_line_of_what_there_is():
+    record = {'title': ' A\n"b" ', 'brand': None, 'price': 3.5, 'categories': [['X', 'Y'], ['X', 'Z'], 'W']}
+    assert text_of(record) == 'A "b". 3.5. X. Y. Z'
+    assert text_of({}) == '' and text_of({'categories': 3}) == ''

@@ -15,10 +15,12 @@ ROWS = 9
 SCHEMA = {
     'item': Column('categorical', 'item', ROWS, 1),
     'category': Column('categorical', 'category', 5, 1),
+    'tags': Column('multi', 'tags', 6, 3),
     'price': Column('numeric', None, 0, 1),
 }
 SMALL = {'width': 6, 'heads': 2, 'layers': 2, 'hidden': 7, 'length': 5, 'best': 3, 'init_std': 0.5}
 LENGTHS = np.array([4, 0, 2], np.int32)
+TAGS = np.array([[2, 3, 0], [4, 0, 0], [0, 0, 0], [5, 2, 3]])  # of a history's items, up to three each
 NAMES = ('sasrec', 'bert4rec', 'fdsa')
 
 
@@ -30,6 +32,7 @@ def make(name, **options):
     batch = {
         'history/item': (rng.integers(2, ROWS, (3, 4)) * real).astype(np.int32),
         'history/category': (rng.integers(1, 5, (3, 4)) * real).astype(np.int32),
+        'history/tags': (TAGS * real[..., None]).astype(np.int32),
         'history/length': LENGTHS,
         'target/item': rng.integers(2, ROWS, (3, 1)).astype(np.int32),
         'valid': np.ones((3, 1), np.float32),
@@ -149,6 +152,28 @@ def test_hidden_places_follow_the_key_and_hold_the_target():
     assert any((counts != np.asarray(places(key)[2])).any() for key in range(2, 6))
 
 
+def test_several_features_of_an_item_are_weighed_against_each_other():
+    task, params, _, batch = make('fdsa', columns=('category', 'tags'))
+    hidden = jax.jit(lambda p, b: task.module.apply({'params': p}, b, method='last'))
+    got = hidden(params, batch)
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    for b in (0, 2):
+        features = []
+        for at in range(LENGTHS[b]):
+            found = [p['feature_category'][batch['history/category'][b, at]]]
+            found += [p['feature_tags'][tag] for tag in TAGS[at] if tag]
+            logits = np.stack([x @ p['weigh']['kernel'] + p['weigh']['bias'] for x in found])
+            shares = np.exp(logits) / np.exp(logits).sum(0)
+            features.append((shares * np.stack(found)).sum(0) * np.sqrt(6))
+        items = [p['items'][i] * np.sqrt(6) for i in batch['history/item'][b, : LENGTHS[b]]]
+        both = [encode(p['of_items'], items, True)[-1], encode(p['of_features'], features, True)[-1]]
+        want = np.concatenate(both) @ p['join']['kernel'] + p['join']['bias']
+        np.testing.assert_allclose(got[b], want, rtol=1e-3, atol=1e-3)
+    other = batch['history/tags'].copy()
+    other[0, 3, 2] = 4
+    assert np.abs(hidden(params, {**batch, 'history/tags': other})[0] - got[0]).max() > 1e-3
+
+
 def test_negatives_are_drawn_evenly_from_the_items():
     drawn = np.asarray(draw_items(jax.random.key(0), 70_000, ROWS))
     counts = np.bincount(drawn, minlength=ROWS)
@@ -176,9 +201,9 @@ def test_sampled_softmax_trains_too():
         (
             'fdsa',
             {'columns': ('price',)},
-            r"model\.columns = \('price',\): FDSA reads at least one categorical",
+            r"model\.columns = \('price',\): FDSA reads at least one column",
         ),
-        ('fdsa', {'columns': ()}, r'FDSA reads at least one categorical column'),
+        ('fdsa', {'columns': ()}, r"categorical or multi-valued; the log has \['category', 'item', 'tags'\]"),
     ],
 )
 def test_models_that_cannot_be(name, options, message):

@@ -1,0 +1,66 @@
+r"""OneRec and what it is compared with on KuaiRand, a log of short videos whose sessions are told by time.
+
+    python -m experiments.onerec.tokenize --config=configs/onerec/kuairand.py --workdir=runs/kuairand/tokens
+    python -m experiments.train --config=configs/onerec/kuairand.py:OneRec --workdir=runs/kuairand/ntp
+    python -m experiments.onerec.reward --config=configs/onerec/kuairand.py:reward \
+        --workdir=runs/kuairand/reward
+    python -m experiments.onerec.align --config=configs/onerec/align.py:ipa --workdir=runs/kuairand/ipa \
+        --generator=runs/kuairand/ntp --judge=runs/kuairand/reward
+
+The data root is $JAXREC_DATA or --data_dir; there the published folder is placed by hand, `KuaiRand-1K` or,
+by --config.data.arguments.edition, another. After the colon stands a row of configs/onerec/rows.py or
+`reward`. `jaxrec.data.readers.kuairand` says what a session is; a video counts from five rows on. Videos have
+no content there, so their vectors are made of what users watched in training; generator and reward model
+learn from different users. Sessions of high quality are the paper's: five effective views, a watch time above
+the median, a like, follow or share.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.onerec.rows import FEATURES, ROWS, of_length
+from configs.onerec.stages import reward_config
+from configs.runs import run_config
+
+HISTORY = 50
+REWARD = 'reward'
+# Shares of the users: the reward model's are others than those that it judges.
+OF_ROWS, OF_JUDGE = (0.0, 0.6), (0.6, 1.0)
+
+
+def get_config(name: str = 'OneRec') -> ConfigDict:
+    """Builds the config of one row of `configs.onerec.rows`, or of the reward model, on KuaiRand."""
+    config = run_config(
+        'OneRec' if name == REWARD else name,
+        {
+            'features': FEATURES,
+            'files': {
+                'ids': {
+                    'make': 'experiments.onerec.tokens:make_ids',
+                    'arguments': {'behaviour': 64, 'levels': 3, 'clusters': 256},
+                }
+            },
+            'data': {
+                'log': 'jaxrec.data.readers.kuairand:compile_kuairand',
+                'arguments': {'data_dir': '', 'edition': '1k', 'least': 5},
+                'cache': 'runs/logs',
+                'label': {},
+                'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
+                'history_length': HISTORY,
+                'users': OF_ROWS,
+            },
+            'train': {
+                'batch_size': 128,
+                'eval_batch_size': 256,
+                'epochs': 10,
+                'learning_rate': 1e-3,
+                'evals_per_epoch': 1,
+                'log_every': 100,
+                'patience': 2,
+            },
+        },
+        of_length(ROWS, HISTORY),
+    )
+    if name == REWARD:
+        config = reward_config(config)
+        config.data.users = OF_JUDGE
+    return config

@@ -1,0 +1,129 @@
+"""Rows of the public next-item benchmarks: what each learns from, and what others have published.
+
+The protocol is leave-last-out with all items ranked: a user's last item is test, the one before it chooses
+the checkpoint, what is before trains; items of the history stay among those that are ranked. The sequential
+models learn from all places of a user's history at once, the generative ones from each item as an example.
+"""
+
+from typing import Any
+
+from configs.onerec.rows import ITEMS, onerec, sequential
+from configs.runs import changed
+
+FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
+HISTORY, LONG_HISTORY = 20, 50  # items that generative and sequential models read
+# Three levels of 256 codes and a rank, of texts and of what users did in training. Nearest centroids: they
+# leave a quarter less of Beauty's vectors than the balanced assignment, and fewer items share codes.
+TOKENS = {
+    'encoding': 'nearest',
+    'content': 'column:text',
+    'text_width': 128,
+    'behaviour': 64,
+    'share': 0.5,
+    'levels': 3,
+    'clusters': 256,
+    'seed': 0,
+}
+NETWORK = {
+    'history': HISTORY,
+    'width': 128,
+    'heads': 4,
+    'encoder_layers': 2,
+    'decoder_layers': 2,
+    'hidden': 256,
+    'expert_hidden': 128,
+    'dropout': 0.1,
+}
+# As TIGER's reproductions have it: 200,000 steps of 256 on an accelerator.
+LARGE = {
+    'heads': 6,
+    'head_dim': 64,
+    'encoder_layers': 4,
+    'decoder_layers': 4,
+    'hidden': 1_024,
+    'expert_hidden': 512,
+    'dropout': 0.2,
+}
+SEQUENTIAL = {'width': 64, 'heads': 2, 'layers': 2, 'dropout': 0.5, 'length': LONG_HISTORY + 1}
+
+
+def generative(ids: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """A row that writes the semantic ID of the next item.
+
+    Args:
+      ids: description of the file of IDs, as in `config.files`.
+      **options: of the network.
+
+    Returns:
+      The row.
+    """
+    row = onerec(session=1, **NETWORK | options)
+    return row | {
+        'task': 'jaxrec.models.onerec.ranked:make_task',
+        'files': {'ids': ids},
+        'data': ITEMS | {'per_user': 'each', 'history_length': HISTORY},
+        'train': {
+            'batch_size': 128,
+            'eval_batch_size': 128,
+            'epochs': 8,
+            'optimizer': 'adamw',
+            'learning_rate': 1e-3,
+            'schedule': {'kind': 'cosine', 'warmup': 0.05},
+            'clip_norm': 1.0,
+            'evals_per_epoch': 2,
+            'eval_batches': 32,
+            'patience': 6,
+            'monitor': 'recall@10',
+            'maximize': True,
+        },
+    }
+
+
+def scored(name: str, **options: Any) -> dict[str, Any]:
+    """A row that scores all items."""
+    return changed(
+        sequential(name, **SEQUENTIAL | options),
+        data={'history_length': LONG_HISTORY},
+        train={
+            'batch_size': 128,
+            'eval_batch_size': 256,
+            'epochs': 60,
+            'evals_per_epoch': 1,
+            'learning_rate': 1e-3,
+            'patience': 6,
+        },
+    )
+
+
+def make_rows(
+    tokens: dict[str, Any] | None = None, features: tuple[str, ...] = ()
+) -> dict[str, dict[str, Any]]:
+    """The rows of one data set.
+
+    Args:
+      tokens: arguments of `experiments.onerec.tokens:make_ids`, laid over `TOKENS`.
+      features: columns of items that FDSA reads; none leaves it out.
+
+    Returns:
+      {name: row}.
+    """
+    ids = {'make': 'experiments.onerec.tokens:make_ids', 'arguments': TOKENS | (tokens or {})}
+    rows = {'SASRec': scored('sasrec'), 'BERT4Rec': scored('bert4rec')}
+    if features:
+        rows['FDSA'] = scored('fdsa', columns=features)
+        rows['FDSA']['features'] = {'history': ('item', *features)}
+    rows['TIGER'] = generative(ids, experts=0)
+    rows['OneRec'] = generative(ids, experts=8)
+    return rows
+
+
+def published_ids(row: dict[str, Any], column: str) -> dict[str, Any]:
+    """A generative row on semantic IDs that others made, a column of the log's items."""
+    ids = {'make': 'experiments.onerec.published:make_ids', 'arguments': {'column': column}}
+    return row | {'files': {'ids': ids}}
+
+
+def longer(row: dict[str, Any]) -> dict[str, Any]:
+    """A generative row of the published size and length of training, for an accelerator."""
+    train = {'batch_size': 256, 'epochs': 390, 'learning_rate': 3e-4, 'patience': 20, 'eval_batches': None}
+    return changed(row, model=LARGE, train=train | {'evals_per_epoch': 1, 'eval_batch_size': 512})

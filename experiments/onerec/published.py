@@ -1,0 +1,74 @@
+"""Semantic IDs that others made, where `config.files.ids` names this in place of `experiments.onerec.tokens`.
+
+    config.files = {
+        'ids': {'make': 'experiments.onerec.published:make_ids', 'arguments': {'column': 'letter_sid'}}
+    }
+
+V items, L levels.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.comparison.tables import write_json
+from experiments.onerec.given_ids import given_codes, measure_codes
+from experiments.onerec.tokens import IDS, REPORT, TOKENS, TRIE
+from jaxrec.data.log import Log
+from jaxrec.models.onerec.generate import catalogue
+from jaxrec.models.onerec.semantic_ids import assign_ids
+from jaxrec.models.onerec.task import with_special
+from jaxrec.models.onerec.trie_file import save_trie
+
+PUBLISHED = 'published'
+
+
+def make_ids(
+    folder: Path,
+    log: Log,
+    data: Mapping[str, Any],
+    column: str = '',
+    file: str = '',
+    room: int | None = None,
+) -> Path:
+    """Takes a log's semantic IDs as they are given; items that share theirs get ranks.
+
+    Args:
+      folder: takes `ids.npz`, `trie.npz`, `report.json` and `tokens.json`.
+      log: a `SessionLog` or a `BehaviourLog`.
+      data: unused.
+      column: the attribute of the log's items that holds them, such as `letter_sid`; or
+      file: a file of them, see `jaxrec.models.onerec.published_ids.read_ids`.
+      room: how many items may come to share their codes.
+
+    Returns:
+      The path of the IDs.
+
+    Raises:
+      ValueError: neither or both of column and file, or IDs that are none or do not fit the log.
+    """
+    del data
+    codes = given_codes(log, column, file)
+    ids = assign_ids(codes, int(codes.max()) + 1, room)
+    folder.mkdir(parents=True, exist_ok=True)
+    ids.save(folder / IDS)
+    levels = (*[ids.clusters] * codes.shape[1], ids.room)
+    save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)
+    told = measure_codes(codes)
+    write_json(
+        folder / REPORT,
+        {
+            'items': len(codes),
+            'clusters': ids.clusters,
+            'room': ids.room,
+            'levels': {PUBLISHED: told['levels']},
+            'loads': {PUBLISHED: [np.sort(np.bincount(c))[::-1].tolist() for c in codes.T]},
+            **{name: told[name] for name in ('distinct', 'collision_rate', 'sharing', 'largest_group')},
+            'notes': [f'published IDs of {column or file}'],
+        },
+    )
+    options = {'column': column, 'file': file, 'content': ''}
+    write_json(folder / TOKENS, {'options': options, 'items': len(codes), 'new': []})
+    return folder / IDS

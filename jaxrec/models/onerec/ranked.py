@@ -1,0 +1,113 @@
+"""The generative network as a model of the next item: what beams write is ranked, as the benchmarks want it.
+
+The same loss as of sessions, for sessions of one item. An item that no beam names is not reached; with as
+many beams as the largest cut of a metric, little is lost against scoring all items.
+
+B batch, K beams, V items, L levels.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.models.onerec import task as sessions
+from jaxrec.models.onerec.evaluator import NextItemEvaluator
+from jaxrec.models.onerec.generate import catalogue, make_generate
+from jaxrec.models.onerec.options import Network
+from jaxrec.models.onerec.task import CODES, SessionTask
+from jaxrec.ops.trie import Trie
+from jaxrec.training.task import Batch, Rows
+
+BEAMS = 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankedTask(SessionTask):
+    """Next-item prediction by beams; implements `training.task.Task` without tables.
+
+    Attributes:
+      network, codes: see `SessionTask`; sessions have one item.
+      trie: the catalogue of the codes, on the host, so that a program takes it wherever it runs.
+      beams: K.
+    """
+
+    trie: Trie
+    beams: int = BEAMS
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Scores the target, and ranks the items that beams name; items of the history stay in.
+
+        Args:
+          params, model_state: the module's.
+          rows: unused.
+          batch: as for `loss`.
+          rng: unused.
+
+        Returns:
+          'token_log_prob' float32 [B, 1, L]; 'items' int32 [B, K], the best first, -1 where a beam is dead;
+          'scores' float32 [B, K]; and 'rank' float32 [B], the target's place from 1, inf where no beam names
+          it. All ranks are NaN, which evaluators refuse, if the state was trained with other codes.
+        """
+        found = super().predict(params, model_state, rows, batch, rng)
+        write = make_generate(self, beams=self.beams, items=1)
+        written = write(params, model_state, batch, self.trie)
+        items = written.items[..., 0]  # [B, K]
+        hit = (items == batch['target/item']) & jnp.isfinite(written.scores)
+        rank = jnp.where(hit.any(1), hit.argmax(1) + 1.0, jnp.inf)
+        same = (model_state[CODES] == self.codes).all()
+        return found | {'items': items, 'scores': written.scores, 'rank': jnp.where(same, rank, jnp.nan)}
+
+    def evaluator(self) -> NextItemEvaluator:
+        """Returns a fresh accumulator."""
+        return NextItemEvaluator(int((self.codes >= 0).all(1).sum()))
+
+
+def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RankedTask:
+    """Builds the task.
+
+    Args:
+      config: as for `jaxrec.models.onerec.task.make_task`, and `beams` (default 20); every item needs an ID
+        of its own, so `ranks` stays True.
+      schema: the log's {column: Column}.
+
+    Returns:
+      The task.
+
+    Raises:
+      ValueError: as that function, fewer than 10 beams, sessions of several items, or shared IDs.
+    """
+    rest = {key: config[key] for key in config if key != 'beams'}
+    beams = config.get('beams', BEAMS)
+    if isinstance(beams, bool) or not isinstance(beams, int) or beams < 10:
+        raise ValueError(f'model.beams = {beams!r}: give at least 10, since recall@10 is told')
+    made = sessions.make_task({'session': 1, **rest}, schema)
+    if made.network.session != 1:
+        raise ValueError(f'model.session = {made.network.session}: the next item is a session of 1')
+    real = made.codes[(made.codes >= 0).all(1)]
+    if len(np.unique(real, axis=0)) < len(real):
+        raise ValueError(
+            f'model.ids: {len(real) - len(np.unique(real, axis=0))} items share the ID of another, so that '
+            'beams do not rank them: leave model.ranks at True'
+        )
+    return ranked(made.network, made.codes, beams)
+
+
+def ranked(network: Network, codes: np.ndarray, beams: int = BEAMS) -> RankedTask:
+    """Puts a task together.
+
+    Args:
+      network: of sessions of one item.
+      codes: int32 [V, L], all different but for -1.
+      beams: K.
+
+    Returns:
+      The task.
+    """
+    trie = jax.tree.map(np.asarray, catalogue(codes, network.levels))
+    return RankedTask(network, codes, trie, beams)

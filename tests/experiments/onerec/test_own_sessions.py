@@ -1,0 +1,98 @@
+"""Sessions of one's own, from a CSV file and an .npy file of item vectors to recommended sessions."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs.onerec.own import get_config
+from experiments.building import build
+from experiments.onerec.recommending import make_recommender
+from experiments.onerec.requests import Tally, answer, read_users, to_rows
+from experiments.onerec.tokens import item_names
+from experiments.running import fit, restore_model
+from jaxrec.data.user_histories import UserHistories
+from jaxrec.models.onerec.semantic_ids import SemanticIds
+from jaxrec.options import plain
+from tests.conftest import REPOSITORY
+from tests.experiments.onerec.worlds import NETWORK
+
+USERS, VISITS, PLACES, ITEMS = 40, 10, 5, 30
+MAPPING = {
+    'user': 'user', 'item': 'video', 'time': {'column': 'at', 'unit': 's'},
+    'events': {
+        'session': {'kind': 'categorical', 'column': 'request'},
+        'watch_time': {'kind': 'numeric', 'column': 'seconds'},
+        'view': {'kind': 'numeric'}, 'like': {'kind': 'numeric'},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """`shown.csv`, `mapping.json`, `vectors.npy` and `names.txt`, in another order than the log's ids."""
+    folder, draw = tmp_path_factory.mktemp('own'), np.random.default_rng(0)
+    with (folder / 'shown.csv').open('w', newline='') as file:
+        rows = csv.writer(file)
+        rows.writerow(['user', 'request', 'video', 'at', 'seconds', 'view', 'like'])
+        for user, visit, place in np.ndindex(USERS, VISITS, PLACES):
+            video, view = draw.integers(ITEMS), int(draw.random() < 0.8)
+            at = 1_700_000_000 + 86_400 * visit + 30 * place + user
+            rows.writerow([f'u{user}', f'r{visit}', f'v{video}', at, 20 * view, view, view * int(place == 0)])
+    (folder / 'mapping.json').write_text(json.dumps(MAPPING))
+    np.save(folder / 'vectors.npy', draw.normal(size=(ITEMS, 6)).astype(np.float32))
+    (folder / 'names.txt').write_text('\n'.join(f'v{n}' for n in range(ITEMS)))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def log_path(folder):
+    flags = {'input': 'shown.csv', 'mapping': 'mapping.json', 'output': 'log'}
+    given = [f'--{name}={folder / value}' for name, value in flags.items()]
+    command = [sys.executable, '-m', 'experiments.ingest', '--sessions', *given]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'session log of {USERS * VISITS} events, {USERS} users, {ITEMS} items' in done.stdout
+    assert f'--workdir=runs/mine/tokens --config=configs/onerec/own.py:OneRec,{folder / "log"}' in done.stdout
+    return folder / 'log'
+
+
+def test_from_a_csv_file_to_sessions(folder, log_path, tmp_path):
+    config = get_config(f'OneRec,{log_path},{folder / "vectors.npy"},{folder / "names.txt"}')
+    assert config.data.quality.to_dict() == {
+        'watched': 5, 'seconds': None, 'quantile': 0.5, 'combine': 'all', 'interactions': None,
+    }  # fmt: skip
+    assert config.files.ids.arguments.behaviour == ITEMS - 1 and config.files.ids.arguments.clusters == 16
+    config.data.cache, config.data.history_length = str(tmp_path / 'logs'), 6
+    config.data.session, config.data.quality.watched = 2, 2
+    config.files.ids.arguments.update({'levels': 1, 'clusters': 8})
+    config.model.update(NETWORK | {'session': 2, 'experts': 0})
+    config.train.update({'batch_size': 16, 'eval_batch_size': 16, 'epochs': 1})
+    config.mesh = (1, 1)
+    run = build(config)
+    made = next(tmp_path.glob('logs/make_ids-*/ids.npz'))
+    assert len(SemanticIds.load(made).codes) == ITEMS
+    assert json.loads((made.parent / 'report.json').read_text())['width'] == 6 + ITEMS - 1
+    assert 0 < fit(run, tmp_path / 'run').best < 4
+    state, _ = restore_model(run, tmp_path / 'run')
+    (tmp_path / 'users.csv').write_text('user\nu3\nnobody\nu7\n')
+    asked = read_users(str(tmp_path / 'users.csv'), run.log, 'user', None)
+    histories = UserHistories(run.log, plain(run.data['label']), run.config.features.history, 6)
+    recommend, tally = make_recommender(run, state, sessions=2, items=2, beams=4), Tally()
+    rows, names = [], item_names(run.log)
+    for places, found in answer(asked, histories, recommend, 2, run.data['min_history'], tally):
+        rows += to_rows(asked.names[places], found, names, nested=True).to_pylist()
+    assert [(row['user'], row['rank']) for row in rows] == [('u3', 1), ('u3', 2), ('u7', 1), ('u7', 2)]
+    known = {f'v{n}' for n in range(ITEMS)}
+    assert all(len(set(row['items'])) == 2 and set(row['items']) <= known for row in rows)
+    assert (tally.users, tally.unknown, tally.illegal) == (2, 1, 0)
+
+
+def test_rows_of_models_that_score_items_read_the_log_too(folder, log_path):
+    config = get_config(f'SASRec,{log_path}')
+    assert config.data.source == 'next_item' and config.files is None
+    with pytest.raises(ValueError, match="there is no row 'FDSA'"):  # its items have no attributes
+        get_config(f'FDSA,{log_path}')
