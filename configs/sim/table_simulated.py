@@ -5,7 +5,7 @@
 
 Three columns: histories of 2,000 behaviours; of 20,000, for the rows that search; and of 2,000 in a world
 where old behaviours do not matter. Eleven rows of the first column have been run, in three core hours with
-their trials, and three of the last; the rest has not. --rows=DIN-short,SIM-soft chooses among the rows
+their trials, and all of the last; the rest has not. --rows=DIN-short,SIM-soft chooses among the rows
 of configs/sim/rows.py. With JAX_COMPILATION_CACHE_DIR set, the seeds of a row share what was compiled, and
 --cells=jaxrec/models/sim/cells_simulated.jsonl.gz goes on from what was run.
 
