@@ -39,7 +39,7 @@ def make_task(levels: int, session: int, experts: int = 0) -> SessionTask:
     Args:
       levels: L.
       session: m.
-      experts: E of the decoder's layers, the active of which are together as wide as the dense net; 0 is that.
+      experts: E of the decoder's layers, whose active ones are together as wide as the dense net; 0 is that.
 
     Returns:
       The task.
@@ -153,9 +153,9 @@ def search(name: str, trie: bool, session: int = 1) -> Iterator[dict[str, Any]]:
 def _words(network: Network, batch: int) -> str:
     per = network.tokens
     words = (
-        f'B{batch} history{network.history * per} session{network.session * per} tokens L{len(network.levels)} '
-        f'd{network.width} ff{network.hidden} {network.encoder_layers}+{network.decoder_layers} layers '
-        f'{network.heads}x{network.head_width} heads C{network.levels[0]}'
+        f'B{batch} history{network.history * per} session{network.session * per} tokens '
+        f'L{len(network.levels)} C{network.levels[0]} d{network.width} ff{network.hidden} '
+        f'{network.encoder_layers}+{network.decoder_layers} layers {network.heads}x{network.head_width} heads'
     )
     if network.experts:
         words += f' {network.experts} experts top {network.active} of ff{network.expert_hidden}'
