@@ -1,4 +1,4 @@
-"""Measures one thing and prints one JSON line, or one a length of history, a search or a mixture.
+"""Measures one thing and prints one JSON line, or one a length, a search, a mixture or a number of beams.
 
     python -m experiments.benchmark --list
     python -m experiments.benchmark --name=can_train
@@ -16,7 +16,20 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments.benchmarks import age, can, ingest, loader, moe, replay, sim, sim_lengths, sim_search, tables
+from experiments.benchmarks import (
+    age,
+    can,
+    ingest,
+    loader,
+    moe,
+    onerec,
+    replay,
+    sim,
+    sim_lengths,
+    sim_search,
+    tables,
+    tokens,
+)
 from experiments.benchmarks.timing import emit
 from experiments.flags import friendly
 
@@ -64,6 +77,12 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'replay_linucb': functools.partial(replay.run, policy='linucb'),
     'replay_epsilon_greedy': functools.partial(replay.run, policy='epsilon_greedy'),
     'replay_age': functools.partial(replay.run, policy='age'),
+    'onerec_train': onerec.train,
+    'onerec_train_moe': functools.partial(onerec.train, experts=onerec.EXPERTS),
+    'onerec_train_session': functools.partial(onerec.train, levels=3, session=5),
+    'onerec_train_session_moe': functools.partial(onerec.train, levels=3, session=5, experts=onerec.EXPERTS),
+    'tokens_pass_100k': functools.partial(tokens.run, items=100_000, clusters=1024),
+    'tokens_pass_10m': functools.partial(tokens.run, items=10_000_000, clusters=8192),
 }
 # Of a record a length, which can be drawn.
 LENGTHS: dict[str, Callable[[str], Iterable[Record]]] = {
@@ -75,6 +94,8 @@ BENCHMARKS: dict[str, Callable[[str], Record | Iterable[Record]]] = {
     **LENGTHS,
     'sim_search': sim_search.run,  # of a record a search
     'moe': moe.run,  # of a record a mixture, and of the dense feed-forward
+    'onerec_beam': functools.partial(onerec.search, trie=False),  # of a record a number of beams
+    'onerec_beam_trie': functools.partial(onerec.search, trie=True),
 }
 
 

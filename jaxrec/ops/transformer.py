@@ -106,6 +106,29 @@ def _softmax(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
     return jax.nn.softmax(jnp.where(mask, logits, -1e30)) * mask
 
 
+def project(x: jax.Array, weights: jax.Array) -> jax.Array:
+    """A product with weights, written so that XLA's CPU backend is as fast in its gradient as in itself.
+
+    That backend takes twice the time for the product of two long matrices whose result is taller than wide,
+    or that have more than one axis of rows. So rows lie flat, and tall weights are turned before they are
+    multiplied, behind a barrier: else XLA turns the product back.
+
+    Args:
+      x: float [..., X].
+      weights: float [X, F].
+
+    Returns:
+      float [..., F].
+    """
+    chex.assert_rank(weights, 2)
+    flat = x.reshape(-1, x.shape[-1])
+    if weights.shape[0] > weights.shape[1]:
+        found = flat @ jax.lax.optimization_barrier(weights.T).T
+    else:
+        found = flat @ weights
+    return found.reshape(*x.shape[:-1], weights.shape[1])
+
+
 def feed_forward(
     x: jax.Array,
     up: jax.Array,
@@ -125,8 +148,8 @@ def feed_forward(
     Returns:
       float [..., X].
     """
-    hidden = ACTIVATIONS[activation](x @ up)
-    return (hidden if drop is None else drop(hidden)) @ down
+    hidden = ACTIVATIONS[activation](project(x, up))
+    return project(hidden if drop is None else drop(hidden), down)
 
 
 def causal_mask(size: int) -> jax.Array:

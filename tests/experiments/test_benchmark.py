@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from experiments import benchmark
@@ -12,12 +13,14 @@ from experiments.benchmarks import (
     ingest,
     loader,
     moe,
+    onerec,
     replay,
     sim,
     sim_lengths,
     sim_search,
     tables,
     timing,
+    tokens,
 )
 from experiments.benchmarks.histories import Shapes
 
@@ -52,7 +55,10 @@ def small(monkeypatch):
         (sim_lengths, 'LENGTHS', (10, 20)), (sim_lengths, 'BATCH', 16), (histories, 'EVENTS', 400),
         (sim_search, 'CANDIDATES', 5), (sim_search, 'LENGTH', 400), (sim_search, 'KEEP', 3),
         (sim_search, 'ITEMS', 60), (moe, 'TOKENS', 64), (moe, 'EXPERTS', 4), (moe, 'WIDTH', 6),
-        (moe, 'HIDDEN', 5),
+        (moe, 'HIDDEN', 5), (onerec, 'BATCH', 4), (onerec, 'BEAM_BATCH', 2), (onerec, 'TOKENS', 20),
+        (onerec, 'CODES', 6), (onerec, 'ITEMS', 50), (onerec, 'WIDTH', 8), (onerec, 'HEADS', 2),
+        (onerec, 'HEAD', 3), (onerec, 'HIDDEN', 10), (onerec, 'LAYERS', 1), (onerec, 'EXPERTS', 4),
+        (onerec, 'BEAMS', (2, 3)), (tokens, 'WIDTH', 4), (tokens, 'KINDS', 5), (tokens, 'PIECE', 60),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -202,6 +208,12 @@ def test_the_promised_names_exist():
         'age_batch',
         'ingest_10m',
         'moe',
+        'onerec_train',
+        'onerec_train_moe',
+        'onerec_train_session',
+        'onerec_beam',
+        'onerec_beam_trie',
+        'tokens_pass_10m',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()
 
@@ -224,3 +236,37 @@ def test_mixtures_stand_beside_the_dense_feed_forward(capsys):
     assert all(line['dropped'] == 0 for line in ragged.values())
     assert 1 <= ragged['balanced']['load'] < ragged['skewed']['load'] <= 2
     assert all(line['of_dense'] > 0 for line in mixtures) and mixtures[-1]['dropped'] > 0
+
+
+def test_sessions_are_timed_by_examples_and_by_codes(capsys):
+    timing.emit(onerec.train('onerec_train_session_moe', levels=3, session=2, experts=4))
+    line = json.loads(capsys.readouterr().out)
+    assert KEYS <= line.keys() and line['windows'] == 5
+    assert line['tokens_per_s'] == pytest.approx(6 * line['examples_per_s'], rel=1e-2)
+    assert 'B4 history20 session8 tokens L3' in line['shapes'] and '4 experts top 2 of ff5' in line['shapes']
+
+
+@pytest.mark.parametrize('name', ['onerec_beam', 'onerec_beam_trie'])
+def test_numbers_of_beams_have_a_line_each(name, capsys):
+    benchmark.run(name)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line['beams'] for line in lines] == [2, 3] and all(KEYS <= line.keys() for line in lines)
+    assert all(('trie of 50 items' in line['shapes']) == (name == 'onerec_beam_trie') for line in lines)
+
+
+def test_experts_are_together_as_wide_as_the_dense_net():
+    dense, mixed = onerec.make_task(4, 1).network, onerec.make_task(4, 1, 4).network
+    assert dense.history * dense.tokens == onerec.TOKENS and not dense.experts
+    assert mixed.experts == 4 and mixed.active * mixed.expert_hidden == dense.hidden
+
+
+def test_a_pass_over_a_file_takes_every_vector_once(tmp_path, capsys):
+    timing.emit(tokens.run('tokens_pass', items=130, clusters=8))
+    line = json.loads(capsys.readouterr().out)
+    assert KEYS <= line.keys() and line['windows'] == 1 and line['process_rss_mb'] >= line['peak_rss_mb']
+    assert line['load'] == pytest.approx(17 * 8 / 130, abs=1e-4) and '1 passes' in line['shapes']
+    tokens.write_vectors(tmp_path / 'vectors.npy', 130)
+    written = np.load(tmp_path / 'vectors.npy')
+    assert (
+        written.dtype == np.float32 and written.shape == (130, 4) and len(np.unique(written, axis=0)) == 130
+    )

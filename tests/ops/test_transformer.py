@@ -80,3 +80,14 @@ def test_drops_follow_layer_and_place_and_keep_the_mean():
 
 def test_a_place_sees_itself_and_what_came_before():
     np.testing.assert_array_equal(ops.causal_mask(3), [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
+
+
+@pytest.mark.parametrize('shape', [(3, 5), (5, 3), (4, 4)])
+def test_projections_are_products_with_the_gradients_of_products(shape):
+    x, weights = draw(2, 3, shape[0]), draw(*shape, seed=1)
+    ahead = draw(2, 3, shape[1], seed=2)
+    value, pull = jax.vjp(jax.jit(ops.project), x, weights)
+    of_x, of_weights = pull(ahead)
+    np.testing.assert_allclose(value, x @ weights, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(of_x, ahead @ weights.T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(of_weights, np.einsum('btx,btf->xf', x, ahead), rtol=1e-5, atol=1e-5)

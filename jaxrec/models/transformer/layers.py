@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrec.ops.transformer import Drop, attend, attend_own, feed_forward, rms_norm
+from jaxrec.ops.transformer import Drop, attend, attend_own, feed_forward, project, rms_norm
 
 Tree = Mapping[str, Any]
 # Places of a layer at which something is dropped; each layer has words of its own.
@@ -54,15 +54,22 @@ def keys_values(weights: Tree, x: jax.Array) -> KeysValues:
     Returns:
       Keys and values [..., H, D].
     """
-    return KeysValues(*(jnp.einsum('...x,xhd->...hd', x, weights[name]) for name in ('key', 'value')))
+    return KeysValues(_heads(weights['key'], x), _heads(weights['value'], x))
 
 
 def _query(weights: Tree, x: jax.Array) -> jax.Array:
-    return jnp.einsum('...x,xhd->...hd', x, weights['query'])
+    return _heads(weights['query'], x)
+
+
+def _heads(weights: jax.Array, x: jax.Array) -> jax.Array:
+    """[..., H, D] of float [..., X] and weights [X, H, D]."""
+    found = project(x, weights.reshape(weights.shape[0], -1))
+    return found.reshape(*x.shape[:-1], *weights.shape[1:])
 
 
 def _out(weights: Tree, x: jax.Array) -> jax.Array:
-    return jnp.einsum('...hd,hdx->...x', x, weights['out'])
+    out = weights['out']
+    return project(x.reshape(*x.shape[:-2], -1), out.reshape(-1, out.shape[-1]))
 
 
 def encoder_layer(weights: Tree, x: jax.Array, mask: jax.Array, activation: str, drop: Drop) -> jax.Array:

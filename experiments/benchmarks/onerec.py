@@ -1,0 +1,162 @@
+"""OneRec at the shapes of its peer, a T5 of TIGER's size: training steps, and beams from host to host arrays.
+
+The peer reads 60 tokens and writes 4 in training (an item of four codes), 3 in search, out of 1,024. Here an
+item of the history is a separator and its codes, and BOS stands before each item that is written, so that the
+encoder reads as many tokens as the peer's; every level has as many codes as the peer has in all.
+
+B batch, n history items, m session items, L levels, K beams.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from experiments.benchmarks.steps import count, time_training
+from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.data.vocabulary import FIRST
+from jaxrec.embeddings import make_row_optimizer
+from jaxrec.models.onerec.generate import catalogue, make_generate
+from jaxrec.models.onerec.options import Network
+from jaxrec.models.onerec.task import SessionTask, with_special
+from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.training.state import Setup, init_state
+
+BATCH, BEAM_BATCH, TOKENS, CODES, ITEMS = 64, 32, 60, 1024, 20_000
+WIDTH, HEADS, HEAD, HIDDEN, LAYERS = 128, 6, 64, 1024, 4
+EXPERTS, ACTIVE = 24, 2
+BEAMS = (20, 128, 512)
+BRANCHES = 256  # codes of a level that the catalogue uses, as the peer's
+Batch = dict[str, np.ndarray]
+
+
+def make_task(levels: int, session: int, experts: int = 0) -> SessionTask:
+    """The network of the peer's sizes over a catalogue of random semantic IDs.
+
+    Args:
+      levels: L.
+      session: m.
+      experts: E of the decoder's layers, whose active ones are together as wide as the dense net; 0 is that.
+
+    Returns:
+      The task.
+    """
+    network = Network(
+        levels=(CODES,) * levels,
+        history=TOKENS // (1 + levels),
+        session=session,
+        width=WIDTH,
+        heads=HEADS,
+        head_dim=HEAD,
+        encoder_layers=LAYERS,
+        decoder_layers=LAYERS,
+        hidden=HIDDEN,
+        experts=experts,
+        active=ACTIVE,
+        expert_hidden=HIDDEN // ACTIVE,
+        activation='relu',
+        dropout=0.1,
+    )
+    codes = np.random.default_rng(1).integers(0, min(BRANCHES, CODES), (ITEMS, levels))
+    return SessionTask(network, with_special(codes))
+
+
+def make_batches(network: Network, batch: int, number: int = 4) -> list[Batch]:
+    """Draws host batches of full histories and sessions, uniform over the items.
+
+    Args:
+      network: says how long they are.
+      batch: B.
+      number: how many.
+
+    Returns:
+      [{key: [B, ...]}].
+    """
+    draw = np.random.default_rng(0)
+    items = lambda size: draw.integers(FIRST, FIRST + ITEMS, (batch, size)).astype(np.int32)
+    return [
+        {
+            'history/item': items(network.history),
+            'history/length': np.full(batch, network.history, np.int32),
+            'target/item': items(network.session),
+            'valid': np.ones((batch, network.session), np.float32),
+        }
+        for _ in range(number)
+    ]
+
+
+def train(name: str, levels: int = 4, session: int = 1, experts: int = 0) -> dict[str, Any]:
+    """Times training steps with dropout, clipping and Adam.
+
+    Args:
+      name: of the record.
+      levels: L.
+      session: m.
+      experts: E of the decoder's layers; 0 is a dense net.
+
+    Returns:
+      The record; `tokens_per_s` counts the codes of sessions, each of which is predicted.
+    """
+    idle, task = peak_mb(), make_task(levels, session, experts)
+    setup = Setup(
+        task, optax.adam(1e-4), make_row_optimizer('row_adagrad', 0.05), make_mesh((1, 1)), clip_norm=1.0
+    )
+    batches = make_batches(task.network, BATCH)
+    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
+    params = count(state)
+    timed, _ = time_training(setup, state, itertools.cycle(batches))
+    return record(
+        name,
+        _words(task.network, BATCH) + ' dropout.1 fp32',
+        params,
+        timed,
+        BATCH,
+        idle,
+        tokens_per_s=round(BATCH * session * levels / timed[0]),
+    )
+
+
+def search(name: str, trie: bool, session: int = 1) -> Iterator[dict[str, Any]]:
+    """Times the search for sessions, from host histories to host items and scores.
+
+    Args:
+      name: of the records.
+      trie: whether beams are held to the catalogue.
+      session: m.
+
+    Yields:
+      A record a number of beams.
+    """
+    idle, task = peak_mb(), make_task(3, session)
+    batches = make_batches(task.network, BEAM_BATCH)
+    params, state = jax.jit(task.init)(jax.random.key(0), batches[0])
+    tree = catalogue(task.codes, task.network.levels)
+    size = sum(x.size for x in jax.tree.leaves(params))
+    for beams in BEAMS:
+        turns = itertools.cycle(batches)
+        generate = make_generate(task, beams=beams, free=not trie)
+
+        def call(turns: Iterator[Batch] = turns, generate: Any = generate) -> Any:
+            batch = next(turns)
+            asked = {key: batch[key] for key in ('history/item', 'history/length')}
+            return jax.device_get(generate(params, state, asked, tree))
+
+        timed = measure(call, lambda: None)
+        words = f'{_words(task.network, BEAM_BATCH)} beams{beams} fp32'
+        words += f', trie of {ITEMS} items' if trie else ''
+        yield record(name, words, size, timed, BEAM_BATCH, idle, beams=beams)
+
+
+def _words(network: Network, batch: int) -> str:
+    per = network.tokens
+    words = (
+        f'B{batch} history{network.history * per} session{network.session * per} tokens '
+        f'L{len(network.levels)} C{network.levels[0]} d{network.width} ff{network.hidden} '
+        f'{network.encoder_layers}+{network.decoder_layers} layers {network.heads}x{network.head_width} heads'
+    )
+    if network.experts:
+        words += f' {network.experts} experts top {network.active} of ff{network.expert_hidden}'
+    return words

@@ -1,0 +1,76 @@
+"""What a pass of balanced k-means costs over vectors in a file that need not fit into memory.
+
+V vectors, D width, K clusters, n vectors that are drawn at a time.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.timing import peak_mb, record
+from jaxrec.data.item_vectors import VectorFile
+from jaxrec.models.onerec.tokenizer import frequencies
+from jaxrec.ops.balanced_kmeans import balanced_kmeans_streamed
+from jaxrec.ops.kmeans import first_centroids
+
+WIDTH, KINDS, PIECE = 256, 2_000, 1 << 16
+
+
+def write_vectors(path: Path, items: int) -> None:
+    """Writes float32 [V, D] to an `.npy` file, piece by piece: kinds of uneven size, and an item's own part.
+
+    Args:
+      path: of the file.
+      items: V.
+    """
+    draw = np.random.default_rng(0)
+    kinds = draw.standard_normal((KINDS, WIDTH), np.float32)
+    share = 1 / np.arange(1, KINDS + 1)
+    with path.open('wb') as file:
+        header = {'descr': '<f4', 'fortran_order': False, 'shape': (items, WIDTH)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, items, PIECE):
+            size = min(PIECE, items - first)
+            kind = draw.choice(KINDS, size, p=share / share.sum())
+            file.write((kinds[kind] + draw.standard_normal((size, WIDTH), np.float32)).tobytes())
+
+
+def run(name: str, items: int, clusters: int, passes: int = 1) -> dict[str, Any]:
+    """Times passes over a file, which is written where `TMPDIR` says.
+
+    Args:
+      name: of the record.
+      items: V.
+      clusters: K.
+      passes: one after the other; the mean of them is told.
+
+    Returns:
+      The record: a step is a pass, `process_rss_mb` the peak of the whole process, idle part included, and
+      `load` the largest cluster in units of V / K.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'vectors.npy'
+        write_vectors(path, items)
+        vectors, size = VectorFile(path, check=False), path.stat().st_size
+        idle = peak_mb()
+        centroids = first_centroids(vectors, clusters, 0)
+        start = time.perf_counter()
+        found = balanced_kmeans_streamed(vectors, centroids, passes=passes, tolerance=0)
+        seconds = (time.perf_counter() - start) / found.passes
+    words = (
+        f'V{items} D{WIDTH} K{clusters} float32 in a file of {size / 2**30:.2f} GiB, {found.passes} passes'
+    )
+    load, _, _ = frequencies(found.codes, clusters)
+    return record(
+        name,
+        words,
+        centroids.size,
+        (seconds, [seconds]),
+        items,
+        idle,
+        process_rss_mb=round(peak_mb()),
+        load=round(load, 4),
+    )
