@@ -59,11 +59,9 @@ def test_a_stack_is_its_layers_in_a_row(scan, remat):
     np.testing.assert_allclose(whole, by_hand, rtol=1e-5, atol=1e-6)
     assert numbers.tolist() == [0, 1, 2]
     grad = lambda scan, remat: jax.grad(lambda s: (run(s, scan, remat)[0] ** 2).sum())(stack)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        grad(scan, remat),
-        grad(False, False),
-    )
+    # Of a small element only what is left of large sums: rounding is of the size of the array.
+    near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(b).max()))
+    jax.tree.map(near, grad(scan, remat), grad(False, False))
 
 
 @pytest.mark.parametrize('parts', [(1, 1, 1, 1), (2, 2), (1, 3)])
