@@ -165,3 +165,15 @@ def _event_column(log: Log, column: str, kind: str) -> np.ndarray:
             f"{', '.join(log.events.names)}: name one of these as the label's `column`"
         )
     return log.events[column]
+
+
+def positive_events(log: Log, label: Mapping[str, Any] | None) -> np.ndarray:
+    """Which events of a log are positive by a label's description; all of them where there is none.
+
+    Returns:
+      bool [events of the log].
+
+    Raises:
+      ValueError: as `make_label` and its rule.
+    """
+    return make_label(label).positive(log) if label else np.ones(len(log), bool)

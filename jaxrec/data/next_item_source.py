@@ -20,7 +20,7 @@ from jaxrec.data.batch_source import Batch, BatchSource, check_count, check_feat
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.gather import take
 from jaxrec.data.histories import Histories, Requests
-from jaxrec.data.labels import history_bounds, make_label
+from jaxrec.data.labels import history_bounds, positive_events
 from jaxrec.data.log import Log
 from jaxrec.data.pairs import SIDES
 from jaxrec.data.sessions.histories import PositiveItems
@@ -111,7 +111,7 @@ class NextItemSource(BatchSource):
         }
         for side in SIDES:
             check_features(log.folder, side, self.features[side], allowed[side], None)
-        positive = make_label(self.label).positive(log) if self.label else np.ones(len(log), bool)
+        positive = positive_events(log, self.label)
         part = make_split(self.split)(log, positive)
         rows, start, end = history_bounds(log, positive)
         self._histories = Histories(log, self.features['history'], rows, self.history_length)

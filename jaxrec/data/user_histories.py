@@ -13,7 +13,7 @@ from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.columns import offsets_of
 from jaxrec.data.gather import first_not_before
 from jaxrec.data.histories import Histories, Requests
-from jaxrec.data.labels import make_label
+from jaxrec.data.labels import positive_events
 from jaxrec.data.log import Log
 from jaxrec.data.sessions.histories import PositiveItems
 from jaxrec.data.sessions.log import SessionLog
@@ -116,4 +116,4 @@ def _positive_events(log: Log, label: Mapping[str, Any]) -> np.ndarray:
             f'{log.folder} is a {log.KIND}, which has no histories of items: give a session log or a '
             'behaviour log'
         )
-    return make_label(label).positive(log) if label else np.ones(len(log), bool)
+    return positive_events(log, label)
