@@ -42,6 +42,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'exchange': None,
     'evals_per_epoch': 1,
     'eval_batches': None,  # of validation, in training; all of them where the result is reported
+    'epochs_per_eval': 1,  # where an epoch is a step or a few
     'log_every': 100,
     'checkpoint_every': None,
     'keep': 1,
@@ -95,7 +96,7 @@ class Experiment:
         return LoopOptions(
             steps=start + len(source),
             log_every=t['log_every'],
-            eval_every=-(-source.steps // t['evals_per_epoch']),
+            eval_every=-(-source.steps * t['epochs_per_eval'] // t['evals_per_epoch']),
             checkpoint_every=t['checkpoint_every'],
             monitor=t['monitor'],
             maximize=t['maximize'],
@@ -158,7 +159,9 @@ def build(
 
 def _check_train(train: Mapping[str, Any]) -> None:
     """Refuses counts below 1, and values of a wrong type where the default is None."""
-    for name in ('batch_size', 'eval_batch_size', 'epochs', 'evals_per_epoch', 'log_every', 'keep'):
+    for name in (
+        'batch_size', 'eval_batch_size', 'epochs', 'evals_per_epoch', 'epochs_per_eval', 'log_every', 'keep',
+    ):  # fmt: skip
         if train[name] < 1:
             raise ValueError(f'train.{name} = {train[name]}: give at least 1')
     for name, kind in (

@@ -38,6 +38,11 @@ CASES: dict[str, Case] = {
         r'train\.evals_per_epoch = 0',
         r'give at least 1',
     ),
+    'no epoch between evaluations': (
+        config(train__epochs_per_eval=0),
+        r'train\.epochs_per_eval = 0',
+        r'give at least 1',
+    ),
     'text for a norm': (
         config(train__clip_norm='big'),
         r"train\.clip_norm = 'big' is str",

@@ -11,12 +11,14 @@ from ml_collections import ConfigDict, config_flags
 from experiments.building import build
 from experiments.comparison.cells import Cell
 from experiments.onerec.cells import own_run
+from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.simulators import sessions
 from jaxrec.data.simulators.ctr import World, simulate
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.conftest import REPOSITORY
-from tests.data.extracts import amazon, avazu, kuairand, sequences, taobao
+from tests.data.extracts import amazon, avazu, kuairand, pic, sequences, taobao, vcoco
+from tests.data.images.worlds import VOCABULARY, random_scene
 from tests.data.readers.test_movielens import place, small_files
 from tests.experiments.worlds import LIFELONG, SESSIONS, WORLD
 
@@ -28,6 +30,8 @@ FILES = sorted(
 # What replays a stream is built in test_replay.py, and the stages of OneRec in onerec/test_aligning.py.
 STAGES = tuple(f'configs.onerec.{stage}' for stage in ('align', 'pipeline', 'reward'))
 TRAINED = [file for file in FILES if not file.startswith(('configs.age', *STAGES))]
+# The first file of a folder is built with every row, and this one's trunk is small.
+TRAINED.sort(key=lambda file: file != 'configs.sms.scenes')
 
 
 def runs() -> list[tuple[str, str, str]]:
@@ -74,12 +78,30 @@ def root(tmp_path_factory) -> pathlib.Path:
     """A data root with an extract of each published data set, as a person would place the files."""
     folder = tmp_path_factory.mktemp('logs')
     place(folder / 'data', small_files())
-    for extract in (amazon, avazu, taobao):
-        extract.write(folder / 'data' / extract.__name__.rpartition('.')[2])
+    for extract in (amazon, avazu, pic, taobao, vcoco):
+        at = folder / 'data' / extract.__name__.rpartition('.')[2]
+        at.mkdir(parents=True, exist_ok=True)
+        extract.write(at)
     amazon.write(folder / 'data' / 'amazon', 'Beauty')
     kuairand.write(folder / 'data')
     sequences.write(folder / 'data')
+    scenes = [random_scene(seed) for seed in range(16)]
+    write_folder(folder / 'album', VOCABULARY, scenes, ['train'] * len(scenes))
     return folder
+
+
+def shrink_images(config: ConfigDict, root: pathlib.Path) -> None:
+    """The same of pictures: small ones, of an extract or drawn."""
+    arguments, theirs = config.data.arguments, root / 'data' / 'vcoco'
+    with config.ignore_type():  # some have two sides
+        config.data.image_size = 64
+    if 'own_images' in config.data.log:
+        arguments.path = str(root / 'album')
+    elif 'data_dir' in arguments:
+        arguments.split = 'train'
+    else:
+        arguments.annotations = ConfigDict({'train': str(theirs / 'vcoco.json')})
+        arguments.update({'masks': (str(theirs / 'instances.json'),), 'images': (str(theirs / 'images'),)})
 
 
 def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
@@ -100,6 +122,8 @@ def shrink(config: ConfigDict, root: pathlib.Path) -> ConfigDict:
             config.data.users = (0.0, 1.0)
     elif 'scenes' in config.data.log:
         arguments.update({'train': 32, 'validation': 16, 'test': 16})
+    elif 'image_size' in config.data:
+        shrink_images(config, root)
     elif 'users' in arguments:
         # A row that trains on a sixth of the users still needs a batch of them.
         world = {**LIFELONG, 'users': 120} if 'lifelong' in config.data.log else WORLD

@@ -130,6 +130,13 @@ def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
         running.score(run, workdir, step=1)
 
 
+@pytest.mark.parametrize(('epochs', 'times', 'share'), [(1, 2, 1 / 2), (3, 1, 3), (3, 2, 3 / 2)])
+def test_evaluations_fall_once_in_some_epochs_or_some_times_in_one(cache, epochs, times, share):
+    run = build(tiny('DNN', cache, {'epochs': 4, 'epochs_per_eval': epochs, 'evals_per_epoch': times}))
+    source = run.source('train', shuffle=True)
+    assert run.loop_options(source).eval_every == int(np.ceil(source.steps * share))
+
+
 def test_dien_trains_with_negatives_and_is_scored_without(cache, tmp_path):
     run = build(tiny('DIEN', cache, {'epochs': 1, 'evals_per_epoch': 1}))
     wanted = {part: run.source(part, shuffle=part == 'train')[0] for part in ('train', 'validation', 'test')}

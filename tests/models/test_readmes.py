@@ -21,7 +21,7 @@ def test_papers_have_a_readme():
 def test_the_toy_batch_prints_what_the_readme_says(room):
     text = (room / 'README.md').read_text()
     program, printed = re.search(
-        r'```python\n(.*?)```\n\nprints\n\n```text\n(.*?)```', text, re.DOTALL
+        r'```python\n((?:(?!```).)*)```\n\nprints\n\n```text\n(.*?)```', text, re.DOTALL
     ).groups()
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compile(program, 'README.md', 'exec'), {'__name__': 'readme'})

@@ -1,0 +1,73 @@
+"""SMS on images of one's own, a folder as `jaxrec.data.images.records` describes it.
+
+    python -m experiments.train --config=configs/sms/own.py:SMS,album --workdir=runs/mine \
+        --config.model.weights=resnet18.safetensors
+    python -m experiments.train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
+        --warm_start=runs/mine
+
+After the colon stand the row, one of configs/sms/rows.py, and the folder; every file of it is read and
+checked first. Training begins with the published weights of a ResNet-18 where `--config.model.weights` names
+their file, else with drawn ones; `--warm_start` goes on from a run on images with the same lists of names.
+With few images let `--config.train.epochs_per_eval` be larger.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from configs.runs import run_config
+from configs.sms.rows import ROWS, of_size
+
+# Mean and deviation are ImageNet's, as published ResNets want them.
+MODEL = {
+    'size': 'small',
+    'trunk': 'resnet18',
+    'weights': '',
+    'mean': (0.485, 0.456, 0.406),
+    'std': (0.229, 0.224, 0.225),
+    'hidden': 128,
+    'divisor': 32.0,
+    'mask_stride': 2,
+    'parts_by_relation': True,
+}
+
+
+def get_config(text: str = 'SMS') -> ConfigDict:
+    """Builds the config of one row for one folder.
+
+    Args:
+      text: 'row,folder'.
+
+    Returns:
+      The config.
+    """
+    name, _, path = text.partition(',')
+    return run_config(
+        name,
+        {
+            'features': {},
+            'data': {
+                'log': 'jaxrec.data.images.log:own_images',
+                'arguments': {'path': str(Path(path)) if path else '', 'broken': 'refuse'},
+                'cache': 'runs/logs',
+                'image_size': 256,
+                'mask_stride': 2,
+                'augment': {},
+            },
+            'train': {
+                'batch_size': 8,
+                'eval_batch_size': 8,
+                'epochs': 50,
+                'learning_rate': 5e-4,
+                'clip_norm': 10.0,
+                'evals_per_epoch': 1,
+                'epochs_per_eval': 1,
+                'log_every': 20,
+                'monitor': 'recall_100_50',
+                'maximize': True,
+                'patience': 10,
+                'init_from': None,
+            },
+        },
+        of_size(ROWS, MODEL),
+    )
