@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+from typing import Any
 
 import jax
 import pytest
@@ -62,6 +63,20 @@ def runs() -> list[tuple[str, str, str]]:
         found += [(file, column, row) for column in columns for row in rows if row in only.get(column, rows)]
         met.add(family)
     return found
+
+
+# Large to trace, and their files differ in data alone: of each the first run, with `make slow` the rest.
+LARGE = ('configs.onerec', 'configs.sms')
+
+
+def some_slow() -> list[Any]:
+    """The runs, those that `make slow` alone builds marked so."""
+    first = {file: run for file, *run in reversed(runs())}
+    whole = {folder: next(file for file in TRAINED if file.startswith(folder)) for folder in LARGE}
+    late = lambda file, *run: file.startswith(LARGE) and file not in whole.values() and run != first[file]
+    return [
+        pytest.param(run, marks=pytest.mark.slow if late(*run) else (), id='-'.join(run)) for run in runs()
+    ]
 
 
 def config_of(file: str, column: str, row: str) -> ConfigDict:
@@ -143,7 +158,7 @@ def test_all_configs_are_found():
     assert len(FILES) >= 13 and len(runs()) >= 90
 
 
-@pytest.mark.parametrize('run', runs(), ids='-'.join)
+@pytest.mark.parametrize('run', some_slow())
 def test_a_config_builds(run, root):
     experiment = build(shrink(config_of(*run), root), str(root / 'data'))
     setup, example = experiment.setup, experiment.example(experiment.source('train', shuffle=True))

@@ -48,7 +48,7 @@ def compile_kuairand(
     tag), `tags` (multi-valued), `author`, `video_type`, `upload_type` and `duration` (numeric, seconds, 0
     where it is not told). Rows shown at random, without a time, with a negative watch time or a label other
     than 0 and 1, and repetitions of a row are dropped and counted; malformed lines are errors. The rows of
-    '27k', 322 millions, take some 30 GB of memory.
+    '27k', 322 millions, are held in memory at once.
 
     Args:
       data_dir: where the folder of the edition lies, or its files.
@@ -64,41 +64,50 @@ def compile_kuairand(
     """
     if not gap > 0 or longest < 1 or least < 1:
         raise ValueError(
-            f'gap={gap}, longest={longest}, least={least}: seconds above 0, and counts of at least 1'
+            f'gap={gap}, longest={longest}, least={least}: seconds above 0, counts of at least 1'
         )
     logs, users, videos = find_files(data_dir, edition)
     files = [*logs, users, videos]
     request = {'reader': KuairandEvents.tag(), 'gap': gap, 'longest': longest, 'least': least, 'seed': seed}
     if made := SessionLog.of_request(folder, files, request):
         return made
-    rows, dropped = _usable(
-        join_blocks(read_blocks(KuairandEvents, logs, folder), tuple(KuairandEvents.COLUMNS))
-    )
+    rows, dropped = _usable(_read(folder, KuairandEvents, logs))
     seen = frozenset(np.unique(rows['video_id']).tolist())  # by the logs alone, as prepared data must be
     rows['session'] = number_sessions(rows['user_id'], rows['tab'], rows['time_ms'], gap, longest)
     rows, rare = _shown_often(rows, least)
-    dropped |= rare
+    dropped = _met(dropped | rare)
     if not len(rows['user_id']):
         raise ValueError(f'{logs[0].parent} has no usable row ({dropped}): check edition and least')
-    table = read_blocks(KuairandUsers, [users], folder)
-    requests, about_users = _requests(rows, join_blocks(table, tuple(KuairandUsers.COLUMNS)))
-    table = read_blocks(KuairandVideos, [videos, *logs], folder, wanted=seen)
-    items, about_videos = _videos(
-        np.unique(rows['video_id']), join_blocks(table, tuple(KuairandVideos.COLUMNS))
-    )
-    longer = int((rows['play_time_ms'] > rows['duration_ms']).sum())
-    notes = {'rows played for longer than the video lasts': longer} | about_users | about_videos
+    requests, about_users = _requests(rows, _read(folder, KuairandUsers, [users]))
+    told = _read(folder, KuairandVideos, [videos, *logs], wanted=seen)
+    items, about_videos = _videos(np.unique(rows['video_id']), told)
+    notes = _met(_longer(rows) | about_users | about_videos)
     return compile_sessions(
         folder,
         requests,
         items,
         columns=_described(requests, items),
         sources=files,
-        dropped={reason: count for reason, count in dropped.items() if count},
-        notes={irregularity: count for irregularity, count in notes.items() if count},
+        dropped=dropped,
+        notes=notes,
         request=request,
         seed=seed,
     )
+
+
+def _longer(rows: Mapping[str, np.ndarray]) -> dict[str, int]:
+    longer = int((rows['play_time_ms'] > rows['duration_ms']).sum())
+    return {'rows played for longer than the video lasts': longer}
+
+
+def _met(counts: Mapping[str, int]) -> dict[str, int]:
+    """What was met at all."""
+    return {what: count for what, count in counts.items() if count}
+
+
+def _read(folder: str | Path, kind: Any, files: list[Path], **options: Any) -> dict[str, np.ndarray]:
+    """The columns of files of one kind."""
+    return join_blocks(read_blocks(kind, files, folder, **options), tuple(kind.COLUMNS))
 
 
 def _usable(rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, int]]:
