@@ -23,6 +23,7 @@ from experiments.benchmarks import (
     tokens,
 )
 from experiments.benchmarks.histories import Shapes
+from tests.conftest import slow_but_for
 
 KEYS = {
     'task',
@@ -226,6 +227,7 @@ def test_searches_have_a_line_each_and_the_exact_ones_find_all(capsys):
     assert all(line['recall'] == 1 for line in lines if line['search'] != 'approx_max_k')
 
 
+@pytest.mark.slow
 def test_mixtures_stand_beside_the_dense_feed_forward(capsys):
     benchmark.run('moe')
     dense, *mixtures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -238,6 +240,7 @@ def test_mixtures_stand_beside_the_dense_feed_forward(capsys):
     assert all(line['of_dense'] > 0 for line in mixtures) and mixtures[-1]['dropped'] > 0
 
 
+@pytest.mark.slow
 def test_sessions_are_timed_by_examples_and_by_codes(capsys):
     timing.emit(onerec.train('onerec_train_session_moe', levels=3, session=2, experts=4))
     line = json.loads(capsys.readouterr().out)
@@ -246,7 +249,7 @@ def test_sessions_are_timed_by_examples_and_by_codes(capsys):
     assert 'B4 history20 session8 tokens L3' in line['shapes'] and '4 experts top 2 of ff5' in line['shapes']
 
 
-@pytest.mark.parametrize('name', ['onerec_beam', 'onerec_beam_trie'])
+@pytest.mark.parametrize('name', slow_but_for(('onerec_beam_trie',), ('onerec_beam', 'onerec_beam_trie')))
 def test_numbers_of_beams_have_a_line_each(name, capsys):
     benchmark.run(name)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

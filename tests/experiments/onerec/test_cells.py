@@ -99,6 +99,7 @@ def made(tmp_path_factory):
         return table, folder, cell, {row: cells.run_cell(cell(row), None) for row in rows}
 
 
+@pytest.mark.slow
 def test_a_cell_of_each_kind_is_trained_and_judged(made):
     _, folder, _, results = made
     for row, result in results.items():
@@ -122,6 +123,7 @@ def test_a_cell_of_each_kind_is_trained_and_judged(made):
     assert kinds == ['generator', 'judge', 'tested']
 
 
+@pytest.mark.slow
 def test_the_judge_learns_from_other_users_than_the_rows(made):
     cell, users = made[2], []
     for config in (
@@ -133,6 +135,7 @@ def test_the_judge_learns_from_other_users_than_the_rows(made):
     assert len(users[0]) > 10 and all(len(of) > 10 and not users[0] & of for of in users[1:])
 
 
+@pytest.mark.slow
 def test_a_finished_cell_is_read(made, monkeypatch):
     _, _, cell, results = made
     monkeypatch.setattr(cells, 'build', None)
@@ -142,6 +145,7 @@ def test_a_finished_cell_is_read(made, monkeypatch):
         assert json.loads(json.dumps(result)) == found
 
 
+@pytest.mark.slow
 def test_a_trial_reads_validation_alone(made):
     table, folder, _, results = made
     chosen = {'align.beta': 0.3, 'train.learning_rate': 0.5}
@@ -198,6 +202,7 @@ def test_every_preference_loss_has_as_many_trials(tmp_path):
     assert len(runs) == 8 * table.trials and all(run == runs[0] for run in runs)
 
 
+@pytest.mark.slow
 def test_a_table_of_sessions_has_no_slices(made):
     with pytest.raises(ValueError, match='has neither slices nor judges: leave them out'):
         cells.run_cell(made[2]('OneRec'), None, ('unseen_pairs',))

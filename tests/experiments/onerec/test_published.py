@@ -160,6 +160,7 @@ def tiny(row, root):
     return config
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_table(root, tmp_path, monkeypatch):
     config = tiny('OneRec-letter', root)
     given = {name: plain(config[name]) for name in config if name not in ('seed', 'mesh')}
