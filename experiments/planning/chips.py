@@ -195,9 +195,7 @@ def make_devices(topology: Topology) -> list[Any]:
     # libtpu takes hosts of several chips for granted where it isn't told.
     single = {'chips_per_host_bounds': (1, 1, 1)} if topology.chips == 1 else {}
     try:
-        found = topologies.get_topology_desc(
-            platform='tpu', topology_name=topology.name, **single
-        )
+        found = topologies.get_topology_desc(platform='tpu', topology_name=topology.name, **single)
     except Exception as error:  # libtpu's own kinds of error have no common class
         text = str(error).splitlines()[0][:300]
         if 'not installed' in text:

@@ -90,7 +90,7 @@ def first_group(attributes: str, devices: int) -> tuple[int, ...]:
         order = np.arange(math.prod(_numbers(iota[3]))).reshape(_numbers(iota[3]))
         order = order.transpose(_numbers(iota[4])) if iota[4] else order
         return tuple(order.reshape(int(iota[1]), int(iota[2]))[0].tolist())
-    if mesh := re.match(r"mesh\[([^\]]*)\] \{([^}]*)\}", text):
+    if mesh := re.match(r'mesh\[([^\]]*)\] \{([^}]*)\}', text):
         return _mesh_group(mesh[1], mesh[2])
     raise ValueError(f'replica_groups={text[:120]} are written in a way that is not known')
 

@@ -203,7 +203,9 @@ class _Counter:
                 total += self._touched(inner, user, whole)
             elif user.opcode == 'fusion':
                 within = self.program.computations[user.called('calls')[0]]
-                total += sum(self._read(within, n, whole) for n, o in enumerate(user.operands) if o == value.name)
+                total += sum(
+                    self._read(within, n, whole) for n, o in enumerate(user.operands) if o == value.name
+                )
             else:
                 return whole
         return total
