@@ -1,20 +1,17 @@
-"""Predicts memory, traffic and speed of a config on slices of TPUs, or on simulated devices, on any Linux machine.
+"""Predicts memory, traffic and speed of a config on slices of TPUs, or simulated devices, on any machine.
 
     python -m experiments.plan --config=configs/onerec/sized.py:1b --topology=v5e:16x16 --batch=2048
-    python -m experiments.plan --config=configs/can/simulated.py:CAN-DNN --topology=v5e:16x16 --topology=v6e:16x16 \
-        --mesh='256,1 16,16' --batch=65536 --rows=item=1000000000 --scaling
+    python -m experiments.plan --config=configs/can/simulated.py:CAN-DNN --topology=v5e:16x16 \
+        --topology=v6e:16x16 --mesh='256,1 16,16' --batch=65536 --rows=item=1000000000 --scaling
     python -m experiments.plan --config=configs/can/simulated.py:CAN-DNN --topology=cpu:8 --mesh=4,2
 
-The real step is compiled ahead of time for each slice and mesh; nothing is run and no array of the state is made.
-TPUs need the extra `plan` (pip install -e '.[plan]', Linux). The config's log is opened, and compiled if it is
-not there; files that take long to make, such as semantic IDs, are replaced by stand-ins of the same shapes. What
-is printed goes to --output as JSON, with a picture beside it. A slice or mesh that cannot carry the batch, the
-experts or the rows is refused with what would. --mesh takes several shapes, with spaces between them.
+The real step is compiled ahead of time for each slice and mesh; nothing is run and no array of the state is
+made. TPUs need the extra `plan` (pip install -e '.[plan]', Linux). The config's log is opened, and compiled
+if it is not there; files that take long to make, such as semantic IDs, are replaced by stand-ins of the same
+shapes. What is printed goes to --output as JSON, with a picture beside it. A slice or mesh that cannot carry
+the batch, the experts or the rows is refused with what would. --mesh takes several shapes, with spaces
+between them.
 """
-
-from experiments.planning.chips import GIB, parse_topology, prepare_tpu
-
-prepare_tpu()  # before JAX is imported: libtpu would look for a TPU
 
 from pathlib import Path
 
@@ -24,7 +21,7 @@ from ml_collections import config_flags
 
 from experiments.comparison.tables import write_json
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
-from experiments.planning.chips import CHIPS, make_devices
+from experiments.planning.chips import CHIPS, GIB, make_devices, parse_topology, prepare_tpu
 from experiments.planning.plan import make_plan
 from experiments.planning.report import PREDICTED, describe, describe_scaling, draw
 from experiments.planning.scaling import make_scaling
@@ -63,6 +60,7 @@ def parse_rows(given: list[str]) -> dict[str, int]:
 @friendly
 def main(_: list[str]) -> None:
     """Plans each mesh on each topology, prints, and writes."""
+    prepare_tpu()
     topologies = [parse_topology(name) for name in TOPOLOGY.value]
     simulated = max((t.chips for t in topologies if t.kind == 'cpu'), default=1)
     if simulated > jax.config.jax_num_cpu_devices:

@@ -42,8 +42,8 @@ def check_batch(size: int, mesh: Mesh, topology: Topology) -> None:
         up = -(-size // mesh.size) * mesh.size
         less = f'{up - mesh.size} or ' if up > mesh.size else ''
         raise ValueError(
-            f'{topology.name}: {mesh.size} devices do not divide a batch of {size}, they would compute padding: '
-            f'give --batch={less}{up}, or a slice of {_list(divisors(size))} devices'
+            f'{topology.name}: {mesh.size} devices do not divide a batch of {size}, they would compute '
+            f'padding: give --batch={less}{up}, or a slice of {_list(divisors(size))} devices'
         )
 
 
@@ -70,7 +70,8 @@ def check_cuts(setup: Setup, dense: Mapping[str, Any]) -> None:
                 name = jax.tree_util.keystr(path, simple=True, separator='/')
                 raise ValueError(
                     f'{name} {leaf.shape} is cut {ways} ways over {"x".join(names)}, which do not divide '
-                    f'{leaf.shape[place]}: give a --mesh in which they are {_list(divisors(leaf.shape[place]))}'
+                    f'{leaf.shape[place]}: give a --mesh in which they are '
+                    f'{_list(divisors(leaf.shape[place]))}'
                 )
 
     jax.tree_util.tree_map_with_path(check, dense, placed)
@@ -113,8 +114,8 @@ def check_rows(setup: Setup, where: Slice) -> None:
         largest = max(setup.task.tables.values(), key=lambda spec: spec.rows * spec.dim)
         raise ValueError(
             f'{where.topology.name} has {each / GIB:.1f} GiB a device, and tables with their row state take '
-            f'{total / GIB:.1f} GiB of each (the largest is {largest.name!r}, {largest.rows:,} x {largest.dim}): '
-            f'give at least {chips} such chips, fewer --rows, or chips with more memory'
+            f'{total / GIB:.1f} GiB of each (the largest is {largest.name!r}, {largest.rows:,} x '
+            f'{largest.dim}): give at least {chips} such chips, fewer --rows, or chips with more memory'
         )
 
 

@@ -1,8 +1,8 @@
 """Chips whose rates their maker publishes, and slices of them as tori of links.
 
-The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026: bfloat16
-peak, HBM capacity and bandwidth, bidirectional bandwidth of the links between chips, dimensions of the torus.
-Those of v4's links are of "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv 2304.01433, table 4).
+The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026:
+bfloat16 peak, HBM capacity and bandwidth, bidirectional bandwidth of the links between chips, dimensions of
+the torus. Those of v4's links are of "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv 2304.01433, table 4).
 
 Nothing here needs libtpu but `make_devices` for a TPU; `cpu:8` is eight devices that XLA simulates.
 """
@@ -161,8 +161,11 @@ def _chips(shape: str) -> int:
 
 
 def prepare_tpu() -> None:
-    """Tells libtpu, before JAX is imported, that there is no TPU to look for."""
-    os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+    """Tells JAX and libtpu, before either looks for devices, that there is no TPU here."""
+    import jax
+
+    if not jax.config.jax_platforms:
+        jax.config.update('jax_platforms', 'cpu')
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
     os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
     os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5litepod-4')

@@ -1,10 +1,10 @@
 """What devices send one another: the collectives of a program, and how long a torus of links takes for them.
 
 A collective of n devices on B bytes, over links of W bytes a second in one direction and both at once, on a
-ring: an all-gather or reduce-scatter takes B (n - 1) / n / 2W, an all-reduce twice that, an all-to-all B n / 8W,
-B being the whole array for a gather or reduction and one device's share of an all-to-all. A group that spans
-several dimensions of the torus sends over the links of all of them, but an all-to-all is held up by the
-longest. A dimension without wrap-around has half the links. See jax-ml.github.io/scaling-book, part 3.
+ring: an all-gather or reduce-scatter takes B (n - 1) / n / 2W, an all-reduce twice that, an all-to-all
+B n / 8W, B being the whole array for a gather or reduction and one device's share of an all-to-all. A group
+that spans several dimensions of the torus sends over the links of all of them, but an all-to-all is held up
+by the longest. A dimension without wrap-around has half the links. See jax-ml.github.io/scaling-book, part 3.
 """
 
 import dataclasses

@@ -3,9 +3,9 @@
 XLA's own `cost_analysis` counts the body of a loop once. Here each is multiplied by how often it runs. A loop
 whose length depends on data is counted once, and a choice by data as its cheapest branch; both are told.
 
-Only matrix products count as FLOPs. Bytes are what instructions read from and write to main memory, padded as it
-lies there: a fusion reads its operands and writes its result once, a gather reads the rows that it takes, an
-update in place touches what it writes. What a TPU keeps in its vector memory costs nothing.
+Only matrix products count as FLOPs. Bytes are what instructions read from and write to main memory, padded
+as it lies there: a fusion reads its operands and writes its result once, a gather reads the rows that it
+takes, an update in place touches what it writes. What a TPU keeps in its vector memory costs nothing.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from experiments.planning.products import convolution_flops, dot_flops, ragged_f
 
 # What moves nothing, or is counted where it began or where it is called.
 FREE = {
-    'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'partition-id', 'replica-id',
-    'opt-barrier', 'while', 'conditional', 'call', 'async-start', 'async-update', 'async-done', 'domain',
-    'add-dependency',
+    'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'partition-id',
+    'replica-id', 'opt-barrier', 'while', 'conditional', 'call', 'async-start', 'async-update', 'async-done',
+    'domain', 'add-dependency',
 }  # fmt: skip
 SLICES = ('dynamic-slice', 'gather', 'slice')
 WRITES = {'dynamic-update-slice': 1, 'scatter': 2}  # which operand holds what is written

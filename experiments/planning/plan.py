@@ -60,7 +60,7 @@ def make_plan(
     plan: Plan = {
         'topology': topology.name, 'mesh': list(shape), 'devices': len(devices), 'batch': size,
         'step': 'train' if world.trains else 'other', 'versions': {'jax': jax.__version__},
-        'state_bytes': {name: device_bytes(getattr(state, name)) for name in STATE} | {'batch': device_bytes(inputs)},
+        'state_bytes': {n: device_bytes(getattr(state, n)) for n in STATE} | {'batch': device_bytes(inputs)},
     }  # fmt: skip
     return plan | _compile(world, setup, state, inputs, where)
 
@@ -136,12 +136,16 @@ def _refused(error: Exception, where: Slice) -> Plan:
       JaxRuntimeError: it refused for another reason.
     """
     text = str(error)
-    if 'RESOURCE_EXHAUSTED' not in text:
+    if 'RESOURCE_EXHAUSTED' not in text or where.chip is None:
         raise error
     units = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
-    used = re.search(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm', text)
-    peak = float(used[1]) * units[used[2]] if used else float('inf')
-    memory = {'peak': peak} | _fit(peak, where) | {'fits': False}
+    found = re.search(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm', text) or re.search(
+        r'temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)', text
+    )
+    used, usable = (
+        (float(found[n]) * units[found[n + 1]] for n in (1, 3)) if found else (float('inf'), where.chip.hbm)
+    )
+    memory = {'peak': used, 'hbm': usable, 'fits': False, 'free': usable - used}
     told = ' '.join(text.split())[:600]
     return {'memory': memory, 'refused': told, 'time': None, 'collectives': [], 'flops': None, 'bytes': None}
 

@@ -16,7 +16,7 @@ def dot_flops(i: Instruction, own: Mapping[str, Instruction]) -> int:
 
 
 def convolution_flops(i: Instruction, own: Mapping[str, Instruction]) -> int:
-    """Of a `convolution`, the form in which TPUs run products: places that hit padding or holes do not count."""
+    """Of a `convolution`, as which TPUs run products: places that hit padding or holes do not count."""
     labels = re.search(r'dim_labels=(\w+)_(\w+)->(\w+)', i.attributes)
     if labels is None:
         return 0

@@ -49,7 +49,9 @@ def describe(plan: Plan, most: int = 12) -> str:
     lines.append('  a device holds      ' + _listed(plan['state_bytes'], (*STATE, 'batch')))
     memory = plan['memory']
     if 'refused' in plan:
-        lines.append(f'  DOES NOT FIT        XLA refuses: {plan["refused"]}')
+        lines.append(
+            f'  DOES NOT FIT        by {size(-memory["free"])} or more; XLA refuses: {plan["refused"]}'
+        )
         return '\n'.join(lines)
     parts = ('arguments', 'temporaries', 'outputs', 'aliased', 'code')
     lines.append('  as XLA lays it out  ' + _listed(memory, parts))
@@ -177,6 +179,8 @@ def _draw_time(axis: Any, plans: Sequence[Plan], names: Sequence[str]) -> None:
     axis.set(yticks=range(len(plans)), yticklabels=names, title='ms a step, each alone')
     if any(plan['time'] for plan in plans):
         axis.legend(fontsize=7)
+    else:
+        axis.text(0.5, 0.5, 'no rates published', transform=axis.transAxes, ha='center')
 
 
 def _draw_scaling(axis: Any, plans: Sequence[Plan], names: Sequence[str]) -> None:

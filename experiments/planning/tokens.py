@@ -1,8 +1,8 @@
 """What a token model must compute: its parameters times the tokens that pass through them.
 
-A product with a weight takes two FLOPs a token, and its gradients four more: 6 x active parameters x tokens. Of
-an encoder-decoder each part counts the tokens that it reads, not those of the other; of experts those that a
-token is sent to. What is looked up, and what attention computes between tokens, is no parameter's work.
+A product with a weight takes two FLOPs a token, and its gradients four more: 6 x active parameters x tokens.
+Of an encoder-decoder each part counts the tokens that it reads, not those of the other; of experts those that
+a token is sent to. What is looked up, and what attention computes between tokens, is no parameter's work.
 
 B batch, n history items, m session items, L levels, X width, E experts.
 """

@@ -1,7 +1,7 @@
 """From a config to what is compiled: task, optimizers, and the shapes of a batch and of the state on a mesh.
 
-No array of the state is made. The log is opened (and compiled if it is not there), since the shapes of a batch
-come from it; files that take long to make are replaced by stand-ins of the same shapes.
+No array of the state is made. The log is opened (and compiled if it is not there), since the shapes of a
+batch come from it; files that take long to make are replaced by stand-ins of the same shapes.
 
 B batch, V items, L levels.
 """

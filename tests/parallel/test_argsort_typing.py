@@ -2,8 +2,8 @@
 
 The body of `jax.shard_map` is typed: an array either varies over a mesh axis or is the same along it. The
 order that `jnp.argsort` returns for keys that vary is typed as if it did not vary. What is indexed by it then
-loses a sum over the axis in the transpose, without an error: an array that enters whole, and is indexed by the
-order, gets the gradient of one device instead of the sum over all of them.
+loses a sum over the axis in the transpose, without an error: an array that enters whole, and is indexed by
+the order, gets the gradient of one device instead of the sum over all of them.
 
 Seen on jax 0.9.2, 0.10.2, 0.11.2 and 0.12.0.1. `jax.lax.sort` of (keys, positions) is typed rightly, and is
 what `jaxrec.ops.sorting.argsort` does. Run this file alone for a report of the version at hand:
@@ -80,7 +80,7 @@ def test_the_fixed_form_has_the_right_gradient():
 
 
 def test_what_jnp_argsort_does_here_is_known():
-    """Passes with the defect and without it: but the type and the gradient must be wrong or right together."""
+    """Passes with the defect and without it: type and gradient must be wrong or right together."""
     value, gradient, varying = weigh(jnp.argsort)
     np.testing.assert_allclose(value, oracle()[0])  # silent: the value never tells
     right = np.allclose(gradient, oracle()[1])
