@@ -85,7 +85,8 @@ def main(_: list[str]) -> None:
         chip = CHIPS[kind]
         print(
             f'{kind}: {chip.flops / 1e12:.0f} TFLOP/s bfloat16, {chip.hbm / GIB:.0f} GiB at '
-            f'{chip.hbm_bytes / 1e9:.0f} GB/s, links {chip.ici_bytes / 1e9:.0f} GB/s both ways ({chip.source})'
+            f'{chip.hbm_bytes / 1e9:.0f} GB/s, links {chip.ici_bytes / 1e9:.0f} GB/s '
+            f'both ways ({chip.source})'
         )
     if OUTPUT.value:
         path = Path(OUTPUT.value)

@@ -2,7 +2,8 @@
 
 The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026:
 bfloat16 peak, HBM capacity and bandwidth, bidirectional bandwidth of the links between chips, dimensions of
-the torus. Those of v4's links are of "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv 2304.01433, table 4).
+the torus. Those of v4's links are of "TPU v4: An Optically Reconfigurable
+Supercomputer" (arXiv 2304.01433, table 4).
 
 Nothing here needs libtpu but `make_devices` for a TPU; `cpu:8` is eight devices that XLA simulates.
 """

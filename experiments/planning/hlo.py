@@ -169,9 +169,8 @@ def _instruction(match: re.Match) -> Instruction:
     if found is None:
         raise ValueError(f'an instruction without an operation: {match[0][:200]!r}')
     operands, attributes = _cut_balanced(rest[found.end() - 1 :])
-    return Instruction(
-        name, found[1], parse_shapes(kind), tuple(_NAME.findall(operands)), operands[1:-1], attributes, bool(root)
-    )  # fmt: skip
+    named = tuple(_NAME.findall(operands))
+    return Instruction(name, found[1], parse_shapes(kind), named, operands[1:-1], attributes, bool(root))
 
 
 def _cut_balanced(text: str) -> tuple[str, str]:

@@ -87,9 +87,9 @@ def _compile(world: World, setup: Setup, state: TrainState, inputs: Any, where: 
         return plan | _refused(error, where)
     plan['compile_s'] = time.perf_counter() - start
     cost = _cost(compiled, where, setup.mesh.size)
-    plan['notes'] = notes + [note for note in cost.notes if note not in notes]
     moved = _moved(compiled, state) if world.trains else []
-    plan['notes'] += [f'{name} leaves the step placed otherwise than it came' for name in moved]
+    notes += [f'{name} leaves the step placed otherwise than it came' for name in moved]
+    plan['notes'] = list(dict.fromkeys(_short(note) for note in notes + cost.notes))
     return plan | {
         'memory': _memory(compiled, where),
         'flops': cost.flops,

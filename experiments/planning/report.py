@@ -126,7 +126,8 @@ def describe_scaling(entries: Sequence[dict[str, Any]]) -> str:
             ]
             fits = '' if e['fits'] else '  does not fit'
             lines.append(
-                f'{head}  {span(e["step"]):>10}  {e["examples_per_s"]:>12,.0f}  {shown[0]:>6}  {shown[1]:>12}{fits}'
+                f'{head}  {span(e["step"]):>10}  {e["examples_per_s"]:>12,.0f}  {shown[0]:>6}  '
+                f'{shown[1]:>12}{fits}'
             )
     return '\n'.join(lines)
 
