@@ -1,4 +1,4 @@
-"""FLOPs of one model written twice, layers in a loop and one after another: counts agree, before and after XLA."""
+"""FLOPs of one model written twice, layers in a loop and one by one: counts agree, before and after XLA."""
 
 import functools
 

@@ -7,6 +7,7 @@ from experiments.planning.collectives import Collective, first_group, merged, se
 from experiments.planning.hlo import Shape, parse_hlo, parse_shapes
 from experiments.planning.hlo_cost import program_cost
 
+# ruff: noqa: E501  (XLA's lines are long)
 PROGRAM = """HloModule jit_step, is_scheduled=true, num_partitions=8
 
 FileNames

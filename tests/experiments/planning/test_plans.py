@@ -1,4 +1,4 @@
-"""Plans of tiny steps on eight simulated devices: what each holds and sends, to the byte on the locked version.
+"""Plans of tiny steps on eight simulated devices: what each holds and sends, on the locked jax to the byte.
 
 A change of sharding that costs memory or traffic fails here. Other versions of JAX may be off by a tenth.
 """
@@ -116,10 +116,10 @@ V5E = parse_topology('v5e:2x4')
     ('world', 'mesh', 'batch', 'says'),
     [
         (CAN, (4, 1), None, '--mesh=4,1 has 4 devices and cpu:8 has 8: give data,model such as 8,1, 4,2'),
-        (CAN, (4, 2), 12, 'do not divide a batch of 12, they would compute padding: give --batch=8 or 16, or a '
-         'slice of 1, 2, 3, 4, 6 or 12 devices'),
-        (ONEREC, (1, 8), None, '4 experts cannot be cut over a model axis of 8: give a --mesh whose second size '
-         'is 1, 2 or 4'),
+        (CAN, (4, 2), 12, 'do not divide a batch of 12, they would compute padding: give --batch=8 or 16, or '
+         'a slice of 1, 2, 3, 4, 6 or 12 devices'),
+        (ONEREC, (1, 8), None, '4 experts cannot be cut over a model axis of 8: give a --mesh whose second '
+         'size is 1, 2 or 4'),
     ],
 )  # fmt: skip
 def test_what_a_mesh_cannot_carry_is_refused_with_what_would(world, mesh, batch, says):
