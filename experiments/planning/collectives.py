@@ -90,8 +90,8 @@ def first_group(attributes: str, devices: int) -> tuple[int, ...]:
         order = np.arange(math.prod(_numbers(iota[3]))).reshape(_numbers(iota[3]))
         order = order.transpose(_numbers(iota[4])) if iota[4] else order
         return tuple(order.reshape(int(iota[1]), int(iota[2]))[0].tolist())
-    if mesh := re.match(r'mesh\[([^\]]*)\] \{([^}]*)\}', text):
-        return _mesh_group(mesh[1], mesh[2])
+    if mesh := re.match(r'mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))? \{([^}]*)\}', text):
+        return _mesh_group(mesh[1], mesh[3], mesh[2])
     raise ValueError(f'replica_groups={text[:120]} are written in a way that is not known')
 
 
@@ -99,11 +99,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split(','))
 
 
-def _mesh_group(axes: str, named: str) -> tuple[int, ...]:
-    """The first group along some axes, or parts of axes, of a mesh whose devices count up.
+def _mesh_group(axes: str, named: str, ids: str | None) -> tuple[int, ...]:
+    """The first group along some axes, or parts of axes, of a mesh.
 
     Axes are written "'a'=4,'b'=2", what is taken of them "'a','b'", or "'a':(2)2" for the part of size 2 that
-    has 2 before it.
+    has 2 before it. Devices count up, or as in "[2,4]T(1,0)", or are listed.
     """
     shape: list[int] = []
     along: list[bool] = []
@@ -117,7 +117,13 @@ def _mesh_group(axes: str, named: str) -> tuple[int, ...]:
             before = begin * length
         shape.append(int(size) // before)
         along.append(False)
-    devices = np.arange(math.prod(shape)).reshape(shape)
+    order = np.arange(math.prod(shape))
+    if ids and (iota := re.match(r'\[([\d,]+)\](?:T\(([\d,]+)\))?$', ids)):
+        order = order.reshape(_numbers(iota[1]))
+        order = order.transpose(_numbers(iota[2])) if iota[2] else order
+    elif ids:
+        order = np.array(_numbers(ids))
+    devices = order.reshape(shape)
     return tuple(devices[tuple(slice(None) if taken else 0 for taken in along)].reshape(-1).tolist())
 
 

@@ -114,7 +114,7 @@ class _Counter:
         elif i.opcode == 'fusion':
             total.add(self.cost(i.called('calls')[0]), traffic=False)
         elif kind_of(i.opcode):
-            total.collectives.append(self._collective(i, own))
+            total.collectives.append(self._collective(i, own, total.notes))
         elif i.opcode == 'dot':
             total.flops += dot_flops(i, own)
         elif i.opcode == 'convolution':
@@ -137,8 +137,12 @@ class _Counter:
                 if (c.kind, c.source) not in sure
             ]
 
-    def _collective(self, i: Instruction, own: Mapping[str, Instruction]) -> Collective:
-        group = first_group(i.attributes, self.devices)
+    def _collective(self, i: Instruction, own: Mapping[str, Instruction], notes: list[str]) -> Collective:
+        try:
+            group = first_group(i.attributes, self.devices)
+        except ValueError as error:  # a plan that took minutes to compile is not thrown away for it
+            group = tuple(range(self.devices))
+            notes.append(f'{error}; the collective counts as one of all devices')
         moved = sum(s.nbytes for name in i.operands if name in own for s in own[name].shapes)
         kind = kind_of(i.opcode) or i.opcode
         return Collective(kind, payload(i, moved, len(group)), group, 1, self._source(i, own))

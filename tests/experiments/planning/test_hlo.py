@@ -137,6 +137,8 @@ def test_a_gather_reads_the_rows_that_it_takes():
         ("replica_groups=mesh['a'=4,'b'=2] {'a'}, x=1", (0, 2, 4, 6)),
         ("replica_groups=mesh['a'=4,'b'=2] {'a','b'}, x=1", (0, 1, 2, 3, 4, 5, 6, 7)),
         ("replica_groups=mesh['a'=8] {'a':(2)2}, x=1", (0, 2)),
+        ("replica_groups=mesh['a'=1,'b'=4,'c'=2], device_ids=([2,4]T(1,0)) {'c'}, x=1", (0, 4)),
+        ("replica_groups=mesh['a'=2,'b'=2], device_ids=(0,2,3,1) {'b'}, x=1", (0, 2)),
         ('source_target_pairs={{0,1},{1,2}}', (0, 1)),
     ],
 )

@@ -67,7 +67,8 @@ def test_memory_and_products_of_a_step(name, eight_devices):
         assert found[key] == pytest.approx(want, rel=tenth, abs=0), key
     assert plan(name)['flops'] == pytest.approx(flops, rel=tenth, abs=0)
     held = plan(name)['state_bytes']
-    assert sum(held.values()) == pytest.approx(memory['arguments'], rel=0.02)  # XLA aligns small arrays
+    whole = sum(held.values())  # of a batch XLA keeps what the step reads
+    assert whole - held['batch'] <= found['arguments'] <= 1.02 * whole
     assert found['fits'] is None and plan(name)['time'] is None  # nobody publishes rates of simulated devices
 
 
