@@ -63,7 +63,7 @@ def main(_: list[str]) -> None:
     prepare_tpu()
     topologies = [parse_topology(name) for name in TOPOLOGY.value]
     simulated = max((t.chips for t in topologies if t.kind == 'cpu'), default=1)
-    if simulated > jax.config.jax_num_cpu_devices:
+    if simulated > getattr(jax.config, 'jax_num_cpu_devices', 1):
         jax.config.update('jax_num_cpu_devices', simulated)
     rows = parse_rows(ROWS.value)
     world = open_world(CONFIG.value, data_dir=DATA_DIR.value, rows=rows, step=STEP.value)
@@ -71,8 +71,8 @@ def main(_: list[str]) -> None:
     plans = []
     for topology in topologies:
         devices = len(make_devices(topology))
-        for text in (MESH.value or '').split() or [None]:
-            shape = parse_mesh(text) or (devices, 1)
+        for text in (MESH.value or f'{devices},1').split():
+            shape = parse_mesh(text)
             batch = BATCH_PER_DEVICE.value * devices if BATCH_PER_DEVICE.value else BATCH.value
             plan = make_plan(world, topology, shape, batch)
             print(describe(plan, COLLECTIVES.value), flush=True)

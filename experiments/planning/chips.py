@@ -165,7 +165,7 @@ def prepare_tpu() -> None:
     """Tells JAX and libtpu, before either looks for devices, that there is no TPU here."""
     import jax
 
-    if not jax.config.jax_platforms:
+    if not os.environ.get('JAX_PLATFORMS'):
         jax.config.update('jax_platforms', 'cpu')
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
     os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')

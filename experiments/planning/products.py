@@ -25,11 +25,15 @@ def convolution_flops(i: Instruction, own: Mapping[str, Instruction]) -> int:
     total = 2 * _size(out, labels[3], 'b') * _size(out, labels[3], 'f') * _size(kernel, labels[2], 'i')
     window = _window(i.attributes)
     for axis in sorted(set(labels[3]) & set('0123456789')):
-        at = lambda key, fallback, axis=axis: window.get(key, {}).get(int(axis), fallback)
         total *= _hits(
-            _size(data, labels[1], axis), _size(kernel, labels[2], axis), _size(out, labels[3], axis),
-            stride=at('stride', 1), low=at('pad', 0), hole=at('lhs_dilate', 1), step=at('rhs_dilate', 1),
-        )  # fmt: skip
+            _size(data, labels[1], axis),
+            _size(kernel, labels[2], axis),
+            _size(out, labels[3], axis),
+            stride=_at(window, 'stride', axis, 1),
+            low=_at(window, 'pad', axis, 0),
+            hole=_at(window, 'lhs_dilate', axis, 1),
+            step=_at(window, 'rhs_dilate', axis, 1),
+        )
     return total
 
 
@@ -45,6 +49,10 @@ def _window(attributes: str) -> dict[str, dict[int, int]]:
         key, _, values = entry.partition('=')
         found[key] = {n: int(value.split('_')[0]) for n, value in enumerate(values.split('x'))}
     return found
+
+
+def _at(window: Mapping[str, Mapping[int, int]], key: str, axis: str, fallback: int) -> int:
+    return window.get(key, {}).get(int(axis), fallback)
 
 
 def _hits(data: int, kernel: int, out: int, *, stride: int, low: int, hole: int, step: int) -> int:

@@ -141,13 +141,13 @@ def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDt
     }
 
 
-def full_state(setup: Setup, batch: Mapping[str, jax.ShapeDtypeStruct]) -> TrainState:
+def full_state(setup: Setup, batch: Mapping[str, Any]) -> TrainState:
     """`abstract_state` with its work space."""
     state = abstract_state(setup, batch)
     ids = jax.eval_shape(setup.task.ids, dict(batch))
     devices, by_row = emb.cut_rows(setup.mesh)
     strategies = setup.duplicate_strategies(ids)
-    scratch = {
+    scratch: dict[str, Any] = {
         name: jax.ShapeDtypeStruct(
             (emb.padded_rows(setup.task.tables[name].rows, devices),), jnp.int32, sharding=by_row
         )
