@@ -72,7 +72,7 @@ def main(_: list[str]) -> None:
     for topology in topologies:
         devices = len(make_devices(topology))
         for text in (MESH.value or f'{devices},1').split():
-            shape = parse_mesh(text)
+            shape = parse_mesh(text) or (devices, 1)
             batch = BATCH_PER_DEVICE.value * devices if BATCH_PER_DEVICE.value else BATCH.value
             plan = make_plan(world, topology, shape, batch)
             print(describe(plan, COLLECTIVES.value), flush=True)
