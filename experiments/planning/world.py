@@ -108,14 +108,15 @@ def _stand_in(
 def _semantic_ids(
     path: Path, arguments: Mapping[str, Any], schema: Mapping[str, Column], rows: Mapping[str, int]
 ) -> None:
-    """IDs that count up, as many and as long as k-means would make; two items may share codes."""
+    """IDs that count up, as many and as long as k-means would make."""
     options = {**TOKEN_OPTIONS, **arguments}
     column = schema['item']
     items = rows.get(column.vocabulary or '', column.rows) - FIRST
     clusters, levels = options['clusters'], options['levels']
     codes = np.arange(items)[:, None] // clusters ** np.arange(levels)[::-1] % clusters
-    ranks = np.zeros(items, np.int32)
-    SemanticIds(codes.astype(np.int32), ranks, clusters, options['room'] or 2).save(path)
+    ranks = (np.arange(items) // clusters**levels).astype(np.int32)
+    room = max(options['room'] or 2, int(ranks.max(initial=0)) + 1)
+    SemanticIds(codes.astype(np.int32), ranks, clusters, room).save(path)
 
 
 STAND_INS: dict[str, Callable[[Path, Mapping[str, Any], Mapping[str, Column], Mapping[str, int]], None]] = {
