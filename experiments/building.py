@@ -20,6 +20,7 @@ from experiments.schedules import make_schedule
 from experiments.sources import cut_source, log_of, read_data
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.log import Log
+from jaxrec.data.schema import Column
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.importing import resolve
 from jaxrec.options import plain, read_options
@@ -105,7 +106,10 @@ class Experiment:
 
 
 def build(
-    config: ml_collections.ConfigDict, data_dir: str | None = None, mesh_shape: tuple[int, int] | None = None
+    config: ml_collections.ConfigDict,
+    data_dir: str | None = None,
+    mesh_shape: tuple[int, int] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> Experiment:
     """Builds the pieces of a run; compiles the log if it is not there.
 
@@ -113,6 +117,8 @@ def build(
       config: with the sections of `TOP`.
       data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
       mesh_shape: (data, model); None takes `config.mesh`, and that None all devices.
+      rows: {vocabulary: rows of its tables} in place of what the log has, to plan for; only shapes are then
+        right.
 
     Returns:
       The experiment.
@@ -134,7 +140,7 @@ def build(
         )
     log = log_of(config, data_dir)
     data = read_data(config, log)
-    features, schema = plain(config.features), log.task_schema()
+    features, schema = plain(config.features), _with_rows(log.task_schema(), rows or {})
     if data['cartesian']:  # how many pairs there are is known once training has been read
         vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
         schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
@@ -155,6 +161,15 @@ def build(
         exchange=train['exchange'],
     )
     return Experiment(config, log, setup, data, train)
+
+
+def _with_rows(schema: Mapping[str, Column], rows: Mapping[str, int]) -> dict[str, Column]:
+    """A schema whose vocabularies have other sizes."""
+    known = {column.vocabulary for column in schema.values() if column.vocabulary}
+    if unknown := sorted(set(rows) - known):
+        raise ValueError(f'rows of {unknown[0]!r}: the log has the vocabularies {sorted(known)}')
+    resized = lambda column: dataclasses.replace(column, rows=rows.get(column.vocabulary or '', column.rows))
+    return {name: resized(column) for name, column in schema.items()}
 
 
 def _check_train(train: Mapping[str, Any]) -> None:

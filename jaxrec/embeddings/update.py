@@ -77,12 +77,16 @@ def choose_strategies(
       {table: 'dense', 'scratch' or 'sort'}.
     """
     devices = 1 if mesh is None else mesh.size
+    platform = (
+        None if mesh is None else mesh.devices.flat[0].platform
+    )  # which may be compiled for from another
     strategies = {}
     for name, features in ids.items():
         arriving = sum(x.size for x in features.values())
         if devices > 1 and (exchange or choose_exchange(devices)) == 'all_to_all':
             arriving = devices * ex.capacity(-(-arriving // devices), devices, capacity_factor)
-        strategies[name] = choose_strategy(padded_rows(specs[name].rows, devices) // devices, arriving)
+        held = padded_rows(specs[name].rows, devices) // devices
+        strategies[name] = choose_strategy(held, arriving, platform)
     return strategies
 
 

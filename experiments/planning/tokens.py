@@ -1,0 +1,66 @@
+"""What a token model must compute: its parameters times the tokens that pass through them.
+
+A product with a weight takes two FLOPs a token, and its gradients four more: 6 x active parameters x tokens.
+Of an encoder-decoder each part counts the tokens that it reads, not those of the other; of experts those that
+a token is sent to. What is looked up, and what attention computes between tokens, is no parameter's work.
+
+B batch, n history items, m session items, L levels, X width, E experts.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxrec.models.onerec.options import Network
+from jaxrec.training.task import Task
+
+
+class Work(NamedTuple):
+    """Of one example.
+
+    Attributes:
+      parameters: of the model, all.
+      active: those that a token can meet: of experts so many as are active.
+      tokens: read by encoder and decoder.
+      products: sum over weights of active parameters x tokens; FLOPs are 2 or, in training, 6 a product.
+    """
+
+    parameters: int
+    active: int
+    tokens: int
+    products: int
+
+    def flops(self, trains: bool) -> int:
+        """Of an example."""
+        return (6 if trains else 2) * self.products
+
+
+def work_of(task: Task, params: Any, batch: Mapping[str, Any]) -> Work | None:
+    """The work of a token model.
+
+    Args:
+      task: of the plan.
+      params: its parameters' shapes.
+      batch: its batch's shapes.
+
+    Returns:
+      The work; None of a model that reads no tokens.
+    """
+    network = getattr(task, 'network', None)
+    if not isinstance(network, Network) or 'target/item' not in batch:
+        return None
+    size = lambda tree: sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
+    read = batch['history/item'].shape[1] * network.tokens
+    items = batch['target/item'].shape[1]
+    written = items * network.tokens
+    decoder = dict(params['decoder'])
+    share = network.active / network.experts if network.experts else 1
+    feed = round(size(decoder.pop('feed')) * share)
+    of_memory = size([decoder['cross']['key'], decoder['cross']['value']])  # the encoder's tokens pass it
+    predicting = size(params['codes'] if network.tied else params['predict'])
+    rest = size(decoder) - of_memory
+    products = (size(params['encoder']) + of_memory) * read + (rest + feed) * written + predicting * items
+    active = size(params) - size(params['decoder']['feed']) + feed
+    return Work(size(params), active, read + written, products)
