@@ -165,6 +165,8 @@ def build(
 
 def _with_rows(schema: Mapping[str, Column], rows: Mapping[str, int]) -> dict[str, Column]:
     """A schema whose vocabularies have other sizes."""
+    if not rows:  # the schema of pictures has no columns
+        return dict(schema)
     known = {column.vocabulary for column in schema.values() if column.vocabulary}
     if unknown := sorted(set(rows) - known):
         raise ValueError(f'rows of {unknown[0]!r}: the log has the vocabularies {sorted(known)}')

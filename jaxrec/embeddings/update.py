@@ -77,9 +77,8 @@ def choose_strategies(
       {table: 'dense', 'scratch' or 'sort'}.
     """
     devices = 1 if mesh is None else mesh.size
-    platform = (
-        None if mesh is None else mesh.devices.flat[0].platform
-    )  # which may be compiled for from another
+    # Of the devices that are compiled for, which need not be those at hand.
+    platform = None if mesh is None else mesh.devices.flat[0].platform
     strategies = {}
     for name, features in ids.items():
         arriving = sum(x.size for x in features.values())
