@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from jaxrec.data.images.scene import UNKNOWN_PART
-from jaxrec.data.simulators.scenes import (
-    VOCABULARY,
+from jaxrec.data.simulators.scenes import VOCABULARY, World
+from jaxrec.data.simulators.scenes.acts import ACTS, Draft, draw_look, new_person, touch_shoulder
+from jaxrec.data.simulators.scenes.relations import relations_of
+from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, fill, textures
+from jaxrec.data.simulators.scenes.simulator import (
     SimulatedScenes,
-    World,
     simulate,
     simulate_scene,
     stage_scene,
     survey,
 )
-from jaxrec.data.simulators.scenes.acts import ACTS, Draft, draw_look, new_person, touch_shoulder
-from jaxrec.data.simulators.scenes.relations import relations_of
-from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, fill, textures
 from jaxrec.data.simulators.scenes.stage import COLUMNS, Frame, Stage
 from jaxrec.data.simulators.scenes.things import HELD, THINGS, make_held, make_thing
 from jaxrec.data.simulators.scenes.world import CELLS, PARTS, SEEN, UNSEEN, Draws
