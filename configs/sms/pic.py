@@ -17,11 +17,10 @@ schedule are PPDM's (arXiv 1912.12898), and so are the weights that it begins wi
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import ROWS, of_size
+from configs.sms.rows import PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
 from jaxrec.data.readers.pic_lists import CHOSEN_RELATIONS, ENTITIES, WITHOUT_INSTANCES
 
 CLASSES = tuple(name for name in ENTITIES if name not in WITHOUT_INSTANCES)
-MODEL = {'size': 'full', 'weights': '', 'read_stride': 2}
 
 
 def get_config(name: str = 'SMS') -> ConfigDict:
@@ -43,17 +42,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'image_size': 512,
                 'augment': {},
             },
-            'train': {
-                'batch_size': 32,
-                'eval_batch_size': 16,
-                'epochs': 140,
-                'learning_rate': 1.25e-4,
-                'schedule': {'kind': 'steps', 'at': (90 / 140, 120 / 140), 'factor': 0.1},
-                'evals_per_epoch': 1,
-                'log_every': 50,
-                'monitor': 'recall_100_50',
-                'maximize': True,
-            },
+            'train': PPDM_TRAIN,
         },
-        of_size(ROWS, MODEL),
+        of_size(ROWS, PPDM_MODEL),
     )

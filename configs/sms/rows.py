@@ -36,6 +36,19 @@ ROWS: dict[str, dict[str, Any]] = {
     'parts-by-relation': sms(parts_by_relation=True),
     'parts-once': sms(parts_by_relation=False),
 }
+# Size, optimizer and schedule of PPDM (arXiv 1912.12898), for large sets of real pictures.
+PPDM_MODEL = {'size': 'full', 'weights': '', 'read_stride': 2}
+PPDM_TRAIN = {
+    'batch_size': 32,
+    'eval_batch_size': 16,
+    'epochs': 140,
+    'learning_rate': 1.25e-4,
+    'schedule': {'kind': 'steps', 'at': (90 / 140, 120 / 140), 'factor': 0.1},
+    'evals_per_epoch': 1,
+    'log_every': 50,
+    'monitor': 'recall_100_50',
+    'maximize': True,
+}
 COMPARED = ('SMS', 'prior', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
 
 

@@ -17,9 +17,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import ROWS, of_size
+from configs.sms.rows import PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
 
-MODEL = {'size': 'full', 'weights': '', 'read_stride': 2}
 PARTS = {'train': 'train', 'validation': 'val', 'test': 'test'}
 COCO = ('train2014', 'val2014')
 
@@ -51,17 +50,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 'image_size': 512,
                 'augment': {},
             },
-            'train': {
-                'batch_size': 32,
-                'eval_batch_size': 16,
-                'epochs': 140,
-                'learning_rate': 1.25e-4,
-                'schedule': {'kind': 'steps', 'at': (90 / 140, 120 / 140), 'factor': 0.1},
-                'evals_per_epoch': 1,
-                'log_every': 50,
-                'monitor': 'recall_100_50',
-                'maximize': True,
-            },
+            'train': PPDM_TRAIN,
         },
-        of_size(ROWS, MODEL),
+        of_size(ROWS, PPDM_MODEL),
     )
