@@ -116,7 +116,7 @@ def _generating(
         )
     trie = jax.device_put(trie, jax.NamedSharding(run.setup.mesh, jax.P()))
     count = 1 if single else items
-    generate = shared_generate(task.network, beams, count, distinct, free)
+    generate = shared_generate(task.network, run.setup.mesh, beams, count, distinct, free)
 
     def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
         size = len(batch['history/length'])

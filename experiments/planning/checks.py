@@ -57,7 +57,7 @@ def check_cuts(setup: Setup, dense: Mapping[str, Any]) -> None:
     Raises:
       ValueError: naming the array, with the sizes of the axes that divide it.
     """
-    placed = shardings(dense, setup.mesh, setup.rules)
+    placed = shardings(dense, setup.mesh, setup.placing)
     sizes = dict(setup.mesh.shape)
 
     def check(path: tuple, leaf: Any, sharding: jax.NamedSharding) -> None:

@@ -16,7 +16,7 @@ from jaxrec import embeddings as emb
 from jaxrec.embeddings.optimizers import Slots
 from jaxrec.parallel import shardings
 from jaxrec.parallel.mesh import REPLICATED, Rules
-from jaxrec.training.task import Batch, Pretrained, Task
+from jaxrec.training.task import Batch, OnMesh, Pretrained, Task
 
 
 @flax.struct.dataclass
@@ -52,7 +52,7 @@ class Setup(NamedTuple):
       optimizer: of the dense parameters.
       row_optimizer: of the tables that name none.
       mesh: where everything lives, (1, 1) for one device.
-      rules: placement of everything but tables.
+      rules: placement of everything but tables, before what the task itself asks for; the rest is repeated.
       clip_norm: the largest global norm over dense gradients and summed rows; None does not clip.
       exchange: how rows move between devices, as in `embeddings.lookup`.
       strategies: {table: strategy} to override how duplicates are summed.
@@ -62,10 +62,21 @@ class Setup(NamedTuple):
     optimizer: optax.GradientTransformation
     row_optimizer: emb.RowOptimizer
     mesh: Mesh
-    rules: Rules = REPLICATED
+    rules: Rules = ()
     clip_norm: float | None = None
     exchange: str | None = None
     strategies: Mapping[str, str] = {}  # never written to
+
+    @property
+    def placed_task(self) -> Task:
+        """The task as steps on the mesh call it."""
+        return self.task.on(self.mesh) if isinstance(self.task, OnMesh) else self.task
+
+    @property
+    def placing(self) -> Rules:
+        """All rules of the placement, of which the first that matches counts."""
+        own = self.task.rules if isinstance(self.task, OnMesh) else ()
+        return (*self.rules, *own, *REPLICATED)
 
     def duplicate_strategies(self, ids: Mapping[str, Any]) -> dict[str, str]:
         """How each table sums duplicates.
@@ -105,7 +116,7 @@ def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
     """
     task, mesh = setup.task, setup.mesh
     dense = lambda seed, batch: _dense(setup, seed, batch)
-    place = shardings(jax.eval_shape(dense, seed, batch), mesh, setup.rules)
+    place = shardings(jax.eval_shape(dense, seed, batch), mesh, setup.placing)
     drawn = jax.jit(dense, out_shardings=place)(seed, batch)
     if isinstance(task, Pretrained):
         own = ('params', 'model_state')
@@ -136,7 +147,7 @@ def abstract_state(setup: Setup, batch: Batch) -> TrainState:
     """
     task, mesh = setup.task, setup.mesh
     fields = jax.eval_shape(lambda batch: _dense(setup, jnp.int32(0), batch), batch)
-    place = shardings(fields, mesh, setup.rules)
+    place = shardings(fields, mesh, setup.placing)
     struct = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
     devices, by_row = emb.cut_rows(mesh)
     rows = {name: emb.padded_rows(spec.rows, devices) for name, spec in task.tables.items()}

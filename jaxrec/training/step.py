@@ -31,7 +31,8 @@ def make_train_step(setup: Setup) -> jax.stages.Wrapped:
       (state, batch) -> (state, metrics); the old state is donated. Metrics are float32 [] on the device: the
       task's, `loss`, `grad_norm` and, where rows cross devices by all-to-all, `exchange_rounds`.
     """
-    task, mesh, exchange = setup.task, setup.mesh, setup.exchange or emb.choose_exchange(setup.mesh.size)
+    task, mesh = setup.placed_task, setup.mesh
+    exchange = setup.exchange or emb.choose_exchange(mesh.size)
     value_and_grad = jax.value_and_grad(task.loss, argnums=(0, 2), has_aux=True)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -86,7 +87,7 @@ def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, j
     Returns:
       (state, batch) -> {name: [B, ...]}; reads `params`, `model_state` and `tables` of the state alone.
     """
-    task, mesh = setup.task, setup.mesh
+    task, mesh = setup.placed_task, setup.mesh
 
     @jax.jit
     def predict(params: Any, model_state: Any, tables: Any, batch: Batch) -> dict[str, jax.Array]:

@@ -8,8 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxrec.embeddings import Table
+from jaxrec.parallel.mesh import Rules
 
 Rows = Mapping[str, Mapping[str, jax.Array]]
 Batch = Mapping[str, jax.Array]
@@ -72,6 +74,22 @@ class Pretrained(Protocol):
 
     def pretrained(self, params: Any, model_state: Any) -> tuple[Any, Any]:
         """Puts what files hold in the place of what `init` drew, where a run begins; not where it goes on."""
+
+
+@runtime_checkable
+class OnMesh(Protocol):
+    """A task that has to know the mesh, since some of its parameters are cut over it.
+
+    Attributes:
+      rules: which, and how; they hold for the parameters and for what an optimizer keeps beside them.
+    """
+
+    @property
+    def rules(self) -> Rules:
+        """(regular expression, PartitionSpec) pairs, as for `parallel.shardings`."""
+
+    def on(self, mesh: Mesh) -> Task:
+        """The same task, for arrays that lie on a mesh; where parameters are drawn it makes no difference."""
 
 
 class WithoutTables:

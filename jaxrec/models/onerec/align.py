@@ -16,12 +16,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxrec.data.batch_source import Batch as HostBatch
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.models.onerec.pairs import Mined
 from jaxrec.models.onerec.task import CODES, SessionTask
 from jaxrec.ops.preference import KINDS, preference_loss
+from jaxrec.parallel.mesh import Rules
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
 IPA, NTP = 'ipa', 'ntp'  # DPO against a reference that moves; no preferences at all, for a control
@@ -84,6 +86,15 @@ class AlignTask(WithoutTables):
     preference: Preference
     pairs: int
     every: int
+
+    @property
+    def rules(self) -> Rules:
+        """The generator's."""
+        return self.base.rules
+
+    def on(self, mesh: Mesh) -> 'AlignTask':
+        """The same task on a mesh."""
+        return dataclasses.replace(self, base=self.base.on(mesh))
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws the generator's parameters and state."""

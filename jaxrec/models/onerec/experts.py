@@ -8,24 +8,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jaxrec.models.onerec.options import Network
 from jaxrec.models.transformer.layers import feed_dense
 from jaxrec.ops.grouped import Experts
-from jaxrec.ops.moe import MoeInfo, moe_ffn
+from jaxrec.ops.moe import MoeInfo
 from jaxrec.ops.routing import update_bias
 from jaxrec.ops.transformer import Drop
+from jaxrec.parallel.experts import AXIS, sharded_moe_ffn
 
 Tree = Mapping[str, Any]
+# Experts lie stacked over layers, [N, E, ...].
+RULES = ((r'decoder/feed/(up|down)$', jax.P(None, AXIS)),)
 FeedOf = Callable[[Tree, jax.Array, jax.Array | None, Drop | None], tuple[jax.Array, Any]]
 
 
-def feed_of(network: Network, real: jax.Array) -> FeedOf:
+def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> FeedOf:
     """The feed-forward of every decoder layer.
 
     Args:
       network: sizes and switches.
       real: [B, T], 0 for tokens that are padding.
+      mesh: over which tokens and experts are cut; None for one device.
 
     Returns:
       (weights of a layer, float [B, T, X], router bias float [E] or None, what is dropped) -> (float
@@ -40,11 +45,13 @@ def feed_of(network: Network, real: jax.Array) -> FeedOf:
 
     def mix(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
         del drop
-        return moe_ffn(
+        return sharded_moe_ffn(
             x,
             weights['router'],
             Experts(weights['feed']['up'], weights['feed']['down']),
+            mesh=mesh,
             top_k=network.active,
+            dispatch=network.dispatch,
             impl=network.expert_impl,
             capacity_factor=network.capacity_factor,
             activation=network.activation,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxrec.models.onerec.network import Cache, OneRec
 from jaxrec.models.onerec.options import Network
@@ -93,12 +94,13 @@ def make_generate(
 
 @functools.lru_cache(maxsize=8)
 def shared_generate(
-    network: Network, beams: int, items: int, distinct: bool, free: bool
+    network: Network, mesh: Mesh | None, beams: int, items: int, distinct: bool, free: bool
 ) -> Callable[[Any, Any, Mapping[str, jax.Array], Trie], Written]:
     """One program for all models of a network, since codes are in the state and the trie is given.
 
     Args:
       network: what writes.
+      mesh: where; None for one device.
       beams, items, distinct, free: as of `make_generate`.
 
     Returns:
@@ -107,7 +109,7 @@ def shared_generate(
     Raises:
       ValueError: as `make_generate`.
     """
-    task = SessionTask(network, np.zeros((0, len(network.levels)), np.int32))
+    task = SessionTask(network, np.zeros((0, len(network.levels)), np.int32), mesh=mesh)
     return make_generate(task, beams=beams, items=items, distinct=distinct, free=free)
 
 

@@ -146,7 +146,7 @@ class Miner:
         return self._writer(params, model_state, 1)
 
     def _writer(self, params: Any, model_state: Any, items: int) -> Callable[[Mapping[str, Any]], Written]:
-        generate = shared_generate(self.task.network, self.beams, items, self.distinct, False)
+        generate = shared_generate(self.task.network, self.mesh, self.beams, items, self.distinct, False)
 
         def write(batch: Mapping[str, np.ndarray]) -> Written:
             sent = put_batch(batch, self.mesh)
@@ -161,7 +161,8 @@ class Miner:
 
     @functools.cached_property
     def _score(self) -> Callable[..., jax.Array]:
-        return jax.jit(self.task.session_log_probs)
+        task = self.task if self.mesh is None else self.task.on(self.mesh)
+        return jax.jit(task.session_log_probs)
 
     @functools.cached_property
     def _trie(self) -> Trie:

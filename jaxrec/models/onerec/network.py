@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jaxrec.models.onerec.experts import FeedOf, feed_of
 from jaxrec.models.onerec.options import Network
@@ -63,9 +64,11 @@ class OneRec(nn.Module):
 
     Attributes:
       network: sizes and switches.
+      mesh: over which tokens and experts are cut; None for one device.
     """
 
     network: Network
+    mesh: Mesh | None = None
 
     def setup(self) -> None:
         """Declares the parameters; kinds of weights lie stacked over layers."""
@@ -138,7 +141,7 @@ class OneRec(nn.Module):
         real = jnp.ones((batch, items)) if valid is None else valid
         real = jnp.repeat(real, network.tokens, axis=1)  # [B, T]
         causal = causal_mask(items * network.tokens)
-        feed = feed_of(network, real)
+        feed = feed_of(network, real, self.mesh)
 
         def layer(x: jax.Array, weights: Any, number: jax.Array) -> tuple[jax.Array, Any]:
             weights, bias = weights
@@ -205,7 +208,7 @@ class OneRec(nn.Module):
         network, batch = self.network, tokens.shape[0]
         x = tokens + jax.lax.dynamic_slice_in_dim(self.session_positions, position, tokens.shape[2])
         x = x.astype(network.dtype)
-        feed = feed_of(network, jnp.ones((batch, x.shape[1] * x.shape[2])))
+        feed = feed_of(network, jnp.ones((batch, x.shape[1] * x.shape[2])), self.mesh)
         own = []
         for i, (cached, keys) in enumerate(zip(cache.own, history, strict=True)):
             of_layer = functools.partial(_feed_step, feed, None if state is None else state[i])

@@ -14,6 +14,7 @@ from jaxrec.models.transformer.weights import Sizes
 from jaxrec.ops.grouped import ACTIVATIONS, GATED
 from jaxrec.ops.moe import IMPLEMENTATIONS
 from jaxrec.options import DTYPES, read_sized
+from jaxrec.parallel.experts import DISPATCHES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Network:
       bias_rate: step of the loss-free router bias (arXiv 2408.15664); 0 does without.
       z_loss: weight of the router's z-loss (arXiv 2202.08906, eq. 5).
       expert_impl: 'capacity' or 'ragged', see `ops.moe`.
-      capacity_factor: room of an expert beside its fair share, of the 'capacity' implementation.
+      capacity_factor: room of an expert beside its fair share, of the 'capacity' implementation, and of the
+        buffers of an 'all_to_all'.
+      dispatch: how tokens come to experts of other devices, 'ring' or 'all_to_all', see `parallel.experts`.
       dropout: rate, in training.
       tied: codes are predicted by the vectors that also stand for them.
       dtype: of activations; parameters, router, norms, softmaxes and losses are float32.
@@ -65,6 +68,7 @@ class Network:
     z_loss: float = 0.0
     expert_impl: str = 'ragged'
     capacity_factor: float = 2.0
+    dispatch: str = 'ring'
     dropout: float = 0.0
     tied: bool = True
     dtype: str = 'float32'
@@ -92,6 +96,7 @@ class Network:
             ('activation', ACTIVATIONS),
             ('dtype', DTYPES),
             ('expert_impl', IMPLEMENTATIONS),
+            ('dispatch', DISPATCHES),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(

@@ -10,16 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.models.onerec.evaluator import SessionEvaluator
-from jaxrec.models.onerec.experts import expert_losses, new_biases
+from jaxrec.models.onerec.experts import RULES, expert_losses, new_biases
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.semantic_ids import SemanticIds
 from jaxrec.models.transformer.layers import Memory
 from jaxrec.ops.preference import session_log_prob, token_log_prob
 from jaxrec.options import read_options
+from jaxrec.parallel.mesh import Rules
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
 # What the state holds beside the parameters: the semantic ID of every item, and the routers' biases.
@@ -33,15 +35,26 @@ class SessionTask(WithoutTables):
     Attributes:
       network: sizes and switches.
       codes: int32 [V, L], the semantic ID of each item; -1 for padding, unknown items and items without one.
+      mesh: over which tokens and experts are cut; None for one device.
     """
 
     network: Network
     codes: np.ndarray
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def module(self) -> OneRec:
         """The Flax module."""
-        return OneRec(self.network)
+        return OneRec(self.network, self.mesh)
+
+    @property
+    def rules(self) -> Rules:
+        """Experts are cut over the axis 'model'."""
+        return RULES if self.network.experts else ()
+
+    def on(self, mesh: Mesh) -> 'SessionTask':
+        """The same task on a mesh."""
+        return dataclasses.replace(self, mesh=mesh)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws the parameters.
