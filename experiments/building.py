@@ -41,6 +41,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'row_options': {},
     'clip_norm': None,
     'exchange': None,
+    'tables_on': 'device',  # or 'host', where they do not fit the devices
     'evals_per_epoch': 1,
     'eval_batches': None,  # of validation, in training; all of them where the result is reported
     'epochs_per_eval': 1,  # where an epoch is a step or a few
@@ -159,6 +160,7 @@ def build(
         make_mesh(tuple(shape) if shape else None),
         clip_norm=train['clip_norm'],
         exchange=train['exchange'],
+        tables_on=train['tables_on'],
     )
     return Experiment(config, log, setup, data, train)
 
@@ -195,6 +197,8 @@ def _check_train(train: Mapping[str, Any]) -> None:
             raise ValueError(
                 f'train.{name} = {value!r} is {type(value).__name__}; give {kind.__name__} or None'
             )
+    if train['tables_on'] not in ('device', 'host'):
+        raise ValueError(f"train.tables_on = {train['tables_on']!r} does not exist; give 'device' or 'host'")
     if train['eval_batches'] is not None and train['eval_batches'] < 1:
         raise ValueError(f'train.eval_batches = {train["eval_batches"]}: give at least 1, or None for all')
 

@@ -19,7 +19,7 @@ from jaxrec.embeddings import Table, as_specs, make_row_optimizer, uniform
 from jaxrec.models.ctr import CtrTask
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.state import Setup, TrainState, init_state
-from jaxrec.training.step import make_train_step
+from jaxrec.training.step import make_fused_step
 
 BATCH, IDS = 8192, 20
 
@@ -103,7 +103,7 @@ def train(
     example = put_batch(batches[0], setup.mesh)
     state = init_state(setup, example, 0)
     chosen = setup.duplicate_strategies(setup.task.ids(example))['table']
-    memory = make_train_step(setup).lower(state, example).compile().memory_analysis()
+    memory = make_fused_step(setup).lower(state, example).compile().memory_analysis()
     temp = memory.temp_size_in_bytes if memory is not None else float('nan')  # not every backend tells
     timed, state = time_training(setup, state, itertools.cycle(batches), warm=2)
     shapes = f'{rows}x{dim} B{BATCH}x{IDS} mean pool + Linear({dim},1) uniform ids fp32'

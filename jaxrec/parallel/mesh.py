@@ -6,6 +6,7 @@ unless a rule says otherwise.
 B batch, n devices.
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,6 +47,27 @@ def make_mesh(
             'XLA_FLAGS=--xla_force_host_platform_device_count=8'
         )
     return jax.make_mesh(shape, AXES, axis_types=(axis_type,) * 2, devices=available[: shape[0] * shape[1]])
+
+
+@functools.cache
+def host_mesh() -> Mesh:
+    """The mesh of the host's CPU alone, whatever the accelerator.
+
+    Raises:
+      ValueError: JAX was started without its CPU backend, or there are several processes.
+    """
+    if jax.process_count() > 1:
+        raise ValueError(
+            f'tables on the host are of one process and this run has {jax.process_count()}: cut them over '
+            "the devices, train.tables_on = 'device'"
+        )
+    try:
+        return make_mesh((1, 1), jax.devices('cpu')[:1])
+    except RuntimeError as error:
+        raise ValueError(
+            f"tables on the host need JAX's CPU backend beside {jax.default_backend()!r} ({error}): set "
+            f'JAX_PLATFORMS={jax.default_backend()},cpu, or leave it out'
+        ) from error
 
 
 def shardings(tree: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:

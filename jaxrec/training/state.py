@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from jaxrec import embeddings as emb
 from jaxrec.embeddings.optimizers import Slots
-from jaxrec.parallel import shardings
+from jaxrec.parallel import host_mesh, shardings
 from jaxrec.parallel.mesh import REPLICATED, Rules
 from jaxrec.training.task import Batch, OnMesh, Pretrained, Task
 
@@ -56,6 +56,7 @@ class Setup(NamedTuple):
       clip_norm: the largest global norm over dense gradients and summed rows; None does not clip.
       exchange: how rows move between devices, as in `embeddings.lookup`.
       strategies: {table: strategy} to override how duplicates are summed.
+      tables_on: where tables live, 'device' or 'host', see `training.host_tables`.
     """
 
     task: Task
@@ -66,6 +67,7 @@ class Setup(NamedTuple):
     clip_norm: float | None = None
     exchange: str | None = None
     strategies: Mapping[str, str] = {}  # never written to
+    tables_on: str = 'device'
 
     @property
     def placed_task(self) -> Task:
@@ -73,10 +75,30 @@ class Setup(NamedTuple):
         return self.task.on(self.mesh) if isinstance(self.task, OnMesh) else self.task
 
     @property
+    def table_mesh(self) -> Mesh:
+        """Where tables live, and all that is as long as they are."""
+        return self.mesh if self.tables_on == 'device' else host_mesh()
+
+    @property
     def placing(self) -> Rules:
         """All rules of the placement, of which the first that matches counts."""
         own = self.task.rules if isinstance(self.task, OnMesh) else ()
         return (*self.rules, *own, *REPLICATED)
+
+    def require_tables_on_device(self, what: str) -> None:
+        """Refuses what looks rows up in its own program.
+
+        Args:
+          what: in words, for the message.
+
+        Raises:
+          ValueError: tables live on the host.
+        """
+        if self.tables_on != 'device':
+            raise ValueError(
+                f'{what} looks rows up on the device, and train.tables_on is {self.tables_on!r}: set it to '
+                "'device'"
+            )
 
     def duplicate_strategies(self, ids: Mapping[str, Any]) -> dict[str, str]:
         """How each table sums duplicates.
@@ -87,7 +109,9 @@ class Setup(NamedTuple):
         Returns:
           {table: 'dense', 'scratch' or 'sort'}.
         """
-        return emb.choose_strategies(self.task.tables, ids, self.mesh, self.exchange) | dict(self.strategies)
+        return emb.choose_strategies(self.task.tables, ids, self.table_mesh, self.exchange) | dict(
+            self.strategies
+        )
 
 
 def _dense(setup: Setup, seed: jax.Array, batch: Batch) -> dict[str, Any]:
@@ -124,8 +148,8 @@ def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
         drawn |= dict(zip(own, jax.device_put(given, tuple(place[key] for key in own)), strict=True))
     return TrainState(
         **drawn,
-        tables=emb.init_tables(task.tables, table_key(seed), mesh),
-        row_opt_state=emb.init_slots(task.tables, setup.row_optimizer, mesh),
+        tables=emb.init_tables(task.tables, table_key(seed), setup.table_mesh),
+        row_opt_state=emb.init_slots(task.tables, setup.row_optimizer, setup.table_mesh),
         scratch=new_scratch(setup, batch),
     )
 
@@ -149,7 +173,7 @@ def abstract_state(setup: Setup, batch: Batch) -> TrainState:
     fields = jax.eval_shape(lambda batch: _dense(setup, jnp.int32(0), batch), batch)
     place = shardings(fields, mesh, setup.placing)
     struct = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    devices, by_row = emb.cut_rows(mesh)
+    devices, by_row = emb.cut_rows(setup.table_mesh)
     rows = {name: emb.padded_rows(spec.rows, devices) for name, spec in task.tables.items()}
     tables = {n: jax.ShapeDtypeStruct((rows[n], spec.dim), jnp.float32) for n, spec in task.tables.items()}
     slots = {
@@ -175,4 +199,4 @@ def new_scratch(setup: Setup, batch: Batch) -> dict[str, jax.Array]:
       {table: int32 [V padded]}.
     """
     task = setup.task
-    return emb.init_scratch(task.tables, setup.duplicate_strategies(task.ids(batch)), setup.mesh)
+    return emb.init_scratch(task.tables, setup.duplicate_strategies(task.ids(batch)), setup.table_mesh)

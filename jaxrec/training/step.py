@@ -14,6 +14,7 @@ import optax
 
 from jaxrec import embeddings as emb
 from jaxrec.ops.chunks import by_chunks
+from jaxrec.training import host_tables
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.task import Batch, Metrics
 
@@ -21,7 +22,14 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 ROWS_AT_ONCE = 1 << 25  # bytes of rows that a prediction on the CPU looks up before it scores them
 
 
-def make_train_step(setup: Setup) -> jax.stages.Wrapped:
+def make_train_step(setup: Setup) -> TrainStep:
+    """Builds the step: `make_fused_step`, or that of `host_tables` where tables stay on the host."""
+    if setup.tables_on == 'host':
+        return host_tables.make_train_step(setup)
+    return make_fused_step(setup)
+
+
+def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
     """Builds the jitted step: lookup, gradients with respect to params and rows, one norm, two updates.
 
     Args:
@@ -87,6 +95,8 @@ def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, j
     Returns:
       (state, batch) -> {name: [B, ...]}; reads `params`, `model_state` and `tables` of the state alone.
     """
+    if setup.tables_on == 'host':
+        return host_tables.make_predict_step(setup)
     task, mesh = setup.placed_task, setup.mesh
 
     @jax.jit

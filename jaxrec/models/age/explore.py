@@ -136,8 +136,9 @@ def make_explore_step(setup: Setup) -> Callable[..., Explored]:
       new program.
 
     Raises:
-      ValueError: as `AgeTask.explore`, when called.
+      ValueError: as `AgeTask.explore`, when called; tables that live on the host.
     """
+    setup.require_tables_on_device('exploration')
     task: Any = setup.task
 
     @jax.jit

@@ -30,7 +30,7 @@ def make_inspect_step(setup: Setup) -> Callable[[TrainState, Batch], Inspection]
       `model_state` and `tables` are read.
 
     Raises:
-      ValueError: the task is not one of this room.
+      ValueError: the task is not one of this room, or its tables live on the host.
     """
     task = setup.task
     if not isinstance(task, CtrTask) or not isinstance(task.module, Sim):
@@ -38,6 +38,7 @@ def make_inspect_step(setup: Setup) -> Callable[[TrainState, Batch], Inspection]
             f'{type(getattr(task, "module", task)).__name__} keeps nothing of a history: inspect a model of '
             'jaxrec.models.sim'
         )
+    setup.require_tables_on_device('inspection')
     module = task.module
 
     @jax.jit
