@@ -37,7 +37,8 @@ def time_training(
     Returns:
       What was measured, and the last state.
     """
-    step, held = make_train_step(setup), {'state': state}
+    step = make_train_step(setup)
+    held: dict[str, Any] = {'state': state}
 
     def call() -> None:
         held['state'], held['metrics'] = step(held['state'], put_batch(next(batches), setup.mesh))
