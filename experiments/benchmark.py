@@ -82,7 +82,7 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'onerec_train_session': functools.partial(onerec.train, levels=3, session=5),
     'onerec_train_session_moe': functools.partial(onerec.train, levels=3, session=5, experts=onerec.EXPERTS),
     'tokens_pass_100k': functools.partial(tokens.run, items=100_000, clusters=1024),
-    'tokens_pass_10m': functools.partial(tokens.run, items=10_000_000, clusters=8192),
+    'tokens_pass_10m': functools.partial(tokens.run, items=10_000_000, clusters=8192, windows=1),
 }
 # Of a record a length, which can be drawn.
 LENGTHS: dict[str, Callable[[str], Iterable[Record]]] = {

@@ -43,7 +43,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'exchange': None,
     'tables_on': 'device',  # or 'host', where they do not fit the devices
     'evals_per_epoch': 1,
-    'eval_batches': None,  # of validation, in training; all of them where the result is reported
+    'eval_batches': None,  # of validation, in training: the best value that is told is of these batches
     'epochs_per_eval': 1,  # where an epoch is a step or a few
     'log_every': 100,
     'checkpoint_every': None,

@@ -15,7 +15,8 @@ import matplotlib
 import ml_collections
 import numpy as np
 
-from experiments.building import TRAIN_OPTIONS, Experiment, batches, read_config
+from experiments.building import TRAIN_OPTIONS, Experiment, batches, make_optimizer, read_config
+from experiments.schedules import without_schedule
 from experiments.sources import log_of
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.ingest.extend import check_grown
@@ -124,7 +125,7 @@ def start_from(
       data_dir: where real data sets lie.
 
     Returns:
-      The state, its tables grown to the new log.
+      The state, its tables grown to the new log; of a schedule of the other run nothing is left.
 
     Raises:
       ValueError: the new log's vocabularies do not extend those of the other, or it is of another model.
@@ -137,11 +138,15 @@ def start_from(
         )
     check_grown(log_of(config, data_dir), run.log, run.config.features)
     t = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
+    setup, scheduled = run.setup, plain(t['schedule'])
+    if scheduled:  # its optimizer's state counts steps
+        rate = run.train['learning_rate']
+        setup = setup._replace(optimizer=make_optimizer(run.train['optimizer'], rate, scheduled, 1))
     with Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize'], True) as checkpoints:
-        state = warm_state(run.setup, checkpoints, example, run.config.seed)
+        state = warm_state(setup, checkpoints, example, run.config.seed)
         added = grown_rows(run.setup, checkpoints)
     log.info('started from step %d of %s, rows added: %s', int(state.step), workdir, added)
-    return state
+    return dataclasses.replace(state, opt_state=without_schedule(state.opt_state))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ their own, which no schedule changes.
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import optax
 
 from jaxrec.options import read_options
@@ -66,3 +67,16 @@ def make_schedule(described: Mapping[str, Any], learning_rate: float, steps: int
     if not warm:
         return after
     return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warm), after], [warm])
+
+
+def without_schedule(opt_state: Any) -> Any:
+    """The state of an optimizer as it is where the learning rate is a number.
+
+    Args:
+      opt_state: of an optimizer of `experiments.building.make_optimizer`.
+
+    Returns:
+      The same without the steps that a schedule has counted; moments stay.
+    """
+    counts = lambda part: isinstance(part, optax.ScaleByScheduleState)
+    return jax.tree.map(lambda part: optax.EmptyState() if counts(part) else part, opt_state, is_leaf=counts)

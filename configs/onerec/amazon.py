@@ -18,27 +18,6 @@ from configs.runs import run_config
 ROWS = make_rows(features=('category',))
 COMPARED = tuple(ROWS)
 ROWS['OneRec-long'] = longer(ROWS['OneRec'])
-# R@5 N@5 R@10 N@10, from the READMEs of the repositories; all rank all items. Beauty: amazon_beauty.py.
-PUBLISHED = {
-    'Sports_and_Outdoors': {
-        'SASRec': {'genrec': '.0249 .0145 .0373 .0185'},
-        'TIGER': {
-            'paper': '.0264 .0181 .0400 .0225',
-            'genrec': '.0266 .0176 .0414 .0224',
-            'cornac': '.0240 .0155 .0394 .0204',
-            'XiaoLongtaoo': '.0233 .0150 .0379 .0197',
-        },
-    },
-    'Toys_and_Games': {
-        'SASRec': {'genrec': '.0483 .0304 .0700 .0374'},
-        'TIGER': {
-            'paper': '.0521 .0371 .0712 .0432',
-            'genrec': '.0420 .0280 .0647 .0350',
-            'cornac': '.0348 .0222 .0578 .0295',
-            'XiaoLongtaoo': '.0396 .0270 .0577 .0328',
-        },
-    },
-}
 
 
 def get_config(text: str = 'SASRec') -> ConfigDict:
@@ -50,14 +29,14 @@ def get_config(text: str = 'SASRec') -> ConfigDict:
     Returns:
       The config.
     """
-    name, category = (*text.split(','), 'Beauty')[:2]
+    name, _, category = text.partition(',')
     return run_config(
         name,
         {
             'features': FEATURES,
             'data': {
                 'log': 'jaxrec.data.readers.amazon:compile_amazon',
-                'arguments': {'data_dir': '', 'category': category, 'texts': True},
+                'arguments': {'data_dir': '', 'category': category or 'Beauty', 'texts': True},
                 'cache': 'runs/logs',
                 'label': {},
                 'split': {'kind': 'leave_last_out'},

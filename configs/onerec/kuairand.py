@@ -17,11 +17,10 @@ the median, a like, follow or share.
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import FEATURES, ROWS, of_length
+from configs.onerec.rows import FEATURES, HISTORY, ROWS, SPLIT, TRAIN, of_length
 from configs.onerec.stages import reward_config
 from configs.runs import run_config
 
-HISTORY = 50
 REWARD = 'reward'
 # Shares of the users: the reward model's are others than those that it judges.
 OF_ROWS, OF_JUDGE = (0.0, 0.6), (0.6, 1.0)
@@ -44,19 +43,11 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
                 'arguments': {'data_dir': '', 'edition': '1k', 'least': 5},
                 'cache': 'runs/logs',
                 'label': {},
-                'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
+                'split': SPLIT,
                 'history_length': HISTORY,
                 'users': OF_ROWS,
             },
-            'train': {
-                'batch_size': 128,
-                'eval_batch_size': 256,
-                'epochs': 10,
-                'learning_rate': 1e-3,
-                'evals_per_epoch': 1,
-                'log_every': 100,
-                'patience': 2,
-            },
+            'train': TRAIN,
         },
         of_length(ROWS, HISTORY),
     )

@@ -71,7 +71,7 @@ def generative(ids: dict[str, Any], **options: Any) -> dict[str, Any]:
             'schedule': {'kind': 'cosine', 'warmup': 0.05},
             'clip_norm': 1.0,
             'evals_per_epoch': 2,
-            'eval_batches': 32,
+            'eval_batches': 32,  # beams are slow: the first 4,096 users choose the checkpoint
             'patience': 6,
             'monitor': 'recall@10',
             'maximize': True,

@@ -18,14 +18,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import FEATURES, ROWS, SESSION, of_length
+from configs.onerec.rows import FEATURES, HISTORY, ROWS, SESSION, SPLIT, TRAIN, of_length
 from configs.runs import changed, run_config
 from jaxrec.data.api import stored
 from jaxrec.data.log import Log
 from jaxrec.data.sessions.filter import INTERACTIONS
 from jaxrec.data.sessions.log import SessionLog
 
-HISTORY = 50
 LEAST, MOST = 16, 8_192  # codes of a level
 
 
@@ -38,7 +37,7 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
     Returns:
       The config.
     """
-    name, path, content, names = (*text.split(','), '', '', '')[:4]
+    name, path, content, names = (*text.split(',', 3), '', '', '')[:4]
     log = stored('', path) if path else None
     items = log.manifest['counts']['items'] if log else LEAST
     return run_config(
@@ -62,18 +61,10 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
                 'arguments': {'path': str(Path(path)) if path else ''},
                 'cache': 'runs/logs',
                 'label': {},
-                'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2},
+                'split': SPLIT,
                 'history_length': HISTORY,
             },
-            'train': {
-                'batch_size': 128,
-                'eval_batch_size': 256,
-                'epochs': 10,
-                'learning_rate': 1e-3,
-                'evals_per_epoch': 1,
-                'log_every': 100,
-                'patience': 2,
-            },
+            'train': TRAIN,
         },
         of_length(rows_of(log), HISTORY),
     )

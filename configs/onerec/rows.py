@@ -12,6 +12,18 @@ from jaxrec.models.onerec.options import SIZES
 SESSION = 5
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
 ITEMS = {'source': 'next_item', 'min_history': 1}
+# Of real logs of sessions.
+HISTORY = 50
+SPLIT = {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2}
+TRAIN = {
+    'batch_size': 128,
+    'eval_batch_size': 256,
+    'epochs': 10,
+    'learning_rate': 1e-3,
+    'evals_per_epoch': 1,
+    'log_every': 100,
+    'patience': 2,
+}
 SEQUENTIAL = {'width': 64, 'heads': 2, 'layers': 2, 'dropout': 0.2}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from experiments.age.walking import REPLAY_OPTIONS, Replayed, walk
+from experiments.age.walking import REPLAY_OPTIONS, Replayed, early_metrics, walk
 from experiments.comparison.cells import Cell, describe_cell, read_finished
 from jaxrec.evaluation.tallies import summarise
 from jaxrec.options import read_options
@@ -51,9 +51,7 @@ def run_cell(
     result['caveat'] = found.pop('caveat')
     if cell.test:
         result['test'] = {**found, **{f'tuned_{name}': value for name, value in done.tuned.items()}}
-        if done.early is not None:
-            early = summarise(done.early)
-            result['test'] |= {f'early_{name}': early[name] for name in early if name != 'caveat'}
+        result['test'] |= early_metrics(done)
         if 'regret' in found:
             result['ceiling'] = {'true_ctr': float(found['true_ctr']) + float(found['regret']), 'regret': 0.0}
     cell.folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
         if checkpoints and checkpoints.steps:
             learned, told = restore_policy(checkpoints, policy, stream.before())
             state, tuned = resume(learned, told['replay']), told['tuned']
-            early = told['early'] and Tally(*told['early'])
+            early = _kept(told.get('early'))
             log.info('restored at visit %d of %d', state.seen, stream.source.visits)
         else:
             learned, tuned = warm(config, policy, stream)
@@ -99,10 +99,17 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
                 early = state.tally
             # Updates name a checkpoint, so there is a new one only where something was learned.
             if checkpoints and (step := int(state.policy.step)) > saved:
-                told = {'replay': progress(state), 'tuned': tuned, 'early': early and list(early)}
+                told = {'replay': progress(state), 'tuned': tuned, 'early': early and early._asdict()}
                 save_policy(checkpoints, policy, state.policy, told)
                 saved = step
     return Replayed(stream, policy, state, tuned, early)
+
+
+def _kept(early: Mapping[str, Any] | Sequence[Any] | None) -> Tally | None:
+    """The counts that a checkpoint holds; older ones hold none, or the values alone."""
+    if early is None:
+        return None
+    return Tally(**early) if isinstance(early, Mapping) else Tally(*early)
 
 
 def _stops(given: Mapping[str, Any], stream: Stream) -> tuple[int, int]:
@@ -167,13 +174,15 @@ def report(config: ConfigDict, done: Replayed) -> dict[str, Any]:
       done: from `walk`.
 
     Returns:
-      What `summarise` says, with the bootstrap's interval of `ctr`; `refits`; AGE's `explore_lambda` and
-      `lambda_changed`; and where the log's propensities differ {estimator: text} as `off_policy`.
+      What `summarise` says, with the bootstrap's interval of `ctr`; `early_metrics`; `refits`; AGE's
+      `explore_lambda` and `lambda_changed`; and where the log's propensities differ {estimator: text} as
+      `off_policy`.
     """
     given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
     tally = done.state.tally
     found: dict[str, Any] = summarise(tally)
     found['ctr_low'], found['ctr_high'] = bootstrap(tally, given['replicates'], config.seed)
+    found |= early_metrics(done)
     found['refits'] = done.state.refits
     if done.tuned:
         found |= {'explore_lambda': done.tuned['explore_lambda'], 'lambda_changed': done.tuned['changed']}
@@ -181,6 +190,23 @@ def report(config: ConfigDict, done: Replayed) -> dict[str, Any]:
         estimates = estimate(config, done.policy, done.stream, given['replicates'])
         found['off_policy'] = {name: str(value) for name, value in estimates.items()}
     return found
+
+
+def early_metrics(done: Replayed) -> dict[str, Any]:
+    """What the counts at `replay.told_at` say.
+
+    Args:
+      done: from `walk`.
+
+    Returns:
+      {'early_<metric>': value} of what `summarise` says of them, but for its caveat; empty without.
+
+    Raises:
+      ValueError: no visit had matched by then.
+    """
+    if done.early is None:
+        return {}
+    return {f'early_{name}': value for name, value in summarise(done.early).items() if name != 'caveat'}
 
 
 def to_text(policy: str, found: Mapping[str, Any]) -> str:
@@ -199,7 +225,7 @@ def to_text(policy: str, found: Mapping[str, Any]) -> str:
         f'({found["match_rate"]:.2%}), {found["refits"]} refits',
         f'ctr {found["ctr"]:.4f} [{low:.4f}, {high:.4f}] by a bootstrap at 95%',
     ]
-    names = ('true_ctr', 'regret', 'changed', 'pcoc', 'explore_lambda', 'lambda_changed')
+    names = ('true_ctr', 'regret', 'changed', 'pcoc', 'explore_lambda', 'lambda_changed', 'early_ctr')
     if told := [f'{name} {found[name]:.4g}' for name in names if name in found]:
         lines.append(', '.join(told))
     lines += [found['caveat']] if found['caveat'] else []

@@ -107,6 +107,8 @@ def prepare(
         raise ValueError(f'config.{unknown[0]} is not a section; an alignment has align and train')
     options = read_options(config.get('align', {}), 'align', **ALIGN_OPTIONS)
     changed = read_config(str(generator / 'config.json')).copy_and_resolve_references().unlock()
+    if 'schedule' in changed.get('train', {}):
+        changed.train.schedule = ConfigDict()  # it was of the generator's run, which has ended
     # Told where it starts, `build` refuses what does not go on from a checkpoint, such as a schedule.
     lay_over(changed, {'train': plain(config.get('train', {})) | {'init_from': str(generator)}})
     run = build(changed, data_dir, mesh)

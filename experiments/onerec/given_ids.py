@@ -1,6 +1,6 @@
 """Semantic IDs that others made, read for a log's items, and what there is to know of them.
 
-V items, L levels.
+V items, L levels, K codes of a level.
 """
 
 import logging
@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.onerec.vectors import as_keys, column_texts
+from experiments.onerec.vectors import column_texts, find_places
 from jaxrec.data.log import Log
-from jaxrec.data.vocabulary import FIRST
 from jaxrec.models.onerec.published_ids import parse_ids, read_ids
 from jaxrec.models.onerec.tokenizer import collisions, frequencies
 
@@ -34,22 +33,15 @@ def given_codes(log: Log, column: str = '', file: str = '') -> np.ndarray:
         raise ValueError(
             f'column = {column!r} and file = {file!r}: name either a column of the log or a file of IDs'
         )
+    names = log.vocabulary('item').keys.tolist()
     if column:
-        return parse_ids(column_texts(log, column), f'column {column!r} of {log.folder}')
+        return parse_ids(column_texts(log, column), names, f'column {column!r} of {log.folder}')
     found = read_ids(file)
-    ids = log.vocabulary('item').encode(as_keys(log, list(found), file))
-    texts = dict(zip(ids.tolist(), found.values(), strict=True))
-    if more := int((ids < FIRST).sum()):
-        logger.warning('left out: %d items of %s that are not in %s', more, file, log.folder)
-    count = log.schema['item'].rows - FIRST
-    wanted = range(FIRST, FIRST + count)
-    if lacking := [item for item in wanted if item not in texts]:
-        name = log.vocabulary('item').keys[lacking[0] - FIRST].item()
-        raise ValueError(
-            f'{file} has no ID for item {name!r} of {log.folder} ({len(lacking)} of {count} have none): '
-            'every item needs one'
-        )
-    return parse_ids([texts[item] for item in wanted], file)
+    places, notes = find_places(log, list(found), file)
+    for note in notes:
+        logger.warning('%s', note)
+    texts = list(found.values())
+    return parse_ids([texts[place] for place in places], names, file)
 
 
 def measure_codes(codes: np.ndarray) -> dict[str, Any]:
@@ -60,7 +52,7 @@ def measure_codes(codes: np.ndarray) -> dict[str, Any]:
 
     Returns:
       {'levels': of each level `load`, `utilisation`, `entropy`, `collision_rate` and `largest_group`, as
-      `LevelReport` has them; 'clusters', 'distinct', 'collision_rate', 'sharing', 'largest_group'}.
+      `LevelReport` has them, those of the last level being the IDs' own; 'clusters', 'distinct', 'sharing'}.
     """
     clusters = int(codes.max()) + 1
     levels = []
@@ -77,11 +69,18 @@ def measure_codes(codes: np.ndarray) -> dict[str, Any]:
             }
         )
     _, counts = np.unique(codes, axis=0, return_counts=True)
-    return {
-        'levels': levels,
-        'clusters': clusters,
-        'distinct': len(counts),
-        'collision_rate': 1 - len(counts) / len(codes),
-        'sharing': int(counts[counts > 1].sum()),
-        'largest_group': int(counts.max()),
-    }
+    sharing = int(counts[counts > 1].sum())
+    return {'levels': levels, 'clusters': clusters, 'distinct': len(counts), 'sharing': sharing}
+
+
+def code_loads(codes: np.ndarray, clusters: int) -> list[list[int]]:
+    """How many items have each code of each level, the fullest first.
+
+    Args:
+      codes: int [V, L].
+      clusters: K.
+
+    Returns:
+      L lists of K.
+    """
+    return [np.sort(np.bincount(level, minlength=clusters))[::-1].tolist() for level in codes.T]

@@ -11,16 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.comparison.tables import write_json
-from experiments.onerec.given_ids import given_codes, measure_codes
-from experiments.onerec.tokens import IDS, REPORT, TOKENS, TRIE
+from experiments.onerec.given_ids import code_loads, given_codes, measure_codes
+from experiments.onerec.tokens import IDS, REPORT, write_tokens
 from jaxrec.data.log import Log
-from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.semantic_ids import assign_ids
-from jaxrec.models.onerec.task import with_special
-from jaxrec.models.onerec.trie_file import save_trie
 
 PUBLISHED = 'published'
 
@@ -53,10 +48,8 @@ def make_ids(
     codes = given_codes(log, column, file)
     ids = assign_ids(codes, int(codes.max()) + 1, room)
     folder.mkdir(parents=True, exist_ok=True)
-    ids.save(folder / IDS)
-    levels = (*[ids.clusters] * codes.shape[1], ids.room)
-    save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)
     told = measure_codes(codes)
+    last = told['levels'][-1]
     write_json(
         folder / REPORT,
         {
@@ -64,11 +57,12 @@ def make_ids(
             'clusters': ids.clusters,
             'room': ids.room,
             'levels': {PUBLISHED: told['levels']},
-            'loads': {PUBLISHED: [np.sort(np.bincount(c))[::-1].tolist() for c in codes.T]},
-            **{name: told[name] for name in ('distinct', 'collision_rate', 'sharing', 'largest_group')},
+            'loads': {PUBLISHED: code_loads(codes, ids.clusters)},
+            **{name: told[name] for name in ('distinct', 'sharing')},
+            **{name: last[name] for name in ('collision_rate', 'largest_group')},
             'notes': [f'published IDs of {column or file}'],
         },
     )
     options = {'column': column, 'file': file, 'content': ''}
-    write_json(folder / TOKENS, {'options': options, 'items': len(codes), 'new': []})
+    write_tokens(folder, ids, {'options': options, 'items': len(codes), 'new': []})
     return folder / IDS

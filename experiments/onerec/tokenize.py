@@ -57,8 +57,11 @@ def main(_: list[str]) -> None:
     with hold(workdir):
         # A model that was trained with these IDs would take others for its own.
         told = {name: config.data.get(name, {}) for name in ('log', 'arguments', 'label', 'split')}
-        claim(workdir, ConfigDict({'data': told, 'ids': {'make': config.files.ids.make, **arguments}}))
+        told = ConfigDict({'data': told, 'ids': {'make': config.files.ids.make, **arguments}})
+        if (workdir / 'config.json').exists():
+            claim(workdir, told)
         make(workdir, found, data, **arguments)
+        claim(workdir, told)  # not before: what is refused leaves the workdir free for what is right
         report = json.loads((workdir / REPORT).read_text())
         draw(report, workdir / PICTURE)
     print(to_markdown(report))

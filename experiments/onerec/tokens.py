@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments.comparison.tables import write_json
-from experiments.onerec.given_ids import given_codes, measure_codes
+from experiments.onerec.given_ids import code_loads, given_codes, measure_codes
 from experiments.onerec.vectors import (
     ALIGNMENT,
     TEXTS,
@@ -88,7 +88,7 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
     fitted.codebooks.save(folder / CODEBOOKS)
     vectors.save(folder)
     write_json(folder / REPORT, measure(vectors, fitted, nearest, ids) | {'beside': others})
-    _write(folder, ids, {'options': given, 'items': len(codes), 'new': []})
+    write_tokens(folder, ids, {'options': given, 'items': len(codes), 'new': []})
     return folder / IDS
 
 
@@ -118,7 +118,7 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
     for name in (CODEBOOKS, REPORT, TEXTS, ALIGNMENT):
         if (source / name).exists():
             shutil.copy(source / name, folder / name)
-    _write(folder, ids, {**made, 'new': [*made['new'], *names]})
+    write_tokens(folder, ids, {**made, 'new': [*made['new'], *names]})
     groups = ids.groups()
     size = np.repeat(np.diff(groups.offsets), np.diff(groups.offsets))
     shared = np.zeros(len(ids.ranks), bool)
@@ -168,14 +168,13 @@ def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: Sema
         name: [found._asdict() for found in report(vectors.rows, fitted.codebooks, *codes)]
         for name, codes in encodings.items()
     }
-    counted = lambda codes: np.sort(np.bincount(codes, minlength=ids.clusters))[::-1].tolist()
     groups = np.diff(ids.groups().offsets)
     return {
         'items': len(ids.ranks),
         'width': vectors.rows.shape[1],
         'clusters': ids.clusters,
         'levels': levels,
-        'loads': {name: [counted(codes) for codes in both[0].T] for name, both in encodings.items()},
+        'loads': {name: code_loads(both[0], ids.clusters) for name, both in encodings.items()},
         'distinct': len(groups),
         'collision_rate': 1 - len(groups) / len(ids.ranks),
         'sharing': int(groups[groups > 1].sum()),
@@ -187,8 +186,14 @@ def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: Sema
     }
 
 
-def _write(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> None:
-    """Writes IDs, the trie of all items, and what is known of both."""
+def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> None:
+    """Writes IDs, the trie of all items, and what is known of both.
+
+    Args:
+      folder: takes the files; is there.
+      ids: of all items.
+      made: what `read_tokens` returns.
+    """
     levels = (*[ids.clusters] * ids.codes.shape[1], ids.room)
     ids.save(folder / IDS)
     save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)

@@ -56,8 +56,8 @@ def to_markdown(found: Mapping[str, Any]) -> str:
         f'{found["room"]} codes.',
         *(
             f'{name}: {of["distinct"]} distinct IDs of {len(of["levels"])} levels, collision rate '
-            f'{of["collision_rate"]:.4f}: {of["sharing"]} items share theirs, at most {of["largest_group"]} '
-            'one.'
+            f'{of["levels"][-1]["collision_rate"]:.4f}: {of["sharing"]} items share theirs, at most '
+            f'{of["levels"][-1]["largest_group"]} one.'
             for name, of in others.items()
         ),
         *(f'note: {note}.' for note in found['notes']),

@@ -165,7 +165,7 @@ def _content(log: Log, options: Mapping[str, Any]) -> ItemVectors:
         return _of_texts(column_texts(log, path.removeprefix(COLUMN)), options['text_width'])
     if Path(path).suffix == '.csv':
         names, texts = read_texts(path)
-        places, notes = _places(log, names, path)
+        places, notes = find_places(log, names, path)
         return _of_texts([texts[place] for place in places], options['text_width'], notes)
     vectors = VectorFile(path)
     if not options['content_items']:
@@ -177,7 +177,7 @@ def _content(log: Log, options: Mapping[str, Any]) -> ItemVectors:
         return ItemVectors(vectors)
     names = read_names(options['content_items'])
     _check_count(path, len(vectors), options['content_items'], len(names))
-    places, notes = _places(log, names, options['content_items'])
+    places, notes = find_places(log, names, options['content_items'])
     return ItemVectors(Reordered(vectors, places), notes=notes)
 
 
@@ -218,8 +218,20 @@ def column_texts(log: Log, name: str) -> list[str]:
     return [str(keys[i - FIRST]) if i >= FIRST else '' for i in ids.tolist()]
 
 
-def _places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """int64 [V]: where each item of the log stands among names; and how many more there are."""
+def find_places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Where each item of a log stands among names that a file gives.
+
+    Args:
+      log: the log.
+      names: of items, each once; those that the log does not have are left out.
+      path: of the file.
+
+    Returns:
+      int64 [V], and a note on how many were left out, if any were.
+
+    Raises:
+      ValueError: a name that stands twice or fits none of the log's, or an item of the log without one.
+    """
     if repeated := _repeated(names):
         raise ValueError(f'{path} names {repeated!r} twice')
     ids = log.vocabulary('item').encode(as_keys(log, names, path))
@@ -230,8 +242,8 @@ def _places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, tupl
     if (places < 0).any():
         lacking = log.vocabulary('item').keys[int(np.argmax(places < 0))]
         raise ValueError(
-            f'{path} has no row for item {lacking.item()!r} of {log.folder} ({(places < 0).sum()} of '
-            f'{len(places)} have none): every item needs one'
+            f'{path} has nothing for item {lacking.item()!r} of {log.folder} ({(places < 0).sum()} of '
+            f'{len(places)} lack it): every item needs an entry'
         )
     more = int((~known).sum())
     return places, (f'{more} items of {path} are not in the log and left out',) if more else ()

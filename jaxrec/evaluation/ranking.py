@@ -14,20 +14,17 @@ CUTS = (5, 10)
 class RankingEvaluator:
     """Accumulates the ranks of targets.
 
-    With `cold` items, such as those that training hardly saw, their recall is reported apart.
+    The recall of cold items, such as those that training hardly saw, is told apart by `of_cold`.
     """
 
-    def __init__(
-        self, cuts: Sequence[int] = CUTS, cold: np.ndarray | None = None, catalogue: int | None = None
-    ):
+    def __init__(self, cuts: Sequence[int] = CUTS, catalogue: int | None = None):
         """Starts empty.
 
         Args:
           cuts: at which recall and NDCG are computed.
-          cold: bool [item rows], or None.
           catalogue: items that could be named; None where that is not known.
         """
-        self.cuts, self.cold, self.catalogue = tuple(cuts), cold, catalogue
+        self.cuts, self.catalogue = tuple(cuts), catalogue
         self.ranks: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
         self.named: set[int] = set()
@@ -51,8 +48,7 @@ class RankingEvaluator:
 
         Returns:
           'recall@k' and 'ndcg@k' of each cut, 'mrr', 'named' (different items among the first k of any user,
-          k the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users';
-          with cold items what `of_cold` says of them.
+          k the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users'.
 
         Raises:
           ValueError: nothing was taken in, or a rank that is none.
@@ -73,7 +69,7 @@ class RankingEvaluator:
             hit = ranks <= cut
             metrics[f'recall@{cut}'] = float(hit.mean())
             metrics[f'ndcg@{cut}'] = float(np.where(hit, gain, 0).mean())
-        return metrics if self.cold is None else metrics | self.of_cold(self.cold)
+        return metrics
 
     def of_cold(self, cold: np.ndarray) -> dict[str, float]:
         """How well targets are found that are cold.

@@ -13,10 +13,10 @@ def add(evaluator, ranks, targets, items, valid=None):
 
 
 def test_metrics_by_hand():
-    evaluator = RankingEvaluator(cuts=(1, 2), cold=np.array([0, 0, 0, 1], bool), catalogue=4)
+    evaluator = RankingEvaluator(cuts=(1, 2), catalogue=4)
     add(evaluator, [1.0, 2.0, 9.0], [2, 3, 3], [[2, 3, 5], [2, -1, 5], [7, 7, 7]], [1, 1, 0])
     add(evaluator, [np.inf], [3], [[4, 2, 9]])
-    got = evaluator.compute()
+    got = evaluator.compute() | evaluator.of_cold(np.array([0, 0, 0, 1], bool))
     want = {
         'users': 3.0, 'mrr': (1 + 0.5) / 3, 'named': 3.0, 'coverage': 3 / 4, 'recall@1': 1 / 3,
         'recall@2': 2 / 3,
@@ -44,9 +44,9 @@ def test_ranks_that_are_none_are_refused():
 
 
 def test_no_cold_target_is_no_number():
-    evaluator = RankingEvaluator(cold=np.zeros(4, bool))
+    evaluator = RankingEvaluator()
     add(evaluator, [1.0], [2], [[2]])
-    assert np.isnan(evaluator.compute()['cold_recall@5'])
+    assert np.isnan(evaluator.of_cold(np.zeros(4, bool))['cold_recall@5'])
 
 
 def test_an_empty_part_is_refused():

@@ -110,10 +110,19 @@ def test_a_replay_that_was_stopped_ends_as_an_unbroken_one(cache, tmp_path, monk
     resumed = main.walk(config, tmp_path)
     assert resumed.state.tally == whole.state.tally and resumed.tuned == whole.tuned
     assert resumed.early == whole.early
+    found, clicks = main.report(config, resumed), whole.early.clicks
+    assert (found['early_visits'], found['early_clicks']) == (624, clicks) and 'early_caveat' not in found
+    assert found['early_ctr'] == clicks / whole.early.matches
+    assert f'early_ctr {found["early_ctr"]:.4g}' in main.to_text('AGE-TS', found)
     np.testing.assert_array_equal(resumed.state.rows, whole.state.rows)
     chex.assert_trees_all_equal(resumed.state.policy.params, whole.state.policy.params)
     again = main.walk(config, tmp_path)
     assert len(calls) == 5 and (again.state.tally, again.early) == (whole.state.tally, whole.early)
+
+
+def test_counts_of_older_checkpoints_are_read():
+    early = Tally(visits=9, matches=4, clicks=1, best=0.5)
+    assert main._kept(early._asdict()) == main._kept(list(early)) == early and main._kept(None) is None
 
 
 def test_the_main_says_what_came_of_it(cache, tmp_path):

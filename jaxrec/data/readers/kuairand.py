@@ -213,7 +213,7 @@ def _lined_up(
     place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
     where = np.where(names[place] == wanted, first[place], -1)
     lined: dict[str, Any] = {}
-    for name in table.keys() - {key}:
+    for name in (name for name in table if name != key):
         codes, values = table[name]
         values = np.append(values, UNKNOWN) if UNKNOWN not in values else values
         other = int(np.flatnonzero(values == UNKNOWN)[0])

@@ -62,7 +62,8 @@ class SessionSource(BatchSource):
         reward model and the generator it judges can so be kept to different users. Thresholds are of all.
       min_history: leave out requests with fewer history entries.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`; 'positive' requests, where a split asks, are those that are examples by all else.
+        `BatchSource`; 'positive' requests, where a split asks, are those with a positive item, whatever else
+        makes examples; see `PositiveItems.requests`.
 
     Attributes:
       log: the opened log.

@@ -4,23 +4,27 @@ V items, L levels, K codes of a level.
 """
 
 import csv
-import gzip
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxrec.data.readers.files import PACKINGS, open_file
+
 _TOKEN = re.compile(r'<([a-z])_(\d+)>')
+_REMEDY = 'give a CSV file with item and codes, or JSON {item: codes}'
 
 
-def parse_ids(texts: Sequence[str], where: str) -> np.ndarray:
+def parse_ids(texts: Sequence[str], names: Sequence[Any], where: str) -> np.ndarray:
     """Reads IDs, a text an item.
 
     Args:
       texts: V of them: codes separated by spaces, each a number or a number in a token `<a_1>`, whose letter
         is that of its level.
+      names: V of them, what messages call the items.
       where: what messages call the place that they are from.
 
     Returns:
@@ -30,18 +34,18 @@ def parse_ids(texts: Sequence[str], where: str) -> np.ndarray:
       ValueError: naming the first text that is none, or has another number of levels than the first.
     """
     rows: list[list[int | None]] = []
-    for number, text in enumerate(texts):
+    for name, text in zip(names, texts, strict=True):
         tokens = text.split()
         found = [_code(token, level) for level, token in enumerate(tokens)]
         if not tokens or None in found:
             raise ValueError(
-                f'{where}: {text!r} of item {number} is no semantic ID: give codes as <a_183> <b_70> or '
+                f'{where}: {text!r} of item {name!r} is no semantic ID: give codes as <a_183> <b_70> or '
                 '183 70, a letter for each level in its order'
             )
         if len(found) != len(rows[0] if rows else found):
             raise ValueError(
-                f'{where}: {text!r} of item {number} has {len(found)} levels and the first item '
-                f'{len(rows[0])}: all need the same number'
+                f'{where}: {text!r} of item {name!r} has {len(found)} levels and that of item '
+                f'{names[0]!r} {len(rows[0])}: all need the same number'
             )
         rows.append(found)
     if not rows:
@@ -61,7 +65,7 @@ def read_ids(path: str | Path) -> dict[str, str]:
 
     Args:
       path: `.csv` with the columns item and codes, or `.json` {item: list of codes or text}; either may be
-        packed as `.gz`.
+        packed as `.gz` or `.zip`.
 
     Returns:
       {name of an item: its ID as text}, for `parse_ids`.
@@ -70,24 +74,27 @@ def read_ids(path: str | Path) -> dict[str, str]:
       ValueError: a file that cannot be read or names an item twice.
     """
     path = Path(path)
-    kind = Path(path.stem).suffix if path.suffix == '.gz' else path.suffix
+    kind = Path(path.stem).suffix if path.suffix in PACKINGS else path.suffix
     if kind not in ('.csv', '.json'):
-        raise ValueError(f'{path}: semantic IDs are read from .csv and .json files, plain or as .gz')
+        raise ValueError(f'{path}: semantic IDs are read from .csv and .json files, plain, as .gz or as .zip')
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == '.gz' else data).decode()
+        with open_file(path, _REMEDY) as file:
+            text = file.read().decode()
+    except OSError as error:
+        raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
+    try:
         pairs = _pairs_of_csv(text) if kind == '.csv' else json.loads(text, object_pairs_hook=list)
-        found = {
-            str(item): codes if isinstance(codes, str) else ' '.join(map(str, codes)) for item, codes in pairs
-        }
-    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f'{path} cannot be read ({error}): give a CSV file with item and codes, or JSON {{item: codes}}'
-        ) from None
-    if len(found) < len(pairs):
-        names = [str(item) for item, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'{path} names item {twice!r} twice: keep one of its IDs')
+        rows = [
+            (str(item), codes if isinstance(codes, str) else ' '.join(map(str, codes)))
+            for item, codes in pairs
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
+    found: dict[str, str] = {}
+    for item, codes in rows:
+        if item in found:
+            raise ValueError(f'{path} names item {item!r} twice: keep one of its IDs')
+        found[item] = codes
     return found
 
 

@@ -18,11 +18,12 @@ from jaxrec.models.onerec import task as sessions
 from jaxrec.models.onerec.evaluator import NextItemEvaluator
 from jaxrec.models.onerec.generate import catalogue, make_generate
 from jaxrec.models.onerec.options import Network
-from jaxrec.models.onerec.task import CODES, SessionTask
+from jaxrec.models.onerec.task import SessionTask
 from jaxrec.ops.trie import Trie
 from jaxrec.training.task import Batch, Rows
 
 BEAMS = 20
+TRIE = 'trie'  # of a state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,37 +32,45 @@ class RankedTask(SessionTask):
 
     Attributes:
       network, codes: see `SessionTask`; sessions have one item.
-      trie: the catalogue of the codes, on the host, so that a program takes it wherever it runs.
+      trie: the catalogue of the codes, on the host. A state begins with its arrays, and beams are searched
+        among those of the state, so that no compiled search holds them; its sizes are the task's.
       beams: K.
     """
 
     trie: Trie
     beams: int = BEAMS
 
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """As `SessionTask.init`; the state holds the trie's arrays too."""
+        params, state = super().init(rng, batch)
+        return params, {**state, TRIE: jax.tree.map(jnp.asarray, trie_arrays(self.trie))}
+
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
         """Scores the target, and ranks the items that beams name; items of the history stay in.
 
+        The items and their codes are those of the state, whatever file of IDs the task was made with.
+
         Args:
-          params, model_state: the module's.
-          rows: unused.
-          batch: as for `loss`.
-          rng: unused.
+          params, model_state, rows, batch, rng: as of `SessionTask.predict`.
 
         Returns:
           'token_log_prob' float32 [B, 1, L]; 'items' int32 [B, K], the best first, -1 where a beam is dead;
           'scores' float32 [B, K]; and 'rank' float32 [B], the target's place from 1, inf where no beam names
-          it. All ranks are NaN, which evaluators refuse, if the state was trained with other codes.
+          it. All ranks are NaN, which evaluators refuse, if the state is of other codes, whose widest node
+          has more children than the search looks at.
         """
         found = super().predict(params, model_state, rows, batch, rng)
         write = make_generate(self, beams=self.beams, items=1)
-        written = write(params, model_state, batch, self.trie)
+        trie = dataclasses.replace(self.trie, **model_state[TRIE])
+        written = write(params, model_state, batch, trie)
         items = written.items[..., 0]  # [B, K]
         hit = (items == batch['target/item']) & jnp.isfinite(written.scores)
         rank = jnp.where(hit.any(1), hit.argmax(1) + 1.0, jnp.inf)
-        same = (model_state[CODES] == self.codes).all()
-        return found | {'items': items, 'scores': written.scores, 'rank': jnp.where(same, rank, jnp.nan)}
+        widths = zip(trie.starts, trie.widest, strict=True)
+        seen = jnp.stack([jnp.diff(starts).max() <= widest for starts, widest in widths]).all()
+        return found | {'items': items, 'scores': written.scores, 'rank': jnp.where(seen, rank, jnp.nan)}
 
     def evaluator(self) -> NextItemEvaluator:
         """Returns a fresh accumulator."""
@@ -89,12 +98,13 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RankedTas
     made = sessions.make_task({'session': 1, **rest}, schema)
     if made.network.session != 1:
         raise ValueError(f'model.session = {made.network.session}: the next item is a session of 1')
-    real = made.codes[(made.codes >= 0).all(1)]
-    if len(np.unique(real, axis=0)) < len(real):
-        raise ValueError(
-            f'model.ids: {len(real) - len(np.unique(real, axis=0))} items share the ID of another, so that '
-            'beams do not rank them: leave model.ranks at True'
-        )
+    if not rest.get('ranks', True):  # ranks make IDs differ
+        real = made.codes[(made.codes >= 0).all(1)]
+        if shared := len(real) - len(np.unique(real, axis=0)):
+            raise ValueError(
+                f'model.ids: {shared} items share the ID of another, so that beams do not rank them: leave '
+                'model.ranks at True'
+            )
     return ranked(made.network, made.codes, beams)
 
 
@@ -111,3 +121,8 @@ def ranked(network: Network, codes: np.ndarray, beams: int = BEAMS) -> RankedTas
     """
     trie = jax.tree.map(np.asarray, catalogue(codes, network.levels))
     return RankedTask(network, codes, trie, beams)
+
+
+def trie_arrays(trie: Trie) -> dict[str, Any]:
+    """What a state holds of a trie: its arrays, without the sizes, which are static."""
+    return {name: getattr(trie, name) for name in ('starts', 'codes', 'first', 'items')}

@@ -59,8 +59,7 @@ class NextItemTask(WithoutTables):
         def run(module: Any) -> jax.Array:
             hidden, labels, counts = module.places(batch, rng)
             flat, counts = hidden.reshape(-1, hidden.shape[-1]), counts.reshape(-1)
-            # Padding is no item, and the loss of such a label is infinite, even times 0.
-            labels = jnp.where(counts > 0, labels.reshape(-1), FIRST)
+            labels = labels.reshape(-1)
             vectors = module.vectors()
             if self.negatives:
                 drawn = draw_items(rng, self.negatives, len(vectors))

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxrec.data.readers.kuairand import compile_kuairand, number_sessions
+from jaxrec.data.readers.kuairand import _lined_up, compile_kuairand, number_sessions
 from jaxrec.data.readers.kuairand_files import EDITIONS
 from jaxrec.data.sessions.filter import SessionFilter
 from jaxrec.data.sessions.log import SessionLog
@@ -98,6 +98,14 @@ def test_videos_and_users_have_their_features(folder, log):
     assert degree.tolist() == [want[u] for u in user.tolist()]
     ranges = log.vocabulary('follow_user_num_range').keys.tolist()
     assert sorted(ranges) == ['(0,10]', 'unknown']
+
+
+def test_columns_stand_in_the_order_of_their_table():
+    names = [f'column{n}' for n in range(9)]
+    texts = (np.array([0, 1]), np.array(['a', 'b']))
+    table = {names[0]: texts, 'user_id': np.array([3, 5]), **dict.fromkeys(names[1:], texts)}
+    lined, where, _ = _lined_up(table, 'user_id', np.array([5, 4]))
+    assert list(lined) == names and where.tolist() == [1, -1]
 
 
 def test_sessions_reach_the_sources(log):

@@ -4,9 +4,11 @@ import dataclasses
 import json
 import shutil
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -15,7 +17,7 @@ from configs.onerec.pipeline import get_config as get_pipeline
 from configs.onerec.reward import get_config as get_reward
 from configs.onerec.stages import align_config
 from experiments import running
-from experiments.building import TRAIN_OPTIONS, Experiment, build
+from experiments.building import TRAIN_OPTIONS, Experiment, build, make_optimizer
 from experiments.onerec import aligning, judging, pipelining
 from experiments.onerec.judging import Bench
 from experiments.sources import read_data
@@ -131,6 +133,22 @@ def test_a_generator_of_other_codes_is_not_aligned(pieces, tmp_path):
         aligning.align(dataclasses.replace(pieces, miner=miner), tmp_path)
 
 
+def test_a_generator_that_had_a_schedule_is_taken_over_without_it(pieces, tmp_path):
+    world = worlds.world()
+    config, schedule = world.config.copy_and_resolve_references(), {'kind': 'cosine', 'warmup': 0.5}
+    config.train.schedule = ConfigDict(schedule)
+    running.claim(tmp_path, config)
+    setup = world.setup._replace(optimizer=make_optimizer('adam', 1e-2, schedule, 4))
+    state = worlds.drawn(setup, world.source, 0.4)
+    state = state.replace(opt_state=jax.tree.map(lambda x: x + 2, state.opt_state))
+    with running.Checkpoints(tmp_path / 'checkpoints', 1, 'ntp', False) as checkpoints:
+        checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
+    taken = running.start_from(pieces.run, tmp_path, pieces.run.example(pieces.base))
+    chex.assert_trees_all_equal(taken.params, state.params)
+    chex.assert_trees_all_equal(taken.opt_state, (state.opt_state[0], optax.EmptyState()))
+    assert int(taken.opt_state[0].count) == 2
+
+
 def test_generated_sessions_are_judged_and_told_the_truth_of(pieces):
     world, validation = worlds.world(), pieces.run.source('validation')
     write = world.miner.writer(world.params, world.state)
@@ -220,11 +238,13 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     config.model = ConfigDict({'ids': str(ids), 'size': 'tiny', 'session': 2, 'history': 4})
     config.train.batch_size = 16
     generator.mkdir()
+    config.train.schedule = ConfigDict({'kind': 'cosine', 'warmup': 0.1})  # of its own run, which has ended
     running.claim(generator, config)
     wanted = align_config('sdpo', beams=4, passes=1.5, ratio=0.1)
     made = aligning.prepare(wanted, generator, workdir)
     assert made.task.preference.kind == 'sdpo' and made.miner.losers == 3 and made.options['iterations'] == 1
     assert (made.task.pairs, made.task.every) == (2, 8) and made.run.train['learning_rate'] == 5e-4
+    assert not made.run.train['schedule'] and not made.run.config.train.schedule
     assert made.per == round(1.5 * made.base.steps) and made.base.epochs == 2
     with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
         aligning.prepare(wanted, workdir, workdir)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -66,13 +67,16 @@ def test_ids_of_a_column(log, tmp_path):
     assert report['distinct'] == len(counts) and report['largest_group'] == counts.max()
     assert report['collision_rate'] == pytest.approx(1 - len(counts) / 76)
     assert [level['largest_group'] for level in report['levels']['published']][-1] == counts.max()
+    loads = report['loads']['published']  # codes that no item has count too: they are the curve's right end
+    assert [len(load) for load in loads] == [ids.clusters] * 3 and [sum(load) for load in loads] == [76] * 3
+    assert loads[1] == sorted(((codes[:, 1] == code).sum() for code in range(ids.clusters)), reverse=True)
     text = to_markdown(report)
     assert '| published | 3 | - |' in text and 'published IDs of letter_sid' in text and 'passes' not in text
     draw(report, tmp_path / 'report.png')
     assert (tmp_path / 'report.png').stat().st_size > 3_000
 
 
-@pytest.mark.parametrize('kind', ['index.json.gz', 'csv'])
+@pytest.mark.parametrize('kind', ['index.json.gz', 'csv', 'json.zip'])
 def test_ids_of_a_file(log, tmp_path, caplog, kind):
     keys = log.vocabulary('item').keys.tolist()
     codes = {key: [key % 7, key % 3] for key in keys} | {999: [0, 0]}
@@ -81,20 +85,28 @@ def test_ids_of_a_file(log, tmp_path, caplog, kind):
         path.write_text('item,codes\n' + '\n'.join(f'{key},{a} {b}' for key, (a, b) in codes.items()))
     else:
         tokens = {key: [f'<a_{a}>', f'<b_{b}>'] for key, (a, b) in codes.items()}
-        path.write_bytes(gzip.compress(json.dumps(tokens).encode()))
+        text = json.dumps(tokens)
+        if kind == 'json.zip':
+            with zipfile.ZipFile(path, 'w') as file:
+                file.writestr('mine.json', text)
+        else:
+            path.write_bytes(gzip.compress(text.encode()))
     make_ids(tmp_path / 'ids', log, DATA, file=str(path))
     found = SemanticIds.load(tmp_path / 'ids' / 'ids.npz').codes
     np.testing.assert_array_equal(found, [codes[key] for key in keys])
-    assert 'left out: 1 items of' in caplog.text
+    assert f'1 items of {path} are not in the log and left out' in caplog.text
 
 
 def test_files_that_do_not_fit(log, tmp_path):
     path = tmp_path / 'ids.json'
     keys = log.vocabulary('item').keys.tolist()
     for content, message in (
-        (dict.fromkeys(keys[1:], '0 1'), rf'has no ID for item {keys[0]} of .*\(1 of 76 have none\)'),
-        ({key: '0 1' if key > 5 else '0' for key in keys}, r'levels and the first item'),
-        (dict.fromkeys(keys, '<b_1> <a_0>'), r"'<b_1> <a_0>' of item 0 is no semantic ID"),
+        (dict.fromkeys(keys[1:], '0 1'), rf'has nothing for item {keys[0]} of .*\(1 of 76 lack it\)'),
+        (
+            dict.fromkeys(keys, '0 1') | {keys[3]: '0'},
+            rf'item {keys[3]} has 1 levels and that of item {keys[0]} 2',
+        ),
+        (dict.fromkeys(keys, '<b_1> <a_0>'), rf"'<b_1> <a_0>' of item {keys[0]} is no semantic ID"),
         ({'red': '0'}, r'items of .* are integers'),
     ):
         path.write_text(json.dumps(content))
@@ -110,13 +122,15 @@ def test_files_that_do_not_fit(log, tmp_path):
         ('a.json', '{"1": ', 'cannot be read'),
         ('a.csv', 'sku,codes\n1,2\n', r"cannot be read \('item'\): give a CSV file"),
         ('none.csv', None, 'cannot be read'),
+        ('a.csv', '', r'a\.csv is empty: give a CSV file'),
+        ('a.csv.gz', 'item,codes', r'a\.csv\.gz cannot be read \(Not a gzipped file'),
     ):
         if text is not None:
             (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=message):
             read_ids(tmp_path / name)
     with pytest.raises(ValueError, match='there are no semantic IDs'):
-        parse_ids([], 'here')
+        parse_ids([], [], 'here')
 
 
 def test_texts_of_a_column_make_vectors_and_others_ids_stand_beside(log, tmp_path):
@@ -135,7 +149,7 @@ def test_texts_of_a_column_make_vectors_and_others_ids_stand_beside(log, tmp_pat
     report = json.loads((tmp_path / 'report.json').read_text())
     counts = np.unique(published(log), axis=0, return_counts=True)[1]
     assert report['beside']['letter_sid']['distinct'] == len(counts)
-    assert report['beside']['plain_sid']['collision_rate'] == 0
+    assert report['beside']['plain_sid']['levels'][-1]['collision_rate'] == 0
     text = to_markdown(report)
     assert '| plain_sid | 2 | - |' in text and f'letter_sid: {len(counts)} distinct IDs of 3 levels' in text
 

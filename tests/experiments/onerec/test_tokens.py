@@ -1,6 +1,9 @@
 """Tokens of a log's items: what is written, in which order, and how new items enter."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from jaxrec.models.onerec.task import with_special
 from jaxrec.models.onerec.tokenizer import Codebooks
 from jaxrec.models.onerec.trie_file import load_trie, save_trie
 from jaxrec.ops.trie import find, leaf_items
+from tests.conftest import REPOSITORY
 from tests.data.worlds import small_sessions
 from tests.experiments.onerec.worlds import tiny
 from tests.experiments.worlds import SESSIONS
@@ -103,6 +107,34 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
         extend_ids(tmp_path / 'x', tmp_path, str(tmp_path / 'new.npy'))
 
 
+def test_an_attempt_that_is_refused_leaves_the_workdir_free(tmp_path):
+    file, workdir = tmp_path / 'config.py', tmp_path / 'tokens'
+    file.write_text(
+        'from tests.experiments.onerec.worlds import tiny\n\n\ndef get_config():\n'
+        f"    return tiny('OneRec', {str(tmp_path)!r})\n"
+    )
+    tries = f"""
+import sys
+from absl import flags
+from experiments.onerec import tokenize
+flags.FLAGS(['tokenize', '--config={file}', '--workdir={workdir}'])
+for clusters in (99, 8, 7):
+    tokenize.CONFIG.value.files.ids.arguments.clusters = clusters
+    try:
+        tokenize.main([])
+    except SystemExit as stop:
+        print(clusters, 'stopped with', stop.code)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', tries], cwd=REPOSITORY, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert '99 stopped with 2' in done.stdout and 'clusters = 99 of 49 items' in done.stderr
+    assert done.stdout.count('wrote ') == 1 and SemanticIds.load(workdir / 'ids.npz').clusters == 8
+    assert '7 stopped with 2' in done.stdout and 'ids.clusters was 8 and is 7' in done.stderr
+
+
 def test_vectors_of_a_file_are_found_by_name(tmp_path):
     log = small_sessions(tmp_path / 'log')
     names = np.append(log.vocabulary('item').keys, ['later'])
@@ -120,7 +152,7 @@ def test_vectors_of_a_file_are_found_by_name(tmp_path):
     for lines, message in (
         (names[order][:-1], 'has 34 rows and .* 33 lines'),
         (np.append(names[order][:-1], names[order][0]), 'twice'),
-        (np.where(names[order] == 'v100', 'w', names[order]), "has no row for item 'v100'"),
+        (np.where(names[order] == 'v100', 'w', names[order]), "has nothing for item 'v100'"),
     ):
         (tmp_path / 'n.txt').write_text('\n'.join(lines))
         with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from jaxrec.data.schema import Column
 from jaxrec.models.onerec.options import read_network
-from jaxrec.models.onerec.ranked import make_task, ranked
+from jaxrec.models.onerec.ranked import make_task, ranked, trie_arrays
 from jaxrec.models.onerec.semantic_ids import assign_ids
 from tests.models.onerec.test_network import ITEMS, SMALL, make_batch
 
@@ -76,13 +77,32 @@ def test_metrics_of_ranks_and_tokens(world, predict):
     assert got['ntp'] == pytest.approx(-tokens.mean(), rel=1e-5) and 'ntp_2' in got
 
 
-def test_other_codes_than_it_was_trained_with_are_refused(world, predict):
+def test_items_are_those_of_the_state_whatever_ids_the_task_was_made_with(world, predict):
     task, _, state, batch = world
-    other = {**state, 'codes': jnp.asarray(np.where(task.codes < 0, -1, task.codes[:, ::-1] % 3))}
+    place = np.append([0, 1], np.random.default_rng(1).permutation(ITEMS - 2) + 2)  # where items move to
+    codes = task.codes[np.argsort(place)]
+    other = ranked(task.network, codes, beams=4).trie
+    assert other.widest == task.trie.widest
+    moved = {**state, 'codes': jnp.asarray(codes), 'trie': trie_arrays(other)}
+    there = {**batch, **{key: place[batch[key]] for key in ('history/item', 'target/item')}}
+    here, got = predict(state, batch), predict(moved, there)
+    np.testing.assert_array_equal(got['items'], place[here['items']])
+    np.testing.assert_array_equal(got['rank'], here['rank'])
+
+
+def test_a_state_of_wider_nodes_than_the_search_looks_at_is_refused(world):
+    task, params, state, batch = world
+    narrow = dataclasses.replace(task, trie=dataclasses.replace(task.trie, widest=(4, 2)))
     evaluator = task.evaluator()
-    evaluator.add(batch, jax.device_get(predict(other, batch)))
+    evaluator.add(batch, jax.device_get(jax.jit(lambda: narrow.predict(params, state, {}, batch))()))
     with pytest.raises(ValueError, match='3 of 3 ranks are below 1 or NaN'):
         evaluator.compute()
+
+
+def test_the_state_carries_the_catalogue(world):
+    task, _, state, _ = world
+    assert sorted(state) == ['codes', 'trie'] and state['trie']['items'].dtype == jnp.int32
+    chex.assert_trees_all_equal(state['trie'], trie_arrays(task.trie))
 
 
 @pytest.mark.parametrize(
