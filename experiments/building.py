@@ -6,6 +6,7 @@ B batch.
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,8 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'clip_norm': None,
     'exchange': None,
     'tables_on': 'device',  # or 'host', where they do not fit the devices
-    'evals_per_epoch': 1,
+    'evals_per_epoch': 1.0,  # below 1 where an epoch is a step or a few
     'eval_batches': None,  # of validation, in training: the best value that is told is of these batches
-    'epochs_per_eval': 1,  # where an epoch is a step or a few
     'log_every': 100,
     'checkpoint_every': None,
     'keep': 1,
@@ -98,7 +98,7 @@ class Experiment:
         return LoopOptions(
             steps=start + len(source),
             log_every=t['log_every'],
-            eval_every=-(-source.steps * t['epochs_per_eval'] // t['evals_per_epoch']),
+            eval_every=max(1, math.ceil(source.steps / t['evals_per_epoch'])),
             checkpoint_every=t['checkpoint_every'],
             monitor=t['monitor'],
             maximize=t['maximize'],
@@ -139,6 +139,11 @@ def build(
             'train.schedule counts the steps of one run, and train.init_from goes on from those of another: '
             'give one of them'
         )
+    if train['init_from'] and config.get('model', {}).get('weights'):
+        raise ValueError(
+            'model.weights begins with a published trunk, and train.init_from (--warm_start) with the '
+            'parameters of another run, trunk included: give one of them'
+        )
     log = log_of(config, data_dir)
     data = read_data(config, log)
     features, schema = plain(config.features), _with_rows(log.task_schema(), rows or {})
@@ -165,24 +170,26 @@ def build(
     return Experiment(config, log, setup, data, train)
 
 
-def _with_rows(schema: Mapping[str, Column], rows: Mapping[str, int]) -> dict[str, Column]:
-    """A schema whose vocabularies have other sizes."""
-    if not rows:  # the schema of pictures has no columns
-        return dict(schema)
-    known = {column.vocabulary for column in schema.values() if column.vocabulary}
+def _with_rows(schema: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
+    """A schema whose vocabularies have other sizes; what is no column, as in that of pictures, stays."""
+    columns = {name: column for name, column in schema.items() if isinstance(column, Column)}
+    known = {column.vocabulary for column in columns.values() if column.vocabulary}
     if unknown := sorted(set(rows) - known):
         raise ValueError(f'rows of {unknown[0]!r}: the log has the vocabularies {sorted(known)}')
     resized = lambda column: dataclasses.replace(column, rows=rows.get(column.vocabulary or '', column.rows))
-    return {name: resized(column) for name, column in schema.items()}
+    return {**schema, **{name: resized(column) for name, column in columns.items()}}
 
 
 def _check_train(train: Mapping[str, Any]) -> None:
     """Refuses counts below 1, and values of a wrong type where the default is None."""
-    for name in (
-        'batch_size', 'eval_batch_size', 'epochs', 'evals_per_epoch', 'epochs_per_eval', 'log_every', 'keep',
-    ):  # fmt: skip
+    for name in ('batch_size', 'eval_batch_size', 'epochs', 'log_every', 'keep'):
         if train[name] < 1:
             raise ValueError(f'train.{name} = {train[name]}: give at least 1')
+    if not train['evals_per_epoch'] > 0:
+        raise ValueError(
+            f'train.evals_per_epoch = {train["evals_per_epoch"]}: give a number above 0, such as 0.5 for '
+            'every other epoch'
+        )
     for name, kind in (
         ('clip_norm', float),
         ('checkpoint_every', int),

@@ -5,7 +5,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -204,10 +204,17 @@ def _leaves(config: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         yield path, config
 
 
+def told_of(manifest: Mapping[str, Any]) -> str:
+    """Where a log is from, what it holds and what was left out of it, in a line."""
+    counts = [f'{count} {what}' for what, count in manifest['counts'].items() if count]
+    left_out = [f'{count} x {reason}' for reason, count in manifest['dropped'].items() if count]
+    without = f'; left out: {", ".join(left_out)}' if left_out else ''
+    return ', '.join([manifest['provenance'], *counts]) + without
+
+
 def describe(run: Experiment, source: BatchSource, state: TrainState) -> None:
     """Logs what is trained on what, and what lies where, in bytes."""
-    counts = ', '.join(f'{count} {what}' for what, count in run.log.manifest['counts'].items() if count)
-    log.info('log %s: %s, %s', run.log.folder, run.log.manifest['provenance'], counts)
+    log.info('log %s: %s', run.log.folder, told_of(run.log.manifest))
     log.info('%d training examples, %d steps an epoch, %d in all', source.examples, source.steps, len(source))
     for pairs in source.vocabularies:
         found, size = len(pairs.keys), pairs.keys.nbytes / 1e6

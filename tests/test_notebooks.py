@@ -27,7 +27,7 @@ FINAL_NUMBERS = {
     # Share of pairs behind a closed gate whose score moved; AGE's true click rate over that of chance.
     'age': [(0.0, 0.0), (1.15, 6.0)],
     # Recall of relations at an IoU of .5 in held-out scenes; share of them whose parts are right as well.
-    'sms': [(0.1, 1.0), (0.5, 1.0)],
+    'sms': [(0.197, 1.0), (0.5, 1.0)],
     # Largest difference between the table on one device and on eight, after the same training steps.
     'sharded_tables': [(0.0, 1e-5)],
 }

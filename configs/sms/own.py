@@ -6,9 +6,10 @@
         --warm_start=runs/mine
 
 After the colon stand the row, one of configs/sms/rows.py, and the folder; every file of it is read and
-checked first. Training begins with the published weights of a ResNet-18 where `--config.model.weights` names
-their file, else with drawn ones; `--warm_start` goes on from a run on images with the same lists of names.
-With few images let `--config.train.epochs_per_eval` be larger.
+checked the first time. Later runs take the log that was made of it, under runs/logs: after mending a picture
+or a mask alone, delete that. Training begins with the published weights of a ResNet-18 where
+`--config.model.weights` names their file, else with drawn ones; `--warm_start` goes on from a run on images
+with the same lists of names. With few images let `--config.train.evals_per_epoch` be smaller than 1.
 """
 
 from pathlib import Path
@@ -60,8 +61,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 'epochs': 50,
                 'learning_rate': 5e-4,
                 'clip_norm': 10.0,
-                'evals_per_epoch': 1,
-                'epochs_per_eval': 1,
+                'evals_per_epoch': 1.0,
                 'log_every': 20,
                 'monitor': 'recall_100_50',
                 'maximize': True,

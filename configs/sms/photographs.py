@@ -47,7 +47,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'epochs': 200,
                 'learning_rate': 3e-3,
                 'schedule': {'kind': 'cosine', 'warmup': 0.05},
-                'epochs_per_eval': 100,
+                'evals_per_epoch': 0.01,
                 'log_every': 25,
                 'monitor': 'recall_100_50',
                 'maximize': True,

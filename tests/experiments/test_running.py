@@ -130,11 +130,23 @@ def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
         running.score(run, workdir, step=1)
 
 
-@pytest.mark.parametrize(('epochs', 'times', 'share'), [(1, 2, 1 / 2), (3, 1, 3), (3, 2, 3 / 2)])
-def test_evaluations_fall_once_in_some_epochs_or_some_times_in_one(cache, epochs, times, share):
-    run = build(tiny('DNN', cache, {'epochs': 4, 'epochs_per_eval': epochs, 'evals_per_epoch': times}))
+@pytest.mark.parametrize(('times', 'share'), [(2, 1 / 2), (0.25, 4), (1e9, 0)])
+def test_evaluations_fall_once_in_some_epochs_or_some_times_in_one(cache, times, share):
+    config = tiny('DNN', cache, {'epochs': 4})
+    with config.ignore_type():
+        config.train.evals_per_epoch = times
+    run = build(config)
     source = run.source('train', shuffle=True)
-    assert run.loop_options(source).eval_every == int(np.ceil(source.steps * share))
+    assert run.loop_options(source).eval_every == max(1, int(np.ceil(source.steps * share)))
+
+
+def test_what_is_left_out_of_a_log_is_told():
+    manifest = {'provenance': 'real', 'counts': {'events': 3, 'people': 0}, 'dropped': {}}
+    assert running.told_of(manifest) == 'real, 3 events'
+    dropped = {'broken image': 2, 'crowds': 0, 'twice': 1}
+    assert running.told_of(manifest | {'dropped': dropped}).endswith(
+        '; left out: 2 x broken image, 1 x twice'
+    )
 
 
 def test_dien_trains_with_negatives_and_is_scored_without(cache, tmp_path):

@@ -79,3 +79,10 @@ def test_a_schedule_does_not_go_on_from_another_run(tmp_path):
     config = tiny('LR', tmp_path, {'schedule': {'kind': 'cosine'}, 'init_from': 'elsewhere'})
     with pytest.raises(ValueError, match=r'train\.schedule counts the steps of one run'):
         build(config)
+
+
+def test_published_weights_are_not_laid_under_another_run(tmp_path):
+    config = tiny('LR', tmp_path, {'init_from': 'elsewhere'})
+    config.model.weights = 'resnet18.safetensors'
+    with pytest.raises(ValueError, match=r'model\.weights .*--warm_start.*: give one of them'):
+        build(config)

@@ -48,17 +48,18 @@ def test_every_entity_has_a_network_of_its_own(number, channels, layers, stride)
         np.testing.assert_allclose(slopes[1], of_emitted, rtol=1e-3, atol=1e-3)
 
 
-def test_coordinates_are_as_fine_in_bfloat16_however_far_the_entity_lies():
+@pytest.mark.parametrize('divisor', [4.0, 48.0])  # coordinates that bfloat16 holds, and others
+def test_coordinates_are_as_fine_in_bfloat16_however_far_the_entity_lies(divisor):
     rng = np.random.default_rng(2)
     draw = lambda *shape: rng.normal(size=shape).astype(jnp.bfloat16)
     features, emitted = draw(1, 1, 192, 1), draw(1, 2, number_of_weights(1, 1, 1))
     cell = np.float32([[[0.5, 180.5], [0, 90]]])
-    run = jax.jit(lambda *x: dynamic_masks(*x, divisor=4.0, channels=1, layers=1))
+    run = jax.jit(lambda *x: dynamic_masks(*x, divisor=divisor, channels=1, layers=1))
     found = run(features, emitted, cell)
     assert found.dtype == jnp.bfloat16
     for entity in range(2):
         exact = features[0].astype(np.float64), emitted[0, entity].astype(np.float64)
-        want = oracle.dynamic_mask(*exact, cell[0, entity], 4.0, 1, 1, 1)
+        want = oracle.dynamic_mask(*exact, cell[0, entity], divisor, 1, 1, 1)
         # One rounding, of the result: half a unit in eight places.
         np.testing.assert_allclose(np.float64(found[0, entity]), want, rtol=2**-8, atol=1e-5)
 

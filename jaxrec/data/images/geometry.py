@@ -30,16 +30,20 @@ def resize(scene: Scene, size: tuple[int, int]) -> Scene:
     """
     if scene.image.shape[:2] == size:
         return scene
-    rows, columns = (nearest(old, new) for old, new in zip(scene.image.shape, size, strict=False))
     return dataclasses.replace(
         scene,
         image=resize_picture(scene.image, size),
-        masks=_taken(scene.masks, rows, columns),
-        parts=_taken(scene.parts, rows, columns),
+        masks=resize_nearest(scene.masks, size),
+        parts=resize_nearest(scene.parts, size),
     )
 
 
-def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_nearest(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps [..., H, W] at another size (h, w): each pixel shows the one under its middle."""
+    return _taken(maps, nearest(maps.shape[-2], size[0]), nearest(maps.shape[-1], size[1]))
+
+
+def resize_labels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes label maps as the relation challenge does: row i shows row floor(i H / h), columns likewise.
 
     That the published metric resizes by the nearest neighbour is known; that it takes the upper left one of
@@ -144,7 +148,7 @@ def unfit(maps: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
       [..., *sides], of the same type.
     """
     height, width = inner_size(sides, (maps.shape[-2], maps.shape[-1]))
-    return _taken(maps, nearest(height, sides[0]), nearest(width, sides[1]))
+    return resize_nearest(maps[..., :height, :width], sides)
 
 
 def keep_entities(scene: Scene, kept: np.ndarray) -> Scene:

@@ -27,6 +27,8 @@ from jaxrec.options import plain
 FOLDER_READER = 'jaxrec.data.images.records:ImageFolder'
 Columns = dict[str, np.ndarray]
 SHOWN = 20  # problems in a message
+KEPT = 2  # readers that a process keeps open: those of COCO hold all its annotations
+_READERS: dict[tuple[str, ...], 'SceneReader'] = {}
 BY_PART = {
     'kind': 'by_column',
     'column': 'part',
@@ -84,7 +86,7 @@ class SceneLog(Log):
     COMPILER: ClassVar[str] = 'compile_scenes'
 
     def __init__(self, folder: str | Path, check_ids: bool = True):
-        """Opens a log folder; with `check_ids` its reader is opened too and must know as many images.
+        """Opens a log folder; with `check_ids` its reader is opened anew and must know as many images.
 
         Raises:
           ValueError: as `Log`, or the reader no longer fits the log.
@@ -92,6 +94,8 @@ class SceneLog(Log):
         super().__init__(folder, check_ids)
         given = {key: _tuples(value) for key, value in self.manifest['names'].items()}
         self.names = Vocabulary(**given)
+        if check_ids:
+            _READERS.pop(_key(self.manifest), None)
         if check_ids and self.reader.vocabulary != self.names:
             raise ValueError(
                 f'{self.folder} has other names than what it reads, {self.manifest["reader"]}: {REMEDY}'
@@ -104,8 +108,14 @@ class SceneLog(Log):
 
     @functools.cached_property
     def reader(self) -> SceneReader:
-        """What gives the scenes; opened on first use, in every process its own."""
-        reader: SceneReader = resolve(self.manifest['reader'])(**self.manifest['arguments'])
+        """What gives the scenes; opened on first use, once a process for all that open the log."""
+        key = _key(self.manifest)
+        reader = _READERS.pop(key, None)
+        if reader is None:
+            reader = resolve(self.manifest['reader'])(**self.manifest['arguments'])
+        _READERS[key] = reader  # behind those that were used before
+        for other in list(_READERS)[:-KEPT]:
+            _READERS.pop(other, None)
         return reader
 
     def task_schema(self) -> dict[str, Any]:
@@ -146,7 +156,7 @@ def compile_scenes(
       counts: what a run tells of the log at its start.
       dropped: {reason: images} left out, beside what the reader says.
       request: by which `Log.of_request` finds the log again, of types that JSON keeps; where the folder holds
-        the log of this request and of the same sources, no image is read.
+        the log of this request and of the same sources, or anything else, no image is read.
       provenance: 'real' or 'simulated'.
 
     Returns:
@@ -157,7 +167,7 @@ def compile_scenes(
     """
     folder, given = Path(folder), dict(plain(arguments))
     opened: SceneReader = resolve(reader)(**given)
-    if request is not None and (made := SceneLog.of_request(folder, opened.sources(), request)):
+    if request is not None and (made := _made(folder, opened, request)):
         return made
     table, left_out = _table(opened, columns or {})
     number, dropped = table['number'], {**(dropped or {}), **left_out}
@@ -204,13 +214,19 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
       are left out.
 
     Raises:
-      ValueError: saying what is wrong with which file, of the first problems; or nothing is left.
+      ValueError: no path; a log's folder that holds anything else; problems, of the first what is wrong with
+        which file; or nothing is left.
     """
+    if not path:
+        raise ValueError(
+            'data.arguments.path is empty: name the folder of the images, as in '
+            '--config=configs/sms/own.py:SMS,album'
+        )
     if broken not in ('refuse', 'skip'):
         raise ValueError(f"broken {broken!r} is unknown: use 'refuse' or 'skip'")
     where = Path(path).resolve()
     request = {'reader': 'own_images', 'folder': str(where), 'broken': broken}
-    if made := SceneLog.of_request(folder, ImageFolder(where).sources(), request):
+    if made := _made(Path(folder), ImageFolder(where), request):
         return made
     found = check_folder(where)
     if found.problems and broken == 'refuse':
@@ -255,6 +271,17 @@ def absolute(paths: Any) -> Any:
     if hasattr(paths, 'keys'):  # a ConfigDict is no Mapping
         return {key: absolute(paths[key]) for key in paths.keys()}
     return [absolute(path) for path in paths]
+
+
+def _made(folder: Path, reader: SceneReader, request: Mapping[str, Any]) -> SceneLog | None:
+    """The log of a request if the folder holds it; what else it holds is refused before an image is read."""
+    return SceneLog.of_request(folder, reader.sources(), request) or SceneLog.existing(folder, '')
+
+
+def _key(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What tells the readers of logs apart."""
+    arguments = json.dumps(manifest['arguments'], sort_keys=True)
+    return manifest['reader'], arguments, manifest['fingerprint']
 
 
 def _table(opened: SceneReader, columns: Mapping[str, np.ndarray]) -> tuple[Columns, Mapping[str, int]]:

@@ -67,13 +67,18 @@ class SceneSource(BatchSource):
             self.stride, self.entities, self.relations, self.centre, self.mask_stride
         )
         self._augmentation = None if self.augment is None else read_augmentation(self.augment)
-        self.log = SceneLog(self.log_folder)
+        self.log = SceneLog(self.log_folder, check_ids=False)
         if any(self.features.values()) or self.label or self.cartesian:
             raise ValueError(
                 f'{self.log.folder} is a scene log, it has no features, labels or pairs: leave them out'
             )
         part = make_split(self.split or BY_PART)(self.log, np.ones(len(self.log), bool))
         self._rows = np.flatnonzero(part == PARTS[self.part])
+        if not len(self._rows):
+            raise ValueError(
+                f'{self.log.folder} has no images of part {self.part!r}: give some "split": "{self.part}" in '
+                "annotations.json (or the reader's own split), or name another part"
+            )
         return self.log, len(self._rows), len(self._rows)
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.images.scene import Vocabulary as SceneNames
 from jaxrec.data.ingest.fields import LogMapping
 from jaxrec.data.log import Log
 from jaxrec.data.vocabulary import FIRST
@@ -51,8 +52,9 @@ def check_grown(old: Log, new: Log, features: Mapping[str, Any]) -> None:
       features: {side: columns} that the model reads.
 
     Raises:
-      ValueError: naming the vocabulary and the first id that differs.
+      ValueError: naming the vocabulary and the first id that differs, or of scenes the first list of names.
     """
+    _check_names(old, new)
     columns = sorted({str(name) for side in features for name in features[side]})
     for name in columns:
         if name not in old.schema or name not in new.schema:
@@ -64,6 +66,21 @@ def check_grown(old: Log, new: Log, features: Mapping[str, Any]) -> None:
         column = old.schema[name]
         if column.vocabulary is not None:
             _check_prefix(old, new, column.vocabulary, str(new.schema[name].vocabulary))
+
+
+def _check_names(old: Log, new: Log) -> None:
+    """Refuses scenes whose numbers stand for other names."""
+    before, after = (log.task_schema().get('vocabulary') for log in (old, new))
+    scenes = [isinstance(names, SceneNames) for names in (before, after)]
+    if not any(scenes):  # columns have vocabularies of their own
+        return
+    remedy = 'give images with the same lists of names, or train anew without a warm start'
+    if not all(scenes):
+        raise ValueError(f'{old.folder} is a {old.KIND} and {new.folder} a {new.KIND}: {remedy}')
+    for kind in ('entities', 'relations', 'parts', 'person'):
+        one, other = getattr(before, kind), getattr(after, kind)
+        if one != other:
+            raise ValueError(f'{new.folder} has the {kind} {other}, {old.folder} has {one}: {remedy}')
 
 
 def _check_prefix(old: Log, new: Log, before: str, after: str) -> None:

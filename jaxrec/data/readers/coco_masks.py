@@ -3,7 +3,7 @@
 H, W image size, N entities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +75,12 @@ class CocoMasks:
             found += annotation.get('segments_info', [annotation])
         if self._panoptic and self._pngs is None:
             raise ValueError(f'{path} is panoptic: give the folder of its PNGs, too')
+
+    def keep(self, images: Collection[int]) -> None:
+        """Forgets all images but some."""
+        for held in (self._images, self._of_image, self._panoptic):
+            for image in held.keys() - set(images):
+                held.pop(image)
 
     def __contains__(self, image: int) -> bool:
         return image in self._images

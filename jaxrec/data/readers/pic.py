@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.geometry import resized
+from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
@@ -201,7 +201,7 @@ class PicScenes(AnnotatedImages):
             raise ValueError(
                 f'{path} is {image.shape[:2]} but its mask {instance} is {size}: both must be of one size'
             )
-        return np.moveaxis(resized(np.moveaxis(image, -1, 0), self.size), 0, -1) if self.size else image
+        return np.moveaxis(resize_labels(np.moveaxis(image, -1, 0), self.size), 0, -1) if self.size else image
 
     def _usable_relations(self, name: str, rows: Mapping[int, int], counts: Counter[str]) -> NDArray:
         """int32 [R, 3] of rows and kinds, without what cannot be used and kinds that are not wanted."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.geometry import resized
+from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.pixels import read_numbers
 from jaxrec.data.readers.files import read_json
 
@@ -64,7 +64,7 @@ def read_entities(
     numbers = np.unique(maps[0][maps[0] > 0]).astype(np.int32)
     classes = _classes(maps[0], maps[1], numbers, category)
     if size is not None:
-        maps = [resized(each, size) for each in maps]
+        maps = [resize_labels(each, size) for each in maps]
         left = np.isin(numbers, maps[0])
         classes[left] = _classes(maps[0], maps[1], numbers[left], category)
     return Entities(numbers, maps[0] == numbers[:, None, None], classes, full)

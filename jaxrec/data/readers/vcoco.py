@@ -88,6 +88,7 @@ class VcocoScenes(AnnotatedImages):
             found = self._take(file)
             self.ids += found
             splits += [part] * len(found)
+        self.coco.keep(self.ids)  # a twelfth of COCO's
         self.splits = np.array(splits, np.int8)
         self.names = [self.coco.file_name(image) for image in self.ids]
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.geometry import resized
+from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.scene import Scene
 from jaxrec.evaluation.segmentation.found import Found
 from jaxrec.evaluation.segmentation.matching import agree, first_ranks, strict_ranks
@@ -56,11 +56,11 @@ def shrunk(scene: Scene, found: Found, size: tuple[int, int]) -> tuple[Scene, Fo
     true = dataclasses.replace(
         scene,
         image=np.zeros((*size, 3), np.uint8),  # of which no metric asks
-        masks=resized(scene.masks, size),
-        parts=resized(scene.parts, size),
+        masks=resize_labels(scene.masks, size),
+        parts=resize_labels(scene.parts, size),
     )
-    guessed = dataclasses.replace(found, masks=resized(found.masks, size), parts=resized(found.parts, size))
-    return true, guessed
+    masks, parts = (resize_labels(maps, size) for maps in (found.masks, found.parts))
+    return true, dataclasses.replace(found, masks=masks, parts=parts)
 
 
 def challenge_score(

@@ -6,6 +6,7 @@ of predicted masks.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +55,25 @@ class Found:
             'parts': (np.uint8, size),
         }
         check_arrays(self, f'predictions of {self.name!r}', expected)
-        joined = self.triplets[:, :2]
-        outside = ((joined >= count) | (joined < np.array([0, NOTHING]))).any(1)
-        if outside.any():
-            bad = int(outside.argmax())
-            raise ValueError(
-                f'predictions of {self.name!r}: triplet {bad} joins entities {joined[bad].tolist()} of '
-                f'{count}; name rows of the masks, {NOTHING} for no object'
-            )
+        _check_joined(self.triplets[:, :2], count, self.name)
         for key in ('scores', 'triplet_scores'):
             if np.isnan(getattr(self, key)).any():
                 raise ValueError(
                     f'predictions of {self.name!r}: {key} holds a NaN, usually of a model that diverged'
                 )
+
+
+def check_judged(batch: Mapping[str, Any], *keys: str) -> None:
+    """Refuses a batch that lacks what only evaluators read, or one of further keys.
+
+    Raises:
+      ValueError: naming the first key.
+    """
+    if missing := [key for key in (*keys, 'host/mask', 'host/part') if key not in batch]:
+        raise ValueError(
+            f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept, of a source '
+            'that does not shuffle'
+        )
 
 
 def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
@@ -82,14 +89,9 @@ def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
       The scene of the valid entities and relations.
 
     Raises:
-      ValueError: a key is missing, or a valid relation names an entity that is not valid.
+      ValueError: as `check_judged`, or a valid relation names an entity that is not valid.
     """
-    needed = ('image', 'host/mask', 'host/part')
-    if missing := [key for key in needed if key not in batch]:
-        raise ValueError(
-            f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept, of a source '
-            'that does not shuffle'
-        )
+    check_judged(batch, 'image')
     valid = np.asarray(batch['entity/valid'][row], bool)
     masks = unpack_masks(batch['host/mask'][row][valid], batch['image'].shape[2])
     relations = np.stack([batch[f'relation/{key}'][row] for key in ('subject', 'object', 'category')], -1)
@@ -139,14 +141,15 @@ def found_of(
     scores = np.asarray(predictions['triplet/score'][row], np.float32)
     filler = NOTHING - 1
     place = np.append(np.where(kept, np.cumsum(kept) - 1, filler), NOTHING)  # the last is that of NOTHING
-    joined[:, :2] = place[joined[:, :2]]
-    real = ~(scores <= 0) & (joined[:, :2] != filler).all(1)
-    triplets = joined[real].astype(np.int32)
+    real = np.flatnonzero(~(scores <= 0))
+    _check_joined(joined[real, :2], len(kept), name)
+    joined[real, :2] = place[joined[real, :2]]
+    real = real[(joined[real, :2] != filler).all(1)]
     return Found(
         masks=_enlarged(predictions['entity/mask'][row][kept], size).astype(bool),
         categories=predictions['entity/category'][row][kept].astype(np.int32),
         scores=predictions['entity/score'][row][kept].astype(np.float32),
-        triplets=triplets,
+        triplets=joined[real].astype(np.int32),
         triplet_scores=scores[real],
         triplet_parts=predictions['triplet/parts'][row][real] >= part_threshold,
         parts=_enlarged(predictions['part'][row], size).astype(np.uint8),
@@ -157,6 +160,17 @@ def found_of(
 def name_of(batch: Mapping[str, NDArray], row: int) -> str:
     """What messages call an image of a batch: its event where the batch has it, else its row."""
     return f'event {int(batch["host/event"][row])}' if 'host/event' in batch else f'row {row}'
+
+
+def _check_joined(joined: NDArray, count: int, name: str) -> None:
+    """Refuses subjects and objects [T, 2] that are no rows of so many masks."""
+    outside = ((joined >= count) | (joined < np.array([0, NOTHING]))).any(1)
+    if outside.any():
+        bad = int(outside.argmax())
+        raise ValueError(
+            f'predictions of {name!r}: triplet {bad} joins entities {joined[bad].tolist()} of '
+            f'{count}; name rows of the masks, {NOTHING} for no object'
+        )
 
 
 def _enlarged(maps: NDArray, size: tuple[int, int]) -> NDArray:

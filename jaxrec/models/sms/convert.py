@@ -2,8 +2,8 @@
 
 Of DLA-34: timm's names, and those of CenterNet and of the authors, where a trunk stands under 'base.'; of
 ResNet-18 and -50: torchvision's, which timm's ResNets share. Heads, classifiers and counters of batches are
-left where they are and named in the report. Trunks under 'base.' read blue, green, red: their first kernel is
-turned.
+left where they are and named in the report. CenterNet's images are blue, green, red: where a file has its
+heads ('hm.'), the first kernel is turned.
 """
 
 import re
@@ -100,6 +100,7 @@ def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the fil
     """
     names, left = _of_trunk(tensors)
     loaded: list[str] = []
+    blue_first = any(_bare(name).startswith('hm.') for name in tensors)  # CenterNet's heads
 
     def fill(path: Any, old: Any) -> np.ndarray:
         name = torch_name(tuple(step.key for step in path[1:]))
@@ -108,8 +109,8 @@ def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the fil
                 f'{where} lacks {name!r}; it has {sorted(names)[:4]} and so on: it is another trunk'
             )
         found = tensors[names[name]].astype(np.float32)
-        if name == 'base_layer.0.weight' and _bare(names[name]).startswith('base.'):
-            found = found[:, ::-1]  # CenterNet's images are blue, green, red
+        if name == 'base_layer.0.weight' and blue_first:
+            found = found[:, ::-1]
         found = found.transpose(2, 3, 1, 0) if found.ndim == 4 else found
         if found.shape != old.shape:
             raise ValueError(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.models.sms.heads import Counts, EntityRead, Maps, RelationRead
 from jaxrec.models.sms.options import Network
 from jaxrec.ops.dynamic_masks import dice_loss, dynamic_masks
@@ -182,8 +183,14 @@ def relation_losses(
     }
     if found.parts is not None:
         logits = parts_of(found.parts, category, counts)
-        losses['part'] = network.part_weight * part_loss(logits, batch['relation/parts'], true.counts)
+        told = part_loss(logits, batch['relation/parts'], true.counts * parts_labelled(batch)[:, None])
+        losses['part'] = network.part_weight * told
     return losses
+
+
+def parts_labelled(batch: Batch) -> jax.Array:
+    """float32 [B]: 1 for images of which a pixel's part is known; of others no relation's parts are told."""
+    return jnp.any(batch['part'] != UNKNOWN_PART, (1, 2)).astype(jnp.float32)
 
 
 def parts_of(logits: jax.Array, category: jax.Array, counts: Counts) -> jax.Array:

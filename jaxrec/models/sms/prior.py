@@ -17,9 +17,10 @@ import numpy as np
 
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.images.targets import unpack_masks
+from jaxrec.evaluation.segmentation.found import check_judged
 from jaxrec.models.sms import fusion
 from jaxrec.models.sms.backbones import STRIDE
-from jaxrec.models.sms.losses import entity_targets
+from jaxrec.models.sms.losses import entity_targets, parts_labelled
 from jaxrec.models.sms.task import TRUTH, read_task
 from jaxrec.models.sms.two_stage import TwoStageTask
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
@@ -38,10 +39,7 @@ class PerfectMasks:
         Raises:
           ValueError: a batch without its host/ keys.
         """
-        if missing := [key for key in ('host/mask', 'host/part') if key not in batch]:
-            raise ValueError(
-                f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept'
-            )
+        check_judged(batch)
         parts = np.asarray(batch['host/part'])
         shown = {
             'entity/mask': unpack_masks(np.asarray(batch['host/mask']), parts.shape[2]),
@@ -62,7 +60,11 @@ class PriorTask(TwoStageTask):
     """
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
-        """No parameters, and counts of zero: 'pair' [C, C], 'relation' [C, C, V] and 'part' [C, C, V, P]."""
+        """No parameters, and counts of zero.
+
+        They are 'pair' [C, C], 'relation' [C, C, V], 'labelled' [C, C, V], of relations in images whose parts
+        are labelled, and 'part' [C, C, V, P].
+        """
         del rng
         self._check(batch, ('image', *TRUTH))
         counts = self.names.counts
@@ -70,6 +72,7 @@ class PriorTask(TwoStageTask):
         shapes = {
             'pair': classes,
             'relation': (*classes, counts.relations),
+            'labelled': (*classes, counts.relations),
             'part': (*classes, counts.relations, counts.parts),
         }
         return {}, {name: jnp.zeros(shape) for name, shape in shapes.items()}
@@ -90,10 +93,12 @@ class PriorTask(TwoStageTask):
         of = lambda key: jnp.take_along_axis(category, batch[f'relation/{key}'], 1)
         which = of('subject'), of('object'), batch['relation/category']
         counts = batch['relation/valid'] * batch['valid'][:, None]
+        labelled = counts * parts_labelled(batch)[:, None]
         state = {
             'pair': model_state['pair'].at[category[:, :, None], category[:, None]].add(may),
             'relation': model_state['relation'].at[which].add(counts),
-            'part': model_state['part'].at[which].add(counts[..., None] * batch['relation/parts']),
+            'labelled': model_state['labelled'].at[which].add(labelled),
+            'part': model_state['part'].at[which].add(labelled[..., None] * batch['relation/parts']),
         }
         return jnp.zeros(()), ({'relations': counts.sum()}, state)
 
@@ -118,11 +123,12 @@ class PriorTask(TwoStageTask):
         exists = members.exists.astype(jnp.float32)
         cell = jnp.zeros((*exists.shape, 2), jnp.int32)
         entities = fusion.Entities(exists, members.category, cell, members.box, None)
-        relation, part = model_state['relation'], model_state['part']
+        relation = model_state['relation']
         often = jax.nn.one_hot(jnp.argmax(relation, -1), relation.shape[-1]) * relation  # [C, C, V]
         chance = often / jnp.maximum(model_state['pair'], 1)[..., None]
-        told = jnp.einsum('abv,abvp->abp', (often > 0).astype(jnp.float32), part)
-        told = told / jnp.maximum(often.sum(-1), 1)[..., None]
+        which = (often > 0).astype(jnp.float32)
+        told = jnp.einsum('abv,abvp->abp', which, model_state['part'])
+        told = told / jnp.maximum((which * model_state['labelled']).sum(-1), 1)[..., None]
         pair = members.category[:, :, None], members.category[:, None]
         return fusion.read_lists(entities, self.best_pairs(entities, may, chance[pair], told[pair]))
 

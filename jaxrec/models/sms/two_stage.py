@@ -25,6 +25,7 @@ from jaxrec.models.sms.losses import (
     entity_targets,
     parsing_losses,
     part_loss,
+    parts_labelled,
 )
 from jaxrec.models.sms.options import Network
 from jaxrec.models.sms.task import SmsTask, read_task
@@ -199,7 +200,8 @@ class TwoStageTask(SmsTask):
             'relation': network.heat_weight * heat,
         }
         if parts.shape[-1]:
-            told = part_loss(parts[row, subject, target], batch['relation/parts'], counts)
+            known = counts * parts_labelled(batch)[:, None]
+            told = part_loss(parts[row, subject, target], batch['relation/parts'], known)
             losses['part'] = network.part_weight * told
         return losses
 

@@ -10,7 +10,7 @@ from jaxrec.data.images.geometry import (
     keep_entities,
     nearest,
     resize,
-    resized,
+    resize_labels,
     without_empty,
 )
 from jaxrec.data.images.scene import UNKNOWN_PART
@@ -53,10 +53,10 @@ def test_resized_twice_as_large_every_pixel_is_four():
 
 def test_label_maps_show_the_nearest_pixel_to_the_upper_left():
     rows = np.arange(5)[:, None] * 10 + np.arange(4)
-    assert resized(rows, (3, 2)).tolist() == [[0, 2], [10, 12], [30, 32]]
-    assert resized(rows, (10, 8))[::2, ::2].tolist() == rows.tolist()
+    assert resize_labels(rows, (3, 2)).tolist() == [[0, 2], [10, 12], [30, 32]]
+    assert resize_labels(rows, (10, 8))[::2, ::2].tolist() == rows.tolist()
     with pytest.raises(ValueError, match=r'maps of 0 x 4 to \(2, 2\): both sizes must be'):
-        resized(np.zeros((0, 4)), (2, 2))
+        resize_labels(np.zeros((0, 4)), (2, 2))
 
 
 def test_a_picture_is_averaged_where_it_gets_smaller():

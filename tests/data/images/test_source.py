@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.api import make_source, open_log, stored
+from jaxrec.data.images import log as log_module
 from jaxrec.data.images.augment import augment, read_augmentation
 from jaxrec.data.images.geometry import fit
 from jaxrec.data.images.log import FOLDER_READER, SceneLog, compile_scenes, own_images
@@ -146,6 +147,10 @@ def test_what_is_beyond_the_caps_is_counted(own):
         ({'features': {'user': ('user',)}}, 'is a scene log, it has no features'),
         ({'centre': 'top'}, "centre 'top' is unknown"),
         ({'part': 'dev'}, "part 'dev' is unknown"),
+        (
+            {'split': {'kind': 'by_column', 'column': 'part', 'test': (2,)}, 'part': 'validation'},
+            r"""has no images of part 'validation': give some "split": "validation" in annotations\.json""",
+        ),
         ({'history_length': 3}, 'is a scene log, whose batches have no history_length'),
     ],
 )
@@ -197,8 +202,31 @@ def test_own_images_are_not_read_again(tmp_path, monkeypatch):
     log = own_images(tmp_path / 'log', str(tmp_path / 'images'))
     monkeypatch.setattr(ImageFolder, 'read', None)
     assert own_images(log.folder, str(tmp_path / 'images')).manifest == log.manifest
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match='holds a log of other content or settings'):
         own_images(log.folder, str(tmp_path / 'images'), broken='skip')
+    with pytest.raises(ValueError, match=r'path is empty: name the folder .*own\.py:SMS,album'):
+        own_images(tmp_path / 'other', '')
+
+
+def test_a_process_opens_a_reader_once_for_all_that_read(own, monkeypatch):
+    folder = own[0].folder
+    log = SceneLog(folder)
+    sources = [make_source(log, **(SETTINGS | {'part': part})) for part in ('train', 'validation')]
+    opened = []
+    monkeypatch.setattr(ImageFolder, '__init__', lambda *_, **__: opened.append(1))
+    assert all(source.log.reader is log.reader for source in sources)
+    assert pickle.loads(pickle.dumps(sources[0])).log.reader is log.reader and not opened
+    with pytest.raises(AttributeError):  # what is checked is opened anew
+        SceneLog(folder)
+    assert opened
+    monkeypatch.undo()
+    assert SceneLog(folder).reader is SceneLog(folder, check_ids=False).reader is not log.reader
+    for number in range(3):
+        manifest = log.manifest | {'fingerprint': str(number)}
+        other = SceneLog(folder, check_ids=False)
+        other.manifest = manifest
+        assert other.reader is not log.reader
+    assert len(log_module._READERS) == log_module.KEPT
 
 
 def test_a_reader_of_a_folder_refuses_what_is_broken(tmp_path):

@@ -1,11 +1,17 @@
 """The next day's log: old ids stay, new ones follow in hash order, events are merged as in one log."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from jaxrec.data.images.log import own_images
+from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.ingest import events, ingest, make_mapping
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.vocabulary import FIRST, Vocabulary, hash_order
+from tests.data.images.worlds import VOCABULARY as WORDS
+from tests.data.images.worlds import random_scene
 from tests.data.ingest.worlds import MAPPING, last_rows, oracle, rows_of, split, write_csv
 
 
@@ -89,6 +95,29 @@ def test_growth_is_checked(days, tmp_path):
     other = ingest(files[1:], make_mapping(MAPPING), tmp_path / 'other')
     with pytest.raises(ValueError, match='they differ at id'):
         check_grown(first, other, features)
+
+
+def test_scenes_keep_their_names(days, tmp_path):
+    _, first, _, _ = days
+
+    def album(name, **changes):
+        words = dataclasses.replace(WORDS, **changes)
+        write_folder(tmp_path / name, words, [random_scene(0)], ['train'])
+        return own_images(tmp_path / f'{name}.log', str(tmp_path / name))
+
+    log = album('first')
+    check_grown(log, album('second', symmetric=()), {})  # no number means another thing
+    changed = {
+        'entities': (*WORDS.entities[:-1], 'other'),
+        'relations': (*WORDS.relations, 'other'),
+        'parts': WORDS.parts[::-1],
+        'person': WORDS.entities[1],
+    }
+    for kind, names in changed.items():
+        with pytest.raises(ValueError, match=rf'{kind}\.log has the {kind} .* has .*: give images with'):
+            check_grown(log, album(kind, **{kind: names}), {})
+    with pytest.raises(ValueError, match=r'is a behaviour log and .*first\.log a scene log: give images'):
+        check_grown(first, log, {})
 
 
 def test_an_enumeration_goes_on_from_a_base():

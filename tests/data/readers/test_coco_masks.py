@@ -60,6 +60,9 @@ def test_files_are_joined(tmp_path):
     masks = CocoMasks(paths)
     assert [masks.listing(image).ids.tolist() for image in (7, 9)] == [[11], [13]]
     assert masks.where == f'{paths[0]}, {paths[1]}'
+    masks.keep([9])
+    assert 9 in masks and 7 not in masks and masks.listing(9).ids.tolist() == [13]
+    assert not len(masks.listing(7).ids)
 
 
 def test_panoptic_pictures_hold_ids_in_their_colours(tmp_path):

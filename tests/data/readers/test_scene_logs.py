@@ -60,8 +60,10 @@ def test_a_log_holds_what_can_be_read(config_of, tmp_path, monkeypatch):
     assert open_log(config, tmp_path / 'log').manifest == log.manifest
     (source_file,) = [path for path in log.reader.sources() if path.name.startswith(('relations', 'vcoco'))]
     source_file.write_text(json.dumps(json.loads(source_file.read_text()), indent=1))
+    with pytest.raises(ValueError, match='holds a log of other content or settings'):
+        open_log(config, tmp_path / 'log')  # before any image is read
     with pytest.raises(AssertionError, match='was read again'):
-        open_log(config, tmp_path / 'log')
+        open_log(config, tmp_path / 'other')
 
 
 def test_usable_images_are_in_order_whatever_was_read_before(tmp_path):

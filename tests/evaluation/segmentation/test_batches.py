@@ -154,7 +154,15 @@ def spoiled(change):
         ),
         (
             lambda _, found: found['triplet/subject'].__setitem__((0, 0), -1),
-            r"predictions of 'event 0': triplet 0 joins entities \[-1, \d\] of 3",
+            rf"predictions of 'event 0': triplet 0 joins entities \[-1, \d\] of {KEPT}",
+        ),
+        (
+            lambda _, found: found['triplet/object'].__setitem__((0, 0), KEPT),  # none, if it were an index
+            rf"predictions of 'event 0': triplet 0 joins entities \[\d, {KEPT}\] of {KEPT}",
+        ),
+        (
+            lambda _, found: found['triplet/object'].__setitem__((0, 0), NOTHING - 1),
+            rf"predictions of 'event 0': triplet 0 joins entities \[\d, {NOTHING - 1}\] of {KEPT}",
         ),
         (
             lambda _, found: found.update(part=np.zeros((1, 3, 3), np.uint8)),

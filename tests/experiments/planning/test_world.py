@@ -4,6 +4,7 @@ import pytest
 
 from experiments.building import _with_rows
 from experiments.planning.world import STAND_INS, STEPS, open_world
+from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.schema import Column
 from jaxrec.models.onerec.semantic_ids import SemanticIds
 
@@ -20,6 +21,13 @@ def test_all_columns_of_a_vocabulary_take_its_rows():
     assert _with_rows(SCHEMA, {}) == SCHEMA
     with pytest.raises(ValueError, match=r"rows of 'thing': the log has the vocabularies \['item'\]"):
         _with_rows(SCHEMA, {'thing': 5})
+
+
+def test_scenes_have_no_rows_to_plan_for():
+    schema = {'vocabulary': Vocabulary(('person',), ('hold',))}
+    assert _with_rows(schema, {}) == schema
+    with pytest.raises(ValueError, match=r"rows of 'item': the log has the vocabularies \[\]"):
+        _with_rows(schema, {'item': 9})
 
 
 def test_ids_that_stand_in_have_the_shapes_of_those_that_are_made(tmp_path):

@@ -55,8 +55,8 @@ def stand_in(photograph, size=(427, 640)):
     for number in [number for each in entry['entities'] for number in each['segments']]:
         masks[number] = np.zeros(size, bool)
         masks[number][:8, 10 * len(masks) : 10 * len(masks) + 8] = True
-    people = {n for each in entry['entities'] if each['class'] == 'person' for n in each['segments']}
-    return Segments(np.zeros((*size, 3), np.uint8), masks, frozenset(people))
+    things = {16757838: 'sports ball', 10025880: 'grass-merged'}
+    return Segments(np.zeros((*size, 3), np.uint8), masks, dict.fromkeys(masks, 'person') | things)
 
 
 def test_we_annotated_at_least_twenty_relations_with_parts():
@@ -65,8 +65,6 @@ def test_we_annotated_at_least_twenty_relations_with_parts():
     assert not any(each['relation'] in ('hold obj', 'sit instr', 'ride instr') for each in told)
     assert {part for each in told for part in each['parts']} == set(WORDS.parts)
     for image in annotations()['images']:
-        classes = {each['id']: each['class'] for each in image['entities']}
-        assert all(classes[each['subject']] == 'person' for each in image['relations'])
         pairs = [(each['subject'], each['object'], each['relation']) for each in image['relations']]
         assert len(set(pairs)) == len(pairs)
         beside = [pair for pair in pairs if pair[2] == 'next to']
@@ -77,6 +75,7 @@ def test_a_scene_is_made_of_segments_and_discs():
     segments = stand_in(LINEOUT)
     scene = our_scene(LINEOUT, segments)
     scene.check(WORDS)
+    assert [WORDS.entities[n] for n in scene.categories] == ['person'] * 12 + ['sports ball', 'grass']
     both = segments.masks[2035955] | segments.masks[4721614]
     np.testing.assert_array_equal(scene.masks[2], both)  # one man whom COCO cut in two
     assert (scene.parts[segments.masks[16757838]] == NO_PART).all()
@@ -91,6 +90,9 @@ def test_a_scene_is_made_of_segments_and_discs():
 
 def test_what_is_not_there_is_named(monkeypatch, tmp_path):
     segments = stand_in(LINEOUT)
+    segments.names[10025880] = 'sky-other-merged'
+    with pytest.raises(ValueError, match=r"segments \[10025880\] of \['sky-other-merged'\], not of one of"):
+        our_scene(LINEOUT, segments)
     del segments.masks[2035955]
     with pytest.raises(ValueError, match=r'coco 142238 has no segment 2035955: read the files'):
         our_scene(LINEOUT, segments)
@@ -105,7 +107,7 @@ def test_no_pixel_of_others_is_kept_beside_the_annotation(repository):
     files = [path for top in ('experiments', 'configs') for path in (repository / top).rglob('*')]
     assert ANNOTATIONS in files
     assert not {path.suffix for path in files} & {*PICTURES, '.npz', '.npy'}
-    assert not {'mask', 'counts', 'size'} & set(ANNOTATIONS.read_text().split('"'))
+    assert not {'mask', 'counts', 'size', 'class'} & set(ANNOTATIONS.read_text().split('"'))
 
 
 def test_the_photographs_have_what_was_annotated(scenes):
@@ -114,6 +116,8 @@ def test_the_photographs_have_what_was_annotated(scenes):
         scene.check(WORDS)
     assert ours.image.shape == (427, 640, 3) and tables.image.shape == (375, 500, 3)
     assert len(tables.masks) == 19 and (tables.categories == 0).sum() == 7
+    for scene in scenes:
+        assert (scene.categories[scene.relations[:, 0]] == 0).all()  # people
     told = [WORDS.relations[kind] for kind in theirs.relations[:, 2]]
     assert [told.count(name) for name in ('hold obj', 'sit instr', 'ride instr')] == [4, 5, 5]
     assert (theirs.parts == UNKNOWN_PART).all() and not theirs.relation_parts.any()

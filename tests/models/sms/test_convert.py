@@ -210,17 +210,23 @@ def test_a_trunk_is_replaced_and_nothing_else(make, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize('outer', ['', 'module.'])
 @pytest.mark.parametrize(
-    ('prefix', 'order'),
-    [('', (0, 1, 2)), ('module.', (0, 1, 2)), ('base.', (2, 1, 0)), ('module.base.', (2, 1, 0))],
+    ('inner', 'head', 'order'),
+    [
+        ('', (), (0, 1, 2)),
+        ('base.', (), (0, 1, 2)),  # of DLA's authors
+        ('base.', ('hm.2.bias',), (2, 1, 0)),  # CenterNet's
+    ],
 )
-def test_trunks_that_read_blue_first_are_turned(prefix, order):
-    shapes = shapes_of('dla_tiny')
-    content = file_of(shapes, prefix=prefix)
+def test_trunks_that_read_blue_first_are_turned(outer, inner, head, order):
+    shapes, prefix = shapes_of('dla_tiny'), outer + inner
+    extra = [outer + name for name in head]
+    content = file_of(shapes, extra, prefix)
     filled, report = convert(shapes, content)
     kernel = content[f'{prefix}base_layer.0.weight'].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(filled['params']['base_layer']['conv']['kernel'], kernel[:, :, order])
-    assert not report.left
+    assert list(report.left) == extra
 
 
 def test_what_does_not_fit_is_named():

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.sms import prior, two_stage
 from jaxrec.models.sms.fusion import Entities
@@ -76,7 +77,26 @@ def test_classes_are_counted(counted):
     relation[1, 1, 1], relation[1, 0, 0], relation[1, 2, 2] = 2, 1, 1
     np.testing.assert_array_equal(state['relation'], relation)
     np.testing.assert_array_equal(state['part'][1, 0, 0], [0, 1])
+    np.testing.assert_array_equal(state['labelled'], relation)
     assert again['relation'][1, 2, 2] == 2 and again['relation'][1, 1, 1] == 2
+
+
+def test_relations_whose_parts_nobody_labelled_do_not_count_against_them(counted):
+    task, _, state, _ = counted
+    unknown = BATCH | {
+        'part': np.full_like(BATCH['part'], UNKNOWN_PART),
+        'relation/parts': np.zeros_like(BATCH['relation/parts']),
+    }
+    step = jax.jit(lambda state, batch: task.loss({}, state, {}, batch, None)[1][1])
+    after = step(state, unknown)
+    np.testing.assert_array_equal(after['relation'], 2 * state['relation'])
+    for key in ('labelled', 'part'):
+        np.testing.assert_array_equal(after[key], state[key])
+    run = jax.jit(lambda state: task.predict({}, state, {}, BATCH))
+    both = run(state), run(after)
+    for found in both:
+        kick = np.asarray(found['triplet/relation'][0]).tolist().index(0)
+        np.testing.assert_array_equal(found['triplet/parts'][0, kick], [0, 1])
 
 
 def test_every_pair_gets_the_most_frequent_relation_of_its_classes(counted):
