@@ -146,11 +146,12 @@ def build(
         )
     log = log_of(config, data_dir)
     data = read_data(config, log)
-    features, schema = plain(config.features), _with_rows(log.task_schema(), rows or {})
+    features, schema = plain(config.features), dict(log.task_schema())
     if data['cartesian']:  # how many pairs there are is known once training has been read
         vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
         schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
         features['cartesian'] = tuple(vocabulary.name for vocabulary in vocabularies)
+    schema = _with_rows(schema, rows or {})
     model = {**plain(config.get('model', {})), 'features': features}
     model |= make_files(config, log, data, model)
     task = resolve(config.task)(model, schema)

@@ -1,6 +1,6 @@
 """What a slice or a mesh cannot carry, said before anything is compiled, with what would."""
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
 import jax
@@ -8,9 +8,8 @@ from jax.sharding import Mesh
 
 from experiments.planning.chips import GIB, Slice, Topology
 from experiments.planning.world import device_bytes
-from jaxrec import embeddings as emb
-from jaxrec.parallel.mesh import shardings
-from jaxrec.training.state import Setup
+from jaxrec.models.onerec.options import Network
+from jaxrec.training.state import Setup, TrainState
 
 
 def divisors(number: int) -> list[int]:
@@ -47,26 +46,22 @@ def check_batch(size: int, mesh: Mesh, topology: Topology) -> None:
         )
 
 
-def check_cuts(setup: Setup, dense: Mapping[str, Any]) -> None:
+def check_cuts(dense: Any) -> None:
     """Refuses a mesh whose axes do not divide what a rule cuts over them, such as experts.
 
     Args:
-      setup: with the mesh and the rules.
-      dense: shapes of what the rules place.
+      dense: shapes of what the rules place, with their shardings.
 
     Raises:
       ValueError: naming the array, with the sizes of the axes that divide it.
     """
-    placed = shardings(dense, setup.mesh, setup.placing)
-    sizes = dict(setup.mesh.shape)
 
-    def check(path: tuple, leaf: Any, sharding: jax.NamedSharding) -> None:
-        for place, axes in enumerate(sharding.spec):
+    def check(path: tuple, leaf: jax.ShapeDtypeStruct) -> None:
+        sizes = dict(leaf.sharding.mesh.shape)
+        for place, axes in enumerate(leaf.sharding.spec):
             names = (axes,) if isinstance(axes, str) else tuple(axes or ())
-            ways = 1
-            for name in names:
-                ways *= sizes[name]
-            if ways > 1 and leaf.shape[place] % ways:
+            ways = math.prod(sizes[name] for name in names)
+            if leaf.shape[place] % ways:
                 name = jax.tree_util.keystr(path, simple=True, separator='/')
                 raise ValueError(
                     f'{name} {leaf.shape} is cut {ways} ways over {"x".join(names)}, which do not divide '
@@ -74,49 +69,45 @@ def check_cuts(setup: Setup, dense: Mapping[str, Any]) -> None:
                     f'{_list(divisors(leaf.shape[place]))}'
                 )
 
-    jax.tree_util.tree_map_with_path(check, dense, placed)
+    jax.tree_util.tree_map_with_path(check, dense)
 
 
-def check_experts(setup: Setup) -> None:
-    """Refuses an axis 'model' that does not divide the experts, where there is one to cut them.
-
-    Raises:
-      ValueError: with the sizes that do.
-    """
-    experts = getattr(getattr(setup.task, 'network', None), 'experts', 0)
-    model = setup.mesh.shape['model']
-    if experts and model > 1 and experts % model:
-        raise ValueError(
-            f'{experts} experts cannot be cut over a model axis of {model}: give a --mesh whose second size '
-            f'is {_list(divisors(experts))}'
-        )
-
-
-def check_rows(setup: Setup, where: Slice) -> None:
+def check_rows(state: TrainState, where: Slice) -> None:
     """Refuses tables that alone do not fit.
+
+    Args:
+      state: shapes of what the step takes; the row state of its tables counts where it has one.
+      where: the slice.
 
     Raises:
       ValueError: with the number of chips that would hold them.
     """
-    if where.chip is None:
+    if where.chip is None or not state.tables:
         return
-    devices, by_row = emb.cut_rows(setup.mesh)
-    total = 0
-    for spec in setup.task.tables.values():
-        rows = emb.padded_rows(spec.rows, devices)
-        slots = jax.eval_shape(lambda s=spec, n=rows: (s.optimizer or setup.row_optimizer).init(n, s.dim))
-        shapes = [jax.ShapeDtypeStruct((rows, spec.dim), 'float32', sharding=by_row)]
-        shapes += [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=by_row) for x in jax.tree.leaves(slots)]
-        total += device_bytes(shapes)
     each = where.chip.hbm / where.cores
+    total = device_bytes((state.tables, state.row_opt_state))
     if total > each:
-        chips = -(-total * devices // where.chip.hbm)
-        largest = max(setup.task.tables.values(), key=lambda spec: spec.rows * spec.dim)
+        chips = math.ceil(total * len(where.coordinates) / where.chip.hbm)
+        name, largest = max(state.tables.items(), key=lambda entry: math.prod(entry[1].shape))
         raise ValueError(
             f'{where.topology.name} has {each / GIB:.1f} GiB a device, and tables with their row state take '
-            f'{total / GIB:.1f} GiB of each (the largest is {largest.name!r}, {largest.rows:,} x '
-            f'{largest.dim}): give at least {chips} such chips, fewer --rows, or chips with more memory'
+            f'{total / GIB:.1f} GiB of each (the largest is {name!r}, {largest.shape[0]:,} x '
+            f'{largest.shape[1]}): give at least {chips} such chips, fewer --rows, or chips with more memory'
         )
+
+
+def repeated_experts(setup: Setup, state: TrainState) -> list[str]:
+    """What a plan notes of experts that every device holds and runs: nothing, or a sentence."""
+    network = getattr(setup.task, 'network', None)
+    if not isinstance(network, Network) or not network.experts or setup.mesh.size == 1:
+        return []
+    feed = state.params['decoder']['feed']
+    if any(x.sharding.shard_shape(x.shape) != x.shape for x in jax.tree.leaves(feed)):
+        return []
+    return [
+        f'{network.experts} experts, {device_bytes(feed) / GIB:.2f} GiB, are repeated on every device: '
+        'nothing cuts them'
+    ]
 
 
 def _list(numbers: list[int]) -> str:

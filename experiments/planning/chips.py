@@ -2,8 +2,10 @@
 
 The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026:
 bfloat16 peak, HBM capacity and bandwidth, bidirectional bandwidth of the links between chips, dimensions of
-the torus. Those of v4's links are of "TPU v4: An Optically Reconfigurable
-Supercomputer" (arXiv 2304.01433, table 4).
+the torus. v4's links and clock are those of "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv
+2304.01433, table 4), v5e's clock and which slices close to rings those of
+jax-ml.github.io/scaling-book, part 2. v5p's clock is what its peak means for 8 units of 128 x 128; those of
+v6e and tpu7x are not published.
 
 Nothing here needs libtpu but `make_devices` for a TPU; `cpu:8` is eight devices that XLA simulates.
 """
@@ -28,7 +30,9 @@ class Chip:
       hbm_bytes: a second.
       ici_bytes: a second, of all links of a chip, both directions added.
       dimensions: of the torus; a chip has two links in each.
-      wraps_from: sizes of a dimension that close it to a ring are multiples of this.
+      wraps_from: sizes of a dimension that close it to a ring are multiples of this; of a three-dimensional
+        slice, whose rings switches close, all dimensions have such sizes or none is closed.
+      clock: of its cores, in Hz; None where nobody publishes it.
       source: where the numbers stand.
     """
 
@@ -38,16 +42,19 @@ class Chip:
     ici_bytes: float
     dimensions: int
     wraps_from: int
+    clock: float | None
     source: str
 
 
 _DOCS = 'docs.cloud.google.com/tpu/docs/'
 CHIPS = {
-    'v4': Chip(275e12, 32 * GIB, 1200e9, 600e9, 3, 4, _DOCS + 'v4 and arXiv 2304.01433'),
-    'v5e': Chip(197e12, 16 * GIB, 819e9, 400e9, 2, 16, _DOCS + 'v5e'),
-    'v5p': Chip(459e12, 95 * GIB, 2765e9, 1200e9, 3, 4, _DOCS + 'v5p'),
-    'v6e': Chip(918e12, 32 * GIB, 1638e9, 800e9, 2, 16, _DOCS + 'v6e'),
-    'tpu7x': Chip(2307e12, 192 * GIB, 7380e9, 1200e9, 3, 4, _DOCS + 'tpu7x'),
+    'v4': Chip(275e12, 32 * GIB, 1200e9, 600e9, 3, 4, 1.05e9, _DOCS + 'v4 and arXiv 2304.01433'),
+    'v5e': Chip(
+        197e12, 16 * GIB, 819e9, 400e9, 2, 16, 1.5e9, _DOCS + 'v5e and jax-ml.github.io/scaling-book'
+    ),
+    'v5p': Chip(459e12, 95 * GIB, 2765e9, 1200e9, 3, 4, 1.75e9, _DOCS + 'v5p'),
+    'v6e': Chip(918e12, 32 * GIB, 1638e9, 800e9, 2, 16, None, _DOCS + 'v6e'),
+    'tpu7x': Chip(2307e12, 192 * GIB, 7380e9, 1200e9, 3, 4, None, _DOCS + 'tpu7x'),
 }
 # Slices of 1 to 256 chips that can be had, or compiled for; in that order.
 SLICES = {
@@ -119,9 +126,15 @@ class Slice:
         for axis, size in enumerate(self.topology.dims):
             places = len({self.coordinates[device][axis] for device in group})
             if places > 1:
-                closed = places == size and self.chip is not None and size % self.chip.wraps_from == 0
-                found.append((places, closed))
+                found.append((places, places == size and self._closes(axis)))
         return found
+
+    def _closes(self, axis: int) -> bool:
+        if self.chip is None:
+            return False
+        dims = self.topology.dims
+        sizes = dims if self.chip.dimensions == 3 else dims[axis : axis + 1]
+        return not any(size % self.chip.wraps_from for size in sizes)
 
 
 def parse_topology(name: str) -> Topology:

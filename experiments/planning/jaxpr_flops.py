@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jax.extend.core import Literal
+from experiments.planning.products import hits
 
 
 def traced_flops(jaxpr: Any, platform: str = 'cpu') -> tuple[float, list[str]]:
@@ -32,15 +32,13 @@ class _Counter:
 
     def count(self, jaxpr: Any) -> float:
         jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
-        total, chosen = 0.0, {}
+        total = 0.0
         for equation in jaxpr.eqns:
             name = equation.primitive.name
-            if name == 'platform_index':
-                chosen[equation.outvars[0]] = self._branch(equation.params['platforms'])
-            elif name in PRODUCTS:
+            if name in PRODUCTS:
                 total += PRODUCTS[name](equation)
             elif name == 'cond':
-                total += self._cond(equation, chosen)
+                total += self._cond(equation)
             else:
                 total += self._times(equation) * sum(self.count(inner) for inner in _inner(equation))
         return total
@@ -56,11 +54,10 @@ class _Counter:
             self._note(f'a loop of a length that data decides, counted once: {_line(equation)}')
         return 1
 
-    def _cond(self, equation: Any, chosen: dict[Any, int]) -> float:
+    def _cond(self, equation: Any) -> float:
         branches = equation.params['branches']
-        index = equation.invars[0]
-        if not isinstance(index, Literal) and index in chosen:
-            return self.count(branches[chosen[index]])
+        if platforms := equation.params.get('branches_platforms'):
+            return self.count(branches[self._branch(platforms)])
         counts = [self.count(branch) for branch in branches]
         if max(counts) > min(counts):
             self._note(f'a choice that data makes, counted as its cheapest branch: {_line(equation)}')
@@ -100,9 +97,22 @@ def _dot(equation: Any) -> float:
 
 
 def _convolution(equation: Any) -> float:
-    kernel, out = equation.invars[1].aval, equation.outvars[0].aval
-    features = kernel.shape[equation.params['dimension_numbers'].rhs_spec[0]]
-    return 2.0 * math.prod(out.shape) * math.prod(kernel.shape) / features
+    """Places that hit padding or holes do not count, as in XLA's programs."""
+    data, kernel, out = *(x.aval.shape for x in equation.invars[:2]), equation.outvars[0].aval.shape
+    params = equation.params
+    of_data, of_kernel, of_out = params['dimension_numbers']
+    total = 2.0 * out[of_out[0]] * out[of_out[1]] * kernel[of_kernel[1]]
+    for axis, (i, k, o) in enumerate(zip(of_data[2:], of_kernel[2:], of_out[2:], strict=True)):
+        total *= hits(
+            data[i],
+            kernel[k],
+            out[o],
+            stride=params['window_strides'][axis],
+            low=params['padding'][axis][0],
+            lhs_dilation=params['lhs_dilation'][axis],
+            rhs_dilation=params['rhs_dilation'][axis],
+        )
+    return total
 
 
 def _ragged(equation: Any) -> float:

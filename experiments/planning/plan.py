@@ -6,7 +6,7 @@ B batch.
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -17,19 +17,38 @@ from experiments.planning.hlo import parse_hlo
 from experiments.planning.hlo_cost import Cost, program_cost
 from experiments.planning.jaxpr_flops import traced_flops
 from experiments.planning.tokens import work_of
-from experiments.planning.world import World, abstract_batch, device_bytes, full_state
+from experiments.planning.world import World, abstract_batch, device_bytes, step_state
 from jaxrec.parallel import make_mesh
 from jaxrec.training.state import Setup, TrainState
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STATE = ('params', 'model_state', 'opt_state', 'tables', 'row_opt_state', 'scratch')
+UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 Plan = dict[str, Any]
 
 
-def make_plan(
+class Ready(NamedTuple):
+    """A step that a slice and a mesh can carry, not compiled yet.
+
+    Attributes:
+      world: what runs.
+      where: the devices.
+      setup: of the world, on the mesh.
+      state: shapes of what the step takes.
+      batch: likewise.
+    """
+
+    world: World
+    where: Slice
+    setup: Setup
+    state: TrainState
+    batch: dict[str, jax.ShapeDtypeStruct]
+
+
+def prepare_plan(
     world: World, topology: Topology, mesh_shape: tuple[int, int] | None = None, batch: int | None = None
-) -> Plan:
-    """Compiles a step for a slice and reads off what it will take.
+) -> Ready:
+    """Refuses what a slice or a mesh cannot carry, before anything is compiled.
 
     Args:
       world: what runs.
@@ -38,12 +57,13 @@ def make_plan(
       batch: B over all devices; None is the config's.
 
     Returns:
-      {'topology', 'mesh', 'devices', 'batch', 'memory', 'flops', 'collectives', 'time', ...}, numbers of one
-      device unless they say otherwise; 'time' is None where no rates are published.
+      What `compile_plan` takes.
 
     Raises:
-      ValueError: a mesh, batch, experts or rows that the slice cannot carry.
+      ValueError: a slice that is not known, or a mesh, batch, cuts or rows that it cannot carry;
+        tables that stay on the host.
     """
+    world.setup.require_tables_on_device('a plan')
     devices = make_devices(topology)
     shape = mesh_shape or (len(devices), 1)
     checks.check_mesh(topology, shape, len(devices))
@@ -52,60 +72,83 @@ def make_plan(
     setup = world.setup._replace(mesh=mesh)
     size = batch or world.batch_size
     checks.check_batch(size, mesh, topology)
-    checks.check_experts(setup)
-    checks.check_rows(setup, where)
     inputs = abstract_batch(world, size, mesh)
-    checks.check_cuts(setup, _dense_shapes(setup, inputs))
-    state = full_state(setup, inputs)
-    plan: Plan = {
-        'topology': topology.name, 'mesh': list(shape), 'devices': len(devices), 'batch': size,
-        'step': 'train' if world.trains else 'other', 'versions': {'jax': jax.__version__},
-        'state_bytes': {n: device_bytes(getattr(state, n)) for n in STATE} | {'batch': device_bytes(inputs)},
-    }  # fmt: skip
-    return plan | _compile(world, setup, state, inputs, where)
+    state = step_state(world, setup, inputs)
+    checks.check_rows(state, where)
+    checks.check_cuts({name: getattr(state, name) for name in ('params', 'model_state', 'opt_state')})
+    return Ready(world, where, setup, state, inputs)
 
 
-def _dense_shapes(setup: Setup, inputs: Any) -> dict[str, Any]:
-    """Shapes of what rules place."""
-    params, model_state = jax.eval_shape(lambda b: setup.task.init(jax.random.key(0), b), inputs)
-    return {'params': params, 'model_state': model_state}
+def make_plan(
+    world: World, topology: Topology, mesh_shape: tuple[int, int] | None = None, batch: int | None = None
+) -> Plan:
+    """`prepare_plan` and `compile_plan`, of the former's arguments."""
+    return compile_plan(prepare_plan(world, topology, mesh_shape, batch))
 
 
-def _compile(world: World, setup: Setup, state: TrainState, inputs: Any, where: Slice) -> Plan:
+def compile_plan(ready: Ready) -> Plan:
+    """Compiles a step for a slice and reads off what it will take.
+
+    Args:
+      ready: of `prepare_plan`.
+
+    Returns:
+      {'topology', 'mesh', 'devices', 'batch', 'memory', 'flops', 'collectives', 'time', ...}, numbers of one
+      device unless they say otherwise; 'time' is None where no rates are published.
+    """
+    world, where, setup, state, inputs = ready
     step = world.step(setup)
     step = step if hasattr(step, 'trace') else jax.jit(step)
     start = time.perf_counter()
     traced = step.trace(state, inputs)
-    asked, notes = traced_flops(traced.jaxpr, where.topology.kind if where.chip is None else 'tpu')
-    work = work_of(setup.task, state.params, inputs)
-    model = {} if work is None else work._asdict() | {'model_flops': work.flops(world.trains)}
-    plan: Plan = {'traced_flops': asked, 'notes': notes, 'tokens': model or None}
+    plan = _asked(ready, traced.jaxpr)
     try:
         compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         plan['compile_s'] = time.perf_counter() - start
-        return plan | _refused(error, where)
+        return plan | _refused(error, where, sum(plan['state_bytes'].values()))
     plan['compile_s'] = time.perf_counter() - start
     cost = _cost(compiled, where, setup.mesh.size)
     moved = _moved(compiled, state) if world.trains else []
-    notes += [f'{name} leaves the step placed otherwise than it came' for name in moved]
-    plan['notes'] = list(dict.fromkeys(_short(note) for note in notes + cost.notes))
+    notes = [f'{name} leaves the step placed otherwise than it came' for name in moved] + cost.notes
+    plan['notes'] = list(dict.fromkeys(_short(note) for note in plan['notes'] + notes))
     return plan | {
         'memory': _memory(compiled, where),
         'flops': cost.flops,
         'bytes': cost.nbytes,
         'collectives': _collectives(cost, where),
-        'xla': _xla(compiled, cost),
-        'time': _time(cost, where, plan, next(iter(inputs.values())).shape[0], setup.mesh.size),
+        'xla': _xla(compiled, cost, where),
+        'time': _time(cost, where, plan),
+    }
+
+
+def _asked(ready: Ready, jaxpr: Any) -> Plan:
+    """What is known of a plan before its step is compiled."""
+    world, where, setup, state, inputs = ready
+    flops, notes = traced_flops(jaxpr, where.topology.kind if where.chip is None else 'tpu')
+    work = work_of(setup.task, state.params, inputs) if world.trains else None
+    held = {name: device_bytes(getattr(state, name)) for name in STATE}
+    return {
+        'topology': where.topology.name,
+        'mesh': list(setup.mesh.devices.shape),
+        'devices': setup.mesh.size,
+        'batch': next(iter(inputs.values())).shape[0],
+        'step': world.name,
+        'versions': {'jax': jax.__version__},
+        'state_bytes': held | {'batch': device_bytes(inputs)},
+        'traced_flops': flops,
+        'notes': checks.repeated_experts(setup, state) + notes,
+        'tokens': None if work is None else work._asdict() | {'model_flops': work.flops},
     }
 
 
 def _cost(compiled: Any, where: Slice, devices: int) -> Cost:
-    rate = None
+    rate = lasts = None
     if where.chip is not None:
         flops, nbytes = where.chip.flops / where.cores, where.chip.hbm_bytes / where.cores
         rate = lambda f, b: max(f / flops, b / nbytes)
-    return program_cost(parse_hlo(compiled.as_text()), devices, rate)
+        lasts = lambda collective: seconds(collective, where)
+    return program_cost(parse_hlo(compiled.as_text()), devices, rate, lasts)
 
 
 def _memory(compiled: Any, where: Slice) -> dict[str, Any]:
@@ -129,8 +172,16 @@ def _fit(peak: float, where: Slice) -> dict[str, Any]:
     return {'hbm': each, 'fits': peak <= each, 'free': each - peak}
 
 
-def _refused(error: Exception, where: Slice) -> Plan:
+def _refused(error: Exception, where: Slice, held: int) -> Plan:
     """What the compiler says when a program does not fit.
+
+    Args:
+      error: the compiler's.
+      where: the slice.
+      held: bytes of state and batch, which it leaves out where it speaks of temporaries.
+
+    Returns:
+      Parts of a plan; 'peak' and 'free' are None where it names no bytes.
 
     Raises:
       JaxRuntimeError: it refused for another reason.
@@ -138,14 +189,16 @@ def _refused(error: Exception, where: Slice) -> Plan:
     text = str(error)
     if 'RESOURCE_EXHAUSTED' not in text or where.chip is None:
         raise error
-    units = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
-    found = re.search(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm', text) or re.search(
-        r'temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)', text
-    )
-    used, usable = (
-        (float(found[n]) * units[found[n + 1]] for n in (1, 3)) if found else (float('inf'), where.chip.hbm)
-    )
-    memory = {'peak': used, 'hbm': usable, 'fits': False, 'free': usable - used}
+    number = r'([\d.]+)([KMGT]?)'
+    memory = {'peak': None, 'hbm': where.chip.hbm / where.cores, 'fits': False, 'free': None}
+    for pattern, besides in (
+        (rf'Used {number} of {number} hbm', 0),
+        (rf'temporaries \({number}\) exceeds available HBM \({number}\)', held),
+    ):
+        if found := re.search(pattern, text):
+            used, usable = (float(found[n]) * UNITS[found[n + 1]] for n in (1, 3))
+            memory |= {'peak': used + besides, 'hbm': usable, 'free': usable - used - besides}
+            break
     told = ' '.join(text.split())[:600]
     return {'memory': memory, 'refused': told, 'time': None, 'collectives': [], 'flops': None, 'bytes': None}
 
@@ -169,22 +222,25 @@ def _short(source: str) -> str:
     return source.replace(f'{REPOSITORY}/', '')
 
 
-def _xla(compiled: Any, cost: Cost) -> dict[str, Any]:
-    """XLA's own estimates, which count the body of a loop once."""
+def _xla(compiled: Any, cost: Cost, where: Slice) -> dict[str, Any]:
+    """XLA's own estimates: its analysis counts the body of a loop once, cycles are here counted in full."""
     told = compiled.cost_analysis() or {}
     optimal = told.get('optimal_seconds', 0)
+    clock = where.chip.clock if where.chip is not None else None
     return {
         'flops': told.get('flops'),
         'bytes': told.get('bytes accessed'),
         'seconds': optimal if optimal > 0 else None,
-        'cycles': cost.cycles if 0 < cost.cycles < 1e15 else None,
+        'cycles': cost.cycles or None,
+        'cycle_seconds': cost.cycles / clock if cost.cycles and clock else None,
     }
 
 
-def _time(cost: Cost, where: Slice, plan: Plan, batch: int, devices: int) -> dict[str, Any] | None:
+def _time(cost: Cost, where: Slice, plan: Plan) -> dict[str, Any] | None:
     """The roofline: the longer of products and memory traffic, and what collectives nothing hides."""
     if where.chip is None:
         return None
+    batch, devices = plan['batch'], plan['devices']
     compute = cost.flops * where.cores / where.chip.flops
     memory = cost.nbytes * where.cores / where.chip.hbm_bytes
     sure = [c for c in _collectives(cost, where) if not c['optional']]

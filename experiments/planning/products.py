@@ -25,14 +25,14 @@ def convolution_flops(i: Instruction, own: Mapping[str, Instruction]) -> int:
     total = 2 * _size(out, labels[3], 'b') * _size(out, labels[3], 'f') * _size(kernel, labels[2], 'i')
     window = _window(i.attributes)
     for axis in sorted(set(labels[3]) & set('0123456789')):
-        total *= _hits(
+        total *= hits(
             _size(data, labels[1], axis),
             _size(kernel, labels[2], axis),
             _size(out, labels[3], axis),
             stride=_at(window, 'stride', axis, 1),
             low=_at(window, 'pad', axis, 0),
-            hole=_at(window, 'lhs_dilate', axis, 1),
-            step=_at(window, 'rhs_dilate', axis, 1),
+            lhs_dilation=_at(window, 'lhs_dilate', axis, 1),
+            rhs_dilation=_at(window, 'rhs_dilate', axis, 1),
         )
     return total
 
@@ -55,21 +55,37 @@ def _at(window: Mapping[str, Mapping[int, int]], key: str, axis: str, fallback: 
     return window.get(key, {}).get(int(axis), fallback)
 
 
-def _hits(data: int, kernel: int, out: int, *, stride: int, low: int, hole: int, step: int) -> int:
-    """Pairs of a place of the result and one of the kernel that meet a number of the data."""
-    last = (data - 1) * hole
-    hits = 0
+def hits(
+    data: int, kernel: int, out: int, *, stride: int, low: int, lhs_dilation: int, rhs_dilation: int
+) -> int:
+    """Pairs of a place of the result and one of the kernel that meet a number of the data, along one axis.
+
+    Args:
+      data: numbers of the data.
+      kernel: places of the kernel.
+      out: places of the result.
+      stride: places that the kernel moves.
+      low: padding before the data; negative cuts off.
+      lhs_dilation: places from one number of the data to the next; all but those numbers are holes.
+      rhs_dilation: places from one of the kernel to the next.
+
+    Returns:
+      How many meet neither padding nor a hole.
+    """
+    last = (data - 1) * lhs_dilation
+    found = 0
     for k in range(kernel):
-        at = k * step - low
-        if stride % hole == 0:  # the same remainder at every place of the result
-            if at % hole:
+        at = k * rhs_dilation - low
+        if stride % lhs_dilation == 0:  # the same remainder at every place of the result
+            if at % lhs_dilation:
                 continue
             first = max(0, -(at // stride) if at < 0 else 0)
             most = (last - at) // stride if last >= at else -1
-            hits += max(0, min(out - 1, most) - first + 1)
+            found += max(0, min(out - 1, most) - first + 1)
         else:
-            hits += sum(0 <= at + o * stride <= last and not (at + o * stride) % hole for o in range(out))
-    return hits
+            places = range(at, at + out * stride, stride)
+            found += sum(0 <= place <= last and not place % lhs_dilation for place in places)
+    return found
 
 
 def ragged_flops(i: Instruction, own: Mapping[str, Instruction]) -> int:

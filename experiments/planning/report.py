@@ -50,7 +50,9 @@ def describe(plan: Plan, most: int = 12) -> str:
     memory = plan['memory']
     if 'refused' in plan:
         lines.append(
-            f'  DOES NOT FIT        by {size(-memory["free"])} or more; XLA refuses: {plan["refused"]}'
+            '  DOES NOT FIT        '
+            + ('' if memory['free'] is None else f'by {size(-memory["free"])} or more; ')
+            + f'XLA refuses: {plan["refused"]}'
         )
         return '\n'.join(lines)
     parts = ('arguments', 'temporaries', 'outputs', 'aliased', 'code')
@@ -101,13 +103,21 @@ def _time_lines(plan: Plan) -> list[str]:
         f'  predicted           {times["examples_per_s"]:,.0f} examples/s'
         + ('' if times['mfu'] is None else f', MFU {100 * times["mfu"]:.1f} %'),
         f'  XLA estimates       {span(xla["seconds"])}'
-        + (' (loop bodies counted once)' if xla['seconds'] else ' (it gives none)'),
+        + (' (loop bodies counted once)' if xla['seconds'] else ' (it gives none)')
+        + _cycles(xla),
     ]
     if plan['tokens']:
         t = plan['tokens']
         lines.insert(2, f'  model               {t["parameters"]:,} parameters, {t["active"]:,} active; '
                      f'{t["tokens"]} tokens and {t["model_flops"]:.3e} FLOPs an example')  # fmt: skip
     return lines
+
+
+def _cycles(xla: dict[str, Any]) -> str:
+    if not xla['cycles']:
+        return ', and no cycles'
+    taken = span(xla['cycle_seconds']) if xla['cycle_seconds'] else 'no clock is published'
+    return f'; {xla["cycles"]:.3e} cycles, loops counted in full: {taken}'
 
 
 def describe_scaling(entries: Sequence[dict[str, Any]]) -> str:
@@ -158,7 +168,7 @@ def _draw_memory(axis: Any, plans: Sequence[Plan], names: Sequence[str]) -> None
         held, left = plan['state_bytes'], 0.0
         sizes = {name: held[name] for name in parts[:-1]}
         peak = plan['memory']['peak']
-        sizes['other'] = max(0.0, (peak if peak < float('inf') else 0) - sum(sizes.values()))
+        sizes['other'] = max(0.0, (peak or 0.0) - sum(sizes.values()))
         for number, name in enumerate(parts):
             axis.barh(
                 place, sizes[name] / 2**30, left=left, color=f'C{number}', label=name if not place else None

@@ -24,7 +24,7 @@ class Work(NamedTuple):
       parameters: of the model, all.
       active: those that a token can meet: of experts so many as are active.
       tokens: read by encoder and decoder.
-      products: sum over weights of active parameters x tokens; FLOPs are 2 or, in training, 6 a product.
+      products: sum over weights of active parameters x tokens; training takes 6 FLOPs a product.
     """
 
     parameters: int
@@ -32,18 +32,19 @@ class Work(NamedTuple):
     tokens: int
     products: int
 
-    def flops(self, trains: bool) -> int:
-        """Of an example."""
-        return (6 if trains else 2) * self.products
+    @property
+    def flops(self) -> int:
+        """Of training with an example."""
+        return 6 * self.products
 
 
 def work_of(task: Task, params: Any, batch: Mapping[str, Any]) -> Work | None:
-    """The work of a token model.
+    """The work of training a token model.
 
     Args:
       task: of the plan.
       params: its parameters' shapes.
-      batch: its batch's shapes.
+      batch: the shapes of a batch to train with.
 
     Returns:
       The work; None of a model that reads no tokens.

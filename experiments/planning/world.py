@@ -21,7 +21,6 @@ from jax.sharding import Mesh
 from experiments.building import build
 from experiments.onerec.tokens import TOKEN_OPTIONS
 from experiments.sources import log_of
-from jaxrec import embeddings as emb
 from jaxrec.data.schema import Column
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.importing import resolve
@@ -42,13 +41,18 @@ class World:
       setup: task and optimizers; its mesh is replaced by each plan's.
       batch: {key: shape of the config's batch}, what stays on hosts left out.
       step: setup -> (state, batch) -> results.
-      trains: whether the step is one of training.
+      name: of the step, as --step gives it.
     """
 
     setup: Setup
     batch: dict[str, jax.ShapeDtypeStruct]
     step: Callable[[Setup], Any]
-    trains: bool
+    name: str
+
+    @property
+    def trains(self) -> bool:
+        """Whether the step is that of training; others read parameters, model state and tables alone."""
+        return self.name == 'train'
 
     @property
     def batch_size(self) -> int:
@@ -69,7 +73,8 @@ def open_world(
       config: of a run.
       data_dir: where real data sets lie.
       rows: {vocabulary: rows of its tables}, in place of what the log has.
-      step: 'train', 'predict', or 'package.module:name' of a function setup -> (state, batch) -> results.
+      step: 'train', 'predict', or 'package.module:name' of a function setup -> (state, batch) -> results,
+        which is given no state of optimizers.
 
     Returns:
       The world.
@@ -84,12 +89,11 @@ def open_world(
     with tempfile.TemporaryDirectory() as folder:
         _stand_in(config, Path(folder), data_dir, rows)
         run = build(config, data_dir, (1, 1), rows)
-        trains = step == 'train'
-        source = run.source('train', shuffle=True) if trains else run.source('test')
+        source = run.source('train', shuffle=True) if step == 'train' else run.source('test')
         batch = source[0]
     sent = {k: v for k, v in batch.items() if not k.startswith('host/')}
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in sent.items()}
-    return World(run.setup, shapes, STEPS.get(step) or resolve(step), trains)
+    return World(run.setup, shapes, STEPS.get(step) or resolve(step), step)
 
 
 def _stand_in(
@@ -142,18 +146,25 @@ def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDt
     }
 
 
-def full_state(setup: Setup, batch: Mapping[str, Any]) -> TrainState:
-    """`abstract_state` with its work space."""
+def step_state(world: World, setup: Setup, batch: Mapping[str, Any]) -> TrainState:
+    """Describes the state that a step takes.
+
+    Args:
+      world: the world.
+      setup: its setup, on the mesh of a plan.
+      batch: shapes on that mesh.
+
+    Returns:
+      `abstract_state`, for training with its work space, and otherwise without the optimizers' state.
+    """
     state = abstract_state(setup, batch)
-    ids = jax.eval_shape(setup.task.ids, dict(batch))
-    devices, by_row = emb.cut_rows(setup.mesh)
-    strategies = setup.duplicate_strategies(ids)
+    if not world.trains:
+        return dataclasses.replace(state, opt_state=(), row_opt_state={}, scratch={})
+    strategies = setup.duplicate_strategies(jax.eval_shape(setup.task.ids, dict(batch)))
     scratch: dict[str, Any] = {
-        name: jax.ShapeDtypeStruct(
-            (emb.padded_rows(setup.task.tables[name].rows, devices),), jnp.int32, sharding=by_row
-        )
-        for name, strategy in strategies.items()
-        if strategy == 'scratch'
+        name: jax.ShapeDtypeStruct(table.shape[:1], jnp.int32, sharding=table.sharding)
+        for name, table in state.tables.items()
+        if strategies.get(name) == 'scratch'
     }
     return dataclasses.replace(state, scratch=scratch)
 

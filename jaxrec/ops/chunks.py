@@ -6,6 +6,7 @@ of a batch are written to memory and read back, and may be several times what go
 B batch, S examples at a time, N chunks.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ def by_chunks(
     """Applies a function of examples to a batch of them.
 
     Nothing is cut on accelerators, which make intermediates as they are consumed, nor where little is made.
+    Which of them it is follows the devices that the program is compiled for.
 
     Args:
       function: (array [S, ...], ...) -> tree of arrays [S, ...]; no example depends on another.
@@ -31,10 +33,15 @@ def by_chunks(
     Returns:
       The tree of arrays [B, ...]; not to be differentiated where the batch is cut.
     """
-    batch = arrays[0].shape[0]
-    number = number_of_chunks(batch, bytes_each, limit or CHUNK_BYTES)
+    number = number_of_chunks(arrays[0].shape[0], bytes_each, limit or CHUNK_BYTES)
     if number == 1:
         return function(*arrays)
+    chunked = functools.partial(_chunked, function, number)
+    return jax.lax.platform_dependent(*arrays, cpu=chunked, default=function)
+
+
+def _chunked(function: Callable[..., Any], number: int, *arrays: jax.Array) -> Any:
+    batch = arrays[0].shape[0]
     size = batch // number
     # A chunk takes every N-th example, so that a batch that is cut over devices stays cut.
     views = [x.reshape(size, number, *x.shape[1:]) for x in arrays]
@@ -59,9 +66,9 @@ def number_of_chunks(batch: int, bytes_each: int, limit: int) -> int:
       limit: of those of a chunk.
 
     Returns:
-      N, which divides B, so that a chunk keeps to the limit or is one example; 1 on accelerators.
+      N, which divides B, so that a chunk keeps to the limit or is one example.
     """
-    if jax.default_backend() != 'cpu' or batch * bytes_each <= limit:
+    if batch * bytes_each <= limit:
         return 1
     wanted = min(batch, -(-batch * bytes_each // limit))
     return next(number for number in range(wanted, batch + 1) if batch % number == 0)

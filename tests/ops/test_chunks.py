@@ -35,3 +35,10 @@ def test_a_batch_cut_over_devices_stays_cut(eight_devices):
     assert 'all-' not in compiled.as_text()
     got = compiled(*jax.device_put((x, y), by_example))
     jax.tree.map(np.testing.assert_array_equal, got, double(x, y))
+
+
+def test_accelerators_take_the_batch_whole():
+    run = jax.jit(lambda x, y: ops.by_chunks(double, x, y, bytes_each=24, limit=100))
+    traced = run.trace(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in ((12, 3), (12,))))
+    loops = {p: 'while' in traced.lower(lowering_platforms=(p,)).as_text() for p in ('cpu', 'cuda', 'tpu')}
+    assert loops == {'cpu': True, 'cuda': False, 'tpu': False}

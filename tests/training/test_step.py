@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrec.parallel import put_batch
+from jaxrec.training import step
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.training.worlds import ROWS, make_batch, make_setup
@@ -85,7 +86,9 @@ def test_the_old_state_is_given_away():
     assert old.tables['item'].is_deleted()
 
 
-def test_prediction_reads_the_same_rows():
+@pytest.mark.parametrize('limit', [1 << 25, 1])
+def test_prediction_reads_the_same_rows(limit, monkeypatch):
+    monkeypatch.setattr(step, 'ROWS_AT_ONCE', limit)  # the batch whole, or an example at a time
     setup, batch = make_setup(), make_batch()
     state = init_state(setup, put_batch(batch), 0)
     table, w = np.asarray(state.tables['item']), np.asarray(state.params['w'])

@@ -1,5 +1,7 @@
 """Reading XLA's text, on programs written by hand."""
 
+import itertools
+
 import pytest
 
 from experiments.planning.chips import Slice, parse_topology
@@ -195,6 +197,64 @@ def test_what_runs_beside_a_collective_hides_it():
 """
     found = program_cost(parse_hlo(text), 2, lambda flops, nbytes: flops).collectives
     assert [(c.kind, c.nbytes, c.hidden) for c in found] == [('all-reduce', 512, 2 * 8 * 8 * 16)]
+
+
+SEVERAL = """ENTRY %main (x: f32[8,16]) -> f32[8,16] {
+  %x = f32[8,16]{1,0} parameter(0)
+  %first = f32[8,16]{1,0} all-reduce-start(%x), replica_groups={{0,1}}, to_apply=%sum
+  %second = f32[4,16]{1,0} all-reduce-start(%x), replica_groups={{0,1}}, to_apply=%sum
+  %dot = f32[8,8]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={1}
+  %begun = f32[8,16]{1,0} all-reduce-done(%first)
+  MORE
+  ROOT %done = f32[8,16]{1,0} all-reduce-done(%second)
+}
+"""
+ANOTHER = '%more = f32[8,2]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={1}'
+
+
+@pytest.mark.parametrize(
+    ('lasts', 'more', 'hidden'),
+    [
+        (None, '', [2048, 0]),  # each takes what it finds
+        (1500, '', [1500, 548]),
+        (900, '', [900, 900]),
+        (5000, '', [2048, 0]),
+        (0, '', [0, 0]),
+        (5000, ANOTHER, [2048, 512]),  # which begins when the first has ended
+        (1500, ANOTHER, [1500, 1060]),
+    ],
+)
+def test_work_hides_one_collective_at_a_time(lasts, more, hidden):
+    program = parse_hlo(SEVERAL.replace('MORE', more))
+    take = None if lasts is None else lambda collective: lasts
+    found = program_cost(program, 2, lambda flops, nbytes: flops, take).collectives
+    assert [c.hidden for c in found] == pytest.approx(hidden)
+
+
+def test_cycles_add_up_but_those_that_mean_none():
+    cycles = lambda n: f'%x.{n} = f32[8]{{0}} negate(%x), backend_config={{"estimated_cycles":"{n}"}}'
+    lines = '\n  '.join(['%x = f32[8]{0} parameter(0)', cycles(100), cycles(23), cycles(2**63 - 1)])
+    found = program_cost(parse_hlo(f'ENTRY %main (x: f32[8]) -> f32[8] {{\n  {lines}\n}}\n'), 1)
+    assert found.cycles == 123 and found.notes == [
+        'of some instructions XLA estimates no cycles; they count as 0 of them'
+    ]
+
+
+@pytest.mark.parametrize(
+    ('name', 'closed'),
+    [
+        ('v5p:2x2x4', [False] * 3),  # switches close whole cubes alone
+        ('v5p:4x4x4', [True] * 3),
+        ('v5p:4x4x8', [True] * 3),
+        ('v5e:8x16', [False, True]),
+        ('v5e:8x8', [False, False]),
+    ],
+)
+def test_which_dimensions_close_to_rings(name, closed):
+    topology = parse_topology(name)
+    where = Slice(topology, tuple(itertools.product(*map(range, topology.dims))))
+    assert where.spans(range(topology.chips)) == list(zip(topology.dims, closed, strict=True))
+    assert not any(ring for _, ring in where.spans(range(topology.dims[-1] - 1)))  # part of a ring is none
 
 
 def test_times_of_collectives_follow_the_links_they_have():

@@ -25,7 +25,7 @@ def of_setup(setup, batch):
     shapes = {
         k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batch.items() if not k.startswith('host/')
     }
-    return World(setup, shapes, make_train_step, True)
+    return World(setup, shapes, make_train_step, 'train')
 
 
 def can_world(size=BATCH, rows=None, **options):
