@@ -105,8 +105,16 @@ def sum_dense(ids: Sequence[jax.Array], grads: Sequence[jax.Array], rows: int) -
 
 def _add_rows(sums: jax.Array, ids: jax.Array, grads: jax.Array) -> jax.Array:
     """Adds [n, D] to the rows [V, D] of ids [n]; V drops."""
-    # Row by row as windows [1, D], which is what XLA makes of `.at[ids].add` as well, but only after it has
-    # copied the gradients to turn them into windows.
+    plain = lambda sums, ids, grads: sums.at[ids].add(grads, mode='drop')
+    return jax.lax.platform_dependent(sums, ids, grads, cpu=_add_windows, default=plain)
+
+
+def _add_windows(sums: jax.Array, ids: jax.Array, grads: jax.Array) -> jax.Array:
+    """`_add_rows` row by row as windows [1, D].
+
+    XLA's CPU makes this of `.at[ids].add` as well, but only after it has copied the gradients to turn them
+    into windows; a TPU would make a loop over the rows of it.
+    """
     windows = jax.lax.ScatterDimensionNumbers((1, 2), (), (0,))
     mode = jax.lax.GatherScatterMode.FILL_OR_DROP
     return jax.lax.scatter_add(sums, ids[:, None], grads[:, None], windows, mode=mode)

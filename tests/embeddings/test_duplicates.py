@@ -41,3 +41,13 @@ def test_the_choice_is_dense_up_to_four_rows_an_id_then_by_platform():
     assert choose_strategy(400, 100, 'tpu') == choose_strategy(400, 100, 'cpu') == 'dense'
     assert choose_strategy(401, 100, 'cpu') == 'scratch'
     assert choose_strategy(401, 100, 'gpu') == choose_strategy(401, 100, 'tpu') == 'sort'
+
+
+def test_rows_are_windows_on_the_cpu_alone():
+    """What spares a CPU a copy is a loop over the rows on a TPU."""
+    sums = jax.jit(lambda ids, grads: sum_dense([ids], [grads], 50))
+    traced = sums.trace(jnp.zeros(8, jnp.int32), jnp.ones((8, 3)))
+    lowered = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ('cpu', 'cuda', 'tpu')}
+    assert {p: text.count('inserted_window_dims = [0]') for p, text in lowered.items()} == {
+        'cpu': 1, 'cuda': 2, 'tpu': 2,
+    }  # fmt: skip
