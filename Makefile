@@ -1,12 +1,13 @@
 # jaxrec: `make demo` and `make test` need Python 3.11 or newer, pip and make; everything else they install into $(VENV).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sms test slow lint types bench notebooks clean
+.PHONY: help setup demo demo-sms test test-faults slow lint types bench notebooks clean
 
 VENV    ?= .venv
 PYTHON  ?=
 WORKERS ?= 2
 TESTS   ?= tests
+FAULTS  ?= 50
 DATA    ?= simulated
 IMAGES  ?= 20
 BENCH   ?= can_train can_infer tables_train_100k tables_train_1m loader_ctr
@@ -68,8 +69,11 @@ demo-sms: setup  ## train SMS on rendered scenes, draw what it finds in held-out
 	run $(PY) -m experiments.evaluate --workdir=runs/demo/sms; \
 	run $(PY) -m experiments.sms.show --workdir=runs/demo/sms --output=runs/demo/sms/pictures --images=$(IMAGES)
 
-test: setup  ## the tests, but for slow ones and notebooks (WORKERS=4, TESTS=tests/data)
-	$(PY) -m pytest -m 'not notebook and not slow' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
+test: setup  ## the tests, but for slow ones, kills and notebooks (WORKERS=4, TESTS=tests/data)
+	$(PY) -m pytest -m 'not notebook and not slow and not faults' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
+
+test-faults: setup  ## kill training of CAN and of OneRec so often and compare bits (FAULTS=5)
+	KILLS=$(FAULTS) $(PY) -m pytest -m faults -rP -n $(WORKERS) --dist load tests/faults
 
 slow: setup  ## tests that show on further models what a quicker one shows on some
 	$(PY) -m pytest -m slow -n $(WORKERS) --dist worksteal $(wildcard $(TESTS))

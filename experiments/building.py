@@ -47,10 +47,11 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'eval_batches': None,  # of validation, in training: the best value that is told is of these batches
     'log_every': 100,
     'checkpoint_every': None,
-    'keep': 1,
+    'keep': 2,  # one before the latest, should that be damaged
     'monitor': 'auc',
     'maximize': True,
     'patience': None,
+    'skip_not_finite': None,
     'tensorboard': False,
     'init_from': None,
 }
@@ -103,6 +104,7 @@ class Experiment:
             monitor=t['monitor'],
             maximize=t['maximize'],
             patience=t['patience'],
+            skip_not_finite=t['skip_not_finite'],
         )
 
 
@@ -166,6 +168,7 @@ def build(
         make_mesh(tuple(shape) if shape else None),
         clip_norm=train['clip_norm'],
         exchange=train['exchange'],
+        skip_not_finite=bool(train['skip_not_finite']),
         tables_on=train['tables_on'],
     )
     return Experiment(config, log, setup, data, train)
@@ -196,6 +199,7 @@ def _check_train(train: Mapping[str, Any]) -> None:
         ('checkpoint_every', int),
         ('eval_batches', int),
         ('patience', int),
+        ('skip_not_finite', int),
         ('exchange', str),
         ('init_from', str),
     ):

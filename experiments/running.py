@@ -21,6 +21,7 @@ from experiments.sources import log_of
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.source import make_loader
+from jaxrec.data.watch import LogWatch
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
@@ -30,6 +31,7 @@ from jaxrec.training.loop import train
 from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
+from jaxrec.training.sums import replace_text
 from jaxrec.training.task import Evaluator
 from jaxrec.training.warm_start import grown_rows, warm_state
 from jaxrec.training.writers import MetricWriter, read_metrics
@@ -76,11 +78,12 @@ def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress
 def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
     source, validation = run.source('train', shuffle=True), run.source('validation')
     loader, example = make_loader(source), run.example(source)
-    predict = make_predict_step(run.setup)
+    predict, watch = make_predict_step(run.setup), LogWatch(run.log)
     with open_checkpoints(run, workdir) as checkpoints:
         if checkpoints.steps:
             abstract = abstract_state(run.setup, example)
             restored = checkpoints.restore(abstract, table_rows=table_rows(run), data=loader)
+            watch.require_same(restored.trained_on)
             state = dataclasses.replace(restored.state, scratch=new_scratch(run.setup, example))
             progress = Progress(**restored.progress)
             log.info('restored step %d of %s', int(state.step), workdir)
@@ -104,6 +107,7 @@ def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
                 checkpoints,
                 writer,
                 run.loop_options(source, progress.start),
+                watch=watch,
             )
         finally:
             writer.close()
@@ -192,7 +196,7 @@ def claim(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f'{workdir} holds a run of another config ({shown}); use another --workdir, or remove it'
         )
-    path.write_text(text)
+    replace_text(path, text)
 
 
 def _leaves(config: Any, path: str = '') -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,8 @@ way to `items` of the simulated world, since every config has a method of that n
 
     --config.data.arguments="{'users': 500, 'items': 100, 'seed': 1}"
 
-SIGTERM saves and exits with status 0.
+SIGTERM and Ctrl-C save and exit with status 0, a second one ends the process at once. What else a run
+survives is said in docs/faults.md.
 """
 
 from pathlib import Path
@@ -42,6 +43,8 @@ def main(_: list[str]) -> None:
     run = build(config, DATA_DIR.value, parse_mesh(MESH.value))
     progress = fit(run, workdir, DATA_DIR.value)
     print(f'best validation {run.train["monitor"]} {progress.best:.4f} at step {progress.best_step}')
+    if progress.skipped:
+        print(f'{progress.skipped} steps skipped, their loss or gradient was not finite')
     print(f'wrote {workdir}/checkpoints, metrics.jsonl, curves.png, config.json')
     print(f'next: python -m experiments.evaluate --workdir={workdir}')
 

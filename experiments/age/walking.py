@@ -81,7 +81,7 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
     early, (every, mark) = None, _stops(given, stream)
     with contextlib.ExitStack() as stack:
         folder = None if workdir is None else workdir / 'checkpoints'
-        checkpoints = folder and stack.enter_context(Checkpoints(folder, keep=1))
+        checkpoints = folder and stack.enter_context(Checkpoints(folder, keep=2))
         if checkpoints and checkpoints.steps:
             learned, told = restore_policy(checkpoints, policy, stream.before())
             state, tuned = resume(learned, told['replay']), told['tuned']

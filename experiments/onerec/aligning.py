@@ -24,6 +24,7 @@ from experiments.running import claim, draw_curves, hold, open_checkpoints, star
 from experiments.sources import cut_source
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import make_loader
+from jaxrec.data.watch import LogWatch
 from jaxrec.models.onerec.align import IPA, AlignTask, PairSource, Preference, pairs_a_step
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.pairs import Mined, draw
@@ -171,8 +172,9 @@ def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list
 def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[str, float]]:
     run, per, iterations = pieces.run, pieces.per, pieces.options['iterations']
     found = []
+    watch = LogWatch(run.log)
     with open_checkpoints(run, workdir) as checkpoints:
-        state, progress, position = _begin(pieces, workdir, checkpoints, data_dir)
+        state, progress, position = _begin(pieces, workdir, checkpoints, watch, data_dir)
         step_fn, scores = make_train_step(run.setup), _evaluation(pieces)
         writer = MetricWriter(workdir, int(state.step), run.train['tensorboard'])
         try:
@@ -193,7 +195,7 @@ def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[
                 try:
                     state, progress, stopped = train(
                         run.setup, step_fn, state, progress, loader, scores, checkpoints, writer,
-                        _loop(pieces, progress.start + stop),
+                        _loop(pieces, progress.start + stop), watch=watch,
                     )  # fmt: skip
                     position = loader.get_state()
                 finally:
@@ -206,7 +208,7 @@ def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[
 
 
 def _begin(
-    pieces: Alignment, workdir: Path, checkpoints: Any, data_dir: str | None
+    pieces: Alignment, workdir: Path, checkpoints: Any, watch: LogWatch, data_dir: str | None
 ) -> tuple[TrainState, Progress, Any]:
     """State, progress and the loader's position: where a stopped alignment was, or M_0."""
     run = pieces.run
@@ -218,6 +220,7 @@ def _begin(
     restored = checkpoints.restore(
         abstract_state(run.setup, example), table_rows=table_rows(run), data=loader
     )
+    watch.require_same(restored.trained_on)
     position = loader.get_state()
     loader.close()
     log.info('restored step %d of %s', int(restored.state.step), workdir)
@@ -243,6 +246,7 @@ def _loop(pieces: Alignment, stop: int) -> LoopOptions:
         checkpoint_every=t['checkpoint_every'],
         monitor=t['monitor'],
         maximize=t['maximize'],
+        skip_not_finite=t['skip_not_finite'],
     )
 
 

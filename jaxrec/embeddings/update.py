@@ -126,6 +126,7 @@ def update(
     mesh: Mesh | None = None,
     exchange: str | None = None,
     capacity_factor: float = 1.25,
+    if_finite: jax.Array | None = None,
 ) -> tuple[Arrays, dict[str, Slots], Arrays, UpdateInfo]:
     """Applies the gradients of looked-up rows to their tables.
 
@@ -145,6 +146,8 @@ def update(
       mesh: as for `lookup`.
       exchange: as for `lookup`.
       capacity_factor: as for `lookup`.
+      if_finite: float [], such as the loss: rows and slots keep every bit unless it and the norm are finite.
+        None does not ask.
 
     Returns:
       New tables, slots and scratch, and what happened.
@@ -158,18 +161,20 @@ def update(
         raise ValueError(f'exchange {exchange!r} does not exist; choose one of {EXCHANGES}')
     axes = () if mesh is None or devices == 1 else tuple(mesh.axis_names)
 
-    context = _Context(specs, default, strategies, clip_norm, exchange, capacity_factor, axes)
+    asks = if_finite is not None
+    context = _Context(specs, default, strategies, clip_norm, exchange, capacity_factor, axes, asks)
     step, dense_norm = jnp.asarray(step, jnp.int32), jnp.asarray(dense_norm, jnp.float32)
+    asked = dense_norm if if_finite is None else if_finite
     if not axes:
-        return _update_shard(context, tables, slots, scratch, ids, grads, step, dense_norm)
+        return _update_shard(context, tables, slots, scratch, ids, grads, step, dense_norm, asked)
     cut, whole = jax.P(axes), jax.P()
     ids, grads = ({k: pad_batch(v, devices) for k, v in tree.items()} for tree in (ids, grads))
     return jax.shard_map(
         functools.partial(_update_shard, context),
         mesh=mesh,
-        in_specs=(cut, cut, cut, cut, cut, whole, whole),
+        in_specs=(cut, cut, cut, cut, cut, whole, whole, whole),
         out_specs=(cut, cut, cut, whole),
-    )(tables, slots, scratch, ids, grads, step, dense_norm)
+    )(tables, slots, scratch, ids, grads, step, dense_norm, asked)
 
 
 class _Context(NamedTuple):
@@ -182,6 +187,7 @@ class _Context(NamedTuple):
     exchange: str
     capacity_factor: float
     axes: ex.Axes
+    asks: bool
 
 
 def _clip_scale(norm: jax.Array, clip_norm: float | None) -> jax.Array:
@@ -199,6 +205,7 @@ def _update_shard(
     grads: Mapping[str, Features],
     step: jax.Array,
     dense_norm: jax.Array,
+    asked: jax.Array,
 ) -> tuple[Arrays, dict[str, Slots], Arrays, UpdateInfo]:
     """The update of one device's shards; collectives where `context.axes` names mesh axes."""
     specs, axes = context.specs, context.axes
@@ -212,9 +219,10 @@ def _update_shard(
         arrivals[name] = moved
     norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
     scale = _clip_scale(norm, context.clip_norm)
+    moves = jnp.isfinite(norm) & jnp.isfinite(asked) if context.asks else None
     for name, moved in arrivals.items():
         rule = (specs[name].optimizer or context.default).update
-        apply = functools.partial(apply_rows, rule, scale=scale, step=step)
+        apply = functools.partial(apply_rows, rule, scale=scale, step=step, moves=moves)
         dense = context.strategies[name] == 'dense'
         tables[name], slots[name] = apply(tables[name], slots[name], sums[name], dense=dense)
         tables[name], slots[name] = apply_later(moved, apply, tables[name], slots[name])
@@ -255,6 +263,7 @@ def apply_rows(
     scale: jax.Array,
     step: jax.Array,
     dense: bool = False,
+    moves: jax.Array | None = None,
 ) -> tuple[jax.Array, Slots]:
     """Applies a row rule to the rows that `sums` names.
 
@@ -266,11 +275,14 @@ def apply_rows(
       scale: float32 [], multiplies the gradients.
       step: int32 [], counted from 1.
       dense: the sums are those of the `dense` strategy, entry v belongs to row v.
+      moves: bool [], whether any row does; None for yes.
 
     Returns:
       The new table and slots; rows that are not named keep every bit.
     """
     grads = sums.sums * scale
+    if moves is not None:  # to select among whole tables would read and write every row
+        sums = sums._replace(rows=jnp.where(moves, sums.rows, table.shape[0]))
     if dense:
         touched = sums.rows < table.shape[0]
         delta, new = rule(grads, slots, step)

@@ -1,12 +1,18 @@
 """Checkpoints: the only code that speaks to Orbax.
 
-A checkpoint is a folder `<step>` with three parts: `model` (params, model_state, tables), `optimizer` (step,
-optimizer states, key) and `data` (position of the loader), written to a temporary folder and renamed. Beside
-them stand the metrics, the loop's progress and the shapes of the model, which are compared before anything is
-read. Kept are the latest K and the best one.
+A checkpoint is a folder `<step>` with two parts, `model` (params, model_state, tables) and `optimizer` (step,
+optimizer states, key), written to a temporary folder and renamed. Beside them stand the metrics, the loop's
+progress, the loader's position and the shapes of the model, which are compared before anything is read, and
+the checksums of all files. Kept are the latest K and the best one.
+
+A run that goes on takes the latest checkpoint that is sound, and moves what it passed over aside; whoever
+asks for a certain one gets that one or an error.
 """
 
+import contextlib
 import dataclasses
+import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +20,19 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from jaxrec.training.damage import (
+    DamagedCheckpoint,
+    clear_aside,
+    damaged_checkpoint,
+    found_by_first,
+    require_metrics,
+    set_aside,
+)
 from jaxrec.training.state import TrainState
+from jaxrec.training.sums import find_damage, is_full, no_room, write_sums
 
-_REMEDY = 'delete that folder and use an earlier step, or train again'
+log = logging.getLogger(__name__)
+
 MODEL, OPTIMIZER = ('params', 'model_state', 'tables'), ('step', 'opt_state', 'row_opt_state', 'rng')
 _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_decision_policies
 # A table is stored with its padding, and read back cut or zero-filled to that of another mesh; only tables
@@ -33,11 +49,13 @@ class Restored:
       state: the state, without scratch.
       progress: the loop's progress, plain values.
       metrics: what was measured when it was written, or {}.
+      trained_on: what identified the log when it was written, or {}.
     """
 
     state: TrainState
     progress: dict[str, Any]
     metrics: dict[str, float]
+    trained_on: dict[str, Any]
 
 
 class Checkpoints:
@@ -45,7 +63,7 @@ class Checkpoints:
 
     Example:
       with Checkpoints('runs/x/checkpoints', keep=2, monitor='auc') as checkpoints:
-        checkpoints.save(state, {'bad': 0}, tables={'item': 1000}, data=loader, metrics={'auc': .7})
+        checkpoints.save(state, {'bad': 0}, table_rows={'item': 1000}, data=loader, metrics={'auc': .7})
     """
 
     def __init__(
@@ -63,9 +81,13 @@ class Checkpoints:
           keep: K, how many of the latest survive.
           monitor: the metric whose best checkpoint survives too; None keeps the latest only.
           maximize: whether a larger metric is better.
-          read_only: leave unfinished checkpoints alone: another process may be writing them.
+          read_only: leave unfinished and damaged checkpoints alone: another process may be writing them.
+
+        Raises:
+          DamagedCheckpoint: the metrics of one cannot be read; which is the best is then not known.
         """
-        self.folder = Path(folder).absolute()
+        self.folder, self.read_only, self._failed = Path(folder).absolute(), read_only, False
+        require_metrics(self.folder, read_only)
         self.monitor, self.maximize = monitor, maximize
         keeps = [_policies.LatestN(keep)]
         if monitor is not None:
@@ -83,7 +105,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._orbax.close()
+        # Orbax raises once more on closing what has been raised in `save`.
+        with contextlib.suppress(ValueError, OSError) if self._failed else contextlib.nullcontext():
+            self._orbax.close()
 
     @property
     def steps(self) -> list[int]:
@@ -106,12 +130,12 @@ class Checkpoints:
         Raises:
           ValueError: there is no such checkpoint, or it is damaged.
         """
-        _, _, described = self._describe(step)
+        _, described = self._describe(self._place(step))
         shapes = {name: shape for name, (shape, _) in described['shapes'].items()}
         return {n.partition('/')[2]: shape[0] for n, shape in shapes.items() if n.startswith('tables/')}
 
-    def _describe(self, step: int | None) -> tuple[Path, Any, dict[str, Any]]:
-        """Folder, metadata and description of a checkpoint."""
+    def _place(self, step: int | None) -> Path:
+        """Folder of a checkpoint."""
         steps = self.steps
         if not steps or (step is not None and step not in steps):
             what = 'no checkpoint' if step is None else f'no checkpoint of step {step}'
@@ -119,12 +143,18 @@ class Checkpoints:
                 f'{self.folder} holds {what}; it has the steps {steps or "none"}. '
                 'Train first, or name one of them'
             )
-        where = self.folder / str(steps[-1] if step is None else step)
-        known = self._orbax.metadata(int(where.name))
+        return self.folder / str(steps[-1] if step is None else step)
+
+    def _describe(self, where: Path) -> tuple[Any, dict[str, Any]]:
+        """Metadata and description of a checkpoint."""
+        try:
+            known = self._orbax.metadata(int(where.name))
+        except (KeyError, OSError, ValueError) as error:
+            raise damaged_checkpoint(where, _root(error)) from error
         described = known.custom_metadata or {}
         if 'shapes' not in described:
-            raise ValueError(f'checkpoint {where} is damaged (it has lost its description): {_REMEDY}')
-        return where, known, described
+            raise damaged_checkpoint(where, 'it has lost its description')
+        return known, described
 
     def save(
         self,
@@ -134,6 +164,7 @@ class Checkpoints:
         table_rows: Mapping[str, int],
         data: Any = None,
         metrics: Mapping[str, float] | None = None,
+        trained_on: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes a checkpoint and waits for it: the next step reuses the memory of this state.
 
@@ -141,19 +172,37 @@ class Checkpoints:
           state: the state; its step names the checkpoint.
           progress: the loop's progress, plain JSON values.
           table_rows: {table: V}, rows without padding.
-          data: the Grain iterator.
+          data: the Grain iterator, whose state is plain JSON and the same in every process.
           metrics: {metric: value} measured on this state.
+          trained_on: what identifies the log, plain JSON values.
+
+        Raises:
+          ValueError: the disk is full; earlier checkpoints are intact.
         """
         parts = {'model': _fields(state, MODEL), 'optimizer': _fields(state, OPTIMIZER)}
-        parts |= {} if data is None else {'data': data}
         described = {'progress': dict(progress), 'shapes': _shapes(state, table_rows)}
-        self._orbax.save_checkpointables(
-            int(state.step),
-            parts,
-            metrics=dict(metrics) if metrics else None,
-            custom_metadata=described,
-            overwrite=True,
-        )
+        described |= {'trained_on': dict(trained_on or {})}
+        described |= {} if data is None else {'data': data.get_state()}
+        where = self.folder / str(int(state.step))
+        try:
+            self._orbax.save_checkpointables(
+                int(state.step),
+                parts,
+                metrics=dict(metrics) if metrics else None,
+                custom_metadata=described,
+                overwrite=True,
+            )
+            if jax.process_index() == 0:
+                write_sums(where)
+        except (OSError, ValueError) as error:
+            self._failed = True
+            if not is_full(error):
+                raise
+            for partial in self.folder.glob(f'{where.name}.orbax-checkpoint-tmp*'):
+                shutil.rmtree(partial, ignore_errors=True)
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(parts) if hasattr(leaf, 'nbytes'))
+            raise no_room(f'checkpoint {where}', self.folder, error, needed) from error
+        clear_aside(self.folder)
 
     def restore(
         self,
@@ -166,6 +215,10 @@ class Checkpoints:
     ) -> Restored:
         """Reads a checkpoint straight into place, on whatever mesh `abstract` names.
 
+        Without a step, a run that goes on falls back: a damaged checkpoint is passed over for the one before,
+        which is logged, and moved to `<step>.damaged` until a new one is saved. It does not where none is
+        sound, where the model alone is read, or where the folder is `read_only`.
+
         Args:
           abstract: from `abstract_state`.
           step: which; None is the latest.
@@ -174,23 +227,54 @@ class Checkpoints:
           model_only: leave optimizer and loader alone, as evaluation does; those fields stay abstract.
 
         Returns:
-          The state, the loop's progress and the metrics.
+          The state, the loop's progress, the metrics and the log.
 
         Raises:
           ValueError: there is no such checkpoint, it is damaged, or it is of another model.
         """
-        where, known, described = self._describe(step)
+        if step is not None or model_only or self.read_only:
+            return self._read(self._place(step), abstract, table_rows, data, model_only)
+        damaged: dict[Path, str] = {}
+        where = self._place(None)
+        for candidate in (where.with_name(str(older)) for older in reversed(self.steps)):
+            try:
+                restored = self._read(candidate, abstract, table_rows, data, model_only)
+            except DamagedCheckpoint as error:
+                damaged[candidate] = error.found
+            else:
+                if damaged:
+                    set_aside(damaged)
+                    log.warning('going on from %s', candidate)
+                    self._orbax.reload()
+                return restored
+        raise ValueError(
+            f'{self.folder} has no sound checkpoint left: {"; ".join(damaged.values())}. Put a copy of one '
+            'back, or remove that folder to begin anew'
+        )
+
+    def _read(
+        self, where: Path, abstract: TrainState, table_rows: Mapping[str, int], data: Any, model_only: bool
+    ) -> Restored:
+        """Verifies and reads one checkpoint."""
+        if problem := found_by_first(lambda: find_damage(where, ('optimizer', 'data') if model_only else ())):
+            raise damaged_checkpoint(where, problem)
+        known, described = self._describe(where)
         fields = MODEL if model_only else MODEL + OPTIMIZER
         _refuse_another_model(described['shapes'], _shapes(abstract, table_rows), fields, where)
         wanted = {'model': _fields(abstract, MODEL)}
         if not model_only:
-            wanted |= {'optimizer': _fields(abstract, OPTIMIZER)} | ({} if data is None else {'data': data})
+            wanted['optimizer'] = _fields(abstract, OPTIMIZER)
+            if data is not None and 'data' not in described:  # until version 0.1 it was a part of its own
+                wanted['data'] = data
         try:
             parts = self._orbax.load_checkpointables(int(where.name), wanted)
         except (KeyError, OSError, ValueError) as error:  # what Orbax raises for files that are cut or gone
-            raise ValueError(f'checkpoint {where} is damaged ({_root(error)}): {_REMEDY}') from error
+            raise damaged_checkpoint(where, _root(error)) from error
+        if data is not None and not model_only and 'data' in described:
+            data.set_state(described['data'])
         state = dataclasses.replace(abstract, **parts['model'], **parts.get('optimizer', {}))
-        return Restored(state, dict(described.get('progress', {})), dict(known.metrics or {}))
+        progress, trained_on = (dict(described.get(name, {})) for name in ('progress', 'trained_on'))
+        return Restored(state, progress, dict(known.metrics or {}), trained_on)
 
 
 def _root(error: BaseException) -> str:

@@ -19,7 +19,7 @@ import optax
 from jaxrec import embeddings as emb
 from jaxrec.embeddings.update import UpdateInfo
 from jaxrec.parallel.mesh import AXES
-from jaxrec.training.state import Setup, TrainState
+from jaxrec.training.state import Setup, TrainState, pick
 from jaxrec.training.task import Batch, Metrics
 
 Read = Callable[[dict[str, jax.Array], Batch], tuple[Any, Any]]
@@ -35,7 +35,7 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
       As `training.step.make_train_step`, but a plain function of four jitted ones; the old state is donated.
     """
     read, differentiate = _reader(setup), _differentiate(setup)
-    write, apply = _writer(setup), _apply(setup)
+    write, apply, hold = _writer(setup), _apply(setup), jax.jit(_hold, donate_argnums=0)
     home = jax.NamedSharding(setup.table_mesh, jax.P())
     everywhere = jax.NamedSharding(setup.mesh, jax.P())
 
@@ -45,10 +45,13 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
             state.params, state.model_state, rows, batch, state.rng, state.step
         )
         count = state.step + 1
-        at_home = jax.device_put((row_grads, count, norm), home)
+        at_home = jax.device_put((row_grads, count, norm, metrics['loss']), home)
         tables, slots, scratch, info = write(state.tables, state.row_opt_state, state.scratch, ids, *at_home)
         scale, total = jax.device_put((info.scale, info.norm), everywhere)
-        params, opt_state = apply(state.params, state.opt_state, grads, scale)
+        params, opt_state = apply(state.params, state.opt_state, grads, scale, metrics['loss'], total)
+        metrics = {**metrics, 'grad_norm': total}
+        if setup.skip_not_finite:
+            model_state, metrics['skipped'] = hold(state.model_state, model_state, metrics['loss'], total)
         new = dataclasses.replace(
             state,
             step=count,
@@ -59,7 +62,7 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
             row_opt_state=slots,
             scratch=scratch,
         )
-        return new, {**metrics, 'grad_norm': total}
+        return new, metrics
 
     return step
 
@@ -119,7 +122,14 @@ def _writer(setup: Setup) -> Callable[..., tuple[Any, Any, Any, UpdateInfo]]:
 
     @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
     def write(
-        tables: Any, slots: Any, scratch: Any, ids: Any, grads: Any, count: jax.Array, norm: jax.Array
+        tables: Any,
+        slots: Any,
+        scratch: Any,
+        ids: Any,
+        grads: Any,
+        count: jax.Array,
+        norm: jax.Array,
+        loss: jax.Array,
     ) -> tuple[Any, Any, Any, UpdateInfo]:
         return emb.update(
             setup.task.tables,
@@ -133,6 +143,7 @@ def _writer(setup: Setup) -> Callable[..., tuple[Any, Any, Any, UpdateInfo]]:
             strategies=setup.duplicate_strategies(ids),
             dense_norm=norm,
             clip_norm=setup.clip_norm,
+            if_finite=loss if setup.skip_not_finite else None,
         )
 
     return write
@@ -142,10 +153,21 @@ def _apply(setup: Setup) -> Callable[..., tuple[Any, Any]]:
     """The update of the dense parameters, whose gradients share the clipping of the rows'."""
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def apply(params: Any, opt_state: Any, grads: Any, scale: jax.Array) -> tuple[Any, Any]:
+    def apply(
+        params: Any, opt_state: Any, grads: Any, scale: jax.Array, loss: jax.Array, norm: jax.Array
+    ) -> tuple[Any, Any]:
         if setup.clip_norm is not None:
             grads = jax.tree.map(lambda grad: grad * scale.astype(jnp.result_type(grad)), grads)
-        updates, opt_state = setup.optimizer.update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
+        updates, new = setup.optimizer.update(grads, opt_state, params)
+        moved = optax.apply_updates(params, updates), new
+        if not setup.skip_not_finite:
+            return moved
+        return pick(jnp.isfinite(loss) & jnp.isfinite(norm), moved, (params, opt_state))
 
     return apply
+
+
+def _hold(old: Any, new: Any, loss: jax.Array, norm: jax.Array) -> tuple[Any, jax.Array]:
+    """The model state after a step that may be skipped, and 1 if it was."""
+    moves = jnp.isfinite(loss) & jnp.isfinite(norm)
+    return pick(moves, new, old), 1 - moves.astype(jnp.float32)

@@ -5,8 +5,8 @@ its metrics depends on, so a resumed run writes the lines an unbroken one would 
 """
 
 import dataclasses
+import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,7 +17,7 @@ from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
 from jaxrec.parallel.host_memory import await_on_cpu
 from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.progress import LoopOptions, Progress, progress_bar, stop_signal
+from jaxrec.training.progress import LoopOptions, Progress, Watch, progress_bar, stop_signal
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import TrainStep
 from jaxrec.training.writers import MetricWriter
@@ -35,8 +35,10 @@ def train(
     checkpoints: Checkpoints,
     writer: MetricWriter,
     options: LoopOptions,
+    *,
+    watch: Watch | None = None,
 ) -> tuple[TrainState, Progress, bool]:
-    """Trains until the last step, until patience runs out, or until SIGTERM.
+    """Trains until the last step, until patience runs out, or until SIGTERM or SIGINT.
 
     Args:
       setup: task and mesh.
@@ -48,27 +50,29 @@ def train(
       checkpoints: where to save.
       writer: where to report.
       options: when to do what.
+      watch: looks after the log: no checkpoint is written once its files have changed.
 
     Returns:
       The last state, the progress, and whether a signal ended the run early.
 
     Raises:
-      ValueError: a loss that is not finite, an id out of range, or metrics without the monitored one.
+      ValueError: a loss that is not finite, an id out of range, metrics without the monitored one, a log that
+        has changed, or a full disk.
     """
     rows = {name: spec.rows for name, spec in setup.task.tables.items()}
+    write = functools.partial(checkpoints.save, table_rows=rows, data=loader)
     # (step, metrics): scalars stay on the device until a report needs them.
     pending: list[tuple[int, dict[str, jax.Array]]] = []
 
     def collect() -> None:
         for at, metrics in jax.device_get(pending):
-            values = {name: float(value) for name, value in metrics.items()}
-            _require_finite(values, at)
-            progress.add(values)
+            progress.take(at, metrics, options.skip_not_finite or 0)
         pending.clear()
 
     def save(metrics: Mapping[str, float] | None = None) -> None:
         collect()
-        checkpoints.save(state, dataclasses.asdict(progress), table_rows=rows, data=loader, metrics=metrics)
+        told = watch.check() if watch else None
+        write(state, dataclasses.asdict(progress), metrics=metrics, trained_on=told)
 
     start = since = int(state.step)
     began = time.perf_counter()
@@ -82,6 +86,7 @@ def train(
             await_on_cpu(state)
             pending.append((step, metrics))
             bar.update()
+            stop = bool(stopped)  # asked once: a signal may come while this step is reported or saved
             if taken % options.log_every == 0 or step == options.steps:
                 collect()
                 pace = (step - since) / (time.perf_counter() - began)
@@ -97,20 +102,12 @@ def train(
                 bar.set_postfix_str(
                     f'{options.monitor} {scores[options.monitor]:.4f}, best {progress.best:.4f}'
                 )
-            elif stopped or (options.checkpoint_every and taken % options.checkpoint_every == 0):
+            elif stop or (options.checkpoint_every and taken % options.checkpoint_every == 0):
                 save()
-            if stopped:
+            if stop:
                 log.info('stopped by a signal; step %d is saved, the same command goes on from it', step)
                 return state, progress, True
     return state, progress, False
-
-
-def _require_finite(metrics: Mapping[str, float], step: int) -> None:
-    if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise ValueError(
-            f'{", ".join(bad)} not finite in step {step}; the checkpoints before it are intact. '
-            'Lower train.learning_rate or train.row_learning_rate, or set train.clip_norm'
-        )
 
 
 def _require(scores: Mapping[str, float], monitor: str) -> None:

@@ -2,11 +2,23 @@
 
 import contextlib
 import dataclasses
+import logging
+import math
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import tqdm
+
+log = logging.getLogger(__name__)
+
+
+class Watch(Protocol):
+    """Looks after the files that training reads."""
+
+    def check(self) -> dict[str, Any]:
+        """Returns what identifies them, plain JSON values; raises ValueError where they have changed."""
 
 
 @dataclasses.dataclass
@@ -20,6 +32,7 @@ class Progress:
       done: whether early stopping ended the run.
       window: {metric: [sum, count]} of the steps since the last report.
       start: steps taken before this run, by the one it was started from.
+      skipped: steps so far whose update was left out.
     """
 
     best: float | None = None
@@ -28,6 +41,7 @@ class Progress:
     done: bool = False
     window: dict[str, list] = dataclasses.field(default_factory=dict)
     start: int = 0
+    skipped: int = 0
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Adds one step's metrics to the window."""
@@ -35,11 +49,49 @@ class Progress:
             held = self.window.setdefault(name, [0.0, 0])
             held[0], held[1] = held[0] + value, held[1] + 1
 
+    def take(self, step: int, metrics: Mapping[str, Any], most: int = 0) -> None:
+        """Takes in one step's metrics.
+
+        Args:
+          step: the step.
+          metrics: {metric: scalar}; `skipped` says that its update was left out.
+          most: steps that may be skipped in all.
+
+        Raises:
+          ValueError: one that is not finite in a step that was not skipped, or too many that were.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        if values.pop('skipped', 0):
+            self.skip(step, most)
+            return
+        if bad := [name for name, value in values.items() if not math.isfinite(value)]:
+            raise ValueError(
+                f'{", ".join(bad)} not finite in step {step}; the checkpoints before it are intact. '
+                'Lower train.learning_rate or train.row_learning_rate, set train.clip_norm, or let steps be '
+                'skipped (train.skip_not_finite)'
+            )
+        self.add(values)
+
+    def skip(self, step: int, most: int) -> None:
+        """Counts a step whose update was left out.
+
+        Raises:
+          ValueError: that is one more than may be skipped.
+        """
+        self.skipped += 1
+        log.warning('step %d is skipped, its loss or gradient is not finite: %d so far', step, self.skipped)
+        if self.skipped > most:
+            raise ValueError(
+                f'loss or gradient not finite in step {step}, after {most} others that train.skip_not_finite '
+                'let be skipped; the checkpoints before it are intact. Lower train.learning_rate or '
+                'train.row_learning_rate, set train.clip_norm, or let more be skipped'
+            )
+
     def report(self) -> dict[str, float]:
-        """Returns the means over the window, and empties it."""
+        """Returns the means over the window, and empties it; and the steps skipped so far, if any were."""
         means = {name: total / count for name, (total, count) in self.window.items()}
         self.window.clear()
-        return means
+        return means | ({'skipped': self.skipped} if self.skipped else {})
 
     def judge(self, value: float, step: int, sign: int, patience: int | None) -> None:
         """Takes in a monitored value and decides whether patience has run out."""
@@ -62,6 +114,8 @@ class LoopOptions:
       monitor: the metric that chooses the best checkpoint.
       maximize: whether a larger one is better.
       patience: evaluations without a new best that are tolerated; None never stops early.
+      skip_not_finite: steps whose loss or gradient is not finite that are skipped in all; None stops at the
+        first.
     """
 
     steps: int
@@ -71,29 +125,48 @@ class LoopOptions:
     monitor: str = 'auc'
     maximize: bool = True
     patience: int | None = None
+    skip_not_finite: int | None = None
 
     def __post_init__(self) -> None:
         for name in ('steps', 'log_every', 'eval_every', 'checkpoint_every'):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f'train.{name} = {value}: steps are counted from 1, give at least 1')
+        if self.skip_not_finite is not None and self.skip_not_finite < 0:
+            raise ValueError(
+                f'train.skip_not_finite = {self.skip_not_finite}: give the steps that may be skipped, or None'
+            )
         if self.patience is not None and self.patience < 0:
             raise ValueError(f'train.patience = {self.patience}: give 0 or more evaluations, or None')
 
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[list[int]]:
-    """Yields a list that fills when SIGTERM arrives; the handler that was there returns afterwards."""
+    """Yields a list that fills when SIGTERM or SIGINT arrives; a second signal ends the process at once.
+
+    The handlers that were there return afterwards.
+    """
     received: list[int] = []
+
+    def take(number: int, frame: Any) -> None:
+        if received:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        received.append(number)
+
+    before: dict[signal.Signals, Any] = {}
     try:
-        before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, take)
     except ValueError:  # only the main thread may; a caller's thread keeps its own way of stopping
         yield received
         return
     try:
         yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if handler is not None:  # one that was not installed from Python cannot be put back
+                signal.signal(number, handler)
 
 
 def progress_bar(steps: int, start: int) -> tqdm.tqdm:

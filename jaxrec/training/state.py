@@ -56,6 +56,7 @@ class Setup(NamedTuple):
       clip_norm: the largest global norm over dense gradients and summed rows; None does not clip.
       exchange: how rows move between devices, as in `embeddings.lookup`.
       strategies: {table: strategy} to override how duplicates are summed.
+      skip_not_finite: leave out the update of a step whose loss or gradient norm is not finite.
       tables_on: where tables live, 'device' or 'host', see `training.host_tables`.
     """
 
@@ -67,6 +68,7 @@ class Setup(NamedTuple):
     clip_norm: float | None = None
     exchange: str | None = None
     strategies: Mapping[str, str] = {}  # never written to
+    skip_not_finite: bool = False
     tables_on: str = 'device'
 
     @property
@@ -112,6 +114,11 @@ class Setup(NamedTuple):
         return emb.choose_strategies(self.task.tables, ids, self.table_mesh, self.exchange) | dict(
             self.strategies
         )
+
+
+def pick(moves: jax.Array, new: Any, old: Any) -> Any:
+    """The new tree where a step moves, bool [], and the old one where it is skipped."""
+    return jax.tree.map(lambda new, old: jnp.where(moves, new, old), new, old)
 
 
 def _dense(setup: Setup, seed: jax.Array, batch: Batch) -> dict[str, Any]:

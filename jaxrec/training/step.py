@@ -15,7 +15,7 @@ import optax
 from jaxrec import embeddings as emb
 from jaxrec.ops.chunks import by_chunks
 from jaxrec.training import host_tables
-from jaxrec.training.state import Setup, TrainState
+from jaxrec.training.state import Setup, TrainState, pick
 from jaxrec.training.task import Batch, Metrics
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -37,7 +37,8 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
 
     Returns:
       (state, batch) -> (state, metrics); the old state is donated. Metrics are float32 [] on the device: the
-      task's, `loss`, `grad_norm` and, where rows cross devices by all-to-all, `exchange_rounds`.
+      task's, `loss`, `grad_norm`, where rows cross devices by all-to-all `exchange_rounds`, and where steps
+      may be skipped `skipped`, 1 for one that changed nothing but the count of steps.
     """
     task, mesh = setup.placed_task, setup.mesh
     exchange = setup.exchange or emb.choose_exchange(mesh.size)
@@ -64,6 +65,7 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
             clip_norm=setup.clip_norm,
             mesh=mesh,
             exchange=exchange,
+            if_finite=value if setup.skip_not_finite else None,
         )
         if setup.clip_norm is not None:
             grads = jax.tree.map(lambda g: g * info.scale, grads)
@@ -81,9 +83,18 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
             row_opt_state=slots,
             scratch=scratch,
         )
+        if setup.skip_not_finite:
+            new, metrics['skipped'] = _hold_dense(state, new, jnp.isfinite(value) & jnp.isfinite(info.norm))
         return new, metrics
 
     return jax.jit(step, donate_argnums=0)
+
+
+def _hold_dense(old: TrainState, new: TrainState, moves: jax.Array) -> tuple[TrainState, jax.Array]:
+    """The new state with all but tables as it was unless the step moves, and 1 where it does not."""
+    names = ('params', 'model_state', 'opt_state')
+    held = {name: pick(moves, getattr(new, name), getattr(old, name)) for name in names}
+    return dataclasses.replace(new, **held), 1 - moves.astype(jnp.float32)
 
 
 def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:

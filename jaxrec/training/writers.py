@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from jaxrec.training.sums import is_full, no_room, replace_text
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +28,11 @@ class MetricWriter:
         self.path = Path(workdir) / 'metrics.jsonl'
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(self.path) if line['step'] <= step] if step else []
-        partial = self.path.with_suffix('.partial')
-        partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-        partial.replace(self.path)
-        self._file = self.path.open('a')
+        try:
+            replace_text(self.path, ''.join(json.dumps(line) + '\n' for line in kept))
+        except OSError as error:
+            raise self._not_written(error) from error
+        self._file = self.path.open('ab', buffering=0)  # nothing is held back that closing would write
         self._board = _open_board(Path(workdir)) if tensorboard else None
 
     def write(self, step: int, part: str, values: Mapping[str, float], note: str = '') -> None:
@@ -39,15 +43,29 @@ class MetricWriter:
           part: 'train', 'validation' or 'test'.
           values: {metric: value}.
           note: goes to the log alone, such as a speed, which no two runs share.
+
+        Raises:
+          ValueError: the disk is full; no part of the line is left in the file.
         """
         values = {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps({'step': step, 'part': part, **values}) + '\n')
-        self._file.flush()
+        self._append(json.dumps({'step': step, 'part': part, **values}).encode() + b'\n')
         shown = [f'{k}={v:.0f}' if v.is_integer() else f'{k}={v:.4g}' for k, v in values.items()]
         log.info('step %d %s %s', step, part, ' '.join([*shown, note]).rstrip())
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f'{part}/{name}', value, step)
+
+    def _append(self, line: bytes) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> OSError | ValueError:
+        return no_room(str(self.path), self.path.parent, error) if is_full(error) else error
 
     def close(self) -> None:
         """Closes the files."""

@@ -11,15 +11,17 @@ from tests.bad_input.worlds import Case, assert_refused, restore
 from tests.experiments.worlds import tiny
 
 
-def damage(pattern: str) -> Callable[[Any], Any]:
-    """Cuts the files of the last checkpoint that match, and scores it."""
+def damage(
+    pattern: str, then: Callable[[Any], Any] = lambda world: running.score(world.run, world.workdir)
+) -> Callable[[Any], Any]:
+    """Cuts the files of the last checkpoint that match, and scores it or does something else with it."""
 
     def call(world: Any) -> None:
         files = [f for f in (world.workdir / 'checkpoints' / str(world.step)).glob(pattern) if f.is_file()]
         assert files
         for file in files:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        running.score(world.run, world.workdir)
+        then(world)
 
     return call
 
@@ -66,6 +68,21 @@ CASES: dict[str, Case] = {
     'cut description': (
         damage('_CHECKPOINT_METADATA'),
         r'checkpoints/35 is damaged',
+        r'use an earlier step',
+    ),
+    'cut optimizer, to go on from': (
+        damage('optimizer/manifest.ocdbt', lambda world: running.fit(world.run, world.workdir)),
+        r'no sound checkpoint left: checkpoint \S+/35 is damaged \(optimizer/manifest\.ocdbt has \d+ bytes',
+        r'Put a copy of one back, or remove that folder to begin anew',
+    ),
+    'cut model, to start another from': (
+        damage(
+            'model/manifest.ocdbt',
+            lambda world: running.start_from(
+                world.run, world.workdir, world.run.example(world.run.source('train'))
+            ),
+        ),
+        r'checkpoints/35 is damaged \(model/manifest\.ocdbt has \d+ bytes instead of \d+',
         r'use an earlier step',
     ),
     'another config': (

@@ -44,6 +44,11 @@ CASES: dict[str, Case] = {
         r"train\.clip_norm = 'big' is str",
         r'give float or None',
     ),
+    'yes for a count of steps': (
+        config(train__skip_not_finite=True),
+        r'train\.skip_not_finite = True is bool',
+        r'give int or None',
+    ),
     'unknown row': (
         lambda world: tiny('SIM', world.cache),
         r"no row 'SIM'",

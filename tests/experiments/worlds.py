@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from configs.can.simulated import get_config
 from configs.sim.simulated import get_config as get_sim_config
+from experiments import running
+from jaxrec.data.source import make_loader
+from jaxrec.training.state import abstract_state
 
 WORLD = {
     'users': 80,
@@ -106,3 +110,26 @@ def count_tables(run: Any, state: Any) -> dict[str, float]:
     """A judge, as a table names one: it looks at the run and at the state of its best step."""
     assert set(state.tables) == set(run.setup.task.tables)
     return {'tables': float(len(jax.tree.leaves(state.tables)))}
+
+
+def saved(run: Any, workdir: Path) -> tuple[Any, ...]:
+    """All that the last checkpoint holds, as numpy, the loader's position, and which checkpoints are kept."""
+    source = run.source('train', shuffle=True)
+    loader = make_loader(source)
+    with running.open_checkpoints(run, workdir, read_only=True) as checkpoints:
+        abstract = abstract_state(run.setup, run.example(source))
+        restored = checkpoints.restore(abstract, table_rows=running.table_rows(run), data=loader)
+        steps, best = checkpoints.steps, checkpoints.best
+    position = loader.get_state()
+    loader.close()
+    state = restored.state.replace(rng=jax.random.key_data(restored.state.rng))
+    leaves = {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(state)}
+    return leaves, restored.progress, restored.metrics, position, steps, best
+
+
+def assert_saved_alike(got: tuple[Any, ...], want: tuple[Any, ...]) -> None:
+    """Two runs have come to the same bits."""
+    assert want[0].keys() == got[0].keys() and len(want[0]) > 20
+    for name, value in want[0].items():
+        assert value.tobytes() == got[0][name].tobytes(), name
+    assert want[1:] == got[1:]

@@ -26,7 +26,9 @@ def parts():
     return setup, make_train_step(setup), init_state(setup, put_batch(make_batch()), 0)
 
 
-def run(parts, workdir, options, scores=None, on_step=None, spoil=None, resume=False):
+def run(
+    parts, workdir, options, scores=None, on_step=None, spoil=None, resume=False, on_evaluate=None, watch=None
+):
     """Runs the loop with scripted validation scores {step: value}; returns what it returns and its lines."""
     setup, step_fn, first = parts
 
@@ -37,7 +39,11 @@ def run(parts, workdir, options, scores=None, on_step=None, spoil=None, resume=F
             on_step(at)
         return state, metrics
 
-    evaluate = lambda state: {'auc': (scores or {}).get(int(state.step), 0.5)}
+    def evaluate(state):
+        if on_evaluate is not None:
+            on_evaluate(int(state.step))
+        return {'auc': (scores or {}).get(int(state.step), 0.5)}
+
     loader = Loader(spoil)
     with Checkpoints(workdir / 'checkpoints', keep=2, monitor='auc') as checkpoints:
         writer_step, state, progress = 0, jax.tree.map(lambda x: x.copy(), first), Progress()
@@ -48,7 +54,9 @@ def run(parts, workdir, options, scores=None, on_step=None, spoil=None, resume=F
         writer = MetricWriter(workdir, writer_step)
         saver = _WithoutData(checkpoints)
         try:
-            result = train(setup, watched, state, progress, loader, evaluate, saver, writer, options)
+            result = train(
+                setup, watched, state, progress, loader, evaluate, saver, writer, options, watch=watch
+            )
         finally:
             writer.close()
         return result, read_metrics(workdir / 'metrics.jsonl'), checkpoints.steps
@@ -116,6 +124,70 @@ def test_sigterm_saves_and_the_run_goes_on_as_if_nothing_had_happened(parts, tmp
     assert not stopped and lines == unbroken
     np.testing.assert_array_equal(got.params['w'], want.params['w'])
     np.testing.assert_array_equal(got.tables['item'], want.tables['item'])
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('moment', ['evaluation', 'save'])
+def test_a_signal_in_the_midst_of_something_lets_it_finish(parts, tmp_path, monkeypatch, moment, number):
+    stop = lambda *_: os.kill(os.getpid(), number)
+    saving, save = {'on_evaluate': stop} if moment == 'evaluation' else {}, Checkpoints.save
+
+    def stopped_save(*arguments, **options):
+        if not os.listdir(tmp_path / 'checkpoints'):
+            stop()
+        save(*arguments, **options)
+
+    if moment == 'save':
+        monkeypatch.setattr(Checkpoints, 'save', stopped_save)
+    (state, _, stopped), lines, kept = run(parts, tmp_path, LoopOptions(steps=9, eval_every=3), **saving)
+    assert stopped and int(state.step) == 4 and kept == [3, 4] and steps_of(lines, 'validation') == [3]
+
+
+class ChangingLog:
+    """A log that has changed when it is looked at for the second time."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def check(self):
+        self.looks += 1
+        if self.looks > 1:
+            raise ValueError('log/events/item.npy was cut')
+        return {'fingerprint': 'f'}
+
+
+def test_no_checkpoint_is_written_of_a_log_that_has_changed(parts, tmp_path):
+    options = LoopOptions(steps=9, checkpoint_every=2)
+    with pytest.raises(ValueError, match=r'item\.npy was cut'):
+        run(parts, tmp_path, options, watch=ChangingLog())
+    with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+        assert checkpoints.steps == [2]
+        restored = checkpoints.restore(abstract_state(parts[0], put_batch(make_batch())), table_rows=V)
+    assert restored.trained_on == {'fingerprint': 'f'}
+
+
+@pytest.fixture(scope='module')
+def skipping():
+    """The parts of a run that may skip steps."""
+    setup = make_setup(skip_not_finite=True)
+    return setup, make_train_step(setup), init_state(setup, put_batch(make_batch()), 0)
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(skipping, tmp_path):
+    each, few = LoopOptions(steps=8, log_every=1), LoopOptions(steps=8, log_every=4, skip_not_finite=1)
+    unspoiled = [line['loss'] for line in run(skipping, tmp_path / 'a', each)[1] if line['part'] == 'train']
+    (state, progress, _), lines, _ = run(skipping, tmp_path / 'b', few, spoil=spoiled)
+    assert int(state.step) == 8 and progress.skipped == 1 and np.isfinite(state.tables['item']).all()
+    first, last = (line for line in lines if line['part'] == 'train')
+    np.testing.assert_allclose(first['loss'], np.mean(unspoiled[:4]))
+    assert 'skipped' not in first and last['skipped'] == 1 and np.isfinite(last['loss'])
+
+    options = LoopOptions(steps=8, log_every=4, checkpoint_every=4, skip_not_finite=1)
+    twice = lambda position, batch: spoiled(5 if position == 7 else position, batch)
+    with pytest.raises(ValueError, match=r'loss or gradient not finite in step 7, after 1 others'):
+        run(skipping, tmp_path / 'c', options, spoil=twice)
+    with Checkpoints(tmp_path / 'c' / 'checkpoints') as checkpoints:
+        assert checkpoints.steps == [4]
 
 
 def spoiled(position, batch):

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -17,6 +19,10 @@ def test_a_report_is_the_mean_of_the_window_and_empties_it():
     progress.add({'loss': 3.0})
     assert progress.report() == {'loss': 12.0 / 4, 'grad_norm': 18.0 / 3}
     assert progress.report() == {}
+    progress.skip(7, most=1)
+    assert progress.report() == {'skipped': 1} == progress.report()  # of the whole run
+    with pytest.raises(ValueError, match=r'not finite in step 9, after 1 others .* or let more be skipped'):
+        progress.skip(9, most=1)
 
 
 @pytest.mark.parametrize(('sign', 'best'), [(1, (0.7, 3, 2)), (-1, (0.4, 4, 1))])
@@ -33,13 +39,30 @@ def test_progress_survives_a_checkpoint():
     assert Progress(**dataclasses.asdict(progress)) == progress
 
 
-def test_a_signal_is_kept_and_the_handler_comes_back():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_kept_and_the_handler_comes_back(number):
+    before = signal.getsignal(number)
     with stop_signal() as received:
         assert not received
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert received == [signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) is before
+        os.kill(os.getpid(), number)
+        assert received == [number]
+    assert signal.getsignal(number) is before
+
+
+TWICE = """
+import os, signal
+from jaxrec.training.progress import stop_signal
+with stop_signal() as received:
+    os.kill(os.getpid(), signal.SIGINT)
+    print('after the first', flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print('after the second', flush=True)
+"""
+
+
+def test_a_second_signal_ends_the_process(repository):
+    ended = subprocess.run([sys.executable, '-c', TWICE], cwd=repository, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, 'after the first\n'), ended.stderr
 
 
 def test_a_thread_keeps_its_own_way_of_stopping():
@@ -62,7 +85,10 @@ def test_the_bar_is_for_terminals(capsys):
     assert bar.disable and capsys.readouterr().err == ''
 
 
-@pytest.mark.parametrize('name', ['steps', 'log_every', 'eval_every', 'checkpoint_every', 'patience'])
+OPTIONS = ['steps', 'log_every', 'eval_every', 'checkpoint_every', 'patience', 'skip_not_finite']
+
+
+@pytest.mark.parametrize('name', OPTIONS)
 def test_bad_options(name):
     with pytest.raises(ValueError, match=rf'train\.{name} = -1: .*give '):
         LoopOptions(**({'steps': 10} | {name: -1}))
