@@ -1,9 +1,9 @@
 """Checkpoints: the only code that speaks to Orbax.
 
-A checkpoint is a folder `<step>` with two parts, `model` (params, model_state, tables) and `optimizer` (step,
-optimizer states, key), written to a temporary folder and renamed. Beside them stand the metrics, the loop's
-progress, the loader's position and the shapes of the model, which are compared before anything is read, and
-the checksums of all files. Kept are the latest K and the best one.
+A checkpoint is a folder `<step>` with four parts, `model` (params, model_state), `tables`, `optimizer` (step,
+optimizer state, key) and `slots` (the optimizer state of tables), written to a temporary folder and renamed.
+Beside them stand the metrics, the loop's progress, the loader's position and the shapes of the model, which
+are compared before anything is read, and the checksums of all files. Kept are the latest K and the best one.
 
 A run that goes on takes the latest checkpoint that is sound, and moves what it passed over aside; whoever
 asks for a certain one gets that one or an error.
@@ -28,6 +28,7 @@ from jaxrec.training.damage import (
     require_metrics,
     set_aside,
 )
+from jaxrec.training.row_files import RowFiles
 from jaxrec.training.state import TrainState
 from jaxrec.training.sums import find_damage, is_full, no_room, write_sums
 
@@ -35,10 +36,8 @@ log = logging.getLogger(__name__)
 
 MODEL, OPTIMIZER = ('params', 'model_state', 'tables'), ('step', 'opt_state', 'row_opt_state', 'rng')
 _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_decision_policies
-# A table is stored with its padding, and read back cut or zero-filled to that of another mesh; only tables
-# may differ in shape, see `_refuse_another_model`.
-_RESIZE = ocp.Context()
-_RESIZE.array.loading.enable_padding_and_truncation = True
+# What is as long as a table is no array of Orbax's, which would hold two copies more of it.
+ROWS = {'tables': 'tables', 'row_opt_state': 'slots'}  # field: its part of a checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +94,6 @@ class Checkpoints:
             keeps.append(_policies.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False))
         self._orbax = ocp.training.Checkpointer(
             self.folder,
-            context=_RESIZE,
             save_decision_policy=_decisions.FixedIntervalPolicy(1),
             preservation_policy=_policies.AnyPreservationPolicy(keeps),
             cleanup_tmp_directories=not read_only,
@@ -179,7 +177,7 @@ class Checkpoints:
         Raises:
           ValueError: the disk is full; earlier checkpoints are intact.
         """
-        parts = {'model': _fields(state, MODEL), 'optimizer': _fields(state, OPTIMIZER)}
+        parts = _parts(state, MODEL, table_rows) | _parts(state, OPTIMIZER, table_rows)
         described = {'progress': dict(progress), 'shapes': _shapes(state, table_rows)}
         described |= {'trained_on': dict(trained_on or {})}
         described |= {} if data is None else {'data': data.get_state()}
@@ -200,7 +198,8 @@ class Checkpoints:
                 raise
             for partial in self.folder.glob(f'{where.name}.orbax-checkpoint-tmp*'):
                 shutil.rmtree(partial, ignore_errors=True)
-            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(parts) if hasattr(leaf, 'nbytes'))
+            kept = jax.tree.leaves(_fields(state, MODEL + OPTIMIZER))
+            needed = sum(leaf.nbytes for leaf in kept if hasattr(leaf, 'nbytes'))
             raise no_room(f'checkpoint {where}', self.folder, error, needed) from error
         clear_aside(self.folder)
 
@@ -256,14 +255,16 @@ class Checkpoints:
         self, where: Path, abstract: TrainState, table_rows: Mapping[str, int], data: Any, model_only: bool
     ) -> Restored:
         """Verifies and reads one checkpoint."""
-        if problem := found_by_first(lambda: find_damage(where, ('optimizer', 'data') if model_only else ())):
+        if problem := found_by_first(
+            lambda: find_damage(where, ('optimizer', 'slots', 'data') if model_only else ())
+        ):
             raise damaged_checkpoint(where, problem)
         known, described = self._describe(where)
         fields = MODEL if model_only else MODEL + OPTIMIZER
         _refuse_another_model(described['shapes'], _shapes(abstract, table_rows), fields, where)
-        wanted = {'model': _fields(abstract, MODEL)}
+        wanted = _parts(abstract, MODEL, table_rows)
         if not model_only:
-            wanted['optimizer'] = _fields(abstract, OPTIMIZER)
+            wanted |= _parts(abstract, OPTIMIZER, table_rows)
             if data is not None and 'data' not in described:  # until version 0.1 it was a part of its own
                 wanted['data'] = data
         try:
@@ -272,7 +273,9 @@ class Checkpoints:
             raise damaged_checkpoint(where, _root(error)) from error
         if data is not None and not model_only and 'data' in described:
             data.set_state(described['data'])
-        state = dataclasses.replace(abstract, **parts['model'], **parts.get('optimizer', {}))
+        state = dataclasses.replace(
+            abstract, **parts['model'], **parts.get('optimizer', {}), **_rows_of(wanted)
+        )
         progress, trained_on = (dict(described.get(name, {})) for name in ('progress', 'trained_on'))
         return Restored(state, progress, dict(known.metrics or {}), trained_on)
 
@@ -282,6 +285,19 @@ def _root(error: BaseException) -> str:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return str(error)[:200]
+
+
+def _parts(state: TrainState, fields: tuple[str, ...], table_rows: Mapping[str, int]) -> dict[str, Any]:
+    """Some fields of a state, as Orbax is to write or to read them."""
+    name = 'model' if fields == MODEL else 'optimizer'
+    parts: dict[str, Any] = {name: _fields(state, tuple(field for field in fields if field not in ROWS))}
+    rows = {ROWS[field]: RowFiles(getattr(state, field), table_rows) for field in fields if field in ROWS}
+    return parts | {part: files for part, files in rows.items() if files.tree}
+
+
+def _rows_of(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """{field: what `RowFiles` have read}."""
+    return {field: parts[part].tree for field, part in ROWS.items() if part in parts}
 
 
 def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
