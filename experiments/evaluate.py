@@ -3,18 +3,19 @@
     python -m experiments.evaluate --workdir=runs/dnn --workdir=runs/can --part=test
 
 Without --step the checkpoint with the best validation metric is read. Writes `evaluation_<part>.json` into
-each workdir.
+each workdir. Several processes, which all see the workdirs, share the work: docs/several_machines.md.
 """
 
 import json
 from pathlib import Path
 
+import jax
 from absl import app, flags
 
 from experiments.building import build, read_config
 from experiments.comparison.slices import COLD_ITEMS, judge_slice
 from experiments.comparison.tables import side_by_side
-from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.flags import DATA_DIR, MESH, friendly_together, parse_mesh
 from experiments.running import ceiling, score
 from jaxrec.evaluation.ranking import RankingEvaluator
 
@@ -27,7 +28,7 @@ TABLES = {
 }
 
 
-@friendly
+@friendly_together(may_stop=False)
 def main(_: list[str]) -> None:
     """Evaluates every workdir, prints the table, writes the numbers."""
     rows, written, best = {}, [], None
@@ -40,7 +41,8 @@ def main(_: list[str]) -> None:
         rows[f'{workdir} (step {step})'] = values
         best = best or ceiling(run, PART.value)
         path = workdir / f'evaluation_{PART.value}.json'
-        path.write_text(json.dumps({'step': step, 'part': PART.value, **values}, indent=1) + '\n')
+        if jax.process_index() == 0:
+            path.write_text(json.dumps({'step': step, 'part': PART.value, **values}, indent=1) + '\n')
         written.append(str(path))
     if best is not None:
         rows['true probabilities'] = best

@@ -1,21 +1,43 @@
 """Flags and error reports that the mains share."""
 
+import contextlib
 import functools
 import logging
+import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
+import jax
 from absl import flags
 from absl import logging as absl_logging
 
 from jaxrec.parallel.host_memory import keep_freed_memory
+from jaxrec.parallel.processes import is_lost_peer, start_processes
 
 MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model (4,2); default: the config, or all devices.')
 DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the real data sets lie; default: $JAXREC_DATA.')
+COORDINATOR = flags.DEFINE_string(
+    'coordinator',
+    None,
+    'Of several processes: host:port of process 0, or auto; default: what Slurm, Open MPI or GKE say.',
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    'num_processes', None, 'How many processes are one run; 1 leaves a cluster alone.'
+)
+PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this one is, from 0.')
+JOIN_TIMEOUT = flags.DEFINE_integer('join_timeout', 300, 'Seconds until all processes must have joined.')
+PEER_TIMEOUT = flags.DEFINE_integer('peer_timeout', 60, 'Seconds of silence until a process counts as dead.')
+_JOINING = (COORDINATOR, NUM_PROCESSES, PROCESS_ID)
+LOST_PEER = 3  # exit status
+PACKAGES = ('jaxrec', 'experiments')  # whose log is shown
+
+Main = Callable[[list[str]], None]
 
 
-def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Sets up the process, and reports a ValueError, which says what to do, without a traceback.
+def friendly(main: Main) -> Main:
+    """Sets up a process that works alone, and reports a ValueError, which says what to do, in a line.
 
     --verbosity=1 shows the traceback.
 
@@ -29,15 +51,106 @@ def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
     @functools.wraps(main)
     def wrapped(argv: list[str]) -> None:
         prepare()
-        try:
+        with _in_a_line():
+            if given := [f'--{flag.name}' for flag in _JOINING if flag.value is not None]:
+                raise ValueError(
+                    f'{given[0]}: this command is one process, and takes all devices of its own machine; '
+                    'leave it out (experiments.train and experiments.evaluate run in several)'
+                )
             main(argv)
-        except ValueError as error:
-            if flags.FLAGS.verbosity > 0:
-                raise
-            print(f'error: {error}', file=sys.stderr)
-            sys.exit(2)
 
     return wrapped
+
+
+def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
+    """As `friendly`, for a main that may be one of several processes of a run.
+
+    The first prints and logs for all. A process that fails ends at once, and says which one it is: at its
+    exit JAX would wait for the others, who wait for it. The exit status is 3 where another process is gone.
+
+    Args:
+      may_stop: see `start_processes`.
+
+    Returns:
+      A decorator of absl mains.
+    """
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def wrapped(argv: list[str]) -> None:
+            prepare()
+            with _in_a_line():
+                several = start_processes(
+                    COORDINATOR.value,
+                    NUM_PROCESSES.value,
+                    PROCESS_ID.value,
+                    os.environ,
+                    join_s=JOIN_TIMEOUT.value,
+                    peer_s=PEER_TIMEOUT.value,
+                    may_stop=may_stop,
+                )
+            if not several:
+                with _in_a_line():
+                    main(argv)
+                return
+            try:
+                with _as_one_of_several():
+                    main(argv)
+            except (Exception, KeyboardInterrupt) as error:
+                _end(error)
+
+        return wrapped
+
+    return decorate
+
+
+@contextlib.contextmanager
+def _in_a_line() -> Iterator[None]:
+    """Turns a ValueError into a line and exit status 2."""
+    try:
+        yield
+    except ValueError as error:
+        if flags.FLAGS.verbosity > 0:
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+@contextlib.contextmanager
+def _as_one_of_several() -> Iterator[None]:
+    """Leaves standard output and the log to the first process; warnings of others say whose they are."""
+    if jax.process_index() == 0:
+        yield
+        return
+    for package in PACKAGES:
+        logging.getLogger(package).setLevel(logging.WARNING)
+    form = logging.Formatter(f'%(asctime)s process {jax.process_index()}: %(message)s', '%H:%M:%S')
+    absl_logging.get_absl_handler().setFormatter(form)
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Says what has failed in which process, and ends it without waiting for the others."""
+    who = f'process {jax.process_index()} of {jax.process_count()}'
+    status = 1
+    if isinstance(error, ValueError):
+        status = 2
+        print(f'error: {who}: {error}', file=sys.stderr)
+    elif is_lost_peer(error):
+        status = LOST_PEER
+        print(
+            f'error: {who}: another process of this run has died or cannot be reached any more ({error}); '
+            'its own output says why. The same command, given again to all, goes on from the last checkpoint',
+            file=sys.stderr,
+        )
+    if status == 1 or flags.FLAGS.verbosity > 0:
+        traceback.print_exception(error)
+        print(f'error: {who} failed, see above', file=sys.stderr)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def prepare() -> None:
@@ -48,7 +161,7 @@ def prepare() -> None:
     if not flags.FLAGS['verbosity'].present:
         absl_logging.set_verbosity(absl_logging.WARNING)
     absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
-    for package in ('jaxrec', 'experiments'):
+    for package in PACKAGES:
         logging.getLogger(package).setLevel(logging.INFO)
 
 

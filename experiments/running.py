@@ -25,8 +25,9 @@ from jaxrec.data.watch import LogWatch
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
+from jaxrec.parallel.processes import gather, wait_for_all
 from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.evaluate import evaluate
+from jaxrec.training.evaluate import evaluate, of_all_processes
 from jaxrec.training.loop import train
 from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
@@ -34,7 +35,7 @@ from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.sums import replace_text
 from jaxrec.training.task import Evaluator
 from jaxrec.training.warm_start import grown_rows, warm_state
-from jaxrec.training.writers import MetricWriter, read_metrics
+from jaxrec.training.writers import MetricWriter, QuietWriter, read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +70,35 @@ def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress
         start from does not fit.
     """
     with hold(workdir):
-        claim(workdir, run.config)
+        claim_together(workdir, run.config)
         progress = _fit(run, workdir, data_dir)
-        draw_curves(workdir, run.train['monitor'])
+        if jax.process_index() == 0:
+            draw_curves(workdir, run.train['monitor'])
     return progress
+
+
+def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
+    """Claims a workdir for all processes of a run: the first writes, the others see that it is theirs too.
+
+    Args:
+      workdir: where each of them writes its part of every checkpoint.
+      run_config: of this process.
+
+    Raises:
+      ValueError: it holds a run of another config, or a process does not see what the first has written.
+    """
+    first = jax.process_index() == 0
+    if first:
+        claim(workdir, run_config)
+    wait_for_all('workdir claimed')
+    seen = gather((workdir / 'config.json').exists())
+    if not all(seen):
+        raise ValueError(
+            f'{workdir} of process 0 is not seen by process {seen.index(False)}: give a --workdir on a file '
+            'system that all processes share'
+        )
+    if not first:
+        claim(workdir, run_config)
 
 
 def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
@@ -93,7 +119,8 @@ def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
         else:
             state, progress = init_state(run.setup, example, run.config.seed), Progress()
         describe(run, source, state)
-        writer = MetricWriter(workdir, int(state.step), run.train['tensorboard'])
+        first = jax.process_index() == 0
+        writer = MetricWriter(workdir, int(state.step), run.train['tensorboard']) if first else QuietWriter()
         try:
             _, progress, stopped = train(
                 run.setup,
@@ -196,7 +223,8 @@ def claim(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f'{workdir} holds a run of another config ({shown}); use another --workdir, or remove it'
         )
-    replace_text(path, text)
+    if not path.exists():  # of several processes the others may be reading it
+        replace_text(path, text)
 
 
 def _leaves(config: Any, path: str = '') -> Iterator[tuple[str, Any]]:
@@ -292,7 +320,7 @@ def ceiling(run: Experiment, part: str = 'test') -> dict[str, float] | None:
     truth = np.asarray(run.log.events['true_ctr'])
     for batch in batches(run.source(part)):
         evaluator.add(batch, {'probability': truth[batch['host/event']]})
-    return evaluator.compute()
+    return of_all_processes(evaluator).compute()
 
 
 def draw_curves(workdir: Path, monitor: str) -> None:

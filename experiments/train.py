@@ -12,7 +12,10 @@ way to `items` of the simulated world, since every config has a method of that n
     --config.data.arguments="{'users': 500, 'items': 100, 'seed': 1}"
 
 SIGTERM and Ctrl-C save and exit with status 0, a second one ends the process at once. What else a run
-survives is said in docs/faults.md.
+survives is said in docs/faults.md. Several processes train as one (docs/several_machines.md):
+
+    python -m experiments.train --config=... --workdir=... --coordinator=host0:1234 --num_processes=2 \
+        --process_id=0
 """
 
 from pathlib import Path
@@ -21,7 +24,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.building import build
-from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.flags import DATA_DIR, MESH, friendly_together, parse_mesh
 from experiments.running import fit
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
@@ -33,7 +36,7 @@ WARM_START = flags.DEFINE_string(
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
 
 
-@friendly
+@friendly_together(may_stop=True)
 def main(_: list[str]) -> None:
     """Builds the run, trains it, and says what it wrote."""
     workdir, config = Path(WORKDIR.value), CONFIG.value

@@ -3,8 +3,10 @@
 B batch, K items that are named.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -42,6 +44,19 @@ class RankingEvaluator:
         self.targets.append(np.asarray(batch['target/item'])[:, 0][valid])
         items = np.asarray(predictions['items'])[valid, : max(self.cuts)]
         self.named.update(np.unique(items[items >= 0]).tolist())
+
+    def merge(self, other: Self) -> Self:
+        """The evaluator of both sets of users, this one's first.
+
+        Raises:
+          ValueError: the two judge by different cuts or catalogues.
+        """
+        if (self.cuts, self.catalogue) != (other.cuts, other.catalogue):
+            raise ValueError('the evaluators judge by different rules: make both with the same arguments')
+        merged = copy.copy(self)
+        merged.ranks, merged.targets = self.ranks + other.ranks, self.targets + other.targets
+        merged.named = self.named | other.named
+        return merged
 
     def compute(self) -> dict[str, float]:
         """Averages over the users.

@@ -7,6 +7,7 @@ B batch, n devices.
 """
 
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 AXES = ('data', 'model')
+BATCH = jax.P(AXES)
 Rules = Sequence[tuple[str, jax.P]]
 REPLICATED: Rules = (('.*', jax.P()),)
 
@@ -36,7 +38,8 @@ def make_mesh(
       The mesh.
 
     Raises:
-      ValueError: a shape of other than two positive sizes, or of more devices than there are.
+      ValueError: a shape of other than two positive sizes, of more devices than there are, or, with several
+        processes, of fewer.
     """
     available = list(jax.devices() if devices is None else devices)
     shape = (len(available), 1) if shape is None else tuple(shape)
@@ -45,6 +48,11 @@ def make_mesh(
             f'mesh shape {shape}: give two sizes (data, model) whose product is at most the {len(available)} '
             'devices that JAX sees; simulate more on a CPU with '
             'XLA_FLAGS=--xla_force_host_platform_device_count=8'
+        )
+    if devices is None and jax.process_count() > 1 and math.prod(shape) < len(available):
+        raise ValueError(
+            f'mesh shape {shape}: {jax.process_count()} processes share a mesh of all their {len(available)} '
+            'devices; give sizes of that product, or none'
         )
     return jax.make_mesh(shape, AXES, axis_types=(axis_type,) * 2, devices=available[: shape[0] * shape[1]])
 
@@ -151,8 +159,24 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh | None = None) -> dict
     if mesh is None or mesh.size == 1:
         return jax.device_put(pad_to(sent, 1))
     padded = pad_to(sent, mesh.size // jax.process_count())
-    sharding = jax.NamedSharding(mesh, jax.P(AXES))
+    sharding = jax.NamedSharding(mesh, BATCH)
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in padded.items()}
+
+
+def take_local(x: jax.Array | np.ndarray) -> np.ndarray:
+    """Fetches the part of a batch that this process has sent, or what was computed of it.
+
+    Args:
+      x: [B, ...], cut over both mesh axes, see `BATCH`.
+
+    Returns:
+      [B of this process, ...], in the order in which it was sent; all of x where one process holds it.
+    """
+    if not isinstance(x, jax.Array) or x.is_fully_addressable:
+        return np.asarray(x)
+    # A mesh may order devices otherwise than they are numbered, and rows are laid on them in mesh order.
+    parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
 def placement(trees: Mapping[str, Any]) -> str:

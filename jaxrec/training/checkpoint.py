@@ -4,6 +4,7 @@ A checkpoint is a folder `<step>` with four parts, `model` (params, model_state)
 optimizer state, key) and `slots` (the optimizer state of tables), written to a temporary folder and renamed.
 Beside them stand the metrics, the loop's progress, the loader's position and the shapes of the model, which
 are compared before anything is read, and the checksums of all files. Kept are the latest K and the best one.
+Several processes write one checkpoint, each what lies on its devices.
 
 A run that goes on takes the latest checkpoint that is sound, and moves what it passed over aside; whoever
 asks for a certain one gets that one or an error.
@@ -265,13 +266,12 @@ class Checkpoints:
         wanted = _parts(abstract, MODEL, table_rows)
         if not model_only:
             wanted |= _parts(abstract, OPTIMIZER, table_rows)
-            if data is not None and 'data' not in described:  # until version 0.1 it was a part of its own
-                wanted['data'] = data
+        _refuse_older_version(where, wanted, described, data is not None and not model_only)
         try:
             parts = self._orbax.load_checkpointables(int(where.name), wanted)
         except (KeyError, OSError, ValueError) as error:  # what Orbax raises for files that are cut or gone
             raise damaged_checkpoint(where, _root(error)) from error
-        if data is not None and not model_only and 'data' in described:
+        if data is not None and not model_only:
             data.set_state(described['data'])
         state = dataclasses.replace(
             abstract, **parts['model'], **parts.get('optimizer', {}), **_rows_of(wanted)
@@ -315,6 +315,19 @@ def _shapes(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, list]
             shape[0] = table_rows[rest.split('/')[0]]
         described[name] = [shape, str(leaf.dtype)]
     return described
+
+
+def _refuse_older_version(
+    where: Path, wanted: Mapping[str, Any], described: Mapping[str, Any], moves: bool
+) -> None:
+    missing = [part for part in wanted if not (where / part).is_dir()]
+    if moves and 'data' not in described:
+        missing.append('position of the loader')
+    if missing:
+        raise ValueError(
+            f'checkpoint {where} has no {missing[0]}: it is of a version that kept it elsewhere, or was '
+            'saved without it; train again, or read it with what wrote it'
+        )
 
 
 def _refuse_another_model(saved: dict, wanted: dict, fields: tuple[str, ...], where: Path) -> None:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
+
+from jaxrec.parallel.processes import gather, wait_for_all
 
 log = logging.getLogger(__name__)
 
 _REMEDY = 'delete that folder and use an earlier step, or train again'
 _ASIDE = '.damaged'  # behind the step; no name that Orbax takes for a checkpoint
-_LONGEST = 500  # bytes of a finding that processes tell each other
 
 
 class DamagedCheckpoint(ValueError):
@@ -73,8 +72,7 @@ def set_aside(damaged: Mapping[Path, str]) -> None:
         if jax.process_index() == 0:
             shutil.rmtree(aside, ignore_errors=True)
             where.rename(aside)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices('damaged checkpoints')
+    wait_for_all('damaged checkpoints')
 
 
 def clear_aside(folder: Path) -> None:
@@ -92,13 +90,6 @@ def found_by_first(look: Callable[[], str]) -> str:
       look: returns a text.
 
     Returns:
-      The text, cut where there are several processes.
+      The text.
     """
-    if jax.process_count() == 1:
-        return look()
-    found = np.zeros(_LONGEST, np.uint8)
-    if jax.process_index() == 0:
-        text = look().encode()[:_LONGEST]
-        found[: len(text)] = np.frombuffer(text, np.uint8)
-    told = np.asarray(multihost_utils.broadcast_one_to_all(found))
-    return bytes(told).rstrip(b'\0').decode(errors='replace')
+    return gather(look() if jax.process_index() == 0 else '')[0]

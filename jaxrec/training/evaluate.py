@@ -3,6 +3,7 @@
 B batch.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
+from jaxrec.parallel.mesh import take_local
+from jaxrec.parallel.processes import gather
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.task import Batch, Evaluator
 
@@ -27,10 +30,10 @@ def evaluate(
       setup: task and mesh.
       predict: from `make_predict_step`.
       state: params, model_state and tables.
-      batches: host batches of one shape.
+      batches: host batches of one shape; of several processes each gives its slices of the same number.
 
     Returns:
-      The task's evaluator, filled; `compute()` gives the metrics.
+      The task's evaluator, filled with what all processes have predicted; `compute()` gives the metrics.
 
     Raises:
       ValueError: an id that no table row answers to.
@@ -45,11 +48,23 @@ def evaluate(
         waiting = batch, predictions
     if waiting is not None:
         _take(evaluator, *waiting)
-    return evaluator
+    return of_all_processes(evaluator)
+
+
+def of_all_processes(evaluator: Evaluator) -> Evaluator:
+    """Joins what the processes of a run have taken in.
+
+    Args:
+      evaluator: of this process.
+
+    Returns:
+      The same evaluator in each of them; this one where there are no others.
+    """
+    return functools.reduce(lambda merged, other: merged.merge(other), gather(evaluator))
 
 
 def _take(
     evaluator: Evaluator, batch: Mapping[str, np.ndarray], predictions: Mapping[str, jax.Array]
 ) -> None:
     size = len(next(iter(batch.values())))
-    evaluator.add(batch, {name: np.asarray(value)[:size] for name, value in predictions.items()})
+    evaluator.add(batch, {name: take_local(value)[:size] for name, value in predictions.items()})

@@ -17,7 +17,7 @@ from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
 from jaxrec.parallel.host_memory import await_on_cpu
 from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.progress import LoopOptions, Progress, Watch, progress_bar, stop_signal
+from jaxrec.training.progress import LoopOptions, Progress, Watch, progress_bar, stop_agreed, stop_signal
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import TrainStep
 from jaxrec.training.writers import MetricWriter
@@ -86,7 +86,8 @@ def train(
             await_on_cpu(state)
             pending.append((step, metrics))
             bar.update()
-            stop = bool(stopped)  # asked once: a signal may come while this step is reported or saved
+            # Asked once: a signal may come while this step is reported or saved.
+            stop = stop_agreed(stopped, step)
             if taken % options.log_every == 0 or step == options.steps:
                 collect()
                 pace = (step - since) / (time.perf_counter() - began)

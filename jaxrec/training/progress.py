@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+import jax
 import tqdm
+from jax.experimental import multihost_utils
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +146,12 @@ class LoopOptions:
 def stop_signal() -> Iterator[list[int]]:
     """Yields a list that fills when SIGTERM or SIGINT arrives; a second signal ends the process at once.
 
-    The handlers that were there return afterwards.
+    The handlers that were there return afterwards. Of several processes JAX heeds SIGTERM, see `stop_agreed`.
     """
     received: list[int] = []
+    if jax.process_count() > 1:
+        yield received
+        return
 
     def take(number: int, frame: Any) -> None:
         if received:
@@ -169,6 +174,22 @@ def stop_signal() -> Iterator[list[int]]:
                 signal.signal(number, handler)
 
 
+def stop_agreed(received: list[int], step: int) -> bool:
+    """Whether the run ends after this step, a question that every process answers alike.
+
+    Args:
+      received: of `stop_signal`.
+      step: the step that was taken; to be asked once a step.
+
+    Returns:
+      Whether SIGTERM has arrived; with several processes, whether one of them has got it and this is the
+      step, a few later, at which all of them stop.
+    """
+    if jax.process_count() == 1:
+        return bool(received)
+    return bool(multihost_utils.reached_preemption_sync_point(step))
+
+
 def progress_bar(steps: int, start: int) -> tqdm.tqdm:
     """Makes a bar of training steps for a terminal; elsewhere the log lines of the writer show progress.
 
@@ -179,6 +200,5 @@ def progress_bar(steps: int, start: int) -> tqdm.tqdm:
     Returns:
       The bar, a context manager.
     """
-    return tqdm.tqdm(
-        total=steps, initial=start, unit='step', disable=not sys.stderr.isatty(), dynamic_ncols=True
-    )
+    quiet = not sys.stderr.isatty() or jax.process_index() > 0
+    return tqdm.tqdm(total=steps, initial=start, unit='step', disable=quiet, dynamic_ncols=True)

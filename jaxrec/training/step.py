@@ -4,6 +4,7 @@ B batch, C candidates, D width.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import optax
 
 from jaxrec import embeddings as emb
 from jaxrec.ops.chunks import by_chunks
+from jaxrec.parallel.mesh import BATCH
 from jaxrec.training import host_tables
 from jaxrec.training.state import Setup, TrainState, pick
 from jaxrec.training.task import Batch, Metrics
@@ -109,8 +111,10 @@ def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, j
     if setup.tables_on == 'host':
         return host_tables.make_predict_step(setup)
     task, mesh = setup.placed_task, setup.mesh
+    # Each process reads what it has sent; of one, all is there wherever XLA leaves it.
+    place = jax.NamedSharding(mesh, BATCH) if jax.process_count() > 1 else None
 
-    @jax.jit
+    @functools.partial(jax.jit, out_shardings=place)
     def predict(params: Any, model_state: Any, tables: Any, batch: Batch) -> dict[str, jax.Array]:
         leaves, tree = jax.tree.flatten(batch)
 

@@ -4,7 +4,7 @@ B batch, C candidates, D width.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
 import numpy as np
@@ -23,6 +23,9 @@ class Evaluator(Protocol):
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
         """Takes in one host batch, `host/` keys included, and its predictions."""
+
+    def merge(self, other: Self) -> Self:
+        """Returns the evaluator of what both have taken in; either may be given up for it."""
 
     def compute(self) -> dict[str, float]:
         """Returns {metric: value} over everything taken in."""

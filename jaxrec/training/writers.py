@@ -74,6 +74,19 @@ class MetricWriter:
             self._board.close()
 
 
+class QuietWriter(MetricWriter):
+    """What all processes of a run but the first report to: one of them writes for all."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def write(self, step: int, part: str, values: Mapping[str, float], note: str = '') -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Closes nothing."""
+
+
 def read_metrics(path: str | Path) -> list[dict]:
     """Reads the reports of a run.
 

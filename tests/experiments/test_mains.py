@@ -1,5 +1,6 @@
 """The mains as their user starts them: train, stop, go on, evaluate; and a mistake in one line."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,8 +10,9 @@ import sys
 import time
 
 import pytest
+from absl.testing import flagsaver
 
-from experiments.flags import friendly
+from experiments.flags import friendly, friendly_together
 from tests.conftest import REPOSITORY
 
 TINY = [
@@ -81,3 +83,42 @@ def test_a_mistake_is_one_line_and_status_2(capsys):
         main([])
     assert exit_.value.code == 2
     assert capsys.readouterr().err == 'error: train.batch_size = 0: give at least 1\n'
+
+
+@pytest.mark.parametrize('flag', ['coordinator', 'num_processes', 'process_id'])
+def test_a_main_of_one_process_refuses_the_flags_of_several(flag, capsys):
+    @friendly
+    def main(_):
+        raise AssertionError('started')
+
+    value = 'host0:1234' if flag == 'coordinator' else 1
+    with flagsaver.flagsaver(**{flag: value}), pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 2
+    assert f'error: --{flag}: this command is one process, and takes all devices' in capsys.readouterr().err
+
+
+def test_a_main_of_several_reports_what_is_given_by_halves(capsys):
+    @friendly_together(may_stop=False)
+    def main(_):
+        raise AssertionError('started')
+
+    with flagsaver.flagsaver(num_processes=2), pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 2 and 'give all three in each process' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('mistake', [True, False])
+def test_a_main_of_several_runs_alone_as_any_other(mistake, capsys):
+    ran = []
+
+    @friendly_together(may_stop=False)
+    def main(_):
+        ran.append(1)
+        if mistake:
+            raise ValueError('train.batch_size = 0: give at least 1')
+
+    with pytest.raises(SystemExit) if mistake else contextlib.nullcontext():
+        main([])
+    assert ran == [1]
+    assert capsys.readouterr().err == ('error: train.batch_size = 0: give at least 1\n' if mistake else '')

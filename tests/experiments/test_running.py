@@ -207,3 +207,19 @@ def test_a_folder_without_locks_is_reported(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(fcntl, 'flock', flock)
     with running.hold(tmp_path):
         assert f'{tmp_path} cannot be locked' in caplog.text
+
+
+def test_processes_claim_a_workdir_together(cache, tmp_path, monkeypatch):
+    config, other = tiny('LR', cache), tiny('LR', cache)
+    other.seed = 77
+    running.claim_together(tmp_path, config)
+    monkeypatch.setattr(running.jax, 'process_index', lambda: 1)
+    running.claim_together(tmp_path, config)  # the first has written what this one would have
+    with pytest.raises(ValueError, match=r'holds a run of another config \(seed was \d+ and is 77\)'):
+        running.claim_together(tmp_path, other)
+    monkeypatch.setattr(running, 'gather', lambda seen: [True, seen])
+    with pytest.raises(
+        ValueError, match=r'elsewhere of process 0 is not seen by process 1: give a --workdir on'
+    ):
+        running.claim_together(tmp_path / 'elsewhere', config)
+    assert not (tmp_path / 'elsewhere').exists()

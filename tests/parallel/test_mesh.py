@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType
 
 from jaxrec.parallel import make_mesh, placement, put_batch, shardings
-from jaxrec.parallel.mesh import pad_to
+from jaxrec.parallel.mesh import pad_to, take_local
 
 
 def test_the_axes_are_always_data_and_model_and_their_type_is_stated():
@@ -26,6 +26,13 @@ def test_a_mesh_that_cannot_be_is_refused(shape):
         ValueError, match=r'give two sizes .data, model. whose product is at most the 8 devices'
     ):
         make_mesh(shape)
+
+
+def test_processes_share_all_their_devices(monkeypatch):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    with pytest.raises(ValueError, match=r'mesh shape \(2, 2\): 2 processes share a mesh of all their 8 dev'):
+        make_mesh((2, 2))
+    assert make_mesh((4, 2)).size == 8 and make_mesh((2, 1), jax.devices()[:2]).size == 2
 
 
 def test_the_first_rule_that_matches_places_a_leaf():
@@ -107,3 +114,10 @@ def test_placement_counts_bytes_in_all_and_on_a_device():
     assert (
         text == 'tables: 1 arrays, 8.00 MiB, 1.00 MiB a device\nparams: 1 arrays, 1.00 MiB, 1.00 MiB a device'
     )
+
+
+def test_what_one_process_holds_is_all_local():
+    rows = np.arange(16, dtype=np.int32)
+    assert take_local(rows) is rows
+    for mesh in (make_mesh((4, 2)), None):
+        np.testing.assert_array_equal(take_local(put_batch({'x': rows}, mesh)['x']), rows)

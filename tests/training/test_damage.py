@@ -188,26 +188,17 @@ def test_a_run_that_ended_before_the_sums_has_a_checkpoint(folder, parts, caplog
     assert not caplog.messages
 
 
-def test_checkpoints_with_a_part_of_the_loaders_own_are_read(tmp_path, parts):
-    """The form until the position became a number of the description."""
-    import grain
-
-    loader = lambda: iter(grain.MapDataset.range(9).to_iter_dataset())
-    first, second = loader(), loader()
-    taken = [next(first) for _ in range(4)]
+def test_checkpoints_of_older_versions_are_refused(tmp_path, parts):
+    """Their tables lay in the model's part, and the loader's position in one of its own."""
     with Checkpoints(tmp_path) as checkpoints:
-        save_parts = checkpoints._orbax.save_checkpointables
-
-        def as_before(step, parts, custom_metadata, **options):
-            custom_metadata = {k: v for k, v in custom_metadata.items() if k in ('progress', 'shapes')}
-            return save_parts(step, parts | {'data': first}, custom_metadata=custom_metadata, **options)
-
-        checkpoints._orbax.save_checkpointables = as_before
-        checkpoints.save(parts[0].replace(step=jnp.int32(4)), {}, table_rows=V, data=first)
-        assert (tmp_path / '4' / 'data').is_dir()
-        checkpoints._orbax.save_checkpointables = save_parts
-        restored = checkpoints.restore(parts[1], table_rows=V, data=second)
-    assert next(second) == next(first) == taken[-1] + 1 and restored.trained_on == {}
+        checkpoints.save(parts[0].replace(step=jnp.int32(4)), {}, table_rows=V)
+        with pytest.raises(ValueError, match=r'4 has no position of the loader: .*or was saved without it'):
+            checkpoints.restore(parts[1], table_rows=V, data=Position(0))
+        (tmp_path / '4' / 'sums.json').unlink()
+        (tmp_path / '4' / 'tables').rename(tmp_path / '4' / 'elsewhere')
+        with pytest.raises(ValueError, match=r'4 has no tables: it is of a version that kept it elsewhere'):
+            checkpoints.restore(parts[1], table_rows=V)
+    assert (tmp_path / '4').is_dir()  # refused, and not taken for a damaged one
 
 
 def test_the_position_is_a_plain_number(folder):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 
+import jax
 import pytest
+from jax.experimental import multihost_utils
 
-from jaxrec.training.progress import LoopOptions, Progress, progress_bar, stop_signal
+from jaxrec.training.progress import LoopOptions, Progress, progress_bar, stop_agreed, stop_signal
 
 
 def test_a_report_is_the_mean_of_the_window_and_empties_it():
@@ -63,6 +65,19 @@ with stop_signal() as received:
 def test_a_second_signal_ends_the_process(repository):
     ended = subprocess.run([sys.executable, '-c', TWICE], cwd=repository, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, 'after the first\n'), ended.stderr
+
+
+def test_one_process_stops_by_its_own_signal_and_several_when_all_do(monkeypatch):
+    assert not stop_agreed([], 3) and stop_agreed([signal.SIGTERM], 3)
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    asked = []
+    monkeypatch.setattr(
+        multihost_utils, 'reached_preemption_sync_point', lambda at: asked.append(at) or at > 3
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_signal() as received:
+        assert signal.getsignal(signal.SIGTERM) is before and received == []
+    assert not stop_agreed([signal.SIGTERM], 3) and stop_agreed([], 4) and asked == [3, 4]
 
 
 def test_a_thread_keeps_its_own_way_of_stopping():

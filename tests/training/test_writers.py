@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jaxrec.training.writers import MetricWriter, read_metrics
+from jaxrec.training.writers import MetricWriter, QuietWriter, read_metrics
 
 
 def write(workdir, steps, **options):
@@ -67,3 +67,11 @@ def test_without_the_extra_tensorboard_is_refused(tmp_path, monkeypatch):
         ValueError, match=r"train\.tensorboard needs the extra: pip install 'jaxrec\[tensorboard\]'"
     ):
         MetricWriter(tmp_path, tensorboard=True)
+
+
+def test_a_quiet_writer_leaves_no_trace(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    writer = QuietWriter()
+    writer.write(1, 'train', {'loss': 1.0})
+    writer.close()
+    assert not list(tmp_path.iterdir()) and not caplog.records

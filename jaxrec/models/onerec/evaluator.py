@@ -4,6 +4,7 @@ B batch, m session items, L levels, K beams.
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -32,6 +33,14 @@ class SessionEvaluator:
         self.total = of_levels if self.total is None else self.total + of_levels
         self.tokens += float(valid.sum())  # of each level
         self.sessions += int(valid.any(1).sum())
+
+    def merge(self, other: Self) -> Self:
+        """The evaluator of both sets of sessions."""
+        merged = type(self)()
+        totals = [each.total for each in (self, other) if each.total is not None]
+        merged.total = np.sum(totals, axis=0) if totals else None
+        merged.tokens, merged.sessions = self.tokens + other.tokens, self.sessions + other.sessions
+        return merged
 
     def compute(self) -> dict[str, float]:
         """Averages.
@@ -72,6 +81,12 @@ class NextItemEvaluator(RankingEvaluator):
         """
         super().add(batch, predictions)
         self.tokens.add(batch, predictions)
+
+    def merge(self, other: Self) -> Self:
+        """As `RankingEvaluator` and `SessionEvaluator`."""
+        merged = super().merge(other)
+        merged.tokens = self.tokens.merge(other.tokens)
+        return merged
 
     def compute(self) -> dict[str, float]:
         """As `RankingEvaluator`, and 'ntp' and those of each level as `SessionEvaluator`."""

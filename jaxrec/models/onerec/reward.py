@@ -12,7 +12,7 @@ B batch, C sessions a request, m items, n history items, D width of a row, X wid
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import flax.linen as nn
 import jax
@@ -255,6 +255,12 @@ class RewardEvaluator:
         valid = np.asarray(batch['valid']) > 0
         labels = np.stack([np.asarray(batch[f'label/{head}'])[valid] for head in HEADS], -1)
         self.seen.append((labels, np.asarray(predictions['probability'])[valid]))
+
+    def merge(self, other: Self) -> Self:
+        """The evaluator of both sets of sessions, this one's first."""
+        merged = type(self)()
+        merged.seen = self.seen + other.seen
+        return merged
 
     def collected(self) -> tuple[np.ndarray, np.ndarray]:
         """Labels and probabilities of all valid sessions, [sessions, 4] each."""

@@ -9,7 +9,7 @@ B batch, N entities, R relations, C entity classes, V relations, P parts.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,10 @@ class PerfectMasks:
             'part': np.where(parts == UNKNOWN_PART, 0, parts),
         }
         self.evaluator.add(batch, {**predictions, **shown})
+
+    def merge(self, other: Self) -> Self:
+        """Judges what either has taken in."""
+        return type(self)(self.evaluator.merge(other.evaluator))
 
     def compute(self) -> dict[str, float]:
         """Returns the evaluator's figures."""
