@@ -96,7 +96,13 @@ def write_rows(folder: Any, array: jax.Array, rows: int) -> None:
         first = shard.index[0].start or 0
         for begin, block in _pieces(shard.data, min(shard.data.shape[0], rows - first)):
             with (folder / f'{first + begin:015d}.npy').open('wb') as file:
-                np.save(file, block)
+                _write_array(file, np.ascontiguousarray(block))
+
+
+def _write_array(file: Any, block: np.ndarray) -> None:
+    """`np.save`, whose own errors do not say that a disk is full."""
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(block))
+    file.write(block.data.cast('B'))
 
 
 def _pieces(data: jax.Array, count: int) -> Iterator[tuple[int, np.ndarray]]:
