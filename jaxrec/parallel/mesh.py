@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 AXES = ('data', 'model')
@@ -54,7 +55,11 @@ def make_mesh(
             f'mesh shape {shape}: {jax.process_count()} processes share a mesh of all their {len(available)} '
             'devices; give sizes of that product, or none'
         )
-    return jax.make_mesh(shape, AXES, axis_types=(axis_type,) * 2, devices=available[: shape[0] * shape[1]])
+    # `jax.make_mesh` would refuse 32 x 8 on a slice of 16 x 16, whose axes it does not split.
+    placed = mesh_utils.create_device_mesh(
+        shape, available[: math.prod(shape)], allow_split_physical_axes=True
+    )
+    return Mesh(placed, AXES, axis_types=(axis_type,) * 2)
 
 
 @functools.cache

@@ -1,15 +1,12 @@
 """The command: what it reads, what it refuses before it compiles, and what it leaves behind."""
 
 import json
-from types import SimpleNamespace
 
 import jax.experimental.topologies
 import ml_collections
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from experiments import plan as command
+from experiments.planning import command
 from experiments.planning.chips import make_devices, parse_topology
 from tests.experiments.planning import worlds
 
@@ -66,7 +63,6 @@ def test_more_simulated_devices_than_there_are_are_refused(eight_devices):
 def run(monkeypatch, tmp_path):
     """run(flags) is (exit status, plans that were compiled, what was written)."""
     config = ml_collections.ConfigDict({'task': 'x'})
-    monkeypatch.setattr(command, 'CONFIG', SimpleNamespace(value=config))
     monkeypatch.setattr(command, 'open_world', lambda *_, **__: worlds.can_world())
     monkeypatch.setattr(command, 'describe', lambda *_: 'a plan')
     drawn = []
@@ -85,13 +81,8 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(command, 'compile_plan', compile_plan)
 
     def run(**given):
-        given = {'topology': ['cpu:8'], 'output': str(output)} | given
-        status = 0
-        with flagsaver.flagsaver(**given):
-            try:
-                command.main.__wrapped__([])
-            except SystemExit as end:
-                status = end.code
+        asked = command.Asked(config, ['cpu:8'], output=str(output))._replace(**given)
+        status = command.plan_all(asked)
         return status, compiled, json.loads(output.read_text()) if output.exists() else None, drawn
 
     return run
@@ -116,7 +107,7 @@ def test_what_cannot_be_carried_is_told_before_anything_is_compiled_and_the_othe
 @pytest.mark.parametrize(
     ('given', 'says'),
     [
-        ({'topology': ['cpu:8', 'v9:2x2']}, 'give a chip and a shape'),
+        ({'topologies': ['cpu:8', 'v9:2x2']}, 'give a chip and a shape'),
         ({'mesh': '4,2 8'}, 'give two sizes'),
         ({'rows': ['item']}, 'give a vocabulary and its rows'),
     ],
@@ -125,7 +116,6 @@ def test_what_cannot_be_read_ends_it_at_once(run, given, says, monkeypatch):
     monkeypatch.setattr(command, 'open_world', lambda *_, **__: pytest.fail('a log was opened'))
     with pytest.raises(ValueError, match=says):
         run(**given)
-    assert flags.FLAGS.topology is None
 
 
 def test_a_batch_is_given_over_all_devices_or_for_each(run, monkeypatch):
