@@ -27,6 +27,7 @@ def test_all_to_all_follows_the_oracle(shape, rotation, batch):
         assert 'all-gather' not in got.hlo and 'reduce-scatter' not in got.hlo
 
 
+@pytest.mark.slow
 def test_an_explicit_mesh_gives_the_same():
     mesh = make_mesh((4, 2), axis_type=AxisType.Explicit)
     with jax.set_mesh(mesh):

@@ -71,13 +71,16 @@ def small(monkeypatch):
         lambda: can.train('can_train'),
         lambda: can.infer('can_din_infer', base='din'),
         lambda: sim.train('sim_train'),
-        lambda: sim.train('sim_train_twin', 'twin'),
-        lambda: sim.train('sim_train_din', 'din'),
-        lambda: sim.train_nvidia('sim_train_nvidia'),
+        pytest.param(lambda: sim.train('sim_train_twin', 'twin'), marks=pytest.mark.slow),
+        pytest.param(lambda: sim.train('sim_train_din', 'din'), marks=pytest.mark.slow),
+        pytest.param(lambda: sim.train_nvidia('sim_train_nvidia'), marks=pytest.mark.slow),
         lambda: sim.infer('sim_infer'),
         lambda: age.age('age_score', direction='fgm'),
-        lambda: age.age('age_batch', 3, 4, direction='pgd', uncertainty='ucb', passes=2),
-        lambda: age.neural_ucb('age_score_neural_ucb'),
+        pytest.param(
+            lambda: age.age('age_batch', 3, 4, direction='pgd', uncertainty='ucb', passes=2),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda: age.neural_ucb('age_score_neural_ucb'), marks=pytest.mark.slow),
         lambda: replay.run('replay_linucb', 'linucb'),
         lambda: loader.run('loader_ctr'),
         lambda: loader.lifelong('loader_hard'),
@@ -111,6 +114,7 @@ def write(folder, shapes, events=400):
     return histories.BehaviourLog(folder)
 
 
+@pytest.mark.slow
 def test_a_hard_search_is_timed_from_the_log_on(capsys):
     timing.emit(sim.train_from_log('sim_train_hard'))
     line = json.loads(capsys.readouterr().out)
@@ -249,6 +253,7 @@ def test_sessions_are_timed_by_examples_and_by_codes(capsys):
     assert 'B4 history20 session8 tokens L3' in line['shapes'] and '4 experts top 2 of ff5' in line['shapes']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', slow_but_for(('onerec_beam_trie',), ('onerec_beam', 'onerec_beam_trie')))
 def test_numbers_of_beams_have_a_line_each(name, capsys):
     benchmark.run(name)

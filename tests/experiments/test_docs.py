@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / 'docs' / 'own_logs.md'
@@ -35,6 +37,7 @@ def run(command: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_prints_what_it_says(tmp_path):
     (tmp_path / 'configs').symlink_to(REPOSITORY / 'configs')
     blocks, printed = _BLOCK.findall(PAGE.read_text()), ''

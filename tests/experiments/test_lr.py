@@ -58,6 +58,7 @@ def theirs(run):
     return auc(test[:, 2], probability), gauc(test[:, 2], probability, test[:, 0]).value
 
 
+@pytest.mark.slow
 def test_scikit_learn_reaches_its_known_figures_on_our_split(theirs):
     assert theirs == pytest.approx((0.775, 0.649), abs=0.003)
 

@@ -41,6 +41,7 @@ def served(tmp_path_factory):
     return config, folder, run_seed(config, 3, folder / 'seed3')
 
 
+@pytest.mark.slow
 def test_buckets_are_fair_and_share_the_traffic(served):
     buckets = served[2]['buckets']
     count = {name: bucket['visits'] for name, bucket in buckets.items()}
@@ -50,12 +51,14 @@ def test_buckets_are_fair_and_share_the_traffic(served):
     assert all(bucket['matches'] == bucket['visits'] for bucket in buckets.values())
 
 
+@pytest.mark.slow
 def test_who_does_not_explore_leaves_everything_as_it_is(served):
     buckets = served[2]['buckets']
     assert buckets['B none'] == buckets['A'] and buckets['D none'] == buckets['C']
     assert served[2]['days']['B none'] == served[2]['days']['A']
 
 
+@pytest.mark.slow
 def test_explorers_change_winners_and_so_what_the_models_learn(served):
     buckets, tuned = served[2]['buckets'], served[2]['tuned']
     assert tuned.keys() == {'AGE-TS'} and tuned['AGE-TS']['explore_lambda'] > 0
@@ -65,6 +68,7 @@ def test_explorers_change_winners_and_so_what_the_models_learn(served):
     assert buckets['A']['changed'] == buckets['C']['changed'] == buckets['common']['changed'] == 0
 
 
+@pytest.mark.slow
 def test_a_finished_seed_is_read_and_one_of_another_config_is_not(served, monkeypatch):
     config, folder, result = served
     monkeypatch.setattr(seeds, 'Buckets', None)
@@ -119,6 +123,7 @@ def test_the_table_says_how_often_and_from_how_many_clicks(tmp_path):
     assert (tmp_path / 'ctr.png').stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_configs_that_make_no_experiment_are_refused(served):
     config = served[0].copy_and_resolve_references()
     stream = open_stream(config)

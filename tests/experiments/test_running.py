@@ -128,6 +128,7 @@ def test_what_is_left_out_of_a_log_is_told():
     )
 
 
+@pytest.mark.slow
 def test_dien_trains_with_negatives_and_is_scored_without(cache, tmp_path):
     run = build(tiny('DIEN', cache, {'epochs': 1, 'evals_per_epoch': 1}))
     wanted = {part: run.source(part, shuffle=part == 'train')[0] for part in ('train', 'validation', 'test')}

@@ -269,6 +269,7 @@ def start(workdir, index, port):
     raise AssertionError(f'no service: {process.communicate()[1]}')
 
 
+@pytest.mark.slow
 def test_a_killed_service_has_its_behaviours_again_and_a_stopped_one_ends_well(trained, tmp_path):
     run, workdir = trained
     with socket.create_server(('127.0.0.1', 0)) as listener:

@@ -165,6 +165,7 @@ def test_a_nan_is_seen():
     assert np.isnan(run(given, 1, 4).scores).any()
 
 
+@pytest.mark.slow
 def test_ten_thousand_sessions_are_legal_and_free_ones_are_counted():
     sizes, items = (8, 8, 8), 5
     catalogue = np.random.default_rng(0).integers(0, sizes, (100, 3))

@@ -11,6 +11,7 @@ from jax.sharding import AxisType
 from jaxrec.ops import interactions as ops
 from jaxrec.ops.co_action import co_action
 from jaxrec.parallel import make_mesh
+from tests.conftest import slow_but_for
 from tests.oracles import interactions as oracle
 
 # Fields of request and candidate: odd and even in all, and sides with one field or none.
@@ -127,7 +128,7 @@ def test_an_absent_field_crosses_with_nothing():
     assert not got[0][:, touched].any() and got[0][:, ~touched].all() and got[1].all()
 
 
-@pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize('axis_type', slow_but_for((AxisType.Auto,), (AxisType.Auto, AxisType.Explicit)))
 def test_a_batch_cut_over_a_mesh_stays_cut(axis_type):
     mesh = make_mesh((2, 2), axis_type=axis_type)
     plain, aware = make_fields(2, 1, batch=8), make_fields(2, 1, aware=True, batch=8)

@@ -9,6 +9,7 @@ from jax.sharding import AxisType
 from jaxrec.ops import memory as ops
 from jaxrec.ops.pooling import length_mask
 from jaxrec.parallel import make_mesh
+from tests.conftest import slow_but_for
 from tests.oracles import memory as oracle
 
 LENGTHS = np.array([5, 0, 3, 1], np.int32)
@@ -196,7 +197,7 @@ def test_the_utilisation_loss_is_the_loop():
     assert ops.utilisation_loss(even, np.ones(2), np.ones(2)) == 0
 
 
-@pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize('axis_type', slow_but_for((AxisType.Auto,), (AxisType.Auto, AxisType.Explicit)))
 def test_a_batch_cut_over_a_mesh_stays_cut(axis_type):
     mesh = make_mesh((2, 2), axis_type=axis_type)
     inputs, mask, candidate = make_case()

@@ -30,6 +30,7 @@ def experiment(folder, mesh):
     return build(tiny('CAN-DNN', folder / 'logs', TRAIN), mesh_shape=mesh)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_and_one_goes_on_from_theirs(of_two):
     folder, _ = of_two
     running.fit(experiment(folder, (1, 1)), folder / 'one')
@@ -42,6 +43,7 @@ def test_two_processes_give_the_numbers_of_one_and_one_goes_on_from_theirs(of_tw
     same(folder / 'back', folder / 'one')
 
 
+@pytest.mark.slow
 def test_the_first_process_speaks_for_all(of_two):
     folder, (first, second) = of_two
     assert 'best validation auc' in first.out and 'step 34 validation' in first.err

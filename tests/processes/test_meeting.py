@@ -39,7 +39,8 @@ def test_two_processes_meet(environment):
         assert ('only the first' in each.out) == (number == 0)
 
 
-@pytest.mark.parametrize('gone', [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('gone', [0, 1])
 def test_a_killed_process_ends_the_other(gone):
     processes = beating('beat')
     processes[gone].kill()

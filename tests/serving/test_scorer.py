@@ -17,6 +17,7 @@ from jaxrec.serving.assembly import Request, RequestAssembler, Sizes
 from jaxrec.serving.scorer import RequestScorer
 from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_predict_step
+from tests.conftest import slow_but_for
 from tests.serving.worlds import LABEL, world
 
 COLUMNS = ('item', 'category')
@@ -35,7 +36,7 @@ SHORT, LONG = 5, 200  # long enough for bins, shorter than some histories
 GAPS = {'unit': 30, 'buckets': 6}
 
 
-@pytest.fixture(scope='module', params=['hard', 'soft'])
+@pytest.fixture(scope='module', params=slow_but_for(('hard',), ('hard', 'soft')))
 def made(request, tmp_path_factory):
     """The index, a scorer, and a function from a request to its offline scores."""
     hard = request.param == 'hard'

@@ -33,8 +33,8 @@ def train(mesh, tables_on, **options):
 
 OPTIONS = [
     ((1, 1), {'clip_norm': 0.1}),
-    ((1, 1), {'strategies': {'item': 'scratch'}}),
-    ((4, 2), {'clip_norm': 0.1, 'strategies': {'item': 'sort'}}),
+    pytest.param((1, 1), {'strategies': {'item': 'scratch'}}, marks=pytest.mark.slow),
+    pytest.param((4, 2), {'clip_norm': 0.1, 'strategies': {'item': 'sort'}}, marks=pytest.mark.slow),
 ]
 
 

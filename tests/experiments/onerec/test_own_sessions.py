@@ -60,6 +60,7 @@ def log_path(folder):
     return folder / 'log'
 
 
+@pytest.mark.slow
 def test_from_a_csv_file_to_sessions(folder, log_path, tmp_path):
     config = get_config(f'OneRec,{log_path},{folder / "vectors.npy"},{folder / "names.txt"}')
     assert config.data.quality.to_dict() == {

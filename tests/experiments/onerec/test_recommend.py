@@ -42,6 +42,7 @@ def histories_of(run):
     return UserHistories(run.log, {}, run.config.features.history, 6)
 
 
+@pytest.mark.slow
 def test_a_trained_model_writes_sessions(trained, tmp_path):
     run, workdir, progress = trained
     assert 0 < progress.best < 3

@@ -107,6 +107,7 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
         extend_ids(tmp_path / 'x', tmp_path, str(tmp_path / 'new.npy'))
 
 
+@pytest.mark.slow
 def test_an_attempt_that_is_refused_leaves_the_workdir_free(tmp_path):
     file, workdir = tmp_path / 'config.py', tmp_path / 'tokens'
     file.write_text(

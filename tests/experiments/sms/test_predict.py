@@ -98,6 +98,7 @@ def test_a_folder_with_one_bad_file_is_finished(untrained, find, album, tmp_path
         assert height * size[1] == pytest.approx(width * size[0], rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_main_names_what_it_leaves_out(untrained, album, tmp_path):
     command = [sys.executable, '-m', 'experiments.sms.predict', f'--workdir={untrained[1]}', '--mesh=1,1']
     command += [f'--input={album}', f'--output={tmp_path / "out"}']

@@ -17,6 +17,7 @@ from jaxrec.models.age.pairs import Pairs, is_per_candidate
 from jaxrec.models.age.uncertainty import dropout_pass, dropout_passes
 from jaxrec.ops.dropout import DROPS, drop_weights, fold_words, key_words
 from jaxrec.ops.exploration import changed_share, pair_norm
+from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.oracles import exploration as oracle
 
@@ -121,7 +122,7 @@ def test_candidates_do_not_mix():
     assert np.abs(whole.score - whole.probability).max() > 1e-3
 
 
-@pytest.mark.parametrize('name', BASES)
+@pytest.mark.parametrize('name', slow_but_for(('DIN', 'CAN-DNN'), BASES))
 def test_lambda_zero_is_the_base_to_the_bit_and_a_large_one_changes_winners(name):
     *_, batch = made(name)
     still = run(name, 0.0, gate='none', direction='fgm')

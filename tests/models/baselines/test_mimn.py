@@ -88,6 +88,7 @@ def test_the_utilisation_loss_is_the_loop():
     np.testing.assert_allclose(loss, metrics['logloss'] + metrics['utilisation'], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_the_utilisation_loss_writes_are_not_balanced():
     batch = worlds.make_batch(features=worlds.FEATURES)
     model = make(batch, utilisation_weight=0.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrec.models.onerec.generate import catalogue, make_generate
+from tests.conftest import slow_but_for
 from tests.models.onerec.test_network import ITEMS, make
 
 OPTIONS = {'levels': (3, 2), 'expert_hidden': 5}
@@ -31,7 +32,7 @@ def all_sessions(task, params, state, batch, items):
     return found
 
 
-@pytest.mark.parametrize('distinct', [True, False])
+@pytest.mark.parametrize('distinct', slow_but_for((True,), (True, False)))
 def test_all_beams_are_all_sessions_best_first(distinct):
     network, task, params, state, batch, codes = world()
     ids = {tuple(codes[item]): item for item in range(ITEMS - 1, 1, -1)}  # the first item of each ID

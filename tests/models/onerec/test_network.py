@@ -100,7 +100,7 @@ def test_predictions_are_those_of_the_loops(options):
             first += size
 
 
-@pytest.mark.parametrize('options', [{}, {'experts': 3}])
+@pytest.mark.parametrize('options', [{'experts': 3}, pytest.param({}, marks=pytest.mark.slow)])
 def test_cached_steps_are_whole_sessions(options):
     network, task, params, _, batch = make(**options)
     module, past, session = (

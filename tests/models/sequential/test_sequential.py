@@ -9,6 +9,7 @@ import pytest
 from jaxrec.data.schema import Column
 from jaxrec.importing import resolve
 from jaxrec.models.sequential.task import draw_items, shifted
+from tests.conftest import slow_but_for
 from tests.oracles import onerec as oracle
 
 ROWS = 9
@@ -72,7 +73,7 @@ def slow_last(name, params, batch, b):
     return np.concatenate(both) @ p['join']['kernel'] + p['join']['bias']
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_but_for(('sasrec', 'fdsa'), NAMES))
 def test_items_are_ranked_as_the_loops_score_them(name):
     task, params, state, batch = make(name)
     got = jax.jit(task.predict)(params, state, {}, batch)
@@ -99,7 +100,7 @@ def test_padding_is_not_seen(name):
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_but_for(('sasrec',), NAMES))
 def test_training_learns_a_handful_by_heart(name):
     task, params, state, batch = make(name)
     batch['target/item'][1] = 2
@@ -182,6 +183,7 @@ def test_negatives_are_drawn_evenly_from_the_items():
     assert (drawn[:50] != np.asarray(draw_items(jax.random.key(1), 50, ROWS))).any()
 
 
+@pytest.mark.slow
 def test_sampled_softmax_trains_too():
     task, params, state, batch = make('sasrec', negatives=64)
     whole = make('sasrec')[0]

@@ -11,6 +11,7 @@ import pytest
 
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.models.sms import make_task, two_stage
+from tests.conftest import slow_but_for
 from tests.models.sms.scenes import WORDS, draw, make_batch, triplets, truth
 
 BATCH = make_batch()
@@ -55,7 +56,7 @@ def learnt(name):
     return Learnt(task, params, state, before, first, jax.device_get(losses), run)
 
 
-@pytest.mark.parametrize('name', TASKS)
+@pytest.mark.parametrize('name', slow_but_for(('sms',), TASKS))
 def test_two_images_are_learnt_by_heart(name):
     it = learnt(name)
     assert it.losses[-1]['loss'] < 0.1 * it.losses[0]['loss']

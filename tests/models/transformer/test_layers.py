@@ -43,7 +43,10 @@ def test_experts_take_the_place_of_the_net():
     assert 'router' not in decoder_weights(SIZES)
 
 
-@pytest.mark.parametrize(('scan', 'remat'), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    ('scan', 'remat'),
+    [(True, True)] + [pytest.param(*case, marks=pytest.mark.slow) for case in ((True, False), (False, True))],
+)
 def test_a_stack_is_its_layers_in_a_row(scan, remat):
     stack = draw_stack(jax.random.key(1), encoder_weights(SIZES), 3)
     x, mask = draw(2, 4, 6), np.ones((2, 1, 1, 4), bool)
