@@ -6,6 +6,9 @@ After the colon stands the size: 50m, 100m, 200m, 500m or 1b. Three levels of 8,
 items and sessions of 5 are the paper's; activations are bfloat16, layers are looped over and computed again
 for gradients. The world is simulated, so that the config runs without data; on a log of one's own write
 --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt --config.model.size=1b.
+
+On 256 chips give --mesh=32,8, three of the 24 experts a device, and a batch of 2,048 or more: docs/plans.md
+has what `experiments.plan` predicts of it.
 """
 
 from ml_collections import ConfigDict
