@@ -144,7 +144,7 @@ def _end(error: BaseException) -> NoReturn:
             'its own output says why. The same command, given again to all, goes on from the last checkpoint',
             file=sys.stderr,
         )
-    if status == 1 or flags.FLAGS.verbosity > 0:
+    if status != 2 or flags.FLAGS.verbosity > 0:
         traceback.print_exception(error)
         print(f'error: {who} failed, see above', file=sys.stderr)
     logging.shutdown()

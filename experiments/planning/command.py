@@ -93,7 +93,7 @@ def prepare_plans(
     return ready, refused
 
 
-def tell_refusal(topology: Topology, mesh: Sequence[int] | None, error: ValueError) -> Refusal:
+def tell_refusal(topology: Topology, mesh: Sequence[int] | None, error: Exception) -> Refusal:
     """Prints why there is no plan, and returns that."""
     print(f'error: {error}', file=sys.stderr, flush=True)
     return {'topology': topology.name, 'mesh': list(mesh) if mesh else None, 'why': str(error)}
@@ -146,10 +146,12 @@ def plan_all(asked: Asked) -> int:
     waiting, refused = prepare_plans(asked, world, topologies, meshes)
     plans: list[Plan] = []
     about = {'about': PREDICTED, 'config': asked.config.to_dict(), 'rows': rows}
+    if asked.output:
+        write_json(Path(asked.output), about | {'plans': plans, 'refused': refused})
     for ready in waiting:
         try:
             plans.append(make_one(ready, asked))
-        except ValueError as error:
+        except (ValueError, jax.errors.JaxRuntimeError) as error:
             refused.append(tell_refusal(ready.where.topology, ready.setup.mesh.devices.shape, error))
         if asked.output:
             write_json(Path(asked.output), about | {'plans': plans, 'refused': refused})

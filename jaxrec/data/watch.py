@@ -20,6 +20,7 @@ from jaxrec.data.log import Log
 
 BLOCK, BLOCKS = 4096, 256  # of a file larger than all of them together
 
+OTHER = 'was replaced by a file of other content'  # whose size and time are the same
 _REMEDY = 'Put the log back as it was, or train on the new one in another --workdir'
 
 
@@ -56,7 +57,10 @@ class LogWatch:
           ValueError: naming the first file that is not.
         """
         for name, path in self._paths.items():
-            if problem := _change(self._states[name], path):
+            problem = _change(self._states[name], path)
+            if problem == OTHER and sampled_checksum(path) == self._identity['files'][name][1]:
+                self._states[name], problem = _state(path), ''  # some file systems renumber what they hold
+            if problem:
                 raise ValueError(
                     f'{path} {problem} while a run was reading it; no checkpoint was written since, the last '
                     f'one is intact. {_REMEDY}'
@@ -107,10 +111,10 @@ def _change(before: tuple[int, int, int], path: Path) -> str:
     """What happened to a file, '' for nothing."""
     try:
         now = _state(path)
-    except FileNotFoundError:
-        return 'was removed'
+    except OSError as error:  # gone, or of a file system that is
+        return f'was removed, or cannot be seen ({error.strerror})'
     if now[1] != before[1]:
         return f'was {"cut" if now[1] < before[1] else "enlarged"} from {before[1]} to {now[1]} bytes'
-    if now[0] != before[0]:
-        return 'was replaced'
-    return 'was rewritten' if now[2] != before[2] else ''
+    if now[2] != before[2]:
+        return 'was rewritten' if now[0] == before[0] else 'was replaced'
+    return OTHER if now[0] != before[0] else ''

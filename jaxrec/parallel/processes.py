@@ -231,4 +231,5 @@ def is_lost_peer(error: BaseException) -> bool:
     """
     if jax.process_count() == 1:
         return False
-    return _LOST_PEER.search(str(error)) is not None
+    known = isinstance(error, RuntimeError | TimeoutError) and 'RESOURCE_EXHAUSTED' not in str(error)
+    return known and _LOST_PEER.search(str(error)) is not None

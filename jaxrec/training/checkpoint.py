@@ -13,6 +13,7 @@ asks for a certain one gets that one or an error.
 import contextlib
 import dataclasses
 import logging
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from jaxrec.parallel.processes import gather
 from jaxrec.training.damage import (
     DamagedCheckpoint,
     clear_aside,
@@ -31,6 +33,7 @@ from jaxrec.training.damage import (
 )
 from jaxrec.training.row_files import RowFiles
 from jaxrec.training.state import TrainState
+from jaxrec.training.sums import NAME as SUMS
 from jaxrec.training.sums import find_damage, is_full, no_room, write_sums
 
 log = logging.getLogger(__name__)
@@ -91,7 +94,7 @@ class Checkpoints:
         self.monitor, self.maximize = monitor, maximize
         keeps = [_policies.LatestN(keep)]
         if monitor is not None:
-            value = lambda metrics: metrics[monitor] if maximize else -metrics[monitor]
+            value = lambda metrics: _rank(metrics[monitor], maximize)
             keeps.append(_policies.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False))
         self._orbax = ocp.training.Checkpointer(
             self.folder,
@@ -116,10 +119,11 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """The step with the best monitored metric, the latest among equals; None before any was measured."""
-        sign = 1 if self.maximize else -1
         measured = ((c.metrics or {}, c.step) for c in self._orbax.checkpoints)
         scored = [
-            (sign * metrics[self.monitor], step) for metrics, step in measured if self.monitor in metrics
+            (_rank(metrics[self.monitor], self.maximize), step)
+            for metrics, step in measured
+            if self.monitor in metrics
         ]
         return max(scored)[1] if scored else None
 
@@ -191,6 +195,7 @@ class Checkpoints:
                 custom_metadata=described,
                 overwrite=True,
             )
+            _require_written(where, parts)
             if jax.process_index() == 0:
                 write_sums(where)
         except (OSError, ValueError) as error:
@@ -267,10 +272,7 @@ class Checkpoints:
         if not model_only:
             wanted |= _parts(abstract, OPTIMIZER, table_rows)
         _refuse_older_version(where, wanted, described, data is not None and not model_only)
-        try:
-            parts = self._orbax.load_checkpointables(int(where.name), wanted)
-        except (KeyError, OSError, ValueError) as error:  # what Orbax raises for files that are cut or gone
-            raise damaged_checkpoint(where, _root(error)) from error
+        parts = self._load(where, wanted)
         if data is not None and not model_only:
             data.set_state(described['data'])
         state = dataclasses.replace(
@@ -278,6 +280,28 @@ class Checkpoints:
         )
         progress, trained_on = (dict(described.get(name, {})) for name in ('progress', 'trained_on'))
         return Restored(state, progress, dict(known.metrics or {}), trained_on)
+
+    def _load(self, where: Path, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Reads the parts of a checkpoint; processes agree on whether it could be read."""
+        parts, failed, cause = {}, '', None
+        try:
+            parts = self._orbax.load_checkpointables(int(where.name), dict(wanted))
+        except (KeyError, OSError, ValueError) as error:  # what Orbax raises for files that are cut or gone
+            failed, cause = _root(error), error
+        problem = next((found for found in gather(failed) if found), '')
+        if not problem:
+            return parts
+        if found_by_first(lambda: 'yes' if (where / SUMS).exists() else ''):  # and they have just been right
+            raise ValueError(
+                f'checkpoint {where} could not be read ({problem}), though its checksums are right: see that '
+                'the file system answers, and give the command again'
+            ) from cause
+        raise damaged_checkpoint(where, problem) from cause
+
+
+def _rank(value: float, maximize: bool) -> float:
+    """What is larger for a better value; NaN is worse than all."""
+    return -math.inf if math.isnan(value) else value if maximize else -value
 
 
 def _root(error: BaseException) -> str:
@@ -293,6 +317,15 @@ def _parts(state: TrainState, fields: tuple[str, ...], table_rows: Mapping[str, 
     parts: dict[str, Any] = {name: _fields(state, tuple(field for field in fields if field not in ROWS))}
     rows = {ROWS[field]: RowFiles(getattr(state, field), table_rows) for field in fields if field in ROWS}
     return parts | {part: files for part, files in rows.items() if files.tree}
+
+
+def _require_written(where: Path, parts: Mapping[str, Any]) -> None:
+    """Takes back a checkpoint some of whose rows a process could not write, and raises what it met."""
+    own = next((files.failed for files in parts.values() if isinstance(files, RowFiles) and files.failed), '')
+    if failed := next((each for each in gather(own) if each), ''):
+        if jax.process_index() == 0:
+            shutil.rmtree(where, ignore_errors=True)
+        raise OSError(failed)
 
 
 def _rows_of(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 
 from jaxrec.parallel.processes import gather, wait_for_all
+from jaxrec.training.sums import find_damage
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +43,37 @@ def require_metrics(folder: Path, read_only: bool) -> None:
 
     Args:
       folder: where the step folders stand.
-      read_only: refuse; otherwise a checkpoint is moved aside, unless it is the only one.
+      read_only: refuse; otherwise the newest checkpoint is moved aside, if there is another. An older one may
+        be the best, which nobody would train again.
 
     Raises:
       DamagedCheckpoint: naming the first that is refused.
     """
-    steps = sorted(path for path in folder.glob('*') if path.name.isdigit())
+    found = found_by_first(lambda: _unreadable_metrics(folder))
+    if not found:
+        return
+    steps, first, problem = json.loads(found)
+    if read_only or steps == 1 or first != 'newest':
+        where = folder / str(problem[0])
+        raise damaged_checkpoint(where, problem[1])
+    set_aside({folder / str(problem[0]): damaged_checkpoint(folder / str(problem[0]), problem[1]).found})
+
+
+def _unreadable_metrics(folder: Path) -> str:
+    """JSON of [steps, 'newest' or 'older', [step, problem]] for the oldest with such metrics, '' for none."""
+    steps = sorted(int(path.name) for path in folder.glob('*') if path.name.isdigit())
     for step in steps:
+        where = folder / str(step)
+        problem = find_damage(where, only=('metrics',))
         try:
-            json.loads((step / 'metrics' / 'metrics').read_bytes())
+            json.loads((where / 'metrics' / 'metrics').read_bytes())
         except FileNotFoundError:
-            continue
+            pass  # nothing was measured, or the sums tell
         except ValueError as error:
-            problem = damaged_checkpoint(step, f'metrics/metrics cannot be read: {error}')
-            if read_only or len(steps) == 1:
-                raise problem from None
-            set_aside({step: problem.found})
+            problem = problem or f'metrics/metrics cannot be read: {error}'
+        if problem:
+            return json.dumps([len(steps), 'newest' if step == steps[-1] else 'older', [step, problem]])
+    return ''
 
 
 def set_aside(damaged: Mapping[Path, str]) -> None:

@@ -17,7 +17,15 @@ from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
 from jaxrec.parallel.host_memory import await_on_cpu
 from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.progress import LoopOptions, Progress, Watch, progress_bar, stop_agreed, stop_signal
+from jaxrec.training.progress import (
+    LoopOptions,
+    Progress,
+    Watch,
+    progress_bar,
+    stop_agreed,
+    stop_awaited,
+    stop_signal,
+)
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import TrainStep
 from jaxrec.training.writers import MetricWriter
@@ -76,6 +84,9 @@ def train(
 
     start = since = int(state.step)
     began = time.perf_counter()
+    if stop_awaited(start):
+        log.info('stopped by a signal before step %d; the same command goes on', start + 1)
+        return state, progress, True
     with stop_signal() as stopped, progress_bar(options.steps, start) as bar:
         for step in range(start + 1, options.steps + 1):
             if progress.done:

@@ -13,6 +13,8 @@ import jax
 import tqdm
 from jax.experimental import multihost_utils
 
+from jaxrec.parallel.processes import gather
+
 log = logging.getLogger(__name__)
 
 
@@ -21,6 +23,12 @@ class Watch(Protocol):
 
     def check(self) -> dict[str, Any]:
         """Returns what identifies them, plain JSON values; raises ValueError where they have changed."""
+
+
+_REMEDY = (
+    'With another config in another --workdir, and --warm_start to go on from this one, lower '
+    'train.learning_rate or train.row_learning_rate, set train.clip_norm'
+)
 
 
 @dataclasses.dataclass
@@ -69,8 +77,7 @@ class Progress:
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
             raise ValueError(
                 f'{", ".join(bad)} not finite in step {step}; the checkpoints before it are intact. '
-                'Lower train.learning_rate or train.row_learning_rate, set train.clip_norm, or let steps be '
-                'skipped (train.skip_not_finite)'
+                f'{_REMEDY}, or let steps be skipped (train.skip_not_finite)'
             )
         self.add(values)
 
@@ -85,8 +92,7 @@ class Progress:
         if self.skipped > most:
             raise ValueError(
                 f'loss or gradient not finite in step {step}, after {most} others that train.skip_not_finite '
-                'let be skipped; the checkpoints before it are intact. Lower train.learning_rate or '
-                'train.row_learning_rate, set train.clip_norm, or let more be skipped'
+                f'let be skipped; the checkpoints before it are intact. {_REMEDY}, or let more be skipped'
             )
 
     def report(self) -> dict[str, float]:
@@ -97,7 +103,7 @@ class Progress:
 
     def judge(self, value: float, step: int, sign: int, patience: int | None) -> None:
         """Takes in a monitored value and decides whether patience has run out."""
-        if self.best is None or sign * value > sign * self.best:
+        if self.best is None or math.isnan(self.best) or sign * value > sign * self.best:
             self.best, self.best_step, self.bad = value, step, 0
         else:
             self.bad += 1
@@ -188,6 +194,24 @@ def stop_agreed(received: list[int], step: int) -> bool:
     if jax.process_count() == 1:
         return bool(received)
     return bool(multihost_utils.reached_preemption_sync_point(step))
+
+
+def stop_awaited(start: int) -> bool:
+    """Whether SIGTERM came before the loop, while a run of several processes was made; asked once, by all.
+
+    Args:
+      start: steps already taken.
+
+    Returns:
+      Whether one of them has got it. JAX counts the steps that it is asked for, and would name one long past.
+    """
+    if jax.process_count() == 1:
+        return False
+    asked = bool(multihost_utils.reached_preemption_sync_point(1)) if start > 1 else False
+    stopped = any(gather(asked))
+    if start > 1 and not stopped:
+        stopped = any(gather(bool(multihost_utils.reached_preemption_sync_point(start))))
+    return stopped
 
 
 def progress_bar(steps: int, start: int) -> tqdm.tqdm:

@@ -28,11 +28,12 @@ class RowFiles:
       tree: {table: array [V padded, ...], or a tree of such}; to read into, shapes with shardings, which
         `load` replaces by arrays whose rows past V are zero.
       rows: {table: V}.
+      failed: why this process could not write its rows, where others wait for it; '' otherwise.
     """
 
     def __init__(self, tree: Mapping[str, Any], rows: Mapping[str, int]):
         """Takes what is to be saved, or the shapes of what is to be read."""
-        self.tree, self.rows = dict(tree), rows
+        self.tree, self.rows, self.failed = dict(tree), rows, ''
 
     async def save(self, directory: Any) -> Awaitable[None]:
         """Writes all rows once the folder is there.
@@ -47,8 +48,13 @@ class RowFiles:
 
     async def _write(self, directory: Any) -> None:
         folder = await directory.await_creation()
-        for name, leaf in self._leaves():
-            write_rows(folder / _folder(name), leaf, self.rows[name[0]])
+        try:
+            for name, leaf in self._leaves():
+                write_rows(folder / _folder(name), leaf, self.rows[name[0]])
+        except OSError as error:
+            if jax.process_count() == 1:
+                raise
+            self.failed = str(error)  # raised here, Orbax would have the others wait for this process
 
     async def load(self, directory: Any) -> Awaitable[None]:
         """Reads all rows into `tree`.

@@ -39,12 +39,13 @@ def checksum(path: Path) -> int:
     return crc
 
 
-def find_damage(folder: Path, leave_out: Sequence[str] = ()) -> str:
+def find_damage(folder: Path, leave_out: Sequence[str] = (), only: Sequence[str] = ()) -> str:
     """Compares a folder with its sums.
 
     Args:
       folder: of a checkpoint.
       leave_out: names of its parts that nobody will read.
+      only: names of the parts that are looked at; none for all.
 
     Returns:
       What is wrong with the first damaged file, '' for nothing. A folder without sums is not looked at.
@@ -56,7 +57,8 @@ def find_damage(folder: Path, leave_out: Sequence[str] = ()) -> str:
         return ''
     except (AttributeError, OSError, TypeError, ValueError) as error:
         return f'{NAME} cannot be read: {error}'
-    wanted = {path: sums for path, sums in listed.items() if path.split('/')[0] not in leave_out}
+    looked_at = lambda part: part not in leave_out and (part in only or not only)
+    wanted = {path: sums for path, sums in listed.items() if looked_at(path.split('/')[0])}
     for path, (size, _) in wanted.items():  # of all files before any is read
         if not (folder / path).is_file():
             return f'{path} is missing'

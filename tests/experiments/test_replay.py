@@ -50,7 +50,7 @@ def plain_dnn(cache):
     return started(config)[2].state, main.walk(config)
 
 
-@pytest.mark.parametrize('base', slow_but_for(('SIM',), TASKS))
+@pytest.mark.parametrize('base', slow_but_for(('DIN',), TASKS))
 def test_age_explores_over_any_base_by_one_field(cache, base):
     config = tiny('AGE-TS', cache, **FAST)
     config.model.task = f'{TASKS[base]}:make_task'
@@ -125,6 +125,7 @@ def test_counts_of_older_checkpoints_are_read():
     assert main._kept(early._asdict()) == main._kept(list(early)) == early and main._kept(None) is None
 
 
+@pytest.mark.slow
 def test_the_main_says_what_came_of_it(cache, tmp_path):
     file = tmp_path / 'config.py'
     file.write_text(
@@ -231,6 +232,7 @@ def test_a_log_with_propensities_is_thinned_and_weighed(logged_by_propensities, 
         main.walk(config)
 
 
+@pytest.mark.slow
 def test_a_stochastic_policy_is_weighed_by_its_propensities(logged_by_propensities):
     config = logged_by_propensities.copy_and_resolve_references()
     config.policy, config.options = 'epsilon_greedy', ConfigDict({'epsilon': 1.0})

@@ -149,8 +149,8 @@ class Run:
 def kill_again_and_again(run: Run, startup: float) -> Counter:
     """Kills as often as asked, within a save as often as that; returns how often at which moment."""
     rng, lives = np.random.default_rng(KILLS), Counter()
-    while lives.total() < KILLS:
-        left, wanted = KILLS - lives.total(), WITHIN - lives['within a save']
+    while lives.total() < KILLS or lives['within a save'] < WITHIN:
+        left, wanted = max(1, KILLS - lives.total()), WITHIN - lives['within a save']
         if wanted > 0 and rng.uniform() < wanted / left * 1.5:
             moment = 'save'
         else:

@@ -166,6 +166,31 @@ def test_where_none_is_sound_nothing_is_moved_and_no_run_begins_anew(folder, par
         assert all(f'c/{step} is damaged' in message for step in '123')
 
 
+@pytest.mark.parametrize('damage', ['{"auc": 0.9}', '{"a', None])
+def test_an_older_one_with_other_metrics_is_not_passed_over(folder, damage):
+    """It may be the best, which nobody would train again: its sums say what its metrics were."""
+    metrics = folder / '1' / 'metrics' / 'metrics'
+    metrics.unlink() if damage is None else metrics.write_text(damage)
+    with pytest.raises(DamagedCheckpoint, match=r'c/1 is damaged \(metrics/metrics (has|is missing)'):
+        Checkpoints(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ['1', '2', '3']
+
+
+def test_a_file_system_that_does_not_answer_is_no_damage(folder, parts, monkeypatch):
+    with Checkpoints(folder) as checkpoints:
+
+        def fail(*arguments):
+            raise OSError(116, 'Stale file handle')
+
+        monkeypatch.setattr(checkpoints._orbax, 'load_checkpointables', fail)
+        with pytest.raises(
+            ValueError, match=r'c/3 could not be read \(.*Stale file.*its checksums are right'
+        ) as e:
+            checkpoints.restore(parts[1], table_rows=V)
+    assert not isinstance(e.value, DamagedCheckpoint)
+    assert sorted(path.name for path in folder.iterdir()) == ['1', '2', '3']
+
+
 def test_the_only_one_with_unreadable_metrics_is_not_moved(folder):
     for step in '12':
         shutil.rmtree(folder / step)

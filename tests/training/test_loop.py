@@ -199,7 +199,7 @@ def spoiled(position, batch):
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(parts, tmp_path, options):
     options = LoopOptions(steps=8, **({'checkpoint_every': 3, 'log_every': 100} | options))
     message = (
-        r'grad_norm, loss not finite in step 5; the checkpoints before it are intact\. Lower train\.learning'
+        r'grad_norm, loss not finite in step 5; the checkpoints before it are intact\. With another config'
     )
     with pytest.raises(ValueError, match=message):
         run(parts, tmp_path, options, spoil=spoiled)

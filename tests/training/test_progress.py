@@ -1,6 +1,7 @@
 """What the loop remembers, when it may stop, and options it refuses."""
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -107,3 +108,10 @@ OPTIONS = ['steps', 'log_every', 'eval_every', 'checkpoint_every', 'patience', '
 def test_bad_options(name):
     with pytest.raises(ValueError, match=rf'train\.{name} = -1: .*give '):
         LoopOptions(**({'steps': 10} | {name: -1}))
+
+
+def test_a_value_that_is_none_is_worse_than_all():
+    progress = Progress()
+    for step, value in enumerate((math.nan, 0.5, math.nan, 0.6), 1):
+        progress.judge(value, step, 1, patience=3)
+    assert (progress.best, progress.best_step, progress.bad, progress.done) == (0.6, 4, 0, False)

@@ -83,6 +83,7 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, tmp_path, monkeypatch):
     told = aligning.align(pieces, tmp_path / 'whole')
     assert [figures['requests'] for figures in told] == [9.0, 9.0]

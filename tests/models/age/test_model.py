@@ -27,6 +27,7 @@ def trained(wrapped):
     return first, state, metrics
 
 
+@pytest.mark.slow
 def test_a_base_trains_as_if_the_gate_were_not_there():
     _, alone, metrics = trained(False)
     first, wrapped, with_gate = trained(True)

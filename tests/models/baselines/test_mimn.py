@@ -5,7 +5,6 @@ import jax
 import numpy as np
 import pytest
 
-from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.oracles import ctr as oracle
 from tests.oracles.memory import utilisation_loss
@@ -44,7 +43,8 @@ def test_mimn_is_the_loop(channels):
     assert ('attention' in model.params['base']) == (channels > 0)
 
 
-@pytest.mark.parametrize('pooling', slow_but_for(('mean',), ('sum', 'mean')))
+@pytest.mark.slow
+@pytest.mark.parametrize('pooling', ('sum', 'mean'))
 def test_both_windows_read_as_one(pooling):
     batch = worlds.make_batch(length=7)
     whole = worlds.make_model('MIMN', batch, history_pooling=pooling)

@@ -56,7 +56,8 @@ def learnt(name):
     return Learnt(task, params, state, before, first, jax.device_get(losses), run)
 
 
-@pytest.mark.parametrize('name', slow_but_for(('sms',), TASKS))
+@pytest.mark.slow
+@pytest.mark.parametrize('name', TASKS)
 def test_two_images_are_learnt_by_heart(name):
     it = learnt(name)
     assert it.losses[-1]['loss'] < 0.1 * it.losses[0]['loss']
@@ -77,7 +78,7 @@ def test_two_images_are_learnt_by_heart(name):
     assert found['triplet/parts'][0, kick, 1] > 0.8 > 0.2 > found['triplet/parts'][0, kick, 0]
 
 
-@pytest.mark.parametrize('name', TASKS)
+@pytest.mark.parametrize('name', slow_but_for(('sms',), TASKS))
 def test_every_parameter_has_a_gradient(name):
     _, grads, _ = learnt(name).first
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
