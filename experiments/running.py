@@ -29,7 +29,7 @@ from jaxrec.parallel.processes import gather, wait_for_all
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.evaluate import evaluate, of_all_processes
 from jaxrec.training.loop import train
-from jaxrec.training.progress import Progress
+from jaxrec.training.progress import Progress, stop_awaited
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.sums import replace_text
@@ -119,6 +119,9 @@ def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
         else:
             state, progress = init_state(run.setup, example, run.config.seed), Progress()
         describe(run, source, state)
+        if stop_awaited(int(state.step)):
+            log.info('stopped by a signal before the next step; the same command goes on from there')
+            raise SystemExit(0)
         first = jax.process_index() == 0
         writer = MetricWriter(workdir, int(state.step), run.train['tensorboard']) if first else QuietWriter()
         try:

@@ -23,7 +23,6 @@ from jaxrec.training.progress import (
     Watch,
     progress_bar,
     stop_agreed,
-    stop_awaited,
     stop_signal,
 )
 from jaxrec.training.state import Setup, TrainState
@@ -84,9 +83,6 @@ def train(
 
     start = since = int(state.step)
     began = time.perf_counter()
-    if stop_awaited(start):
-        log.info('stopped by a signal before step %d; the same command goes on', start + 1)
-        return state, progress, True
     with stop_signal() as stopped, progress_bar(options.steps, start) as bar:
         for step in range(start + 1, options.steps + 1):
             if progress.done:
