@@ -1,7 +1,7 @@
 # jaxrec: `make demo` and `make test` need Python 3.11 or newer, pip and make; everything else they install into $(VENV).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sms test test-faults slow lint types bench notebooks clean
+.PHONY: help setup demo demo-sms test test-faults test-processes slow lint types bench notebooks clean
 
 VENV    ?= .venv
 PYTHON  ?=
@@ -70,10 +70,13 @@ demo-sms: setup  ## train SMS on rendered scenes, draw what it finds in held-out
 	run $(PY) -m experiments.sms.show --workdir=runs/demo/sms --output=runs/demo/sms/pictures --images=$(IMAGES)
 
 test: setup  ## the tests, but for slow ones, kills and notebooks (WORKERS=4, TESTS=tests/data)
-	$(PY) -m pytest -m 'not notebook and not slow and not faults' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
+	$(PY) -m pytest -m 'not notebook and not slow and not faults and not together' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))
 
 test-faults: setup  ## kill training of CAN and of OneRec so often and compare bits (FAULTS=5)
 	KILLS=$(FAULTS) $(PY) -m pytest -m faults -rP -n $(WORKERS) --dist load tests/faults
+
+test-processes: setup  ## several processes: the numbers of one, a lost peer, stopping (minutes)
+	$(PY) -m pytest -m together tests/processes
 
 slow: setup  ## tests that show on further models what a quicker one shows on some
 	$(PY) -m pytest -m slow -n $(WORKERS) --dist worksteal $(wildcard $(TESTS))

@@ -28,7 +28,7 @@ def beating(act, *flags):
     return processes
 
 
-@pytest.mark.parametrize('environment', [None, pytest.param(SLURM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('environment', [None, pytest.param(SLURM, marks=pytest.mark.together)])
 def test_two_processes_meet(environment):
     ended = run([*MEET, '--act=meet'], environment=environment)
     for number, each in enumerate(ended):
@@ -39,7 +39,7 @@ def test_two_processes_meet(environment):
         assert ('only the first' in each.out) == (number == 0)
 
 
-@pytest.mark.slow
+@pytest.mark.together
 @pytest.mark.parametrize('gone', [0, 1])
 def test_a_killed_process_ends_the_other(gone):
     processes = beating('beat')
@@ -54,7 +54,7 @@ def test_a_killed_process_ends_the_other(gone):
     assert (left == 3 and ours) or (left != 0 and 'another task died' in err), shown(ended)
 
 
-@pytest.mark.slow
+@pytest.mark.together
 def test_a_process_that_is_silent_counts_as_dead():
     processes = beating('beat', '--peer_timeout=10')
     os.kill(processes[1].pid, signal.SIGSTOP)
@@ -67,7 +67,7 @@ def test_a_process_that_is_silent_counts_as_dead():
     assert 'has died' in first.err or 'another task died' in first.err, first.err[-3000:]
 
 
-@pytest.mark.slow
+@pytest.mark.together
 @pytest.mark.parametrize(
     ('act', 'number', 'status', 'says'),
     [
@@ -83,7 +83,7 @@ def test_a_process_that_fails_does_not_wait_for_the_other(act, number, status, s
         assert "KeyError: 'nobody foresaw this'" in ended[0].err
 
 
-@pytest.mark.slow
+@pytest.mark.together
 def test_whoever_waits_in_vain_says_for_what():
     with socket.socket() as nobody:
         nobody.bind(('localhost', 0))  # a port that is taken, and at which nobody answers
@@ -94,7 +94,7 @@ def test_whoever_waits_in_vain_says_for_what():
     assert f'error: the processes of this run have not all joined at {address} within 5 s' in ended.err
 
 
-@pytest.mark.slow
+@pytest.mark.together
 @pytest.mark.parametrize('number', [0, None], ids=['taken', 'auto'])
 def test_whoever_cannot_join_says_why(number):
     """Process 0 at a port that is taken, and a process that asks a cluster where there is none."""

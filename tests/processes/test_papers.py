@@ -16,7 +16,7 @@ from tests.processes import worlds
 from tests.processes.compare import same
 from tests.processes.launch import run, write_config
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.together
 # OneRec's experts, one a device, lie on both processes.
 MESHES = {'can': (8, 1), 'sim': (8, 1), 'onerec': (1, 8)}
 PAPERS = {'can': worlds.can, 'sim': worlds.sim, 'onerec': worlds.onerec}

@@ -9,7 +9,7 @@ import pytest
 from jaxrec.training.writers import read_metrics
 from tests.processes.launch import finish, shown, start, write_config
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.together
 
 
 def training(command, workdir, beyond):
