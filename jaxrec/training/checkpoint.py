@@ -31,17 +31,24 @@ from jaxrec.training.damage import (
     require_metrics,
     set_aside,
 )
-from jaxrec.training.row_files import RowFiles
+from jaxrec.training.parts import (
+    MODEL,
+    OPTIMIZER,
+    fields_of,
+    parts_of,
+    refuse_another_model,
+    refuse_older_version,
+    require_written,
+    rows_of,
+    shapes_of,
+)
 from jaxrec.training.state import TrainState
 from jaxrec.training.sums import NAME as SUMS
 from jaxrec.training.sums import find_damage, is_full, no_room, write_sums
 
 log = logging.getLogger(__name__)
 
-MODEL, OPTIMIZER = ('params', 'model_state', 'tables'), ('step', 'opt_state', 'row_opt_state', 'rng')
 _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_decision_policies
-# What is as long as a table is no array of Orbax's, which would hold two copies more of it.
-ROWS = {'tables': 'tables', 'row_opt_state': 'slots'}  # field: its part of a checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,8 +189,8 @@ class Checkpoints:
         Raises:
           ValueError: the disk is full; earlier checkpoints are intact.
         """
-        parts = _parts(state, MODEL, table_rows) | _parts(state, OPTIMIZER, table_rows)
-        described = {'progress': dict(progress), 'shapes': _shapes(state, table_rows)}
+        parts = parts_of(state, MODEL, table_rows) | parts_of(state, OPTIMIZER, table_rows)
+        described = {'progress': dict(progress), 'shapes': shapes_of(state, table_rows)}
         described |= {'trained_on': dict(trained_on or {})}
         described |= {} if data is None else {'data': data.get_state()}
         where = self.folder / str(int(state.step))
@@ -195,7 +202,7 @@ class Checkpoints:
                 custom_metadata=described,
                 overwrite=True,
             )
-            _require_written(where, parts)
+            require_written(where, parts)
             if jax.process_index() == 0:
                 write_sums(where)
         except (OSError, ValueError) as error:
@@ -204,7 +211,7 @@ class Checkpoints:
                 raise
             for partial in self.folder.glob(f'{where.name}.orbax-checkpoint-tmp*'):
                 shutil.rmtree(partial, ignore_errors=True)
-            kept = jax.tree.leaves(_fields(state, MODEL + OPTIMIZER))
+            kept = jax.tree.leaves(fields_of(state, MODEL + OPTIMIZER))
             needed = sum(leaf.nbytes for leaf in kept if hasattr(leaf, 'nbytes'))
             raise no_room(f'checkpoint {where}', self.folder, error, needed) from error
         clear_aside(self.folder)
@@ -267,16 +274,16 @@ class Checkpoints:
             raise damaged_checkpoint(where, problem)
         known, described = self._describe(where)
         fields = MODEL if model_only else MODEL + OPTIMIZER
-        _refuse_another_model(described['shapes'], _shapes(abstract, table_rows), fields, where)
-        wanted = _parts(abstract, MODEL, table_rows)
+        refuse_another_model(described['shapes'], shapes_of(abstract, table_rows), fields, where)
+        wanted = parts_of(abstract, MODEL, table_rows)
         if not model_only:
-            wanted |= _parts(abstract, OPTIMIZER, table_rows)
-        _refuse_older_version(where, wanted, described, data is not None and not model_only)
+            wanted |= parts_of(abstract, OPTIMIZER, table_rows)
+        refuse_older_version(where, wanted, described, data is not None and not model_only)
         parts = self._load(where, wanted)
         if data is not None and not model_only:
             data.set_state(described['data'])
         state = dataclasses.replace(
-            abstract, **parts['model'], **parts.get('optimizer', {}), **_rows_of(wanted)
+            abstract, **parts['model'], **parts.get('optimizer', {}), **rows_of(wanted)
         )
         progress, trained_on = (dict(described.get(name, {})) for name in ('progress', 'trained_on'))
         return Restored(state, progress, dict(known.metrics or {}), trained_on)
@@ -309,68 +316,3 @@ def _root(error: BaseException) -> str:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return str(error)[:200]
-
-
-def _parts(state: TrainState, fields: tuple[str, ...], table_rows: Mapping[str, int]) -> dict[str, Any]:
-    """Some fields of a state, as Orbax is to write or to read them."""
-    name = 'model' if fields == MODEL else 'optimizer'
-    parts: dict[str, Any] = {name: _fields(state, tuple(field for field in fields if field not in ROWS))}
-    rows = {ROWS[field]: RowFiles(getattr(state, field), table_rows) for field in fields if field in ROWS}
-    return parts | {part: files for part, files in rows.items() if files.tree}
-
-
-def _require_written(where: Path, parts: Mapping[str, Any]) -> None:
-    """Takes back a checkpoint some of whose rows a process could not write, and raises what it met."""
-    own = next((files.failed for files in parts.values() if isinstance(files, RowFiles) and files.failed), '')
-    if failed := next((each for each in gather(own) if each), ''):
-        if jax.process_index() == 0:
-            shutil.rmtree(where, ignore_errors=True)
-        raise OSError(failed)
-
-
-def _rows_of(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """{field: what `RowFiles` have read}."""
-    return {field: parts[part].tree for field, part in ROWS.items() if part in parts}
-
-
-def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in names}
-
-
-def _shapes(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, list]:
-    """{path: [shape, dtype]} of a state, with the rows of tables and their slots counted without padding."""
-    described = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(_fields(state, MODEL + OPTIMIZER)):
-        name = jax.tree_util.keystr(path, simple=True, separator='/')
-        shape = list(leaf.shape)
-        group, _, rest = name.partition('/')
-        if group in ('tables', 'row_opt_state'):
-            shape[0] = table_rows[rest.split('/')[0]]
-        described[name] = [shape, str(leaf.dtype)]
-    return described
-
-
-def _refuse_older_version(
-    where: Path, wanted: Mapping[str, Any], described: Mapping[str, Any], moves: bool
-) -> None:
-    missing = [part for part in wanted if not (where / part).is_dir()]
-    if moves and 'data' not in described:
-        missing.append('position of the loader')
-    if missing:
-        raise ValueError(
-            f'checkpoint {where} has no {missing[0]}: it is of a version that kept it elsewhere, or was '
-            'saved without it; train again, or read it with what wrote it'
-        )
-
-
-def _refuse_another_model(saved: dict, wanted: dict, fields: tuple[str, ...], where: Path) -> None:
-    saved, wanted = ({k: v for k, v in tree.items() if k.split('/')[0] in fields} for tree in (saved, wanted))
-    in_order = lambda name: (fields.index(name.split('/')[0]), name)  # the model before its optimizer
-    for name in sorted(saved.keys() | wanted.keys(), key=in_order):
-        if saved.get(name) != wanted.get(name):
-            have, need = saved.get(name, 'nothing'), wanted.get(name, 'nothing')
-            raise ValueError(
-                f'checkpoint {where} is of another model: it has {have} where this config wants {need} at '
-                f'{name!r}. Use the config it was trained with (config.json in its workdir), or another '
-                'workdir'
-            )
