@@ -10,6 +10,7 @@ n processes.
 import logging
 import pickle
 import re
+import socket
 import threading
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -147,6 +148,8 @@ def start_processes(
     arguments = choose_processes(coordinator, num_processes, process_id, environ)
     if arguments is None:
         return False
+    if arguments.get('process_id') == 0:
+        _require_free(arguments['coordinator_address'])
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')  # without it CPUs cannot
     jax.config.update('jax_enable_preemption_service', may_stop)  # it takes SIGTERM over
     waited = {'initialization_timeout': join_s + _GRACE_S, 'heartbeat_timeout_seconds': peer_s}
@@ -154,6 +157,20 @@ def start_processes(
     who = jax.process_index(), jax.process_count()
     log.info('process %d of %d; it ends when another has not been heard of for %d s', *who, peer_s)
     return jax.process_count() > 1
+
+
+def _require_free(address: str) -> None:
+    """Refuses a port that another program listens at: JAX's service may crash on one."""
+    with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just left is free
+        try:
+            tried.bind(('', int(address.rpartition(':')[2])))
+        except OSError as error:
+            raise ValueError(
+                f'this process could not join the others at {address} ({error.strerror}): give '
+                '--coordinator, --num_processes and --process_id, a port that is free, and start each '
+                'process once'
+            ) from error
 
 
 def _initialize(arguments: Mapping[str, Any], join_s: int) -> None:
