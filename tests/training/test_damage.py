@@ -171,9 +171,7 @@ def test_an_older_one_with_other_metrics_is_not_passed_over(folder, damage):
     """It may be the best, which nobody would train again: its sums say what its metrics were."""
     metrics = folder / '1' / 'metrics' / 'metrics'
     metrics.unlink() if damage is None else metrics.write_text(damage)
-    with pytest.raises(
-        DamagedCheckpoint, match=r'c/1 is damaged \(metrics/metrics (has|is|does not)'
-    ):
+    with pytest.raises(DamagedCheckpoint, match=r'c/1 is damaged \(metrics/metrics (has|is|does not)'):
         Checkpoints(folder)
     assert sorted(path.name for path in folder.iterdir()) == ['1', '2', '3']
 
