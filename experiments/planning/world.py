@@ -26,7 +26,7 @@ from jaxrec.data.vocabulary import FIRST
 from jaxrec.importing import resolve
 from jaxrec.models.onerec.semantic_ids import SemanticIds
 from jaxrec.options import plain
-from jaxrec.parallel.mesh import AXES
+from jaxrec.parallel.mesh import BATCH
 from jaxrec.training.state import Setup, TrainState, abstract_state
 from jaxrec.training.step import make_predict_step, make_train_step
 
@@ -139,7 +139,7 @@ def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDt
     Returns:
       {key: shape [B, ...]}.
     """
-    sharding = jax.NamedSharding(mesh, jax.P(AXES))
+    sharding = jax.NamedSharding(mesh, BATCH)
     return {
         key: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=sharding)
         for key, x in world.batch.items()

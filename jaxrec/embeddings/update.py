@@ -32,11 +32,13 @@ class UpdateInfo(NamedTuple):
       norm: float32 [], global norm over dense gradients and summed rows, before clipping.
       scale: float32 [], what all gradients were multiplied by; 1 without clipping.
       rounds: int32 [], all-to-all rounds of the fullest table; 1 means that every buffer fitted.
+      moves: bool [], whether rows were moved; False only of an update that asked `if_finite`.
     """
 
     norm: jax.Array
     scale: jax.Array
     rounds: jax.Array
+    moves: jax.Array
 
 
 def init_slots(
@@ -219,15 +221,17 @@ def _update_shard(
         arrivals[name] = moved
     norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
     scale = _clip_scale(norm, context.clip_norm)
-    moves = jnp.isfinite(norm) & jnp.isfinite(asked) if context.asks else None
+    moves = jnp.isfinite(norm) & jnp.isfinite(asked) if context.asks else jnp.bool_(True)
     for name, moved in arrivals.items():
         rule = (specs[name].optimizer or context.default).update
-        apply = functools.partial(apply_rows, rule, scale=scale, step=step, moves=moves)
+        apply = functools.partial(
+            apply_rows, rule, scale=scale, step=step, moves=moves if context.asks else None
+        )
         dense = context.strategies[name] == 'dense'
         tables[name], slots[name] = apply(tables[name], slots[name], sums[name], dense=dense)
         tables[name], slots[name] = apply_later(moved, apply, tables[name], slots[name])
     rounds = functools.reduce(jnp.maximum, (moved.rounds for moved in arrivals.values()), jnp.int32(1))
-    return tables, slots, scratch, UpdateInfo(norm, scale, rounds)
+    return tables, slots, scratch, UpdateInfo(norm, scale, rounds, moves)
 
 
 def _sum(

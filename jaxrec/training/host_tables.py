@@ -18,7 +18,7 @@ import optax
 
 from jaxrec import embeddings as emb
 from jaxrec.embeddings.update import UpdateInfo
-from jaxrec.parallel.mesh import AXES
+from jaxrec.parallel.mesh import BATCH
 from jaxrec.training.state import Setup, TrainState, pick
 from jaxrec.training.task import Batch, Metrics
 
@@ -35,23 +35,24 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
       As `training.step.make_train_step`, but a plain function of four jitted ones; the old state is donated.
     """
     read, differentiate = _reader(setup), _differentiate(setup)
-    write, apply, hold = _writer(setup), _apply(setup), jax.jit(_hold, donate_argnums=0)
+    write, apply = _writer(setup), _apply(setup)
     home = jax.NamedSharding(setup.table_mesh, jax.P())
     everywhere = jax.NamedSharding(setup.mesh, jax.P())
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         ids, rows = read(state.tables, batch)
-        grads, row_grads, model_state, metrics, norm = differentiate(
+        grads, row_grads, new_model_state, metrics, norm = differentiate(
             state.params, state.model_state, rows, batch, state.rng, state.step
         )
         count = state.step + 1
         at_home = jax.device_put((row_grads, count, norm, metrics['loss']), home)
         tables, slots, scratch, info = write(state.tables, state.row_opt_state, state.scratch, ids, *at_home)
-        scale, total = jax.device_put((info.scale, info.norm), everywhere)
-        params, opt_state = apply(state.params, state.opt_state, grads, scale, metrics['loss'], total)
+        scale, total, moves = jax.device_put((info.scale, info.norm, info.moves), everywhere)
+        old = state.params, state.model_state, state.opt_state
+        (params, model_state, opt_state), skipped = apply(*old, new_model_state, grads, scale, moves)
         metrics = {**metrics, 'grad_norm': total}
         if setup.skip_not_finite:
-            model_state, metrics['skipped'] = hold(state.model_state, model_state, metrics['loss'], total)
+            metrics['skipped'] = skipped
         new = dataclasses.replace(
             state,
             step=count,
@@ -92,7 +93,7 @@ def _reader(setup: Setup) -> Read:
     name = jax.jit(task.ids)
     look_up = jax.jit(lambda tables, ids: emb.lookup(task.tables, tables, ids))
     home = jax.NamedSharding(setup.table_mesh, jax.P())
-    cut = jax.NamedSharding(setup.mesh, jax.P(AXES))
+    cut = jax.NamedSharding(setup.mesh, BATCH)
 
     def read(tables: dict[str, jax.Array], batch: Batch) -> tuple[Any, Any]:
         ids = jax.device_put(name(batch), home)
@@ -149,25 +150,25 @@ def _writer(setup: Setup) -> Callable[..., tuple[Any, Any, Any, UpdateInfo]]:
     return write
 
 
-def _apply(setup: Setup) -> Callable[..., tuple[Any, Any]]:
-    """The update of the dense parameters, whose gradients share the clipping of the rows'."""
+def _apply(setup: Setup) -> Callable[..., tuple[tuple[Any, Any, Any], jax.Array]]:
+    """The update of what is dense, whose gradients share the rows' clipping; and 1 where it is skipped."""
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    @functools.partial(jax.jit, donate_argnums=(0, 2))
     def apply(
-        params: Any, opt_state: Any, grads: Any, scale: jax.Array, loss: jax.Array, norm: jax.Array
-    ) -> tuple[Any, Any]:
+        params: Any,
+        model_state: Any,
+        opt_state: Any,
+        new: Any,
+        grads: Any,
+        scale: jax.Array,
+        moves: jax.Array,
+    ) -> tuple[tuple[Any, Any, Any], jax.Array]:
         if setup.clip_norm is not None:
             grads = jax.tree.map(lambda grad: grad * scale.astype(jnp.result_type(grad)), grads)
-        updates, new = setup.optimizer.update(grads, opt_state, params)
-        moved = optax.apply_updates(params, updates), new
-        if not setup.skip_not_finite:
-            return moved
-        return pick(jnp.isfinite(loss) & jnp.isfinite(norm), moved, (params, opt_state))
+        updates, new_opt_state = setup.optimizer.update(grads, opt_state, params)
+        moved = optax.apply_updates(params, updates), new, new_opt_state
+        if setup.skip_not_finite:
+            moved = pick(moves, moved, (params, model_state, opt_state))
+        return moved, 1 - moves.astype(jnp.float32)
 
     return apply
-
-
-def _hold(old: Any, new: Any, loss: jax.Array, norm: jax.Array) -> tuple[Any, jax.Array]:
-    """The model state after a step that may be skipped, and 1 if it was."""
-    moves = jnp.isfinite(loss) & jnp.isfinite(norm)
-    return pick(moves, new, old), 1 - moves.astype(jnp.float32)

@@ -20,7 +20,16 @@ ROWS = {'tables': 'tables', 'row_opt_state': 'slots'}  # field: its part of a ch
 
 
 def parts_of(state: TrainState, fields: tuple[str, ...], table_rows: Mapping[str, int]) -> dict[str, Any]:
-    """Some fields of a state, as Orbax is to write or to read them."""
+    """Some fields of a state, as Orbax is to write or to read them.
+
+    Args:
+      state: arrays, or shapes with shardings to be read into.
+      fields: `MODEL` or `OPTIMIZER`.
+      table_rows: {table: V}.
+
+    Returns:
+      {part: tree or `RowFiles`}; a part of rows is left out where there are no tables.
+    """
     name = 'model' if fields == MODEL else 'optimizer'
     parts: dict[str, Any] = {name: fields_of(state, tuple(field for field in fields if field not in ROWS))}
     rows = {ROWS[field]: RowFiles(getattr(state, field), table_rows) for field in fields if field in ROWS}
@@ -28,7 +37,15 @@ def parts_of(state: TrainState, fields: tuple[str, ...], table_rows: Mapping[str
 
 
 def require_written(where: Path, parts: Mapping[str, Any]) -> None:
-    """Takes back a checkpoint some of whose rows a process could not write, and raises what it met."""
+    """Takes back a checkpoint some of whose rows a process could not write; every process learns of it.
+
+    Args:
+      where: the checkpoint, as Orbax has committed it.
+      parts: of `parts_of`.
+
+    Raises:
+      OSError: what the first such process met.
+    """
     own = next((files.failed for files in parts.values() if isinstance(files, RowFiles) and files.failed), '')
     if failed := next((each for each in gather(own) if each), ''):
         if jax.process_index() == 0:
@@ -47,7 +64,15 @@ def fields_of(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def shapes_of(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, list]:
-    """{path: [shape, dtype]} of a state, with the rows of tables and their slots counted without padding."""
+    """Describes a state, plain JSON values.
+
+    Args:
+      state: arrays or shapes.
+      table_rows: {table: V}, rows without padding.
+
+    Returns:
+      {path: [shape, dtype]}, with V for the rows of tables and of their slots.
+    """
     described = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(fields_of(state, MODEL + OPTIMIZER)):
         name = jax.tree_util.keystr(path, simple=True, separator='/')

@@ -117,7 +117,16 @@ class Setup(NamedTuple):
 
 
 def pick(moves: jax.Array, new: Any, old: Any) -> Any:
-    """The new tree where a step moves, bool [], and the old one where it is skipped."""
+    """What a step that may be skipped leaves of trees that are not as long as tables.
+
+    Args:
+      moves: bool [], whether the step counts, see `embeddings.update.UpdateInfo`.
+      new: arrays after the step.
+      old: arrays of the same shapes before it.
+
+    Returns:
+      The new tree where the step moves, and the old one, bit for bit, where it is skipped.
+    """
     return jax.tree.map(lambda new, old: jnp.where(moves, new, old), new, old)
 
 

@@ -21,6 +21,7 @@ from jaxrec.training.state import Setup, TrainState, pick
 from jaxrec.training.task import Batch, Metrics
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+DENSE = ('params', 'model_state', 'opt_state')  # fields of a state that a step makes anew
 ROWS_AT_ONCE = 1 << 25  # bytes of rows that a prediction on the CPU looks up before it scores them
 
 
@@ -86,17 +87,11 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
             scratch=scratch,
         )
         if setup.skip_not_finite:
-            new, metrics['skipped'] = _hold_dense(state, new, jnp.isfinite(value) & jnp.isfinite(info.norm))
+            held = {name: pick(info.moves, getattr(new, name), getattr(state, name)) for name in DENSE}
+            new, metrics['skipped'] = dataclasses.replace(new, **held), 1 - info.moves.astype(jnp.float32)
         return new, metrics
 
     return jax.jit(step, donate_argnums=0)
-
-
-def _hold_dense(old: TrainState, new: TrainState, moves: jax.Array) -> tuple[TrainState, jax.Array]:
-    """The new state with all but tables as it was unless the step moves, and 1 where it does not."""
-    names = ('params', 'model_state', 'opt_state')
-    held = {name: pick(moves, getattr(new, name), getattr(old, name)) for name in names}
-    return dataclasses.replace(new, **held), 1 - moves.astype(jnp.float32)
 
 
 def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:

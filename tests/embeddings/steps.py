@@ -144,7 +144,7 @@ def oracle_run(batch: int = 24, clip: float | None = CLIP) -> Run:
         scale = 1.0 if clip is None else min(1.0, clip / norm)
         for n, (g, touched) in sums.items():
             rules[n](tables[n], scale * g, touched, count)
-        infos.append(UpdateInfo(norm, scale, 1))
+        infos.append(UpdateInfo(norm, scale, 1, True))
     return Run(initial, tables, {}, read, infos, '', 0, {})
 
 

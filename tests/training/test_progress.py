@@ -12,7 +12,14 @@ import jax
 import pytest
 from jax.experimental import multihost_utils
 
-from jaxrec.training.progress import LoopOptions, Progress, progress_bar, stop_agreed, stop_signal
+from jaxrec.training.progress import (
+    LoopOptions,
+    Progress,
+    progress_bar,
+    stop_agreed,
+    stop_awaited,
+    stop_signal,
+)
 
 
 def test_a_report_is_the_mean_of_the_window_and_empties_it():
@@ -115,3 +122,26 @@ def test_a_value_that_is_none_is_worse_than_all():
     for step, value in enumerate((math.nan, 0.5, math.nan, 0.6), 1):
         progress.judge(value, step, 1, patience=3)
     assert (progress.best, progress.best_step, progress.bad, progress.done) == (0.6, 4, 0, False)
+
+
+@pytest.mark.parametrize(
+    ('start', 'others', 'answers', 'asked', 'stops'),
+    [
+        (0, [False], {}, [], False),  # the loop asks for step 1 itself
+        (500, [False], {}, [1, 500], False),
+        (500, [False], {1: True}, [1], True),  # it came while the run was restored
+        (500, [True], {}, [1], True),  # to another process
+        (500, [False], {500: True}, [1, 500], True),
+    ],
+)
+def test_a_signal_that_came_before_the_loop_is_heard(start, others, answers, asked, stops, monkeypatch):
+    steps = []
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr('jaxrec.training.progress.gather', lambda mine: [mine, *others])
+    reached = lambda step: steps.append(step) or answers.get(step, False)
+    monkeypatch.setattr(multihost_utils, 'reached_preemption_sync_point', reached)
+    assert stop_awaited(start) == stops and steps == asked
+
+
+def test_one_process_hears_its_signals_itself():
+    assert not stop_awaited(500)

@@ -10,7 +10,8 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.parallel import make_mesh
-from jaxrec.training import row_files
+from jaxrec.training import parts, row_files
+from jaxrec.training.parts import require_written
 from jaxrec.training.row_files import RowFiles, read_rows, write_rows
 
 ROWS, DIM = 19, 3  # no mesh of several devices divides the rows
@@ -122,3 +123,33 @@ def test_rows_of_another_kind_are_refused(folder, shape, dtype):
         ValueError, match=r'000\.npy holds float32 \(5, 3\), and .* belongs there: rows 0 to 4'
     ):
         read(folder, shape, dtype)
+
+
+def fail(*arguments):
+    raise OSError(28, 'No space left on device')
+
+
+@pytest.mark.parametrize('failing', ['this', 'another', 'none'])
+def test_rows_that_one_process_cannot_write_take_the_checkpoint_back(tmp_path, monkeypatch, failing):
+    """With others waiting in Orbax the error is kept, and raised by all once they are through."""
+    files = RowFiles(tree(make_mesh((1, 1)), VALUES), {'item/a': ROWS, 'user': ROWS})
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    if failing == 'this':
+        monkeypatch.setattr(row_files, 'write_rows', fail)
+    run(files.save(Promised(tmp_path / '3')))
+    theirs = '[Errno 28] No space left on device' if failing == 'another' else ''
+    monkeypatch.setattr(parts, 'gather', lambda mine: [mine, theirs])
+    if failing == 'none':
+        require_written(tmp_path / '3', {'model': {}, 'tables': files})
+        assert (tmp_path / '3' / 'user').is_dir()
+        return
+    with pytest.raises(OSError, match='No space left on device'):
+        require_written(tmp_path / '3', {'model': {}, 'tables': files})
+    assert not (tmp_path / '3').exists()
+
+
+def test_alone_a_process_raises_what_it_meets(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_files, 'write_rows', fail)
+    files = RowFiles(tree(make_mesh((1, 1)), VALUES), {'item/a': ROWS, 'user': ROWS})
+    with pytest.raises(OSError, match='No space left on device'):
+        run(files.save(Promised(tmp_path / '3')))
