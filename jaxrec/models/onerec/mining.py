@@ -122,9 +122,8 @@ class Miner:
         # What says nothing is padding: places of dead beams hold no items.
         says = np.pad(pairs.valid, ((0, 0), (1, 0)), constant_values=True) & alive.any(1)[:, None]
         sessions = np.where(says[..., None], take(items, places), 0).astype(np.int32)
-        asked = np.zeros(
-            (len(sent['history/length']), *sessions.shape[1:]), np.int32
-        )  # padded as the batch is
+        # Padded as the batch is, where devices do not divide the chunk.
+        asked = np.zeros((len(sent['history/length']), *sessions.shape[1:]), np.int32)
         asked[: len(sessions)] = sessions
         reference = self._score(params, model_state, sent, put_batch({'x': asked}, self.mesh)['x'])
         count = alive.sum(1)
