@@ -5,10 +5,12 @@ processes of fewer cores each. Figures agree across core counts up to the order 
 """
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
 import jax
@@ -83,7 +85,7 @@ def _side_by_side(
     title: str,
     arguments: tuple[Any, ...],
 ) -> list[Result]:
-    places = {pool.submit(run_cell, cell, *arguments): place for place, cell in enumerate(cells)}
+    places = {pool.submit(_run_for_parent, run_cell, cell, *arguments): i for i, cell in enumerate(cells)}
     results: list[Result] = [{}] * len(cells)
     try:
         for done in tqdm.tqdm(as_completed(places), title, len(cells), disable=None, dynamic_ncols=True):
@@ -94,8 +96,24 @@ def _side_by_side(
     return results
 
 
+def _run_for_parent(run_cell: Callable[..., Result], *arguments: Any) -> Result:
+    try:
+        return run_cell(*arguments)
+    finally:
+        if (parent := parent_process()) is not None and not parent.is_alive():
+            os._exit(1)  # else the pool goes on with the cells it has queued, beside those of a new parent
+
+
+def _end_with_parent() -> None:
+    """Stops this worker as a signal does, so that the cell in training is saved, once its parent is gone."""
+    if (parent := parent_process()) is not None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _start(shares: Any) -> None:
     """Takes a share of the cores, before the backend counts them, and logs as the mains do."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     share = shares.get()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, share)

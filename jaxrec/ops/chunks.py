@@ -17,7 +17,11 @@ CHUNK_BYTES = 1 << 23  # what the caches of two cores hold, about
 
 
 def by_chunks(
-    function: Callable[..., Any], *arrays: jax.Array, bytes_each: int, limit: int | None = None
+    function: Callable[..., Any],
+    *arrays: jax.Array,
+    bytes_each: int,
+    limit: int | None = None,
+    trained: bool = False,
 ) -> Any:
     """Applies a function of examples to a batch of them.
 
@@ -29,14 +33,16 @@ def by_chunks(
       *arrays: [B, ...] each.
       bytes_each: of an example's intermediates.
       limit: of those of a chunk; None for `CHUNK_BYTES`.
+      trained: that it can be differentiated where the batch is cut, by the arrays and by what the function
+        closes over. A chunk's intermediates are made again then and not kept, but the arrays are copied.
 
     Returns:
-      The tree of arrays [B, ...]; not to be differentiated where the batch is cut.
+      The tree of arrays [B, ...].
     """
     number = number_of_chunks(arrays[0].shape[0], bytes_each, limit or CHUNK_BYTES)
     if number == 1:
         return function(*arrays)
-    chunked = functools.partial(_chunked, function, number)
+    chunked = functools.partial(_mapped if trained else _chunked, function, number)
     return jax.lax.platform_dependent(*arrays, cpu=chunked, default=function)
 
 
@@ -55,6 +61,13 @@ def _chunked(function: Callable[..., Any], number: int, *arrays: jax.Array) -> A
 
     found = jax.lax.fori_loop(0, number, step, empty)
     return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), found)
+
+
+def _mapped(function: Callable[..., Any], number: int, *arrays: jax.Array) -> Any:
+    # The chunks are those of `_chunked`, and first here, as `scan` wants it.
+    views = [x.reshape(-1, number, *x.shape[1:]).swapaxes(0, 1) for x in arrays]
+    found = jax.lax.map(jax.checkpoint(lambda chunk: function(*chunk)), views)
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), found)
 
 
 def number_of_chunks(batch: int, bytes_each: int, limit: int) -> int:

@@ -13,11 +13,25 @@ def double(x, y):
     return {'sum': x + y[:, None], 'rows': 2 * x[..., None]}
 
 
+@pytest.mark.parametrize('trained', [False, True])
 @pytest.mark.parametrize('limit', [1, 100, 1 << 20])
-def test_every_chunk_lands_where_it_came_from(limit):
+def test_every_chunk_lands_where_it_came_from(limit, trained):
     x, y = jnp.arange(36.0).reshape(12, 3), jnp.arange(12.0)
-    got = jax.jit(lambda x, y: ops.by_chunks(double, x, y, bytes_each=24, limit=limit))(x, y)
-    jax.tree.map(np.testing.assert_array_equal, got, double(x, y))
+    run = lambda x, y: ops.by_chunks(double, x, y, bytes_each=24, limit=limit, trained=trained)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(run)(x, y), double(x, y))
+
+
+@pytest.mark.parametrize('limit', [1, 100, 1 << 20])
+def test_gradients_reach_the_arrays_and_what_the_function_closes_over(limit):
+    def total(x, y, weight):
+        run = lambda x, y: {'out': jnp.sin(x * y[:, None]) @ weight}
+        return jnp.square(ops.by_chunks(run, x, y, bytes_each=24, limit=limit, trained=True)['out']).sum()
+
+    arguments = jnp.arange(36.0).reshape(12, 3) / 9, jnp.arange(12.0), jnp.arange(6.0).reshape(3, 2)
+    whole = lambda x, y, weight: jnp.square(jnp.sin(x * y[:, None]) @ weight).sum()
+    got = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*arguments)
+    want = jax.grad(whole, argnums=(0, 1, 2))(*arguments)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4), got, want)
 
 
 @pytest.mark.parametrize(

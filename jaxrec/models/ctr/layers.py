@@ -3,12 +3,14 @@
 B batch, C candidates, L history, D width.
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.ops.local_activation import local_activation
 from jaxrec.ops.pooling import attention_pool
 
 ACTIVATIONS = ('prelu', 'dice', 'sigmoid')
@@ -119,20 +121,16 @@ class TargetAttention(nn.Module):
         Returns:
           float [B, C, L].
         """
-        (batch, candidates, size), length, width = candidate.shape, history.shape[1], self.widths[0]
+        size, width = candidate.shape[-1], self.widths[0]
         kernel = lambda name: self.param(name, nn.initializers.glorot_normal(), (size, width))
-        # The net's first layer on [c, h, c - h, c * h], term by term. The history meets one kernel for each
-        # candidate, h W + (c * h) V = h (W + c V), all side by side: no product is made for every pair.
-        of_candidate = candidate @ kernel('candidate')  # [B, C, W]
-        of_history, of_product = kernel('history'), kernel('product')
+        kernels = {name: kernel(name) for name in ('candidate', 'history', 'product')}
         bias = self.param('bias', nn.initializers.zeros, (width,))
-        # As einsum, whose gradient is products too; that of a broadcast multiplication was 5 times slower.
-        scaled = jnp.einsum('bcd,dw->bdcw', candidate, of_product)
-        kernels = of_history[:, None] + scaled
-        of_pairs = history @ kernels.reshape(batch, size, candidates * width)  # [B, L, C * W]
-        of_pairs = of_pairs.reshape(batch, length, candidates, width).swapaxes(1, 2)  # [B, C, L, W]
-        x = jax.nn.sigmoid(of_pairs + (of_candidate + bias)[:, :, None])
-        return Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')(x)[..., 0]
+        score = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')
+        if self.is_initializing():
+            score(candidate[:1, :1, :1] @ kernels['candidate'][:1])
+        layers, variables = score.unbind()
+        rest = functools.partial(layers.apply, variables)
+        return local_activation(candidate, history, kernels, bias, rest)
 
 
 def over_candidates(x: jax.Array, candidates: int) -> jax.Array:

@@ -2,6 +2,10 @@
 
 import os
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from ml_collections import ConfigDict
@@ -41,6 +45,44 @@ def test_two_workers_give_what_one_gives(make_cells, tmp_path, monkeypatch):
     assert len(list((tmp_path / 'two').rglob('result.json'))) == 2
     with runner(2, None, ('no_such',)) as run, pytest.raises(ValueError, match=r"slices names 'no_such'"):
         run(make_cells(tmp_path / 'wrong'), 'cells')
+
+
+SLEEPERS = """
+import os, pathlib, sys, time
+from experiments.comparison.workers import runner
+
+def sleep(cell, *_):
+    (pathlib.Path(sys.argv[1]) / f'{cell}-{os.getpid()}').touch()
+    time.sleep(600)
+
+if __name__ == '__main__':
+    with runner(2, None, run='__main__:sleep') as run:
+        run(range(5), 'cells')
+"""
+
+
+@pytest.mark.skipif(len(available_cores()) < 2, reason='needs two cores')
+@pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_parent_and_begin_no_other_cell(how, tmp_path):
+    script, begun = tmp_path / 'sleepers.py', tmp_path / 'begun'
+    begun.mkdir()
+    script.write_text(SLEEPERS)
+    environment = {**os.environ, 'PYTHONPATH': os.getcwd(), 'XLA_FLAGS': ''}
+    parent = subprocess.Popen([sys.executable, str(script), str(begun)], env=environment)
+    until(lambda: len(list(begun.iterdir())) == 2, 120)
+    parent.send_signal(how)
+    parent.wait(30)
+    workers = [int(path.name.split('-')[1]) for path in begun.iterdir()]
+    until(lambda: not any(pathlib.Path(f'/proc/{worker}').exists() for worker in workers), 30)
+    assert len(list(begun.iterdir())) == 2
+
+
+def until(reached, seconds):
+    """Waits until something is so."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f'not so after {seconds} s'
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize('workers', [0, 10_000])
