@@ -26,13 +26,13 @@ from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
 from jaxrec.parallel.processes import gather, wait_for_all
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.evaluate import evaluate, of_all_processes
+from jaxrec.training.files import replace_text
 from jaxrec.training.loop import train
 from jaxrec.training.progress import Progress, stop_awaited
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
-from jaxrec.training.sums import replace_text
 from jaxrec.training.task import Evaluator
 from jaxrec.training.warm_start import grown_rows, warm_state
 from jaxrec.training.writers import MetricWriter, QuietWriter, read_metrics

@@ -22,7 +22,7 @@ from jaxrec.evaluation.replay import ReplayOptions, ReplayState, progress, repla
 from jaxrec.evaluation.tallies import Tally, bootstrap, summarise
 from jaxrec.options import read_options
 from jaxrec.policies import Policy, restore_policy, save_policy
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 TOP = (*STREAM_TOP, 'replay')

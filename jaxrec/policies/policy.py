@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxrec.parallel import make_mesh
 from jaxrec.policies.events import Arrays, as_batch, parts, shown_pairs, unseen
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import TrainState
 from jaxrec.training.task import Batch
 

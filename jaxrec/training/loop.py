@@ -16,7 +16,7 @@ import numpy as np
 from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
 from jaxrec.parallel.host_memory import await_on_cpu
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.progress import (
     LoopOptions,
     Progress,

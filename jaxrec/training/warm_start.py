@@ -9,7 +9,7 @@ B batch.
 import dataclasses
 
 from jaxrec import embeddings as emb
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import Setup, TrainState, abstract_state, new_scratch, table_key
 from jaxrec.training.task import Batch
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxrec.training.sums import is_full, no_room, replace_text
+from jaxrec.training.files import is_full, no_room, replace_text
 
 log = logging.getLogger(__name__)
 

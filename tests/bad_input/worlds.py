@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments import running
 from experiments.building import Experiment, build
 from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state
 from tests.experiments.worlds import tiny
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxrec.parallel import put_batch
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state, init_state
 from jaxrec.training.writers import MetricWriter, read_metrics
 from tests.training.worlds import Bilinear, make_batch, make_setup

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrec.policies import make_policy, restore_policy, save_policy
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from tests.conftest import slow_but_for
 from tests.models.worlds import SCHEMA
 from tests.policies import worlds

@@ -11,7 +11,7 @@ import pytest
 from jaxrec import embeddings as emb
 from jaxrec.parallel import host_mesh, put_batch
 from jaxrec.training import host_tables
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.training.worlds import ROWS, make_batch, make_setup

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrec.parallel import put_batch
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.loop import train
 from jaxrec.training.progress import LoopOptions, Progress
 from jaxrec.training.state import abstract_state, init_state

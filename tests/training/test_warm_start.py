@@ -7,7 +7,7 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.parallel import put_batch
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_train_step
 from jaxrec.training.warm_start import grown_rows, warm_state

@@ -10,7 +10,7 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.parallel import put_batch
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state, init_state
 from jaxrec.training.step import make_train_step
 from tests.training.worlds import ROWS, Bilinear, make_batch, make_setup

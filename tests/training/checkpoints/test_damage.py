@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrec.parallel import put_batch
-from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.damage import DamagedCheckpoint
+from jaxrec.training.checkpoints import Checkpoints, DamagedCheckpoint
 from jaxrec.training.state import abstract_state, init_state
 from tests.training.worlds import ROWS, make_batch, make_setup
 

@@ -1,22 +1,19 @@
-"""Checksums of a checkpoint's files, and what is said when a disk is full.
+"""Checksums of a checkpoint's files.
 
 The sums lie in the checkpoint's own folder, written when everything else in it is and moved in place whole: a
 folder without them was left by a run that ended in that moment, or is of an older version, and is read
 unverified. CRC-32 finds every flipped bit and every run of up to 32 damaged ones; it is no signature.
 """
 
-import errno
 import json
-import os
-import shutil
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from jaxrec.training.files import replace_text
 
 NAME = 'sums.json'
 _CHUNK = 1 << 22  # bytes read at once, whatever the size of a table
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def write_sums(folder: Path) -> None:
@@ -71,40 +68,3 @@ def find_damage(folder: Path, leave_out: Sequence[str] = (), only: Sequence[str]
         except OSError as error:  # a disk that fails says so here
             return f'{path} cannot be read: {error}'
     return ''
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a text file that appears whole or not at all, in the place of one that may be there."""
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error, of whatever library, says that a file could not grow."""
-    return any(os.strerror(code) in str(error) for code in _FULL)
-
-
-def no_room(what: str, folder: Path, error: BaseException, needed: int | None = None) -> ValueError:
-    """The error that a full disk becomes.
-
-    Args:
-      what: could not be written.
-      folder: where.
-      error: what the system said.
-      needed: bytes, if known.
-
-    Returns:
-      A ValueError that names the folder and the bytes that are needed and free.
-    """
-    cause = next(os.strerror(code) for code in _FULL if os.strerror(code) in str(error))
-    free = shutil.disk_usage(folder).free
-    takes = '' if needed is None else f'takes about {_megabytes(needed)} and '
-    return ValueError(
-        f'{what} could not be written ({cause}): it {takes}has {_megabytes(free)} free in {folder}. What was '
-        'saved before is intact: make room, or lift the limit, and give the same command again'
-    )
-
-
-def _megabytes(size: Any) -> str:
-    return f'{size / 1e6:,.1f} MB'

@@ -10,9 +10,9 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.parallel import make_mesh
-from jaxrec.training import parts, row_files
-from jaxrec.training.parts import require_written
-from jaxrec.training.row_files import RowFiles, read_rows, write_rows
+from jaxrec.training.checkpoints import parts, row_files
+from jaxrec.training.checkpoints.parts import require_written
+from jaxrec.training.checkpoints.row_files import RowFiles, read_rows, write_rows
 
 ROWS, DIM = 19, 3  # no mesh of several devices divides the rows
 

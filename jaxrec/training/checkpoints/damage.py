@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 from jaxrec.parallel.processes import gather, wait_for_all
-from jaxrec.training.sums import find_damage
+from jaxrec.training.checkpoints.sums import find_damage
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from jaxrec.parallel.processes import gather
-from jaxrec.training.damage import (
+from jaxrec.training.checkpoints.damage import (
     DamagedCheckpoint,
     clear_aside,
     damaged_checkpoint,
@@ -31,7 +31,7 @@ from jaxrec.training.damage import (
     require_metrics,
     set_aside,
 )
-from jaxrec.training.parts import (
+from jaxrec.training.checkpoints.parts import (
     MODEL,
     OPTIMIZER,
     fields_of,
@@ -42,9 +42,10 @@ from jaxrec.training.parts import (
     rows_of,
     shapes_of,
 )
+from jaxrec.training.checkpoints.sums import NAME as SUMS
+from jaxrec.training.checkpoints.sums import find_damage, write_sums
+from jaxrec.training.files import is_full, no_room
 from jaxrec.training.state import TrainState
-from jaxrec.training.sums import NAME as SUMS
-from jaxrec.training.sums import find_damage, is_full, no_room, write_sums
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from jaxrec.parallel.processes import gather
-from jaxrec.training.row_files import RowFiles
+from jaxrec.training.checkpoints.row_files import RowFiles
 from jaxrec.training.state import TrainState
 
 MODEL, OPTIMIZER = ('params', 'model_state', 'tables'), ('step', 'opt_state', 'row_opt_state', 'rng')
