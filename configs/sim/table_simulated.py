@@ -44,7 +44,7 @@ NULL = ('DIN-short', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time')
 # A scan of 2,000 steps is slow, so MIMN trains on a fourth of the training users.
 MIMN_SHARE = 1 / 6
 # Its validation stands still for seven epochs, see above, which the patience of the others would not outlast.
-FULL_TRAIN = {'epochs': 20, 'patience': 8}
+FULL_TRAIN = {'patience': 8}
 # A fourth of the behaviours, so that its rows stay within the time of a quick table.
 QUICK_WORLD = {'history': 500, 'near': 150, 'episode': 4}
 # Interests leave more behaviours in a history ten times as long, and strays as many.
