@@ -46,6 +46,7 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'can_infer': can.infer,
     'can_din_infer': functools.partial(can.infer, base='din'),
     'sim_train': sim.train,
+    'sim_train_plain': functools.partial(sim.train, model='soft_plain'),
     'sim_train_lazy_adam': functools.partial(sim.train, row_optimizer='lazy_adam'),
     'sim_train_hard': sim.train_from_log,
     'sim_train_eta': functools.partial(sim.train, model='eta'),

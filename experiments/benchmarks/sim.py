@@ -46,6 +46,8 @@ class Model(NamedTuple):
 
 MODELS = {
     'soft': Model(sim.make_task, {'search': 'soft'}),
+    # As in the simulated table, whose rows say why.
+    'soft_plain': Model(sim.make_task, {'search': 'soft', 'project': False, 'aux_softmax': True}),
     'hard': Model(sim.make_task, {'search': 'hard'}, 'kept'),
     'eta': Model(sim.make_task, {'preset': 'eta'}),
     'sdim': Model(sim.make_task, {'preset': 'sdim'}),
