@@ -10,13 +10,16 @@ own, the clients in this one: each of 16 keeps one connection, and sends its nex
 that falls behind cannot hide it. Every request is of a user with 54,000 behaviours and has 400 candidates in
 about 20 categories.
 
+With --events=N, N new behaviours a second of the same users come in beside the requests, from a connection of
+their own, and are counted. They stay in the journal of --folder's index, whose users are then longer: delete
+its index-* to measure without them. How large the log is that is compiled, --log_events says.
+
 Modes: 'hard' and 'soft' are SIM with that search; 'scan' is the naive full scan, target attention of every
 candidate to all 54,000 behaviours.
 """
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import os
 import socket
@@ -37,6 +40,7 @@ from experiments.benchmarks.timing import peak_mb
 from experiments.building import Experiment, build, read_config
 from experiments.flags import friendly
 from experiments.running import claim, open_checkpoints, table_rows
+from experiments.sim.load_clients import load, post
 from experiments.sim.opening import open_index
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.serving.latency import percentiles
@@ -52,29 +56,12 @@ CATEGORIES = flags.DEFINE_integer('categories_a_request', 20, 'Categories that c
 LENGTH = flags.DEFINE_integer('length', 54_000, 'Behaviours of a long user.')
 LONG_USERS = flags.DEFINE_integer('long_users', 100, 'How many of them.')
 USERS = flags.DEFINE_integer('users', 1000, 'Users of the log.')
-EVENTS = flags.DEFINE_integer('events', 10_000_000, 'Events of the log.')
+LOG_EVENTS = flags.DEFINE_integer('log_events', 10_000_000, 'Events of the log.')
+EVENTS = flags.DEFINE_float('events', 0.0, 'New behaviours of the requested users a second.', 0)
 PREPARE = flags.DEFINE_bool('prepare', False, 'Make log, models and indexes, and measure nothing.')
 KEEP = flags.DEFINE_integer('keep', 0, 'Behaviours that a search keeps; default: 200 hard, 50 soft.')
-HEAD = (
-    'POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n'
-)
 WARM = 50  # requests before those that are timed
 SHORT = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class Answered:
-    """What one mode's clients saw.
-
-    Attributes:
-      seconds: float [n], latencies of the requests that were answered.
-      failed: how many were not, or not with 200.
-      wall_s: from the first request to the last answer.
-    """
-
-    seconds: np.ndarray
-    failed: int
-    wall_s: float
 
 
 def model_config(mode: str, folder: Path) -> ConfigDict:
@@ -83,7 +70,7 @@ def model_config(mode: str, folder: Path) -> ConfigDict:
     lifelong = {'length': LENGTH.value - SHORT, 'search': 'hard' if mode == 'hard' else None, 'keep': keep}
     world = {
         'users': USERS.value,
-        'events': EVENTS.value,
+        'events': LOG_EVENTS.value,
         'longest': LENGTH.value,
         'long_users': LONG_USERS.value,
     }
@@ -133,7 +120,7 @@ def service(workdir: Path, index: Path) -> Iterator[int]:
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, '-m', 'experiments.sim.serve', f'--workdir={workdir}', f'--index={index}']
-    command += [f'--port={port}', f'--candidates={CANDIDATES.value}', '--requests=1,2']
+    command += [f'--port={port}', f'--candidates={CANDIDATES.value}', '--requests=1,2', '--keep_alive_s=600']
     process = subprocess.Popen(command, env=os.environ | {'JAX_PLATFORMS': 'cpu'})
     try:
         while True:
@@ -172,44 +159,24 @@ def bodies(log: BehaviourLog, count: int) -> list[bytes]:
             starts[which] + (draw.random(len(which)) * (starts[which + 1] - starts[which])).astype(int)
         ]
         raw = log.vocabulary('item').decode(items).tolist()
-        body = json.dumps({'user': log.vocabulary('user').decode(user).item(), 'candidates': raw}).encode()
-        requests.append(HEAD.format(len(body)).encode() + body)
+        raw_user = log.vocabulary('user').decode(user).item()
+        requests.append(post('/score', {'user': raw_user, 'candidates': raw}))
     return requests
 
 
-async def load(port: int, requests: list[bytes], rate: float) -> Answered:
-    """Sends the requests from all clients.
+def new_events(log: BehaviourLog, requests: list[bytes]) -> list[dict[str, Any]]:
+    """A behaviour for each request, of its user and first candidate, no later than the log's latest.
 
     Args:
-      port: of the service.
-      requests: whole HTTP requests.
-      rate: a second, over all clients; 0 sends the next as soon as an answer has come.
+      log: of the service.
+      requests: of `bodies`.
 
     Returns:
-      What came back.
+      What POST /events takes.
     """
-    seconds, begin = [], time.perf_counter()
-
-    async def client(share: list[tuple[int, bytes]]) -> None:
-        reader, writer = await asyncio.open_connection('127.0.0.1', port)
-        for number, request in share:
-            due = begin + number / rate if rate else time.perf_counter()
-            await asyncio.sleep(max(0, due - time.perf_counter()))
-            writer.write(request)
-            head = await reader.readuntil(b'\r\n\r\n')
-            size = int(head.lower().partition(b'content-length:')[2].partition(b'\r\n')[0])
-            answer = await reader.readexactly(size)
-            taken = time.perf_counter() - due
-            if head.startswith(b'HTTP/1.1 200') and answer.startswith(b'{"scores":['):
-                seconds.append(taken)
-        writer.close()
-
-    numbered = list(enumerate(requests))
-    clients = [client(numbered[n :: CLIENTS.value]) for n in range(CLIENTS.value)]
-    for ended in await asyncio.gather(*clients, return_exceptions=True):
-        if isinstance(ended, BaseException) and not isinstance(ended, OSError | asyncio.IncompleteReadError):
-            raise ended
-    return Answered(np.asarray(seconds), len(requests) - len(seconds), time.perf_counter() - begin)
+    latest = np.max(log.events['time']).item()
+    asked = [json.loads(request.partition(b'\r\n\r\n')[2]) for request in requests]
+    return [{'user': one['user'], 'item': one['candidates'][0], 'time': latest} for one in asked]
 
 
 def prepare(mode: str, folder: Path) -> tuple[Experiment, Path, Path]:
@@ -250,10 +217,11 @@ def measure(mode: str, folder: Path) -> dict[str, Any]:
     run, workdir, index = prepare(mode, folder)
     assert isinstance(run.log, BehaviourLog)
     requests = bodies(run.log, min(REQUESTS.value, 2000))
+    events = new_events(run.log, requests) if EVENTS.value else ()
     requests = [requests[n % len(requests)] for n in range(REQUESTS.value)]
     with service(workdir, index) as port:
-        asyncio.run(load(port, requests[:WARM], RATE.value))
-        answered = asyncio.run(load(port, requests, RATE.value))
+        asyncio.run(load(port, requests[:WARM], RATE.value, CLIENTS.value))
+        answered = asyncio.run(load(port, requests, RATE.value, CLIENTS.value, events, EVENTS.value))
         figures = get(port, '/metrics')
     return {
         'task': f'serve_{mode}',
@@ -265,6 +233,10 @@ def measure(mode: str, folder: Path) -> dict[str, Any]:
         'rate_asked': RATE.value or 'closed loop',
         'rate': round(len(answered.seconds) / answered.wall_s, 1),
         **percentiles(answered.seconds),
+        'events_asked': EVENTS.value,
+        'events_taken': answered.events_taken,
+        'events_failed': answered.events_failed,
+        'events_of_service': figures['latency']['events'],
         'of_service': figures['latency']['score'],
         'batch_sizes': figures['batch_sizes'],
         'peak_rss_mb': figures['peak_rss_mb'],

@@ -10,17 +10,23 @@ c candidates, n events.
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from experiments.sim.event_times import EventTimes
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary
 from jaxrec.serving.assembly import Request
 
 INT64 = 2**63
 MAX_TEXT = 1024  # characters of a value: numpy makes all values of a list as wide as the widest
+SHOWN = 40  # characters of what is refused that its refusal repeats
+# numpy drops a NUL at the end, so that another string would be looked up; half a surrogate is no character.
+NO_TEXT = re.compile(r'[\0\ud800-\udfff]')
 
 
 class RefusalError(Exception):
@@ -74,12 +80,21 @@ def read_json(body: bytes, fields: Mapping[str, bool]) -> dict[str, Any]:
             raise RefusalError(422, f'field {name!r} is missing: send an object with {_listed(fields)}')
     for name in found:
         if name not in fields:
-            raise RefusalError(422, f'field {name!r} is unknown: send an object with {_listed(fields)}')
+            raise RefusalError(422, f'field {_shown(name)} is unknown: send an object with {_listed(fields)}')
     return found
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f'{name} is no JSON number')
+
+
+def _shown(value: Any) -> str:
+    """What was sent, cut, and escaped where an answer could not hold it."""
+    return repr(str(value)[:SHOWN])
+
+
+def _keys(names: Iterable[str]) -> str:
+    return ', '.join(_shown(name) for name in names)[: 4 * SHOWN]
 
 
 def _listed(fields: Mapping[str, bool]) -> str:
@@ -104,17 +119,17 @@ def read_score(body: bytes, log: BehaviourLog, most: int) -> Asked:
         raise RefusalError(422, f"field 'candidates' is {what}: send a list of 1 to {most} items")
     user = int(encode(log.vocabulary('user'), 'user', [found['user']])[0])
     items = encode(log.vocabulary('item'), 'candidates', candidates)
-    time = found.get('time')
-    if time is not None:
+    when = found.get('time')
+    if when is not None:
         if not log.has_time:
             raise RefusalError(422, "field 'time' is given, but the log has no times: leave it out")
-        time = read_number('time', time)
+        when = read_number('time', when)
     known = user != OUT_OF_VOCABULARY
-    return Asked(Request(user, items, time), known, int((items == OUT_OF_VOCABULARY).sum()))
+    return Asked(Request(user, items, when), known, int((items == OUT_OF_VOCABULARY).sum()))
 
 
 def read_events(
-    body: bytes, log: BehaviourLog, columns: Sequence[str], most: int
+    body: bytes, log: BehaviourLog, columns: Sequence[str], most: int, times: EventTimes | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
     """Reads new behaviours: `events`, a list of objects with `user`, `item`, `time` and the event columns.
 
@@ -123,6 +138,7 @@ def read_events(
       log: whose vocabularies say who and what is meant.
       columns: those that the index stores.
       most: events at most.
+      times: those that are taken; None for a log without any.
 
     Returns:
       Users int32 [n], {column: [n]}, and how many values of the events have no id.
@@ -137,7 +153,7 @@ def read_events(
     wanted = ('user', *columns, *(('time',) if log.has_time else ()))
     for n, event in enumerate(events):
         if not isinstance(event, dict) or event.keys() != set(wanted):
-            what = ', '.join(event) if isinstance(event, dict) else type(event).__name__
+            what = _keys(event) if isinstance(event, dict) else type(event).__name__
             raise RefusalError(
                 422, f'event {n} has {what or "nothing"}: send an object with {", ".join(wanted)}'
             )
@@ -146,8 +162,8 @@ def read_events(
         n = int(np.argmax(users == OUT_OF_VOCABULARY))
         raise RefusalError(
             404,
-            f'event {n} is of user {events[n]["user"]!r}, whom the log does not know: no event was taken; '
-            'leave these out, and extend the log for new users',
+            f'event {n} is of user {events[n]["user"]!r:.{SHOWN}}, whom the log does not know: no event was '
+            'taken; leave these out, and extend the log for new users',
         )
     read: dict[str, np.ndarray] = {}
     unknown = 0
@@ -156,10 +172,27 @@ def read_events(
         if name == 'time' or log.schema[name].kind == 'numeric':
             whole = name == 'time' and log.events['time'].dtype.kind in 'iu'
             read[name] = np.asarray([read_number(name, value, whole) for value in values])
+            if name == 'time' and times is not None:
+                _check_times(values, times)
             continue
         read[name] = encode(log.vocabulary(str(log.schema[name].vocabulary)), name, values)
         unknown += int((read[name] == OUT_OF_VOCABULARY).sum())
     return users, read, unknown
+
+
+def _check_times(values: Sequence[float], times: EventTimes) -> None:
+    """Refuses times that no event of the log can have."""
+    limit = times.limit(time.time())
+    for n, value in enumerate(values):
+        if not times.earliest <= value <= limit:
+            early = f"before {times.earliest}, the log's earliest"
+            late = f'beyond {limit}, {times.max_ahead} after the latest that is known or now'
+            remedy = 'extend the log by what is older' if value < limit else 'serve with a larger --max_ahead'
+            raise RefusalError(
+                422,
+                f"field 'time' of event {n} is {value}, {early if value < limit else late}: no event was "
+                f'taken; send {times.unit} as the log has them, or {remedy}',
+            )
 
 
 def read_number(name: str, value: Any, whole: bool = False) -> int | float:
@@ -172,7 +205,7 @@ def read_number(name: str, value: Any, whole: bool = False) -> int | float:
     finite = type(value) is int or (type(value) is float and math.isfinite(value))
     if not finite or not -INT64 <= value < INT64 or (whole and value != int(value)):
         wanted = 'whole number' if whole else 'number'
-        raise RefusalError(422, f'field {name!r} is {str(value)[:40]!r}: send a {wanted} of 64 bits')
+        raise RefusalError(422, f'field {name!r} is {_shown(value)}: send a {wanted} of 64 bits')
     return value
 
 
@@ -188,7 +221,7 @@ def encode(vocabulary: Vocabulary, name: str, values: Sequence[Any]) -> np.ndarr
       int32 [n], 1 for what it does not hold.
 
     Raises:
-      RefusalError: 422 for values of another type, or integers beyond 64 bits.
+      RefusalError: 422 for values of another type, strings that are no text, or integers beyond 64 bits.
     """
     text = vocabulary.keys.dtype.kind == 'U'
     if vocabulary.buckets is not None:  # hashed: whatever was hashed, all of one type
@@ -196,11 +229,16 @@ def encode(vocabulary: Vocabulary, name: str, values: Sequence[Any]) -> np.ndarr
     for value in values:
         if type(value) is not (str if text else int):
             raise RefusalError(
-                422, f'field {name!r} has {str(value)[:40]!r}: send {"strings" if text else "integers"}'
+                422, f'field {name!r} has {_shown(value)}: send {"strings" if text else "integers"}'
             )
     if text and max(map(len, values)) > MAX_TEXT:
         raise RefusalError(422, f'field {name!r} has a string of more than {MAX_TEXT} characters: send less')
     if text:
+        for value in values:
+            if NO_TEXT.search(value):
+                raise RefusalError(
+                    422, f'field {name!r} has {_shown(value)}: send text, without NUL and lone surrogates'
+                )
         return vocabulary.encode(np.asarray(values, str))
     if not all(-INT64 <= value < INT64 for value in values):
         raise RefusalError(422, f'field {name!r} has an integer beyond 64 bits: no id is that large')

@@ -13,18 +13,19 @@ from jaxrec.data.lifelong import read_lifelong
 from jaxrec.data.time_gap import read_time_gap
 from jaxrec.options import plain
 from jaxrec.serving.assembly import RequestAssembler, Sizes
-from jaxrec.serving.behaviour_index import BehaviourIndex, build_index
+from jaxrec.serving.behaviour_index import VIEW_BYTES, BehaviourIndex, build_index
 from jaxrec.serving.scorer import RequestScorer
 
 log = logging.getLogger(__name__)
 
 
-def open_index(run: Experiment, folder: Path) -> BehaviourIndex:
+def open_index(run: Experiment, folder: Path, view_bytes: int = VIEW_BYTES) -> BehaviourIndex:
     """Opens the index of a run for writing, built first where there is none.
 
     Args:
       run: the trained run.
       folder: of the index.
+      view_bytes: see `BehaviourIndex`.
 
     Raises:
       ValueError: a log without users, or an index of another log, label or set of columns.
@@ -38,10 +39,10 @@ def open_index(run: Experiment, folder: Path) -> BehaviourIndex:
     category = lifelong.column if lifelong is not None and lifelong.search else 'item'
     if not (folder / 'manifest.json').exists():
         start = time.perf_counter()
-        index = build_index(folder, run.log, label, history, category)
+        index = build_index(folder, run.log, label, history, category, view_bytes)
         log.info('built %s: %d behaviours in %.1f s', folder, len(index), time.perf_counter() - start)
         return index
-    index = BehaviourIndex(folder, run.log, writable=True)
+    index = BehaviourIndex(folder, run.log, writable=True, view_bytes=view_bytes)
     if plain(index.manifest['label']) != label:
         raise ValueError(
             f'{folder} holds the behaviours of label {index.manifest["label"]}, the run has {label}: give '
@@ -54,7 +55,13 @@ def open_index(run: Experiment, folder: Path) -> BehaviourIndex:
 
 
 def make_service(
-    run: Experiment, workdir: Path, index: BehaviourIndex, sizes: Sizes, step: int | None, wait_s: float = 0.0
+    run: Experiment,
+    workdir: Path,
+    index: BehaviourIndex,
+    sizes: Sizes,
+    step: int | None,
+    wait_s: float = 0.0,
+    max_ahead: int | None = None,
 ) -> Service:
     """Restores a model and compiles it for every size.
 
@@ -65,6 +72,7 @@ def make_service(
       sizes: of batches.
       step: which checkpoint; None takes the best.
       wait_s: how long a batch that is not full waits.
+      max_ahead: how far ahead a new behaviour's time may be, see `read_event_times`.
     """
     lifelong = read_lifelong(run.data.get('lifelong'), index.log)
     if lifelong is None or lifelong.search is None:
@@ -80,4 +88,4 @@ def make_service(
     state, step = restore_model(run, workdir, step)
     scorer, start = RequestScorer(run.setup, state, assembler), time.perf_counter()
     log.info('step %d: compiled %d programs in %.1f s', step, scorer.warm(), time.perf_counter() - start)
-    return Service(scorer, step, wait_s=wait_s)
+    return Service(scorer, step, wait_s=wait_s, max_ahead=max_ahead)

@@ -19,6 +19,7 @@ from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, friendly
 from experiments.sim.opening import make_service, open_index
 from jaxrec.serving.assembly import Sizes
+from jaxrec.serving.behaviour_index import VIEW_BYTES
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
 INDEX = flags.DEFINE_string('index', None, 'Folder of the index.', required=True)
@@ -29,6 +30,18 @@ REQUESTS = flags.DEFINE_list('requests', ['1', '2', '4'], 'Sizes of a batch of r
 CANDIDATES = flags.DEFINE_list('candidates', ['16', '64', '400'], 'Sizes of a request.')
 GROUPS = flags.DEFINE_list('groups', ['32'], 'Numbers of runs of 32 candidates of a category: hard search.')
 WAIT_MS = flags.DEFINE_float('wait_ms', 0.0, 'How long a batch that is not full waits for more.')
+MAX_AHEAD = flags.DEFINE_integer(
+    'max_ahead',
+    None,
+    'How far the time of a new behaviour may be ahead of the latest one and of the clock, in the time unit '
+    'of the log; default: a day if the log has seconds, milliseconds, microseconds or nanoseconds since '
+    '1970, otherwise 86,400 units.',
+    lower_bound=0,
+)
+VIEW_MB = flags.DEFINE_integer(
+    'view_mb', VIEW_BYTES >> 20, 'MiB of merged histories of users with new behaviours, kept in memory.', 0
+)
+KEEP_ALIVE_S = flags.DEFINE_integer('keep_alive_s', 5, 'How long an idle connection is kept open.', 1)
 COMPACT = flags.DEFINE_bool('compact', False, 'Fold the journal into the base before serving.')
 
 
@@ -39,13 +52,21 @@ def main(_: list[str]) -> None:
     whole = lambda values: tuple(int(value) for value in values if value)
     sizes = Sizes(whole(REQUESTS.value), whole(CANDIDATES.value), whole(GROUPS.value))
     run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, (1, 1))
-    index = open_index(run, Path(INDEX.value))
+    index = open_index(run, Path(INDEX.value), VIEW_MB.value << 20)
     if COMPACT.value:
         print(f'folded {index.compact()} behaviours into the base')
-    service = make_service(run, workdir, index, sizes, STEP.value, WAIT_MS.value / 1e3)
+    wait_s, ahead = WAIT_MS.value / 1e3, MAX_AHEAD.value
+    service = make_service(run, workdir, index, sizes, STEP.value, wait_s, ahead)
     gc.collect()
     gc.freeze()  # a full collection of all that was imported and compiled takes as long as several requests
-    uvicorn.run(service.app(), host=HOST.value, port=PORT.value, log_level='warning', access_log=False)
+    uvicorn.run(
+        service.app(),
+        host=HOST.value,
+        port=PORT.value,
+        log_level='warning',
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S.value,
+    )
 
 
 if __name__ == '__main__':

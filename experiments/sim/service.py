@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from experiments.benchmarks.timing import peak_mb
+from experiments.sim.event_times import read_event_times
 from experiments.sim.messages import RefusalError, read_events, read_score
 from jaxrec.serving.batching import Batcher, OverloadError
 from jaxrec.serving.behaviour_index import BehaviourIndex
@@ -51,6 +52,7 @@ class Service:
         wait_s: float = 0.0,
         waiting: int = 256,
         max_bytes: int = MAX_BYTES,
+        max_ahead: int | None = None,
     ):
         """Sets the limits.
 
@@ -59,8 +61,10 @@ class Service:
           step: of the checkpoint.
           wait_s, waiting: see `Batcher`.
           max_bytes: of a body.
+          max_ahead: see `read_event_times`.
         """
         self.index: BehaviourIndex = scorer.assembler.index
+        self._times = read_event_times(self.index, max_ahead)
         self.step, self._scorer, self._max_bytes = step, scorer, max_bytes
         sizes = scorer.assembler.sizes
         self._most = max(sizes.candidates)
@@ -143,9 +147,11 @@ class Service:
         }
 
     async def _events(self, body: bytes) -> dict[str, Any]:
-        users, columns, unknown = read_events(body, self.index.log, self.index.columns, MAX_EVENTS)
+        index = self.index
+        read = read_events(body, index.log, index.columns, MAX_EVENTS, self._times)
+        users, columns, unknown = read
         # The flush to the disk takes milliseconds, in which others are to be answered.
-        behaviours = await asyncio.to_thread(self.index.append, users, columns)
+        behaviours = await asyncio.to_thread(index.append, users, columns)
         return {'taken': len(users), 'unknown_values': unknown, 'behaviours': behaviours}
 
     async def _health(self, _: HttpRequest) -> Response:

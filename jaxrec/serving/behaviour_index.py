@@ -15,7 +15,6 @@ happen: whole, or not at all.
 Letters: n events, P behaviours, U user rows of the log.
 """
 
-import collections
 import functools
 import shutil
 import threading
@@ -26,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.columns import ColumnStore
 from jaxrec.data.labels import make_label
 from jaxrec.options import plain
 from jaxrec.serving.index_build import (
+    FOLDERS,
+    Base,
     Block,
     categories_of,
     check_columns,
@@ -38,11 +38,12 @@ from jaxrec.serving.index_build import (
     user_blocks,
     write_base,
 )
-from jaxrec.serving.index_manifest import REMEDY, base_folder, hold, read_manifest, write_manifest
-from jaxrec.serving.journal import Journal
+from jaxrec.serving.index_manifest import LOCK, MANIFEST, base_folder, hold, read_manifest, write_manifest
+from jaxrec.serving.journal import Journal, partial_name
+from jaxrec.serving.new_events import NewEvents
 from jaxrec.serving.user_view import UserView
 
-VIEWS = 4096  # merged views of users with new events that are kept in memory
+VIEW_BYTES = 1 << 30  # 1,200 views of 54,000 behaviours of two columns
 
 
 def build_index(
@@ -51,44 +52,58 @@ def build_index(
     label: Mapping[str, Any],
     columns: Sequence[str],
     category: str = 'category',
+    view_bytes: int = VIEW_BYTES,
 ) -> 'BehaviourIndex':
     """Builds an index of a log's behaviours, by blocks of users.
 
     Args:
-      folder: where it will lie; absent or empty.
+      folder: where it will lie; absent, empty, or with what a build left that did not end.
       log: the log.
       label: description of the label rule: positive events are behaviours.
       columns: history features of the model.
       category: the column that the tree branches by.
+      view_bytes: see `BehaviourIndex`.
 
     Returns:
       The index, open for writing.
 
     Raises:
-      ValueError: a folder that holds anything, or a column that cannot be indexed.
+      ValueError: a folder that holds anything else, one that another process builds in, or a column that
+        cannot be indexed.
     """
     folder = Path(folder)
     stored = check_columns(log, columns, category)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f'{folder} is not empty: give another folder, or open the index that it holds')
+    _check_unbuilt(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kinds = event_dtypes(log, stored)
-    counts = write_base(
-        folder / base_folder(1),
-        kinds,
-        log_blocks(log, make_label(label).positive(log), kinds),
-        functools.partial(categories_of, log, category),
-    )
-    manifest = {
-        'log': log.manifest['fingerprint'],
-        'label': plain(label),
-        'category': category,
-        'columns': list(stored),
-        'generation': 1,
-        'counts': counts,
-    }
-    write_manifest(folder, manifest)
-    return BehaviourIndex(folder, log, writable=True)
+    with hold(folder):
+        _check_unbuilt(folder)  # another process may have ended its build before it let go
+        shutil.rmtree(folder / base_folder(1), ignore_errors=True)
+        counts = write_base(
+            folder / base_folder(1),
+            kinds,
+            log_blocks(log, make_label(label).positive(log), kinds),
+            functools.partial(categories_of, log, category),
+        )
+        manifest = {
+            'log': log.manifest['fingerprint'],
+            'label': plain(label),
+            'category': category,
+            'columns': list(stored),
+            'generation': 1,
+            'counts': counts,
+        }
+        write_manifest(folder, manifest)
+    return BehaviourIndex(folder, log, writable=True, view_bytes=view_bytes)
+
+
+def _check_unbuilt(folder: Path) -> None:
+    """Refuses a folder that holds more than a build leaves that was cut short: a base, and no manifest."""
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    base = folder / base_folder(1)
+    parts = {path.name for path in base.iterdir()} if base.is_dir() else set()
+    if found - {LOCK, base.name, partial_name(MANIFEST)} or parts - set(FOLDERS):
+        raise ValueError(f'{folder} is not empty: give another folder, or open the index that it holds')
 
 
 class BehaviourIndex:
@@ -103,7 +118,14 @@ class BehaviourIndex:
       torn: bytes of an unfinished append that a crash had left and that were cut.
     """
 
-    def __init__(self, folder: str | Path, log: BehaviourLog, writable: bool = False, sync: bool = True):
+    def __init__(
+        self,
+        folder: str | Path,
+        log: BehaviourLog,
+        writable: bool = False,
+        sync: bool = True,
+        view_bytes: int = VIEW_BYTES,
+    ):
         """Opens an index.
 
         Args:
@@ -111,14 +133,15 @@ class BehaviourIndex:
           log: the log that it was built from.
           writable: take new events; one process at a time may.
           sync: flush new events to the disk before they are acknowledged.
+          view_bytes: of merged views of users with new events that are kept in memory; others are merged
+            again, all their new events in one pass, when they are asked for.
 
         Raises:
           ValueError: a folder that is no index, a damaged one, that of another log, or one that another
             process writes to.
         """
-        self.folder, self.log, self._sync = Path(folder), log, sync
-        # Whoever writes holds both, but not the second while the disk is flushed: lookups need not wait.
-        self._writing, self._lock = threading.Lock(), threading.Lock()
+        self.folder, self.log, self._sync, self._view_bytes = Path(folder), log, sync, view_bytes
+        self._writing = threading.Lock()  # whoever appends or compacts holds it; lookups never wait for it
         self.manifest = read_manifest(self.folder)
         if self.manifest['log'] != log.manifest['fingerprint']:
             raise ValueError(
@@ -134,32 +157,26 @@ class BehaviourIndex:
             self._clear_leftovers()
 
     def _open(self, writable: bool) -> None:
-        base = self.folder / base_folder(self.manifest['generation'])
-        self._behaviours, branches, users = (
-            ColumnStore(base / name) for name in ('behaviours', 'branches', 'users')
-        )
-        counts = self.manifest['counts']
-        if (counts['behaviours'], counts['branches']) != (len(self._behaviours), len(branches)):
-            raise ValueError(f'{base} does not hold the {counts} of {self.folder}/manifest.json: {REMEDY}')
-        self._category, self._start = branches['category'], branches['start']
-        self._rows, self._forks = users['behaviours'], users['branches']
-        name = f'journal-{self.manifest["generation"]:06d}'
-        about = f'{self.manifest["log"]} {self.manifest["generation"]}'
-        self._journal = Journal(self.folder / name, self._dtype, about, writable, self._sync)
-        self.torn = self._journal.torn
-        self._new: dict[int, list[np.void]] = collections.defaultdict(list)
-        self._views: collections.OrderedDict[int, UserView] = collections.OrderedDict()
-        self._added, self.latest = 0, self.manifest['counts']['latest']
-        self._take_in(self._journal.events)
+        generation, counts = self.manifest['generation'], self.manifest['counts']
+        base = Base(self.folder / base_folder(generation), self.dtypes, counts)
+        about = f'{self.manifest["log"]} {generation}'
+        path = self.folder / f'journal-{generation:06d}'
+        self._journal = Journal(path, self._dtype, about, writable, self._sync)
+        self.torn, self.latest = self._journal.torn, counts['latest']
+        categories = functools.partial(categories_of, self.log, self.category)
+        new = NewEvents(base, self._dtype, categories, self._view_bytes)
+        self._take_in(new, self._journal.events)
+        self._new = new  # in one piece: a lookup sees the old base with its events, or this one with its own
 
     def __len__(self) -> int:
         """The number of behaviours, new ones included."""
-        return len(self._behaviours) + self._added
+        new = self._new
+        return len(new.base) + new.count
 
     @property
     def added(self) -> int:
         """How many behaviours the journal holds."""
-        return self._added
+        return self._new.count
 
     def view(self, user: int) -> UserView:
         """A user's behaviours as of now.
@@ -170,35 +187,7 @@ class BehaviourIndex:
         Returns:
           The view, new events included; an empty one for an id beyond the log.
         """
-        with self._lock:
-            if user not in self._new:
-                return self._base_view(user)
-            view = self._views.get(user)
-            if view is None:
-                view = self._base_view(user)
-                for event in self._new[user]:
-                    view = self._inserted(view, event)
-            self._keep(user, view)
-            return view
-
-    def _base_view(self, user: int) -> UserView:
-        if not 0 <= user < len(self._rows) - 1:
-            user = 0  # padding: nobody's
-        first, end = self._rows[user], self._rows[user + 1]
-        fork, last = self._forks[user], self._forks[user + 1]
-        columns = {name: self._behaviours[name][first:end] for name in self.dtypes}
-        starts = np.append(self._start[fork:last] - first, end - first)
-        return UserView(columns, self._behaviours['order'][first:end], self._category[fork:last], starts)
-
-    def _inserted(self, view: UserView, event: np.void) -> UserView:
-        one = {name: event[name] for name in self.dtypes}
-        return view.inserted(one, int(categories_of(self.log, self.category, event['item'])))
-
-    def _keep(self, user: int, view: UserView) -> None:
-        self._views[user] = view
-        self._views.move_to_end(user)
-        while len(self._views) > VIEWS:
-            self._views.popitem(last=False)
+        return self._new.view(user)
 
     def append(self, users: np.ndarray, columns: Mapping[str, np.ndarray]) -> int:
         """Takes in new behaviours; when it returns they are in the journal and in every later view.
@@ -217,9 +206,8 @@ class BehaviourIndex:
         events = self._checked(users, columns)
         with self._writing:
             self._journal.append(events)
-            with self._lock:
-                self._take_in(events)
-                return len(self)
+            self._take_in(self._new, events)
+            return len(self)
 
     def _checked(self, users: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         if columns.keys() != self.dtypes.keys():
@@ -253,18 +241,13 @@ class BehaviourIndex:
             events[name] = array
         return events
 
-    def _take_in(self, events: np.ndarray) -> None:
-        for event in events:
-            user = int(event['user'])
-            self._new[user].append(event)
-            if user in self._views:  # others are merged when they are asked for
-                self._views[user] = self._inserted(self._views[user], event)
-        self._added += len(events)
+    def _take_in(self, new: NewEvents, events: np.ndarray) -> None:
+        new.add(events)
         if 'time' in self.dtypes and len(events):
             self.latest = max(self.latest, events['time'].max().item())
 
     def compact(self) -> int:
-        """Folds the journal into a new base; appends and lookups of other threads wait meanwhile.
+        """Folds the journal into a new base; appends of other threads wait meanwhile, lookups do not.
 
         Returns:
           How many behaviours were folded in.
@@ -274,8 +257,8 @@ class BehaviourIndex:
         """
         if self._held is None:
             raise ValueError(f'{self.folder} is open for reading only: open it with writable=True')
-        with self._writing, self._lock:
-            folded, generation = self._added, self.manifest['generation'] + 1
+        with self._writing:
+            folded, generation = self.added, self.manifest['generation'] + 1
             shutil.rmtree(self.folder / base_folder(generation), ignore_errors=True)
             grow = functools.partial(categories_of, self.log, self.category)
             counts = write_base(
@@ -290,15 +273,14 @@ class BehaviourIndex:
         return folded
 
     def _merged_blocks(self) -> Iterator[Block]:
-        everything = [event for user in sorted(self._new) for event in self._new[user]]
-        added = np.array(everything, self._dtype)
-        for first, last in user_blocks(self._rows):
-            counts = np.diff(self._rows[first : last + 1])
-            rows = slice(int(self._rows[first]), int(self._rows[last]))
+        base, added = self._new.base, self._new.by_user()
+        for first, last in user_blocks(base.rows):
+            counts = np.diff(base.rows[first : last + 1])
+            rows = slice(int(base.rows[first]), int(base.rows[last]))
             new = added[slice(*np.searchsorted(added['user'], (first, last)))]
             users = np.append(np.repeat(np.arange(first, last), counts), new['user'])
             columns = {
-                name: np.concatenate([self._behaviours[name][rows], new[name]]) for name in self.dtypes
+                name: np.concatenate([column[rows], new[name]]) for name, column in base.columns.items()
             }
             if len(new):  # stable: behind what has the same time
                 keys = (columns['time'], users) if 'time' in columns else (users,)
@@ -318,7 +300,7 @@ class BehaviourIndex:
 
     def close(self) -> None:
         """Flushes the journal and lets other processes write."""
-        with self._writing, self._lock:
+        with self._writing:
             self._journal.close()
             if self._held is not None:
                 self._held.close()

@@ -15,8 +15,12 @@ import numpy as np
 
 from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.column_writer import ColumnWriter
-from jaxrec.data.columns import offsets_of, write_columns
+from jaxrec.data.columns import ColumnStore, offsets_of, write_columns
+from jaxrec.serving.index_manifest import REMEDY
 from jaxrec.serving.journal import sync
+from jaxrec.serving.user_view import UserView
+
+FOLDERS = ('behaviours', 'branches', 'users')
 
 Block = tuple[np.ndarray, dict[str, np.ndarray]]  # behaviours of each of some users, their columns
 
@@ -104,6 +108,53 @@ def user_blocks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         last = min(max(last, user + 1), users, user + BLOCK)
         yield user, last
         user = last
+
+
+class Base:
+    """An open base; its files may be deleted while it is in use.
+
+    Attributes:
+      columns: {name: [P]} of the stored columns.
+      rows: int64 [U + 1], where each user's behaviours begin.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str], counts: Mapping[str, Any]):
+        """Maps the files.
+
+        Args:
+          folder: written by `write_base`.
+          names: of the stored columns.
+          counts: what `write_base` returned.
+
+        Raises:
+          ValueError: a missing or damaged file, or one of another length.
+        """
+        behaviours, branches, users = (ColumnStore(folder / name) for name in FOLDERS)
+        if (counts['behaviours'], counts['branches']) != (len(behaviours), len(branches)):
+            raise ValueError(
+                f'{folder} does not hold the {counts} of {folder.parent}/manifest.json: {REMEDY}'
+            )
+        self.columns = {name: behaviours[name] for name in names}
+        self._order, self._category, self._start = (
+            behaviours['order'],
+            branches['category'],
+            branches['start'],
+        )
+        self.rows, self._forks = users['behaviours'], users['branches']
+
+    def __len__(self) -> int:
+        """P, the number of behaviours."""
+        return len(self._order)
+
+    def view(self, user: int) -> UserView:
+        """A user's behaviours; none for an id beyond the log."""
+        if not 0 <= user < len(self.rows) - 1:
+            user = 0  # padding: nobody's
+        first, end = self.rows[user], self.rows[user + 1]
+        fork, last = self._forks[user], self._forks[user + 1]
+        columns = {name: column[first:end] for name, column in self.columns.items()}
+        starts = np.append(self._start[fork:last] - first, end - first)
+        return UserView(columns, self._order[first:end], self._category[fork:last], starts)
 
 
 def write_base(

@@ -9,6 +9,7 @@ from typing import Any
 from jaxrec.serving.journal import write_whole
 
 FORMAT, VERSION = 'jaxrec.behaviour_index', 1
+MANIFEST, LOCK = 'manifest.json', '.lock'
 KEYS = {'log', 'label', 'category', 'columns', 'generation', 'counts'}
 REMEDY = 'delete the folder and build the index again'
 
@@ -22,7 +23,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
       ValueError: when it is missing, damaged, or of another format or version.
     """
-    path = folder / 'manifest.json'
+    path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text())
         found = manifest['format'], manifest['version']
@@ -44,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def write_manifest(folder: Path, described: Mapping[str, Any]) -> None:
     """Writes the manifest, whole or not at all; what it names must be on the disk by then."""
     manifest = {'format': FORMAT, 'version': VERSION, **described}
-    write_whole(folder / 'manifest.json', json.dumps(manifest, indent=1).encode())
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
 
 
 def base_folder(generation: int) -> str:
@@ -64,7 +65,7 @@ def hold(folder: Path) -> Any:
     Raises:
       ValueError: another process holds it.
     """
-    file = (folder / '.lock').open('a+')
+    file = (folder / LOCK).open('a+')
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -146,9 +146,14 @@ def _line(header: dict[str, Any]) -> bytes:
     return json.dumps(header, sort_keys=True).encode() + b'\n'
 
 
+def partial_name(name: str) -> str:
+    """What a file is called until it is whole."""
+    return f'.{name}.partial'
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file that is there whole or not at all, whatever happens meanwhile."""
-    partial = path.with_name(f'.{path.name}.partial')
+    partial = path.with_name(partial_name(path.name))
     with partial.open('wb') as file:
         file.write(content)
         file.flush()

@@ -1,16 +1,17 @@
 """One user's part of the User Behaviour Tree: category -> behaviours, newest first (SIM, section 3).
 
 Behaviours lie in time order, once; the tree is an order of their positions. Nothing is changed in place, so a
-reader goes on with the view it holds while a new one with another event takes its place.
+reader goes on with the view it holds while a new one with more events takes its place.
 
-Letters: n behaviours of the user, G categories among them, m categories asked for, K behaviours kept of each.
+Letters: n behaviours of the user, G categories among them, m new behaviours, K behaviours kept of a category.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+
+from jaxrec.data.columns import offsets_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,34 +75,62 @@ class UserView:
         oldest = len(branch) - int(np.searchsorted(ascending, start, 'left'))
         return branch[newest : min(oldest, newest + count)]
 
-    def inserted(self, event: Mapping[str, Any], category: int) -> 'UserView':
-        """The view with one more behaviour, behind those of the same time.
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(x.nbytes for x in (*self.columns.values(), self.order, self.categories, self.starts))
+
+    def merged(self, events: Mapping[str, np.ndarray], categories: np.ndarray) -> 'UserView':
+        """The view with more behaviours, each behind those of the same time, as if they came one by one.
 
         Args:
-          event: {column: value}, all of `columns`.
-          category: of the behaviour.
+          events: {column: [m]}, all of `columns`, in the order they came in.
+          categories: int32 [m], of these behaviours.
 
         Returns:
           The new view.
         """
+        size, count = len(self), len(categories)
+        if not count:
+            return self
+        place = np.full(count, size)  # how many of the old lie before each of the new, ascending
+        if 'time' in self.columns:
+            arrival = np.argsort(events['time'], kind='stable')
+            events, categories = {name: events[name][arrival] for name in self.columns}, categories[arrival]
+            place = np.searchsorted(self.columns['time'], events['time'], 'right')
+        position = place + np.arange(count)
+        columns = {name: _woven(column, position, events[name]) for name, column in self.columns.items()}
+        newest = np.lexsort((-position, categories))
+        order, ahead = self._opened(place, categories[newest], position[newest])
+        order = _woven(order, ahead + np.arange(count), position[newest])
+        union = np.union1d(self.categories, categories).astype(self.categories.dtype)
+        lengths = np.bincount(np.searchsorted(union, categories), minlength=len(union))
+        lengths[np.searchsorted(union, self.categories)] += np.diff(self.starts)
+        return UserView(columns, order, union, offsets_of(lengths))
+
+    def _opened(
+        self, place: np.ndarray, categories: np.ndarray, position: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The old order in new positions, and how much of it lies ahead of each new behaviour."""
         size = len(self)
-        late = 'time' not in self.columns or not size or self.columns['time'][-1] <= event['time']
-        position = size if late else int(np.searchsorted(self.columns['time'], event['time'], 'right'))
-        columns = {name: _inserted(column, position, event[name]) for name, column in self.columns.items()}
-        order = self.order if late else self.order + (self.order >= position).astype(self.order.dtype)
-        categories, starts = self.categories, self.starts
-        place = int(np.searchsorted(categories, category))
-        if place == len(categories) or categories[place] != category:
-            categories = _inserted(categories, place, category)
-            starts = np.insert(starts, place, starts[place])
-        branch = order[starts[place] : starts[place + 1]]
-        ahead = int(starts[place]) + len(branch) - int(np.searchsorted(branch[::-1], position, 'left'))
-        starts = starts + (np.arange(len(starts)) > place)
-        return UserView(columns, _inserted(order, ahead, position), categories, starts)
+        if place[0] == size:  # none of the old is later: a new one begins its branch
+            return self.order, self.starts[np.searchsorted(self.categories, categories)]
+        moved = np.arange(size) + np.cumsum(np.bincount(place, minlength=size + 1))[:size]
+        order = moved.astype(self.order.dtype)[self.order]
+        last = 2**31 - 1
+        keys = np.repeat(self.categories.astype(np.int64), np.diff(self.starts)) << 32 | (last - order)
+        return order, np.searchsorted(keys, categories.astype(np.int64) << 32 | (last - position))
 
 
-def _inserted(array: np.ndarray, place: int, value: Any) -> np.ndarray:
-    """As `np.insert` of one value, without its general machinery: this runs once an event and column."""
-    longer = np.empty(len(array) + 1, array.dtype)
-    longer[:place], longer[place], longer[place + 1 :] = array[:place], value, array[place:]
+def _woven(array: np.ndarray, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """An array with values put in, which then stand at the given ascending places."""
+    first, count = int(places[0]), len(places)
+    longer = np.empty(len(array) + count, array.dtype)
+    longer[:first] = array[:first]
+    if places[-1] - first + 1 == count:  # side by side, as one event is and those that come in time order
+        longer[first : first + count], longer[first + count :] = values, array[first:]
+        return longer
+    old = np.ones(len(longer) - first, bool)
+    old[places - first] = False
+    longer[first:][old], longer[places] = array[first:], values
     return longer

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -29,17 +30,31 @@ from jaxrec.parallel import put_batch
 from jaxrec.serving.assembly import Sizes
 from jaxrec.training.step import make_predict_step
 from tests.conftest import REPOSITORY
-from tests.experiments.worlds import tiny
+from tests.experiments.worlds import tiny, tiny_sim
 
 SIZES = Sizes((1, 2, 4), (2, 8))
+SIM_SIZES = Sizes((1, 4), (8,), (2,))
+ROWS = ['DIN', 'SIM-hard+time']
+
+
+def fitted(config, folder):
+    run = build(config)
+    fit(run, folder / 'run')
+    return run, folder / 'run'
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('served')
-    run = build(tiny('DIN', folder / 'logs', {'epochs': 1, 'evals_per_epoch': 1}))
-    fit(run, folder / 'run')
-    return run, folder / 'run'
+    return fitted(tiny('DIN', folder / 'logs', {'epochs': 1, 'evals_per_epoch': 1}), folder)
+
+
+@pytest.fixture(scope='module')
+def trained_sim(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('served_sim')
+    config = tiny_sim('SIM-hard+time', folder / 'logs')
+    config.data.time_gap.unit = 600  # the world is too short for gaps of days
+    return fitted(config, folder)
 
 
 @contextlib.contextmanager
@@ -57,14 +72,33 @@ def serving(app):
         listener.close()
 
 
-@pytest.fixture(scope='module')
-def served(trained, tmp_path_factory):
-    """A port, the log and the index."""
+@contextlib.contextmanager
+def serving_run(trained, folder, sizes):
+    """Serves a run; yields a port, the log and the index."""
     run, workdir = trained
-    index = open_index(run, tmp_path_factory.mktemp('index') / 'index')
-    service = make_service(run, workdir, index, SIZES, None)
+    index = open_index(run, folder / 'index')
+    service = make_service(run, workdir, index, sizes, None)
     with serving(service.app()) as port:
         yield port, run.log, index
+
+
+@pytest.fixture(scope='module')
+def served(trained, tmp_path_factory):
+    with serving_run(trained, tmp_path_factory.mktemp('index'), SIZES) as found:
+        yield found
+
+
+@pytest.fixture(scope='module')
+def served_sim(trained_sim, tmp_path_factory):
+    with serving_run(trained_sim, tmp_path_factory.mktemp('index'), SIM_SIZES) as found:
+        yield found
+
+
+@pytest.fixture
+def of_row(request):
+    """What was trained and what is served of a row."""
+    end = '' if request.param == 'DIN' else '_sim'
+    return request.getfixturevalue(f'trained{end}'), request.getfixturevalue(f'served{end}')
 
 
 def call(port, path, body=None, method=None, headers=None):
@@ -79,28 +113,37 @@ def call(port, path, body=None, method=None, headers=None):
     return answer.status, found
 
 
+PREDICT = {}  # by workdir: restored and compiled once
+
+
 def offline(trained, log, user, items, time):
     """What `experiments.predict` computes: a row a candidate, the history looked up in the log."""
     run, workdir = trained
-    state, _ = restore_model(run, workdir)
-    rows = {'user': np.full(len(items), user, np.int32), 'item': np.asarray(items, np.int32)}
-    batch = request_builder(run, log).build(rows, None if time is None else np.full(len(items), time))
-    return np.asarray(make_predict_step(run.setup)(state, put_batch(batch, run.setup.mesh))['probability'])[
-        :, 0
-    ]
+    if workdir not in PREDICT:
+        state, _ = restore_model(run, workdir)
+        PREDICT[workdir] = functools.partial(make_predict_step(run.setup), state)
+    rows = {'user': np.full(8, user, np.int32), 'item': np.resize(items, 8).astype(np.int32)}
+    batch = put_batch(request_builder(run, log).build(rows, np.full(8, time)), run.setup.mesh)
+    return np.asarray(PREDICT[workdir](batch)['probability'])[: len(items), 0]
+
+
+def latest(log):
+    return int(log.events['time'].max())
 
 
 def raw(log, name, ids):
     return [log.vocabulary(name).decode(np.asarray(i)).item() for i in ids]
 
 
-def test_concurrent_answers_are_those_of_predict(trained, served):
-    port, log, _ = served
+@pytest.mark.parametrize('of_row', ROWS, indirect=True)
+def test_concurrent_answers_are_those_of_predict(of_row):
+    trained, (port, log, index) = of_row
+    assert index.added == 0
     draw = np.random.default_rng(0)
     asked = []
     for n in range(24):
         items = draw.integers(2, log.schema['item'].rows, draw.integers(1, 9))
-        when = int(draw.integers(0, int(log.events['time'].max()))) if n % 2 else None
+        when = int(draw.integers(log.events['time'].min(), latest(log))) if n % 2 else None
         asked.append((int(draw.integers(2, log.schema['user'].rows)), items, when))
 
     def ask(one):
@@ -112,22 +155,25 @@ def test_concurrent_answers_are_those_of_predict(trained, served):
         answers = list(pool.map(ask, asked))
     for (user, items, when), (status, answer) in zip(asked, answers, strict=True):
         assert status == 200 and answer['known_user'] and answer['unknown_candidates'] == 0
-        wanted = offline(trained, log, user, items, when)
+        # Without a time: behind all behaviours, and as far from each as the latest of them is.
+        wanted = offline(trained, log, user, items, index.latest + 0.5 if when is None else when)
         np.testing.assert_allclose(answer['scores'], wanted, rtol=1e-5, atol=1e-6)
     assert len({tuple(answer['scores']) for _, answer in answers}) > 20
     figures = call(port, '/metrics')[1]
-    assert figures['programs'] == 6  # each combination of sizes was compiled at the start, none since
+    # Each combination of sizes was compiled at the start, none since.
+    assert figures['programs'] == (6 if log.schema['item'].rows == 51 else 4)
     assert figures['latency']['score']['count'] >= 24 and figures['latency']['score']['p99_ms'] > 0
     assert figures['answers']['score 200'] >= 24 and figures['peak_rss_mb'] > 0
     assert sum(int(size) * n for size, n in figures['batch_sizes'].items()) >= 24
 
 
-def test_a_new_behaviour_is_in_the_next_answer(served):
-    port, log, index = served
+@pytest.mark.parametrize('of_row', ROWS, indirect=True)
+def test_a_new_behaviour_is_in_the_next_answer(of_row):
+    _, (port, log, index) = of_row
     user, items = raw(log, 'user', [5])[0], raw(log, 'item', [7, 9])
     body = {'user': user, 'candidates': items}
     before, held = call(port, '/score', body)[1]['scores'], len(index)
-    event = {'user': user, 'item': items[1], 'time': int(log.events['time'].max()) + 1}
+    event = {'user': user, 'item': items[1], 'time': latest(log) + 1}
     assert call(port, '/events', {'events': [event]}) == (
         200, {'taken': 1, 'unknown_values': 0, 'behaviours': held + 1}
     )  # fmt: skip
@@ -144,13 +190,13 @@ def test_what_the_log_does_not_know_is_scored_and_said(trained, served):
     status, answer = call(port, '/score', {'user': 10**9, 'candidates': [*known, -4, 10**12]})
     assert (status, answer['known_user'], answer['unknown_candidates']) == (200, False, 2)
     assert answer['scores'][1] == answer['scores'][2]
-    event = {'user': raw(log, 'user', [4])[0], 'item': -4, 'time': 5}
+    event = {'user': raw(log, 'user', [4])[0], 'item': -4, 'time': latest(log)}
     assert call(port, '/events', {'events': [event]})[1]['unknown_values'] == 1
 
 
 def bodies(log):
     user, item = raw(log, 'user', [3])[0], raw(log, 'item', [3])[0]
-    score, event = {'user': user, 'candidates': [item]}, {'user': user, 'item': item, 'time': 5}
+    score, event = {'user': user, 'candidates': [item]}, {'user': user, 'item': item, 'time': latest(log)}
     return [
         ('/score', b'{"user": 1,', 400, 'the body is no JSON'),
         ('/score', b'\xff\xfe', 400, 'the body is no JSON'),
@@ -175,10 +221,18 @@ def bodies(log):
         ('/events', {'events': []}, 422, f'send a list of 1 to {MAX_EVENTS} objects'),
         ('/events', {'events': [event] * (MAX_EVENTS + 1)}, 422, f'is {MAX_EVENTS + 1} values'),
         ('/events', {'events': [event, 3]}, 422, 'event 1 has int: send an object with user, item, time'),
-        ('/events', {'events': [event, score]}, 422, 'event 1 has user, candidates: send an object with'),
+        ('/events', {'events': [event, score]}, 422, "event 1 has 'user', 'candidates': send an object"),
         ('/events', {'events': [event, event | {'user': 10**9}]}, 404, 'event 1 is of user 1000000000'),
         ('/events', {'events': [event | {'time': None}]}, 422, "field 'time' is 'None'"),
         ('/events', {'events': [event | {'time': 5.5}]}, 422, "field 'time' is '5.5': send a whole number"),
+        ('/events', {'events': [event, event | {'time': 1000 * event['time']}]}, 422, "'time' of event 1 is"),
+        ('/events', {'events': [event | {'time': -(2**63)}]}, 422, 'send seconds since 1970 as the log has'),
+        ('/events', {'events': [event | {'time': 5}]}, 422, "the log's earliest: no event was taken"),
+        ('/events', b'{"events": [{"\\ud800": 1}]}', 422, "event 0 has '\\ud800': send an object with user"),
+        ('/events', {'events': [{'x' * 60_000: 1}]}, 422, f"event 0 has '{'x' * 40}': send"),
+        ('/events', {'events': [dict.fromkeys(map(str, range(3000)))]}, 422, "event 0 has '0', '1', '2', "),
+        ('/score', b'{"\\udfff": 1, "user": 3, "candidates": [3]}', 422, "field '\\udfff' is unknown"),
+        ('/score', b'{"user": "\\ud800", "candidates": [3]}', 422, "field 'user' has '\\ud800'"),
         ('/predict', score, 404, 'Not Found: POST /score or /events'),
     ]  # fmt: skip
 
@@ -189,6 +243,7 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(served):
     for path, body, status, message in bodies(log):
         found, answer = call(port, path, body)
         assert found == status and message in answer['error'], (path, body, answer)
+        assert len(answer['error']) < 400
     assert len(index) == held
     assert call(port, '/score')[0] == 405
     assert call(port, '/health')[0] == 200
@@ -204,8 +259,8 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(served):
 )
 def test_a_body_that_is_not_declared_as_json_is_refused(served, headers, said):
     port, log, index = served
-    held, event = len(index), {'user': raw(log, 'user', [3])[0], 'item': raw(log, 'item', [3])[0], 'time': 5}
-    status, answer = call(port, '/events', {'events': [event]}, headers=headers)
+    held, event = len(index), {'user': raw(log, 'user', [3])[0], 'item': raw(log, 'item', [3])[0]}
+    status, answer = call(port, '/events', {'events': [event | {'time': latest(log)}]}, headers=headers)
     assert status == 415 and said in answer['error'] and len(index) == held
     score = {'user': event['user'], 'candidates': [event['item']]}
     assert call(port, '/score', score, headers={'Content-Type': 'Application/JSON; charset=utf-8'})[0] == 200
@@ -231,7 +286,9 @@ def test_strings_are_looked_up_among_strings():
     assert (
         messages.encode(words, 'user', ['b', 'z']).tolist() == words.encode(np.asarray(['b', 'z'])).tolist()
     )
-    for value, message in ((3, 'send strings'), ('a' * 1025, 'more than 1024 characters')):
+    refused = [(3, 'send strings'), ('a' * 1025, 'more than 1024 characters')]
+    refused += [(value, 'without NUL and lone surrogates') for value in ('a\0', '\0', 'a\0b', 'a\udfff')]
+    for value, message in refused:
         with pytest.raises(messages.RefusalError, match=message):
             messages.encode(words, 'user', [value])
     hashed = Vocabulary.hashed(5)
@@ -276,7 +333,7 @@ def test_a_killed_service_has_its_behaviours_again_and_a_stopped_one_ends_well(t
         port = listener.getsockname()[1]
     body = {'user': raw(run.log, 'user', [5])[0], 'candidates': raw(run.log, 'item', [7])}
     process = start(workdir, tmp_path / 'index', port)
-    event = {'user': body['user'], 'item': body['candidates'][0], 'time': 10**9}
+    event = {'user': body['user'], 'item': body['candidates'][0], 'time': latest(run.log) + 1}
     assert call(port, '/events', {'events': [event]})[1]['taken'] == 1
     scores = call(port, '/score', body)[1]['scores']
     process.kill()

@@ -79,13 +79,45 @@ def test_a_compacted_index_is_the_one_built_from_the_longer_log(tmp_path, monkey
         np.testing.assert_array_equal(found, wanted, err_msg=str(file))
 
 
-def test_few_views_are_kept_and_all_are_right(tmp_path, monkeypatch):
-    monkeypatch.setattr(behaviour_index, 'VIEWS', 2)
-    log, index = world(tmp_path)
-    added = [drawn_events(log, 60)]
-    index.append(*added[0])
-    agree(index, loop(log, added))
-    assert len(index._views) == 2
+def test_a_build_that_was_killed_is_begun_again(tmp_path):
+    log = small_log(tmp_path / 'log')
+    folder = tmp_path / 'index'
+    program = (
+        'import os, signal\n'
+        'from jaxrec.data.behaviour_log import BehaviourLog\n'
+        'from jaxrec.serving import behaviour_index\n'
+        'behaviour_index.write_manifest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n'
+        f'log = BehaviourLog({str(log.folder)!r})\n'
+        f'behaviour_index.build_index({str(folder)!r}, log, {LABEL}, {COLUMNS})\n'
+    )
+    assert subprocess.run([sys.executable, '-c', program], cwd=REPOSITORY, timeout=60).returncode == -9
+    assert (folder / 'base-000001').is_dir() and not (folder / 'manifest.json').exists()
+    (folder / '.manifest.json.partial').write_text('{')
+    (folder / 'base-000001' / 'users' / 'stray.npy').write_text('')
+    with build_index(folder, log, LABEL, COLUMNS) as index:
+        agree(index, loop(log))
+    assert not list(folder.rglob('stray.npy')) and not list(folder.rglob('*.partial'))
+
+
+@pytest.mark.parametrize('name', ['mine.txt', 'base-000001/mine.txt', 'journal-000001', 'base-000002/users'])
+def test_a_build_clears_nothing_that_it_did_not_leave(tmp_path, name):
+    log = small_log(tmp_path / 'log')
+    path = tmp_path / 'index' / name
+    path.parent.mkdir(parents=True)
+    path.write_text('kept')
+    with pytest.raises(ValueError, match='is not empty: give another folder, or open the index'):
+        build_index(tmp_path / 'index', log, LABEL, COLUMNS)
+    assert path.read_text() == 'kept' and not (tmp_path / 'index' / '.lock').exists()
+
+
+def test_two_processes_do_not_build_in_one_folder(tmp_path):
+    log = small_log(tmp_path / 'log')
+    (tmp_path / 'index').mkdir()
+    with (
+        index_manifest.hold(tmp_path / 'index'),
+        pytest.raises(ValueError, match='is being written to by another process'),
+    ):
+        build_index(tmp_path / 'index', log, LABEL, COLUMNS)
 
 
 def test_a_log_without_times_keeps_the_order_of_arrival(tmp_path):

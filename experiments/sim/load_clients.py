@@ -1,0 +1,152 @@
+"""The clients of the load test: requests that are due at even distances, and new behaviours beside them.
+
+Letters: n requests that were answered.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+HEAD = 'POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n'
+EVENTS_A_POST = 256  # those that are due at once go together, up to so many
+LOST = OSError, asyncio.IncompleteReadError
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """What one mode's clients saw.
+
+    Attributes:
+      seconds: float [n], latencies of the requests that were answered.
+      failed: how many were not, or not with 200.
+      wall_s: from the first request to the last answer.
+      events_taken: new behaviours that were acknowledged.
+      events_failed: those that were sent and were not.
+    """
+
+    seconds: np.ndarray
+    failed: int
+    wall_s: float
+    events_taken: int
+    events_failed: int
+
+
+def post(path: str, content: Any) -> bytes:
+    """A whole HTTP request of a JSON body."""
+    body = json.dumps(content).encode()
+    return HEAD.format(path, len(body)).encode() + body
+
+
+class Connection:
+    """A connection that is opened when it is needed, and again where the server closed it meanwhile."""
+
+    def __init__(self, port: int):
+        """Opens nothing yet.
+
+        Args:
+          port: on this machine.
+        """
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> tuple[bytes, bytes]:
+        """Sends a request and reads its answer.
+
+        Args:
+          request: whole, as HTTP.
+
+        Returns:
+          Head and body of the answer.
+
+        Raises:
+          OSError: the server cannot be reached.
+          asyncio.IncompleteReadError: it closed the connection before it had answered.
+        """
+        if self._streams is None or self._streams[0].at_eof() or self._streams[1].is_closing():
+            self.close()
+            self._streams = await asyncio.open_connection('127.0.0.1', self._port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = await reader.readuntil(b'\r\n\r\n')
+        size = int(head.lower().partition(b'content-length:')[2].partition(b'\r\n')[0])
+        return head, await reader.readexactly(size)
+
+    def close(self) -> None:
+        """Closes it if it is open."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def load(
+    port: int,
+    requests: Sequence[bytes],
+    rate: float,
+    clients: int,
+    events: Sequence[Mapping[str, Any]] = (),
+    events_rate: float = 0.0,
+) -> Answered:
+    """Sends the requests from all clients, and events until the last of them has ended.
+
+    Args:
+      port: of the service.
+      requests: whole HTTP requests.
+      rate: a second, over all clients; 0 sends the next as soon as an answer has come.
+      clients: connections.
+      events: new behaviours, sent in turn from a connection of its own.
+      events_rate: of these a second; 0 sends none.
+
+    Returns:
+      What came back.
+    """
+    seconds, begin, ended = [], time.perf_counter(), asyncio.Event()
+
+    async def client(share: Sequence[tuple[int, bytes]]) -> None:
+        connection = Connection(port)
+        with contextlib.closing(connection), contextlib.suppress(*LOST):
+            for number, request in share:
+                due = begin + number / rate if rate else time.perf_counter()
+                await asyncio.sleep(max(0, due - time.perf_counter()))
+                head, answer = await connection.ask(request)
+                taken = time.perf_counter() - due
+                if head.startswith(b'HTTP/1.1 200') and answer.startswith(b'{"scores":['):
+                    seconds.append(taken)
+
+    numbered = list(enumerate(requests))
+    beside = asyncio.create_task(_send_events(port, events if events_rate else (), events_rate, ended))
+    try:
+        await asyncio.gather(*(client(numbered[n::clients]) for n in range(clients)))
+    finally:
+        ended.set()
+    wall_s, sent = time.perf_counter() - begin, await beside
+    return Answered(np.asarray(seconds), len(requests) - len(seconds), wall_s, *sent)
+
+
+async def _send_events(
+    port: int, events: Sequence[Mapping[str, Any]], rate: float, ended: asyncio.Event
+) -> tuple[int, int]:
+    """Sends events at even distances; how many were taken, and how many were not."""
+    connection, begin, sent, taken = Connection(port), time.perf_counter(), 0, 0
+    with contextlib.closing(connection):
+        while events and not ended.is_set():
+            wait_s = begin + sent / rate - time.perf_counter()
+            if wait_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), wait_s)
+                continue
+            count = min(int(-wait_s * rate) + 1, EVENTS_A_POST)
+            now = [events[n % len(events)] for n in range(sent, sent + count)]
+            sent += count
+            try:
+                head, _ = await connection.ask(post('/events', {'events': now}))
+            except LOST:
+                connection.close()
+                continue
+            taken += count if head.startswith(b'HTTP/1.1 200') else 0
+    return taken, sent - taken
