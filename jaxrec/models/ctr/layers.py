@@ -4,7 +4,8 @@ B batch, C candidates, L history, D width.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -129,7 +130,7 @@ class TargetAttention(nn.Module):
         if self.is_initializing():
             score(candidate[:1, :1, :1] @ kernels['candidate'][:1])
         layers, variables = score.unbind()
-        rest = functools.partial(layers.apply, variables)
+        rest = functools.partial(cast(Callable[..., jax.Array], layers.apply), variables)
         return local_activation(candidate, history, kernels, bias, rest)
 
 
