@@ -28,6 +28,7 @@ from jaxrec.options import plain, read_options
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
+from jaxrec.training.task import Particular
 
 TOP = ('task', 'model', 'features', 'data', 'files', 'train', 'seed', 'mesh')
 TRAIN_OPTIONS: dict[str, Any] = {
@@ -127,7 +128,7 @@ def build(
       The experiment.
 
     Raises:
-      ValueError: a missing or unknown key, or data that cannot be compiled.
+      ValueError: a missing or unknown key, data that cannot be compiled, or batches that the task refuses.
     """
     for name in ('task', 'features', 'data'):
         if name not in config:
@@ -157,6 +158,8 @@ def build(
     model = {**plain(config.get('model', {})), 'features': features}
     model |= make_files(config, log, data, model)
     task = resolve(config.task)(model, schema)
+    if isinstance(task, Particular):
+        task.check_data(data)
     shape = mesh_shape or config.get('mesh', None)
     steps = 0
     if train['schedule']:  # opened only where it counts

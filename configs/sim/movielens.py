@@ -1,6 +1,7 @@
 """SIM and what it is compared with on MovieLens latest-small (2016): rating >= 4 is positive.
 
     python -m experiments.train --config=configs/sim/movielens.py:SIM-soft --workdir=runs/sim_ml
+    python -m experiments.train --config=configs/sim/movielens.py:cikm20_hard_time --workdir=runs/sim_ml_time
 
 The data root is $JAXREC_DATA or --data_dir. Each user's last 20 % is test. The most active user has 2,391
 ratings, 1,115 of them positive: these are the longest history, and both windows together hold it.
@@ -9,7 +10,7 @@ ratings, 1,115 of them positive: these are the longest history, and both windows
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sim.rows import ROWS
+from configs.sim.rows import PAPER_ROWS, ROWS
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:
@@ -39,5 +40,5 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
                 'patience': 2,
             },
         },
-        ROWS,
+        ROWS | PAPER_ROWS,
     )

@@ -7,6 +7,7 @@ differ in how that is searched and attended to.
 from typing import Any
 
 from configs.runs import changed
+from jaxrec.models.sim.options import PRESETS
 
 KEEP = 50
 BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean', 'init_std': 0.01, 'row_l2': 0.0}
@@ -66,6 +67,20 @@ PUBLIC_ROWS = {
     name: changed(row, model={'dim': 4} | ({'time_gap': 4} if 'time_gap' in row['model'] else {}))
     for name, row in ROWS.items()
 }
+
+
+# The paper's own models, all of whose options are those of a preset, for public data sets; of no table. What
+# DIEN's auxiliary loss compares with is drawn by the loader.
+def of_paper(preset: str) -> dict[str, Any]:
+    """A row that is a preset, with the data that it wants."""
+    options = PRESETS[preset]
+    hard = {'lifelong': SEARCHED['lifelong'] | {'keep': options['keep']}}
+    data: dict[str, Any] = {'history_negatives': 'uniform'} | (hard if options['search'] == 'hard' else WHOLE)
+    data |= TIME if 'time_gap' in options else {}
+    return {'task': 'jaxrec.models.sim:make_task', 'model': {'preset': preset}, 'data': data}
+
+
+PAPER_ROWS = {name: of_paper(name) for name in PRESETS if name.startswith('cikm20')}
 # Those whose cost hardly grows with the history, beside the reference.
 SEARCHING = tuple(name for name in ROWS if name not in ('DIN-avg', 'DIN-full', 'MIMN'))
 # Of arXiv 2006.05639, whose Taobao is another than the public one.

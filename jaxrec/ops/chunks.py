@@ -3,12 +3,12 @@
 XLA's CPU backend writes every intermediate of a product out. Of a few examples they stay in the cache; those
 of a batch are written to memory and read back, and may be several times what goes in and comes out.
 
-B batch, S examples at a time, N chunks.
+B batch, n devices, Q examples of a device, S of them at a time, N chunks.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,11 @@ def by_chunks(
     """Applies a function of examples to a batch of them.
 
     Nothing is cut on accelerators, which make intermediates as they are consumed, nor where little is made.
-    Which of them it is follows the devices that the program is compiled for.
+    Which of them it is follows the devices that the program is compiled for. A chunk has as many examples of
+    each device that may hold a share of the batch, at least one, so that a batch that is cut stays cut.
 
     Args:
-      function: (array [S, ...], ...) -> tree of arrays [S, ...]; no example depends on another.
+      function: (array [n S, ...], ...) -> tree of arrays [n S, ...]; no example depends on another.
       *arrays: [B, ...] each.
       bytes_each: of an example's intermediates.
       limit: of those of a chunk; None for `CHUNK_BYTES`.
@@ -39,49 +40,97 @@ def by_chunks(
     Returns:
       The tree of arrays [B, ...].
     """
-    number = number_of_chunks(arrays[0].shape[0], bytes_each, limit or CHUNK_BYTES)
+    batch = arrays[0].shape[0]
+    devices = _devices(arrays[0])
+    size, number = chunk_sizes(batch // devices, devices * bytes_each, limit or CHUNK_BYTES)
     if number == 1:
         return function(*arrays)
-    chunked = functools.partial(_mapped if trained else _chunked, function, number)
+    cut = _Cut(devices, batch // devices, size, number)
+    chunked = functools.partial(_mapped if trained else _chunked, function, cut)
     return jax.lax.platform_dependent(*arrays, cpu=chunked, default=function)
 
 
-def _chunked(function: Callable[..., Any], number: int, *arrays: jax.Array) -> Any:
-    batch = arrays[0].shape[0]
-    size = batch // number
-    # A chunk takes every N-th example, so that a batch that is cut over devices stays cut.
-    views = [x.reshape(size, number, *x.shape[1:]) for x in arrays]
+class _Cut(NamedTuple):
+    """A batch of n Q examples in N chunks, each of S examples of every device; N S may exceed Q."""
+
+    devices: int
+    each: int
+    size: int
+    number: int
+
+    def split(self, x: jax.Array) -> jax.Array:
+        """[B, ...] to [n S, N, ...]."""
+        # A chunk takes every N-th example of each device's.
+        if extra := self.size * self.number - self.each:
+            x = x.reshape(self.devices, self.each, *x.shape[1:])
+            # Examples once more, not zeros, of which a function may have no finite slope.
+            x = jnp.concatenate([x, x[:, :extra]], 1)
+            # An Explicit mesh follows a split or a join of axes, not both at once.
+            x = x.reshape(self.devices, self.size, self.number, *x.shape[2:])
+            return x.reshape(self.devices * self.size, *x.shape[2:])
+        return x.reshape(self.devices * self.size, self.number, *x.shape[1:])
+
+    def room(self, x: jax.ShapeDtypeStruct) -> jax.Array:
+        """[n S, N, ...] for N of [n S, ...], cut as these under an Explicit mesh."""
+        place = None
+        if x.sharding is not None:
+            spec = x.sharding.spec
+            place = jax.NamedSharding(x.sharding.mesh, jax.P(*spec[:1], None, *spec[1:]))
+        return jnp.empty((x.shape[0], self.number, *x.shape[1:]), x.dtype, out_sharding=place)
+
+    def join(self, x: jax.Array) -> jax.Array:
+        """[n S, N, ...] to [B, ...]."""
+        if self.size * self.number > self.each:
+            x = x.reshape(self.devices, self.size, self.number, *x.shape[2:])
+            x = x.reshape(self.devices, -1, *x.shape[3:])[:, : self.each]
+        return x.reshape(self.devices * self.each, *x.shape[2:])
+
+
+def _chunked(function: Callable[..., Any], cut: _Cut, *arrays: jax.Array) -> Any:
+    views = [cut.split(x) for x in arrays]
     at = lambda i: [jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in views]
     shapes = jax.eval_shape(lambda: function(*at(0)))
-    empty = jax.tree.map(lambda x: jnp.empty((size, number, *x.shape[1:]), x.dtype), shapes)
+    empty = jax.tree.map(cut.room, shapes)
 
     def step(i: jax.Array, found: Any) -> Any:
         put = lambda x, y: jax.lax.dynamic_update_index_in_dim(x, y, i, 1)
         return jax.tree.map(put, found, function(*at(i)))
 
-    found = jax.lax.fori_loop(0, number, step, empty)
-    return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), found)
+    return jax.tree.map(cut.join, jax.lax.fori_loop(0, cut.number, step, empty))
 
 
-def _mapped(function: Callable[..., Any], number: int, *arrays: jax.Array) -> Any:
+def _mapped(function: Callable[..., Any], cut: _Cut, *arrays: jax.Array) -> Any:
     # The chunks are those of `_chunked`, and first here, as `scan` wants it.
-    views = [x.reshape(-1, number, *x.shape[1:]).swapaxes(0, 1) for x in arrays]
+    views = [cut.split(x).swapaxes(0, 1) for x in arrays]
     found = jax.lax.map(jax.checkpoint(lambda chunk: function(*chunk)), views)
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), found)
+    return jax.tree.map(lambda x: cut.join(x.swapaxes(0, 1)), found)
 
 
-def number_of_chunks(batch: int, bytes_each: int, limit: int) -> int:
-    """Into how many equal chunks a batch is cut.
+def _devices(x: jax.Array) -> int:
+    """Over how many devices [B, ...] may be cut; 1 if they do not divide B, since then it is not."""
+    # Traced under an Auto mesh that is not set, an array does not say where it lies.
+    mesh = jax.typeof(x).sharding.mesh
+    devices = jax.device_count() if mesh.empty else mesh.size
+    return devices if len(x) % devices == 0 else 1
+
+
+def chunk_sizes(batch: int, bytes_each: int, limit: int) -> tuple[int, int]:
+    """Into which equal chunks a batch is cut.
 
     Args:
-      batch: B.
+      batch: Q.
       bytes_each: of an example's intermediates.
       limit: of those of a chunk.
 
     Returns:
-      N, which divides B, so that a chunk keeps to the limit or is one example.
+      S and N, so that a chunk keeps to the limit or is one example. N S is Q where less than twice the fewest
+      chunks divide it, else up to N - 1 more.
     """
-    if batch * bytes_each <= limit:
-        return 1
-    wanted = min(batch, -(-batch * bytes_each // limit))
-    return next(number for number in range(wanted, batch + 1) if batch % number == 0)
+    most = max(1, limit // max(bytes_each, 1))
+    if batch <= most:
+        return batch, 1
+    fewest = -(-batch // most)
+    # Chunks that divide the batch need no copy of it, and those half full are hardly slower.
+    dividing = (number for number in range(fewest, min(2 * fewest, batch)) if batch % number == 0)
+    size = -(-batch // next(dividing, fewest))
+    return size, -(-batch // size)

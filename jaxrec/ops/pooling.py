@@ -73,9 +73,9 @@ def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     Returns:
       float [..., L]; zero where the mask is, and everywhere if it is all zeros.
     """
-    real = mask > 0
-    # A finite floor keeps the gradient of an all-masked history at zero instead of NaN.
-    return jax.nn.softmax(jnp.where(real, logits, -1e30), -1) * real
+    logits, real = jnp.asarray(logits), mask > 0
+    # A finite floor keeps value and gradient of an all-masked history at zero instead of NaN.
+    return jax.nn.softmax(jnp.where(real, logits, jnp.finfo(logits.dtype).min), -1) * real
 
 
 def attention_pool(

@@ -57,7 +57,7 @@ def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, kee
 
     Args:
       history: int [B, L], such as the categories of the behaviours, oldest first and left aligned.
-      candidate: int [B, C].
+      candidate: int [B, C]; 0, which is padding, equals nothing.
       length: int [B], real behaviours.
       keep: K, at least 1.
 
@@ -65,7 +65,7 @@ def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, kee
       The kept behaviours, oldest first.
     """
     chex.assert_rank([history, candidate, length], [2, 2, 1])
-    real = length_mask(length, history.shape[1]) > 0
+    real = (length_mask(length, history.shape[1]) > 0) & (history != 0)
     return _keep_last(pack_bits((history[:, None] == candidate[..., None]) & real[:, None]), keep)
 
 
@@ -141,7 +141,9 @@ def _soft_search_backward(keep: int, softmax: bool, residuals: tuple, given: Fou
     for q, of_pooled, of_kept in pairs:
         of_part = _sum_of_products((of_scores, q), (weights, of_pooled))
         of_parts.append(_add_kept(of_part, index, of_kept))
-    return of_query, tuple(of_parts), None
+    # A slope has the type of what it is of, which may be less precise than its products.
+    of_parts = [of_part.astype(part.dtype) for of_part, part in zip(of_parts, parts, strict=True)]
+    return of_query.astype(query.dtype), tuple(of_parts), None
 
 
 _soft_search.defvjp(_soft_search_forward, _soft_search_backward)
@@ -258,7 +260,7 @@ def pool_weights(scores: jax.Array, length: jax.Array, *, softmax: bool = False)
       float [B, C, L], zeros behind the length.
     """
     real = length_mask(length, scores.shape[-1])[:, None]
-    return masked_softmax(scores, real) if softmax else scores * real
+    return masked_softmax(scores, real) if softmax else scores * real.astype(scores.dtype)
 
 
 def pack_bits(bits: jax.Array) -> jax.Array:

@@ -1,9 +1,9 @@
 """The soft search of a lifelong history from many candidates: exact, in one pass over the scores.
 
 `search.top_search` passes over the scores 32 times and more, which costs little at a thousand behaviours and
-nearly everything at 54,000 and 400 candidates. XLA's CPU backend finds the K largest with a heap, one element
-at a time on one core. The largest of a bin is a vector operation, so bins are ranked first and only the K
-best of them are searched.
+nearly everything at 54,000 and 400 candidates. The largest of a bin takes one pass, so bins are ranked first
+and only the K best of them are searched, both by `top_search`. `jax.lax.top_k` is no faster over so few, and
+gathers a batch that is cut over devices.
 
 B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of its parts, W width of a bin.
 """
@@ -72,14 +72,11 @@ def _best(scores: jax.Array, length: jax.Array, keep: int, width: int) -> jax.Ar
     # NaN compares false: it is the lowest of a real behaviour, which is above padding.
     scores = jnp.where(real & (scores > least), scores, jnp.where(real, least, -jnp.inf))
     bins = scores.reshape(*scores.shape[:2], -1, width)
-    best = _last_largest(bins.max(-1), keep)
+    largest = lambda x: (
+        top_search(x, jnp.full_like(length, x.shape[-1]), keep).index
+    )  # of equal ones the last
+    best = largest(bins.max(-1))
     found = jnp.take_along_axis(bins, best[..., None], 2, mode='promise_in_bounds')  # [B, C, K, W]
-    place = _last_largest(found.reshape(*found.shape[:2], -1), keep)
+    place = largest(found.reshape(*found.shape[:2], -1))
     of_bin = jnp.take_along_axis(best, place // width, -1, mode='promise_in_bounds')
     return of_bin * width + place % width
-
-
-def _last_largest(x: jax.Array, keep: int) -> jax.Array:
-    """Where the K largest along the last axis are, ascending; of equal ones the last."""
-    _, index = jax.lax.top_k(x[..., ::-1], keep)
-    return jnp.sort(x.shape[-1] - 1 - index, -1)

@@ -80,6 +80,14 @@ class Pretrained(Protocol):
 
 
 @runtime_checkable
+class Particular(Protocol):
+    """A task that wants more of its batches than features say."""
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Raises a ValueError where a config's section `data`, defaults filled in, makes other batches."""
+
+
+@runtime_checkable
 class OnMesh(Protocol):
     """A task that has to know the mesh, since some of its parameters are cut over it.
 

@@ -8,8 +8,9 @@ from experiments import scoring
 from experiments.building import build
 from jaxrec.data.ingest import ingest, make_mapping
 from jaxrec.data.ingest.rows import RowReader
+from jaxrec.options import lay_over
 from tests.experiments.own_worlds import MAPPING, config_of, write_day
-from tests.experiments.worlds import tiny
+from tests.experiments.worlds import tiny, tiny_sim
 
 HARD = {'length': 12, 'search': 'hard', 'keep': 3, 'column': 'brand'}
 GAP = {'unit': 60, 'buckets': 12}
@@ -31,6 +32,34 @@ def test_a_config_says_what_batches_hold(tmp_path):
     found = builder.build(columns, run.log.events['time'][rows])
     for name in ('history/gap', 'long/item', 'long/gap', 'long/length'):
         np.testing.assert_array_equal(found[name], test[name][: len(rows)], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ('row', 'section', 'changes', 'message'),
+    [
+        (
+            'SIM-hard',
+            'lifelong',
+            {'column': 'item'},
+            r"data\.lifelong\.column = 'item' .* model\.column = 'cat",
+        ),
+        (
+            'SIM-soft',
+            'lifelong',
+            {'search': 'hard', 'keep': 5},
+            r'set data\.lifelong\.search = None, or model',
+        ),
+        ('SIM-soft+time', 'time_gap', None, r'model\.time_gap .* give data\.time_gap'),
+        ('DIN-full', 'lifelong', None, r'give data\.lifelong a window'),
+    ],
+)
+def test_loader_and_model_that_are_told_different_things_do_not_build(
+    row, section, changes, message, tmp_path_factory
+):
+    config = tiny_sim(row, tmp_path_factory.getbasetemp() / 'told')
+    lay_over(config.data, {section: changes})
+    with pytest.raises(ValueError, match=message):
+        build(config)
 
 
 def test_pairs_have_the_same_ids_beside_a_lifelong_history(tmp_path):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from jaxrec.ops import chunks as ops
 from jaxrec.parallel import make_mesh
@@ -35,20 +36,65 @@ def test_gradients_reach_the_arrays_and_what_the_function_closes_over(limit):
 
 
 @pytest.mark.parametrize(
-    ('batch', 'bytes_each', 'number'), [(12, 10, 2), (12, 20, 3), (12, 41, 6), (12, 999, 12), (7, 50, 7)]
+    ('batch', 'bytes_each', 'sizes'),
+    [
+        (12, 8, (12, 1)),
+        (12, 0, (12, 1)),
+        (12, 10, (6, 2)),
+        (12, 20, (4, 3)),
+        (12, 41, (2, 6)),
+        (12, 999, (1, 12)),
+        (1024, 6, (16, 64)),
+        (1000, 6, (10, 100)),
+        # No such number divides these.
+        (7, 50, (2, 4)),
+        (11, 30, (3, 4)),
+        (1009, 6, (16, 64)),
+        (1009, 50, (2, 505)),
+        (1009, 999, (1, 1009)),
+    ],
 )
-def test_chunks_divide_the_batch_and_fit(batch, bytes_each, number):
-    assert ops.number_of_chunks(batch, bytes_each, 100) == number
+def test_chunks_fit_and_hardly_exceed_the_batch(batch, bytes_each, sizes):
+    size, number = sizes
+    assert ops.chunk_sizes(batch, bytes_each, 100) == sizes
+    assert (size - 1) * number < batch <= size * number and (size == 1 or size * bytes_each <= 100)
 
 
-def test_a_batch_cut_over_devices_stays_cut(eight_devices):
-    x, y = jnp.arange(96.0).reshape(32, 3), jnp.arange(32.0)
-    by_example = jax.NamedSharding(make_mesh((4, 2)), jax.P(('data', 'model')))
-    doubled = jax.jit(lambda x, y: ops.by_chunks(double, x, y, bytes_each=24, limit=200))
-    compiled = doubled.lower(*jax.device_put((x, y), by_example)).compile()
-    assert 'all-' not in compiled.as_text()
-    got = compiled(*jax.device_put((x, y), by_example))
-    jax.tree.map(np.testing.assert_array_equal, got, double(x, y))
+@pytest.mark.parametrize('trained', [False, True])
+def test_a_prime_number_of_examples_takes_few_chunks(trained):
+    x, y = jnp.sqrt(jnp.arange(3 * 101.0).reshape(101, 3)), jnp.arange(101.0)
+    # Of a row of zeros it has no finite slope, so that nothing may be filled up with these.
+    length = lambda x, y: jnp.sqrt((x * x).sum(-1)) + y
+    run = lambda x, y: ops.by_chunks(length, x, y, bytes_each=10, limit=100, trained=trained)
+    np.testing.assert_allclose(jax.jit(run)(x, y), length(x, y), rtol=1e-6)
+    assert '[10,11,3]' in str(jax.make_jaxpr(run)(x, y)) or '[11,10,3]' in str(jax.make_jaxpr(run)(x, y))
+    if trained:
+        slope = lambda run: jax.jit(jax.grad(lambda x, y: (run(x, y) ** 2).sum(), (0, 1)))(x, y)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), slope(run), slope(length))
+
+
+@pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
+# Of each device one of 2, one of 7 and 3 of 7 examples a chunk; the last chunk is filled up with 2.
+@pytest.mark.parametrize(('limit', 'batch'), [(24, 16), (24, 56), (24 * 8 * 3, 56)])
+def test_a_batch_cut_over_devices_stays_cut(limit, batch, axis_type, eight_devices):
+    x, y = jnp.arange(3.0 * batch).reshape(batch, 3), jnp.arange(1.0 * batch)
+    mesh = make_mesh((4, 2), axis_type=axis_type)
+    sent = jax.device_put((x, y), jax.NamedSharding(mesh, jax.P(('data', 'model'))))
+
+    @jax.jit
+    def run(x, y):
+        with_slope = lambda x, y: ops.by_chunks(double, x, y, bytes_each=24, limit=limit, trained=True)
+        slope = jax.grad(lambda *x: sum((leaf**2).sum() for leaf in jax.tree.leaves(with_slope(*x))), (0, 1))
+        return ops.by_chunks(double, x, y, bytes_each=24, limit=limit), slope(x, y)
+
+    compiled = run.lower(*sent).compile()
+    assert 'while' in compiled.as_text() and 'all-' not in compiled.as_text()
+    found, slope = compiled(*sent)
+    assert {shard.data.shape for shard in found['sum'].addressable_shards} == {(batch // 8, 3)}
+    jax.tree.map(np.testing.assert_array_equal, found, double(x, y))
+    total = x + y[:, None]
+    want = 2 * total + 8 * x, 2 * total.sum(-1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), slope, want)
 
 
 def test_accelerators_take_the_batch_whole():

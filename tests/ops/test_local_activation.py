@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from jaxrec.ops import chunks
 from jaxrec.ops import local_activation as ops
@@ -54,19 +55,32 @@ def test_a_cpu_holds_the_pairs_of_a_chunk_in_training_too(monkeypatch):
     loss = lambda *x: jnp.square(fast(*x)).sum()
     pairs = 64 * 2 * 5 * 4 * 4
     needed = {}
-    for limit in (pairs, pairs // 32):
+    for limit in (pairs, pairs // 8):  # of one example or more of each device that JAX sees
         monkeypatch.setattr(chunks, 'CHUNK_BYTES', limit)
         compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(*arguments).compile()
-        needed[limit] = 'f32[64,5,2,4]' in compiled.as_text(), 'f32[2,5,2,4]' in compiled.as_text()
+        needed[limit] = 'f32[64,5,2,4]' in compiled.as_text(), 'f32[8,5,2,4]' in compiled.as_text()
     assert list(needed.values()) == [(True, False), (False, True)]
 
 
-def test_cut_over_devices_and_by_chunks_the_gradient_is_the_same(eight_devices, monkeypatch):
+# Of 16 examples on 8 devices: one, two and eight to a chunk by the limit, which one of each device exceeds.
+@pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize('examples', [1, 2, 8])
+def test_cut_over_devices_and_by_chunks_the_gradient_is_the_same(
+    examples, axis_type, eight_devices, monkeypatch
+):
     arguments = make_case(batch=16)
-    gradient = lambda *x: jax.grad(lambda *x: jnp.square(fast(*x)).sum(), argnums=(0, 1, 2, 6))(*x)
-    whole = jax.jit(gradient)(*arguments)
-    monkeypatch.setattr(chunks, 'CHUNK_BYTES', 8 * 2 * 5 * 4 * 4)
-    by_example = jax.NamedSharding(make_mesh((4, 2)), jax.P(('data', 'model')))
-    placed = [*jax.device_put(arguments[:2], by_example), *arguments[2:]]
-    for ours, theirs in zip(jax.jit(gradient)(*placed), whole, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+    def both(*x):
+        loss = lambda *x: (jnp.square(y := fast(*x)).sum(), y)
+        return jax.grad(loss, argnums=(0, 1, 2, 6), has_aux=True)(*x)
+
+    whole = jax.jit(both)(*arguments)
+    monkeypatch.setattr(chunks, 'CHUNK_BYTES', examples * 2 * 5 * 4 * 4)
+    mesh = make_mesh((4, 2), axis_type=axis_type)
+    at = lambda *spec: jax.NamedSharding(mesh, jax.P(*spec))
+    placed = [*jax.device_put(arguments[:2], at(('data', 'model'))), *jax.device_put(arguments[2:], at())]
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(both).lower(*placed).compile()
+        got = compiled(*placed)
+    assert 'while' in compiled.as_text() and 'all-gather' not in compiled.as_text()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, whole)

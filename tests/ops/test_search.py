@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
+from jaxrec.data.hard_search import scan
 from jaxrec.ops import search as ops
 from jaxrec.parallel import make_mesh
 from tests.oracles import sim as oracle
@@ -29,7 +30,7 @@ def make_case(size=9, seed=0):
 @pytest.mark.parametrize('keep', KEEPS)
 def test_hard_search_keeps_the_most_recent_matches(keep):
     rng = np.random.default_rng(1)
-    history, candidate = rng.integers(1, 4, (5, 9)), rng.integers(1, 6, (5, 3))  # 4 and 5 never match
+    history, candidate = rng.integers(0, 4, (5, 9)), rng.integers(0, 6, (5, 3))  # 0, 4 and 5 never match
     want = oracle.hard(history, candidate, LENGTHS, keep)
     assert {len(x) for row in want for x in row} >= {0, 1}
     check_kept(jax.jit(ops.hard_search, static_argnums=3)(history, candidate, LENGTHS, keep), want, keep)
@@ -38,10 +39,19 @@ def test_hard_search_keeps_the_most_recent_matches(keep):
 @pytest.mark.parametrize('size', [31, 32, 33, 100])
 def test_hard_search_over_the_edges_of_words(size):
     rng = np.random.default_rng(size)
-    history, candidate = rng.integers(1, 3, (4, size)), rng.integers(1, 4, (4, 3))
+    history, candidate = rng.integers(0, 3, (4, size)), rng.integers(0, 4, (4, 3))
     lengths = np.array([size, size - 1, 5, 0])
     want = oracle.hard(history, candidate, lengths, 20)
-    check_kept(ops.hard_search(history, candidate, lengths, 20), want, 20)
+    kept = ops.hard_search(history, candidate, lengths, 20)
+    check_kept(kept, want, 20)
+    slots, number = scan(history, np.arange(size) < lengths[:, None], candidate, 20)  # as a loader searches
+    np.testing.assert_array_equal(kept.index, slots)
+    np.testing.assert_array_equal(kept.length, number)
+
+
+def test_padding_equals_nothing():
+    kept = ops.hard_search(np.zeros((1, 3), np.int32), np.array([[0, 1]]), np.array([3]), 2)
+    check_kept(kept, [[[], []]], 2)
 
 
 def test_a_history_of_one_id_keeps_its_end():
@@ -162,6 +172,33 @@ def test_soft_search_is_its_pieces_value_and_gradient(softmax, candidates, keep)
     jax.tree.map(np.testing.assert_array_equal, got.kept, want.kept)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, want)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), of(whole), of(pieces))
+
+
+@pytest.mark.parametrize('softmax', [False, True])
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16])
+def test_soft_search_keeps_the_type_of_reduced_precision(dtype, softmax):
+    query, parts = make_case()
+    query, parts = jnp.asarray(query, dtype), [jnp.asarray(part / 100, dtype) for part in parts]
+
+    def loss(query, parts):
+        found = ops.soft_search(query, parts, LENGTHS, 3, softmax=softmax)
+        return sum((part.astype(jnp.float32) ** 2).sum() for part in (*found.parts, found.pooled)), found
+
+    of, found = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(query, parts)
+    for x in jax.tree.leaves((of, found.parts, found.pooled)):
+        assert x.dtype == dtype and np.isfinite(np.asarray(x, np.float32)).all()
+    assert not np.asarray(found.pooled, np.float32)[1].any()  # an empty history
+    whole = lambda *x: loss(*x)[0]
+    exact = jax.jit(jax.grad(whole, (0, 1)))(*jax.tree.map(lambda x: x.astype(jnp.float32), (query, parts)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.1, atol=0.03), of, exact)
+
+
+def test_soft_search_of_less_precise_parts_hands_each_its_own_type():
+    query, parts = make_case()
+    parts = [jnp.asarray(parts[0], jnp.bfloat16), jnp.asarray(parts[1])]
+    loss = lambda query, parts: (ops.soft_search(query, parts, LENGTHS, 3).pooled ** 2).sum()
+    of_query, of_parts = jax.jit(jax.grad(loss, (0, 1)))(jnp.asarray(query), parts)
+    assert [x.dtype for x in (of_query, *of_parts)] == [jnp.float32, jnp.bfloat16, jnp.float32]
 
 
 def test_soft_search_of_no_slots_finds_nothing():

@@ -67,6 +67,26 @@ def test_behaviours_that_all_share_are_those_of_each():
     np.testing.assert_allclose(shared, each, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16])
+def test_reduced_precision_bears_empty_histories(dtype):
+    arguments, lengths = make_case(own=True)
+    candidate, w_a, w_b, _, *parts = (jnp.asarray(x, dtype) for x in arguments)
+    mask = length_mask(jnp.asarray(lengths), 4)
+
+    def attend(candidate, w_a, w_b, *parts):
+        logits = ops.target_logits(ops.project_query(candidate, w_a, w_b), parts)
+        return ops.target_attention(logits, mask, parts)
+
+    loss = lambda *x: ((y := attend(*x)).astype(jnp.float32).sum(), y)
+    both = jax.jit(jax.grad(loss, (0, 1, 2, 3, 4), has_aux=True))
+    of, got = both(candidate, w_a, w_b, *parts)
+    for x in (got, *of):
+        assert x.dtype == dtype and np.isfinite(np.asarray(x, np.float32)).all()
+    assert not np.asarray(got, np.float32)[1].any()  # nothing was kept
+    exact = attend(*(x.astype(jnp.float32) for x in (candidate, w_a, w_b, *parts)))
+    np.testing.assert_allclose(np.asarray(got, np.float32), exact, rtol=0.1, atol=0.1)
+
+
 def test_behaviours_of_other_candidates_are_refused():
     arguments, _ = make_case(own=True)
     candidate, w_a, w_b, _, *parts = arguments

@@ -3,9 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from jaxrec.ops.search import inner_scores, top_search
 from jaxrec.ops.top_k import inner_search
+from jaxrec.parallel import make_mesh
 from tests.oracles import sim as oracle
 from tests.oracles.sim import check_kept
 
@@ -74,6 +76,24 @@ def test_positions_carry_no_gradient_and_one_program_serves_a_shape():
             want[b, index[b, c, k]] += 2 * moved[b, index[b, c, k]]
         np.testing.assert_allclose(of_part, want, rtol=1e-5)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
+def test_a_batch_cut_over_a_mesh_stays_cut(axis_type, eight_devices):
+    rng = np.random.default_rng(0)
+    query, part = (rng.normal(size=shape).astype(np.float32) for shape in ((16, 3, 2), (16, 90, 2)))
+    lengths = rng.integers(0, 91, 16).astype(np.int32)
+    search = jax.jit(lambda query, part, length: inner_search(query, [part], length, 3, width=8, chunk=2))
+    want = search(query, part, lengths)
+    check_kept(want, oracle.top(np.asarray(inner_scores(query, [part])), lengths, 3), 3)
+    mesh = make_mesh((4, 2), axis_type=axis_type)
+    sent = jax.device_put((query, part, lengths), jax.NamedSharding(mesh, jax.P(('data', 'model'))))
+    with jax.set_mesh(mesh):
+        compiled = search.lower(*sent).compile()
+        got = compiled(*sent)
+    assert 'all-' not in compiled.as_text()
+    assert {shard.data.shape for shard in got.index.addressable_shards} == {(2, 3, 3)}
+    jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
 @pytest.mark.parametrize(('width', 'chunk'), [(0, 64), (8, 0)])

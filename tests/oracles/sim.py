@@ -10,15 +10,16 @@ from tests.oracles import ctr
 
 
 def hard(history, candidate, lengths, keep):
-    """[b][c] positions, oldest first: the K best by match * L + recency, of those that match."""
+    """[b][c] positions, oldest first: the K best by match * L + recency, of matches; 0 matches nothing."""
     size = history.shape[1]
-    score = lambda b, c, at: (history[b, at] == candidate[b, c]) * size + at
+    match = lambda b, c, at: history[b, at] == candidate[b, c] != 0
+    score = lambda b, c, at: match(b, c, at) * size + at
     found = [
         [sorted(range(lengths[b]), key=lambda at, b=b, c=c: -score(b, c, at))[:keep] for c in range(len(row))]
         for b, row in enumerate(candidate)
     ]
-    match = lambda b, c, positions: sorted(at for at in positions if score(b, c, at) >= size)
-    return [[match(b, c, positions) for c, positions in enumerate(row)] for b, row in enumerate(found)]
+    matching = lambda b, c, positions: sorted(at for at in positions if match(b, c, at))
+    return [[matching(b, c, positions) for c, positions in enumerate(row)] for b, row in enumerate(found)]
 
 
 def top(scores, lengths, keep):

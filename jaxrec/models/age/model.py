@@ -52,6 +52,10 @@ class AgeTask:
         """The base's ids as they stand in a batch."""
         return self.base.given_ids(batch)
 
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """What the base refuses of a config's section `data`."""
+        self.base.check_data(data)
+
     def evaluator(self) -> Evaluator:
         """The base's evaluator."""
         return self.base.evaluator()

@@ -91,6 +91,8 @@ class CtrTask:
       row_l2: weight of half the squared rows that an example reads, averaged over the examples.
       named: batch -> {table: {batch key: ids}}, as `given_ids`; None where `ids` itself takes nothing but
         what stands in a batch.
+      wanted: refuses a config's section `data` whose batches the module cannot read as it means to; None
+        where the features say all that it wants.
     """
 
     module: nn.Module
@@ -98,6 +100,19 @@ class CtrTask:
     ids: Callable[[Mapping[str, Any]], Ids]
     row_l2: float = 0.0
     named: Callable[[Mapping[str, Any]], Ids] | None = None
+    wanted: Callable[[Mapping[str, Any]], None] | None = None
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Checks that batches are made as the module wants to read them.
+
+        Args:
+          data: the section of a config, defaults filled in.
+
+        Raises:
+          ValueError: they are not.
+        """
+        if self.wanted is not None:
+            self.wanted(data)
 
     def given_ids(self, batch: Mapping[str, Any]) -> Ids:
         """The ids that stand in a batch, of which `ids` looks up all or some.

@@ -26,6 +26,12 @@ from jaxrec.ops.pooling import length_mask
 from jaxrec.ops.search import Kept, hard_search, take_kept
 
 LONG, KEPT = 'long', 'kept'
+_WINDOW = "give data.lifelong a window, such as {'length': 400}, or take a model of the short one alone"
+_GAPS = "give data.time_gap a description, such as {'unit': 86400, 'buckets': 16}, or set model.time_gap = 0"
+_SEARCHED = (
+    "data.lifelong.search = 'hard' leaves in batches what the loader kept, and model.search reads the whole "
+    "window: set data.lifelong.search = None, or model.search = 'hard'"
+)
 
 
 class Runs(NamedTuple):
@@ -139,9 +145,34 @@ class Lifelong:
         batch, side = self.searched(batch)
         return self.features.as_history(side).ids(batch)
 
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Checks that the loader makes the windows that the model is told to read.
+
+        Args:
+          data: the section of a config.
+
+        Raises:
+          ValueError: no long window, a search that the model does not read or by another column, or no gaps.
+        """
+        if (described := data.get('lifelong')) is None:
+            raise ValueError(f'model.search reads behaviours before the short window: {_WINDOW}')
+        if hasattr(described, 'keys') and described.get('search') is not None:
+            if not self.hard:
+                raise ValueError(_SEARCHED)
+            if (column := described.get('column', 'category')) != self.column:
+                raise ValueError(
+                    f'the loader searches by data.lifelong.column = {column!r} and the model by '
+                    f'model.column = {self.column!r}, so batches would keep other behaviours than the model '
+                    'says: give both the same column'
+                )
+        if self.time_gap and data.get('time_gap') is None:
+            raise ValueError(f'model.time_gap reads the time since each behaviour: {_GAPS}')
+
     def given_ids(self, batch: Mapping[str, Any]) -> Ids:
         """Names the ids as they stand in the batch; arguments and results are those of `ids`."""
-        return self.features.as_history(self._side(batch)).ids(batch)
+        side = self._side(batch)
+        _check(batch, side)
+        return self.features.as_history(side).ids(batch)
 
     def searched(self, batch: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Does the hard search, if there is one and the loader has not done it.
@@ -157,6 +188,7 @@ class Lifelong:
           ValueError: the loader kept another number than the model wants, or a key is absent.
         """
         side = self._side(batch)
+        _check(batch, side)
         if not self.hard:
             return batch, LONG
         columns = [name for _, name in self.features.as_history(side).features]
@@ -170,8 +202,9 @@ class Lifelong:
         kept = self.found(batch)
         real = length_mask(kept.length, self.keep) > 0
         own = {'kept/length': kept.length}
-        for name in (*columns, 'gap') if self.time_gap else columns:
-            x = take_kept(read(batch, f'long/{name}'), kept.index)
+        gaps = {'gap': _read_gap(batch, LONG)} if self.time_gap else {}
+        for name, window in ({name: read(batch, f'long/{name}') for name in columns} | gaps).items():
+            x = take_kept(window, kept.index)
             own[f'kept/{name}'] = jnp.where(real.reshape(*real.shape, *[1] * (x.ndim - 3)), x, 0)
         return {**batch, **own}, KEPT
 
@@ -205,7 +238,7 @@ class Lifelong:
         """
         batch, side = self.searched(batch)
         parts = self.features.as_history(side).parts(side, rows, batch)
-        gap = read(batch, f'{side}/gap') if self.time_gap else None
+        gap = _read_gap(batch, side) if self.time_gap else None
         length = read(batch, f'{side}/length')
         if side == KEPT:
             runs = Runs(batch[SLOT], batch[PLACE]) if PLACE in batch else None
@@ -215,3 +248,20 @@ class Lifelong:
 
     def _side(self, batch: Mapping[str, Any]) -> str:
         return KEPT if self.hard and 'kept/length' in batch else LONG
+
+
+def _check(batch: Mapping[str, Any], side: str) -> None:
+    """Refuses batches of other windows than are to be read, which no feature could mend."""
+    if f'{side}/length' not in batch:
+        what = _SEARCHED if f'{KEPT}/length' in batch else _WINDOW
+        raise ValueError(
+            f"the batch lacks '{side}/length', which the model reads; it has {sorted(batch)}: {what}"
+        )
+
+
+def _read_gap(batch: Mapping[str, Any], side: str) -> Any:
+    if f'{side}/gap' not in batch:
+        raise ValueError(
+            f"the batch lacks '{side}/gap', which the model reads; it has {sorted(batch)}: {_GAPS}"
+        )
+    return batch[f'{side}/gap']

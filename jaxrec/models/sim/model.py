@@ -129,6 +129,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
         lambda batch: _merge(base.ids(batch), lifelong.ids(batch)),
         options['row_l2'],
         lambda batch: _merge(base.ids(batch), lifelong.given_ids(batch)),
+        lifelong.check_data,
     )
 
 

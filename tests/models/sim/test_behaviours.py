@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrec.models.age.model import AgeTask
 from jaxrec.parallel import put_batch
 from jaxrec.training.export import export_scorer, load_scorer
 from jaxrec.training.state import init_state
@@ -30,6 +31,9 @@ def searched(batch, keep=3, column='category'):
 @pytest.mark.parametrize('features', [worlds.RICH, worlds.FEATURES])
 def test_loader_and_model_search_alike(features):
     batch = worlds.make_batch(features=features, seed=3)
+    for key in ('long/category', 'candidate/category'):  # unknown to both, and then equal to nothing
+        batch[key] = np.where(batch[key] == 1, 0, batch[key])
+    assert (batch['long/category'] == 0)[batch['long/length'] > 0].any()
     model, by_loader = worlds.make_model('SIM-hard', batch, features, std=0.5), searched(batch)
     assert {0, 3} <= set(by_loader['kept/length'].ravel())
     ids, theirs = model.task.ids(batch), model.task.ids(by_loader)
@@ -83,15 +87,76 @@ def test_a_whole_step_and_a_scorer_on_the_model_s_own_search(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['SIM-hard', 'SIM-soft'])
-@pytest.mark.parametrize('key', ['long/length', 'long/category', 'long/gap'])
-def test_a_batch_without_a_part_of_the_window_is_refused_by_name(name, key):
+@pytest.mark.parametrize(
+    ('key', 'remedy'),
+    [
+        ('long/length', r"give data\.lifelong a window, such as \{'length': 400\}"),
+        ('long/category', 'Give the source and the model the same features'),
+        ('long/gap', r'give data\.time_gap a description, .*, or set model\.time_gap = 0'),
+    ],
+)
+def test_a_batch_without_a_part_of_the_window_is_refused_by_name(name, key, remedy):
     batch = worlds.make_batch(features=worlds.FEATURES)
     model = worlds.make_model(name, batch, worlds.FEATURES)
     del batch[key]
+    with pytest.raises(ValueError, match=f"lacks '{key}', which the model reads; it has .*{remedy}"):
+        model.logits(batch)
+
+
+def test_a_soft_model_refuses_what_a_loader_has_searched():
+    batch = searched(worlds.make_batch(features=worlds.FEATURES))
+    task = worlds.make_task('SIM-soft', worlds.FEATURES)
+    for ids in (task.ids, task.given_ids):
+        with pytest.raises(
+            ValueError, match=r"lacks 'long/length'.*set data\.lifelong\.search = None, or model"
+        ):
+            ids(batch)
+
+
+def test_kept_behaviours_without_gaps_are_refused():
+    batch = searched(worlds.make_batch(features=worlds.FEATURES))
+    model = worlds.make_model('SIM-hard', batch, worlds.FEATURES)
+    del batch['kept/gap']
     with pytest.raises(
-        ValueError, match=f"lacks '{key}', which the model reads; it has .* the same features"
+        ValueError, match=r"lacks 'kept/gap'.*give data\.time_gap .* or set model\.time_gap = 0"
     ):
         model.logits(batch)
+
+
+WINDOW, GAPS = {'length': 9}, {'unit': 60}
+KEPT = {'length': 9, 'search': 'hard', 'keep': 3}
+
+
+@pytest.mark.parametrize(
+    ('name', 'data', 'message'),
+    [
+        ('SIM-soft', {'lifelong': WINDOW, 'time_gap': GAPS}, None),
+        ('SIM-hard', {'lifelong': WINDOW | {'column': 'item'}, 'time_gap': GAPS}, None),  # nobody reads it
+        ('SIM-hard', {'lifelong': KEPT, 'time_gap': GAPS}, None),
+        (
+            'SIM-hard',
+            {'lifelong': KEPT | {'column': 'item'}, 'time_gap': GAPS},
+            r"data\.lifelong\.column = 'item' .* model\.column = 'category'.*give both the same column",
+        ),
+        (
+            'SIM-soft',
+            {'lifelong': KEPT, 'time_gap': GAPS},
+            r"data\.lifelong\.search = 'hard'.*set data\.lifelong\.search = None, or model\.search = 'hard'",
+        ),
+        ('DIN-long', {'lifelong': KEPT, 'time_gap': GAPS}, r'set data\.lifelong\.search = None'),
+        ('TWIN', {'lifelong': WINDOW, 'time_gap': None}, r'model\.time_gap .* give data\.time_gap'),
+        ('SIM-hard', {'lifelong': None}, r'model\.search .* give data\.lifelong a window'),
+        ('DIN', {'lifelong': KEPT | {'column': 'item'}}, None),
+    ],
+)
+def test_loader_and_model_are_told_the_same(name, data, message):
+    task = worlds.make_task(name, worlds.FEATURES)
+    for outer in (task, AgeTask(task, None, None)):
+        if message is None:
+            outer.check_data(data)
+            continue
+        with pytest.raises(ValueError, match=message):
+            outer.check_data(data)
 
 
 def test_a_loader_that_keeps_another_number_is_refused():
