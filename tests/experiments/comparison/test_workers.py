@@ -61,6 +61,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(available_cores()) < 2, reason='needs two cores')
 @pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_parent_and_begin_no_other_cell(how, tmp_path):
