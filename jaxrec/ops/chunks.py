@@ -21,7 +21,6 @@ def by_chunks(
     *arrays: jax.Array,
     bytes_each: int,
     limit: int | None = None,
-    trained: bool = False,
 ) -> Any:
     """Applies a function of examples to a batch of them.
 
@@ -34,11 +33,9 @@ def by_chunks(
       *arrays: [B, ...] each.
       bytes_each: of an example's intermediates.
       limit: of those of a chunk; None for `CHUNK_BYTES`.
-      trained: that it can be differentiated where the batch is cut, by the arrays and by what the function
-        closes over. A chunk's intermediates are made again then and not kept, but the arrays are copied.
 
     Returns:
-      The tree of arrays [B, ...].
+      The tree of arrays [B, ...]; not to be differentiated where the batch is cut.
     """
     batch = arrays[0].shape[0]
     devices = _devices(arrays[0])
@@ -46,7 +43,7 @@ def by_chunks(
     if number == 1:
         return function(*arrays)
     cut = _Cut(devices, batch // devices, size, number)
-    chunked = functools.partial(_mapped if trained else _chunked, function, cut)
+    chunked = functools.partial(_chunked, function, cut)
     return jax.lax.platform_dependent(*arrays, cpu=chunked, default=function)
 
 
@@ -63,7 +60,7 @@ class _Cut(NamedTuple):
         # A chunk takes every N-th example of each device's.
         if extra := self.size * self.number - self.each:
             x = x.reshape(self.devices, self.each, *x.shape[1:])
-            # Examples once more, not zeros, of which a function may have no finite slope.
+            # Examples once more, not zeros, of which a function may make no number.
             x = jnp.concatenate([x, x[:, :extra]], 1)
             # An Explicit mesh follows a split or a join of axes, not both at once.
             x = x.reshape(self.devices, self.size, self.number, *x.shape[2:])
@@ -97,13 +94,6 @@ def _chunked(function: Callable[..., Any], cut: _Cut, *arrays: jax.Array) -> Any
         return jax.tree.map(put, found, function(*at(i)))
 
     return jax.tree.map(cut.join, jax.lax.fori_loop(0, cut.number, step, empty))
-
-
-def _mapped(function: Callable[..., Any], cut: _Cut, *arrays: jax.Array) -> Any:
-    # The chunks are those of `_chunked`, and first here, as `scan` wants it.
-    views = [cut.split(x).swapaxes(0, 1) for x in arrays]
-    found = jax.lax.map(jax.checkpoint(lambda chunk: function(*chunk)), views)
-    return jax.tree.map(lambda x: cut.join(x.swapaxes(0, 1)), found)
 
 
 def _devices(x: jax.Array) -> int:

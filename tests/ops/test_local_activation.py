@@ -1,4 +1,4 @@
-"""DIN's scoring net against loops over pairs: value and gradient, whole and a few examples at a time."""
+"""DIN's scoring net against loops over pairs: value and gradient, on one device and eight."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from jaxrec.ops import chunks
 from jaxrec.ops import local_activation as ops
 from jaxrec.parallel import make_mesh
 from tests.oracles.ctr import sigmoid
@@ -24,8 +23,8 @@ def make_case(batch=4, seed=0):
 
 def fast(candidate, history, *parameters):
     *kernels, bias, last = parameters
-    rest = lambda x: x @ last
-    return ops.local_activation(candidate, history, dict(zip(NAMES, kernels, strict=True)), bias, rest)
+    pairs = ops.first_layer(candidate, history, dict(zip(NAMES, kernels, strict=True)), bias)
+    return (pairs @ last)[..., 0].swapaxes(1, 2)
 
 
 def slow(candidate, history, *parameters):
@@ -38,10 +37,7 @@ def slow(candidate, history, *parameters):
     return out
 
 
-# All at once; two examples at a time; each alone.
-@pytest.mark.parametrize('limit', [1 << 20, 2 * 2 * 5 * 4 * 4, 1])
-def test_it_is_the_loop_value_and_gradient(limit, monkeypatch):
-    monkeypatch.setattr(chunks, 'CHUNK_BYTES', limit)
+def test_it_is_the_loop_value_and_gradient():
     arguments = make_case()
     got, pull = jax.vjp(jax.jit(fast), *arguments)
     np.testing.assert_allclose(got, slow(*arguments), rtol=1e-5, atol=1e-6)
@@ -50,24 +46,8 @@ def test_it_is_the_loop_value_and_gradient(limit, monkeypatch):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_cpu_holds_the_pairs_of_a_chunk_in_training_too(monkeypatch):
-    arguments = make_case(batch=64)
-    loss = lambda *x: jnp.square(fast(*x)).sum()
-    pairs = 64 * 2 * 5 * 4 * 4
-    needed = {}
-    for limit in (pairs, pairs // 8):  # of one example or more of each device that JAX sees
-        monkeypatch.setattr(chunks, 'CHUNK_BYTES', limit)
-        compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(*arguments).compile()
-        needed[limit] = 'f32[64,5,2,4]' in compiled.as_text(), 'f32[8,5,2,4]' in compiled.as_text()
-    assert list(needed.values()) == [(True, False), (False, True)]
-
-
-# Of 16 examples on 8 devices: one, two and eight to a chunk by the limit, which one of each device exceeds.
 @pytest.mark.parametrize('axis_type', [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize('examples', [1, 2, 8])
-def test_cut_over_devices_and_by_chunks_the_gradient_is_the_same(
-    examples, axis_type, eight_devices, monkeypatch
-):
+def test_a_batch_cut_over_devices_stays_cut(axis_type, eight_devices):
     arguments = make_case(batch=16)
 
     def both(*x):
@@ -75,12 +55,11 @@ def test_cut_over_devices_and_by_chunks_the_gradient_is_the_same(
         return jax.grad(loss, argnums=(0, 1, 2, 6), has_aux=True)(*x)
 
     whole = jax.jit(both)(*arguments)
-    monkeypatch.setattr(chunks, 'CHUNK_BYTES', examples * 2 * 5 * 4 * 4)
     mesh = make_mesh((4, 2), axis_type=axis_type)
     at = lambda *spec: jax.NamedSharding(mesh, jax.P(*spec))
     placed = [*jax.device_put(arguments[:2], at(('data', 'model'))), *jax.device_put(arguments[2:], at())]
     with jax.set_mesh(mesh):
         compiled = jax.jit(both).lower(*placed).compile()
         got = compiled(*placed)
-    assert 'while' in compiled.as_text() and 'all-gather' not in compiled.as_text()
+    assert 'all-gather' not in compiled.as_text()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, whole)

@@ -3,15 +3,13 @@
 B batch, C candidates, L history, D width.
 """
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.ops.local_activation import local_activation
+from jaxrec.ops.local_activation import first_layer
 from jaxrec.ops.pooling import attention_pool
 
 ACTIVATIONS = ('prelu', 'dice', 'sigmoid')
@@ -126,12 +124,9 @@ class TargetAttention(nn.Module):
         kernel = lambda name: self.param(name, nn.initializers.glorot_normal(), (size, width))
         kernels = {name: kernel(name) for name in ('candidate', 'history', 'product')}
         bias = self.param('bias', nn.initializers.zeros, (width,))
-        score = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')
-        if self.is_initializing():
-            score(candidate[:1, :1, :1] @ kernels['candidate'][:1])
-        layers, variables = score.unbind()
-        rest = functools.partial(cast(Callable[..., jax.Array], layers.apply), variables)
-        return local_activation(candidate, history, kernels, bias, rest)
+        pairs = first_layer(candidate, history, kernels, bias)
+        score = Mlp((*self.widths[1:], 1), activation='sigmoid', name='score')(pairs)
+        return score[..., 0].swapaxes(1, 2)
 
 
 def over_candidates(x: jax.Array, candidates: int) -> jax.Array:
