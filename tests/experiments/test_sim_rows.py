@@ -16,7 +16,7 @@ from jaxrec.models.sim.options import PRESETS
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_train_step
-from tests.conftest import REPOSITORY, slow_but_for
+from tests.conftest import REPOSITORY
 from tests.data.readers.test_movielens import place, small_files
 
 PUBLIC = ('amazon_books', 'movielens', 'taobao')
@@ -113,7 +113,8 @@ def test_a_row_of_the_paper_builds(name, root):
     assert {'loss', 'auxiliary'} <= metrics.keys()
 
 
-@pytest.mark.parametrize('name', slow_but_for(['cikm20_soft_time'], PAPER))
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PAPER)
 def test_a_row_of_the_paper_trains(name, root):
     run, batch = build_row(name, root)
     batch = put_batch(batch, run.setup.mesh)
