@@ -17,10 +17,7 @@ CHUNK_BYTES = 1 << 23  # what the caches of two cores hold, about
 
 
 def by_chunks(
-    function: Callable[..., Any],
-    *arrays: jax.Array,
-    bytes_each: int,
-    limit: int | None = None,
+    function: Callable[..., Any], *arrays: jax.Array, bytes_each: int, limit: int | None = None
 ) -> Any:
     """Applies a function of examples to a batch of them.
 
@@ -42,8 +39,7 @@ def by_chunks(
     size, number = chunk_sizes(batch // devices, devices * bytes_each, limit or CHUNK_BYTES)
     if number == 1:
         return function(*arrays)
-    cut = _Cut(devices, batch // devices, size, number)
-    chunked = functools.partial(_chunked, function, cut)
+    chunked = functools.partial(_chunked, function, _Cut(devices, batch // devices, size, number))
     return jax.lax.platform_dependent(*arrays, cpu=chunked, default=function)
 
 
