@@ -13,7 +13,6 @@ import jax
 from absl import flags
 from absl import logging as absl_logging
 
-from jaxrec.parallel.host_memory import keep_freed_memory
 from jaxrec.parallel.processes import is_lost_peer, start_processes
 
 MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model (4,2); default: the config, or all devices.')
@@ -154,8 +153,7 @@ def _end(error: BaseException) -> NoReturn:
 
 
 def prepare() -> None:
-    """Sets up a process: what becomes of freed memory, and what is logged and how."""
-    keep_freed_memory()
+    """Sets up a process: what is logged, and how."""
     absl_logging.use_absl_handler()
     # Ours alone: Orbax would add a page a checkpoint to the absl log; --verbosity=0 shows it.
     if not flags.FLAGS['verbosity'].present:

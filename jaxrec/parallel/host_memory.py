@@ -27,8 +27,10 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # malloc.h
 def keep_freed_memory() -> bool:
     """Asks glibc to keep freed memory for the next step instead of returning it to the kernel.
 
-    Call it at the start of a program, before JAX makes arrays. Until it ends the process holds what its steps
-    took at their peak.
+    Call it at the start of a program, before it imports more than JAX: a thread that took memory earlier, as
+    some packages start one when they are imported, has an arena of its own, which threads of later steps may
+    be given; of it nothing is kept, and a step's temporaries are taken beside those that are. Until it ends
+    the process holds what its steps took at their peak.
 
     Returns:
       Whether this platform's allocator took the request; False, and nothing changed, elsewhere than on glibc.

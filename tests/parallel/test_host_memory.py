@@ -22,6 +22,25 @@ faults()
 print(kept, faults())
 """
 
+ARENAS = """
+import ctypes, sys
+import experiments.benchmark
+import jax, jax.numpy as jnp
+jax.block_until_ready(jax.jit(lambda x: x @ x)(jnp.ones((500, 500))))
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+out = libc.fopen(sys.argv[1].encode(), b'w')
+libc.malloc_info(0, ctypes.c_void_p(out))
+libc.fclose(ctypes.c_void_p(out))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='asks glibc, which only Linux has')
+def test_a_main_has_one_arena_whatever_threads_its_imports_start(tmp_path):
+    told = tmp_path / 'arenas.xml'
+    subprocess.run([sys.executable, '-c', ARENAS, told], check=True)
+    assert told.read_text().count('<heap nr=') == 1
+
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='asks glibc, which only Linux has')
 def test_the_second_time_costs_no_pages():

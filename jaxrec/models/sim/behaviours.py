@@ -106,10 +106,10 @@ class Behaviours(NamedTuple):
         """
         assert self.runs is not None
         fold = lambda x: x.reshape(-1, *x.shape[2:])
-        parts = tuple(fold(part)[:, None] for part in self.parts)
-        gap = None if self.gap is None else fold(self.gap)[:, None]
+        parts = tuple(_of_all(fold(part)) for part in self.parts)
+        gap = None if self.gap is None else _of_all(fold(self.gap))
         slots = fold(take_kept(candidate, self.runs.slot))
-        return slots, Behaviours(parts, gap, fold(self.length)[:, None])
+        return slots, Behaviours(parts, gap, _of_all(fold(self.length)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,8 +243,8 @@ class Lifelong:
         if side == KEPT:
             runs = Runs(batch[SLOT], batch[PLACE]) if PLACE in batch else None
             return Behaviours(parts, gap, length, runs=runs)
-        gap = None if gap is None else gap[:, None]
-        return Behaviours(tuple(part[:, None] for part in parts), gap, length[:, None])
+        gap = None if gap is None else _of_all(gap)
+        return Behaviours(tuple(_of_all(part) for part in parts), gap, _of_all(length))
 
     def _side(self, batch: Mapping[str, Any]) -> str:
         return KEPT if self.hard and 'kept/length' in batch else LONG
@@ -265,3 +265,8 @@ def _read_gap(batch: Mapping[str, Any], side: str) -> Any:
             f"the batch lacks '{side}/gap', which the model reads; it has {sorted(batch)}: {_GAPS}"
         )
     return batch[f'{side}/gap']
+
+
+def _of_all(x: jax.Array) -> jax.Array:
+    """[B, 1, ...] of [B, ...]: the slope of `x[:, None]` is a sum, of which XLA's CPU backend makes a copy."""
+    return x.reshape(x.shape[0], 1, *x.shape[1:])
