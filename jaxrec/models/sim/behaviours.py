@@ -268,5 +268,5 @@ def _read_gap(batch: Mapping[str, Any], side: str) -> Any:
 
 
 def _of_all(x: jax.Array) -> jax.Array:
-    """[B, 1, ...] of [B, ...]: the slope of `x[:, None]` is a sum, of which XLA's CPU backend makes a copy."""
+    """[B, 1, ...] of [B, ...]: from the slope of `x[:, None]`, a sum, XLA's CPU backend makes a copy."""
     return x.reshape(x.shape[0], 1, *x.shape[1:])
