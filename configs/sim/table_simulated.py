@@ -4,10 +4,10 @@
     python -m experiments.compare --config=configs/sim/table_simulated.py --workdir=runs/sim_quick --quick
 
 Three columns: histories of 2,000 behaviours; of 20,000, for the rows that search; and of 2,000 in a world
-where old behaviours do not matter. The first and the last have been run, in some seven core hours with their
-trials, and of the second the rows that `jaxrec/models/sim/README.md` shows. --rows=DIN-short,SIM-soft chooses
-among the rows of configs/sim/rows.py. With JAX_COMPILATION_CACHE_DIR set, the seeds of a row share what was
-compiled, and --cells=jaxrec/models/sim/cells_simulated.jsonl.gz goes on from what was run.
+where old behaviours do not matter. All have been run, in some twelve core hours with their trials, see
+`jaxrec/models/sim/README.md`. --rows=DIN-short,SIM-soft chooses among the rows of configs/sim/rows.py. With
+JAX_COMPILATION_CACHE_DIR set, the seeds of a row share what was compiled, and
+--cells=jaxrec/models/sim/cells_simulated.jsonl.gz goes on from what was run.
 
 The world and the search were fixed before the table was run, by validation of seed 1001, which no cell has:
 
