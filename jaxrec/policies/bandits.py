@@ -1,6 +1,6 @@
 """Bandits without a network: random, LinUCB (Li et al., 2010) with an arm an item, Beta-Bernoulli sampling.
 
-B requests, C candidates, V items, d numbers of a context.
+B requests, C candidates, V items, d numbers of a context, W of them that are not 0.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from jaxrec.policies.policy import Ranked
 from jaxrec.training.task import Batch
 
 LARGEST = 1 << 28  # numbers of LinUCB's matrices, 1 GiB
+AT_ONCE = 64  # requests whose parts of them are read together
 
 
 class Random:
@@ -116,56 +117,61 @@ class LinUcb:
         return 1 + sum(1 if c.kind == 'numeric' else c.rows for c in self.context.values())
 
     def start(self) -> Any:
-        """As `Memory.start`: the inverse of each item's matrix, and its sum of clicked contexts."""
+        """As `Memory.start`: of each item the inverse matrix, the sum of clicked contexts, the weights."""
         inverse = jnp.tile(jnp.eye(self.size, dtype=jnp.float32) / self.ridge, (self.items, 1, 1))
-        return {'inverse': inverse, 'clicked': jnp.zeros((self.items, self.size), jnp.float32)}
+        blank = jnp.zeros((self.items, self.size), jnp.float32)
+        return {'inverse': inverse, 'clicked': blank, 'weights': blank}
 
-    def contexts(self, batch: Batch) -> jax.Array:
-        """The users in numbers.
+    def entries(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """The users in numbers, those alone that a context may have beside zeros.
 
         Args:
           batch: {key: [B, ...]}.
 
         Returns:
-          float32 [B, d].
+          Places int32 [B, W] below d, and values float32 [B, W], which add where a place occurs twice.
         """
-        ones = jnp.ones((batch['valid'].shape[0], 1), jnp.float32)
-        parts = [ones]
+        size = batch['valid'].shape[0]
+        places, values, first = [jnp.zeros((size, 1), jnp.int32)], [jnp.ones((size, 1), jnp.float32)], 1
         for name, column in self.context.items():
             x = batch[f'user/{name}']
             if column.kind == 'numeric':
-                parts.append((jnp.sign(x) * jnp.log1p(jnp.abs(x)))[:, None])
+                places.append(jnp.full((size, 1), first, jnp.int32))
+                values.append((jnp.sign(x) * jnp.log1p(jnp.abs(x)))[:, None])
+                first += 1
                 continue
             ids = x if column.kind == 'multi' else x[:, None]
-            hot = jax.nn.one_hot(ids, column.rows) * (ids > 0)[..., None]
-            parts.append(hot.sum(1))
-        return jnp.concatenate(parts, -1)
+            places.append(first + jnp.clip(ids, 0, column.rows - 1))
+            values.append(((ids > 0) & (ids < column.rows)).astype(jnp.float32))
+            first += column.rows
+        return jnp.concatenate(places, -1), jnp.concatenate(values, -1)
 
     def rank(self, memory: Any, batch: Batch, rng: jax.Array) -> Ranked:
-        """As `Memory.rank`."""
+        """As `Memory.rank`: of an item's matrix only what a context's few entries meet is read."""
 
-        def request(args: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            x, items = args
-            reached = memory['inverse'][items] @ x  # [C, d]
-            mean = jnp.sum(reached * memory['clicked'][items], -1)
-            return mean, jnp.sqrt(jnp.maximum(reached @ x, 0))
+        def request(args: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+            places, values, items = args
+            mean = memory['weights'][items[:, None], places] @ values
+            met = memory['inverse'][items[:, None, None], places[:, None], places]  # [C, W, W]
+            return mean, jnp.sqrt(jnp.maximum(met @ values @ values, 0))
 
-        # One request at a time: the matrices of all candidates of a batch would fill the memory.
-        mean, deviation = jax.lax.map(request, (self.contexts(batch), batch[self.item]))
+        # Some requests at a time: the parts of all of a batch, of long contexts, would fill the memory.
+        given = *self.entries(batch), batch[self.item]
+        mean, deviation = jax.lax.map(request, given, batch_size=AT_ONCE)
         return Ranked(mean + self.scale * deviation, mean)
 
     def observe(self, memory: Any, batch: Batch) -> Any:
         """As `Memory.observe`, one event after the other (Sherman and Morrison, 1950)."""
 
         def event(memory: Any, args: tuple[jax.Array, ...]) -> tuple[Any, None]:
-            x, item, label, valid = args
+            places, values, item, label, valid = args
+            x = jnp.zeros(self.size, jnp.float32).at[places].add(values)
             inverse = memory['inverse'][item]
             reached = inverse @ x
             smaller = inverse - valid * jnp.outer(reached, reached) / (1 + reached @ x)
-            return {
-                'inverse': memory['inverse'].at[item].set(smaller),
-                'clicked': memory['clicked'].at[item].add(valid * label * x),
-            }, None
+            clicked = memory['clicked'][item] + valid * label * x
+            new = {'inverse': smaller, 'clicked': clicked, 'weights': smaller @ clicked}
+            return {name: memory[name].at[item].set(new[name]) for name in new}, None
 
         columns = (batch[self.item][:, 0], batch['label'][:, 0], batch['valid'][:, 0])
-        return jax.lax.scan(event, memory, (self.contexts(batch), *columns))[0]
+        return jax.lax.scan(event, memory, (*self.entries(batch), *columns))[0]
