@@ -17,6 +17,7 @@ from jaxrec.models.age.options import Exploration
 from jaxrec.models.age.pairs import Pairs
 from jaxrec.models.age.uncertainty import uncertainty
 from jaxrec.ops import exploration as ops
+from jaxrec.ops.chunks import by_chunks
 from jaxrec.ops.hashing import counter_normal
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.task import Batch, Rows, Task
@@ -117,12 +118,35 @@ def explore(
     gate = open_gate(base, average, options)
     allowed = batch['valid'] * batch['explorable'] if 'explorable' in batch else batch['valid']
     size = gate * allowed * explore_lambda * delta
-    pairs = Pairs(task, params, model_state, rows, batch, options.perturb)
-    with jax.named_scope('direction'):
-        delta_rows = move(pairs, size, rng, options)
-    with jax.named_scope('explored'):
-        moved = pairs.scores(delta_rows)['probability']
+    moved = _moved(task, params, model_state, rows, batch, size, rng, options)
     return Explored(ops.keep_unmoved(base, moved, size), base, delta, gate, size)
+
+
+def _moved(
+    task: Task,
+    params: Any,
+    model_state: Any,
+    rows: Rows,
+    batch: Batch,
+    size: jax.Array,
+    rng: jax.Array,
+    options: Exploration,
+) -> jax.Array:
+    """Probabilities [B, C] at the moved rows, some requests at a time: each candidate has rows of its own."""
+    leaves, tree = jax.tree.flatten((rows, batch))
+
+    def score(size: jax.Array, *leaves: jax.Array) -> jax.Array:
+        pairs = Pairs(task, params, model_state, *jax.tree.unflatten(tree, leaves), options.perturb)
+        with jax.named_scope('direction'):
+            delta = move(pairs, size, rng, options)
+        with jax.named_scope('explored'):
+            return pairs.scores(delta)['probability']
+
+    if options.direction == 'random':  # drawn by the places of requests in their batch
+        return score(size, *leaves)
+    pairs = Pairs(task, params, model_state, rows, batch, options.perturb)
+    # Of float32: the delta, its gradient, the moved rows and what a layer reads of them.
+    return by_chunks(score, size, *leaves, bytes_each=4 * 4 * pairs.width * size.shape[1])
 
 
 def make_explore_step(setup: Setup) -> Callable[..., Explored]:

@@ -74,6 +74,13 @@ class Pairs:
         """{table: {feature: [B, ..., D]}}, the perturbed rows as they are."""
         return self._select(True)
 
+    @property
+    def width(self) -> int:
+        """Numbers of a pair's delta."""
+        candidates = self.batch['valid'].shape[1]
+        own, shared = (jax.tree.leaves(side) for side in _divide(self.moving))
+        return sum(x[0].size for x in own) // candidates + sum(x[0].size for x in shared)
+
     def gradient(self) -> Tree:
         """The gradient of each pair's logit with respect to the perturbed rows, at the rows themselves.
 

@@ -15,7 +15,7 @@ from jaxrec.ops.exploration import thompson_delta, ucb_delta
 from jaxrec.ops.hashing import counter_normal
 from jaxrec.training.task import Batch, Rows, Task
 
-AT_ONCE = 1 << 22  # numbers of thinned networks that exist at a time, 16 MiB
+AT_ONCE = 1 << 20  # numbers of thinned networks that exist at a time, 4 MiB, which a cache may hold
 
 
 def dropout_pass(
