@@ -24,8 +24,9 @@ FINAL_NUMBERS = {
     'can': [(0.005, 0.1), (0.75, 1.0)],
     # Recall of what matters by the soft search, above that of as many behaviours at random.
     'sim': [(0.1, 1.0)],
-    # Share of pairs behind a closed gate whose score moved; AGE's true click rate over that of chance.
-    'age': [(0.0, 0.0), (1.15, 6.0)],
+    # Share of pairs behind a closed gate whose score moved; of the visits whose winner AGE changed, 0 if
+    # it explored nothing; its true click rate over that of chance.
+    'age': [(0.0, 0.0), (0.005, 0.5), (1.15, 6.0)],
     # Recall of relations at an IoU of .5 in held-out scenes; share of them whose parts are right as well.
     'sms': [(0.197, 1.0), (0.5, 1.0)],
     # True mean reward of sessions aligned above that of as many steps without pairs; .175 was printed.

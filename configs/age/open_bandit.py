@@ -12,8 +12,10 @@ After the colon stands the row, one of configs/age/rows.py.
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import MODEL, ROWS
+from configs.age.rows import MODEL, ROWS, thresholds_at
 from configs.runs import run_config
+
+UNIFORM_CTR = 0.0035  # of the uniform logger, campaign of all items
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
@@ -34,9 +36,10 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
             'stream': {'batch_size': 512, 'share': 1.0, 'warm_up': 2_000, 'changed': 0.05},
             'replay': {
                 'refit_every': 1_000, 'window': 2_000, 'accept': 'matches', 'checkpoint_every': 4_000,
+                'off_policy': True,
             },
             # Small batches: a gate that 2,000 events have hardly taught lets nobody through.
             'train': {'batch_size': 16, 'epochs': 1, 'learning_rate': 3e-3, 'row_learning_rate': 1e-2},
         },
-        ROWS,
+        ROWS | thresholds_at(UNIFORM_CTR),
     )  # fmt: skip

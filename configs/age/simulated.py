@@ -2,17 +2,15 @@
 
     python -m experiments.age.replay --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_ts
 
-After the colon stands the row, one of configs/age/rows.py. Another base is one field, such as
-
-    --config.model.task=jaxrec.models.baselines.din:make_task
-
-or jaxrec.models.sim:make_task, jaxrec.models.can:make_task. configs/age/table_replay.py says how the world
-was fixed and what a run takes.
+After the colon stands the row, one of configs/age/rows.py. No model reads histories: those of the log hold
+clicks on all that its uniform logger showed, and a replay learns from matches alone. Models that need one,
+such as DIN, SIM and CAN, have configs/age/histories.py. configs/age/table_replay.py says how the world was
+fixed and what a run takes.
 """
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import MODEL, ROWS
+from configs.age.rows import MODEL, ROWS, thresholds_at
 from configs.runs import run_config
 
 # 72,000 visits a day, of which 1,900 are matched; the first 80,000 are warm-up, a million are replayed.
@@ -24,9 +22,11 @@ WORLD = {
     'quality_effect': 0.8,
     'source_share': 0.0,
     'pair_effect': 0.4,
-    'history': 5,
+    'history': 1,
 }
 ITEM = ('item', 'category')
+UNIFORM_CTR = 0.0995  # of the logger, on seed 1001
+SIMULATED_ROWS = ROWS | thresholds_at(UNIFORM_CTR)
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
@@ -35,7 +35,7 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
         name,
         {
             'model': MODEL,
-            'features': {'user': ('traits',), 'candidate': ITEM, 'history': ITEM},
+            'features': {'user': ('traits',), 'candidate': ITEM},
             'data': {
                 'log': 'jaxrec.data.simulators.feed:simulate',
                 'arguments': {**WORLD, 'seed': 0},
@@ -48,8 +48,9 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
                 'monitor': 'true_ctr',
                 'tuned_on': 0.3,
                 'checkpoint_every': 200_000,
+                'off_policy': False,
             },
             'train': {'batch_size': 256, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 3e-3},
         },
-        ROWS,
+        SIMULATED_ROWS,
     )

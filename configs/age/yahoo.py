@@ -4,7 +4,8 @@
 
 Needs the files of Webscope's R6B under --data_dir or $JAXREC_DATA, placed by hand after an agreement with
 Yahoo!; jaxrec/data/readers/yahoo.py says where from and how they are called. Not run here, for want of them.
-Days to tune on, apart from those of the test: --config.data.arguments="{'data_dir': '', 'days': (2,)}".
+Days to tune on, apart from those of the test:
+--config.data.arguments="{'data_dir': '', 'irregular': 'drop', 'days': (2,)}".
 After the colon stands the row, one of configs/age/rows.py. From the paper: the first 80,000 visits train what
 every method starts from. The rest is not stated there; learning is in chunks of 80,000 visits.
 """
@@ -28,7 +29,12 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
                 'cache': 'runs/logs',
             },
             'stream': {'batch_size': 2048, 'share': 1.0, 'warm_up': 80_000, 'changed': 0.05},
-            'replay': {'refit_every': 80_000, 'window': 80_000, 'checkpoint_every': 2_000_000},
+            'replay': {
+                'refit_every': 80_000,
+                'window': 80_000,
+                'checkpoint_every': 2_000_000,
+                'off_policy': False,
+            },
             'train': {'batch_size': 256, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 1e-2},
         },
         ROWS,

@@ -96,7 +96,7 @@ class Buckets:
           stream: of a simulated feed.
 
         Raises:
-          ValueError: a stream whose world is not known, an unknown option, or not three shares.
+          ValueError: a stream whose world is not known, an unknown option, or shares that cut no traffic.
         """
         if stream.world is None:
             raise ValueError(
@@ -106,10 +106,11 @@ class Buckets:
         self.config, self.stream = config, stream
         self.world: Feed = stream.world
         self.options = read_options(config.get('online', {}), 'online', **ONLINE_OPTIONS)
-        if len(self.options['shares']) != 3:
+        shares = tuple(self.options['shares'])
+        if len(shares) != 3 or min(shares) <= 0 or sum(shares) > 1 + 1e-9:
             raise ValueError(
-                f'online.shares = {tuple(self.options["shares"])}: give three, of the common traffic, of C '
-                'and D, and of A and B'
+                f'online.shares = {shares}: give three, of the common traffic, of C and D, and of A and B, '
+                'each above 0 and at most 1 in all'
             )
         days = [Tally()] * int(np.ceil(self.world.world.days))
         self.buckets = {name: Bucket(part, list(days)) for name, part in SERVED_BY_A_MODEL.items()}

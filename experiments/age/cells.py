@@ -11,6 +11,7 @@ import jax
 from experiments.age.walking import REPLAY_OPTIONS, Replayed, early_metrics, walk
 from experiments.comparison.cells import Cell, describe_cell, read_finished
 from jaxrec.evaluation.tallies import summarise
+from jaxrec.models.age.tuning import UnreachedError
 from jaxrec.options import read_options
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ def run_cell(
 
     Returns:
       {'validation', 'seconds', 'parameters', 'caveat'} and but for trials 'test', {metric: value}; on
-      simulated worlds also 'ceiling', what who knows all true click rates would earn.
+      simulated worlds also 'ceiling', what who knows all true click rates would earn. A trial in which no
+      lambda changes the wanted share of winners has a 'validation' of None and says why as 'failed'.
 
     Raises:
       ValueError: slices or judges, and what `walk` refuses.
@@ -44,7 +46,14 @@ def run_cell(
         config.stream.share = given['tuned_on'] * config.stream.get('share', 1.0)
     jax.clear_caches()
     begin = time.perf_counter()
-    done = walk(config, None, data_dir)
+    try:
+        done = walk(config, None, data_dir)
+    except UnreachedError as error:
+        if cell.test:
+            raise
+        log.warning('%s failed: %s', cell.folder, error)
+        seconds = round(time.perf_counter() - begin, 1)
+        return keep(cell, {'config': described, 'validation': None, 'failed': str(error), 'seconds': seconds})
     found = summarise(done.state.tally)
     result: dict[str, Any] = {'config': described, 'validation': found[given['monitor']], 'tuned': done.tuned}
     result |= {'parameters': count(done), 'seconds': round(time.perf_counter() - begin, 1)}
@@ -54,9 +63,14 @@ def run_cell(
         result['test'] |= early_metrics(done)
         if 'regret' in found:
             result['ceiling'] = {'true_ctr': float(found['true_ctr']) + float(found['regret']), 'regret': 0.0}
+    log.info('%s: %s %.4f in %.0f s', cell.folder, given['monitor'], result['validation'], result['seconds'])
+    return keep(cell, result)
+
+
+def keep(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
+    """Writes a result into its cell's folder, and returns it."""
     cell.folder.mkdir(parents=True, exist_ok=True)
     (cell.folder / 'result.json').write_text(json.dumps(result, indent=1))
-    log.info('%s: %s %.4f in %.0f s', cell.folder, given['monitor'], result['validation'], result['seconds'])
     return result
 
 

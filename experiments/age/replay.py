@@ -7,8 +7,8 @@
 The first visits train the model that every method starts from; the rest is walked once, and where the pick is
 what was shown, the click counts and may teach. A stopped run goes on from its last checkpoint when the same
 command is given again, and ends as an unbroken one. The workdir takes `replay.json`, `config.json` and
-`checkpoints/`. Where the log's propensities differ, the policy is also judged as the warm-up left it, by IPS,
-SNIPS, the direct method and doubly robust.
+`checkpoints/`. Where the log's propensities differ, and with --config.replay.off_policy=True of any log, the
+policy is also judged as the warm-up left it, by IPS, SNIPS, the direct method and doubly robust.
 """
 
 from pathlib import Path

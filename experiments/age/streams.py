@@ -27,7 +27,7 @@ from jaxrec.data.simulators.feed import Feed
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.evaluation.replay import without_host
 from jaxrec.options import plain, read_options
-from jaxrec.policies import Policy, make_policy
+from jaxrec.policies import Policy, make_policy, unwrapped
 from jaxrec.policies.age import Age, tune
 from jaxrec.policies.neural import NeuralPolicy
 from jaxrec.training.state import TrainState
@@ -183,9 +183,10 @@ def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
     if stream.warm_up:
         shown = stream.source.impressions(np.arange(stream.warm_up))
         state = policy.learn(state, without_host(shown))
-    if not isinstance(policy, NeuralPolicy):
+    inner = unwrapped(policy)
+    if not isinstance(inner, NeuralPolicy):
         return Started(state, {})
-    explorer = policy.task.explorer
+    explorer = inner.task.explorer
     if not isinstance(explorer, Age) or explorer.explore_lambda is not None:
         return Started(state, {})
     target = read_options(config.get('stream', {}), 'stream', **STREAM_OPTIONS)['changed']

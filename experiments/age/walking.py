@@ -19,7 +19,7 @@ from experiments.age.streams import TOP as STREAM_TOP
 from experiments.age.streams import Stream, build_policy, open_stream, warm
 from jaxrec.data.pools.log import PROPENSITIES
 from jaxrec.evaluation.replay import ReplayOptions, ReplayState, progress, replay, resume, start
-from jaxrec.evaluation.tallies import Tally, bootstrap, summarise
+from jaxrec.evaluation.tallies import Tally, interval, summarise
 from jaxrec.options import read_options
 from jaxrec.policies import Policy, restore_policy, save_policy
 from jaxrec.training.checkpoints import Checkpoints
@@ -34,10 +34,12 @@ REPLAY_OPTIONS: dict[str, Any] = {
     'smallest_propensity': 0.0,  # 0: of the log
     'checkpoint_every': 200_000,
     'replicates': 1000,  # of the bootstrap
-    'monitor': 'ctr',  # by which trials of a table are judged
+    'off_policy': False,  # estimate by IPS, SNIPS, DM and DR also where the logger was uniform
+    'monitor': 'ctr',  # by which trials of a table are judged, one of `MONITORS`
     'tuned_on': 0.3,  # share of the stream that a trial walks
     'told_at': 0.0,  # share of what follows the warm-up after which counts are kept, to a batch; 0: none
 }
+MONITORS = ('ctr', 'clicks', 'true_ctr')  # the last of simulated worlds alone
 
 
 class Replayed(NamedTuple):
@@ -70,13 +72,14 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
       Where it ended.
 
     Raises:
-      ValueError: an unknown section or option, a log whose items were not drawn at random, or a checkpoint of
-        another policy.
+      ValueError: an unknown section or option, a monitor that the log cannot tell, a log whose items were not
+        drawn at random, or a checkpoint of another policy.
     """
     if unknown := sorted(set(config) - set(TOP)):
         raise ValueError(f'config.{unknown[0]} is not a section; a replay has the sections {TOP}')
     given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
     stream = open_stream(config, data_dir)
+    _check_monitor(given['monitor'], stream)
     policy, options = build_policy(config, stream), replay_options(given, stream)
     early, (every, mark) = None, _stops(given, stream)
     with contextlib.ExitStack() as stack:
@@ -110,6 +113,14 @@ def _kept(early: Mapping[str, Any] | Sequence[Any] | None) -> Tally | None:
     if early is None:
         return None
     return Tally(**early) if isinstance(early, Mapping) else Tally(*early)
+
+
+def _check_monitor(monitor: str, stream: Stream) -> None:
+    """Refuses a metric that will not be there when the stream has been walked."""
+    known = MONITORS if stream.truth is not None else MONITORS[:-1]
+    if monitor not in known:
+        why = 'is known of simulated worlds alone' if monitor in MONITORS else 'does not exist'
+        raise ValueError(f'replay.monitor = {monitor!r} {why}: choose one of {known}')
 
 
 def _stops(given: Mapping[str, Any], stream: Stream) -> tuple[int, int]:
@@ -174,19 +185,19 @@ def report(config: ConfigDict, done: Replayed) -> dict[str, Any]:
       done: from `walk`.
 
     Returns:
-      What `summarise` says, with the bootstrap's interval of `ctr`; `early_metrics`; `refits`; AGE's
-      `explore_lambda` and `lambda_changed`; and where the log's propensities differ {estimator: text} as
-      `off_policy`.
+      What `summarise` says, with the interval of `ctr` and whose it is (`interval`, see `tallies.interval`);
+      `early_metrics`; `refits`; AGE's `explore_lambda` and `lambda_changed`; and where the log's propensities
+      differ, or `replay.off_policy` asks for it, {estimator: text} as `off_policy`.
     """
     given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
     tally = done.state.tally
     found: dict[str, Any] = summarise(tally)
-    found['ctr_low'], found['ctr_high'] = bootstrap(tally, given['replicates'], config.seed)
+    found['ctr_low'], found['ctr_high'], found['interval'] = interval(tally, given['replicates'], config.seed)
     found |= early_metrics(done)
     found['refits'] = done.state.refits
     if done.tuned:
         found |= {'explore_lambda': done.tuned['explore_lambda'], 'lambda_changed': done.tuned['changed']}
-    if done.stream.log.logging == PROPENSITIES:
+    if done.stream.log.logging == PROPENSITIES or given['off_policy']:
         estimates = estimate(config, done.policy, done.stream, given['replicates'])
         found['off_policy'] = {name: str(value) for name, value in estimates.items()}
     return found
@@ -220,10 +231,11 @@ def to_text(policy: str, found: Mapping[str, Any]) -> str:
       A few lines.
     """
     low, high = found['ctr_low'], found['ctr_high']
+    whose = 'a bootstrap' if found['interval'] == 'bootstrap' else "Wilson's interval"
     lines = [
         f'{policy}: {found["clicks"]:,} clicks in {found["matches"]:,} matches of {found["visits"]:,} visits '
         f'({found["match_rate"]:.2%}), {found["refits"]} refits',
-        f'ctr {found["ctr"]:.4f} [{low:.4f}, {high:.4f}] by a bootstrap at 95%',
+        f'ctr {found["ctr"]:.4f} [{low:.4f}, {high:.4f}] by {whose} at 95%',
     ]
     names = ('true_ctr', 'regret', 'changed', 'pcoc', 'explore_lambda', 'lambda_changed', 'early_ctr')
     if told := [f'{name} {found[name]:.4g}' for name in names if name in found]:

@@ -13,7 +13,7 @@ from jaxrec.options import plain
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.
 TUNING_SEED = 1000
-TOLD = ('validation', 'trained', 'seconds')  # of a trial, in trials.json
+TOLD = ('validation', 'trained', 'seconds', 'failed')  # of a trial, in trials.json
 
 
 def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
@@ -74,14 +74,23 @@ def choose(
       table: the table's config.
       column: which column.
       cells: from `trial_cells`.
-      results: of each.
+      results: of each; a trial that could not be run has a 'validation' of None and 'failed', why.
 
     Returns:
       The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.
+
+    Raises:
+      ValueError: all trials of the row have failed.
     """
     tried = [
         {'values': dict(cell.chosen)} | {key: result[key] for key in TOLD if key in result}
         for cell, result in zip(cells, results, strict=True)
     ]
     sign = 1 if table.columns[column].train.get('maximize', True) else -1
-    return max(tried, key=lambda trial: sign * trial['validation'])['values'] if tried else {}, tried
+    judged = [trial for trial in tried if trial['validation'] is not None]
+    if tried and not judged:
+        raise ValueError(
+            f'every trial of {cells[0].folder.parent} has failed, the first with: {tried[0]["failed"]}; give '
+            'the row other choices in search or row_search, or leave it out with --rows'
+        )
+    return max(judged, key=lambda trial: sign * trial['validation'])['values'] if tried else {}, tried

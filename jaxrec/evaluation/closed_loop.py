@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.evaluation.replay import Batch, Policy, scored
+from jaxrec.evaluation.replay import Batch, Policy, scored, visible
 from jaxrec.evaluation.tallies import Tally, count, pick
 
 
@@ -25,12 +25,14 @@ class Served(NamedTuple):
       slots: int64 [n], places in their pools.
       clicks: float32 [n].
       tally: all visits match, so `ctr` is what was earned and `pcoc` predicted over earned.
+      propensities: float32 [n], with which each was drawn, of a policy that has `act`; else None.
     """
 
     rows: NDArray
     slots: NDArray
     clicks: NDArray
     tally: Tally
+    propensities: NDArray | None = None
 
 
 def serve(
@@ -55,7 +57,8 @@ def serve(
       truth: rows [n] -> true click rates [n, C], such as `Feed.rates`.
 
     Returns:
-      What was shown; `PoolSource.impressions(rows, slots, clicks)` is what can be learned from it.
+      What was shown, to be logged with its propensities where the policy tells them;
+      `PoolSource.impressions(rows, slots, clicks)` is what can be learned from it.
     """
     rows, pool = np.asarray(batch['host/event']), np.asarray(batch['pool'])
     served = rows >= 0 if where is None else (rows >= 0) & where
@@ -65,4 +68,9 @@ def serve(
     click[served] = answer(rows[served], picks[served])
     rates = None if truth is None else truth(rows[served])
     tally = count(picks, pool, served, served, click, predicted, rates)
-    return Served(rows[served], picks[served], click[served], tally)
+    act = getattr(policy, 'act', None)
+    if act is None:
+        return Served(rows[served], picks[served], click[served], tally)
+    # The same key draws the same picks.
+    chances = np.asarray(act(policy_state, visible(batch), rng).propensity)
+    return Served(rows[served], picks[served], click[served], tally, chances[served])

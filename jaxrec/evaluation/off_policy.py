@@ -25,7 +25,7 @@ from jaxrec.evaluation.resampling import poisson_counts
 ESTIMATORS = ('ips', 'snips', 'dm', 'dr')
 WEIGHTED = ('ips', 'snips', 'dr')  # those that divide by propensities
 FEW_CLICKS = 100  # below, the standard error of a rate is above a tenth of it
-_TERMS = ('visits', 'weight', 'weight2', 'reward', 'model', 'residual', 'matches', 'clicks')
+_TERMS = ('visits', 'weight', 'weight2', 'reward', 'reward2', 'model', 'residual', 'matches', 'clicks')
 _CHUNK = 1 << 11  # visits whose bootstrap counts are held at a time
 
 
@@ -47,10 +47,13 @@ class Estimate:
 
     Attributes:
       value: the estimate.
-      low, high: the interval.
+      low, high: the interval; NaN where none was clicked and the estimate weighs clicks, since every
+        replicate has none then.
       level: share of the replicates inside it.
       visits, matches, clicks: visits; those that weigh anything; clicks among these.
       effective: (sum of w)^2 / sum of w^2, as many equally weighted visits are worth as much.
+      effective_clicks: the same of the clicks, which a few visits of large weight may make up; of 'dm', which
+        weighs none, `clicks`.
     """
 
     value: float
@@ -61,25 +64,30 @@ class Estimate:
     matches: int
     clicks: int
     effective: float
+    effective_clicks: float
 
     @property
     def caveat(self) -> str:
         """What must be said beside the number, '' if nothing."""
-        return few_clicks(self.clicks)
+        return few_clicks(self.effective_clicks)
 
     def __str__(self) -> str:
+        within = f'[{self.low:.6f}, {self.high:.6f}] at {self.level:.0%}'
         text = (
-            f'{self.value:.6f} [{self.low:.6f}, {self.high:.6f}] at {self.level:.0%}, from {self.clicks} '
-            f'clicks in {self.matches} of {self.visits} visits (worth {self.effective:.0f})'
+            f'{self.value:.6f} {"without an interval" if np.isnan(self.low) else within}, from {self.clicks} '
+            f'clicks (worth {self.effective_clicks:.0f}) in {self.matches} of {self.visits} visits (worth '
+            f'{self.effective:.0f})'
         )
         return f'{text}; {self.caveat}' if self.caveat else text
 
 
-def few_clicks(clicks: int) -> str:
-    """The caveat of a rate that stands on few clicks, '' from `FEW_CLICKS` on."""
+def few_clicks(clicks: float) -> str:
+    """The caveat of a rate that stands on few clicks, weighed or not; '' from `FEW_CLICKS` on."""
     if clicks >= FEW_CLICKS:
         return ''
-    return f'only {clicks} clicks stand behind this, fewer than {FEW_CLICKS}: too few to rank policies by'
+    return (
+        f'only {int(clicks)} clicks stand behind this, fewer than {FEW_CLICKS}: too few to rank policies by'
+    )
 
 
 def off_policy_sums(
@@ -122,24 +130,32 @@ def off_policy_sums(
         given = _column('propensity', propensity, visits)
         _require('propensity', given, (given > 0) & (given <= 1), 'in (0, 1]: such visits cannot be weighted')
         weight = aim / given
-    model = nothing if modelled is None else _column('modelled', modelled, visits)
-    shown = nothing if modelled_shown is None else _column('modelled_shown', modelled_shown, visits)
+    model, shown = (
+        nothing if values is None else _finite(name, values, visits)
+        for name, values in (('modelled', modelled), ('modelled_shown', modelled_shown))
+    )
     columns = {
         'visits': np.ones(len(visits)),
         'weight': weight,
         'weight2': weight**2,
         'reward': weight * click,
+        'reward2': weight**2 * click,
         'model': model,
         'residual': weight * (click - shown),
         'matches': (aim > 0).astype(np.float64),
         'clicks': (aim > 0) * click,
     }
     terms = np.stack([columns[name] for name in _TERMS], 1)  # [n, T]
-    resampled = np.zeros((replicates, len(_TERMS)))
+    return Sums(terms.sum(0), _resampled(visits, terms, replicates, seed))
+
+
+def _resampled(visits: NDArray, terms: NDArray, replicates: int, seed: int) -> NDArray:
+    """Sums of the replicates, float64 [R, T]."""
+    sums = np.zeros((replicates, terms.shape[1]))
     for first in range(0, len(visits), _CHUNK):
         part = slice(first, first + _CHUNK)
-        resampled += poisson_counts(visits[part], replicates, seed).T.astype(np.float64) @ terms[part]
-    return Sums(terms.sum(0), resampled)
+        sums += poisson_counts(visits[part], replicates, seed).T.astype(np.float64) @ terms[part]
+    return sums
 
 
 def merge_sums(first: Sums, second: Sums) -> Sums:
@@ -147,33 +163,39 @@ def merge_sums(first: Sums, second: Sums) -> Sums:
     return Sums(first.plain + second.plain, first.resampled + second.resampled)
 
 
-def estimates(sums: Sums, level: float = 0.95) -> dict[str, Estimate]:
+def estimates(sums: Sums, level: float = 0.95, names: Iterable[str] = ESTIMATORS) -> dict[str, Estimate]:
     """Every estimate that the sums allow.
 
     Args:
       sums: of all visits.
       level: share of the replicates inside an interval.
+      names: which of `ESTIMATORS`.
 
     Returns:
       {'ips', 'snips', 'dm' and 'dr', as far as their terms were given: estimate}.
 
     Raises:
-      ValueError: no visit, no term was given, or the target never shows what was logged.
+      ValueError: no visit, or estimates that weigh clicks of a target that never shows what was logged.
     """
+    names = tuple(names)
     total = dict(zip(_TERMS, sums.plain, strict=True))
     if not total['visits']:
         raise ValueError('there is no visit to estimate from: check the log and the batches')
-    if total['weight'] == 0:
+    if total['weight'] == 0 and set(names) & set(WEIGHTED):
         raise ValueError(
             'the target policy shows none of the logged items, so nothing can be said of it: check that its '
             'candidates are those of the log'
         )
     effective = total['weight'] ** 2 / total['weight2'] if total['weight'] > 0 else total['visits']
-    values = {name: _estimate(name, sums.plain) for name in ESTIMATORS}
+    # Rounded, since equal weights need not leave a whole number of clicks whole.
+    worth = round(total['reward'] ** 2 / total['reward2'], 6) if total['reward'] > 0 else 0.0
+    values = {name: _estimate(name, sums.plain) for name in names}
     found = {}
-    for name in (name for name in ESTIMATORS if np.isfinite(values[name])):
-        drawn = _estimate(name, sums.resampled)
-        low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    for name in (name for name in names if np.isfinite(values[name])):
+        low = high = np.nan
+        if name not in WEIGHTED or total['clicks']:
+            drawn = _estimate(name, sums.resampled)
+            low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         found[name] = Estimate(
             value=float(values[name]),
             low=float(low),
@@ -183,6 +205,7 @@ def estimates(sums: Sums, level: float = 0.95) -> dict[str, Estimate]:
             matches=int(total['matches']),
             clicks=int(total['clicks']),
             effective=float(effective),
+            effective_clicks=float(worth if name in WEIGHTED else total['clicks']),
         )
     return found
 
@@ -240,8 +263,7 @@ def evaluate_off_policy(
         sums = part if sums is None else merge_sums(sums, part)
     if sums is None:
         raise ValueError('there is no batch of visits to estimate from: check the source')
-    found = estimates(sums, level)
-    return {name: found[name] for name in wanted}
+    return estimates(sums, level, wanted)
 
 
 def _batch_sums(
@@ -290,6 +312,14 @@ def _column(name: str, values: ArrayLike, rows: NDArray) -> NDArray:
     column = np.asarray(values, np.float64)
     if column.shape != rows.shape or rows.ndim != 1:
         raise ValueError(f'{name} has shape {column.shape} and rows {rows.shape}: one value a visit, flat')
+    return column
+
+
+def _finite(name: str, values: ArrayLike, rows: NDArray) -> NDArray:
+    column = _column(name, values, rows)
+    _require(
+        name, column, np.isfinite(column), 'finite, or dm and dr are not: look at what the model predicts'
+    )
     return column
 
 

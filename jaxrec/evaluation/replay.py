@@ -177,7 +177,7 @@ def replay(
     """
     options = options or ReplayOptions()
     last = len(visits) if until is None else min(until, len(visits))
-    latest = -np.inf
+    latest = _latest(visits, state.position)
     fresh: list[tuple[NDArray, NDArray]] = []  # accepted since the arrays of the state were put together
     for index in range(state.position, last):
         batch = visits[index]
@@ -205,6 +205,13 @@ def replay(
     return _gathered(state, fresh, options)
 
 
+def _latest(visits: Visits, position: int) -> float:
+    """The time of the last visit before a batch; -inf before the first."""
+    batch = visits[position - 1] if position else {'host/time': (), 'host/event': ()}
+    times = np.asarray(batch['host/time'], np.float64)[np.asarray(batch['host/event']) >= 0]
+    return float(times[-1]) if len(times) else -np.inf
+
+
 def _check(batch: Batch, real: NDArray, latest: float) -> None:
     """Refuses what a source of one's own may hold; `PoolLog` has looked for it already."""
     rows, pool = np.asarray(batch['host/event']), np.asarray(batch['pool']) > 0
@@ -214,10 +221,11 @@ def _check(batch: Batch, real: NDArray, latest: float) -> None:
         ('pool', pool.sum(1), ~pool.any(1), 'drop it, there was nothing to choose from'),
         ('shown', shown, (shown != slot) | ~pool[np.arange(len(pool)), slot], 'give a slot of its pool'),
         ('click', click, ~np.isin(click, (0, 1)), 'a click is 0 or 1, drop visits without feedback'),
+        ('host/time', time, ~np.isfinite(time), 'give a finite time'),
         (
             'host/time',
             time,
-            np.diff(time, prepend=latest) < 0,
+            ~(np.diff(time, prepend=latest) >= 0),
             'it is earlier than the one before it, sort them',
         ),
     )
@@ -258,13 +266,17 @@ def scored(policy: Policy, policy_state: Any, batch: Batch, rng: jax.Array) -> t
     Returns:
       Scores [B, C], and the predicted click rates [B, C] of a policy that has `rank`.
     """
-    hidden = ('shown', 'click', 'propensity')
-    requests = {key: value for key, value in without_host(batch).items() if key not in hidden}
+    requests = visible(batch)
     rank = getattr(policy, 'rank', None)
     if rank is None:
         return np.asarray(policy.score(policy_state, requests, rng)), None
     ranked = jax.device_get(rank(policy_state, requests, rng))
     return np.asarray(ranked.score), np.asarray(ranked.probability)
+
+
+def visible(batch: Batch) -> dict[str, Any]:
+    """What a policy may see of visits: neither what was logged nor what came of it."""
+    return {k: x for k, x in without_host(batch).items() if k not in ('shown', 'click', 'propensity')}
 
 
 def without_host(batch: Batch) -> dict[str, Any]:
@@ -281,9 +293,15 @@ def _accepted(batch: Batch, picks: NDArray, counted: NDArray, options: ReplayOpt
             'at random: compile it with propensities, or with uniform=True if that is so'
         )
     propensity = np.asarray(batch.get('host/propensity', batch['propensity']), np.float64)
+    if (wrong := counted & ~((propensity > 0) & (propensity <= 1))).any():
+        b = int(np.argmax(wrong))
+        raise ValueError(
+            f'visit {rows[b]} has propensity {propensity[b]}: it is the probability with which the logger '
+            'showed the item, above 0 and at most 1; correct it or drop the visit'
+        )
     matched = counted & (picks == np.asarray(batch['shown']))
     if options.accept == 'matches':
-        uneven = counted & (np.abs(propensity * np.asarray(batch['pool']).sum(1) - 1) > UNIFORM_WITHIN)
+        uneven = counted & ~(np.abs(propensity * np.asarray(batch['pool']).sum(1) - 1) <= UNIFORM_WITHIN)
         if uneven.any():
             b = int(np.argmax(uneven))
             raise ValueError(
@@ -292,7 +310,7 @@ def _accepted(batch: Batch, picks: NDArray, counted: NDArray, options: ReplayOpt
                 'smallest_propensity, or estimate by off_policy'
             )
         return matched
-    below = counted & (propensity < options.smallest_propensity * (1 - 1e-6))
+    below = counted & ~(propensity >= options.smallest_propensity * (1 - 1e-6))
     if below.any():
         b = int(np.argmax(below))
         raise ValueError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from jaxrec.evaluation.off_policy import few_clicks
 
 _Z = 1.959963984540054  # 95 % of a normal distribution
+RESAMPLED = 10  # clicks from which a bootstrap's interval is one; of none every replicate has none
 
 
 class Tally(NamedTuple):
@@ -151,6 +152,22 @@ def bootstrap(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[floa
     matches = clicks + rng.poisson(tally.matches - tally.clicks, replicates)
     low, high = np.percentile(clicks / np.maximum(matches, 1), (2.5, 97.5))
     return float(low), float(high)
+
+
+def interval(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[float, float, str]:
+    """The 95 % interval of clicks / matches: the bootstrap's, or Wilson's where there is little to resample.
+
+    Args:
+      tally: with matches.
+      replicates: of the bootstrap.
+      seed: of its draws.
+
+    Returns:
+      Its ends, and whose it is: 'bootstrap', or 'wilson' with fewer than `RESAMPLED` clicks or skips.
+    """
+    if min(tally.clicks, tally.matches - tally.clicks) < RESAMPLED:
+        return *wilson(tally.clicks, tally.matches), 'wilson'
+    return *bootstrap(tally, replicates, seed), 'bootstrap'
 
 
 def pick(scores: Any, pool: NDArray) -> NDArray:

@@ -19,3 +19,4 @@ from jaxrec.policies.policy import Ranked as Ranked
 from jaxrec.policies.policy import restore_policy as restore_policy
 from jaxrec.policies.policy import save_policy as save_policy
 from jaxrec.policies.stochastic import Stochastic as Stochastic
+from jaxrec.policies.stochastic import unwrapped as unwrapped

@@ -16,7 +16,8 @@ from jaxrec.models.age.tuning import tune_lambda
 from jaxrec.ops.exploration import changed_share
 from jaxrec.policies.events import Arrays
 from jaxrec.policies.neural import Greedy, Model, NeuralPolicy
-from jaxrec.policies.policy import Ranked
+from jaxrec.policies.policy import Policy, Ranked
+from jaxrec.policies.stochastic import unwrapped
 from jaxrec.training.state import TrainState
 
 
@@ -51,12 +52,12 @@ class Age(Greedy):
 
 
 def tune(
-    policy: NeuralPolicy, state: TrainState, requests: Arrays, rng: jax.Array, target: float = 0.05
+    policy: Policy, state: TrainState, requests: Arrays, rng: jax.Array, target: float = 0.05
 ) -> tuple[TrainState, float]:
     """Sets the lambda that changes a share of winners.
 
     Args:
-      policy: AGE's.
+      policy: AGE's, or the chance on top of it, which is left out.
       state: trained, since an untrained network has no uncertainty to speak of.
       requests: {key: [B, ...]}, as many as tell the share.
       rng: a typed key, the same for every lambda that is tried.
@@ -68,11 +69,12 @@ def tune(
     Raises:
       ValueError: another policy, or a share that no lambda reaches.
     """
-    if not isinstance(policy.task.explorer, Age):
+    inner = unwrapped(policy)
+    if not isinstance(inner, NeuralPolicy) or not isinstance(inner.task.explorer, Age):
         raise ValueError('only AGE has a lambda: tune the state of a policy made with policy = "age"')
 
     def changed(explore_lambda: float) -> float:
-        ranked = policy.rank(with_lambda(state, explore_lambda), requests, rng)
+        ranked = inner.rank(with_lambda(state, explore_lambda), requests, rng)
         return float(changed_share(ranked.probability, ranked.score, np.asarray(requests['pool'])))
 
     tuned = tune_lambda(changed, target)

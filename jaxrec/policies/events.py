@@ -86,6 +86,21 @@ def unseen(events: Arrays) -> Arrays:
     return {**events, 'valid': fresh & valid}
 
 
+def fresh_pairs(events: Arrays) -> np.ndarray:
+    """Which of `shown_pairs(events)` no earlier call was given.
+
+    Args:
+      events: {key: [B, ...]}.
+
+    Returns:
+      bool [n].
+    """
+    count = len(np.asarray(events['shown']))
+    seen = np.asarray(events.get('seen', np.zeros(count)), bool)
+    valid = np.asarray(events.get('valid', np.ones(count))).reshape(count) > 0
+    return ~seen[valid]
+
+
 def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:
     """Cuts pairs into batches of one size, the last one padded with pairs that are not valid.
 

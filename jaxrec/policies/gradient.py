@@ -6,7 +6,8 @@ sigma is the gradient's L2 norm, as AGE's authors describe their baseline (arXiv
 
 Underestimation refinement (SIGIR 2021) is a stand-in, since neither text says how it was applied. We assume
 that it enlarges the doubt about items whose predictions have been too low, and lessens it where they have
-been too high: sigma is multiplied by (clicks + prior) / (predicted clicks + prior) of the item.
+been too high: sigma is multiplied by (clicks + prior) / (predicted clicks + prior) of the item, each click as
+it was predicted before the model learned it.
 
 B requests, C candidates, V rows, D width.
 """
@@ -47,6 +48,9 @@ class Gradient(Greedy):
     refine: str | None = None
     items: int = 0
     prior: float = 1.0
+
+    # What is predicted of a click tells nothing of the doubt once the model was trained on that click.
+    observes_first = True
 
     def __post_init__(self) -> None:
         check_form(self.form, self.scale)

@@ -47,8 +47,8 @@ def make_policy(config: Config, schema: Schema) -> Policy:
     """Builds the policy that a config names.
 
     Args:
-      config: `policy`, one of `POLICIES`; `model`, with `features`, a `task` (the paper's DNN by default) and
-        its options, as `MODEL`; `train`, any of `TRAIN`; `options`, attributes of the policy's class.
+      config: `policy`, one of `POLICIES`; `model`, with `features`, a `task` (the paper's DNN by default, as
+        `MODEL`) and its own options; `train`, any of `TRAIN`; `options`, attributes of the policy's class.
       schema: the log's {column: Column}.
 
     Returns:
@@ -78,8 +78,13 @@ def _neural(task: Task, explorer: Explorer, train: Config) -> NeuralPolicy:
     return NeuralPolicy(setup, train['batch_size'], train['epochs'])
 
 
+def _network(model: Config) -> dict[str, Any]:
+    """The model's task and options; the defaults of `MODEL` are the paper's DNN's and no other task's."""
+    return {**MODEL, **model} if model.get('task', MODEL['task']) == MODEL['task'] else dict(model)
+
+
 def _task(model: Config, schema: Schema) -> Task:
-    own = {**MODEL, **model}
+    own = _network(model)
     return resolve(own.pop('task'))(own, schema)
 
 
@@ -128,9 +133,14 @@ def _dropout(model: Config, train: Config, options: Config, schema: Schema) -> P
 
 
 def _age(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    base = {**MODEL, **model}
+    base = _network(model)
     features = base.pop('features', {})
     task = age_model.make_task({**options, 'features': features, 'base': base}, schema)
+    if task.gate is not None and train['clip_norm'] is not None:
+        raise ValueError(
+            f'train.clip_norm = {train["clip_norm"]}: one norm is over base and gate, so the gate would '
+            "change what the base learns; set train.clip_norm to None, or options.gate to 'fixed' or 'none'"
+        )
     return _neural(task, Age(task.exploration.explore_lambda), train)
 
 

@@ -9,7 +9,7 @@ B requests, C candidates, V rows, D width.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -20,7 +20,7 @@ from jaxrec import embeddings as emb
 from jaxrec.embeddings import Table
 from jaxrec.models.ctr.task import Ids
 from jaxrec.parallel import put_batch
-from jaxrec.policies.events import Arrays, as_batch, parts, shown_pairs, unseen
+from jaxrec.policies.events import Arrays, as_batch, fresh_pairs, parts, shown_pairs, unseen
 from jaxrec.policies.policy import Ranked, in_pool
 from jaxrec.training.state import Setup, TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_train_step
@@ -69,12 +69,18 @@ class Explorer(Protocol):
     def observe(self, model: Model, memory: dict[str, Any]) -> dict[str, Any]:
         """Returns what it remembers after a batch of pairs; here memory['rows'] are whole tables."""
 
+    @property
+    def observes_first(self) -> bool:
+        """Whether it observes a batch by the model that has not been trained on it yet."""
+
     def ready(self, memory: dict[str, Any]) -> None:
         """Raises ValueError if it can't rank yet."""
 
 
 class Greedy:
     """Ranks by the predicted CTR, and remembers nothing; what other explorers inherit."""
+
+    observes_first = False
 
     def start(self, tables: Mapping[str, Table], params: Any) -> dict[str, Any]:
         """As `Explorer.start`."""
@@ -200,26 +206,36 @@ class NeuralPolicy:
         return self._rank(state.params, state.model_state, state.tables, batch, rng)
 
     def learn(self, state: TrainState, events: Arrays) -> TrainState:
-        """Trains on the events, then remembers the unseen ones; arguments are those of `Policy.learn`.
+        """Trains on the events, and remembers the unseen ones; arguments are those of `Policy.learn`.
+
+        An explorer remembers by the model as the events leave it, or where it `observes_first` each batch by
+        the model as it was before that batch.
 
         Raises:
           ValueError: what `shown_pairs` refuses, ids out of range, or a loss that is not finite.
         """
-        pairs, metrics = shown_pairs(events), None
+        pairs, fresh, losses = shown_pairs(events), fresh_pairs(events), []
         emb.check_ids(self.task.tables, self.task.given_ids(pairs))
-        for _ in range(self.epochs):
-            for part in parts(pairs, self.batch_size):
+        remembers = bool(jax.tree.leaves(state.model_state['memory']))
+        first = remembers and self.task.explorer.observes_first
+        for epoch in range(self.epochs):
+            for number, part in enumerate(parts(pairs, self.batch_size)):
+                new = fresh[number * self.batch_size :][: self.batch_size]
+                if first and not epoch and new.any():
+                    padded = np.pad(new, (0, self.batch_size - len(new)))[:, None]
+                    state = self._remember(state, {**part, 'valid': part['valid'] * padded})
                 state, metrics = self._step(state, put_batch(part, self.setup.mesh))
-        if metrics is not None and not np.isfinite(float(metrics['loss'])):
-            raise ValueError(
-                f'the loss is not finite after update {int(state.step)}: lower train.learning_rate or '
-                'train.row_learning_rate, or set train.clip_norm'
-            )
-        if not jax.tree.leaves(state.model_state['memory']):
-            return state
-        memory = state.model_state['memory']
-        for part in parts(shown_pairs(unseen(events)), self.batch_size):
-            memory = self._observe(state.params, state.model_state['base'], state.tables, memory, part)
+                losses.append(metrics['loss'])
+        _check_losses(jax.device_get(losses), int(state.step))
+        if remembers and not first:
+            for part in parts(shown_pairs(unseen(events)), self.batch_size):
+                state = self._remember(state, part)
+        return state
+
+    def _remember(self, state: TrainState, part: Arrays) -> TrainState:
+        """The state after its explorer has observed a batch of pairs."""
+        base, memory = state.model_state['base'], state.model_state['memory']
+        memory = self._observe(state.params, base, state.tables, memory, part)
         return dataclasses.replace(state, model_state={**state.model_state, 'memory': memory})
 
     def _pairs_like(self, requests: Arrays) -> dict[str, jax.Array]:
@@ -254,6 +270,16 @@ class NeuralPolicy:
             return self.task.explorer.observe(self._model(params, base, tables, batch), memory)
 
         return jax.jit(observe, donate_argnums=3)
+
+
+def _check_losses(losses: Sequence[Any], step: int) -> None:
+    """Refuses a loss that is not finite, whatever followed it; `step` is that of the last one."""
+    wrong = np.flatnonzero(~np.isfinite(np.asarray(losses, np.float64)))
+    if len(wrong):
+        raise ValueError(
+            f'the loss is not finite at update {step - len(losses) + int(wrong[0]) + 1}: lower '
+            'train.learning_rate or train.row_learning_rate, or set train.clip_norm'
+        )
 
 
 def where_explorable(ranked: Ranked, batch: Batch) -> Ranked:

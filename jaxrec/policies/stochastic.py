@@ -1,7 +1,8 @@
 """Chance on top of a policy, with known propensities, so that its log can be used by other estimators.
 
 p = (1 - epsilon) * softmax(score / temperature) + epsilon / pool, over the pool; temperature 0 is the winner.
-Epsilon-greedy is this wrapper around the greedy policy at temperature 0.
+Epsilon-greedy is this wrapper around the greedy policy at temperature 0. Where requests say what is
+`explorable`, the share epsilon is drawn from that part of the pool, and without any there is none.
 
 B requests, C candidates.
 """
@@ -85,8 +86,8 @@ class Stochastic:
 
     def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
         """The same scores and the base's predictions; arguments are those of `Policy.rank`."""
-        ranked, pool, own = *self._ranked(state, requests, rng), jax.random.fold_in(rng, 1)
-        return Ranked(self._perturb(ranked.score, pool, own), ranked.probability)
+        ranked, own = self._ranked(state, requests, rng), jax.random.fold_in(rng, 1)
+        return Ranked(self._perturb(ranked.score, *_pools(requests), own), ranked.probability)
 
     def propensities(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
         """The probability of every candidate.
@@ -99,8 +100,7 @@ class Stochastic:
         Returns:
           float32 [B, C], zeros outside the pool, which sum to 1 where there is a pool.
         """
-        ranked, pool = self._ranked(state, requests, rng)
-        return self._probabilities(ranked.score, pool)
+        return self._probabilities(self._ranked(state, requests, rng).score, *_pools(requests))
 
     def act(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Shown:
         """Draws what to show, to be logged with its propensity.
@@ -113,45 +113,69 @@ class Stochastic:
         Returns:
           Positions and propensities.
         """
-        (ranked, pool), own = self._ranked(state, requests, rng), jax.random.fold_in(rng, 1)
-        shown = winners(self._perturb(ranked.score, pool, own), pool)
-        chances = self._probabilities(ranked.score, pool)
+        ranked, own = self._ranked(state, requests, rng), jax.random.fold_in(rng, 1)
+        pool, explored = _pools(requests)
+        shown = winners(self._perturb(ranked.score, pool, explored, own), pool)
+        chances = self._probabilities(ranked.score, pool, explored)
         return Shown(shown, jnp.take_along_axis(chances, shown[:, None], 1)[:, 0])
 
-    def _ranked(self, state: TrainState, requests: Arrays, rng: jax.Array) -> tuple[Ranked, np.ndarray]:
-        pool = np.asarray(requests['pool']) > 0
-        return self.base.rank(state, requests, jax.random.fold_in(rng, 0)), pool
+    def _ranked(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
+        return self.base.rank(state, requests, jax.random.fold_in(rng, 0))
 
     @functools.cached_property
     def _probabilities(self) -> Any:
-        return jax.jit(lambda score, pool: chances(score, pool, self.temperature, self.epsilon))
+        return jax.jit(
+            lambda score, pool, explored: chances(score, pool, self.temperature, self.epsilon, explored)
+        )
 
     @functools.cached_property
     def _perturb(self) -> Any:
-        def perturb(score: jax.Array, pool: jax.Array, rng: jax.Array) -> jax.Array:
+        def perturb(score: jax.Array, pool: jax.Array, explored: jax.Array, rng: jax.Array) -> jax.Array:
             # The winner of log p plus Gumbel noise is a draw from p.
-            log_p = jnp.log(chances(score, pool, self.temperature, self.epsilon))
+            log_p = jnp.log(chances(score, pool, self.temperature, self.epsilon, explored))
             return jnp.where(pool, log_p + jax.random.gumbel(rng, log_p.shape), -jnp.inf)
 
         return jax.jit(perturb)
 
 
-def chances(score: jax.Array, pool: jax.Array, temperature: float, epsilon: float) -> jax.Array:
+def unwrapped(policy: Policy) -> Policy:
+    """The policy beneath the chance on top of it, whose state it is."""
+    while isinstance(policy, Stochastic):
+        policy = policy.base
+    return policy
+
+
+def _pools(requests: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """The pool, and what of it may be explored; bool [B, C] each."""
+    pool = np.asarray(requests['pool']) > 0
+    return pool, pool & (np.asarray(requests['explorable']) > 0) if 'explorable' in requests else pool
+
+
+def chances(
+    score: jax.Array,
+    pool: jax.Array,
+    temperature: float,
+    epsilon: float,
+    explored: jax.Array | None = None,
+) -> jax.Array:
     """Probabilities of the candidates.
 
     Args:
       score: float [B, C], -inf outside the pool.
       pool: bool [B, C].
       temperature: 0 or more.
-      epsilon: in [0, 1].
+      epsilon: in [0, 1]; 0 for a request of which nothing may be explored.
+      explored: bool [B, C], the part of the pool that epsilon is drawn from; None is all of it.
 
     Returns:
       float32 [B, C]; zeros without a pool.
     """
-    uniform = pool / jnp.maximum(pool.sum(-1, keepdims=True), 1)
+    explored = pool if explored is None else explored
+    count = explored.sum(-1, keepdims=True)
+    uniform, share = explored / jnp.maximum(count, 1), jnp.where(count > 0, epsilon, 0.0)
     if temperature == 0:
         best = jax.nn.one_hot(winners(score, pool), score.shape[1]) * pool
     else:
         # A finite floor keeps requests without a pool from being NaN.
         best = jax.nn.softmax(jnp.where(pool, score, -1e30) / temperature, -1) * pool
-    return (1 - epsilon) * best + epsilon * uniform
+    return (1 - share) * best + share * uniform

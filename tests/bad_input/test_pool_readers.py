@@ -69,9 +69,24 @@ READERS: dict[str, Case] = {
         'repair the line',
     ),
     'yahoo: out of time order': (
-        of_yahoo(line(9, lambda text: b'1000000000' + text[10:])),
-        r'20111002:9: time 1000000000 is earlier than 13175\d+ of the line before it',
+        of_yahoo(line(9, lambda text: b'1317500000' + text[10:])),
+        r'20111002:9: time 1317500000 is earlier than 13175\d+ of the line before it',
         'repair the line',
+    ),
+    'yahoo: of another day': (
+        of_yahoo(line(9, lambda text: b'1417513299' + text[10:])),
+        r'20111002:9: time 1417513299 is not of 2 October 2011, the day of its file',
+        "repair the line, or give irregular='drop'",
+    ),
+    'yahoo: an article of too many digits': (
+        of_yahoo(line(7, lambda text: text.replace(b'|id-', b'|id-9999', 1))),
+        r"20111002:7: '\|id-9999\d+' is above 2147483647",
+        'repair the line',
+    ),
+    'yahoo: more dropped than slips': (
+        of_yahoo(line(20, click_of_2), irregular='drop'),
+        r'1 of 60 lines cannot be replayed: 1 lines whose click is not 0 or 1\. .* most_dropped = 0\.01',
+        'look at the files, or give a larger share',
     ),
     'yahoo: a file cut short': (
         of_yahoo(whole=lambda packed: packed[:-30]),

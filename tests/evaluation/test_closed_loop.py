@@ -7,7 +7,9 @@ import pytest
 from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators.feed import Feed, simulate
 from jaxrec.evaluation.closed_loop import serve
+from jaxrec.evaluation.replay import without_host
 from jaxrec.evaluation.tallies import Tally, merge, summarise
+from jaxrec.policies import make_policy
 from tests.data.test_feed import KNOBS
 from tests.evaluation.bandits import Greedy, Random, Ranked
 
@@ -50,6 +52,22 @@ def test_picks_are_answered(feed):
     assert found['true_ctr'] == pytest.approx(rates.max(1)[where].mean()) and found['regret'] == 0
     assert found['changed'] == 0
     assert found['pcoc'] == pytest.approx(2 * rates.max(1)[where].sum() / served.clicks.sum())
+
+
+def test_what_a_stochastic_policy_showed_comes_with_its_propensities(feed):
+    batch = source(feed)[3]
+    model = {'features': {'candidate': ['item']}, 'dim': 2, 'widths': (3,)}
+    policy = make_policy(
+        {'policy': 'epsilon_greedy', 'model': model, 'options': {'epsilon': 0.4}}, feed.log.schema
+    )
+    requests, where = without_host(batch), np.arange(512) % 2 == 0
+    state = policy.init(KEY, requests)
+    served = serve(policy, state, batch, KEY, feed.clicks, where=where)
+    shown = policy.act(state, requests, KEY)
+    np.testing.assert_array_equal(served.slots, np.asarray(shown.shown)[where])
+    np.testing.assert_array_equal(served.propensities, np.asarray(shown.propensity)[where])
+    assert served.propensities.min() > 0 and len(np.unique(served.propensities)) >= 2
+    assert serve(Random(), None, batch, KEY, feed.clicks).propensities is None
 
 
 def test_a_learner_earns_more_than_chance_in_its_bucket(feed):

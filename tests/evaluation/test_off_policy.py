@@ -115,6 +115,35 @@ def test_only_the_direct_method_does_without_propensities():
     assert set(found) == {'dm'} and found['dm'].value == pytest.approx(expected)
 
 
+def test_without_clicks_there_is_no_interval_and_with_heavy_ones_few_clicks_are_said():
+    target, propensity = np.full(400, 0.5), np.full(400, 0.5)
+    none = estimates(off_policy_sums(np.arange(400), np.zeros(400), target, propensity, target, target))
+    for name in ('ips', 'snips', 'dr'):
+        assert np.isnan(none[name].low) and np.isnan(none[name].high), name
+        assert ' without an interval, from 0 clicks (worth 0) in 400' in str(none[name])
+        assert 'only 0 clicks' in str(none[name])
+    assert none['dm'].low == none['dm'].high == 0.5
+    clicks = np.repeat((1.0, 0.0), 200)
+    even = estimates(off_policy_sums(np.arange(400), clicks, target, propensity))['snips']
+    assert even.effective_clicks == 200 and even.caveat == '' and '200 clicks (worth 200)' in str(even)
+    # One click of weight 100 among 200 counts for nearly all of them.
+    propensity[0] = 0.005
+    heavy = estimates(off_policy_sums(np.arange(400), clicks, target, propensity))['snips']
+    assert heavy.clicks == 200 and heavy.effective_clicks == pytest.approx(299**2 / (100**2 + 199), rel=1e-6)
+    assert heavy.caveat.startswith('only 8 clicks stand behind this')
+
+
+def test_the_direct_method_needs_no_match():
+    visits = Logged(50, items=5)
+    never = lambda batch: np.eye(5)[(batch['shown'] + 1) % 5]
+    found = evaluate_off_policy(
+        never, [visits[0]], lambda batch: np.full((50, 5), 0.3), estimators=['dm'], replicates=20
+    )
+    assert found['dm'].value == pytest.approx(0.3) and found['dm'].matches == 0
+    with pytest.raises(ValueError, match='shows none of the logged items'):
+        evaluate_off_policy(never, [visits[0]], replicates=4)
+
+
 def test_few_clicks_are_said_with_the_interval():
     visits = Logged(60)
     batches = [visits[0]]
@@ -166,6 +195,11 @@ def walk(target, model=None, **options):
         (call(target=[0.5, -0.1, 0]), r'target\[1\] is -0\.1'),
         (call(target=[0.5, 0.5]), r'target has shape \(2,\) and rows \(3,\)'),
         (call(target=[0, 0, 0]), 'shows none of the logged items'),
+        (call(modelled=[0.1, np.nan, 0.1]), r'modelled\[1\] is nan; modelled must be finite, or dm and dr'),
+        (
+            walk(lambda batch: np.full((20, 5), 0.2), lambda batch: np.full((20, 5), np.nan)),
+            r'modelled\[0\] is nan; .* look at what the model predicts',
+        ),
         (call(rows=[], clicks=[], target=[], propensity=[]), 'there is no visit'),
         (walk(lambda batch: np.ones((20, 5))), r'at visit 0 sum to 5\.0 over the pool'),
         (walk(lambda batch: np.full((20, 5), np.nan)), 'at visit 0 sum to nan'),

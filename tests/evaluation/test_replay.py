@@ -9,7 +9,16 @@ import pytest
 
 from jaxrec.data.pools.source import PoolSource
 from jaxrec.evaluation.replay import ReplayOptions, progress, replay, resume, start
-from jaxrec.evaluation.tallies import Tally, merge, pick, summarise, wilson
+from jaxrec.evaluation.tallies import (
+    RESAMPLED,
+    Tally,
+    bootstrap,
+    interval,
+    merge,
+    pick,
+    summarise,
+    wilson,
+)
 from tests.data.worlds import small_pools
 from tests.evaluation.bandits import Explaining, Fixed, Greedy, Logged, Random
 from tests.oracles import replay as oracle
@@ -184,6 +193,23 @@ def test_wilson_intervals():
     assert wilson(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
 
 
+def test_the_bootstrap_is_one_over_matches():
+    tally = Tally(visits=4_000, matches=900, clicks=60)
+    clicks = np.repeat((1.0, 0.0), (60, 840))
+    drawn = np.random.default_rng(5).poisson(1.0, (4_000, 900))
+    percentiles = np.percentile(drawn @ clicks / drawn.sum(1), (2.5, 97.5))
+    np.testing.assert_allclose(bootstrap(tally, 4_000), percentiles, rtol=0.02)
+    np.testing.assert_allclose(bootstrap(tally, 4_000), wilson(60, 900), rtol=0.05)
+
+
+def test_of_few_clicks_the_interval_is_wilsons():
+    none = Tally(visits=4_000, matches=900)
+    assert bootstrap(none) == (0, 0) and interval(none) == (*wilson(0, 900), 'wilson')
+    few, more = (Tally(visits=4_000, matches=900, clicks=RESAMPLED - n) for n in (1, 0))
+    assert interval(few)[2] == 'wilson' and interval(more) == (*bootstrap(more), 'bootstrap')
+    assert interval(Tally(visits=4_000, matches=900, clicks=900))[2] == 'wilson'
+
+
 def test_padding_and_absent_candidates_are_never_picked():
     pool = np.asarray([[True, True, False], [True, False, False]])
     assert pick(np.asarray([[1.0, 2, 9], [-5, np.nan, 0]]), pool).tolist() == [1, 0]
@@ -196,7 +222,11 @@ def changed(**keys):
             batch = {**super().__getitem__(index), **keys}
             return {name: value for name, value in batch.items() if value is not None}
 
-    return Spoiled(500)
+    return Spoiled(512)
+
+
+NAN = np.where(np.arange(256) == 3, np.nan, 0.2)
+ONE_BATCH = start(None)._replace(position=1, seen=256)  # where an earlier call has ended
 
 
 @pytest.mark.parametrize(
@@ -236,6 +266,25 @@ def changed(**keys):
         (
             lambda: replay(Random(), changed(**{'host/time': np.arange(256.0)[::-1]}), start(None), KEY),
             r'visit 1 has host/time 254\.0: it is earlier than the one before it, sort them',
+        ),
+        (
+            lambda: replay(Random(), changed(**{'host/propensity': NAN}), start(None), KEY),
+            r'visit 3 has propensity nan: .* above 0 and at most 1; correct it or drop the visit',
+        ),
+        (
+            lambda: replay(
+                Random(), changed(**{'host/propensity': np.full(256, 1.5)}), start(None), KEY,
+                ReplayOptions(accept='propensity', smallest_propensity=0.5),
+            ),
+            r'visit 0 has propensity 1\.5: it is the probability',
+        ),
+        (
+            lambda: replay(Random(), changed(**{'host/time': NAN}), start(None), KEY),
+            r'visit 3 has host/time nan: give a finite time',
+        ),
+        (
+            lambda: replay(Random(), changed(**{'host/time': np.arange(256.0)}), ONE_BATCH, KEY, until=2),
+            r'visit 256 has host/time 0\.0: it is earlier than the one before it',
         ),
         (lambda: summarise(Tally(100)), 'none of 100 visits matched'),
         (lambda: ReplayOptions(refit_every=0), r'replay\.refit_every = 0: give at least 1'),

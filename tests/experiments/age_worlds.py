@@ -1,11 +1,12 @@
 """Tiny replays of the real configs, for the tests of `experiments.age`."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.age.simulated import get_config
+from configs.age import simulated
 from jaxrec.options import lay_over
 
 # 1,500 visits in three days, of pools of some 6 items that live for a day.
@@ -26,8 +27,8 @@ def shrink(config: ConfigDict, cache: str | Path) -> ConfigDict:
     return config
 
 
-def tiny(row: str, cache: str | Path, **sections: Any) -> ConfigDict:
-    """The config of a row of the simulated feed, shrunk, with sections laid over."""
-    config = shrink(get_config(row).copy_and_resolve_references(), cache)
+def tiny(row: str, cache: str | Path, file: ModuleType = simulated, **sections: Any) -> ConfigDict:
+    """The config of a row in a file of the simulated feed, shrunk, with sections laid over."""
+    config = shrink(file.get_config(row).copy_and_resolve_references(), cache)
     lay_over(config, sections)
     return config

@@ -130,6 +130,10 @@ def test_configs_that_make_no_experiment_are_refused(served):
     config.online.shares = (0.5, 0.5)
     with pytest.raises(ValueError, match=r'online.shares = \(0.5, 0.5\): give three'):
         Buckets(config, stream)
+    for shares in ((0.5, 0.5, 0.0), (0.6, -0.1, 0.5), (0.5, 0.3, 0.3)):
+        config.online.shares = shares
+        with pytest.raises(ValueError, match=r'online.shares = .* each above 0 and at most 1 in all'):
+            Buckets(config, stream)
     with pytest.raises(ValueError, match=r'no simulated feed.*set data.log'):
         Buckets(served[0], stream.__class__(stream.source, stream.warm_up, None))
     none = served[0].copy_and_resolve_references()

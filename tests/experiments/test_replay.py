@@ -11,8 +11,10 @@ import chex
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
+from configs.age import histories, simulated
 from configs.age.rows import ABLATED, ADDED, COMPARED, ROWS, SEARCH
 from experiments import compare
 from experiments.age import cells
@@ -20,13 +22,15 @@ from experiments.age import walking as main
 from experiments.age.estimating import estimate
 from experiments.age.streams import build_policy, open_stream, warm
 from experiments.comparison.cells import Cell
-from jaxrec.evaluation.tallies import Tally, bootstrap, summarise, wilson
+from jaxrec.evaluation.replay import without_host
+from jaxrec.evaluation.tallies import Tally, interval, summarise
 from jaxrec.importing import resolve
 from tests.conftest import REPOSITORY, slow_but_for
 from tests.data.extracts import open_bandit
 from tests.experiments.age_worlds import shrink, tiny
 
-FIRST = {'stream.changed': SEARCH['AGE-TS']['stream']['changed'][0]}
+RATE = {'train.learning_rate': 1e-3}
+FIRST = {'stream.changed': SEARCH['AGE-TS']['stream']['changed'][0], **RATE}
 # A gate that 400 visits have taught lets too few pass for every share to be reached.
 FAST = {'options': {'direction': 'fgm', 'gate': 'none'}}
 TASKS = {'DIN': 'jaxrec.models.baselines.din', 'SIM': 'jaxrec.models.sim', 'CAN': 'jaxrec.models.can'}
@@ -52,12 +56,31 @@ def plain_dnn(cache):
 
 @pytest.mark.parametrize('base', slow_but_for(('DIN',), TASKS))
 def test_age_explores_over_any_base_by_one_field(cache, base):
-    config = tiny('AGE-TS', cache, **FAST)
+    config = tiny('AGE-TS', cache, histories, **FAST)
+    assert 'history' in config.features
     config.model.task = f'{TASKS[base]}:make_task'
     done = main.walk(config)
     found = summarise(done.state.tally)
     assert found['changed'] > 0 and found['visits'] == 1_100 and found['pcoc'] > 0
     assert done.tuned['explore_lambda'] > 0 and 0.02 < done.tuned['changed'] < 0.3
+
+
+def test_a_base_without_widths_is_given_as_the_whole_section(cache):
+    """As README and configs/age/histories.py say: the DNN's `dim` and `widths` go with its task."""
+    task = 'jaxrec.models.baselines.lr:make_task'
+    file = REPOSITORY / 'configs/age/histories.py'
+    argv = ['replay', f'--config={file}:AGE-TS', f"--config.model={{'task': '{task}'}}"]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file('config', lock_config=True, flag_values=values, sys_argv=argv)
+    values(argv)
+    assert values.config.model.to_dict() == {'task': task}
+    config = tiny('AGE-TS', cache, histories)
+    stream = open_stream(config)
+    config.model = values.config.model
+    assert jax.tree.leaves(build_policy(config, stream).abstract(stream.before()))
+    config.model = ConfigDict({'task': task, 'widths': (6, 4)})
+    with pytest.raises(ValueError, match=r'model\.widths is not an option'):
+        build_policy(config, stream)
 
 
 def test_without_a_lambda_age_picks_what_the_dnn_picks(cache, plain_dnn):
@@ -179,7 +202,7 @@ def test_a_table_of_replays_is_filled(table, tmp_path, monkeypatch):
     trials = json.loads((tmp_path / 'trials.json').read_text())['simulated']
     # Rows with nothing to search run no trial.
     assert {row: [trial['values'] for trial in trials[row]] for row in table.order} == {
-        'random': [], 'DNN': [], 'AGE-TS': [FIRST],
+        'random': [], 'DNN': [RATE], 'AGE-TS': [FIRST],
     }  # fmt: skip
     text = (tmp_path / 'table.md').read_text()
     assert '| 50,111 |' in text and 'true_ctr_over_random' in text and '| 1.91 |' in text
@@ -195,10 +218,11 @@ def test_every_row_of_every_file_builds(cache):
         policy = build_policy(tiny(row, cache), stream)
         assert jax.tree.leaves(policy.abstract(stream.before()))
     assert {*COMPARED, *ADDED, *ABLATED} == set(ROWS) and len(ROWS) == 25
-    for row, knob in SEARCH.items():
-        ((section, choices),) = ((s, c) for s, keys in knob.items() for c in keys.items())
-        assert tiny(row, cache, stream={'changed': 0.2})[section][choices[0]] == choices[1][0]
-    for file in ('simulated', 'yahoo', 'open_bandit'):
+    for row, knobs in SEARCH.items():
+        config = simulated.get_config(row)
+        for section, keys in knobs.items():
+            assert all(config[section][key] == choices[0] for key, choices in keys.items()), row
+    for file in ('simulated', 'histories', 'yahoo', 'open_bandit'):
         config = importlib.import_module(f'configs.age.{file}').get_config('AGE-UCB')
         assert set(config) <= set(main.TOP) and callable(resolve(config.data.log))
 
@@ -225,11 +249,21 @@ def test_a_log_with_propensities_is_thinned_and_weighed(logged_by_propensities, 
     found = main.report(config, done)
     assert found['visits'] == 400 and 0 < found['matches'] < 100 and 'true_ctr' not in found
     assert list(found['off_policy']) == ['ips', 'snips', 'dm', 'dr']
-    assert 'clicks in' in main.to_text('age', found).splitlines()[-1]
+    assert 'clicks (worth' in main.to_text('age', found).splitlines()[-1]
     config = config.copy_and_resolve_references()
     config.replay.accept = 'matches'
     with pytest.raises(ValueError, match=r"not uniform over its pool.* accept='propensity'"):
         main.walk(config)
+
+
+@pytest.mark.slow
+def test_a_uniform_log_is_weighed_on_request(cache):
+    config = tiny('beta-TS', cache, replay={'replicates': 20})
+    done = main.walk(config)
+    assert 'off_policy' not in main.report(config, done)
+    config.replay.off_policy = True
+    found = main.report(config, done)['off_policy']
+    assert list(found) == ['ips', 'snips', 'dm', 'dr'] and 'of 1100 visits' in found['ips']
 
 
 @pytest.mark.slow
@@ -244,13 +278,11 @@ def test_a_stochastic_policy_is_weighed_by_its_propensities(logged_by_propensiti
     assert found['ips'].matches == 400
 
 
-def test_the_bootstrap_is_one_over_matches():
-    tally = Tally(visits=4_000, matches=900, clicks=60)
-    clicks = np.repeat((1.0, 0.0), (60, 840))
-    drawn = np.random.default_rng(5).poisson(1.0, (4_000, 900))
-    percentiles = np.percentile(drawn @ clicks / drawn.sum(1), (2.5, 97.5))
-    np.testing.assert_allclose(bootstrap(tally, 4_000), percentiles, rtol=0.02)
-    np.testing.assert_allclose(bootstrap(tally, 4_000), wilson(60, 900), rtol=0.05)
+def test_the_text_says_whose_interval_it_is():
+    none = Tally(visits=4_000, matches=900)
+    found = summarise(none) | {'refits': 1}
+    found['ctr_low'], found['ctr_high'], found['interval'] = interval(none)
+    assert "ctr 0.0000 [0.0000, 0.0043] by Wilson's interval at 95%" in main.to_text('dnn', found)
 
 
 REFUSED = {
@@ -261,6 +293,7 @@ REFUSED = {
     'warm-up': ({'stream': {'warm_up': 1_500}}, r'stream\.warm_up = 1500 of 1500 visits'),
     'checkpoint': ({'replay': {'checkpoint_every': 0}}, r'replay\.checkpoint_every = 0: give at least 1'),
     'half-time': ({'replay': {'told_at': 1.0}}, r'replay\.told_at = 1\.0: give a share of the stream in'),
+    'monitor': ({'replay': {'monitor': 'true_crt'}}, r"replay\.monitor = 'true_crt' does not exist: choose"),
     'target': ({'stream': {'changed': 1.5}}, r'target = 1\.5: give the share'),
     'log': ({'data': {'log': 'jaxrec.data.simulators.ctr:simulate'}}, r'is a behaviour log, of which no'),
 }
@@ -274,6 +307,30 @@ def test_bad_configs_are_refused(cache, name):
         config.data.arguments = ConfigDict({'users': 30, 'items': 60, 'impressions': 5, 'seed': 0})
     with pytest.raises(ValueError, match=message):
         main.walk(config)
+
+
+def test_a_real_log_has_no_true_rate_to_judge_by(cache, monkeypatch):
+    stream = open_stream(tiny('DNN', cache))
+    unknown = stream.__class__(stream.source, stream.warm_up, None)
+    monkeypatch.setattr(main, 'open_stream', lambda *_: unknown)
+    monkeypatch.setattr(main, 'warm', lambda *_: pytest.fail('the stream was walked'))
+    with pytest.raises(
+        ValueError, match=r"'true_ctr' is known of simulated worlds alone: choose one of \('ctr'"
+    ):
+        main.walk(tiny('DNN', cache))
+
+
+def test_the_lambda_beneath_a_stochastic_policy_is_tuned(cache):
+    """Epsilon of 0 over AGE is AGE: the same lambda and, to the click, the same picks."""
+    options = {'direction': 'fgm', 'gate': 'none'}
+    wrapped = tiny('AGE-TS', cache, **FAST)
+    wrapped.policy = 'stochastic'
+    wrapped.options = ConfigDict({'base': 'age', 'base_options': options, 'epsilon': 0.0})
+    plain_age = started(tiny('AGE-TS', cache, **FAST))[2]
+    policy, stream, begun = started(wrapped)
+    assert begun.tuned == plain_age.tuned and begun.tuned['explore_lambda'] > 0
+    requests = without_host(stream.before())
+    assert np.isfinite(policy.act(begun.state, requests, jax.random.key(0)).propensity).all()
 
 
 def test_bad_calls_are_refused(cache, tmp_path):

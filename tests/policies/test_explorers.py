@@ -1,5 +1,6 @@
 """What each explorer ranks by, against loops, closed forms and inverses in numpy."""
 
+import dataclasses
 import functools
 
 import jax
@@ -28,16 +29,21 @@ def model_of(policy, state, batch):
     return policy._model(state.params, state.model_state['base'], state.tables, batch)
 
 
-def pair_gradients(policy, state, batch):
-    """{(b, c): (gradient of weights, {table: {id: gradient of its row}})}, by plain gradients of one pair."""
-    model, found = model_of(policy, state, batch), {}
-    task = model.task
+def pair_gradient(task):
+    """The gradient of one pair's probability, compiled."""
 
     @jax.jit
     def grad(params, rows, batch):
         score = lambda params, rows: task.predict(params, {}, rows, batch)['probability'][0, 0]
         return jax.grad(score, (0, 1))(params, rows)
 
+    return grad
+
+
+def pair_gradients(policy, state, batch, grad=None):
+    """{(b, c): (gradient of weights, {table: {id: gradient of its row}})}, by plain gradients of one pair."""
+    model, found = model_of(policy, state, batch), {}
+    grad = grad or pair_gradient(model.task)
     for b, c in np.ndindex(batch['valid'].shape):
         own = lambda k, x, b=b, c=c: x[b : b + 1] if k.startswith('user/') else x[b : b + 1, c : c + 1]
         one = lambda tree, own=own: {k: own(k, x) for k, x in tree.items()}
@@ -75,24 +81,36 @@ def test_sigma_is_that_of_a_loop_over_pairs(name):
         np.testing.assert_allclose(ranked.score[b, c], want, rtol=1e-3)
 
 
-def test_a_diagonal_collects_the_squares_of_what_was_shown():
-    policy, state, _ = learnt('UR-gradient-UCB', ridge=0.5, scale=2.0)
-    pairs = shown_pairs(worlds.make_events(1, 12))
+def test_a_diagonal_collects_the_squares_of_what_was_shown_before_it_is_learned():
+    """Of each step of 8 pairs by the weights before that step, whatever is learned again later."""
+    policy, events = worlds.make('UR-gradient-UCB', ridge=0.5, scale=2.0), worlds.make_events(1, 12)
+    fresh = lambda: policy.init(jax.random.key(0), worlds.make_requests())
+    eight = {**events, 'valid': events['valid'] & (events['valid'].cumsum() <= 8)}
+    twice = dataclasses.replace(policy, epochs=2)
+    twice.__dict__.update({name: getattr(policy, name) for name in ('_step', '_observe')})  # compiled once
+    begin, between, state = fresh(), policy.learn(fresh(), eight), twice.learn(fresh(), events)
+    state = policy.learn(state, {**events, 'seen': np.ones(12, bool)})
+    pairs = shown_pairs(events)
     memory = jax.device_get(state.model_state['memory'])
     want = jax.tree.map(lambda x: np.full(x.shape, 0.5), state.params)
     rows = {name: np.full(x.shape, 0.5) for name, x in memory['rows'].items()}
-    # The weights that remembered are those after the steps, which are the last.
-    for of_weights, of_rows in pair_gradients(policy, state, pairs).values():
-        want = jax.tree.map(lambda u, g: u + g * g, want, of_weights)
-        for (table, number), g in of_rows.items():
-            rows[table][number] += g * g
+    predicted, grad = np.zeros(30), pair_gradient(policy.task.base)
+    for by, part in ((begin, slice(0, 8)), (between, slice(8, 11))):
+        cut = {key: x[part] for key, x in pairs.items()}
+        for of_weights, of_rows in pair_gradients(policy, by, cut, grad).values():
+            want = jax.tree.map(lambda u, g: u + g * g, want, of_weights)
+            for (table, number), g in of_rows.items():
+                rows[table][number] += g * g
+        probability = np.asarray(model_of(policy, by, cut).predict()['probability'])
+        np.add.at(predicted, cut['candidate/item'][:, 0], probability[:, 0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), memory['weights'], want)
     for name, table in rows.items():
         np.testing.assert_allclose(memory['rows'][name][1:], table[1:], rtol=1e-3)
     item, clicks = pairs['candidate/item'][:, 0], np.zeros(30)
     np.add.at(clicks, item, pairs['label'][:, 0])
     np.testing.assert_array_equal(memory['clicks'], clicks)
-    assert len(pairs['label']) == 11 and abs(memory['predicted'].sum() - 11 * 0.5) < 3
+    np.testing.assert_allclose(memory['predicted'], predicted, rtol=1e-4)
+    assert len(pairs['label']) == 11
 
 
 def hidden_of(policy, state, batch):
@@ -235,6 +253,11 @@ def test_chances_are_a_softmax_and_a_share_for_all():
     np.testing.assert_allclose(chances(jnp.asarray(score), pool, 0.1, 0.2), want, rtol=1e-5)
     want[0, :2] = [0.9, 0.1]
     np.testing.assert_allclose(chances(jnp.asarray(score), pool, 0.0, 0.2), want, rtol=1e-5)
+    want[0, :2] = [0.8, 0.2]  # the second one alone may be explored
+    explored = pool & np.array([False, True, True])
+    np.testing.assert_allclose(chances(jnp.asarray(score), pool, 0.0, 0.2, explored), want, rtol=1e-5)
+    want[0, :2] = [1, 0]  # or none
+    np.testing.assert_array_equal(chances(jnp.asarray(score), pool, 0.0, 0.2, pool & False), want)
 
 
 @pytest.mark.parametrize('name', ['softmax', 'eps-greedy'])
@@ -248,3 +271,18 @@ def test_draws_have_the_propensities_that_are_logged(name):
     share = np.bincount(shown.shown, minlength=worlds.C) / 4000
     assert (np.abs(share - chance[0]) < 5 * np.sqrt(chance[0] / 4000)).all()
     np.testing.assert_array_equal(np.argmax(policy.score(state, requests, KEY), 1), shown.shown)
+
+
+def test_what_is_not_to_be_explored_is_not_drawn():
+    policy, state, _ = learnt('eps-greedy')
+    requests = {key: np.repeat(x[:1], 500, 0) for key, x in worlds.make_requests().items()}
+    best = int(np.argmax(policy.base.score(state, requests, KEY)[0]))
+    other = (best + 1) % worlds.C
+    explorable = np.zeros((500, worlds.C), np.float32)
+    explorable[:, other] = 1
+    shown = policy.act(state, {**requests, 'explorable': explorable}, KEY)
+    drawn = np.asarray(shown.shown)
+    assert set(drawn.tolist()) == {best, other}
+    np.testing.assert_allclose(shown.propensity, np.where(drawn == best, 0.7, 0.3), rtol=1e-5)
+    still = policy.act(state, {**requests, 'explorable': 0 * explorable}, KEY)
+    assert set(np.asarray(still.shown).tolist()) == {best} and (np.asarray(still.propensity) == 1).all()

@@ -1,5 +1,6 @@
 """What every policy owes: scores of pools, learning from matches, one program, and a resumed stream."""
 
+import dataclasses
 import functools
 
 import chex
@@ -7,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.policies import make_policy, restore_policy, save_policy
+from jaxrec.policies import Stochastic, make_policy, restore_policy, save_policy, unwrapped
 from jaxrec.training.checkpoints import Checkpoints
 from tests.conftest import slow_but_for
 from tests.models.worlds import SCHEMA
@@ -150,6 +151,10 @@ def test_the_greedy_policy_is_a_plain_run_of_the_task():
             {'policy': 'age', 'options': {'gate': 'open'}},
             r"model.gate = 'open' does not exist; choose one of",
         ),
+        (
+            {'policy': 'age', 'train': {'clip_norm': 5.0}},
+            r"train.clip_norm = 5.0: one norm is over base and gate, .* options.gate to 'fixed' or 'none'",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(config, message):
@@ -190,5 +195,42 @@ def test_age_does_not_rank_without_a_lambda_and_tunes_it_on_requests():
         state = policy.learn(state, worlds.make_events(seed, size=24))
     state, changed = tune(policy, state, requests, KEY, target=0.2)
     assert 0.05 < changed < 0.4 and float(state.model_state['memory']['explore_lambda']) > 0
-    with pytest.raises(ValueError, match='only AGE has a lambda'):
-        tune(made('DNN')[0], made('DNN')[1], requests, KEY)
+    for name in ('DNN', 'softmax', 'beta-TS'):
+        with pytest.raises(ValueError, match='only AGE has a lambda'):
+            tune(*made(name)[:2], requests, KEY)
+    # The chance on top of AGE has AGE's state, and its lambda is the one that AGE alone would have.
+    chance = Stochastic(policy, epsilon=0.5)
+    again, share = tune(chance, state, requests, KEY, target=0.2)
+    assert share == changed and unwrapped(Stochastic(chance)) is policy
+    chex.assert_trees_all_equal(again.model_state['memory'], state.model_state['memory'])
+    assert np.isfinite(chance.score(again, requests, KEY)[0]).all()
+
+
+BASES = {name: f'jaxrec.models.baselines.{name.lower()}:make_task' for name in ('LR', 'FFM', 'DeepFM')}
+
+
+@pytest.mark.parametrize('name', BASES)
+def test_any_ctr_model_is_a_base_without_options_of_another(name):
+    """LR has no width and FFM no hidden layer: what the DNN's defaults are is nothing to them."""
+    model = {'features': worlds.FEATURES, 'task': BASES[name]}
+    for policy in ('dnn', 'age'):
+        built = make_policy({'policy': policy, 'model': model}, SCHEMA)
+        assert jax.tree.leaves(built.abstract(worlds.make_requests()))
+    with pytest.raises(ValueError, match=r'model\.history_pool is not an option'):
+        make_policy({'model': {**model, 'history_pool': 'mean'}}, SCHEMA)
+
+
+def test_clipping_is_left_to_what_has_no_gate():
+    train, model = {'clip_norm': 5.0}, worlds.MODEL
+    for policy, options in (('dnn', {}), ('age', {'gate': 'fixed'}), ('age', {'gate': 'none'})):
+        config = {'policy': policy, 'model': model, 'train': train, 'options': options}
+        assert make_policy(config, SCHEMA).setup.clip_norm == 5.0
+
+
+def test_a_loss_that_was_not_finite_is_found_whatever_followed_it():
+    policy, losses = dataclasses.replace(worlds.make('DNN'), epochs=2), [0.3, np.nan, 0.2, 0.1]
+    state = policy.init(jax.random.key(0), worlds.make_requests())
+    step = lambda state, batch: (state.replace(step=state.step + 1), {'loss': losses[int(state.step)]})
+    policy.__dict__['_step'] = step  # in place of the compiled one
+    with pytest.raises(ValueError, match=r'the loss is not finite at update 2: lower train.learning_rate'):
+        policy.learn(state, worlds.make_events(1, size=12))

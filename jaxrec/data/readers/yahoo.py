@@ -12,11 +12,13 @@ by hand.
 Letters: n lines of a block, k distinct pools and u distinct users of a block.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from jaxrec.data.columns import Ragged, offsets_of
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
@@ -32,6 +34,8 @@ REMEDY = (
     'files there'
 )
 IRREGULAR = ('refuse', 'drop')
+MOST_DROPPED = 0.01  # of the lines; more are no slips, but files that are something else
+log = logging.getLogger(__name__)
 
 
 class YahooVisits(BlockBuilder):
@@ -42,6 +46,7 @@ class YahooVisits(BlockBuilder):
     `dropped` and `noted` count lines by the reasons in `yahoo_lines`; `first_dropped` is a message, if any.
     """
 
+    VERSION = tfds.core.Version('1.1.0')  # 1.0.0 counted no lines of another day
     COLUMNS: ClassVar[Mapping[str, type]] = {
         'time': np.int64,
         'item': np.int32,
@@ -123,6 +128,7 @@ def compile_yahoo(
     folder: str | Path,
     days: Sequence[int] | None = None,
     irregular: str = 'refuse',
+    most_dropped: float = MOST_DROPPED,
     seed: int = 0,
 ) -> PoolLog:
     """Compiles R6B to a pool log, every line a visit, logged uniformly.
@@ -135,13 +141,16 @@ def compile_yahoo(
       data_dir: where the files lie, plain or .gz.
       folder: where the log will lie; the prepared TFDS data lie beside it, under `tfds/`.
       days: which files to read; all that are there by default.
-      irregular: lines that cannot be replayed (malformed, out of time order, a click other than 0 and 1, an
-        empty pool, the shown article missing from it, a feature outside 1..136): 'refuse', or 'drop' and
-        count them in the manifest. Features and articles that a line names twice are counted as notes.
+      irregular: lines that cannot be replayed (malformed, of another day than their file, out of time order,
+        a click other than 0 and 1, an empty pool, the shown article missing from it, a feature outside
+        1..136): 'refuse', or 'drop' and count them in the manifest. Features and articles that a line names
+        twice are counted as notes.
+      most_dropped: share of the lines that may be dropped.
       seed: of the hash that assigns ids.
 
     Raises:
-      ValueError: when files are missing, or for an irregular line, which is named.
+      ValueError: when files are missing, for an irregular line, which is named, or when more than
+        `most_dropped` are.
     """
     if irregular not in IRREGULAR:
         raise ValueError(f'irregular={irregular!r}: say what becomes of such lines, {" or ".join(IRREGULAR)}')
@@ -150,7 +159,8 @@ def compile_yahoo(
     if made := PoolLog.of_request(folder, files, request):
         return made
     visits = _Visits(files, folder, irregular)
-    counted = visits.counts()
+    counted, kept = visits.counts()
+    _tell_dropped({reason: counted[reason] for reason in DROPPED}, kept, most_dropped)
     return compile_pools(
         folder,
         visits,
@@ -164,6 +174,22 @@ def compile_yahoo(
     )
 
 
+def _tell_dropped(dropped: Mapping[str, int], kept: int, most: float) -> None:
+    """Logs what was left out, and refuses files of which that is much."""
+    lines = sum(dropped.values())
+    if not lines:
+        return
+    told = f'{lines} of {lines + kept} lines cannot be replayed: ' + ', '.join(
+        f'{count} {reason}' for reason, count in dropped.items() if count
+    )
+    if lines > most * (lines + kept):
+        raise ValueError(
+            f'{told}. That is more than most_dropped = {most:g} of them: look at the files, or give a larger '
+            'share'
+        )
+    log.warning('%s; they are left out', told)
+
+
 class _Visits:
     """The prepared blocks as visits, each time they are iterated."""
 
@@ -173,16 +199,17 @@ class _Visits:
     def _blocks(self) -> Iterator[Block]:
         return read_blocks(YahooVisits, self._files, self._folder, irregular=self._irregular)
 
-    def counts(self) -> dict[str, int]:
-        """{reason: lines} over all blocks; refuses what was dropped where that was not asked for."""
-        total = np.zeros(len(DROPPED) + len(NOTED), np.int64)
+    def counts(self) -> tuple[dict[str, int], int]:
+        """{reason: lines} over all blocks, and the lines kept; refuses drops that were not asked for."""
+        total, kept = np.zeros(len(DROPPED) + len(NOTED), np.int64), 0
         for block in self._blocks():
+            kept += len(block['time'])
             total += np.concatenate([block['dropped'], block['noted']])
             if block['dropped'].any() and self._irregular == 'refuse':  # prepared in the other mode
                 raise ValueError(
                     f"{block['first_dropped'].values[0]}: repair the line, or give irregular='drop'"
                 )
-        return dict(zip((*DROPPED, *NOTED), total.tolist(), strict=True))
+        return dict(zip((*DROPPED, *NOTED), total.tolist(), strict=True)), kept
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for block in self._blocks():

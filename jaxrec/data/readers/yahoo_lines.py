@@ -16,8 +16,12 @@ from jaxrec.data.readers.blocks import Block
 from jaxrec.data.readers.files import open_file, readable
 
 FEATURES = 136
+LARGEST = 2**31 - 1  # ids of articles are kept in 32 bits
+DAY = 86_400
+SEPTEMBER_30 = 1_317_340_800  # midnight UTC, in seconds since 1970
 DROPPED = (
     'malformed lines',
+    'lines of another day than their file',
     'lines out of time order',
     'lines whose click is not 0 or 1',
     'lines with an empty pool',
@@ -25,7 +29,7 @@ DROPPED = (
     'lines with a feature outside 1..136',
 )
 NOTED = ('lines that name a feature twice', 'lines that name an article twice')
-_MALFORMED, _ORDER, _CLICK, _EMPTY, _OUTSIDE, _FEATURE = DROPPED
+_MALFORMED, _DAY, _ORDER, _CLICK, _EMPTY, _OUTSIDE, _FEATURE = DROPPED
 
 
 class Irregular(Exception):
@@ -64,7 +68,8 @@ class Lines:
 
         Args:
           text: the line.
-          day: of its file.
+          day: of October 2011, that of its file. A time may lie a day before or after it, since days are
+            local; one further away is an error, which would leave the lines after it out of order.
           last: the time of the line before it.
 
         Returns:
@@ -81,6 +86,8 @@ class Lines:
             time, shown = int(fields[0]), int(fields[1][3:])
         except ValueError:
             raise Irregular(_MALFORMED, f'{_shown(head)} names no time and article') from None
+        if not -DAY <= time - (SEPTEMBER_30 + day * DAY) < 2 * DAY:
+            raise Irregular(_DAY, f'time {time} is not of {day} October 2011, the day of its file')
         if last is not None and time < last:
             raise Irregular(_ORDER, f'time {time} is earlier than {last} of the line before it')
         if fields[2] not in (b'0', b'1'):
@@ -122,6 +129,10 @@ class Lines:
             if not field.startswith(b'|id-') or not field[4:].isdigit():
                 raise Irregular(_MALFORMED, f'{_shown(field)} is no |id-article')
             given.append(int(field[4:]))
+            if given[-1] > LARGEST:
+                raise Irregular(
+                    _MALFORMED, f'{_shown(field)} is above {LARGEST}, no article has such a number'
+                )
         if not given:
             raise Irregular(_EMPTY, 'the pool is empty')
         articles = frozenset(given)

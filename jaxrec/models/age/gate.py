@@ -23,12 +23,10 @@ class Gate(nn.Module):
 
     Attributes:
       features: a map of candidate columns alone.
-      tables: {vocabulary: table} where the model keeps the rows of a column.
       widths: of the hidden layers; one makes the paper's two-layer net.
     """
 
     features: FeatureMap
-    tables: Mapping[str, str]
     widths: Sequence[int] = (32,)
 
     @nn.compact
@@ -43,9 +41,12 @@ class Gate(nn.Module):
 
         Returns:
           logits float32 [B, C].
+
+        Raises:
+          ValueError: the model has no rows of a column.
         """
-        rows = {vocabulary: rows[table] for vocabulary, table in self.tables.items()}
-        parts = self.features.parts('candidate', jax.lax.stop_gradient(rows), batch)
+        own = jax.lax.stop_gradient(own_rows(self.features, rows))
+        parts = self.features.parts('candidate', own, batch)
         return Mlp((*self.widths, 1), name='item')(jnp.concatenate(parts, -1))[..., 0]
 
 
@@ -53,7 +54,6 @@ def make_gate(
     columns: Sequence[str],
     features: Mapping[str, Sequence[str]],
     schema: Mapping[str, Column],
-    tables: Sequence[str],
     widths: Sequence[int],
 ) -> Gate:
     """Builds the gate of a model.
@@ -62,14 +62,13 @@ def make_gate(
       columns: candidate columns that describe the item; none takes all of the model's.
       features: the model's {side: [column, ...]}.
       schema: the log's {column: Column}.
-      tables: names of the model's tables; those of a vocabulary begin with its name.
       widths: of the hidden layers.
 
     Returns:
       The gate.
 
     Raises:
-      ValueError: a column that is not the candidate's, or whose rows the model does not have.
+      ValueError: a column that is not the candidate's.
     """
     given = tuple(features.get('candidate', ()))
     if strange := [name for name in columns if name not in given]:
@@ -77,18 +76,41 @@ def make_gate(
             f'model.gate_columns names {strange[0]!r}, which is not among features.candidate {list(given)}: '
             'the gate reads rows of the model it is beside'
         )
-    own = FeatureMap.make({'candidate': tuple(columns) or given}, schema)
-    found = {}
-    for vocabulary in own.table_rows():
-        # A table of the vocabulary's own name where there is one, since others may be wide.
-        known = [name for name in sorted(tables) if name == vocabulary or name.startswith(f'{vocabulary}_')]
-        if not known:
+    return Gate(FeatureMap.make({'candidate': tuple(columns) or given}, schema), tuple(widths))
+
+
+def own_rows(
+    features: FeatureMap, rows: Mapping[str, Mapping[str, jax.Array]]
+) -> dict[str, dict[str, jax.Array]]:
+    """Finds the rows of candidate columns in the tables of any model.
+
+    Args:
+      features: a map of candidate columns alone.
+      rows: {table: {feature: [B, ..., D]}} of the model, whatever its tables are called.
+
+    Returns:
+      {vocabulary: {feature: [B, ..., D]}}; of several tables of a column the one of its vocabulary's own
+      name, since others may be wide, else the first by name.
+
+    Raises:
+      ValueError: no table has rows of a column.
+    """
+    found: dict[str, dict[str, jax.Array]] = {}
+    for side, name in features.features:
+        key, column = f'{side}/{name}', features.columns[name]
+        if column.kind == 'numeric':
+            continue
+        holding = sorted(table for table, held in rows.items() if key in held)
+        if not holding:
             raise ValueError(
-                f'model.gate_columns: the base has no table for the vocabulary {vocabulary!r}, only '
-                f'{sorted(tables)}; name other candidate columns'
+                f'model.gate_columns: the base has no rows of {key!r}, only of '
+                f'{sorted({feature for held in rows.values() for feature in held})}; name other candidate '
+                'columns'
             )
-        found[vocabulary] = known[0]
-    return Gate(own, found, tuple(widths))
+        vocabulary = str(column.vocabulary)
+        table = vocabulary if vocabulary in holding else holding[0]
+        found.setdefault(vocabulary, {})[key] = rows[table][key]
+    return found
 
 
 def item_average(gate: Gate, params: Any, rows: Any, batch: Mapping[str, jax.Array]) -> jax.Array:

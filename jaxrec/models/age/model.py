@@ -19,6 +19,7 @@ from jaxrec.importing import resolve
 from jaxrec.models.age.explore import Explored, explore
 from jaxrec.models.age.gate import Gate, item_average, make_gate
 from jaxrec.models.age.options import Exploration, read_age_options
+from jaxrec.models.age.pairs import is_perturbed
 from jaxrec.models.ctr.task import CtrTask, Ids, mean_cross_entropy
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
 
@@ -196,14 +197,31 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> AgeTask:
       The task.
 
     Raises:
-      ValueError: an unknown option or value, no base, what the base refuses, or columns that the gate cannot
-        read.
+      ValueError: an unknown option or value, no base, what the base refuses, a gate column that is not the
+        candidate's, or nothing to perturb.
     """
     options, exploration = read_age_options(config)
     own = {name: value for name, value in options['base'].items() if name != 'task'}
     base = resolve(options['base']['task'])({**own, 'features': options['features']}, schema)
+    _check_perturbed(exploration.perturb, options['features'], schema)
     gate = None
     if exploration.gate == 'dgu':
         columns, widths = options['gate_columns'], options['gate_widths']
-        gate = make_gate(columns, options['features'], schema, sorted(base.tables), widths)
+        gate = make_gate(columns, options['features'], schema, widths)
     return AgeTask(base, gate, exploration, float(options['dgu_loss_weight']))
+
+
+def _check_perturbed(perturb: str, features: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Refuses to perturb rows that there are none of: numeric columns have none."""
+    moving = [
+        name
+        for side, names in features.items()
+        for name in names
+        if is_perturbed(f'{side}/{name}', perturb) and getattr(schema.get(name), 'kind', '') != 'numeric'
+    ]
+    if not moving:
+        given = {side: tuple(names) for side, names in features.items()}
+        raise ValueError(
+            f'model.perturb = {perturb!r} moves no row: features has no column with ids on that side, it is '
+            f"{given}; name one, or set model.perturb = 'all'"
+        )

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
+class UnreachedError(ValueError):
+    """No lambda changes the wanted share of winners."""
+
+
 class Tuned(NamedTuple):
     """A lambda and what it does.
 
@@ -46,7 +50,8 @@ def tune_lambda(
       Of all tried lambdas that whose share is nearest to the target, the smaller among equals.
 
     Raises:
-      ValueError: a target outside (0, 1), or one that no lambda up to `high` reaches.
+      UnreachedError: a target that no lambda up to `high` reaches.
+      ValueError: a target outside (0, 1).
     """
     if not 0 < target < 1:
         raise ValueError(f'target = {target}: give the share of requests whose winner may change, in (0, 1)')
@@ -59,7 +64,7 @@ def tune_lambda(
     while share(upper) < target:
         if upper >= high:
             best = max(tried, key=lambda value: tried[value])
-            raise ValueError(
+            raise UnreachedError(
                 f'no lambda up to {high:g} changes {target:.1%} of the winners, at most {tried[best]:.1%} at '
                 f'{best:g}: ask for less, open the gate, or raise model.dropout_rate'
             )

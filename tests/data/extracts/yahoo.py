@@ -30,6 +30,7 @@ SPOILED = {
     330: ('lines that show an article outside their pool', '{time} id-1 1 |user 1 2 |id-552077 |id-552078'),
     370: ('lines with a feature outside 1..136', '{time} id-552077 1 |user 1 137 |id-552077'),
     410: ('lines with a feature outside 1..136', '{time} id-552077 1 |user 0 |id-552077'),
+    450: ('lines of another day than their file', '1417513299 id-552077 1 |user 1 |id-552077'),
 }
 
 
@@ -41,6 +42,8 @@ def lines(visits: int, seed: int = 11) -> list[tuple[int, str]]:
     kept = list(live)
     for n in range(visits):
         time += int(draw.integers(0, 3))
+        if n == visits * 3 // 5:  # the second file is of the day after
+            time += 86_400
         if n % 40 == 39:  # an article leaves, another arrives
             live = [article for article in live if article != live[int(draw.integers(0, len(live)))]]
             live.append(int(draw.choice([article for article in articles if article not in live])))

@@ -81,15 +81,16 @@ def test_blocks_of_any_size_give_the_same_log(paths, log, tmp_path, monkeypatch)
     np.testing.assert_array_equal(again.events['features'].values, log.events['features'].values)
 
 
-def test_lines_that_cannot_be_replayed_are_dropped_on_request(paths, tmp_path):
+def test_lines_that_cannot_be_replayed_are_dropped_on_request(paths, tmp_path, caplog):
     spoiled = extract.write(tmp_path / 'data', extract.SPOILED)
     with pytest.raises(ValueError, match=r'20111002:11: .* is no visit'):
         compile_yahoo(tmp_path / 'data', tmp_path / 'log')
     log = compile_yahoo(tmp_path / 'data', tmp_path / 'log', irregular='drop')
+    assert '12 of 1412 lines cannot be replayed: 5 malformed lines, 1 lines of another day' in caplog.text
     same_visits(log, list(oracle.visits(paths)))
     reasons = [reason for reason, _ in extract.SPOILED.values()]
     assert log.manifest['dropped'] == {reason: reasons.count(reason) for reason in set(reasons)}
-    # Of eleven, four are well-formed: out of order, an article outside its pool, two features.
+    # Of twelve, five are well-formed: of another day, out of order, outside its pool, two features.
     assert sum(visit is None for visit in oracle.visits(spoiled)) == 7
     with pytest.raises(ValueError, match=r"20111002:11: .* give irregular='drop'"):  # from the prepared data
         compile_yahoo(tmp_path / 'data', tmp_path / 'other')

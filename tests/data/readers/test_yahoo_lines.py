@@ -4,24 +4,36 @@ import pytest
 
 from jaxrec.data.readers.yahoo_lines import DROPPED, Irregular, Lines
 
+FIRST = 1_317_600_000  # midnight of 3 October 2011, UTC
+
+
+def at(seconds, text):
+    """A line of so many seconds after that."""
+    return b'%d %s\n' % (FIRST + seconds, text)
+
+
 GOOD = (
-    (b'100 id-7 1 |user 3 1 |id-9 |id-7\n', (100, 7, 1), [7, 9], (1, 3)),
-    (b'100 id-9 0 |user 136 |id-9 |id-7\n', (100, 9, 0), [7, 9], (136,)),
-    (b'105 id-2 0 |user |id-2\n', (105, 2, 0), [2], ()),
-    (b'106 id-9 0 |user 3 1 |id-7 |id-9\n', (106, 9, 0), [7, 9], (1, 3)),
+    (at(100, b'id-7 1 |user 3 1 |id-9 |id-7'), (FIRST + 100, 7, 1), [7, 9], (1, 3)),
+    (at(100, b'id-9 0 |user 136 |id-9 |id-7'), (FIRST + 100, 9, 0), [7, 9], (136,)),
+    (at(105, b'id-2 0 |user |id-2'), (FIRST + 105, 2, 0), [2], ()),
+    (at(106, b'id-9 0 |user 3 1 |id-7 |id-9'), (FIRST + 106, 9, 0), [7, 9], (1, 3)),
 )
 BAD = {
-    b'105 id-2 0\n': 'malformed lines',
-    b'105 2 0 |user 1 |id-2\n': 'malformed lines',
+    at(105, b'id-2 0'): 'malformed lines',
+    at(105, b'2 0 |user 1 |id-2'): 'malformed lines',
     b'noon id-2 0 |user 1 |id-2\n': 'malformed lines',
-    b'105 id-2 0 |user one |id-2\n': 'malformed lines',
-    b'105 id-2 0 |user 1 |id-2 |x\n': 'malformed lines',
-    b'99 id-2 0 |user 1 |id-2\n': 'lines out of time order',
-    b'105 id-2 2 |user 1 |id-2\n': 'lines whose click is not 0 or 1',
-    b'105 id-2 0 |user 1\n': 'lines with an empty pool',
-    b'105 id-2 0 |user 1 |id-3\n': 'lines that show an article outside their pool',
-    b'105 id-2 0 |user 137 |id-2\n': 'lines with a feature outside 1..136',
-    b'105 id-2 0 |user 0 |id-2\n': 'lines with a feature outside 1..136',
+    at(105, b'id-2 0 |user one |id-2'): 'malformed lines',
+    at(105, b'id-2 0 |user 1 |id-2 |x'): 'malformed lines',
+    at(105, b'id-2147483648 0 |user 1 |id-2147483648'): 'malformed lines',
+    b'9%d id-2 0 |user 1 |id-2\n' % 10**30: 'lines of another day than their file',
+    at(-86_401, b'id-2 0 |user 1 |id-2'): 'lines of another day than their file',
+    at(2 * 86_400, b'id-2 0 |user 1 |id-2'): 'lines of another day than their file',
+    at(99, b'id-2 0 |user 1 |id-2'): 'lines out of time order',
+    at(105, b'id-2 2 |user 1 |id-2'): 'lines whose click is not 0 or 1',
+    at(105, b'id-2 0 |user 1'): 'lines with an empty pool',
+    at(105, b'id-2 0 |user 1 |id-3'): 'lines that show an article outside their pool',
+    at(105, b'id-2 0 |user 137 |id-2'): 'lines with a feature outside 1..136',
+    at(105, b'id-2 0 |user 0 |id-2'): 'lines with a feature outside 1..136',
 }
 
 
@@ -34,7 +46,7 @@ def test_rows_users_and_pools_are_those_of_the_lines():
     lines, last = Lines(), None
     for text, *_ in GOOD:
         last = lines.add(text, 3, last)
-    assert last == 106 and len(lines) == 4
+    assert last == FIRST + 106 and len(lines) == 4
     block = lines.take()
     rows = zip(block['time'].tolist(), block['item'].tolist(), block['click'].tolist(), strict=True)
     assert list(rows) == [row for _, row, _, _ in GOOD] and block['day'].tolist() == [3] * 4
@@ -50,7 +62,7 @@ def test_an_irregular_line_has_its_reason_and_is_not_taken_in(text):
     lines = Lines()
     lines.add(GOOD[0][0], 3, None)
     with pytest.raises(Irregular) as caught:
-        lines.add(text, 3, 100)
+        lines.add(text, 3, FIRST + 100)
     assert caught.value.reason == BAD[text] and len(lines) == 1
     lines.drop(caught.value, 'first')
     lines.drop(caught.value, 'second')
@@ -63,7 +75,16 @@ def test_an_irregular_line_has_its_reason_and_is_not_taken_in(text):
 
 def test_what_is_named_twice_is_counted_and_kept_once():
     lines = Lines()
-    lines.add(b'1 id-2 0 |user 4 4 |id-2 |id-2 |id-5\n', 2, None)
+    lines.add(at(1, b'id-2147483647 0 |user 4 4 |id-2147483647 |id-2 |id-2'), 2, None)
     block = lines.take()
     assert block['noted'].tolist() == [1, 1]
-    assert block['user_values'].tolist() == [4] and block['pool_values'].tolist() == [2, 5]
+    assert block['user_values'].tolist() == [4] and block['pool_values'].tolist() == [2, 2**31 - 1]
+
+
+def test_a_wrong_time_takes_no_line_after_it_along():
+    """A day ahead at most: a later one would put every line after it out of order."""
+    lines, last = Lines(), None
+    last = lines.add(at(-86_400, b'id-2 0 |user |id-2'), 3, last)
+    with pytest.raises(Irregular, match=r'time \d+ is not of 3 October 2011, the day of its file'):
+        lines.add(at(10**8, b'id-2 0 |user |id-2'), 3, last)
+    assert lines.add(at(2 * 86_400 - 1, b'id-2 0 |user |id-2'), 3, last) and len(lines) == 2

@@ -99,8 +99,9 @@ def test_row_gradients_are_finite_differences(name, perturb):
         jnp.sum(g * u, tuple(range(2, g.ndim)))
         for g, u in zip(jax.tree.leaves(got), jax.tree.leaves(up), strict=True)
     )
-    assert np.abs(slope).min() > 1e-3
-    np.testing.assert_allclose(along, slope, rtol=0.02, atol=5e-3)
+    # Logits of order 1 in float32 have slopes to some 1e-4 here; what stands below says that most are larger.
+    assert np.median(np.abs(slope)) > 0.02
+    np.testing.assert_allclose(along, slope, rtol=0.02, atol=1e-3)
     assert all(x.shape[:2] == (3, 4) for x in jax.tree.leaves(got))
 
 
@@ -159,6 +160,23 @@ def test_the_step_of_a_linear_model_is_its_closed_form(direction):
     norm = np.sqrt((params['own'] ** 2).sum() + 5 * (params['shared'] ** 2).sum())
     logits = np.log(got.probability / (1 - got.probability)) + got.size * norm
     np.testing.assert_allclose(got.score, 1 / (1 + np.exp(-logits)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('scope', ['request', 'candidate'])
+def test_networks_that_do_not_fit_at_once_are_made_in_parts(scope, monkeypatch):
+    """Some requests of three at a time, one pass of three: the same scores as all at once."""
+    from jaxrec.models.age import uncertainty
+
+    task, params, model_state, rows, batch = made()
+    model = task.base, params['base'], model_state, rows, batch
+    passes = lambda: dropout_passes(*model, key_words(KEY), 0.2, 3, scope)
+    whole = jax.jit(passes)()
+    size = uncertainty.count(params['base']) * (1 if scope == 'request' else 4)
+    maps, mapped = [], jax.lax.map
+    monkeypatch.setattr(jax.lax, 'map', lambda *a, **k: maps.append(k.get('batch_size')) or mapped(*a, **k))
+    monkeypatch.setattr(uncertainty, 'AT_ONCE', 2 * size)
+    np.testing.assert_allclose(jax.jit(lambda: passes())(), whole, rtol=1e-5)
+    assert maps == [None, 2]  # over passes, and within each over requests, the last of them alone
 
 
 def test_thompson_and_confidence_deltas_are_those_of_thinned_networks():

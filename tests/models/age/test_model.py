@@ -7,7 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrec.data.schema import Column
 from jaxrec.models.age import make_task
+from jaxrec.models.age.gate import own_rows
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_train_step
 from tests.models import worlds
@@ -76,11 +78,43 @@ def test_the_gate_reads_the_items_named_columns():
 
 def test_a_gate_beside_a_model_with_wide_tables_reads_its_narrow_ones():
     task = make_task(age_config('CAN-DNN'), worlds.SCHEMA)
-    assert dict(task.gate.tables) == {'item': 'item', 'category': 'category'}
-    assert dict(make_task(age_config('LR'), worlds.SCHEMA).gate.tables) == {
-        'item': 'item_weight',
-        'category': 'category_weight',
+    rows = rows_of(task)
+    found = own_rows(task.gate.features, rows)
+    assert {key: set(of) for key, of in found.items()} == {
+        'item': {'candidate/item'}, 'category': {'candidate/category'},
+    }  # fmt: skip
+    assert found['item']['candidate/item'] is rows['item']['candidate/item']
+    assert sum('candidate/item' in held for held in rows.values()) > 1  # the wide one too
+    assert found['category']['candidate/category'] is rows['category']['candidate/category']
+
+
+def rows_of(task, features=FEATURES):
+    """{table: {feature: zeros}}, by the tables that the base looks up."""
+    batch = worlds.make_batch(features=features)
+    return {
+        table: {key: np.zeros((*x.shape, task.tables[table].dim)) for key, x in held.items()}
+        for table, held in task.ids(batch).items()
     }
+
+
+def test_the_gates_tables_are_those_that_hold_its_columns_not_those_that_sound_like_them():
+    """The weights of `item_feature` are no rows of `item`, however their names are sorted."""
+    schema = {**worlds.SCHEMA, 'item_feature': Column('categorical', 'item_feature', 5, 1)}
+    config = {**age_config('LR'), 'features': {'candidate': ('item', 'item_feature')}}
+    task = make_task(config, schema)
+    rows = {
+        'item_feature_weight': {'candidate/item_feature': np.full((2, 3, 1), 5.0)},
+        'item_weight': {'candidate/item': np.full((2, 3, 1), 7.0)},
+    }
+    found = own_rows(task.gate.features, rows)
+    assert found['item']['candidate/item'][0, 0, 0] == 7 and found['item_feature'].keys() == {
+        'candidate/item_feature'
+    }
+    del rows['item_weight']
+    with pytest.raises(
+        ValueError, match=r"the base has no rows of 'candidate/item', only of \['candidate/it"
+    ):
+        own_rows(task.gate.features, rows)
 
 
 DNN = 'jaxrec.models.baselines.dnn:make_task'
@@ -118,6 +152,14 @@ DNN = 'jaxrec.models.baselines.dnn:make_task'
         (
             {'gate_columns': ('user',)},
             "names 'user', which is not among features.candidate",
+        ),
+        (
+            {'perturb': 'user', 'features': {'user': ('price',), 'candidate': worlds.IDS}},
+            r"model.perturb = 'user' moves no row: .* or set model.perturb = 'all'",
+        ),
+        (
+            {'perturb': 'user', 'features': {'candidate': worlds.IDS}},
+            r"moves no row: .* it is {'candidate': \('item', 'category'\)}; name one",
         ),
         ({'gate_slope': 0.0}, 'model.gate_slope = 0.0: a gate opens upwards'),
     ],
