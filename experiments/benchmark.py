@@ -80,6 +80,7 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'replay_age': functools.partial(replay.run, policy='age'),
     'onerec_train': onerec.train,
     'onerec_train_moe': functools.partial(onerec.train, experts=onerec.EXPERTS),
+    'onerec_train_row': functools.partial(onerec.train, row=True),
     'onerec_train_session': functools.partial(onerec.train, levels=3, session=5),
     'onerec_train_session_moe': functools.partial(onerec.train, levels=3, session=5, experts=onerec.EXPERTS),
     'tokens_pass_100k': functools.partial(tokens.run, items=100_000, clusters=1024),
@@ -97,6 +98,7 @@ BENCHMARKS: dict[str, Callable[[str], Record | Iterable[Record]]] = {
     'moe': moe.run,  # of a record a mixture, and of the dense feed-forward
     'onerec_beam': functools.partial(onerec.search, trie=False),  # of a record a number of beams
     'onerec_beam_trie': functools.partial(onerec.search, trie=True),
+    'onerec_beam_row': functools.partial(onerec.search, trie=True, row=True),
 }
 
 

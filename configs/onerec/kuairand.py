@@ -17,13 +17,11 @@ the median, a like, follow or share.
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import FEATURES, HISTORY, ROWS, SPLIT, TRAIN, of_length
+from configs.onerec.rows import FEATURES, HISTORY, OF_ROWS, ROWS, SPLIT, TRAIN, of_length
 from configs.onerec.stages import reward_config
 from configs.runs import run_config
 
 REWARD = 'reward'
-# Shares of the users: the reward model's are others than those that it judges.
-OF_ROWS, OF_JUDGE = (0.0, 0.6), (0.6, 1.0)
 
 
 def get_config(name: str = 'OneRec') -> ConfigDict:
@@ -51,7 +49,4 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
         },
         of_length(ROWS, HISTORY),
     )
-    if name == REWARD:
-        config = reward_config(config)
-        config.data.users = OF_JUDGE
-    return config
+    return reward_config(config) if name == REWARD else config

@@ -83,7 +83,7 @@ def scored(name: str, **options: Any) -> dict[str, Any]:
     """A row that scores all items."""
     return changed(
         sequential(name, **SEQUENTIAL | options),
-        data={'history_length': LONG_HISTORY},
+        data={'history_length': LONG_HISTORY, 'per_user': 'last'},
         train={
             'batch_size': 128,
             'eval_batch_size': 256,

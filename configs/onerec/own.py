@@ -5,12 +5,16 @@ r"""OneRec and what it is compared with on a log of one's own, with item vectors
         --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
     python -m experiments.train --workdir=runs/mine/ntp \
         --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
+    python -m experiments.onerec.reward --workdir=runs/mine/reward \
+        --config=configs/onerec/own.py:reward,logs/mine
 
-After the colon stand the row, the log, and what is known of its items: an .npy file of vectors and a text
-file with the item of each row, or a .csv file of texts with the columns item and text; without either,
-vectors are made of what users did in training. Sessions need a session log, whose mapping has a `session`
-(`jaxrec.data.ingest.sessions`); the rows of single items read a behaviour log too. Sizes of the network:
---config.model.size=50m to 1b; the latter wants an accelerator.
+After the colon stand the row or `reward`, the log, and what is known of its items: an .npy file of vectors
+and a text file with the item of each row, or a .csv file of texts with the columns item and text; without
+either, vectors are made of what users did in training. Sessions need a session log, whose mapping has a
+`session` (`jaxrec.data.ingest.sessions`); the rows of single items read a behaviour log too. The reward model
+learns those of the four labels that the log has, from two fifths of the users: what it is to align is trained
+on the others, --config.data.users="(0.0, 0.6)". Sizes of the network: --config.model.size=50m to 1b; the
+latter wants an accelerator.
 """
 
 from pathlib import Path
@@ -19,17 +23,20 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.onerec.rows import FEATURES, HISTORY, ROWS, SESSION, SPLIT, TRAIN, of_length
+from configs.onerec.stages import reward_config
 from configs.runs import changed, run_config
 from jaxrec.data.api import stored
 from jaxrec.data.log import Log
 from jaxrec.data.sessions.filter import INTERACTIONS
+from jaxrec.data.sessions.labels import COLUMNS as LABEL_COLUMNS
 from jaxrec.data.sessions.log import SessionLog
 
 LEAST, MOST = 16, 8_192  # codes of a level
+REWARD = 'reward'
 
 
 def get_config(text: str = 'OneRec') -> ConfigDict:
-    """Builds the config of one row for one log.
+    """Builds the config of one row, or of the reward model, for one log.
 
     Args:
       text: 'row,log,content,names of the content's items', of which all but the row may be left out.
@@ -40,8 +47,8 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
     name, path, content, names = (*text.split(',', 3), '', '', '')[:4]
     log = stored('', path) if path else None
     items = log.manifest['counts']['items'] if log else LEAST
-    return run_config(
-        name,
+    config = run_config(
+        'OneRec' if name == REWARD else name,
         {
             'features': FEATURES,
             'files': {
@@ -63,10 +70,32 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
                 'label': {},
                 'split': SPLIT,
                 'history_length': HISTORY,
+                'users': (0.0, 1.0),
             },
             'train': TRAIN,
         },
         of_length(rows_of(log), HISTORY),
+    )
+    return reward_of(config, log) if name == REWARD else config
+
+
+def reward_of(generator: ConfigDict, log: Log | None) -> ConfigDict:
+    """The reward model beside a generator: it reads what is known of items and learns what has labels."""
+    if not isinstance(log, SessionLog):
+        return reward_config(generator)
+    return reward_config(
+        generator,
+        ('item', *categories_of(log)),
+        tuple(head for head, column in LABEL_COLUMNS.items() if column in log.shown),
+    )
+
+
+def categories_of(log: Log) -> tuple[str, ...]:
+    """The columns of a log's items that hold one category each."""
+    return tuple(
+        name
+        for name, column in log.schema.items()
+        if name in log.stores['items'] and column.kind == 'categorical'
     )
 
 
@@ -88,11 +117,7 @@ def rows_of(log: Log | None) -> dict[str, dict[str, Any]]:
             'interactions': None if set(INTERACTIONS) & set(log.shown) else (),
         }
         rows['OneRec'] = changed(rows['OneRec'], data={'quality': quality})
-    columns = tuple(
-        name
-        for name, column in log.schema.items()
-        if name in log.stores['items'] and column.kind == 'categorical'
-    )
+    columns = categories_of(log)
     if not columns:
         del rows['FDSA']
     else:

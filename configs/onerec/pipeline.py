@@ -14,13 +14,11 @@ def get_config() -> ConfigDict:
     generator = get_generator('OneRec')
     rewards = reward_config(generator)
     generator.train.epochs = 6
-    # The reward model is to judge other users than it has learned from.
-    generator.data.users, rewards.data.users = (0.0, 0.6), (0.6, 1.0)
     return ConfigDict(
         {
             'generator': generator,
             'reward': rewards,
-            'align': align_config(beams=32, passes=2.0, ratio=0.02, judged=128),
+            'align': align_config(beams=32, passes=2.0, ratio=0.02, weight=50.0, judged=128),
             'pipeline': {'methods': ('ntp', 'ipa'), 'requests': 600},
         }
     )

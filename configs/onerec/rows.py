@@ -10,6 +10,8 @@ from configs.runs import changed
 from jaxrec.models.onerec.options import SIZES
 
 SESSION = 5
+# Shares of the users: a reward model learns from others than the rows learn from and are judged on.
+OF_ROWS, OF_JUDGE = (0.0, 0.6), (0.6, 1.0)
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
 ITEMS = {'source': 'next_item', 'min_history': 1}
 # Of real logs of sessions.
@@ -44,11 +46,14 @@ def onerec(**options: Any) -> dict[str, Any]:
 
 
 def sequential(name: str, **options: Any) -> dict[str, Any]:
-    """A row of next-item prediction that scores all items; it learns from all places of a history at once."""
+    """A row of next-item prediction that scores all items; it learns from all places of a history at once.
+
+    Its histories are as long as those of the other rows, so it is shown each user's in consecutive windows.
+    """
     return {
         'task': f'jaxrec.models.sequential.{name}:make_task',
         'model': SEQUENTIAL | options,
-        'data': ITEMS | {'per_user': 'last'},
+        'data': ITEMS | {'per_user': 'windows'},
         'files': None,
         'train': {'monitor': 'recall@10', 'maximize': True},
     }

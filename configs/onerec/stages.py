@@ -4,13 +4,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.onerec.rows import OF_JUDGE
 from jaxrec.models.onerec.align import METHODS
 from jaxrec.options import lay_over
 
 REWARD: dict[str, Any] = {
     'task': 'jaxrec.models.onerec.reward:make_task',
     'files': None,
-    'data': {'mode': 'reward', 'choose': 'first', 'quality': None},
+    'data': {'mode': 'reward', 'choose': 'first', 'quality': None, 'users': OF_JUDGE},
     'train': {
         'batch_size': 256,
         'eval_batch_size': 1024,
@@ -28,27 +29,31 @@ COLUMNS = ('item', 'category')  # of items, that a simulated log has
 LOSERS = {'sdpo': 3}
 
 
-def reward_model(columns: tuple[str, ...] = COLUMNS) -> dict[str, Any]:
-    """The sections of a reward model that name what it reads of items."""
+def reward_model(columns: tuple[str, ...] = COLUMNS, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """The sections of a reward model that name what it reads of items, and what it learns, None for all."""
+    weights = {} if heads is None else {'head_weights': dict.fromkeys(heads, 1.0)}
     return {
-        'model': {'dim': 16, 'width': 64, 'heads': 4},
+        'model': {'dim': 16, 'width': 64, 'heads': 4, **weights},
         'features': {'user': (), 'candidate': columns, 'history': columns},
     }
 
 
-def reward_config(generator: ConfigDict, columns: tuple[str, ...] = COLUMNS) -> ConfigDict:
-    """The config of a reward model on the log of a generator: of all sessions, as they were shown.
+def reward_config(
+    generator: ConfigDict, columns: tuple[str, ...] = COLUMNS, heads: tuple[str, ...] | None = None
+) -> ConfigDict:
+    """The config of a reward model on the log of a generator: all sessions of its users, as they were shown.
 
     Args:
       generator: the generator's config.
       columns: of items, that the reward model reads.
+      heads: those of swt, vtr, wtr and ltr for which the log has labels; None for all of them.
 
     Returns:
       The config.
     """
     config = generator.copy_and_resolve_references()
     lay_over(config, REWARD)
-    for name, section in reward_model(columns).items():
+    for name, section in reward_model(columns, heads).items():
         config[name] = ConfigDict(section)
     return config
 

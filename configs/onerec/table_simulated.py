@@ -3,14 +3,18 @@
     python -m experiments.compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_table
     python -m experiments.compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_q --quick
 
-Every row writes eight sessions of five different items for the same test requests. `judge_...` are the
-rewards that the reward model gives, which also mined the pairs, as in the paper; `true_...` what the users
-behind the world would give on average. The reward model learns from other users than those that the rows
-learn from and are judged on, and knows none of them by name.
+Every row writes eight sessions of five different items for the same test requests, whatever came of what was
+shown to them. `judge_...` are the rewards that the reward model gives, which also mined the pairs, as in the
+paper; `true_...` what the users behind the world would give on average. The reward model learns from other
+users than those that the rows learn from and are judged on, and knows none of them by name.
+
+Rows of single items and rows of sessions are compared by `..._first`, the session that a row holds best: the
+eight of the former are pages of a ranking, each worse than the one before, those of the latter near it.
 
 Columns: `main`, mined for 1% of the requests; `ratio2` to `ratio5`, IPA with 2% to 5%; `null`, a world whose
-sessions have no coupling, so that to write a session is to name five items. --rows=OneRec,OneRec+IPA chooses
-among the rows; the semantic IDs, the reward model and the generator of a seed are made once for all of them.
+sessions have no coupling, so that to write a session is to name five items: there OneRec is not to beat TIGER
+by `true_reward_first`. --rows=OneRec,OneRec+IPA chooses among the rows; the semantic IDs, the reward model
+and the generator of a seed are made once for all of them.
 
 Trials: each row but OneRec and OneRec+NTP has the same number, on a world that no cell has, judged by the
 reward model on validation requests: a preference loss over beta and lambda, the others over the learning
@@ -23,14 +27,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import COMPARED, PUBLISHED, ROWS, SESSION, of_length
+from configs.onerec.rows import COMPARED, OF_ROWS, PUBLISHED, ROWS, SESSION, of_length
 from configs.onerec.simulated import HISTORY
 from configs.onerec.simulated import get_config as one_run
 from configs.onerec.stages import LOSERS, REWARD, align_config, reward_model
 from configs.runs import changed
 
-# Shares of the users: the reward model's are others than those that it judges.
-OF_ROWS, OF_JUDGE = (0.0, 0.6), (0.6, 1.0)
 WORLD = {'users': 12_000}
 ALIGN = {'beams': 32, 'passes': 2.0, 'ratio': 0.01, 'chunk': 32, 'judged': 128}
 BETAS = (0.1, 0.03, 0.3, 1.0)
@@ -46,7 +48,8 @@ ALIGNED: dict[str, dict[str, Any]] = {
     'OneRec+S-DPO': {'method': 'sdpo', 'beta': BETAS},
     'OneRec+IPA': {'method': 'ipa', 'beta': BETAS},
 }
-WEIGHTS = (1.0, 0.3, 3.0)
+# Of lambda: of 1% of the requests, as `main` has it, 100 gives pairs and sessions as much to say.
+WEIGHTS = (100.0, 30.0, 300.0)
 RATES = (2e-3, 1e-3, 4e-3, 5e-4)
 RATIOS = {f'ratio{percent}': percent / 100 for percent in (2, 3, 4, 5)}
 NULL = ('SASRec', 'TIGER', 'OneRec', 'OneRec+NTP', 'OneRec+IPA')
@@ -64,6 +67,14 @@ PUBLISHED_ALIGNED = {
         'OneRec+IPA': ('.1025 / .1933', '.6141 / .7646', '.00354 / .00992', '.0397 / .1203'),
     }.items()
 }
+PAIRED = (
+    'true_reward_first',
+    'true_reward_mean',
+    'true_reward_max',
+    'judge_reward_first',
+    'judge_reward_mean',
+    'judge_reward_max',
+)
 # What a quick table's networks have: they compile in half the time.
 QUICK_NETWORK = {'width': 32, 'encoder_layers': 1, 'decoder_layers': 1, 'hidden': 64, 'expert_hidden': 64}
 
@@ -113,7 +124,7 @@ def get_config() -> ConfigDict:
         name: run.data[name] for name in ('log', 'arguments', 'cache', 'label', 'split', 'history_length')
     }
     train = {name: run.train[name] for name in run.train if name not in ('monitor', 'maximize')}
-    rewards = changed(REWARD, data={'users': OF_JUDGE, 'source': 'sessions', 'session': SESSION})
+    rewards = changed(REWARD, data={'source': 'sessions', 'session': SESSION})
     world = {
         **base,
         'data': {**data, 'users': OF_ROWS},
@@ -128,7 +139,9 @@ def get_config() -> ConfigDict:
             'requests': 1000,
             'tuned_on': 256,
             'chunk': ALIGN['chunk'],
-            'data': ROWS['OneRec']['data'],
+            # Not those alone whose shown session was of high quality: that is known afterwards.
+            'data': {'source': 'sessions', 'session': SESSION, 'choose': 'first', 'quality': None},
+            'named': ROWS['OneRec']['data'],
         },
     }
     column = lambda: ConfigDict(world).copy_and_resolve_references().unlock()
@@ -152,7 +165,7 @@ def get_config() -> ConfigDict:
         'trials': 4,
         'search': {},
         'row_search': make_search(),
-        'paired': ('true_reward_mean', 'true_reward_max', 'judge_reward_mean', 'judge_reward_max'),
+        'paired': PAIRED,
         'shown': shown(),
         'published': PUBLISHED | PUBLISHED_ALIGNED,
         'note': NOTE,
@@ -164,10 +177,11 @@ def get_config() -> ConfigDict:
 def shown() -> tuple[str, ...]:
     """The metrics of the table."""
     of = lambda head: tuple(f'{who}_{head}_{what}' for who in ('judge', 'true') for what in ('mean', 'max'))
-    differences = tuple(f'{name}_minus_OneRec+NTP' for name in ('true_reward_mean', 'true_reward_max'))
+    first = ('judge_reward_first', 'true_reward_first')
+    differences = tuple(f'true_reward_{what}_minus_OneRec+NTP' for what in ('first', 'mean', 'max'))
     gains = ('judge_gain', 'true_gain', 'rank_correlation', 'rank_correlation_all')
     accuracy = ('recall@10', 'recall@10_before', 'ntp', 'ntp_before')
-    null = ('null/judge_reward_mean', 'null/true_reward_mean', *(f'null/{name}' for name in differences))
+    null = tuple(f'null/{name}' for name in (*first, 'judge_reward_mean', 'true_reward_mean', *differences))
     ratios = tuple(
         f'{column}/{who}_reward_{what}'
         for column in RATIOS
@@ -175,23 +189,28 @@ def shown() -> tuple[str, ...]:
         for what in ('mean', 'max')
     )
     heads = tuple(name for head in ('reward', 'swt', 'vtr', 'wtr', 'ltr') for name in of(head))
-    return (*heads, *differences, *gains, *accuracy, *null, *ratios, 'trained', 'parameters', 'seconds')
+    told = ('trained', 'parameters', 'seconds')
+    return (*first, *heads, *differences, *gains, *accuracy, *null, *ratios, *told)
 
 
 NOTE = (
     'Published: mean / max of the four rewards, by the reward model of the paper, on a private log; of '
-    'models of .1B parameters, aligned ones of 1B. Only their order can be compared. Here: mean and largest '
-    'reward of the eight sessions that a row writes for a request, averaged over requests. OneRec and what '
-    'comes of it write sessions by 32 beams, of which the best eight count; models of single items cut their '
-    'ranking into pages of five, so that their sessions share no item, whereas those of beams may. `reward` '
-    'is the sum of the four. `judge_gain`, `true_gain`: what the mean reward has gained over OneRec before '
-    'alignment; the one up and the other down is over-optimisation. `rank_correlation`: of judge and truth '
-    'among the sessions of a request, averaged; `_all`: among all sessions. `recall@10`: whether the first '
-    'item that the user liked is among the ten that a row names first, of OneRec those that begin a session; '
-    '`ntp`: mean loss of a token of sessions of high quality. Seed s draws world s, the order of the data '
-    'and the initial values; trials have a world of their own. `null`: no coupling in a session. `ratio`: '
-    'percent of requests that are mined. What the rows of a seed share counts in the seconds of the cell '
-    'that came first.'
+    'models of .1B parameters, aligned ones of 1B. Only their order can be compared. Here: mean and '
+    'largest reward of the eight sessions that a row writes for a request, averaged over requests of test '
+    'users, whether or not what they were shown was a session of high quality. OneRec and what comes of it '
+    'write sessions by 32 beams, of which the best eight count and often differ in an item or two; models '
+    'of single items cut their ranking into pages of five that share no item, TIGER one of 160 beams, so '
+    'that a mean over eight sets their items 6 to 40 against what is near the best of OneRec. Across the '
+    'two kinds compare `first`, the reward of the session that a row holds best. `reward` is the sum of '
+    'the four. `judge_gain`, `true_gain`: what the mean reward has gained over OneRec before alignment; '
+    'the one up and the other down is over-optimisation. `rank_correlation`: of judge and truth among the '
+    'sessions of a request, averaged; `_all`: among all sessions. `recall@10`: whether the first item that '
+    'the user liked in a session of high quality is among the ten that a row names first, of OneRec those '
+    'that begin a session; `ntp`: mean loss of a token of sessions of high quality. Seed s draws world s, '
+    'the order of the data and the initial values; trials have a world of their own. `null`: no coupling '
+    'in a session, where the pair to look at is OneRec against TIGER by `true_reward_first`: to write '
+    'sessions is to gain nothing. `ratio`: percent of requests that are mined; lambda stays what it is. '
+    'What the rows of a seed share counts in the seconds of the cell that came first.'
 )
 
 

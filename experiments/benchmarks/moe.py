@@ -1,4 +1,6 @@
-"""A mixture of experts, forward and backward, beside a dense feed-forward of the same active parameters.
+"""A mixture of experts, forward and backward, beside dense feed-forwards of the same active parameters.
+
+One of these is written as two plain products, the other is what the library's own dense layers run.
 
 Loads are near even, then so uneven that one expert has several times the mean; nothing is dropped in either.
 The fixed capacity of 1.25 times an even spread stands beside them, with what it drops.
@@ -17,6 +19,7 @@ import numpy as np
 from experiments.benchmarks.timing import measure, peak_mb, record
 from jaxrec.ops.grouped import ACTIVATIONS, Experts
 from jaxrec.ops.moe import MoeInfo, moe_ffn
+from jaxrec.ops.transformer import feed_forward
 
 TOKENS, EXPERTS, TOP_K, WIDTH, HIDDEN = 8192, 24, 2, 256, 704
 BATCHES = 4
@@ -27,18 +30,24 @@ MIXTURES: dict[str, tuple[float, dict[str, Any]]] = {
     'balanced, capacity 1.25': (0.0, {'impl': 'capacity'}),
     'skewed, capacity 1.25': (4.0, {'impl': 'capacity'}),
 }
+# Name of the record -> (tokens [T, D], up, down) -> [T, D].
+DENSE: dict[str, Callable[..., jax.Array]] = {
+    'dense': lambda x, up, down: ACTIVATIONS['swiglu'](x @ up) @ down,
+    'feed_forward': lambda x, up, down: feed_forward(x, up, down, 'swiglu'),
+}
 Call = Callable[[jax.Array], Any]
 
 
 def run(name: str) -> Iterator[dict[str, Any]]:
-    """Times the dense feed-forward and each mixture.
+    """Times the dense feed-forwards and each mixture.
 
     Args:
       name: of the records.
 
     Yields:
-      A record each; `examples_per_s` are tokens. Those of mixtures have `of_dense`, their time as a multiple
-      of the dense one's, the `dropped` share, and `load`, the highest load as a multiple of the mean.
+      A record each; `examples_per_s` are tokens. Those of mixtures have `of_dense` and `of_feed_forward`,
+      their time as a multiple of the dense ones', the `dropped` share, and `load`, the highest load as a
+      multiple of the mean.
     """
     idle, draw = peak_mb(), np.random.default_rng(0)
     batches = [_draw(draw, TOKENS, WIDTH) for _ in range(BATCHES)]
@@ -46,10 +55,11 @@ def run(name: str) -> Iterator[dict[str, Any]]:
     batches = [batch.at[:, 0].set(1.0) for batch in batches]
     shapes = f'T{TOKENS} D{WIDTH} swiglu'
     up, down = _draw(draw, WIDTH, 2 * TOP_K * HIDDEN), _draw(draw, TOP_K * HIDDEN, WIDTH)
-    timed = measure(_over(batches, make_dense(up, down)), lambda: None)
-    dense = timed[0]
-    words = f'{shapes} F{TOP_K * HIDDEN} dense'
-    yield record(name, words, up.size + down.size, timed, TOKENS, idle, mixture='dense')
+    words, dense = f'{shapes} F{TOP_K * HIDDEN} dense', {}
+    for form, run_dense in DENSE.items():
+        timed = measure(_over(batches, make_dense(run_dense, up, down)), lambda: None)
+        dense[form] = timed[0]
+        yield record(name, words, up.size + down.size, timed, TOKENS, idle, mixture=form)
     experts = Experts(_draw(draw, EXPERTS, WIDTH, 2 * HIDDEN), _draw(draw, EXPERTS, HIDDEN, WIDTH))
     for mixture, (skew, options) in MIXTURES.items():
         router = _draw(draw, WIDTH, EXPERTS).at[0].set(-skew * jnp.linspace(0, 1, EXPERTS))
@@ -64,16 +74,17 @@ def run(name: str) -> Iterator[dict[str, Any]]:
             TOKENS,
             idle,
             mixture=mixture,
-            of_dense=round(timed[0] / dense, 3),
+            **{f'of_{form}': round(timed[0] / seconds, 3) for form, seconds in dense.items()},
             dropped=round(float(info.dropped), 4),
             load=round(float(info.load.max() / info.load.mean()), 2),
         )
 
 
-def make_dense(up: jax.Array, down: jax.Array) -> Call:
+def make_dense(run_dense: Callable[..., jax.Array], up: jax.Array, down: jax.Array) -> Call:
     """A call that returns the gradients of a dense feed-forward.
 
     Args:
+      run_dense: one of `DENSE`.
       up: float [D, 2 * K * F].
       down: float [K * F, D].
 
@@ -82,7 +93,7 @@ def make_dense(up: jax.Array, down: jax.Array) -> Call:
     """
 
     def loss(x: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
-        return jnp.mean((ACTIVATIONS['swiglu'](x @ up) @ down) ** 2)
+        return jnp.mean(run_dense(x, up, down) ** 2)
 
     step = jax.jit(jax.grad(loss, (0, 1, 2)))
     return lambda x: step(x, up, down)

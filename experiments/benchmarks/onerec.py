@@ -4,6 +4,9 @@ The peer reads 60 tokens and writes 4 in training (an item of four codes), 3 in 
 item of the history is a separator and its codes, and BOS stands before each item that is written, so that the
 encoder reads as many tokens as the peer's; every level has as many codes as the peer has in all.
 
+The `..._row` benchmarks are of the network and batch of the row OneRec in configs/onerec/amazon_beauty.py,
+whose quality the table of Amazon Beauty reports.
+
 B batch, n history items, m session items, L levels, K beams.
 """
 
@@ -20,7 +23,7 @@ from experiments.benchmarks.timing import measure, peak_mb, record
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.onerec.generate import catalogue, make_generate
-from jaxrec.models.onerec.options import Network
+from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.task import SessionTask, with_special
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.training.state import Setup, init_state
@@ -29,6 +32,21 @@ BATCH, BEAM_BATCH, TOKENS, CODES, ITEMS = 64, 32, 60, 1024, 20_000
 WIDTH, HEADS, HEAD, HIDDEN, LAYERS = 128, 6, 64, 1024, 4
 EXPERTS, ACTIVE = 24, 2
 BEAMS = (20, 128, 512)
+ROW: dict[str, Any] = {
+    'levels': (256, 256, 256, 38),  # Beauty's largest group has 19 items, and room for as many more
+    'history': 20,
+    'session': 1,
+    'width': 128,
+    'heads': 4,
+    'encoder_layers': 2,
+    'decoder_layers': 2,
+    'hidden': 256,
+    'experts': 8,
+    'active': 2,
+    'expert_hidden': 128,
+    'dropout': 0.1,
+}
+ROW_BATCH = 128
 BRANCHES = 256  # codes of a level that the catalogue uses, as the peer's
 Batch = dict[str, np.ndarray]
 
@@ -64,6 +82,13 @@ def make_task(levels: int, session: int, experts: int = 0) -> SessionTask:
     return SessionTask(network, with_special(codes))
 
 
+def row_task() -> tuple[SessionTask, int]:
+    """The network of the table's row over random semantic IDs, and its batch."""
+    network = read_network(ROW)
+    codes = np.random.default_rng(1).integers(0, np.array(network.levels), (ITEMS, len(network.levels)))
+    return SessionTask(network, with_special(codes)), ROW_BATCH
+
+
 def make_batches(network: Network, batch: int, number: int = 4) -> list[Batch]:
     """Draws host batches of full histories and sessions, uniform over the items.
 
@@ -88,7 +113,9 @@ def make_batches(network: Network, batch: int, number: int = 4) -> list[Batch]:
     ]
 
 
-def train(name: str, levels: int = 4, session: int = 1, experts: int = 0) -> dict[str, Any]:
+def train(
+    name: str, levels: int = 4, session: int = 1, experts: int = 0, row: bool = False
+) -> dict[str, Any]:
     """Times training steps with dropout, clipping and Adam.
 
     Args:
@@ -96,41 +123,45 @@ def train(name: str, levels: int = 4, session: int = 1, experts: int = 0) -> dic
       levels: L.
       session: m.
       experts: E of the decoder's layers; 0 is a dense net.
+      row: of the table's network and batch, whatever the other sizes are.
 
     Returns:
       The record; `tokens_per_s` counts the codes of sessions, each of which is predicted.
     """
-    idle, task = peak_mb(), make_task(levels, session, experts)
+    idle = peak_mb()
+    task, size = row_task() if row else (make_task(levels, session, experts), BATCH)
+    network = task.network
     setup = Setup(
         task, optax.adam(1e-4), make_row_optimizer('row_adagrad', 0.05), make_mesh((1, 1)), clip_norm=1.0
     )
-    batches = make_batches(task.network, BATCH)
+    batches = make_batches(network, size)
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
     params = count(state)
     timed, _ = time_training(setup, state, itertools.cycle(batches))
     return record(
         name,
-        _words(task.network, BATCH) + ' dropout.1 fp32',
+        _words(network, size) + ' dropout.1 fp32',
         params,
         timed,
-        BATCH,
+        size,
         idle,
-        tokens_per_s=round(BATCH * session * levels / timed[0]),
+        tokens_per_s=round(size * network.session * len(network.levels) / timed[0]),
     )
 
 
-def search(name: str, trie: bool, session: int = 1) -> Iterator[dict[str, Any]]:
+def search(name: str, trie: bool, session: int = 1, row: bool = False) -> Iterator[dict[str, Any]]:
     """Times the search for sessions, from host histories to host items and scores.
 
     Args:
       name: of the records.
       trie: whether beams are held to the catalogue.
       session: m.
+      row: of the table's network, whatever the session is.
 
     Yields:
       A record a number of beams.
     """
-    idle, task = peak_mb(), make_task(3, session)
+    idle, task = peak_mb(), row_task()[0] if row else make_task(3, session)
     batches = make_batches(task.network, BEAM_BATCH)
     params, state = jax.jit(task.init)(jax.random.key(0), batches[0])
     tree = catalogue(task.codes, task.network.levels)

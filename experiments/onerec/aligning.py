@@ -10,7 +10,7 @@ B batch, P pairs a step, K beams.
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ import tqdm
 from ml_collections import ConfigDict
 
 from experiments.building import Experiment, batches, build, read_config
-from experiments.onerec.judging import Bench, judge_written, open_judge
+from experiments.onerec.judging import Bench, all_requests, judge_written, open_judge
 from experiments.running import claim, draw_curves, hold, open_checkpoints, start_from, table_rows
 from experiments.sources import cut_source
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import make_loader
 from jaxrec.data.watch import LogWatch
 from jaxrec.models.onerec.align import IPA, AlignTask, PairSource, Preference, pairs_a_step
+from jaxrec.models.onerec.judged import JUDGE, TRUE
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.pairs import Mined, draw
 from jaxrec.models.onerec.task import CODES, SessionTask
@@ -101,22 +102,13 @@ def prepare(
       The pieces; their run's config is the generator's with the changes of `train`.
 
     Raises:
-      ValueError: an unknown section or option, a generator that writes no sessions, or a judge of
-        another log.
+      ValueError: an unknown section or option, a generator that writes no sessions or no single items, a
+        judge of another log or of the generator's own users, or a monitor that nobody judges.
     """
     if unknown := sorted(set(config) - {'align', 'train'}):
         raise ValueError(f'config.{unknown[0]} is not a section; an alignment has align and train')
     options = read_options(config.get('align', {}), 'align', **ALIGN_OPTIONS)
-    changed = read_config(str(generator / 'config.json')).copy_and_resolve_references().unlock()
-    if 'schedule' in changed.get('train', {}):
-        changed.train.schedule = ConfigDict()  # it was of the generator's run, which has ended
-    # Told where it starts, `build` refuses what does not go on from a checkpoint, such as a schedule.
-    lay_over(changed, {'train': plain(config.get('train', {})) | {'init_from': str(generator)}})
-    run = build(changed, data_dir, mesh)
-    generating = run.setup.task
-    once = run.source('train', shuffle=True)
-    if not isinstance(generating, SessionTask) or not isinstance(once, SessionSource):
-        raise ValueError(f'{generator} holds {changed.task!r}, which writes no sessions from a session log')
+    run, generating, once = _open_generator(config, generator, data_dir, mesh)
     preference = Preference(**{name: options[name] for name in PREFERENCE})
     iterations = options['iterations'] or (3 if preference.method == IPA else 1)
     if iterations < 0 or not options['passes'] > 0 or options['evals'] < 1:
@@ -124,15 +116,17 @@ def prepare(
             f'align.iterations = {iterations}, passes = {options["passes"]}, evals = {options["evals"]}: '
             'give 0 or more iterations, passes above 0 and at least 1 evaluation an iteration'
         )
+    _require_judged(options['judged'], run.train['monitor'])
     steps_a_pass = once.steps
     per = max(1, round(options['passes'] * steps_a_pass / iterations))
     epochs = -(-per * iterations // steps_a_pass)
-    base = cut_source(changed, run.log, run.data, {**run.train, 'epochs': epochs}, 'train', shuffle=True)
+    base = cut_source(run.config, run.log, run.data, {**run.train, 'epochs': epochs}, 'train', shuffle=True)
     assert isinstance(base, SessionSource)
     pairs = pairs_a_step(options['ratio'], base.batch_size)
     task = AlignTask(generating, preference, pairs, base.batch_size // pairs)
     bench = shared if isinstance(shared, Bench) else shared.bench if shared else None
     bench = bench or open_judge(judge, run.log, data_dir, mesh)
+    _require_other_users(judge, bench.users, generator, once.users)
     numbers = {name: options[name] for name in ('beams', 'losers', 'chunk')}
     miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
     if isinstance(shared, Alignment) and all(
@@ -141,6 +135,48 @@ def prepare(
         miner = shared.miner  # whose source has the same examples, if not as many epochs
     run = dataclasses.replace(run, setup=run.setup._replace(task=task))
     return Alignment(run, generator, base, miner, bench, options | {'iterations': iterations}, per)
+
+
+def _open_generator(
+    config: ConfigDict, generator: Path, data_dir: str | None, mesh: Any
+) -> tuple[Experiment, SessionTask, SessionSource]:
+    """The generator's run with the changes of `config.train`, its task, and the batches of one pass."""
+    changed = read_config(str(generator / 'config.json')).copy_and_resolve_references().unlock()
+    if 'schedule' in changed.get('train', {}):
+        changed.train.schedule = ConfigDict()  # it was of the generator's run, which has ended
+    # Told where it starts, `build` refuses what does not go on from a checkpoint, such as a schedule.
+    lay_over(changed, {'train': plain(config.get('train', {})) | {'init_from': str(generator)}})
+    run = build(changed, data_dir, mesh)
+    task, once = run.setup.task, run.source('train', shuffle=True)
+    if not isinstance(task, SessionTask) or not isinstance(once, SessionSource):
+        raise ValueError(f'{generator} holds {changed.task!r}, which writes no sessions from a session log')
+    if not changed.model.get('ranks', True):
+        raise ValueError(
+            f'{generator} was trained with model.ranks = False: a judge rewards items, and its IDs name '
+            'groups; train it with ranks'
+        )
+    return run, task, once
+
+
+def _require_other_users(
+    judge: Path, learned: Sequence[float], generator: Path, own: Sequence[float]
+) -> None:
+    """Refuses a judge that would judge users whom it has learned from."""
+    if max(learned[0], own[0]) < min(learned[1], own[1]):
+        raise ValueError(
+            f'{judge} has learned from the users {tuple(learned)} and would judge the users {tuple(own)} of '
+            f'{generator}: train one of them on other users, as --config.data.users="(0.6, 1.0)" of the '
+            'reward model beside "(0.0, 0.6)" of the generator'
+        )
+
+
+def _require_judged(requests: int, monitor: str) -> None:
+    """Refuses a number of judged requests that is none, and a monitor that it leaves without values."""
+    if requests < 0 or (not requests and monitor.startswith((f'{JUDGE}_', f'{TRUE}_'))):
+        raise ValueError(
+            f'align.judged = {requests} with train.monitor = {monitor!r}: give the validation requests whose '
+            "sessions are judged, at least 1, or 0 and a monitor of sessions that users saw, such as 'ntp'"
+        )
 
 
 def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list[dict[str, float]]:
@@ -186,7 +222,8 @@ def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[
                     mined = _mine(pieces, workdir, state, progress.start + first, taken == first)
                     log.info('iteration %d of %d: %s', iteration + 1, iterations, mined.describe())
                     found.append(_figures(mined))
-                    source = PairSource(pieces.base, mined, pieces.task.pairs, first, stop)
+                    share = pieces.options['ratio'] * pieces.base.batch_size
+                    source = PairSource(pieces.base, mined, share, first, stop)
                 if taken >= stop:
                     continue
                 loader = make_loader(source)
@@ -294,8 +331,9 @@ def _figures(mined: Mined) -> dict[str, float]:
 
 
 def _evaluation(pieces: Alignment) -> Callable[[TrainState], dict[str, float]]:
-    """Next-token loss on validation, and what sessions written for some of its requests are worth."""
+    """Next-token loss on validation, and what sessions written for some requests of its users are worth."""
     run, validation = pieces.run, pieces.run.source('validation')
+    asked = all_requests(run, 'validation')
     predict = make_predict_step(run.setup)
 
     def scores(state: TrainState) -> dict[str, float]:
@@ -303,7 +341,7 @@ def _evaluation(pieces: Alignment) -> Callable[[TrainState], dict[str, float]]:
         if pieces.options['judged']:
             write = pieces.miner.writer(state.params, state.model_state)
             found |= judge_written(
-                write, validation, pieces.bench, pieces.options['judged'], pieces.options['chunk']
+                write, asked, pieces.bench, pieces.options['judged'], pieces.options['chunk']
             )
         return found
 

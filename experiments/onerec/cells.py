@@ -41,12 +41,14 @@ BEFORE = ('ntp', f'recall@{CUT}')  # told of an aligned row's generator too
 JUDGED_OPTIONS: dict[str, Any] = {
     'sessions': 8,  # S, of a request
     'items': 5,  # m, different ones, of a session
-    'beams': 32,  # of models that write semantic IDs; of single items raised to S m
+    'beams': 32,  # of models that write semantic IDs; of single items raised to `ROOM` S m
     'requests': 1000,  # of the test part
     'tuned_on': 256,  # requests of the validation part
     'chunk': 32,  # requests at a time
-    'data': {},  # which requests: laid over the data section
+    'data': {},  # for which requests sessions are judged: laid over the data section
+    'named': {},  # of which requests the first item that was liked is to be named, likewise
 }
+ROOM = 4  # beams of a model of single items beside those items that it has to name: the last ones lose few
 
 
 def run_cell(
@@ -141,10 +143,9 @@ class _Row:
 
     def judge(self, run: Experiment, state: TrainState, part: str, requests: int) -> dict[str, float]:
         """What a model writes for requests of a part of the log is worth, and how well it names items."""
-        source, chunk = self._requests(run, part), self.options['chunk']
-        write, name = self._recommenders(run, state)
-        found = judge_written(write, source, self.bench, requests, chunk)
-        found |= rank_named(name, source, requests, chunk)
+        chunk, (write, name) = self.options['chunk'], self._recommenders(run, state)
+        found = judge_written(write, self._requests(run, part, 'data'), self.bench, requests, chunk)
+        found |= rank_named(name, self._requests(run, part, 'named'), requests, chunk)
         if self._writes_sessions(run):
             filled = evaluate(run.setup, self._predict(run), state, batches(run.source(part))).compute()
             found['ntp'] = float(filled['ntp'])
@@ -158,8 +159,9 @@ class _Row:
             if self._writes_sessions(run):
                 write = make_recommender(run, state, **sizes, beams=beams)
                 name = make_recommender(run, state, sessions=min(CUT, beams), items=1, beams=beams)
-            else:  # a ranking is as long as its beams
-                write = make_recommender(run, state, **sizes, beams=max(beams, o['sessions'] * o['items']))
+            else:
+                beams = max(beams, ROOM * o['sessions'] * o['items'])
+                write = make_recommender(run, state, **sizes, beams=beams)
                 name = lambda batch: one_by_one(write(batch))
             self._made = state, (write, name)
         return self._made[1]
@@ -169,10 +171,10 @@ class _Row:
             self._scorer = run, make_predict_step(run.setup)
         return self._scorer[1]
 
-    def _requests(self, run: Experiment, part: str) -> SessionSource:
-        """The requests for which sessions are written, the same of every row."""
+    def _requests(self, run: Experiment, part: str, which: str) -> SessionSource:
+        """The requests for which sessions are written, or items named, the same of every row."""
         config = ConfigDict(plain(self.cell.base))
-        lay_over(config, {'data': self.options['data'], 'features': plain(run.config.features)})
+        lay_over(config, {'data': plain(self.options[which]), 'features': plain(run.config.features)})
         config.seed = self.cell.seed
         source = cut_source(config, run.log, read_data(config, run.log), run.train, part)
         assert isinstance(source, SessionSource)

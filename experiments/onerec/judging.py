@@ -15,11 +15,12 @@ from experiments.building import Experiment, batches, build, read_config
 from experiments.comparison.tables import write_json
 from experiments.onerec.recommending import Recommended
 from experiments.running import fit, restore_model
+from experiments.sources import cut_source
 from jaxrec.data.batch_source import Batch as HostBatch
 from jaxrec.data.log import Log
 from jaxrec.data.sessions.labels import HEADS, SessionLabels
 from jaxrec.data.sessions.log import SessionLog
-from jaxrec.data.sessions.source import SessionSource
+from jaxrec.data.sessions.source import SessionSource, check_users
 from jaxrec.data.simulators.sessions import Audience
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.evaluation.ranking import RankingEvaluator
@@ -46,7 +47,9 @@ class Bench:
       step: of its checkpoint.
       labels: how the labels that it learned are made.
       audience: the users behind a simulated log; None of a real one.
-      weights: {head: weight} in the one number that ranks sessions, for the judge and the truth alike.
+      weights: {head: weight} in the one number that ranks sessions, for the judge and the truth alike; of the
+        heads that the judge has learned.
+      users: (from, to) shares of the users that the judge has learned from.
     """
 
     judge: Judge
@@ -54,6 +57,7 @@ class Bench:
     labels: SessionLabels
     audience: Audience | None
     weights: dict[str, float]
+    users: tuple[float, float]
 
     def true_rewards(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """float64 [sessions, 4]: the expected labels of sessions int [sessions, m], by the audience."""
@@ -84,7 +88,8 @@ def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, m
     fit(run, workdir, data_dir)
     state, step = restore_model(run, workdir)
     uncalibrated = make_predict_step(run.setup)
-    found = calibration.fit(*_predict(run, uncalibrated, state, 'validation').collected())
+    seen = _predict(run, uncalibrated, state, 'validation')
+    found = calibration.fit(*seen.collected(), seen.heads)
     raw = _predict(run, uncalibrated, state, 'test')
     task = dataclasses.replace(run.setup.task, calibration=found)
     calibrated = _predict(run, make_predict_step(run.setup._replace(task=task)), state, 'test')
@@ -105,7 +110,8 @@ def _predict(run: Experiment, predict: Any, state: TrainState, part: str) -> Rew
 
 def _of_truth(run: Experiment, audience: Audience) -> RewardEvaluator:
     """What the true expected labels of the test part reach: no model that knows less does better."""
-    evaluator, source = RewardEvaluator(), run.source('test')
+    assert isinstance(run.setup.task, RewardTask)
+    evaluator, source = RewardEvaluator(run.setup.task.heads), run.source('test')
     assert isinstance(source, SessionSource) and source.labels is not None
     for batch in batches(source):
         real = batch['valid'].any(1)
@@ -155,13 +161,30 @@ def open_judge(workdir: Path, log: Log, data_dir: str | None = None, mesh: Any =
         label=plain(run.data['label']),
         history_length=run.data['history_length'],
     )
-    weights = dict(zip(HEADS, run.setup.task.weights, strict=True))
-    return Bench(judge, step, source.labels, open_audience(run.log), weights)
+    of_all = dict(zip(HEADS, run.setup.task.weights, strict=True))
+    weights = {head: of_all[head] for head in run.setup.task.heads}
+    return Bench(judge, step, source.labels, open_audience(run.log), weights, check_users(source.users))
 
 
 def open_audience(log: Log) -> Audience | None:
     """The users behind a simulated log of sessions; None where there are none."""
     return Audience(log.folder) if (truth_folder(log.folder) / 'world.json').is_file() else None
+
+
+def all_requests(run: Experiment, part: str) -> SessionSource:
+    """The requests of a part for which sessions are to be judged, whatever came of what was shown.
+
+    Args:
+      run: of a generator, which learns from sessions of high quality alone.
+      part: 'train', 'validation' or 'test'.
+
+    Returns:
+      All requests of its users that were shown as many items as a session has.
+    """
+    data = {**run.data, 'quality': None, 'choose': 'first'}
+    source = cut_source(run.config, run.log, data, run.train, part)
+    assert isinstance(source, SessionSource)
+    return source
 
 
 def judge_written(
@@ -175,7 +198,8 @@ def judge_written(
 
     Args:
       write: host batch of histories -> sessions.
-      source: a `SessionSource`; the requests are evenly spread over its examples.
+      source: a `SessionSource`; the requests are evenly spread over its examples. Chosen by what came of the
+        session that was shown, they would say what a generator is worth to users who are in the mood.
       bench: who judges.
       requests: how many, at most all.
       chunk: written for at a time.
@@ -214,7 +238,8 @@ def rank_named(
 
     Args:
       name: host batch of histories -> sessions of one item, or of whose first item is meant, best first.
-      source, requests, chunk: as of `judge_written`.
+      source: a `SessionSource` whose targets begin with what the user liked.
+      requests, chunk: as of `judge_written`.
 
     Returns:
       'recall@10' and 'ndcg@10'.
@@ -248,10 +273,10 @@ def spread(source: SessionSource, requests: int, chunk: int) -> Iterator[tuple[H
 
 
 def to_text(report: Mapping[str, Mapping[str, float]]) -> str:
-    """Lays out what `fit_reward` found: a line a head."""
+    """Lays out what `fit_reward` found: a line a head that was learned."""
     lines = ['head    AUC  of truth  logloss  calibrated   PCOC  calibrated']
-    for head in HEADS:
-        raw, ours = report['raw'], report['calibrated']
+    raw, ours = report['raw'], report['calibrated']
+    for head in (head for head in HEADS if f'auc_{head}' in ours):
         best = report.get('truth', {}).get(f'auc_{head}', float('nan'))
         lines.append(
             f'{head:4} {ours[f"auc_{head}"]:6.4f}  {best:8.4f}  {raw[f"logloss_{head}"]:7.4f}  '

@@ -13,7 +13,15 @@ from experiments.building import batches, build
 from experiments.comparison.tables import write_json
 from experiments.made import make_files
 from experiments.onerec.aligning import Alignment, align, prepare
-from experiments.onerec.judging import CALIBRATION, REPORT, fit_reward, judge_written, rank_named, to_text
+from experiments.onerec.judging import (
+    CALIBRATION,
+    REPORT,
+    all_requests,
+    fit_reward,
+    judge_written,
+    rank_named,
+    to_text,
+)
 from experiments.onerec.tokens_report import to_markdown
 from experiments.running import claim, fit, hold, open_checkpoints, restore_model
 from experiments.sources import log_of, read_data
@@ -67,6 +75,11 @@ def run_pipeline(
         raise ValueError(f'pipeline.methods is empty: name at least one of {METHODS}')
     if unknown := sorted(set(options['methods']) - set(METHODS)):
         raise ValueError(f'pipeline.methods names {unknown[0]!r}; choose of {METHODS}')
+    if options['requests'] < 1:
+        raise ValueError(
+            f'pipeline.requests = {options["requests"]}: give at least 1 request of the test part, for which '
+            'sessions are written and judged'
+        )
     stage = _Stages(workdir)
     with hold(workdir):
         claim(workdir, config)
@@ -143,7 +156,8 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
     Args:
       pieces: of an alignment of this generator.
       workdir: of the generator, aligned or not.
-      requests: for which sessions are written and judged, and the next item is named.
+      requests: for which sessions are written and judged, of all that the test users made, and the next
+        item is named, of those whose session was of high quality.
       last: read the last checkpoint, not the best.
 
     Returns:
@@ -162,7 +176,8 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
     of_state, chunk = (state.params, state.model_state), pieces.options['chunk']
     assert isinstance(source, SessionSource)
     found |= rank_named(pieces.miner.namer(*of_state), source, requests, chunk)
-    found |= judge_written(pieces.miner.writer(*of_state), source, pieces.bench, requests, chunk)
+    asked = all_requests(run, 'test')
+    found |= judge_written(pieces.miner.writer(*of_state), asked, pieces.bench, requests, chunk)
     return found | {'step': float(step)}
 
 

@@ -13,6 +13,7 @@ model, so that new items are reached; `--free` lets beams write what is no item,
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,12 @@ from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.onerec.recommending import check_extended, make_recommender
 from experiments.onerec.requests import Tally, answer, read_users, to_rows
-from experiments.onerec.tokens import TRIE, item_names, read_tokens
+from experiments.onerec.tokens import item_names, read_tokens, read_trie
 from experiments.running import restore_model
 from experiments.writing import RowWriter
 from jaxrec.data.log import Log
 from jaxrec.data.user_histories import UserHistories
 from jaxrec.models.onerec.task import CODES, SessionTask
-from jaxrec.models.onerec.trie_file import load_trie
 from jaxrec.ops.trie import Trie
 from jaxrec.options import plain
 
@@ -56,11 +56,12 @@ def main(_: list[str]) -> None:
     asked = read_users(INPUT.value, run.log, USER.value, TIME.value)
     columns = run.config.features.history
     histories = UserHistories(run.log, plain(run.data['label']), columns, run.data['history_length'])
-    trie, names = open_catalogue(run.log, TOKENS.value)
-    state, step = restore_model(run, workdir, STEP.value)
-    if TOKENS.value and isinstance(run.setup.task, SessionTask):
-        check_extended(Path(TOKENS.value), state.model_state[CODES], workdir)
     task = run.setup.task
+    levels = task.network.levels if isinstance(task, SessionTask) else None
+    trie, names = open_catalogue(run.log, TOKENS.value, levels)
+    state, step = restore_model(run, workdir, STEP.value)
+    if TOKENS.value and isinstance(task, SessionTask):
+        check_extended(Path(TOKENS.value), state.model_state[CODES], workdir)
     writes = isinstance(task, SessionTask) and task.network.session > 1
     # A beam is a session, or of models of single items one of its items.
     beams = max(BEAMS.value, SESSIONS.value * (1 if writes else ITEMS.value))
@@ -86,12 +87,15 @@ def main(_: list[str]) -> None:
     print(f'wrote {OUTPUT.value}')
 
 
-def open_catalogue(log: Log, tokens: str | None) -> tuple[Trie | None, np.ndarray]:
+def open_catalogue(
+    log: Log, tokens: str | None, levels: Sequence[int] | None = None
+) -> tuple[Trie | None, np.ndarray]:
     """The trie of tokens that have new items, and what items are called.
 
     Args:
       log: of the model.
       tokens: the folder; None for the items of the log alone.
+      levels: codes of each level of the model's IDs, None for those of the tokens.
 
     Returns:
       The trie, None for that of the model; and names by the rows of the catalogue.
@@ -109,7 +113,7 @@ def open_catalogue(log: Log, tokens: str | None) -> tuple[Trie | None, np.ndarra
         )
     if known := sorted(set(made['new']) & set(map(str, names))):
         raise ValueError(f'{tokens} has the new item {known[0]!r}, which {log.folder} has too: leave it out')
-    return load_trie(Path(tokens) / TRIE), item_names(log, made['new'])
+    return read_trie(Path(tokens), levels), item_names(log, made['new'])
 
 
 def describe(tally: Tally, least: int) -> list[str]:

@@ -4,6 +4,9 @@ A model of sessions writes each by beams, and the best beams are its sessions. A
 them, and its sessions are the pages of that list: the first m items, the next m, and so on. Every model then
 gives the same number of sessions of m different items.
 
+Items that share an ID, where a model's IDs have no ranks, stand one after the other in a ranking; sessions
+that name their ID take turns with them.
+
 B batch, S sessions a user, m items, K beams.
 """
 
@@ -114,28 +117,86 @@ def _generating(
             f'the trie has levels of {trie.sizes} codes and the model {task.network.levels}: give tokens '
             'that extend those the model was trained with'
         )
+    groups = groups_of(trie)
     trie = jax.device_put(trie, jax.NamedSharding(run.setup.mesh, jax.P()))
     count = 1 if single else items
     generate = shared_generate(task.network, run.setup.mesh, beams, count, distinct, free)
 
     def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
         size = len(batch['history/length'])
-        sent = put_batch(batch, run.setup.mesh)
-        read = {key: values for key, values in sent.items() if key.startswith('history/')}
-        found = generate(state.params, state.model_state, read, trie)
+        sent = put_batch({key: batch[key] for key in batch if key.startswith('history/')}, run.setup.mesh)
+        found = generate(state.params, state.model_state, sent, trie)
         written, scores = np.asarray(found.items)[:size], np.asarray(found.scores)[:size]
         alive = np.isfinite(scores)
-        legal = alive & (written >= 0).all(-1)
-        order = np.argsort(~legal, 1, kind='stable')[:, :needed]  # still the best first
-        good = np.take_along_axis(legal, order, 1)
-        best = np.where(good[..., None], np.take_along_axis(written, order[..., None], 1), -1)
-        scores = np.where(good, np.take_along_axis(scores, order, 1), -np.inf)
+        best, scores = _legal(written, scores, needed)
         illegal = ((written < 0) & alive[..., None]).sum((1, 2))
         if single:
-            best, scores = _pages(best[..., 0], scores, items)
+            best, scores = _pages(*expand(best[..., 0], scores, groups), items)
+        elif groups:
+            best = take_turns(best, groups)
         return Recommended(best, scores, alive.sum(1) * count, illegal)
 
     return answer
+
+
+def _legal(items: np.ndarray, scores: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of sessions [B, K, m] and their scores those that are of items alone, the best first, as many."""
+    legal = np.isfinite(scores) & (items >= 0).all(-1)
+    order = np.argsort(~legal, 1, kind='stable')[:, :number]
+    good = np.take_along_axis(legal, order, 1)
+    best = np.where(good[..., None], np.take_along_axis(items, order[..., None], 1), -1)
+    return best, np.where(good, np.take_along_axis(scores, order, 1), -np.inf)
+
+
+def groups_of(trie: Trie) -> dict[int, np.ndarray]:
+    """The items that share an ID, by the first of each group: {item: int32 [two or more]}, ascending."""
+    first, items = np.asarray(trie.first), np.asarray(trie.items)
+    leaves = np.flatnonzero(np.diff(first) > 1)
+    return {int(items[first[leaf]]): items[first[leaf] : first[leaf + 1]] for leaf in leaves}
+
+
+def expand(
+    items: np.ndarray, scores: np.ndarray, groups: Mapping[int, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Puts all items of a group where a ranking names its first.
+
+    Args:
+      items: int [B, K], the best first; -1 where there is none.
+      scores: float [B, K].
+      groups: from `groups_of`.
+
+    Returns:
+      The first K items of the longer rankings, and their scores, those of a group alike.
+    """
+    if not groups:
+        return items, scores
+    longer, of_longer = np.full_like(items, -1), np.full_like(scores, -np.inf)
+    for row, (named, of_named) in enumerate(zip(items, scores, strict=True)):
+        alive = named >= 0
+        members = [groups.get(int(item), np.array([item])) for item in named[alive]]
+        sizes = np.array([len(group) for group in members], np.int64)
+        places = np.repeat(np.arange(len(members)), sizes)[: len(named)]
+        longer[row, : len(places)] = np.concatenate([*members, named[:0]])[: len(named)]
+        of_longer[row, : len(places)] = of_named[alive][places]
+    return longer, of_longer
+
+
+def take_turns(items: np.ndarray, groups: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Lets the items of a group take turns where sessions name its first.
+
+    Args:
+      items: int [B, S, m].
+      groups: from `groups_of`.
+
+    Returns:
+      int [B, S, m]: of each user the n-th mention of a group is its n-th item, in circles.
+    """
+    turned = items.copy()
+    for row, flat in zip(turned.reshape(len(items), -1), items.reshape(len(items), -1), strict=True):
+        for first in set(flat.tolist()) & groups.keys():
+            places = np.flatnonzero(flat == first)
+            row[places] = np.resize(groups[first], len(places))
+    return turned
 
 
 def _scoring(

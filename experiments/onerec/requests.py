@@ -4,11 +4,13 @@ B batch, S sessions a user, m items.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -74,7 +76,11 @@ def read_users(path: str, log: Log, user: str = 'user', time: str | None = None)
     Raises:
       ValueError: a file or a column that cannot be read.
     """
-    reader = {'.csv': pyarrow.csv.read_csv, '.parquet': pyarrow.parquet.read_table}.get(Path(path).suffix)
+    text = log.vocabulary('user').keys.dtype.kind == 'U'
+    # What is text in the log stays it: read as a number, 007 would be 7, and NA nobody.
+    types = pyarrow.csv.ConvertOptions(column_types={user: pa.string()} if text else {})
+    of_csv = functools.partial(pyarrow.csv.read_csv, convert_options=types)
+    reader = {'.csv': of_csv, '.parquet': pyarrow.parquet.read_table}.get(Path(path).suffix)
     if reader is None:
         raise ValueError(f'--input={path}: give a file that ends in .csv or .parquet')
     try:
@@ -84,8 +90,11 @@ def read_users(path: str, log: Log, user: str = 'user', time: str | None = None)
     for name in (user, *([time] if time else [])):
         if name not in table.column_names:
             raise ValueError(f'{path} has no column {name!r}, it has {", ".join(table.column_names)}')
-        if table[name].null_count:
-            raise ValueError(f'{path} has {table[name].null_count} empty values in {name!r}: fill them in')
+        empty = table[name].null_count
+        if pa.types.is_string(table[name].type):
+            empty += pa.compute.sum(pa.compute.equal(table[name], '')).as_py() or 0
+        if empty:
+            raise ValueError(f'{path} has {empty} empty values in {name!r}: fill them in')
     names = np.asarray(table[user].to_pylist(), object)
     users = log.vocabulary('user').encode(as_keys(log, [str(name) for name in names], path, 'user'))
     times = None

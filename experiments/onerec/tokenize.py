@@ -73,8 +73,13 @@ def main(_: list[str]) -> None:
 def _extend(workdir: Path, source: Path) -> None:
     if CONFIG.value is not None or not CONTENT.value:
         raise ValueError('--extend adds items to earlier tokens: give --content of them, and no --config')
+    told = {'of': str(source), 'content': CONTENT.value, 'content_items': CONTENT_ITEMS.value}
+    told = ConfigDict({'extend': told})
     with hold(workdir):
+        if (workdir / 'config.json').exists() and workdir.resolve() != source.resolve():
+            claim(workdir, told)
         new, shared = extend_ids(workdir, source, CONTENT.value, CONTENT_ITEMS.value)
+        claim(workdir, told)
     print(f'{new} new items have IDs, {shared} of them share their codes with another item')
     print(f'wrote {workdir}/ids.npz, codebooks.npz, trie.npz, tokens.json')
     print(f'next: python -m experiments.onerec.recommend --tokens={workdir}')

@@ -8,7 +8,7 @@ V items, n new ones, L levels.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.semantic_ids import SemanticIds, assign_ids
 from jaxrec.models.onerec.task import with_special
 from jaxrec.models.onerec.tokenizer import Codebooks, Fitted, fit_codebooks, report
-from jaxrec.models.onerec.trie_file import save_trie
+from jaxrec.models.onerec.trie_file import load_trie, save_trie
+from jaxrec.ops.trie import Trie
 from jaxrec.options import read_options
 
 IDS, CODEBOOKS, TRIE, REPORT, TOKENS = 'ids.npz', 'codebooks.npz', 'trie.npz', 'report.json', 'tokens.json'
@@ -105,8 +106,14 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
       n, and how many of them share their codes with another item.
 
     Raises:
-      ValueError: content that does not fit, an item that is known, or a full group of equal codes.
+      ValueError: the folder of the earlier tokens itself, content that does not fit, an item that is known,
+        or a full group of equal codes.
     """
+    if folder.resolve() == source.resolve():
+        raise ValueError(
+            f'{folder} holds the tokens that are to be extended, with which models were trained: give '
+            'another --workdir'
+        )
     made = read_tokens(source)
     if not made['options']['content']:
         raise ValueError(f'the items of {source} have no content, and of new items nothing else is known')
@@ -146,6 +153,22 @@ def read_tokens(folder: Path) -> dict[str, Any]:
             f'{folder} holds no tokens ({error!r}): give a folder that experiments.onerec.tokenize '
             'has written'
         ) from None
+
+
+def read_trie(folder: Path, levels: Sequence[int] | None = None) -> Trie:
+    """Reads the trie of tokens, as a model reads their IDs.
+
+    Args:
+      folder: that tokenizing wrote.
+      levels: codes of each level of the model's IDs; None for those of the file, which has ranks.
+
+    Returns:
+      The trie; where the model's IDs are the tokens' without ranks, one whose leaves are groups of items.
+    """
+    trie = load_trie(folder / TRIE)
+    if levels is None or tuple(levels) != trie.sizes[:-1]:
+        return trie
+    return catalogue(with_special(SemanticIds.load(folder / IDS).codes), levels)
 
 
 def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: SemanticIds) -> dict[str, Any]:

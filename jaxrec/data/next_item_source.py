@@ -28,7 +28,7 @@ from jaxrec.data.sessions.log import SessionLog
 from jaxrec.data.sessions.source import among_users, check_sides, check_users
 from jaxrec.data.splits import PARTS, make_split
 
-PER_USER = ('each', 'last')
+PER_USER = ('each', 'last', 'windows')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +61,9 @@ class NextItemSource(BatchSource):
         the session log knows to be positive.
       history_length: L.
       per_user: 'each' makes an example of every positive item of the part; 'last' of each user's last one
-        alone, for models that learn from all places of a history at once.
+        alone, for models that learn from all places of a history at once; 'windows', for those too, in
+        training of the last one and of every L-th before it, so that histories of more than L items are
+        learned from to their beginning, and in the other parts of the last one.
       min_history: leave out items with fewer history entries.
       users: (from, to) shares of all users whose items are examples, as of `SessionSource`.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
@@ -94,9 +96,10 @@ class NextItemSource(BatchSource):
         wanted = (found.part == PARTS[self.part]) & (found.end - found.start >= self.min_history)
         wanted &= among_users(self.log, self.users)[found.users]
         self._picked = np.flatnonzero(wanted)
-        if self.per_user == 'last':
-            users = found.users[self._picked]
-            self._picked = self._picked[np.append(users[1:] != users[:-1], True)[: len(users)]]
+        if self.per_user != 'each':
+            whole = self.per_user == 'windows' and self.part == 'train'
+            to_last = _to_last(found.users[self._picked])
+            self._picked = self._picked[to_last % self.history_length == 0 if whole else to_last == 0]
         self._found = found
         return self.log, len(self._picked), len(self._picked)
 
@@ -153,6 +156,12 @@ class NextItemSource(BatchSource):
         batch['host/group'] = users.astype(np.int64)
         batch['host/event'] = rows.astype(np.int64)
         return batch
+
+
+def _to_last(users: np.ndarray) -> np.ndarray:
+    """int64 [P]: how many more of the same user follow each, of users in a row."""
+    last = np.flatnonzero(np.append(users[1:] != users[:-1], True)[: len(users)])
+    return np.repeat(last, np.diff(last, prepend=-1)) - np.arange(len(users))
 
 
 def _open_log(folder: str | Path) -> BehaviourLog | SessionLog:

@@ -78,6 +78,37 @@ def test_one_example_a_user_is_its_last(log):
     assert found['host/event'].tolist() == list(last.values())
 
 
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_windows_go_back_to_the_first_items_of_a_user(log, part):
+    """In training each window's target is the third of the same user before that of the next one."""
+    found = all_of(make(log, per_user='windows', part=part, history_length=3, shuffle=False, remainder='pad'))
+    by_user = {}
+    for n, _ in examples_of(log, np.ones(len(log), bool), part):
+        by_user.setdefault(int(log.events['user'][n]), []).append(n)
+    wanted = [
+        n for rows in by_user.values() for n in (rows[::-1][::3][::-1] if part == 'train' else rows[-1:])
+    ]
+    assert found['host/event'].tolist() == wanted and max(map(len, by_user.values())) > 3 * (part == 'train')
+    assert found['history/item'].shape[1] == 3
+
+
+def test_windows_of_a_user_cover_a_history(tmp_path):
+    """Of 23 items in a row, histories of 5: what windows name as next leaves out the first item alone."""
+    events = {'user': np.repeat(['a', 'b'], [23, 2]), 'item': np.array([f'i{n:02}' for n in range(25)])}
+    log = compile_log(tmp_path / 'log', events)
+    features = {'candidate': ['item'], 'history': ['item']}
+    split = {'kind': 'user_holdout', 'validation': 0.0, 'test': 0.0}
+    found = all_of(
+        make(log, per_user='windows', split=split, features=features, shuffle=False, remainder='pad')
+    )
+    named = []
+    for row in range(len(found['target/item'])):
+        of_history = found['history/item'][row, 1 : found['history/length'][row]]
+        named += [*of_history.tolist(), *found['target/item'][row].tolist()]
+    names = log.vocabulary('item').decode(np.array(named)).tolist()
+    assert sorted(names) == [f'i{n:02}' for n in range(25) if n not in (0, 23)]
+
+
 def test_a_log_without_times_goes_by_its_order(tmp_path):
     raw = raw_world(events=80)
     events = {name: raw['events'][name] for name in ('user', 'item')}
@@ -143,7 +174,7 @@ def test_it_loads_as_the_others_do(log):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'per_user': 'first'}, "per_user 'first' is unknown: use one of each, last"),
+        ({'per_user': 'first'}, "per_user 'first' is unknown: use one of each, last, windows"),
         ({'history_length': 0}, 'history_length is 0: it must be at least 1'),
         ({'features': {'candidate': ['rating']}}, "has no candidate feature 'rating'"),
         ({'features': {'user': ['genres']}}, "has no user feature 'genres': use any of user, age"),

@@ -2,9 +2,11 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from configs.onerec.amazon_beauty import get_config as get_beauty
 from experiments import benchmark
 from experiments.benchmarks import (
     age,
@@ -23,6 +25,7 @@ from experiments.benchmarks import (
     tokens,
 )
 from experiments.benchmarks.histories import Shapes
+from jaxrec.models.onerec.options import read_network
 from tests.conftest import slow_but_for
 
 KEYS = {
@@ -215,9 +218,11 @@ def test_the_promised_names_exist():
         'moe',
         'onerec_train',
         'onerec_train_moe',
+        'onerec_train_row',
         'onerec_train_session',
         'onerec_beam',
         'onerec_beam_trie',
+        'onerec_beam_row',
         'tokens_pass_10m',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()
@@ -234,14 +239,17 @@ def test_searches_have_a_line_each_and_the_exact_ones_find_all(capsys):
 @pytest.mark.slow
 def test_mixtures_stand_beside_the_dense_feed_forward(capsys):
     benchmark.run('moe')
-    dense, *mixtures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    dense, own, *mixtures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert all(KEYS <= line.keys() for line in mixtures)
-    assert dense['mixture'] == 'dense' and [line['mixture'] for line in mixtures] == list(moe.MIXTURES)
-    assert dense['params'] == 3 * 6 * 10 and mixtures[0]['params'] == 4 * 3 * 6 * 5 + 6 * 4
+    assert [line['mixture'] for line in (dense, own, *mixtures)] == [*moe.DENSE, *moe.MIXTURES]
+    assert dense['params'] == own['params'] == 3 * 6 * 10 and mixtures[0]['params'] == 4 * 3 * 6 * 5 + 6 * 4
     ragged = {line['mixture']: line for line in mixtures if 'capacity' not in line['mixture']}
     assert all(line['dropped'] == 0 for line in ragged.values())
     assert 1 <= ragged['balanced']['load'] < ragged['skewed']['load'] <= 2
-    assert all(line['of_dense'] > 0 for line in mixtures) and mixtures[-1]['dropped'] > 0
+    assert (
+        all(line['of_dense'] > 0 < line['of_feed_forward'] for line in mixtures)
+        and mixtures[-1]['dropped'] > 0
+    )
 
 
 @pytest.mark.slow
@@ -266,6 +274,36 @@ def test_experts_are_together_as_wide_as_the_dense_net():
     dense, mixed = onerec.make_task(4, 1).network, onerec.make_task(4, 1, 4).network
     assert dense.history * dense.tokens == onerec.TOKENS and not dense.experts
     assert mixed.experts == 4 and mixed.active * mixed.expert_hidden == dense.hidden
+
+
+def test_dense_feed_forwards_are_the_same_function():
+    draw = np.random.default_rng(0)
+    given = [draw.normal(size=shape).astype(np.float32) for shape in ((5, 6), (6, 20), (10, 6))]
+    one, two = (jax.jit(run)(*given) for run in moe.DENSE.values())
+    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_the_row_that_is_timed_is_that_of_the_table():
+    config, (task, batch) = get_beauty('OneRec'), onerec.row_task()
+    given = {name: config.model[name] for name in config.model if name not in ('ids', 'beams')}
+    ids, ranks = config.files.ids.arguments, task.network.levels[-1]
+    assert task.network == read_network({**given, 'levels': (*[ids.clusters] * ids.levels, ranks)})
+    assert batch == config.train.batch_size and task.network.experts == 8
+    assert task.codes.shape == (52, 4) and (task.codes < task.network.levels).all()
+
+
+@pytest.mark.slow
+def test_the_row_of_the_table_is_timed(monkeypatch, capsys):
+    small = {'width': 8, 'heads': 2, 'hidden': 8, 'expert_hidden': 4, 'history': 4}
+    monkeypatch.setattr(onerec, 'ROW', onerec.ROW | small)
+    monkeypatch.setattr(onerec, 'ROW_BATCH', 6)
+    timing.emit(onerec.train('onerec_train_row', row=True))
+    benchmark.run('onerec_beam_row')
+    train, *beams = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shapes = 'B6 history20 session5 tokens L4 C256 d8'
+    assert shapes in train['shapes'] and '8 experts top 2' in train['shapes']
+    assert train['tokens_per_s'] == pytest.approx(4 * train['examples_per_s'], rel=1e-2)
+    assert [line['beams'] for line in beams] == [2, 3] and all(KEYS <= line.keys() for line in beams)
 
 
 def test_a_pass_over_a_file_takes_every_vector_once(tmp_path, capsys):

@@ -20,7 +20,7 @@ def log(tmp_path_factory):
 
 def bare(log, **data):
     config = tiny('SASRec', log.folder.parent)
-    for name in ('source', 'per_user', 'min_history', 'history_length'):
+    for name in ('source', 'per_user', 'min_history', 'history_length', 'users'):
         del config.data[name]
     config.data.update(data)
     return config
@@ -40,7 +40,7 @@ def test_defaults_are_those_of_the_source(log):
 def test_a_run_cuts_the_batches_of_its_source(tmp_path):
     run = build(tiny('SASRec', tmp_path))
     source = run.source('train', shuffle=True)
-    assert type(source) is NextItemSource and source.examples == 60
+    assert type(source) is NextItemSource and source.per_user == 'windows' and source.examples > 60
     config = tiny('OneRec', tmp_path)
     config.data.users = (0.0, 0.5)
     half = build(config).source('train')

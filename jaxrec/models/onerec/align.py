@@ -1,13 +1,15 @@
 """Preference alignment (OneRec, arXiv 2502.18965, section 3.4, eq. 10, and Algorithm 2).
 
-The loss is next-token prediction on a batch, as before, and beside it lambda times the mean preference loss
-of the batch's pairs. What the frozen model says of them stands in the batch, so it is no part of the step.
+The loss is next-token prediction on a batch, as before, and beside it lambda times the preference losses of
+the batch's pairs, summed and divided by B: to Algorithm 2 a request without a pair has none to lose. What the
+frozen model says of pairs stands in the batch, so it is no part of the step.
 
-Algorithm 2 gives the sampled requests of a batch their pair: r B of B. Here every batch has P = ceil(r B) of
-them, which lie in evenly spaced rows of arrays as long as the batch, so that they are cut over devices and
-processes as the batch is. Pairs are of other requests than their row's.
+Algorithm 2 gives each request of a batch a pair with probability r. Here a batch has r B of them, rounded so
+that it is r B on average over steps, and place for P = ceil(r B), in evenly spaced rows of arrays as long as
+the batch, so that they are cut over devices and processes as the batch is. Pairs are of other requests than
+their row's.
 
-B batch, n history items, m session items, P pairs a step, N losers.
+B batch, n history items, m session items, P pairs of a step at most, N losers.
 """
 
 import dataclasses
@@ -38,7 +40,8 @@ class Preference:
     Attributes:
       method: one of `METHODS`; 'ipa' is DPO in several iterations, 'ntp' learns no preferences.
       beta: how dear distance from the reference is.
-      weight: lambda.
+      weight: lambda, of a request's preference loss beside its next-token loss. Only a share r of requests
+        has a pair: at r = 1% a lambda of 100 gives pairs and sessions as much to say.
       noise: of `cdpo` and `rdpo`.
       likelihood: of `cpo`.
       margin: of `simpo`.
@@ -46,7 +49,7 @@ class Preference:
 
     method: str = IPA
     beta: float = 0.1
-    weight: float = 1.0
+    weight: float = 100.0
     noise: float = 0.1
     likelihood: float = 1.0
     margin: float = 0.5
@@ -103,7 +106,7 @@ class AlignTask(WithoutTables):
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """The generator's loss, and lambda times the mean preference loss of the pairs that count.
+        """The generator's loss, and lambda times the preference losses of the pairs that count, over B.
 
         Args:
           params, model_state, rows, rng: the generator's. In pairs nothing is dropped, as in what the
@@ -112,8 +115,9 @@ class AlignTask(WithoutTables):
 
         Returns:
           loss float32 [], and beside the generator's metrics 'preference', the mean of the pairs' losses;
-          'gain', that of the log-probability that winners have gained over losers since the reference; and
-          'right', the share of pairs whose winner has gained more than its loser.
+          'gain', that of the log-probability that winners have gained over losers since the reference;
+          'right', the share of pairs whose winner has gained more than its loser; all 0 in a step without
+          pairs, and 'paired' 1 in the others, by whose mean over steps theirs are to be divided.
 
         Raises:
           ValueError: a batch without pairs.
@@ -127,8 +131,9 @@ class AlignTask(WithoutTables):
         found = self.base.session_log_probs(params, model_state, asked, sessions)  # [P, 1 + N]
         coded = (model_state[CODES].at[sessions].get(mode='fill', fill_value=-1) >= 0).all(-1)
         tokens = jnp.sum(coded, -1) * len(self.base.network.levels)
-        mean, told = pair_loss(self.preference, found, reference, pairs['pair/valid'], tokens)
-        return loss + self.preference.weight * mean, (metrics | told, state)
+        total, told = pair_loss(self.preference, found, reference, pairs['pair/valid'], tokens)
+        share = total / len(batch['pair/valid'])
+        return loss + self.preference.weight * share, (metrics | told, state)
 
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
@@ -153,7 +158,7 @@ class AlignTask(WithoutTables):
 def pair_loss(
     preference: Preference, found: jax.Array, reference: jax.Array, valid: jax.Array, tokens: jax.Array
 ) -> tuple[jax.Array, Metrics]:
-    """The mean preference loss of the requests whose pairs count.
+    """The summed preference losses of the requests whose pairs count.
 
     Args:
       preference: which loss.
@@ -170,19 +175,20 @@ def pair_loss(
         p.kind, found[:, 0], found[:, 1:], reference[:, 0], reference[:, 1:], beta=p.beta, valid=valid,
         lengths=(tokens[:, 0], tokens[:, 1:]), noise=p.noise, likelihood=p.likelihood, margin=p.margin,
     )  # fmt: skip
-    mean = jnp.sum(losses) / jnp.maximum(jnp.sum(valid.any(-1)), 1)
+    total, requests = jnp.sum(losses), jnp.sum(valid.any(-1))
     gained = found - reference
     gain, count = gained[:, :1] - gained[:, 1:], jnp.maximum(jnp.sum(valid), 1)
     told = {
-        'preference': mean,
+        'preference': total / jnp.maximum(requests, 1),
         'gain': jnp.sum(gain * valid) / count,
         'right': jnp.sum((gain > 0) * valid) / count,
+        'paired': (requests > 0).astype(jnp.float32),
     }
-    return mean, told
+    return total, told
 
 
 def pairs_a_step(ratio: float, batch_size: int) -> int:
-    """P = ceil(r B).
+    """P = ceil(r B), the most pairs of a step.
 
     Raises:
       ValueError: a ratio that is no share of the batch.
@@ -195,8 +201,8 @@ def pairs_a_step(ratio: float, batch_size: int) -> int:
 class PairSource:
     """The batches of a `SessionSource`, from one position to another, with the pairs of an iteration.
 
-    Batch i is a function of i alone, as `BatchSource` has it: its pairs are the next P of those that count,
-    and begin again after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are what
+    Batch i is a function of i alone, as `BatchSource` has it: its pairs are the next of those that count, and
+    begin again after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are what
     the pair's user liked, 'pair/sessions' int32 [B, 1 + N, m] winner and losers, 'pair/valid' bool [B, N]
     the pairs that count and 'pair/reference' float32 [B, 1 + N] what the frozen model said; all 0 in the
     rows between.
@@ -206,13 +212,13 @@ class PairSource:
       first, stop: the batches that there are.
     """
 
-    def __init__(self, base: SessionSource, mined: Mined, pairs: int, first: int, stop: int):
+    def __init__(self, base: SessionSource, mined: Mined, pairs: float, first: int, stop: int):
         """Joins sessions and pairs.
 
         Args:
           base: whose examples the pairs' indices are; it has at least `stop` batches.
           mined: the pair log of the iteration.
-          pairs: P, at most B.
+          pairs: r B, of a step on average, at most B.
           first: the batch that the iteration begins with.
           stop: the batch after its last.
 
@@ -225,7 +231,8 @@ class PairSource:
                 f'none of {len(mined)} mined requests gave a pair, their sessions are rewarded alike: mine '
                 'more requests (align.ratio), more beams, or train the reward model for longer'
             )
-        self.base, self.first, self.stop, self._pairs = base, first, stop, pairs
+        self.base, self.first, self.stop, self._share = base, first, stop, pairs
+        self._most = int(np.ceil(round(pairs, 9)))  # P
 
     def __len__(self) -> int:
         return self.stop
@@ -236,9 +243,10 @@ class PairSource:
             raise IndexError(f'batch {index} is not in {self.first}..{self.stop - 1}, those of the iteration')
         batch, base = self.base[index], self.base
         local = base.batch_size // base.process_count
-        rows = np.arange(self._pairs) * (base.batch_size // self._pairs) - base.process_index * local
+        begin, end = self._before(index), self._before(index + 1)
+        rows = np.arange(end - begin) * (base.batch_size // self._most) - base.process_index * local
         here = (rows >= 0) & (rows < local)
-        slots = ((index - self.first) * self._pairs + np.arange(self._pairs)[here]) % len(self._mined)
+        slots = np.arange(begin, end)[here] % len(self._mined)
         mined = self._mined[slots]
         sessions = np.concatenate([mined.winner[:, None], mined.losers], 1)
         liked = {key: x for key, x in base.at(mined.index).items() if key.startswith('history/')}
@@ -249,3 +257,7 @@ class PairSource:
             whole[rows[here]] = values
             batch[key] = whole
         return batch
+
+    def _before(self, index: int) -> int:
+        """Pairs of the batches of the iteration before this one."""
+        return int(np.floor(round((index - self.first) * self._share, 6)))

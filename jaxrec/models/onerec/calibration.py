@@ -7,6 +7,7 @@ learn from.
 N sessions, 4 heads.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,18 @@ SURE = 1e-7  # probabilities are kept this far from 0 and 1
 Calibration = tuple[tuple[float, float], ...]  # (scale, shift) of each head
 
 
-def fit(labels: np.ndarray, probability: np.ndarray) -> Calibration:
+def fit(labels: np.ndarray, probability: np.ndarray, heads: Sequence[str] = HEADS) -> Calibration:
     """Fits scale and shift of every head by their likelihood (Platt scaling).
 
     A prior with the weight of one session draws both to (1, 0), so that they exist whatever the labels are.
 
     Args:
-      labels: [N, 4], in [0, 1].
-      probability: float [N, 4], before calibration.
+      labels: [N, heads], in [0, 1].
+      probability: float [N, heads], before calibration.
+      heads: their names; what is not learned is not calibrated either.
 
     Returns:
-      (scale, shift) of each head.
+      (scale, shift) of each of the four heads.
 
     Raises:
       ValueError: no sessions.
@@ -42,7 +44,8 @@ def fit(labels: np.ndarray, probability: np.ndarray) -> Calibration:
         raise ValueError('no session to calibrate on: the validation part of the log is empty')
     p = np.clip(probability.astype(np.float64), SURE, 1 - SURE)
     logits = np.log(p) - np.log1p(-p)
-    return tuple(_fit_head(labels[:, at].astype(np.float64), logits[:, at]) for at in range(len(HEADS)))
+    of_head = lambda at: _fit_head(labels[:, at].astype(np.float64), logits[:, at])
+    return tuple(of_head(heads.index(head)) if head in heads else (1.0, 0.0) for head in HEADS)
 
 
 def _fit_head(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:

@@ -33,8 +33,9 @@ def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> Feed
       mesh: over which tokens and experts are cut; None for one device.
 
     Returns:
-      (weights of a layer, float [B, T, X], router bias float [E] or None, what is dropped) -> (float
-      [B, T, X], what the experts tell; None of a dense net).
+      (weights of a layer, float [B, T, X], router bias float [E] or None, what is thinned in training, None
+      to score) -> (float [B, T, X], what the experts tell; None of a dense net). What is scored passes
+      through all its experts whatever `expert_impl` is: which tokens stand beside it must not matter.
     """
 
     def dense(
@@ -44,7 +45,6 @@ def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> Feed
         return feed_dense(weights, x, network.activation, drop), None
 
     def mix(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
-        del drop
         return sharded_moe_ffn(
             x,
             weights['router'],
@@ -52,7 +52,7 @@ def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> Feed
             mesh=mesh,
             top_k=network.active,
             dispatch=network.dispatch,
-            impl=network.expert_impl,
+            impl='ragged' if drop is None else network.expert_impl,
             capacity_factor=network.capacity_factor,
             activation=network.activation,
             mask=real,

@@ -25,11 +25,11 @@ def summarise(
     Args:
       judged: float [R, K, 4], the reward model's, in the order of `HEADS`.
       alive: bool [R, K], sessions that there are; requests without any do not count.
-      weights: {head: weight} of the sum.
+      weights: {head: weight} of the sum; of heads that are not named nothing is told.
       truth: float [R, K, 4], the expected labels, where they are known.
 
     Returns:
-      '<who>_<head>_mean' and '<who>_<head>_max' of the heads and of 'reward', their weighted sum; of the
+      '<who>_<head>_mean' and '<who>_<head>_max' of these heads and of 'reward', their weighted sum; of the
       latter '<who>_reward_first' too, of the session that the generator holds most probable, and
       '<who>_reward_picked', of the one that the judge holds best; 'rank_correlation' of judge and truth among
       the sessions of a request, averaged, and 'rank_correlation_all' over all sessions; 'written', how many
@@ -49,10 +49,8 @@ def summarise(
     parties = {JUDGE: judged} | ({} if truth is None else {TRUE: truth[some].astype(np.float64)})
     for who, rewards in parties.items():
         total = rewards @ of_head
-        for name, values in {
-            **dict(zip(HEADS, np.moveaxis(rewards, -1, 0), strict=True)),
-            REWARD: total,
-        }.items():
+        of_heads = {head: rewards[..., at] for at, head in enumerate(HEADS) if head in weights}
+        for name, values in {**of_heads, REWARD: total}.items():
             mean = np.where(alive, values, 0).sum(1) / alive.sum(1)
             found[f'{who}_{name}_mean'] = float(mean.mean())
             found[f'{who}_{name}_max'] = float(np.where(alive, values, -np.inf).max(1).mean())

@@ -9,6 +9,7 @@ of a level, V all codes, X width, H heads, D width of a head, N layers, E expert
 """
 
 import functools
+import re
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -33,6 +34,8 @@ from jaxrec.ops.dropout import key_words
 from jaxrec.ops.transformer import Drop, causal_mask, rms_norm
 
 SEP, BOS = 0, 1
+# Weights that stay float32 whatever activations are.
+WIDE = re.compile('router|norm')
 # Numbers of the two stacks and of the embeddings among the places that drop.
 ENCODER, DECODER, EMBEDDED = 1_000, 2_000, 3_000
 
@@ -146,7 +149,8 @@ class OneRec(nn.Module):
         def layer(x: jax.Array, weights: Any, number: jax.Array) -> tuple[jax.Array, Any]:
             weights, bias = weights
             return decoder_layer(
-                self._cast(weights), x, memory, causal, lambda w, x: feed(w, x, bias, drop.of_layer(number)),
+                self._cast(weights), x, memory, causal,
+                lambda w, x: feed(w, x, bias, None if rng is None else drop.of_layer(number)),
                 drop.of_layer(number + DECODER),
             )  # fmt: skip
 
@@ -237,10 +241,14 @@ class OneRec(nn.Module):
         return Drop(key_words(rng), self.network.dropout)
 
     def _cast(self, weights: Any) -> Any:
-        """Weights as they are multiplied; the router's and norms' functions go back to float32 themselves."""
-        return jax.tree.map(lambda leaf: leaf.astype(self.network.dtype), weights)
+        """Weights as they are multiplied: all but routers and norms, which compute in float32."""
+
+        def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+            return leaf if WIDE.search(str(path[-1].key)) else leaf.astype(self.network.dtype)
+
+        return jax.tree_util.tree_map_with_path(cast, weights)
 
 
 def _feed_step(feed: FeedOf, bias: jax.Array | None, weights: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-    """A layer's feed-forward where nothing is dropped."""
+    """A layer's feed-forward where nothing is thinned and no token dropped."""
     return feed(weights, x, bias, None)

@@ -38,7 +38,7 @@ class Network:
       balance: weight of the Switch auxiliary loss (arXiv 2101.03961, eq. 4).
       bias_rate: step of the loss-free router bias (arXiv 2408.15664); 0 does without.
       z_loss: weight of the router's z-loss (arXiv 2202.08906, eq. 5).
-      expert_impl: 'capacity' or 'ragged', see `ops.moe`.
+      expert_impl: 'capacity' or 'ragged', see `ops.moe`, in training; what is scored or written is 'ragged'.
       capacity_factor: room of an expert beside its fair share, of the 'capacity' implementation, and of the
         buffers of an 'all_to_all'.
       dispatch: how tokens come to experts of other devices, 'ring' or 'all_to_all', see `parallel.experts`.

@@ -15,6 +15,7 @@ import numpy as np
 from jaxrec.data.readers.files import PACKINGS, open_file
 
 _TOKEN = re.compile(r'<([a-z])_(\d+)>')
+MOST = 1 << 20  # codes of a level; a network has a vector for each, and a report counts each
 _REMEDY = 'give a CSV file with item and codes, or JSON {item: codes}'
 
 
@@ -31,7 +32,8 @@ def parse_ids(texts: Sequence[str], names: Sequence[Any], where: str) -> np.ndar
       int32 [V, L].
 
     Raises:
-      ValueError: naming the first text that is none, or has another number of levels than the first.
+      ValueError: naming the first text that is none, has another number of levels than the first, or a code
+        beyond all codebooks.
     """
     rows: list[list[int | None]] = []
     for name, text in zip(names, texts, strict=True):
@@ -41,6 +43,11 @@ def parse_ids(texts: Sequence[str], names: Sequence[Any], where: str) -> np.ndar
             raise ValueError(
                 f'{where}: {text!r} of item {name!r} is no semantic ID: give codes as <a_183> <b_70> or '
                 '183 70, a letter for each level in its order'
+            )
+        if largest := [code for code in found if code is not None and code >= MOST]:
+            raise ValueError(
+                f'{where}: item {name!r} has the code {largest[0]}, and levels have {MOST} codes at most: '
+                'number those of each level from 0'
             )
         if len(found) != len(rows[0] if rows else found):
             raise ValueError(

@@ -4,7 +4,8 @@ Each item of a session is seen beside the user's history, the items then see eac
 through four towers: swt (the session is watched for long), vtr (viewed), wtr (the author is followed) and
 ltr (liked).
 
-It learns from sessions that were shown, as `data.sessions.source` gives them: one a request, with its labels.
+It learns from sessions that were shown, as `data.sessions.source` gives them: one a request, with its labels;
+of a log that lacks some, the heads that it has.
 What it judges are many sessions a request, none of which need ever have been shown.
 
 B batch, C sessions a request, m items, n history items, D width of a row, X width of the model, H heads.
@@ -107,6 +108,11 @@ class RewardModel(nn.Module):
         del train
         history, session = (self._vectors(rows, side) for side in SIDES)
         batch_size, sessions, items, size = session.shape
+        if self.positions and items > self.positions:
+            raise ValueError(
+                f'model.positions = {self.positions} of the reward model, and sessions have {items} items: '
+                'raise it, or give 0, which treats a session as a set'
+            )
         mask = length_mask(batch['history/length'], history.shape[1])
         flat = session.reshape(batch_size, sessions * items, size)
         with jax.named_scope('target'):
@@ -147,8 +153,9 @@ class RewardTask:
       tables: {table: Table}.
       table_of: {column: its table}.
       row_l2: weight of half the squared rows that an example reads, averaged over the examples.
-      weights: of each head in the one number that ranks sessions.
+      weights: of each head in the one number that ranks sessions; 0 of those that are not learned.
       calibration: (scale, shift) of each head's logits in predictions, as `calibration.fit` finds them.
+      heads: those that are learned; what is predicted of another means nothing.
     """
 
     module: RewardModel
@@ -157,6 +164,7 @@ class RewardTask:
     row_l2: float
     weights: tuple[float, ...]
     calibration: tuple[tuple[float, float], ...] = ((1.0, 0.0),) * len(HEADS)
+    heads: tuple[str, ...] = HEADS
 
     def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Items of histories and sessions, {table: {'<side>/<column>': int32}}."""
@@ -188,7 +196,7 @@ class RewardTask:
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """The sum of the heads' cross-entropies over valid sessions, and the row penalty.
+        """The sum of the learned heads' cross-entropies over valid sessions, and the row penalty.
 
         Args:
           params: the module's.
@@ -198,7 +206,7 @@ class RewardTask:
           rng: unused.
 
         Returns:
-          loss float32 [], ({a cross-entropy each head, 'loss_swt' and so on}, {}).
+          loss float32 [], ({a cross-entropy each learned head, 'loss_swt' and so on}, {}).
 
         Raises:
           ValueError: a label is missing or of another shape.
@@ -208,14 +216,15 @@ class RewardTask:
         logits: Any = self.module.apply({'params': params}, rows, batch, train=True)
         valid = batch['valid']
         losses: dict[str, jax.Array] = {}
-        for place, head in enumerate(HEADS):
+        for head in self.heads:
             label = batch.get(f'label/{head}')
             if label is None or label.shape != valid.shape:
                 raise ValueError(
                     f"batch['label/{head}'] is {'absent' if label is None else label.shape}, 'valid' is "
-                    f'{valid.shape}; give one label a session, in [0, 1]'
+                    f'{valid.shape}; give one label a session, in [0, 1], or, if the log has none, leave '
+                    f'{head} out of model.head_weights'
                 )
-            entropy = optax.sigmoid_binary_cross_entropy(logits[..., place], label)
+            entropy = optax.sigmoid_binary_cross_entropy(logits[..., HEADS.index(head)], label)
             losses[f'loss_{head}'] = jnp.sum(entropy * valid) / jnp.maximum(valid.sum(), 1)
         loss = jnp.sum(jnp.stack(list(losses.values())))
         if self.row_l2:
@@ -239,44 +248,46 @@ class RewardTask:
 
     def evaluator(self) -> 'RewardEvaluator':
         """Returns a fresh accumulator."""
-        return RewardEvaluator()
+        return RewardEvaluator(self.heads)
 
 
 class RewardEvaluator:
-    """AUC, log-loss and calibration of each head."""
+    """AUC, log-loss and calibration of each head that is learned."""
 
-    def __init__(self) -> None:
+    def __init__(self, heads: tuple[str, ...] = HEADS) -> None:
         """Starts empty."""
+        self.heads = heads
         self.seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
         """Takes in a host batch and 'probability' [B, C, 4]."""
         batch = as_sessions(batch)
         valid = np.asarray(batch['valid']) > 0
-        labels = np.stack([np.asarray(batch[f'label/{head}'])[valid] for head in HEADS], -1)
-        self.seen.append((labels, np.asarray(predictions['probability'])[valid]))
+        labels = np.stack([np.asarray(batch[f'label/{head}'])[valid] for head in self.heads], -1)
+        places = [HEADS.index(head) for head in self.heads]
+        self.seen.append((labels, np.asarray(predictions['probability'])[valid][:, places]))
 
     def merge(self, other: Self) -> Self:
         """The evaluator of both sets of sessions, this one's first."""
-        merged = type(self)()
+        merged = type(self)(self.heads)
         merged.seen = self.seen + other.seen
         return merged
 
     def collected(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and probabilities of all valid sessions, [sessions, 4] each."""
+        """Labels and probabilities of all valid sessions, [sessions, heads] each."""
         labels, probability = (np.concatenate(parts) for parts in zip(*self.seen, strict=True))
         return labels, probability
 
     def compute(self) -> dict[str, float]:
-        """Computes {'auc_<head>', 'logloss_<head>', 'pcoc_<head>', and 'auc', the mean of the heads'}."""
+        """Computes {'auc_<head>', 'logloss_<head>', 'pcoc_<head>', and 'auc', the mean over the heads}."""
         labels, probability = self.collected()
         metrics: dict[str, float] = {}
-        for place, head in enumerate(HEADS):
+        for place, head in enumerate(self.heads):
             y, p = labels[:, place], np.clip(probability[:, place].astype(np.float64), 1e-7, 1 - 1e-7)
             metrics[f'auc_{head}'] = auc(y > 0.5, p)
             metrics[f'logloss_{head}'] = float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
             metrics[f'pcoc_{head}'] = float(p.sum() / max(y.sum(), 1e-9))
-        metrics['auc'] = float(np.mean([metrics[f'auc_{head}'] for head in HEADS]))
+        metrics['auc'] = float(np.mean([metrics[f'auc_{head}'] for head in self.heads]))
         return metrics
 
 
@@ -284,15 +295,16 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
     """Builds the reward model for a log.
 
     Args:
-      config: any of `REWARD_OPTIONS`; without `columns` they are those of `features['candidate']`.
+      config: any of `REWARD_OPTIONS`; without `columns` they are those of `features['candidate']`. Heads that
+        `head_weights` does not name are not learned.
       schema: the log's {column: Column}.
 
     Returns:
       The task.
 
     Raises:
-      ValueError: a column that is not categorical or not in the log, heads that do not divide the width, or
-        a weight for no head.
+      ValueError: a column that is not categorical or not in the log, heads that do not divide the width, no
+        weight at all, or a weight of what is no head.
     """
     options = read_options(config, 'model', **REWARD_OPTIONS)
     columns = tuple(options['columns'] or options['features'].get('candidate', ()))
@@ -309,8 +321,12 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
             f'model.width = {options["width"]} is no multiple of model.heads = {options["heads"]}'
         )
     weights = {name: options['head_weights'][name] for name in options['head_weights']}
-    if set(weights) != set(HEADS):
-        raise ValueError(f'model.head_weights names {sorted(weights)}; give one for each of {list(HEADS)}')
+    heads = tuple(head for head in HEADS if head in weights)
+    if not heads or len(heads) != len(weights):
+        raise ValueError(
+            f'model.head_weights names {sorted(weights)}; give one for each of {list(HEADS)} that is to be '
+            'learned, at least one'
+        )
     rows = {schema[column].vocabulary: schema[column].rows for column in columns}
     draw = normal(options['init_std'])
     module = RewardModel(
@@ -326,5 +342,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
         as_specs([Table(name, number, options['dim'], draw) for name, number in rows.items()]),
         {column: schema[column].vocabulary for column in columns},
         options['row_l2'],
-        tuple(float(weights[head]) for head in HEADS),
+        tuple(float(weights.get(head, 0)) for head in HEADS),
+        heads=heads,
     )

@@ -13,8 +13,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.onerec.align import get_config as get_align
+from configs.onerec.kuairand import get_config as get_kuairand
 from configs.onerec.pipeline import get_config as get_pipeline
 from configs.onerec.reward import get_config as get_reward
+from configs.onerec.simulated import get_config as get_simulated
 from configs.onerec.stages import align_config
 from experiments import running
 from experiments.building import TRAIN_OPTIONS, Experiment, build, make_optimizer
@@ -24,6 +26,7 @@ from experiments.sources import read_data
 from jaxrec.data.sessions.labels import SessionLabels
 from jaxrec.data.simulators import sessions
 from jaxrec.data.simulators.sessions import Audience
+from jaxrec.data.splits import TEST, make_split
 from jaxrec.models.onerec.align import METHODS
 from jaxrec.models.onerec.judged import summarise
 from jaxrec.models.onerec.mining import Miner
@@ -59,7 +62,7 @@ def pieces(tmp_path_factory):
     with running.Checkpoints(generator / 'checkpoints', 1, 'ntp', False) as checkpoints:
         checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
     labels, weights = SessionLabels(8.0), dict.fromkeys(HEADS, 1.0)
-    bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights)
+    bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights, (0.0, 1.0))
     return aligning.Alignment(run, generator, world.source, world.miner, bench, OPTIONS, 3)
 
 
@@ -171,6 +174,16 @@ def test_generated_sessions_are_judged_and_told_the_truth_of(pieces):
     np.testing.assert_allclose(found['true_reward_picked'], np.mean(picked), rtol=1e-5)
 
 
+def test_rewards_are_of_all_requests_whatever_was_shown(pieces):
+    """Requests chosen by the quality of the session that was shown would be those of users in the mood."""
+    quality = {'watched': 1, 'quantile': 0.5, 'interactions': ()}
+    data = {**pieces.run.data, 'quality': quality, 'choose': 'positive'}
+    run = dataclasses.replace(pieces.run, data=data)
+    every, learned = (judging.all_requests(run, 'test'), run.source('test'))
+    assert every.selection is None and every.choose == 'first' and not every.left_out
+    assert 0 < learned.examples < every.examples == (make_split(worlds.SPLIT)(run.log, None) == TEST).sum()
+
+
 def test_summary_of_requests_with_dead_sessions():
     judged = np.zeros((3, 3, 4))
     judged[0, :, 0], judged[1, :, 0] = [0.3, 0.1, 9.0], [0.2, 0.4, 0.6]
@@ -178,7 +191,7 @@ def test_summary_of_requests_with_dead_sessions():
     alive = np.array([[True, True, False], [True, True, True], [False, False, False]])
     truth = np.zeros((3, 3, 4))
     truth[0, :, 0], truth[1, :, 0] = [0.9, 0.5, 9.0], [0.1, 0.2, 0.3]
-    found = summarise(judged, alive, {'swt': 2.0}, truth)
+    found = summarise(judged, alive, {'swt': 2.0, 'wtr': 0.0}, truth)
     want = {
         'written': 2.5, 'judge_swt_mean': 0.3, 'judge_swt_max': 0.45, 'judge_reward_mean': 0.6,
         'judge_wtr_mean': 1.0, 'true_reward_max': 2 * 0.6, 'true_reward_first': 1.0,
@@ -186,12 +199,23 @@ def test_summary_of_requests_with_dead_sessions():
         'judge_reward_picked': 0.9,
     }  # fmt: skip
     np.testing.assert_allclose([found[name] for name in want], list(want.values()), rtol=1e-6, atol=1e-9)
+    assert not [name for name in found if 'vtr' in name or 'ltr' in name]  # the judge has not learned them
     alike = summarise(judged, alive, {'swt': 2.0}, np.ones((3, 3, 4)))
     assert (
         alike['true_reward_mean'] == 2.0 and not {'rank_correlation', 'rank_correlation_all'} & alike.keys()
     )
     with pytest.raises(ValueError, match='no session was generated: every beam died'):
         summarise(judged, np.zeros_like(alive), {'swt': 1.0})
+
+
+def keep_to(users, workdir):
+    """The workdir as if its run had been trained on these users alone."""
+    copy = workdir.with_name(f'{workdir.name}-{users[0]}')
+    shutil.copytree(workdir, copy)
+    config = json.loads((workdir / 'config.json').read_text())
+    config['data']['users'] = users
+    (copy / 'config.json').write_text(json.dumps(config))
+    return copy
 
 
 def reward_run(cache):
@@ -242,6 +266,17 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     config.train.schedule = ConfigDict({'kind': 'cosine', 'warmup': 0.1})  # of its own run, which has ended
     running.claim(generator, config)
     wanted = align_config('sdpo', beams=4, passes=1.5, ratio=0.1)
+    with pytest.raises(ValueError, match=r'has learned from the users \(0\.0, 1\.0\) and would judge the us'):
+        aligning.prepare(wanted, generator, workdir)
+    workdir, generator = keep_to((0.5, 1.0), workdir), keep_to((0.0, 0.5), generator)
+    wanted.align.judged = 0
+    with pytest.raises(ValueError, match=r"judged = 0 with train\.monitor = 'judge_reward_mean': give"):
+        aligning.prepare(wanted, generator, workdir)
+    wanted.align.judged = -1
+    wanted.train.monitor = 'ntp'
+    with pytest.raises(ValueError, match=r"align\.judged = -1 with train\.monitor = 'ntp': give the valid"):
+        aligning.prepare(wanted, generator, workdir)
+    wanted.align.judged = 0
     made = aligning.prepare(wanted, generator, workdir)
     assert made.task.preference.kind == 'sdpo' and made.miner.losers == 3 and made.options['iterations'] == 1
     assert (made.task.pairs, made.task.every) == (2, 8) and made.run.train['learning_rate'] == 5e-4
@@ -249,6 +284,12 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     assert made.per == round(1.5 * made.base.steps) and made.base.epochs == 2
     with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
         aligning.prepare(wanted, workdir, workdir)
+    grouped = tmp_path / 'grouped'
+    config.data.users, config.model.ranks = (0.0, 0.5), False
+    grouped.mkdir()
+    running.claim(grouped, config)
+    with pytest.raises(ValueError, match=r'was trained with model\.ranks = False: a judge rewards item'):
+        aligning.prepare(wanted, grouped, workdir)
     wanted.train.schedule = ConfigDict({'kind': 'cosine'})
     with pytest.raises(ValueError, match=r'train\.schedule counts the steps of one run'):
         aligning.prepare(wanted, generator, workdir)
@@ -270,6 +311,14 @@ def test_configs_of_the_stages(tmp_path):
     _, metrics = jax.eval_shape(make_train_step(run.setup), state, example)
     assert {f'loss_{head}' for head in HEADS} <= metrics.keys()
     assert get_reward().task == config.reward.task and set(config) == set(pipelining.TOP)
+    # What the commands of the stages train judges other users than it has learned from.
+    for generator, judge in (
+        (get_simulated(), get_reward()),
+        (config.generator, config.reward),
+        (get_kuairand(), get_kuairand('reward')),
+    ):
+        assert 0 == generator.data.users[0] < generator.data.users[1] == judge.data.users[0] < 1
+        assert judge.data.users[1] == 1
     for method in METHODS:
         options = read_options(get_align(method).align, 'align', **aligning.ALIGN_OPTIONS)
         assert options['method'] == method
@@ -282,21 +331,3 @@ def test_configs_that_cannot_be(tmp_path):
         aligning.prepare(ConfigDict({'align': {}, 'model': {}}), tmp_path, tmp_path)
     with pytest.raises(ValueError, match=r'align\.beam is not an option; did you mean .beams.'):
         aligning.prepare(ConfigDict({'align': {'beam': 3}}), tmp_path, tmp_path)
-    with pytest.raises(ValueError, match=r'config\.align is missing or no section; a pipeline has'):
-        pipelining.run_pipeline(ConfigDict({'generator': {}, 'reward': {}, 'pipeline': {}}), tmp_path)
-    config = get_pipeline()
-    config.pipeline.methods = ()
-    with pytest.raises(ValueError, match=r'pipeline\.methods is empty: name at least one of'):
-        pipelining.run_pipeline(config, tmp_path)
-
-
-def test_the_table_has_a_line_a_row():
-    rows = {
-        'generator': {'ntp': 2.0, 'judge_reward_mean': 1.5},
-        'ipa': {'ntp': 2.25, 'judge_reward_mean': 2.0},
-        'ntp': {'ntp': 2.5},
-    }
-    assert pipelining.to_table(rows).splitlines() == [
-        '| row | NTP loss | judge mean |', '|---|---|---|', '| generator | 2.0000 | 1.5000 |',
-        '| ipa | 2.2500 | 2.0000 |', '| ntp | 2.5000 |  |',
-    ]  # fmt: skip

@@ -30,6 +30,7 @@ ALL = (
     'judge_swt_max',
     'true_reward_mean',
     'true_ltr_max',
+    'true_reward_first',
     'rank_correlation',
     'recall@10',
 )
@@ -51,7 +52,8 @@ def tiny(cache):
             'judged': {'sessions': 3, 'items': 2, 'beams': 4, 'requests': 6, 'tuned_on': 4, 'chunk': 4},
         }
         lay_over(column, small)
-        lay_over(column.judged, {'data': {'session': 2, 'quality': {'watched': 2}}})
+        lay_over(column.judged, {'data': {'session': 2}})
+        lay_over(column.judged, {'named': {'session': 2, 'quality': {'watched': 2}}})
     for name in table.rows:
         row = table.rows[name]
         one = 'size' not in row.model
@@ -156,6 +158,40 @@ def test_a_trial_reads_validation_alone(made):
     chosen.clear()  # the generator is found
     result = cells.run_cell(trial('OneRec'), None)
     assert 'test' not in result and result['validation'] == results['OneRec']['validation']
+
+
+@pytest.mark.slow
+def test_rewards_are_of_all_requests_and_names_of_those_of_quality(made):
+    _, _, cell, _ = made
+    row = cells._Row(cell('SASRec'), cell('SASRec').config(), None)
+    run = cells.build(row.run_config)
+    every, named = (row._requests(run, 'test', which) for which in ('data', 'named'))
+    assert every.selection is None and every.choose == 'first' and every.left_out.keys() == {'other users'}
+    assert named.selection is not None and named.choose == 'positive' and every.examples > named.examples > 5
+    users = lambda source: {int(user) for batch in cells.batches(source) for user in batch['host/group']}
+    assert users(named) <= users(every)
+
+
+def test_a_ranking_has_room_beside_what_it_has_to_name(monkeypatch):
+    made = []
+    monkeypatch.setattr(cells, 'make_recommender', lambda run, state, **sizes: made.append(sizes['beams']))
+    row = object.__new__(cells._Row)
+    row.options, row._made = cells.JUDGED_OPTIONS, None
+    row._writes_sessions = lambda run: run == 'OneRec'
+    for run, beams in (('OneRec', [32, 32]), ('TIGER', [4 * 8 * 5])):
+        row._recommenders(run, run)
+        assert made == beams
+        made.clear()
+
+
+def test_first_sessions_are_shown_and_paired():
+    table = table_simulated.get_config()
+    assert {'judge_reward_first', 'true_reward_first', 'null/true_reward_first'} <= set(table.shown)
+    paired = {name.rpartition('/')[2].partition('_minus_')[0] for name in table.shown if '_minus_' in name}
+    assert paired <= set(table.paired) and 'true_reward_first' in paired
+    for name in table.columns:
+        judged = table.columns[name].judged
+        assert judged.data.quality is None and judged.named.quality.watched == 5
 
 
 def test_what_cells_share_is_made_once(tmp_path):

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from configs.onerec.own import get_config
+from configs.onerec.stages import align_config
 from experiments.building import build
+from experiments.onerec.aligning import prepare
+from experiments.onerec.judging import all_requests, fit_reward, to_text
 from experiments.onerec.recommending import make_recommender
 from experiments.onerec.requests import Tally, answer, read_users, to_rows
 from experiments.onerec.tokens import item_names
-from experiments.running import fit, restore_model
+from experiments.running import claim, fit, restore_model
 from jaxrec.data.user_histories import UserHistories
 from jaxrec.models.onerec.semantic_ids import SemanticIds
 from jaxrec.options import plain
@@ -41,7 +44,8 @@ def folder(tmp_path_factory):
         for user, visit, place in np.ndindex(USERS, VISITS, PLACES):
             video, view = draw.integers(ITEMS), int(draw.random() < 0.8)
             at = 1_700_000_000 + 86_400 * visit + 30 * place + user
-            rows.writerow([f'u{user}', f'r{visit}', f'v{video}', at, 20 * view, view, view * int(place == 0)])
+            seconds, like = view * draw.integers(5, 40), view * int(place == 0)
+            rows.writerow([f'u{user}', f'r{visit}', f'v{video}', at, seconds, view, like])
     (folder / 'mapping.json').write_text(json.dumps(MAPPING))
     np.save(folder / 'vectors.npy', draw.normal(size=(ITEMS, 6)).astype(np.float32))
     (folder / 'names.txt').write_text('\n'.join(f'v{n}' for n in range(ITEMS)))
@@ -90,6 +94,41 @@ def test_from_a_csv_file_to_sessions(folder, log_path, tmp_path):
     known = {f'v{n}' for n in range(ITEMS)}
     assert all(len(set(row['items'])) == 2 and set(row['items']) <= known for row in rows)
     assert (tally.users, tally.unknown, tally.illegal) == (2, 1, 0)
+
+
+def small(config, folder):
+    """The same config, for this log."""
+    config.data.cache, config.data.history_length = str(folder / 'logs'), 6
+    config.data.session, config.mesh = 2, (1, 1)
+    config.train.update({'batch_size': 16, 'eval_batch_size': 16, 'epochs': 1})
+    return config
+
+
+@pytest.mark.slow
+def test_a_reward_model_learns_the_labels_that_there_are_and_may_judge(log_path, tmp_path):
+    """No row says who was followed; the generator that it is to judge keeps to other users."""
+    config = get_config(f'reward,{log_path}')
+    assert (
+        config.model.head_weights.to_dict() == {'swt': 1.0, 'vtr': 1.0, 'ltr': 1.0} and config.files is None
+    )
+    assert config.features.candidate == ('item',) and config.data.users == (0.6, 1.0)
+    report = fit_reward(small(config, tmp_path), tmp_path / 'judge')
+    assert 0 <= report['calibrated']['auc_ltr'] <= 1 and 'auc_wtr' not in report['calibrated']
+    assert [line.split()[0] for line in to_text(report).splitlines()] == ['head', 'swt', 'vtr', 'ltr']
+
+    config = small(get_config(f'OneRec,{log_path}'), tmp_path)
+    config.data.users, config.data.quality.watched = (0.0, 0.6), 2
+    config.files.ids.arguments.update({'levels': 1, 'clusters': 8})
+    config.model.update(NETWORK | {'session': 2, 'experts': 0})
+    (tmp_path / 'ntp').mkdir()
+    claim(tmp_path / 'ntp', config)
+    wanted = align_config(beams=4, ratio=0.1, chunk=4)
+    pieces = prepare(wanted, tmp_path / 'ntp', tmp_path / 'judge')
+    assert pieces.bench.weights == {'swt': 1.0, 'vtr': 1.0, 'ltr': 1.0} and pieces.bench.audience is None
+    asked = all_requests(pieces.run, 'test')
+    items = np.array([[[2, 3], [4, 5], [3, 2]]] * 4, np.int32)
+    probability, reward = pieces.bench.judge(asked.at(np.arange(4))['host/event'], items)
+    np.testing.assert_allclose(reward, probability[..., [0, 1, 3]].sum(-1), rtol=1e-5)
 
 
 def test_rows_of_models_that_score_items_read_the_log_too(folder, log_path):

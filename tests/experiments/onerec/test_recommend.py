@@ -1,19 +1,29 @@
 """From a config to sessions in a file: trained, restored, written; and models of single items beside."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiments.building import build
-from experiments.onerec.recommending import Recommended, check_extended, make_recommender
+from experiments.onerec.recommending import (
+    Recommended,
+    check_extended,
+    expand,
+    make_recommender,
+    take_turns,
+)
 from experiments.onerec.requests import Asked, Tally, answer, read_users, to_rows
-from experiments.onerec.tokens import IDS
+from experiments.onerec.tokens import IDS, read_trie, write_tokens
 from experiments.running import fit, restore_model
 from experiments.scoring import request_builder
+from jaxrec.data.sessions.log import compile_sessions
 from jaxrec.data.user_histories import UserHistories
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.models.onerec.generate import catalogue
@@ -21,6 +31,7 @@ from jaxrec.models.onerec.semantic_ids import SemanticIds
 from jaxrec.models.onerec.task import CODES
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
+from tests.data.worlds import SESSION_COLUMNS, raw_sessions, raw_videos
 from tests.experiments.onerec.worlds import tiny
 from tests.experiments.worlds import tiny as tiny_ctr
 
@@ -139,6 +150,60 @@ def test_models_of_single_items_give_pages_of_their_ranking(row, loaded):
         make_recommender(run, state, sessions=2, items=4, beams=7, free=True)
 
 
+GROUPS = {3: np.array([3, 7, 9]), 5: np.array([5, 6])}
+
+
+def test_items_of_a_group_stand_behind_each_other_in_a_ranking():
+    items = np.array([[4, 3, 5, 8], [5, -1, -1, -1], [-1] * 4])
+    scores = np.where(items >= 0, np.float32([-1, -2, -3, -4]), -np.inf)
+    found, of_found = expand(items, scores, GROUPS)
+    assert found.tolist() == [[4, 3, 7, 9], [5, 6, -1, -1], [-1] * 4]
+    none = -np.inf
+    assert of_found.tolist() == [[-1, -2, -2, -2], [-1, -1, none, none], [none] * 4]
+    assert expand(items, scores, {}) == (items, scores)
+
+
+def test_items_of_a_group_take_turns_in_sessions():
+    items = np.array([[[3, 5], [5, 3], [3, 4], [3, 8]], [[3, 4], [-1, -1], [4, 3], [5, 3]]])
+    want = [[[3, 5], [6, 7], [9, 4], [3, 8]], [[3, 4], [-1, -1], [4, 7], [5, 9]]]
+    assert take_turns(items, GROUPS).tolist() == want and items[0, 1].tolist() == [5, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('row', ['OneRec', 'TIGER'])
+def test_without_ranks_all_items_of_a_group_are_reached(row, loaded, tmp_path):
+    config = tiny(row, loaded[0].config.data.cache)
+    config.model.ranks = False
+    run = build(config)
+    state = init_state(run.setup, run.example(run.source('train', shuffle=True)), 0)
+    ids = SemanticIds.load(build_ids(run))
+    group = dict(enumerate(ids.codes[:, 0].tolist(), FIRST))
+    batch, _ = histories_of(run).cut(np.arange(2, 6, dtype=np.int32))
+    write_tokens(tmp_path, ids, {'options': {}, 'items': len(ids.codes), 'new': []})
+    trie = read_trie(tmp_path, run.setup.task.network.levels)
+    assert trie.sizes == (8,) and read_trie(tmp_path).sizes == (8, ids.room)
+    for given in (None, trie):
+        sizes = {'sessions': 6, 'items': 2, 'beams': 12}
+        found = make_recommender(run, state, trie=given, **sizes)(batch)
+        for sessions in found.items:
+            named = sessions.reshape(-1).tolist()
+            counts = {}
+            for item in named:
+                counts.setdefault(group[item], []).append(item)
+            for of_group in counts.values():
+                members = [item for item in group if group[item] == group[of_group[0]]]
+                assert of_group == np.resize(members, len(of_group)).tolist()
+            if row == 'TIGER':  # a ranking, whose groups are whole but for the last
+                assert len(set(named)) == 12
+                assert len(list(itertools.groupby(map(group.get, named)))) == len(counts)
+            assert max(map(len, counts.values())) > 1
+
+
+def build_ids(run):
+    """The file of IDs that a run was built with, made beside its log."""
+    return next(run.log.folder.parent.glob('make_ids-*/ids.npz'))
+
+
 def test_who_is_answered_and_when(loaded):
     run, _ = loaded
     log, asked = run.log, []
@@ -183,6 +248,30 @@ def test_files_of_users_that_cannot_be_read(loaded, tmp_path, name, content, arg
         (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         read_users(str(tmp_path / name), loaded[0].log, **arguments)
+
+
+def test_names_of_users_that_look_like_numbers_are_text_where_the_log_has_text(tmp_path):
+    raw, names = raw_sessions(users=6), ['007', 'NA', '1e3', 'true', '2020-01-01', 'null']
+    raw['user'] = np.array(names)[[int(name[1:]) for name in raw['user']]]
+    log = compile_sessions(
+        tmp_path / 'log', raw, raw_videos(), columns=SESSION_COLUMNS, provenance='simulated'
+    )
+    ids = log.vocabulary('user').encode(np.array(names))
+    assert (ids >= FIRST).all()
+    (tmp_path / 'u.csv').write_text('user,when\n' + ''.join(f'{name},5\n' for name in [*names, '7']))
+    pq.write_table(pa.table({'user': [*names, '7'], 'when': [5] * 7}), tmp_path / 'u.parquet')
+    for path in ('u.csv', 'u.parquet'):
+        found = read_users(str(tmp_path / path), log, 'user', 'when')
+        assert found.names.tolist() == [*names, '7'] and found.users.tolist() == [*ids, 1]
+        assert found.times.tolist() == [5] * 7
+        one = read_users(str(tmp_path / path), log)
+        assert one.users.tolist() == found.users.tolist() and one.times is None
+    for name in names:  # alone in its column it would be read as something else
+        (tmp_path / 'u.csv').write_text(f'user\n{name}\n')
+        assert read_users(str(tmp_path / 'u.csv'), log).names.tolist() == [name]
+    (tmp_path / 'u.csv').write_text('user,when\n007,1\n,2\n')
+    with pytest.raises(ValueError, match="1 empty values in 'user': fill them in"):
+        read_users(str(tmp_path / 'u.csv'), log)
 
 
 def test_what_cannot_be_asked_for(loaded):

@@ -101,6 +101,11 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
     assert names[51:].tolist() == ['a', 'b', 'c'] and names[2] == str(log.vocabulary('item').keys[0])
     with pytest.raises(ValueError, match=r"item 'a' is in .*more already"):
         extend_ids(tmp_path / 'x', tmp_path / 'more', str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt'))
+    with pytest.raises(
+        ValueError, match='tokens that are to be extended, with which models were trained: gi'
+    ):
+        extend_ids(tokens / 'x' / '..', tokens, str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt'))
+    np.testing.assert_array_equal(SemanticIds.load(tokens / 'ids.npz').ids, old.ids)
     with pytest.raises(ValueError, match='new items need their names, a line each'):
         extend_ids(tmp_path / 'x', tokens, str(tmp_path / 'new.npy'))
     with pytest.raises(ValueError, match=r'holds no tokens .*: give a folder that'):
@@ -134,6 +139,36 @@ for clusters in (99, 8, 7):
     assert '99 stopped with 2' in done.stdout and 'clusters = 99 of 49 items' in done.stderr
     assert done.stdout.count('wrote ') == 1 and SemanticIds.load(workdir / 'ids.npz').clusters == 8
     assert '7 stopped with 2' in done.stdout and 'ids.clusters was 8 and is 7' in done.stderr
+
+
+@pytest.mark.slow
+def test_a_workdir_keeps_to_one_extension(log, tokens, tmp_path):
+    rows = Audience(log.folder).item_vectors()[2:5] + 0.01
+    for name in ('new', 'other'):
+        np.save(tmp_path / f'{name}.npy', rows.astype(np.float32))
+    (tmp_path / 'new.txt').write_text('a\nb\nc\n')
+    tries = f"""
+from absl import flags
+from experiments.onerec import tokenize
+for workdir, content in (({str(tokens)!r}, 'new'), ('more', 'new'), ('more', 'new'), ('more', 'other')):
+    given = ['--extend={tokens}', '--content_items=new.txt', f'--content={{content}}.npy']
+    flags.FLAGS(['tokenize', f'--workdir={{workdir}}', *given])
+    try:
+        tokenize.main([])
+    except SystemExit as stop:
+        print(content, 'stopped with', stop.code)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', tries], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count('3 new items have IDs') == 2 and done.stdout.count('stopped with 2') == 2
+    assert 'tokens that are to be extended' in done.stderr
+    assert "extend.content was 'new.npy' and is 'other.npy'" in done.stderr
+    assert (
+        not (tokens / 'config.json').exists() and len(SemanticIds.load(tmp_path / 'more/ids.npz').codes) == 52
+    )
 
 
 def test_vectors_of_a_file_are_found_by_name(tmp_path):

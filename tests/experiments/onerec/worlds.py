@@ -20,6 +20,7 @@ def tiny(row: str, cache: str | Path) -> ConfigDict:
     config.data.arguments = ConfigDict(SESSIONS)
     config.data.cache = str(cache)
     config.data.history_length = 6
+    config.data.users = (0.0, 1.0)  # few sessions are of high quality
     if config.files is not None:
         config.files.ids.arguments.update({'clusters': 8, 'levels': 1, 'behaviour': 4})
         config.model.update(NETWORK)

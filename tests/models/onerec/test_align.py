@@ -13,7 +13,7 @@ from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.mining import Miner, _seen_before
 from jaxrec.models.onerec.pairs import draw, join, load_chunk, save_chunk
 from tests.models.onerec import worlds
-from tests.models.onerec.worlds import BEAMS, LOSERS, sent
+from tests.models.onerec.worlds import BATCH, BEAMS, LOSERS, WEIGHT, sent
 from tests.oracles import preference as oracle
 
 KEY = {'step': 40, 'beams': BEAMS}
@@ -133,6 +133,37 @@ def test_pairs_follow_each_other_and_begin_again(world):
         np.testing.assert_array_equal(np.concatenate([half[key] for half in halves]), values)
 
 
+@pytest.mark.parametrize('ratio', [0.01, 0.04, 0.09, 0.12, 0.1875, 1.0])
+def test_pairs_of_steps_are_their_share_on_average(world, ratio):
+    """They are those of a loop that rounds the pairs so far down; arrays have place for the most of them."""
+    share, steps, first = ratio * BATCH, 25, 2
+    source, most = paired(world, share, first, first + steps, epochs=3), pairs_a_step(ratio, BATCH)
+    found, so_far = [], 0
+    for index in range(steps):
+        batch = source[first + index]
+        held = np.flatnonzero(batch['pair/valid'].any(1))
+        np.testing.assert_array_equal(held, np.arange(len(held)) * (BATCH // most))
+        owed = int(share * (index + 1) + 1e-6) - so_far
+        assert len(held) == owed <= most and batch['pair/sessions'].shape[0] == BATCH
+        found += batch['pair/sessions'][held, 0].tolist()
+        so_far += owed
+    assert abs(so_far - share * steps) < 1
+    assert found == [world.mined.winner[n % 5].tolist() for n in range(so_far)]
+
+
+def test_lambda_weighs_the_requests_that_have_a_pair(world):
+    """A request without one has no preference loss: with fewer pairs the same lambda weighs less."""
+    for wanted in (0, 1, 2, 3):
+        batch = sent(paired(world, 3 if wanted else 0.2)[0])  # of 0.2 pairs a step the first has none
+        batch['pair/valid'] = batch['pair/valid'] & (np.arange(BATCH) < 5 * wanted)[:, None]
+        _, metrics = world.step(worlds.drawn(world.setup, world.source, 0.4), batch)
+        told = {name: float(value) for name, value in metrics.items()}
+        weighed = WEIGHT * wanted / 16 * told['preference']
+        np.testing.assert_allclose(told['loss'], 4 * told['ntp'] + weighed, rtol=1e-5)
+        np.testing.assert_allclose(told['preference'], np.log(2) * (wanted > 0), rtol=1e-4)
+        assert told['paired'] == (wanted > 0) and np.isfinite(told['grad_norm'])
+
+
 def test_a_loader_is_moved_to_the_middle_of_an_iteration(world):
     loader = make_loader(paired(world, stop=4))
     for _ in range(4):
@@ -162,12 +193,14 @@ def test_every_loss_of_pairs_is_its_formula():
     got = jax.jit(lambda *x: [pair_loss(preference, *x) for preference in kinds])(
         found, reference, valid, tokens
     )
-    for preference, (mean, metrics) in zip(kinds, got, strict=True):
+    for preference, (total, metrics) in zip(kinds, got, strict=True):
         want = oracle.preference_loss(
             preference.kind, found[:, 0], found[:, 1:], reference[:, 0], reference[:, 1:], beta=0.7,
             valid=valid, lengths=(tokens[:, 0], tokens[:, 1:]), noise=0.1, likelihood=1.0, margin=0.5,
         )  # fmt: skip
-        np.testing.assert_allclose(mean, want.sum() / 3, rtol=1e-4)  # the third request has no pair
+        np.testing.assert_allclose(total, want.sum(), rtol=1e-4)
+        np.testing.assert_allclose(metrics['preference'], want.sum() / 3, rtol=1e-4)  # the third has no pair
+        assert metrics['paired'] == 1
         gained = (found - reference).astype(np.float64)
         gain = (gained[:, :1] - gained[:, 1:])[valid]
         np.testing.assert_allclose(metrics['gain'], gain.mean(), rtol=1e-4)
@@ -185,8 +218,9 @@ def test_steps_lift_winners_over_losers(world):
     before, after = told[0], told[-1]
     np.testing.assert_allclose(before['gain'], 0, atol=1e-4)
     np.testing.assert_allclose(before['preference'], np.log(2), rtol=1e-4)
-    # A session has 4 tokens.
-    np.testing.assert_allclose(before['loss'], 4 * before['ntp'] + 50 * before['preference'], rtol=1e-5)
+    # A session has 4 tokens, and 3 of 16 requests a pair.
+    weighed = WEIGHT * 3 / 16 * before['preference']
+    np.testing.assert_allclose(before['loss'], 4 * before['ntp'] + weighed, rtol=1e-5)
     assert after['gain'] > 0.1 and after['preference'] < before['preference'] and after['right'] == 1
 
 

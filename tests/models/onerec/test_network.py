@@ -21,6 +21,10 @@ SMALL = {
 }  # fmt: skip
 LENGTHS = np.array([4, 0, 2], np.int32)
 ITEMS = 9
+CAPACITY = {
+    'experts': 3, 'active': 2, 'scan': True, 'renormalise': True, 'expert_impl': 'capacity',
+    'capacity_factor': 0.05,
+}  # fmt: skip
 
 
 def make_batch(network, seed=0, requests=3):
@@ -78,7 +82,7 @@ def lose(task, params, state, batch, key=1):
         {'activation': 'relu', 'head_dim': 5, 'scan': True},
         {'remat': True, 'tied': False, 'levels': (5,)},
         {'experts': 3, 'active': 2},
-        {'experts': 3, 'active': 2, 'scan': True, 'renormalise': True, 'expert_impl': 'capacity'},
+        CAPACITY,
     ],
 )
 def test_predictions_are_those_of_the_loops(options):
@@ -188,6 +192,50 @@ def test_experts_report_and_their_biases_move():
     pushed = {**state, 'router_bias': jnp.array([[9.0, 0, 0]] * 2)}
     busy = lose(task, params, pushed, batch)[1][0]['load_max']
     np.testing.assert_allclose(busy, 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['router', 'feed_norm'])
+def test_routers_and_norms_are_float32_whatever_activations_are(name):
+    """A change that bfloat16 cannot hold is seen all the same."""
+    _, task, params, state, batch = make(experts=3, active=2, dtype='bfloat16')
+    feed = params['decoder']['feed']
+    decoder = {**params['decoder'], 'feed': {**feed, 'down': 8 * feed['down']}}  # experts have much to say
+    rounded = np.asarray(jnp.asarray(decoder[name], jnp.bfloat16), np.float32)
+    moved = rounded * np.float32(1.0015)
+    np.testing.assert_array_equal(np.asarray(jnp.asarray(moved, jnp.bfloat16), np.float32), rounded)
+    told = [
+        predict(task, {**params, 'decoder': {**decoder, name: weights}}, state, batch)
+        for weights in (rounded, moved)
+    ]
+    assert np.isfinite(told[0]).all() and (told[0] != told[1]).any()
+
+
+def test_what_is_written_or_aligned_drops_no_token():
+    """In training an expert has one slot for 48 choices; what is scored is compared with loops above."""
+    network, task, params, state, batch = make(**CAPACITY)
+    assert lose(task, params, state, batch)[1][0]['dropped'] > 0.9
+    scored, history = predict(task, params, state, batch), task.codes[batch['history/item']]
+
+    def first(module):
+        """The first step of 5 beams a request."""
+        memory, cache = module.encode(history, batch['history/length']), module.new_cache(3, 5)
+        tokens = module.embed_tokens(jnp.zeros((3, 5), jnp.int32), -1)[:, :, None]
+        keys = module.history_keys(memory)
+        hidden, _ = module.step(cache, tokens, 0, keys, memory.mask, state['router_bias'])
+        return jax.nn.log_softmax(module.logits(hidden, 0))
+
+    def run(params):
+        together = batch['target/item'][:, None]
+        return (
+            OneRec(network).apply({'params': params}, method=first),
+            task.session_log_probs(params, state, batch, together),
+        )
+
+    beams, sessions = jax.jit(run)(params)
+    codes = task.codes[batch['target/item']][:, 0, 0]
+    for beam in range(5):
+        np.testing.assert_allclose(beams[np.arange(3), beam, codes], scored[:, 0, 0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sessions[:, 0], scored.sum((1, 2)), rtol=1e-4)
 
 
 def test_loss_counts_valid_sessions_and_their_items():

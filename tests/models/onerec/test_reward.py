@@ -8,7 +8,7 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.data.schema import Column
-from jaxrec.models.onerec import reward
+from jaxrec.models.onerec import calibration, reward
 from jaxrec.models.onerec.reward import HEADS, RewardEvaluator, make_task
 from tests.oracles import onerec as oracle
 
@@ -127,6 +127,40 @@ def test_loss_is_the_sum_of_the_heads_over_valid_sessions():
     np.testing.assert_allclose(loss, total, rtol=1e-5)
 
 
+def test_heads_without_weight_of_their_own_are_not_learned():
+    """What a log does not know is neither asked for, nor weighed, nor reported."""
+    task, params, rows, batch = make(head_weights={'ltr': 2.0, 'swt': 1.0})
+    assert task.heads == ('swt', 'ltr') and task.weights == (1.0, 0.0, 0.0, 2.0)
+    known = {key: x for key, x in batch.items() if key not in ('label/vtr', 'label/wtr')}
+    of_two = jax.value_and_grad(lambda p: task.loss(p, {}, rows, known, jax.random.key(0)), has_aux=True)
+    run = jax.jit(lambda p: (of_two(p), task.predict(p, {}, rows, known)))
+    ((loss, (metrics, _)), slope), got = run(params)
+    p = np.asarray(got['probability'])
+    assert metrics.keys() == {'loss_swt', 'loss_ltr'}
+    for head in task.heads:
+        y, q = known[f'label/{head}'], p[..., HEADS.index(head)]
+        entropy = -np.mean(y * np.log(q) + (1 - y) * np.log(1 - q))
+        np.testing.assert_allclose(metrics[f'loss_{head}'], entropy, rtol=1e-5)
+    np.testing.assert_allclose(loss, metrics['loss_swt'] + metrics['loss_ltr'], rtol=1e-6)
+    for head in HEADS:
+        moved = any(np.asarray(x).any() for x in jax.tree.leaves(slope[f'tower_{head}']))
+        assert moved == (head in task.heads), head
+    assert p.shape == (3, 2, 4)
+    np.testing.assert_allclose(got['reward'], p[..., 0] + 2 * p[..., 3], rtol=1e-5)
+    evaluator = task.evaluator()
+    evaluator.add(known, {'probability': p})
+    assert evaluator.collected()[0].shape == evaluator.collected()[1].shape == (6, 2)
+    found = evaluator.merge(task.evaluator()).compute()
+    assert found.keys() == {
+        f'{what}_{head}' for what in ('auc', 'logloss', 'pcoc') for head in task.heads
+    } | {'auc'}
+    np.testing.assert_array_equal(evaluator.collected()[1][:, 1], p[..., 3].reshape(-1))
+    calibrated = calibration.fit(*evaluator.collected(), evaluator.heads)
+    assert calibrated[1] == calibrated[2] == (1.0, 0.0)
+    alone = calibration.fit(*(x[:, 1:] for x in evaluator.collected()), ('ltr',))
+    assert calibrated[3] == alone[3] != (1.0, 0.0)
+
+
 def test_a_handful_of_sessions_is_learnt_by_heart():
     task, params, rows, batch = make()
     optimizer = optax.adam(0.02)
@@ -168,7 +202,12 @@ def test_report_of_each_head():
     [
         ({'columns': ('price',)}, r"model\.columns names 'price', which is no categorical column"),
         ({'width': 9}, r'model\.width = 9 is no multiple of model\.heads = 2'),
-        ({'head_weights': {'swt': 1.0}}, r"model\.head_weights names \['swt'\]; give one for each of"),
+        (
+            {'head_weights': {'cmt': 1.0, 'swt': 1.0}},
+            r"head_weights names \['cmt', 'swt'\]; give one for each",
+        ),
+        ({'head_weights': {}}, r'model\.head_weights names \[\]; .* that is to be learned, at least one'),
+        ({'positions': 2}, r'model\.positions = 2 of the reward model, and sessions have 3 items: raise it'),
     ],
 )
 def test_reward_models_that_cannot_be(config, message):
@@ -182,7 +221,9 @@ def test_missing_items_and_labels_are_named():
         task.ids({key: x for key, x in batch.items() if key != 'session/item'})
     for label in (None, np.zeros(3, np.float32)):
         wrong = {key: x for key, x in {**batch, 'label/wtr': label}.items() if x is not None}
-        with pytest.raises(ValueError, match=r"batch\['label/wtr'\] is .*, 'valid' is \(3, 2\)"):
+        with pytest.raises(
+            ValueError, match=r"batch\['label/wtr'\] is .*, 'valid' is \(3, 2\).* leave wtr out of"
+        ):
             task.loss(params, {}, rows, wrong, jax.random.key(0))
 
 

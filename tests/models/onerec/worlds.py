@@ -22,7 +22,7 @@ from jaxrec.models.onerec.align import AlignTask, Preference
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.options import read_network
-from jaxrec.models.onerec.task import CODES, SessionTask
+from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
 from jaxrec.parallel import make_mesh
 from jaxrec.training.state import Setup, TrainState, abstract_state
 from jaxrec.training.step import make_train_step
@@ -37,11 +37,12 @@ FEATURES = {'user': (), 'candidate': COLUMNS, 'history': COLUMNS}
 SPLIT = {'kind': 'user_holdout', 'validation': 0.2, 'test': 0.2}
 NETWORK = {
     'levels': (6, 5), 'history': 4, 'session': 2, 'width': 8, 'heads': 2, 'encoder_layers': 1,
-    'decoder_layers': 1, 'hidden': 12, 'experts': 0,
+    'decoder_layers': 1, 'hidden': 12, 'experts': 2, 'active': 1, 'expert_hidden': 8, 'bias_rate': 0.01,
+    'dropout': 0.1,
 }  # fmt: skip
 REWARD = {'dim': 4, 'width': 8, 'heads': 2, 'attention': (4,), 'towers': (6,), 'init_std': 0.5}
 CALIBRATION = ((1.5, 0.2), (0.7, -0.1), (1.0, 0.4), (0.9, 0.0))
-BEAMS, LOSERS, CHUNK, BATCH, PAIRS = 6, 2, 3, 16, 3
+BEAMS, LOSERS, CHUNK, BATCH, PAIRS, WEIGHT = 6, 2, 3, 16, 3, 256.0
 
 
 class World(NamedTuple):
@@ -71,7 +72,7 @@ def world() -> World:
     judging = make_judge(log)
     miner = Miner(task, source, judging[0], beams=BEAMS, losers=LOSERS, chunk=CHUNK)
     # At most one pair of a step is in doubt: weight enough to be seen beside the sessions.
-    setup = make_setup(AlignTask(task, Preference('ipa', weight=50.0), PAIRS, BATCH // PAIRS))
+    setup = make_setup(AlignTask(task, Preference('ipa', weight=WEIGHT), PAIRS, BATCH // PAIRS))
     state = drawn(setup, source, 0.4)
     step = make_train_step(setup)
     return World(
@@ -134,13 +135,20 @@ def drawn(setup, source, scale):
     return TrainState(
         step=zeros(shapes.step),
         params=jax.tree.map(normal, shapes.params),
-        model_state={CODES: place(setup.task.base.codes, state[CODES])} if state else {},
+        model_state=_model_state(setup, state, place, zeros),
         tables=jax.tree.map(normal, shapes.tables),
         opt_state=jax.tree.map(zeros, shapes.opt_state),
         row_opt_state=jax.tree.map(zeros, shapes.row_opt_state),
         rng=jax.device_put(jax.random.key(0), shapes.rng.sharding),
         scratch={},
     )
+
+
+def _model_state(setup, state, place, zeros):
+    if not state:
+        return {}
+    held = {CODES: place(setup.task.base.codes, state[CODES])}
+    return held | ({BIASES: zeros(state[BIASES])} if BIASES in state else {})
 
 
 def sent(batch):
