@@ -136,7 +136,8 @@ def _moved(
     leaves, tree = jax.tree.flatten((rows, batch))
 
     def score(size: jax.Array, *leaves: jax.Array) -> jax.Array:
-        pairs = Pairs(task, params, model_state, *jax.tree.unflatten(tree, leaves), options.perturb)
+        rows, batch = jax.tree.unflatten(tree, leaves)
+        pairs = Pairs(task, params, model_state, rows, batch, options.perturb)
         with jax.named_scope('direction'):
             delta = move(pairs, size, rng, options)
         with jax.named_scope('explored'):
