@@ -28,6 +28,16 @@ DATA = {'label': {}, 'split': {'kind': 'per_user_time', 'validation': 0.1, 'test
 SMALL = {'levels': 2, 'clusters': 4, 'passes': 4}
 
 
+def run_apart(program, folder):
+    """What a program prints in a process of its own, since a main's flags can be defined only once."""
+    done = subprocess.run(
+        [sys.executable, '-c', program], cwd=folder, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
 @pytest.fixture(scope='module')
 def log(tmp_path_factory):
     return simulate(tmp_path_factory.mktemp('world') / 'log', **SESSIONS)
@@ -131,11 +141,7 @@ for clusters in (99, 8, 7):
     except SystemExit as stop:
         print(clusters, 'stopped with', stop.code)
 """
-    done = subprocess.run(
-        [sys.executable, '-c', tries], cwd=REPOSITORY, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_apart(tries, REPOSITORY)
     assert '99 stopped with 2' in done.stdout and 'clusters = 99 of 49 items' in done.stderr
     assert done.stdout.count('wrote ') == 1 and SemanticIds.load(workdir / 'ids.npz').clusters == 8
     assert '7 stopped with 2' in done.stdout and 'ids.clusters was 8 and is 7' in done.stderr
@@ -158,11 +164,7 @@ for workdir, content in (({str(tokens)!r}, 'new'), ('more', 'new'), ('more', 'ne
     except SystemExit as stop:
         print(content, 'stopped with', stop.code)
 """
-    done = subprocess.run(
-        [sys.executable, '-c', tries], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_apart(tries, tmp_path)
     assert done.stdout.count('3 new items have IDs') == 2 and done.stdout.count('stopped with 2') == 2
     assert 'tokens that are to be extended' in done.stderr
     assert "extend.content was 'new.npy' and is 'other.npy'" in done.stderr
