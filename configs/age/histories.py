@@ -14,13 +14,14 @@ compared with those of configs/age/simulated.py, where skipped visits teach noth
 
 from ml_collections import ConfigDict
 
-from configs.age.simulated import ITEM
 from configs.age.simulated import get_config as one_run
+
+ITEM = ('item', 'category')  # the category is what SIM's hard search goes by
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
     """Builds the config of one row of `configs.age.rows`, with histories of five clicks."""
     config = one_run(name)
-    config.features.history = ITEM
+    config.features.candidate = config.features.history = ITEM
     config.data.arguments.history = 5
     return config

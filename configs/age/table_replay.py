@@ -55,8 +55,7 @@ hours, of which the other column is one. --rows and `only` save what they leave 
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import ABLATED, ADDED, COMPARED, PUBLISHED, SEARCH
-from configs.age.simulated import SIMULATED_ROWS
+from configs.age.rows import ABLATED, ADDED, COMPARED, PUBLISHED, ROWS, SEARCH
 from configs.age.simulated import get_config as one_run
 
 # In the other column, to halve its cost.
@@ -84,7 +83,7 @@ def get_config() -> ConfigDict:
             'order': (*COMPARED, *ADDED, *ABLATED),
             'tuned': ('simulated',),  # the other column takes what was chosen there
             'only': {'null': FEWER},
-            'rows': SIMULATED_ROWS,
+            'rows': ROWS,
             'reference': 'DNN',
             'seeds': 5,
             'trials': 3,
