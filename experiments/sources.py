@@ -44,6 +44,8 @@ SOURCE_OPTIONS: dict[str, Any] = {
     'session_labels': {},
     'users': (),
     'per_user': '',
+    'targets': 1,
+    'widths': (),
     'image_size': None,
     'stride': 4,
     'entities': 48,

@@ -89,6 +89,23 @@ PUBLISHED = {
 }
 
 
+def by_request(rows: dict[str, dict[str, Any]], targets: int, batch_size: int) -> dict[str, dict[str, Any]]:
+    """Rows of a log of sessions whose TIGER encodes a history once for the items of a request.
+
+    It learns from the same items with the same loss; those of a request stand in one batch.
+
+    Args:
+      rows: {name: row}, as `ROWS`.
+      targets: items that stand beside one history; further ones have it again.
+      batch_size: histories a batch.
+
+    Returns:
+      The rows.
+    """
+    shared = {'data': {'targets': targets}, 'train': {'batch_size': batch_size}}
+    return {**rows, 'TIGER': changed(rows['TIGER'], **shared)}
+
+
 def of_length(rows: dict[str, dict[str, Any]], history: int) -> dict[str, dict[str, Any]]:
     """Rows whose networks read histories of so many items.
 

@@ -5,7 +5,8 @@ item of the history is a separator and its codes, and BOS stands before each ite
 encoder reads as many tokens as the peer's; every level has as many codes as the peer has in all.
 
 The `..._row` benchmarks are of the network and batch of the row OneRec in configs/onerec/amazon_beauty.py,
-whose quality the table of Amazon Beauty reports.
+whose quality the table of Amazon Beauty reports; in training of its longest histories, where most batches of
+the row have shorter ones.
 
 B batch, n history items, m session items, L levels, K beams.
 """

@@ -65,6 +65,7 @@ class Alignment:
       bench: who judges.
       options: `ALIGN_OPTIONS`, defaults filled in.
       per: steps of an iteration.
+      predict: from `make_predict_step`; the generator's, so that all methods share one program.
     """
 
     run: Experiment
@@ -74,6 +75,7 @@ class Alignment:
     bench: Bench
     options: dict[str, Any]
     per: int
+    predict: Callable[[TrainState, Any], dict[str, Any]]
 
     @property
     def task(self) -> AlignTask:
@@ -134,7 +136,8 @@ def prepare(
     ):
         miner = shared.miner  # whose source has the same examples, if not as many epochs
     run = dataclasses.replace(run, setup=run.setup._replace(task=task))
-    return Alignment(run, generator, base, miner, bench, options | {'iterations': iterations}, per)
+    predict = shared.predict if isinstance(shared, Alignment) else make_predict_step(run.setup)
+    return Alignment(run, generator, base, miner, bench, options | {'iterations': iterations}, per, predict)
 
 
 def _open_generator(
@@ -334,10 +337,9 @@ def _evaluation(pieces: Alignment) -> Callable[[TrainState], dict[str, float]]:
     """Next-token loss on validation, and what sessions written for some requests of its users are worth."""
     run, validation = pieces.run, pieces.run.source('validation')
     asked = all_requests(run, 'validation')
-    predict = make_predict_step(run.setup)
 
     def scores(state: TrainState) -> dict[str, float]:
-        found = dict(evaluate(run.setup, predict, state, batches(validation)).compute())
+        found = dict(evaluate(run.setup, pieces.predict, state, batches(validation)).compute())
         if pieces.options['judged']:
             write = pieces.miner.writer(state.params, state.model_state)
             found |= judge_written(

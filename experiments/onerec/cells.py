@@ -36,7 +36,7 @@ from jaxrec.training.step import make_predict_step
 
 log = logging.getLogger(__name__)
 SHARED, DONE = 'shared', 'done'
-MONITOR = 'judge_reward_mean'  # by which trials are chosen, on validation
+MONITOR = 'judge_reward_first'  # by which trials are chosen, on validation: as rows of all kinds are compared
 BEFORE = ('ntp', f'recall@{CUT}')  # told of an aligned row's generator too
 JUDGED_OPTIONS: dict[str, Any] = {
     'sessions': 8,  # S, of a request
@@ -116,7 +116,9 @@ class _Row:
             with open_checkpoints(pieces.run, self.cell.folder, read_only=True) as checkpoints:
                 last = checkpoints.steps[-1]
             state, _ = restore_model(pieces.run, self.cell.folder, last, pieces.run.source('test'))
-            return _unaligned(pieces.run), state, {}
+            run = _unaligned(pieces.run)
+            self._scorer = run, pieces.predict
+            return run, state, {}
         run = build(self.run_config, self.data_dir)
         folder = self.cell.folder
         if self._writes_sessions(run):

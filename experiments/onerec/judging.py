@@ -4,6 +4,7 @@ B requests, K sessions of each, m items.
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from jaxrec.models.onerec import calibration
 from jaxrec.models.onerec.generate import Written
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.judged import summarise
-from jaxrec.models.onerec.reward import RewardEvaluator, RewardTask
+from jaxrec.models.onerec.reward import RewardTask
+from jaxrec.models.onerec.shown import RewardEvaluator
 from jaxrec.options import plain
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.state import TrainState
@@ -77,7 +79,8 @@ def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, m
 
     Returns:
       {'raw': metrics on test before calibration, 'calibrated': after, 'truth': those of the true expected
-      labels, where they are known}.
+      labels, where they are known, 'one_class': {part: heads whose label is the same in all its sessions},
+      with which the model is not to judge}.
 
     Raises:
       ValueError: a config of another task, or what `fit` refuses.
@@ -93,7 +96,8 @@ def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, m
     raw = _predict(run, uncalibrated, state, 'test')
     task = dataclasses.replace(run.setup.task, calibration=found)
     calibrated = _predict(run, make_predict_step(run.setup._replace(task=task)), state, 'test')
-    report = {'raw': raw.compute(), 'calibrated': calibrated.compute()}
+    report: dict[str, Any] = {'raw': raw.compute(), 'calibrated': calibrated.compute()}
+    report['one_class'] = {'validation': seen.one_class(), 'test': raw.one_class()}
     audience = open_audience(run.log)
     if audience is not None:
         report['truth'] = _of_truth(run, audience).compute()
@@ -135,13 +139,10 @@ def open_judge(workdir: Path, log: Log, data_dir: str | None = None, mesh: Any =
       The judge, and the truth of a simulated log.
 
     Raises:
-      ValueError: a reward model that is not calibrated and evaluated, or of another log.
+      ValueError: a reward model that is not calibrated and evaluated, has a head that could not be, or is of
+        another log.
     """
-    if not (workdir / CALIBRATION).exists():
-        raise ValueError(
-            f'{workdir / CALIBRATION} is missing: a reward model is calibrated and evaluated before it '
-            f'judges; run python -m experiments.onerec.reward --workdir={workdir}'
-        )
+    _require_evaluated(workdir)
     found, step = calibration.load(workdir / CALIBRATION)
     run = build(read_config(str(workdir / 'config.json')), data_dir, mesh)
     if run.log.manifest['fingerprint'] != log.manifest['fingerprint']:
@@ -164,6 +165,30 @@ def open_judge(workdir: Path, log: Log, data_dir: str | None = None, mesh: Any =
     of_all = dict(zip(HEADS, run.setup.task.weights, strict=True))
     weights = {head: of_all[head] for head in run.setup.task.heads}
     return Bench(judge, step, source.labels, open_audience(run.log), weights, check_users(source.users))
+
+
+def _require_evaluated(workdir: Path) -> None:
+    if not (workdir / CALIBRATION).exists():
+        raise ValueError(
+            f'{workdir / CALIBRATION} is missing: a reward model is calibrated and evaluated before it '
+            f'judges; run python -m experiments.onerec.reward --workdir={workdir}'
+        )
+    report = json.loads((workdir / REPORT).read_text())
+    if gaps := told_gaps(report):
+        raise ValueError(
+            f'{workdir} is not to judge: {gaps}, so nobody knows what it makes of them; in another --workdir '
+            'leave these heads out of model.head_weights, or give the part more sessions (data.split, '
+            'data.users, a larger log)'
+        )
+
+
+def told_gaps(report: Mapping[str, Any]) -> str:
+    """Names the heads that a report of `fit_reward` could not evaluate, by part; '' if there are none."""
+    gaps = {part: heads for part, heads in report['one_class'].items() if heads}
+    return '; '.join(
+        f'all sessions of the {part} part have the same label of {", ".join(heads)}'
+        for part, heads in gaps.items()
+    )
 
 
 def open_audience(log: Log) -> Audience | None:
@@ -272,8 +297,8 @@ def spread(source: SessionSource, requests: int, chunk: int) -> Iterator[tuple[H
         yield source.at(np.concatenate([index, np.repeat(index[:1], chunk - len(index))])), len(index)
 
 
-def to_text(report: Mapping[str, Mapping[str, float]]) -> str:
-    """Lays out what `fit_reward` found: a line a head that was learned."""
+def to_text(report: Mapping[str, Any]) -> str:
+    """Lays out what `fit_reward` found: a line a head that was learned, and those it could not evaluate."""
     lines = ['head    AUC  of truth  logloss  calibrated   PCOC  calibrated']
     raw, ours = report['raw'], report['calibrated']
     for head in (head for head in HEADS if f'auc_{head}' in ours):
@@ -282,4 +307,6 @@ def to_text(report: Mapping[str, Mapping[str, float]]) -> str:
             f'{head:4} {ours[f"auc_{head}"]:6.4f}  {best:8.4f}  {raw[f"logloss_{head}"]:7.4f}  '
             f'{ours[f"logloss_{head}"]:10.4f}  {raw[f"pcoc_{head}"]:5.3f}  {ours[f"pcoc_{head}"]:10.3f}'
         )
+    if gaps := told_gaps(report):
+        lines.append(f'It is not to judge: {gaps}.')
     return '\n'.join(lines)

@@ -29,7 +29,6 @@ from jaxrec.data.sessions.source import SessionSource
 from jaxrec.models.onerec.align import METHODS
 from jaxrec.options import plain, read_options
 from jaxrec.training.evaluate import evaluate
-from jaxrec.training.step import make_predict_step
 
 TOP = ('generator', 'reward', 'align', 'pipeline')
 PIPELINE_OPTIONS: dict[str, Any] = {
@@ -170,9 +169,7 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
         with open_checkpoints(run, workdir, read_only=True) as checkpoints:
             step = checkpoints.steps[-1]
     state, step = restore_model(run, workdir, step, source)
-    found: dict[str, float] = dict(
-        evaluate(run.setup, make_predict_step(run.setup), state, batches(source)).compute()
-    )
+    found: dict[str, float] = dict(evaluate(run.setup, pieces.predict, state, batches(source)).compute())
     of_state, chunk = (state.params, state.model_state), pieces.options['chunk']
     assert isinstance(source, SessionSource)
     found |= rank_named(pieces.miner.namer(*of_state), source, requests, chunk)

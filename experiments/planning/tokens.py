@@ -54,7 +54,7 @@ def work_of(task: Task, params: Any, batch: Mapping[str, Any]) -> Work | None:
         return None
     size = lambda tree: sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
     read = batch['history/item'].shape[1] * network.tokens
-    items = batch['target/item'].shape[1]
+    items = math.prod(batch['target/item'].shape[1:])
     written = items * network.tokens
     decoder = dict(params['decoder'])
     share = network.active / network.experts if network.experts else 1

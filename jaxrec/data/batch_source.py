@@ -126,8 +126,14 @@ class BatchSource(abc.ABC):
                 generator = np.random.default_rng((self.seed, epoch))
                 while len(self._orders) > 1:
                     del self._orders[min(self._orders)]
-                self._orders[epoch] = generator.permutation(np.arange(self.examples, dtype=dtype))
+                order = generator.permutation(np.arange(self.examples, dtype=dtype))
+                self._orders[epoch] = self._arrange(order, generator)
             return self._orders[epoch]
+
+    def _arrange(self, order: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """What a kind of source makes of the permutation of an epoch, drawing on from its generator."""
+        del generator
+        return order
 
     def __reduce__(self):
         arguments = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -5,7 +5,8 @@ user's last positive event is test, the one before it validation, and all items 
 behaviour log, or a session log, whose positive items of a request share their history. Which examples a batch
 holds is said in `jaxrec.data.batch_source`.
 
-Letters: B examples a batch (on this process), L history, N events or requests, P positive items.
+Letters: B examples a batch (on this process), L history, T targets of an example, E examples, N events or
+requests, P positive items.
 """
 
 import dataclasses
@@ -50,7 +51,8 @@ class NextItemSource(BatchSource):
     A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the most recent positive items
     STRICTLY earlier, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, 1, ...];
     `valid` float32 [B, 1]; `host/group` int64 [B] (user id) and `host/event` int64 [B] (row in the log). Ids
-    are int32, numeric columns float32; multi-valued columns have one more axis W.
+    are int32, numeric columns float32; multi-valued columns have one more axis W. With several `targets` an
+    example is a history and up to T next items of it: `target/<col>` [B, T, 1, ...], `valid` [B, T, 1].
 
     Args:
       log_folder: of a `BehaviourLog` or a `SessionLog`.
@@ -65,6 +67,12 @@ class NextItemSource(BatchSource):
         training of the last one and of every L-th before it, so that histories of more than L items are
         learned from to their beginning, and in the other parts of the last one.
       min_history: leave out items with fewer history entries.
+      targets: T, items of one request that stand in one example, so that their history is there once; those
+        beyond T begin another. 1 makes an example of each item.
+      widths: shorter lengths of histories, ascending and below L. Shuffled batches then hold examples whose
+        histories are about as long, and are cut to the least of these lengths and L that holds them: as many
+        shapes, and a step that reads little padding. What an epoch holds and how many batches it has does not
+        change; an example meets others of its length. Other batches have length L.
       users: (from, to) shares of all users whose items are examples, as of `SessionSource`.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
         `BatchSource`.
@@ -82,15 +90,12 @@ class NextItemSource(BatchSource):
     label: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     per_user: str = 'each'
     min_history: int = 1
+    targets: int = 1
+    widths: Sequence[int] = ()
     users: Sequence[float] = (0.0, 1.0)
 
     def _open(self) -> tuple[Log, int, int]:
-        check_count('history_length', self.history_length)
-        if self.per_user not in PER_USER:
-            raise ValueError(f'per_user {self.per_user!r} is unknown: use one of {", ".join(PER_USER)}')
-        self.users = check_users(self.users)
-        if self.cartesian:
-            raise ValueError('cartesian names pairs of candidates, and a next item has none: leave it out')
+        self._check()
         self.log = _open_log(self.log_folder)
         found = self._of_sessions() if isinstance(self.log, SessionLog) else self._of_events()
         wanted = (found.part == PARTS[self.part]) & (found.end - found.start >= self.min_history)
@@ -101,7 +106,77 @@ class NextItemSource(BatchSource):
             to_last = _to_last(found.users[self._picked])
             self._picked = self._picked[to_last % self.history_length == 0 if whole else to_last == 0]
         self._found = found
-        return self.log, len(self._picked), len(self._picked)
+        self._first = self._examples(found.rows[self._picked])
+        return self.log, len(self._picked), len(self._first) - 1
+
+    def _check(self) -> None:
+        for name in ('history_length', 'targets'):
+            check_count(name, getattr(self, name))
+        if self.per_user not in PER_USER:
+            raise ValueError(f'per_user {self.per_user!r} is unknown: use one of {", ".join(PER_USER)}')
+        if self.targets > 1 and self.per_user != 'each':
+            raise ValueError(
+                f'targets = {self.targets} with per_user = {self.per_user!r}: one item of a user has no '
+                "others of its request beside it, leave targets out or set per_user to 'each'"
+            )
+        self.users, self.widths = check_users(self.users), tuple(self.widths)
+        if (np.diff((0, *self.widths, self.history_length)) < 1).any():
+            raise ValueError(
+                f'widths = {self.widths}: give ascending lengths of histories, from 1 to below '
+                f'history_length = {self.history_length}'
+            )
+        if self.cartesian:
+            raise ValueError('cartesian names pairs of candidates, and a next item has none: leave it out')
+
+    def _examples(self, rows: np.ndarray) -> np.ndarray:
+        """int64 [E + 1]: where examples begin among the picked items, of these requests, and the last end."""
+        if self.targets > 1 and not isinstance(self.log, SessionLog):
+            raise ValueError(
+                f'targets = {self.targets}: {self.log.folder} is a {self.log.KIND}, and only items of one '
+                'request of a session log share their history: leave targets out'
+            )
+        opens = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
+        places = np.arange(len(rows))
+        since = places - np.maximum.accumulate(np.where(opens, places, 0))
+        return np.append(np.flatnonzero(since % self.targets == 0), len(rows))
+
+    def __getitem__(self, index: int) -> Batch:
+        batch = super().__getitem__(index)
+        if not self.widths or not self.shuffle:
+            return batch
+        epoch, step = divmod(int(index), self.steps)
+        # Of the whole batch, whatever part of it this process has: all have one shape.
+        whole = self._order(epoch)[step * self.batch_size :][: self.batch_size]
+        width = self._all_widths[self._width_of(whole).max()]
+        history = {name: array[:, :width] for name, array in batch.items() if name in self._of_history}
+        return batch | history
+
+    @property
+    def _all_widths(self) -> tuple[int, ...]:
+        return (*self.widths, self.history_length)
+
+    @property
+    def _of_history(self) -> set[str]:
+        return {f'history/{name}' for name in self.features['history']}
+
+    def _width_of(self, examples: np.ndarray) -> np.ndarray:
+        """int [n]: the number of the least width that holds the history of each."""
+        chosen = self._picked[self._first[examples]]
+        known = np.minimum(self._found.end[chosen] - self._found.start[chosen], self.history_length)
+        return np.searchsorted(self._all_widths, known)
+
+    def _arrange(self, order: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The same examples an epoch, batch by batch of histories of one width, the batches in any order.
+
+        A batch on the border of two widths has the longer.
+        """
+        if not self.widths:
+            return order
+        kept = order[: self.steps * self.batch_size]  # those of a remainder that is dropped stay the same
+        grouped = kept[np.argsort(self._width_of(kept), kind='stable')]
+        full = len(grouped) // self.batch_size * self.batch_size
+        batches = generator.permutation(grouped[:full].reshape(-1, self.batch_size))
+        return np.append(batches, grouped[full:])
 
     def _of_events(self) -> _Positives:
         log = self.log
@@ -135,9 +210,10 @@ class NextItemSource(BatchSource):
         )
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
-        log, found, chosen = self.log, self._found, self._picked[pick]
-        users, items, rows = found.users[chosen], found.items[chosen][:, None], found.rows[chosen]
+        log, found, chosen = self.log, self._found, self._picked[self._first[pick]]
+        users, rows = found.users[chosen], found.rows[chosen]
         start, end = found.start[chosen], found.end[chosen]
+        items, valid = self._targets(pick)
         sessions = isinstance(log, SessionLog)
         batch: Batch = {}
         for name in self.features['user']:
@@ -152,10 +228,33 @@ class NextItemSource(BatchSource):
         for name in self.features['candidate']:
             attribute = items if name == 'item' else take(log.side(name)[name], items, log.schema[name].width)
             batch[f'target/{name}'] = attribute
-        batch['valid'] = np.ones(items.shape, np.float32)
+        batch['valid'] = valid.astype(np.float32)
         batch['host/group'] = users.astype(np.int64)
         batch['host/event'] = rows.astype(np.int64)
         return batch
+
+    def _targets(self, pick: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Items int32 [B, 1], or of several a request [B, T, 1], 0 in slots left over, and which are none."""
+        first, slot = self._first[pick][:, None], np.arange(self.targets)
+        valid = slot < self._first[pick + 1][:, None] - first  # [B, T]
+        items = self._found.items[self._picked[np.where(valid, first + slot, first)]] * valid
+        return (items, valid) if self.targets == 1 else (items[..., None], valid[..., None])
+
+
+def several_targets(data: Mapping[str, Any]) -> None:
+    """Refuses batches with several next items of a history, for a model that reads one.
+
+    Args:
+      data: a config's data section.
+
+    Raises:
+      ValueError: there are several.
+    """
+    if data.get('targets', 1) > 1:
+        raise ValueError(
+            f'data.targets = {data["targets"]}: this model reads one next item of a history, leave it out; '
+            'those of jaxrec.models.onerec:make_task read several'
+        )
 
 
 def _to_last(users: np.ndarray) -> np.ndarray:

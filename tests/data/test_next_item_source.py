@@ -180,6 +180,11 @@ def test_it_loads_as_the_others_do(log):
         ({'features': {'user': ['genres']}}, "has no user feature 'genres': use any of user, age"),
         ({'cartesian': {'pairs': (('item', 'history/item'),)}}, 'a next item has none: leave it out'),
         ({'label': {'kind': 'clicks'}}, "label kind 'clicks' is unknown"),
+        ({'targets': 0}, 'targets is 0: it must be at least 1'),
+        ({'targets': 3}, r'targets = 3: .* is a behaviour log, and only items of one request'),
+        ({'targets': 3, 'per_user': 'last'}, "targets = 3 with per_user = 'last': one item of a user"),
+        ({'widths': (3, 2)}, r'widths = \(3, 2\): give ascending lengths of histories, from 1 to below'),
+        ({'widths': (5,)}, r'from 1 to below history_length = 5'),
     ],
 )
 def test_bad_arguments_are_refused(log, changes, message):
@@ -194,3 +199,117 @@ def test_other_logs_are_refused(tmp_path):
         make(small_clicks(tmp_path / 'clicks'), features={})
     with pytest.raises(ValueError, match=r'manifest\.json is missing, .* is no behaviour log'):
         NextItemSource(tmp_path, features={}, split=SPLIT, part='train', batch_size=1, history_length=1)
+
+
+OF_SESSIONS = {
+    'features': {'user': ['user'], 'candidate': ['item', 'category'], 'history': ['item', 'watch_time']},
+    'split': {'kind': 'global_time'},
+    'label': {'any_of': ('view', 'like')},
+}
+
+
+def told(batches):
+    """Per real target (request, item, category, what is said of the history), sorted."""
+    found = []
+    for batch in batches:
+        valid = batch['valid'].reshape(len(batch['valid']), -1)
+        items, categories = (batch[f'target/{name}'].reshape(valid.shape) for name in ('item', 'category'))
+        assert (items[valid == 0] == 0).all() and (categories[valid == 0] == 0).all()
+        for b, slot in zip(*np.nonzero(valid), strict=True):
+            length = batch['history/length'][b]
+            past = [tuple(batch[f'history/{name}'][b, :length].tolist()) for name in ('item', 'watch_time')]
+            row = batch['host/event'][b], batch['host/group'][b], batch['user/user'][b]
+            found.append((*map(int, row), int(items[b, slot]), int(categories[b, slot]), *past))
+    return sorted(found)
+
+
+@pytest.mark.parametrize('targets', [2, 6])
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_items_of_a_request_stand_beside_one_history(sessions, part, targets):
+    """The same items with the same histories, of which each stands there once for up to so many."""
+    kept = {'part': part, 'shuffle': False, 'remainder': 'pad', **OF_SESSIONS}
+    alone, together = make(sessions, **kept), make(sessions, targets=targets, **kept)
+    one, several = ([source[i] for i in range(len(source))] for source in (alone, together))
+    assert told(several) == told(one) and len(told(one)) == alone.examples == together.events > 20
+    counts = np.unique([event for event, *_ in told(one)], return_counts=True)[1]
+    assert together.examples == np.ceil(counts / targets).sum() < alone.examples
+    assert several[0]['target/item'].shape == several[0]['valid'].shape == (4, targets, 1)
+    assert several[0]['target/category'].shape[:3] == (4, targets, 1)
+    real = np.concatenate([batch['valid'][batch['host/event'] >= 0] for batch in several])
+    assert real.any((1, 2)).all() and counts.max() > 2
+
+
+def test_histories_of_like_lengths_stand_together(log):
+    """No example more or fewer, of batches of three shapes, whose histories would fit no shorter one."""
+    kept = {'history_length': 9, 'min_history': 0, 'epochs': 3, 'seed': 7}
+    padded, grouped = make(log, **kept), make(log, widths=(2, 5), **kept)
+    assert (grouped.steps, grouped.examples, len(grouped)) == (padded.steps, padded.examples, len(padded))
+    orders = []
+    for epoch in range(3):
+        batches, shapes = [], []
+        for step in range(grouped.steps):
+            batch = grouped[epoch * grouped.steps + step]
+            width, longest = batch['history/item'].shape[1], batch['history/length'].max()
+            assert width == min(w for w in (2, 5, 9) if w >= longest)
+            assert batch['history/genres'].shape[:2] == batch['history/rating'].shape == (4, width)
+            batches.append(batch)
+            shapes.append(width)
+        mine = {int(event): b for b, batch in enumerate(batches) for event in batch['host/event']}
+        theirs = [padded[epoch * padded.steps + step] for step in range(padded.steps)]
+        assert sorted(mine) == sorted(int(event) for batch in theirs for event in batch['host/event'])
+        # Of each length at most one batch, on a border, reads more than it would have to.
+        longer = [
+            sum(np.searchsorted((2, 5, 9), batch['history/length']) < (2, 5, 9).index(width))
+            for batch, width in zip(batches, shapes, strict=True)
+        ]
+        assert set(shapes) == {2, 5, 9} and sum(count > 0 for count in longer) <= 2
+        assert shapes != sorted(shapes)
+        orders.append(list(mine))
+    assert orders[0] != orders[1]
+    for batch in theirs:  # and every example says what it said
+        for b, event in enumerate(batch['host/event']):
+            at = batches[mine[int(event)]]
+            row = int(np.flatnonzero(at['host/event'] == event)[0])
+            length = batch['history/length'][b]
+            assert at['history/length'][row] == length and at['target/item'][row] == batch['target/item'][b]
+            for name in ('item', 'genres', 'rating'):
+                np.testing.assert_array_equal(
+                    at[f'history/{name}'][row, :length], batch[f'history/{name}'][b, :length]
+                )
+                assert not batch[f'history/{name}'][b, at[f'history/{name}'].shape[1] :].any()
+
+
+def test_grouped_batches_go_on_where_they_stopped(log):
+    source = make(log, history_length=9, widths=(2, 5), min_history=0, epochs=2)
+    unbroken = list(make_loader(source))
+    first = make_loader(source)
+    stop = source.steps + 2  # within the second epoch
+    for _ in range(stop):
+        next(first)
+    resumed = make_loader(make(log, history_length=9, widths=(2, 5), min_history=0, epochs=2))
+    resumed.set_state(first.get_state())
+    rest = list(resumed)
+    assert len(unbroken) == len(source) and len(rest) == len(source) - stop > 3
+    for got, want in zip(rest, unbroken[stop:], strict=True):
+        same(got, want)
+
+
+def test_processes_that_share_a_grouped_batch_have_one_shape(log):
+    kept = {'history_length': 9, 'widths': (2, 5), 'min_history': 0}
+    whole = make(log, **kept)
+    parts = [make(log, process_index=i, process_count=2, **kept) for i in range(2)]
+    for step in range(len(whole)):
+        joined = [part[step] for part in parts]
+        same({name: np.concatenate([part[name] for part in joined]) for name in joined[0]}, whole[step])
+
+
+def test_only_shuffled_batches_are_grouped(log):
+    for remainder in ('drop', 'pad'):
+        kept = {'history_length': 9, 'min_history': 0, 'remainder': remainder}
+        plain, grouped = (make(log, shuffle=False, widths=w, **kept) for w in ((), (2, 5)))
+        for step in range(len(plain)):
+            same(grouped[step], plain[step])
+    shuffled = make(log, history_length=9, min_history=0, remainder='pad', widths=(2, 5), batch_size=9)
+    events = np.concatenate([shuffled[step]['host/event'] for step in range(len(shuffled))])
+    assert sorted(events[events >= 0]) == sorted(all_of(plain)['host/event'])
+    assert len(events) - (events >= 0).sum() == -shuffled.examples % 9 == (events[-9:] < 0).sum() > 0

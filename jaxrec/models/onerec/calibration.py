@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxrec.data.array_files import Described, load_arrays, save_arrays
-from jaxrec.models.onerec.reward import HEADS
+from jaxrec.models.onerec.shown import HEADS
 
 KIND, VERSION = 'jaxrec.onerec.calibration', 1
 _ARRAYS: Described = {'calibration': ('f', 2), 'step': ('i', 0)}

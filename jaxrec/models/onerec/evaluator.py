@@ -1,6 +1,6 @@
 """Evaluates how well sessions are predicted, token by token, and where single items rank.
 
-B batch, m session items, L levels, K beams.
+B batch, C sessions of a request, m session items, L levels, K beams.
 """
 
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ class SessionEvaluator:
         """Takes in a host batch.
 
         Args:
-          batch: with 'valid' [B, m].
-          predictions: 'token_log_prob' float [B, m, L].
+          batch: with 'valid' [B, m], or [B, C, m] of C sessions a request.
+          predictions: 'token_log_prob' float [..., m, L].
         """
         found = np.asarray(predictions['token_log_prob'], np.float64)
         valid = np.asarray(batch['valid']) > 0
-        of_levels = np.where(valid[..., None], found, 0).sum((0, 1))
+        of_levels = np.where(valid[..., None], found, 0).sum(tuple(range(valid.ndim)))
         self.total = of_levels if self.total is None else self.total + of_levels
         self.tokens += float(valid.sum())  # of each level
-        self.sessions += int(valid.any(1).sum())
+        self.sessions += int(valid.any(-1).sum())
 
     def merge(self, other: Self) -> Self:
         """The evaluator of both sets of sessions."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import scipy.stats
 
-from jaxrec.models.onerec.reward import HEADS
+from jaxrec.models.onerec.shown import HEADS
 
 JUDGE, TRUE = 'judge', 'true'
 REWARD = 'reward'  # the weighted sum of the heads

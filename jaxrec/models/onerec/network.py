@@ -4,8 +4,8 @@ The encoder reads SEP and the codes of every history item. The decoder reads BOS
 session item; at BOS it predicts the item's first code, at each code the next one. Codes of a level are
 predicted among those of that level alone.
 
-B batch, n history items, m session items, L levels, S = n (1 + L) and T = m (1 + L) tokens, K beams, C codes
-of a level, V all codes, X width, H heads, D width of a head, N layers, E experts.
+B batch, C sessions of a request, n history items, m session items, L levels, S = n (1 + L) and T = m (1 + L)
+tokens, K beams, W codes of a level, V all codes, X width, H heads, D width of a head, N layers, E experts.
 """
 
 import functools
@@ -44,7 +44,7 @@ class Decoded(NamedTuple):
     """What the decoder says of sessions.
 
     Attributes:
-      hidden: float [B, m, L, X], from which the codes of each level are predicted.
+      hidden: float [B C, m, L, X], from which the codes of each level are predicted.
       told: of the experts, with a leading axis N.
     """
 
@@ -129,8 +129,8 @@ class OneRec(nn.Module):
 
         Args:
           memory: of the histories.
-          codes: int32 [B, m, L].
-          valid: [B, m], 0 for items whose tokens are no experts' business; None for all.
+          codes: int32 [B C, m, L]; each history serves C sessions that stand one after the other.
+          valid: [B C, m], 0 for items whose tokens are no experts' business; None for all.
           rng: a typed key, in training.
           state: of the experts, float [N, E] router biases or None.
 
@@ -168,7 +168,7 @@ class OneRec(nn.Module):
           level: which, from 0.
 
         Returns:
-          float32 [..., C].
+          float32 [..., W].
         """
         first = sum(self.network.levels[:level])
         vectors = self.predict[first : first + self.network.levels[level]].astype(hidden.dtype)

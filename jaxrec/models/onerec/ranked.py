@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.data.next_item_source import several_targets
 from jaxrec.models.onerec import task as sessions
 from jaxrec.models.onerec.evaluator import NextItemEvaluator
 from jaxrec.models.onerec.generate import catalogue, make_generate
@@ -71,6 +72,10 @@ class RankedTask(SessionTask):
         widths = zip(trie.starts, trie.widest, strict=True)
         seen = jnp.stack([jnp.diff(starts).max() <= widest for starts, widest in widths]).all()
         return found | {'items': items, 'scores': written.scores, 'rank': jnp.where(seen, rank, jnp.nan)}
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Refuses a data section whose batches hold several next items of a history."""
+        several_targets(data)
 
     def evaluator(self) -> NextItemEvaluator:
         """Returns a fresh accumulator."""

@@ -13,24 +13,22 @@ B batch, C sessions a request, m items, n history items, D width of a row, X wid
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jaxrec.embeddings import Table, as_specs, normal
-from jaxrec.evaluation.metrics import auc
 from jaxrec.models.ctr.layers import Mlp, TargetAttention
 from jaxrec.models.ctr.task import blank_rows, row_penalty
+from jaxrec.models.onerec.shown import HEADS, RewardEvaluator, as_sessions
 from jaxrec.ops.pooling import length_mask
 from jaxrec.ops.transformer import attend
 from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Metrics, Rows
 
-HEADS = ('swt', 'vtr', 'wtr', 'ltr')
 SIDES = ('history', 'session')
 REWARD_OPTIONS: dict[str, Any] = {
     'columns': (),
@@ -45,33 +43,6 @@ REWARD_OPTIONS: dict[str, Any] = {
     'row_l2': 0.0,
     'head_weights': {'swt': 1.0, 'vtr': 1.0, 'wtr': 1.0, 'ltr': 1.0},
 }
-
-
-def as_sessions(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Reads what was shown to a request as its one session, C = 1.
-
-    Args:
-      batch: of a `SessionSource`: 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; or one
-        without a target, whose requests have their sessions already.
-
-    Returns:
-      {'session/<column>' [B, 1, m], 'session/length' int32 [B, 1], 'label/<head>' [B, 1], 'valid' [B, 1]} and
-      what else there is; or the batch as it is.
-    """
-    if not any(key.startswith('target/') for key in batch):
-        return batch
-    found: dict[str, Any] = {}
-    for key, value in batch.items():
-        side, _, name = key.partition('/')
-        if side == 'target':
-            found[f'session/{name}'] = value[:, None]
-        else:
-            found[key] = value[:, None] if side == 'label' else value
-    real = batch['valid'] > 0
-    return found | {
-        'session/length': real.sum(-1).astype('int32')[:, None],
-        'valid': real.any(-1).astype('float32')[:, None],
-    }
 
 
 class RewardModel(nn.Module):
@@ -246,49 +217,9 @@ class RewardTask:
         probability = jax.nn.sigmoid(logits * scale + shift)
         return {'probability': probability, 'reward': probability @ jnp.asarray(self.weights)}
 
-    def evaluator(self) -> 'RewardEvaluator':
+    def evaluator(self) -> RewardEvaluator:
         """Returns a fresh accumulator."""
         return RewardEvaluator(self.heads)
-
-
-class RewardEvaluator:
-    """AUC, log-loss and calibration of each head that is learned."""
-
-    def __init__(self, heads: tuple[str, ...] = HEADS) -> None:
-        """Starts empty."""
-        self.heads = heads
-        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes in a host batch and 'probability' [B, C, 4]."""
-        batch = as_sessions(batch)
-        valid = np.asarray(batch['valid']) > 0
-        labels = np.stack([np.asarray(batch[f'label/{head}'])[valid] for head in self.heads], -1)
-        places = [HEADS.index(head) for head in self.heads]
-        self.seen.append((labels, np.asarray(predictions['probability'])[valid][:, places]))
-
-    def merge(self, other: Self) -> Self:
-        """The evaluator of both sets of sessions, this one's first."""
-        merged = type(self)(self.heads)
-        merged.seen = self.seen + other.seen
-        return merged
-
-    def collected(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and probabilities of all valid sessions, [sessions, heads] each."""
-        labels, probability = (np.concatenate(parts) for parts in zip(*self.seen, strict=True))
-        return labels, probability
-
-    def compute(self) -> dict[str, float]:
-        """Computes {'auc_<head>', 'logloss_<head>', 'pcoc_<head>', and 'auc', the mean over the heads}."""
-        labels, probability = self.collected()
-        metrics: dict[str, float] = {}
-        for place, head in enumerate(self.heads):
-            y, p = labels[:, place], np.clip(probability[:, place].astype(np.float64), 1e-7, 1 - 1e-7)
-            metrics[f'auc_{head}'] = auc(y > 0.5, p)
-            metrics[f'logloss_{head}'] = float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
-            metrics[f'pcoc_{head}'] = float(p.sum() / max(y.sum(), 1e-9))
-        metrics['auc'] = float(np.mean([metrics[f'auc_{head}'] for head in self.heads]))
-        return metrics
 
 
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTask:

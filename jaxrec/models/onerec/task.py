@@ -1,6 +1,10 @@
 """The task of writing sessions: next-token prediction over semantic IDs (arXiv 2502.18965, eq. 3-4).
 
-B batch, n history items, m session items, L levels, C codes of a level, V items, N layers, E experts.
+A batch may hold several sessions of each request, or next items that share what came before them: the history
+is then encoded once for all of them, as many times fewer as there are.
+
+B batch, C sessions of a request, n history items, m session items, L levels, W codes of a level, V items, N
+layers, E experts.
 """
 
 import dataclasses
@@ -18,7 +22,6 @@ from jaxrec.models.onerec.experts import RULES, expert_losses, new_biases
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.semantic_ids import SemanticIds
-from jaxrec.models.transformer.layers import Memory
 from jaxrec.ops.preference import session_log_prob, token_log_prob
 from jaxrec.options import read_options
 from jaxrec.parallel.mesh import Rules
@@ -78,7 +81,7 @@ class SessionTask(WithoutTables):
         def touch(module: OneRec) -> jax.Array:
             history, target = _read(state, batch)
             memory = module.encode(history, batch['history/length'])
-            return module.logits(module.decode(memory, target).hidden, 0)
+            return module.logits(module.decode(memory, _flat(target)).hidden, 0)
 
         return self.module.init(rng, method=touch)['params'], state
 
@@ -92,7 +95,7 @@ class SessionTask(WithoutTables):
           model_state: codes and router biases.
           rows: unused.
           batch: 'history/item' int32 [B, n], 'history/length' [B], 'target/item' int32 [B, m] and 'valid'
-            float [B, m], 1 where a slot holds an item.
+            float [B, m], 1 where a slot holds an item; or both [B, C, m], of C sessions a request.
           rng: a typed key, of dropout.
 
         Returns:
@@ -107,7 +110,7 @@ class SessionTask(WithoutTables):
         found, told = self.log_probs(params, model_state, batch, rng)
         real = _real(model_state, batch)
         total = -jnp.sum(found * real[..., None])
-        loss = total / jnp.maximum(jnp.sum(real.max(1)), 1)
+        loss = total / jnp.maximum(jnp.sum(real.max(-1)), 1)
         metrics = {'ntp': total / jnp.maximum(real.sum() * found.shape[-1], 1)}
         if told is None:
             return loss, (metrics, model_state)
@@ -128,14 +131,16 @@ class SessionTask(WithoutTables):
           rng: a typed key in training, None to score.
 
         Returns:
-          float32 [B, m, L], and what the experts tell.
+          float32 [..., m, L], as the target is, and what the experts tell.
         """
 
         def run(module: OneRec) -> tuple[jax.Array, Any]:
             history, target = _read(model_state, batch)
+            codes, real = _flat(target), _real(model_state, batch)
             memory = module.encode(history, batch['history/length'], rng)
-            decoded = module.decode(memory, target, _real(model_state, batch), rng, model_state.get(BIASES))
-            return _log_probs(module, decoded.hidden, target), decoded.told
+            real = real.reshape(codes.shape[:2])
+            decoded = module.decode(memory, codes, real, rng, model_state.get(BIASES))
+            return _log_probs(module, decoded.hidden, codes).reshape(target.shape), decoded.told
 
         return self.module.apply({'params': params}, method=run)
 
@@ -153,13 +158,11 @@ class SessionTask(WithoutTables):
           float32 [B, C], the sum of their tokens' log-probabilities.
         """
         code = lambda items: model_state[CODES].at[items].get(mode='fill', fill_value=-1)
-        count = sessions.shape[1]
         codes = code(sessions.reshape(-1, sessions.shape[2]))  # [B C, m, L]
         real = (codes >= 0).all(-1)
 
         def run(module: OneRec) -> jax.Array:
             memory = module.encode(code(batch['history/item']), batch['history/length'])
-            memory = Memory(*(jnp.repeat(x, count, 0) for x in memory))
             decoded = module.decode(memory, codes, real, None, model_state.get(BIASES))
             return _log_probs(module, decoded.hidden, codes)
 
@@ -180,7 +183,7 @@ class SessionTask(WithoutTables):
           rng: unused.
 
         Returns:
-          'token_log_prob' float32 [B, m, L], 0 where a slot holds no item.
+          'token_log_prob' float32 [..., m, L], as the target is, 0 where a slot holds no item.
         """
         del rows, rng
         self._check(batch)
@@ -199,8 +202,8 @@ class SessionTask(WithoutTables):
         ):
             if key not in batch:
                 raise ValueError(f'the batch lacks {key!r}: give the features of that side the column item')
-            shape = tuple(batch[key].shape)
-            if len(shape) != 2 or shape[1] > items:
+            shape, ranks = tuple(batch[key].shape), (2, 3) if field == 'session' else (2,)
+            if len(shape) not in ranks or shape[-1] > items:
                 raise ValueError(
                     f'batch[{key!r}] has the shape {shape}; the network reads [B, up to {items}]: set '
                     f'model.{field} as the data has it'
@@ -208,22 +211,27 @@ class SessionTask(WithoutTables):
 
 
 def _read(state: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """The codes of history and target items, int32 [B, n, L] and [B, m, L]."""
+    """The codes of history and target items, int32 [B, n, L] and [..., m, L]."""
     code = lambda key: state[CODES].at[batch[key]].get(mode='fill', fill_value=-1)
     return code('history/item'), code('target/item')
 
 
 def _real(state: Any, batch: Batch) -> jax.Array:
-    """float32 [B, m]: 1 for target items that count and have a semantic ID."""
+    """float32 [..., m], as the target is: 1 for target items that count and have a semantic ID."""
     _, target = _read(state, batch)
     return batch['valid'].astype(jnp.float32) * (target >= 0).all(-1)
 
 
+def _flat(codes: jax.Array) -> jax.Array:
+    """The codes of all sessions, int [B C, m, L]."""
+    return codes.reshape(-1, *codes.shape[-2:])
+
+
 def _log_probs(module: OneRec, hidden: jax.Array, codes: jax.Array) -> jax.Array:
-    """float32 [B, m, L] of hidden [B, m, L, X] and the codes that follow it."""
+    """float32 [B C, m, L] of hidden [B C, m, L, X] and the codes that follow it."""
     found = []
     for level in range(codes.shape[-1]):
-        logits = module.logits(hidden[:, :, level], level)  # [B, m, C]
+        logits = module.logits(hidden[:, :, level], level)  # [B C, m, W]
         found.append(token_log_prob(logits, jnp.maximum(codes[..., level], 0)))
     return jnp.stack(found, -1)
 

@@ -4,11 +4,13 @@ B batch, L history, T = L + 1 places with the target, X width, V items, S negati
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.next_item_source import several_targets
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.ops.catalogue import catalogue_cross_entropy, catalogue_scores, rank_of, sampled_cross_entropy
@@ -90,6 +92,10 @@ class NextItemTask(WithoutTables):
 
         found: Any = self.module.apply({'params': params}, method=run)
         return found
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Refuses a data section whose batches hold several next items of a history."""
+        several_targets(data)
 
     def evaluator(self) -> RankingEvaluator:
         """Returns a fresh accumulator."""

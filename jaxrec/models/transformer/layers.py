@@ -4,8 +4,8 @@ Each adds what it computes from a normed copy: attention to itself, in the decod
 then a feed-forward net, in whose place the decoder may have anything. Weights of a kind lie stacked over the
 layers, so that a stack can be scanned.
 
-B batch, Q queries, S memory tokens, T own tokens, K beams, N layers, X width, H heads, D width of a head, F
-hidden.
+B batch, C sessions of a request, Q queries, S memory tokens, T own tokens, K beams, N layers, X width, H
+heads, D width of a head, F hidden.
 """
 
 from collections.abc import Callable, Mapping
@@ -119,10 +119,11 @@ def _attend_all(weights: Tree, x: jax.Array, mask: jax.Array, drop: Drop) -> jax
 def _attend_history(
     weights: Tree, x: jax.Array, history: KeysValues, mask: jax.Array, drop: Drop | None
 ) -> jax.Array:
-    """Cross-attention of float [B, Q, X]."""
-    query = _query(weights['cross'], rms_norm(x, weights['cross_norm']))
+    """Cross-attention of float [B C, Q, X], of which the first C read the first history, and so on."""
+    rows = x.reshape(len(mask), -1, x.shape[-1])  # [B, C Q, X]
+    query = _query(weights['cross'], rms_norm(rows, weights['cross_norm']))
     thin = None if drop is None else lambda found: drop(found, CROSS_WEIGHTS)
-    found = _out(weights['cross'], attend(query, *history, mask[:, None, None], thin))
+    found = _out(weights['cross'], attend(query, *history, mask[:, None, None], thin)).reshape(x.shape)
     return found if drop is None else drop(found, CROSS_OUT)
 
 
@@ -133,14 +134,14 @@ def decoder_layer(
 
     Args:
       weights: 'self_norm', 'self', 'cross_norm', 'cross', 'feed_norm' of this layer and what `feed` reads.
-      x: float [B, T, X].
-      memory: of the history.
+      x: float [B C, T, X], the C sessions of a request one after the other.
+      memory: of the B histories, each projected once for its sessions.
       causal: bool [T, T].
       feed: the feed-forward net.
       drop: of this layer.
 
     Returns:
-      float [B, T, X], and what `feed` tells of itself.
+      float [B C, T, X], and what `feed` tells of itself.
     """
     with jax.named_scope('self'):
         x = x + _attend_all(weights, x, causal, drop)

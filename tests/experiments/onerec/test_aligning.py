@@ -30,8 +30,8 @@ from jaxrec.data.splits import TEST, make_split
 from jaxrec.models.onerec.align import METHODS
 from jaxrec.models.onerec.judged import summarise
 from jaxrec.models.onerec.mining import Miner
-from jaxrec.models.onerec.reward import HEADS
 from jaxrec.models.onerec.semantic_ids import assign_ids
+from jaxrec.models.onerec.shown import HEADS
 from jaxrec.options import read_options
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
@@ -63,7 +63,8 @@ def pieces(tmp_path_factory):
         checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
     labels, weights = SessionLabels(8.0), dict.fromkeys(HEADS, 1.0)
     bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights, (0.0, 1.0))
-    return aligning.Alignment(run, generator, world.source, world.miner, bench, OPTIONS, 3)
+    predict = make_predict_step(run.setup)
+    return aligning.Alignment(run, generator, world.source, world.miner, bench, OPTIONS, 3, predict)
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +226,39 @@ def reward_run(cache):
     return config
 
 
+def draw(run, workdir, data_dir):
+    """In place of `fit`: a checkpoint whose parameters are random."""
+    workdir.mkdir()
+    running.claim(workdir, run.config)
+    state = worlds.drawn(run.setup, run.source('train', shuffle=True), 0.5)
+    with running.open_checkpoints(run, workdir) as checkpoints:
+        rows = running.table_rows(run)
+        checkpoints.save(state, {}, table_rows=rows, data=None, metrics={'auc': 0.5})
+
+
+def test_a_head_of_one_class_is_told_and_may_not_judge(tmp_path, monkeypatch):
+    """In a world where nobody follows; all else is evaluated all the same, and without the head it judges."""
+    monkeypatch.setattr(judging, 'fit', draw)
+    config, weights = reward_run(tmp_path), dict.fromkeys(HEADS, 1.0)
+    config.data.arguments = ConfigDict(worlds.KNOBS | {'follow_bias': -60.0})
+    found = judging.fit_reward(config, tmp_path / 'all')
+    assert found['one_class'] == {'validation': ('wtr',), 'test': ('wtr',)}
+    assert np.isnan(found['calibrated']['auc_wtr']) and np.isfinite(found['calibrated']['auc'])
+    assert judging.to_text(found).splitlines()[-1] == (
+        'It is not to judge: all sessions of the validation part have the same label of wtr; all sessions of '
+        'the test part have the same label of wtr.'
+    )
+    log = build(config).log
+    with pytest.raises(
+        ValueError, match=r'all is not to judge: .* of wtr.*leave these heads out of model\.head_weights, or'
+    ):
+        judging.open_judge(tmp_path / 'all', log)
+    del weights['wtr']
+    config.model.head_weights = ConfigDict(weights)
+    assert 'not to judge' not in judging.to_text(judging.fit_reward(config, tmp_path / 'three'))
+    assert judging.open_judge(tmp_path / 'three', log).weights == weights
+
+
 def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, monkeypatch):
     """Training aside, which `fit` does as for any run: the model is one that has learned nothing."""
     world, workdir, generator = worlds.world(), tmp_path / 'judge', tmp_path / 'generator'
@@ -232,15 +266,7 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     with pytest.raises(ValueError, match=r'calibration\.npz is missing: a reward model is calibrated and'):
         judging.open_judge(workdir, world.log)
 
-    def fit(run, workdir, data_dir):
-        workdir.mkdir()
-        running.claim(workdir, run.config)
-        state = worlds.drawn(run.setup, run.source('train', shuffle=True), 0.5)
-        with running.open_checkpoints(run, workdir) as checkpoints:
-            rows = running.table_rows(run)
-            checkpoints.save(state, {}, table_rows=rows, data=None, metrics={'auc': 0.5})
-
-    monkeypatch.setattr(judging, 'fit', fit)
+    monkeypatch.setattr(judging, 'fit', draw)
     found = judging.fit_reward(reward_run(cache), workdir)
     for head in HEADS:
         raw, ours, truth = (found[who] for who in ('raw', 'calibrated', 'truth'))
@@ -282,6 +308,10 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     assert (made.task.pairs, made.task.every) == (2, 8) and made.run.train['learning_rate'] == 5e-4
     assert not made.run.train['schedule'] and not made.run.config.train.schedule
     assert made.per == round(1.5 * made.base.steps) and made.base.epochs == 2
+    wanted.align.beta = 0.7
+    again = aligning.prepare(wanted, generator, workdir, shared=made)
+    assert again.predict is made.predict and again.miner is made.miner
+    assert again.task.preference.beta == 0.7 != made.task.preference.beta
     with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
         aligning.prepare(wanted, workdir, workdir)
     grouped = tmp_path / 'grouped'

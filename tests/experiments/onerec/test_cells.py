@@ -189,6 +189,8 @@ def test_first_sessions_are_shown_and_paired():
     assert {'judge_reward_first', 'true_reward_first', 'null/true_reward_first'} <= set(table.shown)
     paired = {name.rpartition('/')[2].partition('_minus_')[0] for name in table.shown if '_minus_' in name}
     assert paired <= set(table.paired) and 'true_reward_first' in paired
+    # Trials are chosen by what rows of both kinds are compared by.
+    assert cells.MONITOR == 'judge_reward_first' and cells.MONITOR in table.paired
     for name in table.columns:
         judged = table.columns[name].judged
         assert judged.data.quality is None and judged.named.quality.watched == 5

@@ -169,6 +169,7 @@ def tiny(row, root):
     config.data.history_length = 6
     if config.files is not None:
         config.model.update(NETWORK | {'history': 6})
+        config.data.widths = (2, 4)
         if row != 'OneRec-letter':
             config.files.ids.arguments.update({'clusters': 4, 'levels': 1, 'behaviour': 4, 'text_width': 4})
             config.files.ids.arguments.beside = ('letter_sid',)

@@ -8,7 +8,8 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.models.onerec import calibration
-from jaxrec.models.onerec.reward import HEADS, as_sessions, make_task
+from jaxrec.models.onerec.reward import make_task
+from jaxrec.models.onerec.shown import HEADS, as_sessions
 from jaxrec.training.state import new_scratch
 from jaxrec.training.step import make_train_step
 from tests.models.onerec import worlds

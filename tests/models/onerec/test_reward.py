@@ -8,8 +8,9 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.data.schema import Column
-from jaxrec.models.onerec import calibration, reward
-from jaxrec.models.onerec.reward import HEADS, RewardEvaluator, make_task
+from jaxrec.models.onerec import calibration
+from jaxrec.models.onerec.reward import make_task
+from jaxrec.models.onerec.shown import HEADS, RewardEvaluator
 from tests.oracles import onerec as oracle
 
 SCHEMA = {
@@ -153,7 +154,7 @@ def test_heads_without_weight_of_their_own_are_not_learned():
     found = evaluator.merge(task.evaluator()).compute()
     assert found.keys() == {
         f'{what}_{head}' for what in ('auc', 'logloss', 'pcoc') for head in task.heads
-    } | {'auc'}
+    } | {'auc', 'one_class'}
     np.testing.assert_array_equal(evaluator.collected()[1][:, 1], p[..., 3].reshape(-1))
     calibrated = calibration.fit(*evaluator.collected(), evaluator.heads)
     assert calibrated[1] == calibrated[2] == (1.0, 0.0)
@@ -195,6 +196,27 @@ def test_report_of_each_head():
         np.testing.assert_allclose(got[f'pcoc_{head}'], q.sum() / y.sum())
         np.testing.assert_allclose(got[f'logloss_{head}'], -np.mean(np.log(np.where(y, q, 1 - q))))
     np.testing.assert_allclose(got['auc'], np.mean([got[f'auc_{head}'] for head in HEADS]))
+    assert got['one_class'] == 0 and evaluator.one_class() == ()
+
+
+def test_heads_of_one_class_are_counted_and_named(caplog):
+    evaluator, rng = RewardEvaluator(), np.random.default_rng(0)
+    labels, p = rng.integers(0, 2, (40, 4)).astype(np.float32), rng.random((40, 1, 4))
+    labels[:, 1], labels[:, 2] = 1, 0  # all were viewed, none was followed
+    batch = {f'label/{head}': labels[:, at, None] for at, head in enumerate(HEADS)}
+    evaluator.add(batch | {'valid': np.ones((40, 1))}, {'probability': p})
+    got = evaluator.compute()
+    assert evaluator.one_class() == ('vtr', 'wtr') and got['one_class'] == 2
+    assert np.isnan([got['auc_vtr'], got['auc_wtr'], got['pcoc_wtr']]).all()
+    np.testing.assert_allclose(got['auc'], (got['auc_swt'] + got['auc_ltr']) / 2)
+    np.testing.assert_allclose(got['pcoc_vtr'], p[:, 0, 1].mean())
+    np.testing.assert_allclose(got['logloss_wtr'], -np.log(1 - p[:, 0, 2]).mean())
+    assert np.isfinite([got[f'logloss_{head}'] for head in HEADS]).all()
+    assert 'no AUC of vtr, wtr: the label is the same in all 40 sessions' in caplog.text
+    assert 'auc is the mean over 2 of 4 heads' in caplog.text
+    none = RewardEvaluator(('wtr',))
+    none.add({'label/wtr': np.zeros((3, 1)), 'valid': np.ones((3, 1))}, {'probability': p[:3]})
+    assert np.isnan(none.compute()['auc'])
 
 
 @pytest.mark.parametrize(
@@ -238,4 +260,4 @@ def test_a_request_scores_all_its_sessions_in_one_trace():
 
     one = run(params, rows, batch)
     assert one.shape == (3, 2) and run(params, rows, {**batch, 'valid': jnp.zeros((3, 2))}).shape == (3, 2)
-    assert len(traces) == 1 and reward.HEADS == ('swt', 'vtr', 'wtr', 'ltr')
+    assert len(traces) == 1 and HEADS == ('swt', 'vtr', 'wtr', 'ltr')
