@@ -26,9 +26,10 @@ from jaxrec.embeddings import make_row_optimizer
 from jaxrec.importing import resolve
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.training.checkpoints import SAVE_S
 from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
-from jaxrec.training.task import Particular
+from jaxrec.training.task import OnMesh, Particular
 
 TOP = ('task', 'model', 'features', 'data', 'files', 'train', 'seed', 'mesh')
 TRAIN_OPTIONS: dict[str, Any] = {
@@ -49,6 +50,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'log_every': 100,
     'checkpoint_every': None,
     'keep': 2,  # one before the latest, should that be damaged
+    'save_timeout': SAVE_S,  # seconds
     'monitor': 'auc',
     'maximize': True,
     'patience': None,
@@ -174,6 +176,8 @@ def build(
         skip_not_finite=bool(train['skip_not_finite']),
         tables_on=train['tables_on'],
     )
+    if isinstance(task, OnMesh):
+        task.on(setup.mesh)  # refuses one that does not suit it, before anything is made
     return Experiment(config, log, setup, data, train)
 
 
@@ -189,7 +193,7 @@ def _with_rows(schema: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, 
 
 def _check_train(train: Mapping[str, Any]) -> None:
     """Refuses counts below 1, and values of a wrong type where the default is None."""
-    for name in ('batch_size', 'eval_batch_size', 'epochs', 'log_every', 'keep'):
+    for name in ('batch_size', 'eval_batch_size', 'epochs', 'log_every', 'keep', 'save_timeout'):
         if train[name] < 1:
             raise ValueError(f'train.{name} = {train[name]}: give at least 1')
     if not train['evals_per_epoch'] > 0:

@@ -30,6 +30,7 @@ from experiments.comparison.tuning import choose, trial_cells
 from experiments.comparison.workers import RUN, Runner, default_workers, runner
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import hold
+from jaxrec.files import replace_text
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=False)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its cells.', required=True)
@@ -100,7 +101,7 @@ def fill(
     write_json(workdir / 'table.json', summary)
     pack(workdir)
     text = to_markdown(table, summary, len(seeds))
-    (workdir / 'table.md').write_text(text)
+    replace_text(workdir / 'table.md', text)
     draw(table, summary, workdir / 'table.png')
     print(text)
     print(f'wrote {workdir}/table.md, table.json, table.png, trials.json, cells.jsonl.gz')

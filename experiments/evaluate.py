@@ -6,7 +6,6 @@ Without --step the checkpoint with the best validation metric is read. Writes `e
 each workdir. Several processes, which all see the workdirs, share the work: docs/several_machines.md.
 """
 
-import json
 from pathlib import Path
 
 import jax
@@ -14,7 +13,7 @@ from absl import app, flags
 
 from experiments.building import build, read_config
 from experiments.comparison.slices import COLD_ITEMS, judge_slice
-from experiments.comparison.tables import side_by_side
+from experiments.comparison.tables import side_by_side, write_json
 from experiments.flags import DATA_DIR, MESH, friendly_together, parse_mesh
 from experiments.running import ceiling, score
 from jaxrec.evaluation.ranking import RankingEvaluator
@@ -42,7 +41,7 @@ def main(_: list[str]) -> None:
         best = best or ceiling(run, PART.value)
         path = workdir / f'evaluation_{PART.value}.json'
         if jax.process_index() == 0:
-            path.write_text(json.dumps({'step': step, 'part': PART.value, **values}, indent=1) + '\n')
+            write_json(path, {'step': step, 'part': PART.value, **values})
         written.append(str(path))
     if best is not None:
         rows['true probabilities'] = best

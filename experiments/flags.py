@@ -13,6 +13,7 @@ import jax
 from absl import flags
 from absl import logging as absl_logging
 
+from jaxrec.files import full_cause
 from jaxrec.parallel.processes import is_lost_peer, start_processes
 
 MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model (4,2); default: the config, or all devices.')
@@ -105,14 +106,27 @@ def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
 
 @contextlib.contextmanager
 def _in_a_line() -> Iterator[None]:
-    """Turns a ValueError into a line and exit status 2."""
+    """Turns a ValueError, and a full disk, into a line and exit status 2."""
     try:
         yield
-    except ValueError as error:
-        if flags.FLAGS.verbosity > 0:
+    except (OSError, ValueError) as error:
+        told = _to_tell(error)
+        if told is None or flags.FLAGS.verbosity > 0:
             raise
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {told}', file=sys.stderr)
         sys.exit(2)
+
+
+def _to_tell(error: BaseException) -> str | None:
+    """What the user is told of an error that has a remedy, None for any other."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, OSError) and (cause := full_cause(error)):
+        return (
+            f'{error.filename or "a file"} could not be written ({cause}): make room on its disk, or lift '
+            'the limit, and give the same command again; --verbosity=1 shows where'
+        )
+    return None
 
 
 @contextlib.contextmanager
@@ -133,9 +147,9 @@ def _end(error: BaseException) -> NoReturn:
     """Says what has failed in which process, and ends it without waiting for the others."""
     who = f'process {jax.process_index()} of {jax.process_count()}'
     status = 1
-    if isinstance(error, ValueError):
+    if told := _to_tell(error):
         status = 2
-        print(f'error: {who}: {error}', file=sys.stderr)
+        print(f'error: {who}: {told}', file=sys.stderr)
     elif is_lost_peer(error):
         status = LOST_PEER
         print(

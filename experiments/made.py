@@ -18,6 +18,7 @@ import ml_collections
 
 from jaxrec.data.api import alone
 from jaxrec.data.log import Log
+from jaxrec.files import needs_room
 from jaxrec.importing import resolve
 from jaxrec.options import plain, read_options
 
@@ -63,10 +64,14 @@ def _make(where: str, described: Any, log: Log, data: Mapping[str, Any]) -> Path
             partial = folder.with_name(f'.{folder.name}.partial')
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            path = Path(make(partial, log, data, **arguments))
-            (partial / name_file.name).write_text(json.dumps(str(path.relative_to(partial))))
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+            try:
+                with needs_room(folder):
+                    path = Path(make(partial, log, data, **arguments))
+                    (partial / name_file.name).write_text(json.dumps(str(path.relative_to(partial))))
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
             logger.info('%s: made %s', where, folder)
     return folder / json.loads(name_file.read_text())
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import jax
 import matplotlib
@@ -18,21 +18,23 @@ import numpy as np
 from experiments.building import TRAIN_OPTIONS, Experiment, batches, make_optimizer, read_config
 from experiments.schedules import without_schedule
 from experiments.sources import log_of
+from experiments.writing import save_figure
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.source import make_loader
 from jaxrec.data.watch import LogWatch
 from jaxrec.evaluation.ctr import CtrEvaluator
+from jaxrec.files import needs_room, replace_text
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
 from jaxrec.parallel.processes import gather, wait_for_all
 from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.evaluate import evaluate, of_all_processes
-from jaxrec.training.files import replace_text
 from jaxrec.training.loop import train
-from jaxrec.training.progress import Progress, stop_awaited
+from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
+from jaxrec.training.stopping import stop_awaited
 from jaxrec.training.task import Evaluator
 from jaxrec.training.warm_start import grown_rows, warm_state
 from jaxrec.training.writers import MetricWriter, QuietWriter, read_metrics
@@ -50,7 +52,8 @@ def open_checkpoints(run: Experiment, workdir: Path, read_only: bool = False) ->
     """Opens the checkpoints of a workdir as the run's config says."""
     t = run.train
     folder = workdir / 'checkpoints'
-    with Checkpoints(folder, t['keep'], t['monitor'], t['maximize'], read_only) as checkpoints:
+    kept = t['keep'], t['monitor'], t['maximize']
+    with Checkpoints(folder, *kept, read_only, t['save_timeout']) as checkpoints:
         yield checkpoints
 
 
@@ -191,29 +194,30 @@ def hold(workdir: Path) -> Iterator[None]:
       workdir: takes `.lock`; created if absent. Of a run's own processes the first one holds it for all.
 
     Raises:
-      ValueError: another process holds it.
+      ValueError: another process holds it, or the disk is full.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / '.lock').open('a+') as file:
+    with (workdir / '.lock').open('ab+', buffering=0) as file:  # closing has nothing left to write
         if jax.process_index() == 0:
             _lock(file, workdir)
         yield
 
 
-def _lock(file: TextIO, workdir: Path) -> None:
+def _lock(file: BinaryIO, workdir: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        holder = file.read().strip() or 'unknown'
+        holder = file.read().decode().strip() or 'unknown'
         raise ValueError(
             f'{workdir} is in use by another run (process {holder}): wait until it ends, or give another '
             '--workdir'
         ) from None
     except OSError as error:  # some network file systems have no locks
         log.warning('%s cannot be locked (%s): see that no second run writes there', workdir, error)
-    file.truncate(0)
-    print(os.getpid(), file=file, flush=True)
+    with needs_room(workdir / '.lock'):
+        file.truncate(0)
+        file.write(f'{os.getpid()}\n'.encode())
 
 
 def claim(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
@@ -338,5 +342,4 @@ def draw_curves(workdir: Path, monitor: str) -> None:
         axes.plot(*zip(*points, strict=True), marker='.' if part == 'validation' else None)
         axes.set(xlabel='step', title=f'{part} {metric}')
         axes.grid(alpha=0.3)
-    figure.savefig(workdir / 'curves.png', dpi=110)
-    plt.close(figure)
+    save_figure(figure, workdir / 'curves.png')

@@ -11,8 +11,8 @@ way to `items` of the simulated world, since every config has a method of that n
 
     --config.data.arguments="{'users': 500, 'items': 100, 'seed': 1}"
 
-SIGTERM and, of one process, Ctrl-C save and exit with status 0, a second one ends it at once. What else a
-run survives is said in docs/faults.md. Several processes train as one (docs/several_machines.md):
+SIGTERM and Ctrl-C save and exit with status 0, a second one ends it at once. What else a run survives is
+said in docs/faults.md. Several processes train as one (docs/several_machines.md):
 
     python -m experiments.train --config=... --workdir=... --coordinator=host0:1234 --num_processes=2 \
         --process_id=0

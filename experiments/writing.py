@@ -1,5 +1,7 @@
-"""Writing rows to a CSV, Parquet or JSONL file that appears whole or not at all."""
+"""Writing rows to a CSV, Parquet or JSONL file, and pictures, that appear whole or not at all."""
 
+import contextlib
+import io
 import json
 import os
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+
+from jaxrec.files import needs_room, replace_bytes
 
 
 class RowWriter:
@@ -39,27 +43,42 @@ class RowWriter:
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows."""
-        if self._writer is None:
-            if self.path.suffix == '.csv':
-                self._writer = pyarrow.csv.CSVWriter(self._partial, batch.schema)
-            elif self.path.suffix == '.jsonl':
-                self._writer = _JsonLines(self._partial)
-            else:
-                self._writer = pyarrow.parquet.ParquetWriter(self._partial, batch.schema)
-        self._writer.write_batch(batch)
+        """Appends rows.
+
+        Raises:
+          ValueError: the disk is full.
+        """
+        with needs_room(self.path):
+            if self._writer is None:
+                self._writer = self._open(batch.schema)
+            self._writer.write_batch(batch)
+
+    def _open(self, schema: pa.Schema) -> Any:
+        if self.path.suffix == '.csv':
+            return pyarrow.csv.CSVWriter(self._partial, schema)
+        if self.path.suffix == '.jsonl':
+            return _JsonLines(self._partial)
+        return pyarrow.parquet.ParquetWriter(self._partial, schema)
 
     def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is not None:
+                with contextlib.suppress(OSError):  # what failed before would fail again, and hide why
+                    self._close()
+                return
+            if self._writer is None:
+                raise ValueError(
+                    f'there is no row to write to {self.path}: none can be scored, check input and mapping'
+                )
+            with needs_room(self.path):  # much is written no sooner than here
+                self._close()
+            os.replace(self._partial, self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-        if kind is not None or self._writer is None:
-            self._partial.unlink(missing_ok=True)
-        if kind is None and self._writer is None:
-            raise ValueError(
-                f'there is no row to write to {self.path}: none can be scored, check input and mapping'
-            )
-        if kind is None:
-            os.replace(self._partial, self.path)
 
 
 class _JsonLines:
@@ -74,3 +93,21 @@ class _JsonLines:
 
     def close(self) -> None:
         self._file.close()
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure of matplotlib's pyplot as a PNG, and closes it.
+
+    Args:
+      figure: the figure.
+      path: of the picture, replaced if it is there.
+
+    Raises:
+      ValueError: the disk is full.
+    """
+    import matplotlib.pyplot as plt  # after the caller has chosen a backend
+
+    content = io.BytesIO()
+    figure.savefig(content, dpi=110, format='png')
+    plt.close(figure)
+    replace_bytes(path, content.getvalue())

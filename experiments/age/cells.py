@@ -11,6 +11,7 @@ import jax
 from experiments.age.walking import REPLAY_OPTIONS, Replayed, early_metrics, walk
 from experiments.comparison.cells import Cell, describe_cell, read_finished
 from jaxrec.evaluation.tallies import summarise
+from jaxrec.files import replace_text
 from jaxrec.models.age.tuning import UnreachedError
 from jaxrec.options import read_options
 
@@ -70,7 +71,7 @@ def run_cell(
 def keep(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
     """Writes a result into its cell's folder, and returns it."""
     cell.folder.mkdir(parents=True, exist_ok=True)
-    (cell.folder / 'result.json').write_text(json.dumps(result, indent=1))
+    replace_text(cell.folder / 'result.json', json.dumps(result, indent=1))
     return result
 
 

@@ -19,6 +19,7 @@ from experiments.age.seeds import run_seed
 from experiments.comparison.tables import write_json
 from experiments.flags import DATA_DIR, friendly
 from experiments.running import claim, hold
+from jaxrec.files import replace_text
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its seeds.', required=True)
@@ -37,7 +38,7 @@ def main(_: list[str]) -> None:
         summary = summarise_seeds(results, list(config.explorers))
         text = to_markdown(summary, config.get('published', {}), results)
         write_json(workdir / 'table.json', summary)
-        (workdir / 'table.md').write_text(text)
+        replace_text(workdir / 'table.md', text)
         draw(results, list(config.explorers), workdir / 'ctr.png')
     print(text)
     print(f'wrote {workdir}/table.md, table.json, ctr.png')

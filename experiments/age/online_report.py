@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 
 from experiments.comparison.tables import spread
+from experiments.writing import save_figure
 
 Result = Mapping[str, Any]
 Summary = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -180,5 +181,4 @@ def draw(results: Sequence[Result], explorers: Sequence[str], path: Path) -> Non
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel('true click rate of what was shown')
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 
 from experiments.benchmarks import sim
+from experiments.writing import save_figure
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192, 16_384)
 BATCH = 64  # of the longest histories, DIN's hidden units take hundreds of MiB already
@@ -61,5 +62,4 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)

@@ -18,6 +18,7 @@ from experiments.building import Experiment, batches, build
 from experiments.comparison.slices import judge_slice
 from experiments.running import ceiling, fit, restore_model, score
 from jaxrec.evaluation.ranking import RankingEvaluator
+from jaxrec.files import replace_text
 from jaxrec.importing import resolve
 from jaxrec.models.can.parameters import count_parameters
 from jaxrec.options import lay_over, plain
@@ -100,7 +101,7 @@ def run_cell(
     }
     if cell.test:
         result |= test_cell(run, cell.folder, slices, judges)
-    (cell.folder / 'result.json').write_text(json.dumps(result, indent=1))
+    replace_text(cell.folder / 'result.json', json.dumps(result, indent=1))
     log.info('%s: validation %.4f in %.0f s', cell.folder, result['validation'], result['seconds'])
     return result
 
@@ -163,7 +164,7 @@ def time_cells(cells: Sequence[Cell], results: Sequence[dict[str, Any]], data_di
             held['state'], held['metrics'] = step(held['state'], put_batch(next(ready), run.setup.mesh))
 
         seconds, _ = measure(call, lambda: jax.block_until_ready((held['state'], held['metrics'])))
-        path.write_text(json.dumps(round(seconds * 1e3, 2)))
+        replace_text(path, json.dumps(round(seconds * 1e3, 2)))
         jax.clear_caches()
     for result in results:
         result['step_ms'] = json.loads(path.read_text())

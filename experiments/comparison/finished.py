@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from experiments.comparison.tables import write_json
+from jaxrec.files import replace_bytes
 
 FILE = 'cells.jsonl.gz'
 
@@ -26,7 +27,7 @@ def pack(workdir: Path) -> Path:
         cell = path.parent.relative_to(workdir).as_posix()
         lines.append(json.dumps({'cell': cell, 'result': json.loads(path.read_text())}) + '\n')
     # Without a time in its header the same cells make the same file.
-    (workdir / FILE).write_bytes(gzip.compress(''.join(lines).encode(), mtime=0))
+    replace_bytes(workdir / FILE, gzip.compress(''.join(lines).encode(), mtime=0))
     return workdir / FILE
 
 

@@ -10,6 +10,8 @@ import matplotlib
 import ml_collections
 
 from experiments.comparison.cells import CEILING, METRICS
+from experiments.writing import save_figure
+from jaxrec.files import replace_text
 
 Summary = dict[str, dict[str, dict[str, float]]]
 AUCS = ('auc', 'auc_unseen', 'auc_long')  # of which there are paired differences, and which are drawn
@@ -161,13 +163,10 @@ def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None
         axis.set(title=metric.replace('_', ' '), yticks=range(len(rows)), yticklabels=rows)
         axis.grid(axis='x', alpha=0.3)
     figure.suptitle(table.title, fontsize=10)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON in one piece, so that a reader never sees half of it."""
-    partial = path.with_suffix('.partial')
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(content, indent=1) + '\n')
-    partial.replace(path)
+    replace_text(path, json.dumps(content, indent=1) + '\n')

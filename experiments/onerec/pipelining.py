@@ -26,6 +26,7 @@ from experiments.onerec.tokens_report import to_markdown
 from experiments.running import claim, fit, hold, open_checkpoints, restore_model
 from experiments.sources import log_of, read_data
 from jaxrec.data.sessions.source import SessionSource
+from jaxrec.files import replace_text
 from jaxrec.models.onerec.align import METHODS
 from jaxrec.options import plain, read_options
 from jaxrec.training.evaluate import evaluate
@@ -99,7 +100,7 @@ def run_pipeline(
             judged = stage('evaluate', evaluate_generator, pieces, generator, options['requests'], False)
             rows = {GENERATOR: judged} | rows
         write_json(workdir / 'table.json', rows)
-        (workdir / 'table.md').write_text(to_table(rows) + '\n\n' + stage.describe() + '\n')
+        replace_text(workdir / 'table.md', to_table(rows) + '\n\n' + stage.describe() + '\n')
     return rows
 
 

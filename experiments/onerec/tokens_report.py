@@ -7,6 +7,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from experiments.writing import save_figure
+
 COLUMNS = (
     ('mse', 'MSE', '{:.4f}'),
     ('load', 'load max/mean', '{:.2f}'),
@@ -95,5 +97,4 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         right.legend()
     for axis in axes[0]:
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)

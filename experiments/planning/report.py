@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 
 from experiments.planning.plan import STATE, Plan
+from experiments.writing import save_figure
 
 PREDICTED = (
     'All figures are predictions: compiled for chips that are not here, rates as published, nothing was run. '
@@ -158,8 +159,7 @@ def draw(plans: Sequence[Plan], path: Path) -> None:
     _draw_time(axes[1], plans, names)
     _draw_scaling(axes[2], plans, names)
     figure.suptitle('Predicted, not run', fontsize=10)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def _draw_memory(axis: Any, plans: Sequence[Plan], names: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from jaxrec.data.images.pixels import PICTURES, read_picture, resize_picture, wr
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.evaluation.segmentation.drawing import draw, to_json
 from jaxrec.evaluation.segmentation.found import Found
+from jaxrec.files import replace_text
 
 
 class Limits(NamedTuple):
@@ -130,7 +131,7 @@ def write(
 ) -> None:
     """Writes the overlay and the JSON of one picture."""
     told = {**to_json(found, names), 'name': name}
-    (output / f'{name}.json').write_text(json.dumps(told, ensure_ascii=False) + '\n')
+    replace_text(output / f'{name}.json', json.dumps(told, ensure_ascii=False) + '\n')
     small, shown = smaller(pixels, found, limits.largest)
     write_picture(output / f'{name}.png', draw(small, shown, names, limits.drawn))
 

@@ -22,6 +22,7 @@ from jaxrec.data.pools.source import ImpressionSource
 from jaxrec.data.sessions.log import SessionLog
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import RequestSource
+from jaxrec.files import needs_room
 from jaxrec.importing import resolve
 
 # Which source cuts batches from which kind of log.
@@ -66,7 +67,7 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
         raise ValueError(
             f'config.data.arguments do not fit {config["log"]} ({error}): it takes {takes}'
         ) from None
-    with alone(Path(folder)):
+    with alone(Path(folder)), needs_room(Path(folder)):  # what lies beside a log is written here too
         log = compile_function(folder=folder, **arguments)
     if type(log) not in SOURCES:
         raise ValueError(

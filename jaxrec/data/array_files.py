@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.files import needs_room
+
 FORMAT, VERSION = 'format', 'version'  # the names of the two arrays that say what a file is
 Described = Mapping[str, tuple[str, int]]  # {array: (kinds of its dtype, as in numpy, number of its axes)}
 
@@ -27,7 +29,7 @@ def save_arrays(path: str | Path, kind: str, version: int, arrays: Mapping[str, 
       arrays: by name; numbers, booleans or fixed-width strings.
 
     Raises:
-      ValueError: an array of objects, which only a pickle could hold.
+      ValueError: an array of objects, which only a pickle could hold, or a full disk.
     """
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
@@ -37,7 +39,7 @@ def save_arrays(path: str | Path, kind: str, version: int, arrays: Mapping[str, 
     partial = path.with_name(f'.{uuid.uuid4().hex}.partial.npz')
     try:
         named: dict[str, Any] = {FORMAT: np.array(kind), VERSION: np.array(version), **arrays}
-        with partial.open('wb') as file:
+        with needs_room(path), partial.open('wb') as file:
             np.savez(file, **named)
         os.replace(partial, path)
     finally:

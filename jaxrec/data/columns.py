@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxrec.files import needs_room
+
 DESCRIPTION = 'columns.json'
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 _REMEDY = 'delete the folder and compile it again'
@@ -242,13 +244,14 @@ def cached_array(path: Path, write: Callable[[Path], object]) -> np.ndarray:
       The array, read-only.
 
     Raises:
-      ValueError: the file is damaged.
+      ValueError: the file is damaged, or the disk is full.
     """
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         partial = path.with_name(f'.{uuid.uuid4().hex}.partial.npy')
         try:
-            write(partial)
+            with needs_room(path):
+                write(partial)
             partial.rename(path)
         finally:
             partial.unlink(missing_ok=True)

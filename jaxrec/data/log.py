@@ -20,6 +20,7 @@ from jaxrec.data.columns import ColumnStore, Ragged
 from jaxrec.data.raw_columns import RawLog, describe_source
 from jaxrec.data.schema import Column, ColumnSpec
 from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from jaxrec.files import needs_room
 
 VERSION = 1
 REMEDY = 'delete the folder and compile the log again'
@@ -260,14 +261,15 @@ class Log:
           The opened log.
 
         Raises:
-          ValueError: for a folder that holds anything else.
+          ValueError: for a folder that holds anything else, or a full disk.
         """
         partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex[:8]}.partial'
         try:
-            described, left_out = tables(partial)
-            manifest = {'format': cls.FORMAT} | settings | described
-            manifest['dropped'] = settings['dropped'] | left_out
-            (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1))
+            with needs_room(folder):
+                described, left_out = tables(partial)
+                manifest = {'format': cls.FORMAT} | settings | described
+                manifest['dropped'] = settings['dropped'] | left_out
+                (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1))
             try:
                 partial.rename(folder)
             except OSError:  # another process may have compiled the same log meanwhile; all else is an error

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec import embeddings as emb
+from jaxrec.files import needs_room
 from jaxrec.training.state import Setup, TrainState
 
 FORMAT, VERSION = 'jaxrec.scorer', 1
@@ -157,13 +158,16 @@ def _manifest(
 
 def _write(path: Path, manifest: dict[str, Any], program: bytes, weights: list[np.ndarray]) -> None:
     partial = path.with_name(f'.{path.name}.partial')
-    with zipfile.ZipFile(partial, 'w', zipfile.ZIP_STORED) as file:
-        file.writestr('manifest.json', json.dumps(manifest, indent=1))
-        file.writestr('program.bin', program)
-        for number, array in enumerate(weights):
-            with file.open(f'weights/{number:04d}.npy', 'w', force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-    os.replace(partial, path)
+    try:
+        with needs_room(path), zipfile.ZipFile(partial, 'w', zipfile.ZIP_STORED) as file:
+            file.writestr('manifest.json', json.dumps(manifest, indent=1))
+            file.writestr('program.bin', program)
+            for number, array in enumerate(weights):
+                with file.open(f'weights/{number:04d}.npy', 'w', force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class Scorer:

@@ -7,6 +7,7 @@ back; nothing else of a table ever does. Dense parameters and batches lie on the
 B batch, D width.
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -21,6 +22,10 @@ from jaxrec.embeddings.update import UpdateInfo
 from jaxrec.parallel.mesh import BATCH
 from jaxrec.training.state import Setup, TrainState, pick
 from jaxrec.training.task import Batch, Metrics
+
+# Steps that may wait behind the one under way. Each holds its batch and its rows, on the host and on the
+# devices; two keep the devices busy while the host looks rows up.
+AHEAD = 2
 
 Read = Callable[[dict[str, jax.Array], Batch], tuple[Any, Any]]
 
@@ -38,8 +43,11 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
     write, apply = _writer(setup), _apply(setup)
     home = jax.NamedSharding(setup.table_mesh, jax.P())
     everywhere = jax.NamedSharding(setup.mesh, jax.P())
+    queued: collections.deque[jax.Array] = collections.deque()  # what each step computes last
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        if len(queued) > AHEAD:
+            jax.block_until_ready(queued.popleft())
         ids, rows = read(state.tables, batch)
         grads, row_grads, new_model_state, metrics, norm = differentiate(
             state.params, state.model_state, rows, batch, state.rng, state.step
@@ -50,6 +58,7 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
         scale, total, moves = jax.device_put((info.scale, info.norm, info.moves), everywhere)
         old = state.params, state.model_state, state.opt_state
         (params, model_state, opt_state), skipped = apply(*old, new_model_state, grads, scale, moves)
+        queued.append(skipped)
         metrics = {**metrics, 'grad_norm': total}
         if setup.skip_not_finite:
             metrics['skipped'] = skipped

@@ -22,11 +22,10 @@ from jaxrec.training.progress import (
     Progress,
     Watch,
     progress_bar,
-    stop_agreed,
-    stop_signal,
 )
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import TrainStep
+from jaxrec.training.stopping import stop_agreed, stop_signal
 from jaxrec.training.writers import MetricWriter
 
 log = logging.getLogger(__name__)

@@ -1,19 +1,14 @@
-"""What surrounds the loop: its options, what it remembers between steps, its bar, and the wish to stop."""
+"""What surrounds the loop: its options, what it remembers between steps, and its bar."""
 
-import contextlib
 import dataclasses
 import logging
 import math
-import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
 import tqdm
-from jax.experimental import multihost_utils
-
-from jaxrec.parallel.processes import gather
 
 log = logging.getLogger(__name__)
 
@@ -146,72 +141,6 @@ class LoopOptions:
             )
         if self.patience is not None and self.patience < 0:
             raise ValueError(f'train.patience = {self.patience}: give 0 or more evaluations, or None')
-
-
-@contextlib.contextmanager
-def stop_signal() -> Iterator[list[int]]:
-    """Yields a list that fills when SIGTERM or SIGINT arrives; a second signal ends the process at once.
-
-    The handlers that were there return afterwards. Of several processes JAX heeds SIGTERM, see `stop_agreed`.
-    """
-    received: list[int] = []
-    if jax.process_count() > 1:
-        yield received
-        return
-
-    def take(number: int, frame: Any) -> None:
-        if received:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        received.append(number)
-
-    before: dict[signal.Signals, Any] = {}
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, take)
-    except ValueError:  # only the main thread may; a caller's thread keeps its own way of stopping
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # one that was not installed from Python cannot be put back
-                signal.signal(number, handler)
-
-
-def stop_agreed(received: list[int], step: int) -> bool:
-    """Whether the run ends after this step, a question that every process answers alike.
-
-    Args:
-      received: of `stop_signal`.
-      step: the step that was taken; to be asked once a step.
-
-    Returns:
-      Whether SIGTERM has arrived; with several processes, whether one of them has got it and this is the
-      step, a few later, at which all of them stop.
-    """
-    if jax.process_count() == 1:
-        return bool(received)
-    return bool(multihost_utils.reached_preemption_sync_point(step))
-
-
-def stop_awaited(start: int) -> bool:
-    """Whether SIGTERM came before the loop, while a run of several processes was made; asked once, by all.
-
-    Args:
-      start: steps already taken.
-
-    Returns:
-      Whether one of them has got it. JAX counts the steps that it is asked for, and would name one long past.
-    """
-    if jax.process_count() == 1:
-        return False
-    asked = bool(multihost_utils.reached_preemption_sync_point(1)) if start > 1 else False
-    stopped = any(gather(asked))
-    if start > 1 and not stopped:
-        stopped = any(gather(bool(multihost_utils.reached_preemption_sync_point(start))))
-    return stopped
 
 
 def progress_bar(steps: int, start: int) -> tqdm.tqdm:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxrec.training.files import is_full, no_room, replace_text
+from jaxrec.files import is_full, needs_room, no_room, replace_text
 
 log = logging.getLogger(__name__)
 
@@ -19,21 +19,19 @@ class MetricWriter:
 
         Args:
           workdir: the run's folder.
-          step: the restored step; later lines are removed.
+          step: the restored step; later lines are removed, and TensorBoard is told to forget later points.
           tensorboard: write event files too.
 
         Raises:
-          ValueError: TensorBoard was asked for and its writer is not installed.
+          ValueError: TensorBoard was asked for and its writer is not installed, or the disk is full.
         """
         self.path = Path(workdir) / 'metrics.jsonl'
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(self.path) if line['step'] <= step] if step else []
-        try:
-            replace_text(self.path, ''.join(json.dumps(line) + '\n' for line in kept))
-        except OSError as error:
-            raise self._not_written(error) from error
+        replace_text(self.path, ''.join(json.dumps(line) + '\n' for line in kept))
         self._file = self.path.open('ab', buffering=0)  # nothing is held back that closing would write
-        self._board = _open_board(Path(workdir)) if tensorboard else None
+        self._events = Path(workdir) / 'tensorboard'
+        self._board = _open_board(self._events, step) if tensorboard else None
 
     def write(self, step: int, part: str, values: Mapping[str, float], note: str = '') -> None:
         """Reports scalars.
@@ -52,8 +50,9 @@ class MetricWriter:
         shown = [f'{k}={v:.0f}' if v.is_integer() else f'{k}={v:.4g}' for k, v in values.items()]
         log.info('step %d %s %s', step, part, ' '.join([*shown, note]).rstrip())
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f'{part}/{name}', value, step)
+            with needs_room(self._events):
+                for name, value in values.items():
+                    self._board.add_scalar(f'{part}/{name}', value, step)
 
     def _append(self, line: bytes) -> None:
         end = self._file.seek(0, os.SEEK_END)
@@ -62,16 +61,16 @@ class MetricWriter:
                 line = line[self._file.write(line) :]
         except OSError as error:
             self._file.truncate(end)
-            raise self._not_written(error) from error
-
-    def _not_written(self, error: OSError) -> OSError | ValueError:
-        return no_room(str(self.path), self.path.parent, error) if is_full(error) else error
+            if not is_full(error):
+                raise
+            raise no_room(str(self.path), self.path.parent, error) from error
 
     def close(self) -> None:
         """Closes the files."""
         self._file.close()
         if self._board is not None:
-            self._board.close()
+            with needs_room(self._events):
+                self._board.close()
 
 
 class QuietWriter(MetricWriter):
@@ -113,9 +112,10 @@ def read_metrics(path: str | Path) -> list[dict]:
     return reports
 
 
-def _open_board(workdir: Path):  # type: ignore[no-untyped-def]  # the type lives in the optional package
+def _open_board(folder: Path, step: int):  # type: ignore[no-untyped-def]  # the type lives in the optional package
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ValueError("train.tensorboard needs the extra: pip install 'jaxrec[tensorboard]'") from error
-    return SummaryWriter(str(workdir / 'tensorboard'))
+    # Event files are only ever added to: the new one says from which step on those before it do not count.
+    return SummaryWriter(str(folder), purge_step=step + 1)

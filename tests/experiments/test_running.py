@@ -8,12 +8,15 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from experiments import running
 from experiments.building import build
+from jaxrec.training.checkpoints import row_files
+from jaxrec.training.state import init_state
 from tests.experiments.worlds import assert_saved_alike, saved, tiny
 
 
@@ -224,3 +227,25 @@ def test_processes_claim_a_workdir_together(cache, tmp_path, monkeypatch):
     ):
         running.claim_together(tmp_path / 'elsewhere', config)
     assert not (tmp_path / 'elsewhere').exists()
+
+
+def test_a_save_may_take_as_long_as_the_config_says(cache, tmp_path, monkeypatch):
+    write_rows = row_files.write_rows
+    monkeypatch.setattr(row_files, 'write_rows', lambda *given: time.sleep(1.5) or write_rows(*given))
+    run = build(tiny('LR', cache, {'save_timeout': 1}))
+    state = init_state(run.setup, run.example(run.source('train')), 0)
+    given = {'table_rows': running.table_rows(run)}
+    message = (
+        r'checkpoints/0, about [\d.]+ MB, was not written within 1 s .* give a save more time by train\.'
+    )
+    with running.open_checkpoints(run, tmp_path / 'short') as checkpoints:
+        with pytest.raises(ValueError, match=message):
+            checkpoints.save(state, {}, **given)
+    for train in ({'save_timeout': 60}, {}):
+        run = build(tiny('LR', cache, train))
+        with running.open_checkpoints(run, tmp_path / f'long{len(train)}') as checkpoints:
+            checkpoints.save(state, {}, **given)
+            assert checkpoints.steps == [0]
+    assert checkpoints.timeout_s >= 3600
+    with pytest.raises(ValueError, match=r'train\.save_timeout = 0: give at least 1'):
+        build(tiny('LR', cache, {'save_timeout': 0}))

@@ -27,13 +27,16 @@ def test_all_stop_after_one_step_and_a_lost_process_is_told(tmp_path):
     workdir = tmp_path / 'run'
     command = ['-m', 'experiments.train', f'--config={config}', f'--workdir={workdir}', '--mesh=4,2']
 
-    processes = training(command, workdir, 3)
-    processes[1].send_signal(signal.SIGTERM)
-    ended = finish(processes)
-    assert [each.status for each in ended] == [0, 0], shown(ended)
-    saved = int(re.search(r'stopped by a signal; step (\d+) is saved', ended[0].err).group(1))
-    assert read_metrics(workdir / 'metrics.jsonl')[-1]['step'] == saved
-    assert (workdir / 'checkpoints' / str(saved)).is_dir()
+    saved = 0
+    for number, told in ((signal.SIGTERM, 1), (signal.SIGINT, 0)):  # Ctrl-C, of one of them
+        processes = training(command, workdir, saved + 3)
+        processes[told].send_signal(number)
+        ended = finish(processes)
+        assert [each.status for each in ended] == [0, 0], shown(ended)
+        assert f'{number.name}: saves and stops after a step or two' in ended[told].err
+        saved = int(re.search(r'stopped by a signal; step (\d+) is saved', ended[0].err).group(1))
+        assert read_metrics(workdir / 'metrics.jsonl')[-1]['step'] == saved
+        assert (workdir / 'checkpoints' / str(saved)).is_dir()
 
     processes = training(command, workdir, saved + 3)
     processes[1].kill()

@@ -68,6 +68,19 @@ def test_every_program_is_traced_once(monkeypatch):
     train((1, 1), 'host')
 
 
+def test_the_host_runs_few_steps_ahead(monkeypatch):
+    """Before a step is queued, that three before it must have ended, whatever the devices do meanwhile."""
+    setup = make_setup(tables_on='host', skip_not_finite=True)
+    batch = put_batch(make_batch(), setup.mesh)
+    state, step, awaited, last = init_state(setup, batch, 0), make_train_step(setup), [], []
+    monkeypatch.setattr(jax, 'block_until_ready', awaited.append)
+    for number in range(1, 7):
+        state, metrics = step(state, batch)
+        last.append(metrics['skipped'])
+        ended = max(0, number - 1 - host_tables.AHEAD)
+        assert [id(x) for x in awaited] == [id(x) for x in last[:ended]]
+
+
 def test_a_checkpoint_moves_between_host_and_devices(tmp_path):
     setup, state, _ = train((4, 2), 'host')
     batch = put_batch(make_batch(), setup.mesh)

@@ -1,7 +1,10 @@
 """Metric files: one JSON line a report, cut on resume, damaged lines named."""
 
+import importlib
 import json
+import struct
 import sys
+import time
 
 import pytest
 
@@ -52,13 +55,42 @@ def test_tensorboard_gets_the_same_numbers(tmp_path, monkeypatch):
     written = []
 
     class Board:
-        SummaryWriter = lambda folder: Board()
+        SummaryWriter = lambda folder, **options: written.append((folder, options)) or Board()
         add_scalar = staticmethod(lambda *values: written.append(values))
         close = staticmethod(lambda: written.append('closed'))
 
     monkeypatch.setitem(sys.modules, 'tensorboardX', Board)
     write(tmp_path, [2], tensorboard=True)
-    assert written == [('train/loss', 0.5, 2), 'closed']
+    folder = str(tmp_path / 'tensorboard')
+    assert written == [(folder, {'purge_step': 1}), ('train/loss', 0.5, 2), 'closed']
+    written.clear()
+    write(tmp_path, [], step=2, tensorboard=True)
+    assert written == [(folder, {'purge_step': 3}), 'closed']
+
+
+def events(folder):
+    """The events of a folder's files in the order in which TensorBoard reads them."""
+    proto = importlib.import_module('tensorboardX.proto.event_pb2')
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:  # length, its checksum, the event, its checksum
+            (size,) = struct.unpack('<Q', content[:8])
+            yield proto.Event.FromString(content[12 : 12 + size])
+            content = content[16 + size :]
+
+
+def test_a_resumed_run_counts_no_point_of_tensorboard_twice(tmp_path):
+    pytest.importorskip('tensorboardX')
+    for steps, step in (([1, 2, 3, 4], 0), ([3, 4, 5], 2), ([1], 0)):
+        write(tmp_path, steps, step=step, tensorboard=True)
+        time.sleep(1.1)  # event files are named by the second
+        points = []
+        for event in events(tmp_path / 'tensorboard'):
+            if event.session_log.status == event.session_log.START:
+                points = [point for point in points if point[0] < event.step]
+            points += [(event.step, value.simple_value) for value in event.summary.value]
+        lines = read_metrics(tmp_path / 'metrics.jsonl')
+        assert points == [(line['step'], pytest.approx(line['loss'])) for line in lines]
 
 
 def test_without_the_extra_tensorboard_is_refused(tmp_path, monkeypatch):

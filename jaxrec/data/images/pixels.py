@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.files import needs_room
+
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 _INSTALL = "pictures need Pillow and pycocotools: pip install 'jaxrec[images]'"
 
@@ -107,7 +109,8 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
     if pixels.ndim == 2:
         pixels = pixels.astype(np.uint16 if pixels.size and pixels.max() > 255 else np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pillow().Image.fromarray(pixels).save(path)
+    with needs_room(path):
+        pillow().Image.fromarray(pixels).save(path)
 
 
 def resize_picture(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -39,6 +39,7 @@ from jaxrec.data.log import VERSION, Log
 from jaxrec.data.raw_columns import describe_source
 from jaxrec.data.schema import Column
 from jaxrec.data.vocabulary import FIRST, Vocabulary
+from jaxrec.files import needs_room
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def ingest(
         return existing
     # Chunks are counted in blocks: those of another block size are of no use.
     job = f'{settings["fingerprint"]} {blocks.BLOCK_BYTES} {blocks.PARQUET_ROWS}'
-    with _hold_work(folder, job) as work:
+    with needs_room(folder), _hold_work(folder, job) as work:
         taken = take_in(parts, work, strict)
         _count(settings, taken)
         made = kind.publish(folder, settings, _Writer(mapping, taken, work, base, settings).write)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from jaxrec.data.raw_columns import describe_source
+from jaxrec.files import needs_room
 
 PACKINGS = ('', '.gz', '.zip')
 
@@ -115,7 +116,7 @@ def fetch(url: str, path: Path, md5: str | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
     try:
-        with urllib.request.urlopen(url) as response, partial.open('wb') as file:
+        with needs_room(path), urllib.request.urlopen(url) as response, partial.open('wb') as file:
             shutil.copyfileobj(response, file)
         if md5 is not None:
             with partial.open('rb') as file:

@@ -24,6 +24,28 @@ RULES = ((r'decoder/feed/(up|down)$', jax.P(None, AXIS)),)
 FeedOf = Callable[[Tree, jax.Array, jax.Array | None, Drop | None], tuple[jax.Array, Any]]
 
 
+def require_even(experts: int, mesh: Mesh) -> None:
+    """Refuses experts that cannot be shared out evenly over the axis 'model'.
+
+    Args:
+      experts: E; 0 for a dense net.
+      mesh: of the run.
+
+    Raises:
+      ValueError: naming the config key, both numbers, and what would do.
+    """
+    devices, size = mesh.shape[AXIS], mesh.size
+    if experts % devices == 0:
+        return
+    most = max(n for n in range(1, devices) if experts % n == 0 and size % n == 0)
+    raise ValueError(
+        f"model.experts = {experts} cannot be shared out evenly over the {devices} devices along 'model' of "
+        f'the mesh {size // devices} x {devices}: give a multiple of {devices}, such as '
+        f"{-(-experts // devices) * devices}, or a mesh whose 'model' divides {experts}, such as "
+        f'--mesh={size // most},{most}'
+    )
+
+
 def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> FeedOf:
     """The feed-forward of every decoder layer.
 

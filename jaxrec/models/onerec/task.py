@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.models.onerec.evaluator import SessionEvaluator
-from jaxrec.models.onerec.experts import RULES, expert_losses, new_biases
+from jaxrec.models.onerec.experts import RULES, expert_losses, new_biases, require_even
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.semantic_ids import SemanticIds
@@ -56,7 +56,12 @@ class SessionTask(WithoutTables):
         return RULES if self.network.experts else ()
 
     def on(self, mesh: Mesh) -> 'SessionTask':
-        """The same task on a mesh."""
+        """The same task on a mesh.
+
+        Raises:
+          ValueError: experts that cannot be shared out evenly over the axis 'model'.
+        """
+        require_even(self.network.experts, mesh)
         return dataclasses.replace(self, mesh=mesh)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:

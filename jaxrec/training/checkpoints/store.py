@@ -22,6 +22,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from jaxrec.files import is_full, no_room
 from jaxrec.parallel.processes import gather
 from jaxrec.training.checkpoints.damage import (
     DamagedCheckpoint,
@@ -44,10 +45,11 @@ from jaxrec.training.checkpoints.parts import (
 )
 from jaxrec.training.checkpoints.sums import NAME as SUMS
 from jaxrec.training.checkpoints.sums import find_damage, write_sums
-from jaxrec.training.files import is_full, no_room
 from jaxrec.training.state import TrainState
 
 log = logging.getLogger(__name__)
+
+SAVE_S = 4 * 3600  # some TB from each process to a shared file system; Orbax itself would wait for 20 minutes
 
 _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_decision_policies
 
@@ -84,6 +86,7 @@ class Checkpoints:
         monitor: str | None = None,
         maximize: bool = True,
         read_only: bool = False,
+        timeout_s: int = SAVE_S,
     ):
         """Opens or creates the folder.
 
@@ -93,11 +96,14 @@ class Checkpoints:
           monitor: the metric whose best checkpoint survives too; None keeps the latest only.
           maximize: whether a larger metric is better.
           read_only: leave unfinished and damaged checkpoints alone: another process may be writing them.
+          timeout_s: seconds that a save may take.
 
         Raises:
           DamagedCheckpoint: the metrics of one cannot be read; which is the best is then not known.
         """
         self.folder, self.read_only, self._failed = Path(folder).absolute(), read_only, False
+        self.timeout_s, context = timeout_s, ocp.Context()
+        context.asynchronous.timeout_secs = timeout_s
         require_metrics(self.folder, read_only)
         self.monitor, self.maximize = monitor, maximize
         keeps = [_policies.LatestN(keep)]
@@ -109,6 +115,7 @@ class Checkpoints:
             save_decision_policy=_decisions.FixedIntervalPolicy(1),
             preservation_policy=_policies.AnyPreservationPolicy(keeps),
             cleanup_tmp_directories=not read_only,
+            context=context,
         )
 
     def __enter__(self) -> 'Checkpoints':
@@ -188,7 +195,7 @@ class Checkpoints:
           trained_on: what identifies the log, plain JSON values.
 
         Raises:
-          ValueError: the disk is full; earlier checkpoints are intact.
+          ValueError: the disk is full, or the save took too long; earlier checkpoints are intact.
         """
         parts = parts_of(state, MODEL, table_rows) | parts_of(state, OPTIMIZER, table_rows)
         described = {'progress': dict(progress), 'shapes': shapes_of(state, table_rows)}
@@ -208,14 +215,26 @@ class Checkpoints:
                 write_sums(where)
         except (OSError, ValueError) as error:
             self._failed = True
-            if not is_full(error):
+            if (told := self._not_saved(where, state, error)) is None:
                 raise
-            for partial in self.folder.glob(f'{where.name}.orbax-checkpoint-tmp*'):
-                shutil.rmtree(partial, ignore_errors=True)
-            kept = jax.tree.leaves(fields_of(state, MODEL + OPTIMIZER))
-            needed = sum(leaf.nbytes for leaf in kept if hasattr(leaf, 'nbytes'))
-            raise no_room(f'checkpoint {where}', self.folder, error, needed) from error
+            raise told from error
         clear_aside(self.folder)
+
+    def _not_saved(self, where: Path, state: TrainState, error: Exception) -> ValueError | None:
+        """What is said of a save that has failed, None where no remedy is known."""
+        kept = jax.tree.leaves(fields_of(state, MODEL + OPTIMIZER))
+        needed = sum(leaf.nbytes for leaf in kept if hasattr(leaf, 'nbytes'))
+        if isinstance(error, TimeoutError):
+            return ValueError(
+                f'checkpoint {where}, about {needed / 1e6:,.1f} MB, was not written within {self.timeout_s} '
+                f's ({error}): see that {self.folder} answers, or give a save more time by '
+                'train.save_timeout. What was saved before is intact'
+            )
+        if not is_full(error):
+            return None
+        for partial in self.folder.glob(f'{where.name}.orbax-checkpoint-tmp*'):
+            shutil.rmtree(partial, ignore_errors=True)
+        return no_room(f'checkpoint {where}', self.folder, error, needed)
 
     def restore(
         self,

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxrec.training.files import replace_text
+from jaxrec.files import replace_text
 
 NAME = 'sums.json'
 _CHUNK = 1 << 22  # bytes read at once, whatever the size of a table

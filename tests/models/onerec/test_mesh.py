@@ -107,8 +107,11 @@ def test_what_alignment_wraps_is_cut_the_same_way():
 
 
 def test_experts_that_the_axis_does_not_divide_are_refused():
-    setup = make_setup(make_task(experts=3), (2, 4))
-    batch = make_batch(setup.task.network, 0)
-    drawn = jax.eval_shape(setup.task.init, jax.random.key(0), batch)
-    with pytest.raises(ValueError, match=r'3 experts over 4 devices along .model.: make the experts a'):
-        jax.eval_shape(lambda *given: setup.placed_task.predict(*given, {}, batch), *drawn)
+    message = (
+        r"model\.experts = 6 cannot be shared out evenly over the 4 devices along 'model' of the mesh 2 x 4: "
+        r"give a multiple of 4, such as 8, or a mesh whose 'model' divides 6, such as --mesh=4,2$"
+    )
+    with pytest.raises(ValueError, match=message):
+        _ = make_setup(make_task(experts=6), (2, 4)).placed_task
+    for experts, shape in ((6, (4, 2)), (8, (2, 4)), (6, (8, 1)), (0, (2, 4))):
+        assert make_setup(make_task(experts=experts), shape).placed_task.mesh.shape['model'] == shape[1]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from jaxrec.training import files
+from jaxrec import files
 
 
 def test_a_text_is_replaced_whole(tmp_path):
