@@ -27,6 +27,7 @@ from experiments.benchmarks import (
     sim,
     sim_lengths,
     sim_search,
+    sms,
     tables,
     tokens,
 )
@@ -83,6 +84,11 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'onerec_train_row': functools.partial(onerec.train, row=True),
     'onerec_train_session': functools.partial(onerec.train, levels=3, session=5),
     'onerec_train_session_moe': functools.partial(onerec.train, levels=3, session=5, experts=onerec.EXPERTS),
+    'sms_infer_dla34': sms.infer,
+    'sms_infer_resnet18': functools.partial(sms.infer, trunk='resnet18'),
+    'sms_train': sms.train,
+    'sms_train_resnet18': functools.partial(sms.train, trunk='resnet18'),
+    'sms_render': sms.render,
     'tokens_pass_100k': functools.partial(tokens.run, items=100_000, clusters=1024),
     'tokens_pass_10m': functools.partial(tokens.run, items=10_000_000, clusters=8192, windows=1),
 }

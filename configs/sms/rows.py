@@ -23,7 +23,7 @@ ROWS: dict[str, dict[str, Any]] = {
     # The true entities, and of each pair of classes its most frequent relation: one pass that counts.
     'prior': sms(PRIOR) | {'train': {'epochs': 1, 'evals_per_epoch': 1}},
     # Entities first, then a classifier over all pairs of them.
-    'two-stage': sms(TWO_STAGE, parts_by_relation=False),
+    'two-stage': sms(TWO_STAGE),
     # Filled boxes instead of masks.
     'boxes': sms(masks=False),
     'no-parsing': sms(parsing=False),

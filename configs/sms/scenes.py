@@ -10,14 +10,25 @@ from ml_collections import ConfigDict
 from configs.runs import run_config
 from configs.sms.rows import ROWS, of_size
 
-# 128 pixels on two cores; `jaxrec/models/sms/README.md` says why the trunk is no DLA.
+# 128 pixels on two cores, a map of 32 x 32 cells on which a ball is one of them;
+# `jaxrec/models/sms/README.md` says why the trunk is no DLA.
 MODEL = {
     'size': 'small',
     'trunk': 'resnet_folded',
     'hidden': 48,
-    'keep': 24,
+    'point_hidden': 128,
     'mask_stride': 2,
+    'divisor': 5.0,
+    'pair_divisor': 16.0,
+    'mask_init': 0.05,
+    'least_radius': 1,
+    'match_scale': 4.0,
+    'displacement_weight': 0.4,
+    'read_near': True,
+    'predicted_pairs': 0.5,
     'parts_by_relation': True,
+    'keep': 40,
+    'points': 300,
 }
 
 
@@ -41,6 +52,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'eval_batch_size': 20,
                 'epochs': 1,
                 'learning_rate': 2e-3,
+                'clip_norm': 10.0,
                 'schedule': {'kind': 'cosine', 'warmup': 0.02},
                 'evals_per_epoch': 6,
                 'log_every': 50,

@@ -77,12 +77,12 @@ def run_cell(
       cell: the cell.
       data_dir: where real data sets lie.
       slices: parts of the test set that are judged apart, names of `experiments.comparison.slices.SLICES`.
-      judges: import paths 'package.module:name' of functions (run, state of the best step) -> {metric:
-        float}, which look at more than predictions.
+      judges: import paths 'package.module:name' of functions (run, state of the best step, evaluator that
+        has taken in its predictions) -> {metric: float}, which look at more.
 
     Returns:
-      {'validation', 'trained', 'seconds', 'parameters', 'parameters_candidates'} and, where the test part is
-      read, 'test' and, on simulated worlds, 'ceiling', each {metric: value}.
+      {'validation', 'seconds', 'parameters', 'parameters_candidates'}, of what has parameters 'trained' and,
+      where the test part is read, 'test' and, on simulated worlds, 'ceiling', each {metric: value}.
     """
     config = cell.config()
     described = describe_cell(config, cell.test, slices, judges)
@@ -92,13 +92,15 @@ def run_cell(
     start = time.perf_counter()
     run = build(config, data_dir)
     progress = fit(run, cell.folder)
+    counted = count_trained(run)
     result = {
         'config': described,
         'validation': progress.best,
-        'trained': trained(cell.folder, run.train['monitor'], run.train['maximize']),
-        **count_trained(run),
+        **counted,
         'seconds': round(time.perf_counter() - start, 1),
     }
+    if counted['parameters']:  # what only counts is done when it has counted
+        result['trained'] = trained(cell.folder, run.train['monitor'], run.train['maximize'])
     if cell.test:
         result |= test_cell(run, cell.folder, slices, judges)
     replace_text(cell.folder / 'result.json', json.dumps(result, indent=1))
@@ -137,7 +139,7 @@ def test_cell(run: Experiment, folder: Path, slices: Sequence[str], judges: Sequ
     if judges:
         state, _ = restore_model(run, folder, step)
         for path in judges:
-            test |= resolve(path)(run, state)
+            test |= resolve(path)(run, state, evaluator)
     return {'test': test} | ({} if best is None else {'ceiling': best})
 
 

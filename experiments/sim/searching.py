@@ -23,17 +23,19 @@ from jaxrec.models.sim.model import Sim
 from jaxrec.options import plain
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import TrainState
+from jaxrec.training.task import Evaluator
 
 # At most, of the test part, in whole batches at equal distances: a share of so many is exact to about .01.
 EXAMPLES = 4_096
 
 
-def judge(run: Experiment, state: TrainState) -> dict[str, float]:
+def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None) -> dict[str, float]:
     """Judges the search of a trained model on the test part; every search reads the whole window for it.
 
     Args:
       run: the experiment.
       state: of its model.
+      evaluator: unused.
 
     Returns:
       Means over test examples, of whatever can be said: nothing without a long window;
@@ -47,6 +49,7 @@ def judge(run: Experiment, state: TrainState) -> dict[str, float]:
     Raises:
       ValueError: the world's truth is known, but the batches do not hold the items that it is about.
     """
+    del evaluator
     if run.data.get('lifelong') is None:
         return {}
     whole = plain(run.data['lifelong']) | {'search': None}

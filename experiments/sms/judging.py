@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.building import Experiment, batches
+from experiments.building import Experiment
 from jaxrec.evaluation.relation_segmentation import THRESHOLDS
+from jaxrec.models.sms.prior import PriorTask
 from jaxrec.parallel import put_batch
-from jaxrec.training.evaluate import evaluate
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
+from jaxrec.training.task import Evaluator
 
 PERCENT = tuple(round(100 * threshold) for threshold in THRESHOLDS)
 # Of all figures of the evaluator, those that the table keeps; each of the first also with the part condition.
@@ -20,25 +21,31 @@ RELATIONS = tuple(
     f'{kind}_{cut}_{at}' for kind in ('recall', 'mean_recall') for cut in ('100', 'G') for at in PERCENT
 )
 KEPT = (
-    *RELATIONS, *(f'{name}_parts' for name in RELATIONS), 'entity_ap', 'entity_ap_50', 'part_miou',
-    'wholly_right', 'error_missed_entity', 'error_wrong_pair', 'error_wrong_relation', 'error_wrong_part',
+    *RELATIONS, *(f'{name}_parts' for name in RELATIONS), 'parts_given_relation', 'wholly_right',
+    'entity_ap', 'entity_ap_50', 'part_miou',
+    'error_missed_entity', 'error_wrong_pair', 'error_wrong_relation', 'error_wrong_part',
 )  # fmt: skip
+# What is said of masks that a network finds: of those that are shown as the truth has them it says nothing.
+OF_MASKS = ('entity_ap', 'entity_ap_50', 'part_miou')
 TIMED = 20  # images, after the first
 
 
-def judge(run: Experiment, state: TrainState) -> dict[str, float]:
+def judge(run: Experiment, state: TrainState, evaluator: Evaluator) -> dict[str, float]:
     """Judges a cell on the test part; `comparison.cells.run_cell` calls it.
 
     Args:
       run: the experiment.
       state: of its best step.
+      evaluator: has taken in what that predicts.
 
     Returns:
-      The figures of `KEPT` that are defined, and `fps`, see `images_a_second`.
+      The figures of `KEPT` that are defined, and `fps`, see `images_a_second`; of counts of classes, which
+      look at no image, neither that nor those of `OF_MASKS`.
     """
-    predict = make_predict_step(run.setup)
-    found = evaluate(run.setup, predict, state, batches(run.source('test'))).compute()
+    found = evaluator.compute()
     kept = {name: found[name] for name in KEPT if math.isfinite(found.get(name, math.nan))}
+    if isinstance(run.setup.task, PriorTask):
+        return {name: value for name, value in kept.items() if name not in OF_MASKS}
     return kept | {'fps': images_a_second(run, state)}
 
 

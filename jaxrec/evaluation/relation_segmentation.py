@@ -31,7 +31,7 @@ from jaxrec.evaluation.segmentation.entities import (
     part_counts,
     part_miou,
 )
-from jaxrec.evaluation.segmentation.errors import CAUSES, causes
+from jaxrec.evaluation.segmentation.errors import CAUSES, RIGHT, WRONG_PART, causes
 from jaxrec.evaluation.segmentation.found import PART_THRESHOLD, Found, found_of, name_of, truth_of
 from jaxrec.evaluation.segmentation.matching import (
     PART_OVERLAP,
@@ -84,6 +84,7 @@ class _Image:
       ranks: {(rule, threshold): int [R]}; rules are `many`, `parts`, `official` and `strict`.
       wholly: number of its relations that its best R predictions find one to one, parts included.
       causes: int [R], of `CAUSES`.
+      taking: bool [R], whether parts take part.
       labelled: whether its parts are labelled.
       entities: number of true ones with pixels.
       encoded: run lengths of all masks, where entity AP is asked for.
@@ -96,6 +97,7 @@ class _Image:
     ranks: Mapping[tuple[str, float], NDArray]
     wholly: int
     causes: NDArray
+    taking: NDArray
     labelled: bool
     entities: int
     encoded: EncodedImage | None
@@ -181,6 +183,7 @@ class RelationEvaluator:
                 ranks=ranks,
                 wholly=int((wholly < len(wholly)).sum()),
                 causes=causes(scene.relations, agreement, _ERRORS_AT, LIMIT, overlap),
+                taking=np.asarray(scene.relation_parts.any(1)),
                 labelled=labelled,
                 entities=int(scene.masks.any((1, 2)).sum()),
                 encoded=encode_entities(scene, found) if self.entity_ap else None,
@@ -232,10 +235,11 @@ class RelationEvaluator:
           with `_parts` (over the images whose parts are labelled); `challenge`, `challenge_T`,
           `challenge_geometric_T`, `challenge_other_T` and the same under `challenge_strict`; `entity_ap`,
           `entity_ap_50`, `entity_ap_75`; `part_miou`; `error_<cause>` and `error_right`, shares of the true
-          relations at IoU .5 among the best 100; `wholly_right`, mean number of relations found so in an
-          image (see `images`); `images`, `images_without_relations`, `relations`, `entities`,
-          `dropped_entities` and `dropped_relations` (beyond the batch's caps or without a pixel at its size,
-          and in no other figure).
+          relations at IoU .5 among the best 100; `parts_given_relation`, of those of these in which parts
+          take part and that are found, parts apart, the share with the right parts; `wholly_right`, mean
+          number of relations found so in an image (see `images`); `images`, `images_without_relations`,
+          `relations`, `entities`, `dropped_entities` and `dropped_relations` (beyond the batch's caps or
+          without a pixel at its size, and in no other figure).
 
         Raises:
           ValueError: nothing was taken in.
@@ -278,9 +282,16 @@ class RelationEvaluator:
             'entities': float(sum(image.entities for image in self._images)),
             'dropped_entities': float(dropped[0]),
             'dropped_relations': float(dropped[1]),
+            'parts_given_relation': self._parts_given_relation(),
             'wholly_right': float(np.mean([image.wholly for image in self._images])),
             **{f'error_{name}': share(number) for number, name in enumerate(CAUSES)},
         }
+
+    def _parts_given_relation(self) -> float:
+        told = [image.causes[image.taking] for image in self._images if image.labelled]
+        right = sum(int((each == RIGHT).sum()) for each in told)
+        found = right + sum(int((each == WRONG_PART).sum()) for each in told)
+        return right / found if found else math.nan
 
 
 def _percent(threshold: float) -> int:

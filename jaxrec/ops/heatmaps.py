@@ -120,6 +120,31 @@ def focal_loss(
     return -jnp.sum(each * counts) / jnp.maximum(jnp.sum(point * counts), 1.0)
 
 
+def highest_near(logits: jax.Array, cell: jax.Array, category: jax.Array, taken: jax.Array) -> jax.Array:
+    """Where the peak of a point is read, if it is anywhere near: its class's highest of 3 x 3 cells.
+
+    Args:
+      logits: float [B, H, W, C].
+      cell: int32 [B, N, 2], the points, inside the map.
+      category: int32 [B, N].
+      taken: bool [B, H, W, C], cells of points, which the other points of their class leave them.
+
+    Returns:
+      int32 [B, N, 2], inside the map; of equal ones the point's own cell, else the first by row and column.
+    """
+    chex.assert_rank([logits, cell, category], [4, 3, 2])
+    around = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
+    around.sort(key=lambda step: step != (0, 0))  # argmax takes the first
+    near = cell[:, :, None] + jnp.asarray(around)  # [B, N, 9, 2]
+    inside = ((near >= 0) & (near < jnp.asarray(logits.shape[1:3]))).all(-1)
+    near = jnp.where(inside[..., None], near, cell[:, :, None])
+    place = jnp.arange(len(cell))[:, None, None], near[..., 0], near[..., 1], category[..., None]
+    others = (jnp.arange(9) > 0) & taken[place]
+    height = jnp.where(others, -jnp.inf, jax.lax.stop_gradient(logits)[place])
+    best = jnp.argmax(height, -1)[..., None, None]
+    return jnp.take_along_axis(near, best, 2)[:, :, 0]
+
+
 def find_peaks(logits: jax.Array, keep: int) -> Peaks:
     """The K highest cells that no neighbour of their class exceeds.
 

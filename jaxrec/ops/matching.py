@@ -28,19 +28,20 @@ def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax
     return subject + cut.astype(jnp.int32)
 
 
-def matching_scores(wanted: jax.Array, centre: jax.Array, score: jax.Array) -> jax.Array:
-    """How well each entity fits where a relation point says that one is: score / (|dy| + 1) / (|dx| + 1).
+def matching_scores(wanted: jax.Array, centre: jax.Array, score: jax.Array, scale: float = 1.0) -> jax.Array:
+    """How well each entity fits where a relation point says that one is: score / (s |dy| + 1) / (s |dx| + 1).
 
     Args:
       wanted: float [B, R, 2], the point minus its displacement.
       centre: float [B, K, 2].
       score: float [B, K], of detection.
+      scale: s; PPDM's is 1, on a map of 128 cells.
 
     Returns:
       float [B, R, K].
     """
     chex.assert_rank([wanted, centre, score], [3, 3, 2])
-    away = jnp.abs(wanted[:, :, None] - centre[:, None])
+    away = scale * jnp.abs(wanted[:, :, None] - centre[:, None])
     return score[:, None] / ((away[..., 0] + 1) * (away[..., 1] + 1))
 
 

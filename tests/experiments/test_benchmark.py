@@ -20,6 +20,7 @@ from experiments.benchmarks import (
     sim,
     sim_lengths,
     sim_search,
+    sms,
     tables,
     timing,
     tokens,
@@ -62,6 +63,8 @@ def small(monkeypatch):
         (moe, 'HIDDEN', 5), (onerec, 'BATCH', 4), (onerec, 'BEAM_BATCH', 2), (onerec, 'TOKENS', 20),
         (onerec, 'CODES', 6), (onerec, 'ITEMS', 50), (onerec, 'WIDTH', 8), (onerec, 'HEADS', 2),
         (onerec, 'HEAD', 3), (onerec, 'HIDDEN', 10), (onerec, 'LAYERS', 1), (onerec, 'EXPERTS', 4),
+        (sms, 'SIZE', 32), (sms, 'TRAIN_SIZE', 32), (sms, 'BATCH', 2), (sms, 'SCENE', 32),
+        (sms, 'NETWORK', {'size': 'tiny', 'read_stride': 2}),
         (onerec, 'BEAMS', (2, 3)), (tokens, 'WIDTH', 4), (tokens, 'KINDS', 5), (tokens, 'PIECE', 60),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
@@ -89,6 +92,9 @@ def small(monkeypatch):
         lambda: loader.lifelong('loader_hard'),
         lambda: loader.lifelong('loader_long', None),
         lambda: tables.train('tables_train', 200, 4, strategy='scratch'),
+        lambda: sms.infer('sms_infer_dla_tiny', 'dla_tiny'),
+        pytest.param(lambda: sms.train('sms_train_dla_tiny', 'dla_tiny'), marks=pytest.mark.slow),
+        lambda: sms.render('sms_render'),
     ],
 )
 def test_a_record_has_the_keys_and_sane_figures(run, capsys):
@@ -224,6 +230,10 @@ def test_the_promised_names_exist():
         'onerec_beam_trie',
         'onerec_beam_row',
         'tokens_pass_10m',
+        'sms_infer_dla34',
+        'sms_infer_resnet18',
+        'sms_train',
+        'sms_render',
     }
     assert wanted <= benchmark.BENCHMARKS.keys()
 
@@ -274,6 +284,21 @@ def test_experts_are_together_as_wide_as_the_dense_net():
     dense, mixed = onerec.make_task(4, 1).network, onerec.make_task(4, 1, 4).network
     assert dense.history * dense.tokens == onerec.TOKENS and not dense.experts
     assert mixed.experts == 4 and mixed.active * mixed.expert_hidden == dense.hidden
+
+
+def test_batches_are_what_the_network_of_relation_segmentation_trains_on():
+    task = sms.build_task('dla_tiny')
+    batches = sms.make_batches(task.network)
+    assert len(batches) == 4 and (batches[0]['image'] != batches[1]['image']).any()
+    batch = batches[0]
+    params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
+    _, (losses, _) = jax.eval_shape(lambda *x: task.loss(*x, {}, batch, None), params, state)
+    assert {'mask', 'displacement', 'part', 'parsing'} <= set(losses)
+    assert (batch['relation/subject'] != batch['relation/object']).all()
+    assert (batch['relation/subject'] % 2 == 0).all() and not batch['entity/category'][:, ::2].any()
+    assert batch['entity/valid'].sum() == 2 * 12 and batch['entity/mask'].any((2, 3)).mean() > 0.9
+    words = sms.described(task.network, 1, sms.SIZE)
+    assert words == 'B1 32x32 dla_tiny heads32 C141 V23 P25 8 masks 12 points 12 triplets float32'
 
 
 def test_dense_feed_forwards_are_the_same_function():

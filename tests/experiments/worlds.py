@@ -106,8 +106,9 @@ def tiny_sim(row: str, cache: str | Path, keep: int = 5) -> ConfigDict:
     return config
 
 
-def count_tables(run: Any, state: Any) -> dict[str, float]:
-    """A judge, as a table names one: it looks at the run and at the state of its best step."""
+def count_tables(run: Any, state: Any, evaluator: Any) -> dict[str, float]:
+    """A judge, as a table names one: it looks at the run, its best step's state and what that predicted."""
+    assert evaluator.compute()['auc'] > 0
     assert set(state.tables) == set(run.setup.task.tables)
     return {'tables': float(len(jax.tree.leaves(state.tables)))}
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.ops.heatmaps import find_peaks, focal_loss, gaussian_maps, gaussian_radius
+from jaxrec.ops.heatmaps import find_peaks, focal_loss, gaussian_maps, gaussian_radius, highest_near
 from tests.oracles import heatmaps as oracle
 from tests.oracles.masks import gradient
 
@@ -84,6 +84,25 @@ def test_peaks_are_those_that_no_neighbour_exceeds():
         np.testing.assert_allclose(got, want, rtol=1e-5)
         assert not np.asarray(found.score[b])[count:].any()  # fewer peaks than places
     np.testing.assert_array_equal(found.cell[1, :2], [[2, 3], [2, 4]])
+
+
+def test_a_point_is_read_where_its_class_is_highest_near_it():
+    rng = np.random.default_rng(4)
+    logits = rng.integers(0, 4, (3, 5, 6, 2)).astype(np.float32)  # with many ties
+    cell = rng.integers(0, (5, 6), (3, 9, 2)).astype(np.int32)
+    cell[:, :4] = [[0, 0], [4, 5], [0, 3], [4, 2]]
+    category = rng.integers(0, 2, (3, 9)).astype(np.int32)
+    taken = np.zeros(logits.shape, bool)
+    for b in range(3):
+        taken[b, cell[b, :, 0], cell[b, :, 1], category[b]] = True
+    for closed in (taken, np.zeros_like(taken)):
+        found = np.asarray(jax.jit(highest_near)(logits, cell, category, closed))
+        for b in range(3):
+            want = oracle.highest_near(logits[b], cell[b], category[b], closed[b])
+            np.testing.assert_array_equal(found[b], want)
+        assert (found != cell).any() and np.abs(found - cell).max() == 1
+    slope = jax.jit(jax.grad(lambda x: highest_near(x, cell, category, taken).sum() + x[0, 0, 0, 0]))(logits)
+    assert slope.sum() == 1  # none goes through the choice
 
 
 def test_more_peaks_than_places_are_refused():

@@ -55,11 +55,16 @@ def test_the_match_is_the_best_fit_of_those_allowed():
     allowed[0, 0], score[2] = False, 0
     wanted[1, 0], centre[1, 0], centre[1, 1] = 3, (3, 5), (5, 3)  # both as far away
     score[1, :2], allowed[1, 0] = 0.5, (True, True, False, False)
-    run = jax.jit(lambda *x: match(matching_scores(*x[:3]), x[3]))
-    index, exists = run(wanted, centre, score, allowed)
-    for b in range(3):
-        want = oracle.match(wanted[b], centre[b], score[b], allowed[b])
-        assert [int(i) if e else None for i, e in zip(index[b], exists[b], strict=True)] == want
+    run = jax.jit(lambda *x, scale=1.0: match(matching_scores(*x[:3], scale), x[3]), static_argnames='scale')
+    chosen = {}
+    for scale in (4.0, 1.0):
+        index, exists = run(wanted, centre, score, allowed, scale=scale)
+        for b in range(3):
+            # Cells a quarter as large are four times as many.
+            want = oracle.match(scale * wanted[b], scale * centre[b], score[b], allowed[b])
+            assert [int(i) if e else None for i, e in zip(index[b], exists[b], strict=True)] == want
+        chosen[scale] = np.asarray(index)
+    assert (chosen[4.0] != chosen[1.0]).any()  # nearer, if less sure
     assert not exists[0, 0] and not np.asarray(exists[2]).any()
     assert index[1, 0] == 0
 

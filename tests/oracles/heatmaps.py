@@ -60,3 +60,17 @@ def find_peaks(logits, keep):
                     found.append((logits[i, j, c], i, j, c))
     found.sort(key=lambda x: -x[0])
     return [(1 / (1 + math.exp(-x)), *rest) for x, *rest in found[:keep]]
+
+
+def highest_near(logits, cell, category, taken):
+    """The cells (row, column) of one image's points; of equal ones the point's own."""
+    height, width, _ = logits.shape
+    found = []
+    for (row, column), c in zip(cell.tolist(), category.tolist(), strict=True):
+        best = row, column
+        for i in range(max(row - 1, 0), min(row + 2, height)):
+            for j in range(max(column - 1, 0), min(column + 2, width)):
+                if (i, j) != (row, column) and not taken[i, j, c] and logits[i, j, c] > logits[*best, c]:
+                    best = i, j
+        found.append(best)
+    return found

@@ -18,7 +18,7 @@ from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.heads import Counts, EntityRead, RelationRead
 from jaxrec.models.sms.losses import parts_of
 from jaxrec.models.sms.options import Network
-from jaxrec.ops.grids import enlarge_bilinear
+from jaxrec.ops.grids import enlarge_bilinear, unfold
 from jaxrec.ops.heatmaps import Peaks, find_peaks
 from jaxrec.ops.matching import first_of_its_kind, match, matching_scores
 
@@ -82,12 +82,16 @@ def find_entities(heat: jax.Array, read: Callable[[jax.Array], EntityRead], keep
     """
     peaks = find_peaks(heat, keep)
     found = read(peaks.cell)
-    middle = peaks.cell + found.offset + found.size[..., 2:]
+    box = boxes_at(peaks.cell, found, heat.shape[1:3])
+    return Entities(peaks.score, peaks.category, peaks.cell, box, found.weights)
+
+
+def boxes_at(cell: jax.Array, found: EntityRead, size: tuple[int, ...]) -> jax.Array:
+    """The boxes that were read at cells [B, K, 2] of a map (h, w): float32 [B, K, 4], cut at its edges."""
+    middle = cell + found.offset + found.size[..., 2:]
     half = jnp.maximum(found.size[..., :2], 0) / 2
     box = jnp.concatenate([middle - half, middle + half], -1)
-    edge = jnp.asarray([*heat.shape[1:3]] * 2, jnp.float32)
-    box = jnp.clip(box, 0, edge)
-    return Entities(peaks.score, peaks.category, peaks.cell, box, found.weights)
+    return jnp.clip(box, 0, jnp.asarray([*size] * 2, jnp.float32))
 
 
 def box_masks(box: jax.Array, size: tuple[int, ...]) -> jax.Array:
@@ -114,7 +118,9 @@ def find_triplets(
     Returns:
       T triplets, none twice.
     """
-    scores = lambda displacement: matching_scores(points.cell - displacement, entities.cell, entities.score)
+    scores = lambda displacement: matching_scores(
+        points.cell - displacement, entities.cell, entities.score, network.match_scale
+    )
     may = may_be_subject(network, names, entities)[:, None]
     subject, has_subject = match(scores(read.subject), may)
     others = jnp.arange(entities.score.shape[1]) != subject[..., None]
@@ -186,7 +192,7 @@ def read_out(
       entities: what was found.
       masks: float [B, K, f h, f w], f `Network.fine`, logits; None for filled boxes.
       triplets: of the entities.
-      parsing: float [B, f h, f w, P + 1], logits, or None: no part anywhere.
+      parsing: float [B, h, w, f f (P + 1)], folded logits, or None: no part anywhere.
       size: (H, W).
 
     Returns:
@@ -204,7 +210,8 @@ def read_out(
     if parsing is None:
         part = jnp.zeros((len(entities.score), *fine), jnp.uint8)
     else:
-        shown = enlarge_bilinear(jax.nn.softmax(parsing), factor, (1, 2))
+        shown = jax.nn.softmax(unfold(parsing, network.fine))
+        shown = enlarge_bilinear(shown, factor, (1, 2))
         part = jnp.argmax(shown, -1).astype(jnp.uint8)
     return {**read_lists(entities, triplets), 'entity/mask': mask.astype(jnp.uint8), 'part': part}
 

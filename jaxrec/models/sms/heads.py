@@ -39,8 +39,8 @@ class Maps(NamedTuple):
       entity: float32 [B, h, w, C], logits of centres.
       relation: float32 [B, h, w, V], logits of relation points; None where relations are another's business.
       masks: float [B, h / s, w / s, mask_features], s 1/2, 1 or 2; None without masks.
-      parsing: float32 [B, f h, f w, P + 1], f `Network.fine`, logits of no part and of every part; None
-        without.
+      parsing: float32 [B, h, w, f f (P + 1)], f `Network.fine`, logits of no part and of every part, folded
+        as `ops.grids.fold` does; None without.
     """
 
     features: jax.Array
@@ -100,7 +100,9 @@ class Sms(nn.Module):
         )
         self.entity_heat = dense(counts.entities, RARE)
         at_entity = {'offset': 2, 'size': 4} | ({'weights': network.mask_weights} if network.masks else {})
-        self.entity_points = PointHead(network.hidden, at_entity, network.shared, style.dtype)
+        drawn = {'weights': network.mask_init}
+        points = lambda out: PointHead(network.point_width, out, network.shared, drawn, style.dtype)
+        self.entity_points = points(at_entity)
         if network.masks:
             self.mask_branch = MaskBranch(network)
         if network.parsing and counts.parts:
@@ -109,7 +111,7 @@ class Sms(nn.Module):
             self.relation_heat = dense(counts.relations, RARE)
             parts = counts.parts * (counts.relations if network.parts_by_relation else 1)
             at_relation = {'subject': 2, 'target': 2} | ({'parts': parts} if parts else {})
-            self.relation_points = PointHead(network.hidden, at_relation, network.shared, style.dtype)
+            self.relation_points = points(at_relation)
 
     def maps(self, image: jax.Array, when: When) -> Maps:
         """What is known of every place of uint8 images [B, H, W, 3]."""
@@ -120,9 +122,7 @@ class Sms(nn.Module):
                 self.entity_heat(features),
                 self.relation_heat(features) if self.relations else None,
                 self.mask_branch(features, when) if network.masks else None,
-                unfold(self.parsing(features), network.fine)
-                if network.parsing and self.counts.parts
-                else None,
+                self.parsing(features) if network.parsing and self.counts.parts else None,
             )
 
     def read_entities(self, features: jax.Array, cell: jax.Array) -> EntityRead:

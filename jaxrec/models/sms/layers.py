@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jaxrec.ops.grids import bilinear_kernel, enlarge_by_kernel
 
 NORMS = ('batch', 'group')
+LITTLE = 0.01  # deviation of last layers
 RARE = -2.19  # log(.1 / .9): heatmaps start with a tenth everywhere (CenterNet)
 
 
@@ -132,7 +134,7 @@ class MapHead(nn.Module):
         last = nn.Dense(
             self.out,
             dtype=self.dtype,
-            kernel_init=nn.initializers.normal(0.01),
+            kernel_init=nn.initializers.normal(LITTLE),
             bias_init=nn.initializers.constant(self.bias),
             name='out',
         )
@@ -146,12 +148,14 @@ class PointHead(nn.Module):
       width: channels between the two.
       out: {name: channels}.
       shared: one 3 x 3 for all that is read, else one each.
+      deviation: {name: of the normal that its last layer is drawn from}, .01 of those that are not named.
       dtype: of activations.
     """
 
     width: int
     out: Mapping[str, int]
     shared: bool = True
+    deviation: Mapping[str, float] = flax.core.FrozenDict()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -163,5 +167,6 @@ class PointHead(nn.Module):
         found = {}
         for name, width in self.out.items():
             x = hidden(f'hidden_{name}') if together is None else together
-            found[name] = dense(width, nn.initializers.normal(0.01), name)(x).astype(jnp.float32)
+            drawn = nn.initializers.normal(self.deviation.get(name, LITTLE))
+            found[name] = dense(width, drawn, name)(x).astype(jnp.float32)
         return found

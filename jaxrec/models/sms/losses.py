@@ -14,7 +14,8 @@ from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.models.sms.heads import Counts, EntityRead, Maps, RelationRead
 from jaxrec.models.sms.options import Network
 from jaxrec.ops.dynamic_masks import dice_loss, dynamic_masks
-from jaxrec.ops.heatmaps import focal_loss, gaussian_maps, gaussian_radius
+from jaxrec.ops.grids import fold
+from jaxrec.ops.heatmaps import focal_loss, gaussian_maps, gaussian_radius, highest_near
 from jaxrec.ops.matching import part_cross_entropy, relation_cell
 from jaxrec.training.task import Batch
 
@@ -56,18 +57,22 @@ class RelationTargets(NamedTuple):
     counts: jax.Array
 
 
-def entity_targets(batch: Batch, size: tuple[int, ...]) -> EntityTargets:
-    """Reads a batch's entities for a map of size (h, w)."""
+def entity_targets(batch: Batch, size: tuple[int, ...], least_radius: int = 0) -> EntityTargets:
+    """Reads a batch's entities for a map of size (h, w); `least_radius` as in `Network`."""
     centre, extent = batch['entity/centre'], batch['entity/size']
     cell = jnp.clip(jnp.floor(centre).astype(jnp.int32), 0, jnp.asarray(size) - 1)
     counts = batch['entity/valid'] * batch['valid'][:, None]
     shift = batch['entity/middle'] - centre
-    radius = gaussian_radius(extent[..., 0], extent[..., 1])
+    radius = jnp.maximum(gaussian_radius(extent[..., 0], extent[..., 1]), least_radius)
     return EntityTargets(cell, centre - cell, jnp.concatenate([extent, shift], -1), radius, counts)
 
 
 def relation_targets(
-    batch: Batch, entities: EntityTargets, fraction: float, subjects: int | None = None
+    batch: Batch,
+    entities: EntityTargets,
+    fraction: float,
+    subjects: int | None = None,
+    least_radius: int = 0,
 ) -> RelationTargets:
     """Reads a batch's relations.
 
@@ -76,6 +81,7 @@ def relation_targets(
       entities: of the batch.
       fraction: of the way from subject to object, at which their points lie.
       subjects: the class of whose entities relations count; None for all, see `Network.any_subject`.
+      least_radius: as in `Network`.
 
     Returns:
       The targets.
@@ -88,7 +94,7 @@ def relation_targets(
     if subjects is not None:  # of others fusion gives no triplet
         whose = jnp.take_along_axis(batch['entity/category'], batch['relation/subject'], 1)
         counts = counts * (whose == subjects)
-    radius = gaussian_radius(away[..., 0], away[..., 1])
+    radius = jnp.maximum(gaussian_radius(away[..., 0], away[..., 1]), least_radius)
     displacement = lambda centre: (cell - centre).astype(jnp.float32)
     return RelationTargets(cell, displacement(subject), displacement(target), radius, counts)
 
@@ -104,32 +110,70 @@ def heat_targets(
     return gaussian_maps(cell, radius, category, counts > 0, (like[1], like[2]), like[3])
 
 
-def entity_losses(
+class Seen(NamedTuple):
+    """The entities of the truth, as a network sees them.
+
+    Attributes:
+      true: the truth; cells are those that were read.
+      heat: float32 [B, h, w, C], the target of the heatmap.
+      found: what was read.
+      masks: float [B, N, f h, f w], logits; None without masks.
+    """
+
+    true: EntityTargets
+    heat: jax.Array
+    found: EntityRead
+    masks: jax.Array | None
+
+
+def see_entities(
     network: Network, maps: Maps, read: Callable[[jax.Array, jax.Array], EntityRead], batch: Batch
-) -> Losses:
-    """Losses of the entity branch.
+) -> Seen:
+    """Reads the entities of the truth.
 
     Args:
-      network: sizes and weights.
+      network: sizes and switches.
       maps: of the images.
       read: (features, cells) -> what is read there.
       batch: as the data room makes it.
 
     Returns:
+      What is read.
+    """
+    true = entity_targets(batch, maps.entity.shape[1:3], network.least_radius)
+    heat = heat_targets(true.cell, true.radius, batch['entity/category'], true.counts, maps.entity.shape)
+    if network.read_near:
+        cell = highest_near(maps.entity, true.cell, batch['entity/category'], heat == 1)
+        true = true._replace(cell=cell, offset=true.offset + (true.cell - cell))
+    found = read(maps.features, true.cell)
+    masks = None
+    if maps.masks is not None and found.weights is not None:
+        masks = mask_logits(network, maps.masks, found.weights, true.cell)
+    return Seen(true, heat, found, masks)
+
+
+def entity_losses(network: Network, maps: Maps, seen: Seen, batch: Batch) -> Losses:
+    """Losses of the entity branch.
+
+    Args:
+      network: sizes and weights.
+      maps: of the images.
+      seen: their entities.
+      batch: as the data room makes it.
+
+    Returns:
       {'entity', 'offset', 'size', 'mask'}: float32 [], weighted.
     """
-    true = entity_targets(batch, maps.entity.shape[1:3])
-    heat = heat_targets(true.cell, true.radius, batch['entity/category'], true.counts, maps.entity.shape)
-    found = read(maps.features, true.cell)
+    true, found = seen.true, seen.found
+    heat = focal_loss(maps.entity, seen.heat, batch['valid'], network.clamp or None)
     losses = {
-        'entity': network.heat_weight * focal_loss(maps.entity, heat, batch['valid'], network.clamp or None),
+        'entity': network.heat_weight * heat,
         'offset': network.offset_weight * mean_distance(found.offset, true.offset, true.counts),
         'size': network.size_weight * mean_distance(found.size, true.size, true.counts),
     }
-    if maps.masks is not None and found.weights is not None:
-        logits = mask_logits(network, maps.masks, found.weights, true.cell)
+    if seen.masks is not None:
         counts = true.counts * (batch['entity/mask'].max((-2, -1)) > 0)
-        dice = jnp.sum(dice_loss(logits, batch['entity/mask']) * counts)
+        dice = jnp.sum(dice_loss(seen.masks, batch['entity/mask']) * counts)
         losses['mask'] = network.mask_weight * dice / jnp.maximum(counts.sum(), 1)
     return losses
 
@@ -170,9 +214,13 @@ def relation_losses(
     """
     assert maps.relation is not None
     entities = entity_targets(batch, maps.entity.shape[1:3])
-    true = relation_targets(batch, entities, network.fraction, subjects)
+    true = relation_targets(batch, entities, network.fraction, subjects, network.least_radius)
     category = batch['relation/category']
     heat = heat_targets(true.cell, true.radius, category, true.counts, maps.relation.shape)
+    if network.read_near:
+        cell = highest_near(maps.relation, true.cell, category, heat == 1)
+        moved = cell - true.cell
+        true = true._replace(cell=cell, subject=true.subject + moved, target=true.target + moved)
     found = read(maps.features, true.cell)
     away = mean_distance(found.subject, true.subject, true.counts)
     away = away + mean_distance(found.target, true.target, true.counts)
@@ -211,7 +259,11 @@ def parsing_losses(network: Network, maps: Maps, batch: Batch) -> Losses:
     """{'parsing': float32 []}, weighted; nothing without that branch."""
     if maps.parsing is None:
         return {}
-    loss = part_cross_entropy(maps.parsing, batch['part'], batch['valid'])
+    # Which pixel is where matters to no loss: labels are folded, of which there are P + 1 times fewer.
+    part = fold(batch['part'][..., None], network.fine)
+    part = part.reshape(*part.shape[:2], -1)
+    logits = maps.parsing.reshape(*part.shape, -1)
+    loss = part_cross_entropy(logits, part, batch['valid'])
     return {'parsing': network.parsing_weight * loss}
 
 

@@ -32,6 +32,8 @@ class Network:
       neck: channels of the map that heads read.
       neck_kernel: of the projections on the way up, 1 or 3; CenterNet's deformable ones are 3 x 3.
       hidden: channels between the two convolutions of a head.
+      point_hidden: the same of what is read at points and of the pair classifier of two stages; 0 takes
+        `hidden`.
       shared: what is read at one point (offset, size, mask weights; displacements and parts) has one 3 x 3.
       masks: entities have masks; without, they are filled boxes.
       mask_features: channels of the map that all masks are made of.
@@ -39,7 +41,10 @@ class Network:
       mask_stride: of that map, 2, 4 or 8; with 2 each place of the network's map gives four of the masks' and
         of the part map, and targets have masks of that stride.
       mask_channels, mask_layers: of each entity's own network.
-      divisor: map cells that make a relative coordinate 1.
+      divisor: map cells that make a relative coordinate of a mask 1.
+      pair_divisor: map cells that make a distance of two boxes 1, in two stages; 0 takes `divisor`.
+      mask_init: deviation with which the layer that emits mask networks is drawn; CondInst's .01 is for 2,304
+        inputs, and fewer want a larger one.
       parsing: whether there is a branch of human parts.
       relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted'
         towards the subject, where they do not; 'subject'.
@@ -48,8 +53,15 @@ class Network:
       both_directions: relations that the vocabulary calls symmetric are given in both directions.
       any_subject: subjects need not be people.
       keep: K, entities of an image.
-      points: relation points of an image that are matched.
+      points: relation points of an image that are matched; a pair that several of them mean has them once.
+      match_scale: by which distances in the match are multiplied; PPDM's are cells of a map of 128, of which
+        a smaller map of the same scene has fewer.
+      least_radius: of the peaks of heatmaps, in cells; 0 leaves small things without a neighbourhood.
       triplets: T, of an image; at most the points, or twice as many in both directions.
+      read_near: in training too a point is read where its class's heatmap is highest, of the 3 x 3 cells
+        around the true one, as inference reads it; else at the true cell alone, as PPDM and CondInst do.
+      predicted_pairs: share of the images of a step whose pairs two stages see by predicted masks and boxes,
+        as inference does; else by true ones.
       read_stride: of the masks that are read out, in image pixels: 1, 2 or 4.
       clamp: probabilities of heatmaps are kept this far from 0 and 1 in the loss; 0 does without.
       heat_weight: of both heatmap losses.
@@ -66,6 +78,7 @@ class Network:
     neck: int = 64
     neck_kernel: int = 1
     hidden: int = 256
+    point_hidden: int = 0
     shared: bool = True
     masks: bool = True
     mask_features: int = 8
@@ -75,6 +88,8 @@ class Network:
     mask_channels: int = 8
     mask_layers: int = 3
     divisor: float = 64.0
+    pair_divisor: float = 0.0
+    mask_init: float = 0.01
     parsing: bool = True
     relation_point: str = 'shifted'
     shift: float = 1 / 3
@@ -83,7 +98,11 @@ class Network:
     any_subject: bool = False
     keep: int = 40
     points: int = 100
+    match_scale: float = 1.0
+    least_radius: int = 0
     triplets: int = 100
+    read_near: bool = False
+    predicted_pairs: float = 0.0
     read_stride: int = 1
     clamp: float = 0.0
     heat_weight: float = 1.0
@@ -119,13 +138,22 @@ class Network:
                 )
         for name, low, high in (
             ('multiplier', 0, 8), ('momentum', 0, 1), ('shift', 0, 1), ('divisor', 0, 1e6),
+            ('mask_init', 0, 1), ('match_scale', 0, 1e3),
         ):  # fmt: skip
             if not low < getattr(self, name) < high:
                 raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
+        for name in ('point_hidden', 'pair_divisor', 'least_radius'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 0')
+        self._check_together()
+
+    def _check_together(self) -> None:
         if self.read_stride > self.fine_stride:
             raise ValueError(
                 f'model.read_stride = {self.read_stride} is coarser than masks, {self.fine_stride}: lower it'
             )
+        if not 0 <= self.predicted_pairs <= 1:
+            raise ValueError(f'model.predicted_pairs = {self.predicted_pairs} is outside [0, 1]')
         if not 0 <= self.clamp < 0.5:
             raise ValueError(f'model.clamp = {self.clamp} is outside [0, .5)')
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
@@ -161,6 +189,11 @@ class Network:
     def fine(self) -> int:
         """How many places of a mask a cell of the network's map is high and wide."""
         return STRIDE // self.fine_stride
+
+    @property
+    def point_width(self) -> int:
+        """Channels between the two layers of what is read at points."""
+        return self.point_hidden or self.hidden
 
     @property
     def mask_weights(self) -> int:

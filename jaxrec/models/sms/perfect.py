@@ -14,6 +14,7 @@ from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.heads import EntityRead, RelationRead
 from jaxrec.models.sms.losses import entity_targets, heat_targets, relation_targets
 from jaxrec.models.sms.options import Network
+from jaxrec.ops.grids import fold
 from jaxrec.training.task import Batch
 
 SURE = 20.0  # the logit of what is certain
@@ -32,7 +33,7 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
     """
     size = tuple(x // STRIDE for x in batch['image'].shape[1:3])
     shape = (len(batch['image']), *size)
-    true = entity_targets(batch, size)
+    true = entity_targets(batch, size, network.least_radius)
     heat = heat_targets(
         true.cell, true.radius, batch['entity/category'], true.counts, (*shape, names.counts.entities)
     )
@@ -53,7 +54,7 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
     parsing = None
     if network.parsing and names.counts.parts:
         shown = jnp.where(batch['part'] <= names.counts.parts, batch['part'], 0)
-        parsing = SURE * jax.nn.one_hot(shown, names.counts.parts + 1)
+        parsing = fold(SURE * jax.nn.one_hot(shown, names.counts.parts + 1), network.fine)
     return fusion.read_out(
         network,
         entities,
@@ -68,7 +69,9 @@ def _triplets(
     network: Network, names: fusion.Names, entities: fusion.Entities, batch: Batch, shape: tuple[int, ...]
 ) -> fusion.Triplets:
     allowed = fusion.subjects(network, names)
-    true = relation_targets(batch, entity_targets(batch, shape[1:]), network.fraction, allowed)
+    true = relation_targets(
+        batch, entity_targets(batch, shape[1:]), network.fraction, allowed, network.least_radius
+    )
     heat = heat_targets(
         true.cell, true.radius, batch['relation/category'], true.counts, (*shape, names.counts.relations)
     )

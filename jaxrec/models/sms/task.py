@@ -25,6 +25,7 @@ from jaxrec.models.sms.losses import (
     mask_logits,
     parsing_losses,
     relation_losses,
+    see_entities,
 )
 from jaxrec.models.sms.options import Network, read_network
 from jaxrec.options import read_options
@@ -119,7 +120,7 @@ class SmsTask(WithoutTables):
           model_state: batch statistics.
           rows: unused.
           batch: 'image' uint8 [B, H, W, 3], 'valid' float32 [B], and the truth: see `TRUTH`.
-          rng: unused.
+          rng: a typed key, which two stages use; see `Network.predicted_pairs`.
 
         Returns:
           loss float32 [], ({a weighted loss each}, new model_state).
@@ -127,11 +128,12 @@ class SmsTask(WithoutTables):
         Raises:
           ValueError: a key is missing, or of another size than the vocabulary and the images.
         """
-        del rows, rng
+        del rows
         self._check(batch, ('image', *TRUTH))
         self._check_sizes(batch)
+        variables = {'params': params, **model_state}
         losses, changed = self.module.apply(
-            {'params': params, **model_state}, batch, method=self.branch_losses, mutable=list(model_state)
+            variables, batch, rng, method=self.branch_losses, mutable=list(model_state)
         )
         return jnp.sum(jnp.stack(list(losses.values()))), (losses, changed if model_state else model_state)
 
@@ -171,8 +173,9 @@ class SmsTask(WithoutTables):
         module.read_relations(maps.features, cell)
         return maps
 
-    def branch_losses(self, module: Any, batch: Batch) -> Losses:
+    def branch_losses(self, module: Any, batch: Batch, rng: jax.Array) -> Losses:
         """{name: float32 []}; a method of the module."""
+        del rng
         maps, network, names = (
             module.maps(batch['image'], When(True, batch['valid'])),
             self.network,
@@ -180,7 +183,7 @@ class SmsTask(WithoutTables):
         )
         subjects = fusion.subjects(network, names)
         return {
-            **entity_losses(network, maps, module.read_entities, batch),
+            **entity_losses(network, maps, see_entities(network, maps, module.read_entities, batch), batch),
             **relation_losses(network, names.counts, maps, module.read_relations, batch, subjects),
             **parsing_losses(network, maps, batch),
         }

@@ -2,7 +2,8 @@
 
 Trunk, entity branch and parsing are SMS's own. A pair is seen by the features under both masks, those midway
 between its members, both classes, and where the two lie (the features of VTransE, arXiv 1702.08319, and of
-its successors). It is trained on pairs of true entities, all that do not stand in the truth as negatives.
+its successors). It is trained on pairs of true entities, all that do not stand in the truth as negatives;
+they may be seen by predicted masks.
 
 B batch, h, w map of stride 4, N entities, V relations, P parts, T triplets, D width, G geometric features.
 """
@@ -21,11 +22,13 @@ from jaxrec.models.sms.layers import RARE, When, convolve
 from jaxrec.models.sms.losses import (
     EntityTargets,
     Losses,
+    Seen,
     entity_losses,
-    entity_targets,
     parsing_losses,
     part_loss,
     parts_labelled,
+    parts_of,
+    see_entities,
 )
 from jaxrec.models.sms.options import Network
 from jaxrec.models.sms.task import SmsTask, read_task
@@ -103,10 +106,10 @@ class PairHead(nn.Module):
           members: the entities.
 
         Returns:
-          float32 [B, N, N, V], and those of parts [B, N, N, P].
+          float32 [B, N, N, V], and those of parts [B, N, N, P or V P].
         """
         network, counts = self.network, self.counts
-        style, width = network.style, network.hidden
+        style, width = network.style, network.point_width
         dense = lambda out, name, **more: nn.Dense(out, dtype=style.dtype, name=name, **more)
         x = nn.relu(convolve(width, 3, dtype=style.dtype, name='hidden')(features))
         mask = members.mask.astype(x.dtype)
@@ -115,7 +118,8 @@ class PairHead(nn.Module):
         middle = (members.box[..., :2] + members.box[..., 2:]) / 2
         between = (middle[:, :, None] + middle[:, None]) / 2
         there = read_between(x, between.reshape(len(x), -1, 2)).reshape(*between.shape[:3], width)
-        geometry = pair_geometry(members.box, network.divisor).astype(x.dtype)
+        divisor = network.pair_divisor or network.divisor
+        geometry = pair_geometry(members.box, divisor).astype(x.dtype)
         pair = dense(width, 'geometry')(geometry) + dense(width, 'between', use_bias=False)(there)
         pair = pair + dense(width, 'subject', use_bias=False)(one)[:, :, None]
         pair = nn.relu(pair + dense(width, 'target', use_bias=False)(one)[:, None])
@@ -124,7 +128,8 @@ class PairHead(nn.Module):
         logits = dense(counts.relations, 'relation', bias_init=rare)(pair)
         if not counts.parts:
             return logits.astype(jnp.float32), jnp.zeros((*logits.shape[:3], 0))
-        return logits.astype(jnp.float32), dense(counts.parts, 'parts')(pair).astype(jnp.float32)
+        each = counts.relations if network.parts_by_relation else 1
+        return logits.astype(jnp.float32), dense(each * counts.parts, 'parts')(pair).astype(jnp.float32)
 
 
 class TwoStage(nn.Module):
@@ -179,30 +184,32 @@ class TwoStageTask(SmsTask):
         module.pairs(maps.features, nobody)
         return maps
 
-    def branch_losses(self, module: Any, batch: Batch) -> Losses:
+    def branch_losses(self, module: Any, batch: Batch, rng: jax.Array) -> Losses:
         """{name: float32 []}; a method of the module."""
-        maps = module.maps(batch['image'], When(True, batch['valid']))
-        true = entity_targets(batch, maps.entity.shape[1:3])
-        members = self.true_members(batch, true)
+        network, maps = self.network, module.maps(batch['image'], When(True, batch['valid']))
+        seen = see_entities(network, maps, module.read_entities, batch)
+        members = self.true_members(batch, seen.true)
+        if network.predicted_pairs:
+            members = self.some_predicted(members, seen, rng)
         logits, parts = module.pairs(maps.features, members)
         may = self.pairs_that_may_be(members)
         row, subject, target = (
             jnp.arange(len(may))[:, None], batch['relation/subject'], batch['relation/object'],
         )  # fmt: skip
+        category = batch['relation/category']
         counts = batch['relation/valid'] * batch['valid'][:, None] * may[row, subject, target]
-        truth = jnp.zeros(logits.shape).at[row, subject, target, batch['relation/category']].max(counts)
+        truth = jnp.zeros(logits.shape).at[row, subject, target, category].max(counts)
         logits = jnp.where(may[..., None], logits, NEVER)
-        network = self.network
         heat = focal_loss(logits, truth, batch['valid'], network.clamp or None)
         losses = {
-            **entity_losses(network, maps, module.read_entities, batch),
+            **entity_losses(network, maps, seen, batch),
             **parsing_losses(network, maps, batch),
             'relation': network.heat_weight * heat,
         }
         if parts.shape[-1]:
             known = counts * parts_labelled(batch)[:, None]
-            told = part_loss(parts[row, subject, target], batch['relation/parts'], known)
-            losses['part'] = network.part_weight * told
+            own = parts_of(parts[row, subject, target], category, self.names.counts)
+            losses['part'] = network.part_weight * part_loss(own, batch['relation/parts'], known)
         return losses
 
     def true_members(self, batch: Batch, true: EntityTargets) -> Members:
@@ -214,6 +221,28 @@ class TwoStageTask(SmsTask):
         if not self.network.masks:
             mask = fusion.box_masks(box, mask.shape[2:]).astype(jnp.float32)
         return Members(batch['entity/category'], box, mask, true.counts > 0)
+
+    def some_predicted(self, members: Members, seen: Seen, rng: jax.Array) -> Members:
+        """The entities of the truth, of some images with the boxes and masks that are predicted for them.
+
+        No gradient goes from pairs to what they are seen by.
+        """
+        drawn = jax.random.bernoulli(rng, self.network.predicted_pairs, (len(members.box), 1, 1))
+        size = members.mask.shape[2:]
+        box = jax.lax.stop_gradient(fusion.boxes_at(seen.true.cell, seen.found, size))
+        mask = self.shown_masks(seen.masks, box, size)
+        return members._replace(
+            box=jnp.where(drawn, box, members.box), mask=jnp.where(drawn[..., None], mask, members.mask)
+        )
+
+    def shown_masks(self, masks: jax.Array | None, box: jax.Array, size: tuple[int, ...]) -> jax.Array:
+        """Predicted masks as the classifier sees them: float32 [B, N, h, w] of logits [B, N, f h, f w].
+
+        Where there are none, they are filled boxes.
+        """
+        if masks is None:
+            return fusion.box_masks(box, size).astype(jnp.float32)
+        return shares(masks > 0, self.network.fine)
 
     def pairs_that_may_be(self, members: Members) -> jax.Array:
         """bool [B, N, N]: two different entities that exist, the first one a person unless any may be."""
@@ -228,10 +257,7 @@ class TwoStageTask(SmsTask):
         network, maps = self.network, module.maps(image, When())
         with jax.named_scope('fusion'):
             entities, masks = self.found_entities(module, maps)
-            if masks is None:
-                shown = fusion.box_masks(entities.box, maps.entity.shape[1:3]).astype(jnp.float32)
-            else:
-                shown = shares(masks > 0, network.fine)
+            shown = self.shown_masks(masks, entities.box, maps.entity.shape[1:3])
             members = Members(entities.category, entities.box, shown, entities.score > 0)
             logits, parts = module.pairs(maps.features, members)
             may = self.pairs_that_may_be(members)
@@ -247,14 +273,15 @@ class TwoStageTask(SmsTask):
           entities: N of them.
           may: bool [B, N, N], pairs that may be.
           chance: float32 [B, N, N, V], of each relation.
-          parts: float32 [B, N, N, P], of each part.
+          parts: float32 [B, N, N, P or V P], of each part.
         """
         batch, count, _, relations = chance.shape
         both = entities.score[:, :, None] * entities.score[:, None] * may
         score = (both[..., None] * chance).reshape(batch, -1)
         score, index = largest(score, self.network.triplets)
         pair, relation = index // relations, index % relations
-        told = jnp.take_along_axis(parts.reshape(batch, count * count, -1), pair[..., None], 1)
+        told = jnp.take_along_axis(parts.reshape(batch, count * count, parts.shape[-1]), pair[..., None], 1)
+        told = parts_of(told, relation, self.names.counts)
         return fusion.Triplets(pair // count, pair % count, relation, score, told)
 
 
@@ -265,9 +292,8 @@ def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:
       ValueError: also an option that asks for something of the matching branch.
     """
     task = TwoStageTask(*read_task(config, schema))
-    if task.network.parts_by_relation or task.network.both_directions:
+    if task.network.both_directions:
         raise ValueError(
-            'model.parts_by_relation and model.both_directions are of the matching branch, which two stages '
-            'do without: leave them out'
+            'model.both_directions is of the matching branch, which two stages do without: leave it out'
         )
     return task

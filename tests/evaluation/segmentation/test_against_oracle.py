@@ -73,6 +73,16 @@ def test_causes_and_wholly_right(cases):
         assert [each['wholly_right'] for each in images] == wholly
 
 
+def test_parts_of_the_relations_that_are_found_and_have_some(cases):
+    defined = 0
+    for figures, plain, _ in cases:
+        told = [oracle.cause(i, r, 0.5, 100) for i in plain for r in i['relations'] if r[3]]
+        found = told.count('right') + told.count('wrong_part')
+        defined += found > 0
+        assert same(figures['parts_given_relation'], told.count('right') / found if found else None)
+    assert 100 < defined < CASES
+
+
 def test_part_miou(cases):
     for figures, plain, _ in cases:
         assert same(figures['part_miou'], oracle.part_miou([image['parts'] for image in plain], 2))

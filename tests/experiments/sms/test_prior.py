@@ -5,11 +5,13 @@ import math
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from experiments.building import build
+from experiments.comparison.cells import Cell, run_cell
 from experiments.comparison.tables import side_by_side
 from experiments.running import fit, restore_model, score
-from experiments.sms.judging import KEPT, judge
+from experiments.sms.judging import KEPT, OF_MASKS, judge
 from experiments.sms.looking import make_finder
 from jaxrec.data.images.targets import unpack_masks
 from jaxrec.models.sms.prior import PerfectMasks
@@ -59,10 +61,31 @@ def test_masks_are_perfect_and_the_rest_is_not(trained):
 
 def test_the_judge_tells_what_the_table_shows(trained):
     run, workdir = trained
-    told = judge(run, restore_model(run, workdir)[0])
-    assert set(told) <= {*KEPT, 'fps'} and told['fps'] > 0
+    state, evaluator = restore_model(run, workdir)[0], score(run, workdir)[0]
+    told = judge(run, state, evaluator)
+    # It looks at no image: true masks and parts are shown.
+    assert set(told) <= set(KEPT) - set(OF_MASKS) and 'fps' not in told
     assert all(map(math.isfinite, told.values())) and json.dumps(told, allow_nan=False)
-    assert told['recall_G_50'] == score(run, workdir)[0].compute()['recall_G_50']
+    assert told['recall_G_50'] == evaluator.compute()['recall_G_50']
+
+
+def test_the_judge_of_a_network_tells_of_its_masks_and_its_speed(tmp_path):
+    run = build(tiny('boxes', tmp_path / 'logs'))
+    fit(run, tmp_path / 'run')
+    evaluator, step = score(run, tmp_path / 'run')
+    told = judge(run, restore_model(run, tmp_path / 'run', step)[0], evaluator)
+    assert {'entity_ap', 'part_miou', 'fps', 'recall_100_50'} <= set(told) <= {*KEPT, 'fps'}
+    assert told['fps'] > 0 and told['entity_ap'] == evaluator.compute()['entity_ap'] < 1
+
+
+def test_a_cell_that_only_counts_is_not_asked_whether_it_is_trained(tmp_path):
+    config = tiny('prior', tmp_path / 'logs')
+    base, row = (
+        ConfigDict({key: config[key] for key in keys})
+        for keys in (('features', 'data', 'train', 'mesh'), ('task', 'model'))
+    )
+    result = run_cell(Cell(tmp_path / 'cell', base, row, 0, {}, test=False), None)
+    assert result['parameters'] == 0 and 'trained' not in result
 
 
 def test_the_evaluator_wants_full_masks(trained):

@@ -18,6 +18,7 @@ BATCH = make_batch()
 # Without masks the second stage sees boxes, which so small a network finds sooner. Rates are such that draws
 # 0 to 4 all learn: at 5e-3 so small a mask network gets stuck in most, at 2e-3 boxes come too late.
 TASKS = {'sms': (make_task, {}, 2e-3), 'two-stage': (two_stage.make_task, {'masks': False}, 5e-3)}
+NEAR = {'sms, read near': (make_task, {'read_near': True, 'least_radius': 1}, 2e-3)}
 STEPS = 150
 
 
@@ -34,7 +35,7 @@ class Learnt(NamedTuple):
 @functools.cache
 def learnt(name):
     """Trained on both images; `first` is (metrics, gradients, statistics) of the untrained network."""
-    make, options, rate = TASKS[name]
+    make, options, rate = (TASKS | NEAR)[name]
     task = make({'size': 'tiny', 'momentum': 0.8} | options, WORDS)
     params, state = draw(task, BATCH)
     optimizer = optax.adam(optax.cosine_decay_schedule(rate, STEPS))
@@ -57,7 +58,7 @@ def learnt(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', TASKS)
+@pytest.mark.parametrize('name', [*TASKS, *NEAR])
 def test_two_images_are_learnt_by_heart(name):
     it = learnt(name)
     assert it.losses[-1]['loss'] < 0.1 * it.losses[0]['loss']

@@ -5,15 +5,22 @@ import math
 import jax
 import numpy as np
 
-from jaxrec.models.sms.heads import Counts
+from jaxrec.models.sms import make_task
+from jaxrec.models.sms.heads import Counts, EntityRead, Maps, RelationRead
 from jaxrec.models.sms.losses import (
     entity_targets,
     mean_distance,
+    parsing_losses,
     part_loss,
     parts_of,
+    relation_losses,
     relation_targets,
+    see_entities,
 )
+from jaxrec.ops.grids import fold
 from tests.models.sms.scenes import SIZE, WORDS, make_batch
+from tests.oracles.heatmaps import highest_near
+from tests.oracles.masks import part_cross_entropy
 
 RNG = np.random.default_rng(0)
 COUNTS = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
@@ -73,3 +80,83 @@ def test_relations_of_subjects_that_may_be_none_do_not_count():
     people = run(batch, WORDS.entities.index('person'))
     np.testing.assert_array_equal(people, [[1, 1, 0, 0], [1, 0, 0, 0]])
     np.testing.assert_array_equal(run(batch, None), [[1, 1, 1, 0], [1, 0, 0, 0]])
+
+
+def test_peaks_have_a_neighbourhood_of_a_least_radius():
+    batch, cells = make_batch(), (SIZE // 4, SIZE // 4)
+
+    def run(batch, least):
+        entities = entity_targets(batch, cells, least)
+        return entities.radius, relation_targets(batch, entities, 1 / 3, None, least).radius
+
+    plain, wide = (jax.jit(run, static_argnums=1)(batch, least) for least in (0, 1))
+    for before, after in zip(plain, wide, strict=True):
+        assert (np.asarray(before) == 0).any()
+        np.testing.assert_array_equal(after, np.maximum(before, 1))
+
+
+def maps_of(batch):
+    """Heatmaps of noise: their highest cells lie anywhere."""
+    shape = (len(batch['image']), SIZE // 4, SIZE // 4)
+    heat = lambda classes: RNG.normal(size=(*shape, classes)).astype(np.float32)
+    return Maps(np.zeros((*shape, 1), np.float32), heat(3), heat(3), None, None)
+
+
+def test_entities_are_read_near_and_their_targets_move_along():
+    batch = make_batch()
+    maps = maps_of(batch)
+    read = lambda _, cell: EntityRead(cell.astype(np.float32), np.zeros((*cell.shape[:2], 4)), None)
+    see = {}
+    for near in (False, True):
+        network = make_task({'size': 'tiny', 'read_near': near}, WORDS).network
+        run = jax.jit(lambda maps, batch, network=network: see_entities(network, maps, read, batch))
+        see[near] = run(maps, batch)
+    exact, moved, heat = see[False].true, see[True].true, np.asarray(see[True].heat)
+    np.testing.assert_array_equal(heat, see[False].heat)
+    for b, valid in enumerate(batch['entity/valid']):
+        want = highest_near(
+            maps.entity[b], np.asarray(exact.cell[b]), batch['entity/category'][b], heat[b] == 1
+        )
+        np.testing.assert_array_equal(np.asarray(moved.cell[b])[valid], np.array(want)[valid])
+    assert (np.asarray(moved.cell) != exact.cell).any(-1)[batch['entity/valid']].sum() > 2
+    np.testing.assert_array_equal(see[True].found.offset, moved.cell)  # that is where they are read
+    np.testing.assert_allclose(moved.cell + moved.offset, batch['entity/centre'], rtol=1e-6)
+    np.testing.assert_array_equal(moved.size, exact.size)
+
+
+def test_relations_are_read_near_and_lead_to_the_same_entities():
+    batch = make_batch()
+    maps, entities = maps_of(batch), entity_targets(batch, (SIZE // 4, SIZE // 4))
+    at = lambda key: np.take_along_axis(np.asarray(entities.cell), batch[key][..., None], 1)
+    subject, target = at('relation/subject'), at('relation/object')
+    exact = np.asarray(relation_targets(batch, entities, 1 / 3).cell)
+    for near in (False, True):
+        task = make_task({'size': 'tiny', 'read_near': near}, WORDS)
+
+        def run(maps, batch, task=task):
+            asked = []
+
+            def read(_, place):
+                asked.append(place)
+                return RelationRead(*((place - x).astype(np.float32) for x in (subject, target)), None)
+
+            return relation_losses(task.network, task.names.counts, maps, read, batch), asked[0]
+
+        losses, cell = jax.jit(run)(maps, batch)
+        assert losses['displacement'] == 0
+        valid = batch['relation/valid']
+        assert (np.asarray(cell) != exact).any(-1)[valid].any() == near
+        assert np.abs(np.asarray(cell) - exact)[valid].max() == near
+
+
+def test_part_maps_are_compared_where_they_are_folded():
+    network = make_task({'size': 'tiny', 'mask_stride': 2}, WORDS).network
+    logits = RNG.normal(size=(2, 6, 8, 3)).astype(np.float32)
+    part, valid = RNG.integers(0, 3, (2, 6, 8)).astype(np.uint8), np.array([1, 1], np.float32)
+    part[0, 1, 2:] = 255
+    maps = Maps(None, None, None, None, fold(logits, 2))
+    found = jax.jit(lambda maps, batch: parsing_losses(network, maps, batch))(
+        maps, {'part': part, 'valid': valid}
+    )
+    want = part_cross_entropy(logits.astype(np.float64), part, valid)
+    np.testing.assert_allclose(found['parsing'], network.parsing_weight * want, rtol=1e-5)

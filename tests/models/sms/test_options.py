@@ -13,6 +13,7 @@ from tests.models.sms.scenes import WORDS, make_batch
 
 def test_sizes_are_defaults_that_a_config_changes():
     assert read_network({}) == Network() and Network().mask_weights == 169
+    assert read_network({'point_hidden': 300}).point_width == 300 and Network().point_width == 256
     small = read_network({'size': 'small', 'neck': 48, 'mean': [0.5, 0.5, 0.5]})
     assert (small.trunk, small.neck, small.mean) == ('dla_small', 48, (0.5, 0.5, 0.5))
     assert [read_network({'size': size}).trunk for size in SIZES] == ['dla34', 'dla_small', 'dla_tiny']
@@ -46,6 +47,10 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
         ({'mask_stride': 2, 'read_stride': 4}, 'model.read_stride = 4 is coarser than masks, 2: lower it'),
         ({'keep': 0}, 'model.keep = 0: give at least 1'),
         ({'clamp': 0.5}, 'model.clamp = 0.5 is outside'),
+        ({'predicted_pairs': 1.1}, r'model.predicted_pairs = 1.1 is outside \[0, 1\]'),
+        ({'point_hidden': -1}, 'model.point_hidden = -1: give at least 0'),
+        ({'least_radius': -1}, 'model.least_radius = -1: give at least 0'),
+        ({'match_scale': 0.0}, 'model.match_scale = 0.0 is not between 0 and 1000'),
         ({'shift': 1.0}, 'model.shift = 1.0 is not between 0 and 1'),
         ({'std': (0.1, 0.0, 0.1)}, 'give three each, std above 0'),
         ({'points': 10}, 'model.triplets = 100 of 10 that are made: raise model.points'),

@@ -6,6 +6,7 @@ import pytest
 
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import make_task, two_stage
+from jaxrec.models.sms.layers import PointHead
 from tests.models.sms.scenes import WORDS, make_batch
 
 BATCH = make_batch()
@@ -16,7 +17,7 @@ BATCH = make_batch()
     [
         ({'masks': False}, {'mask_branch'}),
         ({'parsing': False}, {'parsing'}),
-        ({'norm': 'group'}, set()),
+        ({'norm': 'group', 'read_near': True, 'point_hidden': 40}, set()),
         ({'shared': False, 'parts_by_relation': True, 'mask_stride': 8}, set()),
         ({'trunk': 'resnet18', 'multiplier': 0.25, 'dtype': 'bfloat16'}, set()),
     ],
@@ -63,6 +64,13 @@ def test_a_vocabulary_without_parts_does_without_them():
         assert not {'part', 'parsing'} & set(losses)
         found = jax.eval_shape(lambda *x, task=task: task.predict(*x, {}, batch), params, state)
         assert found['triplet/parts'].shape == (2, 12, 0)
+
+
+def test_the_layer_that_emits_mask_networks_is_drawn_as_wide_as_asked():
+    head = PointHead(64, {'offset': 50, 'weights': 50}, True, {'weights': 0.05})
+    params = jax.jit(head.init)(jax.random.key(0), np.zeros((1, 1, 9)))['params']
+    wide = {name: np.std(params[name]['kernel']) for name in ('offset', 'weights')}
+    np.testing.assert_allclose([wide['offset'], wide['weights']], [0.01, 0.05], rtol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.sms import prior, two_stage
 from jaxrec.models.sms.fusion import Entities
+from jaxrec.models.sms.heads import EntityRead
+from jaxrec.models.sms.losses import EntityTargets, Seen
 from jaxrec.models.sms.two_stage import Members, pair_geometry
 from jaxrec.parallel import make_mesh
 from jaxrec.training.state import Setup, init_state
@@ -56,6 +58,73 @@ def test_the_best_pairs_are_of_people_with_others():
     }
     assert {(0, 1, 2), (2, 1, 1)} <= pairs
     np.testing.assert_array_equal(found.parts[0], parts[0, found.subject[0], found.target[0]])
+    by_relation = np.arange(96, dtype=np.float32).reshape(1, 4, 4, 6)
+    found = run(chance, by_relation)
+    want = by_relation.reshape(4, 4, 3, 2)[found.subject[0], found.target[0], found.relation[0]]
+    np.testing.assert_array_equal(found.parts[0], want)
+
+
+def test_pairs_have_parts_of_their_relations_and_sizes_of_their_own():
+    options = {'size': 'tiny', 'parts_by_relation': True, 'point_hidden': 24, 'predicted_pairs': 0.5}
+    task = two_stage.make_task(options, WORDS)
+    params, state = jax.eval_shape(task.init, jax.random.key(0), BATCH)
+    second = params['second']
+    assert second['parts']['kernel'].shape == (24, 3 * 2) and second['hidden']['kernel'].shape[-1] == 24
+    assert params['first']['entity_points']['weights']['kernel'].shape[0] == 24
+    assert params['first']['entity_heat']['hidden']['kernel'].shape[-1] == 32
+    loss = lambda *x: task.loss(*x, {}, BATCH, jax.random.key(0))
+    _, (losses, _) = jax.eval_shape(loss, params, state)
+    assert 'part' in losses and 'displacement' not in losses
+    found = jax.eval_shape(lambda *x: task.predict(*x, {}, BATCH), params, state)
+    assert found['triplet/parts'].shape == (2, 12, 2)
+
+
+def test_distances_of_pairs_have_a_divisor_of_their_own():
+    counts = two_stage.make_task({'size': 'tiny'}, WORDS).names.counts
+    members = Members(
+        np.array([[1, 0]]), np.float32([[[0, 0, 2, 2], [3, 3, 6, 5]]]), np.ones((1, 2, 8, 8)), np.ones((1, 2))
+    )
+    features = np.ones((1, 8, 8, 4), np.float32)
+    found = []
+    for options in ({}, {'pair_divisor': 8.0}, {'pair_divisor': 2.0}, {'divisor': 2.0, 'pair_divisor': 8.0}):
+        network = two_stage.make_task({'size': 'tiny', **options}, WORDS).network
+        head = two_stage.PairHead(network, counts)
+        found.append(jax.jit(lambda head=head: head.init_with_output(jax.random.key(0), features, members))())
+    logits = [np.asarray(each[0][0]) for each in found]
+    np.testing.assert_array_equal(logits[0], logits[1])
+    np.testing.assert_array_equal(logits[0], logits[3])
+    assert (logits[0] != logits[2]).any()
+
+
+@pytest.mark.parametrize('share', [0.5, 1.0])
+def test_some_images_have_their_pairs_seen_as_they_are_predicted(share):
+    task = two_stage.make_task({'size': 'tiny', 'mask_stride': 2, 'predicted_pairs': share}, WORDS)
+    rng, count = np.random.default_rng(0), 40
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+    members = Members(
+        np.zeros((count, 2), np.int32), np.full((count, 2, 4), -1.0), -np.ones((count, 2, 3, 4)), None
+    )
+    cell, logits = rng.integers(0, 3, (count, 2, 2)), draw(count, 2, 6, 8)
+    true = EntityTargets(cell, None, None, None, None)
+
+    def run(offset, size, logits, key):
+        seen = Seen(true, None, EntityRead(offset, size, None), logits)
+        found = task.some_predicted(members, seen, key)
+        return found.box.sum() + found.mask.sum(), found
+
+    offset, size = draw(count, 2, 2), draw(count, 2, 4)
+    step = jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))
+    (_, found), slopes = step(offset, size, logits, jax.random.key(3))
+    assert not any(np.asarray(slope).any() for slope in slopes)
+    middle, half = cell + offset + size[..., 2:], np.maximum(size[..., :2], 0) / 2
+    box = np.clip(np.concatenate([middle - half, middle + half], -1), 0, [3, 4, 3, 4])
+    mask = (logits > 0).reshape(count, 2, 3, 2, 4, 2).mean((3, 5))
+    drawn = (np.asarray(found.mask) >= 0).all((1, 2, 3))
+    assert drawn.sum() == count if share == 1 else 0 < drawn.sum() < count
+    np.testing.assert_allclose(found.box, np.where(drawn[:, None, None], box, members.box), atol=1e-5)
+    np.testing.assert_allclose(found.mask, np.where(drawn[:, None, None, None], mask, members.mask))
+    (_, other), _ = step(offset, size, logits, jax.random.key(4))
+    assert share == 1 or (np.asarray(other.mask) != found.mask).any()
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,162 @@
+"""SMS at the size of its paper's speed: from uint8 images to triplets on the host; training; rendered scenes.
+
+The paper (arXiv 2105.11168) has 141 classes, 23 relations and 25 parts, and reads an image of 512 x 512 at a
+time; everything is on here, all three branches and fusion, masks read out at half the image's size. Weights
+are drawn, so that what is found means nothing; its amount is the same, since sizes are fixed.
+
+B batch, N entities, R relations.
+"""
+
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from experiments.benchmarks.steps import count, time_training
+from experiments.benchmarks.timing import measure, peak_mb, record
+from jaxrec.data.images.scene import Vocabulary
+from jaxrec.data.simulators.scenes import World, simulate_scene
+from jaxrec.embeddings import make_row_optimizer
+from jaxrec.models.sms import make_task
+from jaxrec.models.sms.backbones import STRIDE
+from jaxrec.models.sms.options import Network
+from jaxrec.models.sms.task import SmsTask
+from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.training.state import Setup, init_state
+from jaxrec.training.step import make_predict_step
+
+CLASSES, RELATIONS, PARTS = 141, 23, 25
+SIZE, TRAIN_SIZE, BATCH, SCENE = 512, 256, 8, 128
+ENTITIES, PAIRS = (48, 12), (64, 12)  # rows of a batch, and how many of them an image fills
+NETWORK: dict[str, Any] = {'size': 'full', 'read_stride': 2}
+Batch = dict[str, np.ndarray]
+
+
+def build_task(trunk: str) -> SmsTask:
+    """The network of the paper's vocabulary on a trunk.
+
+    Args:
+      trunk: one of `backbones.TRUNKS`.
+
+    Returns:
+      The task.
+    """
+    names = lambda kind, number: tuple(f'{kind} {i}' for i in range(number))
+    words = Vocabulary(
+        ('person', *names('class', CLASSES - 1)), names('relation', RELATIONS), names('part', PARTS)
+    )
+    return make_task(NETWORK | {'trunk': trunk}, words)
+
+
+def infer(name: str, trunk: str = 'dla34') -> dict[str, Any]:
+    """Times images one by one, from uint8 pixels to triplets, masks and part map on the host.
+
+    Args:
+      name: of the record.
+      trunk: one of `backbones.TRUNKS`.
+
+    Returns:
+      The record.
+    """
+    idle, task = peak_mb(), build_task(trunk)
+    setup, draw = make_setup(task), np.random.default_rng(0)
+    images = [{'image': draw.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)} for _ in range(4)]
+    state = init_state(setup, put_batch(images[0], setup.mesh), 0)
+    predict, turns = make_predict_step(setup), itertools.cycle(images)
+
+    def call() -> Any:
+        return jax.device_get(predict(state, put_batch(next(turns), setup.mesh)))
+
+    timed = measure(call, lambda: None)
+    return record(name, described(task.network, 1, SIZE), count(state), timed, 1, idle)
+
+
+def train(name: str, trunk: str = 'dla34') -> dict[str, Any]:
+    """Times training steps with clipping and Adam.
+
+    Args:
+      name: of the record.
+      trunk: one of `backbones.TRUNKS`.
+
+    Returns:
+      The record.
+    """
+    idle, task = peak_mb(), build_task(trunk)
+    setup, batches = make_setup(task), make_batches(task.network)
+    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
+    params = count(state)
+    timed, _ = time_training(setup, state, itertools.cycle(batches))
+    return record(name, described(task.network, BATCH, TRAIN_SIZE), params, timed, BATCH, idle)
+
+
+def render(name: str) -> dict[str, Any]:
+    """Times the renderer of simulated scenes, one after another.
+
+    Args:
+      name: of the record.
+
+    Returns:
+      The record; there is nothing to train.
+    """
+    idle, world, numbers = peak_mb(), World(size=SCENE), itertools.count()
+    timed = measure(lambda: simulate_scene(world, 0, next(numbers), False), lambda: None)
+    return record(name, f'{SCENE}x{SCENE} pixels, one process', 0, timed, 1, idle)
+
+
+def make_setup(task: SmsTask) -> Setup:
+    """Adam and clipping on one device."""
+    rows = make_row_optimizer('row_adagrad', 0.05)
+    return Setup(task, optax.adam(1e-4), rows, make_mesh((1, 1)), clip_norm=10.0)
+
+
+def make_batches(network: Network, number: int = 4) -> list[Batch]:
+    """Draws host batches of noise, in which boxes stand for masks.
+
+    Args:
+      network: says how fine masks are.
+      number: how many.
+
+    Returns:
+      [{key: [B, ...]}], what a training step reads.
+    """
+    return [_draw(np.random.default_rng(seed), network.fine_stride) for seed in range(number)]
+
+
+def _draw(draw: np.random.Generator, fine: int) -> Batch:
+    (entities, some), (relations, few) = ENTITIES, PAIRS
+    cells, places = TRAIN_SIZE // STRIDE, TRAIN_SIZE // fine
+    centre = draw.uniform(0, cells, (BATCH, entities, 2)).astype(np.float32)
+    extent = draw.uniform(1, cells / 3, centre.shape).astype(np.float32)
+    category = draw.integers(0, CLASSES, (BATCH, entities)).astype(np.int32)
+    category[:, ::2] = 0  # people, who are subjects
+    # Places of the masks that lie within half an extent of the centre, along either axis.
+    away = np.abs((np.arange(places) + 0.5) * fine / STRIDE - centre[..., None])  # [B, N, 2, places]
+    inside = away <= extent[..., None] / 2
+    numbers = lambda most: draw.integers(0, most, (BATCH, relations)).astype(np.int32)
+    subject = 2 * numbers(some // 2)
+    return {
+        'image': draw.integers(0, 256, (BATCH, TRAIN_SIZE, TRAIN_SIZE, 3), np.uint8),
+        'valid': np.ones(BATCH, np.float32),
+        'entity/centre': centre,
+        'entity/size': extent,
+        'entity/middle': centre,
+        'entity/category': category,
+        'entity/valid': np.broadcast_to(np.arange(entities) < some, (BATCH, entities)),
+        'entity/mask': (inside[:, :, 0, :, None] & inside[:, :, 1, None]).astype(np.uint8),
+        'relation/subject': subject,
+        'relation/object': (subject + 1 + numbers(some - 1)) % some,
+        'relation/category': numbers(RELATIONS),
+        'relation/parts': draw.integers(0, 2, (BATCH, relations, PARTS)).astype(np.uint8),
+        'relation/valid': np.broadcast_to(np.arange(relations) < few, (BATCH, relations)),
+        'part': draw.integers(0, PARTS + 1, (BATCH, places, places)).astype(np.uint8),
+    }
+
+
+def described(network: Network, batch: int, size: int) -> str:
+    """Sizes, in words."""
+    return (
+        f'B{batch} {size}x{size} {network.trunk} heads{network.hidden} C{CLASSES} V{RELATIONS} P{PARTS} '
+        f'{network.keep} masks {network.points} points {network.triplets} triplets {network.dtype}'
+    )

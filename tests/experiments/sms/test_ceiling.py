@@ -1,0 +1,35 @@
+"""The ceiling of a world of scenes against hand-written loops over cells, and what has none."""
+
+import numpy as np
+import pytest
+
+from experiments.building import build
+from experiments.comparison.tables import side_by_side
+from experiments.sms.ceiling import SHOWN, WHERE, ceilings
+from jaxrec.data.simulators.scenes import VOCABULARY
+from jaxrec.data.splits import TEST
+from tests.experiments.sms.worlds import tiny
+from tests.oracles.ceilings import found_relations
+
+
+def test_the_ceiling_is_what_cells_hold(tmp_path):
+    config = tiny('SMS', tmp_path)
+    config.model.update({'any_subject': False, 'keep': 40, 'points': 60, 'triplets': 60, 'read_stride': 2})
+    run = build(config)
+    found = {where: evaluator.compute() for where, evaluator in ceilings(run, 'test').items()}
+    person = VOCABULARY.entities.index('person')
+    scenes = [run.log.scene(row) for row in np.flatnonzero(np.asarray(run.log.events['part']) == TEST)]
+    assert len(scenes) == 4 and tuple(found) == WHERE
+    for where, shift in (('shifted', 1 / 3), ('midpoint', 1 / 2)):
+        for at in (25, 50, 75):
+            told = [found_relations(scene, person, at / 100, shift=shift) for scene in scenes]
+            want = np.mean([each.mean() for each in told if len(each)])
+            assert found[where][f'recall_100_{at}'] == pytest.approx(want)
+    assert found['shifted']['recall_100_50'] >= found['midpoint']['recall_100_50'] > 0
+    shown = side_by_side({where: {name: told[name] for name in SHOWN} for where, told in found.items()})
+    assert 'recall_100_50_parts' in shown
+
+
+def test_two_stages_have_no_points_to_paint(tmp_path):
+    with pytest.raises(ValueError, match='TwoStageTask has no relation points to paint: give the row SMS'):
+        ceilings(build(tiny('two-stage', tmp_path)), 'test')
