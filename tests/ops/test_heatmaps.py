@@ -101,7 +101,8 @@ def test_a_point_is_read_where_its_class_is_highest_near_it():
             want = oracle.highest_near(logits[b], cell[b], category[b], closed[b])
             np.testing.assert_array_equal(found[b], want)
         assert (found != cell).any() and np.abs(found - cell).max() == 1
-    slope = jax.jit(jax.grad(lambda x: highest_near(x, cell, category, taken).sum() + x[0, 0, 0, 0]))(logits)
+    others = tuple(map(jnp.asarray, (cell, category, taken)))
+    slope = jax.jit(jax.grad(lambda x: highest_near(x, *others).sum() + x[0, 0, 0, 0]))(logits)
     assert slope.sum() == 1  # none goes through the choice
 
 

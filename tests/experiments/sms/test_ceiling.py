@@ -5,7 +5,7 @@ import pytest
 
 from experiments.building import build
 from experiments.comparison.tables import side_by_side
-from experiments.sms.ceiling import SHOWN, WHERE, ceilings
+from experiments.sms.perfection import SHOWN, WHERE, ceilings
 from jaxrec.data.simulators.scenes import VOCABULARY
 from jaxrec.data.splits import TEST
 from tests.experiments.sms.worlds import tiny
