@@ -53,13 +53,13 @@ def explored(done: Replayed, draws: int, seed: int = 0, edges: Sequence[int] = E
     items = log.padded_pools[log.events['pool'][rows]][:, : pool.shape[1]]
     group = np.where(pool, np.searchsorted(edges, taught(done)[items], side='right'), -1)
     counts = np.zeros((2, len(edges) + 1))
-    squares = np.zeros(pool.shape)
+    squares, predicted = np.zeros(pool.shape), np.zeros(pool.shape)
     for number in range(draws):
         key = jax.random.fold_in(jax.random.key(seed), number)
-        scores, predicted = scored(done.policy, done.state.policy, batch, key)
-        if predicted is None or np.isnan(np.where(pool, predicted[real], 0)).any():
+        scores, known = scored(done.policy, done.state.policy, batch, key)
+        if known is None or np.isnan(np.where(pool, known[real], 0)).any():
             raise ValueError('the policy predicts no click rates, so nothing says what exploring changes')
-        scores, predicted = scores[real], predicted[real]
+        scores, predicted = scores[real], known[real]
         squares += np.where(pool, scores - predicted, 0) ** 2
         for place, by in ((0, predicted), (1, scores)):
             best = pick(by, pool)
@@ -79,7 +79,7 @@ def _group(
     of: NDArray, edges: Sequence[int], g: int, predicted: NDArray, squares: NDArray, rates: NDArray | None
 ) -> Group:
     mean = float(predicted[of].mean())
-    found = {'from': edges[g - 1] if g else 0, 'until': edges[g] if g < len(edges) else None}
+    found: Group = {'from': edges[g - 1] if g else 0, 'until': edges[g] if g < len(edges) else None}
     found |= {'predicted': mean, 'moved': float(np.sqrt(squares[of].mean()) / mean)}
     return found if rates is None else found | {'true_ctr': float(rates[of].mean())}
 

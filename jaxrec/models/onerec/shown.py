@@ -73,8 +73,8 @@ class RewardEvaluator:
     def one_class(self) -> tuple[str, ...]:
         """The heads whose label is the same in all sessions, so that none is to stand before another."""
         positive = self.collected()[0] > 0.5
-        alike = positive.all(0) | ~positive.any(0)
-        return tuple(head for head, gap in zip(self.heads, alike, strict=True) if gap)
+        alike = np.asarray(positive.all(0) | ~positive.any(0))
+        return tuple(head for head, gap in zip(self.heads, alike.tolist(), strict=True) if gap)
 
     def compute(self) -> dict[str, float]:
         """Computes the metrics; a head of one class is named in the log, and has NaN for what it lacks.
