@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from experiments.age.walking import REPLAY_OPTIONS, Replayed, early_metrics, walk
 from experiments.comparison.cells import Cell, describe_cell, read_finished
@@ -31,7 +32,8 @@ def run_cell(
     Returns:
       {'validation', 'seconds', 'parameters', 'caveat'} and but for trials 'test', {metric: value}; on
       simulated worlds also 'ceiling', what who knows all true click rates would earn. A trial in which no
-      lambda changes the wanted share of winners has a 'validation' of None and says why as 'failed'.
+      lambda changes the wanted share of winners has a 'validation' of None and says why as 'failed'; a test
+      is then tuned to the largest share that one changes, and says so in its 'caveat'.
 
     Raises:
       ValueError: slices or judges, and what `walk` refuses.
@@ -48,17 +50,15 @@ def run_cell(
     jax.clear_caches()
     begin = time.perf_counter()
     try:
-        done = walk(config, None, data_dir)
+        done, short = _walked(cell, config, data_dir)
     except UnreachedError as error:
         if cell.test:
             raise
-        log.warning('%s failed: %s', cell.folder, error)
-        seconds = round(time.perf_counter() - begin, 1)
-        return keep(cell, {'config': described, 'validation': None, 'failed': str(error), 'seconds': seconds})
+        return _failed(cell, described, error, begin)
     found = summarise(done.state.tally)
     result: dict[str, Any] = {'config': described, 'validation': found[given['monitor']], 'tuned': done.tuned}
     result |= {'parameters': count(done), 'seconds': round(time.perf_counter() - begin, 1)}
-    result['caveat'] = found.pop('caveat')
+    result['caveat'] = '; '.join(filter(None, (found.pop('caveat'), short)))
     if cell.test:
         result['test'] = {**found, **{f'tuned_{name}': value for name, value in done.tuned.items()}}
         result['test'] |= early_metrics(done)
@@ -66,6 +66,26 @@ def run_cell(
             result['ceiling'] = {'true_ctr': float(found['true_ctr']) + float(found['regret']), 'regret': 0.0}
     log.info('%s: %s %.4f in %.0f s', cell.folder, given['monitor'], result['validation'], result['seconds'])
     return keep(cell, result)
+
+
+def _walked(cell: Cell, config: ConfigDict, data_dir: str | None) -> tuple[Replayed, str]:
+    """Replays a cell; a test for which no lambda goes as far as is wanted goes as far as one does."""
+    try:
+        return walk(config, None, data_dir), ''
+    except UnreachedError as error:
+        if not cell.test or not error.most:
+            raise
+        short = f'{error}; tuned to {error.most:.1%} instead'
+        log.warning('%s: %s', cell.folder, short)
+        config.stream.changed = error.most
+        return walk(config, None, data_dir), short
+
+
+def _failed(cell: Cell, described: str, error: UnreachedError, begin: float) -> dict[str, Any]:
+    """Puts a trial down as failed."""
+    log.warning('%s failed: %s', cell.folder, error)
+    seconds = round(time.perf_counter() - begin, 1)
+    return keep(cell, {'config': described, 'validation': None, 'failed': str(error), 'seconds': seconds})
 
 
 def keep(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from configs.age import histories, simulated
 from configs.age.rows import CLICKS, PUBLISHED, THRESHOLDS
 from experiments.age import cells
+from experiments.age.walking import walk
 from experiments.comparison.cells import Cell
 from experiments.comparison.tuning import choose, trial_cells
 from jaxrec.models.age.tuning import UnreachedError
@@ -86,3 +87,19 @@ def test_a_trial_that_no_lambda_opens_is_put_down_as_failed(cache, tmp_path, mon
     monkeypatch.setattr(cells, 'walk', closed_gate)  # it costs as much as a trial
     with pytest.raises(UnreachedError, match=r'no lambda up to 1e\+06'):
         cells.run_cell(Cell(tmp_path / 'seed0', table.columns.main, ConfigDict({}), 0, {}), None)
+
+
+def test_a_test_that_falls_short_is_tuned_as_far_as_it_goes_and_says_so(cache, tmp_path, monkeypatch):
+    asked = []
+
+    def walked(config, *_):
+        asked.append(config.stream.changed)
+        if len(asked) == 1:
+            raise UnreachedError('no lambda does', 0.07)
+        return walk(config)
+
+    monkeypatch.setattr(cells, 'walk', walked)
+    cell = Cell(tmp_path / 'seed0', tiny('DNN', cache), ConfigDict({}), 0, {})
+    result = cells.run_cell(cell, None)
+    assert asked == [0.1, 0.07] and 'no lambda does; tuned to 7.0% instead' in result['caveat']
+    assert cells.run_cell(cell, None) == result and len(asked) == 2  # finished, as the config asks for it

@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 
 class UnreachedError(ValueError):
-    """No lambda changes the wanted share of winners."""
+    """No lambda changes the wanted share of winners.
+
+    Attributes:
+      most: the largest share that one does change.
+    """
+
+    def __init__(self, message: str, most: float = 0.0):
+        """Keeps the share beside the message."""
+        super().__init__(message)
+        self.most = most
 
 
 class Tuned(NamedTuple):
@@ -66,7 +75,8 @@ def tune_lambda(
             best = max(tried, key=lambda value: tried[value])
             raise UnreachedError(
                 f'no lambda up to {high:g} changes {target:.1%} of the winners, at most {tried[best]:.1%} at '
-                f'{best:g}: ask for less, open the gate, or raise model.dropout_rate'
+                f'{best:g}: ask for less, open the gate, or raise model.dropout_rate',
+                tried[best],
             )
         upper *= 10
     lower = upper / 10
