@@ -30,7 +30,7 @@ days and a bias of -3.3 random had .037 and .043, DNN .059, .066 and .060 (1.6 a
 .144, .196 and .172; and exploring paid: eps-greedy .057, .108 and .079, Ensemble-TS .063, .094 and .073,
 MC-dropout-TS .065 and .072. That was kept. The same feed at rates three times as high (bias -2.2) had DNN
 .168, .174 and .161 of .327, .407 and .372, eps-greedy .182, .189 and .199, Ensemble-TS .172, .198 and .186,
-MC-dropout-TS .154 and .158. AGE was run in neither before the table was.
+MC-dropout-TS .154 and .158. AGE was run in neither before that choice; afterwards once, to time it.
 
 The target of 20% of changed winners is the first of three choices; the library's default is 5%.
 """
