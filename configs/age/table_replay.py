@@ -13,7 +13,8 @@ and see the same batches, so no file is shared. An ensemble's networks must diff
 The rest is replayed with a refit each 20,000 visits on the last 20,000 matched events, those of the warm-up
 among them; what a method counts or sums beside its network takes in each event once. No model reads a
 history, which holds clicks of visits that the replay skips. AGE's lambda is tuned at the end of the warm-up
-to change a share of the winners; a trial in which no lambda does is put down as failed.
+to change a share of the winners; a trial in which no lambda does is put down as failed, and a test is tuned
+to the largest share that one does change, which its caveat says.
 
 Every row with a network has three trials, which try the same three learning rates, each with a draw of how
 far the method explores where that is a number (DNN and Ensemble-TS have none); LinUCB has three of that
@@ -33,6 +34,10 @@ MC-dropout-TS .065 and .072. That was kept. The same feed at rates three times a
 MC-dropout-TS .154 and .158. AGE was run in neither before that choice; afterwards once, to time it.
 
 The target of 20% of changed winners is the first of three choices; the library's default is 5%.
+
+Cost: some four and a half hours of one worker, on busy cores: a cell took 5 s (random) to 445 (AGE-UCB
+without its gate, 20 passes). The figures are in jaxrec/models/age/README.md; --cells=jaxrec/models/age/cells_replay.jsonl.gz takes
+the finished cells from there.
 """
 
 from ml_collections import ConfigDict

@@ -241,7 +241,7 @@ class NextItemSource(BatchSource):
         return (items, valid) if self.targets == 1 else (items[..., None], valid[..., None])
 
 
-def several_targets(data: Mapping[str, Any]) -> None:
+def require_one_target(data: Mapping[str, Any]) -> None:
     """Refuses batches with several next items of a history, for a model that reads one.
 
     Args:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data.next_item_source import several_targets
+from jaxrec.data.next_item_source import require_one_target
 from jaxrec.models.onerec import task as sessions
 from jaxrec.models.onerec.evaluator import NextItemEvaluator
 from jaxrec.models.onerec.generate import catalogue, make_generate
@@ -75,7 +75,7 @@ class RankedTask(SessionTask):
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Refuses a data section whose batches hold several next items of a history."""
-        several_targets(data)
+        require_one_target(data)
 
     def evaluator(self) -> NextItemEvaluator:
         """Returns a fresh accumulator."""

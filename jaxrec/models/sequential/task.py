@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.next_item_source import several_targets
+from jaxrec.data.next_item_source import require_one_target
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.ops.catalogue import catalogue_cross_entropy, catalogue_scores, rank_of, sampled_cross_entropy
@@ -95,7 +95,7 @@ class NextItemTask(WithoutTables):
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Refuses a data section whose batches hold several next items of a history."""
-        several_targets(data)
+        require_one_target(data)
 
     def evaluator(self) -> RankingEvaluator:
         """Returns a fresh accumulator."""
