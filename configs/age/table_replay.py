@@ -36,8 +36,8 @@ MC-dropout-TS .154 and .158. AGE was run in neither before that choice; afterwar
 The target of 20% of changed winners is the first of three choices; the library's default is 5%.
 
 Cost: some four and a half hours of one worker, on busy cores: a cell took 5 s (random) to 445 (AGE-UCB
-without its gate, 20 passes). The figures are in jaxrec/models/age/README.md; --cells=jaxrec/models/age/cells_replay.jsonl.gz takes
-the finished cells from there.
+without its gate, 20 passes). The figures are in jaxrec/models/age/README.md, and
+--cells=jaxrec/models/age/cells_replay.jsonl.gz takes the finished cells from there.
 """
 
 from ml_collections import ConfigDict
