@@ -58,7 +58,7 @@ def run_cell(
     found = summarise(done.state.tally)
     result: dict[str, Any] = {'config': described, 'validation': found[given['monitor']], 'tuned': done.tuned}
     result |= {'parameters': count(done), 'seconds': round(time.perf_counter() - begin, 1)}
-    result['caveat'] = '; '.join(filter(None, (found.pop('caveat'), short)))
+    result['caveat'] = '; '.join(filter(None, (str(found.pop('caveat')), short)))
     if cell.test:
         result['test'] = {**found, **{f'tuned_{name}': value for name, value in done.tuned.items()}}
         result['test'] |= early_metrics(done)
