@@ -34,6 +34,11 @@ def slow_but_for(quick: Iterable[str], names: Iterable[str]) -> list[Any]:
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+def slow_cases_but_for(quick: Iterable[tuple], cases: Iterable[tuple]) -> list[Any]:
+    """The same where a case is of several arguments."""
+    return [case if case in quick else pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 @pytest.fixture(scope='session')
 def repository() -> pathlib.Path:
     """Root of the checkout: where configs, experiments and notebooks lie."""

@@ -75,8 +75,8 @@ def small(monkeypatch):
     'run',
     [
         lambda: can.train('can_train'),
-        lambda: can.infer('can_din_infer', base='din'),
-        lambda: sim.train('sim_train'),
+        pytest.param(lambda: can.infer('can_din_infer', base='din'), marks=pytest.mark.slow),
+        pytest.param(lambda: sim.train('sim_train'), marks=pytest.mark.slow),
         pytest.param(lambda: sim.train('sim_train_twin', 'twin'), marks=pytest.mark.slow),
         pytest.param(lambda: sim.train('sim_train_din', 'din'), marks=pytest.mark.slow),
         pytest.param(lambda: sim.train_nvidia('sim_train_nvidia'), marks=pytest.mark.slow),
@@ -91,8 +91,10 @@ def small(monkeypatch):
         lambda: loader.run('loader_ctr'),
         lambda: loader.lifelong('loader_hard'),
         lambda: loader.lifelong('loader_long', None),
-        lambda: tables.train('tables_train', 200, 4, strategy='scratch'),
-        lambda: sms.infer('sms_infer_dla_tiny', 'dla_tiny'),
+        pytest.param(
+            lambda: tables.train('tables_train', 200, 4, strategy='scratch'), marks=pytest.mark.slow
+        ),
+        pytest.param(lambda: sms.infer('sms_infer_dla_tiny', 'dla_tiny'), marks=pytest.mark.slow),
         pytest.param(lambda: sms.train('sms_train_dla_tiny', 'dla_tiny'), marks=pytest.mark.slow),
         lambda: sms.render('sms_render'),
     ],

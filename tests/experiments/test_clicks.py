@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from experiments import running
 from experiments.building import build
 from experiments.comparison.tables import side_by_side
+from tests.conftest import slow_but_for
 from tests.experiments.worlds import MODEL
 
 TASKS = {'LR': 'jaxrec.models.baselines.lr:make_task', 'DNN': 'jaxrec.models.baselines.dnn:make_task'}
@@ -35,7 +36,7 @@ def clicks(row, cache, **data):
     )
 
 
-@pytest.mark.parametrize('row', TASKS)
+@pytest.mark.parametrize('row', slow_but_for(('DNN',), TASKS))
 def test_a_model_without_users_trains(row, tmp_path):
     run = build(clicks(row, tmp_path))
     progress = running.fit(run, tmp_path / 'run')

@@ -65,17 +65,17 @@ def runs() -> list[tuple[str, str, str]]:
     return found
 
 
-# Large to trace, and their files differ in data alone: of each the first run, with `make slow` the rest.
-LARGE = ('configs.onerec', 'configs.sms')
+# Of each file one row: the folder's own model, or a light one where that is large to trace. Files of a folder
+# differ in data, so what is large is built of one.
+QUICK = ('CAN-DNN', 'SIM-hard+time', 'SASRec', '50m', 'prior')
+LARGE = (('configs.onerec.amazon', '', 'OneRec'), ('configs.sms.scenes', '', 'SMS'))
 
 
 def some_slow() -> list[Any]:
     """The runs, those that `make slow` alone builds marked so."""
-    first = {file: run for file, *run in reversed(runs())}
-    whole = {folder: next(file for file in TRAINED if file.startswith(folder)) for folder in LARGE}
-    late = lambda file, *run: file.startswith(LARGE) and file not in whole.values() and run != first[file]
+    quick = lambda run: run[2] in QUICK or run in LARGE
     return [
-        pytest.param(run, marks=pytest.mark.slow if late(*run) else (), id='-'.join(run)) for run in runs()
+        pytest.param(run, marks=() if quick(run) else pytest.mark.slow, id='-'.join(run)) for run in runs()
     ]
 
 

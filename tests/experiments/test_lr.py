@@ -63,6 +63,7 @@ def test_scikit_learn_reaches_its_known_figures_on_our_split(theirs):
     assert theirs == pytest.approx((0.775, 0.649), abs=0.003)
 
 
+@pytest.mark.slow
 def test_lr_agrees_with_scikit_learn(run, theirs):
     source = run.source('train', shuffle=True)
     state, step = init_state(run.setup, run.example(source), 0), make_train_step(run.setup)

@@ -49,6 +49,7 @@ def steps_of(workdir):
     return [json.loads(line)['step'] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.slow
 def test_train_stop_go_on_and_evaluate(tmp_path):
     workdir = tmp_path / 'run'
     train = [f'--config={REPOSITORY}/configs/can/simulated.py:LR', f'--workdir={workdir}', *TINY]

@@ -25,7 +25,7 @@ from experiments.comparison.cells import Cell
 from jaxrec.evaluation.replay import without_host
 from jaxrec.evaluation.tallies import Tally, interval, summarise
 from jaxrec.importing import resolve
-from tests.conftest import REPOSITORY, slow_but_for
+from tests.conftest import REPOSITORY
 from tests.data.extracts import open_bandit
 from tests.experiments.age_worlds import shrink, tiny
 
@@ -54,7 +54,8 @@ def plain_dnn(cache):
     return started(config)[2].state, main.walk(config)
 
 
-@pytest.mark.parametrize('base', slow_but_for(('DIN',), TASKS))
+@pytest.mark.slow
+@pytest.mark.parametrize('base', TASKS)
 def test_age_explores_over_any_base_by_one_field(cache, base):
     config = tiny('AGE-TS', cache, histories, **FAST)
     assert 'history' in config.features
@@ -320,6 +321,7 @@ def test_a_real_log_has_no_true_rate_to_judge_by(cache, monkeypatch):
         main.walk(tiny('DNN', cache))
 
 
+@pytest.mark.slow
 def test_the_lambda_beneath_a_stochastic_policy_is_tuned(cache):
     """Epsilon of 0 over AGE is AGE: the same lambda and, to the click, the same picks."""
     options = {'direction': 'fgm', 'gate': 'none'}

@@ -67,6 +67,7 @@ def test_published_figures_are_of_all_and_of_half_the_stream():
     assert {'early_clicks', 'early_regret', 'early_changed'} <= set(shown)
 
 
+@pytest.mark.slow
 def test_a_trial_that_no_lambda_opens_is_put_down_as_failed(cache, tmp_path, monkeypatch):
     closed = {'options': {'direction': 'fgm', 'gate': 'fixed', 'gate_threshold': 1.0}}
     table = ConfigDict({'columns': {'main': tiny('AGE-TS', cache, **closed)}, 'search': {}, 'trials': 1})

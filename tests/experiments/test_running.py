@@ -229,6 +229,7 @@ def test_processes_claim_a_workdir_together(cache, tmp_path, monkeypatch):
     assert not (tmp_path / 'elsewhere').exists()
 
 
+@pytest.mark.slow
 def test_a_save_may_take_as_long_as_the_config_says(cache, tmp_path, monkeypatch):
     write_rows = row_files.write_rows
     monkeypatch.setattr(row_files, 'write_rows', lambda *given: time.sleep(1.5) or write_rows(*given))

@@ -8,6 +8,7 @@ from experiments.building import batches, build
 from experiments.sim import searching
 from jaxrec.data.simulators.lifelong import load_truth
 from jaxrec.training.state import init_state
+from tests.conftest import slow_but_for
 from tests.experiments.worlds import tiny, tiny_sim
 
 
@@ -59,12 +60,12 @@ def test_a_hard_search_keeps_of_what_matters_what_the_loop_finds(tmp_path):
 @pytest.mark.parametrize(
     ('row', 'names'),
     [
-        ('DIN-short', set()),
+        pytest.param('DIN-short', set(), marks=pytest.mark.slow),
         ('DIN-avg', {'relevant_short', 'relevant_long', 'relevant_of_long'}),
-        ('GSU-soft', {'recall', 'recall_recent', 'recall_random'}),
+        pytest.param('GSU-soft', {'recall', 'recall_recent', 'recall_random'}, marks=pytest.mark.slow),
         ('SIM-soft+time', {'recall', 'agreement'}),
         ('SDIM', {'recall'}),
-        ('TWIN', {'recall', 'agreement'}),
+        pytest.param('TWIN', {'recall', 'agreement'}, marks=pytest.mark.slow),
     ],
 )
 def test_each_row_has_what_can_be_said_of_it(row, names, tmp_path):
@@ -74,7 +75,7 @@ def test_each_row_has_what_can_be_said_of_it(row, names, tmp_path):
     assert all(0 <= value <= 1 for value in values.values())
 
 
-@pytest.mark.parametrize('row', ['SIM-hard', 'TWIN'])
+@pytest.mark.parametrize('row', slow_but_for(('SIM-hard',), ('SIM-hard', 'TWIN')))
 def test_a_page_is_judged_as_its_candidates_one_by_one(row, tmp_path):
     config = tiny_sim(row, tmp_path)
     config.data.arguments.page = 4

@@ -29,12 +29,12 @@ from experiments.sim.service import MAX_BYTES, MAX_EVENTS
 from jaxrec.parallel import put_batch
 from jaxrec.serving.assembly import Sizes
 from jaxrec.training.step import make_predict_step
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, slow_but_for
 from tests.experiments.worlds import tiny, tiny_sim
 
 SIZES = Sizes((1, 2, 4), (2, 8))
 SIM_SIZES = Sizes((1, 4), (8,), (2,))
-ROWS = ['DIN', 'SIM-hard+time']
+ROWS = slow_but_for(('DIN',), ('DIN', 'SIM-hard+time'))
 
 
 def fitted(config, folder):

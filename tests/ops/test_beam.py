@@ -13,6 +13,7 @@ import pytest
 
 from jaxrec.ops.beam import beam_search, legality, take_beams
 from jaxrec.ops.trie import NONE, build_trie, find
+from tests.conftest import slow_cases_but_for
 from tests.oracles import beam as oracle
 
 BOS, PRIME = 17, 61
@@ -126,9 +127,14 @@ def check_slow(given, items, beams, catalogue, distinct, **options):
     return found
 
 
-@pytest.mark.parametrize('catalogue', [None, 'some'])
-@pytest.mark.parametrize(('beams', 'distinct'), [(1, False), (5, True), (9, False)])
-def test_it_keeps_the_beams_of_the_slow_search_ties_and_all(catalogue, beams, distinct):
+@pytest.mark.parametrize(
+    ('beams', 'distinct', 'catalogue'),
+    slow_cases_but_for(
+        ((1, False, None), (5, True, 'some'), (9, False, 'some')),
+        [(*of, catalogue) for of in ((1, False), (5, True), (9, False)) for catalogue in (None, 'some')],
+    ),
+)
+def test_it_keeps_the_beams_of_the_slow_search_ties_and_all(beams, distinct, catalogue):
     sizes = (4, 3, 2)
     if catalogue:
         catalogue = np.random.default_rng(1).integers(0, sizes, (11, 3))

@@ -19,6 +19,7 @@ from jaxrec.ops.co_action import (
 )
 from jaxrec.ops.pooling import length_mask
 from jaxrec.parallel import make_mesh
+from tests.conftest import slow_cases_but_for
 from tests.oracles import co_action as oracle
 
 BASE = {'dims': (4, 3, 2), 'orders': 3, 'pooling': 'sum', **PRESETS['wsdm22_code']}
@@ -74,10 +75,24 @@ def test_value_and_gradient_are_the_loops(name):
     assert not of_inputs[mask == 0].any()
 
 
-@pytest.mark.parametrize('name', ['wsdm22_code', 'code at the published sizes', 'mean over the history',
-                                  'a network an order'])  # fmt: skip
-@pytest.mark.parametrize('length', [CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7])
-def test_a_history_of_chunks_is_the_loop_whether_or_not_a_gradient_is_asked_for(name, length):
+CHUNKED = slow_cases_but_for(
+    (
+        (CHUNK + 1, 'wsdm22_code'), (CHUNK + 1, 'mean over the history'), (2 * CHUNK, 'wsdm22_code'),
+        (2 * CHUNK, 'a network an order'), (2 * CHUNK + 7, 'code at the published sizes'),
+        (2 * CHUNK + 7, 'mean over the history'),
+    ),
+    [
+        (length, name)
+        for length in (CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7)
+        for name in (
+            'wsdm22_code', 'code at the published sizes', 'mean over the history', 'a network an order'
+        )
+    ],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(('length', 'name'), CHUNKED)
+def test_a_history_of_chunks_is_the_loop_whether_or_not_a_gradient_is_asked_for(length, name):
     options, lengths = CASES[name], np.array([length, 0, CHUNK + 1, 1], np.int32)
     weights, inputs, _ = make_case(options, length=length)
     unit = lambda w, x: co_action(w, x, length_mask(lengths, length), **options)

@@ -9,7 +9,7 @@ from jax.sharding import AxisType
 from jaxrec.ops import memory as ops
 from jaxrec.ops.pooling import length_mask
 from jaxrec.parallel import make_mesh
-from tests.conftest import slow_but_for
+from tests.conftest import slow_but_for, slow_cases_but_for
 from tests.oracles import memory as oracle
 
 LENGTHS = np.array([5, 0, 3, 1], np.int32)
@@ -49,9 +49,14 @@ memorise = jax.jit(ops.memorise, static_argnames='moved')
 recall = jax.jit(ops.recall)
 
 
-@pytest.mark.parametrize('moved', [1, 2, 3])
-@pytest.mark.parametrize('balanced', [True, False])
-def test_the_memory_is_the_loop(moved, balanced):
+@pytest.mark.parametrize(
+    ('balanced', 'moved'),
+    slow_cases_but_for(
+        ((True, 1), (True, 3), (False, 2)),
+        [(balanced, moved) for balanced in (True, False) for moved in (1, 2, 3)],
+    ),
+)
+def test_the_memory_is_the_loop(balanced, moved):
     inputs, mask, candidate = make_case()
     weights = make_weights(balanced=balanced)
     got = memorise(inputs, mask, weights, moved)

@@ -9,6 +9,7 @@ import pytest
 
 from jaxrec.ops.grouped import Experts, grouped_ffn
 from jaxrec.ops.moe import IMPLEMENTATIONS, capacity, moe_ffn
+from tests.conftest import slow_cases_but_for
 from tests.oracles import moe as oracle
 
 TOKENS, WIDTH, HIDDEN, EXPERTS = 37, 4, 3, 5
@@ -62,8 +63,17 @@ def assert_close(got, want):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize('impl', IMPLEMENTATIONS)
-@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize(
+    ('name', 'impl'),
+    slow_cases_but_for(
+        (
+            ('top 2 of swiglu', 'ragged'), ('renormalised', 'ragged'), ('relu', 'capacity'),
+            ('gelu, top 1', 'capacity'), ('geglu with padding and a bias', 'ragged'),
+            ('every expert', 'capacity'), ('one expert', 'capacity'), ('all tokens are padding', 'ragged'),
+        ),
+        [(name, impl) for name in CASES for impl in IMPLEMENTATIONS],
+    ),
+)  # fmt: skip
 def test_it_is_the_loop(name, impl):
     case = dict(CASES[name])
     experts = case.pop('experts', EXPERTS)

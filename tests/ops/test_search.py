@@ -9,6 +9,7 @@ from jax.sharding import AxisType
 from jaxrec.data.hard_search import scan
 from jaxrec.ops import search as ops
 from jaxrec.parallel import make_mesh
+from tests.conftest import slow_but_for, slow_cases_but_for
 from tests.oracles import sim as oracle
 from tests.oracles.interactions import gradients
 from tests.oracles.sim import check_kept
@@ -68,7 +69,7 @@ def test_packing_is_bit_by_bit():
         assert bool(words[at[:2]][at[2] // 32] >> (at[2] % 32) & 1) == bits[at]
 
 
-@pytest.mark.parametrize('size', [31, 64, 100, 1025, 2100])
+@pytest.mark.parametrize('size', slow_but_for((31, 2100), (31, 64, 100, 1025, 2100)))
 def test_top_search_over_the_edges_of_words_and_blocks(size):
     rng = np.random.default_rng(size)
     scores = rng.integers(-9, 9, (4, 2, size)).astype(np.float32)  # many are equal
@@ -144,9 +145,14 @@ def test_scores_and_their_pooling_are_the_loop_value_and_gradient(softmax):
     assert not np.asarray(got)[1].any()  # an empty history
 
 
-@pytest.mark.parametrize('softmax', [False, True])
-@pytest.mark.parametrize(('candidates', 'keep'), [(1, 3), (2, 3), (2, 12)])
-def test_soft_search_is_its_pieces_value_and_gradient(softmax, candidates, keep):
+@pytest.mark.parametrize(
+    ('candidates', 'keep', 'softmax'),
+    slow_cases_but_for(
+        ((1, 3, False), (2, 3, False), (2, 12, True)),
+        [(*sizes, softmax) for sizes in ((1, 3), (2, 3), (2, 12)) for softmax in (False, True)],
+    ),
+)
+def test_soft_search_is_its_pieces_value_and_gradient(candidates, keep, softmax):
     query, parts = make_case()
     query = query[:, :candidates]
 

@@ -7,6 +7,7 @@ import pytest
 
 from jaxrec.ops import chunks
 from jaxrec.ops import simhash as ops
+from tests.conftest import slow_but_for, slow_cases_but_for
 from tests.oracles import sim as oracle
 from tests.oracles.interactions import gradients
 
@@ -20,7 +21,7 @@ def make_case(seed=0):
     return draw(3, 2, 5), [draw(3, 6, 2), draw(3, 6, 3)]
 
 
-@pytest.mark.parametrize('hashes', [1, 31, 32, 33, 70])
+@pytest.mark.parametrize('hashes', slow_but_for((31, 33), (1, 31, 32, 33, 70)))
 def test_hamming_scores_count_the_bits_that_differ(hashes):
     candidate, parts = make_case()
     planes = ops.hyperplanes(5, hashes, seed=3)
@@ -36,8 +37,14 @@ def test_hyperplanes_follow_the_seed_alone():
     assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.03
 
 
-@pytest.mark.parametrize('candidates', [2, 9])  # 9 are more than there are codes of a group
-@pytest.mark.parametrize('group', [1, 2, 3])
+@pytest.mark.parametrize(
+    ('group', 'candidates'),
+    slow_cases_but_for(
+        ((1, 2), (2, 9), (3, 9)),
+        # 9 are more than there are codes of a group.
+        [(group, candidates) for group in (1, 2, 3) for candidates in (2, 9)],
+    ),
+)
 def test_collision_pool_is_the_loop_value_and_gradient(group, candidates):
     candidate, parts = make_case()
     more = np.random.default_rng(8).normal(size=(3, candidates - 2, 5)).astype(np.float32)

@@ -67,7 +67,7 @@ def test_one_device_learns():
         pytest.param('CAN-DNN', (8, 1), 'gather_ids', marks=pytest.mark.slow),
         ('CAN-DNN', (4, 2), 'gather_ids'),
         pytest.param('CAN-DNN', (2, 4), 'gather_ids', marks=pytest.mark.slow),
-        ('CAN-DNN', (4, 2), 'all_to_all'),
+        pytest.param('CAN-DNN', (4, 2), 'all_to_all', marks=pytest.mark.slow),
         pytest.param('DIEN', (8, 1), 'gather_ids', marks=pytest.mark.slow),
         pytest.param('CAN+Cartesian', (4, 2), 'gather_ids', marks=pytest.mark.slow),
     ],

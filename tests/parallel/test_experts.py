@@ -11,6 +11,7 @@ from jaxrec.ops.grouped import Experts
 from jaxrec.ops.moe import capacity
 from jaxrec.parallel import make_mesh, sharded_moe_ffn
 from jaxrec.parallel.experts import DISPATCHES
+from tests.conftest import slow_but_for
 from tests.oracles import moe as oracle
 
 TOKENS, EXPERTS, WIDTH, HIDDEN = 40, 8, 4, 3
@@ -67,7 +68,7 @@ def results_of(collective, hlo):
     ]
 
 
-@pytest.mark.parametrize('shape', MESHES)
+@pytest.mark.parametrize('shape', slow_but_for(((8, 1), (2, 4)), MESHES))
 @pytest.mark.parametrize(('dispatch', 'impl'), WAYS)
 def test_it_is_the_dense_loop(dispatch, impl, shape):
     arguments = make_case()

@@ -12,6 +12,7 @@ from jaxrec.ops.dropout import drop_weights, fold_words, key_words
 from jaxrec.policies.events import as_batch, shown_pairs
 from jaxrec.policies.gaussian_process import last_hidden
 from jaxrec.policies.stochastic import chances
+from tests.conftest import slow_but_for
 from tests.policies import worlds
 
 KEY = jax.random.key(4)
@@ -60,7 +61,10 @@ def pair_gradients(policy, state, batch, grad=None):
     return found
 
 
-@pytest.mark.parametrize('name', ['gradient-UCB', 'norm-UCB', 'UR-gradient-UCB'])
+@pytest.mark.parametrize(
+    'name',
+    slow_but_for(('gradient-UCB', 'UR-gradient-UCB'), ('gradient-UCB', 'norm-UCB', 'UR-gradient-UCB')),
+)
 def test_sigma_is_that_of_a_loop_over_pairs(name):
     policy, state, ranked = learnt(name, ridge=0.5, scale=2.0)
     memory, requests = jax.device_get(state.model_state['memory']), worlds.make_requests()

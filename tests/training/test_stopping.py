@@ -13,6 +13,7 @@ import pytest
 from jax.experimental import multihost_utils
 
 from jaxrec.training.stopping import stop_agreed, stop_awaited, stop_signal
+from tests.conftest import slow_cases_but_for
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
@@ -39,9 +40,14 @@ with stop_signal() as received:
 """
 
 
-@pytest.mark.parametrize('kind', ['python', 'call'])
-@pytest.mark.parametrize('second', [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_the_process_at_once(repository, kind, second):
+@pytest.mark.parametrize(
+    ('second', 'kind'),
+    slow_cases_but_for(
+        ((signal.SIGTERM, 'python'), (signal.SIGINT, 'call')),
+        [(second, kind) for second in (signal.SIGTERM, signal.SIGINT) for kind in ('python', 'call')],
+    ),
+)
+def test_a_second_signal_ends_the_process_at_once(repository, second, kind):
     command = [sys.executable, '-c', BUSY, kind]
     process = subprocess.Popen(
         command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

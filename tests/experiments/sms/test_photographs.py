@@ -28,6 +28,7 @@ from jaxrec.data.images.targets import TargetOptions, encode
 from jaxrec.evaluation.relation_segmentation import RelationEvaluator
 from jaxrec.models.sms import make_task
 from jaxrec.models.sms.perfect import perfect_predictions
+from tests.conftest import slow_but_for
 from tests.oracles.ceilings import found_relations
 
 WORDS = vocabulary()
@@ -130,7 +131,7 @@ def test_the_photographs_have_what_was_annotated(scenes):
             assert (drawn & mask).sum() >= 12
 
 
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', slow_but_for(('learnt',), CASES))
 def test_targets_go_round_as_far_as_cells_hold_them(scenes, case):
     """Encoded, decoded with perfect maps and judged: exactly what a count over the cells says is found."""
     size, where, shift = CASES[case]

@@ -69,6 +69,7 @@ def test_the_judge_tells_what_the_table_shows(trained):
     assert told['recall_G_50'] == evaluator.compute()['recall_G_50']
 
 
+@pytest.mark.slow
 def test_the_judge_of_a_network_tells_of_its_masks_and_its_speed(tmp_path):
     run = build(tiny('boxes', tmp_path / 'logs'))
     fit(run, tmp_path / 'run')
@@ -78,6 +79,7 @@ def test_the_judge_of_a_network_tells_of_its_masks_and_its_speed(tmp_path):
     assert told['fps'] > 0 and told['entity_ap'] == evaluator.compute()['entity_ap'] < 1
 
 
+@pytest.mark.slow
 def test_a_cell_that_only_counts_is_not_asked_whether_it_is_trained(tmp_path):
     config = tiny('prior', tmp_path / 'logs')
     base, row = (

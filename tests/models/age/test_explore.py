@@ -17,7 +17,7 @@ from jaxrec.models.age.pairs import Pairs, is_per_candidate
 from jaxrec.models.age.uncertainty import dropout_pass, dropout_passes
 from jaxrec.ops.dropout import DROPS, drop_weights, fold_words, key_words
 from jaxrec.ops.exploration import changed_share, pair_norm
-from tests.conftest import slow_but_for
+from tests.conftest import slow_but_for, slow_cases_but_for
 from tests.models import worlds
 from tests.oracles import exploration as oracle
 
@@ -87,8 +87,13 @@ def delta_like(pairs, seed=0):
     )
 
 
-@pytest.mark.parametrize('perturb', ['all', 'item', 'user'])
-@pytest.mark.parametrize('name', BASES)
+@pytest.mark.parametrize(
+    ('name', 'perturb'),
+    slow_cases_but_for(
+        (('DIN', 'all'), ('DIN', 'item'), ('SIM-soft', 'all'), ('CAN-DNN', 'user')),
+        [(name, perturb) for name in BASES for perturb in ('all', 'item', 'user')],
+    ),
+)
 def test_row_gradients_are_finite_differences(name, perturb):
     pairs = pairs_of(name, perturb)
     up = delta_like(pairs)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrec.models.ctr.layers import Dice, Mlp, TargetAttention, over_candidates
+from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.oracles import ctr as oracle
 
@@ -74,7 +75,7 @@ def test_an_mlp_with_dice_keeps_statistics_of_each_layer():
     assert out.shape == (6, 3, 1)
 
 
-@pytest.mark.parametrize('name', ['DNN', 'DIN', 'DIEN', 'CAN-DNN'])
+@pytest.mark.parametrize('name', slow_but_for(('DNN', 'CAN-DNN'), ('DNN', 'DIN', 'DIEN', 'CAN-DNN')))
 def test_a_model_with_batch_norm_trains_and_evaluates_in_its_two_modes(name):
     features = {'candidate': ('item',), 'history': ('item',)}
     batch = worlds.make_batch(features=features)

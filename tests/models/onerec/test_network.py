@@ -79,9 +79,9 @@ def lose(task, params, state, batch, key=1):
     'options',
     [
         {},
-        {'activation': 'relu', 'head_dim': 5, 'scan': True},
-        {'remat': True, 'tied': False, 'levels': (5,)},
-        {'experts': 3, 'active': 2},
+        pytest.param({'activation': 'relu', 'head_dim': 5, 'scan': True}, marks=pytest.mark.slow),
+        pytest.param({'remat': True, 'tied': False, 'levels': (5,)}, marks=pytest.mark.slow),
+        pytest.param({'experts': 3, 'active': 2}, marks=pytest.mark.slow),
         CAPACITY,
     ],
 )

@@ -53,7 +53,7 @@ def one_by_one(batch):
     'options',
     [
         {'session': 1},
-        {'session': 2, 'experts': 3, 'active': 2, 'z_loss': 0.01},
+        pytest.param({'session': 2, 'experts': 3, 'active': 2, 'z_loss': 0.01}, marks=pytest.mark.slow),
         pytest.param({'session': 1, 'scan': True, 'remat': True}, marks=pytest.mark.slow),
     ],
 )
@@ -75,6 +75,7 @@ def test_loss_and_gradient_are_those_of_an_example_each(options):
     assert float(optax.tree.norm(slope)) > 0.1
 
 
+@pytest.mark.slow
 def test_predictions_and_metrics_are_those_of_an_example_each():
     _, task, params, state = build(encoder_layers=1, decoder_layers=1, session=2, experts=3, active=2)
     batch = together(2)
@@ -170,6 +171,7 @@ def test_examples_lose_in_cut_batches_what_they_do_in_padded_ones(tmp_path):
         np.testing.assert_allclose(losses[1][event], found, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_on_cut_batches_resumes_bit_for_bit(tmp_path):
     """Steps of three lengths, and again from the middle with the state that was there."""
     log = small_log(tmp_path / 'log', events=300)

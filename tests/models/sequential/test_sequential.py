@@ -90,7 +90,7 @@ def test_items_are_ranked_as_the_loops_score_them(name):
             assert got['rank'][b] == (len(scores) + 1) / 2
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_but_for(('sasrec', 'fdsa'), NAMES))
 def test_padding_is_not_seen(name):
     task, params, state, batch = make(name)
     other = {key: value.copy() for key, value in batch.items()}

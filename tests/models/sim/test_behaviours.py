@@ -28,7 +28,7 @@ def searched(batch, keep=3, column='category'):
     return out
 
 
-@pytest.mark.parametrize('features', [worlds.RICH, worlds.FEATURES])
+@pytest.mark.parametrize('features', [worlds.RICH, pytest.param(worlds.FEATURES, marks=pytest.mark.slow)])
 def test_loader_and_model_search_alike(features):
     batch = worlds.make_batch(features=features, seed=3)
     for key in ('long/category', 'candidate/category'):  # unknown to both, and then equal to nothing
@@ -66,6 +66,7 @@ def test_another_column_may_be_compared():
     np.testing.assert_array_equal(task.ids(batch)['category']['kept/category'], want['kept/category'])
 
 
+@pytest.mark.slow
 def test_a_whole_step_and_a_scorer_on_the_model_s_own_search(tmp_path):
     """The step's work space, its trace and the exported program are made from shapes before the search."""
     batch = worlds.make_batch(features=worlds.FEATURES)

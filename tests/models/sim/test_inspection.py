@@ -10,6 +10,7 @@ from jaxrec.models.sim.inspection import make_inspect_step, most_attended
 from jaxrec.models.sim.interest import Sdim
 from jaxrec.models.sim.options import SIM_OPTIONS
 from jaxrec.ops.simhash import hyperplanes
+from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.models.sim.test_model import BLOCKS, make
 from tests.oracles import sim as oracle
@@ -32,7 +33,10 @@ def sets(found):
     return [[set(at) for at in row] for row in found]
 
 
-@pytest.mark.parametrize('name', [n for n in BLOCKS if 'window' not in n and n != 'SDIM'])
+@pytest.mark.parametrize(
+    'name',
+    slow_but_for(('hard', 'soft', 'ETA', 'TWIN'), [n for n in BLOCKS if 'window' not in n and n != 'SDIM']),
+)
 def test_what_was_kept_is_what_the_loop_keeps(name):
     model, batch = make(**BLOCKS[name])
     options = {**SIM_OPTIONS, **worlds.SIM, **BLOCKS[name]}
@@ -51,7 +55,7 @@ def gaps(model, batch):
     return np.asarray(model.params['interest']['gaps']['embedding'], np.float64)[batch['long/gap']]
 
 
-@pytest.mark.parametrize('name', ['hard', 'soft', 'ETA', 'TWIN'])
+@pytest.mark.parametrize('name', slow_but_for(('hard', 'TWIN'), ('hard', 'soft', 'ETA', 'TWIN')))
 def test_the_exact_unit_weighs_the_whole_window(name):
     model, batch = make(**BLOCKS[name])
     options = {**SIM_OPTIONS, **worlds.SIM, **BLOCKS[name]}

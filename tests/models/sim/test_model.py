@@ -6,6 +6,7 @@ import pytest
 
 from jaxrec.models.sim.options import SIM_OPTIONS
 from jaxrec.ops.simhash import hyperplanes
+from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.oracles import ctr
 from tests.oracles import sim as oracle
@@ -39,7 +40,10 @@ def expected(model, batch, **options):
     return oracle.sim(model.params, model.tables, batch, options, planes)
 
 
-@pytest.mark.parametrize('name', list(BLOCKS))
+@pytest.mark.parametrize(
+    'name',
+    slow_but_for(('hard', 'hard, DIN', 'soft', 'ETA', 'SDIM', 'TWIN', 'DIN over the long window'), BLOCKS),
+)
 def test_every_search_and_attention_is_the_loop(name):
     model, batch = make(**BLOCKS[name])
     want, _ = expected(model, batch, **BLOCKS[name])

@@ -22,19 +22,24 @@ NEAR = {'sms, read near': (make_task, {'read_near': True, 'least_radius': 1}, 2e
 STEPS = 150
 
 
+class Begun(NamedTuple):
+    task: Any
+    before: Any
+    first: Any
+    step: Any
+    after: Any
+
+
 class Learnt(NamedTuple):
     task: Any
     params: Any
     state: Any
-    before: Any
-    first: Any
     losses: list
-    step: Any
 
 
 @functools.cache
-def learnt(name):
-    """Trained on both images; `first` is (metrics, gradients, statistics) of the untrained network."""
+def begun(name):
+    """A step on both images; `first` is (metrics, gradients, statistics) of the untrained network."""
     make, options, rate = (TASKS | NEAR)[name]
     task = make({'size': 'tiny', 'momentum': 0.8} | options, WORDS)
     params, state = draw(task, BATCH)
@@ -49,12 +54,20 @@ def learnt(name):
         return optax.apply_updates(params, updates), state, slots, metrics | {'loss': value}, grads
 
     chex.clear_trace_counter()
-    run, slots, losses, first = jax.jit(step), optimizer.init(params), [], None
-    for _ in range(STEPS):
-        params, state, slots, metrics, grads = run(params, state, slots, BATCH)
-        first = first or (metrics, grads, state)
+    run = jax.jit(step)
+    *after, metrics, grads = run(params, state, optimizer.init(params), BATCH)
+    return Begun(task, before, (jax.device_get(metrics), grads, after[1]), run, after)
+
+
+@functools.cache
+def learnt(name):
+    """Trained on both images."""
+    it = begun(name)
+    (params, state, slots), losses = it.after, [it.first[0]]
+    for _ in range(STEPS - 1):
+        params, state, slots, metrics, _ = it.step(params, state, slots, BATCH)
         losses.append(metrics)
-    return Learnt(task, params, state, before, first, jax.device_get(losses), run)
+    return Learnt(it.task, params, state, jax.device_get(losses))
 
 
 @pytest.mark.slow
@@ -81,14 +94,14 @@ def test_two_images_are_learnt_by_heart(name):
 
 @pytest.mark.parametrize('name', slow_but_for(('sms',), TASKS))
 def test_every_parameter_has_a_gradient(name):
-    _, grads, _ = learnt(name).first
+    _, grads, _ = begun(name).first
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all() and np.abs(grad).max() > 0, jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize('name', TASKS)
 def test_statistics_move_in_training(name):
-    it = learnt(name)
+    it = begun(name)
     moved = jax.tree.map(lambda a, b: np.abs(np.asarray(a) - b).max() > 0, it.first[2], it.before[1])
     assert all(jax.tree.leaves(moved))
 
@@ -96,7 +109,7 @@ def test_statistics_move_in_training(name):
 @pytest.mark.parametrize('name', TASKS)
 def test_an_image_that_does_not_count_changes_nothing(name):
     """Neither loss nor gradients nor statistics: of two images of which one counts, the other may be any."""
-    it = learnt(name)
+    it = begun(name)
     slots = optax.adam(optax.constant_schedule(0.0)).init(it.before[0])
     one = BATCH | {'valid': np.array([1, 0], np.float32)}
     other = {key: np.concatenate([x[:1], np.roll(x[:1], 1, -1)]) for key, x in one.items() if key != 'valid'}
@@ -108,7 +121,7 @@ def test_an_image_that_does_not_count_changes_nothing(name):
 
 @pytest.mark.parametrize('name', TASKS)
 def test_relations_of_images_without_labelled_parts_teach_no_parts(name):
-    it = learnt(name)
+    it = begun(name)
     slots = optax.adam(optax.constant_schedule(0.0)).init(it.before[0])
     turned = BATCH['relation/parts'].copy()
     turned[1] = 1 - turned[1]
@@ -129,7 +142,7 @@ def test_relations_of_images_without_labelled_parts_teach_no_parts(name):
 
 def test_the_losses_have_names_and_weights():
     names = {'entity', 'offset', 'size', 'mask', 'relation', 'displacement', 'part', 'parsing', 'loss'}
-    assert set(learnt('sms').losses[0]) == names
-    assert set(learnt('two-stage').losses[0]) == names - {'displacement', 'mask'}
-    first = learnt('sms').losses[0]
+    assert set(begun('sms').first[0]) == names
+    assert set(begun('two-stage').first[0]) == names - {'displacement', 'mask'}
+    first = begun('sms').first[0]
     np.testing.assert_allclose(first['loss'], sum(first.values()) - first['loss'], rtol=1e-5)

@@ -67,7 +67,7 @@ def test_a_stack_is_its_layers_in_a_row(scan, remat):
     jax.tree.map(near, grad(scan, remat), grad(False, False))
 
 
-@pytest.mark.parametrize('parts', [(1, 1, 1, 1), (2, 2), (1, 3)])
+@pytest.mark.parametrize('parts', [(1, 1, 1, 1), (2, 2), pytest.param((1, 3), marks=pytest.mark.slow)])
 def test_steps_are_the_whole_sequence(parts):
     weights = layer_of(draw_stack(jax.random.key(2), decoder_weights(SIZES), 1), 0)
     x, memory = draw(2, 4, 6), Memory(draw(2, 3, 6, seed=1), np.array([[1, 1, 0], [0, 0, 0]], bool))
