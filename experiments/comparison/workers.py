@@ -6,6 +6,7 @@ processes of fewer cores each. Figures agree across core counts up to the order 
 
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -62,7 +63,11 @@ def runner(
     shares = context.Queue()
     for worker in range(workers):
         shares.put(cores[worker::workers])
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shares,)) as pool:
+    # Of this run alone: a program is compiled for the CPU it runs on, and a workdir may be moved.
+    with (
+        tempfile.TemporaryDirectory(prefix='jaxrec-programs-') as programs,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shares, programs)) as pool,
+    ):
         yield lambda cells, title: _side_by_side(pool, run_cell, cells, title, (data_dir, slices, judges))
 
 
@@ -111,11 +116,14 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _start(shares: Any) -> None:
-    """Takes a share of the cores, before the backend counts them, and logs as the mains do."""
+def _start(shares: Any, programs: str) -> None:
+    """Takes a share of the cores, before the backend counts them, logs as the mains do, and shares programs."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     share = shares.get()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, share)
     flags.FLAGS.mark_as_parsed()  # the flags of a main are not a worker's
     prepare()
+    if jax.local_device_count() == 1:  # for several CPU devices, programs that were read back were seen to hang
+        jax.config.update('jax_compilation_cache_dir', programs)
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)

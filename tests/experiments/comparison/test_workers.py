@@ -1,5 +1,6 @@
 """Cells in processes side by side give what they give one after the other."""
 
+import json
 import os
 import pathlib
 import signal
@@ -45,6 +46,38 @@ def test_two_workers_give_what_one_gives(make_cells, tmp_path, monkeypatch):
     assert len(list((tmp_path / 'two').rglob('result.json'))) == 2
     with runner(2, None, ('no_such',)) as run, pytest.raises(ValueError, match=r"slices names 'no_such'"):
         run(make_cells(tmp_path / 'wrong'), 'cells')
+
+
+SHARERS = """
+import json, os, pathlib, time
+import jax, jax.numpy as jnp
+from experiments.comparison.workers import runner
+
+def use(cell, *_):
+    folder = pathlib.Path(jax.config.jax_compilation_cache_dir)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+    found = float(jax.jit(lambda x: jnp.sin(x).sum() + 7)(jnp.arange(99.0)))
+    return {'folder': str(folder), 'kept': len(list(folder.iterdir())), 'found': found}
+
+if __name__ == '__main__':
+    with runner(2, None, run='__main__:use') as run:
+        first = run(range(1), 'cells')  # so that the second cells find what is there
+        results = first + run(range(4), 'cells')
+    print(json.dumps([{**result, 'left': os.path.exists(result['folder'])} for result in results]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(available_cores()) < 2, reason='needs two cores')
+def test_workers_share_compiled_programs_until_the_runner_is_closed(tmp_path):
+    (script := tmp_path / 'sharers.py').write_text(SHARERS)
+    environment = {**os.environ, 'PYTHONPATH': os.getcwd(), 'XLA_FLAGS': '', 'JAX_NUM_CPU_DEVICES': '1'}
+    environment['JAX_ENABLE_COMPILATION_CACHE'] = 'true'
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    results = json.loads(done.stdout.splitlines()[-1])
+    assert len(results) == 5 and results[0]['kept'] > 0
+    assert all(result | {'kept': 0} == results[0] | {'kept': 0} for result in results)
+    assert not results[0]['left']
 
 
 SLEEPERS = """
