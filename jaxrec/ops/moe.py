@@ -6,22 +6,21 @@ Two ways to bring tokens to their experts, behind one call:
 * `capacity`: every expert has a fixed number of slots; what finds none is dropped, and counted. Slots go to
   first choices before second ones, and to earlier tokens before later ones.
 
-Rows travel by pairs of index arrays that undo one another, so that values and gradients are both gathers: a
-scatter of rows is slow on CPUs. `parallel.experts` cuts the same over a mesh.
+`parallel.experts` cuts the same over a mesh.
 
 T tokens, K experts chosen a token, N = K * T choices, E experts, C slots, D width, F hidden width.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxrec.ops.dispatch import Trip, collect, make_trip, send, sort_by_group
 from jaxrec.ops.grouped import ACTIVATIONS, Experts, check_experts, grouped_ffn
 from jaxrec.ops.routing import route, router_losses
-from jaxrec.ops.sorting import argsort, vary_like
+from jaxrec.ops.sorting import vary_like
 
 IMPLEMENTATIONS = ('capacity', 'ragged')
 
@@ -42,34 +41,6 @@ class MoeInfo(NamedTuple):
     balance_loss: jax.Array
     z_loss: jax.Array
     rounds: jax.Array
-
-
-class Groups(NamedTuple):
-    """Choices sorted by the group that they go to, stably.
-
-    Attributes:
-      order: int32 [N], the sorted choices; those of no group come last.
-      place: int32 [N], where each choice stands in `order`.
-      start: int32 [G], where each group begins.
-      size: int32 [G], its choices.
-    """
-
-    order: jax.Array
-    place: jax.Array
-    start: jax.Array
-    size: jax.Array
-
-
-class Trip(NamedTuple):
-    """How choices travel to slots and back; an index beyond the end is nobody's.
-
-    Attributes:
-      slot: int32 [N], the slot of each choice, P for none.
-      choice: int32 [P], the choice in each slot, N for none.
-    """
-
-    slot: jax.Array
-    choice: jax.Array
 
 
 def moe_ffn(
@@ -208,11 +179,11 @@ def apply_experts(
         trip = Trip(groups.place, groups.order)
         rows = send(x, trip, everything=True)
         out = grouped_ffn(rows, experts, groups.size, activation=activation, kernel=kernel, typical=typical)
-        return combine(bring_back(out, trip, everything=True), gate), groups.size.sum()
+        return collect(out, trip, gate, everything=True), groups.size.sum()
     trip = make_trip(groups, slots)
     rows = send(x, trip).reshape(-1, slots, x.shape[1])
     out = expert_ffn(rows, experts, activation).reshape(-1, x.shape[1])
-    return combine(bring_back(out, trip), gate), jnp.minimum(groups.size, slots).sum()
+    return collect(out, trip, gate), jnp.minimum(groups.size, slots).sum()
 
 
 def expert_ffn(rows: jax.Array, experts: Experts, activation: str) -> jax.Array:
@@ -230,87 +201,6 @@ def expert_ffn(rows: jax.Array, experts: Experts, activation: str) -> jax.Array:
     return ACTIVATIONS[activation](rows @ up) @ down
 
 
-def sort_by_group(group: jax.Array, groups: int) -> Groups:
-    """Sorts choices by the group they go to.
-
-    Args:
-      group: int32 [N]; `groups` for those that go nowhere.
-      groups: G.
-
-    Returns:
-      The sorted choices.
-    """
-    order = argsort(group)
-    place = jnp.zeros_like(order).at[order].set(jnp.arange(order.shape[0], dtype=order.dtype))
-    size = jnp.zeros_like(group, shape=(groups,)).at[group].add(1, mode='drop')
-    return Groups(order, place, jnp.cumsum(size, dtype=size.dtype) - size, size)
-
-
-def make_trip(groups: Groups, slots: int, turn: int | jax.Array = 0) -> Trip:
-    """Gives the choices of each group its slots, in their order.
-
-    Args:
-      groups: G of them.
-      slots: C of each group.
-      turn: which C choices of each group travel: the first, the second, and so on.
-
-    Returns:
-      The trip to P = G * C slots.
-    """
-    number, count = groups.order.shape[0], groups.size.shape[0]
-    rank = turn * slots + jnp.arange(slots, dtype=jnp.int32)  # [C]
-    at = jnp.minimum(groups.start[:, None] + rank, number - 1)  # [G, C]
-    choice = jnp.where(rank < groups.size[:, None], groups.order[at], number).reshape(-1)
-    slot = jnp.full_like(groups.order, count * slots)
-    slot = slot.at[choice].set(jnp.arange(count * slots, dtype=slot.dtype), mode='drop')
-    return Trip(slot, choice)
-
-
-def send(x: jax.Array, trip: Trip, everything: bool = False) -> jax.Array:
-    """Brings tokens to the slots of their choices.
-
-    Args:
-      x: float [T, D]; T divides N, and choice c is of token c mod T.
-      trip: from `make_trip`.
-      everything: whether all choices travel and fill all slots.
-
-    Returns:
-      float [P, D], zeros where a slot is nobody's.
-    """
-    tokens, number = x.shape[0], trip.slot.shape[0]
-    token = jnp.where(trip.choice < number, trip.choice % tokens, tokens)
-    return _move(x, token, trip.slot.reshape(-1, tokens), everything)
-
-
-def bring_back(rows: jax.Array, trip: Trip, everything: bool = False) -> jax.Array:
-    """Brings what came of the slots back to the choices.
-
-    Args:
-      rows: float [P, D].
-      trip: the one that brought them there.
-      everything: whether all choices travelled and filled all slots.
-
-    Returns:
-      float [N, D], zeros for choices that did not travel.
-    """
-    return _move(rows, trip.slot, trip.choice[None], everything)
-
-
-def combine(rows: jax.Array, gate: jax.Array) -> jax.Array:
-    """Adds the outputs of a token's choices by their gates, in float32.
-
-    Args:
-      rows: float [K * T, D], the outputs of all first choices before those of all second ones.
-      gate: float32 [T, K].
-
-    Returns:
-      [T, D] of the rows' dtype.
-    """
-    tokens, choices = gate.shape
-    parts = rows.reshape(choices, tokens, -1).astype(jnp.float32) * gate.T[..., None]
-    return parts.sum(0).astype(rows.dtype)
-
-
 def dropped_share(kept: jax.Array, load: jax.Array) -> jax.Array:
     """The share of choices that found no slot.
 
@@ -323,26 +213,3 @@ def dropped_share(kept: jax.Array, load: jax.Array) -> jax.Array:
     """
     total = load.sum()
     return (total - kept.astype(jnp.float32)) / jnp.maximum(total, 1)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _move(x: jax.Array, index: jax.Array, back: jax.Array, everything: bool) -> jax.Array:
-    """Gathers rows; `back` [K, R] says for each row of x which results it went to, for the gradient."""
-    return _take(x, index, everything)
-
-
-def _move_fwd(x, index, back, everything):
-    return _take(x, index, everything), back
-
-
-def _move_bwd(everything, back, of_out):
-    return sum(_take(of_out, to, everything) for to in back), None, None
-
-
-_move.defvjp(_move_fwd, _move_bwd)
-
-
-def _take(x: jax.Array, index: jax.Array, everything: bool) -> jax.Array:
-    if everything:  # no bounds to check
-        return x.at[index].get(mode='promise_in_bounds', wrap_negative_indices=False)
-    return x.at[index].get(mode='fill', fill_value=0, wrap_negative_indices=False)

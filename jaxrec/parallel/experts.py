@@ -23,22 +23,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from jaxrec.ops.dispatch import Trip, bring_back, collect, combine, make_trip, send, sort_by_group
 from jaxrec.ops.grouped import Experts, grouped_ffn
-from jaxrec.ops.moe import (
-    MoeInfo,
-    Trip,
-    apply_experts,
-    bring_back,
-    capacity,
-    check_moe,
-    combine,
-    dropped_share,
-    expert_ffn,
-    make_trip,
-    moe_ffn,
-    send,
-    sort_by_group,
-)
+from jaxrec.ops.moe import MoeInfo, apply_experts, capacity, check_moe, dropped_share, expert_ffn, moe_ffn
 from jaxrec.ops.routing import Routing, route, router_losses
 from jaxrec.ops.sorting import vary_like
 
@@ -192,7 +179,7 @@ def _all_to_all(
         out = expert_ffn(of_expert, experts, activation).reshape(here, devices, slots, -1)
         back = _swap(out.swapaxes(0, 1).reshape(-1, x.shape[1]), devices)
         kept = jnp.minimum(groups.size, slots).sum()
-        return combine(bring_back(back, trip), routing.gate), kept, vary_like(jnp.int32(1), kept)
+        return collect(back, trip, routing.gate), kept, vary_like(jnp.int32(1), kept)
     groups = sort_by_group(jnp.where(choice < here * devices, choice // here, devices), devices)
     most = min(top_k, here) * tokens  # that one owner can be sent
     slots = max(1, min(most, math.ceil(capacity_factor * top_k * tokens / devices)))
