@@ -169,7 +169,8 @@ class _Search(NamedTuple):
 
     def write_code(self, item: int | jax.Array, level: int, state: _State) -> _State:
         """Lets each beam write one code, keeps the best beams, and brings all they carry along."""
-        first = isinstance(item, int) and item == 0 and level == 0
+        opening = isinstance(item, int) and item == 0  # nothing is taken yet
+        first = opening and level == 0
         place = Place(item, level, item * (len(self.sizes) + 1) + level, first)
         chosen = self.chosen(item, level, state, first)
         logits, cache = self.step(state.cache, chosen, place)
@@ -179,7 +180,7 @@ class _Search(NamedTuple):
                 f'there are {self.sizes[level]} codes, answer with {(*chosen.shape, self.sizes[level])}'
             )
         scores = self.candidates(logits, level, state)
-        if self.distinct:
+        if self.distinct and not opening:
             scores = self.without_taken(scores, item, level, state)
         batch, beams, width = scores.shape
         scores, flat = largest(scores.reshape(batch, -1), min(self.beams, beams * width))
