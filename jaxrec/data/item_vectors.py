@@ -6,6 +6,7 @@ V items, N interactions, D width, C width of content, B width of behaviour.
 """
 
 import dataclasses
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxrec.data.array_files import Described, load_arrays, save_arrays
 from jaxrec.ops.kmeans import blocks
 
 BLOCK = 1 << 14  # vectors that are read at a time
+SCATTERED = 1 << 10  # that are read before their pages are given back: each may bring hundreds of kilobytes with it
 KIND, VERSION = 'jaxrec.alignment', 1
 _ARRAYS: Described = {
     'content_mean': ('f', 1), 'behaviour_mean': ('f', 1), 'scales': ('f', 1), 'weights': ('f', 2),
@@ -88,7 +90,16 @@ class VectorFile:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """The rows of a slice or of integers, as float32 in memory."""
-        return np.array(self._map()[index], np.float32)
+        mapped = self._map()
+        if isinstance(index, slice) or np.ndim(index) == 0:
+            return np.array(mapped[index], np.float32)
+        index, map_of_rows = np.asarray(index), mapped.base
+        found = np.empty((len(index), self.shape[1]), np.float32)
+        assert isinstance(map_of_rows, mmap.mmap)
+        for first in range(0, len(index), SCATTERED):
+            found[first : first + SCATTERED] = mapped[index[first : first + SCATTERED]]
+            map_of_rows.madvise(mmap.MADV_DONTNEED)
+        return found
 
     def __reduce__(self):
         return VectorFile, (str(self.path), False)

@@ -214,8 +214,7 @@ def _streamed_pass(items: Rows, centroids: np.ndarray, order: np.ndarray, group:
             for shortlist, distance in zip(lists, distances, strict=False):  # padding has no list
                 shortlist.offer(distance, index)
         for cluster, shortlist in zip(clusters, lists, strict=True):
-            index = shortlist.ranked()
-            codes[index[codes[index] < 0][: quota[cluster]]] = cluster
+            codes[shortlist.nearest(codes < 0, quota[cluster])] = cluster
     return codes
 
 
@@ -224,18 +223,26 @@ def _distances(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields int32 [m], the next free vectors, and float32 [G, m], what orders them by distance."""
     index = np.flatnonzero(free).astype(np.int32)
-    sent = jnp.asarray(centroids)
+    sent, ahead = jnp.asarray(centroids), None
     for first in range(0, len(index), rows):
         here = index[first : first + rows]
         in_one_piece = int(here[-1]) - int(here[0]) + 1 == len(here)
         read = items[int(here[0]) : int(here[-1]) + 1] if in_one_piece else items[here]
         block = check_finite(np.asarray(read, np.float32), int(here[0]))
-        padded = np.pad(block - origin, ((0, rows - len(block)), (0, 0)))
-        yield here, np.asarray(_distances_of_block(padded, sent))[:, : len(block)]
+        if len(block) < rows:
+            block = np.pad(block, ((0, rows - len(block)), (0, 0)))
+        # Computed while the block before is looked through.
+        begun = here, _distances_of_block(block, origin, sent)
+        if ahead is not None:
+            yield ahead[0], np.asarray(ahead[1])[:, : len(ahead[0])]
+        ahead = begun
+    if ahead is not None:
+        yield ahead[0], np.asarray(ahead[1])[:, : len(ahead[0])]
 
 
 @jax.jit
-def _distances_of_block(block: jax.Array, centroids: jax.Array) -> jax.Array:
+def _distances_of_block(block: jax.Array, origin: jax.Array, centroids: jax.Array) -> jax.Array:
+    block = block - origin
     norms = jnp.sum(jnp.square(block), -1) / 2
     return norms - jnp.matmul(centroids, block.T, precision=jax.lax.Precision.HIGHEST)  # [G, n]
 
@@ -261,16 +268,27 @@ class _Shortlist:
     def _cut(self) -> None:
         """Keeps `size` of more, in the order they came in."""
         distance, index = self._distance[: self._count], self._index[: self._count]
-        self._bound = np.partition(distance, self._size - 1)[self._size - 1]
-        kept = distance < self._bound
-        kept[np.flatnonzero(distance == self._bound)[: self._size - int(kept.sum())]] = True
+        kept = _lowest(distance, self._size)
         self._count = self._size
         self._distance[: self._size], self._index[: self._size] = distance[kept], index[kept]
+        self._bound = self._distance[: self._size].max()
 
-    def ranked(self) -> np.ndarray:
-        """int32 [size], the nearest first, of equal ones the lower index; fewer where fewer were offered."""
-        order = np.argsort(self._distance[: self._count], kind='stable')[: self._size]
-        return self._index[order]
+    def nearest(self, free: np.ndarray, size: int) -> np.ndarray:
+        """int32 [size], the nearest of those that are free, of equal ones the lower indices."""
+        distance, index = self._distance[: self._count], self._index[: self._count]
+        still = free[index]
+        distance, index = distance[still], index[still]
+        return index[_lowest(distance, size)]
+
+
+def _lowest(distance: np.ndarray, size: int) -> np.ndarray:
+    """bool [m], marks the `size` lowest, of equal ones the first."""
+    if len(distance) <= size:
+        return np.ones(len(distance), bool)
+    bound = np.partition(distance, size - 1)[size - 1]
+    kept = distance < bound
+    kept[np.flatnonzero(distance == bound)[: size - int(kept.sum())]] = True
+    return kept
 
 
 def _check(items: Rows, centroids: np.ndarray, passes: int, tolerance: float) -> tuple[int, np.ndarray]:

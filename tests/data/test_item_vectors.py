@@ -33,6 +33,7 @@ def slow_information(users, items, rows, window):
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
 def test_a_file_is_read_in_pieces(tmp_path, monkeypatch, dtype):
     monkeypatch.setattr(item_vectors, 'BLOCK', 3)
+    monkeypatch.setattr(item_vectors, 'SCATTERED', 2)
     vectors = drawn(10, 4).astype(dtype)
     np.save(tmp_path / 'v.npy', vectors)
     file = VectorFile(tmp_path / 'v.npy')
@@ -84,6 +85,7 @@ BROKEN = {
 @pytest.mark.parametrize('name', BROKEN)
 def test_broken_files_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.setattr(item_vectors, 'BLOCK', 3)
+    monkeypatch.setattr(item_vectors, 'SCATTERED', 2)
     damage, message = BROKEN[name]
     damage(tmp_path / 'v.npy')
     with pytest.raises(ValueError, match=message):
