@@ -16,7 +16,8 @@ from jaxrec.data.array_files import Described, load_arrays, save_arrays
 from jaxrec.ops.kmeans import blocks
 
 BLOCK = 1 << 14  # vectors that are read at a time
-SCATTERED = 1 << 10  # that are read before their pages are given back: each may bring hundreds of kilobytes with it
+# Read before their pages are given back: each may bring hundreds of kilobytes of its neighbours with it.
+SCATTERED = 1 << 10
 KIND, VERSION = 'jaxrec.alignment', 1
 _ARRAYS: Described = {
     'content_mean': ('f', 1), 'behaviour_mean': ('f', 1), 'scales': ('f', 1), 'weights': ('f', 2),

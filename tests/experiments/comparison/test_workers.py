@@ -73,7 +73,8 @@ def test_workers_share_compiled_programs_until_the_runner_is_closed(tmp_path):
     (script := tmp_path / 'sharers.py').write_text(SHARERS)
     environment = {**os.environ, 'PYTHONPATH': os.getcwd(), 'XLA_FLAGS': '', 'JAX_NUM_CPU_DEVICES': '1'}
     environment['JAX_ENABLE_COMPILATION_CACHE'] = 'true'
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     results = json.loads(done.stdout.splitlines()[-1])
     assert len(results) == 5 and results[0]['kept'] > 0
     assert all(result | {'kept': 0} == results[0] | {'kept': 0} for result in results)
