@@ -64,11 +64,10 @@ def runner(
     for worker in range(workers):
         shares.put(cores[worker::workers])
     # Of this run alone: a program is compiled for the CPU it runs on, and a workdir may be moved.
-    with (
-        tempfile.TemporaryDirectory(prefix='jaxrec-programs-') as programs,
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(shares, programs)) as pool,
-    ):
-        yield lambda cells, title: _side_by_side(pool, run_cell, cells, title, (data_dir, slices, judges))
+    with tempfile.TemporaryDirectory(prefix='jaxrec-programs-') as programs:
+        begin = {'mp_context': context, 'initializer': _start, 'initargs': (shares, programs)}
+        with ProcessPoolExecutor(workers, **begin) as pool:
+            yield lambda cells, title: _side_by_side(pool, run_cell, cells, title, (data_dir, slices, judges))
 
 
 def default_workers() -> int:
@@ -117,13 +116,13 @@ def _end_with_parent() -> None:
 
 
 def _start(shares: Any, programs: str) -> None:
-    """Takes a share of the cores, before the backend counts them, logs as the mains do, and shares programs."""
+    """Takes a share of the cores, before the backend counts them; logs as the mains do, shares programs."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     share = shares.get()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, share)
     flags.FLAGS.mark_as_parsed()  # the flags of a main are not a worker's
     prepare()
-    if jax.local_device_count() == 1:  # for several CPU devices, programs that were read back were seen to hang
+    if jax.local_device_count() == 1:  # of several CPU devices, programs that were read back were seen to hang
         jax.config.update('jax_compilation_cache_dir', programs)
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
