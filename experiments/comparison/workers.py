@@ -65,8 +65,7 @@ def runner(
         shares.put(cores[worker::workers])
     # Of this run alone: a program is compiled for the CPU it runs on, and a workdir may be moved.
     with tempfile.TemporaryDirectory(prefix='jaxrec-programs-') as programs:
-        begin = {'mp_context': context, 'initializer': _start, 'initargs': (shares, programs)}
-        with ProcessPoolExecutor(workers, **begin) as pool:
+        with ProcessPoolExecutor(workers, context, _start, (shares, programs)) as pool:
             yield lambda cells, title: _side_by_side(pool, run_cell, cells, title, (data_dir, slices, judges))
 
 
@@ -123,6 +122,6 @@ def _start(shares: Any, programs: str) -> None:
         os.sched_setaffinity(0, share)
     flags.FLAGS.mark_as_parsed()  # the flags of a main are not a worker's
     prepare()
-    if jax.local_device_count() == 1:  # of several CPU devices, programs that were read back were seen to hang
+    if jax.local_device_count() == 1:  # of several devices, programs that were read back were seen to hang
         jax.config.update('jax_compilation_cache_dir', programs)
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
