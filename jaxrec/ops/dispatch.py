@@ -165,7 +165,7 @@ def _collect(
     rows: jax.Array, gate: jax.Array, slot: jax.Array, choice: jax.Array, everything: bool
 ) -> jax.Array:
     parts = [_take(rows, at, everything) * gate[:, k, None] for k, at in enumerate(slot)]
-    return sum(parts).astype(rows.dtype)
+    return sum(parts[1:], parts[0]).astype(rows.dtype)
 
 
 def _collect_fwd(rows, gate, slot, choice, everything):
