@@ -11,6 +11,7 @@ the same over vectors in a file, in an order of computation that reads the file 
 V vectors, D width, K clusters, w width of a cluster, G clusters of a group, n vectors of a block, P passes.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -173,7 +174,7 @@ def balanced_kmeans_streamed(
     taken may differ, even among equal vectors.
 
     Reads K / (2 G) + 1 times the size of the vectors a pass. Memory: about 9 G^2 w bytes for the shortlists,
-    9 V bytes of codes and indices, three blocks; 0.4 GB at 10 million vectors and K = 8192.
+    9 V bytes of codes and indices, a few blocks; 0.4 GB at 10 million vectors and K = 8192.
 
     Args:
       items: [V, D].
@@ -214,16 +215,30 @@ def _streamed_pass(items: Rows, centroids: np.ndarray, order: np.ndarray, group:
             for shortlist, distance in zip(lists, distances, strict=False):  # padding has no list
                 shortlist.offer(distance, index)
         for cluster, shortlist in zip(clusters, lists, strict=True):
-            codes[shortlist.nearest(codes < 0, quota[cluster])] = cluster
+            codes[shortlist.nearest(codes, quota[cluster])] = cluster
     return codes
 
 
 def _distances(
     items: Rows, free: np.ndarray, centroids: np.ndarray, origin: np.ndarray, rows: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields int32 [m], the next free vectors, and float32 [G, m], what orders them by distance."""
-    index = np.flatnonzero(free).astype(np.int32)
-    sent, ahead = jnp.asarray(centroids), None
+    """Yields int32 [m], the next free vectors, and float32 [G, m], what orders them by distance.
+
+    Those of the next block are computed while the caller looks through a block's.
+    """
+    begun = _begin(items, np.flatnonzero(free).astype(np.int32), jnp.asarray(centroids), origin, rows)
+    ahead = None
+    for block in itertools.chain(begun, (None,)):
+        if ahead is not None:
+            here, distances = ahead
+            yield here, np.asarray(distances)[:, : len(here)]
+        ahead = block
+
+
+def _begin(
+    items: Rows, index: np.ndarray, centroids: jax.Array, origin: np.ndarray, rows: int
+) -> Iterator[tuple[np.ndarray, jax.Array]]:
+    """Yields int32 [m], vectors of the index, and float32 [G, n], which need not be computed yet."""
     for first in range(0, len(index), rows):
         here = index[first : first + rows]
         in_one_piece = int(here[-1]) - int(here[0]) + 1 == len(here)
@@ -231,13 +246,7 @@ def _distances(
         block = check_finite(np.asarray(read, np.float32), int(here[0]))
         if len(block) < rows:
             block = np.pad(block, ((0, rows - len(block)), (0, 0)))
-        # Computed while the block before is looked through.
-        begun = here, _distances_of_block(block, origin, sent)
-        if ahead is not None:
-            yield ahead[0], np.asarray(ahead[1])[:, : len(ahead[0])]
-        ahead = begun
-    if ahead is not None:
-        yield ahead[0], np.asarray(ahead[1])[:, : len(ahead[0])]
+        yield here, _distances_of_block(block, origin, centroids)
 
 
 @jax.jit
@@ -273,10 +282,10 @@ class _Shortlist:
         self._distance[: self._size], self._index[: self._size] = distance[kept], index[kept]
         self._bound = self._distance[: self._size].max()
 
-    def nearest(self, free: np.ndarray, size: int) -> np.ndarray:
-        """int32 [size], the nearest of those that are free, of equal ones the lower indices."""
+    def nearest(self, codes: np.ndarray, size: int) -> np.ndarray:
+        """int32 [size], the nearest of those without a code, of equal ones the lower indices."""
         distance, index = self._distance[: self._count], self._index[: self._count]
-        still = free[index]
+        still = codes[index] < 0
         distance, index = distance[still], index[still]
         return index[_lowest(distance, size)]
 

@@ -85,7 +85,6 @@ BROKEN = {
 @pytest.mark.parametrize('name', BROKEN)
 def test_broken_files_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.setattr(item_vectors, 'BLOCK', 3)
-    monkeypatch.setattr(item_vectors, 'SCATTERED', 2)
     damage, message = BROKEN[name]
     damage(tmp_path / 'v.npy')
     with pytest.raises(ValueError, match=message):

@@ -49,7 +49,7 @@ def test_two_workers_give_what_one_gives(make_cells, tmp_path, monkeypatch):
 
 
 SHARERS = """
-import json, os, pathlib, time
+import json, os, pathlib
 import jax, jax.numpy as jnp
 from experiments.comparison.workers import runner
 
@@ -76,9 +76,9 @@ def test_workers_share_compiled_programs_until_the_runner_is_closed(tmp_path):
     command = [sys.executable, script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     results = json.loads(done.stdout.splitlines()[-1])
-    assert len(results) == 5 and results[0]['kept'] > 0
-    assert all(result | {'kept': 0} == results[0] | {'kept': 0} for result in results)
-    assert not results[0]['left']
+    # Another worker adds no program to those that lie there: it has read them.
+    assert len(results) == 5 and results[0]['kept'] > 0 and not results[0]['left']
+    assert all(result == results[0] for result in results)
 
 
 SLEEPERS = """
