@@ -21,6 +21,7 @@ from ml_collections import config_flags
 
 from experiments.flags import DATA_DIR, MESH, friendly
 from experiments.planning.command import Asked, plan_all
+from jaxrec.embeddings.lookup import EXCHANGES
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 TOPOLOGY = flags.DEFINE_multi_string(
@@ -32,8 +33,14 @@ ROWS = flags.DEFINE_multi_string('rows', [], "vocabulary=rows, such as item=1000
 STEP = flags.DEFINE_string(
     'step', 'train', "'train', 'predict' or package.module:name of a function of a Setup."
 )
+EXCHANGE = flags.DEFINE_multi_enum(
+    'exchange', [], EXCHANGES, "How rows move between devices, each in a plan; default: the config's."
+)
 SCALING = flags.DEFINE_bool('scaling', False, 'Also plan smaller slices, at the same batch a device.')
 COLLECTIVES = flags.DEFINE_integer('collectives', 12, 'How many to list.')
+OPERATIONS = flags.DEFINE_integer(
+    'operations', 0, "How many lines of code to list, by the time they take; XLA's cycles stand beside it."
+)
 OUTPUT = flags.DEFINE_string('output', None, 'Takes the plans as JSON; a picture lies beside it.')
 
 
@@ -48,8 +55,10 @@ def main(_: list[str]) -> None:
         BATCH_PER_DEVICE.value,
         ROWS.value,
         STEP.value,
+        EXCHANGE.value,
         SCALING.value,
         COLLECTIVES.value,
+        OPERATIONS.value,
         OUTPUT.value,
         DATA_DIR.value,
     )

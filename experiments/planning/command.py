@@ -1,5 +1,6 @@
 """The planner's command without its flags: what it reads, refuses, prints and writes."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,8 +30,9 @@ class Asked(NamedTuple):
       batch, batch_per_device: examples, or None.
       rows: texts vocabulary=number.
       step: a name, or package.module:name.
+      exchanges: ways in which rows move between devices; none: the config's.
       scaling: whether smaller slices are planned too.
-      collectives: how many to list.
+      collectives, operations: how many to list.
       output: a JSON file, or None.
       data_dir: where real data sets lie, or None.
     """
@@ -42,8 +44,10 @@ class Asked(NamedTuple):
     batch_per_device: int | None = None
     rows: Sequence[str] = ()
     step: str = 'train'
+    exchanges: Sequence[str] = ()
     scaling: bool = False
     collectives: int = 12
+    operations: int = 0
     output: str | None = None
     data_dir: str | None = None
 
@@ -80,16 +84,16 @@ def parse_meshes(text: str | None, config: ml_collections.ConfigDict) -> list[tu
 def prepare_plans(
     asked: Asked, world: World, topologies: Sequence[Topology], meshes: Sequence[tuple[int, int] | None]
 ) -> tuple[list[Ready], list[Refusal]]:
-    """Each topology with each mesh: those that can be compiled, and why the others cannot."""
+    """Each topology with each mesh and exchange: those that can be compiled, and why the others cannot."""
     ready, refused = [], []
-    for topology in topologies:
-        for mesh in meshes:
-            try:
-                each = asked.batch_per_device
-                batch = each * len(make_devices(topology)) if each else asked.batch
-                ready.append(prepare_plan(world, topology, mesh, batch))
-            except ValueError as error:
-                refused.append(tell_refusal(topology, mesh, error))
+    worlds = [world.exchanging(name) for name in asked.exchanges] or [world]
+    for topology, mesh, one in itertools.product(topologies, meshes, worlds):
+        try:
+            each = asked.batch_per_device
+            batch = each * len(make_devices(topology)) if each else asked.batch
+            ready.append(prepare_plan(one, topology, mesh, batch))
+        except ValueError as error:
+            refused.append(tell_refusal(topology, mesh, error))
     return ready, refused
 
 
@@ -102,7 +106,7 @@ def tell_refusal(topology: Topology, mesh: Sequence[int] | None, error: Exceptio
 def make_one(ready: Ready, asked: Asked) -> Plan:
     """Compiles a plan, and those of smaller slices if they are asked for, and prints them."""
     plan = compile_plan(ready)
-    print(describe(plan, asked.collectives), flush=True)
+    print(describe(plan, asked.collectives, asked.operations), flush=True)
     if asked.scaling:
         shape = tuple(plan['mesh'])
         plan['scaling'] = make_scaling(ready.world, ready.where.topology, shape, plan['batch'], plan)

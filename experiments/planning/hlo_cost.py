@@ -11,7 +11,7 @@ takes, an update in place touches what it writes. What a TPU keeps in its vector
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from experiments.planning.collectives import Collective, first_group, kind_of, payload
 from experiments.planning.hlo import Instruction, Program, Shape, trip_count
@@ -23,6 +23,8 @@ FREE = {
     'replica-id', 'opt-barrier', 'while', 'conditional', 'call', 'async-start', 'async-update', 'async-done',
     'domain', 'add-dependency',
 }  # fmt: skip
+# What these do is told of the computations that they call.
+CALLERS = ('while', 'conditional', 'call', 'async-start')
 SLICES = ('dynamic-slice', 'gather', 'slice')
 WRITES = {'dynamic-update-slice': 1, 'scatter': 2}  # which operand holds what is written
 # What XLA writes where it knows no cycles; no instruction takes days.
@@ -40,6 +42,7 @@ class Cost:
       cycles: XLA's estimate of a TPU's cycles, where it gives one.
       collectives: those of its loops counted in full.
       notes: what could not be counted as it will run.
+      places: {where in the code: its part of (flops, nbytes, cycles)}.
     """
 
     flops: float = 0.0
@@ -47,12 +50,26 @@ class Cost:
     cycles: float = 0.0
     collectives: list[Collective] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    places: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """(flops, nbytes, cycles)."""
+        return self.flops, self.nbytes, self.cycles
+
+    def put(self, place: str, numbers: Sequence[float]) -> None:
+        """Says of so much of the numbers where in the code it comes from."""
+        if any(numbers):
+            flops, nbytes, cycles = self.places.get(place, (0.0, 0.0, 0.0))
+            self.places[place] = flops + numbers[0], nbytes + numbers[1], cycles + numbers[2]
 
     def add(self, other: 'Cost', times: int = 1, *, traffic: bool = True) -> None:
         """Takes in another cost, several times."""
         self.flops += times * other.flops
         self.nbytes += times * other.nbytes * traffic
         self.cycles += times * other.cycles * traffic
+        for place, numbers in other.places.items() if traffic else ():
+            self.put(place, [times * number for number in numbers])
         self.collectives += [dataclasses.replace(c, count=c.count * times) for c in other.collectives]
         self.notes += [note for note in other.notes if note not in self.notes]
 
@@ -128,8 +145,12 @@ class _Counter:
         begun: dict[str, tuple[int, int]] = {}  # collective -> (its place, the first piece of work beside it)
         overlap = _Overlap(self.seconds, self.lasts) if self.seconds else None
         for instruction in own.values():
+            before = total.numbers
             _add_cycles(total, instruction)
             self._add(total, instruction, own)
+            if instruction.opcode not in CALLERS:
+                more = [after - number for after, number in zip(total.numbers, before, strict=True)]
+                total.put(self._source(instruction, own), more)
             if overlap is None:
                 continue
             if instruction.opcode.endswith('-start') and kind_of(instruction.opcode):

@@ -18,6 +18,7 @@ from experiments.planning.hlo_cost import Cost, program_cost
 from experiments.planning.jaxpr_flops import traced_flops
 from experiments.planning.tokens import work_of
 from experiments.planning.world import World, abstract_batch, device_bytes, step_state
+from jaxrec.embeddings import choose_exchange
 from jaxrec.parallel import make_mesh
 from jaxrec.training.state import Setup, TrainState
 
@@ -93,8 +94,8 @@ def compile_plan(ready: Ready) -> Plan:
       ready: of `prepare_plan`.
 
     Returns:
-      {'topology', 'mesh', 'devices', 'batch', 'memory', 'flops', 'collectives', 'time', ...}, numbers of one
-      device unless they say otherwise; 'time' is None where no rates are published.
+      {'topology', 'mesh', 'devices', 'batch', 'memory', 'flops', 'collectives', 'operations', 'time', ...},
+      numbers of one device unless they say otherwise; 'time' is None where no rates are published.
     """
     world, where, setup, state, inputs = ready
     step = world.step(setup)
@@ -117,6 +118,7 @@ def compile_plan(ready: Ready) -> Plan:
         'flops': cost.flops,
         'bytes': cost.nbytes,
         'collectives': _collectives(cost, where),
+        'operations': _operations(cost, where),
         'xla': _xla(compiled, cost, where),
         'time': _time(cost, where, plan),
     }
@@ -134,6 +136,7 @@ def _asked(ready: Ready, jaxpr: Any) -> Plan:
         'devices': setup.mesh.size,
         'batch': next(iter(inputs.values())).shape[0],
         'step': world.name,
+        'exchange': (setup.exchange or choose_exchange(setup.mesh.size)) if state.tables else None,
         'versions': {'jax': jax.__version__},
         'state_bytes': held | {'batch': device_bytes(inputs)},
         'traced_flops': flops,
@@ -218,6 +221,28 @@ def _collectives(cost: Cost, where: Slice) -> list[dict[str, Any]]:
     return found
 
 
+def _operations(cost: Cost, where: Slice) -> list[dict[str, Any]]:
+    """Work by line of code, what takes longest first, without the time of collectives."""
+    lines = []
+    for source, (flops, nbytes, cycles) in cost.places.items():
+        taken = None if where.chip is None else max(_rooflines(flops, nbytes, where))
+        line = {'source': _short(source), 'flops': flops, 'bytes': nbytes, 'seconds': taken}
+        lines.append(line | _cycles(cycles, where))
+    return sorted(lines, key=lambda x: -max(x['seconds'] or x['bytes'], x['cycle_seconds'] or 0.0))
+
+
+def _cycles(cycles: float, where: Slice) -> dict[str, float | None]:
+    clock = where.chip.clock if where.chip is not None else None
+    return {'cycles': cycles or None, 'cycle_seconds': cycles / clock if cycles and clock else None}
+
+
+def _rooflines(flops: float, nbytes: float, where: Slice) -> tuple[float, float]:
+    """Seconds that products take a device, and its memory; 0 where no rates are published."""
+    if where.chip is None:
+        return 0.0, 0.0
+    return flops * where.cores / where.chip.flops, nbytes * where.cores / where.chip.hbm_bytes
+
+
 def _short(source: str) -> str:
     return source.replace(f'{REPOSITORY}/', '')
 
@@ -226,14 +251,8 @@ def _xla(compiled: Any, cost: Cost, where: Slice) -> dict[str, Any]:
     """XLA's own estimates: its analysis counts the body of a loop once, cycles are here counted in full."""
     told = compiled.cost_analysis() or {}
     optimal = told.get('optimal_seconds', 0)
-    clock = where.chip.clock if where.chip is not None else None
-    return {
-        'flops': told.get('flops'),
-        'bytes': told.get('bytes accessed'),
-        'seconds': optimal if optimal > 0 else None,
-        'cycles': cost.cycles or None,
-        'cycle_seconds': cost.cycles / clock if cost.cycles and clock else None,
-    }
+    found = {'flops': told.get('flops'), 'bytes': told.get('bytes accessed')}
+    return found | {'seconds': optimal if optimal > 0 else None} | _cycles(cost.cycles, where)
 
 
 def _time(cost: Cost, where: Slice, plan: Plan) -> dict[str, Any] | None:
@@ -241,8 +260,7 @@ def _time(cost: Cost, where: Slice, plan: Plan) -> dict[str, Any] | None:
     if where.chip is None:
         return None
     batch, devices = plan['batch'], plan['devices']
-    compute = cost.flops * where.cores / where.chip.flops
-    memory = cost.nbytes * where.cores / where.chip.hbm_bytes
+    compute, memory = _rooflines(cost.flops, cost.nbytes, where)
     sure = [c for c in _collectives(cost, where) if not c['optional']]
     exposed = sum(c['exposed'] for c in sure)
     step = max(compute, memory) + exposed

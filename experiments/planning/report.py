@@ -35,18 +35,20 @@ def span(seconds: float | None) -> str:
     return f'{seconds * 1e6:.1f} us'
 
 
-def describe(plan: Plan, most: int = 12) -> str:
+def describe(plan: Plan, most: int = 12, operations: int = 0) -> str:
     """A plan as text.
 
     Args:
       plan: of `make_plan`.
       most: collectives that are listed, the largest.
+      operations: lines of code that are listed, those that take longest.
 
     Returns:
       Several lines, without a final newline.
     """
     data, model = plan['mesh']
-    lines = [f'{plan["topology"]}  mesh {data} x {model}  batch {plan["batch"]}  step {plan["step"]}']
+    rows = f'  rows by {plan["exchange"]}' if plan.get('exchange') else ''
+    lines = [f'{plan["topology"]}  mesh {data} x {model}  batch {plan["batch"]}  step {plan["step"]}{rows}']
     lines.append('  a device holds      ' + _listed(plan['state_bytes'], (*STATE, 'batch')))
     memory = plan['memory']
     if 'refused' in plan:
@@ -68,7 +70,7 @@ def describe(plan: Plan, most: int = 12) -> str:
         f'  products            {plan["flops"]:.3e} FLOPs executed by a device, '
         f'{plan["traced_flops"] / plan["devices"]:.3e} asked for; {size(plan["bytes"])} of memory traffic'
     )
-    lines += _collective_lines(plan, most) + _time_lines(plan)
+    lines += _collective_lines(plan, most) + _operation_lines(plan, operations) + _time_lines(plan)
     lines += [f'  note: {note}' for note in plan['notes']]
     return '\n'.join(lines)
 
@@ -90,6 +92,19 @@ def _collective_lines(plan: Plan, most: int) -> list[str]:
         )
     if len(found) > most:
         lines.append(f'    and {len(found) - most} smaller ones')
+    return lines
+
+
+def _operation_lines(plan: Plan, most: int) -> list[str]:
+    if not most:
+        return []
+    found = plan['operations']
+    lines = [f"  by line of code     {len(found)} lines; products, memory traffic, roofline, XLA's cycles"]
+    for one in found[:most]:
+        lines.append(
+            f'    {one["flops"]:9.2e} FLOPs {size(one["bytes"]):>11} {span(one["seconds"]):>9} '
+            f'{span(one["cycle_seconds"]):>9}  {one["source"]}'
+        )
     return lines
 
 

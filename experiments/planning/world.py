@@ -59,6 +59,10 @@ class World:
         """B of the config."""
         return next(iter(self.batch.values())).shape[0]
 
+    def exchanging(self, exchange: str) -> 'World':
+        """The same with another way of moving rows between devices, one of `embeddings.lookup.EXCHANGES`."""
+        return dataclasses.replace(self, setup=self.setup._replace(exchange=exchange))
+
 
 def open_world(
     config: ml_collections.ConfigDict,

@@ -23,6 +23,7 @@ from jaxrec.embeddings.table import cut_rows as cut_rows
 from jaxrec.embeddings.table import init_tables as init_tables
 from jaxrec.embeddings.table import normal as normal
 from jaxrec.embeddings.table import padded_rows as padded_rows
+from jaxrec.embeddings.table import place_rows as place_rows
 from jaxrec.embeddings.table import uniform as uniform
 from jaxrec.embeddings.update import choose_strategies as choose_strategies
 from jaxrec.embeddings.update import init_scratch as init_scratch

@@ -1,13 +1,13 @@
 """How the gradients of a batch reach the devices that own their rows.
 
-Runs inside `jax.shard_map`, or plainly on one device. An arrival is what one shard must sum and apply: all of
-it at once, or, when an all-to-all needs several rounds, one complete part of the rows a round (see
+Runs inside `jax.shard_map`, or plainly on one device. What arrives is what one shard must sum and apply: all
+of it at once, or, when an all-to-all needs several rounds, one complete part of the rows a round (see
 `exchange`).
 
 n devices, m ids of one device, k arrived gradients, S rows of one shard, V rows, D width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -19,108 +19,129 @@ from jaxrec.embeddings.optimizers import Slots
 from jaxrec.embeddings.table import Table
 from jaxrec.ops.sorting import vary_like
 
-Apply = Callable[[jax.Array, Slots, RowSums], tuple[jax.Array, Slots]]
+Apply = Callable[[str, jax.Array, Slots, RowSums], tuple[jax.Array, Slots]]  # the first says which table
+Part = dict[str, tuple[jax.Array, jax.Array]]
 
 
-class Arrival(NamedTuple):
-    """Gradients that reached one shard.
+class Arrivals(NamedTuple):
+    """Gradients of all tables that reached one shard.
 
     Attributes:
-      ids: int32 [k], rows of this shard in 0..S-1, S where there is nothing.
-      grads: float32 [k, D].
+      first: {table: (int32 [k], rows of this shard in 0..S-1, S where there is nothing; float32 [k, D])}.
       rounds: int32 [], all-to-all rounds, 1 where there is one part only.
-      later: int32 [] -> (ids, grads) of rounds 1.. ; None where there is one part only.
+      later: int32 [] -> what is in round 1.. as `first`; None where there is one part only.
     """
 
-    ids: jax.Array
-    grads: jax.Array
+    first: Part
     rounds: jax.Array
-    later: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None = None
+    later: Callable[[jax.Array], Part] | None = None
 
 
 def arrive(
-    spec: Table,
-    shard: jax.Array,
-    ids: jax.Array,
-    grads: jax.Array,
+    specs: Mapping[str, Table],
+    shards: ex.Arrays,
+    ids: ex.Arrays,
+    grads: ex.Arrays,
     exchange: str,
     factor: float,
     axes: ex.Axes,
-) -> Arrival:
+) -> Arrivals:
     """Moves gradients to the shards that own their rows.
 
     Args:
-      spec: the table.
-      shard: float32 [S, D], this device's rows.
-      ids: int32 [m], global ids of this device.
-      grads: float32 [m, D].
+      specs: {table: Table}.
+      shards: {table: float32 [S, D]}, this device's rows.
+      ids: {table: int32 [m]}, global ids of this device.
+      grads: {table: float32 [m, D]}.
       exchange: 'gather_ids' or 'all_to_all'.
       factor: capacity factor of the all-to-all.
       axes: the mesh axes that rows are cut over; () on one device.
 
     Returns:
-      The arrival at this shard.
+      What arrives at this shard.
     """
-    count = shard.shape[0]
+    counts = {name: shards[name].shape[0] for name in ids}
+    devices = jax.lax.axis_size(axes) if axes else 1
+    ids = {name: ex.owned_ids(x, specs[name].rows, devices * counts[name]) for name, x in ids.items()}
     if not axes:
-        return Arrival(ex.owned_ids(ids, spec.rows, count), grads, jnp.int32(1))
-    devices = jax.lax.axis_size(axes)
-    ids = ex.owned_ids(ids, spec.rows, devices * count)
+        return Arrivals({name: (ids[name], grads[name]) for name in ids}, jnp.int32(1))
     if exchange == 'gather_ids':
-        local = jax.lax.all_gather(ids, axes, tiled=True) - jax.lax.axis_index(axes) * count
-        local = jnp.where((local >= 0) & (local < count), local, count)
-        return Arrival(local, jax.lax.all_gather(grads, axes, tiled=True), jnp.int32(1))
-    cap = ex.capacity(ids.shape[0], devices, factor)
-    requests = ex.make_requests(ids, count, devices, cap, axes)
-    in_order = requests.order
-    sums = jax.ops.segment_sum(
-        grads[in_order], requests.slot[in_order], num_segments=ids.shape[0], indices_are_sorted=True
+        return Arrivals(
+            {name: _gather(ids[name], grads[name], counts[name], axes) for name in ids}, jnp.int32(1)
+        )
+    travel = ex.make_exchange(ids, counts, devices, factor, axes)
+    sums = {name: _sum_equal(requests, grads[name]) for name, requests in travel.requests.items()}
+
+    def part(turn: jax.Array) -> Part:
+        arrived, slots = travel.ask(turn)
+        moved = travel.send(sums, slots)
+        return {name: (arrived[name], moved[name]) for name in ids}
+
+    return Arrivals(part(jnp.int32(0)), travel.rounds, part)
+
+
+def _gather(ids: jax.Array, grads: jax.Array, count: int, axes: ex.Axes) -> tuple[jax.Array, jax.Array]:
+    """Everybody's ids and gradients, those of other shards' rows as nothing."""
+    local = jax.lax.all_gather(ids, axes, tiled=True) - jax.lax.axis_index(axes) * count
+    local = jnp.where((local >= 0) & (local < count), local, count)
+    return local, jax.lax.all_gather(grads, axes, tiled=True)
+
+
+def _sum_equal(requests: ex.Requests, grads: jax.Array) -> jax.Array:
+    """Sums the gradients of this device by requested row, [U, D]."""
+    order = requests.order
+    return jax.ops.segment_sum(
+        grads[order], requests.slot[order], num_segments=order.shape[0], indices_are_sorted=True
     )
 
-    def part(turn: jax.Array) -> tuple[jax.Array, jax.Array]:
-        slots = ex.buffer_slots(requests, turn, count, devices, cap)
-        arrived = ex.send(requests.rows % count, slots, devices, cap, axes, fill=count)
-        return arrived, ex.send(sums, slots, devices, cap, axes)
 
-    return Arrival(*part(jnp.int32(0)), requests.rounds, part)
-
-
-def later_squares(arrival: Arrival, count: int) -> jax.Array:
+def later_squares(arrivals: Arrivals, counts: Mapping[str, int]) -> jax.Array:
     """Sums the squares of the row sums that arrive after the first round.
 
     Args:
-      arrival: what reached this shard.
-      count: S.
+      arrivals: what reached this shard.
+      counts: {table: S}.
 
     Returns:
       float32 [], zero where there is one round.
     """
-    if arrival.later is None:
+    if arrivals.later is None:
         return jnp.float32(0)
-    part = arrival.later
-    square = lambda turn: jnp.sum(sum_duplicates(*part(turn), count, 'sort')[0].sums ** 2)
-    start = vary_like(jnp.float32(0), arrival.grads)
-    return jax.lax.fori_loop(1, arrival.rounds, lambda turn, total: total + square(turn), start)
+    part = arrivals.later
+
+    def square(turn: jax.Array, total: jax.Array) -> jax.Array:
+        for name, (ids, grads) in part(turn).items():
+            total += jnp.sum(sum_duplicates(ids, grads, counts[name], 'sort')[0].sums ** 2)
+        return total
+
+    grads = next(iter(arrivals.first.values()))[1]
+    return jax.lax.fori_loop(1, arrivals.rounds, square, vary_like(jnp.float32(0), grads))
 
 
-def apply_later(arrival: Arrival, apply: Apply, table: jax.Array, slots: Slots) -> tuple[jax.Array, Slots]:
+def apply_later(
+    arrivals: Arrivals, apply: Apply, tables: ex.Arrays, slots: Mapping[str, Slots]
+) -> tuple[dict[str, jax.Array], dict[str, Slots]]:
     """Applies the rounds after the first; each holds complete sums of rows that no other round touches.
 
     Args:
-      arrival: what reached this shard.
-      apply: (table, slots, sums) -> (table, slots).
-      table: float32 [S, D].
-      slots: {slot: [S] or [S, D]}.
+      arrivals: what reached this shard.
+      apply: (table's name, table, slots, sums) -> (table, slots).
+      tables: {table: float32 [S, D]}.
+      slots: {table: {slot: [S] or [S, D]}}.
 
     Returns:
-      The new table and slots.
+      The new tables and slots.
     """
-    if arrival.later is None:
-        return table, slots
-    part = arrival.later
+    held = dict(tables), dict(slots)
+    if arrivals.later is None:
+        return held
+    part = arrivals.later
 
-    def one_round(turn: jax.Array, held: tuple[jax.Array, Slots]) -> tuple[jax.Array, Slots]:
-        sums, _ = sum_duplicates(*part(turn), table.shape[0], 'sort')
-        return apply(*held, sums)
+    def one_round(turn: jax.Array, held: tuple[dict, dict]) -> tuple[dict, dict]:
+        tables, slots = dict(held[0]), dict(held[1])
+        for name, (ids, grads) in part(turn).items():
+            sums, _ = sum_duplicates(ids, grads, tables[name].shape[0], 'sort')
+            tables[name], slots[name] = apply(name, tables[name], slots[name], sums)
+        return tables, slots
 
-    return jax.lax.fori_loop(1, arrival.rounds, one_round, (table, slots))
+    return jax.lax.fori_loop(1, arrivals.rounds, one_round, held)

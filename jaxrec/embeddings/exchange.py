@@ -4,12 +4,16 @@ Runs inside `jax.shard_map`. Ids are made unique on each device and padding ids 
 to its owner in a buffer of fixed capacity [n, C]. When some device asks one owner for more than C rows, the
 exchange takes several rounds: round r of R carries the rows with (row mod R) = r, so that all requests for a
 row meet in one round and the owner always sees complete sums. R is the least power of two that fits; 1 unless
-ids are badly skewed, and it is reported.
+ids are badly skewed, and it is reported. Tables travel together; one that needs fewer rounds than another
+sends empty buffers in the last ones.
 
 n devices, m ids of one device, U = m unique slots, C capacity, S rows of one shard, D width.
 """
 
+import functools
+import itertools
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,6 +22,7 @@ import jax.numpy as jnp
 from jaxrec.ops.sorting import argsort, vary_like
 
 Axes = tuple[str, ...]
+Arrays = Mapping[str, jax.Array]  # {table: array}
 
 
 class Requests(NamedTuple):
@@ -64,28 +69,44 @@ def owned_ids(ids: jax.Array, rows: int, nobody: int) -> jax.Array:
     return jnp.where((ids > 0) & (ids < rows), ids, nobody)
 
 
-def make_requests(ids: jax.Array, shard_rows: int, devices: int, cap: int, axes: Axes) -> Requests:
-    """Makes the ids of this device unique and finds how many rounds the exchange needs.
+def make_requests(ids: jax.Array, nobody: int) -> Requests:
+    """Makes the ids of one table on this device unique.
 
     Args:
-      ids: int32 [m], global row ids; `n * S` where there is nothing to ask.
-      shard_rows: S.
-      devices: n.
-      cap: C.
-      axes: the mesh axes that the rows are cut over.
+      ids: int32 [m], global row ids; `nobody` where there is nothing to ask.
+      nobody: n * S.
 
     Returns:
-      The requests.
+      The requests, in one round.
     """
     order = argsort(ids)
     ascending = ids[order]
     first = jnp.concatenate([jnp.ones_like(ids[:1], bool), ascending[1:] != ascending[:-1]])
     run = jnp.cumsum(first, dtype=jnp.int32) - 1
-    rows = jnp.full_like(ids, shard_rows * devices).at[run].set(ascending)  # [U]
+    rows = jnp.full_like(ids, nobody).at[run].set(ascending)  # [U]
     slot = jnp.zeros_like(run).at[order].set(run)
-    fits = lambda rounds: jax.lax.pmax(_fullest(rows, rounds, shard_rows, devices), axes) <= cap
-    rounds = jax.lax.while_loop(lambda r: ~fits(r), lambda r: r * 2, jnp.int32(1))
-    return Requests(rows, slot, order, rounds)
+    return Requests(rows, slot, order, jnp.int32(1))
+
+
+def _count_rounds(
+    rows: Arrays, shard_rows: Mapping[str, int], devices: int, caps: Mapping[str, int], axes: Axes
+) -> dict[str, jax.Array]:
+    """How many rounds each table needs, int32 []; all devices ask one another about all tables at once."""
+
+    def fits(rounds: jax.Array) -> jax.Array:
+        fullest = [
+            _fullest(asked, number, shard_rows[name], devices)
+            for (name, asked), number in zip(rows.items(), rounds, strict=True)
+        ]
+        return jax.lax.pmax(jnp.stack(fullest), axes) <= jnp.array([caps[name] for name in rows])
+
+    def double(held: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        rounds = jnp.where(held[1], held[0], 2 * held[0])
+        return rounds, fits(rounds)
+
+    one = jnp.ones(len(rows), jnp.int32)
+    rounds, _ = jax.lax.while_loop(lambda held: ~held[1].all(), double, (one, fits(one)))
+    return dict(zip(rows, rounds, strict=True))
 
 
 def _fullest(rows: jax.Array, rounds: jax.Array, shard_rows: int, devices: int) -> jax.Array:
@@ -126,40 +147,105 @@ def buffer_slots(requests: Requests, turn: jax.Array, shard_rows: int, devices: 
     return jnp.where(travels, owner * cap + position, devices * cap)
 
 
-def send(values: jax.Array, slots: jax.Array, devices: int, cap: int, axes: Axes, fill: int = 0) -> jax.Array:
-    """Carries one value a requested row to the row's owner.
+class Exchange(NamedTuple):
+    """What one device asks for of all tables, and how it travels.
 
-    Args:
-      values: [U] or [U, D].
-      slots: int32 [U], from `buffer_slots`.
-      devices: n.
-      cap: C.
-      axes: the mesh axes that the rows are cut over.
-      fill: what empty buffer slots hold.
-
-    Returns:
-      [n * C] or [n * C, D]: what the n devices sent here.
-    """
-    shape = (devices * cap, *values.shape[1:])
-    buffer = jnp.full_like(values, fill, shape=shape).at[slots].set(values, mode='drop')
-    return _swap(buffer, devices, axes)
-
-
-def send_back(values: jax.Array, slots: jax.Array, devices: int, axes: Axes) -> jax.Array:
-    """Carries the owners' answers back to the requests.
-
-    Args:
-      values: [n * C, D], answers in the order in which the requests arrived.
-      slots: int32 [U], from `buffer_slots`.
+    Attributes:
+      requests: {table: Requests}.
+      shard_rows: {table: S}.
+      caps: {table: C}.
       devices: n.
       axes: the mesh axes that the rows are cut over.
+    """
+
+    requests: Mapping[str, Requests]
+    shard_rows: Mapping[str, int]
+    caps: Mapping[str, int]
+    devices: int
+    axes: Axes
+
+    @property
+    def rounds(self) -> jax.Array:
+        """int32 [], those of the table that needs most."""
+        return functools.reduce(jnp.maximum, (r.rounds for r in self.requests.values()))
+
+    def ask(self, turn: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Tells owners which rows are meant in one round.
+
+        Args:
+          turn: int32 [], the round.
+
+        Returns:
+          {table: int32 [n * C]}, rows of this shard that the n devices mean, S where a slot is empty; and
+          {table: int32 [U]}, the slots in which this device's requests travel.
+        """
+        slots, rows = {}, {}
+        for name, requests in self.requests.items():
+            held = self.shard_rows[name]
+            slots[name] = buffer_slots(requests, turn, held, self.devices, self.caps[name])
+            rows[name] = requests.rows % held
+        return self.send(rows, slots, self.shard_rows), slots
+
+    def send(
+        self, values: Arrays, slots: Arrays, fill: Mapping[str, int] | None = None
+    ) -> dict[str, jax.Array]:
+        """Carries one value a requested row to the row's owner.
+
+        Args:
+          values: {table: [U] or [U, D]}.
+          slots: of `ask`.
+          fill: {table: what empty buffer slots hold}; None for zeros.
+
+        Returns:
+          {table: [n * C] or [n * C, D]}: what the n devices sent here.
+        """
+        buffers = {}
+        for name, x in values.items():
+            shape = (self.devices * self.caps[name], *x.shape[1:])
+            empty = jnp.full_like(x, fill[name] if fill else 0, shape=shape)
+            buffers[name] = empty.at[slots[name]].set(x, mode='drop')
+        return self._swap(buffers)
+
+    def send_back(self, values: Arrays, slots: Arrays) -> dict[str, jax.Array]:
+        """Carries the owners' answers back to the requests.
+
+        Args:
+          values: {table: [n * C, D]}, answers in the order in which the requests arrived.
+          slots: of `ask`.
+
+        Returns:
+          {table: [U, D]}, zeros where a row did not travel in this round.
+        """
+        swapped = self._swap(values)
+        return {name: x.at[slots[name]].get(mode='fill', fill_value=0) for name, x in swapped.items()}
+
+    def _swap(self, buffers: Arrays) -> dict[str, jax.Array]:
+        """One all-to-all for all buffers: each has a latency, and XLA takes long to route one."""
+        blocks = [x.reshape(self.devices, -1) for x in buffers.values()]
+        swapped = jax.lax.all_to_all(jnp.concatenate(blocks, 1), self.axes, 0, 0)
+        ends = list(itertools.accumulate(x.shape[1] for x in blocks))
+        cut = jnp.split(swapped, ends[:-1], 1)
+        return {name: piece.reshape(x.shape) for (name, x), piece in zip(buffers.items(), cut, strict=True)}
+
+
+def make_exchange(
+    ids: Arrays, shard_rows: Mapping[str, int], devices: int, factor: float, axes: Axes
+) -> Exchange:
+    """Makes the requests of all tables.
+
+    Args:
+      ids: {table: int32 [m]}, global row ids of this device; `n * S` where there is nothing to ask.
+      shard_rows: {table: S}.
+      devices: n.
+      factor: of `capacity`.
+      axes: the mesh axes that the rows are cut over.
 
     Returns:
-      [U, D], zeros where a row did not travel in this round.
+      The exchange.
     """
-    return _swap(values, devices, axes).at[slots].get(mode='fill', fill_value=0)
-
-
-def _swap(buffer: jax.Array, devices: int, axes: Axes) -> jax.Array:
-    blocks = buffer.reshape(devices, -1, *buffer.shape[1:])
-    return jax.lax.all_to_all(blocks, axes, 0, 0).reshape(buffer.shape)
+    caps = {name: capacity(x.shape[0], devices, factor) for name, x in ids.items()}
+    requests = {name: make_requests(x, shard_rows[name] * devices) for name, x in ids.items()}
+    asked = {name: one.rows for name, one in requests.items()}
+    rounds = _count_rounds(asked, shard_rows, devices, caps, axes)
+    requests = {name: one._replace(rounds=rounds[name]) for name, one in requests.items()}
+    return Exchange(requests, {name: shard_rows[name] for name in ids}, caps, devices, axes)

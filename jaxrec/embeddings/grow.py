@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxrec.embeddings.optimizers import RowOptimizer, Slots
-from jaxrec.embeddings.table import Table, draw_table, table_keys
+from jaxrec.embeddings.table import Table, draw_table, place_rows, table_keys
 
 Arrays = dict[str, jax.Array]
 
@@ -47,7 +47,7 @@ def grow(
                 f'table {name!r} has {old_rows[name]} rows and would have {spec.rows}: ids are only ever '
                 'added, give a log that extends the one of the checkpoint'
             )
-    sharding = None if mesh is None else jax.NamedSharding(mesh, jax.P(mesh.axis_names))
+    places = jax.tree.map(lambda x: place_rows(mesh, x.shape), (dict(tables), dict(slots)))
 
     def fill(tables: Arrays, slots: dict[str, Slots], keys: Arrays) -> tuple[Arrays, dict[str, Slots]]:
         grown, grown_slots = {}, {}
@@ -60,5 +60,5 @@ def grow(
             grown_slots[name] = {slot: keep(slots[name][slot], value) for slot, value in fresh.items()}
         return grown, grown_slots
 
-    filled = jax.jit(fill, out_shardings=sharding, donate_argnums=(0, 1))
+    filled = jax.jit(fill, out_shardings=places, donate_argnums=(0, 1))
     return filled(dict(tables), dict(slots), table_keys(specs, key))

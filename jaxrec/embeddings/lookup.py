@@ -83,16 +83,15 @@ def lookup(
     axes = tuple(mesh.axis_names)
 
     def body(tables: dict[str, jax.Array], ids: dict[str, Features]) -> dict[str, dict[str, jax.Array]]:
-        rows = {}
-        for name, features in ids.items():
-            with jax.named_scope(f'lookup_{name}'):
-                flat = ex.owned_ids(flatten(features), specs[name].rows, devices * tables[name].shape[0])
-                if exchange == 'gather_ids':
-                    found = _gather_ids(tables[name], flat, axes)
-                else:
-                    found = _all_to_all(tables[name], flat, devices, capacity_factor, axes)
-                rows[name] = _split(found, features)
-        return rows
+        flat = {
+            name: ex.owned_ids(flatten(features), specs[name].rows, devices * tables[name].shape[0])
+            for name, features in ids.items()
+        }
+        if exchange == 'gather_ids':
+            found = {name: _gather_ids(name, tables[name], flat[name], axes) for name in ids}
+        else:
+            found = _all_to_all(tables, flat, devices, capacity_factor, axes)
+        return {name: _split(found[name], features) for name, features in ids.items()}
 
     used = {name: tables[name] for name in ids}
     spec = jax.P(axes)
@@ -165,21 +164,27 @@ def _local(shard: jax.Array, ids: jax.Array, rows: int) -> jax.Array:
     return shard.at[ids].get(mode='promise_in_bounds', wrap_negative_indices=False)
 
 
-def _gather_ids(shard: jax.Array, ids: jax.Array, axes: ex.Axes) -> jax.Array:
-    ids = jax.lax.all_gather(ids, axes, tiled=True) - jax.lax.axis_index(axes) * shard.shape[0]
-    found = shard.at[ids].get(mode='fill', fill_value=0, wrap_negative_indices=False)
-    return jax.lax.psum_scatter(found, axes, scatter_dimension=0, tiled=True)
+def _gather_ids(name: str, shard: jax.Array, ids: jax.Array, axes: ex.Axes) -> jax.Array:
+    with jax.named_scope(f'lookup_{name}'):
+        ids = jax.lax.all_gather(ids, axes, tiled=True) - jax.lax.axis_index(axes) * shard.shape[0]
+        found = shard.at[ids].get(mode='fill', fill_value=0, wrap_negative_indices=False)
+        return jax.lax.psum_scatter(found, axes, scatter_dimension=0, tiled=True)
 
 
-def _all_to_all(shard: jax.Array, ids: jax.Array, devices: int, factor: float, axes: ex.Axes) -> jax.Array:
-    shard_rows, cap = shard.shape[0], ex.capacity(ids.shape[0], devices, factor)
-    requests = ex.make_requests(ids, shard_rows, devices, cap, axes)
+def _all_to_all(
+    shards: ex.Arrays, ids: ex.Arrays, devices: int, factor: float, axes: ex.Axes
+) -> dict[str, jax.Array]:
+    """The rows [m, D] of the ids of each table."""
+    exchange = ex.make_exchange(ids, {name: x.shape[0] for name, x in shards.items()}, devices, factor, axes)
 
-    def one_round(turn: jax.Array, found: jax.Array) -> jax.Array:
-        slots = ex.buffer_slots(requests, turn, shard_rows, devices, cap)
-        wanted = ex.send(requests.rows % shard_rows, slots, devices, cap, axes, fill=shard_rows)
-        answers = shard.at[wanted].get(mode='fill', fill_value=0)
-        return found + ex.send_back(answers, slots, devices, axes)
+    def one_round(turn: jax.Array, found: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        wanted, slots = exchange.ask(turn)
+        answers = {name: shards[name].at[wanted[name]].get(mode='fill', fill_value=0) for name in ids}
+        return jax.tree.map(jnp.add, found, exchange.send_back(answers, slots))
 
-    start = jnp.zeros_like(shard, shape=(ids.shape[0], shard.shape[1]))
-    return jax.lax.fori_loop(0, requests.rounds, one_round, vary_like(start, shard))[requests.slot]
+    start = {
+        name: vary_like(jnp.zeros_like(shards[name], shape=(x.shape[0], shards[name].shape[1])), shards[name])
+        for name, x in ids.items()
+    }
+    found = jax.lax.fori_loop(0, exchange.rounds, one_round, start)
+    return {name: found[name][exchange.requests[name].slot] for name in ids}

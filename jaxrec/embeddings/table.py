@@ -15,10 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.layout import Format, Layout
 
 from jaxrec.embeddings.optimizers import RowOptimizer
 from jaxrec.ops import hashing
 
+Placement = jax.sharding.Sharding | Format | None
+WIDE = 128  # numbers of a float32 row that a TPU's memory holds side by side
+BY_ROW_ON = ('tpu',)
 Initializer = Callable[[jax.Array, jax.Array, int], jax.Array]  # (key, rows int32 [V], D) -> float32 [V, D]
 
 
@@ -123,6 +127,26 @@ def cut_rows(mesh: jax.sharding.Mesh | None) -> tuple[int, jax.NamedSharding | N
     return (1, None) if mesh is None else (mesh.size, jax.NamedSharding(mesh, jax.P(mesh.axis_names)))
 
 
+def place_rows(mesh: jax.sharding.Mesh | None, shape: Sequence[int]) -> Placement:
+    """Where an array of rows lies, and on TPUs in which order.
+
+    A TPU lays a float32 [V, 160] out column after column, since its rows would be padded to 256, but takes
+    rows of 128 numbers and more from arrays that lie row after row: each step would copy the table there and
+    back.
+
+    Args:
+      mesh: over whose axes rows are cut; None for one device.
+      shape: (V padded, ...).
+
+    Returns:
+      The sharding of `cut_rows`, with the order of rows for wide ones on TPUs; None without a mesh.
+    """
+    _, sharding = cut_rows(mesh)
+    if mesh is None or mesh.devices.flat[0].platform not in BY_ROW_ON or len(shape) < 2 or shape[-1] < WIDE:
+        return sharding
+    return Format(Layout(tuple(range(len(shape)))), sharding)
+
+
 def init_tables(
     specs: Mapping[str, Table], key: jax.Array, mesh: jax.sharding.Mesh | None = None
 ) -> dict[str, jax.Array]:
@@ -136,12 +160,15 @@ def init_tables(
     Returns:
       {name: float32 [padded_rows(V, n), D]}, row 0 and the rows past V zero.
     """
-    devices, sharding = cut_rows(mesh)
+    devices, _ = cut_rows(mesh)
+    places = {
+        name: place_rows(mesh, (padded_rows(spec.rows, devices), spec.dim)) for name, spec in specs.items()
+    }
 
     draw_all = lambda keys: {
         name: draw_table(spec, keys[name], padded_rows(spec.rows, devices)) for name, spec in specs.items()
     }
-    return jax.jit(draw_all, out_shardings=sharding)(table_keys(specs, key))
+    return jax.jit(draw_all, out_shardings=places)(table_keys(specs, key))
 
 
 def table_keys(specs: Mapping[str, Table], key: jax.Array) -> dict[str, jax.Array]:

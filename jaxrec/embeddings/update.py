@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxrec.embeddings import exchange as ex
-from jaxrec.embeddings.arrivals import Arrival, apply_later, arrive, later_squares
+from jaxrec.embeddings.arrivals import Arrivals, apply_later, arrive, later_squares
 from jaxrec.embeddings.duplicates import RowSums, choose_strategy, sum_dense, sum_duplicates
 from jaxrec.embeddings.lookup import EXCHANGES, Features, choose_exchange, pad_batch
 from jaxrec.embeddings.optimizers import RowOptimizer, Slots
-from jaxrec.embeddings.table import Table, cut_rows, padded_rows
+from jaxrec.embeddings.table import Table, cut_rows, padded_rows, place_rows
 
 Arrays = dict[str, jax.Array]
 
@@ -54,9 +54,11 @@ def init_slots(
     Returns:
       {table: {slot: [V padded] or [V padded, D]}}.
     """
-    devices, sharding = cut_rows(mesh)
+    devices, _ = cut_rows(mesh)
     make = lambda spec: (spec.optimizer or default).init(padded_rows(spec.rows, devices), spec.dim)
-    return jax.jit(lambda: {name: make(spec) for name, spec in specs.items()}, out_shardings=sharding)()
+    make_all = lambda: {name: make(spec) for name, spec in specs.items()}
+    places = jax.tree.map(lambda x: place_rows(mesh, x.shape), jax.eval_shape(make_all))
+    return jax.jit(make_all, out_shardings=places)()
 
 
 def choose_strategies(
@@ -212,50 +214,67 @@ def _update_shard(
     """The update of one device's shards; collectives where `context.axes` names mesh axes."""
     specs, axes = context.specs, context.axes
     tables, slots, scratch = dict(tables), dict(slots), dict(scratch)
-    arrivals, sums, squares = {}, {}, jnp.float32(0)
-    for name in ids:
-        moved, sums[name], used = _sum(context, name, tables[name], ids[name], grads[name], scratch.get(name))
-        if used is not None:
-            scratch[name] = used
-        squares += jnp.sum(sums[name].sums ** 2) + later_squares(moved, tables[name].shape[0])
-        arrivals[name] = moved
+    arrivals, sums, used = _sum(context, tables, ids, grads, scratch)
+    scratch |= used
+    squares = jnp.float32(0)
+    for summed in sums.values():
+        squares += jnp.sum(summed.sums**2)
+    squares += later_squares(arrivals, {name: tables[name].shape[0] for name in ids})
     norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
     scale = _clip_scale(norm, context.clip_norm)
     moves = jnp.isfinite(norm) & jnp.isfinite(asked) if context.asks else jnp.bool_(True)
-    for name, moved in arrivals.items():
+
+    def apply(
+        name: str, table: jax.Array, slots: Slots, sums: RowSums, dense: bool = False
+    ) -> tuple[jax.Array, Slots]:
         rule = (specs[name].optimizer or context.default).update
-        apply = functools.partial(
-            apply_rows, rule, scale=scale, step=step, moves=moves if context.asks else None
-        )
+        move = moves if context.asks else None
+        return apply_rows(rule, table, slots, sums, scale=scale, step=step, dense=dense, moves=move)
+
+    for name in ids:
         dense = context.strategies[name] == 'dense'
-        tables[name], slots[name] = apply(tables[name], slots[name], sums[name], dense=dense)
-        tables[name], slots[name] = apply_later(moved, apply, tables[name], slots[name])
-    rounds = functools.reduce(jnp.maximum, (moved.rounds for moved in arrivals.values()), jnp.int32(1))
-    return tables, slots, scratch, UpdateInfo(norm, scale, rounds, moves)
+        tables[name], slots[name] = apply(name, tables[name], slots[name], sums[name], dense)
+    tables, slots = apply_later(arrivals, apply, tables, slots)
+    return tables, slots, scratch, UpdateInfo(norm, scale, arrivals.rounds, moves)
 
 
 def _sum(
     context: _Context,
-    name: str,
-    shard: jax.Array,
-    ids: Features,
-    grads: Features,
-    scratch: jax.Array | None,
-) -> tuple[Arrival, RowSums, jax.Array | None]:
-    """Brings a table's gradients to this shard, and sums those of the first round."""
-    spec, strategy, count = context.specs[name], context.strategies[name], shard.shape[0]
+    shards: Arrays,
+    ids: Mapping[str, Features],
+    grads: Mapping[str, Features],
+    scratch: Arrays,
+) -> tuple[Arrivals, dict[str, RowSums], Arrays]:
+    """Brings all gradients to their shards, and sums those of the first round; what scratch has become."""
+    specs, sums, used = context.specs, {}, {}
+    flat = {name: _by_feature(specs[name], ids[name], grads[name]) for name in ids}
+    joined = {name: [jnp.concatenate(side) for side in sides] for name, sides in flat.items()}
+    arrivals = arrive(
+        specs,
+        shards,
+        {name: side[0] for name, side in joined.items()},
+        {name: side[1] for name, side in joined.items()},
+        context.exchange,
+        context.capacity_factor,
+        context.axes,
+    )
+    for name, first in arrivals.first.items():
+        strategy, count = context.strategies[name], shards[name].shape[0]
+        if strategy == 'dense' and not context.axes:
+            # Feature by feature: what was laid end to end would be a copy of every gradient, and goes unused.
+            owned = [ex.owned_ids(x, specs[name].rows, count) for x in flat[name][0]]
+            sums[name] = sum_dense(owned, flat[name][1], count)
+            continue
+        sums[name], left = sum_duplicates(*first, count, strategy, scratch.get(name))
+        if left is not None:
+            used[name] = left
+    return arrivals, sums, used
 
-    def bring(ids: jax.Array, grads: jax.Array) -> Arrival:
-        return arrive(spec, shard, ids, grads, context.exchange, context.capacity_factor, context.axes)
 
-    by_id = [(ids[key].reshape(-1), grads[key].reshape(-1, spec.dim)) for key in sorted(ids)]
-    if strategy == 'dense' and not context.axes:
-        # Feature by feature: to lay them end to end would copy every gradient once more.
-        pieces = [bring(*piece) for piece in by_id]
-        sums = sum_dense([piece.ids for piece in pieces], [piece.grads for piece in pieces], count)
-        return pieces[0], sums, None
-    moved = bring(*(jnp.concatenate(side) for side in zip(*by_id, strict=True)))
-    return moved, *sum_duplicates(moved.ids, moved.grads, count, strategy, scratch)
+def _by_feature(spec: Table, ids: Features, grads: Features) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Ids [m] and gradients [m, D] of each feature, in the order of their names."""
+    names = sorted(ids)
+    return [ids[key].reshape(-1) for key in names], [grads[key].reshape(-1, spec.dim) for key in names]
 
 
 def apply_rows(

@@ -185,23 +185,34 @@ def abstract_state(setup: Setup, batch: Batch) -> TrainState:
     Returns:
       A `TrainState` of `jax.ShapeDtypeStruct` with shardings; `scratch` is empty.
     """
-    task, mesh = setup.task, setup.mesh
+    mesh = setup.mesh
     fields = jax.eval_shape(lambda batch: _dense(setup, jnp.int32(0), batch), batch)
     place = shardings(fields, mesh, setup.placing)
     struct = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    devices, by_row = emb.cut_rows(setup.table_mesh)
-    rows = {name: emb.padded_rows(spec.rows, devices) for name, spec in task.tables.items()}
-    tables = {n: jax.ShapeDtypeStruct((rows[n], spec.dim), jnp.float32) for n, spec in task.tables.items()}
-    slots = {
-        n: jax.eval_shape(lambda s=spec, n=n: (s.optimizer or setup.row_optimizer).init(rows[n], s.dim))
-        for n, spec in task.tables.items()
-    }
-    return TrainState(
-        **jax.tree.map(struct, fields, place),
-        tables=jax.tree.map(lambda x: struct(x, by_row), tables),
-        row_opt_state=jax.tree.map(lambda x: struct(x, by_row), slots),
-        scratch={},
-    )
+    tables, slots = abstract_rows(setup)
+    return TrainState(**jax.tree.map(struct, fields, place), tables=tables, row_opt_state=slots, scratch={})
+
+
+def abstract_rows(setup: Setup) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describes the tables of a setup and the slots of their optimizers, and where they lie.
+
+    Args:
+      setup: what they are for.
+
+    Returns:
+      {table: shape [V padded, D]} and {table: {slot: shape [V padded] or [V padded, D]}}.
+    """
+    mesh, task = setup.table_mesh, setup.task
+    devices, _ = emb.cut_rows(mesh)
+    struct = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=emb.place_rows(mesh, x.shape))
+    tables, slots = {}, {}
+    for name, spec in task.tables.items():
+        rows = emb.padded_rows(spec.rows, devices)
+        tables[name] = struct(jax.ShapeDtypeStruct((rows, spec.dim), jnp.float32))
+        optimizer = spec.optimizer or setup.row_optimizer
+        made = jax.eval_shape(lambda o=optimizer, rows=rows, s=spec: o.init(rows, s.dim))
+        slots[name] = jax.tree.map(struct, made)
+    return tables, slots
 
 
 def new_scratch(setup: Setup, batch: Batch) -> dict[str, jax.Array]:

@@ -17,7 +17,7 @@ from jaxrec import embeddings as emb
 from jaxrec.ops.chunks import by_chunks
 from jaxrec.parallel.mesh import BATCH
 from jaxrec.training import host_tables
-from jaxrec.training.state import Setup, TrainState, pick
+from jaxrec.training.state import Setup, TrainState, abstract_rows, pick
 from jaxrec.training.task import Batch, Metrics
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -91,7 +91,17 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
             new, metrics['skipped'] = dataclasses.replace(new, **held), 1 - info.moves.astype(jnp.float32)
         return new, metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=(_places(setup), None))
+
+
+def _places(setup: Setup) -> TrainState | None:
+    """Where a new state lies, where that is said: XLA would lay wide rows out otherwise than they came."""
+    rows = abstract_rows(setup)
+    if all(x.format.layout is None for x in jax.tree.leaves(rows)):
+        return None
+    tables, slots = jax.tree.map(lambda x: x.format if x.format.layout else x.sharding, rows)
+    rest = {field.name: None for field in dataclasses.fields(TrainState)}
+    return TrainState(**rest | {'tables': tables, 'row_opt_state': slots})
 
 
 def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:

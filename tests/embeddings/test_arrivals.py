@@ -13,6 +13,7 @@ import pytest
 from jaxrec import embeddings as emb
 from jaxrec.embeddings.arrivals import apply_later, arrive, later_squares
 from jaxrec.embeddings.duplicates import sum_duplicates
+from jaxrec.ops.sorting import vary_like
 from jaxrec.parallel import make_mesh
 from tests.oracles import tables as oracle
 
@@ -31,8 +32,9 @@ def inputs(name):
     return IDS_OF[name](rng).astype(np.int32), rng.normal(size=(IDS, D)).astype(np.float32)
 
 
-def add_rows(table, slots, sums):
+def add_rows(name, table, slots, sums):
     """A rule that adds the sums, and counts how often each row is touched."""
+    del name
     counts = slots['count'].at[sums.rows].add(1, mode='drop')
     return table.at[sums.rows].add(sums.sums, mode='drop'), {'count': counts}
 
@@ -44,11 +46,12 @@ def receiver(exchange, shape, factor):
     axes = mesh.axis_names
 
     def body(shard, count, ids, grads):
-        arrival = arrive(SPEC, shard, ids, grads, exchange, factor, axes)
-        first, _ = sum_duplicates(arrival.ids, arrival.grads, S, 'sort')
-        table, slots = apply_later(arrival, add_rows, *add_rows(shard, {'count': count}, first))
-        squares = jnp.sum(first.sums**2)[None], later_squares(arrival, S)[None]
-        return table, slots['count'], arrival.rounds, *squares
+        arrivals = arrive({'t': SPEC}, {'t': shard}, {'t': ids}, {'t': grads}, exchange, factor, axes)
+        first, _ = sum_duplicates(*arrivals.first['t'], S, 'sort')
+        table, slots = add_rows('t', shard, {'count': count}, first)
+        tables, slots = apply_later(arrivals, add_rows, {'t': table}, {'t': slots})
+        squares = jnp.sum(first.sums**2)[None], later_squares(arrivals, {'t': S})[None]
+        return tables['t'], slots['t']['count'], arrivals.rounds, *squares
 
     cut = jax.P(axes)
     run = jax.shard_map(body, mesh=mesh, in_specs=cut, out_specs=(cut, cut, jax.P(), cut, cut))
@@ -75,10 +78,43 @@ def test_every_gradient_reaches_its_row_and_every_row_is_touched_once(name, exch
 def test_one_device_keeps_its_gradients_and_names_nobody_for_ids_that_do_not_move():
     ids, grads = inputs('even')
     shard = jnp.zeros((V, D))
-    arrival = arrive(SPEC, shard, jnp.asarray(ids), jnp.asarray(grads), 'gather_ids', 1.25, ())
-    np.testing.assert_array_equal(arrival.ids, [i if 0 < i < V else V for i in ids])
-    np.testing.assert_array_equal(arrival.grads, grads)
-    assert arrival.rounds == 1 and arrival.later is None
-    assert later_squares(arrival, V) == 0
+    arrivals = arrive(
+        {'t': SPEC}, {'t': shard}, {'t': jnp.asarray(ids)}, {'t': jnp.asarray(grads)}, 'gather_ids', 1.25, ()
+    )
+    kept, moved = arrivals.first['t']
+    np.testing.assert_array_equal(kept, [i if 0 < i < V else V for i in ids])
+    np.testing.assert_array_equal(moved, grads)
+    assert arrivals.rounds == 1 and arrivals.later is None
+    assert later_squares(arrivals, {'t': V}) == 0
     refuse = lambda *_: pytest.fail('there is no later round')
-    assert apply_later(arrival, refuse, shard, {}) == (shard, {})
+    assert apply_later(arrivals, refuse, {'t': shard}, {'t': {}}) == ({'t': shard}, {'t': {}})
+
+
+def test_tables_travel_together_however_many_rounds_each_needs():
+    skewed, even = inputs('skewed'), inputs('even')
+    specs = {'t': SPEC, 'u': SPEC}
+    mesh = make_mesh((8, 1))
+    axes = mesh.axis_names
+
+    def body(ids, grads):
+        shards = {name: vary_like(jnp.zeros((S, D)), grads['t']) for name in specs}
+        arrivals = arrive(specs, shards, ids, grads, 'all_to_all', 1.25, axes)
+        counts = {name: vary_like(jnp.zeros(S, jnp.int32), grads['t']) for name in specs}
+        tables, slots = {}, {}
+        for name, first in arrivals.first.items():
+            sums, _ = sum_duplicates(*first, S, 'sort')
+            tables[name], slots[name] = add_rows(name, shards[name], {'count': counts[name]}, sums)
+        return *apply_later(arrivals, add_rows, tables, slots), arrivals.rounds
+
+    cut = jax.P(axes)
+    run = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=cut, out_specs=(cut, cut, jax.P())))
+    given = {'t': skewed[0], 'u': even[0]}, {'t': skewed[1], 'u': even[1]}
+    tables, slots, rounds = jax.device_get(run(*given))
+    assert rounds > 1
+    for name, (ids, grads) in (('t', skewed), ('u', even)):
+        want, touched = oracle.summed(V, D, {'x': ids}, {'x': grads})
+        np.testing.assert_allclose(tables[name][:V], want, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(slots[name]['count'], np.isin(np.arange(8 * S), touched))
+    assert (
+        run.lower(*given).compile().as_text().count(' all-to-all(') == 4
+    )  # rows and sums, at first and later

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.layout import Format
 
 PIECE = 1 << 26  # bytes of a file at most, and of what a save or a restore holds beside the table
 
@@ -154,7 +155,9 @@ def read_rows(folder: Any, wanted: jax.ShapeDtypeStruct, rows: int) -> jax.Array
         start, stop = index[0].start or 0, wanted.shape[0] if index[0].stop is None else index[0].stop
         own = jax.ShapeDtypeStruct((stop - start, *wanted.shape[1:]), wanted.dtype)
         blocks = (_within(path, span, (start, stop), own) for span, path in files if span[1] > start)
-        parts.append(_assemble(device, own, (block for block in blocks if block is not None)))
+        there, layout = jax.sharding.SingleDeviceSharding(device), wanted.format.layout
+        at = there if layout is None else Format(layout, there)
+        parts.append(_assemble(at, own, (block for block in blocks if block is not None)))
     return jax.make_array_from_single_device_arrays(wanted.shape, wanted.sharding, parts)
 
 
@@ -187,22 +190,24 @@ def _within(
 
 
 def _assemble(
-    device: jax.Device, own: jax.ShapeDtypeStruct, blocks: Iterator[tuple[int, np.ndarray]]
+    there: jax.sharding.Sharding | Format, own: jax.ShapeDtypeStruct, blocks: Iterator[tuple[int, np.ndarray]]
 ) -> jax.Array:
     """Puts blocks where they belong, in zeros."""
     if own.size * own.dtype.itemsize <= PIECE:
         whole = np.zeros(own.shape, own.dtype)
         for place, block in blocks:
             whole[place : place + len(block)] = block
-        return jax.device_put(whole, device)
-    there = jax.sharding.SingleDeviceSharding(device)
+        return jax.device_put(whole, there)
+    device = there.sharding if isinstance(there, Format) else there
     array = jax.jit(lambda: jnp.zeros(own.shape, own.dtype), out_shardings=there)()
     for place, block in blocks:
         # Waiting keeps one piece in flight; the array is written in place.
-        array = jax.block_until_ready(_put(array, jax.device_put(block, device), place))
+        array = jax.block_until_ready(_writer(there)(array, jax.device_put(block, device), place))
     return array
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _put(array: jax.Array, block: jax.Array, place: int) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(array, block, place, 0)
+@functools.cache
+def _writer(there: jax.sharding.Sharding | Format) -> jax.stages.Wrapped:
+    """(array, block, place) -> the array with the block in its place."""
+    put = lambda array, block, place: jax.lax.dynamic_update_slice_in_dim(array, block, place, 0)
+    return jax.jit(put, donate_argnums=0, out_shardings=there)

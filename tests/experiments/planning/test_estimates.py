@@ -7,7 +7,7 @@ from experiments.planning import scaling
 from experiments.planning.chips import CHIPS, GIB, Slice, parse_topology
 from experiments.planning.collectives import Collective
 from experiments.planning.hlo_cost import Cost
-from experiments.planning.plan import _fit, _refused, _time, _xla
+from experiments.planning.plan import _fit, _operations, _refused, _time, _xla
 from experiments.planning.report import describe
 
 V5E = parse_topology('v5e:4x4')
@@ -112,6 +112,29 @@ def test_estimates_of_xla_stand_beside_the_roofline():
     assert '1.00 s (loop bodies counted once), and no cycles' in describe(
         plan | {'xla': _xla(Compiled(1.0), Cost(), WHERE)}
     )
+
+
+def test_lines_of_code_stand_by_the_time_they_take():
+    spent = Cost(places={
+        'a.py:1': (CHIP.flops * 2 * MS, CHIP.hbm_bytes * 5 * MS, 0.0),
+        'b.py:2': (CHIP.flops * 7 * MS, 0.0, CHIP.clock * 9 * MS),
+        'c.py:3': (0.0, 8.0, CHIP.clock * 6 * MS),
+    })  # fmt: skip
+    lines = _operations(spent, WHERE)
+    assert [x['source'] for x in lines] == ['b.py:2', 'c.py:3', 'a.py:1']
+    assert [x['seconds'] for x in lines] == pytest.approx([7 * MS, 8 / CHIP.hbm_bytes, 5 * MS])
+    assert lines[0]['cycle_seconds'] == pytest.approx(9 * MS) and lines[2]['cycle_seconds'] is None
+    unknown = _operations(spent, Slice(parse_topology('cpu:1'), ((0,),)))
+    assert [x['source'] for x in unknown] == ['a.py:1', 'c.py:3', 'b.py:2']  # by bytes
+    assert all(x['seconds'] is None for x in unknown)
+    plan = {
+        'topology': 'v5e:4x4', 'mesh': [16, 1], 'devices': 16, 'batch': 32, 'step': 'train', 'tokens': None,
+        'state_bytes': {}, 'memory': {'peak': GIB} | _fit(GIB, WHERE), 'flops': 1.0, 'traced_flops': 16.0,
+        'bytes': 4, 'collectives': [], 'notes': [], 'time': None, 'xla': None, 'operations': lines,
+    }  # fmt: skip
+    shown = describe(plan, operations=1)
+    assert '7.00 ms   9.00 ms  b.py:2' in shown and 'c.py:3' not in shown
+    assert 'by line of code' not in describe(plan)
 
 
 def test_smaller_slices_are_planned_at_the_same_batch_a_device(monkeypatch):

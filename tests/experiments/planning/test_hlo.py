@@ -99,6 +99,15 @@ def test_a_loop_counts_as_often_as_it_runs():
     assert cost(text=known).flops == 7 * DOT
 
 
+def test_what_is_counted_is_told_of_the_lines_it_comes_from():
+    found = cost()
+    told = found.places.values()
+    assert [sum(n) for n in zip(*told, strict=True)] == [found.flops, found.nbytes, found.cycles]
+    # The product itself names no line: that of the reduction which reads it.
+    assert found.places['for /repo/model.py:42'][0] == 5 * DOT
+    assert found.places['found'] == (0, 2 * 4 * 16 * 4 + 4 * 4, 0)  # a fusion that gathers
+
+
 def test_a_loop_that_data_bound_counts_once_and_is_told():
     by_data = PROGRAM.replace(
         '%bound = s32[] constant(5)', '%bound = s32[] get-tuple-element(%state.1), index=0'
