@@ -6,7 +6,8 @@
 
 Training figures cover lookup, forward, backward, clipping, dense and table updates in float32 over rotating
 batches; inference figures start at host inputs and end at host outputs. Each is the median of seven windows
-after a warm-up; `peak_rss_mb` is the process's peak above what it was after imports.
+after a warm-up; `peak_rss_mb` is the process's peak above what it was after imports, `windows_rss_mb` that of
+the windows alone.
 """
 
 import functools
@@ -63,6 +64,8 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'tables_train_10m': functools.partial(tables.train, rows=10_000_000),
     'tables_train_10m_lazy_adam': functools.partial(tables.train, rows=10_000_000, row_optimizer='lazy_adam'),
     'tables_train_100k_d16': functools.partial(tables.train, rows=100_000, dim=16),
+    'tables_train_1m_d16': functools.partial(tables.train, rows=1_000_000, dim=16),
+    'tables_train_10m_d16': functools.partial(tables.train, rows=10_000_000, dim=16),
     'tables_train_100m_d16': functools.partial(tables.train, rows=100_000_000, dim=16),
     'loader_ctr': loader.run,
     'loader_hard': loader.lifelong,

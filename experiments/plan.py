@@ -3,7 +3,7 @@
     python -m experiments.plan --config=configs/onerec/sized.py:1b --topology=v5e:16x16 --batch=2048
     python -m experiments.plan --config=configs/can/simulated.py:CAN-DNN --topology=v5e:16x16 \
         --topology=v6e:16x16 --mesh='256,1 16,16' --batch=65536 --rows=item=1000000000 --scaling
-    python -m experiments.plan --config=configs/can/simulated.py:CAN-DNN --topology=cpu:8 --mesh=4,2
+    python -m experiments.plan --config=configs/can/simulated.py:CAN-DNN --topology=cpu:8 --mesh=4,2 --measure
 
 The real step is compiled ahead of time for each slice and mesh; nothing is run and no array of the state is
 made. TPUs need the extra `plan` (pip install -e '.[plan]', Linux). The config's log is opened, and compiled
@@ -41,6 +41,9 @@ COLLECTIVES = flags.DEFINE_integer('collectives', 12, 'How many to list.')
 OPERATIONS = flags.DEFINE_integer(
     'operations', 0, "How many lines of code to list, by the time they take; XLA's cycles stand beside it."
 )
+MEASURE = flags.DEFINE_bool(
+    'measure', False, 'Also run a few steps of a plan of simulated devices, and say what memory they took.'
+)
 OUTPUT = flags.DEFINE_string('output', None, 'Takes the plans as JSON; a picture lies beside it.')
 
 
@@ -59,6 +62,7 @@ def main(_: list[str]) -> None:
         SCALING.value,
         COLLECTIVES.value,
         OPERATIONS.value,
+        MEASURE.value,
         OUTPUT.value,
         DATA_DIR.value,
     )

@@ -9,23 +9,40 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax
 import jax
 
 WINDOWS, WINDOW_S = 7, 1.5
+CLEAR = Path('/proc/self/clear_refs')  # 5: the peak of resident memory
 Timed = tuple[float, list[float]]  # median seconds a call, and the mean of each window
+
+
+_earlier: list[float] = []  # peaks that have been forgotten
 
 
 def peak_mb() -> float:
     """Peak resident memory of this process so far, in MiB."""
+    return max(*_earlier, peak_since_mb(), 0.0)
+
+
+def peak_since_mb() -> float:
+    """Peak resident memory of this process since `forget_peak`, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
+def forget_peak() -> None:
+    """Begins `peak_since_mb` anew, from what is resident now; Linux alone can, elsewhere it goes on."""
+    if sys.platform == 'linux':
+        _earlier.append(peak_since_mb())
+        CLEAR.write_text('5')
+
+
 def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> Timed:
-    """Times a call.
+    """Times a call; the peak of memory begins anew after the warm-up.
 
     Args:
       call: starts one unit of work.
@@ -38,6 +55,7 @@ def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> 
     for _ in range(warm):
         call()
     wait()
+    forget_peak()
     start = time.perf_counter()
     call()
     wait()
@@ -61,7 +79,7 @@ def record(
     idle_mb: float,
     **more: Any,
 ) -> dict[str, Any]:
-    """Builds the record of a benchmark.
+    """Builds the record of a benchmark: of memory the peak, compilation included, and that of the windows.
 
     Args:
       task: its name.
@@ -83,6 +101,7 @@ def record(
         'step_ms': round(seconds * 1e3, 3),
         'examples_per_s': round(examples / seconds, 1),
         'peak_rss_mb': round(peak_mb() - idle_mb),
+        'windows_rss_mb': round(peak_since_mb() - idle_mb),
         'windows': len(means),
         'min_ms': round(min(means) * 1e3, 3),
         'max_ms': round(max(means) * 1e3, 3),

@@ -12,6 +12,7 @@ import ml_collections
 from experiments.comparison.tables import write_json
 from experiments.flags import parse_mesh
 from experiments.planning.chips import CHIPS, GIB, Topology, make_devices, parse_topology, prepare_tpu
+from experiments.planning.measured import describe_measured, measure_peak
 from experiments.planning.plan import Plan, Ready, compile_plan, prepare_plan
 from experiments.planning.report import PREDICTED, describe, describe_scaling, draw
 from experiments.planning.scaling import make_scaling
@@ -33,6 +34,7 @@ class Asked(NamedTuple):
       exchanges: ways in which rows move between devices; none: the config's.
       scaling: whether smaller slices are planned too.
       collectives, operations: how many to list.
+      measure: whether a plan of simulated devices is also run.
       output: a JSON file, or None.
       data_dir: where real data sets lie, or None.
     """
@@ -48,6 +50,7 @@ class Asked(NamedTuple):
     scaling: bool = False
     collectives: int = 12
     operations: int = 0
+    measure: bool = False
     output: str | None = None
     data_dir: str | None = None
 
@@ -107,6 +110,9 @@ def make_one(ready: Ready, asked: Asked) -> Plan:
     """Compiles a plan, and those of smaller slices if they are asked for, and prints them."""
     plan = compile_plan(ready)
     print(describe(plan, asked.collectives, asked.operations), flush=True)
+    if asked.measure:
+        plan['measured_peak'] = measure_peak(ready)
+        print(describe_measured(plan, plan['measured_peak']), flush=True)
     if asked.scaling:
         shape = tuple(plan['mesh'])
         plan['scaling'] = make_scaling(ready.world, ready.where.topology, shape, plan['batch'], plan)

@@ -63,7 +63,7 @@ def arrive(
     counts = {name: shards[name].shape[0] for name in ids}
     devices = jax.lax.axis_size(axes) if axes else 1
     ids = {name: ex.owned_ids(x, specs[name].rows, devices * counts[name]) for name, x in ids.items()}
-    if not axes:
+    if not axes or not ids:
         return Arrivals({name: (ids[name], grads[name]) for name in ids}, jnp.int32(1))
     if exchange == 'gather_ids':
         return Arrivals(

@@ -69,7 +69,7 @@ def lookup(
       ValueError: an unknown exchange.
     """
     devices = 1 if mesh is None else mesh.size
-    if mesh is None or devices == 1:
+    if mesh is None or devices == 1 or not ids:
         # Feature by feature: cutting one gather of all ids into features would copy every row once more.
         found = {name: _each(tables[name], ids[name], specs[name].rows) for name in ids}
         # Without the barrier XLA fuses the gather into every use of the rows and reads the table for each.

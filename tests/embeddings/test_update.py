@@ -1,5 +1,6 @@
 """The update on one device against dense numpy rules, for every optimizer and every way to sum duplicates."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -58,3 +59,16 @@ def test_an_unknown_strategy_or_exchange_is_refused():
         emb.update(*arguments, strategies={'t': 'scratch'})
     with pytest.raises(ValueError, match="exchange 'ring' does not exist; choose one of"):
         emb.update(*arguments, strategies={'t': 'sort'}, exchange='ring')
+
+
+@pytest.mark.parametrize('exchange', ['gather_ids', 'all_to_all'])
+def test_a_task_without_tables_reads_and_moves_nothing(exchange):
+    mesh = make_mesh((4, 2))
+    assert jax.jit(lambda: emb.lookup({}, {}, {}, mesh=mesh, exchange=exchange))() == {}
+    step = lambda: emb.update(
+        {}, emb.sgd(0.1), {}, {}, {}, {}, {}, 1, strategies={}, dense_norm=3.0, clip_norm=1.5, mesh=mesh,
+        exchange=exchange,
+    )  # fmt: skip
+    tables, slots, scratch, info = jax.jit(step)()
+    assert (tables, slots, scratch) == ({}, {}, {})
+    assert (info.norm, info.scale, info.rounds) == (3.0, 0.5, 1)
