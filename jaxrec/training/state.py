@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxrec import embeddings as emb
 from jaxrec.embeddings.optimizers import Slots
 from jaxrec.parallel import host_mesh, shardings
+from jaxrec.parallel.host_memory import use_huge_pages
 from jaxrec.parallel.mesh import REPLICATED, Rules
 from jaxrec.training.task import Batch, OnMesh, Pretrained, Task
 
@@ -162,12 +163,10 @@ def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
         own = ('params', 'model_state')
         given = task.pretrained(*(drawn[key] for key in own))
         drawn |= dict(zip(own, jax.device_put(given, tuple(place[key] for key in own)), strict=True))
-    return TrainState(
-        **drawn,
-        tables=emb.init_tables(task.tables, table_key(seed), setup.table_mesh),
-        row_opt_state=emb.init_slots(task.tables, setup.row_optimizer, setup.table_mesh),
-        scratch=new_scratch(setup, batch),
-    )
+    tables = emb.init_tables(task.tables, table_key(seed), setup.table_mesh)
+    slots = emb.init_slots(task.tables, setup.row_optimizer, setup.table_mesh)
+    use_huge_pages((tables, slots))
+    return TrainState(**drawn, tables=tables, row_opt_state=slots, scratch=new_scratch(setup, batch))
 
 
 def table_key(seed: int) -> jax.Array:
@@ -226,4 +225,7 @@ def new_scratch(setup: Setup, batch: Batch) -> dict[str, jax.Array]:
       {table: int32 [V padded]}.
     """
     task = setup.task
-    return emb.init_scratch(task.tables, setup.duplicate_strategies(task.ids(batch)), setup.table_mesh)
+    strategies = setup.duplicate_strategies(task.ids(batch))
+    scratch = emb.init_scratch(task.tables, strategies, setup.table_mesh)
+    use_huge_pages(scratch)
+    return scratch

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxrec.parallel import host_memory
+from jaxrec.parallel import host_memory, make_mesh
 
 PROGRAM = """
 import resource, sys
@@ -51,6 +53,38 @@ def test_the_second_time_costs_no_pages():
     kept, faults = run('keep')
     assert kept == 'True'
     assert int(faults) < int(run('default')[1]) / 10
+
+
+def huge_bytes():
+    """Of this process, on huge pages."""
+    lines = Path('/proc/self/smaps_rollup').read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith('AnonHugePages')).split()[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='asks the kernel, as Linux alone lets one')
+def test_large_arrays_move_to_huge_pages_and_keep_their_numbers(eight_devices):
+    mesh = make_mesh((2, 1), eight_devices[:2])
+    there = jax.NamedSharding(mesh, jax.P('data'))
+    large = jax.jit(lambda: jnp.arange(2 * host_memory.LARGE // 4, dtype=jnp.int32), out_shardings=there)()
+    before, total = huge_bytes(), int(large.sum())
+    moved = host_memory.use_huge_pages({'large': large, 'small': jnp.ones(1000)})
+    if not moved:
+        pytest.skip('this kernel gives no huge pages')
+    assert large.nbytes - 4 * host_memory.HUGE <= moved <= large.nbytes
+    assert huge_bytes() - before >= 0.9 * moved
+    assert int(large.sum()) == total
+    assert int(large[-1]) == large.size - 1
+
+
+def test_an_array_that_is_shorter_than_a_page_asks_for_nothing():
+    refuse = SimpleNamespace(madvise=lambda *_: pytest.fail('asked'))
+    assert host_memory._collapse(refuse, 5, host_memory.HUGE) == 0
+
+
+def test_a_kernel_that_refuses_is_told_of():
+    answers = iter([0, -1])
+    libc = SimpleNamespace(madvise=lambda *_: next(answers))
+    assert host_memory._collapse(libc, 0, 3 * host_memory.HUGE + 7) == 0
 
 
 @pytest.mark.parametrize('seconds', [0.001, 0.5])

@@ -23,6 +23,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from jaxrec.files import is_full, no_room
+from jaxrec.parallel.host_memory import use_huge_pages
 from jaxrec.parallel.processes import gather
 from jaxrec.training.checkpoints.damage import (
     DamagedCheckpoint,
@@ -305,6 +306,7 @@ class Checkpoints:
         state = dataclasses.replace(
             abstract, **parts['model'], **parts.get('optimizer', {}), **rows_of(wanted)
         )
+        use_huge_pages((state.tables, state.row_opt_state))
         progress, trained_on = (dict(described.get(name, {})) for name in ('progress', 'trained_on'))
         return Restored(state, progress, dict(known.metrics or {}), trained_on)
 
