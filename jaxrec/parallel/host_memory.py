@@ -98,7 +98,7 @@ def use_huge_pages(tree: Any) -> int:
     for array in jax.tree.leaves(tree):
         if not isinstance(array, jax.Array) or array.nbytes < LARGE:
             continue
-        if next(iter(array.sharding.device_set)).platform != 'cpu':
+        if next(iter(array.devices())).platform != 'cpu':
             continue
         for shard in jax.block_until_ready(array).addressable_shards:
             moved += _collapse(libc, shard.data.unsafe_buffer_pointer(), shard.data.nbytes)
