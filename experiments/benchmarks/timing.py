@@ -34,11 +34,19 @@ def peak_since_mb() -> float:
     return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
-def forget_peak() -> None:
-    """Begins `peak_since_mb` anew, from what is resident now; Linux alone can, elsewhere it goes on."""
-    if sys.platform == 'linux':
-        _earlier.append(peak_since_mb())
+def forget_peak() -> bool:
+    """Begins `peak_since_mb` anew, from what is resident now.
+
+    Returns:
+      Whether the system lets a process do so; elsewhere than on Linux, and in some sandboxes, it does not.
+    """
+    earlier = peak_since_mb()
+    try:
         CLEAR.write_text('5')
+    except OSError:
+        return False
+    _earlier.append(earlier)
+    return True
 
 
 def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> Timed:
@@ -101,7 +109,7 @@ def record(
         'step_ms': round(seconds * 1e3, 3),
         'examples_per_s': round(examples / seconds, 1),
         'peak_rss_mb': round(peak_mb() - idle_mb),
-        'windows_rss_mb': round(peak_since_mb() - idle_mb),
+        'windows_rss_mb': round(peak_since_mb() - idle_mb) if _earlier else None,
         'windows': len(means),
         'min_ms': round(min(means) * 1e3, 3),
         'max_ms': round(max(means) * 1e3, 3),

@@ -12,7 +12,7 @@ import ml_collections
 from experiments.comparison.tables import write_json
 from experiments.flags import parse_mesh
 from experiments.planning.chips import CHIPS, GIB, Topology, make_devices, parse_topology, prepare_tpu
-from experiments.planning.measured import describe_measured, measure_peak
+from experiments.planning.measured import check_measurable, describe_measured, measure_peak
 from experiments.planning.plan import Plan, Ready, compile_plan, prepare_plan
 from experiments.planning.report import PREDICTED, describe, describe_scaling, draw
 from experiments.planning.scaling import make_scaling
@@ -148,6 +148,8 @@ def plan_all(asked: Asked) -> int:
     topologies = [parse_topology(name) for name in asked.topologies]
     meshes = parse_meshes(asked.mesh, asked.config)
     rows = parse_rows(asked.rows)
+    if asked.measure:
+        check_measurable(topologies, asked.step)
     simulated = max((t.chips for t in topologies if t.kind == 'cpu'), default=1)
     if simulated > getattr(jax.config, 'jax_num_cpu_devices', 1):
         jax.config.update('jax_num_cpu_devices', simulated)

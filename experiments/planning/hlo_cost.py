@@ -59,9 +59,8 @@ class Cost:
 
     def put(self, place: str, numbers: Sequence[float]) -> None:
         """Says of so much of the numbers where in the code it comes from."""
-        if any(numbers):
-            flops, nbytes, cycles = self.places.get(place, (0.0, 0.0, 0.0))
-            self.places[place] = flops + numbers[0], nbytes + numbers[1], cycles + numbers[2]
+        flops, nbytes, cycles = self.places.get(place, (0.0, 0.0, 0.0))
+        self.places[place] = flops + numbers[0], nbytes + numbers[1], cycles + numbers[2]
 
     def add(self, other: 'Cost', times: int = 1, *, traffic: bool = True) -> None:
         """Takes in another cost, several times."""
@@ -148,8 +147,8 @@ class _Counter:
             before = total.numbers
             _add_cycles(total, instruction)
             self._add(total, instruction, own)
-            if instruction.opcode not in CALLERS:
-                more = [after - number for after, number in zip(total.numbers, before, strict=True)]
+            more = [after - number for after, number in zip(total.numbers, before, strict=True)]
+            if instruction.opcode not in CALLERS and any(more):
                 total.put(self._source(instruction, own), more)
             if overlap is None:
                 continue

@@ -3,45 +3,53 @@
 B batch.
 """
 
-import ctypes
 import gc
 import resource
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.benchmarks.timing import forget_peak, peak_since_mb
+from experiments.benchmarks.timing import CLEAR, forget_peak, peak_since_mb
+from experiments.planning.chips import Topology
 from experiments.planning.plan import Plan, Ready
 from jaxrec.parallel import put_batch
+from jaxrec.parallel.host_memory import return_freed_memory
 from jaxrec.training.state import init_state
 
 STEPS, PAUSE_S = 4, 0.1
-MMAP_THRESHOLD, MMAP_MAX = -3, -4  # malloc.h
+STATM = Path('/proc/self/statm')
+
+
+def check_measurable(topologies: Sequence[Topology], step: str) -> None:
+    """Refuses, before anything is compiled, what --measure cannot run here.
+
+    Args:
+      topologies: of all plans.
+      step: as --step gives it.
+
+    Raises:
+      ValueError: a slice that is not here, another step than that of training, or a system that does not tell
+        its processes their memory.
+    """
+    if step != 'train' or any(topology.kind != 'cpu' for topology in topologies):
+        raise ValueError('--measure runs what it plans: give --topology=cpu:8 or the like and --step=train')
+    if not STATM.exists() or not forget_peak():
+        raise ValueError(f'--measure needs {STATM} and {CLEAR}, which this system does not give')
 
 
 def measure_peak(ready: Ready) -> int:
     """Runs a few steps and reads how far this process's memory rises above what it had before their state.
 
     Args:
-      ready: of `prepare_plan`, of training on simulated devices.
+      ready: of `prepare_plan`, of what `check_measurable` lets pass.
 
     Returns:
       Bytes of all devices together.
-
-    Raises:
-      ValueError: a slice that is not here, another step than that of training, or a system that does not tell
-        its processes their memory.
     """
-    if ready.where.topology.kind != 'cpu' or not ready.world.trains:
-        raise ValueError('--measure runs what it plans: give --topology=cpu:8 or the like and --step=train')
-    if sys.platform != 'linux':
-        raise ValueError('--measure reads /proc, which Linux alone has')
     setup = ready.setup
-    _return_freed()
     # Compiled before memory is looked at: the compiler takes more than a small step.
     step = ready.world.step(setup).lower(ready.state, ready.batch).compile()
     batch = {key: _fill(shape, i) for i, (key, shape) in enumerate(ready.batch.items())}
@@ -73,21 +81,10 @@ def _fill(shape: jax.ShapeDtypeStruct, seed: int) -> np.ndarray:
     return rng.integers(0, 2, shape.shape).astype(shape.dtype)
 
 
-def _return_freed() -> None:
-    """Has glibc give large blocks back as soon as they are free, which mains keep for the next step.
-
-    What a process holds would else depend on where blocks of earlier steps lie, two or three steps' worth.
-    """
-    libc: Any = ctypes.CDLL(None)
-    libc.mallopt(MMAP_MAX, 2**16)
-    libc.mallopt(MMAP_THRESHOLD, 2**17)
-
-
 def _settled() -> int:
     """Resident bytes once all that is free has been given back."""
     gc.collect()
     time.sleep(PAUSE_S)  # the worker that ends a step frees its temporaries just after it has said so
-    libc: Any = ctypes.CDLL(None)
-    libc.malloc_trim(0)
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return_freed_memory()
+    pages = int(STATM.read_text().split()[1])
     return pages * resource.getpagesize()

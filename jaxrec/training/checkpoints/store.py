@@ -306,7 +306,8 @@ class Checkpoints:
         state = dataclasses.replace(
             abstract, **parts['model'], **parts.get('optimizer', {}), **rows_of(wanted)
         )
-        use_huge_pages((state.tables, state.row_opt_state))
+        if not model_only:
+            use_huge_pages((state.tables, state.row_opt_state))
         progress, trained_on = (dict(described.get(name, {})) for name in ('progress', 'trained_on'))
         return Restored(state, progress, dict(known.metrics or {}), trained_on)
 

@@ -110,12 +110,21 @@ def test_what_cannot_be_carried_is_told_before_anything_is_compiled_and_the_othe
         ({'topologies': ['cpu:8', 'v9:2x2']}, 'give a chip and a shape'),
         ({'mesh': '4,2 8'}, 'give two sizes'),
         ({'rows': ['item']}, 'give a vocabulary and its rows'),
+        ({'measure': True, 'step': 'predict'}, '--measure runs what it plans'),
     ],
 )
 def test_what_cannot_be_read_ends_it_at_once(run, given, says, monkeypatch):
     monkeypatch.setattr(command, 'open_world', lambda *_, **__: pytest.fail('a log was opened'))
     with pytest.raises(ValueError, match=says):
         run(**given)
+
+
+def test_each_way_of_moving_rows_has_its_plan(run, monkeypatch):
+    ways = []
+    monkeypatch.setattr(command, 'compile_plan', lambda ready: ways.append(ready.setup.exchange) or {})
+    run(exchanges=['gather_ids', 'all_to_all'], mesh='8,1 4,2')
+    run()
+    assert ways == ['gather_ids', 'all_to_all'] * 2 + [None]
 
 
 def test_a_batch_is_given_over_all_devices_or_for_each(run, monkeypatch):

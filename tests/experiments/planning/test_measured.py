@@ -1,7 +1,7 @@
 """What a plan says of memory, beside what the same step takes on simulated devices."""
 
-import dataclasses
 import json
+import mmap
 import os
 import re
 import subprocess
@@ -9,11 +9,10 @@ import sys
 
 import pytest
 
+from experiments.benchmarks import timing
 from experiments.planning.chips import parse_topology
-from experiments.planning.measured import describe_measured, measure_peak
-from experiments.planning.plan import prepare_plan
+from experiments.planning.measured import check_measurable, describe_measured
 from tests.conftest import REPOSITORY
-from tests.experiments.planning import worlds
 
 ROWS = [f'--rows={name}=200000' for name in ('user', 'item', 'category')]
 CASES = {
@@ -48,12 +47,28 @@ def test_the_planned_peak_is_within_a_tenth_of_the_measured_one(name, tmp_path):
     assert re.search(r'measured +[\d,]+ MiB on all devices while 4 steps ran, planned', run.stdout)
 
 
-def test_what_cannot_be_run_here_is_not_measured(eight_devices):
-    del eight_devices
-    ready = prepare_plan(worlds.can_world(), parse_topology('cpu:8'), (4, 2))
-    where = dataclasses.replace(ready.where, topology=parse_topology('v5e:2x4'))
+@pytest.mark.parametrize(('topologies', 'step'), [(('cpu:8', 'v5e:2x4'), 'train'), (('cpu:8',), 'predict')])
+def test_what_cannot_be_run_here_is_not_measured(topologies, step):
     with pytest.raises(ValueError, match=r'--measure runs what it plans: give --topology=cpu:8'):
-        measure_peak(ready._replace(where=where))
+        check_measurable([parse_topology(name) for name in topologies], step)
+
+
+def test_a_system_that_tells_no_peaks_is_not_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, 'CLEAR', tmp_path / 'missing' / 'clear_refs')
+    assert not timing.forget_peak()
+    with pytest.raises(ValueError, match=r'--measure needs /proc/self/statm and'):
+        check_measurable([parse_topology('cpu:8')], 'train')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='writes to /proc')
+def test_a_forgotten_peak_counts_for_the_process_and_not_for_what_follows():
+    with mmap.mmap(-1, 2**28) as block:  # not of malloc, which may keep what is freed
+        for _ in range(2**8):
+            block.write(bytes(2**20))
+        whole = timing.peak_mb()
+    if not timing.forget_peak():
+        pytest.skip('this system lets no process forget its peak')
+    assert timing.peak_since_mb() < whole - 150 and timing.peak_mb() >= whole
 
 
 def test_a_measured_peak_stands_beside_the_planned_one():

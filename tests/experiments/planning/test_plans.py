@@ -224,7 +224,11 @@ def test_efficiency_is_told_against_sixteen_chips():
 def test_reports_say_what_was_found(tmp_path):
     text = describe(plan('CAN'), most=2)
     told = plan('CAN')['collectives']
-    parts = ['cpu:8  mesh 4 x 2  batch 16  step train', 'tables 464 B', f'and {len(told) - 2} smaller']
+    parts = [
+        'cpu:8  mesh 4 x 2  batch 16  step train  rows by gather_ids',
+        'tables 464 B',
+        f'and {len(told) - 2} smaller',
+    ]
     parts += [f'{c["count"]} x {c["kind"]}' for c in told[:2]]
     assert all(part in text for part in parts)
     assert not LOCKED or '2.25 KiB over   8' in text
