@@ -16,7 +16,8 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.timing import measure, record
+from experiments.memory import peak_mb
 from jaxrec.data.schema import Column
 from jaxrec.embeddings import row_adagrad
 from jaxrec.models.age import make_explore_step, make_task

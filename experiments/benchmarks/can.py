@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count, time_scoring, time_training
-from experiments.benchmarks.timing import peak_mb, record
+from experiments.benchmarks.timing import record
+from experiments.memory import peak_mb
 from jaxrec.data.schema import Column
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.can import make_task

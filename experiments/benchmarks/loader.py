@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.timing import measure, record
+from experiments.memory import peak_mb
 from jaxrec.data.simulators.ctr import simulate
 from jaxrec.data.source import RequestSource, make_loader
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.timing import measure, record
+from experiments.memory import peak_mb
 from jaxrec.ops.grouped import ACTIVATIONS, Experts
 from jaxrec.ops.moe import MoeInfo, moe_ffn
 from jaxrec.ops.transformer import feed_forward

@@ -20,7 +20,8 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count, time_training
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.timing import measure, record
+from experiments.memory import peak_mb
 from jaxrec.data.vocabulary import FIRST
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.onerec.generate import catalogue, make_generate

@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.timing import measure, record
+from experiments.memory import peak_mb
 from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators.feed import simulate
 from jaxrec.evaluation.replay import ReplayOptions, replay, start, without_host

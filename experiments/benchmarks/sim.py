@@ -15,7 +15,8 @@ import optax
 from experiments.benchmarks import histories
 from experiments.benchmarks.histories import COLUMNS, Shapes
 from experiments.benchmarks.steps import count, time_scoring, time_training
-from experiments.benchmarks.timing import peak_mb, record
+from experiments.benchmarks.timing import record
+from experiments.memory import peak_mb
 from jaxrec.data.schema import Column
 from jaxrec.data.source import make_loader
 from jaxrec.embeddings import make_row_optimizer

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.timing import Timed, measure, peak_mb, record
+from experiments.benchmarks.timing import Timed, measure, record
+from experiments.memory import peak_mb
 from jaxrec.ops.search import inner_scores, top_search
 from jaxrec.ops.top_k import inner_search
 

@@ -15,7 +15,8 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count, time_training
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.timing import measure, record
+from experiments.memory import peak_mb
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.simulators.scenes import World, simulate_scene
 from jaxrec.embeddings import make_row_optimizer

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import time_training
-from experiments.benchmarks.timing import measure, peak_mb, record
+from experiments.benchmarks.timing import measure, record
+from experiments.memory import peak_mb
 from jaxrec.embeddings import Table, as_specs, make_row_optimizer, uniform
 from jaxrec.models.ctr import CtrTask
 from jaxrec.parallel import make_mesh, put_batch

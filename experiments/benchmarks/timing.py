@@ -4,49 +4,18 @@ B batch.
 """
 
 import json
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import flax
 import jax
 
+from experiments.memory import forget_peak, forgotten, peak_mb, peak_since_mb
+
 WINDOWS, WINDOW_S = 7, 1.5
-CLEAR = Path('/proc/self/clear_refs')  # 5: the peak of resident memory
 Timed = tuple[float, list[float]]  # median seconds a call, and the mean of each window
-
-
-_earlier: list[float] = []  # peaks that have been forgotten
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process so far, in MiB."""
-    return max(*_earlier, peak_since_mb(), 0.0)
-
-
-def peak_since_mb() -> float:
-    """Peak resident memory of this process since `forget_peak`, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == 'darwin' else 2**10)
-
-
-def forget_peak() -> bool:
-    """Begins `peak_since_mb` anew, from what is resident now.
-
-    Returns:
-      Whether the system lets a process do so; elsewhere than on Linux, and in some sandboxes, it does not.
-    """
-    earlier = peak_since_mb()
-    try:
-        CLEAR.write_text('5')
-    except OSError:
-        return False
-    _earlier.append(earlier)
-    return True
 
 
 def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> Timed:
@@ -109,7 +78,7 @@ def record(
         'step_ms': round(seconds * 1e3, 3),
         'examples_per_s': round(examples / seconds, 1),
         'peak_rss_mb': round(peak_mb() - idle_mb),
-        'windows_rss_mb': round(peak_since_mb() - idle_mb) if _earlier else None,
+        'windows_rss_mb': round(peak_since_mb() - idle_mb) if forgotten() else None,
         'windows': len(means),
         'min_ms': round(min(means) * 1e3, 3),
         'max_ms': round(max(means) * 1e3, 3),

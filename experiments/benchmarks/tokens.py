@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.timing import peak_mb, record
+from experiments.benchmarks.timing import record
+from experiments.memory import peak_mb
 from jaxrec.data.item_vectors import VectorFile
 from jaxrec.models.onerec.tokenizer import frequencies
 from jaxrec.ops.balanced_kmeans import GROUP, balanced_kmeans_streamed

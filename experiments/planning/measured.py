@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.benchmarks.timing import CLEAR, forget_peak, peak_since_mb
+from experiments.memory import CLEAR, forget_peak, peak_since_mb
 from experiments.planning.chips import Topology
 from experiments.planning.plan import Plan, Ready
 from jaxrec.parallel import put_batch

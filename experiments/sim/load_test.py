@@ -36,9 +36,9 @@ import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.timing import peak_mb
 from experiments.building import Experiment, build, read_config
 from experiments.flags import friendly
+from experiments.memory import peak_mb
 from experiments.running import claim, open_checkpoints, table_rows
 from experiments.sim.load_clients import load, post
 from experiments.sim.opening import open_index

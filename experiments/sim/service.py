@@ -23,7 +23,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from experiments.benchmarks.timing import peak_mb
+from experiments.memory import peak_mb
 from experiments.sim.event_times import read_event_times
 from experiments.sim.messages import RefusalError, read_events, read_score
 from jaxrec.serving.batching import Batcher, OverloadError

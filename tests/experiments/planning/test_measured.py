@@ -1,7 +1,6 @@
 """What a plan says of memory, beside what the same step takes on simulated devices."""
 
 import json
-import mmap
 import os
 import re
 import subprocess
@@ -9,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments.benchmarks import timing
+from experiments import memory
 from experiments.planning.chips import parse_topology
 from experiments.planning.measured import check_measurable, describe_measured
 from tests.conftest import REPOSITORY
@@ -54,21 +53,9 @@ def test_what_cannot_be_run_here_is_not_measured(topologies, step):
 
 
 def test_a_system_that_tells_no_peaks_is_not_measured(monkeypatch, tmp_path):
-    monkeypatch.setattr(timing, 'CLEAR', tmp_path / 'missing' / 'clear_refs')
-    assert not timing.forget_peak()
+    monkeypatch.setattr(memory, 'CLEAR', tmp_path / 'missing' / 'clear_refs')
     with pytest.raises(ValueError, match=r'--measure needs /proc/self/statm and'):
         check_measurable([parse_topology('cpu:8')], 'train')
-
-
-@pytest.mark.skipif(sys.platform != 'linux', reason='writes to /proc')
-def test_a_forgotten_peak_counts_for_the_process_and_not_for_what_follows():
-    with mmap.mmap(-1, 2**28) as block:  # not of malloc, which may keep what is freed
-        for _ in range(2**8):
-            block.write(bytes(2**20))
-        whole = timing.peak_mb()
-    if not timing.forget_peak():
-        pytest.skip('this system lets no process forget its peak')
-    assert timing.peak_since_mb() < whole - 150 and timing.peak_mb() >= whole
 
 
 def test_a_measured_peak_stands_beside_the_planned_one():
