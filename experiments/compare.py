@@ -110,7 +110,7 @@ def fill(
 def tune(
     table: ml_collections.ConfigDict, column: str, names: Sequence[str], workdir: Path, run: Runner
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list]]:
-    """Runs every row's trials on one column.
+    """Runs every row's trials on one column, first those of the rows that others go on from.
 
     Args:
       table: the table's config.
@@ -121,12 +121,25 @@ def tune(
 
     Returns:
       {row: chosen values} and {row: trials}.
+
+    Raises:
+      ValueError: a row without the one that it goes on from, or all trials of a row have failed.
     """
-    cells = {name: trial_cells(table, column, name, workdir) for name in names}
-    results = run_by_row(run, cells, f'trials of {column}')
-    picked = {name: choose(table, column, cells[name], results[name]) for name in names}
-    chosen = {name: values for name, (values, _) in picked.items()}
-    return chosen, {name: tried for name, (_, tried) in picked.items()}
+    after = dict(table.get('after', {}))
+    if missing := [name for name in names if table.trials and after.get(name, name) not in names]:
+        raise ValueError(
+            f'row {missing[0]!r} goes on from what is chosen of {after[missing[0]]!r}: add this to --rows'
+        )
+    chosen: dict[str, dict[str, Any]] = {}
+    trials: dict[str, list] = {}
+    for group in ([name for name in names if name not in after], [name for name in names if name in after]):
+        taken = {name: chosen.get(after.get(name), {}) for name in group}
+        cells = {name: trial_cells(table, column, name, workdir, taken[name]) for name in group}
+        results = run_by_row(run, cells, f'trials of {column}')
+        for name in group:
+            found, trials[name] = choose(table, column, cells[name], results[name])
+            chosen[name] = taken[name] | found
+    return chosen, {name: trials[name] for name in names}
 
 
 def run_by_row(run: Runner, cells: Mapping[str, list[Cell]], title: str) -> dict[str, list[dict[str, Any]]]:

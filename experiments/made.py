@@ -1,8 +1,10 @@
 """Files that a task reads and that are made of the log, once: `config.files` names the functions that do.
 
-    config.files = {'ids': {'make': 'experiments.onerec.tokens:make_ids', 'arguments': {'clusters': 64}}}
+    config.files = {'ids': {'make': 'experiments.onerec.tokens:make_ids', 'arguments': {'clusters': 64},
+                            'check': 'experiments.onerec.tokens:check_ids'}}
 
-fills in `model.ids` with the path of a file that lies beside the cached log.
+fills in `model.ids` with the path of a file that lies beside the cached log; a path that `model.ids` gives is
+left to `check`, which refuses files of another log.
 """
 
 import hashlib
@@ -31,8 +33,9 @@ def make_files(
     """Makes the files of a config that are not there yet.
 
     Args:
-      config: of a run; `files` is {model option: {'make': 'package.module:name', 'arguments': its keywords}},
-        of functions `(folder, log, data, **arguments) -> path of the file`, which lies in the folder.
+      config: of a run; `files` is {model option: {'make': 'package.module:name', 'arguments': its keywords,
+        'check': another name or ''}}, of functions `(folder, log, data, **arguments) -> path of the file`,
+        which lies in the folder, and `(path, log)`, which refuses a file that is not of this log.
       log: the compiled log.
       data: the config's data section, defaults filled in; label and split tell what is training.
       model: the model section; a path that it gives takes the place of what would be made.
@@ -41,17 +44,21 @@ def make_files(
       {model option: path}, of those that the model section does not give.
 
     Raises:
-      ValueError: a description that names no function or arguments that it does not take.
+      ValueError: a description that names no function or arguments that it does not take, or a file that
+        `check` refuses.
     """
     made = {}
     for name in config.get('files', None) or {}:
+        where = f'files.{name}'
+        described = read_options(config.files[name], where, make='', arguments={}, check='')
         if not model.get(name):
-            made[name] = str(_make(f'files.{name}', config.files[name], log, data))
+            made[name] = str(_make(where, described, log, data))
+        elif described['check']:
+            resolve(described['check'])(Path(model[name]), log)
     return made
 
 
-def _make(where: str, described: Any, log: Log, data: Mapping[str, Any]) -> Path:
-    options = read_options(described, where, make='', arguments={})
+def _make(where: str, options: Mapping[str, Any], log: Log, data: Mapping[str, Any]) -> Path:
     make, arguments = resolve(options['make']), plain(options['arguments'])
     try:
         inspect.signature(make).bind(Path(), log, data, **arguments)

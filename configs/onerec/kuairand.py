@@ -33,6 +33,7 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
             'files': {
                 'ids': {
                     'make': 'experiments.onerec.tokens:make_ids',
+                    'check': 'experiments.onerec.tokens:check_ids',
                     'arguments': {'behaviour': 64, 'levels': 3, 'clusters': 256},
                 }
             },

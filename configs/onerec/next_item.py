@@ -11,6 +11,7 @@ from configs.onerec.rows import ITEMS, onerec, sequential
 from configs.runs import changed
 
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
+CHECK = 'experiments.onerec.tokens:check_ids'  # of IDs that are given
 HISTORY, LONG_HISTORY = 20, 50  # items that generative and sequential models read
 # Two thirds of what histories of 20 hold would be padding: on Beauty the median history has 4 items. Batches
 # of like lengths take 46% of the FLOPs, in three programs; an epoch has the same examples, each the same
@@ -111,7 +112,7 @@ def make_rows(
     Returns:
       {name: row}.
     """
-    ids = {'make': 'experiments.onerec.tokens:make_ids', 'arguments': TOKENS | (tokens or {})}
+    ids = {'make': 'experiments.onerec.tokens:make_ids', 'check': CHECK, 'arguments': TOKENS | (tokens or {})}
     rows = {'SASRec': scored('sasrec'), 'BERT4Rec': scored('bert4rec')}
     if features:
         rows['FDSA'] = scored('fdsa', columns=features)
@@ -123,7 +124,7 @@ def make_rows(
 
 def published_ids(row: dict[str, Any], column: str) -> dict[str, Any]:
     """A generative row on semantic IDs that others made, a column of the log's items."""
-    ids = {'make': 'experiments.onerec.published:make_ids', 'arguments': {'column': column}}
+    ids = {'make': 'experiments.onerec.published:make_ids', 'check': CHECK, 'arguments': {'column': column}}
     return row | {'files': {'ids': ids}}
 
 

@@ -54,6 +54,7 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
             'files': {
                 'ids': {
                     'make': 'experiments.onerec.tokens:make_ids',
+                    'check': 'experiments.onerec.tokens:check_ids',
                     'arguments': {
                         'content': content,
                         'content_items': names,

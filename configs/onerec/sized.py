@@ -40,6 +40,7 @@ def get_config(size: str = '1b') -> ConfigDict:
             'files': {
                 'ids': {
                     'make': 'experiments.onerec.tokens:make_ids',
+                    'check': 'experiments.onerec.tokens:check_ids',
                     'arguments': {'content': 'simulated', 'clusters': 8_192, 'passes': 10},
                 }
             },

@@ -19,6 +19,7 @@ REWARD: dict[str, Any] = {
         'learning_rate': 2e-3,
         'row_optimizer': 'row_adagrad',
         'row_learning_rate': 0.1,
+        'evals_per_epoch': 1,
         'log_every': 100,
         'monitor': 'auc',
         'maximize': True,

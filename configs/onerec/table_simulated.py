@@ -16,14 +16,14 @@ sessions have no coupling, so that to write a session is to name five items: the
 by `true_reward_first`. --rows=OneRec,OneRec+IPA chooses among the rows; the semantic IDs, the reward model
 and the generator of a seed are made once for all of them.
 
-Trials: each row but OneRec and OneRec+NTP has the same number, on a world that no cell has, judged by the
-reward model on validation requests: a preference loss over beta and lambda, the others over the learning
-rate. OneRec keeps its first choices, so that all alignments of a seed begin at one generator. What is chosen
+Trials: each row but OneRec+NTP has the same number, on a world that no cell has, judged by the reward model
+on validation requests: rows before alignment over the learning rate, a preference loss over beta and lambda,
+from the generator that was chosen of OneRec, so that all alignments of a seed begin at one. What is chosen
 is the best `judge_reward_first`, by which all rows can be compared: by the mean of eight pages, rows of
 single items would choose how well they rank the fortieth item, and rows of sessions how alike beams are.
 
 Cost: not yet run, neither whole nor quick. TIGER encodes a history once for up to 6 liked items of a request:
-26 MFLOP an item in training where an example for each takes 78, 19 TFLOP a cell where it was 57.
+26 MFLOP an item in training where an example for each takes 78.
 """
 
 from typing import Any
@@ -38,12 +38,13 @@ from configs.runs import changed
 
 WORLD = {'users': 12_000}
 ALIGN = {'beams': 32, 'passes': 2.0, 'ratio': 0.01, 'chunk': 32, 'judged': 128}
-BETAS = (0.1, 0.03, 0.3, 1.0)
+BETAS = (0.1, 0.3, 1.0, 3.0)
 # Of SimPO the log-probabilities are means over tokens, some twenty times smaller.
 ALIGNED: dict[str, dict[str, Any]] = {
     'OneRec+NTP': {'method': 'ntp'},
     'OneRec+DPO': {'method': 'dpo', 'beta': BETAS},
-    'OneRec+IPO': {'method': 'ipo', 'beta': BETAS},
+    # At the reference IPO's slope is 1 / beta, where DPO's is beta / 2: its betas and lambdas are smaller.
+    'OneRec+IPO': {'method': 'ipo', 'beta': (0.1, 0.05, 0.2, 0.4), 'weight': (1.0, 3.0, 10.0)},
     'OneRec+cDPO': {'method': 'cdpo', 'beta': BETAS},
     'OneRec+rDPO': {'method': 'rdpo', 'beta': BETAS},
     'OneRec+CPO': {'method': 'cpo', 'beta': BETAS},
@@ -52,9 +53,10 @@ ALIGNED: dict[str, dict[str, Any]] = {
     'OneRec+IPA': {'method': 'ipa', 'beta': BETAS},
 }
 # Of lambda: of 1% of the requests, as `main` has it, 100 gives pairs and sessions as much to say.
-WEIGHTS = (100.0, 30.0, 300.0)
+WEIGHTS = (100.0, 300.0, 1000.0)
 RATES = (2e-3, 1e-3, 4e-3, 5e-4)
 RATIOS = {f'ratio{percent}': percent / 100 for percent in (2, 3, 4, 5)}
+AGAINST = {'OneRec': 'TIGER', 'TIGER': 'SASRec'}
 NULL = ('SASRec', 'TIGER', 'OneRec', 'OneRec+NTP', 'OneRec+IPA')
 # Of 1B parameters, where the rows before alignment are of .1B.
 PUBLISHED_ALIGNED = {
@@ -93,7 +95,8 @@ def aligned(row: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
       The row: evaluated as often as IPA, which has three iterations.
     """
     method, beta = options['method'], options.get('beta', (0.1,))[0]
-    own = {'method': method, 'beta': beta, 'weight': WEIGHTS[0], 'losers': LOSERS.get(method, 1)}
+    weight = options.get('weight', WEIGHTS)[0]
+    own = {'method': method, 'beta': beta, 'weight': weight, 'losers': LOSERS.get(method, 1)}
     own['evals'] = 1 if method == 'ipa' else 3
     return row | {'align': own}
 
@@ -107,11 +110,11 @@ def make_rows() -> dict[str, dict[str, Any]]:
 def make_search() -> dict[str, Any]:
     """{row: {section: {key: choices}}}: as many trials of each."""
     losses = {
-        name: {'align': {'beta': options['beta'], 'weight': WEIGHTS}}
+        name: {'align': {'beta': options['beta'], 'weight': options.get('weight', WEIGHTS)}}
         for name, options in ALIGNED.items()
         if 'beta' in options
     }
-    return {name: {'train': {'learning_rate': RATES}} for name in COMPARED if name != 'OneRec'} | losses
+    return {name: {'train': {'learning_rate': RATES}} for name in COMPARED} | losses
 
 
 def make_world() -> ConfigDict:
@@ -133,7 +136,7 @@ def make_world() -> ConfigDict:
     world = {
         **{name: run[name] for name in ('features', 'files')},
         'data': {**{name: run.data[name] for name in data}, 'users': OF_ROWS},
-        'train': {name: run.train[name] for name in run.train if name not in ('monitor', 'maximize')},
+        'train': {name: run.train[name] for name in run.train if name not in OWN_ROWS['OneRec']['train']},
         'judge': {**rewards, **reward_model()},
         'align': ALIGN,
         'align_train': align_config().train,
@@ -169,10 +172,12 @@ def get_config() -> ConfigDict:
         'only': {'null': NULL, **dict.fromkeys(RATIOS, ('OneRec+IPA',))},
         'rows': make_rows(),
         'reference': 'OneRec+NTP',
+        'against': AGAINST,
         'seeds': 3,
         'trials': 4,
         'search': {},
         'row_search': make_search(),
+        'after': dict.fromkeys(ALIGNED, 'OneRec'),
         'paired': PAIRED,
         'shown': shown(),
         'published': PUBLISHED | PUBLISHED_ALIGNED,
@@ -197,8 +202,14 @@ def shown() -> tuple[str, ...]:
         for what in ('mean', 'max')
     )
     heads = tuple(name for head in ('reward', 'swt', 'vtr', 'wtr', 'ltr') for name in of(head))
-    told = ('trained', 'parameters', 'seconds')
-    return (*first, *heads, *differences, *gains, *accuracy, *null, *ratios, *told)
+    told = ('judge_written', 'trained', 'parameters', 'seconds')
+    against = tuple(
+        f'{column}true_reward_{what}_minus_{row}'
+        for column in ('', 'null/')
+        for row in AGAINST.values()
+        for what in ('first', 'mean')
+    )
+    return (*first, *heads, *differences, *against, *gains, *accuracy, *null, *ratios, *told)
 
 
 NOTE = (
@@ -217,7 +228,10 @@ NOTE = (
     'that begin a session; `ntp`: mean loss of a token of sessions of high quality. Seed s draws world s, '
     'the order of the data and the initial values; trials have a world of their own. `null`: no coupling '
     'in a session, where the pair to look at is OneRec against TIGER by `true_reward_first`: to write '
-    'sessions is to gain nothing. `ratio`: percent of requests that are mined; lambda stays what it is. '
+    'sessions is to gain nothing; alignment may gain there too, since it learns what is liked. `ratio`: '
+    'percent of requests that are mined; lambda stays what it is. TIGER writes the IDs that OneRec has, of '
+    'balanced k-means. Aligned rows take the steps of two passes over the sessions, however well they '
+    'do. `judge_written`: sessions of five different items that a row has for a request, of eight. '
     'What the rows of a seed share counts in the seconds of the cell that came first.'
 )
 

@@ -29,25 +29,26 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
 
     Args:
       table: the table's config: `main`, the main column, `reference`, and where it has them `paired`, the
-        metrics of which there are differences, and `ratios`, {metric: row to divide by}.
+        metrics of which there are differences, `against`, {row: another reference of its own}, and `ratios`,
+        {metric: row to divide by}.
       results: {column: {row: [result of each seed]}}.
 
     Returns:
       {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the main one are called
-      `<column>/<metric>`, differences `<metric>_minus_<reference>`, ratios `<metric>_over_<row>`.
+      `<column>/<metric>`, differences `<metric>_minus_<row>`, ratios `<metric>_over_<row>`.
     """
     summary: Summary = {}
     for column, rows in results.items():
         prefix = '' if column == table.main else f'{column}/'
-        reference = rows.get(table.reference)
         for row, cells in rows.items():
             into = summary.setdefault(row, {})
             for metric in _common(cells, 'test'):
                 into[prefix + metric] = spread([cell['test'][metric] for cell in cells])
-            if reference and row != table.reference:
+            references = dict.fromkeys((table.reference, table.get('against', {}).get(row)))
+            for other in [name for name in references if name in rows and name != row]:
                 for metric in table.get('paired', AUCS):
-                    gaps = [ours - other for ours, other in _pairs(cells, reference, metric)]
-                    into |= {f'{prefix}{metric}_minus_{table.reference}': spread(gaps)} if gaps else {}
+                    gaps = [ours - theirs for ours, theirs in _pairs(cells, rows[other], metric)]
+                    into |= {f'{prefix}{metric}_minus_{other}': spread(gaps)} if gaps else {}
             for metric, other in dict(table.get('ratios', {})).items():
                 shares = [ours / theirs for ours, theirs in _pairs(cells, rows.get(other, ()), metric)]
                 into |= {f'{prefix}{metric}_over_{other}': spread(shares)} if shares else {}

@@ -37,7 +37,13 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
     return drawn
 
 
-def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir: Path) -> list[Cell]:
+def trial_cells(
+    table: ml_collections.ConfigDict,
+    column: str,
+    row: str,
+    workdir: Path,
+    taken: Mapping[str, Any] | None = None,
+) -> list[Cell]:
     """The trials of a row on one column.
 
     Args:
@@ -46,6 +52,7 @@ def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir
       column: which column.
       row: which row.
       workdir: the table's.
+      taken: {'section.key': value}, what was chosen of the row that this one goes on from.
 
     Returns:
       Cells that read validation alone; none where the table tunes nothing of the row.
@@ -61,7 +68,7 @@ def trial_cells(table: ml_collections.ConfigDict, column: str, row: str, workdir
     folder = workdir / column / row
     return [
         Cell(folder / f'trial{number}', table.columns[column], table.rows[row], TUNING_SEED, values, False)
-        for number, values in enumerate(drawn)
+        for number, values in enumerate({**(taken or {}), **values} for values in drawn)
     ]
 
 

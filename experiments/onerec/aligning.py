@@ -10,7 +10,7 @@ B batch, P pairs a step, K beams.
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,21 @@ import tqdm
 from ml_collections import ConfigDict
 
 from experiments.building import Experiment, batches, build, read_config
-from experiments.onerec.judging import Bench, all_requests, judge_written, open_judge
+from experiments.onerec.judging import Bench, all_requests, judge_written, open_judge, require_other_users
 from experiments.running import claim, draw_curves, hold, open_checkpoints, start_from, table_rows
 from experiments.sources import cut_source
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import make_loader
 from jaxrec.data.watch import LogWatch
-from jaxrec.models.onerec.align import IPA, AlignTask, PairSource, Preference, pairs_a_step
+from jaxrec.models.onerec.align import (
+    IPA,
+    ITERATIONS,
+    AlignTask,
+    PairSource,
+    Preference,
+    pairs_a_step,
+    steps_an_iteration,
+)
 from jaxrec.models.onerec.judged import JUDGE, TRUE
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.pairs import Mined, draw
@@ -42,7 +50,7 @@ log = logging.getLogger(__name__)
 PREFERENCE = {field.name: field.default for field in dataclasses.fields(Preference)}
 ALIGN_OPTIONS: dict[str, Any] = {
     **PREFERENCE,
-    'iterations': 0,  # T; 0: 3 of 'ipa', 1 of any other method, which then has a reference that stays
+    'iterations': 0,  # T; 0: `ITERATIONS` of 'ipa', 1 of any other, which then has a reference that stays
     'passes': 3.0,  # over the training part, of all iterations together
     'ratio': 0.01,  # r_DPO
     'beams': 128,  # N
@@ -112,7 +120,7 @@ def prepare(
     options = read_options(config.get('align', {}), 'align', **ALIGN_OPTIONS)
     run, generating, once = _open_generator(config, generator, data_dir, mesh)
     preference = Preference(**{name: options[name] for name in PREFERENCE})
-    iterations = options['iterations'] or (3 if preference.method == IPA else 1)
+    iterations = options['iterations'] or (ITERATIONS if preference.method == IPA else 1)
     if iterations < 0 or not options['passes'] > 0 or options['evals'] < 1:
         raise ValueError(
             f'align.iterations = {iterations}, passes = {options["passes"]}, evals = {options["evals"]}: '
@@ -120,7 +128,7 @@ def prepare(
         )
     _require_judged(options['judged'], run.train['monitor'])
     steps_a_pass = once.steps
-    per = max(1, round(options['passes'] * steps_a_pass / iterations))
+    per = steps_an_iteration(options['passes'] * steps_a_pass, preference.method, iterations)
     epochs = -(-per * iterations // steps_a_pass)
     base = cut_source(run.config, run.log, run.data, {**run.train, 'epochs': epochs}, 'train', shuffle=True)
     assert isinstance(base, SessionSource)
@@ -128,7 +136,7 @@ def prepare(
     task = AlignTask(generating, preference, pairs, base.batch_size // pairs)
     bench = shared if isinstance(shared, Bench) else shared.bench if shared else None
     bench = bench or open_judge(judge, run.log, data_dir, mesh)
-    _require_other_users(judge, bench.users, generator, once.users)
+    require_other_users(judge, bench.users, generator, once.users)
     numbers = {name: options[name] for name in ('beams', 'losers', 'chunk')}
     miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
     if isinstance(shared, Alignment) and all(
@@ -159,18 +167,6 @@ def _open_generator(
             'groups; train it with ranks'
         )
     return run, task, once
-
-
-def _require_other_users(
-    judge: Path, learned: Sequence[float], generator: Path, own: Sequence[float]
-) -> None:
-    """Refuses a judge that would judge users whom it has learned from."""
-    if max(learned[0], own[0]) < min(learned[1], own[1]):
-        raise ValueError(
-            f'{judge} has learned from the users {tuple(learned)} and would judge the users {tuple(own)} of '
-            f'{generator}: train one of them on other users, as --config.data.users="(0.6, 1.0)" of the '
-            'reward model beside "(0.0, 0.6)" of the generator'
-        )
 
 
 def _require_judged(requests: int, monitor: str) -> None:

@@ -5,7 +5,7 @@ B requests, K sessions of each, m items.
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,26 @@ def _require_evaluated(workdir: Path) -> None:
             f'{workdir} is not to judge: {gaps}, so nobody knows what it makes of them; in another --workdir '
             'leave these heads out of model.head_weights, or give the part more sessions (data.split, '
             'data.users, a larger log)'
+        )
+
+
+def require_other_users(judge: Path, learned: Sequence[float], generator: Path, own: Sequence[float]) -> None:
+    """Refuses a judge that would judge users whom it has learned from.
+
+    Args:
+      judge: its workdir.
+      learned: the share of the users that it has learned from, (first, end).
+      generator: workdir of the model that it is to judge.
+      own: likewise of this one, whose requests are judged.
+
+    Raises:
+      ValueError: the shares overlap.
+    """
+    if max(learned[0], own[0]) < min(learned[1], own[1]):
+        raise ValueError(
+            f'{judge} has learned from the users {tuple(learned)} and would judge the users {tuple(own)} of '
+            f'{generator}: train one of them on other users, as --config.data.users="(0.6, 1.0)" of the '
+            'reward model beside "(0.0, 0.6)" of the generator'
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.comparison.tables import write_json
 from experiments.onerec.given_ids import code_loads, given_codes, measure_codes
-from experiments.onerec.tokens import IDS, REPORT, write_tokens
+from experiments.onerec.tokens import IDS, REPORT, first_tokens, write_tokens
 from jaxrec.data.log import Log
 from jaxrec.models.onerec.semantic_ids import assign_ids
 
@@ -64,5 +64,5 @@ def make_ids(
         },
     )
     options = {'column': column, 'file': file, 'content': ''}
-    write_tokens(folder, ids, {'options': options, 'items': len(codes), 'new': []})
+    write_tokens(folder, ids, first_tokens(log, options))
     return folder / IDS

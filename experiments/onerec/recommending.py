@@ -124,7 +124,9 @@ def _generating(
 
     def answer(batch: Mapping[str, np.ndarray]) -> Recommended:
         size = len(batch['history/length'])
-        sent = put_batch({key: batch[key] for key in batch if key.startswith('history/')}, run.setup.mesh)
+        asked = {key: batch[key] for key in batch if key.startswith('history/')}
+        asked['valid'] = np.ones((size, 1), np.float32)  # so that devices need not divide B
+        sent = put_batch(asked, run.setup.mesh)
         found = generate(state.params, state.model_state, sent, trie)
         written, scores = np.asarray(found.items)[:size], np.asarray(found.scores)[:size]
         alive = np.isfinite(scores)

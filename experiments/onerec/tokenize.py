@@ -78,9 +78,11 @@ def _extend(workdir: Path, source: Path) -> None:
     with hold(workdir):
         if (workdir / 'config.json').exists() and workdir.resolve() != source.resolve():
             claim(workdir, told)
-        new, shared = extend_ids(workdir, source, CONTENT.value, CONTENT_ITEMS.value)
+        new, shared, moved = extend_ids(workdir, source, CONTENT.value, CONTENT_ITEMS.value)
         claim(workdir, told)
     print(f'{new} new items have IDs, {shared} of them share their codes with another item')
+    if moved:
+        print(f'{moved} of them have codes next to their nearest, whose items have no rank left')
     print(f'wrote {workdir}/ids.npz, codebooks.npz, trie.npz, tokens.json')
     print(f'next: python -m experiments.onerec.recommend --tokens={workdir}')
 

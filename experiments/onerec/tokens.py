@@ -6,6 +6,7 @@ items), and `texts.npz` and `alignment.npz` where vectors were made by these.
 V items, n new ones, L levels.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from experiments.onerec.vectors import (
     new_vectors,
 )
 from jaxrec.data.log import Log
-from jaxrec.data.vocabulary import FIRST
+from jaxrec.data.vocabulary import FIRST, hash64
 from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.semantic_ids import SemanticIds, assign_ids
 from jaxrec.models.onerec.task import with_special
@@ -89,12 +90,42 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
     fitted.codebooks.save(folder / CODEBOOKS)
     vectors.save(folder)
     write_json(folder / REPORT, measure(vectors, fitted, nearest, ids) | {'beside': others})
-    write_tokens(folder, ids, {'options': given, 'items': len(codes), 'new': []})
+    write_tokens(folder, ids, first_tokens(log, given))
     return folder / IDS
 
 
-def extend_ids(folder: Path, source: Path, content: str, content_items: str = '') -> tuple[int, int]:
+def check_ids(path: Path, log: Log) -> None:
+    """Refuses IDs that were made of other items than a log has; `config.files.ids.check` names it.
+
+    Args:
+      path: of the IDs. Beside them lies what tokenizing has written; where it does not, nothing is known of
+        the items but how many there are.
+      log: the log.
+
+    Raises:
+      ValueError: IDs of another log, or a folder whose files do not belong together.
+    """
+    if not (path.parent / TOKENS).exists():
+        return
+    made, names = read_tokens(path.parent), log.vocabulary('item').keys
+    old = len(names) - len(made['new'])
+    if made['catalogue'] != _digest(names[:old]) or made['new'] != names[old:].astype(str).tolist():
+        raise ValueError(
+            f'{path} has the semantic IDs of other items than {log.folder}, or of the same in another order: '
+            'tokenize the items of this log'
+        )
+
+
+def _digest(names: np.ndarray) -> str:
+    """What tells a list of items from any other."""
+    return hashlib.sha256(hash64(names).tobytes()).hexdigest()
+
+
+def extend_ids(folder: Path, source: Path, content: str, content_items: str = '') -> tuple[int, int, int]:
     """Gives new items IDs, by the nearest centroids; those of the old ones stay.
+
+    Where the items of equal codes have no more ranks, a new one goes to the next nearest centroid of the last
+    level.
 
     Args:
       folder: takes the files.
@@ -103,11 +134,12 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
       content_items: names of the items, where it is an `.npy` file.
 
     Returns:
-      n, and how many of them share their codes with another item.
+      n, how many of them share their codes with another item, and how many found no rank among the items
+      of their nearest codes.
 
     Raises:
       ValueError: the folder of the earlier tokens itself, content that does not fit, an item that is known,
-        or a full group of equal codes.
+        files that do not belong together, or no rank left with any code of the last level.
     """
     if folder.resolve() == source.resolve():
         raise ValueError(
@@ -120,17 +152,22 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
     rows, names = new_vectors(source, content, content_items)
     if known := sorted(set(names) & set(made['new'])):
         raise ValueError(f'item {known[0]!r} is in {source} already: leave it out')
-    ids = SemanticIds.load(source / IDS).add(Codebooks.load(source / CODEBOOKS).encode(rows))
+    codebooks = Codebooks.load(source / CODEBOOKS)
+    codes = codebooks.encode(rows)
+    ids = SemanticIds.load(source / IDS).add(
+        codes, lambda i: codebooks.last_codes(np.asarray(rows[i]), codes[i])
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CODEBOOKS, REPORT, TEXTS, ALIGNMENT):
         if (source / name).exists():
             shutil.copy(source / name, folder / name)
     write_tokens(folder, ids, {**made, 'new': [*made['new'], *names]})
+    moved = int((ids.codes[len(ids.codes) - len(codes) :] != codes).any(1).sum())
     groups = ids.groups()
     size = np.repeat(np.diff(groups.offsets), np.diff(groups.offsets))
     shared = np.zeros(len(ids.ranks), bool)
     shared[groups.items] = size > 1
-    return len(names), int(shared[-len(names) :].sum()) if names else 0
+    return len(names), int(shared[-len(names) :].sum()) if names else 0, moved
 
 
 def read_tokens(folder: Path) -> dict[str, Any]:
@@ -140,14 +177,19 @@ def read_tokens(folder: Path) -> dict[str, Any]:
       folder: that tokenizing wrote.
 
     Returns:
-      {'options': `TOKEN_OPTIONS`, 'items': V of the log, 'new': names of the items behind them}.
+      {'options': `TOKEN_OPTIONS`, 'items': V of the log, 'catalogue': what tells these from other items,
+      'new': names of the items behind them}.
 
     Raises:
-      ValueError: it holds no tokens.
+      ValueError: it holds no tokens, or files that were written with others.
     """
     try:
         found = json.loads((folder / TOKENS).read_text())
-        return {'options': found['options'], 'items': int(found['items']), 'new': list(found['new'])}
+        for name, digest in found['files'].items():
+            if _digest_file(folder / name) != digest:
+                raise ValueError(f'{name} is not the one that was written with {TOKENS}')
+        told = {name: found[name] for name in ('options', 'catalogue')}
+        return {**told, 'items': int(found['items']), 'new': list(found['new'])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f'{folder} holds no tokens ({error!r}): give a folder that experiments.onerec.tokenize '
@@ -213,14 +255,26 @@ def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> Non
     """Writes IDs, the trie of all items, and what is known of both.
 
     Args:
-      folder: takes the files; is there.
+      folder: takes the files; what the IDs were made by lies in it.
       ids: of all items.
       made: what `read_tokens` returns.
     """
     levels = (*[ids.clusters] * ids.codes.shape[1], ids.room)
     ids.save(folder / IDS)
     save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)
-    write_json(folder / TOKENS, made)
+    files = [name for name in (IDS, TRIE, CODEBOOKS, TEXTS, ALIGNMENT) if (folder / name).exists()]
+    write_json(folder / TOKENS, {**made, 'files': {name: _digest_file(folder / name) for name in files}})
+
+
+def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What `write_tokens` is told of the IDs of a log's items: as `read_tokens`, with no new ones."""
+    names = log.vocabulary('item').keys
+    return {'options': options, 'items': len(names), 'catalogue': _digest(names), 'new': []}
+
+
+def _digest_file(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def item_names(log: Log, new: Any = ()) -> np.ndarray:

@@ -30,6 +30,7 @@ from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
 IPA, NTP = 'ipa', 'ntp'  # DPO against a reference that moves; no preferences at all, for a control
 METHODS = (*KINDS, IPA, NTP)
+ITERATIONS = 3  # T of IPA by default; it is not given
 _KEYS = ('pair/history/item', 'pair/history/length', 'pair/sessions', 'pair/valid', 'pair/reference')
 
 
@@ -132,7 +133,9 @@ class AlignTask(WithoutTables):
         coded = (model_state[CODES].at[sessions].get(mode='fill', fill_value=-1) >= 0).all(-1)
         tokens = jnp.sum(coded, -1) * len(self.base.network.levels)
         total, told = pair_loss(self.preference, found, reference, pairs['pair/valid'], tokens)
-        share = total / len(batch['pair/valid'])
+        # Rows that pad a batch for the devices are no part of B.
+        requests = jnp.sum(batch['valid'].reshape(len(batch['valid']), -1).any(1))
+        share = total / jnp.maximum(requests, 1)
         return loss + self.preference.weight * share, (metrics | told, state)
 
     def predict(
@@ -196,6 +199,22 @@ def pairs_a_step(ratio: float, batch_size: int) -> int:
     if not 0 < ratio <= 1:
         raise ValueError(f'align.ratio = {ratio}: give the share of requests that are mined, in (0, 1]')
     return int(np.ceil(round(ratio * batch_size, 9)))
+
+
+def steps_an_iteration(steps: float, method: str, iterations: int) -> int:
+    """How long an iteration is: all methods with their own number of iterations take as many steps together.
+
+    Args:
+      steps: that all iterations are to take.
+      method: one of `METHODS`.
+      iterations: T.
+
+    Returns:
+      Steps, at least 1.
+    """
+    rounds = iterations if method == IPA else ITERATIONS
+    whole = rounds * max(1, round(steps / rounds))
+    return max(1, round(whole / iterations))
 
 
 class PairSource:

@@ -74,6 +74,7 @@ class Judge:
         for name in self.task.module.columns:
             batch[f'session/{name}'] = shown if name == 'item' else self._attributes[name][shown] * real
         batch['session/length'] = real.sum(-1).astype(np.int32)
+        batch['valid'] = np.ones((len(requests), 1), np.float32)  # so that devices need not divide B
         found = self._predict(self._state, put_batch(batch, self._mesh))
         size = len(requests)
         return np.asarray(found['probability'])[:size], np.asarray(found['reward'])[:size]

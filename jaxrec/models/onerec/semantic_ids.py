@@ -8,6 +8,7 @@ V items, L levels, K codes of a level, R codes of the rank level, U groups.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from jaxrec.data.array_files import Described, load_arrays, save_arrays
 KIND, VERSION = 'jaxrec.onerec.semantic_ids', 1
 _ARRAYS: Described = {'codes': ('i', 2), 'ranks': ('i', 1), 'sizes': ('i', 1)}
 _REMEDY = 'tokenize the items again'
+LEAST_ROOM = 16  # of a rank level, so that new items find a place where no two old ones share their codes
 
 
 class Groups(NamedTuple):
@@ -114,11 +116,13 @@ class SemanticIds:
         place = np.minimum(np.searchsorted(own[order], wanted), len(own) - 1)
         return np.where(own[order[place]] == wanted, order[place], -1).reshape(ids.shape[:-1])
 
-    def add(self, codes: np.ndarray) -> 'SemanticIds':
+    def add(self, codes: np.ndarray, instead: Callable[[int], np.ndarray] | None = None) -> 'SemanticIds':
         """Gives new items IDs; those of the old ones stay.
 
         Args:
           codes: int [n, L], as `Codebooks.encode` makes them; they become rows V to V + n - 1.
+          instead: of new item i the codes of the last level, the best first, of which it takes the first
+            whose group has room where its own is full; None where an item without room is an error.
 
         Returns:
           The IDs of the old items and the new.
@@ -131,8 +135,26 @@ class SemanticIds:
             raise ValueError(f'codes of shape {codes.shape}: give [n, {self.codes.shape[1]}], a row an item')
         every = np.concatenate([self.codes, codes])
         ranks = _ranks(code_keys(every, self.clusters, self.room))
+        if instead is not None and ranks.max(initial=0) >= self.room:
+            self._spill(every, instead)
+            ranks = _ranks(code_keys(every, self.clusters, self.room))
         _check_room(every, ranks, self.room)
         return dataclasses.replace(self, codes=every.astype(np.int32), ranks=ranks)
+
+    def _spill(self, every: np.ndarray, instead: Callable[[int], np.ndarray]) -> None:
+        """Changes the last codes of those new items, in their order, that find no room."""
+        old = len(self.codes)
+        keys, counts = np.unique(code_keys(self.codes, self.clusters, self.room), return_counts=True)
+        held = dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        own = code_keys(every[old:], self.clusters, self.room)
+        for i, key in enumerate(own.tolist()):
+            if held.get(key, 0) >= self.room:
+                first = key - key % self.clusters
+                free = [code for code in instead(i).tolist() if held.get(first + code, 0) < self.room]
+                if not free:
+                    continue  # told by who checks the room
+                every[old + i, -1], key = free[0], first + free[0]
+            held[key] = held.get(key, 0) + 1
 
     def save(self, path: str | Path) -> None:
         """Writes the IDs to an `.npz` file."""
@@ -162,7 +184,8 @@ def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> Sem
     Args:
       codes: int [V, L], from 0 to K - 1.
       clusters: K.
-      room: R, at least the size of the largest group; None for twice that, so that groups can grow.
+      room: R, at least the size of the largest group; None for twice that and at least `LEAST_ROOM`, so that
+        groups can grow.
 
     Returns:
       The IDs, ranks in the order of the rows.
@@ -172,7 +195,7 @@ def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> Sem
     """
     codes = np.asarray(codes)
     ranks = _ranks(code_keys(codes, clusters))
-    room = 2 * (int(ranks.max(initial=0)) + 1) if room is None else room
+    room = max(LEAST_ROOM, 2 * (int(ranks.max(initial=0)) + 1)) if room is None else room
     _check_room(codes, ranks, room)
     return SemanticIds(codes.astype(np.int32), ranks, clusters, room)
 

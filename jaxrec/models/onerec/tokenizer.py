@@ -74,6 +74,19 @@ class Codebooks:
             codes[:, level], _ = nearest(Residuals(vectors, self, codes[:, :level]), self.centroids[level])
         return codes
 
+    def last_codes(self, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Orders the last level's codes by how near their centroids are to what the levels before leave.
+
+        Args:
+          vector: float [D].
+          codes: int [L], of the item; the last is not read.
+
+        Returns:
+          int64 [K], the nearest first.
+        """
+        rest = vector.astype(np.float64) - self.decode(codes[None, :-1])[0]
+        return np.argsort(np.square(self.centroids[-1] - rest).sum(1), kind='stable')
+
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Sums the centroids that codes name.
 

@@ -59,6 +59,9 @@ def load_trie(path: str | Path) -> Trie:
             raise ValueError(
                 f'{path}: ranges of nodes run from {starts[:1]} to {starts[-1:]} of {limit}: {_REMEDY}'
             )
+    for codes, size in zip(levels['codes'], sizes, strict=True):
+        if codes.min() < 0 or codes.max() >= size:
+            raise ValueError(f'{path}: codes {codes.min()}..{codes.max()} of a level of {size}: {_REMEDY}')
     if len(widest) != len(sizes) or min(widest, default=0) < 1:
         raise ValueError(f'{path}: widths {widest} of {len(sizes)} levels: {_REMEDY}')
     placed = jax.device_put((tuple(levels['starts']), tuple(levels['codes']), first, items))

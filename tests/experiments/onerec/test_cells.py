@@ -228,16 +228,17 @@ def test_another_process_waits_for_what_is_being_made(tmp_path):
 def test_every_preference_loss_has_as_many_trials(tmp_path):
     table = table_simulated.get_config()
     counts = {row: len(trial_cells(table, 'main', row, tmp_path)) for row in table.order}
-    assert {row for row, count in counts.items() if not count} == {'OneRec', 'OneRec+NTP'}
+    assert {row for row, count in counts.items() if not count} == {'OneRec+NTP'}
     assert set(counts.values()) == {0, table.trials}
     trials = trial_cells(table, 'main', 'OneRec+SimPO', tmp_path)
     assert {cell.seed for cell in trials} == {TUNING_SEED} and not any(cell.test for cell in trials)
     first = trials[0].config()
     assert first.align.beta == table.rows['OneRec+SimPO'].align.beta == 2.0 and first.align.method == 'simpo'
-    # All alignments of a seed begin at one generator.
-    runs = [cells.own_run(cell.config()) for row in table.order if '+' in row
-            for cell in trial_cells(table, 'main', row, tmp_path)]  # fmt: skip
-    assert len(runs) == 8 * table.trials and all(run == runs[0] for run in runs)
+    # All alignments of a seed begin at one generator, that which was chosen.
+    best = trial_cells(table, 'main', 'OneRec', tmp_path)[2]
+    runs = [cells.own_run(cell.config()) for row in table.order if table.after.get(row) == 'OneRec'
+            for cell in trial_cells(table, 'main', row, tmp_path, best.chosen)]  # fmt: skip
+    assert len(runs) == 8 * table.trials and all(run == cells.own_run(best.config()) for run in runs)
 
 
 @pytest.mark.slow

@@ -2,14 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from experiments.made import file_folder, make_files
-from experiments.onerec.tokens import extend_ids, item_names, make_ids, read_tokens
+from experiments.onerec.tokens import check_ids, extend_ids, item_names, make_ids, read_tokens
 from experiments.onerec.tokens_report import draw, to_markdown
 from experiments.onerec.vectors import VECTOR_OPTIONS, item_vectors
 from jaxrec.data.simulators.sessions import Audience, simulate
@@ -99,7 +101,7 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
     np.save(tmp_path / 'new.npy', rows.astype(np.float32))
     (tmp_path / 'new.txt').write_text('a\nb\nc\n')
     found = extend_ids(tmp_path / 'more', tokens, str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt'))
-    assert found[0] == 3 and 0 <= found[1] <= 3
+    assert found[0] == 3 and 0 <= found[1] <= 3 and found[2] == 0
     old, new = SemanticIds.load(tokens / 'ids.npz'), SemanticIds.load(tmp_path / 'more/ids.npz')
     np.testing.assert_array_equal(new.ids[:49], old.ids)
     assert len(np.unique(new.ids, axis=0)) == 52
@@ -120,6 +122,52 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
         extend_ids(tmp_path / 'x', tokens, str(tmp_path / 'new.npy'))
     with pytest.raises(ValueError, match=r'holds no tokens .*: give a folder that'):
         extend_ids(tmp_path / 'x', tmp_path, str(tmp_path / 'new.npy'))
+
+
+def test_more_new_items_alike_than_there_are_ranks(log, tmp_path):
+    tokens = make_ids(tmp_path / 'plain', log, DATA, content='simulated', **SMALL).parent
+    room = SemanticIds.load(tokens / 'ids.npz').room
+    rows = np.repeat(Audience(log.folder).item_vectors()[2:3].astype(np.float32), room + 2, 0)
+    np.save(tmp_path / 'new.npy', rows)
+    (tmp_path / 'new.txt').write_text(''.join(f'new{i}\n' for i in range(room + 2)))
+    new, shared, moved = extend_ids(
+        tmp_path / 'more', tokens, str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt')
+    )
+    found = SemanticIds.load(tmp_path / 'more/ids.npz')
+    books = Codebooks.load(tokens / 'codebooks.npz')
+    nearest, others = books.encode(rows)[0], found.codes[49:]
+    assert new == room + 2 and shared >= room and 2 <= moved < new
+    assert (others[0] == nearest).all() and (others[:, :-1] == nearest[:-1]).all()
+    distance = np.square(rows[0] - books.decode(np.stack([nearest, others[-1]]))).sum(1)
+    assert distance[0] < distance[1] and books.last_codes(rows[0], nearest)[0] == nearest[-1]
+    assert others[-1, -1] == books.last_codes(rows[0], nearest)[1]
+
+
+def test_ids_of_other_items_are_refused(log, tokens, tmp_path):
+    check_ids(tokens / 'ids.npz', log)
+    with_items = lambda keys: SimpleNamespace(
+        folder='other', vocabulary=lambda name: SimpleNamespace(keys=keys)
+    )
+    for keys in (log.vocabulary('item').keys[::-1], np.arange(49), np.arange(50).astype(str)):
+        other = with_items(keys)
+        with pytest.raises(ValueError, match=r'ids\.npz has the semantic IDs of other items than other, or'):
+            check_ids(tokens / 'ids.npz', other)
+    shutil.copy(tokens / 'ids.npz', tmp_path)
+    check_ids(tmp_path / 'ids.npz', other)  # of a file alone nothing is known
+    config = tiny('OneRec', tmp_path)
+    config.model.ids = str(tokens / 'ids.npz')
+    with pytest.raises(ValueError, match='has the semantic IDs of other items than other'):
+        make_files(config, other, DATA, {'ids': config.model.ids})
+
+
+@pytest.mark.parametrize('name', ['codebooks.npz', 'trie.npz', 'ids.npz'])
+def test_files_of_other_tokens_are_refused(log, tokens, tmp_path, name):
+    make_ids(tmp_path / 'other', log, DATA, content='simulated', behaviour=4, seed=1, **SMALL)
+    shutil.copytree(tokens, tmp_path / 'mixed')
+    assert read_tokens(tmp_path / 'mixed')['items'] == 49
+    shutil.copy(tmp_path / 'other' / name, tmp_path / 'mixed')
+    with pytest.raises(ValueError, match=rf'{name} is not the one that was written with tokens\.json'):
+        read_tokens(tmp_path / 'mixed')
 
 
 @pytest.mark.slow
@@ -209,7 +257,7 @@ def test_vectors_of_texts_go_on_for_new_items(tmp_path):
     make_ids(
         tmp_path / 'k', log, DATA, content=str(tmp_path / 't.csv'), text_width=2, encoding='nearest', **SMALL
     )
-    assert extend_ids(tmp_path / 'k2', tmp_path / 'k', str(tmp_path / 'new.csv')) == (1, 1)
+    assert extend_ids(tmp_path / 'k2', tmp_path / 'k', str(tmp_path / 'new.csv')) == (1, 1, 0)
     ids = SemanticIds.load(tmp_path / 'k2/ids.npz')
     np.testing.assert_array_equal(ids.codes[-1], ids.codes[2])
     with pytest.raises(ValueError, match=r'have texts, give a \.csv file with item and text'):
@@ -257,6 +305,7 @@ def test_a_trie_is_read_as_it_was_written_or_refused(tmp_path):
         ({'sizes': arrays['sizes'][:2]}, 'starts do not fit 2 levels: tokenize'),
         ({'first': arrays['first'][::-1]}, 'ranges of nodes run from'),
         ({'widest': arrays['widest'] * 0}, 'widths'),
+        ({'codes': arrays['codes'] + 1}, r'codes 1\.\.3 of a level of 3'),
     ):
         np.savez(tmp_path / 'bad.npz', **(arrays | change))
         with pytest.raises(ValueError, match=message):

@@ -12,6 +12,7 @@ from jaxrec.models.onerec.align import METHODS, AlignTask, PairSource, Preferenc
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.mining import Miner, _seen_before
 from jaxrec.models.onerec.pairs import draw, join, load_chunk, save_chunk
+from jaxrec.parallel.mesh import pad_to
 from tests.models.onerec import worlds
 from tests.models.onerec.worlds import BATCH, BEAMS, LOSERS, WEIGHT, sent
 from tests.oracles import preference as oracle
@@ -162,6 +163,19 @@ def test_lambda_weighs_the_requests_that_have_a_pair(world):
         np.testing.assert_allclose(told['loss'], 4 * told['ntp'] + weighed, rtol=1e-5)
         np.testing.assert_allclose(told['preference'], np.log(2) * (wanted > 0), rtol=1e-4)
         assert told['paired'] == (wanted > 0) and np.isfinite(told['grad_norm'])
+
+
+def test_rows_that_pad_a_batch_for_the_devices_weigh_nothing(world):
+    """Else lambda would depend on how many devices there are."""
+    batch = batch_of(world)
+    loss = jax.jit(world.setup.task.loss)
+    told = [
+        loss(world.params, world.state, {}, given, jax.random.key(0))[0]
+        for given in (batch, pad_to(batch, 24))  # those of 24 devices
+    ]
+    plain = world.miner.task.loss(world.params, world.state, {}, batch, jax.random.key(0))[0]
+    np.testing.assert_allclose(told[1] - plain, told[0] - plain, rtol=1e-4)
+    assert told[0] - plain > 1
 
 
 def test_a_loader_is_moved_to_the_middle_of_an_iteration(world):

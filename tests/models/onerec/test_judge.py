@@ -101,3 +101,13 @@ def test_a_judge_looks_up_what_the_source_would_have_read(log):
     turned, _ = judge(batch['host/event'], items[:, ::-1])
     np.testing.assert_allclose(turned[:, ::-1], probability, rtol=1e-5)
     assert (probability[:, 2] != probability[:, 0]).any()
+
+
+def test_devices_need_not_divide_the_requests_of_a_judge(log):
+    items = np.array([[[2, 3], [4, 5]], [[6, 7], [2, -1]], [[9, 8], [3, 2]]])
+    requests = worlds.make_source(log)[0]['host/event'][:3]
+    judge, _ = worlds.make_judge(log, (4, 2))
+    whole = judge(np.resize(requests, 8), np.resize(items, (8, 2, 2)))
+    for want, got in zip(whole, judge(requests, items), strict=True):
+        assert len(got) == 3
+        np.testing.assert_allclose(got, want[:3], rtol=1e-5)

@@ -16,7 +16,8 @@ def drawn(items=200, levels=2, clusters=5, seed=0):
 
 def test_hand_made_collisions_are_ranked_in_their_order():
     made = ids.assign_ids(CODES, 3)
-    assert made.ranks.tolist() == [0, 0, 1, 0, 2, 1] and made.room == 6
+    assert made.ranks.tolist() == [0, 0, 1, 0, 2, 1] and made.room == ids.LEAST_ROOM
+    assert ids.assign_ids(np.zeros((20, 1), int), 3).room == 40
     assert made.ids.tolist() == [[2, 0, 0], [1, 1, 0], [2, 0, 1], [0, 2, 0], [2, 0, 2], [1, 1, 1]]
     groups = made.groups()
     assert groups.codes.tolist() == [[0, 2], [1, 1], [2, 0]]
@@ -45,6 +46,22 @@ def test_new_items_change_no_old_id():
     np.testing.assert_array_equal(again.ids, grown.ids)
     assert grown.codes.dtype == grown.ranks.dtype == np.int32
     assert made.add(np.zeros((0, 2), int)).ids.tolist() == made.ids.tolist()
+
+
+def test_a_new_item_without_room_goes_to_the_next_best_codes():
+    made, asked = ids.assign_ids(CODES, 3, room=3), []
+
+    def instead(i):
+        asked.append(i)
+        return np.array([0, 2, 1])
+
+    grown = made.add(np.array([[1, 1], [2, 0], [1, 1], [1, 1], [2, 0], [0, 2]]), instead)
+    np.testing.assert_array_equal(grown.ids[:6], made.ids)
+    # [2, 0] is full from the first, [1, 1] after one more.
+    wanted = [[1, 1, 2], [2, 2, 0], [1, 0, 0], [1, 0, 1], [2, 2, 1], [0, 2, 1]]
+    assert grown.ids[6:].tolist() == wanted and asked == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match=r'4 items share the codes \[2, 0\]'):
+        made.add(np.array([[2, 0]]), lambda i: np.array([0]))
 
 
 def test_every_item_is_found_and_no_other():
@@ -85,7 +102,7 @@ make = lambda **more: ids.SemanticIds(
         (lambda: ids.assign_ids(CODES, 3, room=3).add(CODES[:1]), r'4 items share .*keep collision groups'),
         (lambda: ids.assign_ids(CODES, 3).add(CODES[:, :1]), r'codes of shape \(6, 1\): give \[n, 2\]'),
         (lambda: ids.assign_ids(CODES, 3).find(CODES), r'IDs of shape \(6, 2\): give 2 codes and a rank'),
-        (lambda: ids.assign_ids(CODES, 3).find(np.array([[0, 0, 6]])), r'ranks 6\.\.6: the rank level has 6'),
+        (lambda: ids.assign_ids(CODES, 3).find(np.array([[0, 0, 16]])), r'ranks 16\.\.16: the rank level'),
         (lambda: ids.assign_ids(CODES, 3).find(np.array([[0, 3, 0]])), r'codes 0\.\.3'),
         (lambda: make(), 'ranks do not number the items of each group from 0: tokenize'),
         (lambda: make(ranks=np.array([0, 0, 1, 0, 3, 1])), 'ranks do not number'),

@@ -110,13 +110,13 @@ def make_source(log, **changes):
     return SessionSource(log.folder, label={}, **arguments | changes)
 
 
-def make_setup(task):
-    return Setup(task, optax.adam(1e-2), emb.row_adagrad(0.1), make_mesh((1, 1)))
+def make_setup(task, mesh=(1, 1)):
+    return Setup(task, optax.adam(1e-2), emb.row_adagrad(0.1), make_mesh(mesh))
 
 
-def make_judge(log):
+def make_judge(log, mesh=(1, 1)):
     task = reward.make_task({**REWARD, 'features': FEATURES}, log.schema)
-    setup = make_setup(task)
+    setup = make_setup(task, mesh)
     state = drawn(setup, make_source(log, mode='reward'), 0.5)
     return Judge(setup, state, log, calibration=CALIBRATION, label={}, history_length=4), state
 
