@@ -133,7 +133,7 @@ def tune(
     chosen: dict[str, dict[str, Any]] = {}
     trials: dict[str, list] = {}
     for group in ([name for name in names if name not in after], [name for name in names if name in after]):
-        taken = {name: chosen.get(after.get(name), {}) for name in group}
+        taken = {name: chosen.get(after.get(name, ''), {}) for name in group}
         cells = {name: trial_cells(table, column, name, workdir, taken[name]) for name in group}
         results = run_by_row(run, cells, f'trials of {column}')
         for name in group:

@@ -152,6 +152,32 @@ def test_every_row_is_tuned_equally_and_every_cell_run_once(run_compare, faked, 
     assert sorted(folder.name for folder, _ in faked) == ['seed2'] * 4
 
 
+def test_a_row_goes_on_from_what_was_chosen_of_another(run_compare, faked, tmp_path, table, monkeypatch):
+    monkeypatch.setitem(table._fields, 'search', ml_collections.ConfigDict())
+    search = {'train': {'row_learning_rate': (0.1, 0.2, 0.3)}}
+    own = {'LR': search, 'DNN': {'train': {'learning_rate': (1e-3, 2e-3)}}}
+    given = {'row_search': own, 'after': {'DNN': 'LR'}, 'only': {'null': ()}}
+    run_compare(tmp_path, seeds=1, trials=3, **given)
+    trials = json.loads((tmp_path / 'trials.json').read_text())['main']
+    best = max(trials['LR'], key=lambda trial: trial['validation'])['values']
+    assert best == {'train.row_learning_rate': 0.3} and len(trials['DNN']) == 2
+    assert all(trial['values'].items() >= best.items() for trial in trials['DNN'])
+    folders = [folder.relative_to(tmp_path).as_posix() for folder, _ in faked]
+    wanted = ['LR/trial0', 'LR/trial1', 'LR/trial2', 'DNN/trial0', 'DNN/trial1', 'LR/seed0', 'DNN/seed0']
+    assert folders == [f'main/{cell}' for cell in wanted]
+    assert dict(faked)[tmp_path / 'main/DNN/seed0']['train']['row_learning_rate'] == 0.3
+    with pytest.raises(ValueError, match="row 'DNN' goes on from what is chosen of 'LR': add this to --rows"):
+        run_compare(tmp_path, rows=['DNN'], trials=3, after={'DNN': 'LR'})
+    run_compare(tmp_path / 'untuned', seeds=1, rows=['DNN'], trials=0, after={'DNN': 'LR'})
+
+
+def test_a_row_may_be_set_against_another_than_the_reference(run_compare, faked, tmp_path):
+    summary = run_compare(tmp_path, trials=0, against={'LR': 'DNN'})
+    assert summary['LR']['auc_minus_DNN'] == {'mean': 0, 'sd': 0, 'n': 2}
+    assert 'null/auc_minus_DNN' in summary['LR'] and 'auc_minus_DNN' not in summary['DNN']
+    assert 'auc_minus_LR' in summary['DNN']
+
+
 def test_rows_and_seeds_may_be_chosen(run_compare, faked, tmp_path):
     summary = run_compare(tmp_path, seeds=1, rows=['DNN'])
     assert set(summary) == {'DNN', 'true probabilities'} and summary['DNN']['auc']['n'] == 1

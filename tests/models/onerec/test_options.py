@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.onerec.sized import ROWS, get_config
 from jaxrec.models.onerec.evaluator import SessionEvaluator
 from jaxrec.models.onerec.experts import expert_losses, new_biases
 from jaxrec.models.onerec.options import SIZES, Network, read_network
@@ -12,6 +13,10 @@ from jaxrec.models.onerec.task import SessionTask
 from jaxrec.ops.moe import MoeInfo
 
 MILLIONS = {'50m': 50, '100m': 100, '200m': 200, '500m': 500, '1b': 1_000}
+COUNTED = {
+    'tiny': 561_280, '50m': 52_588_288, '100m': 102_770_304, '200m': 197_189_120, '500m': 515_220_480,
+    '1b': 932_327_424,
+}  # fmt: skip
 
 
 def parameters(network):
@@ -26,9 +31,16 @@ def parameters(network):
     return sum(x.size for x in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize('size', list(MILLIONS))
+@pytest.mark.parametrize('size', list(SIZES))
 def test_sizes_have_the_parameters_that_their_names_say(size):
-    assert parameters(read_network({'size': size})) == pytest.approx(MILLIONS[size] * 1e6, rel=0.1)
+    found = parameters(read_network({'size': size}))
+    assert found == COUNTED[size]
+    assert size == 'tiny' or found == pytest.approx(MILLIONS[size] * 1e6, rel=0.1)
+
+
+def test_every_size_is_a_config():
+    assert list(ROWS) == list(SIZES)
+    assert all(get_config(size).model.size == size for size in SIZES)
 
 
 def test_thirteen_per_cent_of_the_largest_are_active():
