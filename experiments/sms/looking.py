@@ -46,13 +46,19 @@ def image_size(run: Experiment) -> tuple[int, int]:
     return (given, given) if isinstance(given, int) else (int(given[0]), int(given[1]))
 
 
-def make_finder(run: Experiment, state: TrainState, batch_size: int = 4) -> Finder:
+def make_finder(
+    run: Experiment,
+    state: TrainState,
+    batch_size: int = 4,
+    choose: Callable[[Found], Found] | None = None,
+) -> Finder:
     """Compiles a network for pictures of any size, so many at a time.
 
     Args:
       run: of a network.
       state: of its checkpoint.
       batch_size: B.
+      choose: what is kept of a picture, before its masks grow to the picture's size; None keeps all.
 
     Returns:
       The finder: entities and triplets of each picture, masks and part map at the picture's size, one
@@ -76,6 +82,7 @@ def make_finder(run: Experiment, state: TrainState, batch_size: int = 4) -> Find
         for number, predictions in enumerate(batches(pictures)):
             for row, picture in enumerate(pictures[number * batch_size : (number + 1) * batch_size]):
                 each = found_of(predictions, row, size, name=f'picture {number * batch_size + row}')
+                each = choose(each) if choose else each
                 sides = (picture.shape[0], picture.shape[1])
                 yield dataclasses.replace(
                     each, masks=unfit(each.masks, sides), parts=unfit(each.parts, sides)

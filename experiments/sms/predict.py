@@ -19,7 +19,7 @@ from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
 from experiments.sms.album import DEFAULT, Limits, look, pictures_of
-from experiments.sms.looking import make_finder, names_of
+from experiments.sms.looking import make_finder, names_of, surest
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
 INPUT = flags.DEFINE_multi_string('input', None, 'Picture, or folder of pictures.', required=True)
@@ -38,8 +38,9 @@ def main(_: list[str]) -> None:
     run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
     names = names_of(run)
     state, step = restore_model(run, workdir, STEP.value)
-    find = make_finder(run, state, BATCH_SIZE.value)
     limits = Limits(THRESHOLD.value, LIMIT.value, DRAWN.value)
+    sure = lambda found: surest(found, limits.threshold, limits.limit)
+    find = make_finder(run, state, BATCH_SIZE.value, sure)
     looked = look(find, files, output, names, limits, BATCH_SIZE.value)
     for message in looked.broken:
         print(f'left out: {message}', file=sys.stderr)

@@ -5,22 +5,17 @@ import pathlib
 
 
 def images(folder: pathlib.Path):
-    """By image: entities {annotation: (class, box)}, crowds, people, deeds {(person, object, name)}."""
+    """By image: entities and crowds {annotation: (class, box)}, people, deeds {(person, object, name)}."""
     coco = json.loads((folder / 'instances.json').read_text())
     names = {category['id']: category['name'] for category in coco['categories']}
     found: dict[int, dict] = {
-        image['id']: {'entities': {}, 'crowds': 0, 'people': set(), 'deeds': set()}
+        image['id']: {'entities': {}, 'crowds': {}, 'people': set(), 'deeds': set()}
         for image in coco['images']
     }
     for annotation in coco['annotations']:
         image = found[annotation['image_id']]
-        if annotation['iscrowd']:
-            image['crowds'] += 1
-        else:
-            image['entities'][annotation['id']] = (
-                names[annotation['category_id']],
-                tuple(annotation['bbox']),
-            )
+        kind = 'crowds' if annotation['iscrowd'] else 'entities'
+        image[kind][annotation['id']] = (names[annotation['category_id']], tuple(annotation['bbox']))
     for action in json.loads((folder / 'vcoco.json').read_text()):
         count = len(action['ann_id'])
         for n in range(count):

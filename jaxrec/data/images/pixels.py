@@ -3,6 +3,7 @@
 H, W image size, N entities.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from jaxrec.files import needs_room
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+logger = logging.getLogger(__name__)
 _INSTALL = "pictures need Pillow and pycocotools: pip install 'jaxrec[images]'"
 
 
@@ -49,7 +51,8 @@ def coco_masks() -> Any:
 def read_picture(path: str | Path) -> np.ndarray:
     """Reads a picture of 8 bits a channel; grey, palette, CMYK and transparent ones are converted.
 
-    A picture that a camera marked as turned is turned upright first.
+    A picture that a camera marked as turned is turned upright first; where the mark cannot be read, the
+    picture stays as it lies and the log says so.
 
     Args:
       path: of a JPEG, PNG or another file that Pillow reads.
@@ -65,8 +68,11 @@ def read_picture(path: str | Path) -> np.ndarray:
         raise ValueError(
             f'{path} has more than 8 bits a channel (mode {picture.mode}): save it with 8 bits a channel'
         )
-    upright = pillow().ImageOps.exif_transpose(picture)
-    return np.array(upright.convert('RGB'))
+    try:
+        picture = pillow().ImageOps.exif_transpose(picture)
+    except Exception as error:  # Pillow raises whatever the bytes of a damaged tag lead it to
+        logger.warning('%s is not turned upright: its EXIF is damaged (%r)', path, error)
+    return np.array(picture.convert('RGB'))
 
 
 def read_numbers(path: str | Path) -> np.ndarray:
@@ -166,6 +172,8 @@ def rle_decode(run: Any, size: Sequence[int], where: str) -> np.ndarray:
     height, width = size
     try:
         counts = run['counts'] if isinstance(run['counts'], list) else _counts(run['counts'])
+        if wrong := [count for count in counts if type(count) is not int]:
+            raise ValueError(f'{wrong[0]!r} is no whole number')
         if sum(counts) != height * width or min(counts) < 0:
             raise ValueError(f'they add up to {sum(counts)}, not to {height * width} pixels')
         # Runs alternate between outside and inside, column after column.

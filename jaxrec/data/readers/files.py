@@ -98,7 +98,9 @@ def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again')
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise ValueError(f'{path} is missing: {remedy}') from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise ValueError(f'{path} is a folder, not a file: {remedy}') from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'{path} is no JSON ({error}): {mend}') from None
 
 

@@ -107,6 +107,8 @@ class PicScenes(AnnotatedImages):
         category: str = 'max',
         images: bool = True,
         irregular: str = 'refuse',
+        skip: Sequence[str] | None = None,
+        every: bool = False,
     ):
         """Finds the files and reads the relations; pixels are read image by image.
 
@@ -121,15 +123,19 @@ class PicScenes(AnnotatedImages):
           category: 'max' or 'majority', see `read_entities`.
           images: whether to read the JPEGs; without, pictures are black, which is all that the metric needs.
           irregular: 'refuse' or 'drop' images that cannot be read, and relations that name an entity without
-            pixels, an entity twice, or a kind that there is not. Images known to be broken are left out in
-            either mode, as are relations and images that are listed twice.
+            pixels, an entity twice, or a kind that there is not. Images of `skip` are left out in either
+            mode, as are relations and images that are listed twice.
+          skip: names of images, without their ending, that are left out; None for those known to be broken.
+          every: keep each relation as it is listed, as the challenge's script counts them: one listed twice
+            counts twice, one of an entity with itself stays, and an entity without pixels has an empty mask.
 
         Raises:
           ValueError: files are missing or malformed, or an argument is.
         """
         super().__init__(irregular)
         self.size = None if size is None else (size[0], size[1])
-        self.category, self.images = category, images
+        self.category, self.images, self.every = category, images, every
+        skipped = BROKEN.get(edition, ()) if skip is None else skip
         chosen = ('train', 'val') if split == 'trainval' else (split,)
         self.root, self._listings = _find(Path(data_dir), chosen)
         kinds = ('instance', 'semantic', 'image')
@@ -144,7 +150,7 @@ class PicScenes(AnnotatedImages):
         self._part: list[str] = []
         for part, listing in zip(chosen, self._listings, strict=True):
             for entry in read_relations(listing):
-                if Path(entry['name']).stem in BROKEN[edition]:
+                if Path(entry['name']).stem in skipped:
                     self._listed[_IMAGES[0]] += 1
                 elif entry['name'] in self._relations:
                     self._listed[_IMAGES[1]] += 1
@@ -173,6 +179,12 @@ class PicScenes(AnnotatedImages):
             )
         image = self._picture(folders['image'] / name, files['instance'], size)
         rows = {int(number): row for row, number in enumerate(numbers)}
+        if self.every:
+            listed = [each for one in self._relations[name] for each in (one['subject'], one['object'])]
+            absent = [number for number in dict.fromkeys(listed) if number not in rows]
+            rows |= {number: len(rows) + n for n, number in enumerate(absent)}
+            masks = np.concatenate([masks, np.zeros((len(absent), *masks.shape[1:]), bool)])
+            classes = np.append(classes, np.zeros(len(absent), classes.dtype))  # nothing is hit by it
         relations = self._usable_relations(name, rows, counts)
         places = self.category_of[classes] if len(classes) else classes
         kept = places >= 0
@@ -205,7 +217,8 @@ class PicScenes(AnnotatedImages):
 
     def _usable_relations(self, name: str, rows: Mapping[int, int], counts: Counter[str]) -> NDArray:
         """int32 [R, 3] of rows and kinds, without what cannot be used and kinds that are not wanted."""
-        found: dict[tuple[int, int, int], None] = {}
+        found: list[tuple[int, int, int]] = []
+        seen: set[tuple[int, int, int]] = set()
         for n, relation in enumerate(self._relations[name]):
             subject, target, number = (relation[key] for key in ('subject', 'object', 'relation'))
             where = f'{name}: relation {n}'
@@ -215,7 +228,7 @@ class PicScenes(AnnotatedImages):
                     f'{where} names entity {absent[0]}, which has no pixel in the instance PNG: redraw it'
                 )
                 self.refuse_or_count(counts, _RELATIONS[0], message)
-            elif subject == target:
+            elif subject == target and not self.every:
                 self.refuse_or_count(
                     counts, _RELATIONS[1], f'{where} joins entity {subject} with itself: mend it'
                 )
@@ -224,11 +237,12 @@ class PicScenes(AnnotatedImages):
                 self.refuse_or_count(counts, _RELATIONS[2], message)
             elif (kind := self.kind_of[number - 1]) is None:
                 counts[_KINDS] += 1
-            elif (key := (rows[subject], rows[target], kind)) in found:
+            elif (key := (rows[subject], rows[target], kind)) in seen and not self.every:
                 counts[_TWICE] += 1
             else:
-                found[key] = None
-        return np.array(list(found), np.int32).reshape(-1, 3)
+                found.append(key)
+                seen.add(key)
+        return np.array(found, np.int32).reshape(-1, 3)
 
 
 def compile_pic(

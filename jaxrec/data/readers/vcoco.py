@@ -32,7 +32,7 @@ REMEDY = (
 LEAST_IOU = 0.5  # of a pair's box with that of an annotation
 NO_MASKS = 'images whose masks are not there'
 _UNJOINED, _SELF = 'relations of an entity without mask', 'relations of an entity with itself'
-_TWICE = 'relations listed twice'
+_TWICE, _OF_CROWDS = 'relations listed twice', 'relations of crowds left out'
 _CROWDS, _CLASSES, _EMPTY = 'crowds left out', 'entities of classes left out', 'entities without pixels'
 
 # What a deed names: an annotation by its id, or a class and a box; none for an object out of the image.
@@ -127,20 +127,22 @@ class VcocoScenes(AnnotatedImages):
 
     def read(self, index: int) -> tuple[Scene, Counter[str]]:
         """The scene of an image, and what was left out of it; see `AnnotatedImages`."""
-        scene, _, counts = self._read(index)
+        scene, _, counts = self._read(index, crowds=False)
         return scene, counts
 
     def with_agents(self, index: int) -> tuple[Scene, Agents]:
         """The scene of an image, and who does what in it, also to what is not in it: the truth of role AP.
 
         Of the published file those people are known whom it names. Pairs do not say whose actions nobody
-        annotated, so there all are known, and they lack the deeds whose object is not in the image.
+        annotated, so there all are known, and they lack the deeds whose object is not in the image. Crowds,
+        which scenes leave out, are entities here, as for the official script: a deed may be done to one, and
+        what is told of a crowd of people counts neither for nor against.
         """
-        return self._read(index)[:2]
+        return self._read(index, crowds=True)[:2]
 
-    def _read(self, index: int) -> tuple[Scene, Agents, Counter[str]]:
+    def _read(self, index: int, crowds: bool) -> tuple[Scene, Agents, Counter[str]]:
         image, counts = self.ids[index], Counter[str]()
-        listing, kept = self._kept(image, counts)
+        listing, kept = self._kept(image, counts, crowds)
         masks = self.coco.masks(image)
         for row in np.flatnonzero(kept & ~masks.any((1, 2))).tolist():
             where = f'{self.coco.where}: annotation {listing.ids[row]} of image {image}'
@@ -159,14 +161,17 @@ class VcocoScenes(AnnotatedImages):
         )
         people = np.flatnonzero(scene.categories == self._place[PERSON]).astype(np.int32)
         named = self._people.get(image)
-        known = [named is None or int(listing.ids[rows[row]]) in named for row in people]
+        of_all = lambda row: bool(~listing.crowd[row])  # of pairs
+        known = [of_all(row) if named is None else int(listing.ids[row]) in named for row in rows[people]]
         return scene, Agents(people, np.array(known, bool), deeds), counts
 
-    def _kept(self, image: int, counts: Counter[str]) -> tuple[Listing, NDArray]:
-        """What is listed of an image, and bool [N], which entities are no crowds and of classes of V-COCO."""
+    def _kept(self, image: int, counts: Counter[str], crowds: bool) -> tuple[Listing, NDArray]:
+        """What is listed of an image, and bool [N], which entities are of V-COCO's classes, and no crowds."""
         listing = self.coco.listing(image)
         known = np.array([name in self._place for name in listing.names], bool)
         counts[_CLASSES] += int((~known).sum())
+        if crowds:
+            return listing, known
         counts[_CROWDS] += int((known & listing.crowd).sum())
         return listing, known & ~listing.crowd
 
@@ -178,6 +183,9 @@ class VcocoScenes(AnnotatedImages):
             where = f'V-COCO: image {image}, relation {self.vocabulary.relations[kind]!r}'
             if ends[0] is None or ends[1] is None:
                 named = subject if ends[0] is None else target
+                if self._row(listing, np.flatnonzero(listing.crowd), named) is not None:
+                    counts[_OF_CROWDS] += 1
+                    continue
                 self.refuse_or_count(counts, _UNJOINED, f'{where} names {named}, which has no mask: mend it')
             elif ends[0] == ends[1]:
                 self.refuse_or_count(counts, _SELF, f'{where} joins entity {subject} with itself: mend it')

@@ -44,7 +44,8 @@ def draw(
       vocabulary: of their numbers.
       limit: the most relations drawn, the best scored first; only entities that they join are named.
       threshold: the least score of a relation that is drawn.
-      zoom: how many pixels a pixel of the image becomes; by default what makes the shorter side 480.
+      zoom: how many pixels a pixel of the image becomes; by default what makes the shorter side 480, so far
+        as the longer stays within 1,920.
 
     Returns:
       uint8 [z H, z W, 3].
@@ -58,7 +59,8 @@ def draw(
         )
     triplets, scores, parts = _relations(shown)
     chosen = [n for n in np.argsort(-scores, kind='stable') if scores[n] >= threshold][:limit]
-    zoom = zoom or max(1, math.ceil(480 / max(1, min(image.shape[:2]))))
+    least, most = (max(1, pick(image.shape[:2])) for pick in (min, max))
+    zoom = zoom or max(1, min(math.ceil(480 / least), 1920 // most))
     pen = _Pen(_tinted(image, shown, triplets[chosen], parts[chosen]).repeat(zoom, 0).repeat(zoom, 1))
     centres = [_centre(mask, zoom) for mask in shown.masks]
     said: dict[tuple[int, int], list[str]] = {}  # relations of one pair share an arrow

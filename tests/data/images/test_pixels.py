@@ -1,5 +1,6 @@
 """Files of pixels: every mode of picture, what is broken, and COCO's run lengths against its own decoder."""
 
+import struct
 import sys
 
 import numpy as np
@@ -39,6 +40,23 @@ def test_a_turned_photograph_is_set_upright(tmp_path):
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.fromarray(PIXELS).save(tmp_path / 'a.png', exif=exif)
     np.testing.assert_array_equal(read_picture(tmp_path / 'a.png'), np.rot90(PIXELS, -1))
+
+
+def exif_of(*entries):
+    """EXIF by hand: (tag, its type, how many values, four bytes) of each entry."""
+    body = b''.join(struct.pack('<HHI', *entry[:3]) + entry[3] for entry in entries)
+    return b'Exif\0\0II*\0' + struct.pack('<IH', 8, len(entries)) + body + bytes(4)
+
+
+# A width and a resolution that are text.
+@pytest.mark.parametrize('damaged', [(0x0100, 2, 4, b'abc\0'), (0x011A, 2, 4, b'abc\0')])
+def test_a_photograph_of_damaged_exif_stays_as_it_lies(tmp_path, caplog, damaged):
+    turned = (0x0112, 3, 1, b'\6\0\0\0')
+    Image.fromarray(PIXELS).save(tmp_path / 'a.jpg', exif=exif_of(*sorted([damaged, turned])))
+    with Image.open(tmp_path / 'a.jpg') as picture:
+        want = np.array(picture)
+    np.testing.assert_array_equal(read_picture(tmp_path / 'a.jpg'), want)
+    assert 'a.jpg is not turned upright: its EXIF is damaged' in caplog.text
 
 
 @pytest.mark.parametrize('most', [200, 60_000])
@@ -130,6 +148,8 @@ def test_run_lengths_are_cocos(seed):
         ),
         ({'size': [3, 4], 'counts': [-1, 13]}, 'here: the counts cannot be read'),
         ({'size': [3, 4], 'counts': []}, 'here: the counts cannot be read'),
+        ({'size': [3, 4], 'counts': [0.5, 11.5]}, r'here: the counts .*0\.5 is no whole number'),
+        ({'size': [3, 4], 'counts': [True, 11]}, 'True is no whole number'),
         ({'size': [3, 4], 'counts': '~~'}, 'here: the counts cannot be read'),
         ({'size': [3, 4], 'counts': 'o'}, 'here: the counts cannot be read'),
         ({'size': [3, 4], 'counts': None}, 'here: the counts cannot be read'),

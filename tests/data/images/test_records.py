@@ -205,8 +205,15 @@ def test_annotations_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / ANNOTATIONS).write_text('{"format": ')
     with pytest.raises(ValueError, match=r'annotations.json is no JSON'):
         ImageFolder(tmp_path)
+    (tmp_path / ANNOTATIONS).write_text('[' * 100_000)
+    with pytest.raises(ValueError, match=r'annotations.json is no JSON \(maximum recursion'):
+        ImageFolder(tmp_path)
     (tmp_path / ANNOTATIONS).write_text('[]')
     with pytest.raises(ValueError, match='is not of this format'):
+        ImageFolder(tmp_path)
+    (tmp_path / ANNOTATIONS).unlink()
+    (tmp_path / ANNOTATIONS).mkdir()
+    with pytest.raises(ValueError, match=r'annotations.json is a folder, not a file'):
         ImageFolder(tmp_path)
 
 

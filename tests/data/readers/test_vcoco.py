@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -36,14 +37,14 @@ def box_of(mask):
 
 def numbers_of(scene, image, names):
     """Annotation of each entity, by its class and rectangle."""
-    known = {value: number for number, value in image['entities'].items()}
+    known = {value: number for number, value in (image['entities'] | image['crowds']).items()}
     return [known[names[c], box_of(m)] for c, m in zip(scene.categories, scene.masks, strict=True)]
 
 
 def test_the_extract_is_rich(folder):
     images = list(oracle.images(folder).values())
     deeds = [deed for image in images for deed in image['deeds']]
-    assert len(images) == 24 and len(deeds) > 100 and sum(image['crowds'] for image in images) >= 3
+    assert len(images) == 24 and len(deeds) > 100 and sum(len(image['crowds']) for image in images) >= 3
     assert 10 < sum(number == 0 for _, number, _ in deeds) < 60
     people = sum(name == 'person' for image in images for name, _ in image['entities'].values())
     assert people - sum(len(image['people']) for image in images) >= 3
@@ -65,7 +66,7 @@ def test_scenes_and_agents_are_those_of_the_files(folder, annotations, masks):
         scene, agents = scenes.with_agents(index)
         scene.check(scenes.vocabulary)
         numbers = numbers_of(scene, images[image], scenes.vocabulary.entities)
-        assert sorted(numbers) == sorted(images[image]['entities'])
+        assert sorted(numbers) == sorted(images[image]['entities'] | images[image]['crowds'])
         name = lambda kind: extract.RELATIONS[kind]
         deeds = {(numbers[s], 0 if o < 0 else numbers[o], name(k)) for s, o, k in agents.deeds.tolist()}
         expected = images[image]['deeds']
@@ -76,8 +77,35 @@ def test_scenes_and_agents_are_those_of_the_files(folder, annotations, masks):
         people = {n for n, (c, _) in images[image]['entities'].items() if c == 'person'}
         assert known == (images[image]['people'] if annotations == 'vcoco.json' else people)
         assert (scene.parts == UNKNOWN_PART).all() and scene.image.std() > 20
-    crowds = sum(image['crowds'] for image in images.values())
+        without = numbers_of(scenes[index], images[image], scenes.vocabulary.entities)
+        assert sorted(without) == sorted(images[image]['entities'])
+        assert len(scenes[index].relations) == len(scene.relations)
+    crowds = sum(len(image['crowds']) for image in images.values())
     assert len(list(scenes)) == 24 and scenes.dropped == {'crowds left out': crowds}
+
+
+def test_a_deed_done_to_a_crowd_counts_for_role_ap_alone(folder, tmp_path):
+    listed = json.loads((folder / 'vcoco.json').read_text())
+    images = oracle.images(folder)
+    number = next(n for n, image in enumerate(listed[0]['image_id']) if images[image]['crowds'])
+    image, person = listed[0]['image_id'][number], listed[0]['ann_id'][number]
+    crowd = next(iter(images[image]['crowds']))
+    listed[0]['label'][number] = 1
+    listed[0]['role_object_id'][len(listed[0]['ann_id']) + number] = crowd
+    shutil.copytree(folder, tmp_path / 'crowded')
+    (tmp_path / 'crowded' / 'vcoco.json').write_text(json.dumps(listed))
+    scenes = read(tmp_path / 'crowded')
+    index = scenes.ids.index(image)
+    scene, agents = scenes.with_agents(index)
+    numbers = numbers_of(scene, images[image], scenes.vocabulary.entities)
+    deed = (numbers.index(person), numbers.index(crowd), 0)
+    assert deed in set(map(tuple, agents.deeds.tolist())) and deed in set(
+        map(tuple, scene.relations.tolist())
+    )
+    unknown = {numbers[row] for row in agents.rows[~agents.known]}
+    crowds_of_people = {n for n, (name, _) in images[image]['crowds'].items() if name == 'person'}
+    assert crowds_of_people <= unknown
+    assert len(list(scenes)) == 24 and scenes.dropped['relations of crowds left out'] == 1
 
 
 def test_perfect_predictions_have_a_role_ap_of_one(folder):

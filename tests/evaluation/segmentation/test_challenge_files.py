@@ -17,7 +17,24 @@ from tests.oracles import relation_segmentation as oracle
 SIZE, GEOMETRIC = (10, 12), {0, 1, 3, 12, 23, 24}
 
 
-def predict(root, folder):
+def confuse(root):
+    """What a list of relations may hold: one twice, one of an entity with itself, one of no pixel."""
+    path = root / 'relations_train.json'
+    there = lambda entry: (root / 'instance' / entry['name']).with_suffix('.png').exists()
+    entries = [entry for entry in json.loads(path.read_text()) if there(entry)]
+    for n, entry in enumerate(entries):
+        if relations := entry['relations']:
+            first = relations[0]
+            relations += [first] * (n % 3)
+            relations.append(first | {'object': first['subject']})
+            relations.append(first | {'object': 100})
+    entries[1]['name'] = entries[1]['name'].replace('00001', '02278')  # known to be broken, yet counted
+    for kind in ('instance', 'semantic'):
+        (root / kind / 'outdoor_00001.png').rename(root / kind / 'outdoor_02278.png')
+    path.write_text(json.dumps(entries))
+
+
+def predict(root, folder, **options):
     """Predictions: the truth with pixels changed, numbers of its own, relations guessed; an absent number."""
     draw = np.random.default_rng(1)
     entries = json.loads((root / 'relations_train.json').read_text())
@@ -38,7 +55,7 @@ def predict(root, folder):
         entry['relations'].append({'subject': 200, 'object': 41, 'relation': 2, 'score': 9})
     (folder / 'relations_train.json').write_text(json.dumps(entries))
     return PicPredictions(
-        PicScenes(root, size=SIZE, images=False),
+        PicScenes(root, size=SIZE, images=False, **options),
         folder / 'relations_train.json', folder / 'instance', folder / 'semantic',
     )  # fmt: skip
 
@@ -63,8 +80,30 @@ def plain(scene, is_truth, scores):
     return {'found': entities, 'triplets': [(*r, score) for r, score in zip(relations, scores, strict=True)]}
 
 
-def test_the_metric_from_files_is_that_of_the_slow_judge(made):
-    root, folder, predictions = made
+@pytest.fixture(scope='module')
+def confused(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('confused')
+    root = extract.write(folder / 'PIC')
+    confuse(root)
+    return root, folder / 'found', predict(root, folder / 'found', skip=(), every=True)
+
+
+def test_every_relation_counts_as_the_script_counts_it(confused):
+    root, _, predictions = confused
+    truth, listed = predictions.truth, json.loads((root / 'relations_train.json').read_text())
+    assert [len(truth[n].relations) for n in range(len(truth))] == [len(e['relations']) for e in listed]
+    with pytest.raises(ValueError, match='joins entity 6 with itself: mend it'):
+        PicScenes(root, images=False)[0]
+    assert len(PicScenes(root, images=False)) == len(truth) - 1
+    entry = listed[2]['relations']
+    assert entry.count(entry[0]) == 3  # if it is found, so are both others
+    found = files_oracle.scenes(root)
+    assert sum(100 in relation[:2] for scene in found for relation in scene['relations']) > 20
+
+
+@pytest.mark.parametrize('which', ['made', 'confused'])
+def test_the_metric_from_files_is_that_of_the_slow_judge(which, request):
+    root, folder, predictions = request.getfixturevalue(which)
     entries = json.loads((folder / 'relations_train.json').read_text())
     scores = {entry['name']: [r['score'] for r in entry['relations']] for entry in entries}
     images = [

@@ -66,6 +66,14 @@ def test_entities_are_tinted_and_acting_parts_stand_out(unlabelled):
     assert both[18, 8] == both[8, 8] == hand
 
 
+@pytest.mark.parametrize(
+    ('size', 'drawn'), [((30, 40), (480, 640)), ((1, 100), (19, 1900)), ((2, 3000), (2, 3000))]
+)
+def test_a_narrow_picture_does_not_grow_without_bounds(size, drawn):
+    nothing = found([], [], np.zeros(size, np.uint8), size)
+    assert draw(np.zeros((*size, 3), np.uint8), nothing, VOCABULARY).shape == (*drawn, 3)
+
+
 def test_edges_are_stronger_than_the_inside(unlabelled):
     far = distance(draw(IMAGE, truth([]), VOCABULARY, zoom=3), 3)
     assert far[4, 10] == far[23, 15] > far[12, 8] == far[8, 8]
