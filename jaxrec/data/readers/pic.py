@@ -149,16 +149,20 @@ class PicScenes(AnnotatedImages):
         self._relations: dict[str, list[dict[str, int]]] = {}
         self._part: list[str] = []
         for part, listing in zip(chosen, self._listings, strict=True):
-            for entry in read_relations(listing):
-                if Path(entry['name']).stem in skipped:
-                    self._listed[_IMAGES[0]] += 1
-                elif entry['name'] in self._relations:
-                    self._listed[_IMAGES[1]] += 1
-                else:
-                    self._relations[entry['name']] = entry['relations']
-                    self._part.append(part)
+            self._list(part, listing, skipped)
         self.names = list(self._relations)
         self.splits = np.array([part == 'val' for part in self._part], np.int8)
+
+    def _list(self, part: str, listing: Path, skipped: Sequence[str]) -> None:
+        """Takes in the images of one list."""
+        for entry in read_relations(listing):
+            if Path(entry['name']).stem in skipped:
+                self._listed[_IMAGES[0]] += 1
+            elif entry['name'] in self._relations:
+                self._listed[_IMAGES[1]] += 1
+            else:
+                self._relations[entry['name']] = entry['relations']
+                self._part.append(part)
 
     def sources(self) -> list[Path]:
         """The lists of relations, and that of classes where it is there."""

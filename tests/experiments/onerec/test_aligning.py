@@ -27,7 +27,7 @@ from jaxrec.data.sessions.labels import SessionLabels
 from jaxrec.data.simulators import sessions
 from jaxrec.data.simulators.sessions import Audience
 from jaxrec.data.splits import TEST, make_split
-from jaxrec.models.onerec.align import METHODS
+from jaxrec.models.onerec.align import METHODS, steps_an_iteration
 from jaxrec.models.onerec.judged import summarise
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.semantic_ids import assign_ids
@@ -307,7 +307,7 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     assert made.task.preference.kind == 'sdpo' and made.miner.losers == 3 and made.options['iterations'] == 1
     assert (made.task.pairs, made.task.every) == (2, 8) and made.run.train['learning_rate'] == 5e-4
     assert not made.run.train['schedule'] and not made.run.config.train.schedule
-    assert made.per == round(1.5 * made.base.steps) and made.base.epochs == 2
+    assert made.per == steps_an_iteration(1.5 * made.base.steps, 'ntp', 1) and made.base.epochs == 2
     wanted.align.beta = 0.7
     again = aligning.prepare(wanted, generator, workdir, shared=made)
     assert again.predict is made.predict and again.miner is made.miner

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from jaxrec.data.source import make_loader
-from jaxrec.models.onerec.align import METHODS, AlignTask, PairSource, Preference, pair_loss, pairs_a_step
+from jaxrec.models.onerec.align import (
+    METHODS,
+    AlignTask,
+    PairSource,
+    Preference,
+    pair_loss,
+    pairs_a_step,
+    steps_an_iteration,
+)
 from jaxrec.models.onerec.judge import Judge
 from jaxrec.models.onerec.mining import Miner, _seen_before
 from jaxrec.models.onerec.pairs import draw, join, load_chunk, save_chunk
@@ -266,6 +274,14 @@ def test_options_that_cannot_be(make, message):
 
 def test_pairs_of_a_step():
     assert [pairs_a_step(0.01, size) for size in (1, 64, 100, 101, 700)] == [1, 1, 1, 2, 7]
+
+
+def test_all_methods_take_as_many_steps():
+    for steps in (0.4, 1, 7.5, 350, 351.4):
+        ours = 3 * steps_an_iteration(steps, 'ipa', 3)
+        assert {steps_an_iteration(steps, method, 1) for method in METHODS if method != 'ipa'} == {ours}
+        assert abs(ours - steps) <= 1.5 or ours == 3
+    assert steps_an_iteration(350, 'ipa', 2) == 175 and steps_an_iteration(10, 'ipa', 4) == 2
 
 
 def test_a_batch_without_pairs_is_refused(world):

@@ -119,7 +119,7 @@ def test_what_cannot_be_ranked(tmp_path, options, message):
     assign_ids(codes, 4).save(tmp_path / 'ids.npz')
     given = {'ids': str(tmp_path / 'ids.npz'), 'size': 'tiny', 'experts': 0}
     made = make_task(given, SCHEMA)
-    assert (made.beams, made.network.session, made.network.levels) == (20, 1, (4, 4, 6))
+    assert (made.beams, made.network.session, made.network.levels) == (20, 1, (4, 4, 16))
     assert make_task({**given, 'beams': 12}, SCHEMA).beams == 12
     with pytest.raises(ValueError, match=message):
         make_task({**given, **options}, SCHEMA)
