@@ -59,6 +59,27 @@ def match(scores: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.argmax(open_to, -1).astype(jnp.int32), open_to.max(-1) > 0
 
 
+def best_matches(scores: jax.Array, allowed: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """The entities that fit best, the first of which `match` finds.
+
+    Args:
+      scores: float [B, R, K], not negative.
+      allowed: bool [B, R, K] or what broadcasts to it.
+      count: J; of fewer entities the places behind hold the first with a share of 0.
+
+    Returns:
+      int32 [B, R, J], best first, of equal ones the first; and float32 [B, R, J], how well each fits in
+      shares of the best, 0 where there is none.
+    """
+    open_to = jnp.where(allowed, scores, 0.0)
+    fit, which = jax.lax.top_k(open_to, min(count, scores.shape[-1]))
+    missing = ((0, 0), (0, 0), (0, count - fit.shape[-1]))
+    best = fit[..., :1]
+    share = jnp.where(fit == best, 1.0, fit / jnp.maximum(best, 1e-30))  # XLA may round x / x below 1
+    share = jnp.where(fit > 0, share, 0.0)
+    return jnp.pad(which, missing).astype(jnp.int32), jnp.pad(share, missing)
+
+
 def first_of_its_kind(subject: jax.Array, target: jax.Array, relation: jax.Array) -> jax.Array:
     """Which triplets repeat none before them.
 

@@ -2,8 +2,10 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jaxrec.ops.matching import (
+    best_matches,
     first_of_its_kind,
     match,
     matching_scores,
@@ -67,6 +69,24 @@ def test_the_match_is_the_best_fit_of_those_allowed():
     assert (chosen[4.0] != chosen[1.0]).any()  # nearer, if less sure
     assert not exists[0, 0] and not np.asarray(exists[2]).any()
     assert index[1, 0] == 0
+
+
+@pytest.mark.parametrize('count', [1, 2, 4, 6])
+def test_the_best_matches_are_those_of_a_loop(count):
+    rng = np.random.default_rng(4)
+    scores, allowed = rng.random((3, 5, 4)).astype(np.float32), rng.random((3, 5, 4)) < 0.6
+    scores[0, 0], allowed[1, 1] = 0.5, False  # all alike; none at all
+    which, share = jax.jit(best_matches, static_argnums=2)(scores, allowed, count)
+    assert which.shape == share.shape == (3, 5, count)
+    for b, r in np.ndindex(3, 5):
+        open_to = [k for k in range(4) if allowed[b, r, k] and scores[b, r, k] > 0]
+        order = sorted(open_to, key=lambda k: (-scores[b, r, k], k))[:count]
+        assert which[b, r, : len(order)].tolist() == order
+        want = [scores[b, r, k] / scores[b, r, order[0]] for k in order]
+        np.testing.assert_allclose(share[b, r], want + [0] * (count - len(order)), rtol=1e-6)
+    first, exists = match(scores, allowed)
+    np.testing.assert_array_equal(exists, share[..., 0] == 1)
+    np.testing.assert_array_equal(np.where(exists, first, -1), np.where(exists, which[..., 0], -1))
 
 
 def test_matching_scores_by_hand_and_their_gradient():

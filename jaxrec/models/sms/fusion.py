@@ -20,7 +20,7 @@ from jaxrec.models.sms.losses import parts_of
 from jaxrec.models.sms.options import Network
 from jaxrec.ops.grids import enlarge_bilinear, unfold
 from jaxrec.ops.heatmaps import Peaks, find_peaks
-from jaxrec.ops.matching import first_of_its_kind, match, matching_scores
+from jaxrec.ops.matching import best_matches, first_of_its_kind, matching_scores
 
 Predictions = dict[str, jax.Array]
 
@@ -122,16 +122,22 @@ def find_triplets(
         points.cell - displacement, entities.cell, entities.score, network.match_scale
     )
     may = may_be_subject(network, names, entities)[:, None]
-    subject, has_subject = match(scores(read.subject), may)
-    others = jnp.arange(entities.score.shape[1]) != subject[..., None]
-    target, has_target = match(scores(read.target), others)
-    of = lambda who: jnp.take_along_axis(entities.score, who, 1)
-    score = of(subject) * of(target) * points.score * has_subject * has_target
     if read.parts is None:
-        parts = jnp.zeros((*score.shape, names.counts.parts))
+        parts = jnp.zeros((*points.score.shape, names.counts.parts))
     else:
         parts = jax.nn.sigmoid(parts_of(read.parts, points.category, names.counts))
-    found = Triplets(subject, target, points.category, score, parts)
+    of = lambda who: jnp.take_along_axis(entities.score, who, 1)
+    subjects, subject_fit = best_matches(scores(read.subject), may, network.tries)
+    tried = []
+    for i in range(network.tries):
+        subject = subjects[..., i]
+        others = jnp.arange(entities.score.shape[1]) != subject[..., None]
+        targets, target_fit = best_matches(scores(read.target), others, network.tries)
+        for j in range(network.tries - i):  # the second best of both is the third in all
+            target, fit = targets[..., j], subject_fit[..., i] * target_fit[..., j]
+            score = of(subject) * of(target) * points.score * fit
+            tried.append(Triplets(subject, target, points.category, score, parts))
+    found = Triplets(*(jnp.concatenate(x, 1) for x in zip(*tried, strict=True)))
     if network.both_directions:
         turns = jnp.asarray(names.symmetric)[found.relation]
         turns = turns & jnp.take_along_axis(may_be_subject(network, names, entities), target, 1)

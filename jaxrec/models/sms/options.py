@@ -56,6 +56,8 @@ class Network:
       points: relation points of an image that are matched; a pair that several of them mean has them once.
       match_scale: by which distances in the match are multiplied; PPDM's are cells of a map of 128, of which
         a smaller map of the same scene has fewer.
+      tries: how many of the subjects, and of the objects, that fit a relation point best make triplets of it;
+        the score of those behind the first falls as their fit does. PPDM takes the first alone.
       least_radius: of the peaks of heatmaps, in cells; 0 leaves small things without a neighbourhood.
       triplets: T, of an image; at most the points, or twice as many in both directions.
       read_near: in training too a point is read where its class's heatmap is highest, of the 3 x 3 cells
@@ -99,6 +101,7 @@ class Network:
     keep: int = 40
     points: int = 100
     match_scale: float = 1.0
+    tries: int = 1
     least_radius: int = 0
     triplets: int = 100
     read_near: bool = False
@@ -119,7 +122,7 @@ class Network:
     def __post_init__(self) -> None:
         for name in (
             'neck', 'hidden', 'mask_features', 'mask_width', 'mask_depth', 'mask_channels', 'mask_layers',
-            'keep', 'points', 'triplets',
+            'keep', 'points', 'triplets', 'tries',
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 1')
@@ -160,7 +163,8 @@ class Network:
             raise ValueError(
                 f'model.mean = {self.mean}, model.std = {self.std}: give three each, std above 0'
             )
-        if self.triplets > (made := self.points * (2 if self.both_directions else 1)):
+        pairs = self.tries * (self.tries + 1) // 2
+        if self.triplets > (made := self.points * pairs * (2 if self.both_directions else 1)):
             raise ValueError(
                 f'model.triplets = {self.triplets} of {made} that are made: raise model.points or take fewer'
             )

@@ -106,6 +106,18 @@ def test_a_point_on_the_subject_holds_one_object_of_each_subject():
     np.testing.assert_allclose(two['triplet/parts'][0, order], [[1, 0], [0, 1]], atol=1e-6)
 
 
+def test_those_that_fit_next_best_come_behind():
+    """Each relation of the truth stays first; behind come other pairs, each once and for less."""
+    once, more = (jax.device_get(compiled((*JOINED,), tries=tries)(BATCH)) for tries in (1, 2))
+    for b, want in enumerate(truth(BATCH)):
+        first, all_ = triplets(once)[b], triplets(more)[b]
+        assert set(first) == want and all_[: len(first)] == first and len(set(all_)) == len(all_)
+        kinds = {relation for _, _, relation in first}
+        assert b or len(all_) > len(first)  # the second image has one pair alone
+        assert {relation for _, _, relation in all_} == kinds
+        assert all(subject != target for subject, target, _ in all_)
+
+
 def test_boxes_stand_in_for_masks_and_nothing_for_parts():
     asked = 'entity/mask', 'entity/box', 'part'
     found = compiled(asked, masks=False, parsing=False, read_stride=2)(BATCH)
