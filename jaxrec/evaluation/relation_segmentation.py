@@ -31,9 +31,10 @@ from jaxrec.evaluation.segmentation.entities import (
     part_counts,
     part_miou,
 )
-from jaxrec.evaluation.segmentation.errors import CAUSES, RIGHT, WRONG_PART, causes
+from jaxrec.evaluation.segmentation.errors import CAUSES, MISSED_ENTITY, RIGHT, WRONG_PART, causes
 from jaxrec.evaluation.segmentation.found import PART_THRESHOLD, Found, found_of, name_of, truth_of
 from jaxrec.evaluation.segmentation.matching import (
+    NEVER,
     PART_OVERLAP,
     agree,
     first_ranks,
@@ -155,16 +156,26 @@ class RelationEvaluator:
         for row in np.flatnonzero(batch['valid'] > 0).tolist():
             scene = truth_of(batch, row)
             found = found_of(predictions, row, scene.parts.shape, self.part_threshold, name_of(batch, row))
-            self.add_image(scene, found, batch['host/dropped'][row] if 'host/dropped' in batch else (0, 0))
+            dropped = batch['host/dropped'][row] if 'host/dropped' in batch else (0, 0)
+            missed = batch['host/missed'][row] if 'host/missed' in batch else np.zeros(0, np.int32)
+            self.add_image(scene, found, dropped, missed[missed >= 0])
 
-    def add_image(self, scene: Scene, found: Found, dropped: Sequence[int] = (0, 0)) -> None:
+    def add_image(
+        self,
+        scene: Scene,
+        found: Found,
+        dropped: Sequence[int] = (0, 0),
+        missed: Sequence[int] | NDArray = (),
+    ) -> None:
         """Takes in one image.
 
         Args:
           scene: the truth.
           found: the predictions.
           dropped: how many true entities and relations did not fit the batch.
+          missed: kinds of these relations, which nothing can find: they count as missed in all recalls.
         """
+        absent = np.asarray(missed, np.int32)
         agreement, labelled = agree(scene, found), parts_are_labelled(scene)
         official = agree(*shrunk(scene, found, self.size)) if self.size else agreement
         ranks = {}
@@ -176,14 +187,16 @@ class RelationEvaluator:
             ranks['strict', t] = strict_ranks(hits, official.overlap)
         overlap = self.part_overlap if labelled else None
         wholly = strict_ranks(agreement.hits(_ERRORS_AT, overlap), agreement.overlap)
+        told = causes(scene.relations, agreement, _ERRORS_AT, LIMIT, overlap)
+        behind = lambda x, value: np.append(x, np.full(len(absent), value, x.dtype))
         self._images.append(
             _Image(
                 name=scene.name,
-                kinds=scene.relations[:, 2],
-                ranks=ranks,
-                wholly=int((wholly < len(wholly)).sum()),
-                causes=causes(scene.relations, agreement, _ERRORS_AT, LIMIT, overlap),
-                taking=np.asarray(scene.relation_parts.any(1)),
+                kinds=np.append(scene.relations[:, 2], absent),
+                ranks={key: behind(rank, NEVER) for key, rank in ranks.items()},
+                wholly=int((wholly < len(wholly) + len(absent)).sum()),
+                causes=behind(told, MISSED_ENTITY),
+                taking=behind(np.asarray(scene.relation_parts.any(1)), False),
                 labelled=labelled,
                 entities=int(scene.masks.any((1, 2)).sum()),
                 encoded=encode_entities(scene, found) if self.entity_ap else None,
@@ -239,7 +252,7 @@ class RelationEvaluator:
           take part and that are found, parts apart, the share with the right parts; `wholly_right`, mean
           number of relations found so in an image (see `images`); `images`, `images_without_relations`,
           `relations`, `entities`, `dropped_entities` and `dropped_relations` (beyond the batch's caps or
-          without a pixel at its size, and in no other figure).
+          without a pixel at its size; such relations count as missed wherever true ones are counted).
 
         Raises:
           ValueError: nothing was taken in.

@@ -64,7 +64,8 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
       `entity/mask` uint8 [N, h, w], h, w of the masks' stride; `relation/subject`, `relation/object`,
       `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8
       [h, w], as the masks; `host/dropped` int32 [2], entities and relations left out; and where it is judged
-      `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks, and `host/part` uint8 [H, W].
+      `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks, `host/part` uint8 [H, W] and
+      `host/missed` int32 [R], the kinds of the first R relations left out, -1 behind them.
 
     Raises:
       ValueError: the stride does not divide the image.
@@ -77,7 +78,7 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
                 f'scene {scene.name!r} is {size[0]} x {size[1]}, which a stride of {each} does not divide: '
                 'fit it to a multiple'
             )
-    before = len(scene.masks), len(scene.relations)
+    before, listed = len(scene.masks), scene.relations[:, 2]
     scene = _within_cap(without_empty(scene), options.entities)
     relations, taking = scene.relations[: options.relations], scene.relation_parts[: options.relations]
     count = len(scene.masks)
@@ -100,11 +101,12 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
         'relation/parts': rows(taking, np.uint8, options.relations),
         'relation/valid': np.arange(options.relations) < len(relations),
         'part': shrink_parts(scene.parts, fine),
-        'host/dropped': np.array([before[0] - count, before[1] - len(relations)], np.int32),
+        'host/dropped': np.array([before - count, len(listed) - len(relations)], np.int32),
     }
     if judged:
         found['host/mask'] = rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities)
         found['host/part'] = np.ascontiguousarray(scene.parts)
+        found['host/missed'] = _missed(listed, relations[:, 2], options.relations)
     return found
 
 
@@ -191,6 +193,13 @@ def _within_cap(scene: Scene, cap: int) -> Scene:
     related = np.isin(np.arange(count), scene.relations[:, :2])
     order = np.lexsort((np.arange(count), -scene.masks.sum((1, 2)), ~related))
     return keep_entities(scene, np.isin(np.arange(count), order[:cap]))
+
+
+def _missed(listed: np.ndarray, kept: np.ndarray, cap: int) -> np.ndarray:
+    """int32 [cap]: kinds of relation as often as they were listed more than kept, -1 behind them."""
+    kinds, times = np.unique(listed, return_counts=True)
+    missed = np.repeat(kinds, times - (kept[:, None] == kinds).sum(0))
+    return np.pad(missed[:cap], (0, max(0, cap - len(missed))), constant_values=-1).astype(np.int32)
 
 
 def _padded(array: np.ndarray, cap: int) -> np.ndarray:

@@ -64,7 +64,7 @@ def test_what_the_host_needs_comes_back():
     np.testing.assert_array_equal(found['host/part'], scene.parts)
     np.testing.assert_array_equal(found['image'], scene.image)
     learnt = encode(scene, TargetOptions(stride=4, entities=6, relations=30), judged=False)
-    assert found.keys() - learnt.keys() == {'host/mask', 'host/part'}
+    assert found.keys() - learnt.keys() == {'host/mask', 'host/part', 'host/missed'}
 
 
 def test_dtypes_and_shapes_are_the_contract():
@@ -86,6 +86,7 @@ def test_dtypes_and_shapes_are_the_contract():
         'host/mask': ('uint8', (48, 24, 4)),
         'host/part': ('uint8', (24, 32)),
         'host/dropped': ('int32', (2,)),
+        'host/missed': ('int32', (64,)),
     }
 
 
@@ -107,9 +108,10 @@ def test_of_too_many_the_related_and_the_large_stay_and_the_rest_is_counted():
     # The unrelated 1 is larger than the unrelated 3; the small 0 takes part in a relation.
     assert found['entity/category'].tolist() == [0, 1, 2]
     assert (found['relation/subject'][0], found['relation/object'][0]) == (0, 2)
-    assert found['host/dropped'].tolist() == [1, 1]
+    assert found['host/dropped'].tolist() == [1, 1] and found['host/missed'].tolist() == [0]
     fewer = encode(scene, TargetOptions(stride=4, entities=1, relations=5))
     assert fewer['host/dropped'].tolist() == [3, 2]
+    assert fewer['host/missed'].tolist() == [0, 1, -1, -1, -1]
     assert not fewer['relation/valid'].any()
 
 
@@ -120,6 +122,8 @@ def test_an_entity_without_pixels_is_left_out_and_counted():
     lost = (scene.relations[:, :2] == 1).any(1).sum()
     assert lost > 0
     assert found['host/dropped'].tolist() == [1, lost]
+    kinds = sorted(k for s, o, k in scene.relations.tolist() if 1 in (s, o))
+    assert found['host/missed'].tolist() == kinds + [-1] * (64 - lost)
     np.testing.assert_array_equal(found['entity/category'][:4], np.delete(scene.categories, 1))
 
 

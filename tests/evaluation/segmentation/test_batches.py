@@ -8,7 +8,7 @@ import pytest
 from jaxrec.evaluation.relation_segmentation import RelationEvaluator, found_of
 from jaxrec.evaluation.segmentation.entities import encode_entities, mask_ap
 from jaxrec.evaluation.segmentation.found import NOTHING
-from tests.evaluation.segmentation.cases import VOCABULARY, found, random_image, scene
+from tests.evaluation.segmentation.cases import CHAIR, NEXT_TO, VOCABULARY, box, found, random_image, scene
 from tests.evaluation.segmentation.test_rules import ENTITIES, HOLDS
 
 SIZE, ENTITY_CAP, RELATION_CAP, KEPT, TRIPLETS = (4, 10), 6, 5, 8, 12
@@ -86,6 +86,24 @@ def test_batches_give_what_scenes_give():
     expected = plain.compute() | {'dropped_entities': 6, 'dropped_relations': 12}
     equal(batched.compute(), expected)
     assert [image['name'] for image in batched.images()] == [f'event {n}' for n in (0, 1, 2, 0, 1, 2)]
+
+
+def test_relations_that_did_not_fit_the_batch_are_missed():
+    """As they are where the whole truth is judged and nothing is found of them."""
+    chair = (CHAIR, box(6, 6, 2, 2))
+    far = (0, len(ENTITIES), NEXT_TO, set())
+    guess = found(ENTITIES, [(*HOLDS, 0.9), (0, 1, NEXT_TO, set(), 0.8)])
+    whole, cut = RelationEvaluator(VOCABULARY), RelationEvaluator(VOCABULARY)
+    whole.add_image(scene([*ENTITIES, chair], [HOLDS, far]), guess)
+    row = batch_row(scene(ENTITIES, [HOLDS]), dropped=(1, 1)) | {'host/missed': np.array([NEXT_TO, -1, -1])}
+    cut.add(stacked([row]), stacked([prediction_row(guess)]))
+    got, want = cut.compute(), whole.compute()
+    assert got['recall_100_50'] == got['recall_100_50_parts'] == got['error_missed_entity'] == 0.5
+    apart = {name for name in want if 'entit' in name and not name.startswith('error')} | {
+        'dropped_relations'
+    }
+    equal({k: v for k, v in got.items() if k not in apart}, {k: v for k, v in want.items() if k not in apart})
+    assert got['dropped_relations'] == 1 and got['relations'] == 2 and cut.images()[0]['relations'] == 2
 
 
 def test_masks_read_at_a_stride_are_enlarged():
