@@ -114,8 +114,8 @@ def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = No
     Returns:
       What JSON takes: `name`, `height`, `width`; `entities`, each with `category`, `mask` and, of
       predictions, `score`; `relations`, by falling score, each with `subject` and `object` (places among the
-      entities, null for no object), `relation`, `parts` and, of predictions, `score`; `parts`, {name: mask}
-      of those there.
+      entities, null for no object), `relation`, `parts`, `part_mask` (the subject's pixels of these parts,
+      where there are parts) and, of predictions, `score`; `parts`, {name: mask} of those there.
     """
     entities: list[dict[str, Any]] = []
     for row, category in enumerate(shown.categories.tolist()):
@@ -133,6 +133,9 @@ def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = No
             'relation': vocabulary.relations[relation],
             'parts': [vocabulary.parts[p] for p in np.flatnonzero(parts[n])],
         }
+        if written['parts']:
+            taking = np.isin(shown.parts, np.flatnonzero(parts[n]) + 1)
+            written['part_mask'] = rle_encode(shown.masks[subject] & taking)
         relations.append(
             written | ({'score': round(float(scores[n]), 4)} if isinstance(shown, Found) else {})
         )

@@ -150,6 +150,12 @@ def test_json_holds_masks_names_and_scores():
     for entity, mask in zip(written['entities'], shown.masks, strict=True):
         np.testing.assert_array_equal(rle_decode(entity['mask'], SIZE, 'here'), mask)
         assert entity['score'] == 1
+    taken = [relation.pop('part_mask', None) for relation in written['relations']]
+    assert taken[1] is None
+    for mask, part in ((taken[0], 1), (taken[2], 2)):
+        want = shown.masks[0] & (shown.parts == part)
+        np.testing.assert_array_equal(rle_decode(mask, SIZE, 'here'), want)
+        assert want.any()
     assert [tuple(relation.values()) for relation in written['relations']] == [
         (0, 1, 'hold', ['hand'], 0.75),
         (0, None, 'kick', [], 0.5),
@@ -162,6 +168,7 @@ def test_json_holds_masks_names_and_scores():
 
 def test_json_of_a_truth_has_no_scores():
     written = to_json(truth(), VOCABULARY)
+    assert rle_decode(written['relations'][0].pop('part_mask'), SIZE, 'here').any()
     assert written['relations'] == [{'subject': 0, 'object': 1, 'relation': 'hold', 'parts': ['hand']}]
     assert 'score' not in written['entities'][0] and written['name'] == 'made up'
 
