@@ -1,4 +1,4 @@
-"""SMS on Person in Context, edition 2: 141 classes of entities and 23 relations.
+"""SMS on Person in Context, edition 2: 141 classes of entities, 23 relations and 25 human parts.
 
     python -m experiments.train --config=configs/sms/pic.py:SMS --workdir=runs/sms_pic \
         --config.model.weights=ctdet_coco_dla_2x.pth
@@ -8,18 +8,19 @@ After the colon stands the row, one of configs/sms/rows.py. The set lies in $JAX
 a folder of `jaxrec.data.readers.pic.FOLDERS` there; it is asked for at http://picdataset.com. Not yet run: it
 wants an accelerator.
 
-The paper counts 141 classes and 23 relations without naming them: these are the classes that have instances,
-and the relations of `pic_lists.CHOSEN_RELATIONS`, which are ours. It also has 25 human parts, which the
-published files do not label: there is no part branch here. `pic_lists.CHOSEN_PARTS` names 25 of ours for
-images of one's own. The test part's labels are not published, so validation is judged. Size, optimizer and
-schedule are PPDM's (arXiv 1912.12898), and so are the weights that it begins with: CenterNet's.
+The paper counts 141 classes, 23 relations and 25 human parts without naming them: these are the classes that
+have instances, and the relations and parts of `pic_lists.CHOSEN_RELATIONS` and `CHOSEN_PARTS`, which are
+ours. The published files label no part, so the network has the branches but learns no part here: they are for
+images of one's own under these names, on which a run with --warm_start goes on. The test part's labels are
+not published, so validation is judged. Size, optimizer and schedule are PPDM's (arXiv 1912.12898), and so are
+the weights that it begins with: CenterNet's.
 """
 
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
 from configs.sms.rows import PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
-from jaxrec.data.readers.pic_lists import CHOSEN_RELATIONS, ENTITIES, WITHOUT_INSTANCES
+from jaxrec.data.readers.pic_lists import CHOSEN_PARTS, CHOSEN_RELATIONS, ENTITIES, WITHOUT_INSTANCES
 
 CLASSES = tuple(name for name in ENTITIES if name not in WITHOUT_INSTANCES)
 
@@ -37,6 +38,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                     'split': 'trainval',
                     'entities': CLASSES,
                     'relations': CHOSEN_RELATIONS,
+                    'parts': CHOSEN_PARTS,
                     'irregular': 'drop',
                 },
                 'cache': 'runs/logs',

@@ -31,6 +31,7 @@ from jaxrec.data.readers.pic_lists import (
     BROKEN,
     ENTITIES,
     GEOMETRIC,
+    MIRRORED_PARTS,
     PEOPLE,
     RELATIONS,
     SYMMETRIC,
@@ -54,6 +55,7 @@ def pic_vocabulary(
     entities: Sequence[str] | None = None,
     relations: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    parts: Sequence[str] = (),
 ) -> Vocabulary:
     """The names of PIC, or a choice of them.
 
@@ -62,6 +64,7 @@ def pic_vocabulary(
       entities: the classes to keep, all by default, 'unlabelled' among them.
       relations: the relations to keep, all by default; `pic_lists.CHOSEN_RELATIONS` are 23.
       labels: names of classes by their number, 0 included; those of edition 2 are known.
+      parts: of people; the set labels none, `pic_lists.CHOSEN_PARTS` are 25.
 
     Raises:
       ValueError: for a name that is none.
@@ -78,6 +81,8 @@ def pic_vocabulary(
     return Vocabulary(
         entities=tuple(labels if entities is None else entities),
         relations=kept,
+        parts=tuple(parts),
+        mirrored=tuple(pair for pair in MIRRORED_PARTS if set(pair) <= set(parts)),
         person=next((name for name in PEOPLE if name in labels), PEOPLE[0]),
         geometric=tuple(name for name in GEOMETRIC[edition] if name in kept),
         symmetric=tuple(name for name in SYMMETRIC[edition] if name in kept),
@@ -103,6 +108,7 @@ class PicScenes(AnnotatedImages):
         *,
         entities: Sequence[str] | None = None,
         relations: Sequence[str] | None = None,
+        parts: Sequence[str] = (),
         size: tuple[int, int] | None = None,
         category: str = 'max',
         images: bool = True,
@@ -118,6 +124,7 @@ class PicScenes(AnnotatedImages):
           edition: 1 (2018) or 2 (2019), by which relations are numbered; either may lie in either layout.
           entities: names of the classes to keep, all by default; others and their relations are left out.
           relations: names of the relations to keep, all by default.
+          parts: names of parts of people, for a network that is to learn them elsewhere; none is labelled.
           size: (height, width) to which masks are resized by the nearest neighbour, and images with them; the
             challenge's metric asks for (480, 640).
           category: 'max' or 'majority', see `read_entities`.
@@ -141,7 +148,7 @@ class PicScenes(AnnotatedImages):
         kinds = ('instance', 'semantic', 'image')
         self._folders = {part: {kind: _folder(self.root, kind, part) for kind in kinds} for part in chosen}
         labels = _labels(self.root / LABELS, edition)
-        self.vocabulary = pic_vocabulary(edition, entities, relations, labels)
+        self.vocabulary = pic_vocabulary(edition, entities, relations, labels, parts)
         places = {name: n for n, name in enumerate(self.vocabulary.entities)}
         self.category_of = np.array([places.get(name, -1) for name in labels], np.int32)
         numbers = {name: n for n, name in enumerate(self.vocabulary.relations)}
@@ -203,7 +210,7 @@ class PicScenes(AnnotatedImages):
             categories=places[kept],
             parts=np.full(masks.shape[1:], UNKNOWN_PART, np.uint8),
             relations=relations,
-            relation_parts=np.zeros((len(relations), 0), bool),
+            relation_parts=np.zeros((len(relations), len(self.vocabulary.parts)), bool),
             name=name,
         )
         return scene, counts
@@ -257,6 +264,7 @@ def compile_pic(
     *,
     entities: Sequence[str] | None = None,
     relations: Sequence[str] | None = None,
+    parts: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     category: str = 'max',
     irregular: str = 'refuse',
@@ -265,8 +273,8 @@ def compile_pic(
 
     Args:
       folder: where the log goes.
-      data_dir, split, edition, entities, relations, size, category, irregular: see `PicScenes`; the images of
-        'val' are the validation part.
+      data_dir, split, edition, entities, relations, parts, size, category, irregular: see `PicScenes`; the
+        images of 'val' are the validation part.
 
     Returns:
       The log; `manifest['dropped']` says what is left out.
@@ -280,6 +288,7 @@ def compile_pic(
         'edition': edition,
         'entities': entities,
         'relations': relations,
+        'parts': parts,
         'size': size,
         'category': category,
         'irregular': irregular,

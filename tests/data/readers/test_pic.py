@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.sms.pic import get_config
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.readers.pic import PicScenes, pic_vocabulary
 from jaxrec.data.readers.pic_files import read_relations
@@ -148,6 +149,21 @@ def test_what_cannot_be_used_is_dropped_on_request_and_counted_once(tmp_path):
         scenes[30]
     with pytest.raises(ValueError, match=r'relation \d+ names entity 200, which has no pixel .* irregular='):
         list(PicScenes(root))
+
+
+def test_parts_have_names_and_no_labels(folder):
+    scenes = PicScenes(folder, parts=CHOSEN_PARTS)
+    assert scenes.vocabulary.parts == CHOSEN_PARTS and scenes.vocabulary.mirrored == MIRRORED_PARTS
+    scene = next(scene for scene in scenes if len(scene.relations))
+    scene.check(scenes.vocabulary)
+    assert scene.relation_parts.shape == (len(scene.relations), 25) and not scene.relation_parts.any()
+    assert (scene.parts == UNKNOWN_PART).all()
+    assert PicScenes(folder, parts=('hip', 'left hand')).vocabulary.mirrored == ()
+
+
+def test_the_config_has_the_classes_of_the_paper():
+    arguments = get_config().data.arguments
+    assert [len(arguments[name]) for name in ('entities', 'relations', 'parts')] == [141, 23, 25]
 
 
 def test_the_lists_have_the_published_lengths():
