@@ -52,6 +52,7 @@ SOURCE_OPTIONS: dict[str, Any] = {
     'relations': 64,
     'centre': 'mass',
     'mask_stride': 0,
+    'soft_masks': False,
     'augment': None,
 }
 # A ConfigDict's own method would hide a key `items`.

@@ -110,7 +110,7 @@ def dice_loss(logits: jax.Array, target: jax.Array) -> jax.Array:
 
     Args:
       logits: float [..., H, W].
-      target: float or int [..., H, W], 0 or 1.
+      target: float or int [..., H, W], from 0 to 1.
 
     Returns:
       float32 [...].

@@ -34,7 +34,7 @@ class SceneSource(BatchSource):
     Args:
       log_folder: of a `SceneLog`.
       image_size: H and W, or one number for both; multiples of the stride.
-      stride, entities, relations, centre, mask_stride: see `TargetOptions`.
+      stride, entities, relations, centre, mask_stride, soft_masks: see `TargetOptions`.
       augment: see `jaxrec.data.images.augment.Augmentation`, of shuffled batches only; None changes nothing.
       features, label: a scene log has none; leave them empty.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
@@ -58,13 +58,14 @@ class SceneSource(BatchSource):
     relations: int = 64
     centre: str = 'mass'
     mask_stride: int = 0
+    soft_masks: bool = False
     augment: Mapping[str, Any] | None = None
 
     def _open(self) -> tuple[Log, int, int]:
         self.augment, self.image_size = plain(self.augment), plain(self.image_size)
         self._size = _read_size(self.image_size, self.stride)
         self._targets = TargetOptions(
-            self.stride, self.entities, self.relations, self.centre, self.mask_stride
+            self.stride, self.entities, self.relations, self.centre, self.mask_stride, self.soft_masks
         )
         self._augmentation = None if self.augment is None else read_augmentation(self.augment)
         self.log = SceneLog(self.log_folder, check_ids=False)

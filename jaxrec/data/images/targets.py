@@ -23,6 +23,8 @@ class TargetOptions:
       entities: N.
       relations: R.
       mask_stride: image pixels a side of a cell of masks and part map; 0 takes the stride.
+      soft_masks: masks say how much of a cell an entity covers, not whether it is at least half: edges stay
+        where they are when masks are enlarged.
       centre: 'mass', the mean of an entity's pixels, or 'box', the middle of its box, which lies outside
         a fifth of the entities of real pictures.
     """
@@ -32,6 +34,7 @@ class TargetOptions:
     relations: int = 64
     centre: str = 'mass'
     mask_stride: int = 0
+    soft_masks: bool = False
 
     def __post_init__(self) -> None:
         for name in ('stride', 'entities', 'relations'):
@@ -49,8 +52,8 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
     Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too
     many entities those stay that take part in a relation, the larger ones first, in their order; of too many
     relations the first. An output cell belongs to an entity if at least half of its pixels do; an entity that
-    has half of no cell keeps the cells where it has most. The part of a cell is the commonest of its pixels,
-    of equally common ones the lowest number.
+    has half of no cell has the cells where it has most, whole. The part of a cell is the commonest of its
+    pixels, of equally common ones the lowest number.
 
     Args:
       scene: of a height and a width that the stride divides.
@@ -61,11 +64,12 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
       `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
       [N, 2], height and width of the box in cells; `entity/middle` float32 [N, 2], the middle of the box in
       cells; `entity/category` int32 [N]; `entity/valid` bool [N];
-      `entity/mask` uint8 [N, h, w], h, w of the masks' stride; `relation/subject`, `relation/object`,
-      `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part` uint8
-      [h, w], as the masks; `host/dropped` int32 [2], entities and relations left out; and where it is judged
-      `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks, `host/part` uint8 [H, W] and
-      `host/missed` int32 [R], the kinds of the first R relations left out, -1 behind them.
+      `entity/mask` uint8, or of soft masks float16, [N, h, w], h, w of the masks' stride;
+      `relation/subject`, `relation/object`, `relation/category` int32 [R]; `relation/parts` uint8 [R, P];
+      `relation/valid` bool [R]; `part` uint8 [h, w], as the masks; `host/dropped` int32 [2], entities and
+      relations left out; and where it is judged `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the
+      masks, `host/part` uint8 [H, W] and `host/missed` int32 [R], the kinds of the first R relations left
+      out, -1 behind them.
 
     Raises:
       ValueError: the stride does not divide the image.
@@ -87,6 +91,7 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
     if options.centre == 'box':
         centres = middles
     rows = lambda array, dtype, cap: _padded(np.asarray(array, dtype), cap)
+    small = shrink_masks(scene.masks, fine, options.soft_masks)
     found = {
         'image': np.ascontiguousarray(scene.image),
         'entity/centre': rows(centres / stride, np.float32, options.entities),
@@ -94,7 +99,7 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
         'entity/middle': rows(middles / stride, np.float32, options.entities),
         'entity/category': rows(scene.categories, np.int32, options.entities),
         'entity/valid': np.arange(options.entities) < count,
-        'entity/mask': rows(shrink_masks(scene.masks, fine), np.uint8, options.entities),
+        'entity/mask': rows(small, small.dtype, options.entities),
         'relation/subject': rows(relations[:, 0], np.int32, options.relations),
         'relation/object': rows(relations[:, 1], np.int32, options.relations),
         'relation/category': rows(relations[:, 2], np.int32, options.relations),
@@ -142,15 +147,16 @@ def measure_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return boxes, np.stack([np.add.reduceat(axis, first) / area + 0.5 for axis in (row, column)], 1)
 
 
-def shrink_masks(masks: np.ndarray, stride: int) -> np.ndarray:
+def shrink_masks(masks: np.ndarray, stride: int, soft: bool = False) -> np.ndarray:
     """Masks at the output's resolution: the cells of which at least half is covered, or else the most.
 
     Args:
       masks: bool [N, H, W].
       stride: divides H and W.
+      soft: tell the share that is covered; 1 of those cells where no cell is half covered.
 
     Returns:
-      uint8 [N, h, w].
+      uint8 [N, h, w], 0 or 1, or of soft ones float16.
     """
     count, height, width = masks.shape
     # Added up line by line: a reduction over short axes is several times slower.
@@ -163,6 +169,8 @@ def shrink_masks(masks: np.ndarray, stride: int) -> np.ndarray:
     half = 2 * covered >= stride * stride
     most = covered.max((1, 2), keepdims=True, initial=0)
     thin = (covered == most) & (most > 0) & ~half.any((1, 2), keepdims=True)
+    if soft:
+        return np.where(thin, 1, covered / stride**2).astype(np.float16)
     return (half | thin).astype(np.uint8)
 
 

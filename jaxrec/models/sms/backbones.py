@@ -5,6 +5,7 @@ B batch, H, W image, C channels.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -71,6 +72,12 @@ def make_trunk(trunk: Trunk, style: Style, name: str | None = None) -> Dla | Res
     return ResNet(trunk.depths, trunk.widths, trunk.bottleneck, trunk.folded, style, name=name)
 
 
+def normalise(image: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: Any) -> jax.Array:
+    """Pixels uint8 [B, H, W, 3] less their mean over their deviation, both of pixels in [0, 1]."""
+    middle, deviation = (255 * jnp.asarray(x, jnp.float32) for x in (mean, std))
+    return ((image.astype(jnp.float32) - middle) / deviation).astype(dtype)
+
+
 class Backbone(nn.Module):
     """Trunk and neck.
 
@@ -92,8 +99,7 @@ class Backbone(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, when: When) -> jax.Array:
         """uint8 [B, H, W, 3] -> [B, H / 4, W / 4, width]."""
-        mean, std = (255 * jnp.asarray(x, jnp.float32) for x in (self.mean, self.std))
-        x = ((image.astype(jnp.float32) - mean) / std).astype(self.style.dtype)
+        x = normalise(image, self.mean, self.std, self.style.dtype)
         with jax.named_scope('trunk'):
             maps = make_trunk(self.trunk, self.style, name='trunk')(x, when)
         widths = tuple(self.width * 2**i for i in range(self.trunk.maps))

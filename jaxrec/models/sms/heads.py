@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from jaxrec.models.sms.backbones import Backbone
+from jaxrec.models.sms.backbones import STRIDE, Backbone, normalise
 from jaxrec.models.sms.layers import RARE, ConvNorm, MapHead, PointHead, When
 from jaxrec.models.sms.options import Network
-from jaxrec.ops.grids import patches_at, unfold
+from jaxrec.ops.grids import fold, patches_at, unfold
 
 
 class Counts(NamedTuple):
@@ -121,7 +122,7 @@ class Sms(nn.Module):
                 features,
                 self.entity_heat(features),
                 self.relation_heat(features) if self.relations else None,
-                self.mask_branch(features, when) if network.masks else None,
+                self.mask_branch(features, image, when) if network.masks else None,
                 self.parsing(features) if network.parsing and self.counts.parts else None,
             )
 
@@ -139,6 +140,8 @@ class Sms(nn.Module):
 class MaskBranch(nn.Module):
     """The map that all masks are made of (CondInst's mask branch).
 
+    The neck has seen few channels of what lies within its cells; with `mask_pixels` the branch looks again.
+
     Attributes:
       network: sizes.
     """
@@ -146,9 +149,13 @@ class MaskBranch(nn.Module):
     network: Network
 
     @nn.compact
-    def __call__(self, x: jax.Array, when: When) -> jax.Array:
-        """[B, h, w, neck] -> [B, h / s, w / s, mask_features]."""
+    def __call__(self, x: jax.Array, image: jax.Array, when: When) -> jax.Array:
+        """[B, h, w, neck] and uint8 [B, H, W, 3] -> [B, h / s, w / s, mask_features]."""
         network = self.network
+        if network.mask_pixels:
+            seen = fold(normalise(image, network.mean, network.std, network.style.dtype), STRIDE // 2)
+            seen = ConvNorm(network.mask_pixels, 3, 1, network.style, name='pixels')(seen, when)
+            x = jnp.concatenate([x, fold(seen, 2)], -1)
         for i in range(network.mask_depth):
             stride = max(network.mask_stride // 4, 1) if i == 0 else 1
             x = ConvNorm(network.mask_width, 3, stride, network.style, name=f'conv_{i}')(x, when)

@@ -49,7 +49,8 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
     assert entities.weights is not None
     owner = entities.weights[..., 0]
     mask = jnp.take_along_axis(batch['entity/mask'], jnp.maximum(owner, 0)[..., None, None], 1)
-    mask = (mask > 0) & (owner >= 0)[..., None, None]
+    share = jnp.where((owner >= 0)[..., None, None], mask, 0).astype(jnp.float32)
+    logits = jnp.clip(jnp.log(share) - jnp.log1p(-share), -SURE, SURE)
     triplets = _triplets(network, names, entities, batch, shape)
     parsing = None
     if network.parsing and names.counts.parts:
@@ -58,7 +59,7 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
     return fusion.read_out(
         network,
         entities,
-        jnp.where(mask, SURE, -SURE) if network.masks else None,
+        logits if network.masks else None,
         triplets,
         parsing,
         batch['image'].shape[1:3],

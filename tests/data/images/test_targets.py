@@ -56,6 +56,27 @@ def test_masks_and_parts_may_be_finer():
     np.testing.assert_array_equal(found['part'], part_cells(scene.parts, 2))
 
 
+@pytest.mark.parametrize('stride', [2, 4])
+def test_soft_masks_are_the_covered_shares(stride):
+    scene = random_scene(2)
+    scene.masks[0] = False
+    scene.masks[0, 9, 3:8] = True  # of no cell the half
+    soft = encode(scene, TargetOptions(entities=7, relations=30, mask_stride=stride, soft_masks=True))
+    hard = encode(scene, TargetOptions(entities=7, relations=30, mask_stride=stride))
+    assert soft['entity/mask'].dtype == np.float16
+    np.testing.assert_array_equal(soft['entity/mask'] >= 0.5, hard['entity/mask'])
+    for entity, mask in enumerate(scene.masks):
+        share = np.zeros(soft['entity/mask'].shape[1:])
+        for r, c in np.ndindex(*share.shape):
+            share[r, c] = mask[r * stride : (r + 1) * stride, c * stride : (c + 1) * stride].mean()
+        if share.max() < 0.5:
+            share[share == share.max()] = 1
+        np.testing.assert_array_equal(soft['entity/mask'][entity], share)
+    assert set(np.unique(soft['entity/mask'][0])) == ({0, 1 / 16, 1} if stride == 4 else {0, 0.25, 0.5})
+    for name in soft.keys() - {'entity/mask'}:
+        np.testing.assert_array_equal(soft[name], hard[name], name)
+
+
 def test_what_the_host_needs_comes_back():
     scene = random_scene(3, size=(8, 20))
     found = encode(scene, TargetOptions(stride=4, entities=6, relations=30))

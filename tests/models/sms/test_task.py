@@ -18,7 +18,7 @@ BATCH = make_batch()
         ({'masks': False}, {'mask_branch'}),
         ({'parsing': False}, {'parsing'}),
         ({'norm': 'group', 'read_near': True, 'point_hidden': 40}, set()),
-        ({'shared': False, 'parts_by_relation': True, 'mask_stride': 8}, set()),
+        ({'shared': False, 'parts_by_relation': True, 'mask_stride': 8, 'mask_pixels': 4}, set()),
         ({'trunk': 'resnet18', 'multiplier': 0.25, 'dtype': 'bfloat16'}, set()),
     ],
 )
