@@ -5,7 +5,6 @@ B batch, H, W image, C channels.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -28,6 +27,7 @@ class Trunk:
       widths: channels of each.
       bottleneck: of a ResNet's blocks.
       folded: of a ResNet's stem.
+      stem: channels of a folded one's convolutions at stride 2; 0 for none.
     """
 
     kind: str
@@ -35,11 +35,17 @@ class Trunk:
     widths: tuple[int, ...]
     bottleneck: bool = False
     folded: bool = False
+    stem: int = 0
 
     @property
     def maps(self) -> int:
         """Maps that it makes, of strides 4, 8 and so on."""
         return len(self.depths) - (2 if self.kind == 'dla' else 0)
+
+    @property
+    def fine(self) -> bool:
+        """Whether it has a map of stride 2."""
+        return not self.folded or self.stem > 0
 
     @property
     def coarsest(self) -> int:
@@ -48,8 +54,9 @@ class Trunk:
 
     def scaled(self, factor: float) -> 'Trunk':
         """The same with so many times the channels, in multiples of eight."""
-        widths = tuple(max(8, round(width * factor / 8) * 8) for width in self.widths)
-        return dataclasses.replace(self, widths=widths)
+        times = lambda width: max(8, round(width * factor / 8) * 8)
+        widths = tuple(times(width) for width in self.widths)
+        return dataclasses.replace(self, widths=widths, stem=times(self.stem) if self.stem else 0)
 
 
 TRUNKS = {
@@ -62,20 +69,27 @@ TRUNKS = {
     # The same for a CPU in a hurry: nothing is computed for every pixel, where convolutions of few channels
     # take most of a small DLA's time.
     'resnet_folded': Trunk('resnet', (1, 2, 2), (32, 64, 128), folded=True),
+    # With a little for every fourth pixel: on 128 pixels edges of masks, faces and small things live there.
+    'resnet_fine': Trunk('resnet', (1, 2, 2), (32, 64, 128), folded=True, stem=24),
 }
 
 
-def make_trunk(trunk: Trunk, style: Style, name: str | None = None) -> Dla | ResNet:
-    """The Flax module of a trunk: (images [B, H, W, 3], `When`) -> its maps, finest first."""
+def make_trunk(trunk: Trunk, style: Style, fine: bool = False, name: str | None = None) -> Dla | ResNet:
+    """The Flax module of a trunk: (images [B, H, W, 3], `When`) -> its maps, finest first.
+
+    Args:
+      trunk: its shape.
+      style: of the network.
+      fine: with the map of stride 2, before that of stride 4.
+      name: of the module.
+
+    Returns:
+      The module.
+    """
     if trunk.kind == 'dla':
-        return Dla(trunk.depths, trunk.widths, style, name=name)
-    return ResNet(trunk.depths, trunk.widths, trunk.bottleneck, trunk.folded, style, name=name)
-
-
-def normalise(image: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: Any) -> jax.Array:
-    """Pixels uint8 [B, H, W, 3] less their mean over their deviation, both of pixels in [0, 1]."""
-    middle, deviation = (255 * jnp.asarray(x, jnp.float32) for x in (mean, std))
-    return ((image.astype(jnp.float32) - middle) / deviation).astype(dtype)
+        return Dla(trunk.depths, trunk.widths, style, fine, name=name)
+    shape = (trunk.depths, trunk.widths, trunk.bottleneck, trunk.folded)
+    return ResNet(*shape, style, trunk.stem, fine, name=name)
 
 
 class Backbone(nn.Module):
@@ -87,6 +101,7 @@ class Backbone(nn.Module):
       kernel: of the neck's projections.
       mean, std: by which pixels are normalised, in [0, 1], red, green, blue.
       style: of the network.
+      fine: give the trunk's map of stride 2 too.
     """
 
     trunk: Trunk
@@ -95,13 +110,16 @@ class Backbone(nn.Module):
     mean: Sequence[float]
     std: Sequence[float]
     style: Style
+    fine: bool = False
 
     @nn.compact
-    def __call__(self, image: jax.Array, when: When) -> jax.Array:
-        """uint8 [B, H, W, 3] -> [B, H / 4, W / 4, width]."""
-        x = normalise(image, self.mean, self.std, self.style.dtype)
+    def __call__(self, image: jax.Array, when: When) -> tuple[jax.Array, jax.Array | None]:
+        """uint8 [B, H, W, 3] -> [B, H / 4, W / 4, width], and [B, H / 2, W / 2, C] or None."""
+        mean, std = (255 * jnp.asarray(x, jnp.float32) for x in (self.mean, self.std))
+        x = ((image.astype(jnp.float32) - mean) / std).astype(self.style.dtype)
         with jax.named_scope('trunk'):
-            maps = make_trunk(self.trunk, self.style, name='trunk')(x, when)
+            maps = make_trunk(self.trunk, self.style, self.fine, name='trunk')(x, when)
+        fine = maps.pop(0) if self.fine else None
         widths = tuple(self.width * 2**i for i in range(self.trunk.maps))
         with jax.named_scope('neck'):
-            return Neck(widths, self.kernel, self.style, name='neck')(maps, when)
+            return Neck(widths, self.kernel, self.style, name='neck')(maps, when), fine

@@ -79,11 +79,13 @@ class Dla(nn.Module):
       depths: of each level; the first two are convolutions in a row, the others trees.
       widths: channels of each level.
       style: of the network.
+      fine: give the map of stride 2 too, before the others.
     """
 
     depths: Sequence[int]
     widths: Sequence[int]
     style: Style
+    fine: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, when: When) -> list[jax.Array]:
@@ -93,7 +95,7 @@ class Dla(nn.Module):
             for i in range(self.depths[level]):
                 stride = 2 if level == 1 and i == 0 else 1
                 x = ConvNorm(self.widths[level], 3, stride, self.style, name=f'level{level}_{i}')(x, when)
-        found = []
+        found = [x] if self.fine else []
         for level in range(2, len(self.depths)):
             tree = Tree(
                 self.depths[level], self.widths[level], 2, level > 2, self.style, name=f'level{level}'

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.models.sms.backbones import STRIDE, Backbone, normalise
+from jaxrec.models.sms.backbones import Backbone
 from jaxrec.models.sms.layers import RARE, ConvNorm, MapHead, PointHead, When
 from jaxrec.models.sms.options import Network
 from jaxrec.ops.grids import fold, patches_at, unfold
@@ -97,7 +97,13 @@ class Sms(nn.Module):
         style = network.style
         dense = lambda out, bias=0.0: MapHead(network.hidden, out, bias, style.dtype)
         self.backbone = Backbone(
-            network.trunk_shape, network.neck, network.neck_kernel, network.mean, network.std, style
+            network.trunk_shape,
+            network.neck,
+            network.neck_kernel,
+            network.mean,
+            network.std,
+            style,
+            network.mask_fine,
         )
         self.entity_heat = dense(counts.entities, RARE)
         at_entity = {'offset': 2, 'size': 4} | ({'weights': network.mask_weights} if network.masks else {})
@@ -116,13 +122,13 @@ class Sms(nn.Module):
 
     def maps(self, image: jax.Array, when: When) -> Maps:
         """What is known of every place of uint8 images [B, H, W, 3]."""
-        network, features = self.network, self.backbone(image, when)
+        network, (features, fine) = self.network, self.backbone(image, when)
         with jax.named_scope('branches'):
             return Maps(
                 features,
                 self.entity_heat(features),
                 self.relation_heat(features) if self.relations else None,
-                self.mask_branch(features, image, when) if network.masks else None,
+                self.mask_branch(features, fine, when) if network.masks else None,
                 self.parsing(features) if network.parsing and self.counts.parts else None,
             )
 
@@ -140,7 +146,7 @@ class Sms(nn.Module):
 class MaskBranch(nn.Module):
     """The map that all masks are made of (CondInst's mask branch).
 
-    The neck has seen few channels of what lies within its cells; with `mask_pixels` the branch looks again.
+    With `mask_fine` it also reads the trunk's map of stride 2, where edges are sharper than in the neck.
 
     Attributes:
       network: sizes.
@@ -149,13 +155,11 @@ class MaskBranch(nn.Module):
     network: Network
 
     @nn.compact
-    def __call__(self, x: jax.Array, image: jax.Array, when: When) -> jax.Array:
-        """[B, h, w, neck] and uint8 [B, H, W, 3] -> [B, h / s, w / s, mask_features]."""
+    def __call__(self, x: jax.Array, fine: jax.Array | None, when: When) -> jax.Array:
+        """[B, h, w, neck] and [B, 2 h, 2 w, C] or None -> [B, h / s, w / s, mask_features]."""
         network = self.network
-        if network.mask_pixels:
-            seen = fold(normalise(image, network.mean, network.std, network.style.dtype), STRIDE // 2)
-            seen = ConvNorm(network.mask_pixels, 3, 1, network.style, name='pixels')(seen, when)
-            x = jnp.concatenate([x, fold(seen, 2)], -1)
+        if fine is not None:
+            x = jnp.concatenate([x, fold(fine, 2)], -1)
         for i in range(network.mask_depth):
             stride = max(network.mask_stride // 4, 1) if i == 0 else 1
             x = ConvNorm(network.mask_width, 3, stride, network.style, name=f'conv_{i}')(x, when)

@@ -38,8 +38,7 @@ class Network:
       masks: entities have masks; without, they are filled boxes.
       mask_features: channels of the map that all masks are made of.
       mask_width, mask_depth: of the convolutions that make it.
-      mask_pixels: channels of a convolution over the image itself, at stride 2, that they are given beside
-        the neck's; 0 for none, as CondInst.
+      mask_fine: they read the trunk's map of stride 2 beside the neck's of stride 4.
       mask_stride: of that map, 2, 4 or 8; with 2 each place of the network's map gives four of the masks' and
         of the part map, and targets have masks of that stride.
       mask_channels, mask_layers: of each entity's own network.
@@ -88,7 +87,7 @@ class Network:
     mask_features: int = 8
     mask_width: int = 128
     mask_depth: int = 4
-    mask_pixels: int = 0
+    mask_fine: bool = False
     mask_stride: int = 8
     mask_channels: int = 8
     mask_layers: int = 3
@@ -148,12 +147,17 @@ class Network:
         ):  # fmt: skip
             if not low < getattr(self, name) < high:
                 raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
-        for name in ('point_hidden', 'pair_divisor', 'least_radius', 'mask_pixels'):
+        for name in ('point_hidden', 'pair_divisor', 'least_radius'):
             if getattr(self, name) < 0:
                 raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 0')
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.mask_fine and not TRUNKS[self.trunk].fine:
+            raise ValueError(
+                f'model.mask_fine: {self.trunk!r} has no map of stride 2: choose another trunk, such as '
+                "'resnet_fine'"
+            )
         if self.read_stride > self.fine_stride:
             raise ValueError(
                 f'model.read_stride = {self.read_stride} is coarser than masks, {self.fine_stride}: lower it'

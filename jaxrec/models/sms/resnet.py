@@ -56,7 +56,9 @@ class ResNet(nn.Module):
       widths: of each stage's blocks; the stem is as wide as the first.
       bottleneck: as in `Block`.
       folded: the stem reads squares of 4 x 4 pixels as 48 channels, where ResNet convolves and pools pixels.
+      stem: of a folded one, channels of two convolutions over squares of 2 x 2 pixels; 0 for none.
       style: of the network.
+      fine: give the map of stride 2 too, before the others; a folded one without `stem` has none.
     """
 
     blocks: Sequence[int]
@@ -64,16 +66,25 @@ class ResNet(nn.Module):
     bottleneck: bool
     folded: bool
     style: Style
+    stem: int = 0
+    fine: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, when: When) -> list[jax.Array]:
         """[B, H, W, 3] -> the maps of the stages, [B, H / 4, W / 4, C] and so on."""
+        found = []
         if self.folded:
-            x = ConvNorm(self.widths[0], 3, 1, self.style, name='stem')(fold(x, 4), when)
+            if self.stem:
+                x = fold(x, 2)
+                for i in range(2):
+                    x = ConvNorm(self.stem, 3, 1, self.style, name=f'fine_{i}')(x, when)
+            found = [x] if self.fine else []
+            x = fold(x, 2 if self.stem else 4)
+            x = ConvNorm(self.widths[0], 3, 1, self.style, name='stem')(x, when)
         else:
             x = ConvNorm(self.widths[0], 7, 2, self.style, name='stem')(x, when)
+            found = [x] if self.fine else []
             x = neighbourhood_max(x, stride=2)
-        found = []
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1

@@ -18,8 +18,9 @@ BATCH = make_batch()
         ({'masks': False}, {'mask_branch'}),
         ({'parsing': False}, {'parsing'}),
         ({'norm': 'group', 'read_near': True, 'point_hidden': 40}, set()),
-        ({'shared': False, 'parts_by_relation': True, 'mask_stride': 8, 'mask_pixels': 4}, set()),
+        ({'shared': False, 'parts_by_relation': True, 'mask_stride': 8, 'mask_fine': True}, set()),
         ({'trunk': 'resnet18', 'multiplier': 0.25, 'dtype': 'bfloat16'}, set()),
+        ({'trunk': 'resnet_fine', 'multiplier': 0.5, 'mask_fine': True}, set()),
     ],
 )
 def test_variants_have_the_shapes_of_the_contract(options, gone):
