@@ -39,15 +39,24 @@ def residual(params, stats, x, shortcut, stride, names):
     return np.maximum(y + shortcut, 0)
 
 
-def resnet(params, stats, image, blocks, bottleneck, folded):
+def squares(image, side):
+    return np.array([[image[i : i + side, j : j + side].ravel() for j in range(0, image.shape[1], side)]
+                     for i in range(0, image.shape[0], side)])  # fmt: skip
+
+
+def resnet(params, stats, image, blocks, bottleneck, folded, stem=False, fine=False):
     names = ('conv1', 'conv2', 'conv3')[: 3 if bottleneck else 2]
-    if folded:
-        cells = [[image[i : i + 4, j : j + 4].ravel() for j in range(0, image.shape[1], 4)]
-                 for i in range(0, image.shape[0], 4)]  # fmt: skip
-        x = conv_norm(params['stem'], stats['stem'], np.array(cells))
+    if folded and stem:
+        x = squares(image, 2)
+        for name in ('fine_0', 'fine_1'):
+            x = conv_norm(params[name], stats[name], x)
+        maps = [x] if fine else []
+        x = conv_norm(params['stem'], stats['stem'], squares(x, 2))
+    elif folded:
+        maps, x = [], conv_norm(params['stem'], stats['stem'], squares(image, 4))
     else:
-        x = neighbourhood_max(conv_norm(params['stem'], stats['stem'], image, 2)[None], 2)[0]
-    maps = []
+        x = conv_norm(params['stem'], stats['stem'], image, 2)
+        maps, x = [x] if fine else [], neighbourhood_max(x[None], 2)[0]
     for stage, count in enumerate(blocks, 1):
         for i in range(count):
             own, known = params[f'layer{stage}_{i}'], stats[f'layer{stage}_{i}']
@@ -79,13 +88,13 @@ def pooled(x):
     return np.max([x[i::2, j::2] for i in (0, 1) for j in (0, 1)], 0)
 
 
-def dla(params, stats, image, depths):
+def dla(params, stats, image, depths, fine=False):
     x = conv_norm(params['base_layer'], stats['base_layer'], image)
     for level in (0, 1):
         for i in range(depths[level]):
             name = f'level{level}_{i}'
             x = conv_norm(params[name], stats[name], x, 2 if level == 1 and i == 0 else 1)
-    maps = []
+    maps = [x] if fine else []
     for level in range(2, len(depths)):
         name = f'level{level}'
         # Trees after the first also join their own, pooled input.

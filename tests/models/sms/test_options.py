@@ -28,9 +28,10 @@ def test_points_lie_where_the_name_says():
 def test_a_trunk_is_made_thinner_in_steps_of_eight():
     assert TRUNKS['dla34'].scaled(0.5).widths == (8, 16, 32, 64, 128, 256)
     assert TRUNKS['resnet18'].scaled(0.3).widths == (16, 40, 80, 152)
+    assert (TRUNKS['resnet_fine'].scaled(0.5).stem, TRUNKS['resnet_folded'].scaled(2).stem) == (16, 0)
     assert {name: trunk.coarsest for name, trunk in TRUNKS.items()} == {
         'dla34': 32, 'resnet18': 32, 'resnet50': 32, 'dla_small': 32, 'dla_tiny': 8,
-        'resnet_folded': 16,
+        'resnet_folded': 16, 'resnet_fine': 16,
     }  # fmt: skip
 
 
@@ -54,6 +55,12 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
         ({'shift': 1.0}, 'model.shift = 1.0 is not between 0 and 1'),
         ({'std': (0.1, 0.0, 0.1)}, 'give three each, std above 0'),
         ({'points': 10}, 'model.triplets = 100 of 10 that are made: raise model.points'),
+        ({'points': 10, 'tries': 2, 'triplets': 31}, 'model.triplets = 31 of 30 that are made'),
+        ({'tries': 0}, 'model.tries = 0: give at least 1'),
+        (
+            {'trunk': 'resnet_folded', 'mask_fine': True},
+            "'resnet_folded' has no map of stride 2",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

@@ -48,6 +48,20 @@ def test_a_resnet_is_the_loop(blocks, bottleneck, folded):
     assert found[0].shape == (1, 8, 16, 4 * widths[0] if bottleneck else widths[0])
 
 
+@pytest.mark.parametrize(('folded', 'stem'), [(True, 5), (False, 0)])
+def test_a_resnet_gives_its_map_of_stride_2(folded, stem):
+    params, stats, found = drawn(ResNet((1, 1), (4, 6), False, folded, Style(), stem, True), IMAGE)
+    image = IMAGE[0].astype(float)
+    same(found, oracle.resnet(params, stats, image, (1, 1), False, folded, stem > 0, True))
+    assert [x.shape[1:] for x in found] == [(16, 32, stem or 4), (8, 16, 4), (4, 8, 6)]
+
+
+def test_a_dla_gives_its_map_of_stride_2():
+    params, stats, found = drawn(Dla((1, 2, 1), (3, 4, 5), Style(), True), IMAGE)
+    same(found, oracle.dla(params, stats, IMAGE[0].astype(float), (1, 2, 1), True))
+    assert [x.shape[1:] for x in found] == [(16, 32, 4), (8, 16, 5)]
+
+
 def test_a_dla_is_the_loop():
     depths, widths = (1, 2, 1, 2, 1), (3, 4, 5, 6, 7)
     params, stats, found = drawn(Dla(depths, widths, Style()), IMAGE)
