@@ -43,7 +43,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
             'features': {},
             'data': {
                 'log': 'jaxrec.data.simulators.scenes:simulate',
-                'arguments': {'seed': 0, 'train': 12_000, 'validation': 100, 'test': 200},
+                'arguments': {'seed': 0, 'train': 10_000, 'validation': 100, 'test': 200},
                 'cache': 'runs/logs',
                 'image_size': 128,
                 'entities': 20,
@@ -58,7 +58,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'learning_rate': 4e-3,
                 'clip_norm': 10.0,
                 'schedule': {'kind': 'cosine', 'warmup': 0.02},
-                'evals_per_epoch': 6,
+                'evals_per_epoch': 5,
                 'log_every': 50,
                 'monitor': 'recall_100_50_parts',
                 'maximize': True,
