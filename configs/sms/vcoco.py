@@ -7,9 +7,9 @@ After the colon stand the row, one of configs/sms/rows.py, and a folder that hol
 `vcoco_val.json` and `vcoco_test.json` of https://github.com/s-gupta/v-coco, and, unpacked, COCO's of 2014:
 `annotations/`, `train2014/` and `val2014/`. Not yet run: it wants an accelerator.
 
-No human part is labelled there, so there is no part branch. Role AP, scenarios 1 and 2, is
-`jaxrec.evaluation.relation_segmentation.role_ap`. Size, optimizer and schedule are PPDM's (arXiv 1912.12898),
-and so are the weights that it begins with: CenterNet's.
+No human part is labelled there, so there is no part branch. Role AP, scenarios 1 and 2, is told by
+`python -m experiments.sms.roles --workdir=runs/sms_vcoco`. Size, optimizer and schedule are PPDM's (arXiv
+1912.12898), and so are the weights that it begins with: CenterNet's.
 """
 
 from pathlib import Path
