@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.building import build
-from experiments.sms.roles import judge_part, to_text
+from experiments.sms.role_judging import judge_part, to_text
 from jaxrec.data.readers.vcoco import compile_vcoco
 from jaxrec.evaluation.segmentation.role_ap import role_ap
 from tests.data.extracts import vcoco as extract
