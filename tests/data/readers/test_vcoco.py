@@ -341,5 +341,5 @@ def test_the_shared_photograph_of_riders():
     ]
     assert len(told) == 14 and told.count(('person', 'ride instr', 'horse')) == 5
     assert len(agents.rows) == 14 and agents.known.sum() == 13  # a crowd of people, and one of horses
-    for found, horses in ((scene, 12), (scenes[0], 11)):
-        assert (found.categories == names.index('horse')).sum() == horses
+    for each, horses in ((scene, 12), (scenes[0], 11)):
+        assert (each.categories == names.index('horse')).sum() == horses
