@@ -28,6 +28,13 @@ LASTING: dict[str, dict[str, Any]] = {
     'TIGER': {'epochs': 2, 'evals_per_epoch': 20, 'eval_batches': 16},
     'OneRec': {'epochs': 8, 'evals_per_epoch': 4, 'learning_rate': 4e-3},
 }
+TRAIN = {
+    'batch_size': 64,
+    'eval_batch_size': 256,
+    'learning_rate': 2e-3,
+    'schedule': {'kind': 'cosine', 'warmup': 0.05},
+    'log_every': 50,
+}
 OWN_ROWS = {name: changed(row, train=LASTING[name]) for name, row in BY_REQUEST.items()}
 # Levels of 64 codes: 31 items share the first code of an ID on average.
 IDS = {
@@ -60,13 +67,7 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
                 'history_length': HISTORY,
                 'users': OF_ROWS,
             },
-            'train': {
-                'batch_size': 64,
-                'eval_batch_size': 256,
-                'learning_rate': 2e-3,
-                'schedule': {'kind': 'cosine', 'warmup': 0.05},
-                'log_every': 50,
-            },
+            'train': TRAIN,
         },
         OWN_ROWS,
     )

@@ -31,7 +31,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.onerec.rows import COMPARED, OF_ROWS, PUBLISHED, ROWS, SESSION
-from configs.onerec.simulated import OWN_ROWS
+from configs.onerec.simulated import OWN_ROWS, TRAIN
 from configs.onerec.simulated import get_config as one_run
 from configs.onerec.stages import LOSERS, REWARD, align_config, reward_model
 from configs.runs import changed
@@ -136,7 +136,7 @@ def make_world() -> ConfigDict:
     world = {
         **{name: run[name] for name in ('features', 'files')},
         'data': {**{name: run.data[name] for name in data}, 'users': OF_ROWS},
-        'train': {name: run.train[name] for name in run.train if name not in OWN_ROWS['OneRec']['train']},
+        'train': TRAIN,
         'judge': {**rewards, **reward_model()},
         'align': ALIGN,
         'align_train': align_config().train,

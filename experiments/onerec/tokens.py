@@ -26,6 +26,7 @@ from experiments.onerec.vectors import (
     new_vectors,
 )
 from jaxrec.data.log import Log
+from jaxrec.data.raw_columns import describe_source
 from jaxrec.data.vocabulary import FIRST, hash64
 from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.semantic_ids import SemanticIds, assign_ids
@@ -186,7 +187,7 @@ def read_tokens(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / TOKENS).read_text())
         for name, digest in found['files'].items():
-            if _digest_file(folder / name) != digest:
+            if describe_source(folder / name)['sha256'] != digest:
                 raise ValueError(f'{name} is not the one that was written with {TOKENS}')
         told = {name: found[name] for name in ('options', 'catalogue')}
         return {**told, 'items': int(found['items']), 'new': list(found['new'])}
@@ -263,18 +264,14 @@ def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> Non
     ids.save(folder / IDS)
     save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)
     files = [name for name in (IDS, TRIE, CODEBOOKS, TEXTS, ALIGNMENT) if (folder / name).exists()]
-    write_json(folder / TOKENS, {**made, 'files': {name: _digest_file(folder / name) for name in files}})
+    sums = {name: describe_source(folder / name)['sha256'] for name in files}
+    write_json(folder / TOKENS, {**made, 'files': sums})
 
 
 def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
     """What `write_tokens` is told of the IDs of a log's items: as `read_tokens`, with no new ones."""
     names = log.vocabulary('item').keys
     return {'options': options, 'items': len(names), 'catalogue': _digest(names), 'new': []}
-
-
-def _digest_file(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def item_names(log: Log, new: Any = ()) -> np.ndarray:

@@ -47,7 +47,18 @@ def judge_part(run: Experiment, find: Finder, part: str) -> list[Judged]:
 
 
 def to_text(judged: Sequence[Judged], names: Vocabulary) -> str:
-    """A line for each action that somebody does, and the mean over them, in both scenarios."""
+    """Lays role AP out.
+
+    Args:
+      judged: what each picture contributes.
+      names: of the data.
+
+    Returns:
+      A line for each action that somebody does, and the mean over them, in both scenarios.
+
+    Raises:
+      ValueError: nobody does anything.
+    """
     of = {scenario: role_ap(judged, len(names.relations), scenario) for scenario in SCENARIOS}
     width = max(map(len, (*names.relations, 'role AP')))
     lines = [f'{"":{width}}  ' + '  '.join(f'scenario {scenario}' for scenario in SCENARIOS)]

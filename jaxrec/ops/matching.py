@@ -45,22 +45,8 @@ def matching_scores(wanted: jax.Array, centre: jax.Array, score: jax.Array, scal
     return score[:, None] / ((away[..., 0] + 1) * (away[..., 1] + 1))
 
 
-def match(scores: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The entity that fits best.
-
-    Args:
-      scores: float [B, R, K], not negative.
-      allowed: bool [B, R, K] or what broadcasts to it.
-
-    Returns:
-      int32 [B, R], of equal ones the first, and bool [B, R]: there is one, allowed and of a score above 0.
-    """
-    open_to = jnp.where(allowed, scores, 0.0)
-    return jnp.argmax(open_to, -1).astype(jnp.int32), open_to.max(-1) > 0
-
-
 def best_matches(scores: jax.Array, allowed: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The entities that fit best, the first of which `match` finds.
+    """The entities that fit a relation point best; PPDM takes the first alone.
 
     Args:
       scores: float [B, R, K], not negative.

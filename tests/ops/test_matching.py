@@ -7,7 +7,6 @@ import pytest
 from jaxrec.ops.matching import (
     best_matches,
     first_of_its_kind,
-    match,
     matching_scores,
     part_cross_entropy,
     relation_cell,
@@ -57,10 +56,12 @@ def test_the_match_is_the_best_fit_of_those_allowed():
     allowed[0, 0], score[2] = False, 0
     wanted[1, 0], centre[1, 0], centre[1, 1] = 3, (3, 5), (5, 3)  # both as far away
     score[1, :2], allowed[1, 0] = 0.5, (True, True, False, False)
-    run = jax.jit(lambda *x, scale=1.0: match(matching_scores(*x[:3], scale), x[3]), static_argnames='scale')
+    best = lambda *x, scale=1.0: best_matches(matching_scores(*x[:3], scale), x[3], 1)
+    run = jax.jit(best, static_argnames='scale')
     chosen = {}
     for scale in (4.0, 1.0):
-        index, exists = run(wanted, centre, score, allowed, scale=scale)
+        index, share = (x[..., 0] for x in run(wanted, centre, score, allowed, scale=scale))
+        exists = share > 0
         for b in range(3):
             # Cells a quarter as large are four times as many.
             want = oracle.match(scale * wanted[b], scale * centre[b], score[b], allowed[b])
@@ -84,9 +85,6 @@ def test_the_best_matches_are_those_of_a_loop(count):
         assert which[b, r, : len(order)].tolist() == order
         want = [scores[b, r, k] / scores[b, r, order[0]] for k in order]
         np.testing.assert_allclose(share[b, r], want + [0] * (count - len(order)), rtol=1e-6)
-    first, exists = match(scores, allowed)
-    np.testing.assert_array_equal(exists, share[..., 0] == 1)
-    np.testing.assert_array_equal(np.where(exists, first, -1), np.where(exists, which[..., 0], -1))
 
 
 def test_matching_scores_by_hand_and_their_gradient():

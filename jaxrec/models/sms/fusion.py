@@ -128,11 +128,11 @@ def find_triplets(
         parts = jax.nn.sigmoid(parts_of(read.parts, points.category, names.counts))
     of = lambda who: jnp.take_along_axis(entities.score, who, 1)
     subjects, subject_fit = best_matches(scores(read.subject), may, network.tries)
-    tried = []
+    fit_as_target, tried = scores(read.target), []
     for i in range(network.tries):
         subject = subjects[..., i]
         others = jnp.arange(entities.score.shape[1]) != subject[..., None]
-        targets, target_fit = best_matches(scores(read.target), others, network.tries)
+        targets, target_fit = best_matches(fit_as_target, others, network.tries)
         for j in range(network.tries - i):  # the second best of both is the third in all
             target, fit = targets[..., j], subject_fit[..., i] * target_fit[..., j]
             score = of(subject) * of(target) * points.score * fit

@@ -60,7 +60,8 @@ class Network:
       tries: how many of the subjects, and of the objects, that fit a relation point best make triplets of it;
         the score of those behind the first falls as their fit does. PPDM takes the first alone.
       least_radius: of the peaks of heatmaps, in cells; 0 leaves small things without a neighbourhood.
-      triplets: T, of an image; at most the points, or twice as many in both directions.
+      triplets: T, of an image; at most J (J + 1) / 2 times the points, of J tries, and twice that in both
+        directions.
       read_near: in training too a point is read where its class's heatmap is highest, of the 3 x 3 cells
         around the true one, as inference reads it; else at the true cell alone, as PPDM and CondInst do.
       predicted_pairs: share of the images of a step whose pairs two stages see by predicted masks and boxes,

@@ -72,18 +72,19 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, when: When) -> list[jax.Array]:
         """[B, H, W, 3] -> the maps of the stages, [B, H / 4, W / 4, C] and so on."""
-        found = []
+        if self.fine and self.folded and not self.stem:
+            raise ValueError('a folded ResNet without a stem has no map of stride 2: give it one')
+        if self.stem:
+            x = fold(x, 2)
+            for i in range(2):
+                x = ConvNorm(self.stem, 3, 1, self.style, name=f'fine_{i}')(x, when)
+        elif not self.folded:
+            x = ConvNorm(self.widths[0], 7, 2, self.style, name='stem')(x, when)
+        found = [x] if self.fine else []
         if self.folded:
-            if self.stem:
-                x = fold(x, 2)
-                for i in range(2):
-                    x = ConvNorm(self.stem, 3, 1, self.style, name=f'fine_{i}')(x, when)
-            found = [x] if self.fine else []
             x = fold(x, 2 if self.stem else 4)
             x = ConvNorm(self.widths[0], 3, 1, self.style, name='stem')(x, when)
         else:
-            x = ConvNorm(self.widths[0], 7, 2, self.style, name='stem')(x, when)
-            found = [x] if self.fine else []
             x = neighbourhood_max(x, stride=2)
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for i in range(count):

@@ -56,6 +56,11 @@ def test_a_resnet_gives_its_map_of_stride_2(folded, stem):
     assert [x.shape[1:] for x in found] == [(16, 32, stem or 4), (8, 16, 4), (4, 8, 6)]
 
 
+def test_a_folded_resnet_without_a_stem_has_no_map_of_stride_2():
+    with pytest.raises(ValueError, match='without a stem has no map of stride 2: give it one'):
+        drawn(ResNet((1,), (4,), False, True, Style(), 0, True), IMAGE)
+
+
 def test_a_dla_gives_its_map_of_stride_2():
     params, stats, found = drawn(Dla((1, 2, 1), (3, 4, 5), Style(), True), IMAGE)
     same(found, oracle.dla(params, stats, IMAGE[0].astype(float), (1, 2, 1), True))
