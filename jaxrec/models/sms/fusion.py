@@ -140,8 +140,9 @@ def find_triplets(
     found = Triplets(*(jnp.concatenate(x, 1) for x in zip(*tried, strict=True)))
     if network.both_directions:
         turns = jnp.asarray(names.symmetric)[found.relation]
-        turns = turns & jnp.take_along_axis(may_be_subject(network, names, entities), target, 1)
-        back = Triplets(target, subject, found.relation, jnp.where(turns, score, 0.0), parts)
+        turns = turns & jnp.take_along_axis(may_be_subject(network, names, entities), found.target, 1)
+        score = jnp.where(turns, found.score, 0.0)
+        back = found._replace(subject=found.target, target=found.subject, score=score)
         found = Triplets(*(jnp.concatenate(pair, 1) for pair in zip(found, back, strict=True)))
     return best_triplets(found, network.triplets)
 

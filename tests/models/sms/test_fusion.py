@@ -118,6 +118,18 @@ def test_those_that_fit_next_best_come_behind():
         assert all(subject != target for subject, target, _ in all_)
 
 
+@pytest.mark.parametrize('tries', [1, 3])
+def test_of_all_that_was_tried_the_symmetric_pairs_of_people_are_given_in_both_directions(tries):
+    options = {'relation_point': 'midpoint', 'points': 24, 'triplets': 24, 'tries': tries}
+    one, both = (joined(both_directions=turned, **options) for turned in (False, True))
+    next_to, person = WORDS.relations.index('next to'), WORDS.entities.index('person')
+    for b, (found, turned) in enumerate(zip(one, both, strict=True)):
+        centres = BATCH['entity/middle'][b][BATCH['entity/category'][b] == person]
+        people = {tuple(place) for place in (4 * centres).astype(int).tolist()}
+        back = {(y, x, relation) for x, y, relation in found if relation == next_to and y in people}
+        assert turned == found | back and (b or back)
+
+
 def test_boxes_stand_in_for_masks_and_nothing_for_parts():
     asked = 'entity/mask', 'entity/box', 'part'
     found = compiled(asked, masks=False, parsing=False, read_stride=2)(BATCH)
