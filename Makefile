@@ -82,7 +82,7 @@ slow: setup  ## tests that show on further models what a quicker one shows on so
 	$(PY) -m pytest -m slow -n $(WORKERS) --dist worksteal $(wildcard $(TESTS))
 
 notebooks: setup  ## every colabs/*.ipynb in a fresh kernel
-	$(PY) -m pytest -m notebook tests/test_notebooks.py
+	$(PY) -m pytest -m notebook -n $(WORKERS) --dist load tests/test_notebooks.py
 
 lint: setup types  ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -6,6 +6,7 @@ of its own. Its last code cells are expressions, one for each number, whose valu
 
 import ast
 import math
+import os
 import pathlib
 
 import nbclient
@@ -88,6 +89,10 @@ def test_notebook_ends_in_its_numbers(name, tmp_path, monkeypatch):
     assert own_definitions(code_of(notebook)) == []
     monkeypatch.setenv('PYTHONPATH', str(REPOSITORY))
     monkeypatch.delenv('JAX_NUM_CPU_DEVICES', raising=False)  # a notebook asks for its devices itself
+    # Notebooks train, and what makes programs quick to compile makes them slow to run.
+    flags = os.environ.get('XLA_FLAGS', '').split()
+    kept = [flag for flag in flags if not flag.startswith('--xla_backend_optimization_level')]
+    monkeypatch.setenv('XLA_FLAGS', ' '.join(kept))
     for variable in ('IPYTHONDIR', 'JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR'):
         monkeypatch.setenv(variable, str(tmp_path))
     client = nbclient.NotebookClient(
