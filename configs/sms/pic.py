@@ -22,7 +22,7 @@ from configs.runs import run_config
 from configs.sms.rows import PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
 from jaxrec.data.readers.pic_lists import CHOSEN_PARTS, CHOSEN_RELATIONS, ENTITIES, WITHOUT_INSTANCES
 
-CLASSES = tuple(name for name in ENTITIES if name not in WITHOUT_INSTANCES)
+CLASSES = tuple(name for name in ENTITIES[2] if name not in WITHOUT_INSTANCES)
 
 
 def get_config(name: str = 'SMS') -> ConfigDict:

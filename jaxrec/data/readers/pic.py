@@ -25,17 +25,15 @@ from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
-from jaxrec.data.readers.files import read_json
-from jaxrec.data.readers.pic_files import REMEDY, read_entities, read_relations
+from jaxrec.data.readers.pic_files import REMEDY, read_classes, read_entities, read_relations
 from jaxrec.data.readers.pic_lists import (
     BROKEN,
-    ENTITIES,
     GEOMETRIC,
     MIRRORED_PARTS,
     PEOPLE,
     RELATIONS,
     SYMMETRIC,
-    UNLABELLED,
+    published_classes,
 )
 
 LABELS = 'categories_list/label_categories.json'
@@ -63,17 +61,13 @@ def pic_vocabulary(
       edition: 1 (2018) or 2 (2019).
       entities: the classes to keep, all by default, 'unlabelled' among them.
       relations: the relations to keep, all by default; `pic_lists.CHOSEN_RELATIONS` are 23.
-      labels: names of classes by their number, 0 included; those of edition 2 are known.
+      labels: names of classes by their number, 0 included; those of the edition by default.
       parts: of people; the set labels none, `pic_lists.CHOSEN_PARTS` are 25.
 
     Raises:
-      ValueError: for a name that is none.
+      ValueError: for a name or an edition that is none.
     """
-    if edition not in RELATIONS:
-        raise ValueError(f'edition {edition} of PIC: there are {", ".join(map(str, RELATIONS))}')
-    if labels is None and edition != 2:
-        raise ValueError('only the classes of edition 2 are published in full: give labels, names by number')
-    labels = (UNLABELLED, *ENTITIES) if labels is None else labels
+    labels = published_classes(edition) if labels is None else labels
     for chosen, known in ((entities, labels), (relations, RELATIONS[edition])):
         if unknown := [name for name in chosen or () if name not in known]:
             raise ValueError(f'{unknown[0]!r} is no name of PIC, edition {edition}: choose of {tuple(known)}')
@@ -147,7 +141,8 @@ class PicScenes(AnnotatedImages):
         self.root, self._listings = _find(Path(data_dir), chosen)
         kinds = ('instance', 'semantic', 'image')
         self._folders = {part: {kind: _folder(self.root, kind, part) for kind in kinds} for part in chosen}
-        labels = _labels(self.root / LABELS, edition)
+        listed = self.root / LABELS
+        labels = read_classes(listed) if listed.is_file() else published_classes(edition)
         self.vocabulary = pic_vocabulary(edition, entities, relations, labels, parts)
         places = {name: n for n, name in enumerate(self.vocabulary.entities)}
         self.category_of = np.array([places.get(name, -1) for name in labels], np.int32)
@@ -322,23 +317,3 @@ def _folder(root: Path, kind: str, split: str) -> Path:
     raise ValueError(
         f'{root} has no folder of {kind} files; looked for {", ".join(map(str, places))}: {REMEDY}'
     )
-
-
-def _labels(path: Path, edition: int) -> Sequence[str]:
-    """Names of classes by number: of the set's own list, or else the known ones of edition 2."""
-    if not path.is_file():
-        if edition == 2:
-            return (UNLABELLED, *ENTITIES)
-        raise ValueError(
-            f'{path} is missing, and the classes of edition {edition} are only known from it: {REMEDY}'
-        )
-    listed = read_json(path, REMEDY)
-    try:
-        names = {int(each['id']): str(each['name']) for each in listed}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f'{path} is no list of {{"name", "id"}} ({error!r}): {REMEDY}') from None
-    names.setdefault(0, UNLABELLED)
-    if sorted(names) != list(range(len(names))):
-        gap = next(number for number in range(len(names)) if number not in names)
-        raise ValueError(f'{path} names no class {gap}: each number from 1 to the largest needs a name')
-    return [names[number] for number in range(len(names))]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.pixels import read_numbers
 from jaxrec.data.readers.files import read_json
+from jaxrec.data.readers.pic_lists import UNLABELLED
 
 REMEDY = 'ask for the set at http://picdataset.com (academic use only) and place its folders there'
 CATEGORIES = ('max', 'majority')
@@ -118,3 +119,21 @@ def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
                     'give each prediction a finite one'
                 )
     return entries
+
+
+def read_classes(path: Path) -> list[str]:
+    """The names of classes by number, 0 included, that a list of {"name", "id"} gives.
+
+    Raises:
+      ValueError: the file is no such list, or a number has no name.
+    """
+    listed = read_json(path, REMEDY)
+    try:
+        names = {int(each['id']): str(each['name']) for each in listed}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f'{path} is no list of {{"name", "id"}} ({error!r}): {REMEDY}') from None
+    names.setdefault(0, UNLABELLED)
+    if sorted(names) != list(range(len(names))):
+        gap = next(number for number in range(len(names)) if number not in names)
+        raise ValueError(f'{path} names no class {gap}: each number from 1 to the largest needs a name')
+    return [names[number] for number in range(len(names))]

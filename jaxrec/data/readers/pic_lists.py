@@ -13,25 +13,40 @@ def _names(text: str) -> tuple[str, ...]:
 PEOPLE = ('human', 'person')  # what the class of people may be called
 UNLABELLED = 'unlabelled'  # the class number 0; some instances have no other
 
-# Edition 2, numbers 1 to 143.
-ENTITIES = _names(
-    """
-    human, hat, racket, plant, flag, food, cushion, tent, stick, bag, pot, flower, rug, blackboard,
-    window, phone, car, ball, PC, instrument, fan, rope, electronics, kitchen_island, pillar, horse,
-    basket, book, poke, lamp, guardrail, floor, scissor, stairs, kitchenware, decoration, document, pen,
-    curtain, microphone, bottle, towel, brand, digital, tableware, certificate, box, barrel, umbrella,
-    bicycle, pillow, luggage, tool, toy, cup, cigarette, door, stalls, money_coin, building, cabin, ice,
-    stone, track, train, prop, road, street_light, body_building_apparatus, military_equipment, glass,
-    parachute, ground, snow, amusement_facilities, motorcycle, net, sidewalk, shovel, property, wood,
-    beach, water, paddle, straw, skis, field, animal, bridge, bench, grass, mountain, surfboard, wall,
-    aircraft, bulletin, tree, hoe, bucket, steps, swimming_things, fishing_rod, table, skateboard,
-    laptop, radiator, refrigerator, painting/poster, emblem, stool, handcart, nameplate, showcase,
-    lighter, sculpture, shelf, chair, cabinet, clothes, sink, apparel, gun, stand, sofa, bed, sled,
-    bird, cat, pram, plate, blender, remote_control, vase, toaster, boat, blanket, camel, dog,
-    vegetation, display, banner, elephant, squirrel
-    """
-)
-WITHOUT_INSTANCES = ('train', 'property')  # so 141 classes are in use
+# {edition: classes 1 to 84, or to 143}, spelled as published
+ENTITIES = {
+    1: _names(
+        """
+        human, floor, bed, window, cabinet, door, table, potting-plant, curtain, chair, sofa, shelf, rug,
+        lamp, fridge, stairs, pillow, kitchen-island, sculpture, sink, document, painting/poster, barrel,
+        basket, poke, stool, clothes, bottle, plate, cellphone, toy, cushion, box, display, blanket, pot,
+        nameplate, banners/flag, cup, pen, digital, cooker, umbrella, decoration, straw, certificate,
+        food, club, towel, pet/animals, tool, household-appliances, pram, car/bus/truck, grass,
+        vegetation, water, ground, road, street-light, railing/fence, stand, steps, pillar, awnings/tent,
+        building, mountrain/hill, stone, bridge, bicycle, motorcycle, airplane, boat/ship, balls,
+        swimming-equipment, body-building-apparatus, gun, smoke, rope, amusement-facilities, prop,
+        military-equipment, bag, instruments
+        """
+    ),
+    2: _names(
+        """
+        human, hat, racket, plant, flag, food, cushion, tent, stick, bag, pot, flower, rug, blackboard,
+        window, phone, car, ball, PC, instrument, fan, rope, electronics, kitchen_island, pillar, horse,
+        basket, book, poke, lamp, guardrail, floor, scissor, stairs, kitchenware, decoration, document, pen,
+        curtain, microphone, bottle, towel, brand, digital, tableware, certificate, box, barrel, umbrella,
+        bicycle, pillow, luggage, tool, toy, cup, cigarette, door, stalls, money_coin, building, cabin, ice,
+        stone, track, train, prop, road, street_light, body_building_apparatus, military_equipment, glass,
+        parachute, ground, snow, amusement_facilities, motorcycle, net, sidewalk, shovel, property, wood,
+        beach, water, paddle, straw, skis, field, animal, bridge, bench, grass, mountain, surfboard, wall,
+        aircraft, bulletin, tree, hoe, bucket, steps, swimming_things, fishing_rod, table, skateboard,
+        laptop, radiator, refrigerator, painting/poster, emblem, stool, handcart, nameplate, showcase,
+        lighter, sculpture, shelf, chair, cabinet, clothes, sink, apparel, gun, stand, sofa, bed, sled,
+        bird, cat, pram, plate, blender, remote_control, vase, toaster, boat, blanket, camel, dog,
+        vegetation, display, banner, elephant, squirrel
+        """
+    ),
+}  # fmt: skip
+WITHOUT_INSTANCES = ('train', 'property')  # in edition 2, so that 141 classes are in use
 
 # {edition: relations 1 to 30}
 RELATIONS = {
@@ -75,3 +90,14 @@ CHOSEN_PARTS = (
     *(f'{side} {part}' for part in _SIDED for side in ('left', 'right')),
 )  # fmt: skip
 MIRRORED_PARTS = tuple((f'left {part}', f'right {part}') for part in _SIDED)
+
+
+def published_classes(edition: int) -> tuple[str, ...]:
+    """The names of an edition's classes by number, 0 included.
+
+    Raises:
+      ValueError: for an edition that there is not.
+    """
+    if edition not in ENTITIES:
+        raise ValueError(f'edition {edition} of PIC: there are {", ".join(map(str, ENTITIES))}')
+    return (UNLABELLED, *ENTITIES[edition])

@@ -69,7 +69,7 @@ def test_classes_are_taken_after_the_resize(folder):
 
 
 def test_both_layouts_give_the_same(folder, tmp_path):
-    first = extract.write(tmp_path / 'any', layout=1, split='val', labels=ENTITIES)
+    first = extract.write(tmp_path / 'any', layout=1, split='val', labels=ENTITIES[2])
     with pytest.raises(ValueError, match=r'relations_train\.json is in none of'):
         PicScenes(first)
     for a, b in itertools.islice(zip(PicScenes(first, 'val'), PicScenes(folder), strict=True), 6):
@@ -89,15 +89,23 @@ def test_both_splits_are_read_as_the_parts_of_one_set(folder, tmp_path):
     np.testing.assert_array_equal(scenes.scene(12).masks, PicScenes(folder)[12].masks)
 
 
-def test_edition_1_numbers_relations_otherwise_and_needs_its_list_of_classes(tmp_path):
-    root = extract.write(tmp_path / 'first', layout=1, labels=('person', *ENTITIES[1:]))
+def test_edition_1_numbers_relations_otherwise_and_has_classes_of_its_own(tmp_path):
+    root = extract.write(tmp_path / 'first', layout=1, labels=('person', *ENTITIES[2][1:]))
     scenes = PicScenes(root, edition=1)
     assert scenes.vocabulary.person == 'person' and len(scenes.vocabulary.entities) == 144
     assert scenes.vocabulary.geometric == ('in-front-of', 'next-to', 'on-top-of', 'behind', 'on', 'in')
     assert scenes.vocabulary.relations[3] == 'eat' and scenes.vocabulary.symmetric == ('next-to',)
-    (root / 'categories_list' / 'label_categories.json').unlink()
-    with pytest.raises(ValueError, match='classes of edition 1 are only known from it'):
-        PicScenes(root, edition=1)
+    (root / 'categories_list' / 'label_categories.json').unlink()  # then the published list holds
+    scenes = PicScenes(root, edition=1, irregular='drop')
+    words = scenes.vocabulary
+    assert words.person == 'human' and len(words.entities) == 85 and words.entities[74] == 'balls'
+    with pytest.raises(ValueError, match=r'holds class \d+; there are 1 to 84'):
+        PicScenes(root, edition=1).read(0)
+
+
+def test_an_edition_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match='edition 3 of PIC'):
+        pic_vocabulary(3)
 
 
 def test_an_instance_without_class_survives(folder):
@@ -167,13 +175,13 @@ def test_the_config_has_the_classes_of_the_paper():
 
 
 def test_the_lists_have_the_published_lengths():
-    assert (len(ENTITIES), len(RELATIONS[1]), len(RELATIONS[2])) == (143, 30, 30)
+    assert [len(names[edition]) for names in (ENTITIES, RELATIONS) for edition in (1, 2)] == [84, 143, 30, 30]
     assert RELATIONS[1][27] == 'lie-in' and RELATIONS[2][0] == 'in front of'
     assert (len(CHOSEN_RELATIONS), len(CHOSEN_PARTS), len(set(CHOSEN_PARTS))) == (23, 25, 25)
     assert {part for pair in MIRRORED_PARTS for part in pair} < set(CHOSEN_PARTS)
     numbers = {name: RELATIONS[2].index(name) + 1 for name in pic_vocabulary(2).geometric}
     assert sorted(numbers.values()) == [1, 2, 4, 13, 24, 25]
-    assert [ENTITIES.index(name) + 1 for name in ('human', 'train', 'property', 'squirrel')] == [
+    assert [ENTITIES[2].index(name) + 1 for name in ('human', 'train', 'property', 'squirrel')] == [
         1,
         65,
         80,
