@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.item_vectors import Alignment, VectorFile, behaviour_vectors, fit_alignment
+from jaxrec.data.aligned_vectors import AlignedVectors, Alignment, fit_alignment
+from jaxrec.data.item_vectors import VectorFile, behaviour_vectors
 from jaxrec.data.log import Log
 from jaxrec.data.simulators.sessions import Audience
 from jaxrec.data.text_vectors import TextVectors, fit_text_vectors
@@ -109,13 +110,13 @@ def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) 
         options['behaviour'],
         window=options['window'],
     )
-    without = int((~behaviour.any(1)).sum())
+    by_users = np.asarray(behaviour.any(1))
+    without = int((~by_users).sum())
     notes = (f'{without} of {len(behaviour)} items stand near no other in training and have no behaviour',)
     if found is None:
         return ItemVectors(behaviour, notes=notes if without else ())
-    content = np.asarray(found.rows[:], np.float32)
-    alignment = fit_alignment(content, behaviour, share=options['share'])
-    rows = alignment.join(content, behaviour, np.asarray(behaviour.any(1)))
+    alignment = fit_alignment(found.rows, behaviour, share=options['share'])
+    rows = AlignedVectors(alignment, found.rows, behaviour, by_users)
     return ItemVectors(rows, found.texts, alignment, (*found.notes, *(notes if without else ())))
 
 

@@ -1,4 +1,4 @@
-"""Item vectors: files in pieces, co-occurrences against a loop, content that stands for behaviour."""
+"""Item vectors: files in pieces, co-occurrences against a loop."""
 
 import pathlib
 import pickle
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data import item_vectors
-from jaxrec.data.item_vectors import Alignment, VectorFile, behaviour_vectors, fit_alignment
+from jaxrec.data.item_vectors import VectorFile, behaviour_vectors
 
 USERS = np.array([4, 4, 4, 4, 1, 1, 7, 9, 9, 9])
 ITEMS = np.array([0, 1, 2, 0, 1, 2, 5, 3, 4, 3])
@@ -134,48 +134,6 @@ def test_what_is_not_given_shows_nowhere():
     assert not got[3:5].any() and got[:3].any(1).all()
 
 
-def test_both_sides_weigh_what_they_are_given():
-    content, behaviour = 100 + 5 * drawn(300, 4), 0.01 * drawn(300, 3, seed=1)
-    for share in (0.5, 0.2):
-        joined = fit_alignment(content, behaviour, share=share).join(content, behaviour)
-        assert joined.shape == (300, 7) and joined.dtype == np.float32
-        squares = np.square(joined).sum(1).mean(), np.square(joined[:, 4:]).sum(1).mean()
-        assert squares == (pytest.approx(1, rel=1e-3), pytest.approx(share, rel=1e-3))
-        np.testing.assert_allclose(joined.mean(0), 0, atol=1e-3)
-        np.testing.assert_allclose(  # each side keeps its own geometry
-            np.linalg.norm(joined[0, :4] - joined[1, :4]) / np.linalg.norm(content[0] - content[1]),
-            np.linalg.norm(joined[2, :4] - joined[3, :4]) / np.linalg.norm(content[2] - content[3]),
-            rtol=1e-3,
-        )
-
-
-def test_new_items_lie_where_their_content_says():
-    content, turn = drawn(400, 4), drawn(4, 3, seed=1)
-    behaviour = 2 + content @ turn + 0.01 * drawn(400, 3, seed=2)
-    behaviour[300:] = 0  # new ones
-    alignment = fit_alignment(content, behaviour, ridge=1e-6)
-    known = behaviour.any(1)
-    joined = alignment.join(content, behaviour, known)
-    np.testing.assert_array_equal(joined[:300], alignment.join(content[:300], behaviour[:300]))
-    np.testing.assert_allclose(joined[300:], alignment.join(content[300:]), rtol=1e-5, atol=1e-6)
-    truth = alignment.join(content[300:], 2 + content[300:] @ turn)
-    np.testing.assert_allclose(joined[300:], truth, atol=0.02)
-    x, y = content[:300] - content[:300].mean(0), behaviour[:300] - behaviour[:300].mean(0)
-    penalty = 0.5 * np.square(x).sum() / 4
-    want = np.linalg.inv(x.T @ x + penalty * np.eye(4)) @ x.T @ y
-    np.testing.assert_allclose(fit_alignment(content, behaviour, ridge=0.5).weights, want, rtol=1e-4)
-
-
-def test_a_file_brings_the_same_alignment_back(tmp_path):
-    content, behaviour = drawn(30, 4), drawn(30, 3, seed=1)
-    alignment = fit_alignment(content, behaviour)
-    alignment.save(tmp_path / 'a.npz')
-    np.testing.assert_array_equal(Alignment.load(tmp_path / 'a.npz').join(content), alignment.join(content))
-
-
-good = fit_alignment(drawn(9, 4), drawn(9, 3, seed=1))
-
-
 @pytest.mark.parametrize(
     ('call', 'message'),
     [
@@ -186,17 +144,6 @@ good = fit_alignment(drawn(9, 4), drawn(9, 3, seed=1))
         (lambda: behaviour_vectors(USERS, ITEMS, 8, 8), r'for vectors of width 8: give .* below 8'),
         (lambda: behaviour_vectors(USERS, ITEMS * 0, 8, 2), '0 pairs of 8 items'),
         (lambda: behaviour_vectors(USERS[:0], ITEMS[:0], 8, 2), '0 pairs of 8 items'),
-        (lambda: fit_alignment(drawn(9, 4), drawn(8, 3)), 'content of 9 items, behaviour of 8'),
-        (lambda: fit_alignment(drawn(9, 4), drawn(9, 3), np.ones(8, bool)), r'known \(8,\): a row an item'),
-        (lambda: fit_alignment(drawn(9, 4), drawn(9, 3), share=1.0), r'share 1\.0, .* a share above 0'),
-        (lambda: fit_alignment(drawn(9, 4), drawn(9, 3), ridge=0), 'a ridge above 0'),
-        (lambda: fit_alignment(drawn(9, 4), np.zeros((9, 3))), 'no item has known behaviour'),
-        (lambda: fit_alignment(np.ones((9, 4)), drawn(9, 3)), 'content and behaviour must both vary'),
-        (lambda: good.join(drawn(9, 5)), r'content of shape \(9, 5\): .* of width 4'),
-        (lambda: good.join(drawn(9, 4), drawn(9, 2)), r'behaviour of shape \(9, 2\)'),
-        (lambda: good.join(drawn(9, 4), drawn(8, 3)), 'content of 9 items, behaviour of 8'),
-        (lambda: Alignment(np.ones(2), np.ones(3), np.ones(2), np.ones((3, 2))), 'between widths'),
-        (lambda: Alignment(np.ones(2), np.ones(3), np.ones(2), np.full((2, 3), np.inf)), 'not finite: fit'),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(call, message):

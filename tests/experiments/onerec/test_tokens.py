@@ -63,7 +63,7 @@ def test_a_folder_holds_ids_codebooks_trie_and_report(log, tokens, tmp_path):
     leaves = find(trie, ids.ids)
     np.testing.assert_array_equal(leaf_items(trie, leaves, 1)[:, 0], np.arange(49) + 2)
     report = json.loads((tokens / 'report.json').read_text())
-    vectors = item_vectors(log, DATA, options(content='simulated', behaviour=4)).rows
+    vectors = item_vectors(log, DATA, options(content='simulated', behaviour=4)).rows[:]
     assigned, nearest = report['levels']['assigned'], report['levels']['nearest']
     left = vectors - books.decode(ids.codes)
     np.testing.assert_allclose(assigned[1]['mse'], np.square(left).mean(), rtol=1e-4)
@@ -83,7 +83,7 @@ def test_a_folder_holds_ids_codebooks_trie_and_report(log, tokens, tmp_path):
 def test_the_other_encoding_and_plain_k_means(log, tokens, tmp_path):
     make_ids(tmp_path / 'n', log, DATA, content='simulated', behaviour=4, encoding='nearest', **SMALL)
     ids, books = SemanticIds.load(tmp_path / 'n/ids.npz'), Codebooks.load(tmp_path / 'n/codebooks.npz')
-    vectors = item_vectors(log, DATA, options(content='simulated', behaviour=4)).rows
+    vectors = item_vectors(log, DATA, options(content='simulated', behaviour=4)).rows[:]
     np.testing.assert_array_equal(ids.codes, books.encode(vectors))
     assert (ids.codes != SemanticIds.load(tokens / 'ids.npz').codes).any()
     make_ids(tmp_path / 'p', log, DATA, content='simulated', balanced=False, **SMALL)
