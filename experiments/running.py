@@ -73,7 +73,6 @@ def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress
         start from does not fit.
     """
     with hold(workdir):
-        claim_together(workdir, run.config)
         progress = _fit(run, workdir, data_dir)
         if jax.process_index() == 0:
             draw_curves(workdir, run.train['monitor'])
@@ -107,6 +106,7 @@ def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None
 def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
     source, validation = run.source('train', shuffle=True), run.source('validation')
     loader, example = make_loader(source), run.example(source)
+    claim_together(workdir, run.config)  # not before: what is refused leaves the workdir free
     predict, watch = make_predict_step(run.setup), LogWatch(run.log)
     with open_checkpoints(run, workdir) as checkpoints:
         if checkpoints.steps:

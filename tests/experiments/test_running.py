@@ -168,6 +168,12 @@ def test_another_config_does_not_touch_a_workdir(sharded, cache):
     assert json.loads((workdir / 'config.json').read_text())['train']['learning_rate'] == 0.001
 
 
+def test_a_run_that_cannot_begin_leaves_its_workdir_to_the_next(cache, tmp_path):
+    with pytest.raises(ValueError, match='no batch of 100000: lower batch_size'):
+        running.fit(build(tiny('LR', cache, {'batch_size': 100_000})), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+
+
 # Another process that holds the lock of the folder it is given until it is killed.
 HOLDER = """
 import fcntl, os, sys, time
