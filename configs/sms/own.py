@@ -1,5 +1,6 @@
 """SMS on images of one's own, a folder as `jaxrec.data.images.records` describes it.
 
+    python -m experiments.sms.check --input=album --output=album_drawn
     python -m experiments.train --config=configs/sms/own.py:SMS,album --workdir=runs/mine \
         --config.model.weights=resnet18.safetensors
     python -m experiments.train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \

@@ -1,10 +1,13 @@
-"""Scenes of a log drawn twice: what is true of them, and what was found."""
+"""Scenes drawn: those of a log twice, what is true and what was found; those of a folder as it has them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.building import Experiment
 from experiments.sms.looking import Finder, names_of, surest
+from jaxrec.data.images.geometry import resize
 from jaxrec.data.images.pixels import write_picture
+from jaxrec.data.images.records import ImageFolder
 from jaxrec.evaluation.relation_segmentation import RelationEvaluator
 from jaxrec.evaluation.segmentation.drawing import draw, side_by_side
 from jaxrec.evaluation.segmentation.found import truth_of
@@ -41,3 +44,21 @@ def show(run: Experiment, find: Finder, part: str, images: int, output: Path) ->
     every = evaluator.images()
     right, true = (sum(image[key] for image in every) for key in ('wholly_right', 'relations'))
     return [*lines, f'{right} of {true} triplets of {count} scenes are wholly right']
+
+
+def show_folder(records: ImageFolder, numbers: Sequence[int], output: Path, largest: int = 1024) -> None:
+    """Draws annotated images with all that is said of them.
+
+    Args:
+      records: a folder of one's own images.
+      numbers: of sound ones.
+      output: takes `<number>.png` of each; is made if absent.
+      largest: the longer side of what is drawn, in pixels, at most.
+    """
+    for number in numbers:
+        scene = records.scene(number)
+        height, width = scene.image.shape[:2]
+        if (share := largest / max(height, width)) < 1:
+            scene = resize(scene, (max(1, round(height * share)), max(1, round(width * share))))
+        picture = draw(scene.image, scene, records.vocabulary, limit=max(1, len(scene.relations)))
+        write_picture(output / f'{number:06d}.png', picture)

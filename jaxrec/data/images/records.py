@@ -24,7 +24,8 @@ H, W image size, N entities, R relations, P parts.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,18 +128,24 @@ class Findings:
       counts: 'images' in all and 'broken', 'without people', 'without relations' among them; 'entities',
         'people' and 'relations' of the sound ones.
       broken: the images with problems, by number.
+      uses: {'entities', 'relations', 'parts': {name: how often it stands in the sound images}}; parts are
+        those of relations.
     """
 
     problems: list[str]
     counts: dict[str, int]
     broken: list[int]
+    uses: dict[str, dict[str, int]]
 
 
-def check_folder(folder: str | Path) -> Findings:
+def check_folder(
+    folder: str | Path, track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers
+) -> Findings:
     """Reads every file of a folder and collects what is wrong, instead of stopping at the first.
 
     Args:
       folder: in the format of this module.
+      track: wraps the numbers of the images, to show progress.
 
     Returns:
       What was found. A picture without people is no problem, but counted: nothing in it can be a subject.
@@ -147,12 +154,13 @@ def check_folder(folder: str | Path) -> Findings:
       ValueError: the annotations cannot be read at all.
     """
     records = ImageFolder(folder)
-    person = records.vocabulary.entities.index(records.vocabulary.person)
+    words, uses = records.vocabulary, [Counter[int](), Counter[int](), Counter[int]()]
+    person = words.entities.index(words.person)
     names = ('images', 'broken', 'without people', 'without relations', 'entities', 'people', 'relations')
     counts = dict.fromkeys(names, 0)
     counts['images'] = len(records)
     problems, broken = [], []
-    for index in range(len(records)):
+    for index in track(range(len(records))):
         scene, found = records.read(index)
         if scene is None:
             problems += found
@@ -164,8 +172,15 @@ def check_folder(folder: str | Path) -> Findings:
         counts['entities'] += len(scene.categories)
         counts['people'] += people
         counts['relations'] += len(scene.relations)
+        used = scene.categories, scene.relations[:, 2], np.nonzero(scene.relation_parts)[1]
+        for counter, numbers in zip(uses, used, strict=True):
+            counter.update(numbers.tolist())
     counts['broken'] = len(broken)
-    return Findings(problems, counts, broken)
+    by_name = {
+        kind: {name: counter[number] for number, name in enumerate(getattr(words, kind))}
+        for kind, counter in zip(('entities', 'relations', 'parts'), uses, strict=True)
+    }
+    return Findings(problems, counts, broken, by_name)
 
 
 def _read_vocabulary(content: Mapping[str, Any], path: Path) -> Vocabulary:

@@ -67,6 +67,20 @@ def test_a_sound_folder_is_counted(folder):
         'people': sum(people), 'relations': sum(len(scene.relations) for scene in scenes),
     }  # fmt: skip
     assert found.counts['without people'] >= 1
+    for kind, numbers in (
+        ('entities', [scene.categories for scene in scenes]),
+        ('relations', [scene.relations[:, 2] for scene in scenes]),
+        ('parts', [np.nonzero(scene.relation_parts)[1] for scene in scenes]),
+    ):
+        names = getattr(VOCABULARY, kind)
+        counted = np.bincount(np.concatenate(numbers), minlength=len(names))
+        assert found.uses[kind] == dict(zip(names, counted.tolist(), strict=True))
+
+
+def test_progress_is_shown_image_by_image(folder):
+    seen = []
+    check_folder(folder[0], lambda numbers: (seen.append(n) or n for n in numbers))
+    assert seen == [0, 1, 2]
 
 
 def test_the_example_of_the_documentation_is_read(tmp_path):
