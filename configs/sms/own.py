@@ -10,7 +10,8 @@ After the colon stand the row, one of configs/sms/rows.py, and the folder; every
 checked the first time. Later runs take the log that was made of it, under runs/logs: after mending a picture
 or a mask alone, delete that. Training begins with the published weights of a ResNet-18 where
 `--config.model.weights` names their file, else with drawn ones; `--warm_start` goes on from a run on images
-with the same lists of names. With few images let `--config.train.evals_per_epoch` be smaller than 1.
+with the same lists of names, and a file of `experiments.sms.export` as `--config.model.weights` from one on
+images with others. With few images let `--config.train.evals_per_epoch` be smaller than 1.
 """
 
 from pathlib import Path

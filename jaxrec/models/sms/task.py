@@ -17,6 +17,7 @@ from jaxrec.data.images.scene import Vocabulary
 from jaxrec.importing import resolve
 from jaxrec.models.sms import fusion
 from jaxrec.models.sms.convert import load_trunk
+from jaxrec.models.sms.handover import load_network
 from jaxrec.models.sms.heads import Counts, Maps, Sms
 from jaxrec.models.sms.layers import When
 from jaxrec.models.sms.losses import (
@@ -49,7 +50,8 @@ class SmsTask(WithoutTables):
       network: sizes and switches.
       vocabulary: of classes, relations and parts.
       evaluator_name: 'module:callable', vocabulary -> a fresh accumulator.
-      weights: of a file with the trunk's weights, with which training begins; '' for drawn ones.
+      weights: of a file with the trunk's weights, or with a whole network (`handover`), with which training
+        begins; '' for drawn ones.
     """
 
     network: Network
@@ -88,7 +90,7 @@ class SmsTask(WithoutTables):
         return variables.pop('params'), variables
 
     def pretrained(self, params: Any, model_state: Any) -> tuple[Any, Any]:
-        """Puts the file's trunk in the place of the drawn one, if a file is given.
+        """Puts what a file knows in the place of what was drawn, if a file is given.
 
         Args:
           params, model_state: as drawn.
@@ -97,15 +99,21 @@ class SmsTask(WithoutTables):
           Both, new trees.
 
         Raises:
-          ValueError: there is no such file, or what `convert.load_trunk` refuses.
+          ValueError: there is no such file, or what `convert.load_trunk` or `handover.load_network` refuses.
         """
         if not self.weights:
             return params, model_state
         if not Path(self.weights).is_file():
             raise ValueError(
-                f'model.weights = {self.weights!r} is no file: give a .safetensors file or one that '
-                'torch.save wrote, or leave it out'
+                f'model.weights = {self.weights!r} is no file: give a .safetensors file, one that torch.save '
+                'wrote or a .npz file of experiments.sms.export, or leave it out'
             )
+        if Path(self.weights).suffix == '.npz':
+            given = self.network, self.vocabulary, params, model_state
+            params, model_state, known = load_network(self.weights, *given)
+            told = ', '.join(f'{count} {kind}' for kind, count in known.items())
+            log.info('%s: a whole network, of our names %s', self.weights, told)
+            return params, model_state
         params, model_state, report = load_trunk(params, model_state, self.weights)
         log.info('%s: %d arrays to the trunk, %d left', self.weights, len(report.loaded), len(report.left))
         return params, model_state
@@ -262,8 +270,8 @@ def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:
 
     Args:
       config: as for `read_network`, and `evaluator`, 'module:callable' of what makes an evaluator of a
-        vocabulary; `weights`, a file that `convert.load_trunk` reads, with which training begins; `features`
-        may stand there, empty.
+        vocabulary; `weights`, a file that `convert.load_trunk` or `handover.load_network` reads, with which
+        training begins; `features` may stand there, empty.
       schema: a `Vocabulary`, or a mapping with one as 'vocabulary'.
 
     Returns:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from jaxrec.data.images.geometry import unfit
 from jaxrec.data.images.pixels import read_picture, rle_decode
 from jaxrec.data.source import make_loader
 from jaxrec.evaluation.segmentation.found import Found, truth_of
+from jaxrec.models.sms.handover import load_network
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
 from tests.experiments.sms.worlds import tiny
@@ -106,6 +108,24 @@ def test_the_main_names_what_it_leaves_out(untrained, album, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'left out: {album / "d.png"} cannot be read' in done.stderr
     assert 'relations in 3 pictures by step 0' in done.stdout and '1 pictures left out' in done.stdout
+
+
+@pytest.mark.slow
+def test_a_network_is_written_for_other_classes(untrained, tmp_path):
+    run, workdir, state = untrained
+    file = tmp_path / 'network.npz'
+    command = [sys.executable, '-m', 'experiments.sms.export', f'--workdir={workdir}', f'--output={file}']
+    done = subprocess.run(
+        [*command, '--mesh=1,1'], cwd=REPOSITORY, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'the network of step 0 of {workdir}' in done.stdout
+    words = run.setup.task.vocabulary
+    given = state.params, state.model_state
+    new = jax.tree.map(np.zeros_like, given)
+    *found, known = load_network(file, run.setup.task.network, words, *new)
+    jax.tree.map(np.testing.assert_array_equal, tuple(found), given)
+    assert known['relations'] == len(words.relations)
 
 
 def test_bad_inputs_are_refused(album, tmp_path):

@@ -1,0 +1,45 @@
+"""Writes a trained network to one file, with which training on images of other classes begins.
+
+    python -m experiments.sms.export --workdir=runs/mine --output=network.npz
+    python -m experiments.train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
+        --config.model.weights=network.npz
+
+What was learned of classes, relations and parts that both have is kept by name, and all that has no name;
+`model` must describe the same network. Where all names are the same, `--warm_start` goes on without a file.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.building import build, read_config
+from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.running import restore_model
+from jaxrec.models.sms.handover import save_network
+from jaxrec.models.sms.task import SmsTask
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
+OUTPUT = flags.DEFINE_string('output', None, 'The .npz file that takes the network.', required=True)
+STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Restores and writes."""
+    workdir, output = Path(WORKDIR.value), Path(OUTPUT.value)
+    if output.suffix != '.npz':
+        raise ValueError(f'--output={output}: name a .npz file')
+    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
+    task = run.setup.task
+    if not isinstance(task, SmsTask):
+        raise ValueError(f'{workdir} is no run of relation segmentation, but of {run.config.task}')
+    state, step = restore_model(run, workdir, STEP.value)
+    save_network(output, task.network, task.vocabulary, state.params, state.model_state)
+    print(
+        f'wrote {output} ({output.stat().st_size / 2**20:.1f} MiB): the network of step {step} of {workdir}'
+    )
+    print(f'next: python -m experiments.train ... --config.model.weights={output}')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,159 @@
+"""A trained network in one file, with which a network of other classes begins.
+
+Arrays stand under their paths. What has a channel for each class, relation or part is taken over name by
+name: names that both vocabularies have keep what was learned of them, the others begin as they were drawn.
+The class of people is the same whatever it is called.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.data.array_files import load_arrays, save_arrays
+from jaxrec.data.images.scene import Vocabulary
+from jaxrec.models.sms.options import Network
+
+KIND, VERSION = 'jaxrec.sms.network', 1
+NAMES = ('entities', 'relations', 'parts')
+NOTHING, PEOPLE = '', 'person'
+# Options that say which arrays there are and what their numbers mean; the others may be changed.
+SAME = (
+    'trunk', 'multiplier', 'norm', 'neck', 'neck_kernel', 'hidden', 'point_hidden', 'shared', 'masks',
+    'mask_features', 'mask_width', 'mask_depth', 'mask_fine', 'mask_stride', 'mask_channels', 'mask_layers',
+    'divisor', 'parsing', 'relation_point', 'shift', 'parts_by_relation', 'mean', 'std',
+)  # fmt: skip
+BRANCHES = (
+    'backbone', 'entity_heat', 'entity_points', 'mask_branch', 'parsing', 'relation_heat', 'relation_points',
+)  # fmt: skip
+Axes = tuple[Sequence[str], ...]
+
+
+def save_network(
+    path: str | Path, network: Network, vocabulary: Vocabulary, params: Any, model_state: Any
+) -> None:
+    """Writes a network of `SmsTask`.
+
+    Args:
+      path: of the `.npz` file.
+      network: its sizes and switches.
+      vocabulary: its names.
+      params, model_state: as trained.
+
+    Raises:
+      ValueError: a network with other branches, whose arrays are not known by name.
+    """
+    arrays = _by_path(params, model_state)
+    names = {kind: np.array(found, str) for kind, found in _names(vocabulary).items()}
+    save_arrays(path, KIND, VERSION, {'options': np.array(_options(network)), **names, **arrays})
+
+
+def load_network(
+    path: str | Path, network: Network, vocabulary: Vocabulary, params: Any, model_state: Any
+) -> tuple[Any, Any, dict[str, int]]:
+    """Puts what a file knows in the place of what was drawn.
+
+    Args:
+      path: of the file.
+      network, vocabulary: of the new network.
+      params, model_state: as drawn.
+
+    Returns:
+      (params, model_state, {kind of name: how many of the new network's names the file has}), new trees.
+
+    Raises:
+      ValueError: a file that is missing or damaged, or that holds a network of other sizes or meaning.
+    """
+    remedy = 'write it with python -m experiments.sms.export'
+    held = load_arrays(path, KIND, VERSION, {'options': ('U', 0), **dict.fromkeys(NAMES, ('U', 1))}, remedy)
+    before, after = (json.loads(text) for text in (str(held['options']), _options(network)))
+    if differs := [name for name in SAME if before.get(name) != after[name]]:
+        shown = ', '.join(
+            f'model.{name} is {before.get(name)} there and {after[name]} here' for name in differs
+        )
+        raise ValueError(f'{path} holds another network: {shown}; give this one the options of that')
+    new = _by_path(params, model_state)
+    # A vocabulary without parts has no arrays of them.
+    described = {name: ('f', array.ndim) for name, array in new.items()}
+    old = load_arrays(path, KIND, VERSION, described, 'the network in it has no such branch, train anew')
+    names = {kind: found.tolist() for kind, found in held.items() if kind in NAMES}
+    ours = _names(vocabulary)
+    for name, array in new.items():
+        axes = [_axes(name, found, network) for found in (names, ours)]
+        new[name] = by_name(old[name], array, *axes) if axes[1] else old[name]
+    put = lambda kind, tree: jax.tree_util.tree_map_with_path(lambda way, _: new[_path(kind, way)], tree)
+    known = {kind: len(set(names[kind]) & set(ours[kind])) for kind in NAMES}
+    state = {kind: put(kind, tree) for kind, tree in model_state.items()}
+    return put('params', params), state, known
+
+
+def by_name(old: np.ndarray, new: np.ndarray, before: Axes, after: Axes) -> np.ndarray:
+    """Takes over channels name by name.
+
+    Args:
+      old, new: float [..., channels]; the channels are the product of some axes, each of which has names.
+      before, after: the names of those axes, in their order.
+
+    Returns:
+      A copy of `new` with what `old` has under the same names.
+    """
+    lead = new.shape[:-1]
+    source = old.reshape(*lead, *map(len, before))
+    made = np.array(new).reshape(*lead, *map(len, after))
+    take: list[Any] = []
+    place: list[Any] = []
+    for known, wanted in zip(before, after, strict=True):
+        common = [name for name in wanted if name in known]
+        take.append([known.index(name) for name in common])
+        place.append([wanted.index(name) for name in common])
+    made[(..., *np.ix_(*place))] = source[(..., *np.ix_(*take))]
+    return made.reshape(new.shape)
+
+
+def _axes(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Axes:
+    """The names of an array's channels, () where they have none."""
+    cells = [str(cell) for cell in range(network.fine**2)]
+    parts = names['parts']
+    layers: dict[str, Axes] = {
+        'entity_heat/out': (names['entities'],),
+        'relation_heat/out': (names['relations'],),
+        'parsing/out': (cells, [NOTHING, *parts]),
+        'relation_points/parts': (names['relations'], parts) if network.parts_by_relation else (parts,),
+    }
+    return layers.get('/'.join(path.split('/')[1:3]), ())
+
+
+def _names(vocabulary: Vocabulary) -> dict[str, list[str]]:
+    """The lists of names, people under one name."""
+    found = {kind: list(getattr(vocabulary, kind)) for kind in NAMES}
+    found['entities'] = [PEOPLE if name == vocabulary.person else name for name in found['entities']]
+    return found
+
+
+def _options(network: Network) -> str:
+    """What the arrays depend on, as JSON."""
+    own = dataclasses.asdict(network) | {'point_hidden': network.point_width, 'shift': network.fraction}
+    return json.dumps({name: own[name] for name in SAME}, sort_keys=True)
+
+
+def _by_path(params: Any, model_state: Any) -> dict[str, np.ndarray]:
+    """{'params/branch/...': array}."""
+    if 'backbone' not in params or set(params) - set(BRANCHES):
+        raise ValueError(
+            f'a network of {", ".join(params) or "no parameters"} is not handed over, only one of the '
+            f'branches {", ".join(BRANCHES)}: take the row SMS, or leave model.weights out'
+        )
+    trees = {'params': params, **model_state}
+    return {
+        _path(kind, way): np.asarray(leaf)
+        for kind, tree in trees.items()
+        for way, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _path(kind: str, way: Any) -> str:
+    return '/'.join([kind, *(step.key for step in way)])

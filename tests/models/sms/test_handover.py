@@ -1,0 +1,115 @@
+"""A network goes on among other classes: what has a name follows it, all without one stays."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec.data.images.scene import Vocabulary
+from jaxrec.models.sms import make_task, two_stage
+from jaxrec.models.sms.handover import by_name, load_network, save_network
+from jaxrec.models.sms.task import SmsTask
+from tests.models.sms.scenes import WORDS, draw, make_batch
+
+BATCH = make_batch()
+TINY = {'size': 'tiny', 'parts_by_relation': True, 'mask_stride': 2}
+OTHER = Vocabulary(
+    entities=('horse', 'human', 'chair', 'ball'),
+    relations=('ride', 'sit on', 'kick'),
+    parts=('foot', 'head', 'hand'),
+    person='human',
+)
+
+
+def saved(tmp_path, task, seed=0):
+    params, state = draw(task, BATCH, seed)
+    save_network(tmp_path / 'network.npz', task.network, task.vocabulary, params, state)
+    return params, state
+
+
+def test_what_has_a_name_follows_it(tmp_path):
+    before, after = (
+        make_task(TINY, WORDS),
+        make_task(TINY | {'weights': str(tmp_path / 'network.npz')}, OTHER),
+    )
+    old, old_state = saved(tmp_path, before)
+    drawn, drawn_state = draw(after, BATCH, seed=1)
+    new, new_state = after.pretrained(drawn, drawn_state)
+    jax.tree.map(np.testing.assert_array_equal, new_state, old_state)
+    for branch in ('backbone', 'entity_points', 'mask_branch'):
+        jax.tree.map(np.testing.assert_array_equal, new[branch], old[branch])
+    for leaf in ('kernel', 'bias'):
+        heat, was, fresh = (tree['entity_heat']['out'][leaf] for tree in (new, old, drawn))
+        for ours, theirs in ((1, 1), (2, 2), (3, 0)):  # human, chair, ball
+            np.testing.assert_array_equal(heat[..., ours], was[..., theirs])
+        np.testing.assert_array_equal(heat[..., 0], fresh[..., 0])
+        heat, was, fresh = (tree['relation_heat']['out'][leaf] for tree in (new, old, drawn))
+        np.testing.assert_array_equal(heat[..., 1:], was[..., [2, 0]])
+        np.testing.assert_array_equal(heat[..., 0], fresh[..., 0])
+        part, was, fresh = (
+            tree['relation_points']['parts'][leaf].reshape(-1, 3, parts)
+            for tree, parts in ((new, 3), (old, 2), (drawn, 3))
+        )
+        for (relation, word), (place, name) in itertools.product(
+            enumerate(OTHER.relations), enumerate(OTHER.parts)
+        ):
+            shared = word in WORDS.relations and name in WORDS.parts
+            want = (
+                was[:, WORDS.relations.index(word), WORDS.parts.index(name)]
+                if shared
+                else fresh[:, relation, place]
+            )
+            np.testing.assert_array_equal(part[:, relation, place], want)
+        parsing, was, fresh = (
+            tree['parsing']['out'][leaf].reshape(-1, 4, parts + 1)
+            for tree, parts in ((new, 3), (old, 2), (drawn, 3))
+        )
+        np.testing.assert_array_equal(parsing[..., [0, 1, 3]], was[..., [0, 2, 1]])  # none, foot, hand
+        np.testing.assert_array_equal(parsing[..., 2], fresh[..., 2])
+
+
+def test_among_the_same_names_it_is_the_same_network(tmp_path):
+    task = make_task(TINY, WORDS)
+    params, state = saved(tmp_path, task)
+    fresh = draw(task, BATCH, seed=1)
+    *found, known = load_network(tmp_path / 'network.npz', task.network, task.vocabulary, *fresh)
+    jax.tree.map(np.testing.assert_array_equal, tuple(found), (params, state))
+    assert known == {'entities': 3, 'relations': 3, 'parts': 2}
+
+
+def test_one_list_of_names_and_names_that_nobody_shares():
+    old, new = np.arange(6.0).reshape(2, 3), -np.ones((2, 2))
+    np.testing.assert_array_equal(by_name(old, new, (['a', 'b', 'c'],), (['c', 'd'],)), [[2, -1], [5, -1]])
+    np.testing.assert_array_equal(by_name(old, new, (['a', 'b', 'c'],), (['d', 'e'],)), new)
+    assert (new == -1).all()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'mean': (0.5, 0.5, 0.5)}, r'model\.mean is \[0\.47, .* there and \[0\.5, 0\.5, 0\.5\] here'),
+        ({'hidden': 24}, r'model\.hidden is \d+ there and 24 here, .*; give this one the options of that'),
+        ({'relation_point': 'midpoint'}, r'model\.relation_point is shifted there and midpoint here'),
+    ],
+)
+def test_another_network_is_refused_by_what_differs(tmp_path, options, message):
+    saved(tmp_path, make_task(TINY, WORDS))
+    task = make_task(TINY | options, WORDS)
+    with pytest.raises(ValueError, match=message):
+        load_network(tmp_path / 'network.npz', task.network, WORDS, {}, {})
+
+
+def test_other_branches_and_other_files_are_refused(tmp_path):
+    task = make_task(TINY, WORDS)
+    assert isinstance(task, SmsTask)
+    for params in (jax.eval_shape(two_stage.make_task(TINY, WORDS).init, jax.random.key(0), BATCH)[0], {}):
+        with pytest.raises(ValueError, match='is not handed over, only one of the branches backbone'):
+            save_network(tmp_path / 'n.npz', task.network, WORDS, params, {})
+    np.savez(tmp_path / 'n.npz', x=np.ones(3))
+    with pytest.raises(ValueError, match=r'n\.npz is None version None.*experiments\.sms\.export'):
+        load_network(tmp_path / 'n.npz', task.network, WORDS, {}, {})
+    no_parts = make_task(TINY, Vocabulary(WORDS.entities, WORDS.relations))
+    saved(tmp_path, no_parts)
+    with pytest.raises(ValueError, match=r"holds nothing as 'params/parsing/.*no such branch"):
+        load_network(tmp_path / 'network.npz', task.network, WORDS, *draw(task, BATCH))
