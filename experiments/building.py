@@ -48,6 +48,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'evals_per_epoch': 1.0,  # below 1 where an epoch is a step or a few
     'eval_batches': None,  # of validation, in training: the best value that is told is of these batches
     'log_every': 100,
+    'log_metrics': (),  # of evaluations, that log lines tell: () tells all, metrics.jsonl always has all
     'checkpoint_every': None,
     'keep': 2,  # one before the latest, should that be damaged
     'save_timeout': SAVE_S,  # seconds

@@ -126,7 +126,8 @@ def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
             log.info('stopped by a signal before the next step; the same command goes on from there')
             raise SystemExit(0)
         first = jax.process_index() == 0
-        writer = MetricWriter(workdir, int(state.step), run.train['tensorboard']) if first else QuietWriter()
+        told = run.train['tensorboard'], run.train['log_metrics']
+        writer = MetricWriter(workdir, int(state.step), *told) if first else QuietWriter()
         try:
             _, progress, stopped = train(
                 run.setup,

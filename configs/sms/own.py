@@ -19,7 +19,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import ROWS, of_size
+from configs.sms.rows import LOG_METRICS, ROWS, of_size
 
 # Mean and deviation are ImageNet's, as published ResNets want them.
 MODEL = {
@@ -65,6 +65,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 'clip_norm': 10.0,
                 'evals_per_epoch': 1.0,
                 'log_every': 20,
+                'log_metrics': LOG_METRICS,
                 'monitor': 'recall_100_50',
                 'maximize': True,
                 'patience': 10,

@@ -13,7 +13,7 @@ recall_100_50 .967, where perfect maps reach .982, and .950 with parts.
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import ROWS, of_size
+from configs.sms.rows import LOG_METRICS, ROWS, of_size
 
 # Perfect maps of this size find all that those of 256 x 256 find at an IoU of .5.
 MODEL = {
@@ -49,6 +49,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'schedule': {'kind': 'cosine', 'warmup': 0.05},
                 'evals_per_epoch': 0.01,
                 'log_every': 25,
+                'log_metrics': LOG_METRICS,
                 'monitor': 'recall_100_50',
                 'maximize': True,
             },

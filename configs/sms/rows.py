@@ -17,6 +17,12 @@ def sms(task: str = 'jaxrec.models.sms:make_task', **options: Any) -> dict[str, 
     return {'task': task, 'model': options}
 
 
+# What an evaluation tells of its hundred figures while a run goes on.
+LOG_METRICS = (
+    'recall_100_25', 'recall_100_50', 'recall_100_75', 'recall_100_50_parts', 'recall_G_50', 'entity_ap_50',
+    'part_miou', 'error_missed_entity', 'error_wrong_pair', 'error_wrong_relation', 'error_wrong_part',
+)  # fmt: skip
+
 # A row's sections are laid over the data set's.
 ROWS: dict[str, dict[str, Any]] = {
     'SMS': sms(),
@@ -46,6 +52,7 @@ PPDM_TRAIN = {
     'schedule': {'kind': 'steps', 'at': (90 / 140, 120 / 140), 'factor': 0.1},
     'evals_per_epoch': 1,
     'log_every': 50,
+    'log_metrics': LOG_METRICS,
     'monitor': 'recall_100_50',
     'maximize': True,
 }

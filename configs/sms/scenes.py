@@ -8,7 +8,7 @@ After the colon stands the row, one of configs/sms/rows.py.
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import ROWS, of_size
+from configs.sms.rows import LOG_METRICS, ROWS, of_size
 
 # 128 pixels on two cores, a map of 32 x 32 cells on which a ball is one of them;
 # `jaxrec/models/sms/README.md` says why the trunk is no DLA.
@@ -60,6 +60,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'schedule': {'kind': 'cosine', 'warmup': 0.02},
                 'evals_per_epoch': 5,
                 'log_every': 50,
+                'log_metrics': LOG_METRICS,
                 'monitor': 'recall_100_50_parts',
                 'maximize': True,
             },

@@ -211,7 +211,7 @@ def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[
     with open_checkpoints(run, workdir) as checkpoints:
         state, progress, position = _begin(pieces, workdir, checkpoints, watch, data_dir)
         step_fn, scores = make_train_step(run.setup), _evaluation(pieces)
-        writer = MetricWriter(workdir, int(state.step), run.train['tensorboard'])
+        writer = MetricWriter(workdir, int(state.step), run.train['tensorboard'], run.train['log_metrics'])
         try:
             for iteration in range(iterations):
                 first, stop = iteration * per, (iteration + 1) * per

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxrec.files import is_full, needs_room, no_room, replace_text
@@ -14,13 +14,20 @@ log = logging.getLogger(__name__)
 class MetricWriter:
     """Appends reports to `metrics.jsonl`; a run stays readable with `cat`."""
 
-    def __init__(self, workdir: str | Path, step: int = 0, tensorboard: bool = False):
+    def __init__(
+        self,
+        workdir: str | Path,
+        step: int = 0,
+        tensorboard: bool = False,
+        log_metrics: Sequence[str] = (),
+    ):
         """Opens the file and cuts what a run that was stopped had written after the restored step.
 
         Args:
           workdir: the run's folder.
           step: the restored step; later lines are removed, and TensorBoard is told to forget later points.
           tensorboard: write event files too.
+          log_metrics: those of evaluations that go to the log, where some name a hundred; all by default.
 
         Raises:
           ValueError: TensorBoard was asked for and its writer is not installed, or the disk is full.
@@ -30,6 +37,7 @@ class MetricWriter:
         kept = [line for line in read_metrics(self.path) if line['step'] <= step] if step else []
         replace_text(self.path, ''.join(json.dumps(line) + '\n' for line in kept))
         self._file = self.path.open('ab', buffering=0)  # nothing is held back that closing would write
+        self._log_metrics = tuple(log_metrics)
         self._events = Path(workdir) / 'tensorboard'
         self._board = _open_board(self._events, step) if tensorboard else None
 
@@ -47,7 +55,8 @@ class MetricWriter:
         """
         values = {name: float(value) for name, value in values.items()}
         self._append(json.dumps({'step': step, 'part': part, **values}).encode() + b'\n')
-        shown = [f'{k}={v:.0f}' if v.is_integer() else f'{k}={v:.4g}' for k, v in values.items()]
+        names = self._log_metrics if part != 'train' and self._log_metrics else values
+        shown = [f'{name}={_told(values[name]) if name in values else "absent"}' for name in names]
         log.info('step %d %s %s', step, part, ' '.join([*shown, note]).rstrip())
         if self._board is not None:
             with needs_room(self._events):
@@ -71,6 +80,10 @@ class MetricWriter:
         if self._board is not None:
             with needs_room(self._events):
                 self._board.close()
+
+
+def _told(value: float) -> str:
+    return f'{value:.0f}' if value.is_integer() else f'{value:.4g}'
 
 
 class QuietWriter(MetricWriter):

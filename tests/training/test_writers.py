@@ -25,6 +25,16 @@ def test_lines_read_back_exactly(tmp_path):
     assert json.loads((tmp_path / 'new' / 'run' / 'metrics.jsonl').read_text().splitlines()[0])['step'] == 3
 
 
+def test_log_lines_tell_what_they_are_asked_for_and_the_file_has_all(tmp_path, caplog):
+    caplog.set_level('INFO')
+    writer = MetricWriter(tmp_path, log_metrics=('b', 'c'))
+    writer.write(3, 'train', {'loss': 0.25})
+    writer.write(3, 'validation', {'a': 1.5, 'b': 2.0})
+    writer.close()
+    assert caplog.messages == ['step 3 train loss=0.25', 'step 3 validation b=2 c=absent']
+    assert read_metrics(writer.path)[1] == {'step': 3, 'part': 'validation', 'a': 1.5, 'b': 2.0}
+
+
 def test_a_resumed_run_cuts_what_came_after_its_checkpoint(tmp_path):
     write(tmp_path, [1, 2, 3, 4])
     write(tmp_path, [3, 5], step=2)
