@@ -1,1 +1,1 @@
-"""The stages of SMS: predictions for pictures, pictures of what was found, and the figures of its table."""
+"""The stages of SMS, a command each, and the figures that they tell; `pictures` has what they draw."""

@@ -18,7 +18,7 @@ import tqdm
 from absl import app, flags
 
 from experiments.flags import friendly
-from experiments.sms.showing import show_folder
+from experiments.sms.pictures.showing import show_folder
 from jaxrec.data.images.records import Findings, ImageFolder, check_folder
 
 INPUT = flags.DEFINE_string('input', None, 'Folder of images and annotations.json.', required=True)

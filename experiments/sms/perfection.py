@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from experiments.building import Experiment, batches
-from experiments.sms.looking import names_of
+from experiments.sms.pictures.looking import names_of
 from jaxrec.evaluation.relation_segmentation import THRESHOLDS
 from jaxrec.models.sms.perfect import perfect_predictions
 from jaxrec.training.task import Evaluator

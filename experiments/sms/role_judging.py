@@ -7,7 +7,7 @@ import numpy as np
 import tqdm
 
 from experiments.building import Experiment
-from experiments.sms.looking import Finder
+from experiments.sms.pictures.looking import Finder
 from jaxrec.data.images.log import SceneLog
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.readers.vcoco import VcocoScenes

@@ -14,7 +14,7 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
-from experiments.sms.looking import make_finder, names_of
+from experiments.sms.pictures.looking import make_finder, names_of
 from experiments.sms.role_judging import judge_part, to_text
 from jaxrec.data.splits import PARTS
 

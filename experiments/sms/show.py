@@ -13,8 +13,8 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
-from experiments.sms.looking import make_finder, names_of
-from experiments.sms.showing import show
+from experiments.sms.pictures.looking import make_finder, names_of
+from experiments.sms.pictures.showing import show
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes the pictures.', required=True)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.sms.showing import show_folder
+from experiments.sms.pictures.showing import show_folder
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import ImageFolder

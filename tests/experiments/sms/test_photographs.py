@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.sms.annotated import (
+from experiments.sms.photographs import write
+from experiments.sms.pictures.annotated import (
     ANNOTATIONS,
     LINEOUT,
     PANOPTIC,
@@ -19,7 +20,6 @@ from experiments.sms.annotated import (
     riders,
     vocabulary,
 )
-from experiments.sms.photographs import write
 from jaxrec.data.images.geometry import fit
 from jaxrec.data.images.log import own_images
 from jaxrec.data.images.pixels import PICTURES

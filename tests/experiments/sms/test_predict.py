@@ -11,10 +11,10 @@ from PIL import Image
 
 from experiments.building import build
 from experiments.running import claim, open_checkpoints, table_rows
-from experiments.sms import looking
-from experiments.sms.album import Limits, look, pictures_of
-from experiments.sms.looking import make_finder, names_of, surest
-from experiments.sms.showing import show
+from experiments.sms.pictures import looking
+from experiments.sms.pictures.album import Limits, look, pictures_of
+from experiments.sms.pictures.looking import make_finder, names_of, surest
+from experiments.sms.pictures.showing import show
 from jaxrec.data.images.geometry import unfit
 from jaxrec.data.images.pixels import read_picture, rle_decode
 from jaxrec.data.source import make_loader

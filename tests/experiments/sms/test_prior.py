@@ -12,7 +12,7 @@ from experiments.comparison.cells import Cell, run_cell
 from experiments.comparison.tables import side_by_side
 from experiments.running import fit, restore_model, score
 from experiments.sms.judging import KEPT, OF_MASKS, judge
-from experiments.sms.looking import make_finder
+from experiments.sms.pictures.looking import make_finder
 from jaxrec.data.images.targets import unpack_masks
 from jaxrec.models.sms.prior import PerfectMasks
 from tests.experiments.sms.worlds import tiny

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from experiments.sms.looking import Finder, surest
+from experiments.sms.pictures.looking import Finder, surest
 from jaxrec.data.images.geometry import resize_nearest
 from jaxrec.data.images.pixels import PICTURES, read_picture, resize_picture, write_picture
 from jaxrec.data.images.scene import Vocabulary

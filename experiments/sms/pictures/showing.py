@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.building import Experiment
-from experiments.sms.looking import Finder, names_of, surest
+from experiments.sms.pictures.looking import Finder, names_of, surest
 from jaxrec.data.images.geometry import resize
 from jaxrec.data.images.pixels import write_picture
 from jaxrec.data.images.records import ImageFolder
