@@ -105,8 +105,9 @@ def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None
 
 def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
     source, validation = run.source('train', shuffle=True), run.source('validation')
-    loader, example = make_loader(source), run.example(source)
+    example = run.example(source)
     claim_together(workdir, run.config)  # not before: what is refused leaves the workdir free
+    loader = make_loader(source)
     predict, watch = make_predict_step(run.setup), LogWatch(run.log)
     with open_checkpoints(run, workdir) as checkpoints:
         if checkpoints.steps:
