@@ -75,12 +75,14 @@ class Alignment:
           ValueError: other widths than were fitted, or other items.
         """
         centred = _centred(content, self.content_mean, 'content')
-        predicted = centred @ self.weights
-        if behaviour is not None:
+        if behaviour is None:
+            own = centred @ self.weights
+        else:
             own = _centred(behaviour, self.behaviour_mean, 'behaviour')
             _check_items(len(centred), len(own), known)
-            predicted = own if known is None else np.where(known[:, None], own, predicted)
-        joined = np.concatenate([centred * self.scales[0], predicted * self.scales[1]], 1)
+            if known is not None and not known.all():
+                own[~known] = centred[~known] @ self.weights
+        joined = np.concatenate([centred * self.scales[0], own * self.scales[1]], 1)
         return joined.astype(np.float32)
 
     def save(self, path: str | Path) -> None:

@@ -74,12 +74,14 @@ def _check_names(old: Log, new: Log) -> None:
     scenes = [isinstance(names, SceneNames) for names in (before, after)]
     if not any(scenes):  # columns have vocabularies of their own
         return
+    if not all(scenes):
+        raise ValueError(
+            f'{old.folder} is a {old.KIND} and {new.folder} a {new.KIND}: train anew without a warm start'
+        )
     remedy = (
         'give images with the same lists of names, or instead of a warm start hand the network over by name, '
         'with python -m experiments.sms.export and model.weights'
     )
-    if not all(scenes):
-        raise ValueError(f'{old.folder} is a {old.KIND} and {new.folder} a {new.KIND}: {remedy}')
     for kind in ('entities', 'relations', 'parts', 'person'):
         one, other = getattr(before, kind), getattr(after, kind)
         if one != other:

@@ -20,7 +20,7 @@ from jaxrec.models.sms.options import Network
 
 KIND, VERSION = 'jaxrec.sms.network', 1
 NAMES = ('entities', 'relations', 'parts')
-NOTHING, PEOPLE = '', 'person'
+NOTHING, PEOPLE = '', '<people>'  # no vocabulary's own names
 # Options that say which arrays there are and what their numbers mean; the others may be changed.
 SAME = (
     'trunk', 'multiplier', 'norm', 'neck', 'neck_kernel', 'hidden', 'point_hidden', 'shared', 'masks',
@@ -77,7 +77,6 @@ def load_network(
         )
         raise ValueError(f'{path} holds another network: {shown}; give this one the options of that')
     new = _by_path(params, model_state)
-    # A vocabulary without parts has no arrays of them.
     described = {name: ('f', array.ndim) for name, array in new.items()}
     old = load_arrays(path, KIND, VERSION, described, 'the network in it has no such branch, train anew')
     names = {kind: found.tolist() for kind, found in held.items() if kind in NAMES}

@@ -15,7 +15,7 @@ from tests.models.sms.scenes import WORDS, draw, make_batch
 BATCH = make_batch()
 TINY = {'size': 'tiny', 'parts_by_relation': True, 'mask_stride': 2}
 OTHER = Vocabulary(
-    entities=('horse', 'human', 'chair', 'ball'),
+    entities=('person', 'human', 'chair', 'ball'),  # the first is no class of people here
     relations=('ride', 'sit on', 'kick'),
     parts=('foot', 'head', 'hand'),
     person='human',
