@@ -116,7 +116,7 @@ def test_scenes_keep_their_names(days, tmp_path):
     for kind, names in changed.items():
         with pytest.raises(ValueError, match=rf'{kind}\.log has the {kind} .* has .*: give images with'):
             check_grown(log, album(kind, **{kind: names}), {})
-    with pytest.raises(ValueError, match=r'is a behaviour log and .*first\.log a scene log: give images'):
+    with pytest.raises(ValueError, match=r'is a behaviour log and .*first\.log a scene log: train anew'):
         check_grown(first, log, {})
 
 
