@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/sms/pic.py:SMS --workdir=runs/sms_pic \
         --config.model.weights=ctdet_coco_dla_2x.pth
-    python -m experiments.evaluate --workdir=runs/sms_pic --part=validation
+    python -m experiments.sms.challenge --workdir=runs/sms_pic --output=runs/sms_pic/challenge
 
 After the colon stands the row, one of configs/sms/rows.py. The set lies in $JAXREC_DATA or --data_dir, or in
 a folder of `jaxrec.data.readers.pic.FOLDERS` there; it is asked for at http://picdataset.com. Not yet run: it

@@ -103,7 +103,7 @@ def evaluate_challenge(
     """The challenge's metric over images, as they come.
 
     For the official figures both sides are read from files at `SIZE`, where the class of an entity is the
-    largest semantic value inside its mask: `PicScenes(..., size=SIZE)` and `read_predictions(...)`.
+    largest semantic value inside its mask: `PicScenes(..., size=SIZE)` and `PicPredictions(...)`.
 
     Args:
       pairs: the truth and the predictions of each image.

@@ -1,4 +1,4 @@
-"""Predictions in the PIC challenge's own files, for its metric.
+"""Predictions in the PIC challenge's own files, read for its metric and written.
 
 A relations file like the truth's with a `score` in each relation, and for each image an instance and a
 semantic PNG of the predictions' own, so predicted masks cannot overlap. Their class is the largest semantic
@@ -11,20 +11,27 @@ pixels:
     geometric = {truth.vocabulary.relations.index(name) for name in truth.vocabulary.geometric}
     evaluate_challenge(pairs, geometric, len(truth.vocabulary.relations))['official'].final
 
-H, W size of the masks, T triplets.
+H, W size of the masks, K entities, T triplets.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from jaxrec.data.images.pixels import write_picture
 from jaxrec.data.images.scene import Scene
 from jaxrec.data.readers.pic import PicScenes
 from jaxrec.data.readers.pic_files import read_entities, read_relations
-from jaxrec.evaluation.segmentation.found import Found
+from jaxrec.evaluation.segmentation.challenge import LIMIT
+from jaxrec.evaluation.segmentation.found import NOTHING, Found
+from jaxrec.files import replace_text
 
 NEVER_TRUE = -1  # a class or kind that the truth does not have
+MOST = 255  # entities that a PNG of 8 bits can number
 
 
 class PicPredictions:
@@ -101,3 +108,80 @@ class PicPredictions:
     def _kind(self, number: int) -> int:
         kind = self.truth.kind_of[number - 1]
         return NEVER_TRUE if kind is None else kind
+
+
+class Written(NamedTuple):
+    """Files of predictions, as `PicPredictions` takes them.
+
+    Attributes:
+      relations: the JSON file.
+      instance, semantic: the folders of PNGs.
+    """
+
+    relations: Path
+    instance: Path
+    semantic: Path
+
+
+def write_predictions(
+    folder: str | Path, split: str, images: Iterable[tuple[str, Found]], names: PicScenes, limit: int = LIMIT
+) -> Written:
+    """Writes predictions as the challenge takes them.
+
+    Its masks cannot overlap: of those that do, the one of the larger score lies above. Relations of an entity
+    of which no pixel is left are left out, as they can never be right and would count among the best.
+
+    Args:
+      folder: takes `relations_<split>.json`, `instance/` and `semantic/`; is made if absent.
+      split: of the challenge's data.
+      images: the name of each image, with its ending, and what was found in it at the image's own size.
+      names: a reader with the names that classes and relations of the predictions are numbers of.
+      limit: the most relations of an image.
+
+    Returns:
+      Where they are; the list of relations is written last.
+
+    Raises:
+      ValueError: an image joins more entities than a PNG of 8 bits can number.
+    """
+    root = Path(folder)
+    written = Written(root / f'relations_{split}.json', root / 'instance', root / 'semantic')
+    class_of = {int(place): number for number, place in enumerate(names.category_of)}
+    kind_of = {kind: number for number, kind in enumerate(names.kind_of, 1)}
+    entries: list[dict[str, Any]] = []
+    for name, found in images:
+        instance, rows, kept = _painted(found, limit, name)
+        semantic = np.array([0, *(class_of[each] for each in found.categories[rows].tolist())])[instance]
+        for place, numbers in ((written.instance, instance), (written.semantic, semantic)):
+            write_picture(place / f'{Path(name).stem}.png', numbers)
+        pairs = (np.searchsorted(rows, found.triplets[kept, :2]) + 1).tolist()
+        kinds, scores = found.triplets[kept, 2].tolist(), found.triplet_scores[kept].tolist()
+        relations = [
+            {'subject': subject, 'object': target, 'relation': kind_of[kind], 'score': score}
+            for (subject, target), kind, score in zip(pairs, kinds, scores, strict=True)
+        ]
+        entries.append({'name': name, 'image_id': len(entries) + 1, 'relations': relations})
+    root.mkdir(parents=True, exist_ok=True)
+    replace_text(written.relations, json.dumps(entries) + '\n')
+    return written
+
+
+def _painted(found: Found, limit: int, name: str) -> tuple[NDArray, NDArray, NDArray]:
+    """What the files hold of an image.
+
+    Returns:
+      Its instance map int32 [H, W], in which the k-th of the entities has the number k + 1; these, int [K]
+      rows of `found`; the relations, int [T] of its triplets, best first.
+    """
+    best = np.argsort(-found.triplet_scores, kind='stable')
+    best = best[found.triplets[best, 1] != NOTHING]  # for which the files have no place
+    shown = np.asarray(found.masks.any((1, 2)))
+    best = best[shown[found.triplets[best, :2]].all(1)][:limit]
+    rows = np.unique(found.triplets[best, :2])
+    if len(rows) > MOST:
+        raise ValueError(f'{name}: {len(rows)} entities, but a PNG numbers {MOST}: give a smaller limit')
+    instance = np.zeros(found.masks.shape[1:], np.int32)
+    for k in np.argsort(found.scores[rows], kind='stable'):
+        instance[found.masks[rows[k]]] = k + 1
+    numbers = np.searchsorted(rows, found.triplets[best, :2]) + 1
+    return instance, rows, best[np.isin(numbers, instance).all(1)]

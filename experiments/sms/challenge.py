@@ -1,0 +1,46 @@
+"""The metric of the Person in Context challenge of a trained network, by the challenge's own files.
+
+    python -m experiments.sms.challenge --workdir=runs/sms_pic --output=runs/sms_pic/challenge
+
+Writes what the challenge takes, `relations_val.json`, `instance/` and `semantic/`, at the size of each
+picture, and judges these files as its script does. `experiments.evaluate` prints the same metric of padded
+images at the network's size and of masks that may overlap: it is for choosing a step, this for comparing with
+others. Classes and relations that the network does not know are missed.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.building import build, read_config
+from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.running import restore_model
+from experiments.sms.challenge_judging import find_all, judge_files, open_split, to_text
+from experiments.sms.pictures.looking import make_finder, names_of, surest
+from jaxrec.evaluation.segmentation.challenge import LIMIT
+from jaxrec.evaluation.segmentation.challenge_files import write_predictions
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
+OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes the files.', required=True)
+SPLIT = flags.DEFINE_enum('split', 'val', ['train', 'val'], 'Of the set.')
+STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Restores, looks at every picture, writes, judges what was written, and prints."""
+    workdir = Path(WORKDIR.value)
+    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
+    names_of(run)
+    split = open_split(run, SPLIT.value)
+    state, step = restore_model(run, workdir, STEP.value)
+    find = make_finder(run, state, 1, lambda found: surest(found, 0.0, LIMIT))
+    images = find_all(split.pictures, find)
+    written = write_predictions(OUTPUT.value, SPLIT.value, images, split.pictures)
+    print(to_text(judge_files(split.truth, written), split.truth.vocabulary))
+    print(f'{len(split.pictures)} images of {SPLIT.value} by step {step} of {workdir}')
+    print(f'wrote {written.relations}, {written.instance}/*.png and {written.semantic}/*.png')
+
+
+if __name__ == '__main__':
+    app.run(main)
