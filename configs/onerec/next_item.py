@@ -7,7 +7,7 @@ models learn from all places of a user's history at once, the generative ones fr
 
 from typing import Any
 
-from configs.onerec.rows import ITEMS, onerec, sequential
+from configs.onerec.rows import ITEMS, UNBALANCED, onerec, sequential
 from configs.runs import changed
 
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
@@ -117,7 +117,7 @@ def make_rows(
     if features:
         rows['FDSA'] = scored('fdsa', columns=features)
         rows['FDSA']['features'] = {'history': ('item', *features)}
-    rows['TIGER'] = generative(ids, experts=0)
+    rows['TIGER'] = changed(generative(ids, experts=0), files=UNBALANCED)
     rows['OneRec'] = generative(ids, experts=8)
     return rows
 

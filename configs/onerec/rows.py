@@ -1,7 +1,8 @@
 """What all data sets of this folder share: the models of OneRec's table before alignment, by their rows.
 
 OneRec learns sessions of high quality; the others learn the next item that a user liked. TIGER is the same
-network without experts that writes one item; the paper's own (RQ-VAE) differs in its semantic IDs.
+network without experts that writes one item, on IDs of plain residual k-means, where its authors have an
+RQ-VAE: balanced k-means is OneRec's.
 """
 
 from typing import Any
@@ -26,6 +27,7 @@ TRAIN = {
     'log_every': 100,
     'patience': 2,
 }
+UNBALANCED = {'ids': {'arguments': {'balanced': False}}}
 SEQUENTIAL = {'width': 64, 'heads': 2, 'layers': 2, 'dropout': 0.2}
 
 
@@ -66,6 +68,7 @@ ROWS: dict[str, dict[str, Any]] = {
     'FDSA': sequential('fdsa', columns=('category',)),
     'TIGER': {
         **onerec(session=1, experts=0),
+        'files': UNBALANCED,
         'data': ITEMS | {'per_user': 'each'},
         # Every liked item is an example: an epoch has some thirty times those of OneRec's sessions.
         'train': {'monitor': 'ntp', 'maximize': False, 'epochs': 2, 'evals_per_epoch': 5},

@@ -172,11 +172,16 @@ def time_cells(cells: Sequence[Cell], results: Sequence[dict[str, Any]], data_di
         result['step_ms'] = json.loads(path.read_text())
 
 
-def trained(folder: Path, monitor: str, maximize: bool = True) -> bool:
-    """Whether the validation metric has peaked, or gained less than .001 over its last two evaluations."""
+def validated(folder: Path, monitor: str, maximize: bool = True) -> list[float]:
+    """What each evaluation of a run found on validation, with a minus where less is better."""
     lines = read_metrics(folder / 'metrics.jsonl')
     sign = 1 if maximize else -1
-    values = [sign * line[monitor] for line in lines if line['part'] == 'validation']
+    return [sign * line[monitor] for line in lines if line['part'] == 'validation']
+
+
+def trained(folder: Path, monitor: str, maximize: bool = True) -> bool:
+    """Whether the validation metric has peaked, or gained less than .001 over its last two evaluations."""
+    values = validated(folder, monitor, maximize)
     peaked = len(values) > 1 and max(values) > values[-1]
     return peaked or (len(values) > 2 and max(values[-2:]) - values[-3] < 0.001)
 

@@ -13,7 +13,7 @@ from jaxrec.options import plain
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.
 TUNING_SEED = 1000
-TOLD = ('validation', 'trained', 'seconds', 'failed')  # of a trial, in trials.json
+TOLD = ('validation', 'judged', 'trained', 'seconds', 'failed')  # of a trial, in trials.json
 
 
 def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:

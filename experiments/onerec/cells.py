@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.building import TOP, Experiment, batches, build, read_config
-from experiments.comparison.cells import Cell, describe_cell, read_finished, trained
+from experiments.comparison.cells import Cell, describe_cell, read_finished, trained, validated
 from experiments.comparison.tables import write_json
 from experiments.onerec.aligning import Alignment, align, prepare
 from experiments.onerec.judging import CUT, Bench, fit_reward, judge_written, open_judge, rank_named
@@ -36,7 +36,10 @@ from jaxrec.training.step import make_predict_step
 
 log = logging.getLogger(__name__)
 SHARED, DONE = 'shared', 'done'
-MONITOR = 'judge_reward_first'  # by which trials are chosen, on validation: as rows of all kinds are compared
+# By which trials of alignments are chosen, on validation. Rows before alignment are chosen by what they
+# learn, their own `train.monitor`: the judge gives more to models that have learned less, and errs there.
+MONITOR = 'judge_reward_first'
+JUDGED = (MONITOR, 'judge_reward_mean', 'true_reward_first', 'true_reward_mean', f'recall@{CUT}', 'ntp')
 BEFORE = ('ntp', f'recall@{CUT}')  # told of an aligned row's generator too
 JUDGED_OPTIONS: dict[str, Any] = {
     'sessions': 8,  # S, of a request
@@ -64,9 +67,11 @@ def run_cell(
       slices, judges: there are none.
 
     Returns:
-      {'validation', 'seconds', 'parameters'}, of rows that are no alignment 'trained', and but for trials
-      'test', {metric: value}: of `judge_written` and `rank_named`; of models of sessions 'ntp'; and of
-      alignments what `BEFORE` was before, and what was gained in 'judge_gain' and 'true_gain'.
+      {'seconds', 'parameters'}; of rows that are no alignment 'trained' and 'validation', the best of their
+      monitor, with a minus where less is better; of trials 'judged', {metric: value} of `JUDGED` on
+      validation, of which an alignment's 'validation' is `MONITOR`; of others 'test', {metric: value}: of
+      `judge_written` and `rank_named`; of models of sessions 'ntp'; and of alignments what `BEFORE` was
+      before, and what was gained in 'judge_gain' and 'true_gain'.
 
     Raises:
       ValueError: slices or judges, and what the stages refuse.
@@ -80,15 +85,16 @@ def run_cell(
     begin = time.perf_counter()
     row = _Row(cell, config, data_dir)
     run, state, result = row.learn()
-    options = row.options
-    validation = row.judge(run, state, 'validation', options['tuned_on'])
-    result |= {'config': described, 'validation': validation[MONITOR]}
-    result['parameters'] = sum(x.size for x in jax.tree.leaves(state.params))
+    result |= {'config': described, 'parameters': sum(x.size for x in jax.tree.leaves(state.params))}
     if cell.test:
-        result['test'] = row.test(run, state)
+        found = result['test'] = row.test(run, state)
+    else:
+        found = row.judge(run, state, 'validation', row.options['tuned_on'])
+        result['judged'] = {name: found[name] for name in JUDGED if name in found}
+        result.setdefault('validation', found[MONITOR])
     result['seconds'] = round(time.perf_counter() - begin, 1)
     write_json(cell.folder / 'result.json', result)
-    log.info('%s: %s %.4f in %.0f s', cell.folder, MONITOR, result['validation'], result['seconds'])
+    log.info('%s: %s %.4f in %.0f s', cell.folder, MONITOR, found[MONITOR], result['seconds'])
     return result
 
 
@@ -126,8 +132,15 @@ class _Row:
         else:
             fit(run, folder, self.data_dir)
         state, _ = restore_model(run, folder)
-        told = trained(folder, run.train['monitor'], run.train['maximize'])
-        return run, state, {'trained': told}
+        monitor = run.train['monitor'], run.train['maximize']
+        return (
+            run,
+            state,
+            {
+                'trained': trained(folder, *monitor),
+                'validation': max(validated(folder, *monitor)),
+            },
+        )
 
     def test(self, run: Experiment, state: TrainState) -> dict[str, float]:
         """What there is to say of the test part."""
