@@ -58,8 +58,12 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
                     'arguments': {
                         'content': content,
                         'content_items': names,
+                        'text_width': 128,
                         'behaviour': min(64, items - 1),
+                        'share': 0.5,
+                        'levels': 3,
                         'clusters': codes_for(items),
+                        'balanced': True,
                         'encoding': 'assigned',
                     },
                 }

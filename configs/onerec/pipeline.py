@@ -6,7 +6,7 @@ python -m experiments.onerec.pipeline --config=configs/onerec/pipeline.py --work
 from ml_collections import ConfigDict
 
 from configs.onerec.simulated import get_config as get_generator
-from configs.onerec.stages import align_config, reward_config
+from configs.onerec.stages import OF_METHOD, align_config, reward_config
 
 
 def get_config() -> ConfigDict:
@@ -14,11 +14,13 @@ def get_config() -> ConfigDict:
     generator = get_generator('OneRec')
     rewards = reward_config(generator)
     generator.train.epochs = 6
+    # Of 2% of the requests a pair weighs half of what it does of 1%.
+    of_method = OF_METHOD | {'ipo': {'weight': OF_METHOD['ipo']['weight'] / 2}}
     return ConfigDict(
         {
             'generator': generator,
             'reward': rewards,
             'align': align_config(beams=32, passes=2.0, ratio=0.02, weight=50.0, judged=128),
-            'pipeline': {'methods': ('ntp', 'ipa'), 'requests': 600},
+            'pipeline': {'methods': ('ntp', 'ipa'), 'of_method': of_method, 'requests': 600},
         }
     )

@@ -27,7 +27,14 @@ REWARD: dict[str, Any] = {
     },
 }
 COLUMNS = ('item', 'category')  # of items, that a simulated log has
-LOSERS = {'sdpo': 3}
+# What a method wants that is not DPO's: S-DPO several losers, SimPO a beta for log-probabilities that are
+# means over some twenty tokens. At the reference IPO's slope is 1 / beta where DPO's is beta / 2, so its
+# lambda is smaller.
+OF_METHOD: dict[str, dict[str, Any]] = {
+    'sdpo': {'losers': 3},
+    'simpo': {'beta': 2.0},
+    'ipo': {'weight': 3.0},
+}
 
 
 def reward_model(columns: tuple[str, ...] = COLUMNS, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -64,7 +71,7 @@ def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
 
     Args:
       method: one of `jaxrec.models.onerec.align.METHODS`.
-      **options: further ones of `experiments.onerec.aligning.ALIGN_OPTIONS`.
+      **options: further ones of `experiments.onerec.alignment.ALIGN_OPTIONS`.
 
     Returns:
       The config.
@@ -76,7 +83,7 @@ def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
         raise ValueError(f'after the colon of --config: there is no method {method!r}: use one of {METHODS}')
     return ConfigDict(
         {
-            'align': {'method': method, 'losers': LOSERS.get(method, 1), **options},
+            'align': {'method': method, 'losers': 1, **OF_METHOD.get(method, {}), **options},
             'train': {
                 'learning_rate': 5e-4,
                 'monitor': 'judge_reward_mean',

@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 from configs.onerec.rows import COMPARED, OF_ROWS, PUBLISHED, ROWS, SESSION
 from configs.onerec.simulated import OWN_ROWS, TRAIN
 from configs.onerec.simulated import get_config as one_run
-from configs.onerec.stages import LOSERS, REWARD, align_config, reward_model
+from configs.onerec.stages import OF_METHOD, REWARD, align_config, reward_model
 from configs.runs import changed
 
 WORLD = {'users': 12_000}
@@ -98,7 +98,8 @@ def aligned(row: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """
     method, beta = options['method'], options.get('beta', (0.1,))[0]
     weight = options.get('weight', WEIGHTS)[0]
-    own = {'method': method, 'beta': beta, 'weight': weight, 'losers': LOSERS.get(method, 1)}
+    losers = OF_METHOD.get(method, {}).get('losers', 1)
+    own = {'method': method, 'beta': beta, 'weight': weight, 'losers': losers}
     own['evals'] = 1 if method == 'ipa' else 3
     return row | {'align': own}
 

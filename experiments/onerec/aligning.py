@@ -7,7 +7,6 @@ training from its last checkpoint with the pair log read back.
 B batch, P pairs a step, K beams.
 """
 
-import dataclasses
 import logging
 import sys
 from collections.abc import Callable
@@ -18,164 +17,23 @@ import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
-from experiments.building import Experiment, batches, build, read_config
-from experiments.onerec.judging import Bench, all_requests, judge_written, open_judge, require_other_users
+from experiments.building import batches
+from experiments.onerec.alignment import Alignment
+from experiments.onerec.judging import Bench, all_requests, judge_written
 from experiments.running import claim, draw_curves, hold, open_checkpoints, start_from, table_rows
-from experiments.sources import cut_source
-from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.source import make_loader
 from jaxrec.data.watch import LogWatch
-from jaxrec.models.onerec.align import (
-    IPA,
-    ITERATIONS,
-    AlignTask,
-    PairSource,
-    Preference,
-    pairs_a_step,
-    steps_an_iteration,
-)
-from jaxrec.models.onerec.judged import JUDGE, TRUE
-from jaxrec.models.onerec.mining import Miner
+from jaxrec.models.onerec.align import PairSource, pairs_of_steps
 from jaxrec.models.onerec.pairs import Mined, draw
-from jaxrec.models.onerec.task import CODES, SessionTask
-from jaxrec.options import lay_over, plain, read_options
+from jaxrec.models.onerec.task import CODES
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.loop import train
 from jaxrec.training.progress import LoopOptions, Progress
 from jaxrec.training.state import TrainState, abstract_state
-from jaxrec.training.step import make_predict_step, make_train_step
+from jaxrec.training.step import make_train_step
 from jaxrec.training.writers import MetricWriter
 
 log = logging.getLogger(__name__)
-PREFERENCE = {field.name: field.default for field in dataclasses.fields(Preference)}
-ALIGN_OPTIONS: dict[str, Any] = {
-    **PREFERENCE,
-    'iterations': 0,  # T; 0: `ITERATIONS` of 'ipa', 1 of any other, which then has a reference that stays
-    'passes': 3.0,  # over the training part, of all iterations together
-    'ratio': 0.01,  # r_DPO
-    'beams': 128,  # N
-    'losers': 1,
-    'chunk': 32,  # requests that are mined at a time
-    'judged': 256,  # validation requests whose generated sessions are judged at every evaluation
-    'evals': 1,  # an iteration
-}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Alignment:
-    """The pieces of an alignment.
-
-    Attributes:
-      run: the generator's experiment; its task is an `AlignTask`.
-      generator: the workdir that M_0 comes from.
-      base: batches of sessions, enough of them.
-      miner: beams and judge.
-      bench: who judges.
-      options: `ALIGN_OPTIONS`, defaults filled in.
-      per: steps of an iteration.
-      predict: from `make_predict_step`; the generator's, so that all methods share one program.
-    """
-
-    run: Experiment
-    generator: Path
-    base: SessionSource
-    miner: Miner
-    bench: Bench
-    options: dict[str, Any]
-    per: int
-    predict: Callable[[TrainState, Any], dict[str, Any]]
-
-    @property
-    def task(self) -> AlignTask:
-        """The run's task."""
-        task = self.run.setup.task
-        assert isinstance(task, AlignTask)
-        return task
-
-
-def prepare(
-    config: ConfigDict, generator: Path, judge: Path, data_dir: str | None = None, mesh: Any = None,
-    shared: Alignment | Bench | None = None,
-) -> Alignment:  # fmt: skip
-    """Builds the pieces.
-
-    Args:
-      config: `align`, any of `ALIGN_OPTIONS`, and `train`, what is laid over the generator's section.
-      generator: workdir of the model that is aligned.
-      judge: workdir of the reward model.
-      data_dir: where real data sets lie.
-      mesh: (data, model), or None.
-      shared: pieces of another method on the same generator and judge, of which all that is compiled and the
-        same serves again; or the judge alone, opened.
-
-    Returns:
-      The pieces; their run's config is the generator's with the changes of `train`.
-
-    Raises:
-      ValueError: an unknown section or option, a generator that writes no sessions or no single items, a
-        judge of another log or of the generator's own users, or a monitor that nobody judges.
-    """
-    if unknown := sorted(set(config) - {'align', 'train'}):
-        raise ValueError(f'config.{unknown[0]} is not a section; an alignment has align and train')
-    options = read_options(config.get('align', {}), 'align', **ALIGN_OPTIONS)
-    run, generating, once = _open_generator(config, generator, data_dir, mesh)
-    preference = Preference(**{name: options[name] for name in PREFERENCE})
-    iterations = options['iterations'] or (ITERATIONS if preference.method == IPA else 1)
-    if iterations < 0 or not options['passes'] > 0 or options['evals'] < 1:
-        raise ValueError(
-            f'align.iterations = {iterations}, passes = {options["passes"]}, evals = {options["evals"]}: '
-            'give 0 or more iterations, passes above 0 and at least 1 evaluation an iteration'
-        )
-    _require_judged(options['judged'], run.train['monitor'])
-    steps_a_pass = once.steps
-    per = steps_an_iteration(options['passes'] * steps_a_pass, preference.method, iterations)
-    epochs = -(-per * iterations // steps_a_pass)
-    base = cut_source(run.config, run.log, run.data, {**run.train, 'epochs': epochs}, 'train', shuffle=True)
-    assert isinstance(base, SessionSource)
-    pairs = pairs_a_step(options['ratio'], base.batch_size)
-    task = AlignTask(generating, preference, pairs, base.batch_size // pairs)
-    bench = shared if isinstance(shared, Bench) else shared.bench if shared else None
-    bench = bench or open_judge(judge, run.log, data_dir, mesh)
-    require_other_users(judge, bench.users, generator, once.users)
-    numbers = {name: options[name] for name in ('beams', 'losers', 'chunk')}
-    miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
-    if isinstance(shared, Alignment) and all(
-        getattr(shared.miner, name) == number for name, number in numbers.items()
-    ):
-        miner = shared.miner  # whose source has the same examples, if not as many epochs
-    run = dataclasses.replace(run, setup=run.setup._replace(task=task))
-    predict = shared.predict if isinstance(shared, Alignment) else make_predict_step(run.setup)
-    return Alignment(run, generator, base, miner, bench, options | {'iterations': iterations}, per, predict)
-
-
-def _open_generator(
-    config: ConfigDict, generator: Path, data_dir: str | None, mesh: Any
-) -> tuple[Experiment, SessionTask, SessionSource]:
-    """The generator's run with the changes of `config.train`, its task, and the batches of one pass."""
-    changed = read_config(str(generator / 'config.json')).copy_and_resolve_references().unlock()
-    if 'schedule' in changed.get('train', {}):
-        changed.train.schedule = ConfigDict()  # it was of the generator's run, which has ended
-    # Told where it starts, `build` refuses what does not go on from a checkpoint, such as a schedule.
-    lay_over(changed, {'train': plain(config.get('train', {})) | {'init_from': str(generator)}})
-    run = build(changed, data_dir, mesh)
-    task, once = run.setup.task, run.source('train', shuffle=True)
-    if not isinstance(task, SessionTask) or not isinstance(once, SessionSource):
-        raise ValueError(f'{generator} holds {changed.task!r}, which writes no sessions from a session log')
-    if not changed.model.get('ranks', True):
-        raise ValueError(
-            f'{generator} was trained with model.ranks = False: a judge rewards items, and its IDs name '
-            'groups; train it with ranks'
-        )
-    return run, task, once
-
-
-def _require_judged(requests: int, monitor: str) -> None:
-    """Refuses a number of judged requests that is none, and a monitor that it leaves without values."""
-    if requests < 0 or (not requests and monitor.startswith((f'{JUDGE}_', f'{TRUE}_'))):
-        raise ValueError(
-            f'align.judged = {requests} with train.monitor = {monitor!r}: give the validation requests whose '
-            "sessions are judged, at least 1, or 0 and a monitor of sessions that users saw, such as 'ntp'"
-        )
 
 
 def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list[dict[str, float]]:
@@ -216,14 +74,16 @@ def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[
             for iteration in range(iterations):
                 first, stop = iteration * per, (iteration + 1) * per
                 taken = int(state.step) - progress.start
+                if progress.done and taken <= first:
+                    break  # patience ran out in the iteration before
                 source: Any = pieces.base
                 if pieces.task.preference.learns:
-                    mined = _mine(pieces, workdir, state, progress.start + first, taken == first)
+                    wanted = pairs_of_steps(pieces.share, first, stop)
+                    mined = _mine(pieces, workdir, state, progress.start + first, wanted, taken == first)
                     log.info('iteration %d of %d: %s', iteration + 1, iterations, mined.describe())
                     found.append(_figures(mined))
-                    share = pieces.options['ratio'] * pieces.base.batch_size
-                    source = PairSource(pieces.base, mined, share, first, stop)
-                if taken >= stop:
+                    source = PairSource(pieces.base, mined, pieces.share, first, stop)
+                if taken >= stop or progress.done:
                     continue
                 loader = make_loader(source)
                 if position is not None:
@@ -282,14 +142,15 @@ def _loop(pieces: Alignment, stop: int) -> LoopOptions:
         checkpoint_every=t['checkpoint_every'],
         monitor=t['monitor'],
         maximize=t['maximize'],
+        patience=t['patience'],
         skip_not_finite=t['skip_not_finite'],
     )
 
 
-def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, frozen: bool) -> Mined:
+def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, wanted: int, frozen: bool) -> Mined:
     """The pair log of the iteration that begins at a step, mined by the state if that is the frozen one."""
     o, base = pieces.options, pieces.base
-    wanted = min(base.examples, int(np.ceil(o['ratio'] * pieces.per * base.batch_size)))
+    wanted = min(base.examples, wanted)
     drawn = draw(base.examples, wanted, pieces.run.config.seed, step)
     key = {'step': step, **_identity(pieces.bench), 'weights': list(pieces.bench.weights.values())}
     key |= {name: o[name] for name in ('beams', 'losers')}
@@ -335,7 +196,8 @@ def _evaluation(pieces: Alignment) -> Callable[[TrainState], dict[str, float]]:
     asked = all_requests(run, 'validation')
 
     def scores(state: TrainState) -> dict[str, float]:
-        found = dict(evaluate(run.setup, pieces.predict, state, batches(validation)).compute())
+        seen = batches(validation, run.train['eval_batches'])
+        found = dict(evaluate(run.setup, pieces.predict, state, seen).compute())
         if pieces.options['judged']:
             write = pieces.miner.writer(state.params, state.model_state)
             found |= judge_written(

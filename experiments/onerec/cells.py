@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from experiments.building import TOP, Experiment, batches, build, read_config
 from experiments.comparison.cells import Cell, describe_cell, read_finished, trained, validated
 from experiments.comparison.tables import write_json
-from experiments.onerec.aligning import Alignment, align, prepare
+from experiments.onerec.aligning import align
+from experiments.onerec.alignment import Alignment, prepare
 from experiments.onerec.judging import CUT, Bench, fit_reward, judge_written, open_judge, rank_named
 from experiments.onerec.recommending import Recommended, Recommender, make_recommender
 from experiments.running import fit, open_checkpoints, restore_model
@@ -62,7 +63,7 @@ def run_cell(
     Args:
       cell: the cell. Beside the sections of a run its config has `judge`, what the reward model's run lays
         over the column's; `judged`, any of `JUDGED_OPTIONS`; and where the row is an alignment of the
-        generator that its other sections describe, `align` and `align_train`, see `aligning.prepare`.
+        generator that its other sections describe, `align` and `align_train`, see `alignment.prepare`.
       data_dir: where real data sets lie.
       slices, judges: there are none.
 

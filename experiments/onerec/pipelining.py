@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from experiments.building import batches, build
 from experiments.comparison.tables import write_json
 from experiments.made import make_files
-from experiments.onerec.aligning import Alignment, align, prepare
+from experiments.onerec.aligning import align
+from experiments.onerec.alignment import Alignment, prepare
 from experiments.onerec.judging import (
     CALIBRATION,
     REPORT,
@@ -22,18 +23,20 @@ from experiments.onerec.judging import (
     rank_named,
     to_text,
 )
+from experiments.onerec.tokens import REPORT as TOKENS_REPORT
 from experiments.onerec.tokens_report import to_markdown
 from experiments.running import claim, fit, hold, open_checkpoints, restore_model
 from experiments.sources import log_of, read_data
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.files import replace_text
 from jaxrec.models.onerec.align import METHODS
-from jaxrec.options import plain, read_options
+from jaxrec.options import lay_over, plain, read_options
 from jaxrec.training.evaluate import evaluate
 
 TOP = ('generator', 'reward', 'align', 'pipeline')
 PIPELINE_OPTIONS: dict[str, Any] = {
     'methods': ('ntp', 'ipa'),
+    'of_method': {},  # {method: what it lays over `align`}
     'requests': 1000,  # of the test part, for which sessions are written and judged
 }
 GENERATOR, REWARD, SECONDS = 'generator', 'reward', 'seconds.json'
@@ -75,6 +78,8 @@ def run_pipeline(
         raise ValueError(f'pipeline.methods is empty: name at least one of {METHODS}')
     if unknown := sorted(set(options['methods']) - set(METHODS)):
         raise ValueError(f'pipeline.methods names {unknown[0]!r}; choose of {METHODS}')
+    if unknown := sorted(set(options['of_method']) - set(METHODS)):
+        raise ValueError(f'pipeline.of_method names {unknown[0]!r}; choose of {METHODS}')
     if options['requests'] < 1:
         raise ValueError(
             f'pipeline.requests = {options["requests"]}: give at least 1 request of the test part, for which '
@@ -84,13 +89,14 @@ def run_pipeline(
     with hold(workdir):
         claim(workdir, config)
         generator, judge = workdir / GENERATOR, workdir / REWARD
-        print(to_markdown(stage('tokenize', _tokenize, config.generator, data_dir)))
+        if told := stage('tokenize', _tokenize, config.generator, data_dir):
+            print(to_markdown(told))
         stage(GENERATOR, _generate, config.generator, generator, data_dir, mesh)
         print(to_text(stage(REWARD, _reward, config.reward, judge, data_dir, mesh)))
         rows, pieces = {}, None
         for method in options['methods']:
             changed = config.align.copy_and_resolve_references().unlock()
-            changed.align.method = method
+            lay_over(changed, {'align': {**plain(options['of_method'].get(method, {})), 'method': method}})
             pieces = prepare(changed, generator, judge, data_dir, mesh, pieces)
             stage(method, align, pieces, workdir / method, data_dir)
             rows[method] = stage(
@@ -130,12 +136,13 @@ class _Stages:
 
 
 def _tokenize(config: ConfigDict, data_dir: str | None) -> Mapping[str, Any]:
-    """What is to be known of the semantic IDs, which are made if they are not there."""
+    """What is to be known of the semantic IDs, which are made if they are not there; nothing of bare ones."""
     found = log_of(config, data_dir)
     model = plain(config.model)
     made = make_files(config, found, read_data(config, found), model)
     ids = Path(made.get('ids') or model['ids'])
-    report: Mapping[str, Any] = json.loads((ids.parent / 'report.json').read_text())
+    beside = ids.parent / TOKENS_REPORT
+    report: Mapping[str, Any] = json.loads(beside.read_text()) if beside.exists() else {}
     return report
 
 

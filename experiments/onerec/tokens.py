@@ -1,7 +1,7 @@
 """Semantic IDs of a log's items in a folder: fitted once, and extended by items that come later.
 
-A folder holds `ids.npz`, `codebooks.npz`, `trie.npz`, `report.json` and `tokens.json` (options and new
-items), and `texts.npz` and `alignment.npz` where vectors were made by these.
+A folder holds `ids.npz`, `codebooks.npz`, `trie.npz`, `report.json`, `items.npy` (hashes of items' names),
+`tokens.json` (options and new items), and `texts.npz` and `alignment.npz` where vectors were made by these.
 
 V items, n new ones, L levels.
 """
@@ -37,6 +37,7 @@ from jaxrec.ops.trie import Trie
 from jaxrec.options import read_options
 
 IDS, CODEBOOKS, TRIE, REPORT, TOKENS = 'ids.npz', 'codebooks.npz', 'trie.npz', 'report.json', 'tokens.json'
+ITEMS = 'items.npy'
 ASSIGNED, NEAREST = 'assigned', 'nearest'
 TOKEN_OPTIONS: dict[str, Any] = {
     **VECTOR_OPTIONS,
@@ -90,6 +91,7 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
     folder.mkdir(parents=True, exist_ok=True)
     fitted.codebooks.save(folder / CODEBOOKS)
     vectors.save(folder)
+    np.save(folder / ITEMS, _hashes(log.vocabulary('item').keys))
     write_json(folder / REPORT, measure(vectors, fitted, nearest, ids) | {'beside': others})
     write_tokens(folder, ids, first_tokens(log, given))
     return folder / IDS
@@ -115,6 +117,19 @@ def check_ids(path: Path, log: Log) -> None:
             f'{path} has the semantic IDs of other items than {log.folder}, or of the same in another order: '
             'tokenize the items of this log'
         )
+
+
+def _known(folder: Path, names: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Which of these items a folder of tokens has already: of the log, or among the new ones."""
+    if not (folder / ITEMS).exists():
+        raise ValueError(f'{folder} does not say whose IDs it has ({ITEMS}): tokenize the items again')
+    of_log = np.isin(_hashes(np.asarray(names, str)), np.load(folder / ITEMS))
+    return sorted({name for name, held in zip(names, of_log, strict=True) if held or name in new})
+
+
+def _hashes(names: np.ndarray) -> np.ndarray:
+    """uint64 of each name, as files write it: 64 bits tell it from any other."""
+    return hash64(names.astype(str))
 
 
 def _digest(names: np.ndarray) -> str:
@@ -151,7 +166,7 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
     if not made['options']['content']:
         raise ValueError(f'the items of {source} have no content, and of new items nothing else is known')
     rows, names = new_vectors(source, content, content_items)
-    if known := sorted(set(names) & set(made['new'])):
+    if known := _known(source, names, made['new']):
         raise ValueError(f'item {known[0]!r} is in {source} already: leave it out')
     codebooks = Codebooks.load(source / CODEBOOKS)
     codes = codebooks.encode(rows)
@@ -159,7 +174,7 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
         codes, lambda i: codebooks.last_codes(np.asarray(rows[i]), codes[i])
     )
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CODEBOOKS, REPORT, TEXTS, ALIGNMENT):
+    for name in (CODEBOOKS, REPORT, ITEMS, TEXTS, ALIGNMENT):
         if (source / name).exists():
             shutil.copy(source / name, folder / name)
     write_tokens(folder, ids, {**made, 'new': [*made['new'], *names]})
@@ -263,7 +278,7 @@ def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> Non
     levels = (*[ids.clusters] * ids.codes.shape[1], ids.room)
     ids.save(folder / IDS)
     save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)
-    files = [name for name in (IDS, TRIE, CODEBOOKS, TEXTS, ALIGNMENT) if (folder / name).exists()]
+    files = [name for name in (IDS, TRIE, CODEBOOKS, ITEMS, TEXTS, ALIGNMENT) if (folder / name).exists()]
     sums = {name: describe_source(folder / name)['sha256'] for name in files}
     write_json(folder / TOKENS, {**made, 'files': sums})
 

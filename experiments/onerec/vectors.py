@@ -83,8 +83,8 @@ def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) 
         'column:<name>' for the texts of an attribute of the log's items, 'simulated' for those of a simulated
         world, or '' for none; `content_items`, of an `.npy` file, a text
         file with the name of an item a line, without which rows are items in the order of the log's ids;
-        `text_width`; `behaviour`, the width of vectors of behaviour, 0 for none; their `window`; and the
-        `share` that behaviour has beside content.
+        `text_width`, at most; `behaviour`, the width of vectors of behaviour, 0 for none; their `window`; and
+        the `share` that behaviour has beside content.
 
     Returns:
       The vectors.
@@ -186,8 +186,14 @@ def _of_texts(texts: Sequence[str], width: int, notes: tuple[str, ...] = ()) -> 
     fitted = fit_text_vectors(texts, width)
     rows = fitted.transform(texts)
     blank = int((~rows.any(1)).sum())
-    more = (f'{blank} of {len(rows)} texts have no known term',) if blank else ()
-    return ItemVectors(rows, fitted, notes=notes + more)
+    if rows.shape[1] < width:
+        notes += (
+            f'{len(rows)} texts of {len(fitted.terms)} terms: their vectors have {rows.shape[1]} numbers, '
+            f'not {width}',
+        )
+    if blank:
+        notes += (f'{blank} of {len(rows)} texts have no known term',)
+    return ItemVectors(rows, fitted, notes=notes)
 
 
 def column_texts(log: Log, name: str) -> list[str]:

@@ -83,7 +83,7 @@ def fit_text_vectors(
 
     Args:
       texts: V of them.
-      width: D, at most the number of texts and of terms.
+      width: D at most; no more than there are texts, or terms.
       least: texts that a term must occur in.
       terms: at most so many, the most frequent.
       seed: of the randomised SVD.
@@ -92,7 +92,8 @@ def fit_text_vectors(
       What makes vectors of texts.
 
     Raises:
-      ValueError: texts that are none, too few terms for the width, or no scikit-learn.
+      ValueError: texts that are none or of fewer than two terms together, a width below 1, or no
+        scikit-learn.
     """
     texts = _checked(texts)
     weigher = _weigher(min_df=least, max_features=terms)
@@ -103,14 +104,14 @@ def fit_text_vectors(
             f'{len(texts)} texts have no term that occurs in {least} of them ({error}): lower `least`, or '
             'give texts of words'
         ) from None
-    if weighted.shape[1] < 2 or not 1 <= width <= min(weighted.shape):
+    if weighted.shape[1] < 2 or width < 1:
         raise ValueError(
-            f'width {width} of {weighted.shape[0]} texts with {weighted.shape[1]} terms: give from 1 to '
-            f'{min(weighted.shape)}, and texts of at least two terms'
+            f'width {width} of {weighted.shape[0]} texts with {weighted.shape[1]} terms that occur in '
+            f'{least} of them: give a width of at least 1, and texts of at least two such terms'
         )
     from sklearn.decomposition import TruncatedSVD
 
-    factors = TruncatedSVD(width, random_state=seed).fit(weighted)
+    factors = TruncatedSVD(min(width, *weighted.shape), random_state=seed).fit(weighted)
     names = np.asarray(weigher.get_feature_names_out(), str)
     return TextVectors(names, weigher.idf_.astype(np.float32), factors.components_.astype(np.float32))
 

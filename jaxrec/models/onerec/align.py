@@ -217,6 +217,12 @@ def steps_an_iteration(steps: float, method: str, iterations: int) -> int:
     return max(1, round(whole / iterations))
 
 
+def pairs_of_steps(share: float, first: int, stop: int) -> int:
+    """How many pairs the steps first to stop - 1 of an alignment have, with r B = share on average of all."""
+    before = lambda step: int(np.floor(round(step * share, 6)))
+    return before(stop) - before(first)
+
+
 class PairSource:
     """The batches of a `SessionSource`, from one position to another, with the pairs of an iteration.
 
@@ -238,7 +244,7 @@ class PairSource:
           base: whose examples the pairs' indices are; it has at least `stop` batches.
           mined: the pair log of the iteration.
           pairs: r B, of a step on average, at most B.
-          first: the batch that the iteration begins with.
+          first: the batch that the iteration begins with, of all that the alignment has.
           stop: the batch after its last.
 
         Raises:
@@ -262,7 +268,8 @@ class PairSource:
             raise IndexError(f'batch {index} is not in {self.first}..{self.stop - 1}, those of the iteration')
         batch, base = self.base[index], self.base
         local = base.batch_size // base.process_count
-        begin, end = self._before(index), self._before(index + 1)
+        begin = pairs_of_steps(self._share, self.first, index)
+        end = begin + pairs_of_steps(self._share, index, index + 1)
         rows = np.arange(end - begin) * (base.batch_size // self._most) - base.process_index * local
         here = (rows >= 0) & (rows < local)
         slots = np.arange(begin, end)[here] % len(self._mined)
@@ -276,7 +283,3 @@ class PairSource:
             whole[rows[here]] = values
             batch[key] = whole
         return batch
-
-    def _before(self, index: int) -> int:
-        """Pairs of the batches of the iteration before this one."""
-        return int(np.floor(round((index - self.first) * self._share, 6)))

@@ -20,7 +20,7 @@ from configs.onerec.simulated import get_config as get_simulated
 from configs.onerec.stages import align_config
 from experiments import running
 from experiments.building import TRAIN_OPTIONS, Experiment, build, make_optimizer
-from experiments.onerec import aligning, judging, pipelining
+from experiments.onerec import aligning, alignment, judging, pipelining
 from experiments.onerec.judging import Bench
 from experiments.sources import read_data
 from jaxrec.data.sessions.labels import SessionLabels
@@ -32,7 +32,7 @@ from jaxrec.models.onerec.judged import summarise
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.semantic_ids import assign_ids
 from jaxrec.models.onerec.shown import HEADS
-from jaxrec.options import read_options
+from jaxrec.options import lay_over, read_options
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models.onerec import worlds
@@ -41,7 +41,7 @@ TRAIN = {
     **TRAIN_OPTIONS, 'batch_size': worlds.BATCH, 'eval_batch_size': 16, 'log_every': 1,
     'checkpoint_every': 2, 'monitor': 'judge_reward_mean',
 }  # fmt: skip
-OPTIONS = {**aligning.ALIGN_OPTIONS, 'beams': worlds.BEAMS, 'losers': worlds.LOSERS, 'chunk': worlds.CHUNK}
+OPTIONS = {**alignment.ALIGN_OPTIONS, 'beams': worlds.BEAMS, 'losers': worlds.LOSERS, 'chunk': worlds.CHUNK}
 OPTIONS |= {'ratio': 3 / 16, 'judged': 6, 'iterations': 2}
 
 
@@ -64,14 +64,14 @@ def pieces(tmp_path_factory):
     labels, weights = SessionLabels(8.0), dict.fromkeys(HEADS, 1.0)
     bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights, (0.0, 1.0))
     predict = make_predict_step(run.setup)
-    return aligning.Alignment(run, generator, world.source, world.miner, bench, OPTIONS, 3, predict)
+    return alignment.Alignment(run, generator, world.source, world.miner, bench, OPTIONS, 3, predict)
 
 
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch):
     predict = make_predict_step(worlds.world().setup)
     monkeypatch.setattr(aligning, 'make_train_step', lambda setup: worlds.world().step)
-    monkeypatch.setattr(aligning, 'make_predict_step', lambda setup: predict)
+    monkeypatch.setattr(alignment, 'make_predict_step', lambda setup: predict)
 
 
 def saved(pieces, workdir):
@@ -128,6 +128,19 @@ def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, t
     shutil.rmtree(tmp_path / 'broken' / 'align' / 'pairs-10')
     with pytest.raises(ValueError, match=r'pairs-10/chunk-00000\.npz is missing and the model'):
         aligning.align(pieces, tmp_path / 'broken')
+
+
+@pytest.mark.slow
+def test_it_stops_when_patience_runs_out_and_stays_stopped(pieces, tmp_path, monkeypatch):
+    """Of 2 iterations of 3 steps, judged after every step, with the best before all others."""
+    values = iter([3.0, 2.0, 1.0, 9.0, 9.0, 9.0])
+    scores = lambda state: {'judge_reward_mean': next(values)}
+    monkeypatch.setattr(aligning, '_evaluation', lambda pieces: scores)
+    run = dataclasses.replace(pieces.run, train={**pieces.run.train, 'patience': 0})
+    short = dataclasses.replace(pieces, run=run, options={**pieces.options, 'evals': 3})
+    told = aligning.align(short, tmp_path)
+    assert len(told) == 1 and [line['step'] for line in lines(tmp_path) if line['part'] == 'train'] == [8, 9]
+    assert saved(short, tmp_path)[1]['done'] and aligning.align(short, tmp_path) == told
 
 
 def test_a_generator_of_other_codes_is_not_aligned(pieces, tmp_path):
@@ -293,36 +306,48 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     running.claim(generator, config)
     wanted = align_config('sdpo', beams=4, passes=1.5, ratio=0.1)
     with pytest.raises(ValueError, match=r'has learned from the users \(0\.0, 1\.0\) and would judge the us'):
-        aligning.prepare(wanted, generator, workdir)
+        alignment.prepare(wanted, generator, workdir)
     workdir, generator = keep_to((0.5, 1.0), workdir), keep_to((0.0, 0.5), generator)
     wanted.align.judged = 0
     with pytest.raises(ValueError, match=r"judged = 0 with train\.monitor = 'judge_reward_mean': give"):
-        aligning.prepare(wanted, generator, workdir)
+        alignment.prepare(wanted, generator, workdir)
     wanted.align.judged = -1
     wanted.train.monitor = 'ntp'
     with pytest.raises(ValueError, match=r"align\.judged = -1 with train\.monitor = 'ntp': give the valid"):
-        aligning.prepare(wanted, generator, workdir)
+        alignment.prepare(wanted, generator, workdir)
     wanted.align.judged = 0
-    made = aligning.prepare(wanted, generator, workdir)
+    made = alignment.prepare(wanted, generator, workdir)
     assert made.task.preference.kind == 'sdpo' and made.miner.losers == 3 and made.options['iterations'] == 1
     assert (made.task.pairs, made.task.every) == (2, 8) and made.run.train['learning_rate'] == 5e-4
     assert not made.run.train['schedule'] and not made.run.config.train.schedule
     assert made.per == steps_an_iteration(1.5 * made.base.steps, 'ntp', 1) and made.base.epochs == 2
+    for options, message in (
+        (
+            {'align': {'ratio': 0.01}},
+            r'align\.ratio = 0\.01 of batches of 16 gives no pair to an iter',
+        ),
+        ({'align': {'losers': 1}}, r"align\.losers = 1: with one loser 'sdpo' is 'dpo'; give 2 or more"),
+        ({'train': {'epochs': 3}}, r'train\.epochs: how long an alignment is, align\.passes says'),
+    ):
+        refused = wanted.copy_and_resolve_references().unlock()
+        lay_over(refused, options)
+        with pytest.raises(ValueError, match=message):
+            alignment.prepare(refused, generator, workdir)
     wanted.align.beta = 0.7
-    again = aligning.prepare(wanted, generator, workdir, shared=made)
+    again = alignment.prepare(wanted, generator, workdir, shared=made)
     assert again.predict is made.predict and again.miner is made.miner
     assert again.task.preference.beta == 0.7 != made.task.preference.beta
     with pytest.raises(ValueError, match=r'which writes no sessions from a session log'):
-        aligning.prepare(wanted, workdir, workdir)
+        alignment.prepare(wanted, workdir, workdir)
     grouped = tmp_path / 'grouped'
     config.data.users, config.model.ranks = (0.0, 0.5), False
     grouped.mkdir()
     running.claim(grouped, config)
     with pytest.raises(ValueError, match=r'was trained with model\.ranks = False: a judge rewards item'):
-        aligning.prepare(wanted, grouped, workdir)
+        alignment.prepare(wanted, grouped, workdir)
     wanted.train.schedule = ConfigDict({'kind': 'cosine'})
     with pytest.raises(ValueError, match=r'train\.schedule counts the steps of one run'):
-        aligning.prepare(wanted, generator, workdir)
+        alignment.prepare(wanted, generator, workdir)
     other = sessions.simulate(tmp_path / 'other', **{**worlds.KNOBS, 'seed': 5})
     with pytest.raises(ValueError, match=r'judges sessions of the log .* train a reward model on this one'):
         judging.open_judge(workdir, other)
@@ -350,7 +375,7 @@ def test_configs_of_the_stages(tmp_path):
         assert 0 == generator.data.users[0] < generator.data.users[1] == judge.data.users[0] < 1
         assert judge.data.users[1] == 1
     for method in METHODS:
-        options = read_options(get_align(method).align, 'align', **aligning.ALIGN_OPTIONS)
+        options = read_options(get_align(method).align, 'align', **alignment.ALIGN_OPTIONS)
         assert options['method'] == method
     with pytest.raises(ValueError, match="there is no method 'grpo': use one of"):
         get_align('grpo')
@@ -358,6 +383,6 @@ def test_configs_of_the_stages(tmp_path):
 
 def test_configs_that_cannot_be(tmp_path):
     with pytest.raises(ValueError, match='model is not a section; an alignment has align and train'):
-        aligning.prepare(ConfigDict({'align': {}, 'model': {}}), tmp_path, tmp_path)
+        alignment.prepare(ConfigDict({'align': {}, 'model': {}}), tmp_path, tmp_path)
     with pytest.raises(ValueError, match=r'align\.beam is not an option; did you mean .beams.'):
-        aligning.prepare(ConfigDict({'align': {'beam': 3}}), tmp_path, tmp_path)
+        alignment.prepare(ConfigDict({'align': {'beam': 3}}), tmp_path, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from configs.onerec.own import get_config
 from configs.onerec.stages import align_config
 from experiments.building import build
-from experiments.onerec.aligning import prepare
+from experiments.onerec.alignment import prepare
 from experiments.onerec.judging import all_requests, fit_reward, to_text
 from experiments.onerec.recommending import make_recommender
 from experiments.onerec.requests import Tally, answer, read_users, to_rows

@@ -79,6 +79,9 @@ def test_pipelines_that_cannot_be(tmp_path):
     config.pipeline.requests = 0
     with pytest.raises(ValueError, match=r'pipeline\.requests = 0: give at least 1 request of the test part'):
         pipelining.run_pipeline(config, tmp_path)
+    config.pipeline.requests, config.pipeline.of_method = 1, ConfigDict({'grpo': {}})
+    with pytest.raises(ValueError, match=r"pipeline\.of_method names 'grpo'; choose of"):
+        pipelining.run_pipeline(config, tmp_path)
     config.pipeline.methods = ()
     with pytest.raises(ValueError, match=r'pipeline\.methods is empty: name at least one of'):
         pipelining.run_pipeline(config, tmp_path)

@@ -113,6 +113,10 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
     assert names[51:].tolist() == ['a', 'b', 'c'] and names[2] == str(log.vocabulary('item').keys[0])
     with pytest.raises(ValueError, match=r"item 'a' is in .*more already"):
         extend_ids(tmp_path / 'x', tmp_path / 'more', str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt'))
+    (tmp_path / 'old.txt').write_text(f'x\n{names[7]}\ny\n')
+    for source in (tokens, tmp_path / 'more'):
+        with pytest.raises(ValueError, match=rf"item '{names[7]}' is in .* already: leave it out"):
+            extend_ids(tmp_path / 'x', source, str(tmp_path / 'new.npy'), str(tmp_path / 'old.txt'))
     with pytest.raises(
         ValueError, match='tokens that are to be extended, with which models were trained: gi'
     ):

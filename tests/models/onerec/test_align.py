@@ -15,6 +15,7 @@ from jaxrec.models.onerec.align import (
     Preference,
     pair_loss,
     pairs_a_step,
+    pairs_of_steps,
     steps_an_iteration,
 )
 from jaxrec.models.onerec.judge import Judge
@@ -152,11 +153,11 @@ def test_pairs_of_steps_are_their_share_on_average(world, ratio):
         batch = source[first + index]
         held = np.flatnonzero(batch['pair/valid'].any(1))
         np.testing.assert_array_equal(held, np.arange(len(held)) * (BATCH // most))
-        owed = int(share * (index + 1) + 1e-6) - so_far
+        owed = int(share * (first + index + 1) + 1e-6) - int(share * first + 1e-6) - so_far
         assert len(held) == owed <= most and batch['pair/sessions'].shape[0] == BATCH
         found += batch['pair/sessions'][held, 0].tolist()
         so_far += owed
-    assert abs(so_far - share * steps) < 1
+    assert abs(so_far - share * steps) < 1 and so_far == pairs_of_steps(share, first, first + steps)
     assert found == [world.mined.winner[n % 5].tolist() for n in range(so_far)]
 
 
@@ -270,6 +271,13 @@ def test_without_weight_alignment_is_next_token_prediction(world):
 def test_options_that_cannot_be(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_iterations_together_have_the_pairs_of_one_that_is_as_long():
+    for share in (0.01, 0.3, 0.64, 2.5):
+        apart = [pairs_of_steps(share, 7 * n, 7 * n + 7) for n in range(9)]
+        assert sum(apart) == pairs_of_steps(share, 0, 63) == int(63 * share + 1e-6)
+        assert max(apart) - min(apart) <= 1
 
 
 def test_pairs_of_a_step():
