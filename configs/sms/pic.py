@@ -4,7 +4,8 @@
         --config.model.weights=ctdet_coco_dla_2x.pth
     python -m experiments.sms.challenge --workdir=runs/sms_pic --output=runs/sms_pic/challenge
 
-After the colon stands the row, one of configs/sms/rows.py. The set lies in $JAXREC_DATA or --data_dir, or in
+After the colon stands the row, one of configs/sms/rows.py, and for the challenge's own lists `,challenge`:
+all 30 relations and no part. The set lies in $JAXREC_DATA or --data_dir, or in
 a folder of `jaxrec.data.readers.pic.FOLDERS` there; it is asked for at http://picdataset.com. Not yet run: it
 wants an accelerator.
 
@@ -20,13 +21,39 @@ from ml_collections import ConfigDict
 
 from configs.runs import run_config
 from configs.sms.rows import PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
-from jaxrec.data.readers.pic_lists import CHOSEN_PARTS, CHOSEN_RELATIONS, ENTITIES, WITHOUT_INSTANCES
+from jaxrec.data.readers.pic_lists import (
+    CHOSEN_PARTS,
+    CHOSEN_RELATIONS,
+    ENTITIES,
+    RELATIONS,
+    WITHOUT_INSTANCES,
+)
 
+LISTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    '': (CHOSEN_RELATIONS, CHOSEN_PARTS),
+    'challenge': (RELATIONS[2], ()),
+}
 CLASSES = tuple(name for name in ENTITIES[2] if name not in WITHOUT_INSTANCES)
 
 
-def get_config(name: str = 'SMS') -> ConfigDict:
-    """Builds the config of one row of `configs.sms.rows` on Person in Context."""
+def get_config(text: str = 'SMS') -> ConfigDict:
+    """Builds the config of one row of `configs.sms.rows` on Person in Context.
+
+    Args:
+      text: 'row', or 'row,challenge'.
+
+    Returns:
+      The config.
+
+    Raises:
+      ValueError: there is no such row or list.
+    """
+    name, _, lists = text.partition(',')
+    if lists not in LISTS:
+        raise ValueError(
+            f'after the row stands {lists!r}: give nothing, or one of {tuple(filter(None, LISTS))}'
+        )
+    relations, parts = LISTS[lists]
     return run_config(
         name,
         {
@@ -37,8 +64,8 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                     'data_dir': '',
                     'split': 'trainval',
                     'entities': CLASSES,
-                    'relations': CHOSEN_RELATIONS,
-                    'parts': CHOSEN_PARTS,
+                    'relations': relations,
+                    'parts': parts,
                     'irregular': 'drop',
                 },
                 'cache': 'runs/logs',

@@ -49,9 +49,11 @@ def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list
       Of each iteration what its pairs were like; empty without pairs.
 
     Raises:
-      ValueError: the workdir holds another alignment, another process works in it, or a pair log that cannot
-        be used.
+      ValueError: an iteration would have no pair, the workdir holds another alignment, another process works
+        in it, or a pair log cannot be used.
     """
+    if pieces.task.preference.learns:
+        _require_pairs(pieces)
     with hold(workdir):
         claim(workdir, pieces.run.config)
         (workdir / 'align').mkdir(exist_ok=True)
@@ -60,6 +62,16 @@ def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list
         found = _align(pieces, workdir, data_dir)
         draw_curves(workdir, pieces.run.train['monitor'])
     return found
+
+
+def _require_pairs(pieces: Alignment) -> None:
+    """Refuses so few pairs that an iteration has none, and learns no preference without a word."""
+    per, iterations = pieces.per, pieces.options['iterations']
+    if not min(pairs_of_steps(pieces.share, n * per, (n + 1) * per) for n in range(iterations)):
+        raise ValueError(
+            f'align.ratio = {pieces.options["ratio"]} of batches of {pieces.base.batch_size} gives no pair '
+            f'to an iteration of {per} steps: raise align.ratio or align.passes, or lower align.iterations'
+        )
 
 
 def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[str, float]]:

@@ -20,7 +20,6 @@ from jaxrec.models.onerec.align import (
     AlignTask,
     Preference,
     pairs_a_step,
-    pairs_of_steps,
     steps_an_iteration,
 )
 from jaxrec.models.onerec.judged import JUDGE, TRUE
@@ -119,8 +118,6 @@ def prepare(
     base = cut_source(run.config, run.log, run.data, {**run.train, 'epochs': epochs}, 'train', shuffle=True)
     assert isinstance(base, SessionSource)
     pairs = pairs_a_step(options['ratio'], base.batch_size)
-    if preference.learns:
-        _require_pairs(options, base.batch_size, per, iterations)
     task = AlignTask(generating, preference, pairs, base.batch_size // pairs)
     bench = shared if isinstance(shared, Bench) else shared.bench if shared else None
     bench = bench or open_judge(judge, run.log, data_dir, mesh)
@@ -167,17 +164,6 @@ def _check_numbers(options: Mapping[str, Any], preference: Preference, iteration
     if preference.method == 'sdpo' and options['losers'] < 2:
         raise ValueError(
             f"align.losers = {options['losers']}: with one loser 'sdpo' is 'dpo'; give 2 or more, or that"
-        )
-
-
-def _require_pairs(options: Mapping[str, Any], batch_size: int, per: int, iterations: int) -> None:
-    """Refuses so few pairs that an iteration has none, and learns no preference without a word."""
-    share = options['ratio'] * batch_size
-    fewest = min(pairs_of_steps(share, n * per, (n + 1) * per) for n in range(iterations))
-    if not fewest:
-        raise ValueError(
-            f'align.ratio = {options["ratio"]} of batches of {batch_size} gives no pair to an iteration of '
-            f'{per} steps: raise align.ratio or align.passes, or give fewer align.iterations'
         )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from experiments.sms.pictures.looking import Finder
 from jaxrec.data.images.log import SceneLog
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.readers.pic import PicScenes
+from jaxrec.data.readers.pic_lists import SKIPPED
 from jaxrec.evaluation.segmentation.challenge import SIZE, ChallengeScore, evaluate_challenge
 from jaxrec.evaluation.segmentation.challenge_files import PicPredictions, Written
 from jaxrec.evaluation.segmentation.found import Found
@@ -32,12 +33,13 @@ class Split(NamedTuple):
     truth: PicScenes
 
 
-def open_split(run: Experiment, split: str = 'val') -> Split:
+def open_split(run: Experiment, split: str = 'val', skip: Sequence[str] = ()) -> Split:
     """Opens the set that a run has learned from.
 
     Args:
       run: of a network.
       split: 'train' or 'val'.
+      skip: names of images, without their ending, that are left out beside those of `pic_lists.SKIPPED`.
 
     Returns:
       Its readers.
@@ -51,6 +53,7 @@ def open_split(run: Experiment, split: str = 'val') -> Split:
             'configs/sms/pic.py'
         )
     own = {**run.log.manifest['arguments'], 'split': split, 'size': None}
+    own['skip'] = (*SKIPPED[own['edition']], *skip)
     counted = {'size': SIZE, 'category': 'max', 'images': False, 'every': True}
     every_name = {'entities': None, 'relations': None, 'parts': ()}
     return Split(PicScenes(**own), PicScenes(**{**own, **counted, **every_name}))

@@ -18,8 +18,9 @@ import tqdm
 from absl import app, flags
 
 from experiments.flags import friendly
+from experiments.sms.advising import advice, summary
 from experiments.sms.pictures.showing import show_folder
-from jaxrec.data.images.records import Findings, ImageFolder, check_folder
+from jaxrec.data.images.records import ImageFolder, check_folder
 
 INPUT = flags.DEFINE_string('input', None, 'Folder of images and annotations.json.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes pictures; none are drawn without it.')
@@ -43,24 +44,7 @@ def main(_: list[str]) -> None:
             f'{len(found.problems)} problems in {len(found.broken)} of {found.counts["images"]} images of '
             f'{INPUT.value}, see above: {MENDING}'
         )
-    print(
-        f'next: python -m experiments.train --config=configs/sms/own.py:SMS,{INPUT.value} --workdir=runs/mine'
-    )
-
-
-def summary(found: Findings) -> str:
-    """What a folder holds: its counts, then each list of names by how often they occur, the rarest last."""
-    counts = found.counts
-    lines = [
-        f'{counts["images"]} images: {counts["broken"]} broken, {counts["without people"]} without people, '
-        f'{counts["without relations"]} without relations',
-        f'{counts["entities"]} entities, {counts["people"]} of them people; {counts["relations"]} relations',
-    ]
-    for kind, uses in found.uses.items():
-        names = sorted(uses, key=lambda name: -uses[name])
-        if names:
-            lines.append(f'  {kind}: ' + ', '.join(f'{name} {uses[name]}' for name in names))
-    return '\n'.join(lines)
+    print('\n'.join(advice(found, INPUT.value)))
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
-from experiments.sms.pictures.album import DEFAULT, Limits, look, pictures_of
+from experiments.sms.pictures.album import DEFAULT, Limits, apart_from, look, pictures_of
 from experiments.sms.pictures.looking import make_finder, names_of, surest
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
@@ -35,6 +35,7 @@ BATCH_SIZE = flags.DEFINE_integer('batch_size', 4, 'Pictures at a time.', lower_
 def main(_: list[str]) -> None:
     """Restores, looks at every picture, writes, and says what could not be read."""
     workdir, output, files = Path(WORKDIR.value), Path(OUTPUT.value), pictures_of(INPUT.value)
+    apart_from(output, files)
     run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
     names = names_of(run)
     state, step = restore_model(run, workdir, STEP.value)

@@ -90,7 +90,7 @@ def test_files_of_no_text_vectors_are_refused(tmp_path, change, message):
     ('call', 'message'),
     [
         (lambda: fit_text_vectors(TEXTS, 0), 'width 0 of 10 texts with 10 terms .*: give a width of at le'),
-        (lambda: fit_text_vectors(TEXTS, 1, terms=1), 'with 1 terms: give .* at least two terms'),
+        (lambda: fit_text_vectors(TEXTS, 1, terms=1), 'with 1 terms that occur in 2 of them: give'),
         (lambda: fit_text_vectors(['one', 'two'], 1), '2 texts have no term that occurs in 2 of them'),
         (lambda: fit_text_vectors(['', ''], 1), 'lower `least`, or give texts of words'),
         (lambda: fit_text_vectors([], 1), '0 texts have no term'),

@@ -4,11 +4,17 @@ python -m tests.oracles.pic FOLDER
 """
 
 import json
+import math
 import pathlib
 import sys
 
 import numpy as np
 from PIL import Image
+
+
+def nearest(place, source, target):
+    """OpenCV's nearest neighbour: `inv_scale = 1. / (target / source)`, `min(floor(x * inv_scale), last)`."""
+    return min(math.floor(place * (1.0 / (target / source))), source - 1)
 
 
 def scenes(folder, category='max', size=None):
@@ -25,7 +31,7 @@ def scenes(folder, category='max', size=None):
         inside: dict[int, list] = {}
         for i in range(height):
             for j in range(width):
-                row, column = i * len(instance) // height, j * len(instance[0]) // width
+                row, column = nearest(i, len(instance), height), nearest(j, len(instance[0]), width)
                 if number := instance[row][column]:
                     inside.setdefault(number, []).append((i, j, semantic[row][column]))
         entities = {}

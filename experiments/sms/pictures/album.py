@@ -115,6 +115,16 @@ def pictures_of(inputs: Sequence[str]) -> list[Path]:
     return files
 
 
+def apart_from(output: Path, files: Sequence[Path]) -> None:
+    """Refuses to write among the pictures that are read: the next run would take overlays for pictures.
+
+    Raises:
+      ValueError: a picture lies in the folder that takes overlays.
+    """
+    if among := [file for file in files if file.parent.resolve() == output.resolve()]:
+        raise ValueError(f'--output={output} holds {among[0].name}, which is read: give another folder')
+
+
 def read_all(files: Sequence[Path], broken: list[str]) -> list[tuple[Path, np.ndarray]]:
     """The pictures that can be read; why others cannot is added to `broken`."""
     read = []

@@ -158,7 +158,8 @@ class _Reading:
 
     def relations(self, places: Mapping[int, int]) -> tuple[list[tuple[int, int, int]], list[np.ndarray]]:
         """Relations and the parts that take part."""
-        relations, taking = [], []
+        relations: list[tuple[int, int, int]] = []
+        taking = []
         for number, item in self.items('relations'):
             place = f'relations[{number}] '
             self.unknown_keys(item, RELATION_KEYS, place)
@@ -166,10 +167,14 @@ class _Reading:
             if ends[0] == ends[1] >= 0:
                 self.problem(f'{place}joins the entity {item["subject"]} to itself: name two')
             kind = self.number(item.get('relation'), self.vocabulary.relations, f'{place}is')
+            key = (ends[0], ends[1], kind)
+            if min(key) >= 0 and key in relations:
+                first = relations.index(key)
+                self.problem(f'{place}says what relations[{first}] says: name all its parts in one')
             row = np.zeros(len(self.vocabulary.parts), bool)
             for part in self.part_names(item, place):
                 row[self.vocabulary.parts.index(part)] = True
-            relations.append((ends[0], ends[1], kind))
+            relations.append(key)
             taking.append(row)
         return relations, taking
 

@@ -44,10 +44,10 @@ def resize_nearest(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_labels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes label maps as the relation challenge does: row i shows row floor(i H / h), columns likewise.
+    """Resizes label maps as the relation challenge does: by OpenCV's nearest neighbour.
 
-    That the published metric resizes by the nearest neighbour is known; that it takes the upper left one of
-    an area, as OpenCV does, and not its middle, is our reading.
+    Row i shows row floor(i / (h / H)), columns likewise: the upper left one of an area, and where the
+    quotient is rounded just below a whole number, the one before it.
 
     Args:
       maps: any array [..., H, W].
@@ -62,7 +62,12 @@ def resize_labels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = maps.shape[-2:]
     if min(height, width, *size) < 1:
         raise ValueError(f'maps of {height} x {width} to {size}: both sizes must be at least 1 x 1')
-    return _taken(maps, np.arange(size[0]) * height // size[0], np.arange(size[1]) * width // size[1])
+    return _taken(maps, _upper_left(height, size[0]), _upper_left(width, size[1]))
+
+
+def _upper_left(source: int, target: int) -> np.ndarray:
+    """Which of so many rows each of `target` shows; in double precision, as OpenCV has it."""
+    return np.minimum(np.floor(np.arange(target) * (1 / (target / source))).astype(int), source - 1)
 
 
 def _taken(maps: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

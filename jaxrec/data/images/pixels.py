@@ -14,6 +14,7 @@ from jaxrec.files import needs_room
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 logger = logging.getLogger(__name__)
+_ORIENTATION = 0x0112  # EXIF
 _INSTALL = "pictures need Pillow and pycocotools: pip install 'jaxrec[images]'"
 
 
@@ -73,6 +74,15 @@ def read_picture(path: str | Path) -> np.ndarray:
     except Exception as error:  # Pillow raises whatever the bytes of a damaged tag lead it to
         logger.warning('%s is not turned upright: its EXIF is damaged (%r)', path, error)
     return np.array(picture.convert('RGB'))
+
+
+def is_turned(path: str | Path) -> bool:
+    """Whether a camera marked a picture as turned or mirrored, so that `read_picture` changes how it lies."""
+    try:
+        with pillow().Image.open(path) as picture:
+            return picture.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except Exception:  # as in `read_picture`, which says what is wrong
+        return False
 
 
 def read_numbers(path: str | Path) -> np.ndarray:

@@ -16,8 +16,9 @@ The folder holds `annotations.json` and the files that it names, by paths relati
 
 An entity's mask is either the pixels of its id in the PNG `instances` (grey of 8 or 16 bits, or a palette; 0
 is nobody), or, where masks overlap, COCO's run lengths, compressed or not, in `mask`. The PNG `parts` holds
-each pixel's human part as its place in the list, counted from 1; 0 is no part and 255 unknown. Without it all
-parts are unknown, and parts of relations should then be left out too. `split` is 'train' (also where it is
+each pixel's human part as its place in the list, counted from 1; 0 is no part and 255 unknown. Without it
+nothing is known of pixels; relations may name parts all the same, and of an image in which none does and no
+pixel's part is known, nothing is asked or learned of parts. `split` is 'train' (also where it is
 left out), 'validation' or 'test'. `parts`, `geometric`, `symmetric` and `mirrored` may be left out or empty.
 
 H, W image size, N entities, R relations, P parts.
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.images.entries import read_entry
+from jaxrec.data.images.pixels import is_turned
 from jaxrec.data.images.scene import Scene, Vocabulary
 from jaxrec.data.readers.files import read_json
 from jaxrec.data.splits import PARTS
@@ -39,6 +41,11 @@ from jaxrec.data.splits import PARTS
 ANNOTATIONS = 'annotations.json'
 FORMAT, VERSION = 'jaxrec.images', 1
 _LISTS = ('entities', 'relations', 'parts', 'geometric', 'symmetric', 'mirrored')
+SPLITS = tuple(PARTS)
+COUNTED = (
+    'images', 'broken', 'without people', 'without relations', 'turned', *SPLITS, 'entities', 'people',
+    'relations', 'of others',
+)  # fmt: skip
 KEYS = {'format', 'version', 'person', 'images', *_LISTS}
 
 
@@ -125,9 +132,11 @@ class Findings:
 
     Attributes:
       problems: each naming file and place; empty for a sound folder.
-      counts: 'images' in all and 'broken', 'without people', 'without relations' among them; 'entities',
-        'people' and 'relations' of the sound ones.
+      counts: 'images' in all and 'broken' ones; of the others those 'without people', 'without relations',
+        'turned' (by a mark of the camera) and of each split, their 'entities', 'people' and 'relations', and
+        relations 'of others' than people.
       broken: the images with problems, by number.
+      person: what the folder calls people.
       uses: {'entities', 'relations', 'parts': {name: how often it stands in the sound images}}; parts are
         those of relations.
     """
@@ -135,6 +144,7 @@ class Findings:
     problems: list[str]
     counts: dict[str, int]
     broken: list[int]
+    person: str
     uses: dict[str, dict[str, int]]
 
 
@@ -156,9 +166,7 @@ def check_folder(
     records = ImageFolder(folder)
     words, uses = records.vocabulary, [Counter[int](), Counter[int](), Counter[int]()]
     person = words.entities.index(words.person)
-    names = ('images', 'broken', 'without people', 'without relations', 'entities', 'people', 'relations')
-    counts = dict.fromkeys(names, 0)
-    counts['images'] = len(records)
+    counts = Counter(images=len(records))
     problems, broken = [], []
     for index in track(range(len(records))):
         scene, found = records.read(index)
@@ -166,12 +174,9 @@ def check_folder(
             problems += found
             broken.append(index)
             continue
-        people = int((scene.categories == person).sum())
-        counts['without people'] += not people
-        counts['without relations'] += not len(scene.relations)
-        counts['entities'] += len(scene.categories)
-        counts['people'] += people
-        counts['relations'] += len(scene.relations)
+        counts.update(_count(scene, person))
+        counts[SPLITS[records.splits[index]]] += 1
+        counts['turned'] += is_turned(records.folder / scene.name)
         used = scene.categories, scene.relations[:, 2], np.nonzero(scene.relation_parts)[1]
         for counter, numbers in zip(uses, used, strict=True):
             counter.update(numbers.tolist())
@@ -180,7 +185,20 @@ def check_folder(
         kind: {name: counter[number] for number, name in enumerate(getattr(words, kind))}
         for kind, counter in zip(('entities', 'relations', 'parts'), uses, strict=True)
     }
-    return Findings(problems, counts, broken, by_name)
+    return Findings(problems, {name: counts[name] for name in COUNTED}, broken, words.person, by_name)
+
+
+def _count(scene: Scene, person: int) -> dict[str, int]:
+    """What a sound image adds to the counts."""
+    people = scene.categories == person
+    return {
+        'without people': int(not people.any()),
+        'without relations': int(not len(scene.relations)),
+        'entities': len(people),
+        'people': int(people.sum()),
+        'relations': len(scene.relations),
+        'of others': int((~people[scene.relations[:, 0]]).sum()),
+    }
 
 
 def _read_vocabulary(content: Mapping[str, Any], path: Path) -> Vocabulary:

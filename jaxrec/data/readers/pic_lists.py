@@ -81,6 +81,9 @@ BROKEN = {
     ),
 }  # fmt: skip
 
+# Those of them that the challenge's own script is known to leave out; its list for edition 2 has 19 names.
+SKIPPED = {1: (), 2: BROKEN[2][:3]}
+
 # Ours: edition 2 without its six geometric relations, which take no part of a person, and without 'others'.
 CHOSEN_RELATIONS = tuple(name for name in RELATIONS[2] if name not in (*GEOMETRIC[2], 'others'))
 # Ours: what touches, carries, looks, eats or is sat on, left and right apart.

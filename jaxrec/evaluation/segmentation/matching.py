@@ -150,5 +150,9 @@ def strict_ranks(hits: NDArray, overlap: NDArray) -> NDArray:
 
 
 def parts_are_labelled(scene: Scene) -> bool:
-    """Whether anybody labelled the parts of an image: no metric asks for parts where nobody did."""
-    return bool(scene.relation_parts.shape[1] and (scene.parts != UNKNOWN_PART).any())
+    """Whether anybody labelled the parts of an image, in its part map or of a relation.
+
+    No metric asks for parts where nobody did.
+    """
+    drawn = scene.relation_parts.shape[1] and (scene.parts != UNKNOWN_PART).any()
+    return bool(drawn or scene.relation_parts.any())

@@ -237,8 +237,12 @@ def relation_losses(
 
 
 def parts_labelled(batch: Batch) -> jax.Array:
-    """float32 [B]: 1 for images of which a pixel's part is known; of others no relation's parts are told."""
-    return jnp.any(batch['part'] != UNKNOWN_PART, (1, 2)).astype(jnp.float32)
+    """float32 [B]: 1 for images of which a pixel's part or a relation's parts are known.
+
+    Of others no relation's parts are told; the rule is that of `evaluation.segmentation.matching`.
+    """
+    drawn = jnp.any(batch['part'] != UNKNOWN_PART, (1, 2))
+    return (drawn | jnp.any(batch['relation/parts'] > 0, (1, 2))).astype(jnp.float32)
 
 
 def parts_of(logits: jax.Array, category: jax.Array, counts: Counts) -> jax.Array:

@@ -1,5 +1,8 @@
 """Resizing, cropping, fitting: pixels, masks and parts stay together."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
@@ -57,6 +60,15 @@ def test_label_maps_show_the_nearest_pixel_to_the_upper_left():
     assert resize_labels(rows, (10, 8))[::2, ::2].tolist() == rows.tolist()
     with pytest.raises(ValueError, match=r'maps of 0 x 4 to \(2, 2\): both sizes must be'):
         resize_labels(np.zeros((0, 4)), (2, 2))
+
+
+def test_label_maps_are_resized_in_double_precision():
+    """Where integers would say otherwise: OpenCV's 1. / (448 / 640), not 640 / 448, is what is rounded."""
+    for target, source in itertools.product((480, 640), (*range(1, 2001, 37), 416, 432, 448, 576, 832, 1152)):
+        inverse = 1.0 / (target / source)
+        want = [min(math.floor(i * inverse), source - 1) for i in range(target)]
+        assert resize_labels(np.arange(source)[None], (1, target))[0].tolist() == want
+    assert resize_labels(np.arange(448)[None], (1, 640))[0].tolist() != [i * 448 // 640 for i in range(640)]
 
 
 def test_a_picture_is_averaged_where_it_gets_smaller():

@@ -9,6 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from jaxrec.data.images.pixels import (
+    is_turned,
     read_numbers,
     read_picture,
     resize_picture,
@@ -40,6 +41,9 @@ def test_a_turned_photograph_is_set_upright(tmp_path):
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.fromarray(PIXELS).save(tmp_path / 'a.png', exif=exif)
     np.testing.assert_array_equal(read_picture(tmp_path / 'a.png'), np.rot90(PIXELS, -1))
+    Image.fromarray(PIXELS).save(tmp_path / 'b.png')
+    assert is_turned(tmp_path / 'a.png') and not is_turned(tmp_path / 'b.png')
+    assert not is_turned(tmp_path / 'none.png')
 
 
 def exif_of(*entries):

@@ -63,9 +63,12 @@ def test_a_sound_folder_is_counted(folder):
     assert found.problems == [] and found.broken == []
     people = [int((scene.categories == 0).sum()) for scene in scenes]
     assert found.counts == {
-        'images': 3, 'broken': 0, 'without people': people.count(0), 'without relations': 1, 'entities': 10,
-        'people': sum(people), 'relations': sum(len(scene.relations) for scene in scenes),
+        'images': 3, 'broken': 0, 'without people': people.count(0), 'without relations': 1, 'turned': 0,
+        'train': 1, 'validation': 1, 'test': 1,
+        'entities': 10, 'people': sum(people), 'relations': sum(len(scene.relations) for scene in scenes),
+        'of others': sum(scene.categories[r[0]] != 0 for scene in scenes for r in scene.relations),
     }  # fmt: skip
+    assert found.person == VOCABULARY.person
     assert found.counts['without people'] >= 1
     for kind, numbers in (
         ('entities', [scene.categories for scene in scenes]),
@@ -146,6 +149,10 @@ def within(kind, number, key, value):
         (within('relations', 0, 'object', [1]), r'relations\[0\] names the entity \[1\]'),
         (within('relations', 0, 'object', 1), r'relations\[0\] joins the entity 1 to itself'),
         (within('relations', 0, 'relation', 'eat'), r"relations\[0\] is 'eat', which is none of hold, kick"),
+        (
+            lambda content: content['images'][0]['relations'].append(content['images'][0]['relations'][0]),
+            r'relations\[\d+\] says what relations\[0\] says: name all its parts in one',
+        ),
         (within('relations', 0, 'parts', ['ear']), r"relations\[0\] has the part 'ear', which is none"),
         (within('relations', 0, 'parts', 'head'), r'relations\[0\] has parts that are no list'),
         (lambda content: content['images'][0].pop('instances'), r'entities\[0\] has no mask: name a PNG'),

@@ -197,13 +197,17 @@ def test_parts_must_be_the_same_set():
 
 
 def test_images_whose_parts_nobody_labelled_enter_no_figure_of_parts():
-    unknown = scene(ENTITIES, [HOLDS], np.full((8, 8), 255, np.uint8))
+    nowhere = np.full((8, 8), 255, np.uint8)
+    unknown = scene(ENTITIES, [(0, 2, HOLD, set())], nowhere)
     guess = found(ENTITIES, [(0, 2, HOLD, FOOT, 1)])
     alone = figures((unknown, guess))
     assert math.isnan(alone['recall_100_50_parts']) and math.isnan(alone['part_miou'])
     assert alone['recall_100_50'] == alone['error_right'] == alone['wholly_right'] == 1
     beside = figures((unknown, guess), (scene(ENTITIES, [HOLDS]), guess))
     assert beside['recall_100_50_parts'] == 0 and beside['error_wrong_part'] == 0.5
+    # A relation that names its parts is labelled, whether or not their pixels are.
+    named = figures((scene(ENTITIES, [HOLDS], nowhere), guess))
+    assert named['recall_100_50_parts'] == 0 and math.isnan(named['part_miou'])
 
 
 def test_empty_masks_agree_with_nothing():

@@ -143,6 +143,14 @@ def test_it_stops_when_patience_runs_out_and_stays_stopped(pieces, tmp_path, mon
     assert saved(short, tmp_path)[1]['done'] and aligning.align(short, tmp_path) == told
 
 
+def test_an_iteration_without_pairs_is_refused(pieces, tmp_path):
+    few = dataclasses.replace(pieces, options={**pieces.options, 'ratio': 0.01})
+    message = r'align\.ratio = 0\.01 of batches of 16 gives no pair to an iteration of 3 steps: raise align'
+    with pytest.raises(ValueError, match=message):
+        aligning.align(few, tmp_path / 'none')
+    assert not (tmp_path / 'none').exists()
+
+
 def test_a_generator_of_other_codes_is_not_aligned(pieces, tmp_path):
     task = pieces.miner.task
     other = dataclasses.replace(task, codes=task.codes[::-1].copy())
@@ -322,10 +330,6 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     assert not made.run.train['schedule'] and not made.run.config.train.schedule
     assert made.per == steps_an_iteration(1.5 * made.base.steps, 'ntp', 1) and made.base.epochs == 2
     for options, message in (
-        (
-            {'align': {'ratio': 0.01}},
-            r'align\.ratio = 0\.01 of batches of 16 gives no pair to an iter',
-        ),
         ({'align': {'losers': 1}}, r"align\.losers = 1: with one loser 'sdpo' is 'dpo'; give 2 or more"),
         ({'train': {'epochs': 3}}, r'train\.epochs: how long an alignment is, align\.passes says'),
     ):

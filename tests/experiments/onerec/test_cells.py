@@ -112,7 +112,7 @@ def test_a_cell_of_each_kind_is_trained_and_judged(made):
             np.testing.assert_allclose(test[f'{who}_reward_mean'], of_heads, rtol=1e-5)
             assert test[f'{who}_reward_max'] >= test[f'{who}_reward_mean']
         assert ('ntp' in test) == row.startswith('OneRec') and result['parameters'] > 500
-        assert ('trained' in result) == ('+' not in row)
+        assert ('trained' in result) == ('validation' in result) == ('+' not in row)
     before = results['OneRec']['test']
     test = results['OneRec+IPA']['test']
     assert test['ntp_before'] == before['ntp'] != test['ntp']
@@ -157,7 +157,10 @@ def test_a_trial_reads_validation_alone(made):
     assert trial('OneRec+IPA').config().align.beta == 0.3
     chosen.clear()  # the generator is found
     result = cells.run_cell(trial('OneRec'), None)
-    assert 'test' not in result and result['validation'] == results['OneRec']['validation']
+    assert (
+        'test' not in result and result['validation'] == results['OneRec']['validation'] == -0.5
+    )  # the loss
+    assert set(cells.JUDGED) == result['judged'].keys()
 
 
 @pytest.mark.slow
@@ -189,7 +192,7 @@ def test_first_sessions_are_shown_and_paired():
     assert {'judge_reward_first', 'true_reward_first', 'null/true_reward_first'} <= set(table.shown)
     paired = {name.rpartition('/')[2].partition('_minus_')[0] for name in table.shown if '_minus_' in name}
     assert paired <= set(table.paired) and 'true_reward_first' in paired
-    # Trials are chosen by what rows of both kinds are compared by.
+    # Alignments are chosen by what rows of both kinds are compared by.
     assert cells.MONITOR == 'judge_reward_first' and cells.MONITOR in table.paired
     for name in table.columns:
         judged = table.columns[name].judged

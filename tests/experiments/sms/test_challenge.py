@@ -59,6 +59,10 @@ def test_a_network_that_errs_nowhere_has_all(made, tmp_path):
     lines = to_text(scores, split.truth.vocabulary).splitlines()
     assert lines[-2:] == ['official: 1.0000', 'strict: 1.0000'] and lines[1].split()[-3:] == ['1.0000'] * 3
     assert sum(line.startswith('  ') and line.endswith('1.0000') for line in lines) > 20  # relations
+    # What only others leave out counts, and what else is to be left out is named.
+    skipped = open_split(of_log(made), 'train', ['indoor_00000', '10002'])
+    assert len(skipped.truth) == len(skipped.pictures) == extract.IMAGES - 2
+    assert skipped.truth.dropped == {'images known to be broken': 3}
 
 
 def test_names_that_the_network_lacks_are_missed(made, tmp_path):

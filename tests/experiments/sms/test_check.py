@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
+from configs.sms.own import get_config
+from experiments.sms.advising import BATCH, advice
 from experiments.sms.pictures import showing
 from jaxrec.data.images.record_writer import write_folder
-from jaxrec.data.images.records import ImageFolder
+from jaxrec.data.images.records import COUNTED, Findings, ImageFolder
 from tests.conftest import REPOSITORY
 from tests.data.images.worlds import VOCABULARY, random_scene
 
@@ -29,6 +31,23 @@ def test_one_broken_image_is_told_and_the_others_are_drawn(album, tmp_path):
     assert f'1 problems in 1 of 3 images of {album}, see above: mend them' in done.stderr
     assert '3 images: 1 broken, 0 without people' in done.stdout and 'next:' not in done.stdout
     assert sorted(path.name for path in (tmp_path / 'drawn').iterdir()) == ['000000.png', '000002.png']
+
+
+def test_what_costs_something_is_told_before_what_comes_next():
+    counts = dict.fromkeys(COUNTED, 0) | {'train': 5, 'validation': 1}
+    found = Findings([], counts, [], 'human', {})
+    command = '--config=configs/sms/own.py:SMS,album --workdir=runs/mine'
+    assert advice(found, 'album') == [
+        f'next: python -m experiments.train {command} --config.train.batch_size=5'
+    ]
+    assert get_config().train.batch_size == BATCH
+    counts.update({'of others': 2, 'turned': 3, 'train': 8})
+    others, turned, following = advice(found, 'album')
+    assert others.startswith('2 relations have a subject that is no human: they are learned with --conf')
+    assert turned.startswith('3 pictures are marked by their camera as turned')
+    assert following.endswith(command)
+    counts['validation'] = 0
+    assert advice(found, 'album')[-1].startswith('no image is for validation: give some of them that "split"')
 
 
 def test_all_relations_are_drawn_and_large_pictures_made_small(album, tmp_path, monkeypatch):

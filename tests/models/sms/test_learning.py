@@ -123,21 +123,21 @@ def test_an_image_that_does_not_count_changes_nothing(name):
 def test_relations_of_images_without_labelled_parts_teach_no_parts(name):
     it = begun(name)
     slots = optax.adam(optax.constant_schedule(0.0)).init(it.before[0])
-    turned = BATCH['relation/parts'].copy()
-    turned[1] = 1 - turned[1]
-    unknown = BATCH['part'].copy()
+    known, unknown = BATCH['part'], BATCH['part'].copy()
     unknown[1] = UNKNOWN_PART
-    loss = {}
-    for labelled, part in ((True, BATCH['part']), (False, unknown)):
-        batch = BATCH | {'part': part}
-        found = [
-            it.step(*it.before, slots, batch | {'relation/parts': x})
-            for x in (turned, batch['relation/parts'])
-        ]
-        loss[labelled] = [float(metrics['part']) for _, _, _, metrics, _ in found]
-        if not labelled:
-            jax.tree.map(np.testing.assert_array_equal, found[0][4], found[1][4])
-    assert loss[True][0] != loss[True][1] and loss[False][0] == loss[False][1] > 0
+    parts, others, none = (BATCH['relation/parts'].copy() for _ in range(3))
+    others[1], none[1] = 1 - parts[1], 0
+    fewer = BATCH['relation/valid'].copy()
+    fewer[1] = 0
+
+    def told(part, taking, valid=BATCH['relation/valid']):
+        batch = BATCH | {'part': part, 'relation/parts': taking, 'relation/valid': valid}
+        return float(it.step(*it.before, slots, batch)[3]['part'])
+
+    # A map of pixels tells that parts were labelled, and so does any relation's part.
+    assert told(known, parts) != told(known, others) and told(unknown, parts) != told(unknown, others)
+    assert told(known, none) != told(known, none, fewer)
+    assert told(unknown, none) == told(unknown, none, fewer) > 0
 
 
 def test_the_losses_have_names_and_weights():
