@@ -7,10 +7,13 @@ It learns from users of its own, none of whom the rows of configs/onerec/simulat
 
 from ml_collections import ConfigDict
 
+from configs.onerec.simulated import JUDGE_HISTORY
 from configs.onerec.simulated import get_config as get_generator
 from configs.onerec.stages import reward_config
 
 
 def get_config() -> ConfigDict:
     """Builds the config."""
-    return reward_config(get_generator('OneRec'))
+    config = reward_config(get_generator('OneRec'))
+    config.data.history_length = JUDGE_HISTORY
+    return config

@@ -18,6 +18,7 @@ from configs.runs import changed, run_config
 
 WORLD = {'users': 5_000, 'items': 2_000, 'requests': 20}
 HISTORY = 20
+JUDGE_HISTORY = 60  # of the reward model, which is asked for far fewer histories
 # Of a request a user likes 3.9 items on average and 9 at most. Encoding their history once for up to 6 takes
 # a third of the FLOPs of an example for each item, the least of all such numbers; 16 of them are 60 items.
 BY_REQUEST = of_length(by_request(ROWS, targets=6, batch_size=16), HISTORY)

@@ -33,7 +33,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.onerec.rows import COMPARED, OF_ROWS, PUBLISHED, ROWS, SESSION
-from configs.onerec.simulated import OWN_ROWS, TRAIN
+from configs.onerec.simulated import JUDGE_HISTORY, OWN_ROWS, TRAIN
 from configs.onerec.simulated import get_config as one_run
 from configs.onerec.stages import OF_METHOD, REWARD, align_config, reward_model
 from configs.runs import changed
@@ -124,7 +124,9 @@ def make_world() -> ConfigDict:
     """What all columns begin with: a world, what its rows share of a run, its judge and what is judged."""
     run = one_run('OneRec')
     data = ('log', 'arguments', 'cache', 'label', 'split', 'history_length')
-    rewards = changed(REWARD, data={'source': 'sessions', 'session': SESSION})
+    rewards = changed(
+        REWARD, data={'source': 'sessions', 'session': SESSION, 'history_length': JUDGE_HISTORY}
+    )
     judged = {
         'sessions': 8,
         'items': SESSION,

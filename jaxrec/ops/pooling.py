@@ -47,6 +47,22 @@ def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
     return masked_sum(x, mask) / jnp.maximum(mask.sum(-1, keepdims=True), 1)
 
 
+def count_same(candidate: jax.Array, history: jax.Array, mask: jax.Array, least: int = 0) -> jax.Array:
+    """Counts how often histories hold the value of each candidate.
+
+    Args:
+      candidate: int [B, C].
+      history: int [B, L].
+      mask: float [B, L].
+      least: values below are like nothing.
+
+    Returns:
+      float32 [B, C].
+    """
+    same = (candidate[:, :, None] == history[:, None]) & (candidate >= least)[:, :, None]
+    return jnp.einsum('bcl,bl->bc', same.astype(jnp.float32), mask)
+
+
 def attention_weights(logits: jax.Array, mask: jax.Array, *, softmax: bool = True) -> jax.Array:
     """Turns the relevance of behaviours into weights over the real ones.
 

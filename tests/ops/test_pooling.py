@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.ops.pooling import attention_pool, length_mask, masked_mean, masked_sum
+from jaxrec.ops.pooling import attention_pool, count_same, length_mask, masked_mean, masked_sum
 
 LENGTHS = np.array([4, 0, 2], np.int32)
 
@@ -30,6 +30,15 @@ def attention_loop(logits, values, softmax):
 def test_length_mask_marks_the_first_slots():
     np.testing.assert_array_equal(length_mask(LENGTHS, 4), [[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]])
     assert length_mask(LENGTHS, 0).shape == (3, 0)
+
+
+def test_values_of_the_history_are_counted():
+    rng = np.random.default_rng(1)
+    candidate, history = (rng.integers(1, 4, (3, n)).astype(np.int32) for n in (6, 4))
+    got = count_same(candidate, history, length_mask(LENGTHS, 4), least=2)
+    for b, c in np.ndindex(3, 6):
+        assert got[b, c] == sum(h == candidate[b, c] >= 2 for h in history[b, : LENGTHS[b]])
+    assert np.asarray(got).max() > 1 and got.dtype == np.float32
 
 
 def test_sum_and_mean_see_real_slots_only():

@@ -1,8 +1,8 @@
 """OneRec's reward model: what a user would make of a session (arXiv 2502.18965, section 3.3, eq. 5-7).
 
-Each item of a session is seen beside the user's history, the items then see each other, their sum goes
-through four towers: swt (the session is watched for long), vtr (viewed), wtr (the author is followed) and
-ltr (liked).
+Each item of a session is seen beside the user's history, by attention and by how often the history holds
+what it is; the items then see each other, and their sum goes through four towers: swt (the session is watched
+for long), vtr (viewed), wtr (the author is followed) and ltr (liked).
 
 It learns from sessions that were shown, as `data.sessions.source` gives them: one a request, with its labels;
 of a log that lacks some, the heads that it has.
@@ -20,11 +20,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxrec.data.vocabulary import FIRST
 from jaxrec.embeddings import Table, as_specs, normal
 from jaxrec.models.ctr.layers import Mlp, TargetAttention
 from jaxrec.models.ctr.task import blank_rows, row_penalty
 from jaxrec.models.onerec.shown import HEADS, RewardEvaluator, as_sessions
-from jaxrec.ops.pooling import length_mask
+from jaxrec.ops.pooling import count_same, length_mask
 from jaxrec.ops.transformer import attend
 from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Metrics, Rows
@@ -39,6 +40,7 @@ REWARD_OPTIONS: dict[str, Any] = {
     'attention': (36,),
     'towers': (32,),
     'positions': 16,
+    'matches': True,
     'init_std': 0.01,
     'row_l2': 0.0,
     'head_weights': {'swt': 1.0, 'vtr': 1.0, 'wtr': 1.0, 'ltr': 1.0},
@@ -55,6 +57,8 @@ class RewardModel(nn.Module):
       attention: hidden widths of the attention to the history.
       towers: hidden widths of each tower.
       positions: items of a session at most whose place is told apart; 0 treats sessions as sets.
+      matches: an item is told how often the history holds its own value of each column; attention over drawn
+        vectors is slow to learn it.
     """
 
     columns: tuple[str, ...]
@@ -63,6 +67,7 @@ class RewardModel(nn.Module):
     attention: tuple[int, ...] = (36,)
     towers: tuple[int, ...] = (32,)
     positions: int = 16
+    matches: bool = True
 
     @nn.compact
     def __call__(self, rows: Rows, batch: Batch, train: bool = False) -> jax.Array:
@@ -70,7 +75,8 @@ class RewardModel(nn.Module):
 
         Args:
           rows: {table: {'history/<column>': [B, n, D], 'session/<column>': [B, C, m, D]}}.
-          batch: with 'history/length' int [B] and 'session/length' int [B, C].
+          batch: with 'history/length' int [B], 'session/length' int [B, C] and, of each column,
+            'history/<column>' int [B, n] and 'session/<column>' [B, C, m].
           train: unused.
 
         Returns:
@@ -88,7 +94,10 @@ class RewardModel(nn.Module):
         flat = session.reshape(batch_size, sessions * items, size)
         with jax.named_scope('target'):
             interest = TargetAttention(self.attention, name='interest')(flat, history, mask)
-            x = jnp.concatenate([flat, interest, flat * interest], -1)
+            seen = [flat, interest, flat * interest]
+            if self.matches:
+                seen.append(self._matches(batch, mask))
+            x = jnp.concatenate(seen, -1)
             x = nn.Dense(self.width, name='item')(x).reshape(-1, items, self.width)  # [B C, m, X]
         if self.positions:
             x = (
@@ -106,6 +115,16 @@ class RewardModel(nn.Module):
         keys = [f'{side}/{column}' for column in self.columns]
         found = {key: row for features in rows.values() for key, row in features.items()}
         return jnp.concatenate([found[key] for key in keys], -1)
+
+    def _matches(self, batch: Batch, mask: jax.Array) -> jax.Array:
+        """How often the history holds what an item is, log(1 + count) and share: [B, C m, 2 columns]."""
+        told = []
+        for column in self.columns:
+            session = batch[f'session/{column}']
+            of_items = session.reshape(len(session), -1)
+            count = count_same(of_items, batch[f'history/{column}'], mask, least=FIRST)
+            told += [jnp.log1p(count), count / jnp.maximum(mask.sum(-1, keepdims=True), 1)]
+        return jnp.stack(told, -1)
 
     def _see_each_other(self, x: jax.Array, real: jax.Array) -> jax.Array:
         """Self-attention among the items of a session: [B C, m, X]."""
@@ -267,6 +286,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
         tuple(options['attention']),
         tuple(options['towers']),
         options['positions'],
+        options['matches'],
     )
     return RewardTask(
         module,

@@ -49,8 +49,8 @@ def make(**options):
     return task, params, rows, batch
 
 
-def by_hand(params, history, session):
-    """The four logits of one session: vectors [n, D] of the history, [m, D] of the items."""
+def by_hand(params, history, session, seen_ids, ids):
+    """The four logits of one session: vectors [n, D] and [m, D], and of each column the ids of both sides."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     sigmoid = lambda x: 1 / (1 + np.exp(-x))
 
@@ -66,7 +66,12 @@ def by_hand(params, history, session):
     items = []
     for place, c in enumerate(session):
         seen = interest(c)
-        x = np.concatenate([c, seen, c * seen]) @ p['item']['kernel'] + p['item']['bias']
+        told = []
+        for column, values in enumerate(seen_ids):
+            own = ids[column][place]
+            count = sum(value == own for value in values) if own >= 2 else 0
+            told += [np.log(1 + count), count / max(len(values), 1)]
+        x = np.concatenate([c, seen, c * seen, told]) @ p['item']['kernel'] + p['item']['bias']
         items.append(x + p['positions'][place])
     weights = {name: p[name]['kernel'] for name in ('query', 'key', 'value')}
     weights['out'] = p['out']['kernel'].reshape(2, 4, 8)
@@ -91,7 +96,12 @@ def test_sessions_are_scored_as_by_hand():
     history, session = vector('history').astype(np.float64), vector('session').astype(np.float64)
     for b, c in np.ndindex(3, 2):
         seen = history[b, : batch['history/length'][b]]
-        want = by_hand(params, seen, session[b, c, : batch['session/length'][b, c]])
+        length, size = batch['history/length'][b], batch['session/length'][b, c]
+        ids = (
+            [batch[f'history/{name}'][b, :length] for name in CONFIG['columns']],
+            [batch[f'session/{name}'][b, c, :size] for name in CONFIG['columns']],
+        )
+        want = by_hand(params, seen, session[b, c, :size], *ids)
         np.testing.assert_allclose(got['probability'][b, c], 1 / (1 + np.exp(-want)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(got['reward'], np.asarray(got['probability']).sum(-1), rtol=1e-5)
 
