@@ -278,7 +278,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
             'learned, at least one'
         )
     rows = {schema[column].vocabulary: schema[column].rows for column in columns}
-    draw = normal(options['init_std'])
     module = RewardModel(
         columns,
         options['width'],
@@ -290,7 +289,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
     )
     return RewardTask(
         module,
-        as_specs([Table(name, number, options['dim'], draw) for name, number in rows.items()]),
+        as_specs([Table(name, n, options['dim'], normal(options['init_std'])) for name, n in rows.items()]),
         {column: schema[column].vocabulary for column in columns},
         options['row_l2'],
         tuple(float(weights.get(head, 0)) for head in HEADS),
