@@ -20,9 +20,9 @@ Trials: each row but OneRec+NTP has the same number, on a world that no cell has
 tuned over the learning rate, by what they learn on validation: next-token loss or recall@10. A preference
 loss is tuned over beta and lambda, from the generator that was chosen of OneRec, so that all alignments of
 a seed begin at one, by the `judge_reward_first` of validation requests: by the mean of eight sessions it
-would choose how alike beams are. Rows before alignment were tuned by the judge at first, who chose the least
-trained model of most: OneRec's with a loss of 2.06 where another has 1.82, BERT4Rec's with the lowest recall,
-whose sessions the truth put below SASRec's where the judge put them above.
+would choose how alike beams are. Rows before alignment are not chosen by the judge, so that nobody seeks out
+what it errs in: an earlier one, which read histories by attention alone, put twenty trials in an order that
+was nearly the reverse of the truth's, and chose the least trained model of most rows.
 
 Cost: not yet run, neither whole nor quick. TIGER encodes a history once for up to 6 liked items of a request:
 26 MFLOP an item in training where an example for each takes 78.

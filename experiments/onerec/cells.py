@@ -38,7 +38,7 @@ from jaxrec.training.step import make_predict_step
 log = logging.getLogger(__name__)
 SHARED, DONE = 'shared', 'done'
 # By which trials of alignments are chosen, on validation. Rows before alignment are chosen by what they
-# learn, their own `train.monitor`: the judge gives more to models that have learned less, and errs there.
+# learn, their own `train.monitor`, so that nobody seeks out what the judge errs in.
 MONITOR = 'judge_reward_first'
 JUDGED = (MONITOR, 'judge_reward_mean', 'true_reward_first', 'true_reward_mean', f'recall@{CUT}', 'ntp')
 BEFORE = ('ntp', f'recall@{CUT}')  # told of an aligned row's generator too
