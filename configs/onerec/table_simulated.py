@@ -98,8 +98,7 @@ def aligned(row: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """
     method, beta = options['method'], options.get('beta', (0.1,))[0]
     weight = options.get('weight', WEIGHTS)[0]
-    losers = OF_METHOD.get(method, {}).get('losers', 1)
-    own = {'method': method, 'beta': beta, 'weight': weight, 'losers': losers}
+    own = {'losers': 1, **OF_METHOD.get(method, {}), 'method': method, 'beta': beta, 'weight': weight}
     own['evals'] = 1 if method == 'ipa' else 3
     return row | {'align': own}
 

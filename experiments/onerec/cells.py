@@ -134,14 +134,8 @@ class _Row:
             fit(run, folder, self.data_dir)
         state, _ = restore_model(run, folder)
         monitor = run.train['monitor'], run.train['maximize']
-        return (
-            run,
-            state,
-            {
-                'trained': trained(folder, *monitor),
-                'validation': max(validated(folder, *monitor)),
-            },
-        )
+        told = {'trained': trained(folder, *monitor), 'validation': max(validated(folder, *monitor))}
+        return run, state, told
 
     def test(self, run: Experiment, state: TrainState) -> dict[str, float]:
         """What there is to say of the test part."""

@@ -124,7 +124,8 @@ def _known(folder: Path, names: Sequence[str], new: Sequence[str]) -> list[str]:
     if not (folder / ITEMS).exists():
         raise ValueError(f'{folder} does not say whose IDs it has ({ITEMS}): tokenize the items again')
     of_log = np.isin(_hashes(np.asarray(names, str)), np.load(folder / ITEMS))
-    return sorted({name for name, held in zip(names, of_log, strict=True) if held or name in new})
+    added = set(new)
+    return sorted({name for name, held in zip(names, of_log, strict=True) if held or name in added})
 
 
 def _hashes(names: np.ndarray) -> np.ndarray:

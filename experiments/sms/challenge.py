@@ -1,6 +1,6 @@
 """The metric of the Person in Context challenge of a trained network, by the challenge's own files.
 
-    python -m experiments.sms.challenge --workdir=runs/sms_pic --output=runs/sms_pic/challenge
+    python -m experiments.sms.challenge --workdir=runs/sms_challenge --output=runs/sms_challenge/files
 
 Writes what the challenge takes, `relations_val.json`, `instance/` and `semantic/`, at the size of each
 picture, and judges these files as its script does. `experiments.evaluate` prints the same metric of padded

@@ -17,7 +17,7 @@ from jaxrec.options import read_options
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How scenes are changed; the defaults are PPDM's, but that its window moves by up to 30% of a side.
+    """How scenes are changed; the defaults are PPDM's, whose window alone moves further: by 30% of a side.
 
     Attributes:
       flip: chance of a mirrored scene.

@@ -87,6 +87,15 @@ def test_pipelines_that_cannot_be(tmp_path):
         pipelining.run_pipeline(config, tmp_path)
 
 
+def test_bare_ids_need_no_report(tmp_path, monkeypatch):
+    config = ConfigDict({'model': {'ids': str(tmp_path / 'ids.npz')}})
+    for name, value in (('log_of', None), ('read_data', None), ('make_files', {})):
+        monkeypatch.setattr(pipelining, name, lambda *_, value=value: value)
+    assert pipelining._tokenize(config, None) == {}
+    (tmp_path / pipelining.TOKENS_REPORT).write_text('{"items": 3}')
+    assert pipelining._tokenize(config, None) == {'items': 3}
+
+
 def test_the_table_has_a_line_a_row():
     rows = {
         'generator': {'ntp': 2.0, 'judge_reward_mean': 1.5},

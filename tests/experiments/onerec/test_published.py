@@ -148,6 +148,10 @@ def test_texts_of_a_column_make_vectors_and_others_ids_stand_beside(log, tmp_pat
     found = item_vectors(log, DATA, {**VECTOR_OPTIONS, 'content': 'column:text', 'text_width': 4})
     np.testing.assert_allclose(found.rows, fit_text_vectors(texts, 4).transform(texts))
     assert found.notes == ('1 of 76 texts have no known term',)
+    narrow = item_vectors(log, DATA, {**VECTOR_OPTIONS, 'content': 'column:text', 'text_width': 400})
+    terms, width = len(narrow.texts.terms), narrow.rows.shape[1]
+    assert width == min(len(texts), terms) < 400
+    assert narrow.notes[0] == f'76 texts of {terms} terms: their vectors have {width} numbers, not 400'
     with pytest.raises(ValueError, match=r"have no texts 'title': name one of text"):
         item_vectors(log, DATA, {**VECTOR_OPTIONS, 'content': 'column:title'})
     tokenize(

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.sms.pic import get_config
 from experiments.building import build
 from experiments.sms.challenge_judging import find_all, judge_files, open_split, to_text
 from jaxrec.data.readers.pic import PicScenes, compile_pic
+from jaxrec.data.readers.pic_lists import GEOMETRIC, RELATIONS
 from jaxrec.evaluation.segmentation.challenge_files import write_predictions
 from tests.data.extracts import pic as extract
 from tests.evaluation.segmentation.cases import box, found
@@ -74,6 +76,15 @@ def test_names_that_the_network_lacks_are_missed(made, tmp_path):
     assert set(np.concatenate(values).tolist()) == {0, extract.HUMAN, extract.BALL, extract.TREE}
     told = {r['relation'] for entry in json.loads(written.relations.read_text()) for r in entry['relations']}
     assert told == {split.truth.vocabulary.relations.index(kind) + 1 for kind in kinds}
+
+
+def test_the_lists_of_the_challenge_have_both_groups_of_its_metric():
+    relations = {text: set(get_config(text).data.arguments.relations) for text in ('SMS', 'SMS,challenge')}
+    assert not relations['SMS'] & set(GEOMETRIC[2]) and len(relations['SMS']) == 23
+    assert relations['SMS,challenge'] == set(RELATIONS[2]) > set(GEOMETRIC[2])
+    assert get_config('boxes,challenge').model.masks is False
+    with pytest.raises(ValueError, match="after the row stands 'all': give nothing, or one of"):
+        get_config('SMS,all')
 
 
 def test_pictures_that_cannot_be_read_are_counted(tmp_path, caplog):

@@ -12,7 +12,7 @@ from PIL import Image
 from experiments.building import build
 from experiments.running import claim, open_checkpoints, table_rows
 from experiments.sms.pictures import looking
-from experiments.sms.pictures.album import Limits, look, pictures_of
+from experiments.sms.pictures.album import Limits, apart_from, look, pictures_of
 from experiments.sms.pictures.looking import make_finder, names_of, surest
 from experiments.sms.pictures.showing import show
 from jaxrec.data.images.geometry import unfit
@@ -65,6 +65,12 @@ def album(tmp_path_factory):
 def find(untrained):
     run, _, state = untrained
     return make_finder(run, state, 2)
+
+
+def test_overlays_are_not_written_among_the_pictures(album, tmp_path):
+    apart_from(tmp_path, pictures_of([str(album)]))
+    with pytest.raises(ValueError, match=r'holds a\.jpg, which is read: give another folder'):
+        apart_from(album / 'x' / '..', pictures_of([str(album / 'a.jpg')]))
 
 
 def test_full_size_is_for_one_picture_at_a_time(find, monkeypatch):
