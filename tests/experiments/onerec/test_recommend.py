@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from experiments.building import build
+from experiments.made import file_folder
 from experiments.onerec.recommending import (
     Recommended,
     check_extended,
@@ -200,8 +201,9 @@ def test_without_ranks_all_items_of_a_group_are_reached(row, loaded, tmp_path):
 
 
 def build_ids(run):
-    """The file of IDs that a run was built with, made beside its log."""
-    return next(run.log.folder.parent.glob('make_ids-*/ids.npz'))
+    """The file of IDs that a run was built with; beside its log lie those of other rows too."""
+    ids = run.config.files.ids
+    return file_folder(ids.make, ids.arguments, run.log, run.data) / 'ids.npz'
 
 
 def test_who_is_answered_and_when(loaded):
