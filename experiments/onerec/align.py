@@ -16,8 +16,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
-from experiments.onerec.aligning import align
-from experiments.onerec.alignment import prepare
+from experiments.onerec.alignment.iterations import align
+from experiments.onerec.alignment.pieces import prepare
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 GENERATOR = flags.DEFINE_string('generator', None, 'Workdir of the model that is aligned.', required=True)

@@ -20,8 +20,8 @@ from ml_collections import ConfigDict
 from experiments.building import TOP, Experiment, batches, build, read_config
 from experiments.comparison.cells import Cell, describe_cell, read_finished, trained, validated
 from experiments.comparison.tables import write_json
-from experiments.onerec.aligning import align
-from experiments.onerec.alignment import Alignment, prepare
+from experiments.onerec.alignment.iterations import align
+from experiments.onerec.alignment.pieces import Alignment, prepare
 from experiments.onerec.judging import CUT, Bench, fit_reward, judge_written, open_judge, rank_named
 from experiments.onerec.recommending import Recommended, Recommender, make_recommender
 from experiments.running import fit, open_checkpoints, restore_model

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from experiments.building import batches, build
 from experiments.comparison.tables import write_json
 from experiments.made import make_files
-from experiments.onerec.aligning import align
-from experiments.onerec.alignment import Alignment, prepare
+from experiments.onerec.alignment.iterations import align
+from experiments.onerec.alignment.pieces import Alignment, prepare
 from experiments.onerec.judging import (
     CALIBRATION,
     REPORT,

@@ -1,7 +1,8 @@
 """What a network that errs nowhere can find of one image, by loops over its entities and relations.
 
 One entity's mask and one pair of displacements can be read at a cell: where several fall together, those of
-the last one. Masks are read at the stride that they are learnt at.
+the last one. Of one class's peaks in neighbouring cells that of the first row suppresses the others. Masks
+are read at the stride that they are learnt at.
 """
 
 import math
@@ -23,6 +24,23 @@ def point(subject, target, shift):
     way = [(t - s) * shift for s, t in zip(subject, target, strict=True)]
     cut = [math.floor(w) if shift == 0.5 else math.copysign(math.floor(abs(w) + 1e-3), w) for w in way]
     return tuple(int(s + c) for s, c in zip(subject, cut, strict=True))
+
+
+def peaks(place, kinds):
+    """Which rows' peaks no neighbour of their kind exceeds; rows without a place have none."""
+    number = {cell: row for row, cell in enumerate(place) if cell is not None}  # of a cell, that of its last
+    seen = []
+    for cell, kind in zip(place, kinds, strict=True):
+        near = [
+            other
+            for other, its_kind in zip(place, kinds, strict=True)
+            if cell
+            and other
+            and its_kind == kind
+            and max(abs(a - b) for a, b in zip(cell, other, strict=True)) == 1
+        ]
+        seen.append(cell is not None and all(number[cell] < number[other] for other in near))
+    return seen
 
 
 def read_mask(mask, stride):
@@ -49,16 +67,20 @@ def found_relations(scene, person, threshold, stride=4, mask_stride=2, shift=1 /
     place = cells(scene, stride)
     last = {cell: row for row, cell in enumerate(place)}
     masks = {cell: read_mask(scene.masks[row], mask_stride) for cell, row in last.items()}
-    told = {}
-    for row, (subject, target, _) in enumerate(scene.relations.tolist()):
-        if scene.categories[subject] == person:
-            told[point(place[subject], place[target], shift)] = row
+    counted = [scene.categories[subject] == person for subject in scene.relations[:, 0]]
+    points = [
+        point(place[subject], place[target], shift) if counts else None
+        for (subject, target, _), counts in zip(scene.relations.tolist(), counted, strict=True)
+    ]
+    told = {at: row for row, at in enumerate(points)}
+    seen = peaks(place, scene.categories.tolist())
+    pointed = peaks(points, scene.relations[:, 2].tolist())
     right = []
-    for subject, target, _ in scene.relations.tolist():
-        if scene.categories[subject] != person:
+    for row, (subject, target, _) in enumerate(scene.relations.tolist()):
+        if not (counted[row] and pointed[row] and seen[subject] and seen[target]):
             right.append(False)
             continue
-        at = point(place[subject], place[target], shift)
+        at = points[row]
         read = scene.relations[told[at]].tolist()  # whose displacements stand there
         same = [place[end] for end in read[:2]] == [place[subject], place[target]]
         kinds = {int(scene.categories[row]) for row, cell in enumerate(place) if cell == place[target]}

@@ -1,7 +1,8 @@
 """Predictions of a network that errs nowhere: what the structure itself can hold of a batch's truth.
 
 Maps are painted from the truth and decoded as a network's would be. Where two things fall on one place, one
-is lost: two entities in a cell, or a relation and its mirror image on one midpoint.
+is lost: two entities in a cell, or a relation and its mirror image on one midpoint; and of two peaks of one
+class in neighbouring cells one suppresses the other, as no two logits of a network are the same.
 
 B batch, h, w map of stride 4, N entities, R relations, K entities found, V relations, P parts.
 """
@@ -18,6 +19,7 @@ from jaxrec.ops.grids import fold
 from jaxrec.training.task import Batch
 
 SURE = 20.0  # the logit of what is certain
+APART = 1e-3  # between peaks' logits: less than would tell in their scores
 
 
 def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> fusion.Predictions:
@@ -45,7 +47,7 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
         # In place of a mask network's weights: whose mask it is.
         return EntityRead(at(true.offset), at(true.size), jnp.where(known, row, -1)[..., None])
 
-    entities = fusion.find_entities(_logit(heat), read_entities, network.keep)
+    entities = fusion.find_entities(_logit(heat, which), read_entities, network.keep)
     assert entities.weights is not None
     owner = entities.weights[..., 0]
     mask = jnp.take_along_axis(batch['entity/mask'], jnp.maximum(owner, 0)[..., None, None], 1)
@@ -92,12 +94,14 @@ def _triplets(
         sure = SURE * (2.0 * parts - 1) if counts.parts else None
         return RelationRead(at(true.subject), at(true.target), sure)
 
-    return fusion.match_points(network, names, entities, _logit(heat), read)
+    return fusion.match_points(network, names, entities, _logit(heat, which), read)
 
 
-def _logit(heat: jax.Array) -> jax.Array:
+def _logit(heat: jax.Array, which: jax.Array) -> jax.Array:
+    """Logits of heatmaps [B, h, w, C], the highest at the first of the rows that `which` [B, h, w] has."""
     p = jnp.minimum(heat, 1 - 1e-6)
-    return jnp.where(heat == 1, SURE, jnp.log(p) - jnp.log1p(-p))  # where nothing is drawn, never: -inf
+    sure = SURE - APART * (which[..., None] - 1)
+    return jnp.where(heat == 1, sure, jnp.log(p) - jnp.log1p(-p))  # where nothing is drawn, never: -inf
 
 
 def _paint(cell: jax.Array, counts: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -157,12 +157,13 @@ def test_targets_go_round_as_far_as_cells_hold_them(scenes, case):
             assert figures[f'recall_100_{at}'] == pytest.approx(ceiling.mean())
             if row < 2:  # parts of the third are not labelled
                 assert figures[f'recall_100_{at}_parts'] == pytest.approx(ceiling.mean())
-    # At midpoints one of each mirrored pair is lost; what else is lost are thin chairs and small masks.
+    # At midpoints one of each mirrored pair is lost; what else is lost are neighbouring points of one kind,
+    # thin chairs and small masks.
     assert (
         ' '.join(ceilings)
         == {
-            'learnt': '21/21 21/21 21/21 19/19 18/19 13/19 14/14 14/14 14/14',
-            'coarse midpoint': '18/21 18/21 6/21 16/19 13/19 11/19 14/14 14/14 12/14',
+            'learnt': '20/21 20/21 20/21 19/19 18/19 13/19 14/14 14/14 14/14',
+            'coarse midpoint': '15/21 15/21 5/21 15/19 13/19 11/19 14/14 14/14 12/14',
         }[case]
     )
 

@@ -18,7 +18,7 @@ import tqdm
 from ml_collections import ConfigDict
 
 from experiments.building import batches
-from experiments.onerec.alignment import Alignment
+from experiments.onerec.alignment.pieces import Alignment
 from experiments.onerec.judging import Bench, all_requests, judge_written
 from experiments.running import claim, draw_curves, hold, open_checkpoints, start_from, table_rows
 from jaxrec.data.source import make_loader
