@@ -71,7 +71,7 @@ def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
 
     Args:
       method: one of `jaxrec.models.onerec.align.METHODS`.
-      **options: further ones of `experiments.onerec.alignment.ALIGN_OPTIONS`.
+      **options: further ones of `experiments.onerec.alignment.pieces.ALIGN_OPTIONS`.
 
     Returns:
       The config.

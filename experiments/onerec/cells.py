@@ -22,7 +22,9 @@ from experiments.comparison.cells import Cell, describe_cell, read_finished, tra
 from experiments.comparison.tables import write_json
 from experiments.onerec.alignment.iterations import align
 from experiments.onerec.alignment.pieces import Alignment, prepare
-from experiments.onerec.judging import CUT, Bench, fit_reward, judge_written, open_judge, rank_named
+from experiments.onerec.judging.bench import Bench, open_judge
+from experiments.onerec.judging.reward_model import fit_reward
+from experiments.onerec.judging.written import CUT, judge_written, rank_named
 from experiments.onerec.recommending import Recommended, Recommender, make_recommender
 from experiments.running import fit, open_checkpoints, restore_model
 from experiments.sources import cut_source, log_of, read_data

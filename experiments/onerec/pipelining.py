@@ -14,15 +14,9 @@ from experiments.comparison.tables import write_json
 from experiments.made import make_files
 from experiments.onerec.alignment.iterations import align
 from experiments.onerec.alignment.pieces import Alignment, prepare
-from experiments.onerec.judging import (
-    CALIBRATION,
-    REPORT,
-    all_requests,
-    fit_reward,
-    judge_written,
-    rank_named,
-    to_text,
-)
+from experiments.onerec.judging.bench import CALIBRATION, REPORT
+from experiments.onerec.judging.reward_model import fit_reward, to_text
+from experiments.onerec.judging.written import all_requests, judge_written, rank_named
 from experiments.onerec.tokens import REPORT as TOKENS_REPORT
 from experiments.onerec.tokens_report import to_markdown
 from experiments.running import claim, fit, hold, open_checkpoints, restore_model

@@ -13,7 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
-from experiments.onerec.judging import fit_reward, to_text
+from experiments.onerec.judging.reward_model import fit_reward, to_text
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)

@@ -19,7 +19,8 @@ from ml_collections import ConfigDict
 
 from experiments.building import batches
 from experiments.onerec.alignment.pieces import Alignment
-from experiments.onerec.judging import Bench, all_requests, judge_written
+from experiments.onerec.judging.bench import Bench
+from experiments.onerec.judging.written import all_requests, judge_written
 from experiments.running import claim, draw_curves, hold, open_checkpoints, start_from, table_rows
 from jaxrec.data.source import make_loader
 from jaxrec.data.watch import LogWatch

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.building import Experiment, build, read_config
-from experiments.onerec.judging import Bench, open_judge, require_other_users
+from experiments.onerec.judging.bench import Bench, open_judge, require_other_users
 from experiments.sources import cut_source
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.models.onerec.align import (

@@ -20,8 +20,12 @@ from configs.onerec.simulated import get_config as get_simulated
 from configs.onerec.stages import align_config
 from experiments import running
 from experiments.building import TRAIN_OPTIONS, Experiment, build, make_optimizer
-from experiments.onerec import aligning, alignment, judging, pipelining
-from experiments.onerec.judging import Bench
+from experiments.onerec import pipelining
+from experiments.onerec.alignment import iterations
+from experiments.onerec.alignment import pieces as alignment
+from experiments.onerec.judging import bench as benches
+from experiments.onerec.judging import reward_model, written
+from experiments.onerec.judging.bench import Bench
 from experiments.sources import read_data
 from jaxrec.data.sessions.labels import SessionLabels
 from jaxrec.data.simulators import sessions
@@ -70,7 +74,7 @@ def pieces(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch):
     predict = make_predict_step(worlds.world().setup)
-    monkeypatch.setattr(aligning, 'make_train_step', lambda setup: worlds.world().step)
+    monkeypatch.setattr(iterations, 'make_train_step', lambda setup: worlds.world().step)
     monkeypatch.setattr(alignment, 'make_predict_step', lambda setup: predict)
 
 
@@ -89,7 +93,7 @@ def lines(workdir):
 
 @pytest.mark.slow
 def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, tmp_path, monkeypatch):
-    told = aligning.align(pieces, tmp_path / 'whole')
+    told = iterations.align(pieces, tmp_path / 'whole')
     assert [figures['requests'] for figures in told] == [9.0, 9.0]
     written = lines(tmp_path / 'whole')
     steps = [line['step'] for line in written if line['part'] == 'train']
@@ -112,11 +116,11 @@ def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, t
 
     monkeypatch.setattr(Miner, 'mine_chunk', lambda self, *x: counted('chunks', lambda: mine(self, *x)))
     killable = lambda *x: counted('steps', lambda: step(*x))
-    monkeypatch.setattr(aligning, 'make_train_step', lambda setup: killable)
+    monkeypatch.setattr(iterations, 'make_train_step', lambda setup: killable)
     for _ in stops:
         with pytest.raises(Stopped):
-            aligning.align(pieces, tmp_path / 'broken')
-    aligning.align(pieces, tmp_path / 'broken')
+            iterations.align(pieces, tmp_path / 'broken')
+    iterations.align(pieces, tmp_path / 'broken')
     # 3 chunks an iteration, of which two were tried twice. Of the steps the third and the fifth were.
     assert count == {'chunks': 8, 'steps': 8}, count
     jax.tree.map(
@@ -127,7 +131,7 @@ def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, t
     # With the pair log of the iteration gone, what is left of it cannot be learned.
     shutil.rmtree(tmp_path / 'broken' / 'align' / 'pairs-10')
     with pytest.raises(ValueError, match=r'pairs-10/chunk-00000\.npz is missing and the model'):
-        aligning.align(pieces, tmp_path / 'broken')
+        iterations.align(pieces, tmp_path / 'broken')
 
 
 @pytest.mark.slow
@@ -135,19 +139,19 @@ def test_it_stops_when_patience_runs_out_and_stays_stopped(pieces, tmp_path, mon
     """Of 2 iterations of 3 steps, judged after every step, with the best before all others."""
     values = iter([3.0, 2.0, 1.0, 9.0, 9.0, 9.0])
     scores = lambda state: {'judge_reward_mean': next(values)}
-    monkeypatch.setattr(aligning, '_evaluation', lambda pieces: scores)
+    monkeypatch.setattr(iterations, '_evaluation', lambda pieces: scores)
     run = dataclasses.replace(pieces.run, train={**pieces.run.train, 'patience': 0})
     short = dataclasses.replace(pieces, run=run, options={**pieces.options, 'evals': 3})
-    told = aligning.align(short, tmp_path)
+    told = iterations.align(short, tmp_path)
     assert len(told) == 1 and [line['step'] for line in lines(tmp_path) if line['part'] == 'train'] == [8, 9]
-    assert saved(short, tmp_path)[1]['done'] and aligning.align(short, tmp_path) == told
+    assert saved(short, tmp_path)[1]['done'] and iterations.align(short, tmp_path) == told
 
 
 def test_an_iteration_without_pairs_is_refused(pieces, tmp_path):
     few = dataclasses.replace(pieces, options={**pieces.options, 'ratio': 0.01})
     message = r'align\.ratio = 0\.01 of batches of 16 gives no pair to an iteration of 3 steps: raise align'
     with pytest.raises(ValueError, match=message):
-        aligning.align(few, tmp_path / 'none')
+        iterations.align(few, tmp_path / 'none')
     assert not (tmp_path / 'none').exists()
 
 
@@ -156,7 +160,7 @@ def test_a_generator_of_other_codes_is_not_aligned(pieces, tmp_path):
     other = dataclasses.replace(task, codes=task.codes[::-1].copy())
     miner = dataclasses.replace(pieces.miner, task=other)
     with pytest.raises(ValueError, match='was trained with other semantic IDs than its config names now'):
-        aligning.align(dataclasses.replace(pieces, miner=miner), tmp_path)
+        iterations.align(dataclasses.replace(pieces, miner=miner), tmp_path)
 
 
 def test_a_generator_that_had_a_schedule_is_taken_over_without_it(pieces, tmp_path):
@@ -178,7 +182,7 @@ def test_a_generator_that_had_a_schedule_is_taken_over_without_it(pieces, tmp_pa
 def test_generated_sessions_are_judged_and_told_the_truth_of(pieces):
     world, validation = worlds.world(), pieces.run.source('validation')
     write = world.miner.writer(world.params, world.state)
-    found = judging.judge_written(write, validation, pieces.bench, 4, worlds.CHUNK)
+    found = written.judge_written(write, validation, pieces.bench, 4, worlds.CHUNK)
     places = np.unique(np.linspace(0, validation.examples - 1, 4).astype(int))
     judge_total, true_total = [], []
     for place in places:
@@ -201,7 +205,7 @@ def test_rewards_are_of_all_requests_whatever_was_shown(pieces):
     quality = {'watched': 1, 'quantile': 0.5, 'interactions': ()}
     data = {**pieces.run.data, 'quality': quality, 'choose': 'positive'}
     run = dataclasses.replace(pieces.run, data=data)
-    every, learned = (judging.all_requests(run, 'test'), run.source('test'))
+    every, learned = (written.all_requests(run, 'test'), run.source('test'))
     assert every.selection is None and every.choose == 'first' and not every.left_out
     assert 0 < learned.examples < every.examples == (make_split(worlds.SPLIT)(run.log, None) == TEST).sum()
 
@@ -259,13 +263,13 @@ def draw(run, workdir, data_dir):
 
 def test_a_head_of_one_class_is_told_and_may_not_judge(tmp_path, monkeypatch):
     """In a world where nobody follows; all else is evaluated all the same, and without the head it judges."""
-    monkeypatch.setattr(judging, 'fit', draw)
+    monkeypatch.setattr(reward_model, 'fit', draw)
     config, weights = reward_run(tmp_path), dict.fromkeys(HEADS, 1.0)
     config.data.arguments = ConfigDict(worlds.KNOBS | {'follow_bias': -60.0})
-    found = judging.fit_reward(config, tmp_path / 'all')
+    found = reward_model.fit_reward(config, tmp_path / 'all')
     assert found['one_class'] == {'validation': ('wtr',), 'test': ('wtr',)}
     assert np.isnan(found['calibrated']['auc_wtr']) and np.isfinite(found['calibrated']['auc'])
-    assert judging.to_text(found).splitlines()[-1] == (
+    assert reward_model.to_text(found).splitlines()[-1] == (
         'It is not to judge: all sessions of the validation part have the same label of wtr; all sessions of '
         'the test part have the same label of wtr.'
     )
@@ -273,11 +277,11 @@ def test_a_head_of_one_class_is_told_and_may_not_judge(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r'all is not to judge: .* of wtr.*leave these heads out of model\.head_weights, or'
     ):
-        judging.open_judge(tmp_path / 'all', log)
+        benches.open_judge(tmp_path / 'all', log)
     del weights['wtr']
     config.model.head_weights = ConfigDict(weights)
-    assert 'not to judge' not in judging.to_text(judging.fit_reward(config, tmp_path / 'three'))
-    assert judging.open_judge(tmp_path / 'three', log).weights == weights
+    assert 'not to judge' not in reward_model.to_text(reward_model.fit_reward(config, tmp_path / 'three'))
+    assert benches.open_judge(tmp_path / 'three', log).weights == weights
 
 
 def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, monkeypatch):
@@ -285,10 +289,10 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     world, workdir, generator = worlds.world(), tmp_path / 'judge', tmp_path / 'generator'
     cache = world.log.folder.parent
     with pytest.raises(ValueError, match=r'calibration\.npz is missing: a reward model is calibrated and'):
-        judging.open_judge(workdir, world.log)
+        benches.open_judge(workdir, world.log)
 
-    monkeypatch.setattr(judging, 'fit', draw)
-    found = judging.fit_reward(reward_run(cache), workdir)
+    monkeypatch.setattr(reward_model, 'fit', draw)
+    found = reward_model.fit_reward(reward_run(cache), workdir)
     for head in HEADS:
         raw, ours, truth = (found[who] for who in ('raw', 'calibrated', 'truth'))
         assert abs(ours[f'pcoc_{head}'] - 1) < 0.35
@@ -298,9 +302,9 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
         assert min(abs(after - before), abs(after - 1 + before)) < 0.02
         assert truth[f'logloss_{head}'] < ours[f'logloss_{head}']
     assert found['truth']['auc'] > found['raw']['auc'] + 0.05
-    assert judging.to_text(found).count('\n') == 4
+    assert reward_model.to_text(found).count('\n') == 4
 
-    bench = judging.open_judge(workdir, world.log)
+    bench = benches.open_judge(workdir, world.log)
     assert bench.weights == dict.fromkeys(HEADS, 1.0) and bench.audience is not None
     assert bench.judge.task.calibration != ((1.0, 0.0),) * 4 and bench.labels.threshold > 0
 
@@ -354,9 +358,9 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
         alignment.prepare(wanted, generator, workdir)
     other = sessions.simulate(tmp_path / 'other', **{**worlds.KNOBS, 'seed': 5})
     with pytest.raises(ValueError, match=r'judges sessions of the log .* train a reward model on this one'):
-        judging.open_judge(workdir, other)
+        benches.open_judge(workdir, other)
     with pytest.raises(ValueError, match='is no reward model: use a config of one'):
-        judging.fit_reward(config, tmp_path / 'wrong')
+        reward_model.fit_reward(config, tmp_path / 'wrong')
 
 
 def test_configs_of_the_stages(tmp_path):

@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from configs.onerec import table_simulated
 from experiments.comparison.cells import Cell
 from experiments.comparison.tuning import TUNING_SEED, trial_cells
-from experiments.onerec import cells, judging
+from experiments.onerec import cells
+from experiments.onerec.judging import reward_model
 from experiments.running import claim, open_checkpoints
 from jaxrec.models.onerec.task import CODES
 from jaxrec.options import lay_over
@@ -97,7 +98,7 @@ def made(tmp_path_factory):
     rows = ('SASRec', 'OneRec', 'OneRec+IPA')
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cells, 'fit', draw)
-        patched.setattr(judging, 'fit', draw)
+        patched.setattr(reward_model, 'fit', draw)
         return table, folder, cell, {row: cells.run_cell(cell(row), None) for row in rows}
 
 

@@ -11,8 +11,9 @@ import pytest
 from configs.onerec.own import get_config
 from configs.onerec.stages import align_config
 from experiments.building import build
-from experiments.onerec.alignment import prepare
-from experiments.onerec.judging import all_requests, fit_reward, to_text
+from experiments.onerec.alignment.pieces import prepare
+from experiments.onerec.judging.reward_model import fit_reward, to_text
+from experiments.onerec.judging.written import all_requests
 from experiments.onerec.recommending import make_recommender
 from experiments.onerec.requests import Tally, answer, read_users, to_rows
 from experiments.onerec.tokens import item_names

@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from configs.onerec.pipeline import get_config as get_pipeline
 from experiments import running
-from experiments.onerec import aligning, pipelining
+from experiments.onerec import pipelining
+from experiments.onerec.alignment import iterations
 from jaxrec.models.onerec.mining import Miner
 from tests.experiments.onerec.worlds import NETWORK
 from tests.experiments.worlds import SESSIONS
@@ -44,7 +45,7 @@ def test_a_pipeline_runs_from_a_log_to_a_table_and_is_not_run_again(tmp_path, mo
     made = {path: path.stat().st_mtime_ns for path in workdir.glob('*/checkpoints/*/**/*')}
     written = {path: path.read_text() for path in workdir.glob('*/metrics.jsonl')}
     assert len(written) == 4 and made
-    for module in (running, aligning):
+    for module in (running, iterations):
         monkeypatch.setattr(module, 'make_train_step', lambda setup: refuse)
     monkeypatch.setattr(Miner, 'mine_chunk', refuse)
     assert pipelining.run_pipeline(config, workdir) == rows
