@@ -22,7 +22,7 @@ from experiments.writing import save_figure
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.source import make_loader
-from jaxrec.data.watch import LogWatch
+from jaxrec.data.watch import LogWatch, require_same_log
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.files import needs_room, replace_text
 from jaxrec.options import plain, read_options
@@ -303,13 +303,14 @@ def restore_model(
       The state, its optimizer left abstract, and the step.
 
     Raises:
-      ValueError: there is no such checkpoint.
+      ValueError: there is no such checkpoint, or it was trained on another log.
     """
     example = run.example(source or run.source('train', shuffle=True))
     with open_checkpoints(run, workdir, read_only=True) as checkpoints:
         step = checkpoints.best if step is None else step
         abstract = abstract_state(run.setup, example)
         restored = checkpoints.restore(abstract, step, table_rows=table_rows(run), model_only=True)
+        require_same_log(restored.trained_on, run.log)
         return restored.state, checkpoints.steps[-1] if step is None else step
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import LOG_METRICS, ROWS, of_size
+from configs.sms.rows import AUGMENT, LOG_METRICS, ROWS, of_size
 
 # Mean and deviation are ImageNet's, as published ResNets want them.
 MODEL = {
@@ -55,7 +55,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 'cache': 'runs/logs',
                 'image_size': 256,
                 'mask_stride': 2,
-                'augment': {},
+                'augment': AUGMENT,
             },
             'train': {
                 'batch_size': 8,

@@ -23,7 +23,7 @@ the weights that it begins with: CenterNet's.
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
+from configs.sms.rows import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
 from jaxrec.data.readers.pic_lists import (
     CHOSEN_PARTS,
     CHOSEN_RELATIONS,
@@ -73,7 +73,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 },
                 'cache': 'runs/logs',
                 'image_size': 512,
-                'augment': {},
+                'augment': AUGMENT,
             },
             'train': PPDM_TRAIN,
         },

@@ -4,9 +4,11 @@ All but `prior` have one trunk and one budget: rows differ in how entities are s
 and in which branches there are. A data set says how large the network is.
 """
 
+import dataclasses
 from typing import Any
 
 from configs.runs import changed
+from jaxrec.data.images.augment import Augmentation
 
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
 PRIOR = 'jaxrec.models.sms.prior:make_task'
@@ -22,6 +24,9 @@ LOG_METRICS = (
     'recall_100_25', 'recall_100_50', 'recall_100_75', 'recall_100_50_parts', 'recall_G_50', 'entity_ap_50',
     'part_miou', 'error_missed_entity', 'error_wrong_pair', 'error_wrong_relation', 'error_wrong_part',
 )  # fmt: skip
+
+# With all its keys, so that flags can set each.
+AUGMENT = dataclasses.asdict(Augmentation())
 
 # A row's sections are laid over the data set's.
 ROWS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
+from configs.sms.rows import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
 
 PARTS = {'train': 'train', 'validation': 'val', 'test': 'test'}
 COCO = ('train2014', 'val2014')
@@ -48,7 +48,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 },
                 'cache': 'runs/logs',
                 'image_size': 512,
-                'augment': {},
+                'augment': AUGMENT,
             },
             'train': PPDM_TRAIN,
         },

@@ -5,7 +5,8 @@
 
 Maps are painted from the truth and decoded as the config's network would be, with relation points shifted
 towards the subject and with PPDM's midpoints. What is lost is lost to cells: masks coarser than pixels, two
-things on one place, a relation and its mirror image on one point.
+things on one place, peaks that suppress their neighbours, a relation and its mirror image on one point. Masks
+are as fine as they are learned, at a stride of 4 at the coarsest, also where the map behind them is coarser.
 """
 
 from absl import app, flags

@@ -31,6 +31,8 @@ MENDING = 'mend them, or leave these images out of training by --config.data.arg
 @friendly
 def main(_: list[str]) -> None:
     """Reads all, draws some, and says what was found."""
+    if OUTPUT.value and Path(OUTPUT.value).resolve().is_relative_to(Path(INPUT.value).resolve()):
+        raise ValueError(f'--output={OUTPUT.value} lies in the folder that is read: give another')
     bar = functools.partial(tqdm.tqdm, unit=' images', disable=not sys.stderr.isatty(), dynamic_ncols=True)
     found = check_folder(INPUT.value, bar)
     print('\n'.join(found.problems), file=sys.stderr, end='\n' if found.problems else '')

@@ -46,6 +46,8 @@ class LogWatch:
         self._states = {name: _state(path) for name, path in paths.items()}
         sums = {name: [path.stat().st_size, sampled_checksum(path)] for name, path in paths.items()}
         self._identity = {'fingerprint': log.manifest['fingerprint'], 'files': sums}
+        if 'names' in log.manifest:
+            self._identity['names'] = log.manifest['names']
 
     def check(self) -> dict[str, Any]:
         """Looks whether all files are those of the start.
@@ -80,15 +82,37 @@ class LogWatch:
             return
         old, new = saved['files'], self._identity['files']
         other = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-        if saved['fingerprint'] != self._identity['fingerprint']:
-            raise ValueError(
-                f'{self._folder} is another log than the checkpoint was trained on (fingerprint '
-                f'{self._identity["fingerprint"][:12]} instead of {saved["fingerprint"][:12]}). {_REMEDY}'
-            )
+        _require_fingerprint(saved, self._folder, self._identity['fingerprint'], _REMEDY)
         if other:
             raise ValueError(
                 f'{self._folder / other[0]} has other content than when the checkpoint was written. {_REMEDY}'
             )
+
+
+def require_same_log(saved: Mapping[str, Any], log: Log) -> None:
+    """Refuses a log whose names and numbers may mean something else than those that a model has learned.
+
+    A log of other content than before may be compiled to the same shapes: then a model would take one item,
+    class or relation for another, without a word. Scenes that are added under the same names do no harm.
+
+    Args:
+      saved: what `LogWatch.check` returned while the model learned; {} compares nothing.
+      log: that the model is to be used on.
+
+    Raises:
+      ValueError: it is another one.
+    """
+    if saved and ('names' not in saved or saved['names'] != log.manifest.get('names')):
+        remedy = 'Put back the files that the log is made of, or train on the new ones in another --workdir'
+        _require_fingerprint(saved, log.folder, log.manifest['fingerprint'], remedy)
+
+
+def _require_fingerprint(saved: Mapping[str, Any], folder: Path, found: str, remedy: str) -> None:
+    if saved['fingerprint'] != found:
+        raise ValueError(
+            f'{folder} is another log than the checkpoint was trained on (fingerprint {found[:12]} instead of '
+            f'{saved["fingerprint"][:12]}). {remedy}'
+        )
 
 
 def sampled_checksum(path: Path) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from jaxrec.data import watch as watching
 from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.watch import LogWatch, sampled_checksum
+from jaxrec.data.watch import LogWatch, require_same_log, sampled_checksum
 from tests.data.worlds import small_log
 
 
@@ -100,6 +100,26 @@ def test_another_log_is_told_by_its_fingerprint(log):
     message = rf'{log.folder} is another log than .* \(fingerprint \w{{12}} instead of 0123456789ab\)'
     with pytest.raises(ValueError, match=message):
         LogWatch(log).require_same(other)
+
+
+def test_a_model_is_used_on_its_own_log_or_on_one_of_the_same_names(log):
+    saved = LogWatch(log).check()
+    assert 'names' not in saved
+    rewrite(log.folder / 'events' / 'item.npy')
+    require_same_log(saved, log)  # what was rewritten is told at the next training
+    require_same_log({}, log)
+    log.manifest['fingerprint'] = '0123456789abcdef'
+    message = r'is another log than .* \(fingerprint 0123456789ab instead of \w{12}\)\. Put back the files'
+    with pytest.raises(ValueError, match=message):
+        require_same_log(saved, log)
+    log.manifest['names'] = {'entities': ['person', 'ball']}
+    with pytest.raises(ValueError, match=message):
+        require_same_log(saved, log)
+    named = LogWatch(log).check() | {'fingerprint': 'of fewer scenes'}
+    require_same_log(named, log)
+    log.manifest['names'] = {'entities': ['ball', 'person']}
+    with pytest.raises(ValueError, match=r'is another log than .* instead of of fewer sce'):
+        require_same_log(named, log)
 
 
 @pytest.mark.parametrize('size', [0, 1, 12, 13, 100])

@@ -110,6 +110,9 @@ def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
         assert value == pytest.approx(validation[best][metric], rel=1e-6)
     with pytest.raises(ValueError, match=r'no checkpoint of step 1; it has the steps'):
         running.score(run, workdir, step=1)
+    run.log.manifest['fingerprint'] = '0123456789abcdef'
+    with pytest.raises(ValueError, match=r'is another log than the checkpoint was trained on .* 0123456789ab'):
+        running.score(run, workdir)
 
 
 @pytest.mark.parametrize(('times', 'share'), [(2, 1 / 2), (0.25, 4), (1e9, 0)])

@@ -86,7 +86,7 @@ def is_turned(path: str | Path) -> bool:
 
 
 def read_numbers(path: str | Path) -> np.ndarray:
-    """Reads a PNG of one number a pixel: grey of 1, 8 or 16 bits, or a palette's places.
+    """Reads a PNG of one number a pixel: grey of 1, 2, 4, 8 or 16 bits, or a palette's places.
 
     Returns:
       int32 [H, W].
@@ -102,7 +102,14 @@ def read_numbers(path: str | Path) -> np.ndarray:
         )
     if picture.format == 'JPEG':
         raise ValueError(f'{path} is a JPEG, which changes numbers: save it as PNG')
-    return np.array(picture).astype(np.int32)
+    return np.array(picture).astype(np.int32) // (_stretched(path) if picture.format == 'PNG' else 1)
+
+
+def _stretched(path: str | Path) -> int:
+    """By how much Pillow has multiplied a PNG's numbers: grey of 2 or 4 bits it spreads over 0 to 255."""
+    with Path(path).open('rb') as file:
+        depth, colour = file.read(26)[24:]  # of the header, which has its place
+    return 255 // (2**depth - 1) if colour == 0 and depth in (2, 4) else 1
 
 
 def _open(path: str | Path) -> Any:

@@ -136,7 +136,7 @@ class Findings:
         'turned' (by a mark of the camera) and of each split, their 'entities', 'people' and 'relations', and
         relations 'of others' than people.
       broken: the images with problems, by number.
-      person: what the folder calls people.
+      vocabulary: the folder's names.
       uses: {'entities', 'relations', 'parts': {name: how often it stands in the sound images}}; parts are
         those of relations.
     """
@@ -144,7 +144,7 @@ class Findings:
     problems: list[str]
     counts: dict[str, int]
     broken: list[int]
-    person: str
+    vocabulary: Vocabulary
     uses: dict[str, dict[str, int]]
 
 
@@ -185,7 +185,7 @@ def check_folder(
         kind: {name: counter[number] for number, name in enumerate(getattr(words, kind))}
         for kind, counter in zip(('entities', 'relations', 'parts'), uses, strict=True)
     }
-    return Findings(problems, {name: counts[name] for name in COUNTED}, broken, words.person, by_name)
+    return Findings(problems, {name: counts[name] for name in COUNTED}, broken, words, by_name)
 
 
 def _count(scene: Scene, person: int) -> dict[str, int]:

@@ -5,7 +5,8 @@ Two layouts are read, wherever the set was unpacked:
     image/{split}/X.jpg                                    image/X.jpg or image/{split}/X.jpg
     segmentation/{split}/{instance,semantic}/X.png         {instance,semantic}/X.png or .../{split}/X.png
     relation/relations_{split}.json                        relations_{split}.json
-    categories_list/label_categories.json                  (as before, where it is there)
+    categories_list/label_categories.json                  (as before, where they are there)
+    categories_list/relation_categories.json
 
 What the files hold is told in `pic_files`. They are placed by hand (academic use only; people can be
 recognised).
@@ -25,7 +26,13 @@ from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
-from jaxrec.data.readers.pic_files import REMEDY, read_classes, read_entities, read_relations
+from jaxrec.data.readers.pic_files import (
+    REMEDY,
+    read_classes,
+    read_entities,
+    read_relations,
+    require_edition,
+)
 from jaxrec.data.readers.pic_lists import (
     BROKEN,
     GEOMETRIC,
@@ -36,7 +43,7 @@ from jaxrec.data.readers.pic_lists import (
     published_classes,
 )
 
-LABELS = 'categories_list/label_categories.json'
+LABELS, KINDS = 'categories_list/label_categories.json', 'categories_list/relation_categories.json'
 FOLDERS = ('PIC_2.0', 'PIC_v2', 'PIC', 'pic')
 _IMAGES = ('images known to be broken', 'images listed twice')
 _RELATIONS = (
@@ -144,6 +151,7 @@ class PicScenes(AnnotatedImages):
         listed = self.root / LABELS
         labels = read_classes(listed) if listed.is_file() else published_classes(edition)
         self.vocabulary = pic_vocabulary(edition, entities, relations, labels, parts)
+        require_edition(self.root / KINDS, edition)
         places = {name: n for n, name in enumerate(self.vocabulary.entities)}
         self.category_of = np.array([places.get(name, -1) for name in labels], np.int32)
         numbers = {name: n for n, name in enumerate(self.vocabulary.relations)}
@@ -170,6 +178,10 @@ class PicScenes(AnnotatedImages):
         """The lists of relations, and that of classes where it is there."""
         labels = self.root / LABELS
         return [*self._listings, *([labels] if labels.is_file() else [])]
+
+    def places(self) -> list[Path]:
+        """All files and folders that are read."""
+        return [*self.sources(), *(folder for part in self._folders.values() for folder in part.values())]
 
     def read(self, index: int) -> tuple[Scene, Counter[str]]:
         """The scene of an image, and what was left out of it; see `AnnotatedImages`."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.pixels import read_numbers
 from jaxrec.data.readers.files import read_json
-from jaxrec.data.readers.pic_lists import UNLABELLED
+from jaxrec.data.readers.pic_lists import RELATIONS, UNLABELLED
 
 REMEDY = 'ask for the set at http://picdataset.com (academic use only) and place its folders there'
 CATEGORIES = ('max', 'majority')
@@ -137,3 +137,29 @@ def read_classes(path: Path) -> list[str]:
         gap = next(number for number in range(len(names)) if number not in names)
         raise ValueError(f'{path} names no class {gap}: each number from 1 to the largest needs a name')
     return [names[number] for number in range(len(names))]
+
+
+def require_edition(path: Path, edition: int) -> None:
+    """Refuses relations that are numbered as another edition numbers them.
+
+    Args:
+      path: the set's own list of relations, {"name", "id"}; one that is not there says nothing.
+      edition: that they are read by.
+
+    Raises:
+      ValueError: more of its numbers have the names of another edition than of this one, or it is no list.
+    """
+    if not path.is_file():
+        return
+    spelled = lambda name: name.casefold().replace('-', ' ').replace('_', ' ')
+    listed = {number: spelled(name) for number, name in enumerate(read_classes(path))}
+    agreeing = {
+        each: sum(listed.get(number) == spelled(name) for number, name in enumerate(names, 1))
+        for each, names in RELATIONS.items()
+    }
+    other = max(agreeing, key=lambda each: agreeing[each])
+    if agreeing[other] > agreeing[edition]:
+        raise ValueError(
+            f'{path} numbers relations as edition {other} does, and they are read as of {edition}: give '
+            f'edition={other}'
+        )

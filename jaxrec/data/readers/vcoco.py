@@ -179,7 +179,11 @@ class VcocoScenes(AnnotatedImages):
         """int32 [D, 3]: the deeds of an image as rows of its entities, `UNSEEN` for no object."""
         found: dict[tuple[int, int, int], None] = {}
         for subject, target, kind in self._deeds[image]:
-            ends = [self._row(listing, rows, named) for named in (subject, target)]
+            # Whose box is told is one person, though a crowd's box may fit it as well.
+            ends = [
+                self._row(listing, rows, subject, crowds=False),
+                self._row(listing, rows, target),
+            ]
             where = f'V-COCO: image {image}, relation {self.vocabulary.relations[kind]!r}'
             if ends[0] is None or ends[1] is None:
                 named = subject if ends[0] is None else target
@@ -195,15 +199,18 @@ class VcocoScenes(AnnotatedImages):
                 found[key] = None
         return np.array(list(found), np.int32).reshape(-1, 3)
 
-    def _row(self, listing: Listing, rows: NDArray, named: Named) -> int | None:
-        """The place of an entity among `rows`, `UNSEEN` for none, None where it is not there."""
+    def _row(self, listing: Listing, rows: NDArray, named: Named, crowds: bool = True) -> int | None:
+        """The place of an entity among `rows`, `UNSEEN` for none, None where it is not there.
+
+        One that is told by its box is looked for among crowds too, unless `crowds` is False.
+        """
         if named is None:
             return UNSEEN
         if isinstance(named, int):
             places = np.flatnonzero(listing.ids[rows] == named)
             return int(places[0]) if len(places) else None
         name, box = named
-        same = np.array([listing.names[row] == name for row in rows], bool)
+        same = np.array([listing.names[row] == name for row in rows], bool) & (crowds | ~listing.crowd[rows])
         overlaps = np.where(same, _box_ious(np.array(box), listing.boxes[rows]), 0)
         best = int(overlaps.argmax()) if len(overlaps) else 0
         return best if len(overlaps) and overlaps[best] >= LEAST_IOU else None

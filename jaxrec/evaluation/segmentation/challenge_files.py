@@ -15,7 +15,7 @@ H, W size of the masks, K entities, T triplets.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class PicPredictions:
 
         Returns:
           Its predictions; a relation that names an entity without pixels keeps its place, with an empty mask.
-          The files hold no scores of entities, all are 1.
+          The files hold no scores of entities, all are 1; those of relations become places, see `_places`.
 
         Raises:
           ValueError: the image has no entry, or a file or relation of it cannot be used.
@@ -99,7 +99,7 @@ class PicPredictions:
             ).astype(np.int32),
             scores=np.ones(len(rows), np.float32),
             triplets=np.array(triplets, np.int32).reshape(-1, 3),
-            triplet_scores=np.array([r['score'] for r in predicted], np.float32),
+            triplet_scores=_places([r['score'] for r in predicted]),
             triplet_parts=np.zeros((len(predicted), 0), bool),
             parts=np.zeros(size, np.uint8),
             name=name,
@@ -108,6 +108,14 @@ class PicPredictions:
     def _kind(self, number: int) -> int:
         kind = self.truth.kind_of[number - 1]
         return NEVER_TRUE if kind is None else kind
+
+
+def _places(scores: Sequence[float]) -> NDArray:
+    """float32 [T], from 1 for the best down to 1 / T: the order of scores that float32 may not tell apart."""
+    order = np.argsort(-np.array(scores, np.float64), kind='stable')
+    places = np.empty(len(order), np.float32)
+    places[order] = 1 - np.arange(len(order)) / max(len(order), 1)
+    return places
 
 
 class Written(NamedTuple):
@@ -142,10 +150,13 @@ def write_predictions(
       Where they are; the list of relations is written last.
 
     Raises:
-      ValueError: an image joins more entities than a PNG of 8 bits can number.
+      ValueError: an image joins more entities than a PNG of 8 bits can number, or the folder is the set's.
     """
     root = Path(folder)
     written = Written(root / f'relations_{split}.json', root / 'instance', root / 'semantic')
+    read = {place.resolve() for place in names.places()}
+    if among := [place for place in written if place.resolve() in read]:
+        raise ValueError(f'{among[0]} is what the set is read from: give predictions another folder')
     class_of = {int(place): number for number, place in enumerate(names.category_of)}
     kind_of = {kind: number for number, kind in enumerate(names.kind_of, 1)}
     entries: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ B batch, h, w map of stride 4, H, W image, K entities, R relation points, T trip
 r read-out stride.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -80,10 +81,29 @@ def find_entities(heat: jax.Array, read: Callable[[jax.Array], EntityRead], keep
     Raises:
       ValueError: a map of fewer than K places and classes.
     """
+    require_room('keep', keep, heat.shape[1:])
     peaks = find_peaks(heat, keep)
     found = read(peaks.cell)
     box = boxes_at(peaks.cell, found, heat.shape[1:3])
     return Entities(peaks.score, peaks.category, peaks.cell, box, found.weights)
+
+
+def require_room(name: str, count: int, shape: tuple[int, ...]) -> None:
+    """Refuses to look for more than there is room for.
+
+    Args:
+      name: of the network's field that says how many.
+      count: how many.
+      shape: of all that they are chosen from.
+
+    Raises:
+      ValueError: naming the field.
+    """
+    if count > (room := math.prod(shape)):
+        raise ValueError(
+            f'model.{name} = {count} of {" x ".join(map(str, shape))}, which are {room}: lower it, or give '
+            'larger images'
+        )
 
 
 def boxes_at(cell: jax.Array, found: EntityRead, size: tuple[int, ...]) -> jax.Array:
@@ -179,7 +199,12 @@ def match_points(
     heat: jax.Array,
     read: Callable[[jax.Array], RelationRead],
 ) -> Triplets:
-    """`find_triplets` of the best relation points of logits [B, h, w, V]."""
+    """`find_triplets` of the best relation points of logits [B, h, w, V].
+
+    Raises:
+      ValueError: a map of fewer than R places and relations.
+    """
+    require_room('points', network.points, heat.shape[1:])
     points = find_peaks(heat, network.points)
     return find_triplets(network, names, entities, points, read(points.cell))
 

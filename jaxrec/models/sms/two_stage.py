@@ -274,10 +274,14 @@ class TwoStageTask(SmsTask):
           may: bool [B, N, N], pairs that may be.
           chance: float32 [B, N, N, V], of each relation.
           parts: float32 [B, N, N, P or V P], of each part.
+
+        Raises:
+          ValueError: T are more than there are pairs and relations.
         """
         batch, count, _, relations = chance.shape
         both = entities.score[:, :, None] * entities.score[:, None] * may
         score = (both[..., None] * chance).reshape(batch, -1)
+        fusion.require_room('triplets', self.network.triplets, chance.shape[1:])
         score, index = largest(score, self.network.triplets)
         pair, relation = index // relations, index % relations
         told = jnp.take_along_axis(parts.reshape(batch, count * count, parts.shape[-1]), pair[..., None], 1)

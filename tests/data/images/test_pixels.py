@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -78,6 +79,26 @@ def test_a_palette_is_read_by_its_places(tmp_path):
     picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
     picture.save(tmp_path / 'a.png')
     assert read_numbers(tmp_path / 'a.png').tolist() == [[0, 3], [1, 2]]
+
+
+@pytest.mark.parametrize('depth', [1, 2, 4])
+def test_grey_of_few_bits_is_read_by_its_numbers(tmp_path, depth):
+    """Written by hand, for Pillow writes none; it reads them spread over 0 to 255."""
+    numbers = np.arange(3 * 16).reshape(3, 16) % 2**depth
+    bits = (numbers[..., None] >> np.arange(depth)[::-1] & 1).reshape(3, -1)
+    lines = b''.join(b'\0' + bytes(line) for line in np.packbits(bits, 1))
+    chunks = (
+        (b'IHDR', struct.pack('>2I5B', 16, 3, depth, 0, 0, 0, 0)),
+        (b'IDAT', zlib.compress(lines)),
+        (b'IEND', b''),
+    )
+    told = [
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
+    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(told))
+    np.testing.assert_array_equal(read_numbers(tmp_path / 'a.png'), numbers)
+    assert read_picture(tmp_path / 'a.png')[..., 0].max() == 255  # a picture is as bright as it is shown
 
 
 def test_broken_files_are_named(tmp_path):

@@ -226,6 +226,16 @@ def labels(text):
     return call
 
 
+def numbered(names, edition):
+    def call(root):
+        (root / 'categories_list').mkdir()
+        listed = [{'name': name, 'id': number} for number, name in enumerate(names, 1)]
+        (root / 'categories_list' / 'relation_categories.json').write_text(json.dumps(listed))
+        return PicScenes(root, edition=edition)
+
+    return call
+
+
 BAD = {
     'no file': (lambda root: PicScenes(root / 'x'), r'relations_train\.json is in none of .*picdataset'),
     'test labels': (lambda root: PicScenes(root, 'test'), 'labels of test images are not published'),
@@ -285,8 +295,23 @@ BAD = {
     ),
     'labels: no list': (labels('{"a": 1}'), r'label_categories\.json is no list'),
     'labels: cut': (labels('[{"name"'), r'label_categories\.json is no JSON .*Fetch it again'),
+    'edition 1 as 2': (
+        numbered([name.replace('-', '_') for name in RELATIONS[1]], 2),
+        r'relation_categories\.json numbers relations as edition 1 does, .* read as of 2: give edition=1',
+    ),
+    'edition 2 as 1': (
+        numbered(RELATIONS[2], 1),
+        'as edition 2 does, .* read as of 1: give edition=2',
+    ),
     'labels: a gap': (labels('[{"name": "human", "id": 1}, {"name": "hat", "id": 3}]'), 'names no class 2'),
 }
+
+
+@pytest.mark.parametrize('edition', [1, 2])
+def test_the_set_s_own_list_of_relations_may_say_which_edition_it_is(edition, tmp_path):
+    names = [name.replace('-', ' ').title() for name in RELATIONS[edition]]
+    root = extract.write(tmp_path / 'PIC_2.0')
+    assert numbered([*names[:-2], 'a', 'b'], edition)(root).vocabulary.relations == RELATIONS[edition]
 
 
 @pytest.mark.parametrize('case', BAD)

@@ -84,6 +84,27 @@ def test_scenes_and_agents_are_those_of_the_files(folder, annotations, masks):
     assert len(list(scenes)) == 24 and scenes.dropped == {'crowds left out': crowds}
 
 
+def test_a_pair_whose_person_lies_in_a_crowd_is_no_person_s_deed(folder, tmp_path):
+    """With panoptic masks the box of a person may fit that of a crowd of people alone."""
+    shutil.copytree(folder, tmp_path / 'crowd')
+    before, images = read(folder, 'pairs.json', 'panoptic.json'), oracle.images(folder)
+    image = next(each for each in before.ids if images[each]['people'])
+    scene, agents = before.with_agents(index := before.ids.index(image))
+    subject = int(agents.deeds[0, 0])
+    number = numbers_of(scene, images[image], before.vocabulary.entities)[subject]
+    file = tmp_path / 'crowd' / 'panoptic.json'
+    listed = json.loads(file.read_text())
+    segments = [each for entry in listed['annotations'] for each in entry['segments_info']]
+    next(each for each in segments if each['id'] == 3_000_000 + number)['iscrowd'] = 1
+    file.write_text(json.dumps(listed))
+    scenes = read(tmp_path / 'crowd', 'pairs.json', 'panoptic.json', irregular='drop')
+    _, found = scenes.with_agents(index)
+    assert not found.known[found.rows.tolist().index(subject)]
+    np.testing.assert_array_equal(found.deeds, agents.deeds[agents.deeds[:, 0] != subject])
+    lost = {tuple(deed) for deed in agents.deeds.tolist() if subject in deed[:2]}
+    assert scenes.read(index)[1]['relations of crowds left out'] == len(lost)
+
+
 def test_a_deed_done_to_a_crowd_counts_for_role_ap_alone(folder, tmp_path):
     listed = json.loads((folder / 'vcoco.json').read_text())
     images = oracle.images(folder)

@@ -129,6 +129,20 @@ def test_an_absent_number_keeps_its_place(made):
     assert found.categories[subject] == -1 and not found.masks[subject].any()
 
 
+def test_scores_keep_their_order_beyond_float32(made, tmp_path):
+    root, folder, _ = made
+    shutil.copytree(folder, tmp_path / 'found')
+    path = tmp_path / 'found' / 'relations_train.json'
+    entries = json.loads(path.read_text())
+    scores = [1 - 1e-12 * (each % 4) if each % 2 else 1e-60 * each for each in range(6)]
+    entries[0]['relations'] = [entries[0]['relations'][0] | {'score': score} for score in scores]
+    path.write_text(json.dumps(entries))
+    folders = [tmp_path / 'found' / kind for kind in ('instance', 'semantic')]
+    read = PicPredictions(PicScenes(root, size=SIZE, images=False), path, *folders)
+    found = read.found(entries[0]['name']).triplet_scores
+    assert np.argsort(-found, kind='stable').tolist() == [1, 5, 3, 4, 2, 0] and len(set(found.tolist())) == 6
+
+
 def change(key, value):
     def apply(folder):
         path = folder / 'relations_train.json'

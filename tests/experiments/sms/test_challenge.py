@@ -128,6 +128,10 @@ def test_what_is_refused(made, tmp_path):
     with pytest.raises(ValueError, match=r'a\.jpg: 300 entities, but a PNG numbers 255: give a smaller'):
         write_predictions(tmp_path, 'val', [('a.jpg', many)], names, limit=300)
     assert not (tmp_path / 'relations_val.json').exists()
+    with pytest.raises(ValueError, match=r'is what the set is read from: give predictions another folder'):
+        write_predictions(made / 'x' / '..' / 'PIC', 'train', [], names)
+    with pytest.raises(ValueError, match=r'instance is what the set is read from'):
+        write_predictions(made / 'PIC', 'val', [], names)
     scenes = build(tiny('SMS', tmp_path))
     with pytest.raises(ValueError, match='is no log of Person in Context, to which the metric belongs'):
         open_split(scenes)

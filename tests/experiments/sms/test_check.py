@@ -10,6 +10,7 @@ from experiments.sms.advising import BATCH, advice
 from experiments.sms.pictures import showing
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import COUNTED, Findings, ImageFolder
+from jaxrec.data.images.scene import Vocabulary
 from tests.conftest import REPOSITORY
 from tests.data.images.worlds import VOCABULARY, random_scene
 
@@ -33,9 +34,19 @@ def test_one_broken_image_is_told_and_the_others_are_drawn(album, tmp_path):
     assert sorted(path.name for path in (tmp_path / 'drawn').iterdir()) == ['000000.png', '000002.png']
 
 
+def test_nothing_is_drawn_into_the_folder_that_is_read(album):
+    given = [f'--input={album}', f'--output={album / "images" / "drawn"}']
+    command = [sys.executable, '-m', 'experiments.sms.check', *given]
+    before = sorted(album.rglob('*'))
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2 and 'lies in the folder that is read: give another' in done.stderr
+    assert sorted(album.rglob('*')) == before
+
+
 def test_what_costs_something_is_told_before_what_comes_next():
     counts = dict.fromkeys(COUNTED, 0) | {'train': 5, 'validation': 1}
-    found = Findings([], counts, [], 'human', {})
+    words = Vocabulary(('human', 'ball'), ('hold', 'upright on'), person='human')
+    found = Findings([], counts, [], words, {})
     command = '--config=configs/sms/own.py:SMS,album --workdir=runs/mine'
     assert advice(found, 'album') == [
         f'next: python -m experiments.train {command} --config.train.batch_size=5'
@@ -48,6 +59,19 @@ def test_what_costs_something_is_told_before_what_comes_next():
     assert following.endswith(command)
     counts['validation'] = 0
     assert advice(found, 'album')[-1].startswith('no image is for validation: give some of them that "split"')
+
+
+def test_names_of_sides_that_a_mirror_leaves_are_told():
+    counts = dict.fromkeys(COUNTED, 0) | {'train': 9, 'validation': 1}
+    parts = ('left hand', 'right hand', 'l', 'left_eye', 'right_eye', 'left knee')
+    words = Vocabulary(
+        ('person',), ('left of', 'hold', 'right of'), parts, mirrored=(('left hand', 'right hand'),)
+    )
+    sided, wrong, _ = advice(Findings([], counts, [], words, {}), 'album')
+    assert sided.startswith('parts left_eye, right_eye say left or right and stand in no pair of "mirrored"')
+    assert wrong.startswith('relations left of, right of say left or right')
+    assert '--config.data.augment.flip=0' in sided and '--config.data.augment.flip=0' in wrong
+    assert get_config().data.augment.flip == 0.5
 
 
 def test_all_relations_are_drawn_and_large_pictures_made_small(album, tmp_path, monkeypatch):

@@ -182,3 +182,19 @@ def test_an_image_without_people_has_no_triplet(run_shifted):
     batch = BATCH | {'entity/category': np.where(BATCH['entity/category'] == 1, 2, BATCH['entity/category'])}
     found = run_shifted(batch)
     assert not np.asarray(found['triplet/score']).any() and np.asarray(found['entity/score']).any()
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'message'),
+    [
+        (
+            {'keep': 10**5},
+            r'model\.keep = 100000 of \d+ x \d+ x \d+, which are \d+: lower it, or give',
+        ),
+        ({'points': 10**5}, r'model\.points = 100000 of \d+ x \d+ x \d+, which are \d+'),
+    ],
+)
+def test_more_than_a_map_has_places_is_refused_by_its_name(sizes, message):
+    task = make_task(TINY | sizes, WORDS)
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda batch: perfect_predictions(task.network, task.names, batch), BATCH)

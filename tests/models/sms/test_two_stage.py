@@ -1,5 +1,7 @@
 """Geometry of pairs by hand, which pairs may be, the best of them; counts of classes."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -62,6 +64,9 @@ def test_the_best_pairs_are_of_people_with_others():
     found = run(chance, by_relation)
     want = by_relation.reshape(4, 4, 3, 2)[found.subject[0], found.target[0], found.relation[0]]
     np.testing.assert_array_equal(found.parts[0], want)
+    many = dataclasses.replace(task, network=dataclasses.replace(task.network, points=49, triplets=49))
+    with pytest.raises(ValueError, match=r'model\.triplets = 49 of 4 x 4 x 3, which are 48: lower it'):
+        many.best_pairs(entities, task.pairs_that_may_be(members), chance, parts)
 
 
 def test_pairs_have_parts_of_their_relations_and_sizes_of_their_own():
