@@ -78,13 +78,18 @@ def features_of(log: Log | None, numbers: bool = True) -> dict[str, tuple[str, .
 
 def label_of(log: Log | None) -> dict[str, Any]:
     """The label rule that fits a log's first column of numbers that is no feature."""
-    ours = ('time', 'generation')
-    columns = [] if log is None else [n for n in log.events.names if n not in log.schema and n not in ours]
+    columns = label_columns(log)
     if log is None or not columns:
         return {'kind': 'sampled_negatives', 'sampler': 'uniform', 'per_positive': 1}
     if np.isin(log.events[columns[0]], (0, 1)).all():
         return {'kind': 'impressions', 'column': columns[0]}
     return {'kind': 'rating', 'column': columns[0], 'threshold': 4.0}
+
+
+def label_columns(log: Log | None) -> list[str]:
+    """The columns of numbers of a log's events that are no feature and not ours."""
+    ours = ('time', 'generation')
+    return [] if log is None else [n for n in log.events.names if n not in log.schema and n not in ours]
 
 
 def split_of(log: Log | None) -> dict[str, Any]:

@@ -22,10 +22,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.can.own import label_columns, label_of
 from configs.onerec.rows import FEATURES, HISTORY, ROWS, SESSION, SPLIT, TRAIN, of_length
 from configs.onerec.stages import reward_config
 from configs.runs import changed, run_config
 from jaxrec.data.api import stored
+from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.log import Log
 from jaxrec.data.sessions.filter import INTERACTIONS
 from jaxrec.data.sessions.labels import COLUMNS as LABEL_COLUMNS
@@ -72,7 +74,7 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
                 'log': 'jaxrec.data.api:stored',
                 'arguments': {'path': str(Path(path)) if path else ''},
                 'cache': 'runs/logs',
-                'label': {},
+                'label': label_of(log) if isinstance(log, BehaviourLog) and label_columns(log) else {},
                 'split': SPLIT,
                 'history_length': HISTORY,
                 'users': (0.0, 1.0),

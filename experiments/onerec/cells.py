@@ -273,11 +273,10 @@ def _unaligned(run: Experiment) -> Experiment:
     return Experiment(run.config, run.log, run.setup._replace(task=task.base), run.data, run.train)
 
 
-def _sizes(align_options: ConfigDict) -> tuple[tuple[str, int], ...]:
+def _sizes(align_options: ConfigDict) -> tuple[tuple[str, Any], ...]:
     """What decides the programs that mine."""
-    return tuple(
-        (name, align_options[name]) for name in ('beams', 'losers', 'chunk') if name in align_options
-    )
+    names = ('beams', 'losers', 'chunk', 'distinct', 'tie')
+    return tuple((name, align_options[name]) for name in names if name in align_options)
 
 
 @functools.lru_cache(maxsize=4)
@@ -287,7 +286,7 @@ def _open_bench(folder: Path, data_dir: str | None) -> Bench:
 
 @functools.lru_cache(maxsize=4)
 def _open_pieces(
-    generator: Path, judge: Path, data_dir: str | None, sizes: tuple[tuple[str, int], ...]
+    generator: Path, judge: Path, data_dir: str | None, sizes: tuple[tuple[str, Any], ...]
 ) -> Alignment:
     """Pieces of one seed whose compiled programs all its alignments share."""
     config = ConfigDict({'align': dict(sizes)})

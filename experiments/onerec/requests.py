@@ -164,10 +164,17 @@ def to_rows(names: np.ndarray, found: Recommended, of_items: np.ndarray, nested:
     """
     who, place = np.nonzero(np.isfinite(found.scores))
     items = of_items[found.items[who, place]]  # [rows, m]
-    columns: dict[str, pa.Array] = {'user': pa.array(names[who].tolist()), 'rank': pa.array(place + 1)}
+    # Of no rows Arrow would not know the types, and a file has those of its first rows.
+    of_users, one = pa.array(names.tolist()).type, pa.array(of_items[FIRST : FIRST + 1].tolist()).type
+    columns: dict[str, pa.Array] = {
+        'user': pa.array(names[who].tolist(), of_users),
+        'rank': pa.array(place + 1, pa.int64()),
+    }
     if nested:
-        columns['items'] = pa.array(items.tolist())
+        columns['items'] = pa.array(items.tolist(), pa.list_(one))
     else:
-        columns |= {f'item_{slot + 1}': pa.array(items[:, slot].tolist()) for slot in range(items.shape[1])}
+        columns |= {
+            f'item_{slot + 1}': pa.array(items[:, slot].tolist(), one) for slot in range(items.shape[1])
+        }
     columns['score'] = pa.array(found.scores[who, place], pa.float32())
     return pa.RecordBatch.from_pydict(columns)

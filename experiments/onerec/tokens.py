@@ -77,6 +77,7 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
     given = read_options(options, 'files.ids.arguments', **TOKEN_OPTIONS)
     if given['encoding'] not in (ASSIGNED, NEAREST):
         raise ValueError(f'encoding = {given["encoding"]!r} is unknown: use {ASSIGNED} or {NEAREST}')
+    _named_items(log)
     vectors = item_vectors(log, data, given)
     if given['clusters'] > vectors.rows.shape[0]:
         raise ValueError(
@@ -286,8 +287,23 @@ def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> Non
 
 def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
     """What `write_tokens` is told of the IDs of a log's items: as `read_tokens`, with no new ones."""
-    names = log.vocabulary('item').keys
+    names = _named_items(log)
     return {'options': options, 'items': len(names), 'catalogue': _digest(names), 'new': []}
+
+
+def _named_items(log: Log) -> np.ndarray:
+    """The names of a log's items, in the order of their numbers.
+
+    Raises:
+      ValueError: items are hashed, and have none.
+    """
+    vocabulary = log.vocabulary('item')
+    if vocabulary.buckets is not None:
+        raise ValueError(
+            f'items of {log.folder} are hashed to {vocabulary.buckets} buckets and have no names, so that no '
+            'ID can be theirs: compile the log without buckets for the item'
+        )
+    return vocabulary.keys
 
 
 def item_names(log: Log, new: Any = ()) -> np.ndarray:
@@ -301,7 +317,7 @@ def item_names(log: Log, new: Any = ()) -> np.ndarray:
       object [FIRST + V + n]; rows that are no items are ''.
     """
     names = np.full(log.schema['item'].rows + len(new), '', object)
-    keys = log.vocabulary('item').keys
+    keys = _named_items(log)
     names[FIRST : log.schema['item'].rows] = keys.astype(str) if len(new) else keys  # columns have one type
     names[log.schema['item'].rows :] = list(new)
     return names

@@ -87,11 +87,15 @@ class BatchSource(abc.ABC):
             raise ValueError(
                 f'part {self.part!r} of {self.log_folder} has {self.examples} examples, no batch of '
                 f'{self.batch_size}: lower batch_size or min_history, pad the remainder or check label and '
-                'split'
+                f'split{self._left_out()}'
             )
         self.vocabularies: tuple[PairVocabulary, ...] = (
             open_vocabularies(self, log, self.cartesian) if self.cartesian else ()
         )
+
+    def _left_out(self) -> str:
+        """Why there are not more examples, to be added to a sentence; '' where nothing is known of it."""
+        return ''
 
     @abc.abstractmethod
     def _open(self) -> tuple[Log, int, int]:

@@ -110,8 +110,8 @@ def require_same_log(saved: Mapping[str, Any], log: Log) -> None:
 def _require_fingerprint(saved: Mapping[str, Any], folder: Path, found: str, remedy: str) -> None:
     if saved['fingerprint'] != found:
         raise ValueError(
-            f'{folder} is another log than the checkpoint was trained on (fingerprint {found[:12]} instead of '
-            f'{saved["fingerprint"][:12]}). {remedy}'
+            f'{folder} is another log than the checkpoint was trained on (fingerprint {found[:12]} instead '
+            f'of {saved["fingerprint"][:12]}). {remedy}'
         )
 
 

@@ -26,7 +26,7 @@ def clicks(rng):
 def ranks(rng):
     batch = {'target/item': rng.integers(0, 40, (B, 1)), 'valid': rng.integers(0, 2, (B, 1))}
     found = {'rank': rng.integers(1, 20, B).astype(float), 'items': rng.integers(-1, 40, (B, K))}
-    return batch, found | {'token_log_prob': -rng.random((B, 1, L))}
+    return batch, found | {'token_log_prob': -rng.random((B, 1, L)), 'real': rng.integers(0, 2, (B, 1))}
 
 
 def rewards(rng):

@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.can.own import get_config
+from configs.onerec.own import get_config as get_onerec
 from experiments import running, scoring
 from experiments.building import build
 from jaxrec.data.api import stored
@@ -60,6 +61,12 @@ def test_old_ids_stay_and_new_ones_follow(days):
     part = make_split({'kind': 'latest_generation', 'validation': 0.1, 'test': 0.2})(second, None)
     assert (part[second.events['generation'] == 0] == UNUSED).all()
     assert {TRAIN, VALIDATION, TEST} == set(part[second.events['generation'] == 1].tolist())
+
+
+def test_what_was_not_clicked_is_no_item_that_a_next_item_model_learns(days):
+    wanted = {'kind': 'impressions', 'column': 'click'}
+    assert get_onerec(f'SASRec,{days["logs"][0].folder}').data.label.to_dict() == wanted
+    assert get_onerec('SASRec').data.label.to_dict() == {}
 
 
 def test_a_warm_start_goes_on_from_the_first_day(days):

@@ -111,7 +111,9 @@ def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
     with pytest.raises(ValueError, match=r'no checkpoint of step 1; it has the steps'):
         running.score(run, workdir, step=1)
     run.log.manifest['fingerprint'] = '0123456789abcdef'
-    with pytest.raises(ValueError, match=r'is another log than the checkpoint was trained on .* 0123456789ab'):
+    with pytest.raises(
+        ValueError, match=r'is another log than the checkpoint was trained on .* 0123456789ab'
+    ):
         running.score(run, workdir)
 
 

@@ -166,7 +166,7 @@ def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, wanted
     wanted = min(base.examples, wanted)
     drawn = draw(base.examples, wanted, pieces.run.config.seed, step)
     key = {'step': step, **_identity(pieces.bench), 'weights': list(pieces.bench.weights.values())}
-    key |= {name: o[name] for name in ('beams', 'losers')}
+    key |= {name: o[name] for name in ('beams', 'losers', 'distinct', 'tie')}
     folder = workdir / 'align' / f'pairs-{step}'
     params, model_state = (state.params, state.model_state) if frozen else (None, None)
     if not frozen and (missing := _missing(folder, wanted, o['chunk'])):

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.building import Experiment, build, read_config
-from experiments.onerec.judging.bench import Bench, open_judge, require_other_users
+from experiments.onerec.judging.bench import Bench, open_judge, require_other_users, require_same_length
 from experiments.sources import cut_source
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.models.onerec.align import (
@@ -25,6 +25,7 @@ from jaxrec.models.onerec.align import (
 from jaxrec.models.onerec.judged import JUDGE, TRUE
 from jaxrec.models.onerec.mining import Miner
 from jaxrec.models.onerec.task import SessionTask
+from jaxrec.ops.preference import TIE
 from jaxrec.options import lay_over, plain, read_options
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
@@ -37,6 +38,8 @@ ALIGN_OPTIONS: dict[str, Any] = {
     'ratio': 0.01,  # r_DPO
     'beams': 128,  # N
     'losers': 1,
+    'distinct': True,  # no item stands twice in a session that is mined
+    'tie': TIE,  # rewards no further apart make no pair
     'chunk': 32,  # requests that are mined at a time
     'judged': 256,  # validation requests whose generated sessions are judged at every evaluation
     'evals': 1,  # an iteration
@@ -122,7 +125,8 @@ def prepare(
     bench = shared if isinstance(shared, Bench) else shared.bench if shared else None
     bench = bench or open_judge(judge, run.log, data_dir, mesh)
     require_other_users(judge, bench.users, generator, once.users)
-    numbers = {name: options[name] for name in ('beams', 'losers', 'chunk')}
+    require_same_length(judge, bench.items, generator, generating.network.session)
+    numbers = {name: options[name] for name in ('beams', 'losers', 'chunk', 'distinct', 'tie')}
     miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
     if isinstance(shared, Alignment) and all(
         getattr(shared.miner, name) == number for name, number in numbers.items()
@@ -161,6 +165,8 @@ def _check_numbers(options: Mapping[str, Any], preference: Preference, iteration
             f'align.iterations = {iterations}, passes = {options["passes"]}, evals = {options["evals"]}: '
             'give 0 or more iterations, passes above 0 and at least 1 evaluation an iteration'
         )
+    if options['tie'] < 0:
+        raise ValueError(f'align.tie = {options["tie"]}: give a distance of rewards, at least 0')
     if preference.method == 'sdpo' and options['losers'] < 2:
         raise ValueError(
             f"align.losers = {options['losers']}: with one loser 'sdpo' is 'dpo'; give 2 or more, or that"

@@ -39,6 +39,7 @@ class Bench:
       weights: {head: weight} in the one number that ranks sessions, for the judge and the truth alike; of the
         heads that the judge has learned.
       users: (from, to) shares of the users that the judge has learned from.
+      items: of the sessions that it has learned from.
     """
 
     judge: Judge
@@ -47,6 +48,7 @@ class Bench:
     audience: Audience | None
     weights: dict[str, float]
     users: tuple[float, float]
+    items: int
 
     def true_rewards(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """float64 [sessions, 4]: the expected labels of sessions int [sessions, m], by the audience."""
@@ -93,7 +95,8 @@ def open_judge(workdir: Path, log: Log, data_dir: str | None = None, mesh: Any =
     )
     of_all = dict(zip(HEADS, run.setup.task.weights, strict=True))
     weights = {head: of_all[head] for head in run.setup.task.heads}
-    return Bench(judge, step, source.labels, open_audience(run.log), weights, check_users(source.users))
+    learned = check_users(source.users)
+    return Bench(judge, step, source.labels, open_audience(run.log), weights, learned, source.items)
 
 
 def _require_evaluated(workdir: Path) -> None:
@@ -102,7 +105,13 @@ def _require_evaluated(workdir: Path) -> None:
             f'{workdir / CALIBRATION} is missing: a reward model is calibrated and evaluated before it '
             f'judges; run python -m experiments.onerec.reward --workdir={workdir}'
         )
-    report = json.loads((workdir / REPORT).read_text())
+    try:
+        report = json.loads((workdir / REPORT).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'{workdir / REPORT} cannot be read ({error}): run the command that made it again, python -m '
+            f'experiments.onerec.reward --workdir={workdir}'
+        ) from None
     if gaps := told_gaps(report):
         raise ValueError(
             f'{workdir} is not to judge: {gaps}, so nobody knows what it makes of them; in another --workdir '
@@ -128,6 +137,25 @@ def require_other_users(judge: Path, learned: Sequence[float], generator: Path, 
             f'{judge} has learned from the users {tuple(learned)} and would judge the users {tuple(own)} of '
             f'{generator}: train one of them on other users, as --config.data.users="(0.6, 1.0)" of the '
             'reward model beside "(0.0, 0.6)" of the generator'
+        )
+
+
+def require_same_length(judge: Path, learned: int, generator: Path, written: int) -> None:
+    """Refuses a judge of longer or shorter sessions: its sums, and what is watched long, are of others.
+
+    Args:
+      judge: its workdir.
+      learned: items of the sessions that it has learned from.
+      generator: workdir of the model that it is to judge.
+      written: items of the sessions that this one writes.
+
+    Raises:
+      ValueError: the lengths differ.
+    """
+    if learned != written:
+        raise ValueError(
+            f'{judge} has learned from sessions of {learned} items and would judge those of {written} that '
+            f'{generator} writes: train one of them with the data.session of the other'
         )
 
 

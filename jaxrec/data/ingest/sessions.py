@@ -218,12 +218,34 @@ def _sessions(events: dict[str, Any]) -> dict[str, Any]:
     begin = np.flatnonzero(opens)
     offsets = np.append(begin, len(order)).astype(np.int64)
     time = np.minimum.reduceat(events['time'][order], begin)
+    last = np.maximum.reduceat(events['time'][order], begin)
+    _warn_of_overlaps(user[order[begin]], time, last)
     shown = [name for name in events if name not in ('user', 'time', SESSION, POSITION)]
     return {
         'user': users[user[order[begin]]],
         'time': time // SECOND if not (time % SECOND).any() else time / SECOND,
         **{name: Ragged(events[name][order], offsets) for name in shown},
     }
+
+
+def _warn_of_overlaps(user: np.ndarray, first: np.ndarray, last: np.ndarray) -> None:
+    """Tells of sessions that go on while another of their user has begun.
+
+    Args:
+      user: int [requests].
+      first, last: [requests], times of the first and the last row.
+    """
+    order = np.lexsort((last, first, user))
+    user, first, last = user[order], first[order], last[order]
+    over = int(((user[1:] == user[:-1]) & (first[1:] < last[:-1])).sum())
+    if over:
+        log.warning(
+            '%d of %d sessions go on after their user\'s next one has begun. Does "session" come back on '
+            'another day, where it needs the day too? What a user did in a session counts as of its first '
+            "row, so that the next one's history holds what came after it",
+            over,
+            len(user),
+        )
 
 
 def _joined(blocks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -138,6 +138,11 @@ class SessionSource(BatchSource):
             )
         median = None
         if 'swt' in heads:
+            if (train & (log.lengths >= self.items)).sum() == 0 < train.sum():
+                raise ValueError(
+                    f'no training session of {log.folder} has {self.items} items, the longest has '
+                    f'{log.lengths[train].max()}: lower data.session'
+                )
             median = quantile(
                 log, log.totals(WATCH_TIME, self.items), train & (log.lengths >= self.items), 0.5
             )
@@ -161,6 +166,12 @@ class SessionSource(BatchSource):
                 left_out[reason] = lost
             wanted &= good
         return wanted, left_out
+
+    def _left_out(self) -> str:
+        told = [f'{count} requests are left out: {reason}' for reason, count in self.left_out.items()]
+        if self.selection:
+            told.append(f'data.quality: {self.selection.describe()}')
+        return f' (of all parts, {"; ".join(told)})' if told else ''
 
     def at(self, examples: np.ndarray) -> Batch:
         """The batch of any examples of the part, as the first epoch has them.

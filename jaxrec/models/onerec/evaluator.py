@@ -25,10 +25,10 @@ class SessionEvaluator:
 
         Args:
           batch: with 'valid' [B, m], or [B, C, m] of C sessions a request.
-          predictions: 'token_log_prob' float [..., m, L].
+          predictions: 'token_log_prob' float [..., m, L] and 'real' [..., m], 0 where an item has no ID.
         """
         found = np.asarray(predictions['token_log_prob'], np.float64)
-        valid = np.asarray(batch['valid']) > 0
+        valid = (np.asarray(batch['valid']) > 0) & (np.asarray(predictions['real']) > 0)
         of_levels = np.where(valid[..., None], found, 0).sum(tuple(range(valid.ndim)))
         self.total = of_levels if self.total is None else self.total + of_levels
         self.tokens += float(valid.sum())  # of each level
@@ -77,7 +77,7 @@ class NextItemEvaluator(RankingEvaluator):
 
         Args:
           batch: as `RankingEvaluator`.
-          predictions: as `RankingEvaluator`, and 'token_log_prob' float [B, 1, L].
+          predictions: as `RankingEvaluator`, 'token_log_prob' float [B, 1, L] and 'real' [B, 1].
         """
         super().add(batch, predictions)
         self.tokens.add(batch, predictions)

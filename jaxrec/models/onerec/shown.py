@@ -72,12 +72,14 @@ class RewardEvaluator:
 
     def one_class(self) -> tuple[str, ...]:
         """The heads whose label is the same in all sessions, so that none is to stand before another."""
-        positive = self.collected()[0] > 0.5
-        alike = np.asarray(positive.all(0) | ~positive.any(0))
+        labels = self.collected()[0]
+        alike = labels.min(0) == labels.max(0)
         return tuple(head for head, gap in zip(self.heads, alike.tolist(), strict=True) if gap)
 
     def compute(self) -> dict[str, float]:
         """Computes the metrics; a head of one class is named in the log, and has NaN for what it lacks.
+
+        Where labels are shares of a session's items, sessions above the least share count as positive.
 
         Returns:
           'auc_<head>', 'logloss_<head>' and 'pcoc_<head>', the last NaN without a positive label; 'auc', the
@@ -88,7 +90,7 @@ class RewardEvaluator:
         metrics: dict[str, float] = {}
         for place, head in enumerate(self.heads):
             y, p = labels[:, place], np.clip(probability[:, place].astype(np.float64), 1e-7, 1 - 1e-7)
-            metrics[f'auc_{head}'] = math.nan if head in gaps else auc(y > 0.5, p)
+            metrics[f'auc_{head}'] = math.nan if head in gaps else auc(y > y.min(), p)
             metrics[f'logloss_{head}'] = float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
             metrics[f'pcoc_{head}'] = float(p.sum() / y.sum()) if y.any() else math.nan
         found = [metrics[f'auc_{head}'] for head in self.heads if head not in gaps]

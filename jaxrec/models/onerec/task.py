@@ -188,12 +188,14 @@ class SessionTask(WithoutTables):
           rng: unused.
 
         Returns:
-          'token_log_prob' float32 [..., m, L], as the target is, 0 where a slot holds no item.
+          'token_log_prob' float32 [..., m, L], as the target is, 0 where a slot holds no item with an ID, and
+          'real' float32 [..., m], 0 there.
         """
         del rows, rng
         self._check(batch)
         found, _ = self.log_probs(params, model_state, batch)
-        return {'token_log_prob': found * _real(model_state, batch)[..., None]}
+        real = _real(model_state, batch)
+        return {'token_log_prob': found * real[..., None], 'real': real}
 
     def evaluator(self) -> Evaluator:
         """Returns a fresh accumulator."""
@@ -208,9 +210,12 @@ class SessionTask(WithoutTables):
             if key not in batch:
                 raise ValueError(f'the batch lacks {key!r}: give the features of that side the column item')
             shape, ranks = tuple(batch[key].shape), (2, 3) if field == 'session' else (2,)
-            if len(shape) not in ranks or shape[-1] > items:
+            # Of a session that is shorter the last places would never be learned, and yet be written.
+            fits = shape[-1:] == (items,) if field == 'session' else shape[-1] <= items
+            if len(shape) not in ranks or not fits:
+                wanted = items if field == 'session' else f'up to {items}'
                 raise ValueError(
-                    f'batch[{key!r}] has the shape {shape}; the network reads [B, up to {items}]: set '
+                    f'batch[{key!r}] has the shape {shape}; the network reads [B, {wanted}]: set '
                     f'model.{field} as the data has it'
                 )
 

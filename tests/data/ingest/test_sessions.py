@@ -107,6 +107,14 @@ def test_positions_break_ties_and_items_bring_attributes(tmp_path):
     ] == [2]
 
 
+def test_sessions_that_come_back_are_told(tmp_path, caplog):
+    ingest_sessions([written(tmp_path)], make_mapping(MAPPING), tmp_path / 'log')
+    assert 'go on after' not in caplog.text
+    again = [*LINES, 'ann,r1,v4,99000,1,1,0', 'cem,r1,v4,1000,1,1,0', 'cem,r2,v4,1000,1,1,0']
+    ingest_sessions([written(tmp_path, again)], make_mapping(MAPPING), tmp_path / 'again')
+    assert '1 of 5 sessions go on after their user\'s next one has begun. Does "session" come' in caplog.text
+
+
 def test_parquet_gives_the_same_sessions(tmp_path):
     rows = [line.split(',') for line in LINES]
     kinds = [str, str, str, int, float, int, lambda text: int(text or 0)]

@@ -232,7 +232,12 @@ def test_loading_pickling_and_processes(log):
         ({'features': {'candidate': ['like']}}, "has no candidate feature 'like': use any of item, category"),
         ({'features': {'user': ['length']}}, "has no user feature 'length': use any of user, device"),
         ({'features': {'history': ['device']}}, "has no history feature 'device'"),
-        ({'items': 8}, 'has 0 examples, no batch of 16'),
+        (
+            {'items': 8},
+            r'has 0 examples, no batch of 16.* \(of all parts, 150 requests are left out: fewer than 8 '
+            r'items; data\.quality: 99 of 150 sessions kept \(all of at least 2 watched: 99\)\)',
+        ),
+        ({'items': 40, 'mode': 'reward'}, r'no training session .* has 40 items, the longest has \d: lower'),
         ({'quality': {'watched': 2, 'sceonds': 3}}, "did you mean 'seconds'"),
     ],
 )

@@ -66,7 +66,7 @@ def pieces(tmp_path_factory):
     with running.Checkpoints(generator / 'checkpoints', 1, 'ntp', False) as checkpoints:
         checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
     labels, weights = SessionLabels(8.0), dict.fromkeys(HEADS, 1.0)
-    bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights, (0.0, 1.0))
+    bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights, (0.0, 1.0), world.source.items)
     predict = make_predict_step(run.setup)
     return alignment.Alignment(run, generator, world.source, world.miner, bench, OPTIONS, 3, predict)
 
@@ -335,12 +335,16 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     assert made.per == steps_an_iteration(1.5 * made.base.steps, 'ntp', 1) and made.base.epochs == 2
     for options, message in (
         ({'align': {'losers': 1}}, r"align\.losers = 1: with one loser 'sdpo' is 'dpo'; give 2 or more"),
+        ({'align': {'tie': -0.1}}, r'align\.tie = -0\.1: give a distance of rewards, at least 0'),
         ({'train': {'epochs': 3}}, r'train\.epochs: how long an alignment is, align\.passes says'),
     ):
         refused = wanted.copy_and_resolve_references().unlock()
         lay_over(refused, options)
         with pytest.raises(ValueError, match=message):
             alignment.prepare(refused, generator, workdir)
+    short = dataclasses.replace(made.bench, items=5)
+    with pytest.raises(ValueError, match=r'learned from sessions of 5 items and would judge those of 2 that'):
+        alignment.prepare(wanted, generator, workdir, shared=short)
     wanted.align.beta = 0.7
     again = alignment.prepare(wanted, generator, workdir, shared=made)
     assert again.predict is made.predict and again.miner is made.miner

@@ -91,6 +91,10 @@ def test_rows_of_sessions():
         'score': [-1.0, -2.0, -3.0],
     }  # fmt: skip
     assert to_rows(np.array([1, 2]), found, names, nested=True).to_pydict()['items'][1] == ['z', 'x']
+    dead = found._replace(scores=np.full((2, 2), -np.inf))
+    for nested in (False, True):  # a file has the columns of its first rows, also where they are none
+        some, none = (to_rows(np.array([1, 2]), each, names, nested) for each in (found, dead))
+        assert none.num_rows == 0 and none.schema == some.schema
 
 
 def test_free_beams_are_counted_and_left_out(loaded):

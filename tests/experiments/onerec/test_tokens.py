@@ -14,6 +14,8 @@ from experiments.made import file_folder, make_files
 from experiments.onerec.tokens import check_ids, extend_ids, item_names, make_ids, read_tokens
 from experiments.onerec.tokens_report import draw, to_markdown
 from experiments.onerec.vectors import VECTOR_OPTIONS, item_vectors
+from jaxrec.data.ingest import ingest
+from jaxrec.data.ingest.mapping import make_mapping
 from jaxrec.data.simulators.sessions import Audience, simulate
 from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.semantic_ids import SemanticIds
@@ -24,6 +26,7 @@ from jaxrec.ops.trie import find, leaf_items
 from tests.conftest import REPOSITORY
 from tests.data.worlds import small_sessions
 from tests.experiments.onerec.worlds import tiny
+from tests.experiments.own_worlds import MAPPING, write_day
 from tests.experiments.worlds import SESSIONS
 
 DATA = {'label': {}, 'split': {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2}}
@@ -314,3 +317,11 @@ def test_a_trie_is_read_as_it_was_written_or_refused(tmp_path):
         np.savez(tmp_path / 'bad.npz', **(arrays | change))
         with pytest.raises(ValueError, match=message):
             load_trie(tmp_path / 'bad.npz')
+
+
+def test_hashed_items_have_no_names_that_an_id_could_be_of(tmp_path):
+    given = MAPPING | {'item': {'column': MAPPING['item'], 'buckets': 16}, 'items': {}}
+    log = ingest([write_day(tmp_path / 'day.csv', 1, 60, 5, 8)], make_mapping(given), tmp_path / 'log')
+    for call in (lambda: make_ids(tmp_path / 'ids', log, DATA), lambda: item_names(log)):
+        with pytest.raises(ValueError, match=r'hashed to 16 buckets and have no names, so that no ID can'):
+            call()

@@ -279,7 +279,11 @@ def test_networks_that_cannot_be(config, message):
     ('change', 'message'),
     [
         ({'history/item': None}, r"the batch lacks 'history/item'"),
-        ({'target/item': np.zeros((3, 3), np.int32)}, r'\[B, up to 2\]: set model\.session'),
+        ({'target/item': np.zeros((3, 3), np.int32)}, r'\[B, 2\]: set model\.session'),
+        (
+            {'target/item': np.zeros((3, 1), np.int32)},
+            r'\(3, 1\); the network reads \[B, 2\]: set model\.se',
+        ),
         ({'history/item': np.zeros((3, 4, 2), np.int32)}, r'\[B, up to 4\]: set model\.history'),
     ],
 )

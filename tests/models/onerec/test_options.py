@@ -22,9 +22,9 @@ COUNTED = {
 def parameters(network):
     """How many numbers a network has."""
     task = SessionTask(network, np.zeros((4, len(network.levels)), np.int32))
-    ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    batch = {'history/item': ids, 'history/length': jax.ShapeDtypeStruct((1,), jnp.int32)}
-    batch |= {'target/item': ids, 'valid': jax.ShapeDtypeStruct((1, 1), jnp.float32)}
+    shaped = lambda items, dtype=jnp.int32: jax.ShapeDtypeStruct((1, items), dtype)
+    batch = {'history/item': shaped(1), 'history/length': jax.ShapeDtypeStruct((1,), jnp.int32)}
+    batch |= {'target/item': shaped(network.session), 'valid': shaped(network.session, jnp.float32)}
     params, _ = jax.eval_shape(
         lambda: task.init(jax.random.key(0), {k: jnp.zeros(x.shape, x.dtype) for k, x in batch.items()})
     )
@@ -84,8 +84,12 @@ def test_losses_of_experts_by_hand():
 def test_the_evaluator_averages_over_tokens():
     evaluator = SessionEvaluator()
     found = -np.arange(12.0).reshape(2, 2, 3)
-    evaluator.add({'valid': np.array([[1, 0], [1, 1]])}, {'token_log_prob': found})
-    evaluator.add({'valid': np.array([[0, 0]])}, {'token_log_prob': found[:1]})
+    add = lambda valid, found, real: evaluator.add(
+        {'valid': np.array(valid)}, {'token_log_prob': found, 'real': np.array(real)}
+    )
+    add([[1, 0], [1, 1]], found, [[1, 1], [1, 1]])
+    add([[0, 0]], found[:1], [[1, 1]])
+    add([[1, 1]], np.zeros((1, 2, 3)), [[0, 0]])  # items without an ID say nothing
     got = evaluator.compute()
     kept = found[[0, 1, 1], [0, 0, 1]]
     np.testing.assert_allclose(got['ntp'], -kept.mean())

@@ -229,6 +229,19 @@ def test_heads_of_one_class_are_counted_and_named(caplog):
     assert np.isnan(none.compute()['auc'])
 
 
+def test_shares_of_a_session_are_labels_too():
+    """Where a follow is rare no session has most items followed; those with any stand above the others."""
+    evaluator, rng = RewardEvaluator(), np.random.default_rng(1)
+    labels, p = rng.choice([0, 0.2, 0.4], (50, 4)).astype(np.float32), rng.random((50, 1, 4))
+    batch = {f'label/{head}': labels[:, at, None] for at, head in enumerate(HEADS)}
+    evaluator.add(batch | {'valid': np.ones((50, 1))}, {'probability': p})
+    got = evaluator.compute()
+    assert evaluator.one_class() == () and got['one_class'] == 0
+    for at, head in enumerate(HEADS):
+        some, none = p[labels[:, at] > 0, 0, at], p[labels[:, at] == 0, 0, at]
+        np.testing.assert_allclose(got[f'auc_{head}'], np.mean(some[:, None] > none))
+
+
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
