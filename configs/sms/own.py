@@ -55,6 +55,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 'cache': 'runs/logs',
                 'image_size': 256,
                 'mask_stride': 2,
+                'centre': 'mass',
                 'augment': AUGMENT,
             },
             'train': {

@@ -32,6 +32,8 @@ MODEL = {
     'parts_by_relation': True,
     'keep': 40,
     'points': 300,
+    # Of batches of four, statistics over ten of them are still noise.
+    'momentum': 0.98,
 }
 
 
@@ -50,6 +52,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
                 'relations': 24,
                 'mask_stride': 2,
                 'soft_masks': True,
+                'centre': 'inside',
             },
             'train': {
                 'batch_size': 4,

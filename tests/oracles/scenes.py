@@ -40,8 +40,10 @@ def entity_targets(scene: Scene, entity: int, stride: int, centre: str):
     pixels = np.argwhere(scene.masks[entity]).tolist()
     rows, columns = [r for r, _ in pixels], [c for _, c in pixels]
     top, bottom, left, right = min(rows), max(rows) + 1, min(columns), max(columns) + 1
-    if centre == 'mass':
+    if centre in ('mass', 'inside'):
         middle = sum(r + 0.5 for r in rows) / len(rows), sum(c + 0.5 for c in columns) / len(columns)
+        if centre == 'inside':
+            middle = inside(pixels, middle, stride)
     else:
         middle = (top + bottom) / 2, (left + right) / 2
     height, width = scene.image.shape[0] // stride, scene.image.shape[1] // stride
@@ -53,6 +55,19 @@ def entity_targets(scene: Scene, entity: int, stride: int, centre: str):
         mask = covered == covered.max()
     box = (bottom - top) / stride, (right - left) / stride
     return (middle[0] / stride, middle[1] / stride), box, mask
+
+
+def inside(pixels, middle, stride):
+    """The middle, if half of its cell is the entity's; else the mean of its pixels in the nearest such."""
+    cells = {}
+    for row, column in pixels:
+        cells.setdefault((row // stride, column // stride), []).append((row + 0.5, column + 0.5))
+    wanted = min(stride * stride / 2, max(map(len, cells.values())))
+    if len(cells.get((int(middle[0] // stride), int(middle[1] // stride)), [])) >= wanted:
+        return middle
+    away = lambda cell: sum((stride * (at + 0.5) - to) ** 2 for at, to in zip(cell, middle, strict=True))
+    own = cells[min(sorted(cell for cell, held in cells.items() if len(held) >= wanted), key=away)]
+    return sum(r for r, _ in own) / len(own), sum(c for _, c in own) / len(own)
 
 
 def part_cells(parts: np.ndarray, stride: int) -> np.ndarray:

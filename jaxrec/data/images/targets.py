@@ -11,7 +11,7 @@ from jaxrec.data.images.geometry import keep_entities, without_empty
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene
 
 Arrays = dict[str, np.ndarray]
-CENTRES = ('mass', 'box')
+CENTRES = ('mass', 'inside', 'box')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,9 @@ class TargetOptions:
       mask_stride: image pixels a side of a cell of masks and part map; 0 takes the stride.
       soft_masks: masks say how much of a cell an entity covers, not whether it is at least half: edges stay
         where they are when masks are enlarged.
-      centre: 'mass', the mean of an entity's pixels, or 'box', the middle of its box, which lies outside
-        a fifth of the entities of real pictures.
+      centre: 'mass', the mean of an entity's pixels; 'inside', the same moved to the nearest cell that the
+        entity covers, see `own_centres`; or 'box', the middle of its box, which lies outside a fifth of the
+        entities of real pictures.
     """
 
     stride: int = 4
@@ -90,6 +91,8 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     if options.centre == 'box':
         centres = middles
+    elif options.centre == 'inside':
+        centres = own_centres(scene.masks, centres, stride)
     rows = lambda array, dtype, cap: _padded(np.asarray(array, dtype), cap)
     small = shrink_masks(scene.masks, fine, options.soft_masks)
     found = {
@@ -118,6 +121,38 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
 def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:
     """The masks of `host/mask`, bool [..., H, W]; W = `width`."""
     return np.unpackbits(packed, axis=-1, count=width).astype(bool)
+
+
+def own_centres(masks: np.ndarray, centres: np.ndarray, stride: int) -> np.ndarray:
+    """Centres that lie in cells which their entity covers.
+
+    A network reads an entity at the cell of its centre. Of a table that may be the floor between its legs, of
+    whoever stands behind another the other.
+
+    Args:
+      masks: bool [N, H, W].
+      centres: float64 [N, 2], mass centres in pixels.
+      stride: pixels of a cell's side.
+
+    Returns:
+      float64 [N, 2]: the mass centre where the mask covers half of its cell; else the mean of its pixels in
+      the nearest cell of which it covers half, or without any in the nearest of those that it covers most.
+    """
+    found = np.array(centres)
+    if not len(masks):
+        return found
+    count, height, width = masks.shape
+    cells = masks.reshape(count, height // stride, stride, width // stride, stride).mean((2, 4))
+    for mask, cell, centre in zip(masks, cells, found, strict=True):
+        row, column = np.floor(centre / stride).astype(int)
+        wanted = min(0.5, cell.max())
+        if cell[row, column] >= wanted:
+            continue
+        places = np.argwhere(cell >= wanted)
+        row, column = stride * places[np.square((places + 0.5) * stride - centre).sum(1).argmin()]
+        own = np.argwhere(mask[row : row + stride, column : column + stride])
+        centre[:] = own.mean(0) + np.array([row, column]) + 0.5
+    return found
 
 
 def measure_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

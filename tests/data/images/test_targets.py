@@ -8,6 +8,7 @@ from jaxrec.data.images.targets import (
     TargetOptions,
     encode,
     measure_masks,
+    own_centres,
     shrink_parts,
     unpack_masks,
 )
@@ -16,7 +17,7 @@ from tests.oracles.scenes import entity_targets, part_cells
 
 
 @pytest.mark.parametrize('seed', range(6))
-@pytest.mark.parametrize('centre', ['mass', 'box'])
+@pytest.mark.parametrize('centre', ['mass', 'inside', 'box'])
 def test_targets_are_those_of_the_oracle(seed, centre):
     scene = random_scene(seed)
     found = encode(scene, TargetOptions(stride=4, entities=7, relations=30, centre=centre))
@@ -38,6 +39,19 @@ def test_targets_are_those_of_the_oracle(seed, centre):
     for name, array in found.items():
         if name.startswith(('entity/', 'relation/')):
             assert not array[~found[f'{name.split("/")[0]}/valid']].any(), name
+
+
+def test_a_centre_inside_lies_on_what_it_is_of():
+    masks = np.zeros((4, 16, 16), bool)
+    masks[0, 4:8, :], masks[0, 4:, :4], masks[0, 4:, 12:] = True, True, True  # a table: its middle is air
+    masks[1, 4:12, 4:12] = True
+    masks[2, 0, 0] = masks[2, 15, 15] = True  # of no cell half
+    masks[3, 0:2, 0:12] = True
+    boxes, centres = measure_masks(masks)
+    assert not masks[0][tuple(centres[0].astype(int))] and len(boxes) == 4
+    found = own_centres(masks, centres, 4)
+    assert found.tolist() == [[6, 6], centres[1].tolist(), [0.5, 0.5], centres[3].tolist()]
+    assert own_centres(masks[:0], centres[:0], 4).shape == (0, 2)
 
 
 def test_masks_and_parts_may_be_finer():
@@ -174,7 +188,7 @@ def test_an_unknown_majority_stays_unknown_and_ties_go_to_the_lower():
         ({'stride': 0}, 'stride is 0: it must be at least 1'),
         ({'entities': 0}, 'entities is 0'),
         ({'relations': -1}, 'relations is -1'),
-        ({'centre': 'middle'}, "centre 'middle' is unknown: use one of mass, box"),
+        ({'centre': 'middle'}, "centre 'middle' is unknown: use one of mass, inside, box"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
