@@ -24,8 +24,9 @@ would choose how alike beams are. Rows before alignment are not chosen by the ju
 what it errs in: an earlier one, which read histories by attention alone, put twenty trials in an order that
 was nearly the reverse of the truth's, and chose the least trained model of most rows.
 
-Cost: some 10 core hours for `main` with its trials; the other columns and --quick are not run yet. TIGER encodes a history once for up to 6 liked items of a request:
-26 MFLOP an item in training where an example for each takes 78.
+Cost: some 10 core hours for `main` with its trials; the other columns and --quick are not run yet. TIGER
+encodes a history once for up to 6 liked items of a request: 26 MFLOP an item in training where an example
+for each takes 78.
 """
 
 from typing import Any

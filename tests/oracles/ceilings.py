@@ -9,14 +9,13 @@ import math
 
 import numpy as np
 
+from tests.oracles.scenes import entity_targets
 
-def cells(scene, stride):
-    """(row, column) of the cell that holds each entity's mass centre."""
-    found = []
-    for mask in scene.masks:
-        rows, columns = np.nonzero(mask)
-        found.append(tuple(math.floor((axis.mean() + 0.5) / stride) for axis in (rows, columns)))
-    return found
+
+def cells(scene, stride, centre):
+    """(row, column) of the cell that holds each entity's centre."""
+    found = [entity_targets(scene, entity, stride, centre)[0] for entity in range(len(scene.masks))]
+    return [(math.floor(row), math.floor(column)) for row, column in found]
 
 
 def point(subject, target, shift):
@@ -58,13 +57,13 @@ def read_mask(mask, stride):
     return np.kron(shown, np.ones((stride, stride))) > 0
 
 
-def found_relations(scene, person, threshold, stride=4, mask_stride=2, shift=1 / 3):
+def found_relations(scene, person, threshold, stride=4, mask_stride=2, shift=1 / 3, centre='mass'):
     """bool [R], which relations are found with both masks at an IoU of a threshold.
 
     Raises:
       ValueError: two classes in a cell where a relation has its object, of which either may be taken.
     """
-    place = cells(scene, stride)
+    place = cells(scene, stride, centre)
     last = {cell: row for row, cell in enumerate(place)}
     masks = {cell: read_mask(scene.masks[row], mask_stride) for cell, row in last.items()}
     counted = [scene.categories[subject] == person for subject in scene.relations[:, 0]]

@@ -87,12 +87,7 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
     scene = _within_cap(without_empty(scene), options.entities)
     relations, taking = scene.relations[: options.relations], scene.relation_parts[: options.relations]
     count = len(scene.masks)
-    boxes, centres = measure_masks(scene.masks)
-    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-    if options.centre == 'box':
-        centres = middles
-    elif options.centre == 'inside':
-        centres = own_centres(scene.masks, centres, stride)
+    boxes, middles, centres = _places(scene.masks, options)
     rows = lambda array, dtype, cap: _padded(np.asarray(array, dtype), cap)
     small = shrink_masks(scene.masks, fine, options.soft_masks)
     found = {
@@ -121,6 +116,17 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
 def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:
     """The masks of `host/mask`, bool [..., H, W]; W = `width`."""
     return np.unpackbits(packed, axis=-1, count=width).astype(bool)
+
+
+def _places(masks: np.ndarray, options: TargetOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes [N, 4], their middles [N, 2] and the centres [N, 2] of masks, in pixels."""
+    boxes, centres = measure_masks(masks)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    if options.centre == 'box':
+        return boxes, middles, middles
+    if options.centre == 'inside':
+        centres = own_centres(masks, centres, options.stride)
+    return boxes, middles, centres
 
 
 def own_centres(masks: np.ndarray, centres: np.ndarray, stride: int) -> np.ndarray:

@@ -68,7 +68,7 @@ def test_a_sound_folder_is_counted(folder):
         'entities': 10, 'people': sum(people), 'relations': sum(len(scene.relations) for scene in scenes),
         'of others': sum(scene.categories[r[0]] != 0 for scene in scenes for r in scene.relations),
     }  # fmt: skip
-    assert found.person == VOCABULARY.person
+    assert found.vocabulary == VOCABULARY
     assert found.counts['without people'] >= 1
     for kind, numbers in (
         ('entities', [scene.categories for scene in scenes]),

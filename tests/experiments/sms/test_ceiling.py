@@ -25,7 +25,9 @@ def test_the_ceiling_is_what_cells_hold(tmp_path):
     assert len(scenes) == 4 and tuple(found) == WHERE
     for where, shift in (('shifted', 1 / 3), ('midpoint', 1 / 2)):
         for at in (25, 50, 75):
-            told = [found_relations(scene, person, at / 100, shift=shift) for scene in scenes]
+            told = [
+                found_relations(scene, person, at / 100, shift=shift, centre='inside') for scene in scenes
+            ]
             want = np.mean([each.mean() for each in told if len(each)])
             assert found[where][f'recall_100_{at}'] == pytest.approx(want)
     assert found['shifted']['recall_100_50'] >= found['midpoint']['recall_100_50'] > 0

@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
 
 def test_a_config_gives_the_source_its_options(trained):
     run, _ = trained
-    assert run.data['image_size'] == 64 and run.data['stride'] == 4 and run.data['centre'] == 'mass'
+    assert run.data['image_size'] == 64 and run.data['stride'] == 4 and run.data['centre'] == 'inside'
     batch = run.source('train', shuffle=True)[0]
     assert batch['image'].shape == (4, 64, 64, 3)
     assert batch['entity/mask'].shape == (4, 20, 32, 32) and batch['relation/parts'].shape == (4, 24, 16)
