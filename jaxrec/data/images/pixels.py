@@ -102,7 +102,8 @@ def read_numbers(path: str | Path) -> np.ndarray:
         )
     if picture.format == 'JPEG':
         raise ValueError(f'{path} is a JPEG, which changes numbers: save it as PNG')
-    return np.array(picture).astype(np.int32) // (_stretched(path) if picture.format == 'PNG' else 1)
+    numbers, factor = np.array(picture).astype(np.int32), _stretched(path) if picture.format == 'PNG' else 1
+    return numbers // factor if factor > 1 else numbers
 
 
 def _stretched(path: str | Path) -> int:

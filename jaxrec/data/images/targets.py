@@ -141,20 +141,15 @@ def own_centres(masks: np.ndarray, centres: np.ndarray, stride: int) -> np.ndarr
       stride: pixels of a cell's side.
 
     Returns:
-      float64 [N, 2]: the mass centre where the mask covers half of its cell; else the mean of its pixels in
-      the nearest cell of which it covers half, or without any in the nearest of those that it covers most.
+      float64 [N, 2]: the mass centre where its cell is of the mask, by `shrink_masks`; else the mean of the
+      mask's pixels in the nearest cell that is.
     """
     found = np.array(centres)
-    if not len(masks):
-        return found
-    count, height, width = masks.shape
-    cells = masks.reshape(count, height // stride, stride, width // stride, stride).mean((2, 4))
-    for mask, cell, centre in zip(masks, cells, found, strict=True):
+    for mask, cells, centre in zip(masks, shrink_masks(masks, stride), found, strict=True):
         row, column = np.floor(centre / stride).astype(int)
-        wanted = min(0.5, cell.max())
-        if cell[row, column] >= wanted:
+        if cells[row, column]:
             continue
-        places = np.argwhere(cell >= wanted)
+        places = np.argwhere(cells)
         row, column = stride * places[np.square((places + 0.5) * stride - centre).sum(1).argmin()]
         own = np.argwhere(mask[row : row + stride, column : column + stride])
         centre[:] = own.mean(0) + np.array([row, column]) + 0.5
