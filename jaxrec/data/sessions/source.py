@@ -138,14 +138,13 @@ class SessionSource(BatchSource):
             )
         median = None
         if 'swt' in heads:
-            if (train & (log.lengths >= self.items)).sum() == 0 < train.sum():
+            whole = train & (log.lengths >= self.items)
+            if train.any() and not whole.any():
                 raise ValueError(
                     f'no training session of {log.folder} has {self.items} items, the longest has '
                     f'{log.lengths[train].max()}: lower data.session'
                 )
-            median = quantile(
-                log, log.totals(WATCH_TIME, self.items), train & (log.lengths >= self.items), 0.5
-            )
+            median = quantile(log, log.totals(WATCH_TIME, self.items), whole, 0.5)
         return read_labels(self.session_labels, median), heads
 
     def _wanted(self, known: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
