@@ -14,10 +14,9 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-import optax
 
 from experiments.made import make_files
-from experiments.schedules import make_schedule
+from experiments.optimizers import make_optimizer
 from experiments.sources import cut_source, log_of, read_data
 from jaxrec.data.batch_source import BatchSource
 from jaxrec.data.log import Log
@@ -38,6 +37,7 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'epochs': 1,
     'optimizer': 'adam',
     'learning_rate': 1e-3,
+    'weight_decay': None,  # of AdamW and Muon; None leaves optax's, 1e-4 and 0
     'schedule': {},
     'row_optimizer': 'row_adagrad',
     'row_learning_rate': 0.05,
@@ -169,7 +169,13 @@ def build(
         steps = len(cut_source(config, log, data, train, 'train', shuffle=True))
     setup = Setup(
         task,
-        make_optimizer(train['optimizer'], train['learning_rate'], plain(train['schedule']), steps),
+        make_optimizer(
+            train['optimizer'],
+            train['learning_rate'],
+            plain(train['schedule']),
+            steps,
+            train['weight_decay'],
+        ),
         make_row_optimizer(train['row_optimizer'], train['row_learning_rate'], **plain(train['row_options'])),
         make_mesh(tuple(shape) if shape else None),
         clip_norm=train['clip_norm'],
@@ -221,29 +227,6 @@ def _check_train(train: Mapping[str, Any]) -> None:
         raise ValueError(f"train.tables_on = {train['tables_on']!r} does not exist; give 'device' or 'host'")
     if train['eval_batches'] is not None and train['eval_batches'] < 1:
         raise ValueError(f'train.eval_batches = {train["eval_batches"]}: give at least 1, or None for all')
-
-
-def make_optimizer(
-    name: str, learning_rate: float, schedule: Mapping[str, Any] | None = None, steps: int = 0
-) -> optax.GradientTransformation:
-    """The optimizer of the dense parameters.
-
-    Args:
-      name: 'adam', 'adamw', 'adagrad' or 'sgd'.
-      learning_rate: a number.
-      schedule: how it changes, as for `schedules.make_schedule`; nothing leaves it as it is.
-      steps: of the run.
-
-    Returns:
-      An optax optimizer.
-
-    Raises:
-      ValueError: an unknown name, or what `make_schedule` refuses.
-    """
-    makers = {'adam': optax.adam, 'adamw': optax.adamw, 'adagrad': optax.adagrad, 'sgd': optax.sgd}
-    if name not in makers:
-        raise ValueError(f'train.optimizer = {name!r} does not exist; choose one of {sorted(makers)}')
-    return makers[name](make_schedule(schedule, learning_rate, steps) if schedule else learning_rate)
 
 
 def batches(source: BatchSource, most: int | None = None) -> Iterator[dict[str, np.ndarray]]:

@@ -15,7 +15,8 @@ import matplotlib
 import ml_collections
 import numpy as np
 
-from experiments.building import TRAIN_OPTIONS, Experiment, batches, make_optimizer, read_config
+from experiments.building import TRAIN_OPTIONS, Experiment, batches, read_config
+from experiments.optimizers import make_optimizer
 from experiments.schedules import without_schedule
 from experiments.sources import log_of
 from experiments.writing import save_figure
@@ -35,7 +36,7 @@ from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.stopping import stop_awaited
-from jaxrec.training.task import Evaluator
+from jaxrec.training.task import Continued, Evaluator
 from jaxrec.training.warm_start import grown_rows, warm_state
 from jaxrec.training.writers import MetricWriter, QuietWriter, read_metrics
 
@@ -167,7 +168,8 @@ def start_from(
       The state, its tables grown to the new log; of a schedule of the other run nothing is left.
 
     Raises:
-      ValueError: the new log's vocabularies do not extend those of the other, or it is of another model.
+      ValueError: the new log's vocabularies do not extend those of the other, or it is of another model or
+        one whose parameters mean something else.
     """
     config = read_config(str(workdir / 'config.json'))
     if run.data['cartesian']:
@@ -176,11 +178,14 @@ def start_from(
             'training part, train it without --warm_start'
         )
     check_grown(log_of(config, data_dir), run.log, run.config.features)
+    if isinstance(run.setup.task, Continued):
+        run.setup.task.check_start(plain(config.get('model', {})))
     t = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
     setup, scheduled = run.setup, plain(t['schedule'])
     if scheduled:  # its optimizer's state counts steps
         rate = run.train['learning_rate']
-        setup = setup._replace(optimizer=make_optimizer(run.train['optimizer'], rate, scheduled, 1))
+        name, decay = run.train['optimizer'], run.train['weight_decay']
+        setup = setup._replace(optimizer=make_optimizer(name, rate, scheduled, 1, decay))
     with Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize'], True) as checkpoints:
         state = warm_state(setup, checkpoints, example, run.config.seed)
         added = grown_rows(run.setup, checkpoints)

@@ -73,7 +73,7 @@ def without_schedule(opt_state: Any) -> Any:
     """The state of an optimizer as it is where the learning rate is a number.
 
     Args:
-      opt_state: of an optimizer of `experiments.building.make_optimizer`.
+      opt_state: of an optimizer of `experiments.optimizers.make_optimizer`.
 
     Returns:
       The same without the steps that a schedule has counted; moments stay.

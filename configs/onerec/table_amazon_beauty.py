@@ -4,13 +4,15 @@
 
 The data root is $JAXREC_DATA or --data_dir. A user's last item is test, the one before it chooses the
 checkpoint; items of the history stay among those that are ranked. `OneRec` writes the semantic ID of one item
-(three levels and a rank, of texts and behaviour), `TIGER` is the same network without experts, and
-`OneRec-letter` the control: OneRec's network on IDs that others published. Learning curves are in the cells'
-curves.png and metrics.jsonl. Not yet run.
+(three levels and a rank, of texts and behaviour; nearest centroids of balanced k-means), `TIGER` is the same
+network without experts on IDs of plain k-means, of which more items share one, and `OneRec-letter` the
+control: OneRec's network on IDs that others published. Learning curves are in the cells' curves.png and
+result.json. Not yet run.
 
-Rows that write IDs learn from batches of histories of 4, 10 or 20 items at most (`data.widths`): the same
-131,413 examples and 1,026 steps an epoch, each example with the loss that it has in a batch of 20, at 130 in
-place of 280 MFLOP. An example's neighbours in a batch have histories of about its length.
+Rows that write IDs learn from batches of histories of 2, 4, 7, 12 or 20 items at most (`data.widths`): the
+same 131,413 examples and 1,026 steps an epoch, each example with the loss that it has in a batch of 20, of
+less than half its FLOPs. An example's neighbours in a batch have histories of about its length. --quick
+takes a fifth of the users.
 """
 
 from ml_collections import ConfigDict
@@ -18,6 +20,8 @@ from ml_collections import ConfigDict
 from configs.onerec.amazon_beauty import COMPARED, PUBLISHED, ROWS
 from configs.onerec.amazon_beauty import get_config as one_run
 
+# The same steps for all rows, about: an epoch of those that write IDs is of items, of the others of users.
+QUICK_EPOCHS = {name: 12 if 'eval_batches' not in ROWS[name]['train'] else 2 for name in COMPARED}
 METRICS = ('recall@5', 'recall@10', 'ndcg@5', 'ndcg@10')
 
 
@@ -60,7 +64,11 @@ def get_config() -> ConfigDict:
             'note': NOTE,
             'quick': {
                 'seeds': 2,
-                'rows': {name: {'train': {'epochs': 2, 'evals_per_epoch': 1}} for name in COMPARED},
+                'columns': {'beauty': {'data': {'users': (0.0, 0.2)}}},
+                'rows': {
+                    name: {'train': {'epochs': epochs, 'evals_per_epoch': 1, 'eval_batches': 8}}
+                    for name, epochs in QUICK_EPOCHS.items()
+                },
             },
         }
     )
@@ -72,7 +80,8 @@ NOTE = (
     'user, items of the history not removed; the checkpoint of the best recall@10 on the item before the '
     'last, of the first 4,096 users for generative rows and of all users for the others. Generative rows '
     "rank what 20 beams name, over the catalogue's trie. `coverage`: share of the items that are among the "
-    'first ten of any user. `cold_recall@10`: of users whose target occurs in fewer than five training '
+    'first ten of any user. TIGER has IDs of plain residual k-means, OneRec of balanced: the two differ in '
+    'experts and in IDs. `cold_recall@10`: of users whose target occurs in fewer than five training '
     'interactions, `cold_users` of them. Seeds change the order of the data and the initial values. No row '
     'was tuned here: each has the values that its config states.'
 )

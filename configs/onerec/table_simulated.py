@@ -207,7 +207,7 @@ def shown() -> tuple[str, ...]:
         for what in ('mean', 'max')
     )
     heads = tuple(name for head in ('reward', 'swt', 'vtr', 'wtr', 'ltr') for name in of(head))
-    told = ('judge_written', 'trained', 'parameters', 'seconds')
+    told = ('written', 'trained', 'parameters', 'seconds')
     against = tuple(
         f'{column}true_reward_{what}_minus_{row}'
         for column in ('', 'null/')
@@ -236,7 +236,7 @@ NOTE = (
     'sessions is to gain nothing; alignment may gain there too, since it learns what is liked. `ratio`: '
     'percent of requests that are mined; lambda stays what it is. TIGER writes IDs of plain residual '
     'k-means. Aligned rows take the steps of two passes over the sessions, however well they '
-    'do. `judge_written`: sessions of five different items that a row has for a request, of eight. '
+    'do. `written`: sessions of five different items that a row has for a request, of eight. '
     'What the rows of a seed share counts in the seconds of the cell that came first.'
 )
 

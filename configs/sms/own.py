@@ -19,7 +19,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import AUGMENT, LOG_METRICS, ROWS, of_size
+from configs.sms.rows import AUGMENT, LOG_METRICS, ROWS, TARGETS, of_size
 
 # Mean and deviation are ImageNet's, as published ResNets want them.
 MODEL = {
@@ -53,9 +53,9 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                 'log': 'jaxrec.data.images.log:own_images',
                 'arguments': {'path': str(Path(path)) if path else '', 'broken': 'refuse'},
                 'cache': 'runs/logs',
-                'image_size': 256,
+                **TARGETS,
+                'image_size': (256, 256),  # height, width
                 'mask_stride': 2,
-                'centre': 'mass',
                 'augment': AUGMENT,
             },
             'train': {

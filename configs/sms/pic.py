@@ -23,7 +23,7 @@ the weights that it begins with: CenterNet's.
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
+from configs.sms.rows import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, TARGETS, of_size
 from jaxrec.data.readers.pic_lists import (
     CHOSEN_PARTS,
     CHOSEN_RELATIONS,
@@ -72,7 +72,8 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                     'irregular': 'drop',
                 },
                 'cache': 'runs/logs',
-                'image_size': 512,
+                **TARGETS,
+                'image_size': (512, 512),  # height, width
                 'augment': AUGMENT,
             },
             'train': PPDM_TRAIN,

@@ -9,6 +9,8 @@ from typing import Any
 
 from configs.runs import changed
 from jaxrec.data.images.augment import Augmentation
+from jaxrec.data.images.targets import TargetOptions
+from jaxrec.models.sms.options import read_network
 
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
 PRIOR = 'jaxrec.models.sms.prior:make_task'
@@ -25,8 +27,9 @@ LOG_METRICS = (
     'part_miou', 'error_missed_entity', 'error_wrong_pair', 'error_wrong_relation', 'error_wrong_part',
 )  # fmt: skip
 
-# With all its keys, so that flags can set each.
+# With all their keys, so that flags can set each.
 AUGMENT = dataclasses.asdict(Augmentation())
+TARGETS = {k: v for k, v in dataclasses.asdict(TargetOptions()).items() if k != 'stride'}  # the network's own
 
 # A row's sections are laid over the data set's.
 ROWS: dict[str, dict[str, Any]] = {
@@ -69,9 +72,12 @@ def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str,
 
     Args:
       rows: {name: row}, as `ROWS`.
-      sizes: options of the network.
+      sizes: options of the network, `size` among them, and `weights`.
 
     Returns:
-      The rows.
+      The rows, with every option of the network, so that flags can set each.
     """
-    return {name: changed(row, model=sizes | row['model']) for name, row in rows.items()}
+    weights = {'weights': sizes.get('weights', '')}
+    options = {name: value for name, value in sizes.items() if name != 'weights'}
+    every = weights | dataclasses.asdict(read_network(options))
+    return {name: changed(row, model=every | row['model']) for name, row in rows.items()}

@@ -17,7 +17,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, of_size
+from configs.sms.rows import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, TARGETS, of_size
 
 PARTS = {'train': 'train', 'validation': 'val', 'test': 'test'}
 COCO = ('train2014', 'val2014')
@@ -47,7 +47,8 @@ def get_config(text: str = 'SMS') -> ConfigDict:
                     'irregular': 'drop',
                 },
                 'cache': 'runs/logs',
-                'image_size': 512,
+                **TARGETS,
+                'image_size': (512, 512),  # height, width
                 'augment': AUGMENT,
             },
             'train': PPDM_TRAIN,

@@ -81,8 +81,9 @@ def run_cell(
         has taken in its predictions) -> {metric: float}, which look at more.
 
     Returns:
-      {'validation', 'seconds', 'parameters', 'parameters_candidates'}, of what has parameters 'trained' and,
-      where the test part is read, 'test' and, on simulated worlds, 'ceiling', each {metric: value}.
+      {'validation', 'seconds', 'parameters', 'parameters_candidates'}, of what has parameters 'trained' and
+      'curve', [[step, value of the monitored metric], ...] on validation, and, where the test part is read,
+      'test' and, on simulated worlds, 'ceiling', each {metric: value}.
     """
     config = cell.config()
     described = describe_cell(config, cell.test, slices, judges)
@@ -101,6 +102,7 @@ def run_cell(
     }
     if counted['parameters']:  # what only counts is done when it has counted
         result['trained'] = trained(cell.folder, run.train['monitor'], run.train['maximize'])
+        result['curve'] = curve(cell.folder, run.train['monitor'])
     if cell.test:
         result |= test_cell(run, cell.folder, slices, judges)
     replace_text(cell.folder / 'result.json', json.dumps(result, indent=1))
@@ -172,11 +174,15 @@ def time_cells(cells: Sequence[Cell], results: Sequence[dict[str, Any]], data_di
         result['step_ms'] = json.loads(path.read_text())
 
 
+def curve(folder: Path, monitor: str) -> list[tuple[int, float]]:
+    """(step, what the evaluation after it found on validation) of a run."""
+    lines = read_metrics(folder / 'metrics.jsonl')
+    return [(line['step'], line[monitor]) for line in lines if line['part'] == 'validation']
+
+
 def validated(folder: Path, monitor: str, maximize: bool = True) -> list[float]:
     """What each evaluation of a run found on validation, with a minus where less is better."""
-    lines = read_metrics(folder / 'metrics.jsonl')
-    sign = 1 if maximize else -1
-    return [sign * line[monitor] for line in lines if line['part'] == 'validation']
+    return [value if maximize else -value for _, value in curve(folder, monitor)]
 
 
 def trained(folder: Path, monitor: str, maximize: bool = True) -> bool:

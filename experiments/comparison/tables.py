@@ -1,6 +1,7 @@
 """From the results of cells to `table.json`, `table.md` and `table.png`."""
 
 import json
+import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import ml_collections
 from experiments.comparison.cells import CEILING, METRICS
 from experiments.writing import save_figure
 from jaxrec.files import replace_text
+
+log = logging.getLogger(__name__)
 
 Summary = dict[str, dict[str, dict[str, float]]]
 AUCS = ('auc', 'auc_unseen', 'auc_long')  # of which there are paired differences, and which are drawn
@@ -95,6 +98,8 @@ def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) 
     published = dict(table.get('published', {}))
     sources = sorted({source for values in published.values() for source in values})
     shown = [m for m in table.shown if any(m in values for values in summary.values())]
+    if nowhere := [m for m in table.shown if m not in shown]:
+        log.warning('no row that was run has %s: the table lacks the columns', ', '.join(nowhere))
     head = ['row', *shown, *(f'published: {source}' for source in sources)]
     lines = [f'# {table.title}', '', f'{seeds} seeds, mean ± sample standard deviation.', '']
     lines += ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]

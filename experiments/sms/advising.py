@@ -37,6 +37,11 @@ def advice(found: Findings, folder: str) -> list[str]:
             f'{counts["turned"]} pictures are marked by their camera as turned, and are read upright: their '
             'masks must be drawn so (--output shows it)'
         )
+    if counts['validation'] and not counts['of validation']:
+        lines.append(
+            'no image for validation has a relation: recall is not a number there, and no checkpoint is '
+            'better than another by it'
+        )
     lines += mirrored_wrongly(found.vocabulary)
     lacking = [split for split in ('train', 'validation') if not counts[split]]
     if lacking:

@@ -129,7 +129,7 @@ def behaviour_vectors(
     if not 1 <= width < rows or not counts.nnz:
         raise ValueError(
             f'{counts.nnz} pairs of {rows} items for vectors of width {width}: give users with at least two '
-            f'different items, and a width from 1 to below {rows}'
+            f'different items, and a width of behaviour from 1 to below {rows}, or 0 to do without'
         )
     import scipy.sparse.linalg
 

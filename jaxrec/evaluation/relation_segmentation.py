@@ -60,6 +60,7 @@ __all__ = [
     'found_of',
     'group_recall',
     'judge_roles',
+    'left_out',
     'mask_ap',
     'mask_ious',
     'mean_recall',
@@ -156,9 +157,7 @@ class RelationEvaluator:
         for row in np.flatnonzero(batch['valid'] > 0).tolist():
             scene = truth_of(batch, row)
             found = found_of(predictions, row, scene.parts.shape, self.part_threshold, name_of(batch, row))
-            dropped = batch['host/dropped'][row] if 'host/dropped' in batch else (0, 0)
-            missed = batch['host/missed'][row] if 'host/missed' in batch else np.zeros(0, np.int32)
-            self.add_image(scene, found, dropped, missed[missed >= 0])
+            self.add_image(scene, found, *left_out(batch, row))
 
     def add_image(
         self,
@@ -305,6 +304,22 @@ class RelationEvaluator:
         right = sum(int((each == RIGHT).sum()) for each in told)
         found = right + sum(int((each == WRONG_PART).sum()) for each in told)
         return right / found if found else math.nan
+
+
+def left_out(batch: Mapping[str, NDArray], row: int) -> tuple[NDArray, NDArray]:
+    """What of an image's truth is in no array of a host batch, as `RelationEvaluator.add_image` takes it.
+
+    Args:
+      batch: perhaps with `host/dropped` int [B, 2], how many entities and relations, and `host/missed` int
+        [B, V], how many relations of each kind.
+      row: of the batch.
+
+    Returns:
+      int [2], how many; int [n], the kinds of these relations.
+    """
+    dropped = np.asarray(batch['host/dropped'][row] if 'host/dropped' in batch else (0, 0))
+    missed = np.asarray(batch['host/missed'][row] if 'host/missed' in batch else (), np.int64)
+    return dropped, np.repeat(np.arange(len(missed)), missed)
 
 
 def _percent(threshold: float) -> int:

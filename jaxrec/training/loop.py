@@ -7,6 +7,7 @@ its metrics depends on, so a resumed run writes the lines an unbroken one would 
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -102,7 +103,7 @@ def train(
             if taken % options.eval_every == 0 or step == options.steps:
                 collect()  # a loss that is not finite is its own error, not that of an evaluation
                 scores = evaluate(state)
-                _require(scores, options.monitor)
+                _require(scores, options.monitor, step)
                 writer.write(step, 'validation', scores)
                 progress.judge(scores[options.monitor], step, 1 if options.maximize else -1, options.patience)
                 save(scores)
@@ -117,8 +118,15 @@ def train(
     return state, progress, False
 
 
-def _require(scores: Mapping[str, float], monitor: str) -> None:
+def _require(scores: Mapping[str, float], monitor: str, step: int) -> None:
     if monitor not in scores:
         raise ValueError(
             f'train.monitor = {monitor!r} is not among the metrics {sorted(scores)}; name one of them'
+        )
+    if math.isnan(scores[monitor]):
+        log.warning(
+            'step %d: %s is not a number, the validation part holds nothing that it is of: no checkpoint is '
+            'better than another by it; give such examples, or another train.monitor',
+            step,
+            monitor,
         )

@@ -98,7 +98,8 @@ class Progress:
 
     def judge(self, value: float, step: int, sign: int, patience: int | None) -> None:
         """Takes in a monitored value and decides whether patience has run out."""
-        if self.best is None or math.isnan(self.best) or sign * value > sign * self.best:
+        known = self.best is not None and not math.isnan(self.best)
+        if self.best is None or (sign * value > sign * self.best if known else not math.isnan(value)):
             self.best, self.best_step, self.bad = value, step, 0
         else:
             self.bad += 1

@@ -88,6 +88,14 @@ class Particular(Protocol):
 
 
 @runtime_checkable
+class Continued(Protocol):
+    """A task whose parameters, of the same shapes, mean something else under other options."""
+
+    def check_start(self, model: Mapping[str, Any]) -> None:
+        """Raises a ValueError where a run with this config section `model` is none to start from."""
+
+
+@runtime_checkable
 class OnMesh(Protocol):
     """A task that has to know the mesh, since some of its parameters are cut over it.
 

@@ -217,7 +217,15 @@ def test_who_look_at_each_other_nearby_talk():
     one.look_at(other.joints['head'])
     other.look_at(one.joints['head'])
     assert by_name([one, other]) == {(0, 1, 'talk'), (1, 0, 'talk')}
+    # Too far by the smaller one's height and near by the taller one's: the mean decides for both.
+    child = new_person(draws_of(0), (30.0, 0.0, 0.0), -math.pi / 2, 60.0)
+    one.look_at(child.joints['head'])
+    child.look_at(one.joints['head'])
+    apart = math.dist(one.joints['head'], child.joints['head'])
+    assert 0.85 * child.height < apart < 0.85 * (one.height + child.height) / 2
+    assert by_name([one, child]) == {(0, 1, 'talk'), (1, 0, 'talk')}
     far = standing(70.0, yaw=-math.pi / 2)
+    one.look_at(far.joints['head'])
     far.look_at(one.joints['head'])
     assert by_name([one, far]) == {(0, 1, 'look'), (1, 0, 'look')}
 

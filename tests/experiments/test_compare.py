@@ -108,9 +108,10 @@ def test_a_table_is_trained_and_tested(run_compare, table, tmp_path, monkeypatch
         assert values['examples_long']['mean'] == pytest.approx(values['share_long']['mean'] * 320)
         assert all(set(value) == {'mean', 'sd', 'n'} and value['n'] == 1 for value in values.values())
     assert best['logloss']['mean'] < ours['logloss']['mean'] and best['auc']['mean'] > ours['auc']['mean']
-    assert len(list(tmp_path.rglob('result.json'))) == 2 == len(list(tmp_path.rglob('curves.png')))
-    assert ours['tables']['mean'] > 0 and 'tables' not in best  # what a judge says has no ceiling
     result = json.loads((tmp_path / 'main' / 'LR' / 'seed0' / 'result.json').read_text())
+    assert len(list(tmp_path.rglob('result.json'))) == 2 == len(list(tmp_path.rglob('curves.png')))
+    assert max(value for _, value in result['curve']) == result['validation']
+    assert ours['tables']['mean'] > 0 and 'tables' not in best  # what a judge says has no ceiling
     assert json.loads(result['config'])[2:] == [list(table.slices), list(table.judges)]
     # Finished cells are read, not run.
     monkeypatch.setattr(cells, 'fit', lambda *_: pytest.fail('a finished cell was run again'))
@@ -256,7 +257,7 @@ def test_when_a_row_counts_as_trained(tmp_path, values, maximize, expected):
     assert cells.trained(tmp_path, 'm', maximize) == expected
 
 
-def test_a_summary_pairs_the_seeds():
+def test_a_summary_pairs_the_seeds(caplog):
     table = ml_collections.ConfigDict(
         {'columns': {'a': {}}, 'main': 'a', 'reference': 'LR', 'title': 't', 'shown': ('auc',)}
     )
@@ -267,6 +268,9 @@ def test_a_summary_pairs_the_seeds():
     }  # fmt: skip
     assert spread([0.5]) == {'mean': 0.5, 'sd': 0.0, 'n': 1}
     assert '| DNN | 0.7500 ± 0.2121 |' in to_markdown(table, summary, 2)
+    assert not caplog.messages
+    table.shown = ('auc', 'uac')
+    assert to_markdown(table, summary, 2).count('|\n') == 4 and 'no row that was run has uac' in caplog.text
 
 
 def test_a_summary_holds_what_all_seeds_have():

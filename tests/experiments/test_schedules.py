@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.building import build, make_optimizer
+from experiments.building import build
+from experiments.optimizers import make_optimizer
 from experiments.schedules import make_schedule
 from tests.experiments.worlds import tiny
 

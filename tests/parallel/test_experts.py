@@ -13,6 +13,7 @@ from jaxrec.parallel import make_mesh, sharded_moe_ffn
 from jaxrec.parallel.experts import DISPATCHES
 from tests.conftest import slow_but_for
 from tests.oracles import moe as oracle
+from tests.parallel.hlo import results_of
 
 TOKENS, EXPERTS, WIDTH, HIDDEN = 40, 8, 4, 3
 MESHES = [(8, 1), (4, 2), (2, 4), (1, 8)]
@@ -58,14 +59,6 @@ def run(mesh, arguments, **options):
 def assert_close(got, want):
     for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
-
-
-def results_of(collective, hlo):
-    return [
-        line.split(' = ')[1].split(f' {collective}')[0]
-        for line in hlo.splitlines()
-        if f' {collective}' in line and ' = ' in line
-    ]
 
 
 @pytest.mark.parametrize('shape', slow_but_for(((8, 1), (2, 4)), MESHES))

@@ -55,3 +55,11 @@ def test_a_value_that_is_none_is_worse_than_all():
     for step, value in enumerate((math.nan, 0.5, math.nan, 0.6), 1):
         progress.judge(value, step, 1, patience=3)
     assert (progress.best, progress.best_step, progress.bad, progress.done) == (0.6, 4, 0, False)
+
+
+def test_patience_runs_out_where_no_value_is_a_number():
+    progress = Progress()
+    for step in range(4):
+        assert not progress.done
+        progress.judge(math.nan, step, 1, patience=2)
+    assert progress.done and progress.best_step == 0

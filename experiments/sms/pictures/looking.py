@@ -14,7 +14,7 @@ from experiments.building import Experiment
 from jaxrec.data.images.geometry import fit_picture, unfit
 from jaxrec.data.images.log import SceneLog
 from jaxrec.data.images.scene import Vocabulary
-from jaxrec.evaluation.segmentation.found import Found, found_of
+from jaxrec.evaluation.segmentation.found import NOTHING, Found, found_of
 from jaxrec.models.sms.prior import PriorTask
 from jaxrec.models.sms.task import SmsTask
 from jaxrec.parallel import put_batch
@@ -107,8 +107,8 @@ def surest(found: Found, threshold: float, limit: int) -> Found:
     order = order[found.triplet_scores[order] >= threshold]
     joined = np.isin(np.arange(len(found.scores)), found.triplets[order, :2])
     kept = (joined | (found.scores >= threshold)) & found.masks.any((1, 2))
-    order = order[kept[found.triplets[order, :2]].all(1)]
-    place = np.cumsum(kept, dtype=np.int32) - 1
+    order = order[(kept[found.triplets[order, :2]] | (found.triplets[order, :2] == NOTHING)).all(1)]
+    place = np.append(np.cumsum(kept, dtype=np.int32) - 1, np.int32(NOTHING))  # the last is that of NOTHING
     triplets = found.triplets[order].copy()
     triplets[:, :2] = place[triplets[:, :2]]
     return dataclasses.replace(

@@ -8,7 +8,7 @@ from experiments.sms.pictures.looking import Finder, names_of, surest
 from jaxrec.data.images.geometry import resize
 from jaxrec.data.images.pixels import write_picture
 from jaxrec.data.images.records import ImageFolder
-from jaxrec.evaluation.relation_segmentation import RelationEvaluator
+from jaxrec.evaluation.relation_segmentation import RelationEvaluator, left_out
 from jaxrec.evaluation.segmentation.drawing import draw, side_by_side
 from jaxrec.evaluation.segmentation.found import truth_of
 
@@ -34,7 +34,7 @@ def show(run: Experiment, find: Finder, part: str, images: int, output: Path) ->
             batch = source[number // size]
         scene = truth_of(batch, number % size)
         (found,) = find([scene.image])
-        evaluator.add_image(scene, found)
+        evaluator.add_image(scene, found, *left_out(batch, number % size))
         right, true = (evaluator.images()[-1][key] for key in ('wholly_right', 'relations'))
         best = surest(found, 0.0, true)
         pair = [draw(scene.image, shown, names, limit=max(true, 1)) for shown in (scene, best)]

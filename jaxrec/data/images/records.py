@@ -44,7 +44,7 @@ _LISTS = ('entities', 'relations', 'parts', 'geometric', 'symmetric', 'mirrored'
 SPLITS = tuple(PARTS)
 COUNTED = (
     'images', 'broken', 'without people', 'without relations', 'turned', *SPLITS, 'entities', 'people',
-    'relations', 'of others',
+    'relations', 'of others', 'of validation',
 )  # fmt: skip
 KEYS = {'format', 'version', 'person', 'images', *_LISTS}
 
@@ -175,7 +175,9 @@ def check_folder(
             broken.append(index)
             continue
         counts.update(_count(scene, person))
-        counts[SPLITS[records.splits[index]]] += 1
+        split = SPLITS[records.splits[index]]
+        counts[split] += 1
+        counts['of validation'] += len(scene.relations) * (split == 'validation')
         counts['turned'] += is_turned(records.folder / scene.name)
         used = scene.categories, scene.relations[:, 2], np.nonzero(scene.relation_parts)[1]
         for counter, numbers in zip(uses, used, strict=True):

@@ -47,7 +47,7 @@ class TargetOptions:
             raise ValueError(f'centre {self.centre!r} is unknown: use one of {", ".join(CENTRES)}')
 
 
-def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
+def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int = 0) -> Arrays:
     """Encodes one scene.
 
     Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too
@@ -59,7 +59,8 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
     Args:
       scene: of a height and a width that the stride divides.
       options: the shapes.
-      judged: whether to add what only an evaluator reads, `host/mask` and `host/part`.
+      judged: whether to add what only an evaluator reads, `host/mask`, `host/part` and `host/missed`.
+      kinds: V, of relation; 0 for those up to the scene's last, which other scenes may exceed.
 
     Returns:
       `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
@@ -69,8 +70,8 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
       `relation/subject`, `relation/object`, `relation/category` int32 [R]; `relation/parts` uint8 [R, P];
       `relation/valid` bool [R]; `part` uint8 [h, w], as the masks; `host/dropped` int32 [2], entities and
       relations left out; and where it is judged `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the
-      masks, `host/part` uint8 [H, W] and `host/missed` int32 [R], the kinds of the first R relations left
-      out, -1 behind them.
+      masks, `host/part` uint8 [H, W] and `host/missed` int32 [V], how many relations of each kind are left
+      out.
 
     Raises:
       ValueError: the stride does not divide the image.
@@ -109,7 +110,8 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True) -> Arrays:
     if judged:
         found['host/mask'] = rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities)
         found['host/part'] = np.ascontiguousarray(scene.parts)
-        found['host/missed'] = _missed(listed, relations[:, 2], options.relations)
+        count = lambda numbers: np.bincount(numbers, minlength=max(kinds, listed.max(initial=-1) + 1))
+        found['host/missed'] = (count(listed) - count(relations[:, 2])).astype(np.int32)
     return found
 
 
@@ -237,13 +239,6 @@ def _within_cap(scene: Scene, cap: int) -> Scene:
     related = np.isin(np.arange(count), scene.relations[:, :2])
     order = np.lexsort((np.arange(count), -scene.masks.sum((1, 2)), ~related))
     return keep_entities(scene, np.isin(np.arange(count), order[:cap]))
-
-
-def _missed(listed: np.ndarray, kept: np.ndarray, cap: int) -> np.ndarray:
-    """int32 [cap]: kinds of relation as often as they were listed more than kept, -1 behind them."""
-    kinds, times = np.unique(listed, return_counts=True)
-    missed = np.repeat(kinds, times - (kept[:, None] == kinds).sum(0))
-    return np.pad(missed[:cap], (0, max(0, cap - len(missed))), constant_values=-1).astype(np.int32)
 
 
 def _padded(array: np.ndarray, cap: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A trained network in one file, with which a network of other classes begins.
 
 Arrays stand under their paths. What has a channel for each class, relation or part is taken over name by
-name: names that both vocabularies have keep what was learned of them, the others begin as they were drawn.
-The class of people is the same whatever it is called.
+name: names that both vocabularies have keep what was learned of them, the others begin as they were drawn,
+and so does a branch of parts where those before had none. The class of people is the same whatever it is
+called.
 """
 
 import dataclasses
@@ -71,23 +72,44 @@ def load_network(
     remedy = 'write it with python -m experiments.sms.export'
     held = load_arrays(path, KIND, VERSION, {'options': ('U', 0), **dict.fromkeys(NAMES, ('U', 1))}, remedy)
     before, after = (json.loads(text) for text in (str(held['options']), _options(network)))
-    if differs := [name for name in SAME if before.get(name) != after[name]]:
-        shown = ', '.join(
-            f'model.{name} is {before.get(name)} there and {after[name]} here' for name in differs
-        )
-        raise ValueError(f'{path} holds another network: {shown}; give this one the options of that')
+    if differs := differing(before, after):
+        raise ValueError(f'{path} holds another network: {differs}; give this one the options of that')
     new = _by_path(params, model_state)
-    described = {name: ('f', array.ndim) for name, array in new.items()}
-    old = load_arrays(path, KIND, VERSION, described, 'the network in it has no such branch, train anew')
     names = {kind: found.tolist() for kind, found in held.items() if kind in NAMES}
     ours = _names(vocabulary)
-    for name, array in new.items():
+    taken = {name: array for name, array in new.items() if names['parts'] or not _is_of_parts(name)}
+    described = {name: ('f', array.ndim) for name, array in taken.items()}
+    old = load_arrays(path, KIND, VERSION, described, 'the network in it has no such branch, train anew')
+    for name, array in taken.items():
         axes = [_axes(name, found, network) for found in (names, ours)]
         new[name] = by_name(old[name], array, *axes) if axes[1] else old[name]
     put = lambda kind, tree: jax.tree_util.tree_map_with_path(lambda way, _: new[_path(kind, way)], tree)
     known = {kind: len(set(names[kind]) & set(ours[kind])) for kind in NAMES}
     state = {kind: put(kind, tree) for kind, tree in model_state.items()}
     return put('params', params), state, known
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """In which of `SAME` two descriptions of `_options` differ, in words; '' where in none."""
+    names = [name for name in SAME if before.get(name) != after[name]]
+    return ', '.join(f'model.{name} is {before.get(name)} there and {after[name]} here' for name in names)
+
+
+def require_alike(before: Network, after: Network) -> None:
+    """Refuses to go on with a network's parameters in another, where they mean something else.
+
+    Args:
+      before: whose parameters they are.
+      after: that is to have them.
+
+    Raises:
+      ValueError: naming what differs.
+    """
+    if differs := differing(*(json.loads(_options(network)) for network in (before, after))):
+        raise ValueError(
+            f'the run to start from is of another network: {differs}; give this one the options of that, or '
+            'train anew without --warm_start'
+        )
 
 
 def by_name(old: np.ndarray, new: np.ndarray, before: Axes, after: Axes) -> np.ndarray:
@@ -124,6 +146,12 @@ def _axes(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Ax
         'relation_points/parts': (names['relations'], parts) if network.parts_by_relation else (parts,),
     }
     return layers.get('/'.join(path.split('/')[1:3]), ())
+
+
+def _is_of_parts(path: str) -> bool:
+    """Whether an array is of a branch that there is for parts alone."""
+    branch, layer = path.split('/')[1:3]
+    return branch == 'parsing' or layer in ('parts', 'hidden_parts')
 
 
 def _names(vocabulary: Vocabulary) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxrec.ops.grids import bilinear_kernel, enlarge_by_kernel
 
 NORMS = ('batch', 'group')
+LEAST = 8  # channels of a group
 LITTLE = 0.01  # deviation of last layers
 RARE = -2.19  # log(.1 / .9): heatmaps start with a tenth everywhere (CenterNet)
 
@@ -73,7 +74,8 @@ class ConvNorm(nn.Module):
             )
             x = norm(x, mask=mask if when.train else None)
         else:
-            groups = math.gcd(32, self.width)
+            # Of fewer channels a small map has too few values, and one cell of one channel is always 0.
+            groups = math.gcd(32, max(1, self.width // LEAST))
             x = nn.GroupNorm(groups, dtype=self.style.dtype, name='norm')(x)
         return nn.relu(x) if self.active else x
 
@@ -133,12 +135,12 @@ class MapHead(nn.Module):
         x = nn.relu(convolve(self.width, 3, dtype=self.dtype, name='hidden')(x))
         last = nn.Dense(
             self.out,
-            dtype=self.dtype,
+            dtype=jnp.float32,  # of bfloat16 logits neighbours are equal, and both are peaks
             kernel_init=nn.initializers.normal(LITTLE),
             bias_init=nn.initializers.constant(self.bias),
             name='out',
         )
-        return last(x).astype(jnp.float32)
+        return last(x)
 
 
 class PointHead(nn.Module):
@@ -161,12 +163,14 @@ class PointHead(nn.Module):
     @nn.compact
     def __call__(self, patches: jax.Array) -> dict[str, jax.Array]:
         """[B, K, 9 C] of `ops.grids.patches_at` -> {name: float32 [B, K, channels]}."""
-        dense = lambda width, init, name: nn.Dense(width, dtype=self.dtype, kernel_init=init, name=name)
-        hidden = lambda name: nn.relu(dense(self.width, nn.initializers.he_normal(), name)(patches))
+        dense = lambda width, init, name, dtype: nn.Dense(width, dtype=dtype, kernel_init=init, name=name)
+        hidden = lambda name: nn.relu(
+            dense(self.width, nn.initializers.he_normal(), name, self.dtype)(patches)
+        )
         together = hidden('hidden') if self.shared else None
         found = {}
         for name, width in self.out.items():
             x = hidden(f'hidden_{name}') if together is None else together
             drawn = nn.initializers.normal(self.deviation.get(name, LITTLE))
-            found[name] = dense(width, drawn, name)(x).astype(jnp.float32)
+            found[name] = dense(width, drawn, name, jnp.float32)(x)
         return found

@@ -48,10 +48,12 @@ class Network:
         inputs, and fewer want a larger one.
       parsing: whether there is a branch of human parts.
       relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted'
-        towards the subject, where they do not; 'subject'.
-      shift: how far from the subject a 'shifted' point lies, of the way to the object.
+        towards the subject, where they do not unless both centres lie in one cell; 'subject'.
+      shift: how far from the subject a 'shifted' point lies, of the way to the object; below a half.
       parts_by_relation: parts are told for each relation of a point, else once for all of them.
-      both_directions: relations that the vocabulary calls symmetric are given in both directions.
+      both_directions: relations that the vocabulary calls symmetric are given in both directions, with
+        the same parts: who talks does so with the head, as the other does. Where two hold hands, one the left
+        and one the right, label both directions and leave this off.
       any_subject: subjects need not be people.
       keep: K, entities of an image.
       points: relation points of an image that are matched; a pair that several of them mean has them once.
@@ -143,7 +145,7 @@ class Network:
                     f'model.{name} = {getattr(self, name)!r} does not exist; choose of {allowed}'
                 )
         for name, low, high in (
-            ('multiplier', 0, 8), ('momentum', 0, 1), ('shift', 0, 1), ('divisor', 0, 1e6),
+            ('multiplier', 0, 8), ('momentum', 0, 1), ('shift', 0, 0.5), ('divisor', 0, 1e6),
             ('mask_init', 0, 1), ('match_scale', 0, 1e3),
         ):  # fmt: skip
             if not low < getattr(self, name) < high:

@@ -17,7 +17,7 @@ from jaxrec.data.images.scene import Vocabulary
 from jaxrec.importing import resolve
 from jaxrec.models.sms import fusion
 from jaxrec.models.sms.convert import load_trunk
-from jaxrec.models.sms.handover import load_network
+from jaxrec.models.sms.handover import load_network, require_alike
 from jaxrec.models.sms.heads import Counts, Maps, Sms
 from jaxrec.models.sms.layers import When
 from jaxrec.models.sms.losses import (
@@ -35,6 +35,7 @@ from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 log = logging.getLogger(__name__)
 
 EVALUATOR = 'jaxrec.evaluation.relation_segmentation:RelationEvaluator'
+OWN: dict[str, Any] = {'evaluator': EVALUATOR, 'weights': '', 'features': {}}  # what else a section says
 TRUTH = (
     'entity/centre', 'entity/size', 'entity/middle', 'entity/category', 'entity/valid', 'entity/mask',
     'relation/subject', 'relation/object', 'relation/category', 'relation/parts', 'relation/valid', 'part',
@@ -117,6 +118,14 @@ class SmsTask(WithoutTables):
         params, model_state, report = load_trunk(params, model_state, self.weights)
         log.info('%s: %d arrays to the trunk, %d left', self.weights, len(report.loaded), len(report.left))
         return params, model_state
+
+    def check_start(self, model: Mapping[str, Any]) -> None:
+        """Refuses to start from a run whose config section `model` gives the parameters another meaning.
+
+        Raises:
+          ValueError: naming the options that differ.
+        """
+        require_alike(network_of(model), self.network)
 
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
@@ -254,15 +263,18 @@ class SmsTask(WithoutTables):
 
 def read_task(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, str, str]:
     """Network, vocabulary, evaluator and weights of a config section, as for `make_task`."""
-    own = {'evaluator': EVALUATOR, 'weights': '', 'features': {}}
-    options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
+    options = read_options({key: config[key] for key in OWN if key in config}, 'model', **OWN)
     if options['features']:
         raise ValueError(f'features = {options["features"]}: images have none, leave it empty')
     vocabulary = schema if isinstance(schema, Vocabulary) else schema.get('vocabulary')
     if not isinstance(vocabulary, Vocabulary):
         raise ValueError("the schema has no 'vocabulary': give a Vocabulary, or {'vocabulary': Vocabulary}")
-    network = read_network({key: config[key] for key in config if key not in own})
-    return network, vocabulary, options['evaluator'], options['weights']
+    return network_of(config), vocabulary, options['evaluator'], options['weights']
+
+
+def network_of(config: Mapping[str, Any]) -> Network:
+    """The network of a config section `model`; see `make_task`."""
+    return read_network({key: config[key] for key in config if key not in OWN})
 
 
 def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:

@@ -125,11 +125,12 @@ class PairHead(nn.Module):
         pair = nn.relu(pair + dense(width, 'target', use_bias=False)(one)[:, None])
         pair = nn.relu(dense(width, 'joined')(pair))
         rare = nn.initializers.constant(RARE)
-        logits = dense(counts.relations, 'relation', bias_init=rare)(pair)
+        last = lambda out, name, **more: nn.Dense(out, name=name, **more)(pair)  # float32, as `MapHead`'s
+        logits = last(counts.relations, 'relation', bias_init=rare)
         if not counts.parts:
-            return logits.astype(jnp.float32), jnp.zeros((*logits.shape[:3], 0))
+            return logits, jnp.zeros((*logits.shape[:3], 0))
         each = counts.relations if network.parts_by_relation else 1
-        return logits.astype(jnp.float32), dense(each * counts.parts, 'parts')(pair).astype(jnp.float32)
+        return logits, last(each * counts.parts, 'parts')
 
 
 class TwoStage(nn.Module):

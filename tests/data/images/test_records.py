@@ -67,6 +67,7 @@ def test_a_sound_folder_is_counted(folder):
         'train': 1, 'validation': 1, 'test': 1,
         'entities': 10, 'people': sum(people), 'relations': sum(len(scene.relations) for scene in scenes),
         'of others': sum(scene.categories[r[0]] != 0 for scene in scenes for r in scene.relations),
+        'of validation': len(scenes[1].relations),
     }  # fmt: skip
     assert found.vocabulary == VOCABULARY
     assert found.counts['without people'] >= 1

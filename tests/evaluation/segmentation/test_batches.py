@@ -95,7 +95,9 @@ def test_relations_that_did_not_fit_the_batch_are_missed():
     guess = found(ENTITIES, [(*HOLDS, 0.9), (0, 1, NEXT_TO, set(), 0.8)])
     whole, cut = RelationEvaluator(VOCABULARY), RelationEvaluator(VOCABULARY)
     whole.add_image(scene([*ENTITIES, chair], [HOLDS, far]), guess)
-    row = batch_row(scene(ENTITIES, [HOLDS]), dropped=(1, 1)) | {'host/missed': np.array([NEXT_TO, -1, -1])}
+    row = batch_row(scene(ENTITIES, [HOLDS]), dropped=(1, 1)) | {
+        'host/missed': np.bincount([NEXT_TO], minlength=4)
+    }
     cut.add(stacked([row]), stacked([prediction_row(guess)]))
     got, want = cut.compute(), whole.compute()
     assert got['recall_100_50'] == got['recall_100_50_parts'] == got['error_missed_entity'] == 0.5
@@ -202,3 +204,11 @@ def test_entity_ap_without_pycocotools_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'pycocotools', None)
     with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
         mask_ap(images)
+
+
+def test_many_more_than_fit_are_all_missed():
+    row = batch_row(scene(ENTITIES, [HOLDS]), dropped=(0, 149)) | {'host/missed': np.array([100, 49])}
+    evaluator = RelationEvaluator(VOCABULARY)
+    evaluator.add(stacked([row]), stacked([prediction_row(found(ENTITIES, [(*HOLDS, 0.9)]))]))
+    told = evaluator.compute()
+    assert told['relations'] == 150 and told['recall_100_50'] == pytest.approx(1 / 150)

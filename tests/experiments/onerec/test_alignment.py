@@ -19,13 +19,14 @@ from configs.onerec.reward import get_config as get_reward
 from configs.onerec.simulated import get_config as get_simulated
 from configs.onerec.stages import align_config
 from experiments import running
-from experiments.building import TRAIN_OPTIONS, Experiment, build, make_optimizer
+from experiments.building import TRAIN_OPTIONS, Experiment, build
 from experiments.onerec import pipelining
 from experiments.onerec.alignment import iterations
 from experiments.onerec.alignment import pieces as alignment
 from experiments.onerec.judging import bench as benches
 from experiments.onerec.judging import reward_model, written
 from experiments.onerec.judging.bench import Bench
+from experiments.optimizers import make_optimizer
 from experiments.sources import read_data
 from jaxrec.data.sessions.labels import SessionLabels
 from jaxrec.data.simulators import sessions

@@ -1,5 +1,8 @@
 """A folder of one's own images is checked, counted and drawn by one command."""
 
+import dataclasses
+import importlib
+import re
 import subprocess
 import sys
 
@@ -11,6 +14,7 @@ from experiments.sms.pictures import showing
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import COUNTED, Findings, ImageFolder
 from jaxrec.data.images.scene import Vocabulary
+from jaxrec.models.sms.options import Network
 from tests.conftest import REPOSITORY
 from tests.data.images.worlds import VOCABULARY, random_scene
 
@@ -44,7 +48,7 @@ def test_nothing_is_drawn_into_the_folder_that_is_read(album):
 
 
 def test_what_costs_something_is_told_before_what_comes_next():
-    counts = dict.fromkeys(COUNTED, 0) | {'train': 5, 'validation': 1}
+    counts = dict.fromkeys(COUNTED, 0) | {'train': 5, 'validation': 1, 'of validation': 2}
     words = Vocabulary(('human', 'ball'), ('hold', 'upright on'), person='human')
     found = Findings([], counts, [], words, {})
     command = '--config=configs/sms/own.py:SMS,album --workdir=runs/mine'
@@ -57,12 +61,14 @@ def test_what_costs_something_is_told_before_what_comes_next():
     assert others.startswith('2 relations have a subject that is no human: they are learned with --conf')
     assert turned.startswith('3 pictures are marked by their camera as turned')
     assert following.endswith(command)
+    counts['of validation'] = 0
+    assert advice(found, 'album')[2].startswith('no image for validation has a relation: recall is not a')
     counts['validation'] = 0
     assert advice(found, 'album')[-1].startswith('no image is for validation: give some of them that "split"')
 
 
 def test_names_of_sides_that_a_mirror_leaves_are_told():
-    counts = dict.fromkeys(COUNTED, 0) | {'train': 9, 'validation': 1}
+    counts = dict.fromkeys(COUNTED, 0) | {'train': 9, 'validation': 1, 'of validation': 2}
     parts = ('left hand', 'right hand', 'l', 'left_eye', 'right_eye', 'left knee')
     words = Vocabulary(
         ('person',), ('left of', 'hold', 'right of'), parts, mirrored=(('left hand', 'right hand'),)
@@ -89,3 +95,25 @@ def test_all_relations_are_drawn_and_large_pictures_made_small(album, tmp_path, 
     assert [size for size, _ in drawn] == [
         first.image.shape, third.image.shape, (round(16 * height / width), 16, 3),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize('file', ['own', 'pic', 'vcoco', 'scenes', 'photographs'])
+def test_every_option_of_the_network_is_a_flag(file):
+    config = importlib.import_module(f'configs.sms.{file}').get_config('SMS')
+    assert set(config.model) >= {field.name for field in dataclasses.fields(Network)} | {'weights'}
+    assert set(config.data) >= {'entities', 'relations', 'mask_stride', 'image_size'}
+    for row in ('two-stage', 'prior'):
+        assert set(importlib.import_module(f'configs.sms.{file}').get_config(row).model) == set(config.model)
+
+
+def test_what_is_advised_can_be_done():
+    """Every flag that this room's pages and messages name is one of the config that they name it for."""
+    texts = [path.read_text() for path in (REPOSITORY / 'experiments' / 'sms').rglob('*.py')]
+    flags = {flag for text in texts for flag in re.findall(r'--config\.([a-z_.]+[a-z_])', text)}
+    assert {'model.any_subject', 'data.augment.flip', 'train.batch_size'} <= flags
+    config = get_config('SMS,album')
+    for flag in flags:
+        section = config
+        for key in flag.split('.'):
+            assert key in section, flag
+            section = section[key]

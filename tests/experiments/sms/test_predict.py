@@ -1,5 +1,6 @@
 """Pictures in, overlays and JSON out; one bad file among them; scenes drawn beside their truth."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments.building import build
-from experiments.running import claim, open_checkpoints, table_rows
+from experiments.running import claim, open_checkpoints, start_from, table_rows
 from experiments.sms.pictures import looking
 from experiments.sms.pictures.album import Limits, apart_from, look, pictures_of
 from experiments.sms.pictures.looking import make_finder, names_of, surest
@@ -18,7 +19,7 @@ from experiments.sms.pictures.showing import show
 from jaxrec.data.images.geometry import unfit
 from jaxrec.data.images.pixels import read_picture, rle_decode
 from jaxrec.data.source import make_loader
-from jaxrec.evaluation.segmentation.found import Found, truth_of
+from jaxrec.evaluation.segmentation.found import NOTHING, Found, truth_of
 from jaxrec.models.sms.handover import load_network
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
@@ -167,6 +168,14 @@ def test_the_surest_are_kept_with_what_they_join():
     assert few.triplets.tolist() == [[1, 0, 2]] and len(surest(some_found(), 0.95, 100).scores) == 0
 
 
+def test_who_acts_on_nothing_stays_so():
+    found = some_found()
+    alone = dataclasses.replace(
+        found, triplets=np.where([[0, 1, 0]], NOTHING, found.triplets).astype(np.int32)
+    )
+    assert surest(alone, 0.1, 100).triplets.tolist() == [[0, NOTHING, 0], [1, NOTHING, 2], [0, NOTHING, 1]]
+
+
 def seen(scene):
     """The truth as a network would tell it."""
     count = len(scene.relations)
@@ -189,7 +198,27 @@ def test_what_is_right_is_counted_beside_the_truth(untrained, tmp_path):
     assert picture.shape[1] > 1.9 * (picture.shape[0] - 40)  # two beside each other
 
 
+def test_what_no_batch_holds_is_counted_too(untrained, tmp_path):
+    run, _, _ = untrained
+    few = dataclasses.replace(run, data=run.data | {'relations': 1})
+    batch = few.source('test')[0]
+    scenes = iter([truth_of(batch, row) for row in range(2)])
+    told = show(few, lambda pictures: [seen(next(scenes))], 'test', 2, tmp_path)
+    count = [len(run.log.scene(16 + row).relations) for row in range(2)]
+    assert min(count) > 1 and told[-1] == f'2 of {sum(count)} triplets of 2 scenes are wholly right'
+
+
+def test_a_start_from_other_coordinates_is_refused(untrained):
+    run, workdir, _ = untrained
+    config = run.config.copy_and_resolve_references()
+    config.model.divisor, config.train.init_from = 7.5, str(workdir)
+    other = build(config)
+    with pytest.raises(ValueError, match=r'another network: model\.divisor is 8\.0 there and 7\.5 here'):
+        start_from(other, workdir, other.example(other.source('train', shuffle=True)))
+
+
 def test_names_are_those_of_the_log(untrained):
     run, _, state = untrained
     assert names_of(run) is run.log.names
-    assert callable(make_finder(run, state))
+    (found,) = make_finder(run, state)([run.log.scene(0).image])
+    assert found.categories.max() < len(run.log.names.entities) and found.parts.shape == (64, 64)

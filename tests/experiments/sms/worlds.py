@@ -6,12 +6,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.sms.scenes import get_config
+from jaxrec.models.sms.options import SIZES
 
 SCENES = {'seed': 0, 'train': 12, 'validation': 4, 'test': 4, 'size': 64}
-NETWORK = {
-    'size': 'tiny', 'trunk': 'dla_tiny', 'neck': 16, 'hidden': 8, 'keep': 8, 'points': 12, 'triplets': 12,
-    'mask_stride': 2, 'any_subject': True,
-}  # fmt: skip
+NETWORK = {**SIZES['tiny'], 'hidden': 8, 'mask_stride': 2, 'any_subject': True, 'norm': 'batch'}
 
 
 def tiny(row: str, cache: str | Path, **train: Any) -> ConfigDict:
@@ -20,9 +18,7 @@ def tiny(row: str, cache: str | Path, **train: Any) -> ConfigDict:
     config.data.arguments = ConfigDict(SCENES)
     config.data.cache = str(cache)
     config.data.image_size = 64
-    config.model = ConfigDict(
-        NETWORK | {k: v for k, v in config.model.items() if k not in NETWORK | {'norm': 0}}
-    )
+    config.model.update(NETWORK)
     config.train.update(
         {'batch_size': 4, 'eval_batch_size': 4, 'epochs': 1, 'log_every': 1, 'evals_per_epoch': 1}
     )

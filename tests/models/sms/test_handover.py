@@ -109,7 +109,29 @@ def test_other_branches_and_other_files_are_refused(tmp_path):
     np.savez(tmp_path / 'n.npz', x=np.ones(3))
     with pytest.raises(ValueError, match=r'n\.npz is None version None.*experiments\.sms\.export'):
         load_network(tmp_path / 'n.npz', task.network, WORDS, {}, {})
-    no_parts = make_task(TINY, Vocabulary(WORDS.entities, WORDS.relations))
-    saved(tmp_path, no_parts)
-    with pytest.raises(ValueError, match=r"holds nothing as 'params/parsing/.*no such branch"):
-        load_network(tmp_path / 'network.npz', task.network, WORDS, *draw(task, BATCH))
+
+
+@pytest.mark.parametrize('shared', [True, False])
+def test_where_there_were_no_parts_their_branches_are_drawn(tmp_path, shared):
+    options = TINY | {'shared': shared}
+    task, without = (
+        make_task(options, words) for words in (WORDS, Vocabulary(WORDS.entities, WORDS.relations))
+    )
+    old, old_state = saved(tmp_path, without)
+    drawn = draw(task, BATCH, seed=1)
+    params, state, known = load_network(tmp_path / 'network.npz', task.network, WORDS, *drawn)
+    jax.tree.map(np.testing.assert_array_equal, state, old_state)
+    jax.tree.map(np.testing.assert_array_equal, params['parsing'], drawn[0]['parsing'])
+    for name, layer in params['relation_points'].items():
+        source = drawn[0] if 'parts' in name else old
+        jax.tree.map(np.testing.assert_array_equal, layer, source['relation_points'][name])
+    jax.tree.map(np.testing.assert_array_equal, params['backbone'], old['backbone'])
+    assert known['parts'] == 0
+
+
+def test_a_start_from_a_network_of_another_meaning_is_refused():
+    task = make_task(TINY, WORDS)
+    task.check_start(TINY | {'weights': '', 'keep': 5, 'features': {}})  # what may differ
+    for name, value in (('shift', 0.25), ('divisor', 7.0), ('mean', (0.5, 0.5, 0.5))):
+        with pytest.raises(ValueError, match=rf'to start from is of another network: model\.{name} is'):
+            task.check_start(TINY | {name: value})

@@ -52,7 +52,7 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
         ({'point_hidden': -1}, 'model.point_hidden = -1: give at least 0'),
         ({'least_radius': -1}, 'model.least_radius = -1: give at least 0'),
         ({'match_scale': 0.0}, 'model.match_scale = 0.0 is not between 0 and 1000'),
-        ({'shift': 1.0}, 'model.shift = 1.0 is not between 0 and 1'),
+        ({'shift': 0.5}, 'model.shift = 0.5 is not between 0 and 0.5'),
         ({'std': (0.1, 0.0, 0.1)}, 'give three each, std above 0'),
         ({'points': 10}, 'model.triplets = 100 of 10 that are made: raise model.points'),
         ({'points': 10, 'tries': 2, 'triplets': 31}, 'model.triplets = 31 of 30 that are made'),

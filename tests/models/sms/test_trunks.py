@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrec.models.sms.dla import Dla, Neck
-from jaxrec.models.sms.layers import Style, When
+from jaxrec.models.sms.layers import ConvNorm, MapHead, PointHead, Style, When
 from jaxrec.models.sms.resnet import ResNet
 from tests.oracles import trunks as oracle
 
@@ -84,3 +84,24 @@ def test_a_neck_is_the_loop(widths, kernel):
     params, stats, found = drawn(Neck(widths, kernel, Style()), maps)
     same([found], [oracle.neck(params, stats, [x[0].astype(float) for x in maps])])
     assert found.shape == (1, 16, 24, widths[0])
+
+
+@pytest.mark.parametrize(('width', 'groups'), [(8, 1), (24, 1), (32, 4), (64, 8), (256, 32)])
+def test_groups_have_channels_enough(width, groups):
+    """So that a map of one cell is not all zeros, as it is where each channel is a group."""
+    x = np.random.default_rng(0).normal(size=(2, 1, 1, 3)).astype(np.float32)
+    module = ConvNorm(width, 1, 1, Style('group'), active=False)
+    variables = module.init(jax.random.key(0), x, When())
+    found = np.asarray(module.apply(variables, x, When())).reshape(2, groups, -1)
+    np.testing.assert_allclose(found.mean(-1), 0, atol=1e-4)
+    np.testing.assert_allclose(found.std(-1), 1, atol=2e-2)
+
+
+def test_logits_are_float32_whatever_activations_are():
+    """Of bfloat16 ones with 8 bits many neighbours are equal, and every one of them is a peak."""
+    x = np.random.default_rng(0).normal(size=(1, 32, 32, 4)).astype(np.float32)
+    dense, point = MapHead(8, 3, -2.19, 'bfloat16'), PointHead(8, {'size': 2}, dtype='bfloat16')
+    heat = np.asarray(dense.apply(dense.init(jax.random.key(0), x), x))
+    read = np.asarray(point.apply(point.init(jax.random.key(0), x), x)['size'])
+    for logits in (heat, read):
+        assert logits.dtype == np.float32 and len(np.unique(logits)) > 0.95 * logits.size

@@ -63,17 +63,19 @@ def relations_of(people: Sequence[Person], things: Sequence[Thing]) -> list[Rela
     for s, seen in enumerate(gazes):
         if seen is None:
             continue
-        mutual = seen < len(people) and gazes[seen] == s
-        near = (
-            mutual
-            and math.dist(people[s].joints['head'], people[seen].joints['head']) < TALK * people[s].height
-        )
-        found.append(Relation(s, seen, 'talk' if near else 'look', ('head',)))
+        talks = seen < len(people) and gazes[seen] == s and _near(people[s], people[seen])
+        found.append(Relation(s, seen, 'talk' if talks else 'look', ('head',)))
     talking = {(r.subject, r.object) for r in found if r.name == 'talk'}
     for a, b in _abreast(people):
         if (a, b) not in talking:
             found += [Relation(a, b, 'next to', ()), Relation(b, a, 'next to', ())]
     return found
+
+
+def _near(one: Person, other: Person) -> bool:
+    """Whether two can talk: measured by the mean of their heights, so that both do or neither."""
+    height = (one.height + other.height) / 2
+    return math.dist(one.joints['head'], other.joints['head']) < TALK * height
 
 
 def _contacts(s: int, person: Person, people: Sequence[Person], things: Sequence[Thing]) -> list[Relation]:

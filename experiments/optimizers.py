@@ -1,0 +1,90 @@
+"""The optimizers of the dense parameters, by the names that configs give them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+from experiments.schedules import make_schedule
+
+MAKERS = {'adam': optax.adam, 'adamw': optax.adamw, 'adagrad': optax.adagrad, 'sgd': optax.sgd}
+MUON = 'muon'
+LIKE_ADAM = (
+    0.2  # the root mean square of a step of Adam, about, so that learning rates of one do for the other
+)
+KERNEL = 'kernel'  # what Flax calls the weights of a dense layer and of a convolution
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: float,
+    schedule: Mapping[str, Any] | None = None,
+    steps: int = 0,
+    weight_decay: float | None = None,
+) -> optax.GradientTransformation:
+    """The optimizer of the dense parameters.
+
+    Args:
+      name: 'adam', 'adamw', 'adagrad', 'sgd' or 'muon', see `muon`.
+      learning_rate: a number.
+      schedule: how it changes, as for `schedules.make_schedule`; nothing leaves it as it is.
+      steps: of the run.
+      weight_decay: of 'adamw' and 'muon'; None leaves it at optax's.
+
+    Returns:
+      An optax optimizer.
+
+    Raises:
+      ValueError: an unknown name, a decay below 0 or of another optimizer, or what `make_schedule` refuses.
+    """
+    if name not in (*MAKERS, MUON):
+        raise ValueError(
+            f'train.optimizer = {name!r} does not exist; choose one of {sorted([*MAKERS, MUON])}'
+        )
+    rate = make_schedule(schedule, learning_rate, steps) if schedule else learning_rate
+    if weight_decay is not None and (name not in ('adamw', MUON) or weight_decay < 0):
+        raise ValueError(
+            f'train.weight_decay = {weight_decay} of {name!r}: give a number from 0 on with '
+            "train.optimizer = 'adamw' or 'muon', or None"
+        )
+    decay = {} if weight_decay is None else {'weight_decay': weight_decay}
+    return muon(rate, **decay) if name == MUON else MAKERS[name](rate, **decay)
+
+
+def muon(rate: optax.ScalarOrSchedule, weight_decay: float = 0.0) -> optax.GradientTransformation:
+    """Steps whose matrices are orthogonal (Muon, arXiv 2502.16982); Adam's for all that is no matrix.
+
+    Args:
+      rate: the learning rate of both.
+      weight_decay: of the matrices.
+
+    Returns:
+      An optax optimizer.
+    """
+    return optax.contrib.muon(
+        rate, weight_decay=weight_decay, muon_weight_dimension_numbers=matrices, consistent_rms=LIKE_ADAM
+    )
+
+
+def matrices(params: Any) -> Any:
+    """Which parameters multiply activations, and along which axes.
+
+    Args:
+      params: a tree of arrays, or of what has their number of axes.
+
+    Returns:
+      The tree with a `MuonDimensionNumbers` for each dense layer's kernel, each convolution's, over its
+      window and channels, and each stack of matrices; None for the others: biases, scales, kernels of single
+      channels, and matrices whose rows are looked up by number.
+    """
+    return jax.tree_util.tree_map_with_path(_axes, params)
+
+
+def _axes(path: Any, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
+    axes, is_kernel = array.ndim, getattr(path[-1], 'key', None) == KERNEL
+    if is_kernel and axes in (2, 4):
+        return optax.contrib.MuonDimensionNumbers(tuple(range(axes - 1)), (axes - 1,))
+    if not is_kernel and axes > 2:  # in front stand layers and experts
+        return optax.contrib.MuonDimensionNumbers((axes - 2,), (axes - 1,))
+    return None
