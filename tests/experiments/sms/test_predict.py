@@ -211,7 +211,7 @@ def test_what_no_batch_holds_is_counted_too(untrained, tmp_path):
 def test_a_start_from_other_coordinates_is_refused(untrained):
     run, workdir, _ = untrained
     config = run.config.copy_and_resolve_references()
-    config.model.divisor, config.train.init_from = 7.5, str(workdir)
+    config.model.divisor, config.train.init_from, config.train.schedule = 7.5, str(workdir), {}
     other = build(config)
     with pytest.raises(ValueError, match=r'another network: model\.divisor is 8\.0 there and 7\.5 here'):
         start_from(other, workdir, other.example(other.source('train', shuffle=True)))
