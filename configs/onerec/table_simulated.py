@@ -12,9 +12,10 @@ Rows of single items and rows of sessions are compared by `..._first`, the sessi
 eight of the former are pages of a ranking, each worse than the one before, those of the latter near it.
 
 Columns: `main`, mined for 1% of the requests; `ratio2` to `ratio5`, IPA with 2% to 5%; `null`, a world whose
-sessions have no coupling, so that to write a session is to name five items: there OneRec is not to beat TIGER
-by `true_reward_first`. --rows=OneRec,OneRec+IPA chooses among the rows; the semantic IDs, the reward model
-and the generator of a seed are made once for all of them.
+sessions have no coupling, so that to write a session is to name five items: what OneRec gains on TIGER by
+`true_reward_first` there is not of sessions, but of what is learned from those of high quality.
+--rows=OneRec,OneRec+IPA chooses among the rows; the semantic IDs, the reward model and the generator of a
+seed are made once for all of them.
 
 Trials: each row but OneRec+NTP has the same number, on a world that no cell has. Rows before alignment are
 tuned over the learning rate, by what they learn on validation: next-token loss or recall@10. A preference
@@ -24,9 +25,9 @@ would choose how alike beams are. Rows before alignment are not chosen by the ju
 what it errs in: an earlier one, which read histories by attention alone, put twenty trials in an order that
 was nearly the reverse of the truth's, and chose the least trained model of most rows.
 
-Cost: some 10 core hours for `main` with its trials; the other columns and --quick are not run yet. TIGER
-encodes a history once for up to 6 liked items of a request: 26 MFLOP an item in training where an example
-for each takes 78.
+Cost: some 10 core hours for `main` with its trials, 2 for `null`; the ratios and --quick are not run yet.
+TIGER encodes a history once for up to 6 liked items of a request: 26 MFLOP an item in training where an
+example for each takes 78.
 """
 
 from typing import Any
@@ -232,8 +233,8 @@ NOTE = (
     'the user liked in a session of high quality is among the ten that a row names first, of OneRec those '
     'that begin a session; `ntp`: mean loss of a token of sessions of high quality. Seed s draws world s, '
     'the order of the data and the initial values; trials have a world of their own. `null`: no coupling '
-    'in a session, where the pair to look at is OneRec against TIGER by `true_reward_first`: to write '
-    'sessions is to gain nothing; alignment may gain there too, since it learns what is liked. `ratio`: '
+    'in a session, where the pair to look at is OneRec against TIGER by `true_reward_first`: what is '
+    'gained there comes of what is learned from, not of writing sessions. `ratio`: '
     'percent of requests that are mined; lambda stays what it is. TIGER writes IDs of plain residual '
     'k-means. Aligned rows take the steps of two passes over the sessions, however well they '
     'do. `written`: sessions of five different items that a row has for a request, of eight. '

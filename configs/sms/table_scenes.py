@@ -66,7 +66,7 @@ def get_config() -> ConfigDict:
             'ratios': {'recall_G_50': 'prior'},
             'seeds': 3,
             'trials': 2,
-            'search': {'train': {'learning_rate': (4e-3, 2e-3)}},
+            'search': {'train': {'learning_rate': (8e-3, 4e-3)}},
             'judges': ('experiments.sms.judging:judge',),
             'shown': (
                 *own, *(f'{name}_minus_SMS' for name in DIFFERENCES), 'recall_G_50_over_prior',

@@ -25,8 +25,8 @@ NOTHING, PEOPLE = '', '<people>'  # no vocabulary's own names
 # Options that say which arrays there are and what their numbers mean; the others may be changed.
 SAME = (
     'trunk', 'multiplier', 'norm', 'neck', 'neck_kernel', 'hidden', 'point_hidden', 'shared', 'masks',
-    'mask_features', 'mask_width', 'mask_depth', 'mask_fine', 'mask_stride', 'mask_channels', 'mask_layers',
-    'divisor', 'parsing', 'relation_point', 'shift', 'parts_by_relation', 'mean', 'std',
+    'mask_features', 'mask_width', 'mask_depth', 'mask_fine', 'mask_context', 'mask_stride', 'mask_channels',
+    'mask_layers', 'divisor', 'parsing', 'relation_point', 'shift', 'parts_by_relation', 'mean', 'std',
 )  # fmt: skip
 BRANCHES = (
     'backbone', 'entity_heat', 'entity_points', 'mask_branch', 'parsing', 'relation_heat', 'relation_points',
@@ -90,9 +90,13 @@ def load_network(
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """In which of `SAME` two descriptions of `_options` differ, in words; '' where in none."""
-    names = [name for name in SAME if before.get(name) != after[name]]
-    return ', '.join(f'model.{name} is {before.get(name)} there and {after[name]} here' for name in names)
+    """In which of `SAME` two descriptions of `_options` differ, in words; '' where in none.
+
+    An option that is younger than a description had its default.
+    """
+    before = {**json.loads(_options(Network())), **before}
+    names = [name for name in SAME if before[name] != after[name]]
+    return ', '.join(f'model.{name} is {before[name]} there and {after[name]} here' for name in names)
 
 
 def require_alike(before: Network, after: Network) -> None:

@@ -146,7 +146,8 @@ class Sms(nn.Module):
 class MaskBranch(nn.Module):
     """The map that all masks are made of (CondInst's mask branch).
 
-    With `mask_fine` it also reads the trunk's map of stride 2, where edges are sharper than in the neck.
+    With `mask_fine` it also reads the trunk's map of stride 2, where edges are sharper than in the neck:
+    folded to stride 4, or, with `mask_context`, where it is.
 
     Attributes:
       network: sizes.
@@ -157,11 +158,14 @@ class MaskBranch(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, fine: jax.Array | None, when: When) -> jax.Array:
         """[B, h, w, neck] and [B, 2 h, 2 w, C] or None -> [B, h / s, w / s, mask_features]."""
-        network = self.network
-        if fine is not None:
+        network, places = self.network, self.network.fine
+        if network.mask_context and fine is not None:
+            wide = ConvNorm(places**2 * network.mask_context, 3, 1, network.style, name='context')(x, when)
+            x, places = jnp.concatenate([unfold(wide, places), fine], -1), 1
+        elif fine is not None:
             x = jnp.concatenate([x, fold(fine, 2)], -1)
         for i in range(network.mask_depth):
             stride = max(network.mask_stride // 4, 1) if i == 0 else 1
             x = ConvNorm(network.mask_width, 3, stride, network.style, name=f'conv_{i}')(x, when)
-        x = nn.Dense(network.mask_features * network.fine**2, dtype=network.style.dtype, name='out')(x)
-        return unfold(x, network.fine)
+        x = nn.Dense(network.mask_features * places**2, dtype=network.style.dtype, name='out')(x)
+        return unfold(x, places)

@@ -39,6 +39,8 @@ class Network:
       mask_features: channels of the map that all masks are made of.
       mask_width, mask_depth: of the convolutions that make it.
       mask_fine: they read the trunk's map of stride 2 beside the neck's of stride 4.
+      mask_context: channels of the neck that are enlarged to stride 2, where the trunk's map joins them and
+        the convolutions run; 0 folds the trunk's map to stride 4 instead.
       mask_stride: of that map, 2, 4 or 8; with 2 each place of the network's map gives four of the masks' and
         of the part map, and targets have masks of that stride.
       mask_channels, mask_layers: of each entity's own network.
@@ -91,6 +93,7 @@ class Network:
     mask_width: int = 128
     mask_depth: int = 4
     mask_fine: bool = False
+    mask_context: int = 0
     mask_stride: int = 8
     mask_channels: int = 8
     mask_layers: int = 3
@@ -150,7 +153,7 @@ class Network:
         ):  # fmt: skip
             if not low < getattr(self, name) < high:
                 raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
-        for name in ('point_hidden', 'pair_divisor', 'least_radius'):
+        for name in ('point_hidden', 'pair_divisor', 'least_radius', 'mask_context'):
             if getattr(self, name) < 0:
                 raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 0')
         self._check_together()
@@ -160,6 +163,11 @@ class Network:
             raise ValueError(
                 f'model.mask_fine: {self.trunk!r} has no map of stride 2: choose another trunk, such as '
                 "'resnet_fine'"
+            )
+        if self.mask_context and not (self.mask_fine and self.mask_stride == STRIDE // 2):
+            raise ValueError(
+                f'model.mask_context = {self.mask_context} is of masks of stride 2 that read the trunk: set '
+                'model.mask_fine and model.mask_stride=2, or leave it 0'
             )
         if self.read_stride > self.fine_stride:
             raise ValueError(

@@ -61,6 +61,11 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
             {'trunk': 'resnet_folded', 'mask_fine': True},
             "'resnet_folded' has no map of stride 2",
         ),
+        (
+            {'mask_context': 8},
+            'model.mask_context = 8 is of masks of stride 2 that read the trunk',
+        ),
+        ({'mask_context': -1}, 'model.mask_context = -1: give at least 0'),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

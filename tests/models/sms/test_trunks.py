@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from jaxrec.models.sms.dla import Dla, Neck
+from jaxrec.models.sms.heads import MaskBranch
 from jaxrec.models.sms.layers import ConvNorm, MapHead, PointHead, Style, When
+from jaxrec.models.sms.options import read_network
 from jaxrec.models.sms.resnet import ResNet
 from tests.oracles import trunks as oracle
 
@@ -105,3 +107,22 @@ def test_logits_are_float32_whatever_activations_are():
     read = np.asarray(point.apply(point.init(jax.random.key(0), x), x)['size'])
     for logits in (heat, read):
         assert logits.dtype == np.float32 and len(np.unique(logits)) > 0.95 * logits.size
+
+
+def test_masks_join_the_trunk_where_it_is():
+    """Each cell of the neck gives four places, which stand beside the trunk's own of stride 2."""
+    options = {'trunk': 'resnet_fine', 'mask_fine': True, 'mask_stride': 2, 'mask_width': 5, 'mask_depth': 2}
+    branch = MaskBranch(read_network({'mask_context': 3, 'mask_features': 4, **options}))
+    rng = np.random.default_rng(2)
+    x, fine = (rng.normal(size=shape).astype(np.float32) for shape in ((1, 3, 4, 6), (1, 6, 8, 2)))
+    variables = branch.init(jax.random.key(0), x, fine, When())
+    params, stats = variables['params'], variables['batch_stats']
+    wide = oracle.conv_norm(params['context'], stats['context'], x[0])  # [3, 4, 2 x 2 x 3]
+    y = np.zeros((6, 8, 5))
+    for row, column in np.ndindex(6, 8):
+        place = 2 * (row % 2) + column % 2
+        y[row, column] = [*wide[row // 2, column // 2, 3 * place : 3 * place + 3], *fine[0, row, column]]
+    for name in ('conv_0', 'conv_1'):
+        y = oracle.conv_norm(params[name], stats[name], y)
+    found = np.asarray(branch.apply(variables, x, fine, When()))
+    np.testing.assert_allclose(found[0], y @ params['out']['kernel'] + params['out']['bias'], atol=1e-4)
