@@ -7,7 +7,9 @@ import pytest
 
 from experiments.building import build
 from experiments.optimizers import make_optimizer, matrices
+from experiments.running import fit
 from experiments.schedules import without_schedule
+from jaxrec.training.writers import read_metrics
 from tests.experiments.worlds import tiny
 
 RATE = 0.1
@@ -75,7 +77,11 @@ def test_what_is_no_matrix_takes_steps_of_adam():
 
 
 def test_a_run_learns_by_it_and_leaves_its_schedule_behind(tmp_path):
-    run = build(tiny('DNN', tmp_path, {'optimizer': 'muon', 'schedule': {'kind': 'cosine'}}))
+    run = build(tiny('DNN', tmp_path, {'optimizer': 'muon', 'schedule': {'kind': 'cosine'}, 'log_every': 1}))
+    fit(run, tmp_path / 'run')
+    lines = read_metrics(tmp_path / 'run' / 'metrics.jsonl')
+    losses = [line['loss'] for line in lines if line['part'] == 'train']
+    assert len(losses) >= 6 and np.mean(losses[-3:]) < np.mean(losses[:3])
     params = jax.eval_shape(run.setup.task.init, jax.random.key(0), run.example(run.source('train', True)))[0]
     shapes = lambda optimizer: jax.eval_shape(optimizer.init, params)
     plain = make_optimizer('muon', RATE)

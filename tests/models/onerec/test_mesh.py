@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.optimizers import make_optimizer
 from jaxrec import embeddings as emb
 from jaxrec.models.onerec.align import AlignTask, Preference
 from jaxrec.models.onerec.generate import catalogue, make_generate
@@ -84,6 +85,20 @@ def test_training_is_that_of_one_device(shape, dispatch):
     assert whole.search(f'f32[{layers},{EXPERTS},{hidden},{width}]{{3,2,1,0}}')
     assert not [kind for kind in results_of('all-gather', hlo) if whole.search(kind)]
     assert ('all-to-all' in hlo) == (dispatch == 'all_to_all')
+
+
+def test_what_muon_keeps_of_experts_is_cut_as_they_are():
+    task = make_task()
+    setup = make_setup(task, (2, 4))._replace(optimizer=make_optimizer('muon', 1e-2))
+    state = init_state(setup, put_batch(make_batch(task.network, 0), setup.mesh), 0)
+    moments = [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state)
+        if jax.tree_util.keystr(path).endswith("['decoder']['feed']['up']")
+    ]
+    whole = (2, EXPERTS, SMALL['width'], 2 * SMALL['expert_hidden'])
+    assert [moment.shape for moment in moments] == [whole]
+    assert {shard.data.shape[1] for shard in moments[0].addressable_shards} == {EXPERTS // 4}
 
 
 @pytest.mark.slow
