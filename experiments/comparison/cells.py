@@ -94,7 +94,7 @@ def run_cell(
     run = build(config, data_dir)
     progress = fit(run, cell.folder)
     counted = count_trained(run)
-    result = {
+    result: dict[str, Any] = {
         'config': described,
         'validation': progress.best,
         **counted,

@@ -163,7 +163,7 @@ class RelationEvaluator:
         self,
         scene: Scene,
         found: Found,
-        dropped: Sequence[int] = (0, 0),
+        dropped: Sequence[int] | NDArray = (0, 0),
         missed: Sequence[int] | NDArray = (),
     ) -> None:
         """Takes in one image.

@@ -110,8 +110,8 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int
     if judged:
         found['host/mask'] = rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities)
         found['host/part'] = np.ascontiguousarray(scene.parts)
-        count = lambda numbers: np.bincount(numbers, minlength=max(kinds, listed.max(initial=-1) + 1))
-        found['host/missed'] = (count(listed) - count(relations[:, 2])).astype(np.int32)
+        of_kind = lambda numbers: np.bincount(numbers, minlength=max(kinds, listed.max(initial=-1) + 1))
+        found['host/missed'] = (of_kind(listed) - of_kind(relations[:, 2])).astype(np.int32)
     return found
 
 
