@@ -28,7 +28,7 @@ from experiments.comparison.finished import pack, unpack
 from experiments.comparison.tables import draw, summarize, to_markdown, write_json
 from experiments.comparison.tuning import choose, trial_cells
 from experiments.comparison.workers import RUN, Runner, default_workers, runner
-from experiments.flags import DATA_DIR, friendly
+from experiments.flags import DATA_DIR, friendly, read_flags
 from experiments.running import hold
 from jaxrec.files import replace_text
 
@@ -149,4 +149,4 @@ def run_by_row(run: Runner, cells: Mapping[str, list[Cell]], title: str) -> dict
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import jax
-from absl import flags
+from absl import app, flags
 from absl import logging as absl_logging
 
 from jaxrec.files import full_cause
@@ -31,9 +31,29 @@ JOIN_TIMEOUT = flags.DEFINE_integer('join_timeout', 300, 'Seconds until all proc
 PEER_TIMEOUT = flags.DEFINE_integer('peer_timeout', 60, 'Seconds of silence until a process counts as dead.')
 _JOINING = (COORDINATOR, NUM_PROCESSES, PROCESS_ID)
 LOST_PEER = 3  # exit status
+# Of a --config: its flags may name any option, also those that the file leaves at their defaults; one that
+# does not exist is refused by `read_options` of its section.
+ANY_KEY = {'lock_config': False, 'accept_new_attributes': True}
 PACKAGES = ('jaxrec', 'experiments')  # whose log is shown
 
 Main = Callable[[list[str]], None]
+
+
+def read_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a flag of a section that --config does not have ends it in a line.
+
+    Args:
+      argv: as `absl.app.run` gives it to a `flags_parser`.
+
+    Returns:
+      What is left of it.
+    """
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:  # of ml_collections
+        reason = ' '.join(str(error.args[0]).split())
+        print(f'error: a flag --config.<section>.<key> cannot be set: {reason}', file=sys.stderr)
+        sys.exit(2)
 
 
 def friendly(main: Main) -> Main:
@@ -106,7 +126,7 @@ def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
 
 @contextlib.contextmanager
 def _in_a_line() -> Iterator[None]:
-    """Turns a ValueError, and a full disk, into a line and exit status 2."""
+    """Turns a ValueError, a full disk, and a file in a folder's place, into a line and exit status 2."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -121,6 +141,8 @@ def _to_tell(error: BaseException) -> str | None:
     """What the user is told of an error that has a remedy, None for any other."""
     if isinstance(error, ValueError):
         return str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        return f'{error.filename}: a folder is wanted where a file lies: name another place'
     if isinstance(error, OSError) and (cause := full_cause(error)):
         return (
             f'{error.filename or "a file"} could not be written ({cause}): make room on its disk, or lift '

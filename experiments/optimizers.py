@@ -14,6 +14,8 @@ LIKE_ADAM = (
     0.2  # the root mean square of a step of Adam, about, so that learning rates of one do for the other
 )
 KERNEL = 'kernel'  # what Flax calls the weights of a dense layer and of a convolution
+# Weights of attention, with an axis of heads, by the names that `models.transformer` gives them.
+INTO_HEADS, OUT_OF_HEADS = ('query', 'key', 'value'), 'out'
 
 
 def make_optimizer(
@@ -75,16 +77,25 @@ def matrices(params: Any) -> Any:
 
     Returns:
       The tree with a `MuonDimensionNumbers` for each dense layer's kernel, each convolution's, over its
-      window and channels, and each stack of matrices; None for the others: biases, scales, kernels of single
-      channels, and matrices whose rows are looked up by number.
+      window and channels, each projection of attention, all its heads one side, and each stack of matrices;
+      None for the others: biases, scales, kernels of single channels, and matrices whose rows are looked up
+      by number.
     """
     return jax.tree_util.tree_map_with_path(_axes, params)
 
 
 def _axes(path: Any, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
-    axes, is_kernel = array.ndim, getattr(path[-1], 'key', None) == KERNEL
-    if is_kernel and axes in (2, 4):
-        return optax.contrib.MuonDimensionNumbers(tuple(range(axes - 1)), (axes - 1,))
-    if not is_kernel and axes > 2:  # in front stand layers and experts
-        return optax.contrib.MuonDimensionNumbers((axes - 2,), (axes - 1,))
-    return None
+    axes, name = array.ndim, getattr(path[-1], 'key', None)
+    if name == KERNEL:
+        return _numbers(axes - 1, 1, axes) if axes in (2, 4) else None
+    if axes < 3:
+        return None
+    # In front stand layers and experts.
+    into, out = {**dict.fromkeys(INTO_HEADS, (1, 2)), OUT_OF_HEADS: (2, 1)}.get(name, (1, 1))
+    return _numbers(into, out, axes)
+
+
+def _numbers(into: int, out: int, axes: int) -> optax.contrib.MuonDimensionNumbers:
+    """The last `out` axes against the `into` ones before them."""
+    middle = axes - out
+    return optax.contrib.MuonDimensionNumbers(tuple(range(middle - into, middle)), tuple(range(middle, axes)))

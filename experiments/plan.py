@@ -19,11 +19,11 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments.flags import DATA_DIR, MESH, friendly
+from experiments.flags import ANY_KEY, DATA_DIR, MESH, friendly, read_flags
 from experiments.planning.command import Asked, plan_all
 from jaxrec.embeddings.lookup import EXCHANGES
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 TOPOLOGY = flags.DEFINE_multi_string(
     'topology', None, 'Such as v5e:16x16, v5p:4x8x8 or cpu:8.', required=True
 )
@@ -71,4 +71,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -24,10 +24,10 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments.building import build
-from experiments.flags import DATA_DIR, MESH, friendly_together, parse_mesh
+from experiments.flags import ANY_KEY, DATA_DIR, MESH, friendly_together, parse_mesh, read_flags
 from experiments.running import fit
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WARM_START = flags.DEFINE_string(
     'warm_start',
     None,
@@ -53,4 +53,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

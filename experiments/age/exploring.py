@@ -15,10 +15,10 @@ from ml_collections import config_flags
 from experiments.age.explored import draw, explored, to_text
 from experiments.age.walking import walk
 from experiments.comparison.tables import write_json
-from experiments.flags import DATA_DIR, friendly
+from experiments.flags import ANY_KEY, DATA_DIR, friendly, read_flags
 from experiments.running import claim, hold
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and the picture.', required=True)
 DRAWS = flags.DEFINE_integer('draws', 8, 'How often the visits are ranked.', lower_bound=1)
 
@@ -38,4 +38,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -17,11 +17,11 @@ from ml_collections import config_flags
 from experiments.age.online_report import draw, summarise_seeds, to_markdown
 from experiments.age.seeds import run_seed
 from experiments.comparison.tables import write_json
-from experiments.flags import DATA_DIR, friendly
+from experiments.flags import ANY_KEY, DATA_DIR, friendly, read_flags
 from experiments.running import claim, hold
 from jaxrec.files import replace_text
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its seeds.', required=True)
 SEEDS = flags.DEFINE_integer('seeds', 5, 'How many seeds.', lower_bound=1)
 FIRST_SEED = flags.DEFINE_integer('first_seed', 0, 'The first of them.', lower_bound=0)
@@ -45,4 +45,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

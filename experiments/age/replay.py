@@ -18,10 +18,10 @@ from ml_collections import config_flags
 
 from experiments.age.walking import report, to_text, walk
 from experiments.comparison.tables import write_json
-from experiments.flags import DATA_DIR, friendly
+from experiments.flags import ANY_KEY, DATA_DIR, friendly, read_flags
 from experiments.running import claim, hold
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
 
 
@@ -39,4 +39,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -15,11 +15,11 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.flags import ANY_KEY, DATA_DIR, MESH, friendly, parse_mesh, read_flags
 from experiments.onerec.alignment.iterations import align
 from experiments.onerec.alignment.pieces import prepare
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 GENERATOR = flags.DEFINE_string('generator', None, 'Workdir of the model that is aligned.', required=True)
 JUDGE = flags.DEFINE_string('judge', None, 'Workdir of experiments.onerec.reward.', required=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
@@ -39,4 +39,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

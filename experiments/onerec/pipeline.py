@@ -14,10 +14,10 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.flags import ANY_KEY, DATA_DIR, MESH, friendly, parse_mesh, read_flags
 from experiments.onerec.pipelining import run_pipeline
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the stages and the table.', required=True)
 
 
@@ -31,4 +31,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -16,6 +16,9 @@ import pyarrow.parquet
 
 from experiments.onerec.recommending import Recommended, Recommender
 from experiments.onerec.vectors import as_keys
+from jaxrec.data.ingest.convert import check_type, convert
+from jaxrec.data.ingest.events import SECOND
+from jaxrec.data.ingest.fields import Field
 from jaxrec.data.log import Log
 from jaxrec.data.user_histories import UserHistories
 from jaxrec.data.vocabulary import FIRST
@@ -68,7 +71,8 @@ def read_users(path: str, log: Log, user: str = 'user', time: str | None = None)
       path: of the file.
       log: whose users they are.
       user: the column of users.
-      time: the column of times, numbers in the unit of the log's; None where there is none.
+      time: the column of times, in the unit of the files that the log was made of, or timestamps; of a log
+        without a mapping numbers in its own; None where there is none.
 
     Returns:
       The requests, in the order of the file.
@@ -97,12 +101,28 @@ def read_users(path: str, log: Log, user: str = 'user', time: str | None = None)
             raise ValueError(f'{path} has {empty} empty values in {name!r}: fill them in')
     names = np.asarray(table[user].to_pylist(), object)
     users = log.vocabulary('user').encode(as_keys(log, [str(name) for name in names], path, 'user'))
-    times = None
-    if time:
-        times = table[time].to_numpy()
+    return Asked(names, users, _times(log, path, time, table[time].combine_chunks()) if time else None)
+
+
+def _times(log: Log, path: str, name: str, column: pa.Array) -> np.ndarray:
+    """[N], in the unit of the log: seconds, where a mapping says in which one its files were."""
+    mapping = log.manifest.get('request', {}).get('mapping')
+    if mapping is None:
+        times = column.to_numpy(zero_copy_only=False)
         if times.dtype.kind not in 'iuf':
-            raise ValueError(f'{path}: {time!r} holds {times.dtype}; give numbers in the unit of the log')
-    return Asked(names, users, times)
+            raise ValueError(f'{path}: {name!r} holds {times.dtype}; give numbers in the unit of the log')
+        return np.asarray(times)
+    given = mapping['time']
+    field = Field('time', name, 'time', unit=None if isinstance(given, str) else given.get('unit'))
+    stamped = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
+    if not stamped and field.unit is None:
+        raise ValueError(f'{path}: {name!r} holds {column.type}, and {log.folder} was made of timestamps')
+    check_type(dataclasses.replace(field, unit=None) if stamped else field, column.type, f'{path}: {name!r}')
+    micros, bad = convert(field, column)
+    if bad:
+        reason, rows = bad[0]
+        raise ValueError(f'{path}: {int(rows.sum())} rows have {reason} in {name!r}: mend them')
+    return np.asarray(micros) / SECOND
 
 
 def answer(

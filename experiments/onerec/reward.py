@@ -12,10 +12,10 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
+from experiments.flags import ANY_KEY, DATA_DIR, MESH, friendly, parse_mesh, read_flags
 from experiments.onerec.judging.reward_model import fit_reward, to_text
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
 
 
@@ -29,4 +29,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments.flags import DATA_DIR, friendly
+from experiments.flags import ANY_KEY, DATA_DIR, friendly, read_flags
 from experiments.onerec.tokens import CODEBOOKS, IDS, REPORT, TOKENS, TRIE, extend_ids
 from experiments.onerec.tokens_report import draw, to_markdown
 from experiments.running import claim, hold
@@ -28,7 +28,7 @@ from experiments.sources import log_of, read_data
 from jaxrec.importing import resolve
 from jaxrec.options import plain
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes IDs, codebooks, trie and report.', required=True)
 EXTEND = flags.DEFINE_string('extend', None, 'Workdir of earlier tokens that new items are added to.')
 CONTENT = flags.DEFINE_string('content', None, 'Of new items: .npy vectors, or a .csv file of texts.')
@@ -88,4 +88,4 @@ def _extend(workdir: Path, source: Path) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

@@ -155,6 +155,8 @@ def new_vectors(folder: Path, content: str, content_items: str) -> tuple[np.ndar
         rows = file[:]
     if repeated := _repeated(names):
         raise ValueError(f'{content_items or content} names {repeated!r} twice')
+    if '' in names:
+        raise ValueError(f'{content_items or content}: item {names.index("") + 1} has no name')
     return (Alignment.load(folder / ALIGNMENT).join(rows) if aligned else rows), names
 
 
@@ -273,7 +275,8 @@ def as_keys(log: Log, names: Sequence[str], path: str, column: str = 'item') -> 
 def read_names(path: str) -> list[str]:
     """The lines of a text file."""
     try:
-        return Path(path).read_text(encoding='utf-8').splitlines()
+        with Path(path).open(encoding='utf-8-sig') as file:  # ends lines at \n and \r, not within a name
+            return [line.removesuffix('\n') for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f'{path} cannot be read ({error}): give a text file, the name of an item a line'
@@ -283,7 +286,7 @@ def read_names(path: str) -> list[str]:
 def read_texts(path: str) -> tuple[list[str], list[str]]:
     """Items and texts of a CSV file with the columns item and text."""
     try:
-        with Path(path).open(newline='', encoding='utf-8') as file:
+        with Path(path).open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file)
             if not {'item', 'text'} <= set(reader.fieldnames or ()):
                 raise ValueError(f'{path} has the columns {reader.fieldnames}: item and text are needed')

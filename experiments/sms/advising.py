@@ -1,11 +1,15 @@
 """What is said of a folder of one's own images that is checked: what it holds, what is lost, what is next."""
 
 import re
+import shlex
 
 from jaxrec.data.images.records import Findings
 from jaxrec.data.images.scene import Vocabulary
+from jaxrec.data.images.targets import TargetOptions
 
 BATCH = 8  # of configs/sms/own.py
+_TARGETS = TargetOptions()
+ROOM = {'entities': _TARGETS.entities, 'relations': _TARGETS.relations}
 UNMIRRORED = '--config.data.augment.flip=0'
 
 
@@ -42,11 +46,18 @@ def advice(found: Findings, folder: str) -> list[str]:
             'no image for validation has a relation: recall is not a number there, and no checkpoint is '
             'better than another by it'
         )
+    for name, room in ROOM.items():
+        if (most := counts[f'{name} in one image at most']) > room:
+            lines.append(
+                f'an image has {most} {name}, and a batch room for {room} of each: train with '
+                f'--config.data.{name}={most}, else the others are not learned and count as missed'
+            )
     lines += mirrored_wrongly(found.vocabulary)
     lacking = [split for split in ('train', 'validation') if not counts[split]]
     if lacking:
         return [*lines, f'no image is for {" or ".join(lacking)}: give some of them that "split" to train']
-    command = f'python -m experiments.train --config=configs/sms/own.py:SMS,{folder} --workdir=runs/mine'
+    config = shlex.quote(f'--config=configs/sms/own.py:SMS,{folder}')
+    command = f'python -m experiments.train {config} --workdir=runs/mine'
     if counts['train'] < BATCH:
         command += f' --config.train.batch_size={counts["train"]}'
     return [*lines, f'next: {command}']

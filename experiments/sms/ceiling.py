@@ -14,10 +14,10 @@ from ml_collections import config_flags
 
 from experiments.building import build
 from experiments.comparison.tables import side_by_side
-from experiments.flags import DATA_DIR, friendly
+from experiments.flags import ANY_KEY, DATA_DIR, friendly, read_flags
 from experiments.sms.perfection import SHOWN, WHERE, ceilings
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
 
 
@@ -33,4 +33,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

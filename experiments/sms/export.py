@@ -8,6 +8,7 @@ What was learned of classes, relations and parts that both have is kept by name,
 `model` must describe the same network. Where all names are the same, `--warm_start` goes on without a file.
 """
 
+import shlex
 from pathlib import Path
 
 from absl import app, flags
@@ -38,7 +39,8 @@ def main(_: list[str]) -> None:
     print(
         f'wrote {output} ({output.stat().st_size / 2**20:.1f} MiB): the network of step {step} of {workdir}'
     )
-    print(f'next: python -m experiments.train ... --config.model.weights={output}')
+    given = shlex.quote(f'--config.model.weights={output}')
+    print(f'next: python -m experiments.train ... {given}')
 
 
 if __name__ == '__main__':

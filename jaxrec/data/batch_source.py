@@ -86,8 +86,8 @@ class BatchSource(abc.ABC):
         if not self.steps:
             raise ValueError(
                 f'part {self.part!r} of {self.log_folder} has {self.examples} examples, no batch of '
-                f'{self.batch_size}: lower batch_size or min_history, pad the remainder or check label and '
-                f'split{self._left_out()}'
+                f'{self.batch_size}: lower batch_size or min_history, or check label and split'
+                f'{self._left_out()}'
             )
         self.vocabularies: tuple[PairVocabulary, ...] = (
             open_vocabularies(self, log, self.cartesian) if self.cartesian else ()

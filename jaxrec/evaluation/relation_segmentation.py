@@ -138,11 +138,15 @@ class RelationEvaluator:
           part_threshold: the probability from which on a part takes part.
           part_overlap: the least IoU of the true and the predicted set of parts; 1 asks for equal sets.
           entity_ap: whether to compute the AP of entities, for which all their masks are kept, encoded.
+
+        Raises:
+          ValueError: a rule by which nothing or everything would be right, or two that share a name.
         """
         self.vocabulary, self.size = vocabulary, size
         self.thresholds, self.cuts = tuple(thresholds), tuple(cuts)
         self.part_threshold, self.part_overlap = part_threshold, part_overlap
         self.entity_ap = entity_ap
+        _check_rules(self.thresholds, self.cuts, part_threshold, part_overlap)
         self._images: list[_Image] = []
 
     def add(self, batch: Mapping[str, NDArray], predictions: Mapping[str, NDArray]) -> None:
@@ -173,8 +177,13 @@ class RelationEvaluator:
           found: the predictions.
           dropped: how many true entities and relations did not fit the batch.
           missed: kinds of these relations, which nothing can find: they count as missed in all recalls.
+
+        Raises:
+          ValueError: a kind of relation that the vocabulary does not have.
         """
-        absent = np.asarray(missed, np.int32)
+        absent, known = np.asarray(missed, np.int32), len(self.vocabulary.relations)
+        if bad := [kind for kind in scene.relations[:, 2].tolist() if not 0 <= kind < known]:
+            raise ValueError(f'scene {scene.name!r} has a relation of kind {bad[0]}; there are {known}')
         agreement, labelled = agree(scene, found), parts_are_labelled(scene)
         official = agree(*shrunk(scene, found, self.size)) if self.size else agreement
         ranks = {}
@@ -320,6 +329,19 @@ def left_out(batch: Mapping[str, NDArray], row: int) -> tuple[NDArray, NDArray]:
     dropped = np.asarray(batch['host/dropped'][row] if 'host/dropped' in batch else (0, 0))
     missed = np.asarray(batch['host/missed'][row] if 'host/missed' in batch else (), np.int64)
     return dropped, np.repeat(np.arange(len(missed)), missed)
+
+
+def _check_rules(
+    thresholds: Sequence[float], cuts: Sequence[int | str], part_threshold: float, part_overlap: float
+) -> None:
+    shares = {'thresholds': thresholds, 'part_threshold': (part_threshold,), 'part_overlap': (part_overlap,)}
+    for name, values in shares.items():
+        if bad := [value for value in values if not 0 < value <= 1]:
+            raise ValueError(f'{name} holds {bad[0]}: give shares, above 0 and up to 1')
+    if bad := [cut for cut in cuts if cut != OWN and (isinstance(cut, str) or cut < 1)]:
+        raise ValueError(f'cuts holds {bad[0]!r}: give numbers from 1, or {OWN!r}')
+    if len({_percent(threshold) for threshold in thresholds}) < len(thresholds):
+        raise ValueError(f'thresholds {tuple(thresholds)}: figures are named in per cent, give each its own')
 
 
 def _percent(threshold: float) -> int:

@@ -19,7 +19,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.ops.kmeans import Clusters, Rows, Seed, check_finite, check_passes, check_rows, cluster_means
+from jaxrec.ops.kmeans import (
+    Clusters,
+    Rows,
+    Seed,
+    check_finite,
+    check_passes,
+    check_rows,
+    cluster_means,
+    middle,
+)
 
 GROUP = 128  # clusters whose distances are computed in one reading of the file
 BLOCK_BYTES = 1 << 23  # of the distances of a block
@@ -82,8 +91,8 @@ def balanced_kmeans(
     """
     total, centroids = _check(items, centroids, passes, tolerance)
     items = check_finite(np.asarray(items, np.float32))
-    # Distances come from products: what all vectors have in common would cost them their digits.
-    moved_items, moved_centroids = items - centroids[0], centroids - centroids[0]
+    origin = middle(centroids)
+    moved_items, moved_centroids = items - origin, centroids - origin
     codes, made, moved = _run(
         moved_items,
         _first_equal(items),
@@ -207,11 +216,12 @@ def _streamed_pass(items: Rows, centroids: np.ndarray, order: np.ndarray, group:
     quota = quotas(items.shape[0], len(centroids))
     codes = np.full(items.shape[0], -1, np.int32)
     rows = max(1, min(BLOCK_BYTES // (4 * max(group, items.shape[1])), items.shape[0]))
+    origin = middle(centroids)
     for first in range(0, len(order), group):
         clusters = order[first : first + group]
         lists = [_Shortlist(size, rows) for size in np.cumsum(quota[clusters]).tolist()]
         sent = np.pad(centroids[clusters], ((0, group - len(clusters)), (0, 0)))
-        for index, distances in _distances(items, codes < 0, sent - centroids[0], centroids[0], rows):
+        for index, distances in _distances(items, codes < 0, sent - origin, origin, rows):
             for shortlist, distance in zip(lists, distances, strict=False):  # padding has no list
                 shortlist.offer(distance, index)
         for cluster, shortlist in zip(clusters, lists, strict=True):

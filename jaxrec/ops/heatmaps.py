@@ -153,11 +153,12 @@ def find_peaks(logits: jax.Array, keep: int) -> Peaks:
       keep: K, at most H W C.
 
     Returns:
-      The peaks; of equal ones the first by row, column and class.
+      The peaks; of equal ones the first by row, column and class. A NaN is a peak, so that whoever reads the
+      scores sees that there was one.
     """
     batch, _, width, classes = logits.shape
     x = logits.astype(jnp.float32)
-    highest = jnp.where(x >= neighbourhood_max(x), x, -jnp.inf).reshape(batch, -1)
+    highest = jnp.where(x < neighbourhood_max(x), -jnp.inf, x).reshape(batch, -1)
     value, index = largest(highest, keep)
     place = index // classes
     cell = jnp.stack([place // width, place % width], -1)

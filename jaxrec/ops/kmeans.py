@@ -88,21 +88,36 @@ def nearest(items: Rows, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     # Fewer vectors than a block take the next power of two, so that a few new ones compile few programs.
     rows = max(1, min(BLOCK_BYTES // (4 * max(clusters, width)), 1 << max(total - 1, 0).bit_length()))
     codes, distances = np.empty(total, np.int32), np.empty(total, np.float32)
-    sent = jnp.asarray(centroids, jnp.float32)
+    sent, origin = jnp.asarray(centroids, jnp.float32), jnp.asarray(middle(centroids))
     for first, block in blocks(items, rows):
         padded = np.pad(block, ((0, rows - len(block)), (0, 0)))
-        code, distance = _nearest_of_block(padded, sent)
+        code, distance = _nearest_of_block(padded, sent, origin)
         here = slice(first, first + len(block))
         codes[here], distances[here] = code[: len(block)], distance[: len(block)]
     return codes, distances
 
 
 @jax.jit
-def _nearest_of_block(block: jax.Array, centroids: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # The products are of differences to one centroid, so that what all vectors have in common rounds nothing.
-    to_all = half_distances(block - centroids[0], centroids - centroids[0])  # [K, n]
+def _nearest_of_block(
+    block: jax.Array, centroids: jax.Array, origin: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    to_all = half_distances(block - origin, centroids - origin)  # [K, n]
     code = jnp.argmin(to_all, 0).astype(jnp.int32)
     return code, jnp.sum(jnp.square(block - centroids[code]), -1)
+
+
+def middle(centroids: np.ndarray) -> np.ndarray:
+    """A point among most centroids, so that products of differences to it round little.
+
+    What all vectors have in common would cost distances their digits; so would a far centroid as the origin.
+
+    Args:
+      centroids: float [K, D].
+
+    Returns:
+      float32 [D], the median of each coordinate.
+    """
+    return np.median(np.asarray(centroids, np.float32), 0).astype(np.float32)
 
 
 def half_distances(block: jax.Array, centroids: jax.Array) -> jax.Array:

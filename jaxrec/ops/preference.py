@@ -7,6 +7,7 @@ losers the loss is the mean over the pairs, but for S-DPO, which has one term fo
 B sessions, N losers, K sessions to choose pairs from, T tokens, V codes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
@@ -40,9 +41,10 @@ def token_log_prob(logits: jax.Array, tokens: jax.Array) -> jax.Array:
       tokens: int [...].
 
     Returns:
-      float32 [...].
+      float32 [...]; NaN for what is no token, such as the -1 of a beam that died.
     """
     logits = logits.astype(jnp.float32)
+    tokens = jnp.where(tokens < 0, logits.shape[-1], tokens)  # negative ones would count from the end
     chosen = jnp.take_along_axis(logits, tokens[..., None], -1, mode='fill', fill_value=jnp.nan)[..., 0]
     return chosen - jax.nn.logsumexp(logits, -1)
 
@@ -226,9 +228,9 @@ def preference_loss(
       ValueError: an unknown kind, what it needs is absent, or a number out of range.
     """
     _check(kind, beta, noise, reference_winner, reference_losers, lengths)
-    chex.assert_rank([winner, losers], [1, 2])
     valid = jnp.ones(losers.shape, bool) if valid is None else valid
-    chex.assert_equal_shape([losers, valid])
+    of_winner, of_losers = lengths or (None, None)
+    _check_shapes((winner, reference_winner, of_winner), (losers, reference_losers, of_losers, valid))
     # What does not count is replaced before any formula, so that no slope of it is ever NaN.
     some = jnp.any(valid, -1)
     won = jnp.where(some, winner, 0).astype(jnp.float32)[:, None]
@@ -237,8 +239,8 @@ def preference_loss(
         won, lost = won / jnp.maximum(lengths[0][:, None], 1), lost / jnp.maximum(lengths[1], 1)
     gain = won - lost
     if reference_winner is not None and reference_losers is not None:  # as they are where they are read
-        chex.assert_equal_shape([losers, reference_losers])
-        gain -= jax.lax.stop_gradient(jnp.where(valid, reference_winner[:, None] - reference_losers, 0))
+        before = reference_winner.astype(jnp.float32)[:, None] - reference_losers.astype(jnp.float32)
+        gain -= jax.lax.stop_gradient(jnp.where(valid, before, 0))
     if kind == 'sdpo':
         return sdpo_loss(gain, valid, beta)
     losses = {
@@ -250,6 +252,15 @@ def preference_loss(
         'simpo': lambda: simpo_loss(won, lost, beta, margin),
     }[kind]()
     return jnp.sum(jnp.where(valid, losses, 0), -1) / jnp.maximum(jnp.sum(valid, -1), 1)
+
+
+def _check_shapes(winners: Sequence[jax.Array | None], losers: Sequence[jax.Array | None]) -> None:
+    """Refuses what would be spread over others: all of the winners are [B], all of the losers [B, N]."""
+    given = [[x for x in arrays if x is not None] for arrays in (winners, losers)]
+    chex.assert_rank([given[0][0], given[1][0]], [1, 2])
+    for arrays in given:
+        chex.assert_equal_shape(arrays)
+    chex.assert_equal_shape_prefix([given[0][0], given[1][0]], 1)
 
 
 def _check(

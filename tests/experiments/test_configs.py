@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 import pytest
-from absl import flags
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments.building import build
 from experiments.comparison.cells import Cell
+from experiments.flags import ANY_KEY, read_flags
 from experiments.onerec.cells import own_run
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.simulators import sessions
@@ -195,7 +196,7 @@ def parse(*arguments: str) -> ConfigDict:
     """The config that a main would read from its command line."""
     argv = ['train', f'--config={REPOSITORY}/configs/can/simulated.py:LR', *arguments]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file('config', lock_config=True, flag_values=values, sys_argv=argv)
+    config_flags.DEFINE_config_file('config', **ANY_KEY, flag_values=values, sys_argv=argv)
     values(argv)
     return values.config
 
@@ -218,3 +219,20 @@ def test_a_key_or_a_section_is_given_on_the_command_line(tmp_path):
 @pytest.mark.parametrize('file', FILES)
 def test_a_config_says_how_to_run_it(file):
     assert 'python -m experiments.' in (importlib.import_module(file).__doc__ or '')
+
+
+def test_an_option_that_the_file_leaves_out_is_given_too():
+    config = parse(
+        '--config.train.tables_on=host', '--config.train.clip_norm=2', '--config.data.min_history=3'
+    )
+    assert config.train.tables_on == 'host' and config.train.clip_norm == 2 and config.data.min_history == 3
+    with pytest.raises(ValueError, match=r"train\.epoch is not an option; did you mean 'epochs'"):
+        build(parse('--config.train.epoch=3'))
+
+
+def test_a_section_that_does_not_exist_is_told_in_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(app, 'parse_flags_with_usage', lambda argv: parse(*argv[1:]))
+    with pytest.raises(SystemExit) as left:
+        read_flags(['train', '--config.trian.epochs=3'])
+    assert left.value.code == 2
+    assert 'error: a flag --config.<section>.<key> cannot be set: ' in capsys.readouterr().err

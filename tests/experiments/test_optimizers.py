@@ -52,6 +52,8 @@ def test_no_other_name_is_taken():
         (('dense', 'kernel'), (6, 4), (1, 6, 4)),
         (('conv', 'kernel'), (3, 3, 2, 5), (1, 18, 5)),  # window and channels are one side
         (('experts', 'up'), (2, 3, 4, 6), (6, 4, 6)),  # each layer's and expert's own
+        (('self', 'key'), (2, 8, 3, 4), (2, 8, 12)),  # all heads of a layer are one side
+        (('self', 'out'), (2, 3, 4, 8), (2, 12, 8)),
     ],
 )
 def test_a_step_of_muon_turns_and_does_not_stretch(path, shape, flat):

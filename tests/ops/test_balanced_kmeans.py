@@ -48,6 +48,17 @@ def test_it_is_the_loop(method, kind, clusters, order_seed):
 
 
 @pytest.mark.parametrize('method', KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize('place', [0, 3])
+@pytest.mark.parametrize('far', [1e3, 1e5])
+def test_a_stray_centroid_costs_the_others_nothing(method, place, far):
+    items = drawn('normal')
+    items[place] = far
+    got = method(items, items[:7], passes=1)
+    codes, *_ = oracle.balanced(items, items[:7], ops.visit_orders(7, 1, None), 0.0)
+    np.testing.assert_array_equal(got.codes, codes)
+
+
+@pytest.mark.parametrize('method', KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize('clusters', [4, 8, 32])  # of quotas whose means stay exact
 def test_ties_go_to_the_lower_index(method, clusters):
     check(method, drawn('grid', size=64), clusters, passes=1)

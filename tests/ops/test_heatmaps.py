@@ -86,6 +86,13 @@ def test_peaks_are_those_that_no_neighbour_exceeds():
     np.testing.assert_array_equal(found.cell[1, :2], [[2, 3], [2, 4]])
 
 
+def test_what_diverged_is_seen_in_the_scores():
+    logits = np.zeros((1, 4, 4, 2), np.float32)
+    assert np.isnan(find_peaks(jnp.full_like(logits, jnp.nan), 3).score).all()
+    logits[0, 1, 2, 0] = np.nan
+    assert np.isnan(find_peaks(logits, 16).score).any()
+
+
 def test_a_point_is_read_where_its_class_is_highest_near_it():
     rng = np.random.default_rng(4)
     logits = rng.integers(0, 4, (3, 5, 6, 2)).astype(np.float32)  # with many ties

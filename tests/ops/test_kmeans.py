@@ -37,6 +37,12 @@ def test_nearest_is_the_loop(monkeypatch, block_bytes, far, clusters):
     assert codes.dtype == np.int32 and distances.dtype == np.float32
 
 
+def test_a_stray_first_centroid_rounds_nothing_away():
+    items = drawn()
+    centroids = np.concatenate([np.full((1, 4), 1e4, np.float32), items[:15]])
+    np.testing.assert_array_equal(ops.nearest(items, centroids)[0], oracle.nearest(items, centroids)[0])
+
+
 def test_of_equally_near_centroids_the_first_wins():
     items = np.array([[1, 1], [3, 0], [0, 0]], np.float32)
     centroids = np.array([[2, 2], [0, 0], [2, 0], [2, 2], [4, 0]], np.float32)

@@ -127,6 +127,28 @@ def test_a_missing_reference_is_refused():
         preference_loss('dpo', WINNER, LOSERS, beta=1)
 
 
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize('kind', sorted(set(KINDS) - set(REFERENCE_FREE)))
+def test_what_has_not_moved_costs_the_same_in_any_precision(kind, dtype):
+    near, far = jnp.array([-0.3], dtype), jnp.array([[-100.3]], dtype)
+    moved = preference_loss(kind, near, far, near, far, beta=0.5)
+    np.testing.assert_allclose(moved, preference_loss(kind, *[x * 0 for x in (near, far)] * 2, beta=0.5))
+
+
+@pytest.mark.parametrize(
+    'changed', [{'winner': WINNER[:1]}, {'lengths': (LENGTHS[0], LENGTHS[0])}, {'valid': VALID[:, :1]}]
+)
+def test_shapes_that_would_be_spread_are_refused(changed):
+    with pytest.raises(AssertionError):
+        ours('simpo', **changed)
+
+
+def test_tokens_that_were_not_written_have_no_probability():
+    logits = np.log(np.array([0.1, 0.2, 0.7], np.float32))
+    found = token_log_prob(np.tile(logits, (5, 1)), np.array([2, 3, -1, -3, -4]))
+    np.testing.assert_allclose(found, [np.log(0.7), *[np.nan] * 4], rtol=1e-5)
+
+
 def test_sessions_are_sums_of_the_tokens_that_count():
     rng = np.random.default_rng(0)
     logits, tokens = rng.normal(size=(2, 5, 7)).astype(np.float32), rng.integers(0, 7, (2, 5))

@@ -4,6 +4,7 @@ H, W size of a picture.
 """
 
 import dataclasses
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class Looked(NamedTuple):
     Attributes:
       pictures: how many were looked at.
       relations: how many were told.
-      broken: of each that could not be read, why.
+      broken: of each that could not be read, or whose name leaves no room for an ending, why.
     """
 
     pictures: int
@@ -85,8 +86,14 @@ def look(
         looked = find([pixels for _, pixels in read]) if read else []
         for (file, pixels), found in zip(read, looked, strict=True):
             shown = surest(found, limits.threshold, limits.limit)
+            try:
+                write(output, file.name, pixels, shown, names, limits)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                broken.append(f'{file}: with .json behind it its name is too long for a file: shorten it')
+                continue
             relations += len(shown.triplets)
-            write(output, file.name, pixels, shown, names, limits)
     return Looked(len(files) - len(broken), relations, broken)
 
 
@@ -140,7 +147,8 @@ def write(
     output: Path, name: str, pixels: np.ndarray, found: Found, names: Vocabulary, limits: Limits
 ) -> None:
     """Writes the overlay and the JSON of one picture."""
-    told = {**to_json(found, names), 'name': name}
+    as_text = name.encode('utf-8', 'backslashreplace').decode()  # a name may be bytes that are no text
+    told = {**to_json(found, names), 'name': as_text}
     replace_text(output / f'{name}.json', json.dumps(told, ensure_ascii=False) + '\n')
     small, shown = smaller(pixels, found, limits.largest)
     write_picture(output / f'{name}.png', draw(small, shown, names, limits.drawn))

@@ -44,7 +44,8 @@ _LISTS = ('entities', 'relations', 'parts', 'geometric', 'symmetric', 'mirrored'
 SPLITS = tuple(PARTS)
 COUNTED = (
     'images', 'broken', 'without people', 'without relations', 'turned', *SPLITS, 'entities', 'people',
-    'relations', 'of others', 'of validation',
+    'relations', 'of others', 'of validation', 'entities in one image at most',
+    'relations in one image at most',
 )  # fmt: skip
 KEYS = {'format', 'version', 'person', 'images', *_LISTS}
 
@@ -175,6 +176,8 @@ def check_folder(
             broken.append(index)
             continue
         counts.update(_count(scene, person))
+        for name, own in (('entities', scene.categories), ('relations', scene.relations)):
+            counts[f'{name} in one image at most'] = max(counts[f'{name} in one image at most'], len(own))
         split = SPLITS[records.splits[index]]
         counts[split] += 1
         counts['of validation'] += len(scene.relations) * (split == 'validation')

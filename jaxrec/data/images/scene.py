@@ -85,6 +85,12 @@ class Scene:
             'relation_parts': (np.bool_, (len(self.relations), *self.relation_parts.shape[1:])),
         }
         check_arrays(self, f'scene {self.name!r}', expected)
+        ends = self.relations[:, :2]
+        if bad := np.flatnonzero(((ends < 0) | (ends >= count)).any(1)).tolist():
+            raise ValueError(
+                f'scene {self.name!r}: relation {bad[0]} joins entities {ends[bad[0]].tolist()} of '
+                f'{count}: give two of them'
+            )
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Refuses numbers that the vocabulary does not have, and entities without pixels.
@@ -103,11 +109,8 @@ class Scene:
         if empty := np.flatnonzero(~self.masks.any((1, 2))).tolist():
             raise ValueError(f'{where}: entity {empty[0]} has no pixel: draw its mask or leave it out')
         for i, (subject, target, relation) in enumerate(self.relations.tolist()):
-            if not (0 <= subject < len(self.masks) and 0 <= target < len(self.masks)) or subject == target:
-                raise ValueError(
-                    f'{where}: relation {i} joins entities {subject} and {target}; give two different ones '
-                    f'of {len(self.masks)}'
-                )
+            if subject == target:
+                raise ValueError(f'{where}: relation {i} joins entity {subject} to itself; give two')
             if not 0 <= relation < len(vocabulary.relations):
                 raise ValueError(
                     f'{where}: relation {i} is of kind {relation}, of {len(vocabulary.relations)}'

@@ -96,7 +96,7 @@ def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again')
     """
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f'{path} is missing: {remedy}') from None
     except IsADirectoryError:
         raise ValueError(f'{path} is a folder, not a file: {remedy}') from None

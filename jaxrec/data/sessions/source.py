@@ -150,13 +150,14 @@ class SessionSource(BatchSource):
     def _wanted(self, known: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
         """bool [N]: requests that are examples, whatever their part; and how many are not, by reason."""
         log = self.log
-        enough = log.lengths
+        enough, counted = log.lengths, 'items'
         if self.choose == 'positive':
+            counted = 'positive items'
             enough = np.add.reduceat(self._positives.mask.astype(np.int64), log.offsets[:-1])
         wanted, left_out = np.ones(len(log), bool), {}
         reasons = {
             'other users': among_users(log, self.users)[log.events['user']],
-            f'fewer than {self.items} items': enough >= self.items,
+            f'fewer than {self.items} {counted}': enough >= self.items,
             f'fewer than {self.min_history} history entries': known >= self.min_history,
             'not of high quality': self.selection.kept if self.selection else np.ones(len(log), bool),
         }
@@ -168,6 +169,8 @@ class SessionSource(BatchSource):
 
     def _left_out(self) -> str:
         told = [f'{count} requests are left out: {reason}' for reason, count in self.left_out.items()]
+        if any('items' in reason for reason in self.left_out):
+            told.append('how many a session has, data.session says, and model.session as it')
         if self.selection:
             told.append(f'data.quality: {self.selection.describe()}')
         return f' (of all parts, {"; ".join(told)})' if told else ''

@@ -187,12 +187,22 @@ def _painted(found: Found, limit: int, name: str) -> tuple[NDArray, NDArray, NDA
     best = np.argsort(-found.triplet_scores, kind='stable')
     best = best[found.triplets[best, 1] != NOTHING]  # for which the files have no place
     shown = np.asarray(found.masks.any((1, 2)))
-    best = best[shown[found.triplets[best, :2]].all(1)][:limit]
-    rows = np.unique(found.triplets[best, :2])
+    best = best[shown[found.triplets[best, :2]].all(1)]
+    while True:
+        rows, instance = _numbered(found, best[:limit], name)
+        numbers = np.searchsorted(rows, found.triplets[best[:limit], :2]) + 1
+        visible = np.isin(numbers, instance).all(1)
+        if visible.all():
+            return instance, rows, best[:limit]
+        best = np.append(best[:limit][visible], best[limit:])  # the next ones take the place of the covered
+
+
+def _numbered(found: Found, relations: NDArray, name: str) -> tuple[NDArray, NDArray]:
+    """The entities of relations, and the map in which the k-th of them has the number k + 1."""
+    rows = np.unique(found.triplets[relations, :2])
     if len(rows) > MOST:
         raise ValueError(f'{name}: {len(rows)} entities, but a PNG numbers {MOST}: give a smaller limit')
     instance = np.zeros(found.masks.shape[1:], np.int32)
     for k in np.argsort(found.scores[rows], kind='stable'):
         instance[found.masks[rows[k]]] = k + 1
-    numbers = np.searchsorted(rows, found.triplets[best, :2]) + 1
-    return instance, rows, best[np.isin(numbers, instance).all(1)]
+    return rows, instance

@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from jaxrec.data.batch_source import Batch as HostBatch
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.models.onerec.pairs import Mined
-from jaxrec.models.onerec.task import CODES, SessionTask
+from jaxrec.models.onerec.task import SessionTask, codes_of
 from jaxrec.ops.preference import KINDS, preference_loss
 from jaxrec.parallel.mesh import Rules
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
@@ -130,7 +130,7 @@ class AlignTask(WithoutTables):
         sessions, reference = pairs['pair/sessions'], pairs['pair/reference']
         asked = {key.removeprefix('pair/'): x for key, x in pairs.items() if key.startswith('pair/history/')}
         found = self.base.session_log_probs(params, model_state, asked, sessions)  # [P, 1 + N]
-        coded = (model_state[CODES].at[sessions].get(mode='fill', fill_value=-1) >= 0).all(-1)
+        coded = (codes_of(model_state, sessions) >= 0).all(-1)
         tokens = jnp.sum(coded, -1) * len(self.base.network.levels)
         total, told = pair_loss(self.preference, found, reference, pairs['pair/valid'], tokens)
         # Rows that pad a batch for the devices are no part of B.

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from jaxrec.models.onerec.network import Cache, OneRec
 from jaxrec.models.onerec.options import Network
-from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
+from jaxrec.models.onerec.task import BIASES, SessionTask, codes_of
 from jaxrec.models.transformer.layers import Memory
 from jaxrec.ops.beam import Place, Sessions, Step, beam_search
 from jaxrec.ops.trie import NONE, Trie, build_trie, find, leaf_items
@@ -66,11 +66,12 @@ def make_generate(
     count = network.session if items is None else items
     if not 1 <= count <= network.session:
         raise ValueError(
-            f'{count} items are asked for; the network writes 1 to {network.session}: model.session'
+            f'{count} items are asked for; the network writes 1 to {network.session} (its model.session): '
+            'ask for as many'
         )
 
     def write(module: OneRec, state: Any, batch: Mapping[str, jax.Array], trie: Trie) -> Sessions:
-        codes = state[CODES].at[batch['history/item']].get(mode='fill', fill_value=-1)
+        codes = codes_of(state, batch['history/item'])
         memory = module.encode(codes, batch['history/length'])
         return beam_search(
             _asked(module, memory, state.get(BIASES)),

@@ -85,7 +85,7 @@ class Miner:
           ValueError: nothing was drawn, or a chunk that cannot be used.
         """
         if not len(drawn):
-            raise ValueError('no request was drawn to be mined: raise align.ratio or align.steps')
+            raise ValueError('no request was drawn to be mined: raise align.ratio or align.passes')
         parts, key = [], {**key, 'chunk': self.chunk}
         for number, first in enumerate(range(0, len(drawn), self.chunk)):
             index = drawn[first : first + self.chunk]

@@ -104,9 +104,16 @@ class OneRec(nn.Module):
 
         Returns:
           What the decoder attends to; of an empty history nothing.
+
+        Raises:
+          ValueError: longer histories than the network's.
         """
         network, drop = self.network, self._drop(rng)
         items = codes.shape[1]
+        if items > network.history:
+            raise ValueError(
+                f'histories of {items} items; the network reads up to {network.history}: model.history'
+            )
         x = self._embed(codes, SEP) + self.history_positions[: items * network.tokens]
         mask = jnp.repeat(jnp.arange(items) < length[:, None], network.tokens, axis=1)
         x = drop(x.astype(network.dtype), EMBEDDED + ENCODER)

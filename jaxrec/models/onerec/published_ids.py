@@ -4,6 +4,7 @@ V items, L levels, K codes of a level.
 """
 
 import csv
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ def read_ids(path: str | Path) -> dict[str, str]:
         raise ValueError(f'{path}: semantic IDs are read from .csv and .json files, plain, as .gz or as .zip')
     try:
         with open_file(path, _REMEDY) as file:
-            text = file.read().decode()
+            text = file.read().decode('utf-8-sig')
     except OSError as error:
         raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
     try:
@@ -106,4 +107,4 @@ def read_ids(path: str | Path) -> dict[str, str]:
 
 
 def _pairs_of_csv(text: str) -> list[tuple[str, str]]:
-    return [(row['item'], row['codes']) for row in csv.DictReader(text.splitlines())]
+    return [(row['item'], row['codes']) for row in csv.DictReader(io.StringIO(text, newline=''))]

@@ -247,5 +247,5 @@ def _check_room(codes: np.ndarray, ranks: np.ndarray, room: int) -> None:
         worst = int(ranks.argmax())
         raise ValueError(
             f'{ranks.max() + 1} items share the codes {codes[worst].tolist()} and the rank level has {room} '
-            'codes: give it more room and train anew, or keep collision groups, which need no ranks'
+            'codes: train anew with more room for it, or without ranks (model.ranks=False)'
         )

@@ -162,7 +162,7 @@ class SessionTask(WithoutTables):
         Returns:
           float32 [B, C], the sum of their tokens' log-probabilities.
         """
-        code = lambda items: model_state[CODES].at[items].get(mode='fill', fill_value=-1)
+        code = lambda items: codes_of(model_state, items)
         codes = code(sessions.reshape(-1, sessions.shape[2]))  # [B C, m, L]
         real = (codes >= 0).all(-1)
 
@@ -220,10 +220,22 @@ class SessionTask(WithoutTables):
                 )
 
 
+def codes_of(state: Any, items: jax.Array) -> jax.Array:
+    """The semantic IDs of items.
+
+    Args:
+      state: the module's.
+      items: int32 [...], rows of the catalogue.
+
+    Returns:
+      int32 [..., L], -1 for what is no row, such as the -1 of a session that does not exist.
+    """
+    return state[CODES].at[items].get(mode='fill', fill_value=-1, wrap_negative_indices=False)
+
+
 def _read(state: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """The codes of history and target items, int32 [B, n, L] and [..., m, L]."""
-    code = lambda key: state[CODES].at[batch[key]].get(mode='fill', fill_value=-1)
-    return code('history/item'), code('target/item')
+    return codes_of(state, batch['history/item']), codes_of(state, batch['target/item'])
 
 
 def _real(state: Any, batch: Batch) -> jax.Array:

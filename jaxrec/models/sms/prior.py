@@ -66,19 +66,16 @@ class PriorTask(TwoStageTask):
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """No parameters, and counts of zero.
 
-        They are 'pair' [C, C], 'relation' [C, C, V], 'labelled' [C, C, V], of relations in images whose parts
-        are labelled, and 'part' [C, C, V, P].
+        They are 'pair' [C, C], 'relation' [C, C, V] and, where there are parts, 'labelled' [C, C, V], of
+        relations in images whose parts are labelled, and 'part' [C, C, V, P].
         """
         del rng
         self._check(batch, ('image', *TRUTH))
         counts = self.names.counts
         classes = (counts.entities, counts.entities)
-        shapes = {
-            'pair': classes,
-            'relation': (*classes, counts.relations),
-            'labelled': (*classes, counts.relations),
-            'part': (*classes, counts.relations, counts.parts),
-        }
+        shapes = {'pair': classes, 'relation': (*classes, counts.relations)}
+        if counts.parts:  # checkpoints hold no array without elements
+            shapes |= {'labelled': shapes['relation'], 'part': (*shapes['relation'], counts.parts)}
         return {}, {name: jnp.zeros(shape) for name, shape in shapes.items()}
 
     def loss(
@@ -97,13 +94,14 @@ class PriorTask(TwoStageTask):
         of = lambda key: jnp.take_along_axis(category, batch[f'relation/{key}'], 1)
         which = of('subject'), of('object'), batch['relation/category']
         counts = batch['relation/valid'] * batch['valid'][:, None]
-        labelled = counts * parts_labelled(batch)[:, None]
         state = {
             'pair': model_state['pair'].at[category[:, :, None], category[:, None]].add(may),
             'relation': model_state['relation'].at[which].add(counts),
-            'labelled': model_state['labelled'].at[which].add(labelled),
-            'part': model_state['part'].at[which].add(labelled[..., None] * batch['relation/parts']),
         }
+        if 'part' in model_state:
+            labelled = counts * parts_labelled(batch)[:, None]
+            state['labelled'] = model_state['labelled'].at[which].add(labelled)
+            state['part'] = model_state['part'].at[which].add(labelled[..., None] * batch['relation/parts'])
         return jnp.zeros(()), ({'relations': counts.sum()}, state)
 
     def predict(
@@ -130,9 +128,11 @@ class PriorTask(TwoStageTask):
         relation = model_state['relation']
         often = jax.nn.one_hot(jnp.argmax(relation, -1), relation.shape[-1]) * relation  # [C, C, V]
         chance = often / jnp.maximum(model_state['pair'], 1)[..., None]
-        which = (often > 0).astype(jnp.float32)
-        told = jnp.einsum('abv,abvp->abp', which, model_state['part'])
-        told = told / jnp.maximum((which * model_state['labelled']).sum(-1), 1)[..., None]
+        told = jnp.zeros((*chance.shape[:2], 0))
+        if 'part' in model_state:
+            which = (often > 0).astype(jnp.float32)
+            told = jnp.einsum('abv,abvp->abp', which, model_state['part'])
+            told = told / jnp.maximum((which * model_state['labelled']).sum(-1), 1)[..., None]
         pair = members.category[:, :, None], members.category[:, None]
         return fusion.read_lists(entities, self.best_pairs(entities, may, chance[pair], told[pair]))
 

@@ -80,11 +80,15 @@ def _read_safetensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
     try:
         (length,) = struct.unpack('<Q', content[:8])
         header = json.loads(content[8 : 8 + length])
-    except (struct.error, ValueError) as error:
+        header.pop('__metadata__', None)
+        entries = {
+            name: {key: entry[key] for key in ('dtype', 'shape', 'data_offsets')}
+            for name, entry in header.items()
+        }
+    except (struct.error, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f'{path} has no safetensors header: fetch it again') from error
-    header.pop('__metadata__', None)
     found = {}
-    for name, entry in header.items():
+    for name, entry in entries.items():
         if entry['dtype'] not in SAFE_DTYPES:
             raise ValueError(
                 f'{path}: {name} is of type {entry["dtype"]}; of {sorted(SAFE_DTYPES)} it may be'

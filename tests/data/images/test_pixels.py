@@ -107,7 +107,11 @@ def test_broken_files_are_named(tmp_path):
     (tmp_path / 'cut.png').write_bytes(whole.read_bytes()[:-60])
     (tmp_path / 'text.png').write_text('no picture')
     (tmp_path / 'empty.png').write_bytes(b'')
-    for name in ('cut', 'text', 'empty'):
+    end = whole.read_bytes()[-12:]
+    chunk = b'iCCP'  # an empty one behind the pixels, of which Pillow reads a first byte
+    odd = whole.read_bytes()[:-12] + struct.pack('>I', 0) + chunk + struct.pack('>I', zlib.crc32(chunk)) + end
+    (tmp_path / 'chunk.png').write_bytes(odd)
+    for name in ('cut', 'text', 'empty', 'chunk'):
         for read in (read_picture, read_numbers):
             with pytest.raises(
                 ValueError, match=rf'{name}.png cannot be read \(.*it is truncated or no picture'

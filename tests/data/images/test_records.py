@@ -68,6 +68,8 @@ def test_a_sound_folder_is_counted(folder):
         'entities': 10, 'people': sum(people), 'relations': sum(len(scene.relations) for scene in scenes),
         'of others': sum(scene.categories[r[0]] != 0 for scene in scenes for r in scene.relations),
         'of validation': len(scenes[1].relations),
+        'entities in one image at most': max(len(scene.categories) for scene in scenes),
+        'relations in one image at most': max(len(scene.relations) for scene in scenes),
     }  # fmt: skip
     assert found.vocabulary == VOCABULARY
     assert found.counts['without people'] >= 1

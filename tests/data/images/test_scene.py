@@ -49,6 +49,8 @@ def test_a_scene_without_entities_passes():
         ({'masks': np.zeros((2, 4, 5), bool)}, r'masks is bool \(2, 4, 5\), not bool \(2, 4, 6\)'),
         ({'parts': np.zeros((4, 7), np.uint8)}, 'parts is uint8'),
         ({'relations': np.zeros((1, 2), np.int32)}, 'relations is int32'),
+        # A predicted triplet may have no object, a true relation has one.
+        ({'relations': np.array([[0, -1, 0]], np.int32)}, r'relation 0 joins entities \[0, -1\] of 2'),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(changes, message):
@@ -61,8 +63,11 @@ def test_arrays_that_do_not_belong_together_are_refused(changes, message):
     [
         ({'categories': np.array([0, 2], np.int32)}, 'entity 1 is of class 2; there are 2'),
         ({'masks': np.zeros((2, 4, 6), bool)}, 'entity 0 has no pixel'),
-        ({'relations': np.array([[1, 2, 0]], np.int32)}, 'relation 0 joins entities 1 and 2'),
-        ({'relations': np.array([[1, 1, 0]], np.int32)}, 'give two different ones of 2'),
+        (
+            {'relations': np.array([[1, 2, 0]], np.int32)},
+            r'relation 0 joins entities \[1, 2\] of 2: give two',
+        ),
+        ({'relations': np.array([[1, 1, 0]], np.int32)}, 'relation 0 joins entity 1 to itself; give two'),
         ({'relations': np.array([[1, 0, 2]], np.int32)}, 'relation 0 is of kind 2, of 2'),
         ({'relation_parts': np.zeros((1, 3), bool)}, 'relation_parts has 3 columns, not 2'),
         ({'parts': np.full((4, 6), 3, np.uint8)}, 'the part map holds 3; 2 parts are known'),

@@ -178,7 +178,7 @@ def test_a_long_list_of_problems_is_cut(tmp_path):
         file.write_bytes(b'')
     with pytest.raises(ValueError, match='and 3 more'):
         own_images(tmp_path / 'log', str(tmp_path / 'images'))
-    with pytest.raises(ValueError, match='gives no images: a log needs at least one'):
+    with pytest.raises(ValueError, match=r'all 23 images are broken: .*cannot be read'):
         own_images(tmp_path / 'log', str(tmp_path / 'images'), broken='skip')
 
 

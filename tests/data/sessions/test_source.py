@@ -109,7 +109,7 @@ def test_examples_are_the_good_sessions_of_the_part(log, part):
         np.testing.assert_array_equal(events[events >= 0], expected)
         assert source.examples == len(expected) and (events[len(expected) :] == -1).all()
     short = sum(len(request['item']) < 3 for request in requests)
-    assert source.left_out['fewer than 3 items'] > short and 'not of high quality' in source.left_out
+    assert source.left_out['fewer than 3 positive items'] > short and 'not of high quality' in source.left_out
     everything = make(log, part=part, quality=None, shuffle=False, remainder='pad', epochs=1)
     assert everything.selection is None and everything.left_out == {'fewer than 3 items': short}
     assert everything.examples == len(wanted_rows(log, requests, part))
@@ -235,7 +235,8 @@ def test_loading_pickling_and_processes(log):
         (
             {'items': 8},
             r'has 0 examples, no batch of 16.* \(of all parts, 150 requests are left out: fewer than 8 '
-            r'items; data\.quality: 99 of 150 sessions kept \(all of at least 2 watched: 99\)\)',
+            r'items; how many a session has, data\.session says, and model\.session as it; data\.quality: 99 '
+            r'of 150 sessions kept \(all of at least 2 watched: 99\)\)',
         ),
         ({'items': 40, 'mode': 'reward'}, r'no training session .* has 40 items, the longest has \d: lower'),
         ({'quality': {'watched': 2, 'sceonds': 3}}, "did you mean 'seconds'"),

@@ -212,3 +212,24 @@ def test_many_more_than_fit_are_all_missed():
     evaluator.add(stacked([row]), stacked([prediction_row(found(ENTITIES, [(*HOLDS, 0.9)]))]))
     told = evaluator.compute()
     assert told['relations'] == 150 and told['recall_100_50'] == pytest.approx(1 / 150)
+
+
+@pytest.mark.parametrize(
+    ('rules', 'message'),
+    [
+        ({'thresholds': (50,)}, 'thresholds holds 50: give shares, above 0 and up to 1'),
+        ({'thresholds': (0.5, 0.504)}, 'figures are named in per cent, give each its own'),
+        ({'part_overlap': 5.0}, 'part_overlap holds 5.0: give shares'),
+        ({'part_threshold': 0.0}, 'part_threshold holds 0.0: give shares'),
+        ({'cuts': (100, 0)}, "cuts holds 0: give numbers from 1, or 'G'"),
+        ({'cuts': ('g',)}, "cuts holds 'g': give numbers from 1, or 'G'"),
+    ],
+)
+def test_rules_that_judge_nothing_are_refused(rules, message):
+    with pytest.raises(ValueError, match=message):
+        RelationEvaluator(VOCABULARY, **rules)
+
+
+def test_a_kind_of_relation_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="scene 'made up' has a relation of kind 4; there are 4"):
+        RelationEvaluator(VOCABULARY).add_image(scene(ENTITIES, [(0, 2, 4, set())]), found(ENTITIES, []))

@@ -9,7 +9,9 @@ from PIL import Image
 
 from jaxrec.data.readers.pic import PicScenes
 from jaxrec.evaluation.relation_segmentation import evaluate_challenge
+from jaxrec.evaluation.segmentation import challenge_files
 from jaxrec.evaluation.segmentation.challenge_files import PicPredictions
+from jaxrec.evaluation.segmentation.found import Found
 from tests.data.extracts import pic as extract
 from tests.oracles import pic as files_oracle
 from tests.oracles import relation_segmentation as oracle
@@ -178,3 +180,23 @@ def test_files_that_cannot_be_used_are_refused(made, tmp_path, spoil, message):
             PicScenes(root, size=SIZE, images=False),
             folder / 'relations_train.json', folder / 'instance', folder / 'semantic',
         ).found('indoor_00000.jpg')  # fmt: skip
+
+
+def test_what_is_covered_makes_room_for_the_next(tmp_path):
+    """Entity 0 lies under 1, whose score is larger: its relation is no loss to those behind the limit."""
+    masks = np.zeros((3, 4, 6), bool)
+    masks[0, :2, :2], masks[1, :3, :3], masks[2, :, 4:] = True, True, True
+    found = Found(
+        masks,
+        np.zeros(3, np.int32),
+        np.array([0.5, 0.9, 0.7], np.float32),
+        np.array([[0, 2, 0], [1, 2, 0], [2, 1, 0]], np.int32),
+        np.array([0.9, 0.8, 0.7], np.float32),
+        np.zeros((3, 0), bool),
+        np.zeros((4, 6), np.uint8),
+    )
+    assert challenge_files._painted(found, 1, 'a.jpg')[2].tolist() == [0]  # entity 1 is not painted
+    for limit, kept in ((2, [1, 2]), (3, [1, 2])):
+        instance, rows, best = challenge_files._painted(found, limit, 'a.jpg')
+        assert best.tolist() == kept and rows.tolist() == [1, 2]
+        assert np.unique(instance).tolist() == [0, 1, 2]

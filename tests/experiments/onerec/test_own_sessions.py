@@ -18,6 +18,8 @@ from experiments.onerec.recommending import make_recommender
 from experiments.onerec.requests import Tally, answer, read_users, to_rows
 from experiments.onerec.tokens import item_names
 from experiments.running import claim, fit, restore_model
+from jaxrec.data.ingest.mapping import make_mapping
+from jaxrec.data.ingest.sessions import ingest_sessions
 from jaxrec.data.user_histories import UserHistories
 from jaxrec.models.onerec.semantic_ids import SemanticIds
 from jaxrec.options import plain
@@ -95,6 +97,28 @@ def test_from_a_csv_file_to_sessions(folder, log_path, tmp_path):
     known = {f'v{n}' for n in range(ITEMS)}
     assert all(len(set(row['items'])) == 2 and set(row['items']) <= known for row in rows)
     assert (tally.users, tally.unknown, tally.illegal) == (2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ('unit', 'factor', 'column'),
+    [('s', 1, '1700000000.5'), ('ms', 1000, '1700000000500'), ('ms', 1000, '2023-11-14 22:13:20.5')],
+)
+def test_times_are_asked_for_as_the_files_of_the_log_have_them(folder, tmp_path, unit, factor, column):
+    with (folder / 'shown.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    with (tmp_path / 'shown.csv').open('w', newline='') as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows({**row, 'at': int(row['at']) * factor} for row in rows)
+    mapping = {**MAPPING, 'time': {'column': 'at', 'unit': unit}}
+    log = ingest_sessions([tmp_path / 'shown.csv'], make_mapping(mapping), tmp_path / 'log')
+    assert log.events['time'].min() == 1_700_000_000
+    (tmp_path / 'users.csv').write_text(f'user,when\nu3,{column}\n')
+    asked = read_users(str(tmp_path / 'users.csv'), log, 'user', 'when')
+    assert asked.times.tolist() == [1_700_000_000.5]
+    (tmp_path / 'users.csv').write_text('user,when\nu3,-5\n')
+    with pytest.raises(ValueError, match="1 rows have time before 1970 in 'when': mend them"):
+        read_users(str(tmp_path / 'users.csv'), log, 'user', 'when')
 
 
 def small(config, folder):

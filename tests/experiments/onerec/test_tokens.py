@@ -238,6 +238,14 @@ def test_vectors_of_a_file_are_found_by_name(tmp_path):
     given = options(content=str(tmp_path / 'v.npy'), content_items=str(tmp_path / 'n.txt'))
     found = item_vectors(log, DATA, given)
     np.testing.assert_array_equal(found.rows[:], rows[:-1])
+    (tmp_path / 'n.txt').write_bytes(b'\xef\xbb\xbf' + '\r\n'.join(names[order]).encode() + b'\r\n')
+    np.testing.assert_array_equal(item_vectors(log, DATA, given).rows[:], rows[:-1])
+    (tmp_path / 'n.txt').write_text(
+        '\n'.join(['a\u2028b', *names[order]][:-1])
+    )  # within a name it ends nothing
+    with pytest.raises(ValueError, match="has nothing for item '"):
+        item_vectors(log, DATA, given)
+    (tmp_path / 'n.txt').write_text('\n'.join(names[order]))
     np.testing.assert_array_equal(found.rows[3:5], rows[3:5])
     assert found.rows.shape == (len(names) - 1, 2) and found.notes[0].startswith('1 items of')
     with pytest.raises(ValueError, match=r'has 34 rows and .* 33 items: give content_items'):

@@ -61,6 +61,14 @@ def test_what_costs_something_is_told_before_what_comes_next():
     assert others.startswith('2 relations have a subject that is no human: they are learned with --conf')
     assert turned.startswith('3 pictures are marked by their camera as turned')
     assert following.endswith(command)
+    assert "'--config=configs/sms/own.py:SMS,my album'" in advice(found, 'my album')[-1]
+    counts['relations in one image at most'] = get_config().data.relations
+    assert len(advice(found, 'album')) == 3
+    counts['relations in one image at most'] += 6
+    assert advice(found, 'album')[2].endswith(
+        'train with --config.data.relations=70, else the others are not learned and count as missed'
+    )
+    counts['relations in one image at most'] = 0
     counts['of validation'] = 0
     assert advice(found, 'album')[2].startswith('no image for validation has a relation: recall is not a')
     counts['validation'] = 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -105,6 +106,17 @@ def test_a_folder_with_one_bad_file_is_finished(untrained, find, album, tmp_path
             assert {relation['subject'], relation['object']} < set(range(len(told['entities'])))
         height, width = read_picture(out / f'{name}.png').shape[:2]
         assert height * size[1] == pytest.approx(width * size[0], rel=0.05)
+
+
+def test_names_that_files_cannot_have_cost_their_picture_alone(untrained, find, tmp_path):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    odd, long = os.fsdecode(b'M\xfcller.png'), f'{"x" * 246}.png'  # no text; no room for .json
+    for name in (odd, long, 'z.png'):
+        Image.fromarray(pixels).save(tmp_path / name)
+    looked = look(find, pictures_of([str(tmp_path)]), tmp_path / 'out', untrained[0].log.names)
+    assert looked.pictures == 2 and len(looked.broken) == 1 and 'too long for a file' in looked.broken[0]
+    assert {odd + '.json', odd + '.png', 'z.png.json', 'z.png.png'} == set(os.listdir(tmp_path / 'out'))
+    assert json.loads((tmp_path / 'out' / f'{odd}.json').read_text())['name'] == 'M\\udcfcller.png'
 
 
 @pytest.mark.slow

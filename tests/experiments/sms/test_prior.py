@@ -1,8 +1,10 @@
 """The prior of classes from a config to a table's figures: image options, names, true masks, the judge."""
 
+import dataclasses
 import json
 import math
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -13,6 +15,7 @@ from experiments.comparison.tables import side_by_side
 from experiments.running import fit, restore_model, score
 from experiments.sms.judging import KEPT, OF_MASKS, judge
 from experiments.sms.pictures.looking import make_finder
+from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.images.targets import unpack_masks
 from jaxrec.models.sms.prior import PerfectMasks
 from tests.experiments.sms.worlds import tiny
@@ -109,3 +112,18 @@ def test_an_image_size_is_wanted(tmp_path):
     del config.data.image_size
     with pytest.raises(ValueError, match='image_size None with stride 4: give a multiple of the stride'):
         build(config).source('train')
+
+
+def test_images_without_parts_are_counted_and_kept(tmp_path):
+    """Checkpoints hold no array without elements."""
+    run = build(tiny('prior', tmp_path / 'logs'))
+    words = dataclasses.replace(run.log.names, parts=(), mirrored=())
+    task = dataclasses.replace(run.setup.task, vocabulary=words)
+    batch = run.source('train', shuffle=True)[0]
+    batch['relation/parts'] = batch['relation/parts'][..., :0]
+    batch['part'] = np.full_like(batch['part'], UNKNOWN_PART)
+    params, state = task.init(jax.random.key(0), batch)
+    _, (_, after) = task.loss(params, state, {}, batch, jax.random.key(0))
+    assert all(array.size for array in jax.tree.leaves(after)) and after['relation'].sum() > 0
+    found = task.predict(params, after, {}, batch)
+    assert found['triplet/parts'].shape[-1] == 0 and (found['triplet/score'] > 0).any()

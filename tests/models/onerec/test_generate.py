@@ -85,9 +85,25 @@ def test_a_new_item_is_reached_without_another_program():
     assert (np.asarray(got.items) == ITEMS).any((1, 2)).all()
 
 
+def test_sessions_that_do_not_exist_have_no_tokens():
+    """Dead beams are items -1, which is not the last item."""
+    _, task, params, state, batch, _ = world()
+    none, beyond = (np.full((3, 1, 2), item, np.int32) for item in (-1, ITEMS))
+    for sessions in (none, beyond):
+        assert not np.asarray(task.session_log_probs(params, state, batch, sessions)).any()
+    histories = [{**batch, 'history/item': np.full((3, 4), item, np.int32)} for item in (-1, ITEMS)]
+    scores = [task.predict(params, state, {}, each)['token_log_prob'] for each in histories]
+    np.testing.assert_array_equal(*scores)
+
+
 def test_what_cannot_be_generated():
-    network, task, *_ = world()
-    with pytest.raises(ValueError, match=r'3 items are asked for; the network writes 1 to 2'):
+    network, task, params, state, batch, codes = world()
+    long = {**batch, 'history/item': np.full((3, network.history + 1), 2, np.int32)}
+    with pytest.raises(ValueError, match=r'histories of \d items; the network reads up to \d: model.history'):
+        make_generate(task, beams=2)(params, state, long, catalogue(codes, network.levels))
+    with pytest.raises(
+        ValueError, match=r'3 items are asked for; the network writes 1 to 2 \(its model.session\): ask'
+    ):
         make_generate(task, beams=2, items=3)
     with pytest.raises(ValueError, match='no item has a semantic ID'):
         catalogue(np.full((4, 2), -1), network.levels)

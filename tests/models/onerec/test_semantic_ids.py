@@ -99,7 +99,7 @@ make = lambda **more: ids.SemanticIds(
         (lambda: ids.assign_ids(CODES[0], 3), r'codes \(2,\) of 3 a level .*: give \[V, L\]'),
         (lambda: ids.assign_ids(np.zeros((2, 5), int), 8192), r'at most 2\^62 IDs'),
         (lambda: ids.assign_ids(CODES, 3, room=2), r'3 items share the codes \[2, 0\] .* has 2 codes'),
-        (lambda: ids.assign_ids(CODES, 3, room=3).add(CODES[:1]), r'4 items share .*keep collision groups'),
+        (lambda: ids.assign_ids(CODES, 3, room=3).add(CODES[:1]), r'4 items share .*train anew with more'),
         (lambda: ids.assign_ids(CODES, 3).add(CODES[:, :1]), r'codes of shape \(6, 1\): give \[n, 2\]'),
         (lambda: ids.assign_ids(CODES, 3).find(CODES), r'IDs of shape \(6, 2\): give 2 codes and a rank'),
         (lambda: ids.assign_ids(CODES, 3).find(np.array([[0, 0, 16]])), r'ranks 16\.\.16: the rank level'),

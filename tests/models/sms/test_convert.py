@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import zipfile
 
 import jax
@@ -274,3 +275,11 @@ def test_a_run_begins_with_the_trunk_of_a_file(tmp_path, monkeypatch):
 def test_what_draws_its_trunk_reads_no_file():
     for task in (make_task({'size': 'tiny'}, WORDS), prior.make_task({'weights': 'nowhere.pth'}, WORDS)):
         assert task.pretrained({'a': 1}, {'b': 2}) == ({'a': 1}, {'b': 2})
+
+
+@pytest.mark.parametrize('header', [b'[]', b'{"conv1.weight": null}', b'{"conv1.weight": {"dtype": "F32"}}'])
+def test_a_header_of_something_else_is_refused(header, tmp_path):
+    path = tmp_path / 'x.safetensors'
+    path.write_bytes(struct.pack('<Q', len(header)) + header)
+    with pytest.raises(ValueError, match=r'x\.safetensors has no safetensors header: fetch it again'):
+        read_tensors(path)
