@@ -3,10 +3,11 @@
     python -m experiments.compare --config=configs/sms/table_scenes.py --workdir=runs/sms_table
     python -m experiments.compare --config=configs/sms/table_scenes.py --workdir=runs/sms_quick --quick
 
-Rows have one trunk, one number of steps and one search. Test scenes have poses and textures that no training
-scene has. In the column `null` the parts that take part in a relation are drawn at random: what a row there
-wins with the part condition is no skill. As many relations have no part, `recall_K_T_parts` falls there by
-the share of the others alone; `parts_given_relation` is of those that have parts, and says it plainly.
+Rows have one trunk, one number of steps and one search, whose trials take a third of the steps. Test scenes
+have poses and textures that no training scene has. In the column `null` the parts that take part in a
+relation are drawn at random: what a row there wins with the part condition is no skill. As many relations
+have no part, `recall_K_T_parts` falls there by the share of the others alone; `parts_given_relation` is of
+those that have parts, and says it plainly.
 """
 
 from ml_collections import ConfigDict
@@ -66,6 +67,7 @@ def get_config() -> ConfigDict:
             'ratios': {'recall_G_50': 'prior'},
             'seeds': 3,
             'trials': 2,
+            'trial': {'data': {'arguments': {'train': 4_000}}},
             'search': {'train': {'learning_rate': (8e-3, 4e-3)}},
             'judges': ('experiments.sms.judging:judge',),
             'shown': (

@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from experiments.comparison.cells import Cell
-from jaxrec.options import plain
+from jaxrec.options import lay_over, plain
 
 # Simulated worlds are tuned on a world of their own, whose seed no table cell has.
 TUNING_SEED = 1000
@@ -48,7 +48,8 @@ def trial_cells(
 
     Args:
       table: the table's config: `search` {section: {key: choices}} of all rows, where it has one `row_search`
-        {row: {section: {key: choices}}} of single ones beside it, `trials`, `columns`, `rows`.
+        {row: {section: {key: choices}}} of single ones beside it, `trials`, `columns`, `rows`; `trial`, where
+        it has one, is laid over the column, so that a trial may be shorter than a cell.
       column: which column.
       row: which row.
       workdir: the table's.
@@ -65,9 +66,10 @@ def trial_cells(
         for key, choices in keys.items()
     }
     drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials and search else []
-    folder = workdir / column / row
+    folder, base = workdir / column / row, ml_collections.ConfigDict(plain(table.columns[column]))
+    lay_over(base, plain(table.get('trial', {})))
     return [
-        Cell(folder / f'trial{number}', table.columns[column], table.rows[row], TUNING_SEED, values, False)
+        Cell(folder / f'trial{number}', base, table.rows[row], TUNING_SEED, values, False)
         for number, values in enumerate({**(taken or {}), **values} for values in drawn)
     ]
 

@@ -10,7 +10,7 @@ import pytest
 from experiments import compare
 from experiments.comparison import cells
 from experiments.comparison.tables import spread, summarize, to_markdown
-from experiments.comparison.tuning import TUNING_SEED, draw_trials
+from experiments.comparison.tuning import TUNING_SEED, draw_trials, trial_cells
 from experiments.running import hold
 from jaxrec.options import plain
 from tests.experiments.worlds import tiny
@@ -238,6 +238,14 @@ def test_trials_are_drawn_by_seed_and_the_first_is_the_default():
     assert trials == draw_trials(search, 30, 0) != draw_trials(search, 30, 1)
     assert trials[0] == {'train.learning_rate': 1e-3, 'model.row_l2': 0.0}
     assert len({tuple(trial.values()) for trial in trials}) == 6
+
+
+def test_trials_may_be_shorter_than_cells(tmp_path, table):
+    shorter = ml_collections.ConfigDict({**table, 'trial': {'data': {'arguments': {'users': 7}}}})
+    for given, users in ((table, table.columns.main.data.arguments.users), (shorter, 7)):
+        trials = trial_cells(given, 'main', 'DNN', tmp_path)
+        assert [trial.config().data.arguments.users for trial in trials] == [users] * 2
+    assert shorter.columns.main.data.arguments.users != 7
 
 
 @pytest.mark.parametrize(
