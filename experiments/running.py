@@ -186,11 +186,18 @@ def start_from(
         rate = run.train['learning_rate']
         name, decay = run.train['optimizer'], run.train['weight_decay']
         setup = setup._replace(optimizer=make_optimizer(name, rate, scheduled, 1, decay))
-    with Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize'], True) as checkpoints:
+    with own_checkpoints(workdir) as checkpoints:
         state = warm_state(setup, checkpoints, example, run.config.seed)
         added = grown_rows(run.setup, checkpoints)
     log.info('started from step %d of %s, rows added: %s', int(state.step), workdir, added)
     return dataclasses.replace(state, opt_state=without_schedule(state.opt_state))
+
+
+def own_checkpoints(workdir: Path) -> Checkpoints:
+    """The checkpoints of a run, to be read, of which the best is so by the metric that the run monitors."""
+    config = read_config(str(workdir / 'config.json'))
+    t = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
+    return Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize'], True)
 
 
 @contextmanager

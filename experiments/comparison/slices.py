@@ -51,12 +51,13 @@ def cold_items(run: Experiment) -> np.ndarray:
     """Marks the items that occur in fewer than `COLD` training interactions.
 
     Args:
-      run: on a behaviour log or a session log; label and split tell what is training.
+      run: on a behaviour log or a session log; label, split and users tell what is training.
 
     Returns:
       bool [item rows].
     """
-    _, items = training_interactions(run.log, plain(run.data['label']), plain(run.data['split']))
+    data = run.data
+    _, items = training_interactions(run.log, plain(data['label']), plain(data['split']), data['users'])
     return np.bincount(items, minlength=run.log.schema['item'].rows) < COLD
 
 

@@ -13,13 +13,13 @@ from experiments.building import batches, build
 from experiments.comparison.tables import write_json
 from experiments.made import make_files
 from experiments.onerec.alignment.iterations import align
-from experiments.onerec.alignment.pieces import Alignment, prepare
+from experiments.onerec.alignment.pieces import Alignment, prepare, read_alignment
 from experiments.onerec.judging.bench import CALIBRATION, REPORT
 from experiments.onerec.judging.reward_model import fit_reward, to_text
 from experiments.onerec.judging.written import all_requests, judge_written, rank_named
 from experiments.onerec.tokens import REPORT as TOKENS_REPORT
 from experiments.onerec.tokens_report import to_markdown
-from experiments.running import claim, fit, hold, open_checkpoints, restore_model
+from experiments.running import claim, fit, hold, own_checkpoints, restore_model
 from experiments.sources import log_of, read_data
 from jaxrec.data.sessions.source import SessionSource
 from jaxrec.files import replace_text
@@ -79,6 +79,12 @@ def run_pipeline(
             f'pipeline.requests = {options["requests"]}: give at least 1 request of the test part, for which '
             'sessions are written and judged'
         )
+    configs = {
+        method: _of_method(config.align, method, options['of_method']) for method in options['methods']
+    }
+    for changed in configs.values():  # before anything is trained and the workdir is taken
+        read_alignment(changed, 'config.align')
+    build(config.reward, data_dir, mesh)
     stage = _Stages(workdir)
     with hold(workdir):
         claim(workdir, config)
@@ -88,9 +94,7 @@ def run_pipeline(
         stage(GENERATOR, _generate, config.generator, generator, data_dir, mesh)
         print(to_text(stage(REWARD, _reward, config.reward, judge, data_dir, mesh)))
         rows, pieces = {}, None
-        for method in options['methods']:
-            changed = config.align.copy_and_resolve_references().unlock()
-            lay_over(changed, {'align': {**plain(options['of_method'].get(method, {})), 'method': method}})
+        for method, changed in configs.items():
             pieces = prepare(changed, generator, judge, data_dir, mesh, pieces)
             stage(method, align, pieces, workdir / method, data_dir)
             rows[method] = stage(
@@ -102,6 +106,13 @@ def run_pipeline(
         write_json(workdir / 'table.json', rows)
         replace_text(workdir / 'table.md', to_table(rows) + '\n\n' + stage.describe() + '\n')
     return rows
+
+
+def _of_method(config: ConfigDict, method: str, own: Mapping[str, Any]) -> ConfigDict:
+    """The config of one alignment."""
+    changed = config.copy_and_resolve_references().unlock()
+    lay_over(changed, {'align': {**plain(own.get(method, {})), 'method': method}})
+    return changed
 
 
 class _Stages:
@@ -159,17 +170,16 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
       workdir: of the generator, aligned or not.
       requests: for which sessions are written and judged, of all that the test users made, and the next
         item is named, of those whose session was of high quality.
-      last: read the last checkpoint, not the best.
+      last: read the last checkpoint, not the best by what the generator itself monitors, from which
+        alignments begin.
 
     Returns:
       'ntp', next-token loss, and what else `SessionEvaluator` says; 'recall@10' of the next item; what
       sessions are worth, see `judge_written`; 'step', of the checkpoint.
     """
     run, source = pieces.run, pieces.run.source('test')
-    step = None
-    if last:
-        with open_checkpoints(run, workdir, read_only=True) as checkpoints:
-            step = checkpoints.steps[-1]
+    with own_checkpoints(workdir) as checkpoints:
+        step = checkpoints.steps[-1] if last else checkpoints.best
     state, step = restore_model(run, workdir, step, source)
     found: dict[str, float] = dict(evaluate(run.setup, pieces.predict, state, batches(source)).compute())
     of_state, chunk = (state.params, state.model_state), pieces.options['chunk']

@@ -129,6 +129,18 @@ def _known(folder: Path, names: Sequence[str], new: Sequence[str]) -> list[str]:
     return sorted({name for name, held in zip(names, of_log, strict=True) if held or name in added})
 
 
+def _kind(names: np.ndarray) -> dict[str, bool]:
+    return {'integers': names.dtype.kind in 'iu'}
+
+
+def _as_integers(names: Sequence[str], path: str) -> list[str]:
+    """Names among integers, as the log writes these: of 007 there is one, and it is 7."""
+    found = [str(int(name)) if name.strip().isdecimal() else name for name in names]
+    if len(set(found)) < len(found):
+        raise ValueError(f'{path} names an item twice, once as another text of the same number')
+    return found
+
+
 def _hashes(names: np.ndarray) -> np.ndarray:
     """uint64 of each name, as files write it: 64 bits tell it from any other."""
     return hash64(names.astype(str))
@@ -168,6 +180,8 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
     if not made['options']['content']:
         raise ValueError(f'the items of {source} have no content, and of new items nothing else is known')
     rows, names = new_vectors(source, content, content_items)
+    if made['integers']:
+        names = _as_integers(names, content_items or content)
     if known := _known(source, names, made['new']):
         raise ValueError(f'item {known[0]!r} is in {source} already: leave it out')
     codebooks = Codebooks.load(source / CODEBOOKS)
@@ -196,7 +210,7 @@ def read_tokens(folder: Path) -> dict[str, Any]:
 
     Returns:
       {'options': `TOKEN_OPTIONS`, 'items': V of the log, 'catalogue': what tells these from other items,
-      'new': names of the items behind them}.
+      'integers': whether their names are such, 'new': names of the items behind them}.
 
     Raises:
       ValueError: it holds no tokens, or files that were written with others.
@@ -207,6 +221,7 @@ def read_tokens(folder: Path) -> dict[str, Any]:
             if describe_source(folder / name)['sha256'] != digest:
                 raise ValueError(f'{name} is not the one that was written with {TOKENS}')
         told = {name: found[name] for name in ('options', 'catalogue')}
+        told['integers'] = bool(found.get('integers'))  # tokens of before do not say so
         return {**told, 'items': int(found['items']), 'new': list(found['new'])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -288,7 +303,7 @@ def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> Non
 def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
     """What `write_tokens` is told of the IDs of a log's items: as `read_tokens`, with no new ones."""
     names = _named_items(log)
-    return {'options': options, 'items': len(names), 'catalogue': _digest(names), 'new': []}
+    return {'options': options, 'items': len(names), 'catalogue': _digest(names), **_kind(names), 'new': []}
 
 
 def _named_items(log: Log) -> np.ndarray:

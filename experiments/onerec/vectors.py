@@ -155,6 +155,8 @@ def new_vectors(folder: Path, content: str, content_items: str) -> tuple[np.ndar
         rows = file[:]
     if repeated := _repeated(names):
         raise ValueError(f'{content_items or content} names {repeated!r} twice')
+    if not names:
+        raise ValueError(f'{content_items or content} names no item')
     if '' in names:
         raise ValueError(f'{content_items or content}: item {names.index("") + 1} has no name')
     return (Alignment.load(folder / ALIGNMENT).join(rows) if aligned else rows), names
@@ -268,7 +270,7 @@ def as_keys(log: Log, names: Sequence[str], path: str, column: str = 'item') -> 
         return np.asarray(names, str)
     try:
         return np.asarray([int(name) for name in names], np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f'{path}: {column}s of {log.folder} are integers ({error})') from None
 
 
@@ -284,16 +286,23 @@ def read_names(path: str) -> list[str]:
 
 
 def read_texts(path: str) -> tuple[list[str], list[str]]:
-    """Items and texts of a CSV file with the columns item and text."""
+    """Items and texts of a CSV file with the columns item and text, as many fields in each line."""
     try:
         with Path(path).open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file)
             if not {'item', 'text'} <= set(reader.fieldnames or ()):
                 raise ValueError(f'{path} has the columns {reader.fieldnames}: item and text are needed')
-            rows = list(reader)
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f'{path}:{reader.line_num}: {"more" if None in row else "fewer"} fields than the '
+                        'header has: put a text that holds commas in quotes'
+                    )
+                rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f'{path} cannot be read ({error}): give a CSV file with item and text') from None
-    return [row['item'] for row in rows], [row['text'] or '' for row in rows]
+    return [row['item'] for row in rows], [row['text'] for row in rows]
 
 
 def _repeated(names: Sequence[str]) -> str | None:

@@ -17,6 +17,7 @@ from jaxrec.data.labels import positive_events
 from jaxrec.data.log import Log
 from jaxrec.data.sessions.histories import PositiveItems
 from jaxrec.data.sessions.log import SessionLog
+from jaxrec.data.sessions.source import among_users
 from jaxrec.data.splits import TRAIN, make_split
 from jaxrec.options import plain
 
@@ -82,7 +83,7 @@ class UserHistories:
 
 
 def training_interactions(
-    log: Log, label: Mapping[str, Any], split: Mapping[str, Any]
+    log: Log, label: Mapping[str, Any], split: Mapping[str, Any], users: Sequence[float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The positive items of the training part.
 
@@ -90,6 +91,7 @@ def training_interactions(
       log: a `SessionLog` or a `BehaviourLog`.
       label: what is positive, as for `NextItemSource`.
       split: description of a split.
+      users: of which share of them, as `NextItemSource` takes it; None for all.
 
     Returns:
       users and items, ids int32 [N] each, by user and time.
@@ -106,7 +108,10 @@ def training_interactions(
         rows = np.flatnonzero(known)
         items = log.events['item'][rows]
     trained = make_split(plain(split))(log, known)[rows] == TRAIN
-    return log.events['user'][rows][trained], items[trained]
+    user = log.events['user'][rows]
+    if users is not None:
+        trained &= among_users(log, users)[user]
+    return user[trained], items[trained]
 
 
 def _positive_events(log: Log, label: Mapping[str, Any]) -> np.ndarray:

@@ -81,7 +81,8 @@ def train(
         told = watch.check() if watch else None
         write(state, dataclasses.asdict(progress), metrics=metrics, trained_on=told)
 
-    start = since = int(state.step)
+    start, stop = int(state.step), False
+    since = start
     began = time.perf_counter()
     with stop_signal() as stopped, progress_bar(options.steps, start) as bar:
         for step in range(start + 1, options.steps + 1):
@@ -113,9 +114,11 @@ def train(
             elif stop or (options.checkpoint_every and taken % options.checkpoint_every == 0):
                 save()
             if stop:
-                log.info('stopped by a signal; step %d is saved, the same command goes on from it', step)
-                return state, progress, True
-    return state, progress, False
+                break
+        # A signal may have come while the last step was judged; several processes have agreed on theirs.
+        if stop := stop or (jax.process_count() == 1 and bool(stopped)):
+            log.info('stopped by a signal; step %d is saved, the same command goes on from it', state.step)
+    return state, progress, stop
 
 
 def _require(scores: Mapping[str, float], monitor: str, step: int) -> None:

@@ -227,7 +227,7 @@ CASES = {
     ),
     'amazon: packed nothing': (
         of_amazon(lambda reviews, metadata: metadata.write_bytes(gzip.compress(b''))),
-        r'meta_Books\.json\.gz has no lines',
+        r'meta_Books\.json\.gz has no lines that belong here',
         'Fetch it again',
     ),
     'amazon: no review in any line': (

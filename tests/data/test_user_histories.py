@@ -41,17 +41,18 @@ def test_a_request_of_the_log_has_the_history_of_its_source(logs, kind, label):
     assert (every > before).all()  # what is asked for is positive itself
 
 
+@pytest.mark.parametrize('share', [None, (0.3, 0.9)])
 @pytest.mark.parametrize('kind', ['sessions', 'behaviours'])
-def test_training_interactions_are_the_targets_of_training(logs, kind):
+def test_training_interactions_are_the_targets_of_training(logs, kind, share):
     log, label = logs[kind], {} if kind == 'sessions' else RATING
     source = make_source(
         log, 'next_item', features={'user': (), 'candidate': ('item',), 'history': ()}, label=label,
         split=SPLIT, part='train', batch_size=7, history_length=3, min_history=0, shuffle=False,
-        remainder='pad',
+        remainder='pad', users=share or (0.0, 1.0),
     )  # fmt: skip
     batches = [source[i] for i in range(len(source))]
     real = np.concatenate([batch['valid'][:, 0] > 0 for batch in batches])
-    users, items = training_interactions(log, label, SPLIT)
+    users, items = training_interactions(log, label, SPLIT, share)
     np.testing.assert_array_equal(np.concatenate([b['host/group'] for b in batches])[real], users)
     np.testing.assert_array_equal(np.concatenate([b['target/item'][:, 0] for b in batches])[real], items)
     assert len(users) > 20

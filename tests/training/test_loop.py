@@ -143,6 +143,16 @@ def test_a_signal_in_the_midst_of_something_lets_it_finish(parts, tmp_path, monk
     assert stopped and int(state.step) == 4 and kept == [3, 4] and steps_of(lines, 'validation') == [3]
 
 
+def test_a_signal_in_the_last_evaluation_is_told(parts, tmp_path):
+    """Whoever goes on from here, with another iteration or stage, must know of it."""
+    stop = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    options = LoopOptions(steps=3, eval_every=3)
+    (state, _, stopped), lines, kept = run(parts, tmp_path, options, on_evaluate=stop)
+    assert stopped and int(state.step) == 3 and kept == [3] and steps_of(lines, 'validation') == [3]
+    (_, _, stopped), _, _ = run(parts, tmp_path, options, resume=True)
+    assert not stopped
+
+
 class ChangingLog:
     """A log that has changed when it is looked at for the second time."""
 

@@ -105,15 +105,8 @@ def prepare(
       ValueError: an unknown section or option, a generator that writes no sessions or no single items, a
         judge of another log or of the generator's own users, or a monitor that nobody judges.
     """
-    if unknown := sorted(set(config) - {'align', 'train'}):
-        raise ValueError(f'config.{unknown[0]} is not a section; an alignment has align and train')
-    if 'epochs' in config.get('train', {}):
-        raise ValueError('train.epochs: how long an alignment is, align.passes says; leave it out')
-    options = read_options(config.get('align', {}), 'align', **ALIGN_OPTIONS)
+    options, preference, iterations = read_alignment(config)
     run, generating, once = _open_generator(config, generator, data_dir, mesh)
-    preference = Preference(**{name: options[name] for name in PREFERENCE})
-    iterations = options['iterations'] or (ITERATIONS if preference.method == IPA else 1)
-    _check_numbers(options, preference, iterations)
     _require_judged(options['judged'], run.train['monitor'])
     steps_a_pass = once.steps
     per = steps_an_iteration(options['passes'] * steps_a_pass, preference.method, iterations)
@@ -135,6 +128,30 @@ def prepare(
     run = dataclasses.replace(run, setup=run.setup._replace(task=task))
     predict = shared.predict if isinstance(shared, Alignment) else make_predict_step(run.setup)
     return Alignment(run, generator, base, miner, bench, options | {'iterations': iterations}, per, predict)
+
+
+def read_alignment(config: ConfigDict, where: str = 'config') -> tuple[dict[str, Any], Preference, int]:
+    """Reads what an alignment is to be, before there is a generator.
+
+    Args:
+      config: as for `prepare`.
+      where: it stands, for messages.
+
+    Returns:
+      `ALIGN_OPTIONS`, defaults filled in; what the loss is; T.
+
+    Raises:
+      ValueError: an unknown section or option, or a number that cannot be.
+    """
+    if unknown := sorted(set(config) - {'align', 'train'}):
+        raise ValueError(f'{where}.{unknown[0]} is not a section; an alignment has align and train')
+    if 'epochs' in config.get('train', {}):
+        raise ValueError('train.epochs: how long an alignment is, align.passes says; leave it out')
+    options = read_options(config.get('align', {}), 'align', **ALIGN_OPTIONS)
+    preference = Preference(**{name: options[name] for name in PREFERENCE})
+    iterations = options['iterations'] or (ITERATIONS if preference.method == IPA else 1)
+    _check_numbers(options, preference, iterations)
+    return options, preference, iterations
 
 
 def _open_generator(

@@ -1,6 +1,7 @@
 """A reward model fitted, calibrated and evaluated, so that it may judge."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from jaxrec.models.onerec.shown import RewardEvaluator
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
+
+log = logging.getLogger(__name__)
 
 
 def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, mesh: Any = None) -> dict:
@@ -48,6 +51,14 @@ def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, m
     uncalibrated = make_predict_step(run.setup)
     seen = _predict(run, uncalibrated, state, 'validation')
     found = calibration.fit(*seen.collected(), seen.heads)
+    for head, (scale, _) in zip(HEADS, found, strict=True):
+        if scale < 0:
+            log.warning(
+                '%s orders sessions of validation worse than chance; calibration turns it round (by %.3g): '
+                'give it more sessions, or leave it out of model.head_weights',
+                head,
+                scale,
+            )
     raw = _predict(run, uncalibrated, state, 'test')
     task = dataclasses.replace(run.setup.task, calibration=found)
     calibrated = _predict(run, make_predict_step(run.setup._replace(task=task)), state, 'test')

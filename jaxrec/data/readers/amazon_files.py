@@ -22,6 +22,7 @@ FOLDERS = ('amazon', 'amazon2014')
 DEFAULT = 'default'  # the category of a product whose metadata name none
 MALFORMED = ''  # stands for the user or product of a line that is no record
 NO_TIME = -1
+SECONDS = 2**40  # some 35,000 years; a time beyond is in another unit, or none
 _FIRST_KEY = re.compile(rb"\{'asin': '(\w+)'")
 
 
@@ -151,7 +152,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         try:
-            record = ast.literal_eval(line.decode())
+            record = ast.literal_eval(line.decode('utf-8-sig'))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return None
     return record if isinstance(record, dict) else None
@@ -163,7 +164,7 @@ def _review(record: dict[str, Any] | None) -> tuple[str, str, float, int]:
         return MALFORMED, MALFORMED, 0.0, NO_TIME
     time: Any = record.get('unixReviewTime')
     rating: Any = record.get('overall')
-    timed = isinstance(time, int) and not isinstance(time, bool) and 0 <= time < 2**62
+    timed = isinstance(time, int) and not isinstance(time, bool) and 0 <= time < SECONDS
     rated = isinstance(rating, int | float) and not isinstance(rating, bool) and 1 <= rating <= 5
     return user, item, float(rating) if rated else 0.0, time if timed else NO_TIME
 

@@ -59,7 +59,7 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
         for key, block in enumerate(self.read(files)):
             yield key, {name: _stored(block[name]) for name in self.COLUMNS}
         if key < 0:
-            raise ValueError(f'{files[0]} has no lines: was it cut? Fetch it again')
+            raise ValueError(f'{files[0]} has no lines that belong here: was it cut? Fetch it again')
 
 
 def _feature(dtype: type) -> Any:

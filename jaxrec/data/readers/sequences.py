@@ -113,6 +113,8 @@ def _interactions(path: Path) -> Iterator[tuple[int, int]]:
                 user, *items = map(int, line.split()) if line.strip() else (EMPTY, EMPTY)
             except ValueError as error:
                 raise ValueError(f'{path}:{number}: {error}: a user and items are integers') from None
+            if max(user, *items) >= 2**31 or b'_' in line:  # int() takes 1_0 for 10
+                raise ValueError(f'{path}:{number}: users and items are numbers below 2^31: repair the line')
             if min(user, *items, 0) < 0 and line.strip():
                 raise ValueError(f'{path}:{number}: users and items are numbered from 0: repair the line')
             if not items:
@@ -139,7 +141,7 @@ def _items(path: Path) -> Iterator[tuple[int, str, str, str]]:
                     f'{path}:{number}: {len(fields)} fields instead of {len(header)}: repair the line'
                 )
             item, text, attributes = (fields[place] for place in places)
-            if not item.isdecimal() or not all(word.isdecimal() for word in attributes.split()):
+            if not all(word.isdecimal() and int(word) < 2**31 for word in (item, *attributes.split())):
                 raise ValueError(
                     f'{path}:{number}: item {item!r} and attributes {attributes!r} are no integers: repair '
                     'the line'

@@ -1,8 +1,8 @@
 """Calibration of the reward model: its probabilities are to be frequencies before they judge anything.
 
-Each head's logit z becomes a z + b, which keeps the order of sessions by one head, though not by a sum of
-heads: a head that is too sure of itself outvotes the others. It is fitted on sessions that the model did not
-learn from.
+Each head's logit z becomes a z + b, which keeps the order of sessions by one head (unless it orders them
+worse than chance, when a is below 0 and turns it round, which is told), though not by a sum of heads: a head
+that is too sure of itself outvotes the others. It is fitted on sessions that the model did not learn from.
 
 N sessions, 4 heads.
 """

@@ -29,6 +29,8 @@ def test_a_pipeline_runs_from_a_log_to_a_table_and_is_not_run_again(tmp_path, mo
         assert set(wanted) <= row.keys() and all(np.isfinite(value) for value in row.values())
     assert [(source.selection, source.choose) for source in asked] == [(None, 'first')] * 3
     begun = rows['generator']['step']
+    with running.own_checkpoints(workdir / 'generator') as checkpoints:  # not by what alignments monitor
+        assert begun == checkpoints.best
     assert begun > 0 and rows['ntp']['step'] == rows['ipa']['step'] > begun
     assert rows['ipa']['ntp'] != rows['ntp']['ntp'] != rows['generator']['ntp']
     assert len(list((workdir / 'ipa/align').glob('pairs-*'))) == 3
@@ -83,6 +85,14 @@ def test_pipelines_that_cannot_be(tmp_path):
     config.pipeline.requests, config.pipeline.of_method = 1, ConfigDict({'grpo': {}})
     with pytest.raises(ValueError, match=r"pipeline\.of_method names 'grpo'; choose of"):
         pipelining.run_pipeline(config, tmp_path)
+    config.pipeline.of_method, config.align.beams = ConfigDict(), 4
+    with pytest.raises(ValueError, match=r'config\.align\.beams is not a section; an alignment has'):
+        pipelining.run_pipeline(config, tmp_path)
+    del config.align.beams
+    config.align.align.passes = 0.0
+    with pytest.raises(ValueError, match=r'align\.iterations = 0, passes = 0\.0, evals = 1: give'):
+        pipelining.run_pipeline(config, tmp_path)
+    assert not list(tmp_path.iterdir())  # another config may still take it
     config.pipeline.methods = ()
     with pytest.raises(ValueError, match=r'pipeline\.methods is empty: name at least one of'):
         pipelining.run_pipeline(config, tmp_path)

@@ -117,6 +117,9 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
     with pytest.raises(ValueError, match=r"item 'a' is in .*more already"):
         extend_ids(tmp_path / 'x', tmp_path / 'more', str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt'))
     (tmp_path / 'old.txt').write_text(f'x\n{names[7]}\ny\n')
+    (tmp_path / 'zero.txt').write_text(f'x\n00{names[7]}\ny\n')  # the same number
+    with pytest.raises(ValueError, match=rf"item '{names[7]}' is in .* already: leave it out"):
+        extend_ids(tmp_path / 'x', tokens, str(tmp_path / 'new.npy'), str(tmp_path / 'zero.txt'))
     for source in (tokens, tmp_path / 'more'):
         with pytest.raises(ValueError, match=rf"item '{names[7]}' is in .* already: leave it out"):
             extend_ids(tmp_path / 'x', source, str(tmp_path / 'new.npy'), str(tmp_path / 'old.txt'))
@@ -280,6 +283,13 @@ def test_vectors_of_texts_go_on_for_new_items(tmp_path):
     (tmp_path / 'bad.csv').write_text('sku,text\n1,a\n')
     with pytest.raises(ValueError, match=r"has the columns \['sku', 'text'\]: item and text are needed"):
         item_vectors(log, DATA, options(content=str(tmp_path / 'bad.csv')))
+    for line, fields in (('v1,a, b', 'more'), ('v1', 'fewer')):
+        (tmp_path / 'bad.csv').write_text(f'item,text\n{line}\n')
+        with pytest.raises(ValueError, match=rf'bad.csv:2: {fields} fields than the header has: put a text'):
+            item_vectors(log, DATA, options(content=str(tmp_path / 'bad.csv')))
+    (tmp_path / 'bad.csv').write_text('item,text\n')
+    with pytest.raises(ValueError, match=r'bad.csv names no item'):
+        extend_ids(tmp_path / 'x', tmp_path / 'k', str(tmp_path / 'bad.csv'))
 
 
 def test_a_config_makes_its_files_once(log, tmp_path):
