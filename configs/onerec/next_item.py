@@ -72,9 +72,11 @@ def generative(ids: dict[str, Any], **options: Any) -> dict[str, Any]:
         'train': {
             'batch_size': 128,
             'eval_batch_size': 128,
-            'epochs': 8,
-            'optimizer': 'adamw',
-            'learning_rate': 1e-3,
+            'epochs': 6,
+            # Four epochs on Beauty by AdamW, at 1e-3, gave a recall@10 of .065 on validation, by Muon .070
+            # after three, with half as many more items named.
+            'optimizer': 'muon',
+            'learning_rate': 2e-3,
             'schedule': {'kind': 'cosine', 'warmup': 0.05},
             'clip_norm': 1.0,
             'evals_per_epoch': 2,
@@ -136,6 +138,7 @@ def longer(row: dict[str, Any]) -> dict[str, Any]:
         'batch_size': 256,
         'eval_batch_size': 512,
         'epochs': 390,
+        'optimizer': 'adamw',
         'learning_rate': 3e-4,
         'weight_decay': 0.035,
         'evals_per_epoch': 1,

@@ -10,7 +10,6 @@ from typing import Any
 from configs.runs import changed
 from jaxrec.data.images.augment import Augmentation
 from jaxrec.data.images.targets import TargetOptions
-from jaxrec.models.sms.options import read_network
 
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
 PRIOR = 'jaxrec.models.sms.prior:make_task'
@@ -27,7 +26,6 @@ LOG_METRICS = (
     'part_miou', 'error_missed_entity', 'error_wrong_pair', 'error_wrong_relation', 'error_wrong_part',
 )  # fmt: skip
 
-# With all their keys, so that flags can set each.
 AUGMENT = dataclasses.asdict(Augmentation())
 TARGETS = {k: v for k, v in dataclasses.asdict(TargetOptions()).items() if k != 'stride'}  # the network's own
 
@@ -75,9 +73,7 @@ def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str,
       sizes: options of the network, `size` among them, and `weights`.
 
     Returns:
-      The rows, with every option of the network, so that flags can set each.
+      The rows.
     """
-    weights = {'weights': sizes.get('weights', '')}
-    options = {name: value for name, value in sizes.items() if name != 'weights'}
-    every = weights | dataclasses.asdict(read_network(options))
-    return {name: changed(row, model=every | row['model']) for name, row in rows.items()}
+    own = {'weights': '', **sizes}
+    return {name: changed(row, model=own | row['model']) for name, row in rows.items()}

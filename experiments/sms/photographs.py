@@ -21,6 +21,7 @@ from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import check_folder
 from jaxrec.data.splits import PARTS
 
+TOLD = ('images', 'entities', 'people', 'relations')
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes annotations and PNGs.', required=True)
 
 
@@ -55,7 +56,8 @@ def main(_: list[str]) -> None:
             'environment variable JAXREC_DATA'
         )
     counts = write(Path(OUTPUT.value), data_dir)
-    told = ', '.join(f'{count // len(PARTS)} {name}' for name, count in counts.items() if count)
+    # Each part has the same images.
+    told = ', '.join(f'{counts[name] // len(PARTS)} {name}' for name in TOLD)
     print(f'wrote {OUTPUT.value}: in each of {", ".join(PARTS)} {told}')
     print(
         'next: python -m experiments.train --config=configs/sms/photographs.py:SMS '

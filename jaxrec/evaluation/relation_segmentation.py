@@ -169,6 +169,7 @@ class RelationEvaluator:
         found: Found,
         dropped: Sequence[int] | NDArray = (0, 0),
         missed: Sequence[int] | NDArray = (),
+        missed_entities: Sequence[int] | NDArray = (),
     ) -> None:
         """Takes in one image.
 
@@ -177,6 +178,7 @@ class RelationEvaluator:
           found: the predictions.
           dropped: how many true entities and relations did not fit the batch.
           missed: kinds of these relations, which nothing can find: they count as missed in all recalls.
+          missed_entities: classes of these entities, which are missed in their AP.
 
         Raises:
           ValueError: a kind of relation that the vocabulary does not have.
@@ -207,7 +209,7 @@ class RelationEvaluator:
                 taking=behind(np.asarray(scene.relation_parts.any(1)), False),
                 labelled=labelled,
                 entities=int(scene.masks.any((1, 2)).sum()),
-                encoded=encode_entities(scene, found) if self.entity_ap else None,
+                encoded=encode_entities(scene, found, missed_entities) if self.entity_ap else None,
                 parts=part_counts(scene.parts, found.parts, len(self.vocabulary.parts)),
                 dropped=np.asarray(dropped, np.int64),
             )
@@ -260,7 +262,7 @@ class RelationEvaluator:
           take part and that are found, parts apart, the share with the right parts; `wholly_right`, mean
           number of relations found so in an image (see `images`); `images`, `images_without_relations`,
           `relations`, `entities`, `dropped_entities` and `dropped_relations` (beyond the batch's caps or
-          without a pixel at its size; such relations count as missed wherever true ones are counted).
+          without a pixel at its size; they count as missed wherever true ones are counted).
 
         Raises:
           ValueError: nothing was taken in.
@@ -315,20 +317,22 @@ class RelationEvaluator:
         return right / found if found else math.nan
 
 
-def left_out(batch: Mapping[str, NDArray], row: int) -> tuple[NDArray, NDArray]:
+def left_out(batch: Mapping[str, NDArray], row: int) -> tuple[NDArray, NDArray, NDArray]:
     """What of an image's truth is in no array of a host batch, as `RelationEvaluator.add_image` takes it.
 
     Args:
-      batch: perhaps with `host/dropped` int [B, 2], how many entities and relations, and `host/missed` int
-        [B, V], how many relations of each kind.
+      batch: perhaps with `host/dropped` int [B, 2], how many entities and relations, `host/missed` int
+        [B, V], how many relations of each kind, `host/missed_entities` int [B, C], entities of each class.
       row: of the batch.
 
     Returns:
-      int [2], how many; int [n], the kinds of these relations.
+      int [2], how many; int [n], the kinds of these relations; int [m], the classes of these entities.
     """
     dropped = np.asarray(batch['host/dropped'][row] if 'host/dropped' in batch else (0, 0))
-    missed = np.asarray(batch['host/missed'][row] if 'host/missed' in batch else (), np.int64)
-    return dropped, np.repeat(np.arange(len(missed)), missed)
+    counts = (batch.get('host/missed'), batch.get('host/missed_entities'))
+    each = [np.zeros(0, np.int64) if count is None else np.asarray(count[row], np.int64) for count in counts]
+    relations, entities = (np.repeat(np.arange(len(count)), count) for count in each)
+    return dropped, relations, entities
 
 
 def _check_rules(

@@ -34,8 +34,8 @@ def names_of(run: Experiment) -> Vocabulary:
     task = run.setup.task
     if not isinstance(run.log, SceneLog) or not isinstance(task, SmsTask) or isinstance(task, PriorTask):
         raise ValueError(
-            f'{type(task).__name__} on {run.log.folder} finds nothing in pictures: give the '
-            'workdir of a network of configs/sms'
+            f'{type(task).__name__} on {run.log.folder} finds nothing in pictures: name '
+            'a network of configs/sms'
         )
     return run.log.names
 
@@ -76,7 +76,9 @@ def make_finder(
             # Of one shape, so that nothing is compiled anew.
             image = np.zeros((batch_size, *size, 3), np.uint8)
             image[: len(part)] = np.stack([fit_picture(picture, size) for picture in part])
-            yield jax.device_get(predict(state, put_batch({'image': image}, run.setup.mesh)))
+            # `valid` lets the mesh fill the batch up where its devices do not divide it.
+            batch = {'image': image, 'valid': np.ones(batch_size, np.float32)}
+            yield jax.device_get(predict(state, put_batch(batch, run.setup.mesh)))
 
     def find(pictures: Sequence[np.ndarray]) -> Iterator[Found]:
         for number, predictions in enumerate(batches(pictures)):

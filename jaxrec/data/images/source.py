@@ -99,8 +99,8 @@ class SceneSource(BatchSource):
         scene = self.log.scene(row)
         if self._augmentation is not None and self.shuffle:
             scene = augment(scene, self.log.names, self._augmentation, self.seed, epoch, row)
-        kinds = len(self.log.names.relations)
-        return encode(fit(scene, self._size), self._targets, judged=not self.shuffle, kinds=kinds)
+        kinds, classes = len(self.log.names.relations), len(self.log.names.entities)
+        return encode(fit(scene, self._size), self._targets, not self.shuffle, kinds, classes)
 
 
 def _read_size(given: Any, stride: int) -> tuple[int, int]:

@@ -47,7 +47,9 @@ class TargetOptions:
             raise ValueError(f'centre {self.centre!r} is unknown: use one of {", ".join(CENTRES)}')
 
 
-def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int = 0) -> Arrays:
+def encode(
+    scene: Scene, options: TargetOptions, judged: bool = True, kinds: int = 0, classes: int = 0
+) -> Arrays:
     """Encodes one scene.
 
     Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too
@@ -59,8 +61,10 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int
     Args:
       scene: of a height and a width that the stride divides.
       options: the shapes.
-      judged: whether to add what only an evaluator reads, `host/mask`, `host/part` and `host/missed`.
+      judged: whether to add what only an evaluator reads, `host/mask`, `host/part`, `host/missed` and
+        `host/missed_entities`.
       kinds: V, of relation; 0 for those up to the scene's last, which other scenes may exceed.
+      classes: C, of entities; likewise.
 
     Returns:
       `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
@@ -71,7 +75,7 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int
       `relation/valid` bool [R]; `part` uint8 [h, w], as the masks; `host/dropped` int32 [2], entities and
       relations left out; and where it is judged `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the
       masks, `host/part` uint8 [H, W] and `host/missed` int32 [V], how many relations of each kind are left
-      out.
+      out, and `host/missed_entities` int32 [C], entities of each class.
 
     Raises:
       ValueError: the stride does not divide the image.
@@ -84,7 +88,7 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int
                 f'scene {scene.name!r} is {size[0]} x {size[1]}, which a stride of {each} does not divide: '
                 'fit it to a multiple'
             )
-    before, listed = len(scene.masks), scene.relations[:, 2]
+    listed, every = scene.relations[:, 2], scene.categories
     scene = _within_cap(without_empty(scene), options.entities)
     relations, taking = scene.relations[: options.relations], scene.relation_parts[: options.relations]
     count = len(scene.masks)
@@ -105,14 +109,20 @@ def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int
         'relation/parts': rows(taking, np.uint8, options.relations),
         'relation/valid': np.arange(options.relations) < len(relations),
         'part': shrink_parts(scene.parts, fine),
-        'host/dropped': np.array([before - count, len(listed) - len(relations)], np.int32),
+        'host/dropped': np.array([len(every) - count, len(listed) - len(relations)], np.int32),
     }
     if judged:
         found['host/mask'] = rows(np.packbits(scene.masks, axis=2), np.uint8, options.entities)
         found['host/part'] = np.ascontiguousarray(scene.parts)
-        of_kind = lambda numbers: np.bincount(numbers, minlength=max(kinds, listed.max(initial=-1) + 1))
-        found['host/missed'] = (of_kind(listed) - of_kind(relations[:, 2])).astype(np.int32)
+        found['host/missed'] = _fewer(listed, relations[:, 2], kinds)
+        found['host/missed_entities'] = _fewer(every, scene.categories, classes)
     return found
+
+
+def _fewer(before: np.ndarray, after: np.ndarray, kinds: int) -> np.ndarray:
+    """int32 [kinds]: how many of each number are no longer there."""
+    count = lambda numbers: np.bincount(numbers, minlength=max(kinds, before.max(initial=-1) + 1))
+    return (count(before) - count(after)).astype(np.int32)
 
 
 def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:

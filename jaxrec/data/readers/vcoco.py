@@ -144,7 +144,8 @@ class VcocoScenes(AnnotatedImages):
         image, counts = self.ids[index], Counter[str]()
         listing, kept = self._kept(image, counts, crowds)
         masks = self.coco.masks(image)
-        for row in np.flatnonzero(kept & ~masks.any((1, 2))).tolist():
+        empty = kept & ~masks.any((1, 2)) & ~listing.crowd  # a crowd is no entity of scenes
+        for row in np.flatnonzero(empty).tolist():
             where = f'{self.coco.where}: annotation {listing.ids[row]} of image {image}'
             self.refuse_or_count(counts, _EMPTY, f'{where} has no pixel: draw it')
         rows = np.flatnonzero(kept & masks.any((1, 2)))

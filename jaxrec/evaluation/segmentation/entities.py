@@ -24,7 +24,7 @@ class EncodedImage(NamedTuple):
 
     Attributes:
       size: (H, W).
-      truth: (class, run lengths) of each true entity with pixels.
+      truth: (class, run lengths) of each true entity with pixels, and of those that were left out.
       found: (class, score, run lengths) of each found entity with pixels.
     """
 
@@ -33,13 +33,23 @@ class EncodedImage(NamedTuple):
     found: list[tuple[int, float, dict[str, Any]]]
 
 
-def encode_entities(scene: Scene, found: Found) -> EncodedImage:
-    """What `mask_ap` needs of an image; entities without a pixel are left out on both sides."""
+def encode_entities(scene: Scene, found: Found, missed: Sequence[int] | NDArray = ()) -> EncodedImage:
+    """What `mask_ap` needs of an image; entities without a pixel are left out on both sides.
+
+    Args:
+      scene: the truth.
+      found: the predictions.
+      missed: classes of true entities that the scene does not hold; nothing finds their empty masks.
+    """
+    nothing = rle_encode(np.zeros(scene.masks.shape[1:], bool))
     true, guessed = scene.masks.any((1, 2)), found.masks.any((1, 2))
     classes, scores = found.categories[guessed].tolist(), found.scores[guessed].tolist()
     return EncodedImage(
         scene.masks.shape[1:],
-        list(zip(scene.categories[true].tolist(), map(rle_encode, scene.masks[true]), strict=True)),
+        [
+            *zip(scene.categories[true].tolist(), map(rle_encode, scene.masks[true]), strict=True),
+            *((int(category), nothing) for category in missed),
+        ],
         list(zip(classes, scores, map(rle_encode, found.masks[guessed]), strict=True)),
     )
 

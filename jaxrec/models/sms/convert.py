@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.models.sms.torch_files import read_tensors
@@ -108,7 +109,7 @@ def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the fil
             raise ValueError(
                 f'{where} lacks {name!r}; it has {sorted(names)[:4]} and so on: it is another trunk'
             )
-        found = tensors[names[name]].astype(np.float32)
+        found = _sound(tensors[names[name]], f'{where}: {name!r}', variance=name.endswith('running_var'))
         if name == 'base_layer.0.weight' and blue_first:
             found = found[:, ::-1]
         found = found.transpose(2, 3, 1, 0) if found.ndim == 4 else found
@@ -130,9 +131,22 @@ def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the fil
     return filled, Report(tuple(loaded), (*sorted(left), *sorted(names[name] for name in ignored)))
 
 
+def _sound(tensor: np.ndarray, where: str, variance: bool) -> np.ndarray:
+    """A tensor as float32; one that no training has written is refused."""
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+        raise ValueError(f'{where} holds {tensor.dtype}, which no layer computes with: save it as floats')
+    found = tensor.astype(np.float32)
+    if not np.isfinite(found).all() or (variance and found.min(initial=0) < 0):
+        raise ValueError(f'{where} holds a NaN, an infinity or a negative variance: fetch the file again')
+    return found
+
+
 def _of_trunk(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, str], list[str]]:
     """{a trunk's name: the file's name}, and names of other things."""
-    bare = {_bare(name): name for name in tensors}
+    bare: dict[str, str] = {}
+    for name in tensors:
+        if (before := bare.setdefault(_bare(name), name)) != name:
+            raise ValueError(f'{before!r} and {name!r} name one tensor: keep one of them')
     if not any(name.startswith('base.') for name in bare):
         return bare, []
     inside = {name.removeprefix('base.'): own for name, own in bare.items() if name.startswith('base.')}

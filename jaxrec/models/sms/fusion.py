@@ -88,13 +88,14 @@ def find_entities(heat: jax.Array, read: Callable[[jax.Array], EntityRead], keep
     return Entities(peaks.score, peaks.category, peaks.cell, box, found.weights)
 
 
-def require_room(name: str, count: int, shape: tuple[int, ...]) -> None:
+def require_room(name: str, count: int, shape: tuple[int, ...], instead: str = 'larger images') -> None:
     """Refuses to look for more than there is room for.
 
     Args:
       name: of the network's field that says how many.
       count: how many.
       shape: of all that they are chosen from.
+      instead: what makes room, for the message.
 
     Raises:
       ValueError: naming the field.
@@ -102,7 +103,7 @@ def require_room(name: str, count: int, shape: tuple[int, ...]) -> None:
     if count > (room := math.prod(shape)):
         raise ValueError(
             f'model.{name} = {count} of {" x ".join(map(str, shape))}, which are {room}: lower it, or give '
-            'larger images'
+            f'{instead}'
         )
 
 

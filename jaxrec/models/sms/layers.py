@@ -75,7 +75,7 @@ class ConvNorm(nn.Module):
             x = norm(x, mask=mask if when.train else None)
         else:
             # Of fewer channels a small map has too few values, and one cell of one channel is always 0.
-            groups = math.gcd(32, max(1, self.width // LEAST))
+            groups = math.gcd(32, max(1, self.width // LEAST), self.width)
             x = nn.GroupNorm(groups, dtype=self.style.dtype, name='norm')(x)
         return nn.relu(x) if self.active else x
 

@@ -239,7 +239,8 @@ def relation_losses(
 def parts_labelled(batch: Batch) -> jax.Array:
     """float32 [B]: 1 for images of which a pixel's part or a relation's parts are known.
 
-    Of others no relation's parts are told; the rule is that of `evaluation.segmentation.matching`.
+    Of others no relation's parts are told. The rule is that of `evaluation.segmentation.matching`, on the map
+    as it is learned, on which a few pixels that are labelled may have vanished.
     """
     drawn = jnp.any(batch['part'] != UNKNOWN_PART, (1, 2))
     return (drawn | jnp.any(batch['relation/parts'] > 0, (1, 2))).astype(jnp.float32)

@@ -6,6 +6,7 @@ DLA-34.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -153,9 +154,10 @@ class Network:
         ):  # fmt: skip
             if not low < getattr(self, name) < high:
                 raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
-        for name in ('point_hidden', 'pair_divisor', 'least_radius', 'mask_context'):
-            if getattr(self, name) < 0:
-                raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 0')
+        weights = [field.name for field in dataclasses.fields(self) if field.name.endswith('_weight')]
+        for name in ('point_hidden', 'pair_divisor', 'least_radius', 'mask_context', *weights):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f'model.{name} = {getattr(self, name)}: give a number from 0 on')
         self._check_together()
 
     def _check_together(self) -> None:
@@ -177,9 +179,11 @@ class Network:
             raise ValueError(f'model.predicted_pairs = {self.predicted_pairs} is outside [0, 1]')
         if not 0 <= self.clamp < 0.5:
             raise ValueError(f'model.clamp = {self.clamp} is outside [0, .5)')
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        largest = max(*self.std, *self.mean)
+        if len(self.mean) != 3 or len(self.std) != 3 or not 0 < min(self.std) <= largest <= 1:
             raise ValueError(
-                f'model.mean = {self.mean}, model.std = {self.std}: give three each, std above 0'
+                f'model.mean = {self.mean}, model.std = {self.std}: give three each, of pixels from 0 to 1 '
+                '(divide those of 0 to 255 by 255), std above 0'
             )
         pairs = self.tries * (self.tries + 1) // 2
         if self.triplets > (made := self.points * pairs * (2 if self.both_directions else 1)):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.importing import resolve
 from jaxrec.models.sms import fusion
+from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.convert import load_trunk
 from jaxrec.models.sms.handover import load_network, require_alike
 from jaxrec.models.sms.heads import Counts, Maps, Sms
@@ -118,6 +119,22 @@ class SmsTask(WithoutTables):
         params, model_state, report = load_trunk(params, model_state, self.weights)
         log.info('%s: %d arrays to the trunk, %d left', self.weights, len(report.loaded), len(report.left))
         return params, model_state
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Refuses targets of another map than the network's.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        if data['stride'] != STRIDE:
+            raise ValueError(
+                f'data.stride = {data["stride"]}: a cell of the network is {STRIDE} pixels wide, leave it out'
+            )
+        if (fine := data['mask_stride'] or STRIDE) != self.network.fine_stride:
+            raise ValueError(
+                f'data.mask_stride = {fine}: masks of this network are learned at a stride of '
+                f'{self.network.fine_stride} (model.mask_stride): give that'
+            )
 
     def check_start(self, model: Mapping[str, Any]) -> None:
         """Refuses to start from a run whose config section `model` gives the parameters another meaning.

@@ -31,7 +31,7 @@ from jaxrec.models.sms.losses import (
     see_entities,
 )
 from jaxrec.models.sms.options import Network
-from jaxrec.models.sms.task import SmsTask, read_task
+from jaxrec.models.sms.task import SmsTask, network_of, read_task
 from jaxrec.ops.grids import fold, read_between
 from jaxrec.ops.heatmaps import focal_loss
 from jaxrec.ops.largest import largest
@@ -171,6 +171,20 @@ class TwoStageTask(SmsTask):
         """The Flax module."""
         return TwoStage(self.network, self.names.counts)
 
+    def check_start(self, model: Mapping[str, Any]) -> None:
+        """Refuses also boxes that were measured in another unit, see `SmsTask.check_start`.
+
+        Raises:
+          ValueError: naming the options that differ.
+        """
+        super().check_start(model)
+        before, after = (each.pair_divisor or each.divisor for each in (network_of(model), self.network))
+        if before != after:
+            raise ValueError(
+                f'the run to start from is of another network: model.pair_divisor is {before} there and '
+                f'{after} here; give this one the options of that, or train anew without --warm_start'
+            )
+
     def touch(self, module: Any, image: jax.Array) -> Maps:
         """Reads everything once, so that all parameters are drawn; a method of the module."""
         maps = module.maps(image, When())
@@ -282,7 +296,8 @@ class TwoStageTask(SmsTask):
         batch, count, _, relations = chance.shape
         both = entities.score[:, :, None] * entities.score[:, None] * may
         score = (both[..., None] * chance).reshape(batch, -1)
-        fusion.require_room('triplets', self.network.triplets, chance.shape[1:])
+        instead = 'more entities, model.keep (of the prior data.entities)'
+        fusion.require_room('triplets', self.network.triplets, chance.shape[1:], instead)
         score, index = largest(score, self.network.triplets)
         pair, relation = index // relations, index % relations
         told = jnp.take_along_axis(parts.reshape(batch, count * count, parts.shape[-1]), pair[..., None], 1)

@@ -99,7 +99,9 @@ def test_what_the_host_needs_comes_back():
     np.testing.assert_array_equal(found['host/part'], scene.parts)
     np.testing.assert_array_equal(found['image'], scene.image)
     learnt = encode(scene, TargetOptions(stride=4, entities=6, relations=30), judged=False)
-    assert found.keys() - learnt.keys() == {'host/mask', 'host/part', 'host/missed'}
+    assert found.keys() - learnt.keys() == {
+        'host/mask', 'host/part', 'host/missed', 'host/missed_entities',
+    }  # fmt: skip
 
 
 def test_dtypes_and_shapes_are_the_contract():
@@ -122,6 +124,7 @@ def test_dtypes_and_shapes_are_the_contract():
         'host/part': ('uint8', (24, 32)),
         'host/dropped': ('int32', (2,)),
         'host/missed': ('int32', (int(random_scene(0).relations[:, 2].max()) + 1,)),
+        'host/missed_entities': ('int32', (int(random_scene(0).categories.max()) + 1,)),
     }
 
 
@@ -144,7 +147,9 @@ def test_of_too_many_the_related_and_the_large_stay_and_the_rest_is_counted():
     assert found['entity/category'].tolist() == [0, 1, 2]
     assert (found['relation/subject'][0], found['relation/object'][0]) == (0, 2)
     assert found['host/dropped'].tolist() == [1, 1] and found['host/missed'].tolist() == [1, 0]
-    fewer = encode(scene, TargetOptions(stride=4, entities=1, relations=5), kinds=4)
+    assert found['host/missed_entities'].tolist() == [1, 0, 0]
+    fewer = encode(scene, TargetOptions(stride=4, entities=1, relations=5), kinds=4, classes=5)
+    assert fewer['host/missed_entities'].tolist() == [2, 1, 0, 0, 0]
     assert fewer['host/dropped'].tolist() == [3, 2]
     assert fewer['host/missed'].tolist() == [1, 1, 0, 0]
     assert not fewer['relation/valid'].any()

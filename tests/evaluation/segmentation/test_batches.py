@@ -96,14 +96,14 @@ def test_relations_that_did_not_fit_the_batch_are_missed():
     whole, cut = RelationEvaluator(VOCABULARY), RelationEvaluator(VOCABULARY)
     whole.add_image(scene([*ENTITIES, chair], [HOLDS, far]), guess)
     row = batch_row(scene(ENTITIES, [HOLDS]), dropped=(1, 1)) | {
-        'host/missed': np.bincount([NEXT_TO], minlength=4)
+        'host/missed': np.bincount([NEXT_TO], minlength=4),
+        'host/missed_entities': np.bincount([CHAIR], minlength=3),
     }
     cut.add(stacked([row]), stacked([prediction_row(guess)]))
     got, want = cut.compute(), whole.compute()
     assert got['recall_100_50'] == got['recall_100_50_parts'] == got['error_missed_entity'] == 0.5
-    apart = {name for name in want if 'entit' in name and not name.startswith('error')} | {
-        'dropped_relations'
-    }
+    apart = {'entities', 'dropped_entities', 'dropped_relations'}
+    assert got['entity_ap'] == pytest.approx(2 / 3)  # of three classes the chair is missed
     equal({k: v for k, v in got.items() if k not in apart}, {k: v for k, v in want.items() if k not in apart})
     assert got['dropped_relations'] == 1 and got['relations'] == 2 and cut.images()[0]['relations'] == 2
 

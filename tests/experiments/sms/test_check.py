@@ -14,7 +14,8 @@ from experiments.sms.pictures import showing
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import COUNTED, Findings, ImageFolder
 from jaxrec.data.images.scene import Vocabulary
-from jaxrec.models.sms.options import Network
+from jaxrec.models.sms.options import Network, read_network
+from jaxrec.models.sms.task import network_of
 from tests.conftest import REPOSITORY
 from tests.data.images.worlds import VOCABULARY, random_scene
 
@@ -106,12 +107,14 @@ def test_all_relations_are_drawn_and_large_pictures_made_small(album, tmp_path, 
 
 
 @pytest.mark.parametrize('file', ['own', 'pic', 'vcoco', 'scenes', 'photographs'])
-def test_every_option_of_the_network_is_a_flag(file):
+def test_a_size_is_chosen_by_a_flag_and_what_the_file_says_stays(file):
     config = importlib.import_module(f'configs.sms.{file}').get_config('SMS')
-    assert set(config.model) >= {field.name for field in dataclasses.fields(Network)} | {'weights'}
+    said = {name for name in config.model if name not in ('size', 'weights')}
+    of_file, config.model.size = network_of(config.model), 'tiny'
+    tiny = dataclasses.asdict(network_of(config.model))
+    for name, value in dataclasses.asdict(read_network({'size': 'tiny'})).items():
+        assert tiny[name] == (getattr(of_file, name) if name in said else value), name
     assert set(config.data) >= {'entities', 'relations', 'mask_stride', 'image_size'}
-    for row in ('two-stage', 'prior'):
-        assert set(importlib.import_module(f'configs.sms.{file}').get_config(row).model) == set(config.model)
 
 
 def test_what_is_advised_can_be_done():
@@ -119,9 +122,15 @@ def test_what_is_advised_can_be_done():
     texts = [path.read_text() for path in (REPOSITORY / 'experiments' / 'sms').rglob('*.py')]
     flags = {flag for text in texts for flag in re.findall(r'--config\.([a-z_.]+[a-z_])', text)}
     assert {'model.any_subject', 'data.augment.flip', 'train.batch_size'} <= flags
-    config = get_config('SMS,album')
+    config, options = (
+        get_config('SMS,album'),
+        {field.name for field in dataclasses.fields(Network)} | {'weights'},
+    )
     for flag in flags:
         section = config
+        if flag.startswith('model.'):
+            assert flag.removeprefix('model.') in options, flag
+            continue
         for key in flag.split('.'):
             assert key in section, flag
             section = section[key]

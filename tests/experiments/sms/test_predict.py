@@ -69,6 +69,17 @@ def find(untrained):
     return make_finder(run, state, 2)
 
 
+@pytest.mark.slow
+def test_devices_need_not_divide_the_pictures(untrained, album, tmp_path):
+    script = 'import jax; jax.config.update("jax_num_cpu_devices", 8); from absl import app; '
+    script += 'from experiments.sms import predict as m; app.run(m.main)'
+    command = [sys.executable, '-c', script, f'--workdir={untrained[1]}', '--mesh=8,1', '--batch_size=3']
+    command += [f'--input={album / "a.jpg"}', f'--output={tmp_path / "out"}']
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'relations in 1 pictures by step 0' in done.stdout
+
+
 def test_overlays_are_not_written_among_the_pictures(album, tmp_path):
     apart_from(tmp_path, pictures_of([str(album)]))
     with pytest.raises(ValueError, match=r'holds a\.jpg, which is read: give another folder'):

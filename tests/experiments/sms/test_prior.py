@@ -103,7 +103,7 @@ def test_the_evaluator_wants_full_masks(trained):
 
 def test_a_prior_finds_nothing_in_pictures(trained):
     run, workdir = trained
-    with pytest.raises(ValueError, match=r'PriorTask on .* finds nothing in pictures: give the workdir'):
+    with pytest.raises(ValueError, match=r'PriorTask on .* finds nothing in pictures: name a network'):
         make_finder(run, restore_model(run, workdir)[0])
 
 

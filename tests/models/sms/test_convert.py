@@ -241,6 +241,18 @@ def test_what_does_not_fit_is_named():
         convert(shapes, content | {'level4.tree1.conv1.weight': np.zeros((1, 1, 3, 3))})
     with pytest.raises(ValueError, match=r"'level0.0.weight' has the shape .* choose the trunk"):
         convert(shapes, content | {'level0.0.weight': np.zeros((4, 4, 3, 3))})
+    for name, value, message in (
+        ('base_layer.1.running_var', np.nan, 'NaN, an infinity or a negative variance'),
+        ('base_layer.1.running_var', -1.0, 'NaN, an infinity or a negative variance'),
+        ('base_layer.0.weight', np.inf, 'NaN, an infinity'),
+    ):
+        with pytest.raises(ValueError, match=rf"'{name}' holds a {message}"):
+            convert(shapes, content | {name: np.full_like(content[name], value)})
+    whole = content['base_layer.0.weight'].astype(np.int8)
+    with pytest.raises(ValueError, match=r"'base_layer.0.weight' holds int8, which no layer computes with"):
+        convert(shapes, content | {'base_layer.0.weight': whole})
+    with pytest.raises(ValueError, match=r"'base_layer.0.weight' and 'module.base_layer.0.weight' name one"):
+        convert(shapes, content | {'module.base_layer.0.weight': whole})
     with pytest.raises(ValueError, match=r"this network has none: set model.norm='batch'"):
         load_trunk({}, {}, 'nowhere.pth')
 

@@ -135,3 +135,8 @@ def test_a_start_from_a_network_of_another_meaning_is_refused():
     for name, value in (('shift', 0.25), ('divisor', 7.0), ('mean', (0.5, 0.5, 0.5))):
         with pytest.raises(ValueError, match=rf'to start from is of another network: model\.{name} is'):
             task.check_start(TINY | {name: value})
+    pairs = two_stage.make_task({'size': 'tiny', 'pair_divisor': 16.0}, WORDS)
+    pairs.check_start({'size': 'tiny', 'pair_divisor': 16.0})
+    for before in ({'pair_divisor': 2.0}, {}):  # 0 takes `divisor`
+        with pytest.raises(ValueError, match=r'model\.pair_divisor is \d\.0 there and 16\.0 here'):
+            pairs.check_start({'size': 'tiny', **before})

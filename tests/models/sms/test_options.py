@@ -6,6 +6,7 @@ import pytest
 
 from configs.sms.rows import COMPARED, ROWS
 from jaxrec.importing import resolve
+from jaxrec.models.sms import make_task
 from jaxrec.models.sms.backbones import TRUNKS
 from jaxrec.models.sms.options import SIZES, Network, read_network
 from tests.models.sms.scenes import WORDS, make_batch
@@ -49,11 +50,14 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
         ({'keep': 0}, 'model.keep = 0: give at least 1'),
         ({'clamp': 0.5}, 'model.clamp = 0.5 is outside'),
         ({'predicted_pairs': 1.1}, r'model.predicted_pairs = 1.1 is outside \[0, 1\]'),
-        ({'point_hidden': -1}, 'model.point_hidden = -1: give at least 0'),
-        ({'least_radius': -1}, 'model.least_radius = -1: give at least 0'),
+        ({'point_hidden': -1}, 'model.point_hidden = -1: give a number from 0 on'),
+        ({'least_radius': -1}, 'model.least_radius = -1: give a number from 0 on'),
         ({'match_scale': 0.0}, 'model.match_scale = 0.0 is not between 0 and 1000'),
         ({'shift': 0.5}, 'model.shift = 0.5 is not between 0 and 0.5'),
-        ({'std': (0.1, 0.0, 0.1)}, 'give three each, std above 0'),
+        ({'std': (0.1, 0.0, 0.1)}, 'give three each, of pixels from 0 to 1 .*std above 0'),
+        ({'mean': (123.7, 116.3, 103.5)}, r'divide those of 0 to 255 by 255'),
+        ({'mask_weight': -1.0}, 'model.mask_weight = -1.0: give a number from 0 on'),
+        ({'part_weight': float('nan')}, 'model.part_weight = nan: give a number from 0 on'),
         ({'points': 10}, 'model.triplets = 100 of 10 that are made: raise model.points'),
         ({'points': 10, 'tries': 2, 'triplets': 31}, 'model.triplets = 31 of 30 that are made'),
         ({'tries': 0}, 'model.tries = 0: give at least 1'),
@@ -65,7 +69,7 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
             {'mask_context': 8},
             'model.mask_context = 8 is of masks of stride 2 that read the trunk',
         ),
-        ({'mask_context': -1}, 'model.mask_context = -1: give at least 0'),
+        ({'mask_context': -1}, 'model.mask_context = -1: give a number from 0 on'),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
@@ -85,3 +89,19 @@ def test_the_rows_of_the_tables_build():
     assert set(shapes['two-stage']) == {'first', 'second'} and not shapes['prior']
     for name in ('midpoint', 'midpoint-both', 'subject'):  # they differ in what is learnt, not in parameters
         assert jax.tree.map(np.shape, shapes[name]) == jax.tree.map(np.shape, shapes['SMS'])
+
+
+@pytest.mark.parametrize('width', [17, 34, 70])
+def test_any_width_has_groups(width):
+    task = make_task({'size': 'tiny', 'norm': 'group', 'neck': width, 'mask_width': width}, WORDS)
+    jax.eval_shape(task.init, jax.random.key(0), make_batch())
+
+
+def test_targets_of_another_map_are_refused():
+    task = make_task({'size': 'tiny', 'mask_stride': 2}, WORDS)
+    task.check_data({'stride': 4, 'mask_stride': 2})
+    with pytest.raises(ValueError, match=r'data.stride = 8: a cell of the network is 4 pixels wide'):
+        task.check_data({'stride': 8, 'mask_stride': 2})
+    for given, fine in ((0, 4), (4, 4), (8, 8)):
+        with pytest.raises(ValueError, match=rf'data.mask_stride = {fine}: masks .* at a stride of 2'):
+            task.check_data({'stride': 4, 'mask_stride': given})
