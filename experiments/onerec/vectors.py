@@ -302,6 +302,8 @@ def read_texts(path: str) -> tuple[list[str], list[str]]:
                 rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f'{path} cannot be read ({error}): give a CSV file with item and text') from None
+    if not rows:
+        raise ValueError(f'{path} names no item')
     return [row['item'] for row in rows], [row['text'] for row in rows]
 
 

@@ -86,7 +86,7 @@ def train(
     began = time.perf_counter()
     with stop_signal() as stopped, progress_bar(options.steps, start) as bar:
         for step in range(start + 1, options.steps + 1):
-            if progress.done:
+            if progress.done or stop:
                 break
             batch, taken = next(loader), step - progress.start
             check_ids(setup.task.tables, setup.task.given_ids(batch))
@@ -105,16 +105,13 @@ def train(
                 collect()  # a loss that is not finite is its own error, not that of an evaluation
                 scores = evaluate(state)
                 _require(scores, options.monitor, step)
+                score = scores[options.monitor]
                 writer.write(step, 'validation', scores)
-                progress.judge(scores[options.monitor], step, 1 if options.maximize else -1, options.patience)
+                progress.judge(score, step, 1 if options.maximize else -1, options.patience)
                 save(scores)
-                bar.set_postfix_str(
-                    f'{options.monitor} {scores[options.monitor]:.4f}, best {progress.best:.4f}'
-                )
+                bar.set_postfix_str(f'{options.monitor} {score:.4f}, best {progress.best:.4f}')
             elif stop or (options.checkpoint_every and taken % options.checkpoint_every == 0):
                 save()
-            if stop:
-                break
         # A signal may have come while the last step was judged; several processes have agreed on theirs.
         if stop := stop or (jax.process_count() == 1 and bool(stopped)):
             log.info('stopped by a signal; step %d is saved, the same command goes on from it', state.step)

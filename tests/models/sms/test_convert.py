@@ -37,7 +37,9 @@ def file_of(shapes, extra=(), prefix=''):
     found = {}
     for path, x in jax.tree_util.tree_leaves_with_path(shapes):
         shape = (*x.shape[:1:-1], *x.shape[:2]) if x.ndim == 4 else x.shape
-        found[prefix + torch_name(tuple(step.key for step in path[1:]))] = RNG.normal(size=shape)
+        name = torch_name(tuple(step.key for step in path[1:]))
+        drawn = RNG.normal(size=shape)
+        found[prefix + name] = np.abs(drawn) if name.endswith('running_var') else drawn
     assert len(found) == len(jax.tree.leaves(shapes))  # no name twice
     return {name: x.astype(np.float32) for name, x in found.items()} | {
         name: np.zeros(3, np.float32) for name in extra
