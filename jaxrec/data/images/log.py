@@ -232,7 +232,7 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
     if found.problems and broken == 'refuse':
         shown, more = found.problems[:SHOWN], len(found.problems) - SHOWN
         raise ValueError('\n'.join([*shown, *([f'and {more} more'] if more > 0 else [])]))
-    if len(found.broken) == found.counts['images']:
+    if found.broken and len(found.broken) == found.counts['images']:
         raise ValueError(f'all {len(found.broken)} images are broken: {found.problems[0]}')
     kept = np.setdiff1d(np.arange(found.counts['images']), found.broken)
     return compile_scenes(
