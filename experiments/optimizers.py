@@ -85,7 +85,7 @@ def matrices(params: Any) -> Any:
 
 
 def _axes(path: Any, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
-    axes, name = array.ndim, getattr(path[-1], 'key', None)
+    axes, name = array.ndim, str(getattr(path[-1], 'key', ''))
     if name == KERNEL:
         return _numbers(axes - 1, 1, axes) if axes in (2, 4) else None
     if axes < 3:

@@ -342,8 +342,8 @@ def _check_rules(
     for name, values in shares.items():
         if bad := [value for value in values if not 0 < value <= 1]:
             raise ValueError(f'{name} holds {bad[0]}: give shares, above 0 and up to 1')
-    if bad := [cut for cut in cuts if cut != OWN and (isinstance(cut, str) or cut < 1)]:
-        raise ValueError(f'cuts holds {bad[0]!r}: give numbers from 1, or {OWN!r}')
+    if wrong := [cut for cut in cuts if cut != OWN and (isinstance(cut, str) or cut < 1)]:
+        raise ValueError(f'cuts holds {wrong[0]!r}: give numbers from 1, or {OWN!r}')
     if len({_percent(threshold) for threshold in thresholds}) < len(thresholds):
         raise ValueError(f'thresholds {tuple(thresholds)}: figures are named in per cent, give each its own')
 

@@ -77,7 +77,7 @@ def make_finder(
             image = np.zeros((batch_size, *size, 3), np.uint8)
             image[: len(part)] = np.stack([fit_picture(picture, size) for picture in part])
             # `valid` lets the mesh fill the batch up where its devices do not divide it.
-            batch = {'image': image, 'valid': np.ones(batch_size, np.float32)}
+            batch: dict[str, np.ndarray] = {'image': image, 'valid': np.ones(batch_size, np.float32)}
             yield jax.device_get(predict(state, put_batch(batch, run.setup.mesh)))
 
     def find(pictures: Sequence[np.ndarray]) -> Iterator[Found]:

@@ -113,7 +113,7 @@ def _interactions(path: Path) -> Iterator[tuple[int, int]]:
                 user, *items = map(int, line.split()) if line.strip() else (EMPTY, EMPTY)
             except ValueError as error:
                 raise ValueError(f'{path}:{number}: {error}: a user and items are integers') from None
-            if max(user, *items) >= 2**31 or b'_' in line:  # int() takes 1_0 for 10
+            if max((user, *items)) >= 2**31 or b'_' in line:  # int() takes 1_0 for 10
                 raise ValueError(f'{path}:{number}: users and items are numbers below 2^31: repair the line')
             if min(user, *items, 0) < 0 and line.strip():
                 raise ValueError(f'{path}:{number}: users and items are numbered from 0: repair the line')

@@ -137,6 +137,4 @@ def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer
             f'features = {given}: the model reads the history columns {columns} and the candidate column '
             'item, name them there'
         )
-    if options['best'] < 10:
-        raise ValueError(f'model.best = {options["best"]}: coverage is of ten items, name at least 10')
     return Transformer(**{name: options[name] for name in DEFAULTS}), options

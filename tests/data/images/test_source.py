@@ -54,7 +54,7 @@ def test_batches_are_the_encoded_scenes(own):
     for index, rows in enumerate(([0, 1], [2, 3], [4])):
         batch = source[index]
         for place, row in enumerate(rows):
-            for name, array in encode(fit(scenes[row], (16, 24)), options).items():
+            for name, array in encode(fit(scenes[row], (16, 24)), options, classes=3).items():
                 np.testing.assert_array_equal(batch[name][place], array, err_msg=name)
     assert batch['valid'].tolist() == [1, 0] and batch['valid'].dtype == np.float32
     assert batch['host/event'].tolist() == [4, -1] and batch['host/event'].dtype == np.int64

@@ -90,7 +90,7 @@ def test_pipelines_that_cannot_be(tmp_path):
         pipelining.run_pipeline(config, tmp_path)
     del config.align.beams
     config.align.align.passes = 0.0
-    with pytest.raises(ValueError, match=r'align\.iterations = 0, passes = 0\.0, evals = 1: give'):
+    with pytest.raises(ValueError, match=r'align\.iterations = 1, passes = 0\.0, evals = 1: give'):
         pipelining.run_pipeline(config, tmp_path)
     assert not list(tmp_path.iterdir())  # another config may still take it
     config.pipeline.methods = ()

@@ -103,7 +103,7 @@ def test_the_surer_mask_lies_above(made, tmp_path):
         [(HUMAN, whole), (BALL, corner), (TREE, corner), (BALL, box(6, 6, 0, 0)), (BALL, box(6, 6, 1, 1))],
         [
             (0, 1, 4, set(), 0.4),
-            (0, 2, 4, set(), 0.9),  # all of it is covered by the ball
+            (0, 2, 4, set(), 0.9),  # covered by the ball: the next ones take its place
             (0, 3, 4, set(), 0.8),  # without a pixel
             (0, -1, 4, set(), 0.7),
             (1, 0, 3, set(), 0.6),
@@ -111,7 +111,7 @@ def test_the_surer_mask_lies_above(made, tmp_path):
         ],
         scores=[0.5, 0.9, 0.8, 1.0, 1.0],
     )
-    written = write_predictions(tmp_path, 'val', [('a.jpg', guessed)], names, limit=3)
+    written = write_predictions(tmp_path, 'val', [('a.jpg', guessed)], names, limit=2)
     (entry,) = json.loads(written.relations.read_text())
     instance, semantic = (np.array(Image.open(place / 'a.png')) for place in written[1:])
     human, ball = instance[3, 3], instance[0, 0]
