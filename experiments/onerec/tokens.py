@@ -129,10 +129,6 @@ def _known(folder: Path, names: Sequence[str], new: Sequence[str]) -> list[str]:
     return sorted({name for name, held in zip(names, of_log, strict=True) if held or name in added})
 
 
-def _kind(names: np.ndarray) -> dict[str, bool]:
-    return {'integers': names.dtype.kind in 'iu'}
-
-
 def _as_integers(names: Sequence[str], path: str) -> list[str]:
     """Names among integers, as the log writes these: of 007 there is one, and it is 7."""
     found = [str(int(name)) if name.strip().isdecimal() else name for name in names]
@@ -303,7 +299,8 @@ def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> Non
 def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
     """What `write_tokens` is told of the IDs of a log's items: as `read_tokens`, with no new ones."""
     names = _named_items(log)
-    return {'options': options, 'items': len(names), 'catalogue': _digest(names), **_kind(names), 'new': []}
+    told = {'options': options, 'items': len(names), 'catalogue': _digest(names)}
+    return told | {'integers': names.dtype.kind in 'iu', 'new': []}
 
 
 def _named_items(log: Log) -> np.ndarray:
