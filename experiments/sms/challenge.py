@@ -18,7 +18,7 @@ from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
 from experiments.sms.challenge_judging import find_all, judge_files, open_split, to_text
-from experiments.sms.pictures.looking import make_finder, names_of, surest
+from experiments.sms.pictures.looking import make_finder, names_of, surest, trained_of
 from jaxrec.evaluation.segmentation.challenge_files import write_predictions
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
@@ -40,7 +40,7 @@ def main(_: list[str]) -> None:
     names_of(run)
     split = open_split(run, SPLIT.value, SKIP.value)
     state, step = restore_model(run, workdir, STEP.value)
-    find = make_finder(run, state, 1, lambda found: surest(found, 0.0, len(found.triplets)))
+    find = make_finder(trained_of(run, state), 1, lambda found: surest(found, 0.0, len(found.triplets)))
     images = find_all(split.pictures, find)
     written = write_predictions(OUTPUT.value, SPLIT.value, images, split.pictures)
     print(to_text(judge_files(split.truth, written), split.truth.vocabulary))

@@ -1,11 +1,13 @@
-"""Writes a trained network to one file, with which training on images of other classes begins.
+"""Writes a trained network to one file, for pictures elsewhere and for training on images of other classes.
 
     python -m experiments.sms.export --workdir=runs/mine --output=network.npz
+    python -m experiments.sms.predict --network=network.npz --input=album --output=found
     python -m experiments.train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
         --config.model.weights=network.npz
 
-What was learned of classes, relations and parts that both have is kept by name, and all that has no name;
-`model` must describe the same network. Where all names are the same, `--warm_start` goes on without a file.
+`predict` needs nothing but the file. In training what was learned of classes, relations and parts that both
+have is kept by name, and all that has no name; `model` must describe the same network. Where all names are
+the same, `--warm_start` goes on without a file.
 """
 
 import shlex
@@ -16,7 +18,8 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
-from jaxrec.models.sms.handover import save_network
+from experiments.sms.pictures.looking import image_size
+from jaxrec.models.sms.handover import Description, save_network
 from jaxrec.models.sms.task import SmsTask
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
@@ -35,12 +38,14 @@ def main(_: list[str]) -> None:
     if not isinstance(task, SmsTask):
         raise ValueError(f'{workdir} is no run of relation segmentation, but of {run.config.task}')
     state, step = restore_model(run, workdir, STEP.value)
-    save_network(output, task.network, task.vocabulary, state.params, state.model_state)
+    described = Description(task.network, task.vocabulary, image_size(run))
+    save_network(output, described, state.params, state.model_state)
     print(
         f'wrote {output} ({output.stat().st_size / 2**20:.1f} MiB): the network of step {step} of {workdir}'
     )
-    given = shlex.quote(f'--config.model.weights={output}')
-    print(f'next: python -m experiments.train ... {given}')
+    reading, learning = (shlex.quote(f'--{flag}={output}') for flag in ('network', 'config.model.weights'))
+    print(f'next: python -m experiments.sms.predict {reading} ...')
+    print(f'or:   python -m experiments.train ... {learning}')
 
 
 if __name__ == '__main__':

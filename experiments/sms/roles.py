@@ -14,7 +14,7 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
-from experiments.sms.pictures.looking import make_finder, names_of
+from experiments.sms.pictures.looking import make_finder, names_of, trained_of
 from experiments.sms.role_judging import judge_part, to_text
 from jaxrec.data.splits import PARTS
 
@@ -30,7 +30,7 @@ def main(_: list[str]) -> None:
     run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
     names = names_of(run)
     state, step = restore_model(run, workdir, STEP.value)
-    judged = judge_part(run, make_finder(run, state, 1), PART.value)
+    judged = judge_part(run, make_finder(trained_of(run, state), 1), PART.value)
     print(to_text(judged, names))
     print(f'{len(judged)} images of {PART.value} by step {step} of {workdir}')
 

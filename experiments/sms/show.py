@@ -13,7 +13,7 @@ from absl import app, flags
 from experiments.building import build, read_config
 from experiments.flags import DATA_DIR, MESH, friendly, parse_mesh
 from experiments.running import restore_model
-from experiments.sms.pictures.looking import make_finder, names_of
+from experiments.sms.pictures.looking import make_finder, names_of, trained_of
 from experiments.sms.pictures.showing import show
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.train.', required=True)
@@ -30,7 +30,7 @@ def main(_: list[str]) -> None:
     run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
     names_of(run)
     state, step = restore_model(run, workdir, STEP.value)
-    told = show(run, make_finder(run, state, 1), PART.value, IMAGES.value, output)
+    told = show(run, make_finder(trained_of(run, state), 1), PART.value, IMAGES.value, output)
     print('\n'.join(told))
     print(f'by step {step} of {workdir}')
     print(f'wrote {output}/*.png: the truth on the left, what was found on the right')

@@ -1,16 +1,16 @@
-"""A trained network in one file, with which a network of other classes begins.
+"""A trained network in one file: for pictures elsewhere, and for a network of other classes to begin with.
 
-Arrays stand under their paths. What has a channel for each class, relation or part is taken over name by
-name: names that both vocabularies have keep what was learned of them, the others begin as they were drawn,
-and so does a branch of parts where those before had none. The class of people is the same whatever it is
-called.
+Arrays stand under their paths, beside the network's options, its names and the size of its images. What has
+a channel for each class, relation or part is taken over name by name: names that both vocabularies have keep
+what was learned of them, the others begin as they were drawn, and so does a branch of parts where those
+before had none. The class of people is the same whatever it is called.
 """
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +19,8 @@ from jaxrec.data.array_files import load_arrays, save_arrays
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms.options import Network
 
-KIND, VERSION = 'jaxrec.sms.network', 1
+KIND, VERSION = 'jaxrec.sms.network', 2
+REMEDY = 'write it with python -m experiments.sms.export'
 NAMES = ('entities', 'relations', 'parts')
 NOTHING, PEOPLE = '', '<people>'  # no vocabulary's own names
 # Options that say which arrays there are and what their numbers mean; the others may be changed.
@@ -34,23 +35,54 @@ BRANCHES = (
 Axes = tuple[Sequence[str], ...]
 
 
-def save_network(
-    path: str | Path, network: Network, vocabulary: Vocabulary, params: Any, model_state: Any
-) -> None:
+class Description(NamedTuple):
+    """What a file says of its network.
+
+    Attributes:
+      network: its sizes and switches.
+      vocabulary: its names.
+      size: (H, W) of the images that it was trained on, in pixels.
+    """
+
+    network: Network
+    vocabulary: Vocabulary
+    size: tuple[int, int]
+
+
+def save_network(path: str | Path, described: Description, params: Any, model_state: Any) -> None:
     """Writes a network of `SmsTask`.
 
     Args:
       path: of the `.npz` file.
-      network: its sizes and switches.
-      vocabulary: its names.
+      described: what it is.
       params, model_state: as trained.
 
     Raises:
       ValueError: a network with other branches, whose arrays are not known by name.
     """
     arrays = _by_path(params, model_state)
-    names = {kind: np.array(found, str) for kind, found in _names(vocabulary).items()}
-    save_arrays(path, KIND, VERSION, {'options': np.array(_options(network)), **names, **arrays})
+    told = {name: np.array(_json(getattr(described, name))) for name in ('network', 'vocabulary')}
+    save_arrays(path, KIND, VERSION, {**told, 'size': np.array(described.size), **arrays})
+
+
+def describe(path: str | Path) -> Description:
+    """Reads what a file of `save_network` says of its network.
+
+    Raises:
+      ValueError: a file that is missing or damaged, or whose network this library cannot build.
+    """
+    held = load_arrays(
+        path, KIND, VERSION, {'network': ('U', 0), 'vocabulary': ('U', 0), 'size': ('i', 1)}, REMEDY
+    )
+    try:
+        network, vocabulary = (
+            kind(**{name: _tuples(value) for name, value in json.loads(str(held[key])).items()})
+            for key, kind in (('network', Network), ('vocabulary', Vocabulary))
+        )
+        height, width = held['size'].tolist()
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f'{path} describes no network of this library ({error}): {REMEDY}') from None
+    return Description(network, vocabulary, (height, width))
 
 
 def load_network(
@@ -69,17 +101,14 @@ def load_network(
     Raises:
       ValueError: a file that is missing or damaged, or that holds a network of other sizes or meaning.
     """
-    remedy = 'write it with python -m experiments.sms.export'
-    held = load_arrays(path, KIND, VERSION, {'options': ('U', 0), **dict.fromkeys(NAMES, ('U', 1))}, remedy)
-    before, after = (json.loads(text) for text in (str(held['options']), _options(network)))
-    if differs := differing(before, after):
+    described = describe(path)
+    if differs := differing(described.network, network):
         raise ValueError(f'{path} holds another network: {differs}; give this one the options of that')
     new = _by_path(params, model_state)
-    names = {kind: found.tolist() for kind, found in held.items() if kind in NAMES}
-    ours = _names(vocabulary)
+    names, ours = _names(described.vocabulary), _names(vocabulary)
     taken = {name: array for name, array in new.items() if names['parts'] or not _is_of_parts(name)}
-    described = {name: ('f', array.ndim) for name, array in taken.items()}
-    old = load_arrays(path, KIND, VERSION, described, 'the network in it has no such branch, train anew')
+    wanted = {name: ('f', array.ndim) for name, array in taken.items()}
+    old = load_arrays(path, KIND, VERSION, wanted, 'the network in it has no such branch, train anew')
     for name, array in taken.items():
         axes = [_axes(name, found, network) for found in (names, ours)]
         new[name] = by_name(old[name], array, *axes) if axes[1] else old[name]
@@ -89,14 +118,11 @@ def load_network(
     return put('params', params), state, known
 
 
-def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """In which of `SAME` two descriptions of `_options` differ, in words; '' where in none.
-
-    An option that is younger than a description had its default.
-    """
-    before = {**json.loads(_options(Network())), **before}
-    names = [name for name in SAME if before[name] != after[name]]
-    return ', '.join(f'model.{name} is {before[name]} there and {after[name]} here' for name in names)
+def differing(before: Network, after: Network) -> str:
+    """In which of `SAME` two networks differ, in words; '' where in none."""
+    was, now = _meant(before), _meant(after)
+    names = [name for name in SAME if was[name] != now[name]]
+    return ', '.join(f'model.{name} is {was[name]} there and {now[name]} here' for name in names)
 
 
 def require_alike(before: Network, after: Network) -> None:
@@ -109,7 +135,7 @@ def require_alike(before: Network, after: Network) -> None:
     Raises:
       ValueError: naming what differs.
     """
-    if differs := differing(*(json.loads(_options(network)) for network in (before, after))):
+    if differs := differing(before, after):
         raise ValueError(
             f'the run to start from is of another network: {differs}; give this one the options of that, or '
             'train anew without --warm_start'
@@ -165,10 +191,19 @@ def _names(vocabulary: Vocabulary) -> dict[str, list[str]]:
     return found
 
 
-def _options(network: Network) -> str:
-    """What the arrays depend on, as JSON."""
+def _meant(network: Network) -> dict[str, Any]:
+    """Options with what stands for a default filled in, sequences as lists."""
     own = dataclasses.asdict(network) | {'point_hidden': network.point_width, 'shift': network.fraction}
-    return json.dumps({name: own[name] for name in SAME}, sort_keys=True)
+    return json.loads(json.dumps(own))
+
+
+def _json(described: Network | Vocabulary) -> str:
+    return json.dumps(dataclasses.asdict(described), sort_keys=True)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _by_path(params: Any, model_state: Any) -> dict[str, np.ndarray]:

@@ -15,13 +15,20 @@ from experiments.building import build
 from experiments.running import claim, open_checkpoints, start_from, table_rows
 from experiments.sms.pictures import looking
 from experiments.sms.pictures.album import Limits, apart_from, look, pictures_of
-from experiments.sms.pictures.looking import make_finder, names_of, surest
+from experiments.sms.pictures.looking import (
+    image_size,
+    make_finder,
+    names_of,
+    read_trained,
+    surest,
+    trained_of,
+)
 from experiments.sms.pictures.showing import show
 from jaxrec.data.images.geometry import unfit
 from jaxrec.data.images.pixels import read_picture, rle_decode
 from jaxrec.data.source import make_loader
 from jaxrec.evaluation.segmentation.found import NOTHING, Found, truth_of
-from jaxrec.models.sms.handover import load_network
+from jaxrec.models.sms.handover import Description, load_network, save_network
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
 from tests.experiments.sms.worlds import tiny
@@ -66,7 +73,7 @@ def album(tmp_path_factory):
 @pytest.fixture(scope='module')
 def find(untrained):
     run, _, state = untrained
-    return make_finder(run, state, 2)
+    return make_finder(trained_of(run, state), 2)
 
 
 @pytest.mark.slow
@@ -141,7 +148,7 @@ def test_the_main_names_what_it_leaves_out(untrained, album, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_network_is_written_for_other_classes(untrained, tmp_path):
+def test_a_network_is_written_for_other_classes_and_pictures(untrained, album, tmp_path):
     run, workdir, state = untrained
     file = tmp_path / 'network.npz'
     command = [sys.executable, '-m', 'experiments.sms.export', f'--workdir={workdir}', f'--output={file}']
@@ -156,6 +163,27 @@ def test_a_network_is_written_for_other_classes(untrained, tmp_path):
     *found, known = load_network(file, run.setup.task.network, words, *new)
     jax.tree.map(np.testing.assert_array_equal, tuple(found), given)
     assert known['relations'] == len(words.relations)
+    predict = [sys.executable, '-m', 'experiments.sms.predict', f'--network={file}', '--mesh=1,1']
+    done = subprocess.run(
+        [*predict, f'--input={album / "a.jpg"}', f'--output={tmp_path / "out"}'],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'relations in 1 pictures by {file}' in done.stdout
+
+
+def test_a_file_sees_what_its_run_sees(untrained, find, album, tmp_path):
+    run, _, state = untrained
+    task, file = run.setup.task, tmp_path / 'network.npz'
+    save_network(
+        file, Description(task.network, task.vocabulary, image_size(run)), state.params, state.model_state
+    )
+    read = read_trained(file, run.setup.mesh)
+    assert (read.setup.task.network, read.names, read.size) == (task.network, run.log.names, (64, 64))
+    pictures = [read_picture(album / name) for name in ('a.jpg', 'c.png')]
+    for ours, theirs in zip(make_finder(read, 2)(pictures), find(pictures), strict=True):
+        assert len(ours.triplets)
+        jax.tree.map(np.testing.assert_array_equal, dataclasses.asdict(ours), dataclasses.asdict(theirs))
 
 
 def test_bad_inputs_are_refused(album, tmp_path):
@@ -243,5 +271,5 @@ def test_a_start_from_other_coordinates_is_refused(untrained):
 def test_names_are_those_of_the_log(untrained):
     run, _, state = untrained
     assert names_of(run) is run.log.names
-    (found,) = make_finder(run, state)([run.log.scene(0).image])
+    (found,) = make_finder(trained_of(run, state))([run.log.scene(0).image])
     assert found.categories.max() < len(run.log.names.entities) and found.parts.shape == (64, 64)

@@ -14,7 +14,7 @@ from experiments.comparison.cells import Cell, run_cell
 from experiments.comparison.tables import side_by_side
 from experiments.running import fit, restore_model, score
 from experiments.sms.judging import KEPT, OF_MASKS, judge
-from experiments.sms.pictures.looking import make_finder
+from experiments.sms.pictures.looking import trained_of
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.images.targets import unpack_masks
 from jaxrec.models.sms.prior import PerfectMasks
@@ -104,7 +104,7 @@ def test_the_evaluator_wants_full_masks(trained):
 def test_a_prior_finds_nothing_in_pictures(trained):
     run, workdir = trained
     with pytest.raises(ValueError, match=r'PriorTask on .* finds nothing in pictures: name a network'):
-        make_finder(run, restore_model(run, workdir)[0])
+        trained_of(run, restore_model(run, workdir)[0])
 
 
 def test_an_image_size_is_wanted(tmp_path):

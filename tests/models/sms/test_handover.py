@@ -1,6 +1,8 @@
 """A network goes on among other classes: what has a name follows it, all without one stays."""
 
+import dataclasses
 import itertools
+import json
 
 import jax
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import make_task, two_stage
-from jaxrec.models.sms.handover import by_name, load_network, save_network
+from jaxrec.models.sms.handover import Description, by_name, describe, load_network, save_network
 from jaxrec.models.sms.task import SmsTask
 from tests.models.sms.scenes import WORDS, draw, make_batch
 
@@ -24,7 +26,9 @@ OTHER = Vocabulary(
 
 def saved(tmp_path, task, seed=0):
     params, state = draw(task, BATCH, seed)
-    save_network(tmp_path / 'network.npz', task.network, task.vocabulary, params, state)
+    save_network(
+        tmp_path / 'network.npz', Description(task.network, task.vocabulary, (64, 48)), params, state
+    )
     return params, state
 
 
@@ -78,6 +82,26 @@ def test_among_the_same_names_it_is_the_same_network(tmp_path):
     assert known == {'entities': 3, 'relations': 3, 'parts': 2}
 
 
+def test_a_file_says_what_it_holds(tmp_path):
+    words = dataclasses.replace(WORDS, symmetric=('sit on',), mirrored=(('hand', 'foot'),))
+    task = make_task(TINY | {'relation_point': 'midpoint', 'mean': (0.1, 0.2, 0.3)}, words)
+    saved(tmp_path, task)
+    assert describe(tmp_path / 'network.npz') == (task.network, words, (64, 48))
+    with np.load(tmp_path / 'network.npz') as file:
+        arrays = dict(file)
+    for key, value, message in (
+        ('network', json.dumps({'trunk': 'vit'}), r"trunk.*'vit'"),
+        ('network', json.dumps({'colour': 1}), 'colour'),
+        ('vocabulary', json.dumps(['person']), 'list'),
+        ('size', [64], 'unpack'),
+    ):
+        np.savez(tmp_path / 'other.npz', **{**arrays, key: np.array(value)})
+        with pytest.raises(
+            ValueError, match=rf'other\.npz describes no network .*{message}.*: write it with'
+        ):
+            describe(tmp_path / 'other.npz')
+
+
 def test_one_list_of_names_and_names_that_nobody_shares():
     old, new = np.arange(6.0).reshape(2, 3), -np.ones((2, 2))
     np.testing.assert_array_equal(by_name(old, new, (['a', 'b', 'c'],), (['c', 'd'],)), [[2, -1], [5, -1]])
@@ -105,7 +129,7 @@ def test_other_branches_and_other_files_are_refused(tmp_path):
     assert isinstance(task, SmsTask)
     for params in (jax.eval_shape(two_stage.make_task(TINY, WORDS).init, jax.random.key(0), BATCH)[0], {}):
         with pytest.raises(ValueError, match='is not handed over, only one of the branches backbone'):
-            save_network(tmp_path / 'n.npz', task.network, WORDS, params, {})
+            save_network(tmp_path / 'n.npz', Description(task.network, WORDS, (64, 48)), params, {})
     np.savez(tmp_path / 'n.npz', x=np.ones(3))
     with pytest.raises(ValueError, match=r'n\.npz is None version None.*experiments\.sms\.export'):
         load_network(tmp_path / 'n.npz', task.network, WORDS, {}, {})
