@@ -28,6 +28,9 @@ MODEL = {
     'least_radius': 1,
     'tries': 3,
     'displacement_weight': 0.4,
+    'part_weight': 4.0,
+    # Most pixels have no part, and whose left is where is learned from those that do.
+    'parsing_weight': 16.0,
     'read_near': True,
     'predicted_pairs': 0.5,
     'parts_by_relation': True,
