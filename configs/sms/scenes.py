@@ -31,6 +31,7 @@ MODEL = {
     'part_weight': 4.0,
     # Most pixels have no part, and whose left is where is learned from those that do.
     'parsing_weight': 16.0,
+    'part_context': True,
     'read_near': True,
     'predicted_pairs': 0.5,
     'parts_by_relation': True,

@@ -27,7 +27,8 @@ NOTHING, PEOPLE = '', '<people>'  # no vocabulary's own names
 SAME = (
     'trunk', 'multiplier', 'norm', 'neck', 'neck_kernel', 'hidden', 'point_hidden', 'shared', 'masks',
     'mask_features', 'mask_width', 'mask_depth', 'mask_fine', 'mask_context', 'mask_stride', 'mask_channels',
-    'mask_layers', 'divisor', 'parsing', 'relation_point', 'shift', 'parts_by_relation', 'mean', 'std',
+    'mask_layers', 'divisor', 'parsing', 'part_context', 'relation_point', 'shift', 'parts_by_relation',
+    'mean', 'std',
 )  # fmt: skip
 BRANCHES = (
     'backbone', 'entity_heat', 'entity_points', 'mask_branch', 'parsing', 'relation_heat', 'relation_points',
@@ -110,8 +111,11 @@ def load_network(
     wanted = {name: ('f', array.ndim) for name, array in taken.items()}
     old = load_arrays(path, KIND, VERSION, wanted, 'the network in it has no such branch, train anew')
     for name, array in taken.items():
-        axes = [_axes(name, found, network) for found in (names, ours)]
-        new[name] = by_name(old[name], array, *axes) if axes[1] else old[name]
+        new[name] = old[name]
+        if (axes := [_axes(name, found, network) for found in (names, ours)])[1]:
+            new[name] = by_name(old[name], array, *axes)
+        elif (axes := [_read(name, found, network) for found in (names, ours)])[1]:
+            new[name] = by_name(old[name].T, array.T, *axes).T
     put = lambda kind, tree: jax.tree_util.tree_map_with_path(lambda way, _: new[_path(kind, way)], tree)
     known = {kind: len(set(names[kind]) & set(ours[kind])) for kind in NAMES}
     state = {kind: put(kind, tree) for kind, tree in model_state.items()}
@@ -176,6 +180,17 @@ def _axes(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Ax
         'relation_points/parts': (names['relations'], parts) if network.parts_by_relation else (parts,),
     }
     return layers.get('/'.join(path.split('/')[1:3]), ())
+
+
+def _read(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Axes:
+    """The names of what a kernel reads, () where they have none: the part map beside the neck's channels."""
+    branch, layer, *_ = path.split('/')[1:]
+    reads = branch == 'relation_points' and layer.startswith('hidden') and path.endswith('/kernel')
+    if not (reads and network.part_context and network.parsing):
+        return ()
+    parts = [NOTHING, *names['parts']] if names['parts'] else []
+    square = [str(cell) for cell in range(9)]
+    return square, [*(f'<{channel}>' for channel in range(network.neck)), *parts]
 
 
 def _is_of_parts(path: str) -> bool:

@@ -36,7 +36,9 @@ class Maps(NamedTuple):
     """What is known of every place.
 
     Attributes:
-      features: float [B, h, w, neck], what points are read from.
+      features: float [B, h, w, neck], what entities are read from.
+      matched: float [B, h, w, neck or neck + P + 1], what relations are read from, see
+        `Network.part_context`.
       entity: float32 [B, h, w, C], logits of centres.
       relation: float32 [B, h, w, V], logits of relation points; None where relations are another's business.
       masks: float [B, h / s, w / s, mask_features], s 1/2, 1 or 2; None without masks.
@@ -45,6 +47,7 @@ class Maps(NamedTuple):
     """
 
     features: jax.Array
+    matched: jax.Array
     entity: jax.Array
     relation: jax.Array | None
     masks: jax.Array | None
@@ -124,12 +127,17 @@ class Sms(nn.Module):
         """What is known of every place of uint8 images [B, H, W, 3]."""
         network, (features, fine) = self.network, self.backbone(image, when)
         with jax.named_scope('branches'):
+            parsing = self.parsing(features) if network.parsing and self.counts.parts else None
+            matched = features
+            if network.part_context and parsing is not None:
+                matched = jnp.concatenate([features, part_shares(parsing, network.fine)], -1)
             return Maps(
                 features,
+                matched,
                 self.entity_heat(features),
                 self.relation_heat(features) if self.relations else None,
                 self.mask_branch(features, fine, when) if network.masks else None,
-                self.parsing(features) if network.parsing and self.counts.parts else None,
+                parsing,
             )
 
     def read_entities(self, features: jax.Array, cell: jax.Array) -> EntityRead:
@@ -137,10 +145,24 @@ class Sms(nn.Module):
         found = self.entity_points(patches_at(features, cell))
         return EntityRead(found['offset'], found['size'], found.get('weights'))
 
-    def read_relations(self, features: jax.Array, cell: jax.Array) -> RelationRead:
-        """What `Maps.features` say at relation points, int32 [B, R, 2]."""
-        found = self.relation_points(patches_at(features, cell))
+    def read_relations(self, matched: jax.Array, cell: jax.Array) -> RelationRead:
+        """What `Maps.matched` says at relation points, int32 [B, R, 2]."""
+        found = self.relation_points(patches_at(matched, cell))
         return RelationRead(found['subject'], found['target'], found.get('parts'))
+
+
+def part_shares(parsing: jax.Array, fine: int) -> jax.Array:
+    """How much of each cell is no part and every part, as far as is known.
+
+    Args:
+      parsing: float32 [B, h, w, f f (P + 1)], logits, see `Maps`.
+      fine: f.
+
+    Returns:
+      float32 [B, h, w, P + 1], which sum to 1.
+    """
+    places = parsing.reshape(*parsing.shape[:3], fine**2, -1)
+    return jax.nn.softmax(places, -1).mean(-2)
 
 
 class MaskBranch(nn.Module):

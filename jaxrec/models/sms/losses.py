@@ -221,7 +221,7 @@ def relation_losses(
         cell = highest_near(maps.relation, true.cell, category, heat == 1)
         moved = cell - true.cell
         true = true._replace(cell=cell, subject=true.subject + moved, target=true.target + moved)
-    found = read(maps.features, true.cell)
+    found = read(maps.matched, true.cell)
     away = mean_distance(found.subject, true.subject, true.counts)
     away = away + mean_distance(found.target, true.target, true.counts)
     heat_loss = focal_loss(maps.relation, heat, batch['valid'], network.clamp or None)

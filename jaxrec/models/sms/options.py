@@ -50,6 +50,8 @@ class Network:
       mask_init: deviation with which the layer that emits mask networks is drawn; CondInst's .01 is for 2,304
         inputs, and fewer want a larger one.
       parsing: whether there is a branch of human parts.
+      part_context: relations are read from the part map too, so that matching waits for parsing; without that
+        branch it says nothing.
       relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted'
         towards the subject, where they do not unless both centres lie in one cell; 'subject'.
       shift: how far from the subject a 'shifted' point lies, of the way to the object; below a half.
@@ -102,6 +104,7 @@ class Network:
     pair_divisor: float = 0.0
     mask_init: float = 0.01
     parsing: bool = True
+    part_context: bool = False
     relation_point: str = 'shifted'
     shift: float = 1 / 3
     parts_by_relation: bool = False

@@ -204,7 +204,7 @@ class SmsTask(WithoutTables):
         maps = module.maps(image, When())
         cell = jnp.zeros((len(image), 1, 2), jnp.int32)
         module.read_entities(maps.features, cell)
-        module.read_relations(maps.features, cell)
+        module.read_relations(maps.matched, cell)
         return maps
 
     def branch_losses(self, module: Any, batch: Batch, rng: jax.Array) -> Losses:
@@ -233,7 +233,7 @@ class SmsTask(WithoutTables):
                 self.names,
                 entities,
                 maps.relation,
-                lambda cell: module.read_relations(maps.features, cell),
+                lambda cell: module.read_relations(maps.matched, cell),
             )
             return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
 

@@ -196,7 +196,7 @@ class TwoStageTask(SmsTask):
             jnp.zeros((*shape, *maps.features.shape[1:3])),
             jnp.ones(shape, bool),
         )
-        module.pairs(maps.features, nobody)
+        module.pairs(maps.matched, nobody)
         return maps
 
     def branch_losses(self, module: Any, batch: Batch, rng: jax.Array) -> Losses:
@@ -206,7 +206,7 @@ class TwoStageTask(SmsTask):
         members = self.true_members(batch, seen.true)
         if network.predicted_pairs:
             members = self.some_predicted(members, seen, rng)
-        logits, parts = module.pairs(maps.features, members)
+        logits, parts = module.pairs(maps.matched, members)
         may = self.pairs_that_may_be(members)
         row, subject, target = (
             jnp.arange(len(may))[:, None], batch['relation/subject'], batch['relation/object'],
@@ -274,7 +274,7 @@ class TwoStageTask(SmsTask):
             entities, masks = self.found_entities(module, maps)
             shown = self.shown_masks(masks, entities.box, maps.entity.shape[1:3])
             members = Members(entities.category, entities.box, shown, entities.score > 0)
-            logits, parts = module.pairs(maps.features, members)
+            logits, parts = module.pairs(maps.matched, members)
             may = self.pairs_that_may_be(members)
             triplets = self.best_pairs(entities, may, jax.nn.sigmoid(logits), jax.nn.sigmoid(parts))
             return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])

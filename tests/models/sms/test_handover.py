@@ -73,6 +73,24 @@ def test_what_has_a_name_follows_it(tmp_path):
         np.testing.assert_array_equal(parsing[..., 2], fresh[..., 2])
 
 
+@pytest.mark.parametrize('parts', [('foot', 'head', 'hand'), ()])
+def test_what_is_read_from_a_part_map_follows_the_names_of_parts(tmp_path, parts):
+    options = TINY | {'part_context': True, 'shared': False}
+    before, after = make_task(options, WORDS), make_task(options, dataclasses.replace(OTHER, parts=parts))
+    old, _ = saved(tmp_path, before)
+    drawn = draw(after, BATCH | {'relation/parts': np.zeros((2, 4, len(parts)), np.uint8)}, seed=1)
+    new, _, _ = load_network(tmp_path / 'network.npz', after.network, after.vocabulary, *drawn)
+    neck = before.network.neck
+    kernel = lambda tree: tree['relation_points']['hidden_subject']['kernel'].reshape(9, -1, 32)
+    was, now, fresh = (kernel(tree) for tree in (old, new, drawn[0]))
+    np.testing.assert_array_equal(now[:, :neck], was[:, :neck])
+    if parts:  # none, foot, hand
+        np.testing.assert_array_equal(now[:, neck + np.array([0, 1, 3])], was[:, neck + np.array([0, 2, 1])])
+        np.testing.assert_array_equal(now[:, neck + 2], fresh[:, neck + 2])
+    else:
+        assert now.shape[1] == neck
+
+
 def test_among_the_same_names_it_is_the_same_network(tmp_path):
     task = make_task(TINY, WORDS)
     params, state = saved(tmp_path, task)

@@ -99,7 +99,7 @@ def maps_of(batch):
     """Heatmaps of noise: their highest cells lie anywhere."""
     shape = (len(batch['image']), SIZE // 4, SIZE // 4)
     heat = lambda classes: RNG.normal(size=(*shape, classes)).astype(np.float32)
-    return Maps(np.zeros((*shape, 1), np.float32), heat(3), heat(3), None, None)
+    return Maps(*[np.zeros((*shape, 1), np.float32)] * 2, heat(3), heat(3), None, None)
 
 
 def test_entities_are_read_near_and_their_targets_move_along():
@@ -154,7 +154,7 @@ def test_part_maps_are_compared_where_they_are_folded():
     logits = RNG.normal(size=(2, 6, 8, 3)).astype(np.float32)
     part, valid = RNG.integers(0, 3, (2, 6, 8)).astype(np.uint8), np.array([1, 1], np.float32)
     part[0, 1, 2:] = 255
-    maps = Maps(None, None, None, None, fold(logits, 2))
+    maps = Maps(None, None, None, None, None, fold(logits, 2))
     found = jax.jit(lambda maps, batch: parsing_losses(network, maps, batch))(
         maps, {'part': part, 'valid': valid}
     )

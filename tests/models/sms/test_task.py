@@ -6,6 +6,7 @@ import pytest
 
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import make_task, two_stage
+from jaxrec.models.sms.heads import part_shares
 from jaxrec.models.sms.layers import PointHead
 from tests.models.sms.scenes import WORDS, make_batch
 
@@ -21,6 +22,7 @@ BATCH = make_batch()
         ({'shared': False, 'parts_by_relation': True, 'mask_stride': 8, 'mask_fine': True}, set()),
         ({'trunk': 'resnet18', 'multiplier': 0.25, 'dtype': 'bfloat16'}, set()),
         ({'trunk': 'resnet_fine', 'multiplier': 0.5, 'mask_fine': True}, set()),
+        ({'part_context': True}, set()),
     ],
 )
 def test_variants_have_the_shapes_of_the_contract(options, gone):
@@ -65,6 +67,30 @@ def test_a_vocabulary_without_parts_does_without_them():
         assert not {'part', 'parsing'} & set(losses)
         found = jax.eval_shape(lambda *x, task=task: task.predict(*x, {}, batch), params, state)
         assert found['triplet/parts'].shape == (2, 12, 0)
+
+
+def test_a_cell_has_its_share_of_every_part():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 5, 4 * 3)).astype(np.float32)
+    found = np.asarray(jax.jit(part_shares, static_argnums=1)(logits, 2))
+    for place in np.ndindex(2, 3, 5):
+        chances = [np.exp(each) / np.exp(each).sum() for each in logits[place].reshape(4, 3)]
+        np.testing.assert_allclose(found[place], np.mean(chances, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('make', 'branch', 'wide'), [(make_task, 'relation_points', 9), (two_stage.make_task, 'second', 1)]
+)
+def test_relations_are_read_from_the_part_map_where_there_is_one(make, branch, wide):
+    shape_of = lambda options, words: (
+        jax.eval_shape(make({'size': 'tiny'} | options, words).init, jax.random.key(0), BATCH)[0][branch][
+            'hidden'
+        ]['kernel'].shape
+    )
+    plain, seen = (shape_of({'part_context': on}, WORDS) for on in (False, True))
+    neck = make_task({'size': 'tiny'}, WORDS).network.neck
+    assert (plain[-2], seen[-2]) == (wide * neck, wide * (neck + 1 + len(WORDS.parts)))
+    assert shape_of({'part_context': True, 'parsing': False}, WORDS) == plain
+    assert shape_of({'part_context': True}, Vocabulary(('person', 'ball'), ('hold',))) == plain
 
 
 def test_the_layer_that_emits_mask_networks_is_drawn_as_wide_as_asked():
