@@ -75,11 +75,9 @@ def describe(path: str | Path) -> Description:
     held = load_arrays(
         path, KIND, VERSION, {'network': ('U', 0), 'vocabulary': ('U', 0), 'size': ('i', 1)}, REMEDY
     )
+    fields = lambda name: {key: _tuples(value) for key, value in json.loads(str(held[name])).items()}
     try:
-        network, vocabulary = (
-            kind(**{name: _tuples(value) for name, value in json.loads(str(held[key])).items()})
-            for key, kind in (('network', Network), ('vocabulary', Vocabulary))
-        )
+        network, vocabulary = Network(**fields('network')), Vocabulary(**fields('vocabulary'))
         height, width = held['size'].tolist()
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f'{path} describes no network of this library ({error}): {REMEDY}') from None
