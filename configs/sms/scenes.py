@@ -50,7 +50,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
             'features': {},
             'data': {
                 'log': 'jaxrec.data.simulators.scenes:simulate',
-                'arguments': {'seed': 0, 'train': 8_800, 'validation': 100, 'test': 200},
+                'arguments': {'seed': 0, 'train': 7_600, 'validation': 100, 'test': 200},
                 'cache': 'runs/logs',
                 'image_size': 128,
                 'entities': 20,
