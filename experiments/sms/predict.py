@@ -67,7 +67,8 @@ def restored() -> tuple[Trained, str]:
                 f'--step={STEP.value} is of a workdir: {NETWORK.value} holds one step, leave it out'
             )
         return read_trained(NETWORK.value, make_mesh(mesh)), NETWORK.value
-    workdir = Path(WORKDIR.value or '')  # the flags' own check has seen that it is one of the two
+    assert WORKDIR.value, 'one of the two flags is given, as their own check has seen'
+    workdir = Path(WORKDIR.value)
     run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, mesh)
     names_of(run)  # refuses other runs before anything is read
     state, step = restore_model(run, workdir, STEP.value)

@@ -65,7 +65,7 @@ def load_arrays(
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+            found = {name: file[name] for name in (FORMAT, VERSION, *described) if name in file}
     except FileNotFoundError:
         raise ValueError(f'{path} is missing: {remedy}') from None
     except (

@@ -69,6 +69,12 @@ def save_network(path: str | Path, described: Description, params: Any, model_st
 def describe(path: str | Path) -> Description:
     """Reads what a file of `save_network` says of its network.
 
+    Args:
+      path: of the file.
+
+    Returns:
+      The description.
+
     Raises:
       ValueError: a file that is missing or damaged, or whose network this library cannot build.
     """
@@ -109,11 +115,12 @@ def load_network(
     wanted = {name: ('f', array.ndim) for name, array in taken.items()}
     old = load_arrays(path, KIND, VERSION, wanted, 'the network in it has no such branch, train anew')
     for name, array in taken.items():
-        new[name] = old[name]
-        if (axes := [_axes(name, found, network) for found in (names, ours)])[1]:
-            new[name] = by_name(old[name], array, *axes)
-        elif (axes := [_read(name, found, network) for found in (names, ours)])[1]:
-            new[name] = by_name(old[name].T, array.T, *axes).T
+        inputs, outputs = (
+            [named(name, found, network) for found in (names, ours)] for named in (_inputs, _outputs)
+        )
+        new[name] = by_name(old[name], array, *outputs) if outputs[1] else old[name]
+        if inputs[1]:
+            new[name] = by_name(old[name].T, array.T, *inputs).T
     put = lambda kind, tree: jax.tree_util.tree_map_with_path(lambda way, _: new[_path(kind, way)], tree)
     known = {kind: len(set(names[kind]) & set(ours[kind])) for kind in NAMES}
     state = {kind: put(kind, tree) for kind, tree in model_state.items()}
@@ -167,7 +174,7 @@ def by_name(old: np.ndarray, new: np.ndarray, before: Axes, after: Axes) -> np.n
     return made.reshape(new.shape)
 
 
-def _axes(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Axes:
+def _outputs(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Axes:
     """The names of an array's channels, () where they have none."""
     cells = [str(cell) for cell in range(network.fine**2)]
     parts = names['parts']
@@ -180,8 +187,11 @@ def _axes(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Ax
     return layers.get('/'.join(path.split('/')[1:3]), ())
 
 
-def _read(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Axes:
-    """The names of what a kernel reads, () where they have none: the part map beside the neck's channels."""
+def _inputs(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Axes:
+    """The names of what a kernel reads, () where they have none: the part map beside the neck's channels.
+
+    No array has names on both sides.
+    """
     branch, layer, *_ = path.split('/')[1:]
     reads = branch == 'relation_points' and layer.startswith('hidden') and path.endswith('/kernel')
     if not (reads and network.part_context and network.parsing):

@@ -130,7 +130,8 @@ class Sms(nn.Module):
             parsing = self.parsing(features) if network.parsing and self.counts.parts else None
             matched = features
             if network.part_context and parsing is not None:
-                matched = jnp.concatenate([features, part_shares(parsing, network.fine)], -1)
+                shares = part_shares(parsing, network.fine).astype(features.dtype)
+                matched = jnp.concatenate([features, shares], -1)
             return Maps(
                 features,
                 matched,

@@ -22,7 +22,7 @@ BATCH = make_batch()
         ({'shared': False, 'parts_by_relation': True, 'mask_stride': 8, 'mask_fine': True}, set()),
         ({'trunk': 'resnet18', 'multiplier': 0.25, 'dtype': 'bfloat16'}, set()),
         ({'trunk': 'resnet_fine', 'multiplier': 0.5, 'mask_fine': True}, set()),
-        ({'part_context': True}, set()),
+        ({'part_context': True, 'dtype': 'bfloat16'}, set()),
     ],
 )
 def test_variants_have_the_shapes_of_the_contract(options, gone):
@@ -91,6 +91,19 @@ def test_relations_are_read_from_the_part_map_where_there_is_one(make, branch, w
     assert (plain[-2], seen[-2]) == (wide * neck, wide * (neck + 1 + len(WORDS.parts)))
     assert shape_of({'part_context': True, 'parsing': False}, WORDS) == plain
     assert shape_of({'part_context': True}, Vocabulary(('person', 'ball'), ('hold',))) == plain
+
+
+def test_what_relations_are_read_from_keeps_the_type_of_activations():
+    task = make_task({'size': 'tiny', 'part_context': True, 'dtype': 'bfloat16'}, WORDS)
+    params, state = jax.eval_shape(task.init, jax.random.key(0), BATCH)
+    maps = jax.eval_shape(
+        lambda *x: task.module.apply({'params': x[0], **x[1]}, x[2], method=task.touch),
+        params,
+        state,
+        BATCH['image'],
+    )
+    assert str(maps.features.dtype) == str(maps.matched.dtype) == 'bfloat16'
+    assert maps.matched.shape[-1] == task.network.neck + 1 + len(WORDS.parts)
 
 
 def test_the_layer_that_emits_mask_networks_is_drawn_as_wide_as_asked():
