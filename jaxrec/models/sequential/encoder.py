@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.evaluation.ranking import CUTS
 from jaxrec.models.transformer.layers import encoder_layer, run_layers
 from jaxrec.models.transformer.weights import Sizes, draw_stack, encoder_weights
 from jaxrec.ops.dropout import key_words
@@ -136,5 +137,9 @@ def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer
         raise ValueError(
             f'features = {given}: the model reads the history columns {columns} and the candidate column '
             'item, name them there'
+        )
+    if options['best'] < max(CUTS):
+        raise ValueError(
+            f'model.best = {options["best"]}: give at least {max(CUTS)}, of which coverage is told'
         )
     return Transformer(**{name: options[name] for name in DEFAULTS}), options

@@ -1,5 +1,7 @@
 """SASRec, BERT4Rec and FDSA against loops over places, and what each may see."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ SCHEMA = {
     'tags': Column('multi', 'tags', 6, 3),
     'price': Column('numeric', None, 0, 1),
 }
-SMALL = {'width': 6, 'heads': 2, 'layers': 2, 'hidden': 7, 'length': 5, 'best': 3, 'init_std': 0.5}
+SMALL = {'width': 6, 'heads': 2, 'layers': 2, 'hidden': 7, 'length': 5, 'init_std': 0.5}
 LENGTHS = np.array([4, 0, 2], np.int32)
 TAGS = np.array([[2, 3, 0], [4, 0, 0], [0, 0, 0], [5, 2, 3]])  # of a history's items, up to three each
 NAMES = ('sasrec', 'bert4rec', 'fdsa')
@@ -76,7 +78,7 @@ def slow_last(name, params, batch, b):
 @pytest.mark.parametrize('name', slow_but_for(('sasrec', 'fdsa'), NAMES))
 def test_items_are_ranked_as_the_loops_score_them(name):
     task, params, state, batch = make(name)
-    got = jax.jit(task.predict)(params, state, {}, batch)
+    got = jax.jit(dataclasses.replace(task, best=3).predict)(params, state, {}, batch)
     vectors = np.asarray(params['items'], np.float64)[2:]
     for b in range(3):
         scores = vectors @ slow_last(name, params, batch, b)
@@ -199,6 +201,7 @@ def test_sampled_softmax_trains_too():
         ('sasrec', {'layers': 0}, r'model\.layers = 0: give at least 1'),
         ('sasrec', {'activation': 'tanh'}, r"model\.activation = 'tanh' does not exist"),
         ('sasrec', {'dropout': 1.0}, r'model\.dropout = 1\.0 is outside'),
+        ('sasrec', {'best': 9}, r'model\.best = 9: give at least 10, of which coverage is told'),
         ('bert4rec', {'hide': 1.0}, r'model\.hide = 1\.0 is outside'),
         (
             'fdsa',
