@@ -7,7 +7,7 @@ checkpoint; items of the history stay among those that are ranked. `OneRec` writ
 (three levels and a rank, of texts and behaviour; nearest centroids of balanced k-means), `TIGER` is the same
 network without experts on IDs of plain k-means, of which more items share one, and `OneRec-letter` the
 control: OneRec's network on IDs that others published. Learning curves are in the cells' curves.png and
-result.json. Run so far: `OneRec` and `OneRec-letter`, 40 to 75 minutes of a core a cell, from which
+result.json. Run so far: `OneRec`, `OneRec-letter` and `SASRec`, 20 to 75 minutes of a core a cell, from which
 --cells=jaxrec/models/onerec/cells_amazon_beauty.jsonl.gz goes on.
 
 Rows that write IDs learn from batches of histories of 2, 4, 7, 12 or 20 items at most (`data.widths`): the
