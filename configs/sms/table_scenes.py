@@ -7,11 +7,13 @@ Rows have one trunk, one number of steps and one search, whose trials take a thi
 have poses and textures that no training scene has. In the column `null` the parts that take part in a
 relation are drawn at random: what a row there wins with the part condition is no skill. As many relations
 have no part, `recall_K_T_parts` falls there by the share of the others alone; `parts_given_relation` is of
-those that have parts, and says it plainly.
+those that have parts, and says it plainly. `SMS-long` is SMS on five times the scenes, at the rate that was
+chosen for SMS: other rows say which form learns more from as many scenes, this one how far SMS goes.
 """
 
 from ml_collections import ConfigDict
 
+from configs.runs import changed
 from configs.sms.rows import COMPARED, ROWS, of_size
 from configs.sms.scenes import MODEL
 from configs.sms.scenes import get_config as one_run
@@ -24,6 +26,7 @@ SIZES = {
     'data': {'arguments': {'train': 12_000, 'validation': 200, 'test': 500}},
     'train': {'evals_per_epoch': 8},
 }
+LONG = changed(ROWS['SMS'], data={'arguments': {'train': 60_000}}, train={'evals_per_epoch': 15})
 QUICK = {
     'data': {'arguments': {'train': 1_600, 'validation': 40, 'test': 60}},
     'train': {'evals_per_epoch': 6},
@@ -58,17 +61,19 @@ def get_config() -> ConfigDict:
             'title': 'SMS on rendered scenes',
             'columns': {'scenes': world, 'null': null},
             'main': 'scenes',  # a ConfigDict forgets the order of its keys
-            'order': COMPARED,
+            'order': (*COMPARED, 'SMS-long'),
             'tuned': ('scenes',),  # in the null world rows run as they were chosen for the other
             'only': {'null': NULL},
-            'rows': of_size(ROWS, MODEL),
+            'rows': of_size(ROWS | {'SMS-long': LONG}, MODEL),
             'reference': 'SMS',
             'paired': DIFFERENCES,
             'ratios': {'recall_G_50': 'prior'},
             'seeds': 3,
             'trials': 2,
             'trial': {'data': {'arguments': {'train': 4_000}}},
-            'search': {'train': {'learning_rate': (8e-3, 4e-3)}},
+            'search': {},
+            'row_search': {name: {'train': {'learning_rate': (8e-3, 4e-3)}} for name in COMPARED},
+            'after': {'SMS-long': 'SMS'},
             'judges': ('experiments.sms.judging:judge',),
             'shown': (
                 *own, *(f'{name}_minus_SMS' for name in DIFFERENCES), 'recall_G_50_over_prior',
@@ -77,7 +82,7 @@ def get_config() -> ConfigDict:
             ),
             'note': NOTE,
             'quick': {
-                'seeds': 2, 'trials': 0, 'only': {'null': ('SMS', 'prior')},
+                'seeds': 2, 'trials': 0, 'order': COMPARED, 'only': {'null': ('SMS', 'prior')},
                 'columns': dict.fromkeys(('scenes', 'null'), QUICK),
             },
         }
