@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.data.next_item_source import require_one_target
+from jaxrec.evaluation.ranking import CUTS
 from jaxrec.models.onerec import task as sessions
 from jaxrec.models.onerec.evaluator import NextItemEvaluator
 from jaxrec.models.onerec.generate import catalogue, make_generate
@@ -98,8 +99,10 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RankedTas
     """
     rest = {key: config[key] for key in config if key != 'beams'}
     beams = config.get('beams', BEAMS)
-    if isinstance(beams, bool) or not isinstance(beams, int) or beams < 10:
-        raise ValueError(f'model.beams = {beams!r}: give at least 10, since recall@10 is told')
+    if isinstance(beams, bool) or not isinstance(beams, int) or beams < max(CUTS):
+        raise ValueError(
+            f'model.beams = {beams!r}: give at least {max(CUTS)}, since recall@{max(CUTS)} is told'
+        )
     made = sessions.make_task({'session': 1, **rest}, schema)
     if made.network.session != 1:
         raise ValueError(f'model.session = {made.network.session}: the next item is a session of 1')
