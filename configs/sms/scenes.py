@@ -26,7 +26,7 @@ MODEL = {
     'pair_divisor': 16.0,
     'mask_init': 0.05,
     'least_radius': 1,
-    'tries': 3,
+    'tries': 5,
     'displacement_weight': 0.4,
     'part_weight': 4.0,
     # Most pixels have no part, and whose left is where is learned from those that do.
