@@ -7,8 +7,9 @@ Rows have one trunk, one number of steps and one search, whose trials take a thi
 have poses and textures that no training scene has. In the column `null` the parts that take part in a
 relation are drawn at random: what a row there wins with the part condition is no skill. As many relations
 have no part, `recall_K_T_parts` falls there by the share of the others alone; `parts_given_relation` is of
-those that have parts, and says it plainly. `SMS-long` is SMS with a wider neck on eight times the scenes, at the rate
-that was chosen for SMS: other rows say which form learns more from as many scenes, this one how far it goes.
+those that have parts, and says it plainly. `SMS-long` is SMS with a wider neck on eight times the scenes, at
+the rate that was chosen for SMS: other rows say which form learns more from as many scenes, this one how far
+it goes.
 """
 
 from ml_collections import ConfigDict
