@@ -34,8 +34,9 @@ ROWS: dict[str, dict[str, Any]] = {
     'SMS': sms(),
     # The true entities, and of each pair of classes its most frequent relation: one pass that counts.
     'prior': sms(PRIOR) | {'train': {'epochs': 1, 'evals_per_epoch': 1}},
-    # Entities first, then a classifier over all pairs of them.
-    'two-stage': sms(TWO_STAGE),
+    # Entities first, then a classifier over all pairs of them. What it says of a pair is as sure as entities
+    # are, and to a power finds less.
+    'two-stage': sms(TWO_STAGE, relation_power=1.0),
     # Filled boxes instead of masks.
     'boxes': sms(masks=False),
     'no-parsing': sms(parsing=False),

@@ -26,6 +26,11 @@ MODEL = {
     'pair_divisor': 16.0,
     'mask_init': 0.05,
     'least_radius': 1,
+    # Of one person's relations there are several, of one thing's seldom: their points lie near the things.
+    'shift': 2 / 3,
+    'ends_by_relation': True,
+    'object_class': True,
+    'relation_power': 2.0,
     'tries': 5,
     'displacement_weight': 0.4,
     'part_weight': 4.0,

@@ -12,8 +12,8 @@ def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax
     """Where a relation's point lies: so far on the way from its subject to its object.
 
     At one half it is PPDM's midpoint, cut down to a whole cell, on which a relation and its mirror image
-    (b to a beside a to b) fall together. Elsewhere it is cut towards the subject, so that before the middle
-    the two have points of their own, however near their entities are.
+    (b to a beside a to b) fall together. Elsewhere it is cut towards the end that is nearer, the subject
+    before the middle, so that the two have points of their own, however near their entities are.
 
     Args:
       subject, target: int32 [..., 2], cells of both entities.
@@ -22,6 +22,8 @@ def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax
     Returns:
       int32 [..., 2].
     """
+    if fraction > 0.5:
+        return relation_cell(target, subject, 1 - fraction)
     way = (target - subject).astype(jnp.float32) * fraction
     # A third of three cells is one cell, however float32 rounds it.
     cut = jnp.floor(way) if fraction == 0.5 else jnp.sign(way) * jnp.floor(jnp.abs(way) + 1e-3)

@@ -39,12 +39,14 @@ def test_shifted_points_of_near_pairs_differ_too():
     b = b[b.any(1)].astype(np.int32)  # entities of one cell share all points
     a = np.zeros_like(b)
     run = jax.jit(relation_cell, static_argnums=2)
-    for fraction in (0.0, 0.25, 1 / 3):
+    for fraction in (0.0, 0.25, 1 / 3, 2 / 3, 0.75, 1.0):
         there, back = np.asarray(run(a, b, fraction)), np.asarray(run(b, a, fraction))
         apart, away = np.abs(there - back), np.abs(b)
-        # Each lies as far from its subject as the other from its own.
-        np.testing.assert_array_equal(apart, away - 2 * np.floor(away * fraction + 1e-6))
+        # Each lies as far from the end that is nearer as the other from its own.
+        np.testing.assert_array_equal(apart, away - 2 * np.floor(away * min(fraction, 1 - fraction) + 1e-6))
         assert apart.any(1).all()
+        # Beyond the middle it is the point of the way back that lies before it.
+        np.testing.assert_array_equal(there, run(b, a, 1 - fraction))
 
 
 def test_the_match_is_the_best_fit_of_those_allowed():

@@ -19,7 +19,9 @@ def cells(scene, stride, centre):
 
 
 def point(subject, target, shift):
-    """The cell so far on the way from subject to object, cut towards the subject; at one half, down."""
+    """The cell so far on the way from subject to object, cut towards the nearer; at one half, down."""
+    if shift > 0.5:
+        return point(target, subject, 1 - shift)
     way = [(t - s) * shift for s, t in zip(subject, target, strict=True)]
     cut = [math.floor(w) if shift == 0.5 else math.copysign(math.floor(abs(w) + 1e-3), w) for w in way]
     return tuple(int(s + c) for s, c in zip(subject, cut, strict=True))
@@ -57,7 +59,9 @@ def read_mask(mask, stride):
     return np.kron(shown, np.ones((stride, stride))) > 0
 
 
-def found_relations(scene, person, threshold, stride=4, mask_stride=2, shift=1 / 3, centre='mass'):
+def found_relations(
+    scene, person, threshold, stride=4, mask_stride=2, shift=1 / 3, centre='mass', ends_by_relation=False
+):
     """bool [R], which relations are found with both masks at an IoU of a threshold.
 
     Raises:
@@ -71,7 +75,8 @@ def found_relations(scene, person, threshold, stride=4, mask_stride=2, shift=1 /
         point(place[subject], place[target], shift) if counts else None
         for (subject, target, _), counts in zip(scene.relations.tolist(), counted, strict=True)
     ]
-    told = {at: row for row, at in enumerate(points)}
+    kind = [relation if ends_by_relation else None for relation in scene.relations[:, 2].tolist()]
+    told = {key: row for row, key in enumerate(zip(points, kind, strict=True))}
     seen = peaks(place, scene.categories.tolist())
     pointed = peaks(points, scene.relations[:, 2].tolist())
     right = []
@@ -79,8 +84,7 @@ def found_relations(scene, person, threshold, stride=4, mask_stride=2, shift=1 /
         if not (counted[row] and pointed[row] and seen[subject] and seen[target]):
             right.append(False)
             continue
-        at = points[row]
-        read = scene.relations[told[at]].tolist()  # whose displacements stand there
+        read = scene.relations[told[points[row], kind[row]]].tolist()  # whose displacements stand there
         same = [place[end] for end in read[:2]] == [place[subject], place[target]]
         kinds = {int(scene.categories[row]) for row, cell in enumerate(place) if cell == place[target]}
         if len(kinds) > 1:

@@ -1,7 +1,7 @@
 """From maps to triplets with masks, at fixed sizes (arXiv 2105.11168; matching as PPDM, arXiv 1912.12898).
 
 Entities are peaks; a relation point's displacements say where its subject and object are, and the entities
-that fit best take part. A triplet's score is s_subject s_object s_relation; its part mask is where the part
+that fit best take part. A triplet's score is s_subject s_object s_relation^p; its part mask is where the part
 map shows one of its parts on its subject's mask.
 
 B batch, h, w map of stride 4, H, W image, K entities, R relation points, T triplets, V relations, P parts,
@@ -17,7 +17,6 @@ import jax.numpy as jnp
 
 from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.heads import Counts, EntityRead, RelationRead
-from jaxrec.models.sms.losses import parts_of
 from jaxrec.models.sms.options import Network
 from jaxrec.ops.grids import enlarge_bilinear, unfold
 from jaxrec.ops.heatmaps import Peaks, find_peaks
@@ -146,17 +145,20 @@ def find_triplets(
     if read.parts is None:
         parts = jnp.zeros((*points.score.shape, names.counts.parts))
     else:
-        parts = jax.nn.sigmoid(parts_of(read.parts, points.category, names.counts))
+        parts = jax.nn.sigmoid(read.parts)
     of = lambda who: jnp.take_along_axis(entities.score, who, 1)
     subjects, subject_fit = best_matches(scores(read.subject), may, network.tries)
     fit_as_target, tried = scores(read.target), []
+    if read.category is not None:
+        which = jnp.broadcast_to(entities.category[:, None], fit_as_target.shape)
+        fit_as_target *= jnp.take_along_axis(jax.nn.softmax(read.category), which, 2)
     for i in range(network.tries):
         subject = subjects[..., i]
         others = jnp.arange(entities.score.shape[1]) != subject[..., None]
         targets, target_fit = best_matches(fit_as_target, others, network.tries)
         for j in range(network.tries - i):  # the second best of both is the third in all
             target, fit = targets[..., j], subject_fit[..., i] * target_fit[..., j]
-            score = of(subject) * of(target) * points.score * fit
+            score = of(subject) * of(target) * points.score**network.relation_power * fit
             tried.append(Triplets(subject, target, points.category, score, parts))
     found = Triplets(*(jnp.concatenate(x, 1) for x in zip(*tried, strict=True)))
     if network.both_directions:
@@ -198,7 +200,7 @@ def match_points(
     names: Names,
     entities: Entities,
     heat: jax.Array,
-    read: Callable[[jax.Array], RelationRead],
+    read: Callable[[jax.Array, jax.Array], RelationRead],
 ) -> Triplets:
     """`find_triplets` of the best relation points of logits [B, h, w, V].
 
@@ -207,7 +209,7 @@ def match_points(
     """
     require_room('points', network.points, heat.shape[1:])
     points = find_peaks(heat, network.points)
-    return find_triplets(network, names, entities, points, read(points.cell))
+    return find_triplets(network, names, entities, points, read(points.cell, points.category))
 
 
 def read_out(

@@ -28,7 +28,7 @@ SAME = (
     'trunk', 'multiplier', 'norm', 'neck', 'neck_kernel', 'hidden', 'point_hidden', 'shared', 'masks',
     'mask_features', 'mask_width', 'mask_depth', 'mask_fine', 'mask_context', 'mask_stride', 'mask_channels',
     'mask_layers', 'divisor', 'parsing', 'part_context', 'relation_point', 'shift', 'parts_by_relation',
-    'mean', 'std',
+    'ends_by_relation', 'object_class', 'mean', 'std',
 )  # fmt: skip
 BRANCHES = (
     'backbone', 'entity_heat', 'entity_points', 'mask_branch', 'parsing', 'relation_heat', 'relation_points',
@@ -178,11 +178,15 @@ def _outputs(path: str, names: Mapping[str, Sequence[str]], network: Network) ->
     """The names of an array's channels, () where they have none."""
     cells = [str(cell) for cell in range(network.fine**2)]
     parts = names['parts']
+    by = lambda each, *axes: (names['relations'], *axes) if each else axes
+    ends = network.ends_by_relation
     layers: dict[str, Axes] = {
         'entity_heat/out': (names['entities'],),
         'relation_heat/out': (names['relations'],),
         'parsing/out': (cells, [NOTHING, *parts]),
-        'relation_points/parts': (names['relations'], parts) if network.parts_by_relation else (parts,),
+        'relation_points/parts': by(network.parts_by_relation, parts),
+        'relation_points/category': by(ends, names['entities']),
+        **{f'relation_points/{end}': by(ends, ['y', 'x']) for end in ('subject', 'target')},
     }
     return layers.get('/'.join(path.split('/')[1:3]), ())
 

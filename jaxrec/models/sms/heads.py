@@ -73,12 +73,14 @@ class RelationRead(NamedTuple):
 
     Attributes:
       subject, target: float32 [B, R, 2], from the subject's and the object's cell to the point.
-      parts: float32 [B, R, P or V P], logits; None without parts.
+      parts: float32 [B, R, P], logits; None without parts.
+      category: float32 [B, R, C], logits of the object's class; None where nobody asks.
     """
 
     subject: jax.Array
     target: jax.Array
     parts: jax.Array | None
+    category: jax.Array | None = None
 
 
 class Sms(nn.Module):
@@ -119,8 +121,13 @@ class Sms(nn.Module):
             self.parsing = dense((counts.parts + 1) * network.fine**2)
         if self.relations:
             self.relation_heat = dense(counts.relations, RARE)
-            parts = counts.parts * (counts.relations if network.parts_by_relation else 1)
-            at_relation = {'subject': 2, 'target': 2} | ({'parts': parts} if parts else {})
+            times = lambda each: counts.relations if each else 1
+            ends = {'subject': 2, 'target': 2} | (
+                {'category': counts.entities} if network.object_class else {}
+            )
+            at_relation = {name: width * times(network.ends_by_relation) for name, width in ends.items()}
+            if counts.parts:
+                at_relation['parts'] = counts.parts * times(network.parts_by_relation)
             self.relation_points = points(at_relation)
 
     def maps(self, image: jax.Array, when: When) -> Maps:
@@ -146,10 +153,29 @@ class Sms(nn.Module):
         found = self.entity_points(patches_at(features, cell))
         return EntityRead(found['offset'], found['size'], found.get('weights'))
 
-    def read_relations(self, matched: jax.Array, cell: jax.Array) -> RelationRead:
-        """What `Maps.matched` says at relation points, int32 [B, R, 2]."""
-        found = self.relation_points(patches_at(matched, cell))
-        return RelationRead(found['subject'], found['target'], found.get('parts'))
+    def read_relations(self, matched: jax.Array, cell: jax.Array, category: jax.Array) -> RelationRead:
+        """What `Maps.matched` says at points int32 [B, R, 2] of the relations int32 [B, R]."""
+        found, counts = self.relation_points(patches_at(matched, cell)), self.counts
+        widths = {'subject': 2, 'target': 2, 'parts': counts.parts, 'category': counts.entities}
+        own = {name: of_relation(x, category, widths[name]) for name, x in found.items()}
+        return RelationRead(own['subject'], own['target'], own.get('parts'), own.get('category'))
+
+
+def of_relation(x: jax.Array, category: jax.Array, width: int) -> jax.Array:
+    """What is told of relations.
+
+    Args:
+      x: float [B, R, width or V width].
+      category: int32 [B, R], which of the V relations.
+      width: channels of one; where x has no more, it is the same for all.
+
+    Returns:
+      float [B, R, width].
+    """
+    if x.shape[-1] == width:
+        return x
+    by_relation = x.reshape(*x.shape[:-1], -1, width)
+    return jnp.take_along_axis(by_relation, category[..., None, None], -2)[..., 0, :]
 
 
 def part_shares(parsing: jax.Array, fine: int) -> jax.Array:

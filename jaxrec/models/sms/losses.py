@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrec.data.images.scene import UNKNOWN_PART
-from jaxrec.models.sms.heads import Counts, EntityRead, Maps, RelationRead
+from jaxrec.models.sms.heads import EntityRead, Maps, RelationRead
 from jaxrec.models.sms.options import Network
 from jaxrec.ops.dynamic_masks import dice_loss, dynamic_masks
 from jaxrec.ops.grids import fold
@@ -193,9 +193,8 @@ def mask_logits(network: Network, features: jax.Array, weights: jax.Array, cell:
 
 def relation_losses(
     network: Network,
-    counts: Counts,
     maps: Maps,
-    read: Callable[[jax.Array, jax.Array], RelationRead],
+    read: Callable[[jax.Array, jax.Array, jax.Array], RelationRead],
     batch: Batch,
     subjects: int | None = None,
 ) -> Losses:
@@ -203,14 +202,13 @@ def relation_losses(
 
     Args:
       network: sizes and weights.
-      counts: of classes, relations and parts.
       maps: of the images, with heatmaps of relations.
-      read: (features, cells) -> what is read there.
+      read: (features, cells, relations) -> what is read there.
       batch: as the data room makes it.
       subjects: as for `relation_targets`.
 
     Returns:
-      {'relation', 'displacement', 'part'}: float32 [], weighted.
+      {'relation', 'displacement', 'class', 'part'}: float32 [], weighted, of what there is.
     """
     assert maps.relation is not None
     entities = entity_targets(batch, maps.entity.shape[1:3])
@@ -221,7 +219,7 @@ def relation_losses(
         cell = highest_near(maps.relation, true.cell, category, heat == 1)
         moved = cell - true.cell
         true = true._replace(cell=cell, subject=true.subject + moved, target=true.target + moved)
-    found = read(maps.matched, true.cell)
+    found = read(maps.matched, true.cell, category)
     away = mean_distance(found.subject, true.subject, true.counts)
     away = away + mean_distance(found.target, true.target, true.counts)
     heat_loss = focal_loss(maps.relation, heat, batch['valid'], network.clamp or None)
@@ -229,10 +227,13 @@ def relation_losses(
         'relation': network.heat_weight * heat_loss,
         'displacement': network.displacement_weight * away,
     }
+    if found.category is not None:
+        which = jnp.take_along_axis(batch['entity/category'], batch['relation/object'], 1)
+        each = optax.softmax_cross_entropy_with_integer_labels(found.category, which) * true.counts
+        losses['class'] = network.class_weight * jnp.sum(each) / jnp.maximum(true.counts.sum(), 1)
     if found.parts is not None:
-        logits = parts_of(found.parts, category, counts)
-        told = part_loss(logits, batch['relation/parts'], true.counts * parts_labelled(batch)[:, None])
-        losses['part'] = network.part_weight * told
+        known = true.counts * parts_labelled(batch)[:, None]
+        losses['part'] = network.part_weight * part_loss(found.parts, batch['relation/parts'], known)
     return losses
 
 
@@ -244,14 +245,6 @@ def parts_labelled(batch: Batch) -> jax.Array:
     """
     drawn = jnp.any(batch['part'] != UNKNOWN_PART, (1, 2))
     return (drawn | jnp.any(batch['relation/parts'] > 0, (1, 2))).astype(jnp.float32)
-
-
-def parts_of(logits: jax.Array, category: jax.Array, counts: Counts) -> jax.Array:
-    """[B, R, P] of logits at points [B, R, P or V P]: those of the point's relation if each has its own."""
-    if logits.shape[-1] == counts.parts:
-        return logits
-    by_relation = logits.reshape(*logits.shape[:-1], counts.relations, counts.parts)
-    return jnp.take_along_axis(by_relation, category[..., None, None], -2)[..., 0, :]
 
 
 def part_loss(logits: jax.Array, parts: jax.Array, counts: jax.Array) -> jax.Array:

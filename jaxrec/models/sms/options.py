@@ -53,9 +53,13 @@ class Network:
       part_context: relations are read from the part map too, so that matching waits for parsing; without that
         branch it says nothing.
       relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted'
-        towards the subject, where they do not unless both centres lie in one cell; 'subject'.
-      shift: how far from the subject a 'shifted' point lies, of the way to the object; below a half.
+        from it, where they do not unless both centres lie in one cell; 'subject'.
+      shift: how far from the subject a 'shifted' point lies, of the way to the object; not a half. Somebody
+        has many relations and a thing has few: points beyond the middle are less crowded.
       parts_by_relation: parts are told for each relation of a point, else once for all of them.
+      ends_by_relation: the same of where its subject and object are, and of the object's class.
+      object_class: points also tell their object's class, by which candidates are weighed; PPDM may weigh
+        them by a table of verbs and objects.
       both_directions: relations that the vocabulary calls symmetric are given in both directions, with
         the same parts: who talks does so with the head, as the other does. Where two hold hands, one the left
         and one the right, label both directions and leave this off.
@@ -66,6 +70,7 @@ class Network:
         a smaller map of the same scene has fewer.
       tries: how many of the subjects, and of the objects, that fit a relation point best make triplets of it;
         the score of those behind the first falls as their fit does. PPDM takes the first alone.
+      relation_power: to which a relation's score is raised in a triplet's; PPDM's is 1.
       least_radius: of the peaks of heatmaps, in cells; 0 leaves small things without a neighbourhood.
       triplets: T, of an image; at most J (J + 1) / 2 times the points, of J tries, and twice that in both
         directions.
@@ -77,6 +82,7 @@ class Network:
       clamp: probabilities of heatmaps are kept this far from 0 and 1 in the loss; 0 does without.
       heat_weight: of both heatmap losses.
       offset_weight, size_weight, displacement_weight: of the L1 losses at points.
+      class_weight: of the class of objects at relation points.
       mask_weight, part_weight, parsing_weight: of dice, of parts at relation points, of the part map.
       mean, std: of pixels in [0, 1], red, green, blue; those of published weights must be theirs.
       dtype: of activations; parameters, statistics and losses are float32.
@@ -108,12 +114,15 @@ class Network:
     relation_point: str = 'shifted'
     shift: float = 1 / 3
     parts_by_relation: bool = False
+    ends_by_relation: bool = False
+    object_class: bool = False
     both_directions: bool = False
     any_subject: bool = False
     keep: int = 40
     points: int = 100
     match_scale: float = 1.0
     tries: int = 1
+    relation_power: float = 1.0
     least_radius: int = 0
     triplets: int = 100
     read_near: bool = False
@@ -124,6 +133,7 @@ class Network:
     offset_weight: float = 1.0
     size_weight: float = 0.1
     displacement_weight: float = 0.1
+    class_weight: float = 0.4
     mask_weight: float = 1.0
     part_weight: float = 1.0
     parsing_weight: float = 1.0
@@ -152,8 +162,8 @@ class Network:
                     f'model.{name} = {getattr(self, name)!r} does not exist; choose of {allowed}'
                 )
         for name, low, high in (
-            ('multiplier', 0, 8), ('momentum', 0, 1), ('shift', 0, 0.5), ('divisor', 0, 1e6),
-            ('mask_init', 0, 1), ('match_scale', 0, 1e3),
+            ('multiplier', 0, 8), ('momentum', 0, 1), ('shift', 0, 1), ('divisor', 0, 1e6),
+            ('mask_init', 0, 1), ('match_scale', 0, 1e3), ('relation_power', 0, 10),
         ):  # fmt: skip
             if not low < getattr(self, name) < high:
                 raise ValueError(f'model.{name} = {getattr(self, name)} is not between {low} and {high}')
@@ -180,6 +190,11 @@ class Network:
             )
         if not 0 <= self.predicted_pairs <= 1:
             raise ValueError(f'model.predicted_pairs = {self.predicted_pairs} is outside [0, 1]')
+        if self.shift == 0.5:
+            raise ValueError(
+                'model.shift = 0.5 is the midpoint, which both directions share: give less or more, or set '
+                "model.relation_point = 'midpoint'"
+            )
         if not 0 <= self.clamp < 0.5:
             raise ValueError(f'model.clamp = {self.clamp} is outside [0, .5)')
         largest = max(*self.std, *self.mean)

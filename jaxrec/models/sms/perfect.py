@@ -78,21 +78,30 @@ def _triplets(
     heat = heat_targets(
         true.cell, true.radius, batch['relation/category'], true.counts, (*shape, names.counts.relations)
     )
-    which, counts, lines = _paint(true.cell, true.counts, shape), names.counts, jnp.arange(shape[0])[:, None]
+    counts, lines = names.counts, jnp.arange(shape[0])[:, None]
+    which = _paint(true.cell, true.counts, shape)
+    place = lines, true.cell[..., 0], true.cell[..., 1], batch['relation/category']
+    each = (*shape, counts.relations)
     taking = batch['relation/parts'] * true.counts[..., None]
-    if network.parts_by_relation:  # the parts of each relation of a cell
-        place = lines, true.cell[..., 0], true.cell[..., 1], batch['relation/category']
-        told = jnp.zeros((*shape, counts.relations, counts.parts)).at[place].max(taking)
+    told = jnp.zeros((*each, counts.parts)).at[place].max(taking)  # the parts of each relation of a cell
+    number = jnp.where(true.counts > 0, jnp.arange(true.cell.shape[1]) + 1, 0)
+    whose = jnp.zeros(each, jnp.int32).at[place].max(number)  # and its row, as in `which`
+    objects = jnp.take_along_axis(batch['entity/category'], batch['relation/object'], 1)
+    objects = SURE * jax.nn.one_hot(objects, counts.entities)
 
-    def read(cell: jax.Array) -> RelationRead:
+    def read(cell: jax.Array, category: jax.Array) -> RelationRead:
+        place = lines, cell[..., 0], cell[..., 1], category
         row, known = _read(which, cell)
+        parts = told[place] if network.parts_by_relation else _rows(taking, row) * known[..., None]
+        if network.ends_by_relation:
+            row, known = jnp.maximum(whose[place] - 1, 0), whose[place] > 0
         at = lambda x: _rows(x, row) * known[..., None]
-        parts = at(taking)
-        if network.parts_by_relation:
-            parts = told[lines, cell[..., 0], cell[..., 1]]
-            parts = parts.reshape(*cell.shape[:2], counts.relations * counts.parts)
-        sure = SURE * (2.0 * parts - 1) if counts.parts else None
-        return RelationRead(at(true.subject), at(true.target), sure)
+        return RelationRead(
+            at(true.subject),
+            at(true.target),
+            SURE * (2.0 * parts - 1) if counts.parts else None,
+            at(objects) if network.object_class else None,
+        )
 
     return fusion.match_points(network, names, entities, _logit(heat, which), read)
 

@@ -204,7 +204,7 @@ class SmsTask(WithoutTables):
         maps = module.maps(image, When())
         cell = jnp.zeros((len(image), 1, 2), jnp.int32)
         module.read_entities(maps.features, cell)
-        module.read_relations(maps.matched, cell)
+        module.read_relations(maps.matched, cell, jnp.zeros(cell.shape[:2], jnp.int32))
         return maps
 
     def branch_losses(self, module: Any, batch: Batch, rng: jax.Array) -> Losses:
@@ -218,7 +218,7 @@ class SmsTask(WithoutTables):
         subjects = fusion.subjects(network, names)
         return {
             **entity_losses(network, maps, see_entities(network, maps, module.read_entities, batch), batch),
-            **relation_losses(network, names.counts, maps, module.read_relations, batch, subjects),
+            **relation_losses(network, maps, module.read_relations, batch, subjects),
             **parsing_losses(network, maps, batch),
         }
 
@@ -233,7 +233,7 @@ class SmsTask(WithoutTables):
                 self.names,
                 entities,
                 maps.relation,
-                lambda cell: module.read_relations(maps.matched, cell),
+                lambda cell, category: module.read_relations(maps.matched, cell, category),
             )
             return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
 

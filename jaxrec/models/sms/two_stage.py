@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.sms import fusion
-from jaxrec.models.sms.heads import Counts, EntityRead, Maps, Sms
+from jaxrec.models.sms.heads import Counts, EntityRead, Maps, Sms, of_relation
 from jaxrec.models.sms.layers import RARE, When, convolve
 from jaxrec.models.sms.losses import (
     EntityTargets,
@@ -27,7 +27,6 @@ from jaxrec.models.sms.losses import (
     parsing_losses,
     part_loss,
     parts_labelled,
-    parts_of,
     see_entities,
 )
 from jaxrec.models.sms.options import Network
@@ -223,7 +222,7 @@ class TwoStageTask(SmsTask):
         }
         if parts.shape[-1]:
             known = counts * parts_labelled(batch)[:, None]
-            own = parts_of(parts[row, subject, target], category, self.names.counts)
+            own = of_relation(parts[row, subject, target], category, self.names.counts.parts)
             losses['part'] = network.part_weight * part_loss(own, batch['relation/parts'], known)
         return losses
 
@@ -282,7 +281,7 @@ class TwoStageTask(SmsTask):
     def best_pairs(
         self, entities: fusion.Entities, may: jax.Array, chance: jax.Array, parts: jax.Array
     ) -> fusion.Triplets:
-        """The T best of all pairs and relations, by s_subject s_object p(relation).
+        """The T best of all pairs and relations, by s_subject s_object p(relation)^`relation_power`.
 
         Args:
           entities: N of them.
@@ -295,13 +294,13 @@ class TwoStageTask(SmsTask):
         """
         batch, count, _, relations = chance.shape
         both = entities.score[:, :, None] * entities.score[:, None] * may
-        score = (both[..., None] * chance).reshape(batch, -1)
+        score = (both[..., None] * chance**self.network.relation_power).reshape(batch, -1)
         instead = 'more entities, model.keep (of the prior data.entities)'
         fusion.require_room('triplets', self.network.triplets, chance.shape[1:], instead)
         score, index = largest(score, self.network.triplets)
         pair, relation = index // relations, index % relations
         told = jnp.take_along_axis(parts.reshape(batch, count * count, parts.shape[-1]), pair[..., None], 1)
-        told = parts_of(told, relation, self.names.counts)
+        told = of_relation(told, relation, self.names.counts.parts)
         return fusion.Triplets(pair // count, pair % count, relation, score, told)
 
 

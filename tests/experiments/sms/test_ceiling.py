@@ -12,22 +12,23 @@ from tests.experiments.sms.worlds import tiny
 from tests.oracles.ceilings import found_relations
 
 
-def test_the_ceiling_is_what_cells_hold(tmp_path):
+@pytest.mark.parametrize(('shift', 'each'), [(1 / 3, False), (2 / 3, True), (0.8, False)])
+def test_the_ceiling_is_what_cells_hold(shift, each, tmp_path):
     config = tiny('SMS', tmp_path)
     config.data.soft_masks = False  # the loops hold a cell or do not
     config.model.update(
         {'any_subject': False, 'keep': 40, 'points': 60, 'triplets': 60, 'read_stride': 2, 'tries': 1}
     )
+    config.model.update({'shift': shift, 'ends_by_relation': each, 'object_class': each})
     run = build(config)
     found = {where: evaluator.compute() for where, evaluator in ceilings(run, 'test').items()}
     person = VOCABULARY.entities.index('person')
     scenes = [run.log.scene(row) for row in np.flatnonzero(np.asarray(run.log.events['part']) == TEST)]
     assert len(scenes) == 4 and tuple(found) == WHERE
-    for where, shift in (('shifted', 1 / 3), ('midpoint', 1 / 2)):
+    for where, on_the_way in (('shifted', shift), ('midpoint', 1 / 2)):
+        place = {'shift': on_the_way, 'centre': 'inside', 'ends_by_relation': each}
         for at in (25, 50, 75):
-            told = [
-                found_relations(scene, person, at / 100, shift=shift, centre='inside') for scene in scenes
-            ]
+            told = [found_relations(scene, person, at / 100, **place) for scene in scenes]
             want = np.mean([each.mean() for each in told if len(each)])
             assert found[where][f'recall_100_{at}'] == pytest.approx(want)
     assert found['shifted']['recall_100_50'] >= found['midpoint']['recall_100_50'] > 0

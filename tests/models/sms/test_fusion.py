@@ -94,6 +94,9 @@ def test_a_point_on_the_subject_holds_one_object_of_each_subject():
     want, found = truth(BATCH), sets(run(BATCH))
     (lost,) = want[0] - found[0]  # of the person that is next to another and kicks a ball
     assert lost[2] == WORDS.relations.index('next to') and found[1] == want[1]
+    # Where each relation of a point has ends of its own, it holds both.
+    own = {'ends_by_relation': True, 'object_class': True}
+    assert joined(relation_point='subject', **own) == want
     # Two relations of one pair, each with parts of its own.
     batch = {key: x.copy() for key, x in BATCH.items()}
     batch['relation/valid'][0, 2:] = False
@@ -172,6 +175,15 @@ def test_three_points_by_hand():
     np.testing.assert_array_equal(found.target[0, :2], [1, 2])
     np.testing.assert_array_equal(found.relation[0, :2], [0, 1])
     np.testing.assert_allclose(found.parts[0, :2], [[0.5, 1], [0, 0.5]], atol=1e-6)
+    # A relation's score counts more, and the class of its object sends the first point to the other person.
+    squared = dataclasses.replace(task.network, relation_power=2.0)
+    category = np.zeros((1, 4, 3), np.float32)
+    category[0, 0, WORDS.entities.index('person')] = 50
+    run = jax.jit(lambda *read: find_triplets(squared, task.names, entities, points, RelationRead(*read)))
+    found = run(subject, target, parts, category)
+    np.testing.assert_array_equal(found.target[0, :3], [1, 2, 2])
+    want = [0.9 * 0.8 * 0.6**2, 0.9 * 0.5 * 0.7**2, 0.9 * 0.5 * 0.4**2]
+    np.testing.assert_allclose(found.score[0, :3], want, rtol=1e-6)
     anything = dataclasses.replace(task.network, any_subject=True)
     run = jax.jit(lambda *read: find_triplets(anything, task.names, entities, points, RelationRead(*read)))
     found = run(subject, target, parts)

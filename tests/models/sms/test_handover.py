@@ -73,6 +73,26 @@ def test_what_has_a_name_follows_it(tmp_path):
         np.testing.assert_array_equal(parsing[..., 2], fresh[..., 2])
 
 
+def test_the_ends_of_a_relation_and_the_classes_of_its_objects_follow_their_names(tmp_path):
+    options = TINY | {'ends_by_relation': True, 'object_class': True}
+    before, after = make_task(options, WORDS), make_task(options, OTHER)
+    old, _ = saved(tmp_path, before)
+    drawn = draw(after, BATCH | {'relation/parts': np.zeros((2, 4, 3), np.uint8)}, seed=1)
+    new, _, _ = load_network(tmp_path / 'network.npz', after.network, after.vocabulary, *drawn)
+    kernel = lambda tree, name, *axes: tree['relation_points'][name]['kernel'].reshape(32, 3, *axes)
+    rows = {2: 0, 1: 2}  # kick, sit on
+    for end in ('subject', 'target'):
+        was, now, fresh = (kernel(tree, end, 2) for tree in (old, new, drawn[0]))
+        for ours, theirs in rows.items():
+            np.testing.assert_array_equal(now[:, ours], was[:, theirs])
+        np.testing.assert_array_equal(now[:, 0], fresh[:, 0])
+    was, now, fresh = (kernel(tree, 'category', -1) for tree in (old, new, drawn[0]))
+    for ours, theirs in rows.items():
+        np.testing.assert_array_equal(now[:, ours, 1:], was[:, theirs][:, [1, 2, 0]])  # human, chair, ball
+        np.testing.assert_array_equal(now[:, ours, 0], fresh[:, ours, 0])
+    np.testing.assert_array_equal(now[:, 0], fresh[:, 0])
+
+
 @pytest.mark.parametrize('parts', [('foot', 'head', 'hand'), ()])
 def test_what_is_read_from_a_part_map_follows_the_names_of_parts(tmp_path, parts):
     options = TINY | {'part_context': True, 'shared': False}

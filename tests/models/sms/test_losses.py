@@ -6,13 +6,12 @@ import jax
 import numpy as np
 
 from jaxrec.models.sms import make_task
-from jaxrec.models.sms.heads import Counts, EntityRead, Maps, RelationRead
+from jaxrec.models.sms.heads import EntityRead, Maps, RelationRead, of_relation
 from jaxrec.models.sms.losses import (
     entity_targets,
     mean_distance,
     parsing_losses,
     part_loss,
-    parts_of,
     relation_losses,
     relation_targets,
     see_entities,
@@ -54,12 +53,11 @@ def test_a_point_has_the_parts_of_its_relation():
     relations, parts = 3, 2
     logits = np.arange(2 * 4 * relations * parts, dtype=np.float32).reshape(2, 4, -1)
     category = RNG.integers(0, relations, (2, 4)).astype(np.int32)
-    counts = Counts(3, relations, parts)
-    found = jax.jit(lambda *x: parts_of(*x, counts))(logits, category)
+    found = jax.jit(lambda *x: of_relation(*x, parts))(logits, category)
     for b, r in np.ndindex(2, 4):
         start = category[b, r] * parts
         np.testing.assert_array_equal(found[b, r], logits[b, r, start : start + parts])
-    np.testing.assert_array_equal(parts_of(logits[..., :parts], category, counts), logits[..., :parts])
+    np.testing.assert_array_equal(of_relation(logits[..., :parts], category, parts), logits[..., :parts])
 
 
 def test_boxes_have_their_own_middles_however_coarse_masks_are():
@@ -136,17 +134,42 @@ def test_relations_are_read_near_and_lead_to_the_same_entities():
         def run(maps, batch, task=task):
             asked = []
 
-            def read(_, place):
+            def read(_, place, relation):
+                assert relation is batch['relation/category']
                 asked.append(place)
                 return RelationRead(*((place - x).astype(np.float32) for x in (subject, target)), None)
 
-            return relation_losses(task.network, task.names.counts, maps, read, batch), asked[0]
+            return relation_losses(task.network, maps, read, batch), asked[0]
 
         losses, cell = jax.jit(run)(maps, batch)
         assert losses['displacement'] == 0
         valid = batch['relation/valid']
         assert (np.asarray(cell) != exact).any(-1)[valid].any() == near
         assert np.abs(np.asarray(cell) - exact)[valid].max() == near
+
+
+def test_points_tell_the_class_of_their_object():
+    """Value and gradient against a loop; points that do not count say nothing."""
+    batch, network = make_batch(), make_task({'size': 'tiny', 'class_weight': 0.7}, WORDS).network
+    logits = RNG.normal(size=(2, 4, 3)).astype(np.float32)
+    still = np.zeros((2, 4, 2), np.float32)
+
+    def run(logits):
+        read = lambda *_: RelationRead(still, still, None, logits)
+        return relation_losses(network, maps_of(batch), read, batch)['class']
+
+    value, slope = jax.jit(jax.value_and_grad(run))(logits)
+    counts = batch['relation/valid'] * batch['valid'][:, None]
+    want, total = np.zeros_like(logits), 0.0
+    for b, r in zip(*np.nonzero(counts), strict=True):
+        which = batch['entity/category'][b, batch['relation/object'][b, r]]
+        chance = np.exp(logits[b, r].astype(float))
+        chance /= chance.sum()
+        total -= math.log(chance[which])
+        want[b, r] = chance - (np.arange(3) == which)
+    assert 0 < counts.sum() < counts.size
+    np.testing.assert_allclose(value, 0.7 * total / counts.sum(), rtol=1e-5)
+    np.testing.assert_allclose(slope, 0.7 * want / counts.sum(), atol=1e-6)
 
 
 def test_part_maps_are_compared_where_they_are_folded():

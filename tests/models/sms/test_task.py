@@ -23,6 +23,7 @@ BATCH = make_batch()
         ({'trunk': 'resnet18', 'multiplier': 0.25, 'dtype': 'bfloat16'}, set()),
         ({'trunk': 'resnet_fine', 'multiplier': 0.5, 'mask_fine': True}, set()),
         ({'part_context': True, 'dtype': 'bfloat16'}, set()),
+        ({'ends_by_relation': True, 'object_class': True, 'shift': 0.75}, set()),
     ],
 )
 def test_variants_have_the_shapes_of_the_contract(options, gone):
