@@ -3,10 +3,10 @@
     python -m experiments.sms.ceiling --config=configs/sms/scenes.py:SMS
     python -m experiments.sms.ceiling --config=configs/sms/own.py:SMS,album --part=validation
 
-Maps are painted from the truth and decoded as the config's network would be, with relation points shifted
-towards the subject and with PPDM's midpoints. What is lost is lost to cells: masks coarser than pixels, two
-things on one place, peaks that suppress their neighbours, a relation and its mirror image on one point. Masks
-are as fine as they are learned, at a stride of 4 at the coarsest, also where the map behind them is coarser.
+Maps are painted from the truth and decoded as the config's network would be, with relation points where it
+has them and with PPDM's midpoints. What is lost is lost to cells: masks coarser than pixels, two things on
+one place, peaks that suppress their neighbours, a relation and its mirror image on one point. Masks are as
+fine as they are learned, at a stride of 4 at the coarsest, also where the map behind them is coarser.
 """
 
 from absl import app, flags

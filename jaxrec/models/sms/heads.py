@@ -121,13 +121,13 @@ class Sms(nn.Module):
             self.parsing = dense((counts.parts + 1) * network.fine**2)
         if self.relations:
             self.relation_heat = dense(counts.relations, RARE)
-            times = lambda each: counts.relations if each else 1
-            ends = {'subject': 2, 'target': 2} | (
-                {'category': counts.entities} if network.object_class else {}
-            )
-            at_relation = {name: width * times(network.ends_by_relation) for name, width in ends.items()}
+            ends = counts.relations if network.ends_by_relation else 1
+            at_relation = {'subject': 2 * ends, 'target': 2 * ends}
+            if network.object_class:
+                at_relation['category'] = counts.entities * ends
             if counts.parts:
-                at_relation['parts'] = counts.parts * times(network.parts_by_relation)
+                each = counts.relations if network.parts_by_relation else 1
+                at_relation['parts'] = counts.parts * each
             self.relation_points = points(at_relation)
 
     def maps(self, image: jax.Array, when: When) -> Maps:
