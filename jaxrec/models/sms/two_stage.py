@@ -112,7 +112,9 @@ class PairHead(nn.Module):
         dense = lambda out, name, **more: nn.Dense(out, dtype=style.dtype, name=name, **more)
         x = nn.relu(convolve(width, 3, dtype=style.dtype, name='hidden')(features))
         mask = members.mask.astype(x.dtype)
-        pooled = jnp.einsum('bnhw,bhwd->bnd', mask, x) / jnp.maximum(mask.sum((2, 3)), 1)[..., None]
+        # Of a thing smaller than a cell the sum is a small share, and of one that is not there 0.
+        covered = jnp.maximum(mask.sum((2, 3)), 1e-3)[..., None]
+        pooled = jnp.einsum('bnhw,bhwd->bnd', mask, x) / covered
         one = jnp.concatenate([pooled, jax.nn.one_hot(members.category, counts.entities, dtype=x.dtype)], -1)
         middle = (members.box[..., :2] + members.box[..., 2:]) / 2
         between = (middle[:, :, None] + middle[:, None]) / 2

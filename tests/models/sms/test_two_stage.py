@@ -101,6 +101,22 @@ def test_distances_of_pairs_have_a_divisor_of_their_own():
     assert (logits[0] != logits[2]).any()
 
 
+def test_a_thing_smaller_than_a_cell_is_seen_as_one_that_fills_it():
+    task = two_stage.make_task({'size': 'tiny'}, WORDS)
+    head = two_stage.PairHead(task.network, task.names.counts)
+    features = np.random.default_rng(0).normal(size=(1, 8, 8, 4)).astype(np.float32)
+    mask = np.zeros((1, 3, 8, 8), np.float32)
+    mask[0, 0, 2:6, 1:3] = mask[0, 1, 5, 5] = 1
+    members = lambda share: Members(
+        np.array([[1, 0, 0]]), np.float32([[[2, 1, 6, 3], [5, 5, 6, 6], [0, 0, 1, 1]]]),
+        mask * np.float32(share)[:, None, None], np.ones((1, 3), bool),
+    )  # fmt: skip
+    params = jax.jit(head.init)(jax.random.key(0), features, members([1, 1, 1]))
+    logits = lambda share: np.asarray(jax.jit(head.apply)(params, features, members(share))[0])
+    np.testing.assert_allclose(logits([1, 0.25, 1]), logits([1, 1, 1]), rtol=1e-5, atol=1e-6)
+    assert np.isfinite(logits([0, 0, 0])).all() and (logits([0, 0, 0]) != logits([1, 1, 1])).any()
+
+
 @pytest.mark.parametrize('share', [0.5, 1.0])
 def test_some_images_have_their_pairs_seen_as_they_are_predicted(share):
     task = two_stage.make_task({'size': 'tiny', 'mask_stride': 2, 'predicted_pairs': share}, WORDS)
