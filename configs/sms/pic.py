@@ -14,10 +14,11 @@ http://picdataset.com. Not yet run: it wants an accelerator.
 
 The paper counts 141 classes, 23 relations and 25 human parts without naming them: these are the classes that
 have instances, and the relations and parts of `pic_lists.CHOSEN_RELATIONS` and `CHOSEN_PARTS`, which are
-ours. The published files label no part, so the network has the branches but learns no part here: they are for
-images of one's own under these names, on which a run with --warm_start goes on. The test part's labels are
-not published, so validation is judged. Size, optimizer and schedule are PPDM's (arXiv 1912.12898), and so are
-the weights that it begins with: CenterNet's.
+ours. The published files label no part, so the network has the branches but learns no part here. They are for
+images of one's own, in a config with this one's `model` section and configs/sms/own.py's data: a run with
+--warm_start goes on from this one if their lists of names are the same. The test part's labels are not
+published, so validation is judged. Size, optimizer and schedule are PPDM's (arXiv 1912.12898), and so are the
+weights that it begins with: CenterNet's.
 """
 
 from ml_collections import ConfigDict

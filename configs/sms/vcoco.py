@@ -8,8 +8,9 @@ After the colon stand the row, one of configs/sms/rows.py, and a folder that hol
 `annotations/`, `train2014/` and `val2014/`. Not yet run: it wants an accelerator.
 
 No human part is labelled there, so there is no part branch. Role AP, scenarios 1 and 2, is told by
-`python -m experiments.sms.roles --workdir=runs/sms_vcoco`. Size, optimizer and schedule are PPDM's (arXiv
-1912.12898), and so are the weights that it begins with: CenterNet's.
+`python -m experiments.sms.roles --workdir=runs/sms_vcoco`. Crowds are in no scene, and what is found in one
+counts against `entity_ap`, where COCO lets it pass; role AP does as the official script. Size, optimizer and
+schedule are PPDM's (arXiv 1912.12898), and so are the weights that it begins with: CenterNet's.
 """
 
 from pathlib import Path

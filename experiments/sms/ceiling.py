@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from experiments.building import build
 from experiments.comparison.tables import side_by_side
 from experiments.flags import ANY_KEY, DATA_DIR, friendly, read_flags
-from experiments.sms.perfection import SHOWN, WHERE, ceilings
+from experiments.sms.perfection import SHOWN, ceilings
 
 CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
@@ -26,7 +26,7 @@ def main(_: list[str]) -> None:
     """Decodes perfect maps and prints what they hold."""
     run = build(CONFIG.value, DATA_DIR.value, (1, 1))
     found = {where: evaluator.compute() for where, evaluator in ceilings(run, PART.value).items()}
-    first = found[WHERE[0]]
+    first = next(iter(found.values()))
     counts = ', '.join(f'{first[name]:.0f} {name}' for name in ('images', 'entities', 'relations'))
     print(f'\n{PART.value}: {counts}')
     print(side_by_side({where: {name: told[name] for name in SHOWN} for where, told in found.items()}))

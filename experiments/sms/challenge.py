@@ -2,7 +2,7 @@
 
     python -m experiments.sms.challenge --workdir=runs/sms_challenge --output=runs/sms_challenge/files
 
-Writes what the challenge takes, `relations_val.json`, `instance/` and `semantic/`, at the size of each
+Writes what the challenge takes, `relations.json`, `instance/` and `semantic/`, at the size of each
 picture, and judges these files as its script does. `experiments.evaluate` prints the same metric of padded
 images at the network's size and of masks that may overlap: it is for choosing a step, this for comparing with
 others. Classes and relations that the network does not know are missed: one that was trained by
@@ -42,7 +42,7 @@ def main(_: list[str]) -> None:
     state, step = restore_model(run, workdir, STEP.value)
     find = make_finder(trained_of(run, state), 1, lambda found: surest(found, 0.0, len(found.triplets)))
     images = find_all(split.pictures, find)
-    written = write_predictions(OUTPUT.value, SPLIT.value, images, split.pictures)
+    written = write_predictions(OUTPUT.value, images, split.pictures)
     print(to_text(judge_files(split.truth, written), split.truth.vocabulary))
     print(f'{len(split.pictures)} images of {SPLIT.value} by step {step} of {workdir}')
     for reason, count in split.truth.dropped.items():

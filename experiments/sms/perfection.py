@@ -11,7 +11,6 @@ from jaxrec.evaluation.relation_segmentation import THRESHOLDS
 from jaxrec.models.sms.perfect import perfect_predictions
 from jaxrec.training.task import Evaluator
 
-WHERE = ('shifted', 'midpoint')
 RECALLS = tuple(f'recall_{cut}_{round(100 * at)}' for cut in ('100', 'G') for at in THRESHOLDS)
 SHOWN = (*RECALLS, *(f'{name}_parts' for name in RECALLS), 'error_missed_entity', 'error_wrong_pair')
 
@@ -24,7 +23,7 @@ def ceilings(run: Experiment, part: str) -> dict[str, Evaluator]:
       part: of its log.
 
     Returns:
-      {where relation points lie: the filled evaluator}.
+      {where relation points lie: the filled evaluator}, where the network has them before PPDM's midpoint.
 
     Raises:
       ValueError: the run is of something else, or its network has no points of relations.
@@ -34,7 +33,7 @@ def ceilings(run: Experiment, part: str) -> dict[str, Evaluator]:
     told: dict[str, Evaluator] = {}
     if not getattr(task.module, 'relations', False):
         raise ValueError(f'{type(task).__name__} has no relation points to paint: give the row SMS')
-    for where in WHERE:
+    for where in dict.fromkeys((task.network.relation_point, 'midpoint')):
         network = dataclasses.replace(task.network, relation_point=where)
         decode = jax.jit(lambda batch, network=network: perfect_predictions(network, task.names, batch))
         told[where] = task.evaluator()

@@ -95,7 +95,7 @@ def dynamic_masks(
     bias = bias + jnp.einsum('bkoc,bkc->bko', of_place, cell.astype(jnp.float32) / divisor, precision=EXACT)
     if features.dtype == jnp.float32:
         seen = jnp.concatenate([jnp.broadcast_to(-place, (batch, *place.shape)), seen], -1)
-        x = jnp.einsum('bkoi,bpi->bkop', first, seen)
+        x = jnp.einsum('bkoi,bpi->bkop', first, seen, precision=EXACT)
     else:  # a coordinate has more digits than features need
         x = jnp.einsum('bkoi,bpi->bkop', first[..., 2:], seen, preferred_element_type=jnp.float32)
         x = x - jnp.einsum('bkoc,pc->bkop', of_place, place, precision=EXACT)

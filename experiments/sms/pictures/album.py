@@ -91,7 +91,7 @@ def look(
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:
                     raise
-                broken.append(f'{file}: with .json behind it its name is too long for a file: shorten it')
+                broken.append(f'{file}: its name is too long for what is written beside it: shorten it')
                 continue
             relations += len(shown.triplets)
     return Looked(len(files) - len(broken), relations, broken)

@@ -122,6 +122,8 @@ def _open(path: str | Path) -> Any:
             return picture
     except FileNotFoundError:
         raise ValueError(f'{path} is missing: put the file there or take its entry out') from None
+    except image.DecompressionBombError as error:
+        raise ValueError(f'{path} has too many pixels ({error}): make the picture smaller') from None
     except Exception as error:  # Pillow raises whatever the bytes of a damaged file lead it to
         raise ValueError(
             f'{path} cannot be read ({error}): it is truncated or no picture; save it again'

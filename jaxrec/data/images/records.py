@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.images.entries import read_entry
-from jaxrec.data.images.pixels import is_turned
+from jaxrec.data.images.pixels import is_turned, read_numbers
 from jaxrec.data.images.scene import Scene, Vocabulary
 from jaxrec.data.readers.files import read_json
 from jaxrec.data.splits import PARTS
@@ -44,7 +44,7 @@ _LISTS = ('entities', 'relations', 'parts', 'geometric', 'symmetric', 'mirrored'
 SPLITS = tuple(PARTS)
 COUNTED = (
     'images', 'broken', 'without people', 'without relations', 'turned', *SPLITS, 'entities', 'people',
-    'relations', 'of others', 'of validation', 'entities in one image at most',
+    'relations', 'of others', 'of validation', 'unlisted', 'entities in one image at most',
     'relations in one image at most',
 )  # fmt: skip
 KEYS = {'format', 'version', 'person', 'images', *_LISTS}
@@ -134,8 +134,8 @@ class Findings:
     Attributes:
       problems: each naming file and place; empty for a sound folder.
       counts: 'images' in all and 'broken' ones; of the others those 'without people', 'without relations',
-        'turned' (by a mark of the camera) and of each split, their 'entities', 'people' and 'relations', and
-        relations 'of others' than people.
+        'turned' (by a mark of the camera) and of each split, their 'entities', 'people' and 'relations',
+        relations 'of others' than people, and 'unlisted' ids of their PNGs, which no entity has.
       broken: the images with problems, by number.
       vocabulary: the folder's names.
       uses: {'entities', 'relations', 'parts': {name: how often it stands in the sound images}}; parts are
@@ -181,6 +181,7 @@ def check_folder(
         split = SPLITS[records.splits[index]]
         counts[split] += 1
         counts['of validation'] += len(scene.relations) * (split == 'validation')
+        counts['unlisted'] += _unlisted(records.folder, records.entries[index])
         counts['turned'] += is_turned(records.folder / scene.name)
         used = scene.categories, scene.relations[:, 2], np.nonzero(scene.relation_parts)[1]
         for counter, numbers in zip(uses, used, strict=True):
@@ -204,6 +205,15 @@ def _count(scene: Scene, person: int) -> dict[str, int]:
         'relations': len(scene.relations),
         'of others': int((~people[scene.relations[:, 0]]).sum()),
     }
+
+
+def _unlisted(folder: Path, entry: Mapping[str, Any]) -> int:
+    """How many ids of a sound image's PNG are those of no entity."""
+    if entry.get('instances') is None:
+        return 0
+    drawn = np.unique(read_numbers(folder / entry['instances']))
+    listed = [entity['id'] for entity in entry.get('entities', ())]
+    return len(np.setdiff1d(drawn, [0, *listed]))
 
 
 def _read_vocabulary(content: Mapping[str, Any], path: Path) -> Vocabulary:

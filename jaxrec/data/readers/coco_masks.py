@@ -3,9 +3,10 @@
 H, W image size, N entities.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,14 @@ from jaxrec.data.images.pixels import coco_masks, read_picture, rle_decode
 from jaxrec.data.readers.files import read_json
 
 REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them there'
+
+
+# What entries must say, and of which kind.
+ENTRIES: dict[str, dict[str, type]] = {
+    'images': {'id': int, 'file_name': str, 'height': int, 'width': int},
+    'categories': {'id': int, 'name': str},
+    'annotations': {'image_id': int},
+}
 
 
 class Listing(NamedTuple):
@@ -66,13 +75,25 @@ class CocoMasks:
             isinstance(data.get(key), list) for key in ('images', 'annotations', 'categories')
         ):
             raise ValueError(f'{path} is no COCO file of "images", "annotations" and "categories": {REMEDY}')
+        for kind, known in ENTRIES.items():
+            for number, entry in enumerate(data[kind]):
+                if not isinstance(entry, dict) or not all(
+                    isinstance(entry.get(key), of) for key, of in known.items()
+                ):
+                    raise ValueError(
+                        f'{path}: {kind}[{number}] has no {", ".join(known)} that can be used: {REMEDY}'
+                    )
         self._images |= {image['id']: image for image in data['images']}
         self._class |= {category['id']: category['name'] for category in data['categories']}
         for annotation in data['annotations']:
             if 'segments_info' in annotation:
-                self._panoptic[annotation['image_id']] = annotation['file_name']
+                self._panoptic[annotation['image_id']] = str(annotation.get('file_name'))
             found = self._of_image.setdefault(annotation['image_id'], [])
-            found += annotation.get('segments_info', [annotation])
+            segments = annotation.get('segments_info', [annotation])
+            if not all(isinstance(each, dict) and isinstance(each.get('id'), int) for each in segments):
+                where = f'an annotation of image {annotation["image_id"]}'
+                raise ValueError(f'{path}: {where} has no id, or a segment without one: {REMEDY}')
+            found += segments
         if self._panoptic and self._pngs is None:
             raise ValueError(f'{path} is panoptic: give the folder of its PNGs, too')
 
@@ -106,7 +127,7 @@ class CocoMasks:
                     f'{self.where}: annotation {annotation.get("id")} is of category '
                     f'{annotation.get("category_id")}, which is none of its categories: mend it'
                 )
-            if len(annotation.get('bbox', ())) != 4:
+            if not _are_numbers(box := annotation.get('bbox')) or len(box) != 4:
                 raise ValueError(
                     f'{self.where}: annotation {annotation["id"]} has no bbox of 4 numbers: add it'
                 )
@@ -142,14 +163,20 @@ class CocoMasks:
         drawn, where = annotation.get('segmentation'), f'{self.where}: annotation {annotation["id"]}'
         if isinstance(drawn, dict):
             return rle_decode(drawn, size, where)
-        numbers = isinstance(drawn, list) and all(
-            isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and np.isfinite(np.array(p, float)).all()
-            for p in drawn
+        polygons = isinstance(drawn, list) and all(
+            _are_numbers(p) and len(p) >= 6 and len(p) % 2 == 0 for p in drawn
         )
-        if not numbers:
+        if not polygons:
             raise ValueError(f'{where} has no mask of polygons (x, y, three points or more) or run lengths')
         if not drawn:
             return np.zeros(size, bool)
         coco = coco_masks()
         run = coco.merge(coco.frPyObjects(drawn, *size))
         return rle_decode({'size': list(size), 'counts': run['counts'].decode()}, size, where)
+
+
+def _are_numbers(given: Any) -> TypeGuard[list[float]]:
+    """Whether it is a list of finite numbers, as JSON holds them."""
+    return isinstance(given, list) and all(
+        isinstance(each, int | float) and math.isfinite(each) for each in given
+    )

@@ -7,7 +7,7 @@ the edition leaves out, and every relation counts as often as it is listed, whet
 pixels:
 
     truth = PicScenes(data_dir, 'val', size=SIZE, images=False, skip=(), every=True)
-    pairs = PicPredictions(truth, 'relations_val.json', 'instance', 'semantic')
+    pairs = PicPredictions(truth, 'relations.json', 'instance', 'semantic')
     geometric = {truth.vocabulary.relations.index(name) for name in truth.vocabulary.geometric}
     evaluate_challenge(pairs, geometric, len(truth.vocabulary.relations))['official'].final
 
@@ -132,7 +132,7 @@ class Written(NamedTuple):
 
 
 def write_predictions(
-    folder: str | Path, split: str, images: Iterable[tuple[str, Found]], names: PicScenes, limit: int = LIMIT
+    folder: str | Path, images: Iterable[tuple[str, Found]], names: PicScenes, limit: int = LIMIT
 ) -> Written:
     """Writes predictions as the challenge takes them.
 
@@ -140,23 +140,27 @@ def write_predictions(
     of which no pixel is left are left out, as they can never be right and would count among the best.
 
     Args:
-      folder: takes `relations_<split>.json`, `instance/` and `semantic/`; is made if absent.
-      split: of the challenge's data.
+      folder: takes `relations.json`, `instance/` and `semantic/`; is made if absent.
       images: the name of each image, with its ending, and what was found in it at the image's own size.
-      names: a reader with the names that classes and relations of the predictions are numbers of.
+      names: a reader of these images, with the names that classes and relations are numbers of.
       limit: the most relations of an image.
 
     Returns:
       Where they are; the list of relations is written last.
 
     Raises:
-      ValueError: an image joins more entities than a PNG of 8 bits can number, or the folder is the set's.
+      ValueError: an image joins more entities than a PNG of 8 bits can number, or the folder is the set's or
+        holds PNGs of other images, which the challenge's script would take for predictions.
     """
     root = Path(folder)
-    written = Written(root / f'relations_{split}.json', root / 'instance', root / 'semantic')
+    written = Written(root / 'relations.json', root / 'instance', root / 'semantic')
     read = {place.resolve() for place in names.places()}
     if among := [place for place in written if place.resolve() in read]:
         raise ValueError(f'{among[0]} is what the set is read from: give predictions another folder')
+    stems = {Path(name).stem for name in names.names}
+    for file in (file for place in (written.instance, written.semantic) for file in sorted(place.glob('*'))):
+        if file.stem not in stems:
+            raise ValueError(f'{file} is of no image that is judged: give predictions an empty folder')
     class_of = {int(place): number for number, place in enumerate(names.category_of)}
     kind_of = {kind: number for number, kind in enumerate(names.kind_of, 1)}
     entries: list[dict[str, Any]] = []

@@ -1,5 +1,8 @@
 """Entities and human parts by themselves: mask AP as COCO defines it, and the mean IoU of parts.
 
+Scenes hold no crowds, on which COCO lets predictions pass: here these are wrong, so that on V-COCO the AP is
+a little lower than COCO's own.
+
 Masks are kept as COCO run lengths, a few hundred bytes each, so a whole data set fits in memory. pycocotools
 judges them (the extra `images`).
 

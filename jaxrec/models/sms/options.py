@@ -19,6 +19,8 @@ from jaxrec.options import DTYPES, read_sized
 
 # Where a relation's point lies on the way from subject to object.
 RELATION_POINTS = ('midpoint', 'shifted', 'subject')
+# Nearer to it, points of neighbours are rounded to one cell, as the midpoint is.
+NEAR_THE_MIDDLE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Network:
         branch it says nothing.
       relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted'
         from it, where they do not unless both centres lie in one cell; 'subject'.
-      shift: how far from the subject a 'shifted' point lies, of the way to the object; not a half. Somebody
-        has many relations and a thing has few: points beyond the middle are less crowded.
+      shift: how far from the subject a 'shifted' point lies, of the way to the object; not a half or near it.
+        Somebody has many relations and a thing has few: points beyond the middle are less crowded.
       parts_by_relation: parts are told for each relation of a point, else once for all of them.
       ends_by_relation: the same of where its subject and object are, and of the object's class.
       object_class: points also tell their object's class, by which candidates are weighed; PPDM may weigh
@@ -190,15 +192,19 @@ class Network:
             )
         if not 0 <= self.predicted_pairs <= 1:
             raise ValueError(f'model.predicted_pairs = {self.predicted_pairs} is outside [0, 1]')
-        if self.shift == 0.5:
+        if abs(self.shift - 0.5) < NEAR_THE_MIDDLE:
             raise ValueError(
-                'model.shift = 0.5 is the midpoint, which both directions share: give less or more, or set '
-                "model.relation_point = 'midpoint'"
+                f'model.shift = {self.shift} is the midpoint, which both directions share: give less or more '
+                f"by at least {NEAR_THE_MIDDLE}, or set model.relation_point = 'midpoint'"
             )
         if not 0 <= self.clamp < 0.5:
             raise ValueError(f'model.clamp = {self.clamp} is outside [0, .5)')
-        largest = max(*self.std, *self.mean)
-        if len(self.mean) != 3 or len(self.std) != 3 or not 0 < min(self.std) <= largest <= 1:
+        if not (
+            len(self.mean) == len(self.std) == 3
+            and min(self.mean) >= 0
+            and min(self.std) > 0
+            and max(*self.std, *self.mean) <= 1
+        ):
             raise ValueError(
                 f'model.mean = {self.mean}, model.std = {self.std}: give three each, of pixels from 0 to 1 '
                 '(divide those of 0 to 255 by 255), std above 0'

@@ -31,7 +31,7 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
       batch: as the data room makes it.
 
     Returns:
-      As `fusion.read_out`; masks are those of the output stride, enlarged.
+      As `fusion.read_out`; masks are as fine as they are learned, enlarged.
     """
     size = tuple(x // STRIDE for x in batch['image'].shape[1:3])
     shape = (len(batch['image']), *size)

@@ -21,8 +21,8 @@ from jaxrec.evaluation.segmentation.found import check_judged
 from jaxrec.models.sms import fusion
 from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.losses import entity_targets, parts_labelled
-from jaxrec.models.sms.task import TRUTH, read_task
-from jaxrec.models.sms.two_stage import TwoStageTask
+from jaxrec.models.sms.task import TRUTH
+from jaxrec.models.sms.two_stage import TwoStageTask, read_pairwise
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
 
 
@@ -153,5 +153,5 @@ class PriorTask(TwoStageTask):
 
 
 def make_task(config: Mapping[str, Any], schema: Any) -> PriorTask:
-    """Builds the task; arguments, result and errors are those of `task.make_task`."""
-    return PriorTask(*read_task(config, schema))
+    """Builds the task; arguments, result and errors are those of `two_stage.make_task`."""
+    return PriorTask(*read_pairwise(config, schema))

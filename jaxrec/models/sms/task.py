@@ -258,12 +258,14 @@ class SmsTask(WithoutTables):
             )
 
     def _check_sizes(self, batch: Mapping[str, Any]) -> None:
-        """Refuses what would broadcast or be read past its end without a word."""
+        """Refuses shapes that would broadcast without a word; numbers of entities and classes are trusted."""
         number, height, width, _ = batch['image'].shape
         count, relations = batch['entity/category'].shape[1], batch['relation/category'].shape[1]
         cells = (height // self.network.fine_stride, width // self.network.fine_stride)
         for key, shape in (
             ('valid', (number,)),
+            *((f'entity/{key}', (number, count)) for key in ('category', 'valid')),
+            *((f'relation/{key}', (number, relations)) for key in ('subject', 'object', 'category', 'valid')),
             ('entity/centre', (number, count, 2)),
             ('entity/size', (number, count, 2)),
             ('entity/middle', (number, count, 2)),

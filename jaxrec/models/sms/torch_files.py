@@ -9,7 +9,10 @@ import collections
 import io
 import json
 import math
+import mmap
+import operator
 import pickle
+import pickletools
 import struct
 import zipfile
 import zlib
@@ -29,7 +32,16 @@ STORAGES: dict[str, Any] = {
     'BFloat16Storage': jnp.bfloat16, 'LongStorage': np.int64, 'IntStorage': np.int32,
     'ShortStorage': np.int16, 'CharStorage': np.int8, 'ByteStorage': np.uint8, 'BoolStorage': np.bool_,
 }  # fmt: skip
+# What comes of following a file in which some bytes are others.
+MISREAD = (
+    ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, struct.error, EOFError,
+    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError,
+)  # fmt: skip
 OLD_MAGIC = 0x1950A86A20F9469CFC6C  # what the oldest of the three formats begins with
+
+
+class Refused(ValueError):
+    """A file that cannot be taken for weights, with what is wrong with it."""
 
 
 class _Storage(NamedTuple):
@@ -62,17 +74,44 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     with path.open('rb') as file:
-        start = file.read(2)
-        file.seek(0)
-        if path.suffix == '.safetensors':
-            return _read_safetensors(path, file)
-        if start == b'PK':
-            return _read_zip(path)
-        if start[:1] == b'\x80':
-            return _read_old(path, file)
-    raise ValueError(
-        f'{path} is neither a .safetensors file nor one that torch.save wrote: it begins {start!r}'
-    )
+        try:
+            return _read(path, file)
+        except Refused:
+            raise
+        except MISREAD as error:
+            raise Refused(f'{path} is cut short or damaged: fetch it again') from error
+
+
+def _read(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
+    start = file.read(2)
+    file.seek(0)
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path, file)
+    if start == b'PK':
+        with zipfile.ZipFile(file) as archive:
+            return _read_archive(path, archive)
+    if start[:1] == b'\x80':
+        # A file makes room for as many bytes as it is asked for, a map of it for those that there are.
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            return _read_old(path, whole)
+    raise Refused(f'{path} is neither a .safetensors file nor one that torch.save wrote: it begins {start!r}')
+
+
+class _Entry(NamedTuple):
+    """What a safetensors header says of a tensor; places are in bytes behind the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @classmethod
+    def read(cls, entry: Any) -> '_Entry':
+        start, stop = map(operator.index, entry['data_offsets'])
+        shape = tuple(map(operator.index, entry['shape']))
+        if min((0, *shape)) < 0:
+            raise TypeError(f'a shape of {shape}')
+        return cls(str(entry['dtype']), shape, start, stop)
 
 
 def _read_safetensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
@@ -81,59 +120,46 @@ def _read_safetensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
         (length,) = struct.unpack('<Q', content[:8])
         header = json.loads(content[8 : 8 + length])
         header.pop('__metadata__', None)
-        entries = {
-            name: {key: entry[key] for key in ('dtype', 'shape', 'data_offsets')}
-            for name, entry in header.items()
-        }
-    except (struct.error, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f'{path} has no safetensors header: fetch it again') from error
+        entries = {name: _Entry.read(entry) for name, entry in header.items()}
+    except MISREAD as error:
+        raise Refused(f'{path} has no safetensors header: fetch it again') from error
     found = {}
     for name, entry in entries.items():
-        if entry['dtype'] not in SAFE_DTYPES:
-            raise ValueError(
-                f'{path}: {name} is of type {entry["dtype"]}; of {sorted(SAFE_DTYPES)} it may be'
-            )
-        dtype, (start, stop) = np.dtype(SAFE_DTYPES[entry['dtype']]), entry['data_offsets']
-        count = math.prod(entry['shape'])
-        if 8 + length + stop > len(content) or stop - start != count * dtype.itemsize:
-            raise ValueError(f'{path} is cut short at {name}: fetch it again')
-        found[name] = np.frombuffer(content, dtype, count, 8 + length + start).reshape(entry['shape'])
+        if entry.dtype not in SAFE_DTYPES:
+            raise Refused(f'{path}: {name} is of type {entry.dtype}; of {sorted(SAFE_DTYPES)} it may be')
+        dtype, count = np.dtype(SAFE_DTYPES[entry.dtype]), math.prod(entry.shape)
+        fits = 0 <= entry.start <= entry.stop <= len(content) - 8 - length
+        if not fits or entry.stop - entry.start != count * dtype.itemsize:
+            raise Refused(f'{path} is cut short at {name}: fetch it again')
+        found[name] = np.frombuffer(content, dtype, count, 8 + length + entry.start).reshape(entry.shape)
     return found
-
-
-def _read_zip(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _read_archive(path, archive)
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f'{path} is cut short or damaged: fetch it again') from error
 
 
 def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     names = archive.namelist()
     pickles = [name for name in names if name.endswith('data.pkl')]
     if len(pickles) != 1:
-        raise ValueError(f'{path} holds {len(pickles)} data.pkl, not one: it is no file of torch.save')
+        raise Refused(f'{path} holds {len(pickles)} data.pkl, not one: it is no file of torch.save')
     folder = pickles[0].removesuffix('data.pkl')
     order = f'{folder}byteorder'
     if order in names and archive.read(order) != b'little':
-        raise ValueError(f'{path} was written on a big-endian machine: save it again on another')
+        raise Refused(f'{path} was written on a big-endian machine: save it again on another')
     top = _Unpickler(io.BytesIO(archive.read(pickles[0])), path).load()
 
     def fetch(storage: _Storage) -> np.ndarray:
         name = f'{folder}data/{storage.key}'
         if name not in names:
-            raise ValueError(f'{path} lacks {name}: fetch it again')
+            raise Refused(f'{path} lacks {name}: fetch it again')
         return np.frombuffer(archive.read(name), storage.dtype)
 
     return _assemble(path, top, fetch)
 
 
-def _read_old(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_old(path: Path, file: mmap.mmap) -> dict[str, np.ndarray]:
     """A magic number, a version, the machine's sizes, the object, the storages' keys, the storages."""
     load = lambda: _Unpickler(file, path).load()
     if load() != OLD_MAGIC:
-        raise ValueError(f'{path} is a pickle that torch.save did not write')
+        raise Refused(f'{path} is a pickle that torch.save did not write')
     load(), load()  # the version, and the sizes of C types
     reader = _Unpickler(file, path)
     top, keys = reader.load(), load()
@@ -144,7 +170,7 @@ def _read_old(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
         size = count * np.dtype(reader.storages[key].dtype).itemsize if count >= 0 else 0
         runs[key] = file.read(size) if count >= 0 else b''
         if count < 0 or len(runs[key]) != size:
-            raise ValueError(f'{path} is cut short at storage {key}: fetch it again')
+            raise Refused(f'{path} is cut short at storage {key}: fetch it again')
     return _assemble(path, top, lambda storage: np.frombuffer(runs[storage.key], storage.dtype))
 
 
@@ -157,7 +183,7 @@ def _assemble(path: Path, top: Any, fetch: Callable[[_Storage], np.ndarray]) -> 
         last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
         before = min((tensor.offset, *tensor.shape, *tensor.strides)) < 0
         if before or (0 not in tensor.shape and last >= len(runs[key])):
-            raise ValueError(f'{path}: {name} reaches past its {len(runs[key])} numbers: fetch it again')
+            raise Refused(f'{path}: {name} reaches past its {len(runs[key])} numbers: fetch it again')
         run = runs[key][tensor.offset :]
         strides = [s * run.itemsize for s in tensor.strides]
         found[name] = np.lib.stride_tricks.as_strided(run, tensor.shape, strides, writeable=False)
@@ -170,7 +196,7 @@ def _tensors(path: Path, top: Any) -> dict[str, _Tensor]:
         if isinstance(top, dict) and isinstance(top.get(key), dict):
             top = top[key]
     if not isinstance(top, dict):
-        raise ValueError(f'{path} holds a {type(top).__name__}, not a state_dict: save model.state_dict()')
+        raise Refused(f'{path} holds a {type(top).__name__}, not a state_dict: save model.state_dict()')
     return {name: value for name, value in top.items() if isinstance(value, _Tensor)}
 
 
@@ -184,14 +210,22 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(self, file: Any, path: Path) -> None:
         super().__init__(file, encoding='latin1')
-        self.path = path
+        self.file, self.path = file, path
         self.storages: dict[str, _Storage] = {}
 
     def load(self) -> Any:
+        start = self.file.tell()
         try:
+            for count, (code, argument, _) in enumerate(pickletools.genops(self.file)):
+                # What is remembered has numbers in a row; a list as long as the largest one is made of them.
+                if code.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and int(argument or 0) > count:
+                    raise ValueError(f'{code.name} {argument}')
+            self.file.seek(start)
             return super().load()
-        except (pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(f'{self.path} is cut short or no file of torch.save: fetch it again') from error
+        except Refused:
+            raise
+        except (pickle.UnpicklingError, *MISREAD) as error:
+            raise Refused(f'{self.path} is cut short or no file of torch.save: fetch it again') from error
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('collections', 'OrderedDict'):
@@ -202,16 +236,16 @@ class _Unpickler(pickle.Unpickler):
             return lambda tensor, *rest: tensor
         if module in ('torch', 'torch.cuda') and name in STORAGES:
             return STORAGES[name]
-        raise ValueError(
+        raise Refused(
             f'{self.path} names {module}.{name}, which is no part of a tensor and is not run; save the '
             'state_dict by itself, or as safetensors'
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != 'storage':
-            raise ValueError(f'{self.path} refers to {pid!r}, which is no storage: fetch it again')
+            raise Refused(f'{self.path} refers to {pid!r}, which is no storage: fetch it again')
         if len(pid) > 5 and pid[5] is not None:
-            raise ValueError(
+            raise Refused(
                 f'{self.path}: storage {pid[2]} is a view of another; save a copy of the state_dict'
             )
         return self.storages.setdefault(str(pid[2]), _Storage(str(pid[2]), pid[1]))

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import fusion
 from jaxrec.models.sms.heads import Counts, EntityRead, Maps, Sms, of_relation
 from jaxrec.models.sms.layers import RARE, When, convolve
@@ -306,15 +307,22 @@ class TwoStageTask(SmsTask):
         return fusion.Triplets(pair // count, pair % count, relation, score, told)
 
 
-def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:
-    """Builds the task; arguments, result and errors are those of `task.make_task`.
+def read_pairwise(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, str, str]:
+    """What `task.read_task` reads, of a task that looks at pairs.
+
+    How relation points are placed, read and matched says nothing here, so that rows may share a config.
 
     Raises:
-      ValueError: also an option that asks for something of the matching branch.
+      ValueError: also `both_directions`, without which the triplets of a row are others.
     """
-    task = TwoStageTask(*read_task(config, schema))
-    if task.network.both_directions:
+    read = read_task(config, schema)
+    if read[0].both_directions:
         raise ValueError(
             'model.both_directions is of the matching branch, which two stages do without: leave it out'
         )
-    return task
+    return read
+
+
+def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:
+    """Builds the task; arguments and result are those of `task.make_task`, errors also of `read_pairwise`."""
+    return TwoStageTask(*read_pairwise(config, schema))

@@ -101,7 +101,7 @@ def test_grey_of_few_bits_is_read_by_its_numbers(tmp_path, depth):
     assert read_picture(tmp_path / 'a.png')[..., 0].max() == 255  # a picture is as bright as it is shown
 
 
-def test_broken_files_are_named(tmp_path):
+def test_broken_files_are_named(tmp_path, monkeypatch):
     whole = tmp_path / 'whole.png'
     Image.fromarray(PIXELS).save(whole)
     (tmp_path / 'cut.png').write_bytes(whole.read_bytes()[:-60])
@@ -117,6 +117,16 @@ def test_broken_files_are_named(tmp_path):
                 ValueError, match=rf'{name}.png cannot be read \(.*it is truncated or no picture'
             ):
                 read(tmp_path / f'{name}.png')
+    wide = tmp_path / 'wide.png'
+    Image.new('L', (64, 64)).save(wide)
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(
+            ValueError, match=r'wide.png has too many pixels \(.*4096 pixels.*: make the picture smaller'
+        ),
+    ):
+        patched.setattr(Image, 'MAX_IMAGE_PIXELS', 2000)
+        read_picture(wide)
     with pytest.raises(ValueError, match=r'absent.png is missing: put the file there'):
         read_picture(tmp_path / 'absent.png')
     with pytest.raises(

@@ -67,7 +67,7 @@ def test_a_sound_folder_is_counted(folder):
         'train': 1, 'validation': 1, 'test': 1,
         'entities': 10, 'people': sum(people), 'relations': sum(len(scene.relations) for scene in scenes),
         'of others': sum(scene.categories[r[0]] != 0 for scene in scenes for r in scene.relations),
-        'of validation': len(scenes[1].relations),
+        'of validation': len(scenes[1].relations), 'unlisted': 0,
         'entities in one image at most': max(len(scene.categories) for scene in scenes),
         'relations in one image at most': max(len(scene.relations) for scene in scenes),
     }  # fmt: skip
@@ -81,6 +81,18 @@ def test_a_sound_folder_is_counted(folder):
         names = getattr(VOCABULARY, kind)
         counted = np.bincount(np.concatenate(numbers), minlength=len(names))
         assert found.uses[kind] == dict(zip(names, counted.tolist(), strict=True))
+
+
+def test_ids_that_no_entity_has_are_counted(tmp_path):
+    write_folder(tmp_path, VOCABULARY, [random_scene(0), random_scene(1)], ['train'] * 2)
+    content = json.loads((tmp_path / ANNOTATIONS).read_text())
+    path = tmp_path / content['images'][0]['instances']
+    numbers = np.array(Image.open(path))
+    rows, columns = np.nonzero(numbers == 0)
+    numbers[rows[0], columns[0]], numbers[rows[-1], columns[-1]] = 98, 99
+    Image.fromarray(numbers).save(path)
+    found = check_folder(tmp_path)
+    assert found.counts['unlisted'] == 2 and not found.problems
 
 
 def test_progress_is_shown_image_by_image(folder):

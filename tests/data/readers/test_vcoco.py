@@ -283,6 +283,32 @@ BAD = {
     'itself': (edited('vcoco.json', hold(None)), 'joins entity 1.. with itself: mend it'),
     'no such class': (annotation(category_id=5), 'annotation 100 is of category 5, which is none'),
     'no box': (annotation(bbox=[]), 'annotation 100 has no bbox of 4 numbers: add it'),
+    'null for a box': (annotation(bbox=None), 'annotation 100 has no bbox of 4 numbers: add it'),
+    'a word in a box': (annotation(bbox=['a', 0, 1, 1]), 'annotation 100 has no bbox of 4 numbers: add it'),
+    'a word in a mask': (
+        annotation(segmentation=[['a', 0, 1, 1, 2, 2]]),
+        'annotation 100 has no mask of pol',
+    ),
+    'no height': (
+        edited('instances.json', lambda d: d['images'][1].pop('height')),
+        r'instances\.json: images\[1\] has no id, file_name, height, width that can be used: fetch',
+    ),
+    'no name': (
+        edited('instances.json', lambda d: d['images'][0].pop('file_name')),
+        r'images\[0\] has no id, file_name,',
+    ),
+    'no class': (
+        edited('instances.json', lambda d: d['categories'][0].pop('name')),
+        r'categories\[0\] has no id, name that',
+    ),
+    'of no image': (
+        edited('instances.json', lambda d: d['annotations'][3].pop('image_id')),
+        r'annotations\[3\] has no image_id that',
+    ),
+    'no id': (
+        edited('instances.json', lambda d: d['annotations'][0].pop('id')),
+        'an annotation of image 1000 has no id, or a segment without one: fetch',
+    ),
     'no mask': (annotation(segmentation=None), 'annotation 100 has no mask of polygons'),
     'two points': (annotation(segmentation=[[1, 1, 2, 2]]), 'annotation 100 has no mask of polygons'),
     'nothing drawn': (

@@ -48,13 +48,18 @@ def made(tmp_path_factory):
 def judged(run, output):
     split = open_split(run, 'train')
     images = find_all(split.pictures, truthful(split.pictures))
-    written = write_predictions(output, 'train', images, split.pictures)
+    written = write_predictions(output, images, split.pictures)
     return split, written, judge_files(split.truth, written)
 
 
 def test_a_network_that_errs_nowhere_has_all(made, tmp_path):
     split, written, scores = judged(of_log(made), tmp_path / 'out')
     assert scores['official'].final == scores['strict'].final == 1.0
+    assert [place.name for place in written] == [
+        'relations.json',
+        'instance',
+        'semantic',
+    ]  # as the script asks
     listed = json.loads(written.relations.read_text())
     assert [entry['name'] for entry in listed] == split.truth.names and len(listed) == extract.IMAGES
     assert Image.open(written.instance / 'indoor_00000.png').size == extract.SIZE[::-1]
@@ -111,7 +116,7 @@ def test_the_surer_mask_lies_above(made, tmp_path):
         ],
         scores=[0.5, 0.9, 0.8, 1.0, 1.0],
     )
-    written = write_predictions(tmp_path, 'val', [('a.jpg', guessed)], names, limit=2)
+    written = write_predictions(tmp_path, [('a.jpg', guessed)], names, limit=2)
     (entry,) = json.loads(written.relations.read_text())
     instance, semantic = (np.array(Image.open(place / 'a.png')) for place in written[1:])
     human, ball = instance[3, 3], instance[0, 0]
@@ -126,12 +131,16 @@ def test_what_is_refused(made, tmp_path):
     names = PicScenes(made / 'PIC', entities=NAMES, images=False)
     many = found([(HUMAN, box(0, 0, 1, 1))] * 300, [(n, n + 1, 0, set(), 0.5) for n in range(299)])
     with pytest.raises(ValueError, match=r'a\.jpg: 300 entities, but a PNG numbers 255: give a smaller'):
-        write_predictions(tmp_path, 'val', [('a.jpg', many)], names, limit=300)
-    assert not (tmp_path / 'relations_val.json').exists()
+        write_predictions(tmp_path, [('a.jpg', many)], names, limit=300)
+    assert not (tmp_path / 'relations.json').exists()
     with pytest.raises(ValueError, match=r'is what the set is read from: give predictions another folder'):
-        write_predictions(made / 'x' / '..' / 'PIC', 'train', [], names)
+        write_predictions(made / 'x' / '..' / 'PIC', [], names)
     with pytest.raises(ValueError, match=r'instance is what the set is read from'):
-        write_predictions(made / 'PIC', 'val', [], names)
+        write_predictions(made / 'PIC', [], names)
+    (tmp_path / 'semantic').mkdir(exist_ok=True)
+    (tmp_path / 'semantic' / 'of_before.png').touch()
+    with pytest.raises(ValueError, match=r'semantic/of_before\.png is of no image that is judged: give'):
+        write_predictions(tmp_path, [], names)
     scenes = build(tiny('SMS', tmp_path))
     with pytest.raises(ValueError, match='is no log of Person in Context, to which the metric belongs'):
         open_split(scenes)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from configs.sms.own import get_config
-from experiments.sms.advising import BATCH, advice
+from experiments.sms.advising import BATCH, NETWORK, TARGETS, advice, mirrored_wrongly
 from experiments.sms.pictures import showing
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import COUNTED, Findings, ImageFolder
@@ -56,19 +56,36 @@ def test_what_costs_something_is_told_before_what_comes_next():
     assert advice(found, 'album') == [
         f'next: python -m experiments.train {command} --config.train.batch_size=5'
     ]
-    assert get_config().train.batch_size == BATCH
+    config = get_config()
+    assert config.train.batch_size == BATCH
+    assert (config.data.entities, config.data.relations) == (TARGETS.entities, TARGETS.relations)
+    of_config = network_of(config.model)
+    for field in ('keep', 'points', 'triplets', 'any_subject'):
+        assert getattr(of_config, field) == getattr(NETWORK, field)
     counts.update({'of others': 2, 'turned': 3, 'train': 8})
     others, turned, following = advice(found, 'album')
     assert others.startswith('2 relations have a subject that is no human: they are learned with --conf')
     assert turned.startswith('3 pictures are marked by their camera as turned')
-    assert following.endswith(command)
+    assert following.endswith(f'{command} --config.model.any_subject=True')
     assert "'--config=configs/sms/own.py:SMS,my album'" in advice(found, 'my album')[-1]
     counts['relations in one image at most'] = get_config().data.relations
     assert len(advice(found, 'album')) == 3
     counts['relations in one image at most'] += 6
     assert advice(found, 'album')[2].endswith(
-        'train with --config.data.relations=70, else the others are not learned and count as missed'
+        'has 70 relations, of which a batch holds 64 and a network gives 100: train with '
+        '--config.data.relations=70, else the others count as missed'
     )
+    assert advice(found, 'album')[-1].endswith('--config.model.any_subject=True --config.data.relations=70')
+    counts['relations in one image at most'] = 120
+    more = '--config.data.relations=120 --config.model.points=120 --config.model.triplets=120'
+    assert f'train with {more}, else' in advice(found, 'album')[2]
+    assert Network(points=120, triplets=120)
+    counts['entities in one image at most'] = 45
+    crowded = advice(found, 'album')[2]
+    assert crowded.endswith('train with --config.model.keep=45, else the others count as missed')
+    counts['entities in one image at most'] = 60
+    assert '--config.data.entities=60 --config.model.keep=60, else' in advice(found, 'album')[2]
+    counts['entities in one image at most'] = NETWORK.keep
     counts['relations in one image at most'] = 0
     counts['of validation'] = 0
     assert advice(found, 'album')[2].startswith('no image for validation has a relation: recall is not a')
@@ -80,13 +97,29 @@ def test_names_of_sides_that_a_mirror_leaves_are_told():
     counts = dict.fromkeys(COUNTED, 0) | {'train': 9, 'validation': 1, 'of validation': 2}
     parts = ('left hand', 'right hand', 'l', 'left_eye', 'right_eye', 'left knee')
     words = Vocabulary(
-        ('person',), ('left of', 'hold', 'right of'), parts, mirrored=(('left hand', 'right hand'),)
+        ('person', 'left shoe', 'leftovers'),
+        ('left of', 'hold', 'right of'),
+        parts,
+        mirrored=(('left hand', 'right hand'),),
     )
-    sided, wrong, _ = advice(Findings([], counts, [], words, {}), 'album')
-    assert sided.startswith('parts left_eye, right_eye say left or right and stand in no pair of "mirrored"')
-    assert wrong.startswith('relations left of, right of say left or right')
-    assert '--config.data.augment.flip=0' in sided and '--config.data.augment.flip=0' in wrong
+    told = advice(Findings([], counts, [], words, {}), 'album')
+    assert [line.split(' say left or right')[0] for line in told[:3]] == [
+        'parts left_eye, right_eye, left knee', 'entities left shoe', 'relations left of, right of',
+    ]  # fmt: skip
+    assert ' and stand in no pair of "mirrored"' in told[0] and len(told) == 4
+    assert all(line.count('--config.data.augment.flip=0') == 1 for line in told)
     assert get_config().data.augment.flip == 0.5
+
+
+@pytest.mark.parametrize(
+    'pair',
+    [('LEFT HAND', 'RIGHT HAND'), ('L_hand', 'R_hand'), ('lefthand', 'righthand'), ('hand l', 'hand r')],
+)
+def test_sides_are_told_however_they_are_written(pair):
+    words = lambda **more: Vocabulary(('person',), ('hold', 'upright on'), (*pair, 'lip', 'rib'), **more)
+    (told,) = mirrored_wrongly(words())
+    assert told.text.startswith(f'parts {pair[0]}, {pair[1]} say left or right and stand in no pair')
+    assert not mirrored_wrongly(words(mirrored=(pair,)))
 
 
 def test_all_relations_are_drawn_and_large_pictures_made_small(album, tmp_path, monkeypatch):
@@ -121,7 +154,14 @@ def test_what_is_advised_can_be_done():
     """Every flag that this room's pages and messages name is one of the config that they name it for."""
     texts = [path.read_text() for path in (REPOSITORY / 'experiments' / 'sms').rglob('*.py')]
     flags = {flag for text in texts for flag in re.findall(r'--config\.([a-z_.]+[a-z_])', text)}
-    assert {'model.any_subject', 'data.augment.flip', 'train.batch_size'} <= flags
+    many = {f'{name} in one image at most': 999 for name in ('entities', 'relations')}
+    counts = dict.fromkeys(COUNTED, 1) | many
+    words = Vocabulary(('person', 'left shoe'), ('left of',), ('left hand',))
+    flags |= set(
+        re.findall(r'--config\.([a-z_.]+)=', advice(Findings([], counts, [], words, {}), 'album')[-1])
+    )
+    wanted = {'model.any_subject', 'data.augment.flip', 'train.batch_size', 'data.entities', 'data.relations'}
+    assert wanted | {'model.keep', 'model.points', 'model.triplets'} <= flags
     config, options = (
         get_config('SMS,album'),
         {field.name for field in dataclasses.fields(Network)} | {'weights'},

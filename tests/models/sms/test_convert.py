@@ -149,6 +149,28 @@ def test_a_damaged_archive_is_named(member, tmp_path):
         read_tensors(path)
 
 
+@pytest.mark.parametrize('kind', ['zip', 'old', 'safetensors'])
+def test_whatever_byte_is_another_the_file_is_refused_by_name_or_read(kind, tmp_path):
+    path = tmp_path / f'weights.{"safetensors" if kind == "safetensors" else "pth"}'
+    write = {'zip': torch_format.write_zip, 'old': torch_format.write_old}.get(kind)
+    if write is None:
+        torch_format.write_safetensors(path, FEW)
+    else:
+        write(path, torch_format.tensors(FEW))
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for place in range(0, len(content), max(1, len(content) // 400)):
+        damaged = bytearray(content)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            read_tensors(path)
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error), error
+    assert refused > 20
+
+
 class Trap:
     def __reduce__(self):
         return os.mkdir, ('sprung',)
@@ -291,9 +313,28 @@ def test_what_draws_its_trunk_reads_no_file():
         assert task.pretrained({'a': 1}, {'b': 2}) == ({'a': 1}, {'b': 2})
 
 
-@pytest.mark.parametrize('header', [b'[]', b'{"conv1.weight": null}', b'{"conv1.weight": {"dtype": "F32"}}'])
+@pytest.mark.parametrize(
+    'header',
+    [
+        b'[]',
+        b'{"conv1.weight": null}',
+        b'{"conv1.weight": {"dtype": "F32"}}',
+        b'{"x": {"dtype": "F32", "shape": null, "data_offsets": [0, 4]}}',
+        b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": null}}',
+        b'{"x": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+    ],
+)
 def test_a_header_of_something_else_is_refused(header, tmp_path):
     path = tmp_path / 'x.safetensors'
     path.write_bytes(struct.pack('<Q', len(header)) + header)
     with pytest.raises(ValueError, match=r'x\.safetensors has no safetensors header: fetch it again'):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize('places', ['[-4, 0]', '[4, 0]', '[0, 8]', '[4, 8]'])
+def test_numbers_that_are_none_of_the_tensor_are_not_read(places, tmp_path):
+    header = f'{{"x": {{"dtype": "F32", "shape": [1], "data_offsets": {places}}}}}'.encode()
+    path = tmp_path / 'x.safetensors'
+    path.write_bytes(struct.pack('<Q', len(header)) + header + b'\0' * 4)
+    with pytest.raises(ValueError, match=r'x\.safetensors is cut short at x: fetch it again'):
         read_tensors(path)

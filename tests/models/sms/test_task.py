@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.images.scene import Vocabulary
-from jaxrec.models.sms import make_task, two_stage
+from jaxrec.models.sms import make_task, prior, two_stage
 from jaxrec.models.sms.heads import part_shares
 from jaxrec.models.sms.layers import PointHead
 from tests.models.sms.scenes import WORDS, make_batch
@@ -121,6 +121,9 @@ def test_the_layer_that_emits_mask_networks_is_drawn_as_wide_as_asked():
         ({'image': np.zeros((2, 48, 48), np.uint8)}, r"batch\['image'\] has the shape .* give uint8 \[B"),
         ({'part': np.zeros((2, 48, 48), np.uint8)}, r"batch\['part'\] .* not \(2, 12, 12\): make targets"),
         ({'relation/parts': np.zeros((2, 4, 3), np.uint8)}, r'not \(2, 4, 2\): make targets for this vocab'),
+        ({'entity/valid': np.ones((2, 1), bool)}, r"batch\['entity/valid'\] .* \(2, 1\), not \(2, 5\)"),
+        ({'relation/subject': np.zeros((2, 1), np.int32)}, r"batch\['relation/subject'\] .* not \(2, 4\)"),
+        ({'relation/category': np.zeros((1, 4), np.int32)}, r"batch\['relation/category'\] .* not \(2, 4\)"),
         ({'entity/mask': None}, "the batch lacks 'entity/mask'; images come with"),
     ],
 )
@@ -137,5 +140,6 @@ def test_the_evaluator_is_what_the_config_names():
         make_task({}, {})
     with pytest.raises(ValueError, match='images have none, leave it empty'):
         make_task({'features': {'user': ('age',)}}, WORDS)
-    with pytest.raises(ValueError, match='two stages do without'):
-        two_stage.make_task({'both_directions': True}, WORDS)
+    for of_pairs in (two_stage, prior):
+        with pytest.raises(ValueError, match='two stages do without'):
+            of_pairs.make_task({'both_directions': True}, WORDS)
