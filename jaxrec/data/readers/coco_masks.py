@@ -19,7 +19,7 @@ REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them the
 
 # What entries must say, and of which kind.
 ENTRIES: dict[str, dict[str, type]] = {
-    'images': {'id': int, 'file_name': str, 'height': int, 'width': int},
+    'images': {'id': int, 'height': int, 'width': int},
     'categories': {'id': int, 'name': str},
     'annotations': {'image_id': int},
 }
@@ -107,8 +107,14 @@ class CocoMasks:
         return image in self._images
 
     def file_name(self, image: int) -> str:
-        """What the picture is called."""
-        return str(self._images[image]['file_name'])
+        """What the picture is called.
+
+        Raises:
+          ValueError: the file does not say.
+        """
+        if not isinstance(name := self._images[image].get('file_name'), str):
+            raise ValueError(f'{self.where}: image {image} has no file_name: {REMEDY}')
+        return name
 
     def size(self, image: int) -> tuple[int, int]:
         """(H, W)."""

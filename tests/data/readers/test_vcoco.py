@@ -291,11 +291,11 @@ BAD = {
     ),
     'no height': (
         edited('instances.json', lambda d: d['images'][1].pop('height')),
-        r'instances\.json: images\[1\] has no id, file_name, height, width that can be used: fetch',
+        r'instances\.json: images\[1\] has no id, height, width that can be used: fetch',
     ),
     'no name': (
         edited('instances.json', lambda d: d['images'][0].pop('file_name')),
-        r'images\[0\] has no id, file_name,',
+        r'instances\.json: image 1000 has no file_name: fetch',
     ),
     'no class': (
         edited('instances.json', lambda d: d['categories'][0].pop('name')),
