@@ -6,6 +6,8 @@ storage and what puts a tensor together; everything else in it is refused.
 """
 
 import collections
+import contextlib
+import errno
 import io
 import json
 import math
@@ -16,7 +18,7 @@ import pickletools
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -32,11 +34,15 @@ STORAGES: dict[str, Any] = {
     'BFloat16Storage': jnp.bfloat16, 'LongStorage': np.int64, 'IntStorage': np.int32,
     'ShortStorage': np.int16, 'CharStorage': np.int8, 'ByteStorage': np.uint8, 'BoolStorage': np.bool_,
 }  # fmt: skip
-# What comes of following a file in which some bytes are others.
-MISREAD = (
-    ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, struct.error, EOFError,
-    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError,
+# What damaged bytes become: in a header of JSON, in a pickle, and in an archive, where they may ask for a
+# password or a compression that there is not.
+NO_HEADER = (struct.error, ValueError, TypeError, AttributeError, KeyError)
+NO_PICKLE = (
+    pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
+    OverflowError, struct.error,
 )  # fmt: skip
+NO_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+MOST = 2**40  # numbers of a tensor, beyond which arithmetic on them overflows
 OLD_MAGIC = 0x1950A86A20F9469CFC6C  # what the oldest of the three formats begins with
 
 
@@ -74,26 +80,18 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     with path.open('rb') as file:
-        try:
-            return _read(path, file)
-        except Refused:
-            raise
-        except MISREAD as error:
-            raise Refused(f'{path} is cut short or damaged: fetch it again') from error
-
-
-def _read(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
-    start = file.read(2)
-    file.seek(0)
-    if path.suffix == '.safetensors':
-        return _read_safetensors(path, file)
-    if start == b'PK':
-        with zipfile.ZipFile(file) as archive:
+        start = file.read(2)
+        file.seek(0)
+        if path.suffix == '.safetensors':
+            return _read_safetensors(path, file)
+        if start == b'PK':
+            with _unpacking(path):
+                archive = zipfile.ZipFile(file)
             return _read_archive(path, archive)
-    if start[:1] == b'\x80':
-        # A file makes room for as many bytes as it is asked for, a map of it for those that there are.
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-            return _read_old(path, whole)
+        if start[:1] == b'\x80':
+            # A file makes room for as many bytes as it is asked for, a map of it for those that there are.
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+                return _read_old(path, whole)
     raise Refused(f'{path} is neither a .safetensors file nor one that torch.save wrote: it begins {start!r}')
 
 
@@ -121,7 +119,7 @@ def _read_safetensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
         header = json.loads(content[8 : 8 + length])
         header.pop('__metadata__', None)
         entries = {name: _Entry.read(entry) for name, entry in header.items()}
-    except MISREAD as error:
+    except NO_HEADER as error:
         raise Refused(f'{path} has no safetensors header: fetch it again') from error
     found = {}
     for name, entry in entries.items():
@@ -135,6 +133,18 @@ def _read_safetensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
     return found
 
 
+@contextlib.contextmanager
+def _unpacking(path: Path) -> Iterator[None]:
+    """Says of a damaged archive which file it is."""
+    try:
+        yield
+    except (*NO_MEMBER, OSError) as error:
+        # Decompression gives no number, and a place before the file is not valid; others are the disk's own.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise Refused(f'{path} is cut short or damaged: fetch it again') from error
+
+
 def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     names = archive.namelist()
     pickles = [name for name in names if name.endswith('data.pkl')]
@@ -142,15 +152,22 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]
         raise Refused(f'{path} holds {len(pickles)} data.pkl, not one: it is no file of torch.save')
     folder = pickles[0].removesuffix('data.pkl')
     order = f'{folder}byteorder'
-    if order in names and archive.read(order) != b'little':
+    with _unpacking(path):
+        first = archive.read(pickles[0])
+        little = order not in names or archive.read(order) == b'little'
+    if not little:
         raise Refused(f'{path} was written on a big-endian machine: save it again on another')
-    top = _Unpickler(io.BytesIO(archive.read(pickles[0])), path).load()
+    top = _Unpickler(io.BytesIO(first), path).load()
 
     def fetch(storage: _Storage) -> np.ndarray:
         name = f'{folder}data/{storage.key}'
         if name not in names:
             raise Refused(f'{path} lacks {name}: fetch it again')
-        return np.frombuffer(archive.read(name), storage.dtype)
+        with _unpacking(path):
+            content = archive.read(name)
+        if len(content) % np.dtype(storage.dtype).itemsize:
+            raise Refused(f'{path} is cut short at {name}: fetch it again')
+        return np.frombuffer(content, storage.dtype)
 
     return _assemble(path, top, fetch)
 
@@ -163,15 +180,23 @@ def _read_old(path: Path, file: mmap.mmap) -> dict[str, np.ndarray]:
     load(), load()  # the version, and the sizes of C types
     reader = _Unpickler(file, path)
     top, keys = reader.load(), load()
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise Refused(f'{path} does not list its storages: fetch it again')
     runs: dict[str, bytes] = {}
     for key in keys:
         head = file.read(8)
         (count,) = struct.unpack('<q', head) if len(head) == 8 and key in reader.storages else (-1,)
         size = count * np.dtype(reader.storages[key].dtype).itemsize if count >= 0 else 0
-        runs[key] = file.read(size) if count >= 0 else b''
-        if count < 0 or len(runs[key]) != size:
+        if count < 0 or size > len(file) - file.tell():
             raise Refused(f'{path} is cut short at storage {key}: fetch it again')
-    return _assemble(path, top, lambda storage: np.frombuffer(runs[storage.key], storage.dtype))
+        runs[key] = file.read(size)
+
+    def fetch(storage: _Storage) -> np.ndarray:
+        if storage.key not in runs:
+            raise Refused(f'{path} lacks storage {storage.key}: fetch it again')
+        return np.frombuffer(runs[storage.key], storage.dtype)
+
+    return _assemble(path, top, fetch)
 
 
 def _assemble(path: Path, top: Any, fetch: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
@@ -181,8 +206,9 @@ def _assemble(path: Path, top: Any, fetch: Callable[[_Storage], np.ndarray]) -> 
         if key not in runs:
             runs[key] = fetch(tensor.storage)
         last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-        before = min((tensor.offset, *tensor.shape, *tensor.strides)) < 0
-        if before or (0 not in tensor.shape and last >= len(runs[key])):
+        numbers = (tensor.offset, *tensor.shape, *tensor.strides, math.prod(tensor.shape))
+        wild = min(numbers) < 0 or max(numbers) > MOST
+        if wild or (0 not in tensor.shape and last >= len(runs[key])):
             raise Refused(f'{path}: {name} reaches past its {len(runs[key])} numbers: fetch it again')
         run = runs[key][tensor.offset :]
         strides = [s * run.itemsize for s in tensor.strides]
@@ -200,9 +226,12 @@ def _tensors(path: Path, top: Any) -> dict[str, _Tensor]:
     return {name: value for name, value in top.items() if isinstance(value, _Tensor)}
 
 
-def _rebuild(storage: _Storage, offset: int, shape: Any, strides: Any, *rest: Any) -> _Tensor:
+def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> _Tensor:
     del rest  # whether gradients are wanted, and hooks
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+    if not isinstance(storage, _Storage) or len(shape) != len(strides):
+        raise TypeError(f'no tensor: {storage!r} of shape {shape}, strides {strides}')
+    whole = lambda numbers: tuple(map(operator.index, numbers))
+    return _Tensor(storage, operator.index(offset), whole(shape), whole(strides))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -224,7 +253,7 @@ class _Unpickler(pickle.Unpickler):
             return super().load()
         except Refused:
             raise
-        except (pickle.UnpicklingError, *MISREAD) as error:
+        except NO_PICKLE as error:
             raise Refused(f'{self.path} is cut short or no file of torch.save: fetch it again') from error
 
     def find_class(self, module: str, name: str) -> Any:
@@ -242,7 +271,8 @@ class _Unpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != 'storage':
+        known = isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == 'storage'
+        if not known or not any(pid[1] is dtype for dtype in STORAGES.values()):
             raise Refused(f'{self.path} refers to {pid!r}, which is no storage: fetch it again')
         if len(pid) > 5 and pid[5] is not None:
             raise Refused(
