@@ -7,11 +7,12 @@ For each column (a world or data set) every row gets the same number of random t
 the chosen config is then run with every seed and its test part read. Columns that `tuned` does not name take
 what the main one chose, and columns that `only` names have no rows but those; without any they are left out.
 `slices` and `judges` add test metrics, see `comparison.cells.run_cell`; `run` may name another function in
-its place, as for cells that replay a log. `row_search` adds to the `search` of single rows. Where `timed`
-names a column, each row's training step is timed at the end, alone on all cores. A finished cell is not run
-again. The workdir takes `table.md`, `table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all
-results, from which --cells goes on elsewhere); the cells below it keep their curves. Two runs cannot fill one
-workdir, but one may train --workers cells at a time.
+its place, as for cells that replay a log. `row_search` adds to the `search` of single rows, and `row_seeds`
+lets long ones have fewer seeds, which the table then says. Where `timed` names a column, each row's training
+step is timed at the end, alone on all cores. A finished cell is not run again. The workdir takes `table.md`,
+`table.json`, `table.png`, `trials.json` and `cells.jsonl.gz` (all results, from which --cells goes on
+elsewhere); the cells below it keep their curves. Two runs cannot fill one workdir, but one may train
+--workers cells at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ def fill(
     Args:
       table: the table's config.
       names: its rows.
-      seeds: of the cells of each row.
+      seeds: of the cells of each row; of those in `table.row_seeds` the first so many.
       workdir: takes the table and its cells.
       workers: processes that train side by side.
     """
@@ -89,7 +90,8 @@ def fill(
             folder, base = workdir / column, table.columns[column]
             cells = {
                 name: [
-                    Cell(folder / name / f'seed{s}', base, table.rows[name], s, chosen[name]) for s in seeds
+                    Cell(folder / name / f'seed{s}', base, table.rows[name], s, chosen[name])
+                    for s in seeds[: table.get('row_seeds', {}).get(name)]
                 ]
                 for name in rows
             }

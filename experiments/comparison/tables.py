@@ -76,7 +76,8 @@ def _pairs(
     """A metric of two rows by seed; nothing where a cell lacks it, or there is no other row."""
     if not others or metric not in _common([*cells, *others], 'test'):
         return []
-    return [(a['test'][metric], b['test'][metric]) for a, b in zip(cells, others, strict=True)]
+    # A row may have fewer seeds than another (`row_seeds`): the first ones, which are paired.
+    return [(a['test'][metric], b['test'][metric]) for a, b in zip(cells, others, strict=False)]
 
 
 def _common(cells: Sequence[Mapping[str, Any]], part: str) -> list[str]:
@@ -88,7 +89,7 @@ def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) 
     """Lays the table out as text.
 
     Args:
-      table: its config: `title`, `shown` metrics, `published`, `note`.
+      table: its config: `title`, `shown` metrics, `published`, `row_seeds`, `note`.
       summary: from `summarize`.
       seeds: how many.
 
@@ -97,11 +98,13 @@ def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) 
     """
     published = dict(table.get('published', {}))
     sources = sorted({source for values in published.values() for source in values})
+    fewer = {row: least for row, least in dict(table.get('row_seeds', {})).items() if least < seeds}
+    told = ''.join(f', of `{row}` {least}' for row, least in fewer.items() if row in summary)
     shown = [m for m in table.shown if any(m in values for values in summary.values())]
     if nowhere := [m for m in table.shown if m not in shown]:
         log.warning('no row that was run has %s: the table lacks the columns', ', '.join(nowhere))
     head = ['row', *shown, *(f'published: {source}' for source in sources)]
-    lines = [f'# {table.title}', '', f'{seeds} seeds, mean ± sample standard deviation.', '']
+    lines = [f'# {table.title}', '', f'{seeds} seeds{told}, mean ± sample standard deviation.', '']
     lines += ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     for row, values in summary.items():
         cells = [_cell(values.get(metric)) for metric in shown]
@@ -115,7 +118,8 @@ def _cell(value: Mapping[str, float] | None) -> str:
         return ''
     if abs(value['mean']) >= 100:
         return f'{value["mean"]:,.0f}'
-    return f'{value["mean"]:.4f} ± {value["sd"]:.4f}'
+    deviation = f' ± {value["sd"]:.4f}' if value['n'] > 1 else ''
+    return f'{value["mean"]:.4f}{deviation}'
 
 
 def side_by_side(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -165,7 +169,7 @@ def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None
         for place, row in enumerate(rows):
             if (value := summary[row].get(metric)) is not None:
                 color = 'C1' if row == CEILING else 'C0'
-                axis.errorbar(value['mean'], place, xerr=value['sd'], fmt='o', capsize=3, color=color)
+                axis.errorbar(value['mean'], place, xerr=value['sd'] or None, fmt='o', capsize=3, color=color)
         axis.set(title=metric.replace('_', ' '), yticks=range(len(rows)), yticklabels=rows)
         axis.grid(axis='x', alpha=0.3)
     figure.suptitle(table.title, fontsize=10)

@@ -189,6 +189,22 @@ def test_rows_and_seeds_may_be_chosen(run_compare, faked, tmp_path):
         run_compare(tmp_path, seeds=0)
 
 
+def test_a_row_may_have_fewer_seeds_than_the_others(run_compare, faked, tmp_path):
+    summary = run_compare(tmp_path, trials=0, row_seeds={'DNN': 1})
+    cells = [folder.relative_to(tmp_path).as_posix() for folder, _ in faked]
+    assert [cell for cell in cells if 'main' in cell] == ['main/LR/seed0', 'main/LR/seed1', 'main/DNN/seed0']
+    assert [summary[row]['auc']['n'] for row in ('LR', 'DNN')] == [2, 1]
+    first = json.loads((tmp_path / 'main/LR/seed0/result.json').read_text())['test']['auc']
+    assert summary['DNN']['auc_minus_LR'] == spread([summary['DNN']['auc']['mean'] - first])
+    text = (tmp_path / 'table.md').read_text()
+    assert (
+        '2 seeds, of `DNN` 1, mean ± sample' in text
+        and f'| DNN | {summary["DNN"]["auc"]["mean"]:.4f} |' in text
+    )
+    run_compare(tmp_path, seeds=1, trials=0, row_seeds={'DNN': 1})
+    assert (tmp_path / 'table.md').read_text().splitlines()[2].startswith('1 seeds, mean')
+
+
 def test_a_column_may_have_some_rows_or_none(run_compare, faked, tmp_path):
     summary = run_compare(tmp_path / 'one', seeds=1, trials=0, only={'null': ('DNN',)})
     assert 'null/auc' in summary['DNN'] and 'null/auc' not in summary['LR']
