@@ -89,6 +89,8 @@ SINGLE: dict[str, Callable[[str], Record]] = {
     'onerec_train_session_moe': functools.partial(onerec.train, levels=3, session=5, experts=onerec.EXPERTS),
     'sms_infer_dla34': sms.infer,
     'sms_infer_resnet18': functools.partial(sms.infer, trunk='resnet18'),
+    'sms_infer_dla34_full': functools.partial(sms.infer, read_stride=1),
+    'sms_infer_resnet18_full': functools.partial(sms.infer, trunk='resnet18', read_stride=1),
     'sms_train': sms.train,
     'sms_train_resnet18': functools.partial(sms.train, trunk='resnet18'),
     'sms_render': sms.render,

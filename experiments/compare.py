@@ -145,9 +145,14 @@ def tune(
 
 
 def run_by_row(run: Runner, cells: Mapping[str, list[Cell]], title: str) -> dict[str, list[dict[str, Any]]]:
-    """Runs the cells of all rows in one go, and sorts the results by row."""
-    done = iter(run([cell for group in cells.values() for cell in group], title))
-    return {name: [next(done) for _ in group] for name, group in cells.items()}
+    """Runs the cells of all rows in one go, and sorts the results by row.
+
+    The first seed of every row comes first: of a row's next one the compiled programs are there.
+    """
+    order = [(seed, name) for name, group in cells.items() for seed in range(len(group))]
+    order.sort(key=lambda place: place[0])
+    done = dict(zip(order, run([cells[name][seed] for seed, name in order], title), strict=True))
+    return {name: [done[seed, name] for seed in range(len(group))] for name, group in cells.items()}
 
 
 if __name__ == '__main__':

@@ -1,8 +1,9 @@
 """SMS at the size of its paper's speed: from uint8 images to triplets on the host; training; rendered scenes.
 
 The paper (arXiv 2105.11168) has 141 classes, 23 relations and 25 parts, and reads an image of 512 x 512 at a
-time; everything is on here, all three branches and fusion, masks read out at half the image's size. Weights
-are drawn, so that what is found means nothing; its amount is the same, since sizes are fixed.
+time; everything is on here, all three branches and fusion, masks read out at half the image's size, or at
+all of it. Weights are drawn, so that what is found means nothing; its amount is the same, since sizes are
+fixed.
 
 B batch, N entities, R relations.
 """
@@ -35,11 +36,12 @@ NETWORK: dict[str, Any] = {'size': 'full', 'read_stride': 2}
 Batch = dict[str, np.ndarray]
 
 
-def build_task(trunk: str) -> SmsTask:
+def build_task(trunk: str, **options: Any) -> SmsTask:
     """The network of the paper's vocabulary on a trunk.
 
     Args:
       trunk: one of `backbones.TRUNKS`.
+      **options: of `models.sms.options.Network`, over `NETWORK`.
 
     Returns:
       The task.
@@ -48,20 +50,21 @@ def build_task(trunk: str) -> SmsTask:
     words = Vocabulary(
         ('person', *names('class', CLASSES - 1)), names('relation', RELATIONS), names('part', PARTS)
     )
-    return make_task(NETWORK | {'trunk': trunk}, words)
+    return make_task(NETWORK | {'trunk': trunk} | options, words)
 
 
-def infer(name: str, trunk: str = 'dla34') -> dict[str, Any]:
+def infer(name: str, trunk: str = 'dla34', **options: Any) -> dict[str, Any]:
     """Times images one by one, from uint8 pixels to triplets, masks and part map on the host.
 
     Args:
       name: of the record.
       trunk: one of `backbones.TRUNKS`.
+      **options: of `models.sms.options.Network`, over `NETWORK`.
 
     Returns:
       The record.
     """
-    idle, task = peak_mb(), build_task(trunk)
+    idle, task = peak_mb(), build_task(trunk, **options)
     setup, draw = make_setup(task), np.random.default_rng(0)
     images = [{'image': draw.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)} for _ in range(4)]
     state = init_state(setup, put_batch(images[0], setup.mesh), 0)
@@ -159,5 +162,5 @@ def described(network: Network, batch: int, size: int) -> str:
     """Sizes, in words."""
     return (
         f'B{batch} {size}x{size} {network.trunk} heads{network.hidden} C{CLASSES} V{RELATIONS} P{PARTS} '
-        f'{network.keep} masks {network.points} points {network.triplets} triplets {network.dtype}'
+        f'{network.keep} masks 1/{network.read_stride} {network.points} points {network.triplets} triplets {network.dtype}'
     )

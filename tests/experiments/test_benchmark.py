@@ -234,6 +234,8 @@ def test_the_promised_names_exist():
         'tokens_pass_10m',
         'sms_infer_dla34',
         'sms_infer_resnet18',
+        'sms_infer_dla34_full',
+        'sms_infer_resnet18_full',
         'sms_train',
         'sms_render',
     }
@@ -290,6 +292,7 @@ def test_experts_are_together_as_wide_as_the_dense_net():
 
 def test_batches_are_what_the_network_of_relation_segmentation_trains_on():
     task = sms.build_task('dla_tiny')
+    assert sms.build_task('dla_tiny', read_stride=1).network.read_stride == 1 != task.network.read_stride
     batches = sms.make_batches(task.network)
     assert len(batches) == 4 and (batches[0]['image'] != batches[1]['image']).any()
     batch = batches[0]
@@ -300,7 +303,7 @@ def test_batches_are_what_the_network_of_relation_segmentation_trains_on():
     assert (batch['relation/subject'] % 2 == 0).all() and not batch['entity/category'][:, ::2].any()
     assert batch['entity/valid'].sum() == 2 * 12 and batch['entity/mask'].any((2, 3)).mean() > 0.9
     words = sms.described(task.network, 1, sms.SIZE)
-    assert words == 'B1 32x32 dla_tiny heads32 C141 V23 P25 8 masks 12 points 12 triplets float32'
+    assert words == 'B1 32x32 dla_tiny heads32 C141 V23 P25 8 masks 1/2 12 points 12 triplets float32'
 
 
 def test_dense_feed_forwards_are_the_same_function():

@@ -192,7 +192,7 @@ def test_rows_and_seeds_may_be_chosen(run_compare, faked, tmp_path):
 def test_a_row_may_have_fewer_seeds_than_the_others(run_compare, faked, tmp_path):
     summary = run_compare(tmp_path, trials=0, row_seeds={'DNN': 1})
     cells = [folder.relative_to(tmp_path).as_posix() for folder, _ in faked]
-    assert [cell for cell in cells if 'main' in cell] == ['main/LR/seed0', 'main/LR/seed1', 'main/DNN/seed0']
+    assert [cell for cell in cells if 'main' in cell] == ['main/LR/seed0', 'main/DNN/seed0', 'main/LR/seed1']
     assert [summary[row]['auc']['n'] for row in ('LR', 'DNN')] == [2, 1]
     first = json.loads((tmp_path / 'main/LR/seed0/result.json').read_text())['test']['auc']
     assert summary['DNN']['auc_minus_LR'] == spread([summary['DNN']['auc']['mean'] - first])
