@@ -6,8 +6,9 @@
     python -m experiments.sms.show --workdir=runs/sms_photographs --output=runs/sms_photographs/pictures
 
 After the colon stands the row, one of configs/sms/rows.py. A batch is all three photographs, and they are
-validation and test as well: nothing here is held out. 13 minutes on one busy core; it printed
-recall_100_50 .967, and .950 with parts, which is what perfect maps of this size reach.
+validation and test as well: nothing here is held out. Three minutes of one core; with seeds 0, 1 and 2 it
+printed recall_100_50 .967, and .950 with parts, which is what perfect maps of this size reach. In half the
+steps one mask of a person may not be learned, and all her relations are lost with it.
 """
 
 from ml_collections import ConfigDict
@@ -44,7 +45,7 @@ def get_config(name: str = 'SMS') -> ConfigDict:
             'train': {
                 'batch_size': 3,
                 'eval_batch_size': 3,
-                'epochs': 200,
+                'epochs': 400,
                 'learning_rate': 3e-3,
                 'schedule': {'kind': 'cosine', 'warmup': 0.05},
                 'evals_per_epoch': 0.01,

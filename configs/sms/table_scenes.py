@@ -34,8 +34,8 @@ LONG = changed(
     model={'neck': 48},  # so many scenes fill a map of 32 channels
 )
 QUICK = {
-    'data': {'arguments': {'train': 1_300, 'validation': 40, 'test': 60}},
-    'train': {'evals_per_epoch': 2},
+    'data': {'arguments': {'train': 1_240, 'validation': 20, 'test': 60}},
+    'train': {'evals_per_epoch': 1},
 }
 NOTE = (
     'Simulated truth. Seed s draws world s, the order of the data and the initial values; tuning '

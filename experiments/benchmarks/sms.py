@@ -162,5 +162,6 @@ def described(network: Network, batch: int, size: int) -> str:
     """Sizes, in words."""
     return (
         f'B{batch} {size}x{size} {network.trunk} heads{network.hidden} C{CLASSES} V{RELATIONS} P{PARTS} '
-        f'{network.keep} masks 1/{network.read_stride} {network.points} points {network.triplets} triplets {network.dtype}'
+        f'{network.keep} masks 1/{network.read_stride} {network.points} points {network.triplets} triplets '
+        f'{network.dtype}'
     )
