@@ -34,7 +34,7 @@ LONG = changed(
     model={'neck': 48},  # so many scenes fill a map of 32 channels
 )
 QUICK = {
-    'data': {'arguments': {'train': 1_240, 'validation': 20, 'test': 60}},
+    'data': {'arguments': {'train': 1_040, 'validation': 20, 'test': 60}},
     'train': {'evals_per_epoch': 1},
 }
 NOTE = (
