@@ -4,6 +4,7 @@ Most steps of a small model gain little from a second core, so a table of many c
 processes of fewer cores each. Figures agree across core counts up to the order of float32 sums.
 """
 
+import logging
 import os
 import signal
 import tempfile
@@ -21,6 +22,8 @@ from absl import flags
 from experiments.comparison.cells import Cell
 from experiments.flags import prepare
 from jaxrec.importing import resolve
+
+log = logging.getLogger(__name__)
 
 Result = dict[str, Any]
 RUN = 'experiments.comparison.cells:run_cell'
@@ -93,8 +96,12 @@ def _side_by_side(
     try:
         for done in tqdm.tqdm(as_completed(places), title, len(cells), disable=None, dynamic_ncols=True):
             results[places[done]] = done.result()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)  # cells that have not begun would only delay the error
+    except BaseException as error:
+        # Cells that have not begun would only delay the error. Those that run are finished first, as a pool
+        # that is left by its `with` is waited for: their results are there next time.
+        for place in places:
+            place.cancel()
+        log.error('%s: %s; cells that run now are finished first', title, error)
         raise
     return results
 

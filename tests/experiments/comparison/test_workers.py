@@ -112,6 +112,39 @@ def test_workers_end_with_their_parent_and_begin_no_other_cell(how, tmp_path):
     assert len(list(begun.iterdir())) == 2
 
 
+FAILING = """
+import pathlib, sys, time
+from experiments.comparison.workers import runner
+
+def fail(cell, *_):
+    (pathlib.Path(sys.argv[1]) / str(cell)).touch()
+    time.sleep(0 if cell == 0 else 2)
+    if cell == 0:
+        raise ValueError('the first cell')
+    (pathlib.Path(sys.argv[1]) / f'{cell} finished').touch()
+
+if __name__ == '__main__':
+    with runner(2, None, run='__main__:fail') as run:
+        run(range(12), 'cells')
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(available_cores()) < 2, reason='needs two cores')
+def test_a_cell_that_fails_is_told_when_those_that_run_are_finished_and_no_other_begins(tmp_path):
+    script, begun = tmp_path / 'failing.py', tmp_path / 'begun'
+    begun.mkdir()
+    script.write_text(FAILING)
+    environment = {**os.environ, 'PYTHONPATH': os.getcwd(), 'XLA_FLAGS': ''}
+    command = [sys.executable, str(script), str(begun)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and 'ValueError: the first cell' in done.stderr
+    names = {path.name for path in begun.iterdir()}
+    started = {name for name in names if 'finished' not in name}
+    assert '0' in started and len(started) <= 5  # the pool takes a few into its queue beforehand
+    assert names - started == {f'{name} finished' for name in started - {'0'}}
+
+
 def until(reached, seconds):
     """Waits until something is so."""
     deadline = time.monotonic() + seconds
