@@ -35,13 +35,14 @@ STORAGES: dict[str, Any] = {
     'ShortStorage': np.int16, 'CharStorage': np.int8, 'ByteStorage': np.uint8, 'BoolStorage': np.bool_,
 }  # fmt: skip
 # What damaged bytes become: in a header of JSON, in a pickle, and in an archive, where they may ask for a
-# password or a compression that there is not.
+# password or a later version of the format, both a RuntimeError. All of it is raised again as `Refused`.
 NO_HEADER = (struct.error, ValueError, TypeError, AttributeError, KeyError)
 NO_PICKLE = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
     OverflowError, struct.error,
 )  # fmt: skip
-NO_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+NO_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # torch.save stores, others may pack its file again
 MOST = 2**40  # numbers of a tensor, beyond which arithmetic on them overflows
 OLD_MAGIC = 0x1950A86A20F9469CFC6C  # what the oldest of the three formats begins with
 
@@ -139,13 +140,15 @@ def _unpacking(path: Path) -> Iterator[None]:
     try:
         yield
     except (*NO_MEMBER, OSError) as error:
-        # Decompression gives no number, and a place before the file is not valid; others are the disk's own.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        # A place before the file is not valid; other numbers are the disk's own.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise Refused(f'{path} is cut short or damaged: fetch it again') from error
 
 
 def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    if wrong := [info.filename for info in archive.infolist() if info.compress_type not in PACKED]:
+        raise Refused(f'{path}: {wrong[0]} is packed as torch.save packs nothing: fetch it again')
     names = archive.namelist()
     pickles = [name for name in names if name.endswith('data.pkl')]
     if len(pickles) != 1:

@@ -1,5 +1,6 @@
 """Published weights land where they belong, from every format; what does not fit is named; no pickle runs."""
 
+import itertools
 import os
 import pickle
 import struct
@@ -169,6 +170,19 @@ def test_whatever_byte_is_another_the_file_is_refused_by_name_or_read(kind, tmp_
             refused += 1
             assert str(path) in str(error), error
     assert refused > len(content)
+
+
+def test_members_that_ask_for_any_other_packing_are_refused_by_name(tmp_path):
+    torch_format.write_zip(path := tmp_path / 'x.pth', torch_format.tensors(FEW))
+    content = path.read_bytes()
+    entries = [place for place in range(len(content)) if content[place:].startswith(b'PK\x01\x02')]
+    assert len(entries) == 5
+    for place, method in itertools.product(entries, range(1, 256)):
+        damaged = bytearray(content)
+        damaged[place + 10] = method
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r'x\.pth.*: fetch it again'):
+            read_tensors(path)
 
 
 class Trap:
