@@ -53,6 +53,8 @@ def main(_: list[str]) -> None:
     names = ROWS.value or list(table.order)
     if unknown := sorted(set(names) - set(table.rows)):
         raise ValueError(f'--rows names {unknown[0]!r}; the table has {list(table.rows)}')
+    if unknown := sorted(set(table.get('row_seeds', {})) - set(table.rows)):
+        raise ValueError(f'row_seeds names {unknown[0]!r}; the table has {list(table.rows)}')
     seeds = range(table.seeds if SEEDS.value is None else SEEDS.value)
     if not seeds:
         raise ValueError(f'--seeds={SEEDS.value}: a table needs at least 1 seed')

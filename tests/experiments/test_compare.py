@@ -203,6 +203,8 @@ def test_a_row_may_have_fewer_seeds_than_the_others(run_compare, faked, tmp_path
     )
     run_compare(tmp_path, seeds=1, trials=0, row_seeds={'DNN': 1})
     assert (tmp_path / 'table.md').read_text().splitlines()[2].startswith('1 seeds, mean')
+    with pytest.raises(ValueError, match=r"row_seeds names 'DIN'; the table has \[.*'LR'"):
+        run_compare(tmp_path, row_seeds={'DIN': 1})
 
 
 def test_a_column_may_have_some_rows_or_none(run_compare, faked, tmp_path):
