@@ -290,7 +290,7 @@ class RelationEvaluator:
         if self.entity_ap:
             encoded = [image.encoded for image in self._images if image.encoded is not None]
             none = dict.fromkeys(('entity_ap', 'entity_ap_50', 'entity_ap_75'), math.nan)
-            metrics |= mask_ap(encoded) if metrics['entities'] else none
+            metrics |= mask_ap(encoded) if any(image.truth for image in encoded) else none
         return metrics
 
     def _counts(self) -> dict[str, float]:

@@ -80,7 +80,7 @@ def is_turned(path: str | Path) -> bool:
     """Whether a camera marked a picture as turned or mirrored, so that `read_picture` changes how it lies."""
     try:
         with pillow().Image.open(path) as picture:
-            return picture.getexif().get(_ORIENTATION, 1) not in (0, 1)
+            return picture.getexif().get(_ORIENTATION, 1) in range(2, 9)
     except Exception:  # as in `read_picture`, which says what is wrong
         return False
 
@@ -191,6 +191,8 @@ def rle_decode(run: Any, size: Sequence[int], where: str) -> np.ndarray:
         raise ValueError(f'{where} is a mask of {run["size"]}, but the picture is {list(size)}: draw it anew')
     height, width = size
     try:
+        if not isinstance(run['counts'], list | str):
+            raise ValueError(f'{run["counts"]!r} is neither a text nor a list')
         counts = run['counts'] if isinstance(run['counts'], list) else _counts(run['counts'])
         if wrong := [count for count in counts if type(count) is not int]:
             raise ValueError(f'{wrong[0]!r} is no whole number')

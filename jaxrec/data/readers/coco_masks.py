@@ -3,7 +3,6 @@
 H, W image size, N entities.
 """
 
-import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -17,11 +16,13 @@ from jaxrec.data.readers.files import read_json
 REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them there'
 
 
-# What entries must say, and of which kind.
-ENTRIES: dict[str, dict[str, type]] = {
-    'images': {'id': int, 'height': int, 'width': int},
-    'categories': {'id': int, 'name': str},
-    'annotations': {'image_id': int},
+LARGEST = 2**63  # which numpy's whole numbers stay below
+FARTHEST = 1e6  # of a coordinate: polygons that reach much further are more than pycocotools has room for
+# What entries must say: a whole number of at least so much, or (None) a text.
+ENTRIES: dict[str, dict[str, int | None]] = {
+    'images': {'id': -LARGEST, 'height': 1, 'width': 1},
+    'categories': {'id': -LARGEST, 'name': None},
+    'annotations': {'image_id': -LARGEST},
 }
 
 
@@ -78,7 +79,8 @@ class CocoMasks:
         for kind, known in ENTRIES.items():
             for number, entry in enumerate(data[kind]):
                 if not isinstance(entry, dict) or not all(
-                    isinstance(entry.get(key), of) for key, of in known.items()
+                    isinstance(entry.get(key), str) if least is None else is_whole(entry.get(key), least)
+                    for key, least in known.items()
                 ):
                     raise ValueError(
                         f'{path}: {kind}[{number}] has no {", ".join(known)} that can be used: {REMEDY}'
@@ -90,7 +92,7 @@ class CocoMasks:
                 self._panoptic[annotation['image_id']] = str(annotation.get('file_name'))
             found = self._of_image.setdefault(annotation['image_id'], [])
             segments = annotation.get('segments_info', [annotation])
-            if not all(isinstance(each, dict) and isinstance(each.get('id'), int) for each in segments):
+            if not all(isinstance(each, dict) and is_whole(each.get('id')) for each in segments):
                 where = f'an annotation of image {annotation["image_id"]}'
                 raise ValueError(f'{path}: {where} has no id, or a segment without one: {REMEDY}')
             found += segments
@@ -128,12 +130,12 @@ class CocoMasks:
         """
         annotations = self._of_image.get(image, [])
         for annotation in annotations:
-            if annotation.get('category_id') not in self._class:
+            if not is_whole(known := annotation.get('category_id')) or known not in self._class:
                 raise ValueError(
-                    f'{self.where}: annotation {annotation.get("id")} is of category '
-                    f'{annotation.get("category_id")}, which is none of its categories: mend it'
+                    f'{self.where}: annotation {annotation.get("id")} is of category {known}, which is none '
+                    'of its categories: mend it'
                 )
-            if not _are_numbers(box := annotation.get('bbox')) or len(box) != 4:
+            if not is_box(annotation.get('bbox')):
                 raise ValueError(
                     f'{self.where}: annotation {annotation["id"]} has no bbox of 4 numbers: add it'
                 )
@@ -170,7 +172,7 @@ class CocoMasks:
         if isinstance(drawn, dict):
             return rle_decode(drawn, size, where)
         polygons = isinstance(drawn, list) and all(
-            _are_numbers(p) and len(p) >= 6 and len(p) % 2 == 0 for p in drawn
+            are_places(p) and len(p) >= 6 and len(p) % 2 == 0 for p in drawn
         )
         if not polygons:
             raise ValueError(f'{where} has no mask of polygons (x, y, three points or more) or run lengths')
@@ -181,8 +183,18 @@ class CocoMasks:
         return rle_decode({'size': list(size), 'counts': run['counts'].decode()}, size, where)
 
 
-def _are_numbers(given: Any) -> TypeGuard[list[float]]:
-    """Whether it is a list of finite numbers, as JSON holds them."""
+def is_whole(given: Any, least: int = -LARGEST) -> TypeGuard[int]:
+    """Whether it is a whole number of 64 bits, of `least` or more."""
+    return isinstance(given, int) and not isinstance(given, bool) and least <= given < LARGEST
+
+
+def are_places(given: Any) -> TypeGuard[list[float]]:
+    """Whether it is a list of coordinates, as JSON holds them: numbers that a picture's pixels may have."""
     return isinstance(given, list) and all(
-        isinstance(each, int | float) and math.isfinite(each) for each in given
+        isinstance(each, int | float) and -FARTHEST <= each <= FARTHEST for each in given
     )
+
+
+def is_box(given: Any) -> TypeGuard[list[float]]:
+    """Whether it is a list of four coordinates."""
+    return are_places(given) and len(given) == 4

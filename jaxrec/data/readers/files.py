@@ -95,12 +95,12 @@ def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again')
       ValueError: it is missing or no JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text('utf-8-sig'))  # some editors put a mark before UTF-8
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f'{path} is missing: {remedy}') from None
     except IsADirectoryError:
         raise ValueError(f'{path} is a folder, not a file: {remedy}') from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is no JSON ({error}): {mend}') from None
 
 

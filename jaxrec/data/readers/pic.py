@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
-from jaxrec.data.images.pixels import read_picture
+from jaxrec.data.images.pixels import is_turned, read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
 from jaxrec.data.readers.pic_files import (
@@ -148,8 +148,7 @@ class PicScenes(AnnotatedImages):
         self.root, self._listings = _find(Path(data_dir), chosen)
         kinds = ('instance', 'semantic', 'image')
         self._folders = {part: {kind: _folder(self.root, kind, part) for kind in kinds} for part in chosen}
-        listed = self.root / LABELS
-        labels = read_classes(listed) if listed.is_file() else published_classes(edition)
+        labels = _labels(self.root / LABELS, edition)
         self.vocabulary = pic_vocabulary(edition, entities, relations, labels, parts)
         require_edition(self.root / KINDS, edition)
         places = {name: n for n, name in enumerate(self.vocabulary.entities)}
@@ -170,6 +169,8 @@ class PicScenes(AnnotatedImages):
                 self._listed[_IMAGES[0]] += 1
             elif entry['name'] in self._relations:
                 self._listed[_IMAGES[1]] += 1
+                if self.every:  # the challenge's script counts the last
+                    self._relations[entry['name']] = entry['relations']
             else:
                 self._relations[entry['name']] = entry['relations']
                 self._part.append(part)
@@ -228,8 +229,10 @@ class PicScenes(AnnotatedImages):
             return np.zeros((*(self.size or size), 3), np.uint8)
         image = read_picture(path)
         if image.shape[:2] != size:
+            upright = ' once it stands upright' if is_turned(path) else ''
             raise ValueError(
-                f'{path} is {image.shape[:2]} but its mask {instance} is {size}: both must be of one size'
+                f'{path} is {image.shape[:2]}{upright} but its mask {instance} is {size}: fetch both again, '
+                'or save the picture without EXIF'
             )
         return np.moveaxis(resize_labels(np.moveaxis(image, -1, 0), self.size), 0, -1) if self.size else image
 
@@ -301,6 +304,16 @@ def compile_pic(
         'irregular': irregular,
     }
     return compile_annotated(folder, 'jaxrec.data.readers.pic:PicScenes', arguments)
+
+
+def _labels(listed: Path, edition: int) -> list[str]:
+    """The classes that a set lists, those of its edition where it has no list."""
+    if not listed.is_file():
+        return list(published_classes(edition))
+    labels = read_classes(listed)
+    if not set(PEOPLE) & set(labels):
+        raise ValueError(f'{listed} names no class {" or ".join(map(repr, PEOPLE))}: {REMEDY}')
+    return labels
 
 
 def _find(data_dir: Path, splits: Sequence[str]) -> tuple[Path, list[Path]]:

@@ -8,6 +8,7 @@ object being numbers of the instance PNG; predictions have a "score" in each rel
 H, W image size, N entities.
 """
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,7 +101,8 @@ def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         raise ValueError(f'{path} holds a {type(entries).__name__} and no list of images: {REMEDY}')
     whole = lambda value: isinstance(value, int) and not isinstance(value, bool)
-    number = lambda value: whole(value) or (isinstance(value, float) and np.isfinite(value))
+    most = sys.float_info.max
+    number = lambda value: (whole(value) or isinstance(value, float)) and -most <= value <= most
     for n, entry in enumerate(entries):
         if not (isinstance(entry, dict) and isinstance(entry.get('name'), str)) or not isinstance(
             entry.get('relations'), list
@@ -130,7 +132,7 @@ def read_classes(path: Path) -> list[str]:
     listed = read_json(path, REMEDY)
     try:
         names = {int(each['id']): str(each['name']) for each in listed}
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f'{path} is no list of {{"name", "id"}} ({error!r}): {REMEDY}') from None
     names.setdefault(0, UNLABELLED)
     if sorted(names) != list(range(len(names))):

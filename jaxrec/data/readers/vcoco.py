@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from jaxrec.data.images.agents import UNSEEN, Agents
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
-from jaxrec.data.images.pixels import read_picture
+from jaxrec.data.images.pixels import is_turned, read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
-from jaxrec.data.readers.coco_masks import CocoMasks, Listing
+from jaxrec.data.readers.coco_masks import CocoMasks, Listing, is_box
 from jaxrec.data.readers.files import read_json
 
 PERSON = 'person'
@@ -102,8 +102,10 @@ class VcocoScenes(AnnotatedImages):
         parse = _pairs if isinstance(data, dict) else _published
         try:
             entities, relations, deeds, people = parse(data, self.coco.names)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+        except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
             raise ValueError(f'{file} is no V-COCO file ({error!r}): {REMEDY}') from None
+        if PERSON not in entities:
+            raise ValueError(f'{file} with {self.coco.where}: no class is named {PERSON!r}: {REMEDY}')
         vocabulary = Vocabulary(entities, relations, person=PERSON)
         if getattr(self, 'vocabulary', vocabulary) != vocabulary:
             raise ValueError(
@@ -226,8 +228,10 @@ class VcocoScenes(AnnotatedImages):
             raise ValueError(f'{folders} has no {" nor ".join(names)}: fetch the images of COCO there')
         picture = read_picture(path)
         if picture.shape[:2] != self.coco.size(image):
+            upright = ' once it stands upright' if is_turned(path) else ''
             raise ValueError(
-                f'{path} is {picture.shape[:2]} but its masks are {self.coco.size(image)}: fetch both again'
+                f'{path} is {picture.shape[:2]}{upright} but its masks are {self.coco.size(image)}: '
+                'fetch both again, or save it without EXIF'
             )
         return picture
 
@@ -271,6 +275,8 @@ def _pairs(data: dict[str, Any], names: tuple[str, ...]) -> Parsed:
     """Classes, relations, deeds by image and no people from the form as pairs."""
     del names
     objects: list[str] = data['objects']
+    if wrong := [name for name in (*objects, *data['classes']) if not isinstance(name, str)]:
+        raise ValueError(f'{wrong[0]!r} is no name of an object or action')
     deeds: Deeds = {}
     for image, each in zip(data['images'], data['annotations'], strict=True):
         columns = (each['boxes_h'], each['boxes_o'], each['objects'], each['actions'])
@@ -278,6 +284,8 @@ def _pairs(data: dict[str, Any], names: tuple[str, ...]) -> Parsed:
         for person, thing, category, action in zip(*columns, strict=True):
             if not (0 <= action < len(data['classes']) and 0 < category < len(objects)):
                 raise ValueError(f'image {image} has action {action} and object {category}')
+            if wrong := [box for box in (person, thing) if not is_box(box)]:
+                raise ValueError(f'image {image} has {wrong[0]!r} for a box of 4 numbers')
             target = (objects[category], tuple(thing))
             deeds[image].append(((PERSON, tuple(person)), target, int(action)))
     return tuple(objects[1:]), tuple(data['classes']), deeds, {}

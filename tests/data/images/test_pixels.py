@@ -45,6 +45,10 @@ def test_a_turned_photograph_is_set_upright(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / 'b.png')
     assert is_turned(tmp_path / 'a.png') and not is_turned(tmp_path / 'b.png')
     assert not is_turned(tmp_path / 'none.png')
+    exif[0x0112] = 99  # of which there is none
+    Image.fromarray(PIXELS).save(tmp_path / 'c.png', exif=exif)
+    assert not is_turned(tmp_path / 'c.png')
+    np.testing.assert_array_equal(read_picture(tmp_path / 'c.png'), PIXELS)
 
 
 def exif_of(*entries):

@@ -11,6 +11,7 @@ from PIL import Image
 from jaxrec.data.images.scene import Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import UNREADABLE, AnnotatedImages
 from jaxrec.data.readers.coco_masks import CocoMasks
+from jaxrec.data.readers.files import read_json
 
 SIZE = (4, 6)
 IMAGES = [{'id': 7, 'height': 4, 'width': 6, 'file_name': 'a.jpg'}, {'id': 9, 'height': 4, 'width': 6}]
@@ -88,7 +89,12 @@ def test_panoptic_pictures_hold_ids_in_their_colours(tmp_path):
     [
         ({**SQUARE, 'category_id': 2}, r'annotation 11 is of category 2, which is none of its categories'),
         ({**SQUARE, 'bbox': [1, 1]}, r'annotation 11 has no bbox of 4 numbers'),
+        ({**SQUARE, 'category_id': []}, r'annotation 11 is of category \[\], which is none'),
+        ({**SQUARE, 'bbox': [1, 1, 2, 10**400]}, r'annotation 11 has no bbox of 4 numbers'),
         ({**SQUARE, 'segmentation': [[1, 1, 3]]}, r'a\.json: annotation 11'),
+        # which pycocotools takes for as many pixels, and dies of
+        ({**SQUARE, 'segmentation': [[1, 1, 1e9, 1, 3, 3]]}, r'a\.json: annotation 11 has no mask of pol'),
+        ({**RUNS, 'segmentation': {'size': [4, 6], 'counts': {'a': 1}}}, r"{'a': 1} is neither a text nor"),
         ({**RUNS, 'segmentation': {'size': [4, 5], 'counts': [5, 2, 13]}}, r'a\.json: annotation 12'),
     ],
 )
@@ -101,6 +107,15 @@ def test_bad_annotations_are_named(annotation, message, tmp_path):
 def test_a_file_of_something_else_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'a\.json is no COCO file of "images"'):
         CocoMasks([write(tmp_path / 'a.json', [], categories=None)])
+
+
+def test_json_is_read_as_utf_8_with_or_without_its_mark(tmp_path):
+    (tmp_path / 'a.json').write_bytes('\ufeff{"Bär": 1}'.encode())
+    assert read_json(tmp_path / 'a.json', 'fetch it') == {'Bär': 1}
+    for content in ('9' * 5_000, '['):
+        (tmp_path / 'a.json').write_text(content)
+        with pytest.raises(ValueError, match=r'a\.json is no JSON .*: was it cut'):
+            read_json(tmp_path / 'a.json', 'fetch it')
 
 
 class Three(AnnotatedImages):

@@ -159,6 +159,17 @@ def test_what_cannot_be_used_is_dropped_on_request_and_counted_once(tmp_path):
         list(PicScenes(root))
 
 
+def test_of_an_image_that_is_listed_twice_the_first_counts_and_for_the_challenge_the_last(tmp_path):
+    root = extract.write(tmp_path / 'PIC_2.0')
+    path = root / 'relations_train.json'
+    entries = json.loads(path.read_text())
+    again = entries[0] | {'relations': entries[0]['relations'][:1]}
+    path.write_text(json.dumps([*entries, again]))
+    once, every = PicScenes(root, skip=()), PicScenes(root, skip=(), every=True)
+    assert once.names == every.names and len(every[0].relations) == 1 < len(once[0].relations)
+    assert once.dropped['images listed twice'] == every.dropped['images listed twice'] == 1
+
+
 def test_parts_have_names_and_no_labels(folder):
     scenes = PicScenes(folder, parts=CHOSEN_PARTS)
     assert scenes.vocabulary.parts == CHOSEN_PARTS and scenes.vocabulary.mirrored == MIRRORED_PARTS
@@ -215,6 +226,12 @@ def cut(path: pathlib.Path):
 
 def of_size(path: pathlib.Path):
     Image.new('RGB' if path.suffix == '.jpg' else 'L', (27, 20)).save(path)
+
+
+def turned(path: pathlib.Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.new('RGB', (28, 20)).save(path, exif=exif)
 
 
 def labels(text):
@@ -304,6 +321,12 @@ BAD = {
         'as edition 2 does, .* read as of 1: give edition=2',
     ),
     'labels: a gap': (labels('[{"name": "human", "id": 1}, {"name": "hat", "id": 3}]'), 'names no class 2'),
+    'labels: nobody': (labels('[{"name": "hat", "id": 1}]'), "json names no class 'human' or 'person'"),
+    'labels: no number': (labels('[{"name": "hat", "id": Infinity}]'), r'label_categories\.json is no list'),
+    'turned JPEG': (
+        file('image', turned),
+        r'is \(28, 20\) once it stands upright but its mask .* or save the picture without EXIF',
+    ),
 }
 
 
@@ -322,7 +345,7 @@ def test_bad_files_and_arguments_are_refused(case, tmp_path):
         call(root)
 
 
-@pytest.mark.parametrize('score', [None, 'high', float('nan'), True])
+@pytest.mark.parametrize('score', [None, 'high', float('nan'), True, 10**400, float('-inf')])
 def test_predictions_need_a_score(tmp_path, score):
     relation = {'subject': 1, 'object': 2, 'relation': 3, 'score': score}
     (tmp_path / 'r.json').write_text(json.dumps([{'name': 'a.jpg', 'relations': [relation]}]))

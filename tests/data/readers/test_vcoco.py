@@ -237,6 +237,12 @@ def spoil_picture(change):
     return call
 
 
+def save_turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.new('RGB', (32, 24)).save(path, exif=exif)
+
+
 BAD = {
     'no file': (
         lambda folder: (folder / 'vcoco.json').unlink() or read(folder),
@@ -266,6 +272,28 @@ BAD = {
         lambda folder: VcocoScenes(folder / 'pairs.json', folder / 'panoptic.json', folder / 'images'),
         'is panoptic: give the folder of its PNGs',
     ),
+    'an id without end': (
+        edited('vcoco.json', lambda d: d[2]['role_object_id'].__setitem__(0, float('inf'))),
+        r'vcoco\.json is no V-COCO file \(OverflowError',
+    ),
+    'a box of three numbers': (
+        edited(
+            'pairs.json', lambda d: d['annotations'][0]['boxes_h'].__setitem__(0, [0, 0, 1]), 'pairs.json'
+        ),
+        r'pairs\.json is no V-COCO file .*image 1000 has \[0, 0, 1\] for a box of 4 numbers',
+    ),
+    'a word for a box': (
+        edited('pairs.json', lambda d: d['annotations'][0]['boxes_o'].__setitem__(0, 'x'), 'pairs.json'),
+        "image 1000 has 'x' for a box of 4 numbers",
+    ),
+    'an object without a name': (
+        edited('pairs.json', lambda d: d['objects'].append([]), 'pairs.json'),
+        r'pairs\.json is no V-COCO file .*\[\] is no name of an object or action',
+    ),
+    'a file without people': (
+        edited('instances.json', lambda d: [c.update(name=c['name'][:3]) for c in d['categories']]),
+        r"vcoco\.json with .*instances\.json: no class is named 'person'",
+    ),
     'no masks of an image': (
         edited('instances.json', lambda d: d['images'].pop(0)),
         r"names image 1000, of which .*instances\.json has no masks: .*irregular='drop'",
@@ -292,6 +320,14 @@ BAD = {
     'no height': (
         edited('instances.json', lambda d: d['images'][1].pop('height')),
         r'instances\.json: images\[1\] has no id, height, width that can be used: fetch',
+    ),
+    'no pixel high': (
+        edited('instances.json', lambda d: d['images'][1].update(height=0)),
+        r'images\[1\] has no id, height, width that can be used',
+    ),
+    'an id beyond 64 bits': (
+        edited('instances.json', lambda d: d['annotations'][0].update(id=2**63)),
+        'an annotation of image 1000 has no id, or a segment without one: fetch',
     ),
     'no name': (
         edited('instances.json', lambda d: d['images'][0].pop('file_name')),
@@ -324,6 +360,10 @@ BAD = {
     'cut picture': (
         spoil_picture(lambda path: path.write_bytes(path.read_bytes()[:90])),
         r'000000001000\.jpg cannot be read .*truncated',
+    ),
+    'turned picture': (
+        spoil_picture(lambda path: save_turned(path)),
+        r'is \(32, 24\) once it stands upright but its masks are \(24, 32\): .* save it without EXIF',
     ),
     'picture of another size': (
         spoil_picture(lambda path: Image.new('RGB', (30, 24)).save(path)),

@@ -108,6 +108,13 @@ def test_relations_that_did_not_fit_the_batch_are_missed():
     assert got['dropped_relations'] == 1 and got['relations'] == 2 and cut.images()[0]['relations'] == 2
 
 
+def test_where_all_true_entities_did_not_fit_their_ap_is_nothing():
+    evaluator = RelationEvaluator(VOCABULARY)
+    evaluator.add_image(scene([], []), found(ENTITIES, []), (2, 1), [0], [0, 1])
+    got = evaluator.compute()
+    assert got['entity_ap'] == got['recall_100_50'] == 0 and got['dropped_entities'] == 2
+
+
 def test_masks_read_at_a_stride_are_enlarged():
     masks = np.kron(np.stack([mask for _, mask in ENTITIES]), np.ones((2, 2), bool)).astype(bool)
     categories = [category for category, _ in ENTITIES]
