@@ -1,6 +1,7 @@
 """Flags and error reports that the mains share."""
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -31,6 +32,7 @@ JOIN_TIMEOUT = flags.DEFINE_integer('join_timeout', 300, 'Seconds until all proc
 PEER_TIMEOUT = flags.DEFINE_integer('peer_timeout', 60, 'Seconds of silence until a process counts as dead.')
 _JOINING = (COORDINATOR, NUM_PROCESSES, PROCESS_ID)
 LOST_PEER = 3  # exit status
+BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Of a --config: its flags may name any option, also those that the file leaves at their defaults; one that
 # does not exist is refused by `read_options` of its section.
 ANY_KEY = {'lock_config': False, 'accept_new_attributes': True}
@@ -126,7 +128,7 @@ def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
 
 @contextlib.contextmanager
 def _in_a_line() -> Iterator[None]:
-    """Turns a ValueError, a full disk, and a file in a folder's place, into a line and exit status 2."""
+    """Turns a ValueError and what a disk refuses into a line and exit status 2."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -143,6 +145,8 @@ def _to_tell(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
         return f'{error.filename}: a folder is wanted where a file lies: name another place'
+    if isinstance(error, OSError) and error.errno in BARRED and error.filename:
+        return f'{error.filename}: {error.strerror}: give yourself leave, or name another place'
     if isinstance(error, OSError) and (cause := full_cause(error)):
         return (
             f'{error.filename or "a file"} could not be written ({cause}): make room on its disk, or lift '

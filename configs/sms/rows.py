@@ -37,8 +37,8 @@ ROWS: dict[str, dict[str, Any]] = {
     # Entities first, then a classifier over all pairs of them. What it says of a pair is as sure as entities
     # are, and to a power finds less.
     'two-stage': sms(TWO_STAGE, relation_power=1.0),
-    # Filled boxes instead of masks.
-    'boxes': sms(masks=False),
+    # Filled boxes instead of masks. Hardly one reaches an IoU of .5, so there is nothing to judge by there.
+    'boxes': sms(masks=False) | {'train': {'monitor': 'recall_100_25_parts'}},
     'no-parsing': sms(parsing=False),
     # As PPDM has it: a relation and its mirror image share a point.
     'midpoint': sms(relation_point='midpoint'),

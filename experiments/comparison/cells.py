@@ -81,32 +81,31 @@ def run_cell(
         has taken in its predictions) -> {metric: float}, which look at more.
 
     Returns:
-      {'validation', 'seconds', 'parameters', 'parameters_candidates'}, of what has parameters 'trained' and
-      'curve', [[step, value of the monitored metric], ...] on validation, and, where the test part is read,
-      'test' and, on simulated worlds, 'ceiling', each {metric: value}.
+      {'validation', 'parameters', 'parameters_candidates'}, 'seconds' of a cell that was not stopped in
+      between, of what has parameters 'trained' and 'curve', [[step, value of the monitored metric], ...] on
+      validation, and, where the test part is read, 'test' and, on simulated worlds, 'ceiling', each {metric:
+      value}.
     """
     config = cell.config()
     described = describe_cell(config, cell.test, slices, judges)
     if (finished := read_finished(cell.folder, described)) is not None:
         return finished
     jax.clear_caches()
-    start = time.perf_counter()
+    start, resumed = time.perf_counter(), (cell.folder / 'checkpoints').exists()
     run = build(config, data_dir)
     progress = fit(run, cell.folder)
     counted = count_trained(run)
-    result: dict[str, Any] = {
-        'config': described,
-        'validation': progress.best,
-        **counted,
-        'seconds': round(time.perf_counter() - start, 1),
-    }
+    result: dict[str, Any] = {'config': described, 'validation': progress.best, **counted}
+    if not resumed:  # else the time is of the last process alone
+        result['seconds'] = round(time.perf_counter() - start, 1)
     if counted['parameters']:  # what only counts is done when it has counted
         result['trained'] = trained(cell.folder, run.train['monitor'], run.train['maximize'])
         result['curve'] = curve(cell.folder, run.train['monitor'])
     if cell.test:
         result |= test_cell(run, cell.folder, slices, judges)
     replace_text(cell.folder / 'result.json', json.dumps(result, indent=1))
-    log.info('%s: validation %.4f in %.0f s', cell.folder, result['validation'], result['seconds'])
+    taken = f'{result["seconds"]:.0f} s' if 'seconds' in result else 'several goes'
+    log.info('%s: validation %.4f in %s', cell.folder, result['validation'], taken)
     return result
 
 

@@ -189,6 +189,16 @@ def test_rows_and_seeds_may_be_chosen(run_compare, faked, tmp_path):
         run_compare(tmp_path, seeds=0)
 
 
+def test_of_a_cell_that_was_stopped_in_between_no_time_is_told(run_compare, faked, tmp_path):
+    (tmp_path / 'main/LR/seed1/checkpoints').mkdir(parents=True)
+    summary = run_compare(tmp_path, trials=0)
+    told = [
+        'seconds' in json.loads((tmp_path / f'main/LR/seed{s}/result.json').read_text()) for s in range(2)
+    ]
+    assert told == [True, False]
+    assert 'seconds' in summary['DNN'] and 'seconds' not in summary['LR']
+
+
 def test_a_row_may_have_fewer_seeds_than_the_others(run_compare, faked, tmp_path):
     summary = run_compare(tmp_path, trials=0, row_seeds={'DNN': 1})
     cells = [folder.relative_to(tmp_path).as_posix() for folder, _ in faked]

@@ -1,6 +1,7 @@
 """The mains as their user starts them: train, stop, go on, evaluate; and a mistake in one line."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -84,6 +85,19 @@ def test_a_mistake_is_one_line_and_status_2(capsys):
         main([])
     assert exit_.value.code == 2
     assert capsys.readouterr().err == 'error: train.batch_size = 0: give at least 1\n'
+
+
+@pytest.mark.parametrize('kind', [errno.EACCES, errno.EROFS])
+def test_a_place_where_nothing_may_be_written_is_told_in_a_line(kind, capsys):
+    @friendly
+    def main(_):
+        raise OSError(kind, os.strerror(kind), '/there/found')
+
+    with pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 2
+    told = f'/there/found: {os.strerror(kind)}: give yourself leave, or name another place'
+    assert capsys.readouterr().err == f'error: {told}\n'
 
 
 @pytest.mark.parametrize('flag', ['coordinator', 'num_processes', 'process_id'])

@@ -21,7 +21,7 @@ class Augmentation:
 
     Attributes:
       flip: chance of a mirrored scene.
-      smallest, largest: factors of scale, drawn uniformly; 1 and 1 leave the scale.
+      smallest, largest: factors of scale between .1 and 10, drawn uniformly; 1 and 1 leave the scale.
       shift: how far the middle of the window moves from the picture's at most, of its sides, so that even a
         scale of 1 crops.
       colour: brightness, contrast and saturation are multiplied by 1 - colour .. 1 + colour.
@@ -37,10 +37,10 @@ class Augmentation:
         for name in ('flip', 'shift', 'colour'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'augment.{name} = {getattr(self, name)}: it lies between 0 and 1')
-        if not 0 < self.smallest <= self.largest:
+        if not 0.1 <= self.smallest <= self.largest <= 10:
             raise ValueError(
-                f'augment.smallest = {self.smallest} and largest = {self.largest}: above 0, and the first at '
-                'most the second'
+                f'augment.smallest = {self.smallest} and largest = {self.largest}: between .1 and 10, and '
+                'the first at most the second'
             )
 
 

@@ -28,10 +28,12 @@ def write_folder(
       splits: the part of each, by name.
 
     Raises:
-      ValueError: the folder holds annotations, or a scene does not fit the vocabulary.
+      ValueError: the folder holds annotations, the vocabulary has no relations, or a scene does not fit it.
     """
     folder = Path(folder)
     path = folder / ANNOTATIONS
+    if not vocabulary.relations:
+        raise ValueError(f'{folder} would have no relations, and could not be read: give the vocabulary some')
     if path.exists():
         raise ValueError(f'{path} exists and will not be overwritten: give another folder')
     entries = []

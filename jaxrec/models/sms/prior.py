@@ -71,6 +71,7 @@ class PriorTask(TwoStageTask):
         """
         del rng
         self._check(batch, ('image', *TRUTH))
+        self.check_pairs(batch['entity/category'].shape[1])
         counts = self.names.counts
         classes = (counts.entities, counts.entities)
         shapes = {'pair': classes, 'relation': (*classes, counts.relations)}

@@ -85,9 +85,11 @@ class SmsTask(WithoutTables):
           (params, model_state): the state holds the running 'batch_stats', nothing with group norm.
 
         Raises:
-          ValueError: a batch without images, or images whose sides the network cannot halve often enough.
+          ValueError: a batch without images, images whose sides the network cannot halve often enough, or
+            options that ask for more than there is in such an image.
         """
         self._check(batch, ('image',))
+        self.check_room(batch)  # not only when it predicts, which training does after hours
         variables = dict(self.module.init(rng, batch['image'][:1], method=self.touch))
         return variables.pop('params'), variables
 
@@ -135,6 +137,16 @@ class SmsTask(WithoutTables):
                 f'data.mask_stride = {fine}: masks of this network are learned at a stride of '
                 f'{self.network.fine_stride} (model.mask_stride): give that'
             )
+
+    def check_room(self, batch: Batch) -> None:
+        """Refuses to look for more entities or points than images of this size have places.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        cells, counts = tuple(side // STRIDE for side in batch['image'].shape[1:3]), self.names.counts
+        fusion.require_room('keep', self.network.keep, (*cells, counts.entities))
+        fusion.require_room('points', self.network.points, (*cells, counts.relations))
 
     def check_start(self, model: Mapping[str, Any]) -> None:
         """Refuses to start from a run whose config section `model` gives the parameters another meaning.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import fusion
+from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.heads import Counts, EntityRead, Maps, Sms, of_relation
 from jaxrec.models.sms.layers import RARE, When, convolve
 from jaxrec.models.sms.losses import (
@@ -281,6 +282,26 @@ class TwoStageTask(SmsTask):
             triplets = self.best_pairs(entities, may, jax.nn.sigmoid(logits), jax.nn.sigmoid(parts))
             return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
 
+    def check_room(self, batch: Batch) -> None:
+        """Refuses more entities than there are places, and more triplets than pairs of them.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        cells = (side // STRIDE for side in batch['image'].shape[1:3])
+        fusion.require_room('keep', self.network.keep, (*cells, self.names.counts.entities))
+        self.check_pairs(self.network.keep)
+
+    def check_pairs(self, count: int) -> None:
+        """Refuses more triplets than `count` entities have pairs and relations.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        instead = 'more entities, model.keep (of the prior data.entities)'
+        all_pairs = (count, count, self.names.counts.relations)
+        fusion.require_room('triplets', self.network.triplets, all_pairs, instead)
+
     def best_pairs(
         self, entities: fusion.Entities, may: jax.Array, chance: jax.Array, parts: jax.Array
     ) -> fusion.Triplets:
@@ -296,10 +317,9 @@ class TwoStageTask(SmsTask):
           ValueError: T are more than there are pairs and relations.
         """
         batch, count, _, relations = chance.shape
+        self.check_pairs(count)
         both = entities.score[:, :, None] * entities.score[:, None] * may
         score = (both[..., None] * chance**self.network.relation_power).reshape(batch, -1)
-        instead = 'more entities, model.keep (of the prior data.entities)'
-        fusion.require_room('triplets', self.network.triplets, chance.shape[1:], instead)
         score, index = largest(score, self.network.triplets)
         pair, relation = index // relations, index % relations
         told = jnp.take_along_axis(parts.reshape(batch, count * count, parts.shape[-1]), pair[..., None], 1)

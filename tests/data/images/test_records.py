@@ -1,5 +1,6 @@
 """The format of one's own images: written and read alike, and everything that can be wrong is said."""
 
+import dataclasses
 import json
 import re
 
@@ -259,6 +260,9 @@ def test_writing_refuses_what_it_could_not_read(folder, tmp_path):
         write_folder(path, VOCABULARY, scenes[:1], ['train'])
     with pytest.raises(ValueError, match="has the split 'dev'"):
         write_folder(tmp_path / 'b', VOCABULARY, scenes[:1], ['dev'])
+    none = dataclasses.replace(VOCABULARY, relations=(), geometric=(), symmetric=())
+    with pytest.raises(ValueError, match='would have no relations, and could not be read'):
+        write_folder(tmp_path / 'd', none, scenes[:0], [])
     scenes[1].masks[2] = False
     with pytest.raises(ValueError, match='entity 2 has no pixel'):
         write_folder(tmp_path / 'c', VOCABULARY, scenes[1:2], ['train'])

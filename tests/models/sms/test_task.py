@@ -143,3 +143,19 @@ def test_the_evaluator_is_what_the_config_names():
     for of_pairs in (two_stage, prior):
         with pytest.raises(ValueError, match='two stages do without'):
             of_pairs.make_task({'both_directions': True}, WORDS)
+
+
+@pytest.mark.parametrize(
+    ('make', 'options', 'message'),
+    [
+        (make_task, {'keep': 10**5}, r'model\.keep = 100000 of 12 x 12 x 3, which are 432: lower it'),
+        (make_task, {'points': 10**5}, r'model\.points = 100000 of 12 x 12 x 3'),
+        (two_stage.make_task, {'keep': 10**5}, r'model\.keep = 100000 of'),
+        (two_stage.make_task, {'keep': 1}, r'model\.triplets = 12 of 1 x 1 x 3'),
+        (prior.make_task, {'points': 999, 'triplets': 999}, r'model\.triplets = 999 of 5 x 5 x 3'),
+    ],
+)
+def test_what_predictions_have_no_room_for_is_refused_before_training(make, options, message):
+    task = make({'size': 'tiny'} | options, WORDS)
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(task.init, jax.random.key(0), BATCH)
