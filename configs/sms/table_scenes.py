@@ -9,7 +9,7 @@ relation are drawn at random: what a row there wins with the part condition is n
 have no part, `recall_K_T_parts` falls there by the share of the others alone; `parts_given_relation` is of
 those that have parts, and says it plainly. `SMS-long` is SMS with a wider neck on eight times the scenes, at
 the rate that was chosen for SMS: other rows say which form learns more from as many scenes, this one how far
-it goes, and of one seed, as it takes an hour and a half of a core.
+it goes. A seed of it takes an hour and a half of a core.
 """
 
 from ml_collections import ConfigDict
@@ -75,7 +75,6 @@ def get_config() -> ConfigDict:
             'paired': DIFFERENCES,
             'ratios': {'recall_G_50': 'prior'},
             'seeds': 3,
-            'row_seeds': {'SMS-long': 1},
             'trials': 2,
             'trial': {'data': {'arguments': {'train': 2_500}}},
             'search': {},
