@@ -15,6 +15,8 @@ import sys
 import numpy as np
 from PIL import Image
 
+from jaxrec.data.readers.vcoco import VcocoScenes
+
 SIZE = (24, 32)
 CLASSES = {1: 'person', 3: 'ball', 7: 'knife', 90: 'cake'}
 ACTIONS = {'hold': ['obj'], 'stand': [], 'cut': ['instr', 'obj'], 'ride': ['instr']}
@@ -166,3 +168,9 @@ def dump(path, data):
 
 if __name__ == '__main__':
     print(write(pathlib.Path(sys.argv[1])))
+
+
+def read(folder, annotations='vcoco.json', masks='instances.json', **arguments):
+    """The reader on the extract that `write` has put there."""
+    pngs = folder / 'panoptic' if masks == 'panoptic.json' else None
+    return VcocoScenes(folder / annotations, folder / masks, folder / 'images', pngs=pngs, **arguments)

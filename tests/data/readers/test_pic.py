@@ -14,6 +14,7 @@ from jaxrec.data.readers.pic import PicScenes, pic_vocabulary
 from jaxrec.data.readers.pic_files import read_relations
 from jaxrec.data.readers.pic_lists import CHOSEN_PARTS, CHOSEN_RELATIONS, ENTITIES, MIRRORED_PARTS, RELATIONS
 from tests.data.extracts import pic as extract
+from tests.data.extracts.pictures import save_turned
 from tests.oracles import pic as oracle
 
 
@@ -228,12 +229,6 @@ def of_size(path: pathlib.Path):
     Image.new('RGB' if path.suffix == '.jpg' else 'L', (27, 20)).save(path)
 
 
-def turned(path: pathlib.Path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
-    Image.new('RGB', (28, 20)).save(path, exif=exif)
-
-
 def labels(text):
     def call(root):
         (root / 'categories_list').mkdir()
@@ -324,7 +319,7 @@ BAD = {
     'labels: nobody': (labels('[{"name": "hat", "id": 1}]'), "json names no class 'human' or 'person'"),
     'labels: no number': (labels('[{"name": "hat", "id": Infinity}]'), r'label_categories\.json is no list'),
     'turned JPEG': (
-        file('image', turned),
+        file('image', lambda path: save_turned(path, (28, 20))),
         r'is \(28, 20\) once it stands upright but its mask .* or save the picture without EXIF',
     ),
 }
