@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.images.pixels import is_turned, read_numbers, read_picture, rle_decode
+from jaxrec.data.images.pixels import how_it_lies, read_numbers, read_picture, rle_decode
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 
 IMAGE_KEYS = {'file', 'split', 'instances', 'parts', 'entities', 'relations'}
@@ -71,7 +71,7 @@ class _Reading:
             self.problem(f'{key}: {error}')
             return None
         if size is not None and pixels.shape != size:
-            upright = ' once it stands upright' if is_turned(self.folder / self.entry['file']) else ''
+            upright = how_it_lies(self.folder / self.entry['file'])
             self.problem(
                 f'{key}: {name} is {pixels.shape[0]} x {pixels.shape[1]}, but the picture is {size[0]} x '
                 f'{size[1]}{upright}: give it the size of the picture'

@@ -85,6 +85,11 @@ def is_turned(path: str | Path) -> bool:
         return False
 
 
+def how_it_lies(path: str | Path) -> str:
+    """What a message about a picture's size adds where `read_picture` has turned it; '' elsewhere."""
+    return ' once it stands upright' if is_turned(path) else ''
+
+
 def read_numbers(path: str | Path) -> np.ndarray:
     """Reads a PNG of one number a pixel: grey of 1, 2, 4, 8 or 16 bits, or a palette's places.
 

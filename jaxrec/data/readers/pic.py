@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
-from jaxrec.data.images.pixels import is_turned, read_picture
+from jaxrec.data.images.pixels import how_it_lies, read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
 from jaxrec.data.readers.pic_files import (
@@ -229,10 +229,9 @@ class PicScenes(AnnotatedImages):
             return np.zeros((*(self.size or size), 3), np.uint8)
         image = read_picture(path)
         if image.shape[:2] != size:
-            upright = ' once it stands upright' if is_turned(path) else ''
             raise ValueError(
-                f'{path} is {image.shape[:2]}{upright} but its mask {instance} is {size}: fetch both again, '
-                'or save the picture without EXIF'
+                f'{path} is {image.shape[:2]}{how_it_lies(path)} but its mask {instance} is {size}: '
+                'fetch both again, or save the picture without EXIF'
             )
         return np.moveaxis(resize_labels(np.moveaxis(image, -1, 0), self.size), 0, -1) if self.size else image
 

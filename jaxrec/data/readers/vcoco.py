@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from jaxrec.data.images.agents import UNSEEN, Agents
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
-from jaxrec.data.images.pixels import is_turned, read_picture
+from jaxrec.data.images.pixels import how_it_lies, read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.annotated_images import AnnotatedImages
 from jaxrec.data.readers.coco_masks import CocoMasks, Listing, is_box
@@ -228,10 +228,9 @@ class VcocoScenes(AnnotatedImages):
             raise ValueError(f'{folders} has no {" nor ".join(names)}: fetch the images of COCO there')
         picture = read_picture(path)
         if picture.shape[:2] != self.coco.size(image):
-            upright = ' once it stands upright' if is_turned(path) else ''
             raise ValueError(
-                f'{path} is {picture.shape[:2]}{upright} but its masks are {self.coco.size(image)}: '
-                'fetch both again, or save it without EXIF'
+                f'{path} is {picture.shape[:2]}{how_it_lies(path)} but its masks are '
+                f'{self.coco.size(image)}: fetch both again, or save it without EXIF'
             )
         return picture
 
