@@ -59,15 +59,15 @@ $(INSTALLED): pyproject.toml uv.lock
 demo: setup  ## train CAN and its plain DNN base, compare them (DATA=movielens for real logs)
 	@set -e; run() { echo; echo "\$$ $$*"; "$$@"; }; \
 	for row in DNN CAN-DNN; do \
-	  run $(PY) -m experiments.train --config=configs/can/$(DATA).py:$$row --workdir=runs/demo/$(DATA)/$$row; \
+	  run $(PY) -m jaxrec.cli.train --config=configs/can/$(DATA).py:$$row --workdir=runs/demo/$(DATA)/$$row; \
 	done; \
-	run $(PY) -m experiments.evaluate --workdir=runs/demo/$(DATA)/DNN --workdir=runs/demo/$(DATA)/CAN-DNN
+	run $(PY) -m jaxrec.cli.evaluate --workdir=runs/demo/$(DATA)/DNN --workdir=runs/demo/$(DATA)/CAN-DNN
 
 demo-sms: setup  ## train SMS on rendered scenes, draw what it finds in held-out ones (IMAGES=20)
 	@set -e; run() { echo; echo "\$$ $$*"; "$$@"; }; \
-	run $(PY) -m experiments.train --config=configs/sms/scenes.py:SMS --workdir=runs/demo/sms; \
-	run $(PY) -m experiments.evaluate --workdir=runs/demo/sms; \
-	run $(PY) -m experiments.sms.show --workdir=runs/demo/sms --output=runs/demo/sms/pictures --images=$(IMAGES)
+	run $(PY) -m jaxrec.cli.train --config=configs/sms/scenes.py:SMS --workdir=runs/demo/sms; \
+	run $(PY) -m jaxrec.cli.evaluate --workdir=runs/demo/sms; \
+	run $(PY) -m jaxrec.cli.sms.show --workdir=runs/demo/sms --output=runs/demo/sms/pictures --images=$(IMAGES)
 
 test: setup  ## the tests, but for slow ones, kills and notebooks (WORKERS=4, TESTS=tests/data)
 	$(PY) -m pytest -m 'not notebook and not slow and not faults and not together' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))

@@ -32,8 +32,8 @@ from experiments.benchmarks import (
     tables,
     tokens,
 )
-from experiments.benchmarks.timing import emit
-from experiments.flags import friendly
+from jaxrec.cli.flags import friendly
+from jaxrec.runs.timing import emit
 
 NAME = flags.DEFINE_string('name', None, 'Which benchmark.')
 LIST = flags.DEFINE_bool('list', False, 'Show the names.')

@@ -1,9 +1,9 @@
 r"""AGE over models that read a history, such as DIN, SIM and CAN, on the simulated feed of the replay.
 
-    python -m experiments.age.replay --config=configs/age/histories.py:AGE-TS --workdir=runs/age_din \
+    jaxrec age replay --config=configs/age/histories.py:AGE-TS --workdir=runs/age_din \
         --config.model.task=jaxrec.models.baselines.din:make_task
 
-After the colon stands the row, one of configs/age/rows.py. The base is one field: jaxrec.models.sim:make_task
+After the colon stands the row, one of jaxrec/models/age/presets.py. The base is one field: jaxrec.models.sim:make_task
 and jaxrec.models.can:make_task are others. A base that takes no `dim` or `widths`, such as LR, is the whole
 section: --config.model="{'task': 'jaxrec.models.baselines.lr:make_task'}".
 
@@ -20,7 +20,7 @@ ITEM = ('item', 'category')  # the category is what SIM's hard search goes by
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
-    """Builds the config of one row of `configs.age.rows`, with histories of five clicks."""
+    """Builds the config of one row of `jaxrec.models.age.presets`, with histories of five clicks."""
     config = one_run(name)
     config.features.candidate = config.features.history = ITEM
     config.data.arguments.history = 5

@@ -1,7 +1,7 @@
 """AGE's online experiment (arXiv 2112.11136, section 5.3) on a simulated feed into which new items arrive.
 
-    python -m experiments.age.online --config=configs/age/online.py --workdir=runs/age_online
-    python -m experiments.age.online --config=configs/age/online.py:still --workdir=runs/age_online_still
+    jaxrec age online --config=configs/age/online.py --workdir=runs/age_online
+    jaxrec age online --config=configs/age/online.py:still --workdir=runs/age_online_still
 
 `still` is the world in which no item arrives: nothing is new or explored, and B has no reason to win. The
 paper explores items below 3,000 impressions, of the 10,000 that an item needs there to be learned; here an
@@ -13,9 +13,9 @@ the experiment does not have.
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import MODEL, ROWS
 from configs.age.simulated import WORLD
 from configs.runs import run_config
+from jaxrec.models.age.presets import MODEL, ROWS
 
 EXPLORERS = ('AGE-TS', 'Ensemble-TS')
 WORLDS = {'feed': {}, 'still': {'lifetime': 0.0}}

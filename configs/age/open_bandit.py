@@ -1,25 +1,25 @@
 """AGE and what it is compared with on the Open Bandit Dataset (arXiv 2008.07146), logged uniformly.
 
-    python -m experiments.age.replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
+    jaxrec age replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
 
 Needs the set, or its sample of 10,000 rows a campaign, under --data_dir or $JAXREC_DATA;
-jaxrec/data/readers/open_bandit.py says where from. The counts below suit the sample, of which hardly a click
+jaxrec/data/readers/bandits/open_bandit.py says where from. The counts below suit the sample, of which hardly a click
 is left to replay: the run says so. The whole set bears the counts of configs/age/simulated.py. The log of the
 other logger, behaviour='bts', has propensities that differ, and is thinned to a uniform one by
 --config.replay.accept=propensity; IPS, SNIPS, DM and DR are printed beside.
-After the colon stands the row, one of configs/age/rows.py.
+After the colon stands the row, one of jaxrec/models/age/presets.py.
 """
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import MODEL, ROWS, thresholds_at
 from configs.runs import run_config
+from jaxrec.models.age.presets import MODEL, ROWS, thresholds_at
 
 UNIFORM_CTR = 0.0035  # of the uniform logger, campaign of all items
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
-    """Builds the config of one row of `configs.age.rows` on the campaign of all items."""
+    """Builds the config of one row of `jaxrec.models.age.presets` on the campaign of all items."""
     return run_config(
         name,
         {
@@ -29,7 +29,7 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
                 'candidate': ('item', 'item_feature_1', 'item_feature_2', 'item_feature_3', 'affinity'),
             },
             'data': {
-                'log': 'jaxrec.data.readers.open_bandit:compile_open_bandit',
+                'log': 'jaxrec.data.readers.bandits.open_bandit:compile_open_bandit',
                 'arguments': {'data_dir': '', 'behaviour': 'random', 'campaign': 'all'},
                 'cache': 'runs/logs',
             },

@@ -1,8 +1,8 @@
 """AGE and what it is compared with, replayed on a simulated feed into which new items arrive.
 
-    python -m experiments.age.replay --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_ts
+    jaxrec age replay --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_ts
 
-After the colon stands the row, one of configs/age/rows.py. No model reads histories: those of the log hold
+After the colon stands the row, one of jaxrec/models/age/presets.py. No model reads histories: those of the log hold
 clicks on all that its uniform logger showed, and a replay learns from matches alone. Models that need one,
 such as DIN, SIM and CAN, have configs/age/histories.py. configs/age/table_replay.py says how the world was
 fixed and what a run takes.
@@ -10,8 +10,8 @@ fixed and what a run takes.
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import MODEL, ROWS
 from configs.runs import run_config
+from jaxrec.models.age.presets import MODEL, ROWS
 
 # 72,000 visits a day, of which 1,900 are matched; the first 80,000 are warm-up, a million are replayed.
 # Random earns about what it does on R6B (.036), so table 3's fixed thresholds are the paper's own.
@@ -29,7 +29,7 @@ ITEM = ('item',)  # R6B's articles have no other feature
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
-    """Builds the config of one row of `configs.age.rows` on the simulated feed."""
+    """Builds the config of one row of `jaxrec.models.age.presets` on the simulated feed."""
     return run_config(
         name,
         {

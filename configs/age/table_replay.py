@@ -1,11 +1,11 @@
 """AGE's tables 1 to 3 (arXiv 2112.11136) on simulated feeds into which new items arrive, the truth known.
 
-    python -m experiments.compare --config=configs/age/table_replay.py --workdir=runs/age_table
-    python -m experiments.compare --config=configs/age/table_replay.py --workdir=runs/age_quick --quick
+    jaxrec compare --config=configs/age/table_replay.py --workdir=runs/age_table
+    jaxrec compare --config=configs/age/table_replay.py --workdir=runs/age_quick --quick
 
 Two columns, each a uniform log with pools of some 38: a million visits after the warm-up, of which metrics
 that begin with `early_` are of the first half; and a million of a feed whose items are all there from the
-start. --rows=DNN,AGE-TS chooses among the rows of configs/age/rows.py, and `only` says which of them the
+start. --rows=DNN,AGE-TS chooses among the rows of jaxrec/models/age/presets.py, and `only` says which of them the
 second column has.
 
 Protocol. The first 80,000 visits train one model a seed, from which every method starts: they are drawn alike
@@ -37,13 +37,13 @@ The target of 20% of changed winners is the first of three choices; the library'
 
 Cost: some four and a half hours of one worker, on busy cores: a cell took 5 s (random) to 445 (AGE-UCB
 without its gate, 20 passes). The figures are in jaxrec/models/age/README.md, and
---cells=jaxrec/models/age/cells_replay.jsonl.gz takes the finished cells from there.
+--cells=docs/results/age/cells_replay.jsonl.gz takes the finished cells from there.
 """
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import ABLATED, ADDED, COMPARED, PUBLISHED, ROWS, SEARCH
 from configs.age.simulated import get_config as one_run
+from jaxrec.models.age.presets import ABLATED, ADDED, COMPARED, PUBLISHED, ROWS, SEARCH
 
 # In the other column, to halve its cost.
 FEWER = ('random', 'DNN', 'eps-greedy', 'Ensemble-TS', 'gradient-TS', 'MC-dropout-TS', 'AGE-TS')
@@ -64,7 +64,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             'title': 'AGE replayed on simulated feeds',
-            'run': 'experiments.age.cells:run_cell',
+            'run': 'jaxrec.models.age.replay.comparison:run_cell',
             'columns': {'simulated': simulated, 'null': null},
             'main': 'simulated',  # a ConfigDict forgets the order of its keys
             'order': (*COMPARED, *ADDED, *ABLATED),

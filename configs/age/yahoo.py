@@ -1,30 +1,30 @@
 """AGE and what it is compared with on Yahoo! R6B, the paper's data: users of 136 features, bare articles.
 
-    python -m experiments.age.replay --config=configs/age/yahoo.py:AGE-TS --workdir=runs/age_r6b
+    jaxrec age replay --config=configs/age/yahoo.py:AGE-TS --workdir=runs/age_r6b
 
 Needs the files of Webscope's R6B under --data_dir or $JAXREC_DATA, placed by hand after an agreement with
-Yahoo!; jaxrec/data/readers/yahoo.py says where from and how they are called. Not run here, for want of them.
+Yahoo!; jaxrec/data/readers/bandits/yahoo.py says where from and how they are called. Not run here, for want of them.
 Days to tune on, apart from those of the test:
 --config.data.arguments="{'data_dir': '', 'irregular': 'drop', 'days': (2,)}".
-After the colon stands the row, one of configs/age/rows.py. From the paper: the first 80,000 visits train what
+After the colon stands the row, one of jaxrec/models/age/presets.py. From the paper: the first 80,000 visits train what
 every method starts from. The rest is not stated there; learning is in chunks of 80,000 visits.
 """
 
 from ml_collections import ConfigDict
 
-from configs.age.rows import MODEL, ROWS
 from configs.runs import run_config
+from jaxrec.models.age.presets import MODEL, ROWS
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:
-    """Builds the config of one row of `configs.age.rows` on R6B."""
+    """Builds the config of one row of `jaxrec.models.age.presets` on R6B."""
     return run_config(
         name,
         {
             'model': MODEL,
             'features': {'user': ('features',), 'candidate': ('item',)},
             'data': {
-                'log': 'jaxrec.data.readers.yahoo:compile_yahoo',
+                'log': 'jaxrec.data.readers.bandits.yahoo:compile_yahoo',
                 'arguments': {'data_dir': '', 'irregular': 'drop'},
                 'cache': 'runs/logs',
             },

@@ -1,7 +1,7 @@
 """CAN and its bases on Amazon Books (2014): a user's last review against one drawn book.
 
-    python -m experiments.counts --config=configs/can/amazon_books.py
-    python -m experiments.train --config=configs/can/amazon_books.py:CAN-DNN --workdir=runs/can_books
+    jaxrec counts --config=configs/can/amazon_books.py
+    jaxrec train --config=configs/can/amazon_books.py:CAN-DNN --workdir=runs/can_books
 
 The files `reviews_Books_5.json.gz` and `meta_Books.json.gz` lie in $JAXREC_DATA or --data_dir, or in a folder
 `amazon` there; they come from http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/, and
@@ -18,12 +18,12 @@ Epochs, batching and the width of embeddings are not in the paper but in its cod
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import ROWS
 from configs.runs import run_config
+from jaxrec.models.can.presets import ROWS
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row of `configs.can.rows` on Amazon Books."""
+    """Builds the config of one row of `jaxrec.models.can.presets` on Amazon Books."""
     return run_config(
         name,
         {

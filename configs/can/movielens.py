@@ -1,6 +1,6 @@
 """CAN and its bases on MovieLens latest-small (2016): rating >= 4 is positive, each user's last 20 % is test.
 
-    python -m experiments.train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml
+    jaxrec train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml
 
 The data root is $JAXREC_DATA or --data_dir. Histories are averaged, not summed: each user's test events are
 the last, so their histories are longer than those of training, and a sum grows with them.
@@ -8,14 +8,14 @@ the last, so their histories are longer than those of training, and a sum grows 
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import ROWS, averaged
 from configs.runs import run_config
+from jaxrec.models.can.presets import ROWS, averaged
 
 AVERAGED = {name: averaged(row) for name, row in ROWS.items()}
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row of `configs.can.rows` on MovieLens."""
+    """Builds the config of one row of `jaxrec.models.can.presets` on MovieLens."""
     return run_config(
         name,
         {

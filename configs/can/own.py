@@ -1,6 +1,6 @@
-"""CAN and its bases on a log of one's own, made by `experiments.ingest`.
+"""CAN and its bases on a log of one's own, made by `jaxrec.cli.ingest`.
 
-    python -m experiments.train --config=configs/can/own.py:CAN-DNN,logs/mine --workdir=runs/mine
+    jaxrec train --config=configs/can/own.py:CAN-DNN,logs/mine --workdir=runs/mine
 
 After the colon stand the row, one of `ROWS`, and the log. Features are all columns that the log
 describes (for LR, which reads one-hots, without numeric ones); the label is its column of 0 and 1, or ratings
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.can import rows
 from configs.runs import run_config
-from jaxrec.data.api import stored
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.log import Log
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.log import Log
+from jaxrec.data.sources.from_config import stored
+from jaxrec.models.can import presets as rows
 
 ROWS = {name: rows.ROWS[name] for name in ('LR', 'DNN', 'DIN', 'CAN-DNN')}
 
@@ -35,7 +35,7 @@ def get_config(text: str = 'CAN-DNN') -> ConfigDict:
     name, _, path = text.partition(',')
     log = stored('', path) if path else None
     data: dict[str, Any] = {
-        'log': 'jaxrec.data.api:stored',
+        'log': 'jaxrec.data.sources.from_config:stored',
         'arguments': {'path': str(Path(path)) if path else ''},
         'label': label_of(log),
         'split': split_of(log),

@@ -1,6 +1,6 @@
 """CAN's table on MovieLens latest-small (2016), real logs: 671 users, 9,066 movies, 100,004 ratings.
 
-    python -m experiments.compare --config=configs/can/table_movielens.py --workdir=runs/can_movielens
+    jaxrec compare --config=configs/can/table_movielens.py --workdir=runs/can_movielens
 
 The data root is $JAXREC_DATA or --data_dir.
 """
@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs.can.movielens import AVERAGED
 from configs.can.movielens import get_config as one_run
-from configs.can.rows import COMPARED, PUBLISHED, floored
+from jaxrec.models.can.presets import COMPARED, PUBLISHED, floored
 
 
 def get_config() -> ConfigDict:

@@ -1,6 +1,6 @@
 """CAN's table on the simulated CTR world, with the truth known (compare tables 2 and 4 of arXiv 2011.05625).
 
-    python -m experiments.compare --config=configs/can/table_simulated.py --workdir=runs/can_table
+    jaxrec compare --config=configs/can/table_simulated.py --workdir=runs/can_table
 
 The world and the search were fixed before the table was run, on seeds 1001 and 1002, which no cell has:
 
@@ -16,13 +16,13 @@ The world and the search were fixed before the table was run, on seeds 1001 and 
 
 Results are in jaxrec/models/can/README.md.
 
---rows=CAN-1layer,CAN-DNN,CAN-3layer chooses among the rows of configs/can/rows.py.
+--rows=CAN-1layer,CAN-DNN,CAN-3layer chooses among the rows of jaxrec/models/can/presets.py.
 """
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import ABLATED, COMPARED, PUBLISHED, ROWS, floored
 from configs.can.simulated import get_config as one_run
+from jaxrec.models.can.presets import ABLATED, COMPARED, PUBLISHED, ROWS, floored
 
 # CAN, what it stands on and what is simpler: where there is nothing to find, it must not win.
 NULL = ('LR', 'DNN', 'DIN', 'Cartesian', 'CAN-DNN', 'CAN+Cartesian')

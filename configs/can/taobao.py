@@ -1,7 +1,7 @@
 """CAN and its bases on Taobao UserBehavior: a user's last click against one drawn item.
 
-    python -m experiments.counts --config=configs/can/taobao.py
-    python -m experiments.train --config=configs/can/taobao.py:CAN-DNN --workdir=runs/can_taobao
+    jaxrec counts --config=configs/can/taobao.py
+    jaxrec train --config=configs/can/taobao.py:CAN-DNN --workdir=runs/can_taobao
 
 The file `UserBehavior.csv`, also as .gz or .zip, lies in $JAXREC_DATA or --data_dir, or in a folder `taobao`
 there; fetch `UserBehavior.csv.zip` from https://tianchi.aliyun.com/dataset/649, which takes an account. In
@@ -17,12 +17,12 @@ log: `data.label.positives.among` says which of them count.
 
 from ml_collections import ConfigDict
 
-from configs.can.rows import ROWS
 from configs.runs import run_config
+from jaxrec.models.can.presets import ROWS
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:
-    """Builds the config of one row of `configs.can.rows` on UserBehavior."""
+    """Builds the config of one row of `jaxrec.models.can.presets` on UserBehavior."""
     return run_config(
         name,
         {

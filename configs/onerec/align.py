@@ -1,9 +1,9 @@
 r"""OneRec's alignment by any method; which data set it is the generator's workdir says.
 
-    python -m experiments.onerec.align --config=configs/onerec/align.py:ipa \
+    jaxrec onerec align --config=configs/onerec/align.py:ipa \
         --generator=runs/onerec/ntp --judge=runs/onerec/reward --workdir=runs/onerec/ipa
 
-After the colon stands the method, see experiments/onerec/align.py.
+After the colon stands the method, see jaxrec/cli/onerec/align.py.
 """
 
 from ml_collections import ConfigDict
@@ -12,5 +12,5 @@ from configs.onerec.stages import align_config
 
 
 def get_config(method: str = 'ipa') -> ConfigDict:
-    """Builds the config of one of `jaxrec.models.onerec.align.METHODS`."""
+    """Builds the config of one of `jaxrec.models.onerec.alignment.task.METHODS`."""
     return align_config(method)

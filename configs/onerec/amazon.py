@@ -1,6 +1,6 @@
 r"""OneRec as a model of the next item, and what it is compared with, on Amazon's reviews of 2014, 5-core.
 
-    python -m experiments.train --config=configs/onerec/amazon.py:SASRec,Sports_and_Outdoors \
+    jaxrec train --config=configs/onerec/amazon.py:SASRec,Sports_and_Outdoors \
         --workdir=runs/sports/sasrec
 
 The data root is $JAXREC_DATA or --data_dir; it or its folder `amazon` holds `reviews_<category>_5.json.gz`

@@ -1,8 +1,8 @@
 r"""OneRec as a model of the next item, and what it is compared with, on Amazon Beauty 5-core of 2014.
 
-    python -m experiments.train --config=configs/onerec/amazon_beauty.py:SASRec --workdir=runs/beauty/sasrec
-    python -m experiments.evaluate --workdir=runs/beauty/sasrec
-    python -m experiments.onerec.tokenize --workdir=runs/beauty/tokens \
+    jaxrec train --config=configs/onerec/amazon_beauty.py:SASRec --workdir=runs/beauty/sasrec
+    jaxrec evaluate --workdir=runs/beauty/sasrec
+    jaxrec onerec tokenize --workdir=runs/beauty/tokens \
         --config=configs/onerec/amazon_beauty.py:OneRec
 
 The data root is $JAXREC_DATA or --data_dir, which holds `amazon-beauty/` as `jaxrec.data.readers.sequences`

@@ -1,14 +1,14 @@
 r"""OneRec and what it is compared with on KuaiRand, a log of short videos whose sessions are told by time.
 
-    python -m experiments.onerec.tokenize --config=configs/onerec/kuairand.py --workdir=runs/kuairand/tokens
-    python -m experiments.train --config=configs/onerec/kuairand.py:OneRec --workdir=runs/kuairand/ntp
-    python -m experiments.onerec.reward --config=configs/onerec/kuairand.py:reward \
+    jaxrec onerec tokenize --config=configs/onerec/kuairand.py --workdir=runs/kuairand/tokens
+    jaxrec train --config=configs/onerec/kuairand.py:OneRec --workdir=runs/kuairand/ntp
+    jaxrec onerec reward --config=configs/onerec/kuairand.py:reward \
         --workdir=runs/kuairand/reward
-    python -m experiments.onerec.align --config=configs/onerec/align.py:ipa --workdir=runs/kuairand/ipa \
+    jaxrec onerec align --config=configs/onerec/align.py:ipa --workdir=runs/kuairand/ipa \
         --generator=runs/kuairand/ntp --judge=runs/kuairand/reward
 
 The data root is $JAXREC_DATA or --data_dir; there the published folder is placed by hand, `KuaiRand-1K` or,
-by --config.data.arguments.edition, another. After the colon stands a row of configs/onerec/rows.py or
+by --config.data.arguments.edition, another. After the colon stands a row of jaxrec/models/onerec/presets.py or
 `reward`. `jaxrec.data.readers.kuairand` says what a session is; a video counts from five rows on. Videos have
 no content there, so their vectors are made of what users watched in training; generator and reward model
 learn from different users. Sessions of high quality are the paper's: five effective views, a watch time above
@@ -17,23 +17,23 @@ the median, a like, follow or share.
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import FEATURES, HISTORY, OF_ROWS, ROWS, SPLIT, TRAIN, of_length
 from configs.onerec.stages import reward_config
 from configs.runs import run_config
+from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SPLIT, TRAIN, of_length
 
 REWARD = 'reward'
 
 
 def get_config(name: str = 'OneRec') -> ConfigDict:
-    """Builds the config of one row of `configs.onerec.rows`, or of the reward model, on KuaiRand."""
+    """Builds the config of one row of `jaxrec.models.onerec.presets`, or of the reward model, on KuaiRand."""
     config = run_config(
         'OneRec' if name == REWARD else name,
         {
             'features': FEATURES,
             'files': {
                 'ids': {
-                    'make': 'experiments.onerec.tokens:make_ids',
-                    'check': 'experiments.onerec.tokens:check_ids',
+                    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
+                    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
                     'arguments': {'behaviour': 64, 'levels': 3, 'clusters': 256},
                 }
             },

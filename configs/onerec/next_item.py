@@ -7,11 +7,11 @@ models learn from all places of a user's history at once, the generative ones fr
 
 from typing import Any
 
-from configs.onerec.rows import ITEMS, UNBALANCED, onerec, sequential
 from configs.runs import changed
+from jaxrec.models.onerec.presets import ITEMS, UNBALANCED, onerec, sequential
 
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
-CHECK = 'experiments.onerec.tokens:check_ids'  # of IDs that are given
+CHECK = 'jaxrec.models.onerec.tokenizing.tokens:check_ids'  # of IDs that are given
 HISTORY, LONG_HISTORY = 20, 50  # items that generative and sequential models read
 # Two thirds of what histories of 20 hold would be padding: on Beauty the median history has 4 items. Batches
 # of like lengths read 7.8 places an example for 20, in five programs; an epoch has the same examples, each
@@ -66,7 +66,7 @@ def generative(ids: dict[str, Any], **options: Any) -> dict[str, Any]:
     """
     row = onerec(session=1, **NETWORK | options)
     return row | {
-        'task': 'jaxrec.models.onerec.ranked:make_task',
+        'task': 'jaxrec.models.onerec.next_item:make_task',
         'files': {'ids': ids},
         'data': ITEMS | {'per_user': 'each', 'history_length': HISTORY, 'widths': WIDTHS},
         'train': {
@@ -110,13 +110,17 @@ def make_rows(
     """The rows of one data set.
 
     Args:
-      tokens: arguments of `experiments.onerec.tokens:make_ids`, laid over `TOKENS`.
+      tokens: arguments of `jaxrec.models.onerec.tokenizing.tokens:make_ids`, laid over `TOKENS`.
       features: columns of items that FDSA reads; none leaves it out.
 
     Returns:
       {name: row}.
     """
-    ids = {'make': 'experiments.onerec.tokens:make_ids', 'check': CHECK, 'arguments': TOKENS | (tokens or {})}
+    ids = {
+        'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
+        'check': CHECK,
+        'arguments': TOKENS | (tokens or {}),
+    }
     rows = {'SASRec': scored('sasrec'), 'BERT4Rec': scored('bert4rec')}
     if features:
         rows['FDSA'] = scored('fdsa', columns=features)
@@ -128,7 +132,11 @@ def make_rows(
 
 def published_ids(row: dict[str, Any], column: str) -> dict[str, Any]:
     """A generative row on semantic IDs that others made, a column of the log's items."""
-    ids = {'make': 'experiments.onerec.published:make_ids', 'check': CHECK, 'arguments': {'column': column}}
+    ids = {
+        'make': 'jaxrec.models.onerec.tokenizing.published:make_ids',
+        'check': CHECK,
+        'arguments': {'column': column},
+    }
     return row | {'files': {'ids': ids}}
 
 

@@ -1,11 +1,11 @@
 r"""OneRec and what it is compared with on a log of one's own, with item vectors of one's own.
 
-    python -m experiments.ingest --input=shown.csv --mapping=mapping.json --sessions --output=logs/mine
-    python -m experiments.onerec.tokenize --workdir=runs/mine/tokens \
+    jaxrec ingest --input=shown.csv --mapping=mapping.json --sessions --output=logs/mine
+    jaxrec onerec tokenize --workdir=runs/mine/tokens \
         --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
-    python -m experiments.train --workdir=runs/mine/ntp \
+    jaxrec train --workdir=runs/mine/ntp \
         --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt
-    python -m experiments.onerec.reward --workdir=runs/mine/reward \
+    jaxrec onerec reward --workdir=runs/mine/reward \
         --config=configs/onerec/own.py:reward,logs/mine
 
 After the colon stand the row or `reward`, the log, and what is known of its items: an .npy file of vectors
@@ -23,15 +23,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.can.own import label_columns, label_of
-from configs.onerec.rows import FEATURES, HISTORY, ROWS, SESSION, SPLIT, TRAIN, of_length
 from configs.onerec.stages import reward_config
 from configs.runs import changed, run_config
-from jaxrec.data.api import stored
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.log import Log
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.log import Log
 from jaxrec.data.sessions.filter import INTERACTIONS
 from jaxrec.data.sessions.labels import COLUMNS as LABEL_COLUMNS
 from jaxrec.data.sessions.log import SessionLog
+from jaxrec.data.sources.from_config import stored
+from jaxrec.models.onerec.presets import FEATURES, HISTORY, ROWS, SESSION, SPLIT, TRAIN, of_length
 
 LEAST, MOST = 16, 8_192  # codes of a level
 REWARD = 'reward'
@@ -55,8 +55,8 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
             'features': FEATURES,
             'files': {
                 'ids': {
-                    'make': 'experiments.onerec.tokens:make_ids',
-                    'check': 'experiments.onerec.tokens:check_ids',
+                    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
+                    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
                     'arguments': {
                         'content': content,
                         'content_items': names,
@@ -71,7 +71,7 @@ def get_config(text: str = 'OneRec') -> ConfigDict:
                 }
             },
             'data': {
-                'log': 'jaxrec.data.api:stored',
+                'log': 'jaxrec.data.sources.from_config:stored',
                 'arguments': {'path': str(Path(path)) if path else ''},
                 'cache': 'runs/logs',
                 'label': label_of(log) if isinstance(log, BehaviourLog) and label_columns(log) else {},

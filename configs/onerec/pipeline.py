@@ -1,6 +1,6 @@
 """OneRec's whole pipeline on the simulated world of sessions: 5,000 users, 2,000 items, 100,000 requests.
 
-python -m experiments.onerec.pipeline --config=configs/onerec/pipeline.py --workdir=runs/onerec
+jaxrec onerec pipeline --config=configs/onerec/pipeline.py --workdir=runs/onerec
 """
 
 from ml_collections import ConfigDict

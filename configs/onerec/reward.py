@@ -1,6 +1,6 @@
 """OneRec's reward model on the simulated world of sessions.
 
-python -m experiments.onerec.reward --config=configs/onerec/reward.py --workdir=runs/onerec/reward
+jaxrec onerec reward --config=configs/onerec/reward.py --workdir=runs/onerec/reward
 
 It learns from users of its own, none of whom the rows of configs/onerec/simulated.py learn from.
 """

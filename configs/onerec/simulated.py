@@ -1,10 +1,10 @@
 """OneRec and what it is compared with on the simulated world of sessions.
 
-    python -m experiments.onerec.tokenize --config=configs/onerec/simulated.py --workdir=runs/onerec/tokens
-    python -m experiments.train --config=configs/onerec/simulated.py:OneRec --workdir=runs/onerec/ntp
-    python -m experiments.onerec.recommend --workdir=runs/onerec/ntp --input=users.csv --output=sessions.csv
+    jaxrec onerec tokenize --config=configs/onerec/simulated.py --workdir=runs/onerec/tokens
+    jaxrec train --config=configs/onerec/simulated.py:OneRec --workdir=runs/onerec/ntp
+    jaxrec recommend --workdir=runs/onerec/ntp --input=users.csv --output=sessions.csv
 
-After the colon stands the row, one of configs/onerec/rows.py. Semantic IDs are made of the items' content,
+After the colon stands the row, one of jaxrec/models/onerec/presets.py. Semantic IDs are made of the items' content,
 which the world knows, and of what users did in training; they lie beside the cached log. Rows learn from
 three fifths of the users and are judged on them; configs/onerec/reward.py has the others.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import FEATURES, OF_ROWS, ROWS, by_request, of_length
 from configs.runs import changed, run_config
+from jaxrec.models.onerec.presets import FEATURES, OF_ROWS, ROWS, by_request, of_length
 
 WORLD = {'users': 5_000, 'items': 2_000, 'requests': 20}
 HISTORY = 20
@@ -39,8 +39,8 @@ TRAIN = {
 OWN_ROWS = {name: changed(row, train=LASTING[name]) for name, row in BY_REQUEST.items()}
 # Levels of 64 codes: 31 items share the first code of an ID on average.
 IDS = {
-    'make': 'experiments.onerec.tokens:make_ids',
-    'check': 'experiments.onerec.tokens:check_ids',
+    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
+    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
     'arguments': {
         'content': 'simulated',
         'behaviour': 32,
@@ -53,7 +53,7 @@ IDS = {
 
 
 def get_config(name: str = 'OneRec') -> ConfigDict:
-    """Builds the config of one row of `configs.onerec.rows` on the simulated world."""
+    """Builds the config of one row of `jaxrec.models.onerec.presets` on the simulated world."""
     return run_config(
         name,
         {

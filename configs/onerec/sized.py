@@ -1,6 +1,6 @@
 r"""OneRec in the sizes of the paper, from some 50 million to a billion parameters, for an accelerator.
 
-    python -m experiments.train --config=configs/onerec/sized.py:1b --workdir=runs/onerec_1b
+    jaxrec train --config=configs/onerec/sized.py:1b --workdir=runs/onerec_1b
 
 After the colon stands the size: tiny, 50m, 100m, 200m, 500m or 1b. Three levels of 8,192 codes, histories of
 256 items and sessions of 5 are the paper's; but of tiny, activations are bfloat16, layers are looped over and
@@ -10,7 +10,7 @@ own write --config=configs/onerec/own.py:OneRec,logs/mine,vectors.npy,names.txt 
 On 256 chips give --mesh=32,8, three of the 24 experts a device: tokens come to experts over rings of eight,
 and no expert is gathered. What is planned of it by
 
-    python -m experiments.plan --config=configs/onerec/sized.py:1b --mesh=32,8 \
+    jaxrec plan --config=configs/onerec/sized.py:1b --mesh=32,8 \
         --topology=v5p:8x8x4 --batch=8192
 
 is 8.6 of 95 GiB, 63.8 ms a step and an MFU of 44 %; on v5e:16x16 with a batch of 4,096 it is 5.9 of 16 GiB,
@@ -19,8 +19,8 @@ is 8.6 of 95 GiB, 63.8 ms a step and an MFU of 44 %; on v5e:16x16 with a batch o
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import FEATURES, SIZED, of_length
 from configs.runs import changed, run_config
+from jaxrec.models.onerec.presets import FEATURES, SIZED, of_length
 
 HISTORY = 256
 LARGE = {'dtype': 'bfloat16', 'scan': True, 'remat': True, 'dispatch': 'ring'}
@@ -38,8 +38,8 @@ def get_config(size: str = '1b') -> ConfigDict:
             'features': FEATURES,
             'files': {
                 'ids': {
-                    'make': 'experiments.onerec.tokens:make_ids',
-                    'check': 'experiments.onerec.tokens:check_ids',
+                    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
+                    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
                     'arguments': {'content': 'simulated', 'clusters': 8_192, 'passes': 10},
                 }
             },

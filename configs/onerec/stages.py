@@ -4,12 +4,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import OF_JUDGE
-from jaxrec.models.onerec.align import METHODS
+from jaxrec.models.onerec.alignment.task import METHODS
+from jaxrec.models.onerec.presets import OF_JUDGE
 from jaxrec.options import lay_over
 
 REWARD: dict[str, Any] = {
-    'task': 'jaxrec.models.onerec.reward:make_task',
+    'task': 'jaxrec.models.onerec.reward.network:make_task',
     'files': None,
     'data': {'mode': 'reward', 'choose': 'first', 'quality': None, 'users': OF_JUDGE},
     'train': {
@@ -70,8 +70,8 @@ def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
     """The config of an alignment.
 
     Args:
-      method: one of `jaxrec.models.onerec.align.METHODS`.
-      **options: further ones of `experiments.onerec.alignment.pieces.ALIGN_OPTIONS`.
+      method: one of `jaxrec.models.onerec.alignment.task.METHODS`.
+      **options: further ones of `jaxrec.models.onerec.alignment.setup.ALIGN_OPTIONS`.
 
     Returns:
       The config.

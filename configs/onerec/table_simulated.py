@@ -1,7 +1,7 @@
 """OneRec's table 1 (arXiv 2502.18965) on the simulated world of sessions, the true rewards known.
 
-    python -m experiments.compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_table
-    python -m experiments.compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_q --quick
+    jaxrec compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_table
+    jaxrec compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_q --quick
 
 Every row writes eight sessions of five different items for the same test requests, whatever came of what was
 shown to them. `judge_...` are the rewards that the reward model gives, which also mined the pairs, as in the
@@ -34,11 +34,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.onerec.rows import COMPARED, OF_ROWS, PUBLISHED, ROWS, SESSION
 from configs.onerec.simulated import JUDGE_HISTORY, OWN_ROWS, TRAIN
 from configs.onerec.simulated import get_config as one_run
 from configs.onerec.stages import OF_METHOD, REWARD, align_config, reward_model
 from configs.runs import changed
+from jaxrec.models.onerec.presets import COMPARED, OF_ROWS, PUBLISHED, ROWS, SESSION
 
 WORLD = {'users': 12_000}
 ALIGN = {'beams': 32, 'passes': 2.0, 'ratio': 0.01, 'chunk': 32, 'judged': 128}
@@ -170,7 +170,7 @@ def get_config() -> ConfigDict:
     """
     table = {
         'title': 'OneRec on simulated sessions',
-        'run': 'experiments.onerec.cells:run_cell',
+        'run': 'jaxrec.models.onerec.comparison:run_cell',
         'columns': make_columns(),
         'main': 'main',  # a ConfigDict forgets the order of its keys
         'order': (*COMPARED, *ALIGNED),

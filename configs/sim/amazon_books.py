@@ -1,8 +1,8 @@
 """SIM and what it is compared with on Amazon Books (2014): 10 recent and 90 older reviews, one drawn book.
 
-    python -m experiments.counts --config=configs/sim/amazon_books.py
-    python -m experiments.train --config=configs/sim/amazon_books.py:cikm20_soft --workdir=runs/sim_books
-    python -m experiments.train --config=configs/sim/amazon_books.py:SIM-soft --workdir=runs/sim_dien \
+    jaxrec counts --config=configs/sim/amazon_books.py
+    jaxrec train --config=configs/sim/amazon_books.py:cikm20_soft --workdir=runs/sim_books
+    jaxrec train --config=configs/sim/amazon_books.py:SIM-soft --workdir=runs/sim_dien \
         --config.model.short_model=dien --config.data.history_negatives=uniform
 
 The files `reviews_Books_5.json.gz` and `meta_Books.json.gz` lie in $JAXREC_DATA or --data_dir, or in a folder
@@ -21,11 +21,11 @@ from ml_collections import ConfigDict, config_dict
 
 from configs.can.amazon_books import get_config as of_can
 from configs.runs import run_config
-from configs.sim.rows import PAPER_ROWS, PUBLIC_ROWS
+from jaxrec.models.sim.presets import PAPER_ROWS, PUBLIC_ROWS
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:
-    """Builds the config of one row of `configs.sim.rows` on Amazon Books, those of the paper included."""
+    """Builds the config of one row of `jaxrec.models.sim.presets` on Amazon Books, those of the paper included."""
     data = of_can('DNN').data.to_dict()
     # What the paper counts in its selection.
     data['published'] = {'values of user': 75_053, 'values of item': 358_367, 'values of category': 1_583}

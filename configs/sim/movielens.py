@@ -1,7 +1,7 @@
 """SIM and what it is compared with on MovieLens latest-small (2016): rating >= 4 is positive.
 
-    python -m experiments.train --config=configs/sim/movielens.py:SIM-soft --workdir=runs/sim_ml
-    python -m experiments.train --config=configs/sim/movielens.py:cikm20_hard_time --workdir=runs/sim_ml_time
+    jaxrec train --config=configs/sim/movielens.py:SIM-soft --workdir=runs/sim_ml
+    jaxrec train --config=configs/sim/movielens.py:cikm20_hard_time --workdir=runs/sim_ml_time
 
 The data root is $JAXREC_DATA or --data_dir. Each user's last 20 % is test. The most active user has 2,391
 ratings, 1,115 of them positive: these are the longest history, and both windows together hold it.
@@ -10,11 +10,11 @@ ratings, 1,115 of them positive: these are the longest history, and both windows
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sim.rows import PAPER_ROWS, ROWS
+from jaxrec.models.sim.presets import PAPER_ROWS, ROWS
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:
-    """Builds the config of one row of `configs.sim.rows` on MovieLens."""
+    """Builds the config of one row of `jaxrec.models.sim.presets` on MovieLens."""
     return run_config(
         name,
         {

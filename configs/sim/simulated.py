@@ -1,15 +1,15 @@
 r"""SIM, what it is compared with and what came after it, on a simulated world of long histories.
 
-    python -m experiments.train --config=configs/sim/simulated.py:SIM-soft --workdir=runs/sim
+    jaxrec train --config=configs/sim/simulated.py:SIM-soft --workdir=runs/sim
 
-After the colon stands the row, one of configs/sim/rows.py. A user has 2,000 behaviours before its
+After the colon stands the row, one of jaxrec/models/sim/presets.py. A user has 2,000 behaviours before its
 impressions; of those that matter to a candidate none is among the last 500, and half are of other categories.
 configs/sim/table_simulated.py says how the world was fixed.
 
 On a pod leave --mesh out: all devices then stand on 'data', and rows are cut over all of them. What is
 planned of SIM-soft with tables of 10^9 rows by
 
-    python -m experiments.plan --config=configs/sim/simulated.py:SIM-soft --topology=v5e:16x16 --batch=2048 \
+    jaxrec plan --config=configs/sim/simulated.py:SIM-soft --topology=v5e:16x16 --batch=2048 \
         --rows=item=1000000000 --rows=category=1000000000
 
 is .6 of 16 GiB and .9 ms a step, 11 MiB sent by each device (docs/plans.md).
@@ -18,7 +18,7 @@ is .6 of 16 GiB and .9 ms a step, 11 MiB sent by each device (docs/plans.md).
 from ml_collections import ConfigDict
 
 from configs.runs import IDS, run_config
-from configs.sim.rows import SIMULATED_ROWS
+from jaxrec.models.sim.presets import SIMULATED_ROWS
 
 # One page of 20 impressions for each user, 5,100 to train on (102,000 examples), 1,275 of validation and as
 # many of test (25,500). A page is one request: its long history is read once for 20 candidates. Parts hold
@@ -45,7 +45,7 @@ WORLD = {
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:
-    """Builds the config of one row of `configs.sim.rows` on the simulated world."""
+    """Builds the config of one row of `jaxrec.models.sim.presets` on the simulated world."""
     return run_config(
         name,
         {

@@ -1,6 +1,6 @@
 """SIM's table on MovieLens latest-small (2016), real logs: 671 users, 9,066 movies, 100,004 ratings.
 
-    python -m experiments.compare --config=configs/sim/table_movielens.py --workdir=runs/sim_movielens
+    jaxrec compare --config=configs/sim/table_movielens.py --workdir=runs/sim_movielens
 
 The data root is $JAXREC_DATA or --data_dir. `auc_long` is of the test examples whose history exceeds the
 short window, `examples_long` their count. What came of it stands in jaxrec/models/sim/README.md.
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs.runs import changed
 from configs.sim.movielens import get_config as one_run
-from configs.sim.rows import COMPARED, PUBLISHED, ROWS
+from jaxrec.models.sim.presets import COMPARED, PUBLISHED, ROWS
 
 # A scan of 1,115 steps is slow, so MIMN trains on the last fifth of each user's ratings before validation.
 MIMN_SHARE = 0.2
@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
             'trials': 2,
             'search': {'model': {'row_l2': (1e-3, 1e-2)}},
             'slices': ('long_histories',),
-            'judges': ('experiments.sim.searching:judge',),
+            'judges': ('jaxrec.models.sim.comparison:judge',),
             'shown': (
                 'auc',
                 'gauc',

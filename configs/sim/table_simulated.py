@@ -1,13 +1,13 @@
 """SIM's table (arXiv 2006.05639) on simulated worlds of long histories, with the truth known.
 
-    python -m experiments.compare --config=configs/sim/table_simulated.py --workdir=runs/sim_table
-    python -m experiments.compare --config=configs/sim/table_simulated.py --workdir=runs/sim_quick --quick
+    jaxrec compare --config=configs/sim/table_simulated.py --workdir=runs/sim_table
+    jaxrec compare --config=configs/sim/table_simulated.py --workdir=runs/sim_quick --quick
 
 Three columns: histories of 2,000 behaviours; of 20,000, for the rows that search; and of 2,000 in a world
 where old behaviours do not matter. All have been run, in some twelve core hours with their trials, see
-`jaxrec/models/sim/README.md`. --rows=DIN-short,SIM-soft chooses among the rows of configs/sim/rows.py. With
+`jaxrec/models/sim/README.md`. --rows=DIN-short,SIM-soft chooses among the rows of jaxrec/models/sim/presets.py. With
 JAX_COMPILATION_CACHE_DIR set, the seeds of a row share what was compiled, and
---cells=jaxrec/models/sim/cells_simulated.jsonl.gz goes on from what was run.
+--cells=docs/results/sim/cells_simulated.jsonl.gz goes on from what was run.
 
 The world and the search were fixed before the table was run, by validation of seed 1001, which no cell has:
 
@@ -36,8 +36,8 @@ The world and the search were fixed before the table was run, by validation of s
 from ml_collections import ConfigDict
 
 from configs.runs import changed
-from configs.sim.rows import COMPARED, PUBLISHED, SEARCHING, SIMULATED_ROWS
 from configs.sim.simulated import get_config as one_run
+from jaxrec.models.sim.presets import COMPARED, PUBLISHED, SEARCHING, SIMULATED_ROWS
 
 # What has nothing to find where old behaviours do not matter.
 NULL = ('DIN-short', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time')
@@ -93,7 +93,7 @@ def get_config() -> ConfigDict:
             'seeds': 5,
             'trials': 2,
             'search': {'model': {'row_l2': (3e-4, 3e-5)}},
-            'judges': ('experiments.sim.searching:judge',),
+            'judges': ('jaxrec.models.sim.comparison:judge',),
             'shown': (
                 'auc', 'gauc', 'logloss', 'auc_minus_DIN-short', 'step_ms', 'recall', 'recall_recent',
                 'recall_random', 'agreement', 'relevant_short', 'relevant_long', 'relevant_of_long',

@@ -1,7 +1,7 @@
 """SIM and what it is compared with on Taobao UserBehavior: 100 recent page views, 400 older, one drawn item.
 
-    python -m experiments.counts --config=configs/sim/taobao.py
-    python -m experiments.train --config=configs/sim/taobao.py:cikm20_soft_time --workdir=runs/sim_taobao
+    jaxrec counts --config=configs/sim/taobao.py
+    jaxrec train --config=configs/sim/taobao.py:cikm20_soft_time --workdir=runs/sim_taobao
 
 The file `UserBehavior.csv`, also as .gz or .zip, lies in $JAXREC_DATA or --data_dir, or in a folder `taobao`
 there; configs/can/taobao.py says where it comes from and how it is read. Not yet run here.
@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from configs.can.taobao import get_config as of_can
 from configs.runs import changed, run_config
-from configs.sim.rows import PAPER_ROWS, PUBLIC_ROWS
+from jaxrec.models.sim.presets import PAPER_ROWS, PUBLIC_ROWS
 
 HOURS = {
     name: changed(row, data={'time_gap': {'unit': 3_600}}) if 'time_gap' in row['data'] else row
@@ -25,7 +25,7 @@ HOURS = {
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:
-    """Builds the config of one row of `configs.sim.rows` on UserBehavior."""
+    """Builds the config of one row of `jaxrec.models.sim.presets` on UserBehavior."""
     data = of_can('DNN').data.to_dict()
     # What the paper counts in its data.
     data['published'] = {

@@ -1,16 +1,16 @@
 """SMS on images of one's own, a folder as `jaxrec.data.images.records` describes it.
 
-    python -m experiments.sms.check --input=album --output=album_drawn
-    python -m experiments.train --config=configs/sms/own.py:SMS,album --workdir=runs/mine \
+    jaxrec sms check --input=album --output=album_drawn
+    jaxrec train --config=configs/sms/own.py:SMS,album --workdir=runs/mine \
         --config.model.weights=resnet18.safetensors
-    python -m experiments.train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
+    jaxrec train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
         --warm_start=runs/mine
 
-After the colon stand the row, one of configs/sms/rows.py, and the folder; every file of it is read and
+After the colon stand the row, one of jaxrec/models/sms/presets.py, and the folder; every file of it is read and
 checked the first time. Later runs take the log that was made of it, under runs/logs: after mending a picture
 or a mask alone, delete that. Training begins with the published weights of a ResNet-18 where
 `--config.model.weights` names their file, else with drawn ones; `--warm_start` goes on from a run on images
-with the same lists of names, and a file of `experiments.sms.export` as `--config.model.weights` from one on
+with the same lists of names, and a file of `jaxrec.cli.sms.export` as `--config.model.weights` from one on
 images with others. With few images let `--config.train.evals_per_epoch` be smaller than 1.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import AUGMENT, LOG_METRICS, ROWS, TARGETS, of_size
+from jaxrec.models.sms.presets import AUGMENT, LOG_METRICS, ROWS, TARGETS, of_size
 
 # Mean and deviation are ImageNet's, as published ResNets want them.
 MODEL = {

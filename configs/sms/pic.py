@@ -1,15 +1,15 @@
 """SMS on Person in Context, edition 2: 141 classes of entities, 23 relations and 25 human parts.
 
-    python -m experiments.train --config=configs/sms/pic.py:SMS --workdir=runs/sms_pic \
+    jaxrec train --config=configs/sms/pic.py:SMS --workdir=runs/sms_pic \
         --config.model.weights=ctdet_coco_dla_2x.pth
-    python -m experiments.evaluate --workdir=runs/sms_pic --part=validation
+    jaxrec evaluate --workdir=runs/sms_pic --part=validation
 
-    python -m experiments.train --config=configs/sms/pic.py:SMS,challenge --workdir=runs/sms_challenge
-    python -m experiments.sms.challenge --workdir=runs/sms_challenge --output=runs/sms_challenge/files
+    jaxrec train --config=configs/sms/pic.py:SMS,challenge --workdir=runs/sms_challenge
+    jaxrec sms challenge --workdir=runs/sms_challenge --output=runs/sms_challenge/files
 
-After the colon stands the row, one of configs/sms/rows.py, and for the challenge's own lists `,challenge`:
+After the colon stands the row, one of jaxrec/models/sms/presets.py, and for the challenge's own lists `,challenge`:
 all 30 relations and no part, for half of its metric is of relations that are geometric. The set lies in
-$JAXREC_DATA or --data_dir, or in a folder of `jaxrec.data.readers.pic.FOLDERS` there; it is asked for at
+$JAXREC_DATA or --data_dir, or in a folder of `jaxrec.data.readers.images.pic.FOLDERS` there; it is asked for at
 http://picdataset.com. Not yet run: it wants an accelerator.
 
 The paper counts 141 classes, 23 relations and 25 human parts without naming them: these are the classes that
@@ -24,14 +24,14 @@ weights that it begins with: CenterNet's.
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, TARGETS, of_size
-from jaxrec.data.readers.pic_lists import (
+from jaxrec.data.readers.images.pic_lists import (
     CHOSEN_PARTS,
     CHOSEN_RELATIONS,
     ENTITIES,
     RELATIONS,
     WITHOUT_INSTANCES,
 )
+from jaxrec.models.sms.presets import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, TARGETS, of_size
 
 LISTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     '': (CHOSEN_RELATIONS, CHOSEN_PARTS),
@@ -41,7 +41,7 @@ CLASSES = tuple(name for name in ENTITIES[2] if name not in WITHOUT_INSTANCES)
 
 
 def get_config(text: str = 'SMS') -> ConfigDict:
-    """Builds the config of one row of `configs.sms.rows` on Person in Context.
+    """Builds the config of one row of `jaxrec.models.sms.presets` on Person in Context.
 
     Args:
       text: 'row', or 'row,challenge'.
@@ -63,7 +63,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
         {
             'features': {},
             'data': {
-                'log': 'jaxrec.data.readers.pic:compile_pic',
+                'log': 'jaxrec.data.readers.images.pic:compile_pic',
                 'arguments': {
                     'data_dir': '',
                     'split': 'trainval',

@@ -1,14 +1,14 @@
 """SMS and what it is compared with on rendered scenes of people and things.
 
-    python -m experiments.train --config=configs/sms/scenes.py:SMS --workdir=runs/sms
+    jaxrec train --config=configs/sms/scenes.py:SMS --workdir=runs/sms
 
-After the colon stands the row, one of configs/sms/rows.py.
+After the colon stands the row, one of jaxrec/models/sms/presets.py.
 """
 
 from ml_collections import ConfigDict
 
 from configs.runs import run_config
-from configs.sms.rows import LOG_METRICS, ROWS, of_size
+from jaxrec.models.sms.presets import LOG_METRICS, ROWS, of_size
 
 # 128 pixels on two cores, a map of 32 x 32 cells on which a ball is one of them;
 # `jaxrec/models/sms/README.md` says why the trunk is no DLA.
@@ -48,7 +48,7 @@ MODEL = {
 
 
 def get_config(name: str = 'SMS') -> ConfigDict:
-    """Builds the config of one row of `configs.sms.rows` on simulated scenes."""
+    """Builds the config of one row of `jaxrec.models.sms.presets` on simulated scenes."""
     return run_config(
         name,
         {

@@ -1,7 +1,7 @@
 """SMS's table on rendered scenes: simultaneous matching and segmentation against what is simpler.
 
-    python -m experiments.compare --config=configs/sms/table_scenes.py --workdir=runs/sms_table
-    python -m experiments.compare --config=configs/sms/table_scenes.py --workdir=runs/sms_quick --quick
+    jaxrec compare --config=configs/sms/table_scenes.py --workdir=runs/sms_table
+    jaxrec compare --config=configs/sms/table_scenes.py --workdir=runs/sms_quick --quick
 
 Rows have one trunk, one number of steps and one search, whose trials take a third of the steps. Test scenes
 have poses and textures that no training scene has. In the column `null` the parts that take part in a
@@ -15,9 +15,9 @@ it goes. A seed of it takes an hour and a half of a core.
 from ml_collections import ConfigDict
 
 from configs.runs import changed
-from configs.sms.rows import COMPARED, ROWS, of_size
 from configs.sms.scenes import MODEL
 from configs.sms.scenes import get_config as one_run
+from jaxrec.models.sms.presets import COMPARED, ROWS, of_size
 
 SHOWN = ('recall_100_25', 'recall_100_50', 'recall_100_75', 'recall_G_50', 'mean_recall_100_50')
 NULL = ('SMS', 'prior', 'two-stage')
@@ -80,7 +80,7 @@ def get_config() -> ConfigDict:
             'search': {},
             'row_search': {name: {'train': {'learning_rate': (8e-3, 4e-3)}} for name in COMPARED},
             'after': {'SMS-long': 'SMS'},
-            'judges': ('experiments.sms.judging:judge',),
+            'judges': ('jaxrec.models.sms.comparison:judge',),
             'shown': (
                 *own, *(f'{name}_minus_SMS' for name in DIFFERENCES), 'recall_G_50_over_prior',
                 *(f'null/{name}' for name in own), 'null/recall_100_50_parts_minus_SMS',

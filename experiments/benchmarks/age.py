@@ -16,13 +16,13 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count
-from experiments.benchmarks.timing import measure, record
-from experiments.memory import peak_mb
-from jaxrec.data.schema import Column
+from jaxrec.data.logs.schema import Column
 from jaxrec.embeddings import row_adagrad
 from jaxrec.models.age import make_explore_step, make_task
+from jaxrec.models.age.policies import make_policy
 from jaxrec.parallel import make_mesh, put_batch
-from jaxrec.policies import make_policy
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import measure, record
 from jaxrec.training.state import Setup, init_state
 
 ARMS, REQUESTS, POOL, ROWS, KEYS = 20, 256, 38, 1000, 64

@@ -10,12 +10,12 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count, time_scoring, time_training
-from experiments.benchmarks.timing import record
-from experiments.memory import peak_mb
-from jaxrec.data.schema import Column
+from jaxrec.data.logs.schema import Column
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.can import make_task
 from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import record
 from jaxrec.training.state import Setup, init_state
 
 BATCH, LENGTH, ITEMS, CATEGORIES = 1024, 100, 500_000, 5_000

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.raw_columns import Coded
-from jaxrec.data.source import RequestSource
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.raw_columns import Coded
+from jaxrec.data.sources.behaviour_source import RequestSource
 
 EVENTS = 1 << 22  # of all histories together, whatever their length, so that tables are equally full
 IMPRESSIONS, HABITS = 8, 12

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.timing import measure, record
-from experiments.memory import peak_mb
 from jaxrec.data.simulators.ctr import simulate
-from jaxrec.data.source import RequestSource, make_loader
+from jaxrec.data.sources.behaviour_source import RequestSource, make_loader
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import measure, record
 
 BATCH, LENGTH = 1024, 100
 WORLD = {'users': 5_000, 'items': 50_000, 'impressions': 300, 'categories': 500, 'bias': 0.0}

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.timing import measure, record
-from experiments.memory import peak_mb
-from jaxrec.ops.grouped import ACTIVATIONS, Experts
-from jaxrec.ops.moe import MoeInfo, moe_ffn
+from jaxrec.ops.experts.grouped import ACTIVATIONS, Experts
+from jaxrec.ops.experts.moe import MoeInfo, moe_ffn
 from jaxrec.ops.transformer import feed_forward
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import measure, record
 
 TOKENS, EXPERTS, TOP_K, WIDTH, HIDDEN = 8192, 24, 2, 256, 704
 BATCHES = 4

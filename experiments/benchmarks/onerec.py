@@ -20,14 +20,14 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count, time_training
-from experiments.benchmarks.timing import measure, record
-from experiments.memory import peak_mb
-from jaxrec.data.vocabulary import FIRST
+from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.onerec.generate import catalogue, make_generate
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.task import SessionTask, with_special
 from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import measure, record
 from jaxrec.training.state import Setup, init_state
 
 BATCH, BEAM_BATCH, TOKENS, CODES, ITEMS = 64, 32, 60, 1024, 20_000

@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 
-from experiments.benchmarks.timing import measure, record
-from experiments.memory import peak_mb
-from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators.feed import simulate
+from jaxrec.data.sources.pool_source import PoolSource
 from jaxrec.evaluation.replay import ReplayOptions, replay, start, without_host
-from jaxrec.policies import make_policy
+from jaxrec.models.age.policies import make_policy
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import measure, record
 
 VISITS, BATCH = 10_000, 1_000
 WORLD = {'users': 2_000, 'live': 34, 'lifetime': 0.0, 'traits': 20, 'active': 4, 'history': 1}

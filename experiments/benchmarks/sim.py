@@ -15,15 +15,15 @@ import optax
 from experiments.benchmarks import histories
 from experiments.benchmarks.histories import COLUMNS, Shapes
 from experiments.benchmarks.steps import count, time_scoring, time_training
-from experiments.benchmarks.timing import record
-from experiments.memory import peak_mb
-from jaxrec.data.schema import Column
-from jaxrec.data.source import make_loader
+from jaxrec.data.logs.schema import Column
+from jaxrec.data.sources.behaviour_source import make_loader
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models import sim
 from jaxrec.models.baselines import din
 from jaxrec.models.ctr import CtrTask
 from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import record
 from jaxrec.training.state import Setup, init_state
 
 PEER = Shapes(1024, 50, 974, 500_000, 5_000)

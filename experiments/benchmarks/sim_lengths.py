@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 
 from experiments.benchmarks import sim
-from experiments.writing import save_figure
+from jaxrec.runs.row_files import save_figure
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192, 16_384)
 BATCH = 64  # of the longest histories, DIN's hidden units take hundreds of MiB already

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.timing import Timed, measure, record
-from experiments.memory import peak_mb
-from jaxrec.ops.search import inner_scores, top_search
-from jaxrec.ops.top_k import inner_search
+from jaxrec.ops.histories.search import inner_scores, top_search
+from jaxrec.ops.histories.top_k import inner_search
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import Timed, measure, record
 
 CANDIDATES, LENGTH, KEEP, WIDTH = 400, 54_000, 50, 32
 ITEMS = 8000  # that the behaviours are of: who returns to an item gives it equal scores

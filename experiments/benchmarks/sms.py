@@ -16,16 +16,16 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import count, time_training
-from experiments.benchmarks.timing import measure, record
-from experiments.memory import peak_mb
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.simulators.scenes import World, simulate_scene
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.sms import make_task
-from jaxrec.models.sms.backbones import STRIDE
-from jaxrec.models.sms.options import Network
+from jaxrec.models.sms.network.backbones import STRIDE
+from jaxrec.models.sms.network.options import Network
 from jaxrec.models.sms.task import SmsTask
 from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import measure, record
 from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_predict_step
 

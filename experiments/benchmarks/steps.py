@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmarks.timing import Timed, measure
 from jaxrec.parallel import put_batch
 from jaxrec.parallel.host_memory import await_on_cpu
+from jaxrec.runs.timing import Timed, measure
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import make_predict_step, make_train_step
 

@@ -14,11 +14,11 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.steps import time_training
-from experiments.benchmarks.timing import measure, record
-from experiments.memory import peak_mb
 from jaxrec.embeddings import Table, as_specs, make_row_optimizer, uniform
 from jaxrec.models.ctr import CtrTask
 from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import measure, record
 from jaxrec.training.state import Setup, TrainState, init_state
 from jaxrec.training.step import make_fused_step
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.timing import record
-from experiments.memory import peak_mb
-from jaxrec.data.item_vectors import VectorFile
-from jaxrec.models.onerec.tokenizer import frequencies
+from jaxrec.data.vectors.item_vectors import VectorFile
+from jaxrec.models.onerec.tokenizing.tokenizer import frequencies
 from jaxrec.ops.balanced_kmeans import GROUP, balanced_kmeans_streamed
 from jaxrec.ops.kmeans import first_centroids
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.runs.timing import record
 
 WIDTH, KINDS, PIECE = 256, 2_000, 1 << 16
 

@@ -235,7 +235,7 @@ def evaluate_off_policy(
 
     Args:
       target: (batch) -> the policy's probability of each candidate [B, C]; a deterministic one gives 0 and 1.
-      visits: batches as `jaxrec.data.pools.source.PoolSource` cuts them.
+      visits: batches as `jaxrec.data.sources.pool_source.PoolSource` cuts them.
       model: (batch) -> modelled click probability of each candidate [B, C], for 'dm' and 'dr'. It must not
         have been fitted on these visits.
       estimators: which of 'ips', 'snips', 'dm' and 'dr'; by default all that the model allows.

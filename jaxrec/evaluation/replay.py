@@ -46,7 +46,7 @@ class Policy(Protocol):
 
 
 class Visits(Protocol):
-    """Batches of visits in time order, as `jaxrec.data.pools.source.PoolSource` has them."""
+    """Batches of visits in time order, as `jaxrec.data.sources.pool_source.PoolSource` has them."""
 
     def __len__(self) -> int:
         """Batches."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.ops.dropout import fold_words, keep_mask
-from jaxrec.ops.grouped import ACTIVATIONS
+from jaxrec.ops.experts.grouped import ACTIVATIONS
 
 
 class Drop(NamedTuple):

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.batch_source import Batch, check_features
-from jaxrec.data.gather import take
-from jaxrec.data.lifelong import PLACE, SLOT, Lifelong
-from jaxrec.data.pairs import SIDES
-from jaxrec.data.time_gap import TimeGap
-from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, PADDING
+from jaxrec.data.features.gather import take
+from jaxrec.data.features.lifelong import PLACE, SLOT, Lifelong
+from jaxrec.data.features.pairs import SIDES
+from jaxrec.data.features.time_gap import TimeGap
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY, PADDING
+from jaxrec.data.sources.batch_source import Batch, check_features
 from jaxrec.serving.behaviour_index import BehaviourIndex
 from jaxrec.serving.user_view import UserView
 

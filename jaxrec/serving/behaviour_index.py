@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.labels import make_label
+from jaxrec.data.features.labels import make_label
+from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.options import plain
 from jaxrec.serving.index_build import (
     FOLDERS,

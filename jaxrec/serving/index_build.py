@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.column_writer import ColumnWriter
-from jaxrec.data.columns import ColumnStore, offsets_of, write_columns
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.column_writer import ColumnWriter
+from jaxrec.data.logs.columns import ColumnStore, offsets_of, write_columns
 from jaxrec.serving.index_manifest import REMEDY
 from jaxrec.serving.journal import sync
 from jaxrec.serving.user_view import UserView

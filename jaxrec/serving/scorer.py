@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxrec import embeddings as emb
-from jaxrec.data.lifelong import PLACE
+from jaxrec.data.features.lifelong import PLACE
 from jaxrec.serving.assembly import Request, RequestAssembler, Sizes
 from jaxrec.training.state import Setup, TrainState
 

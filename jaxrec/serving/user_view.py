@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxrec.data.columns import offsets_of
+from jaxrec.data.logs.columns import offsets_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ from jaxrec.training.state import Setup, TrainState
 FORMAT, VERSION = 'jaxrec.scorer', 1
 BAKED_BYTES = 1 << 30  # more does not fit the message that a program is stored as
 GIVEN = ('label', 'valid')  # read for their shape alone, so the program makes its own
-_REMEDY = 'export it again with `python -m experiments.export`'
+_REMEDY = 'export it again with `jaxrec export`'
 
 
 def export_scorer(
@@ -249,7 +249,7 @@ def load_scorer(path: str | Path) -> Scorer:
             names = sorted(name for name in file.namelist() if name.startswith('weights/'))
             weights = [np.load(io.BytesIO(file.read(name)), allow_pickle=False) for name in names]
     except FileNotFoundError:
-        raise ValueError(f'{path} does not exist: write it with `python -m experiments.export`') from None
+        raise ValueError(f'{path} does not exist: write it with `jaxrec export`') from None
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise ValueError(f'{path} is no scorer or a damaged one ({error}): {_REMEDY}') from None
     return Scorer(manifest, program, weights)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from experiments import running
-from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.parallel import put_batch
+from jaxrec.runs import fit as running
 from tests.bad_input import test_checkpoints, test_columns, test_configs, test_files, test_ids, test_shapes
 from tests.bad_input.worlds import batch, config, restore
 

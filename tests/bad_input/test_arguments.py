@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.behaviour_log import ColumnSpec, compile_log
-from jaxrec.data.labels import make_label
-from jaxrec.data.negatives import negative_tables
-from jaxrec.data.source import RequestSource
-from jaxrec.data.splits import make_split
+from jaxrec.data.features.labels import make_label
+from jaxrec.data.features.negatives import negative_tables
+from jaxrec.data.logs.behaviour_log import ColumnSpec, compile_log
+from jaxrec.data.sources.behaviour_source import RequestSource
+from jaxrec.data.sources.splits import make_split
 from tests.bad_input.worlds import Case, assert_refused
 from tests.data.worlds import COLUMNS, raw_world
 

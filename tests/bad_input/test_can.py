@@ -2,11 +2,11 @@
 
 import pytest
 
-from experiments.building import build
-from jaxrec.data.source import RequestSource
+from jaxrec.data.sources.behaviour_source import RequestSource
+from jaxrec.runs.build import build
 from tests.bad_input.worlds import Case, assert_refused, config
-from tests.experiments.worlds import tiny
 from tests.models import worlds
+from tests.runs.worlds import tiny
 
 ITEMS = (('item', 'history/item'),)
 BOTH = ('item', 'category')

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from experiments import running
-from experiments.building import build
+from jaxrec.runs import fit as running
+from jaxrec.runs.build import build
 from tests.bad_input.worlds import Case, assert_refused, restore
-from tests.experiments.worlds import tiny
+from tests.runs.worlds import tiny
 
 
 def damage(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.columns import Ragged
 from tests.bad_input.worlds import Case, assert_refused, config, other_columns
 from tests.data.worlds import COLUMNS, raw_world
 

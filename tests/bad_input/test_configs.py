@@ -3,11 +3,11 @@
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import running
-from experiments.flags import parse_mesh
+from jaxrec.cli.flags import parse_mesh
 from jaxrec.data.simulators.ctr import simulate
+from jaxrec.runs import fit as running
 from tests.bad_input.worlds import Case, assert_refused, config
-from tests.experiments.worlds import tiny
+from tests.runs.worlds import tiny
 
 MOVIELENS = {
     'log': 'jaxrec.data.readers.movielens:compile_movielens',

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxrec.data.vocabulary import Vocabulary, hash64
+from jaxrec.data.logs.vocabulary import Vocabulary, hash64
 from jaxrec.embeddings import Table, as_specs, check_ids
 from jaxrec.parallel import put_batch
 from tests.bad_input.worlds import Case, assert_refused, batch, other_columns

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from experiments.building import build
-from jaxrec.data.behaviour_log import compile_log
-from jaxrec.data.requests import RequestBuilder
-from jaxrec.data.source import RequestSource
+from jaxrec.data.logs.behaviour_log import compile_log
+from jaxrec.data.sources.behaviour_source import RequestSource
+from jaxrec.data.sources.requests import RequestBuilder
+from jaxrec.runs.build import build
 from tests.bad_input.worlds import Case, assert_refused, config
 from tests.data.worlds import COLUMNS, raw_world
-from tests.experiments.test_clicks import clicks
+from tests.runs.test_clicks import clicks
 
 FEATURES = {'user': ['user'], 'candidate': ['item'], 'history': ['item', 'rating']}
 LABEL = {'kind': 'rating', 'threshold': 3.0}

@@ -5,8 +5,8 @@ import gzip
 import pytest
 
 from jaxrec.data.pools.log import PoolLog
-from jaxrec.data.readers.open_bandit import compile_open_bandit
-from jaxrec.data.readers.yahoo import compile_yahoo
+from jaxrec.data.readers.bandits.open_bandit import compile_open_bandit
+from jaxrec.data.readers.bandits.yahoo import compile_yahoo
 from tests.bad_input.test_readers import edited, field, line
 from tests.bad_input.worlds import Case, assert_refused
 from tests.data.extracts import open_bandit, yahoo

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
-from jaxrec.data.raw_columns import Coded
 from tests.bad_input.worlds import Case, assert_refused, edit_json, save
 from tests.data.worlds import POOL_COLUMNS, raw_articles, raw_visits, small_pools
 

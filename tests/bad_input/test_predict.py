@@ -12,16 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experiments import running, scoring
-from experiments.building import build, read_config
-from experiments.writing import RowWriter
 from jaxrec.data.ingest import ingest, make_mapping
 from jaxrec.data.ingest.rows import RowReader
 from jaxrec.data.simulators.ctr import simulate
-from jaxrec.data.splits import make_split
+from jaxrec.data.sources.splits import make_split
+from jaxrec.runs import fit as running
+from jaxrec.runs import predict as scoring
+from jaxrec.runs.build import build, read_config
+from jaxrec.runs.row_files import RowWriter
 from jaxrec.training.export import export_scorer, load_scorer
-from tests.experiments.own_worlds import MAPPING, config_of, write_day
-from tests.experiments.worlds import WORLD
+from tests.runs.custom_logs import MAPPING, config_of, write_day
+from tests.runs.worlds import WORLD
 
 ROWS = 'uid,sku,ts,place,price\nu1,i1,260000,p1,2\n'
 
@@ -174,7 +175,7 @@ CASES = {
         'extends no other log',
         'ingest the new files with --extend',
     ),
-    'no log': (lambda w: scoring.history_log(w.run, str(w.folder)), 'is no log', 'experiments.ingest'),
+    'no log': (lambda w: scoring.history_log(w.run, str(w.folder)), 'is no log', 'jaxrec.cli.ingest'),
     'no workdir': (
         lambda w: read_config(str(w.folder / 'config.json')),
         'config.json is missing',
@@ -213,7 +214,7 @@ CASES = {
         'unequal lengths',
         "'candidate/item': 3",
     ),
-    'an absent scorer': (lambda w: load_scorer(w.folder / 'x'), 'x does not exist', 'experiments.export'),
+    'an absent scorer': (lambda w: load_scorer(w.folder / 'x'), 'x does not exist', 'jaxrec.cli.export'),
     'a cut scorer': (cut, 'is no scorer or a damaged one', 'export it again'),
     'a scorer of another kind': (other_format, 'is onnx version 3', 'export it again'),
     'a scorer on many devices': (eight_devices, 'this mesh has 8', 'mesh (1, 1)'),

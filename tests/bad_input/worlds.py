@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import running
-from experiments.building import Experiment, build
-from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.runs import fit as running
+from jaxrec.runs.build import Experiment, build
 from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state
-from tests.experiments.worlds import tiny
+from tests.runs.worlds import tiny
 
 # What to do with a world or a log, the place that the message names, the remedy it gives; both are patterns.
 Case = tuple[Callable[[Any], Any], str, str]

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators import feed, feed_world
 from jaxrec.data.simulators.feed import Feed, Visits, World, make_truth, simulate, true_rate
-from tests.data.test_source import same
+from jaxrec.data.sources.pool_source import PoolSource
+from tests.data.sources.test_behaviour_source import same
 
 KNOBS = {
     'visits': 12_000, 'days': 10.0, 'users': 300, 'live': 12, 'lifetime': 2.0, 'bias': -1.5, 'history': 4,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from jaxrec.data.sessions.labels import SessionLabels, weighted
-from jaxrec.data.sessions.source import SessionSource
 from jaxrec.data.simulators import sessions, sessions_truth
 from jaxrec.data.simulators.sessions import Audience, generate, simulate
 from jaxrec.data.simulators.sessions_world import World, load_truth, make_truth
+from jaxrec.data.sources.session_source import SessionSource
 from tests.oracles.sessions import rewards, view_logits
 
 KNOBS = {

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.click_log import ClickLog, compile_clicks
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.click_log import ClickLog, compile_clicks
+from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.pools.log import PoolLog, compile_pools
 from jaxrec.data.sessions.log import SessionLog, compile_sessions
 

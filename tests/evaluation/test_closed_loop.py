@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.data.pools.source import PoolSource
 from jaxrec.data.simulators.feed import Feed, simulate
+from jaxrec.data.sources.pool_source import PoolSource
 from jaxrec.evaluation.closed_loop import serve
 from jaxrec.evaluation.replay import without_host
 from jaxrec.evaluation.tallies import Tally, merge, summarise
-from jaxrec.policies import make_policy
+from jaxrec.models.age.policies import make_policy
 from tests.data.test_feed import KNOBS
 from tests.evaluation.bandits import Greedy, Random, Ranked
 

@@ -10,8 +10,8 @@ import pytest
 
 from jaxrec.evaluation.ctr import CtrEvaluator
 from jaxrec.evaluation.ranking import RankingEvaluator
-from jaxrec.models.onerec.evaluator import NextItemEvaluator, SessionEvaluator
-from jaxrec.models.onerec.shown import HEADS, RewardEvaluator
+from jaxrec.models.onerec.reward.shown import HEADS, RewardEvaluator
+from jaxrec.models.onerec.token_evaluator import NextItemEvaluator, SessionEvaluator
 from jaxrec.models.sms.prior import PerfectMasks
 
 B, K, L, C = 24, 10, 3, 2

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.data.pools.source import PoolSource
+from jaxrec.data.sources.pool_source import PoolSource
 from jaxrec.evaluation.replay import ReplayOptions, progress, replay, resume, start
 from jaxrec.evaluation.tallies import (
     RESAMPLED,

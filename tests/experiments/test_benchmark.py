@@ -22,11 +22,11 @@ from experiments.benchmarks import (
     sim_search,
     sms,
     tables,
-    timing,
     tokens,
 )
 from experiments.benchmarks.histories import Shapes
 from jaxrec.models.onerec.options import read_network
+from jaxrec.runs import timing
 from tests.conftest import slow_but_for
 
 KEYS = {

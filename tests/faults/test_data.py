@@ -6,9 +6,9 @@ import signal
 import numpy as np
 import pytest
 
-from experiments import running
-from experiments.building import build
-from tests.experiments.worlds import tiny
+from jaxrec.runs import fit as running
+from jaxrec.runs.build import build
+from tests.runs.worlds import tiny
 
 OPTIONS = {'epochs': 1, 'evals_per_epoch': 1, 'checkpoint_every': 5}
 

@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experiments.comparison.finished import pack
-from experiments.comparison.tables import draw, write_json
-from experiments.flags import friendly
-from experiments.made import make_files
-from experiments.running import claim, draw_curves, hold
-from experiments.writing import RowWriter
-from jaxrec.data.api import open_log
-from jaxrec.data.array_files import save_arrays
-from jaxrec.data.columns import cached_array
+from jaxrec.cli.flags import friendly
+from jaxrec.data.logs.array_files import save_arrays
+from jaxrec.data.logs.columns import cached_array
+from jaxrec.data.sources.from_config import open_log
 from jaxrec.parallel import put_batch
+from jaxrec.runs.artifacts import make_files
+from jaxrec.runs.comparison.finished import pack
+from jaxrec.runs.comparison.tables import draw, write_json
+from jaxrec.runs.fit import claim, draw_curves, hold
+from jaxrec.runs.row_files import RowWriter
 from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state, init_state
 from jaxrec.training.writers import MetricWriter, read_metrics

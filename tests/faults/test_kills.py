@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from experiments.building import build
+from jaxrec.runs.build import build
 from tests.conftest import REPOSITORY
-from tests.experiments.onerec.worlds import tiny as tiny_onerec
-from tests.experiments.worlds import assert_saved_alike, saved, tiny
+from tests.models.onerec.run_worlds import tiny as tiny_onerec
+from tests.runs.worlds import assert_saved_alike, saved, tiny
 
 KILLS = int(os.environ.get('KILLS', '50'))
 WITHIN = max(1, KILLS // 5)  # of them within a save
@@ -86,7 +86,7 @@ class Run:
         }
         command = [
             '-m',
-            'experiments.train',
+            'jaxrec.cli.train',
             f'--config={self.folder}/config.py',
             f'--workdir={self.workdir}',
         ]

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from jaxrec import embeddings as emb
-from jaxrec.data.schema import Column
-from jaxrec.importing import resolve
+from jaxrec.configurable import resolve
+from jaxrec.data.logs.schema import Column
 from jaxrec.models.ctr import CtrTask
 from jaxrec.parallel import make_mesh
 from jaxrec.training.state import Setup

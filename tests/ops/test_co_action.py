@@ -17,7 +17,7 @@ from jaxrec.ops.co_action import (
     split_weights,
     weight_width,
 )
-from jaxrec.ops.pooling import length_mask
+from jaxrec.ops.histories.pooling import length_mask
 from jaxrec.parallel import make_mesh
 from tests.conftest import slow_cases_but_for
 from tests.oracles import co_action as oracle

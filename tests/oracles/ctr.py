@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from jaxrec.ops.memory import Gates, Weights
+from jaxrec.ops.histories.memory import Gates, Weights
 from tests.oracles import co_action as unit
 from tests.oracles import memory as memories
 from tests.oracles import recurrent

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from jaxrec.ops.grouped import Experts
-from jaxrec.ops.moe import capacity
+from jaxrec.ops.experts.grouped import Experts
+from jaxrec.ops.experts.moe import capacity
 from jaxrec.parallel import make_mesh, sharded_moe_ffn
 from jaxrec.parallel.experts import DISPATCHES
 from tests.conftest import slow_but_for

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from experiments.flags import friendly_together
+from jaxrec.cli.flags import friendly_together
 from jaxrec.parallel.mesh import make_mesh, put_batch, take_local
 from jaxrec.parallel.processes import gather, wait_for_all
 

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 
-from experiments import running
-from experiments.building import build
+from jaxrec.runs import fit as running
+from jaxrec.runs.build import build
 from jaxrec.training.writers import read_metrics
-from tests.experiments.worlds import tiny
 from tests.processes.compare import same
 from tests.processes.launch import run, write_config
+from tests.runs.worlds import tiny
 
 TRAIN = {'epochs': 2, 'keep': 2, 'evals_per_epoch': 1, 'log_every': 1, 'batch_size': 64}
 
@@ -21,7 +21,7 @@ def of_two(tmp_path_factory):
     """A folder with the workdir `two` of two processes, and what they printed."""
     folder = tmp_path_factory.mktemp('can')
     config = write_config(folder / 'can.py', 'experiments.worlds', 'tiny', 'CAN-DNN', folder / 'logs', TRAIN)
-    command = ['-m', 'experiments.train', f'--config={config}', f'--workdir={folder}/two', '--mesh=8,1']
+    command = ['-m', 'jaxrec.cli.train', f'--config={config}', f'--workdir={folder}/two', '--mesh=8,1']
     return folder, run(command)
 
 

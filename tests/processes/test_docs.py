@@ -25,7 +25,7 @@ def test_there_are_commands_for_every_kind_of_machine():
 def test_commands_name_what_there_is(command):
     # Read, not imported: two mains in one process define the same flags.
     main = re.search(r'python -m (\S+)', command).group(1).replace('.', '/')
-    sources = [(REPOSITORY / f'{name}.py').read_text() for name in (main, 'experiments/flags')]
+    sources = [(REPOSITORY / f'{name}.py').read_text() for name in (main, 'jaxrec/cli/flags')]
     known = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", '\n'.join(sources)))
     for name in re.findall(r'--(\w+)=', command.split('python -m')[1]):
         assert name in known, name

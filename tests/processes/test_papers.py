@@ -9,8 +9,8 @@ import shutil
 
 import pytest
 
-from experiments import running
-from experiments.building import build
+from jaxrec.runs import fit as running
+from jaxrec.runs.build import build
 from jaxrec.training.writers import read_metrics
 from tests.processes import worlds
 from tests.processes.compare import same

@@ -5,8 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tests.experiments import worlds
-from tests.experiments.onerec.worlds import tiny as tiny_onerec
+from tests.models.onerec.run_worlds import tiny as tiny_onerec
+from tests.runs import worlds
 
 TRAIN = {'keep': 2, 'log_every': 1, 'patience': None}
 

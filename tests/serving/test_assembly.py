@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxrec.data.lifelong import PLACE, SLOT, read_lifelong
-from jaxrec.data.requests import RequestBuilder
-from jaxrec.data.time_gap import read_time_gap
+from jaxrec.data.features.lifelong import PLACE, SLOT, read_lifelong
+from jaxrec.data.features.time_gap import read_time_gap
+from jaxrec.data.sources.requests import RequestBuilder
 from jaxrec.serving import assembly
 from jaxrec.serving.assembly import Request, RequestAssembler, Sizes
 from tests.serving.worlds import COLUMNS, LABEL, loop, world

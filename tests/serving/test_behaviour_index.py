@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxrec.data.behaviour_log import ColumnSpec, compile_log
+from jaxrec.data.logs.behaviour_log import ColumnSpec, compile_log
 from jaxrec.serving import behaviour_index, index_build, index_manifest
 from jaxrec.serving.behaviour_index import BehaviourIndex, build_index
 from jaxrec.serving.index_build import grow_trees, user_blocks
@@ -84,7 +84,7 @@ def test_a_build_that_was_killed_is_begun_again(tmp_path):
     folder = tmp_path / 'index'
     program = (
         'import os, signal\n'
-        'from jaxrec.data.behaviour_log import BehaviourLog\n'
+        'from jaxrec.data.logs.behaviour_log import BehaviourLog\n'
         'from jaxrec.serving import behaviour_index\n'
         'behaviour_index.write_manifest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n'
         f'log = BehaviourLog({str(log.folder)!r})\n'
@@ -150,7 +150,7 @@ def test_an_event_is_on_the_disk_before_it_is_acknowledged(tmp_path):
     index.close()
     program = (
         'import os, signal, sys\n'
-        'from jaxrec.data.behaviour_log import BehaviourLog\n'
+        'from jaxrec.data.logs.behaviour_log import BehaviourLog\n'
         'from jaxrec.serving.behaviour_index import BehaviourIndex\n'
         'import numpy as np\n'
         f'index = BehaviourIndex({str(index.folder)!r}, BehaviourLog({str(log.folder)!r}), writable=True)\n'

@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrec.data.lifelong import read_lifelong
-from jaxrec.data.requests import RequestBuilder
-from jaxrec.data.time_gap import read_time_gap
-from jaxrec.data.vocabulary import OUT_OF_VOCABULARY
+from jaxrec.data.features.lifelong import read_lifelong
+from jaxrec.data.features.time_gap import read_time_gap
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
+from jaxrec.data.sources.requests import RequestBuilder
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.sim import make_task
 from jaxrec.parallel import make_mesh, put_batch

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
+from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.serving.behaviour_index import BehaviourIndex, build_index
 from tests.data.worlds import small_log
 

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.building import build
 from jaxrec.parallel import put_batch
+from jaxrec.runs.build import build
 from jaxrec.training.export import export_scorer, load_scorer
 from jaxrec.training.state import abstract_state, init_state
 from jaxrec.training.step import make_predict_step
-from tests.experiments.worlds import tiny
+from tests.runs.worlds import tiny
 from tests.training.worlds import make_batch, make_setup
 
 

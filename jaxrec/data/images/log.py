@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from jaxrec.data.columns import write_columns
+from jaxrec.configurable import resolve
 from jaxrec.data.images.records import ImageFolder, check_folder
 from jaxrec.data.images.scene import Scene, Vocabulary
-from jaxrec.data.log import REMEDY, Log, describe_settings
-from jaxrec.importing import resolve
+from jaxrec.data.logs.columns import write_columns
+from jaxrec.data.logs.log import REMEDY, Log, describe_settings
 from jaxrec.options import plain
 
 FOLDER_READER = 'jaxrec.data.images.records:ImageFolder'
@@ -42,7 +42,7 @@ class SceneReader(Protocol):
 
     Attributes:
       vocabulary: the names behind the numbers of the scenes.
-      splits: int8 [number of images], the part of each, as `jaxrec.data.splits.PARTS` numbers them.
+      splits: int8 [number of images], the part of each, as `jaxrec.data.sources.splits.PARTS` numbers them.
     """
 
     vocabulary: Vocabulary

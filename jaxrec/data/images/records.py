@@ -36,7 +36,7 @@ from jaxrec.data.images.entries import read_entry
 from jaxrec.data.images.pixels import is_turned, read_numbers
 from jaxrec.data.images.scene import Scene, Vocabulary
 from jaxrec.data.readers.files import read_json
-from jaxrec.data.splits import PARTS
+from jaxrec.data.sources.splits import PARTS
 
 ANNOTATIONS = 'annotations.json'
 FORMAT, VERSION = 'jaxrec.images', 1
@@ -57,7 +57,7 @@ class ImageFolder:
       folder: where it lies.
       vocabulary: its names.
       entries: the entries of its images, as they stand in the file.
-      splits: int8 [number of images], as `jaxrec.data.splits.PARTS` numbers them.
+      splits: int8 [number of images], as `jaxrec.data.sources.splits.PARTS` numbers them.
       dropped: empty; what is broken is refused, see `check_folder`.
     """
 

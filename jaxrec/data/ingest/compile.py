@@ -23,9 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.click_log import ClickLog
-from jaxrec.data.columns import write_columns
 from jaxrec.data.ingest import blocks
 from jaxrec.data.ingest.chunks import Part, Taken, describe_rejected, take_in
 from jaxrec.data.ingest.events import EventPlan, write_by_user, write_in_order
@@ -35,10 +32,13 @@ from jaxrec.data.ingest.files import find_files
 from jaxrec.data.ingest.merge import Coded, Merged, add_values, make_vocabularies, merge_column
 from jaxrec.data.ingest.sides import Latest, SideTable, inherit, latest_attributes, side_table, weigh
 from jaxrec.data.ingest.types import resolve_types
-from jaxrec.data.log import VERSION, Log
-from jaxrec.data.raw_columns import describe_source
-from jaxrec.data.schema import Column
-from jaxrec.data.vocabulary import FIRST, Vocabulary
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.click_log import ClickLog
+from jaxrec.data.logs.columns import write_columns
+from jaxrec.data.logs.log import VERSION, Log
+from jaxrec.data.logs.raw_columns import describe_source
+from jaxrec.data.logs.schema import Column
+from jaxrec.data.logs.vocabulary import FIRST, Vocabulary
 from jaxrec.files import needs_room
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jaxrec.data.columns import offsets_of
 from jaxrec.data.ingest.fields import UNITS, Field
+from jaxrec.data.logs.columns import offsets_of
 
 MAX_CHARACTERS = 128  # vocabularies are arrays of fixed width: one long value would widen them all
 LIST_SEPARATOR = '\x1f'  # between the values of a Parquet list

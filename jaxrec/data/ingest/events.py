@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.column_writer import ColumnWriter
-from jaxrec.data.columns import Ragged, concatenate
 from jaxrec.data.ingest.chunks import Chunk
 from jaxrec.data.ingest.fields import Field
 from jaxrec.data.ingest.merge import Coded, Merged
-from jaxrec.data.log import Log
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.column_writer import ColumnWriter
+from jaxrec.data.logs.columns import Ragged, concatenate
+from jaxrec.data.logs.log import Log
 
 RANGE_ROWS = 2_000_000  # rows sorted at once
 SECOND = 1_000_000  # microseconds

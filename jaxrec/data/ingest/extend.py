@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
 from jaxrec.data.images.scene import Vocabulary as SceneNames
 from jaxrec.data.ingest.fields import LogMapping
-from jaxrec.data.log import Log
-from jaxrec.data.vocabulary import FIRST
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.log import Log
+from jaxrec.data.logs.vocabulary import FIRST
 
 
 def check_extends(mapping: LogMapping, columns: Mapping[str, Any], base: Log) -> None:
@@ -80,7 +80,7 @@ def _check_names(old: Log, new: Log) -> None:
         )
     remedy = (
         'give images with the same lists of names, or instead of a warm start hand the network over by name, '
-        'with python -m experiments.sms.export and model.weights'
+        'with jaxrec sms export and model.weights'
     )
     for kind in ('entities', 'relations', 'parts', 'person'):
         one, other = getattr(before, kind), getattr(after, kind)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jaxrec.data.schema import ColumnSpec
+from jaxrec.data.logs.schema import ColumnSpec
 
 UNITS = {'s': 1_000_000, 'ms': 1_000, 'us': 1, 'iso': 1}  # microseconds in one; 'iso' is text
 TYPES = ('string', 'integer')

@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxrec.data.columns import is_name
 from jaxrec.data.ingest.fields import TYPES, UNITS, Field, Format, LogMapping, Side
-from jaxrec.data.schema import ColumnSpec
+from jaxrec.data.logs.columns import is_name
+from jaxrec.data.logs.schema import ColumnSpec
 
 RESERVED = ('user', 'item', 'time', 'generation')
 _TOP = ('user', 'item', 'time', 'label', 'events', 'items', 'users', 'format')

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jaxrec.data.columns import Ragged
-from jaxrec.data.encoding import cut
 from jaxrec.data.ingest.chunks import Chunk
 from jaxrec.data.ingest.convert import split_lists
 from jaxrec.data.ingest.fields import Field
-from jaxrec.data.schema import Column
-from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.encoding import cut
+from jaxrec.data.logs.schema import Column
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY, Vocabulary
 
 AT_ONCE = 4_000_000  # dictionary entries merged in one go
 _TEXT_BLOCK = 1 << 18

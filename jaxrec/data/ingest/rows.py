@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jaxrec.data.columns import Ragged
-from jaxrec.data.encoding import cut
 from jaxrec.data.ingest.blocks import read_blocks
 from jaxrec.data.ingest.chunks import Part, Rejected, locate, merge_rejected, take_rows
 from jaxrec.data.ingest.convert import split_lists
@@ -21,8 +19,10 @@ from jaxrec.data.ingest.fields import Field, LogMapping
 from jaxrec.data.ingest.files import find_files
 from jaxrec.data.ingest.merge import numpy_values
 from jaxrec.data.ingest.types import resolve_types
-from jaxrec.data.log import Log
-from jaxrec.data.vocabulary import OUT_OF_VOCABULARY
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.encoding import cut
+from jaxrec.data.logs.log import Log
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
 
 
 @dataclasses.dataclass

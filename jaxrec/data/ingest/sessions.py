@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jaxrec.data.columns import Ragged, concatenate
 from jaxrec.data.ingest.blocks import read_blocks
 from jaxrec.data.ingest.chunks import (
     SHOWN,
@@ -41,7 +40,8 @@ from jaxrec.data.ingest.events import SECOND
 from jaxrec.data.ingest.fields import LogMapping
 from jaxrec.data.ingest.merge import numpy_values
 from jaxrec.data.ingest.types import resolve_types
-from jaxrec.data.schema import ColumnSpec
+from jaxrec.data.logs.columns import Ragged, concatenate
+from jaxrec.data.logs.schema import ColumnSpec
 from jaxrec.data.sessions.log import LABELS, WATCH_TIME, SessionLog, compile_sessions
 
 SESSION, POSITION = 'session', 'position'

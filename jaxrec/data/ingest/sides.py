@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.columns import Ragged
-from jaxrec.data.encoding import spread
 from jaxrec.data.ingest.chunks import Chunk
 from jaxrec.data.ingest.fields import Field
 from jaxrec.data.ingest.merge import Coded, Merged
-from jaxrec.data.schema import Column
-from jaxrec.data.vocabulary import FIRST
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.encoding import spread
+from jaxrec.data.logs.schema import Column
+from jaxrec.data.logs.vocabulary import FIRST
 
 
 @dataclasses.dataclass

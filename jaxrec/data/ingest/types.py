@@ -10,7 +10,7 @@ from jaxrec.data.ingest.chunks import Part
 from jaxrec.data.ingest.convert import check_type
 from jaxrec.data.ingest.fields import Field
 from jaxrec.data.ingest.files import kind_of
-from jaxrec.data.log import Log
+from jaxrec.data.logs.log import Log
 
 
 def resolve_types(parts: Sequence[Part], base: Log | None = None) -> tuple[list[Part], dict[str, str]]:

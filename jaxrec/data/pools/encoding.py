@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.column_writer import ColumnWriter
-from jaxrec.data.columns import Ragged, write_columns
-from jaxrec.data.encoding import Encoder, spread
+from jaxrec.data.logs.column_writer import ColumnWriter
+from jaxrec.data.logs.columns import Ragged, write_columns
+from jaxrec.data.logs.encoding import Encoder, spread
+from jaxrec.data.logs.raw_columns import Coded, RawTable
+from jaxrec.data.logs.schema import Column
 from jaxrec.data.pools.survey import Pools, Survey, numbered
-from jaxrec.data.raw_columns import Coded, RawTable
-from jaxrec.data.schema import Column
 
 UNIFORM_WITHIN = 1e-6  # of 1, for propensity * pool size: what rounding to float32 leaves
 

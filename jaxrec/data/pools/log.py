@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged
-from jaxrec.data.log import REMEDY, Log, describe_settings
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.log import REMEDY, Log, describe_settings
+from jaxrec.data.logs.raw_columns import RawTable
+from jaxrec.data.logs.schema import Column, ColumnSpec
 from jaxrec.data.pools.encoding import write_visits
 from jaxrec.data.pools.survey import Pools, survey
-from jaxrec.data.raw_columns import RawTable
-from jaxrec.data.schema import Column, ColumnSpec
 
 __all__ = ['Column', 'ColumnSpec', 'PoolLog', 'Pools', 'compile_pools']
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged
-from jaxrec.data.encoding import Encoder, make_vocabularies, select
-from jaxrec.data.raw_columns import Coded, RawLog, RawTable, check_raw_visits, distinct, values_of
-from jaxrec.data.schema import ColumnSpec
-from jaxrec.data.vocabulary import OUT_OF_VOCABULARY, Vocabulary, merge_counts
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.encoding import Encoder, make_vocabularies, select
+from jaxrec.data.logs.raw_columns import Coded, RawLog, RawTable, check_raw_visits, distinct, values_of
+from jaxrec.data.logs.schema import ColumnSpec
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY, Vocabulary, merge_counts
 
 
 class Pools(NamedTuple):

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.raw_columns import Coded, distinct
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.raw_columns import Coded, distinct
 from jaxrec.data.readers.amazon_files import (
     DEFAULT,
     MALFORMED,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxrec.data.click_log import ClickLog, ColumnSpec, compile_clicks
+from jaxrec.data.logs.click_log import ClickLog, ColumnSpec, compile_clicks
 from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, read_blocks
 from jaxrec.data.readers.csv_blocks import read_csv, refuse
 from jaxrec.data.readers.files import find_file

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxrec.data.raw_columns import Coded
+from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.readers.files import prepared_folder
 
 Block = dict[str, Any]  # {column: array [n] or Coded of n rows}

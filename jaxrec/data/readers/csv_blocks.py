@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from jaxrec.data.raw_columns import Coded
+from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.readers.blocks import Block
 from jaxrec.data.readers.files import open_file
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from jaxrec.data.raw_columns import describe_source
+from jaxrec.data.logs.raw_columns import describe_source
 from jaxrec.files import needs_room
 
 PACKINGS = ('', '.gz', '.zip')

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged
-from jaxrec.data.raw_columns import Coded
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.raw_columns import Coded
+from jaxrec.data.logs.schema import ColumnSpec
 from jaxrec.data.readers.blocks import join_blocks, read_blocks
 from jaxrec.data.readers.kuairand_files import (
     KuairandEvents,
@@ -26,7 +27,6 @@ from jaxrec.data.readers.kuairand_files import (
     KuairandVideos,
     find_files,
 )
-from jaxrec.data.schema import ColumnSpec
 from jaxrec.data.sessions.log import SessionLog, compile_sessions
 
 LABELS = {'view': 'long_view', 'like': 'is_like', 'follow': 'is_follow', 'share': 'is_forward'}

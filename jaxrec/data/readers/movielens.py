@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.readers.files import prepared_folder
 from jaxrec.data.readers.movielens_files import (
     ADDRESS,

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.columns import Ragged, is_name
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.columns import Ragged, is_name
 from jaxrec.data.readers.blocks import Block, BlockBuilder, in_blocks, join_blocks, read_blocks
 from jaxrec.data.readers.files import find_file, open_file
 

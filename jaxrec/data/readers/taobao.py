@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, read_blocks
 from jaxrec.data.readers.csv_blocks import read_csv
 from jaxrec.data.readers.files import find_file

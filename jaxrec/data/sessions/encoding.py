@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged, write_columns
-from jaxrec.data.encoding import Encoder, make_vocabularies, spread, write_by_user
-from jaxrec.data.raw_columns import RawLog, RawTable, check_raw_sessions, distinct, values_of
-from jaxrec.data.schema import Column, ColumnSpec
-from jaxrec.data.vocabulary import FIRST, merge_counts
+from jaxrec.data.logs.columns import Ragged, write_columns
+from jaxrec.data.logs.encoding import Encoder, make_vocabularies, spread, write_by_user
+from jaxrec.data.logs.raw_columns import RawLog, RawTable, check_raw_sessions, distinct, values_of
+from jaxrec.data.logs.schema import Column, ColumnSpec
+from jaxrec.data.logs.vocabulary import FIRST, merge_counts
 
 WATCH_TIME = 'watch_time'
 LABELS = ('view', 'like', 'follow', 'share')  # of a shown item, 0 or 1

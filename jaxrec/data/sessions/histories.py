@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import offsets_of
-from jaxrec.data.gather import take
-from jaxrec.data.labels import first_of_instant
+from jaxrec.data.features.gather import take
+from jaxrec.data.features.labels import first_of_instant
+from jaxrec.data.logs.columns import offsets_of
 from jaxrec.data.sessions.log import LABELS, SessionLog
 from jaxrec.options import plain, read_options
 

@@ -16,13 +16,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import UserLog
-from jaxrec.data.columns import Ragged
-from jaxrec.data.log import REMEDY
-from jaxrec.data.raw_columns import RawTable
-from jaxrec.data.schema import Column, ColumnSpec
+from jaxrec.data.logs.behaviour_log import UserLog
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.log import REMEDY
+from jaxrec.data.logs.raw_columns import RawTable
+from jaxrec.data.logs.schema import Column, ColumnSpec
+from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.data.sessions.encoding import LABELS, WATCH_TIME, check_sessions, write_sessions
-from jaxrec.data.vocabulary import FIRST
 
 __all__ = ['LABELS', 'WATCH_TIME', 'Column', 'ColumnSpec', 'SessionLog', 'compile_sessions']
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.simulators.worlds import check_knobs, compile_once, defaults_of
 from jaxrec.options import read_options
 

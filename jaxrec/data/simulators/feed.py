@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged, offsets_of
+from jaxrec.data.logs.columns import Ragged, offsets_of
+from jaxrec.data.logs.vocabulary import hash64
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
 from jaxrec.data.simulators.feed_world import (
     DAY,
@@ -32,7 +33,6 @@ from jaxrec.data.simulators.feed_world import (
     true_rate,
 )
 from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
-from jaxrec.data.vocabulary import hash64
 from jaxrec.options import read_options
 
 __all__ = ['Feed', 'Visits', 'World', 'load_truth', 'make_truth', 'simulate', 'true_rate']

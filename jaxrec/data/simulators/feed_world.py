@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.simulators.worlds import check_knobs, read_truth
 
 DAY = 86_400

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.raw_columns import Coded
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.simulators.lifelong_histories import Histories, Shelves, make_histories
 from jaxrec.data.simulators.lifelong_truth import NO_GROUP, Truth, load_truth, make_truth
 from jaxrec.data.simulators.lifelong_world import DAY, World, interest_share

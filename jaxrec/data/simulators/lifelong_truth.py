@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrec.data.behaviour_log import BehaviourLog
-from jaxrec.data.columns import ColumnStore
+from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.columns import ColumnStore
+from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.data.simulators.lifelong_world import DAY, World
 from jaxrec.data.simulators.worlds import truth_folder
-from jaxrec.data.vocabulary import FIRST
 
 NO_GROUP = -1  # the last row and column of `lends`, which are zeros
 DUE, PAST = 2 / 3, 4 / 3  # ages in periods at which a behaviour falls due and at which it is past

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.columns import Ragged, offsets_of
-from jaxrec.data.raw_columns import Coded
+from jaxrec.data.logs.columns import Ragged, offsets_of
+from jaxrec.data.logs.raw_columns import Coded
+from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.data.sessions.labels import SessionLabels
 from jaxrec.data.sessions.log import ColumnSpec, SessionLog, compile_sessions
 from jaxrec.data.simulators import sessions_truth
 from jaxrec.data.simulators.ctr import Catalogue
 from jaxrec.data.simulators.sessions_world import DAY, PARTS, START, Truth, World, load_truth, make_truth
 from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
-from jaxrec.data.vocabulary import FIRST
 from jaxrec.options import read_options
 
 __all__ = ['Audience', 'World', 'generate', 'load_truth', 'make_truth', 'simulate']

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxrec.data.columns import ColumnStore, write_columns
-from jaxrec.data.log import Log
+from jaxrec.data.logs.columns import ColumnStore, write_columns
+from jaxrec.data.logs.log import Log
 from jaxrec.options import read_options
 
 AnyLog = TypeVar('AnyLog', bound=Log)

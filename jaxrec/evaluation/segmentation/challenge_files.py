@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from jaxrec.data.images.pixels import write_picture
 from jaxrec.data.images.scene import Scene
-from jaxrec.data.readers.pic import PicScenes
-from jaxrec.data.readers.pic_files import read_entities, read_relations
+from jaxrec.data.readers.images.pic import PicScenes
+from jaxrec.data.readers.images.pic_files import read_entities, read_relations
 from jaxrec.evaluation.segmentation.challenge import LIMIT
 from jaxrec.evaluation.segmentation.found import NOTHING, Found
 from jaxrec.files import replace_text

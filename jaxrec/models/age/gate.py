@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.schema import Column
+from jaxrec.data.logs.schema import Column
 from jaxrec.models.ctr.features import FeatureMap
 from jaxrec.models.ctr.layers import Mlp
 

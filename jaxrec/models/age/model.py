@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.configurable import resolve
 from jaxrec.embeddings import Table
-from jaxrec.importing import resolve
 from jaxrec.models.age.explore import Explored, explore
 from jaxrec.models.age.gate import Gate, item_average, make_gate
 from jaxrec.models.age.options import Exploration, read_age_options

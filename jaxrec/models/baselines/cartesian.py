@@ -15,14 +15,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.schema import Column
-from jaxrec.data.vocabulary import OUT_OF_VOCABULARY
+from jaxrec.data.logs.schema import Column
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
 from jaxrec.embeddings import Table, as_specs, normal
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn
 from jaxrec.models.ctr.base import SHARED, Base, make_base
 from jaxrec.models.ctr.features import POOLINGS, read
 from jaxrec.models.ctr.task import CtrTask, Ids
-from jaxrec.ops.pooling import length_mask
+from jaxrec.ops.histories.pooling import length_mask
 from jaxrec.options import read_options
 
 OWN_OPTIONS: dict[str, Any] = {'base': 'dnn', 'base_options': {}}

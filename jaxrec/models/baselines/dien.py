@@ -20,7 +20,7 @@ from jaxrec.models.ctr.features import NEGATIVE, FeatureMap, Inputs, read
 from jaxrec.models.ctr.layers import ACTIVATIONS, TargetAttention, over_candidates
 from jaxrec.models.ctr.recurrent import Augru, Gru, NextBehaviour
 from jaxrec.models.ctr.task import CtrTask
-from jaxrec.ops.pooling import attention_weights
+from jaxrec.ops.histories.pooling import attention_weights
 from jaxrec.options import read_options
 
 # What DIEN before its head can be told, beside what every base is.

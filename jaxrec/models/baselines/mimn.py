@@ -35,8 +35,8 @@ from jaxrec.models.ctr.features import POOLINGS, FeatureMap, Inputs, read
 from jaxrec.models.ctr.layers import TargetAttention, over_candidates
 from jaxrec.models.ctr.recurrent import gate_weights
 from jaxrec.models.ctr.task import CtrTask, Ids
-from jaxrec.ops.memory import Gates, Memory, Weights, memorise, recall, utilisation_loss
-from jaxrec.ops.pooling import length_mask
+from jaxrec.ops.histories.memory import Gates, Memory, Weights, memorise, recall, utilisation_loss
+from jaxrec.ops.histories.pooling import length_mask
 from jaxrec.options import read_options
 
 WINDOWS = ('short', 'full')

@@ -14,8 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.pairs import SIDES, Pair
-from jaxrec.data.vocabulary import PADDING
+from jaxrec.data.features.pairs import SIDES, Pair
+from jaxrec.data.logs.vocabulary import PADDING
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS
 from jaxrec.models.can.pairs import CoActions, make_pairs
@@ -24,7 +24,7 @@ from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.layers import Mlp, over_candidates
 from jaxrec.models.ctr.task import CtrTask, Scored
 from jaxrec.ops.co_action import check_unit, co_action, co_action_single, weight_width
-from jaxrec.ops.pooling import length_mask
+from jaxrec.ops.histories.pooling import length_mask
 from jaxrec.options import read_options
 
 # The two readings of the paper: its text and equations, and its authors' code.

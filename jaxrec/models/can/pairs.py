@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from jaxrec.data.pairs import Pair, read_pairs
+from jaxrec.data.features.pairs import Pair, read_pairs
 from jaxrec.embeddings import Table, normal
 from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.task import Ids

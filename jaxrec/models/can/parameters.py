@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxrec.data.vocabulary import FIRST
+from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.models.can.pairs import INDUCTION
 from jaxrec.training.task import Task
 

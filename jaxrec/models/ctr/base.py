@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from jaxrec.configurable import resolve
 from jaxrec.embeddings import Table
-from jaxrec.importing import resolve
 from jaxrec.models.ctr.task import Ids
 
 # By name, so that no model imports another before a config asks for it.

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.pairs import SIDES
-from jaxrec.data.schema import Column
-from jaxrec.ops.pooling import length_mask, masked_mean, masked_sum
+from jaxrec.data.features.pairs import SIDES
+from jaxrec.data.logs.schema import Column
+from jaxrec.ops.histories.pooling import length_mask, masked_mean, masked_sum
 
 POOLINGS = {'sum': masked_sum, 'mean': masked_mean}
 NEGATIVE = 'history_negative'  # beside each behaviour one that did not happen, where a source draws them

@@ -9,8 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.ops.local_activation import first_layer
-from jaxrec.ops.pooling import attention_pool
+from jaxrec.ops.histories.local_activation import first_layer
+from jaxrec.ops.histories.pooling import attention_pool
 
 ACTIVATIONS = ('prelu', 'dice', 'sigmoid')
 

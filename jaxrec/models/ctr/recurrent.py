@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from jaxrec.ops.auxiliary import next_behaviour_loss
-from jaxrec.ops.recurrent import augru, gru
+from jaxrec.ops.histories.auxiliary import next_behaviour_loss
+from jaxrec.ops.histories.recurrent import augru, gru
 
 
 class Gru(nn.Module):

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 
 from jaxrec.models.onerec.options import Network
 from jaxrec.models.transformer.layers import feed_dense
-from jaxrec.ops.grouped import Experts
-from jaxrec.ops.moe import MoeInfo
-from jaxrec.ops.routing import update_bias
+from jaxrec.ops.experts.grouped import Experts
+from jaxrec.ops.experts.moe import MoeInfo
+from jaxrec.ops.experts.routing import update_bias
 from jaxrec.ops.transformer import Drop
 from jaxrec.parallel.experts import AXIS, sharded_moe_ffn
 

@@ -19,8 +19,8 @@ from jaxrec.models.onerec.network import Cache, OneRec
 from jaxrec.models.onerec.options import Network
 from jaxrec.models.onerec.task import BIASES, SessionTask, codes_of
 from jaxrec.models.transformer.layers import Memory
-from jaxrec.ops.beam import Place, Sessions, Step, beam_search
-from jaxrec.ops.trie import NONE, Trie, build_trie, find, leaf_items
+from jaxrec.ops.generation.beam import Place, Sessions, Step, beam_search
+from jaxrec.ops.generation.trie import NONE, Trie, build_trie, find, leaf_items
 
 
 class Written(NamedTuple):

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxrec.models.transformer.weights import Sizes
-from jaxrec.ops.grouped import ACTIVATIONS, GATED
-from jaxrec.ops.moe import IMPLEMENTATIONS
+from jaxrec.ops.experts.grouped import ACTIVATIONS, GATED
+from jaxrec.ops.experts.moe import IMPLEMENTATIONS
 from jaxrec.options import DTYPES, read_sized
 from jaxrec.parallel.experts import DISPATCHES
 

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxrec.data.vocabulary import FIRST
-from jaxrec.models.onerec.evaluator import SessionEvaluator
+from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.models.onerec.experts import RULES, expert_losses, new_biases, require_even
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import Network, read_network
-from jaxrec.models.onerec.semantic_ids import SemanticIds
-from jaxrec.ops.preference import session_log_prob, token_log_prob
+from jaxrec.models.onerec.token_evaluator import SessionEvaluator
+from jaxrec.models.onerec.tokenizing.semantic_ids import SemanticIds
+from jaxrec.ops.generation.preference import session_log_prob, token_log_prob
 from jaxrec.options import read_options
 from jaxrec.parallel.mesh import Rules
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
@@ -277,7 +277,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
     options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
     if not options['ids']:
         raise ValueError(
-            'model.ids is empty: give the semantic IDs that `experiments.onerec.tokenize` wrote, or say '
+            'model.ids is empty: give the semantic IDs that `jaxrec.cli.onerec.tokenize` wrote, or say '
             'under files.ids how they are made'
         )
     if 'levels' in config:

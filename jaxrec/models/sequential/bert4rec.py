@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.vocabulary import FIRST
+from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask
 from jaxrec.ops.dropout import fold_words, keep_mask, key_words

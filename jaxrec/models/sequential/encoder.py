@@ -15,7 +15,7 @@ from jaxrec.evaluation.ranking import CUTS
 from jaxrec.models.transformer.layers import encoder_layer, run_layers
 from jaxrec.models.transformer.weights import Sizes, draw_stack, encoder_weights
 from jaxrec.ops.dropout import key_words
-from jaxrec.ops.grouped import ACTIVATIONS, GATED
+from jaxrec.ops.experts.grouped import ACTIVATIONS, GATED
 from jaxrec.ops.transformer import Drop, causal_mask, rms_norm
 from jaxrec.options import read_options
 

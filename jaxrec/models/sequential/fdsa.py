@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.vocabulary import PADDING
+from jaxrec.data.logs.vocabulary import PADDING
 from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask, shifted
 from jaxrec.training.task import Batch

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from jaxrec.models.ctr.layers import TargetAttention
 from jaxrec.models.sim.behaviours import Behaviours
-from jaxrec.ops.pooling import masked_mean
-from jaxrec.ops.target_attention import project_query, target_attention, target_logits
+from jaxrec.ops.histories.pooling import masked_mean
+from jaxrec.ops.histories.target_attention import project_query, target_attention, target_logits
 
 # The least number of rows that holds every bucket 1 + floor(log2(1 + gap)) of a 64-bit gap, and padding.
 GAPS = 64

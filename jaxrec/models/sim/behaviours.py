@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.lifelong import PLACE, SLOT
+from jaxrec.data.features.lifelong import PLACE, SLOT
 from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.task import Ids
-from jaxrec.ops.pooling import length_mask
-from jaxrec.ops.search import Kept, hard_search, take_kept
+from jaxrec.ops.histories.pooling import length_mask
+from jaxrec.ops.histories.search import Kept, hard_search, take_kept
 
 LONG, KEPT = 'long', 'kept'
 _WINDOW = "give data.lifelong a window, such as {'length': 400}, or take a model of the short one alone"

@@ -12,9 +12,9 @@ from jaxrec import embeddings as emb
 from jaxrec.models.ctr.task import CtrTask
 from jaxrec.models.sim.interest import Inspection
 from jaxrec.models.sim.model import Sim
-from jaxrec.ops.pooling import length_mask
-from jaxrec.ops.search import Kept, top_search
-from jaxrec.ops.target_attention import log_attention
+from jaxrec.ops.histories.pooling import length_mask
+from jaxrec.ops.histories.search import Kept, top_search
+from jaxrec.ops.histories.target_attention import log_attention
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.task import Batch
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from jaxrec.models.sim.attention import Gaps, projections
 from jaxrec.models.sim.behaviours import Behaviours
-from jaxrec.ops.search import Kept, inner_scores, top_search
-from jaxrec.ops.simhash import collision_pool, count_collisions, hyperplanes
-from jaxrec.ops.target_attention import cross_bias, project_query, target_attention, target_logits
+from jaxrec.ops.histories.search import Kept, inner_scores, top_search
+from jaxrec.ops.histories.simhash import collision_pool, count_collisions, hyperplanes
+from jaxrec.ops.histories.target_attention import cross_bias, project_query, target_attention, target_logits
 
 Interest = tuple[jax.Array, dict[str, jax.Array]]
 

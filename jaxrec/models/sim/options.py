@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxrec.data.schema import Column
+from jaxrec.data.logs.schema import Column
 from jaxrec.models.baselines.din import check_comparable
 from jaxrec.models.baselines.dnn import BASE_OPTIONS
 from jaxrec.options import read_options

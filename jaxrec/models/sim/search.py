@@ -16,10 +16,10 @@ from jaxrec.models.ctr.layers import Mlp
 from jaxrec.models.ctr.task import mean_cross_entropy
 from jaxrec.models.sim.attention import projections
 from jaxrec.models.sim.behaviours import Behaviours
-from jaxrec.ops.search import cosine_scores, soft_search, top_search
-from jaxrec.ops.simhash import hamming_scores, hyperplanes
-from jaxrec.ops.target_attention import project_query
-from jaxrec.ops.top_k import inner_search
+from jaxrec.ops.histories.search import cosine_scores, soft_search, top_search
+from jaxrec.ops.histories.simhash import hamming_scores, hyperplanes
+from jaxrec.ops.histories.target_attention import project_query
+from jaxrec.ops.histories.top_k import inner_search
 
 Found = tuple[Behaviours, dict[str, jax.Array]]
 

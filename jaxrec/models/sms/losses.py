@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxrec.data.images.scene import UNKNOWN_PART
-from jaxrec.models.sms.heads import EntityRead, Maps, RelationRead
-from jaxrec.models.sms.options import Network
-from jaxrec.ops.dynamic_masks import dice_loss, dynamic_masks
-from jaxrec.ops.grids import fold
-from jaxrec.ops.heatmaps import focal_loss, gaussian_maps, gaussian_radius, highest_near
-from jaxrec.ops.matching import part_cross_entropy, relation_cell
+from jaxrec.models.sms.network.heads import EntityRead, Maps, RelationRead
+from jaxrec.models.sms.network.options import Network
+from jaxrec.ops.segmentation.dynamic_masks import dice_loss, dynamic_masks
+from jaxrec.ops.segmentation.grids import fold
+from jaxrec.ops.segmentation.heatmaps import focal_loss, gaussian_maps, gaussian_radius, highest_near
+from jaxrec.ops.segmentation.matching import part_cross_entropy, relation_cell
 from jaxrec.training.task import Batch
 
 Losses = dict[str, jax.Array]

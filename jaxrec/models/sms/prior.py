@@ -18,9 +18,9 @@ import numpy as np
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.images.targets import unpack_masks
 from jaxrec.evaluation.segmentation.found import check_judged
-from jaxrec.models.sms import fusion
-from jaxrec.models.sms.backbones import STRIDE
 from jaxrec.models.sms.losses import entity_targets, parts_labelled
+from jaxrec.models.sms.network import fusion
+from jaxrec.models.sms.network.backbones import STRIDE
 from jaxrec.models.sms.task import TRUTH
 from jaxrec.models.sms.two_stage import TwoStageTask, read_pairwise
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows

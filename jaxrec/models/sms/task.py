@@ -13,14 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import resolve
 from jaxrec.data.images.scene import Vocabulary
-from jaxrec.importing import resolve
-from jaxrec.models.sms import fusion
-from jaxrec.models.sms.backbones import STRIDE
-from jaxrec.models.sms.convert import load_trunk
-from jaxrec.models.sms.handover import load_network, require_alike
-from jaxrec.models.sms.heads import Counts, Maps, Sms
-from jaxrec.models.sms.layers import When
 from jaxrec.models.sms.losses import (
     Losses,
     entity_losses,
@@ -29,7 +23,13 @@ from jaxrec.models.sms.losses import (
     relation_losses,
     see_entities,
 )
-from jaxrec.models.sms.options import Network, read_network
+from jaxrec.models.sms.network import fusion
+from jaxrec.models.sms.network.backbones import STRIDE
+from jaxrec.models.sms.network.heads import Counts, Maps, Sms
+from jaxrec.models.sms.network.layers import When
+from jaxrec.models.sms.network.options import Network, read_network
+from jaxrec.models.sms.weights.convert import load_trunk
+from jaxrec.models.sms.weights.state_transfer import load_network, require_alike
 from jaxrec.options import read_options
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, WithoutTables
 
@@ -110,7 +110,7 @@ class SmsTask(WithoutTables):
         if not Path(self.weights).is_file():
             raise ValueError(
                 f'model.weights = {self.weights!r} is no file: give a .safetensors file, one that torch.save '
-                'wrote or a .npz file of experiments.sms.export, or leave it out'
+                'wrote or a .npz file of jaxrec.cli.sms.export, or leave it out'
             )
         if Path(self.weights).suffix == '.npz':
             given = self.network, self.vocabulary, params, model_state

@@ -17,10 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.data.images.scene import Vocabulary
-from jaxrec.models.sms import fusion
-from jaxrec.models.sms.backbones import STRIDE
-from jaxrec.models.sms.heads import Counts, EntityRead, Maps, Sms, of_relation
-from jaxrec.models.sms.layers import RARE, When, convolve
 from jaxrec.models.sms.losses import (
     EntityTargets,
     Losses,
@@ -31,11 +27,15 @@ from jaxrec.models.sms.losses import (
     parts_labelled,
     see_entities,
 )
-from jaxrec.models.sms.options import Network
+from jaxrec.models.sms.network import fusion
+from jaxrec.models.sms.network.backbones import STRIDE
+from jaxrec.models.sms.network.heads import Counts, EntityRead, Maps, Sms, of_relation
+from jaxrec.models.sms.network.layers import RARE, When, convolve
+from jaxrec.models.sms.network.options import Network
 from jaxrec.models.sms.task import SmsTask, network_of, read_task
-from jaxrec.ops.grids import fold, read_between
-from jaxrec.ops.heatmaps import focal_loss
 from jaxrec.ops.largest import largest
+from jaxrec.ops.segmentation.grids import fold, read_between
+from jaxrec.ops.segmentation.heatmaps import focal_loss
 from jaxrec.training.task import Batch
 
 NEVER = -30.0  # the logit of a pair that cannot be

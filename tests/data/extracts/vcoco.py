@@ -15,7 +15,7 @@ import sys
 import numpy as np
 from PIL import Image
 
-from jaxrec.data.readers.vcoco import VcocoScenes
+from jaxrec.data.readers.images.vcoco import VcocoScenes
 
 SIZE = (24, 32)
 CLASSES = {1: 'person', 3: 'ball', 7: 'knife', 90: 'cake'}

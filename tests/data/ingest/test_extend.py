@@ -9,7 +9,7 @@ from jaxrec.data.images.log import own_images
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.ingest import events, ingest, make_mapping
 from jaxrec.data.ingest.extend import check_grown
-from jaxrec.data.vocabulary import FIRST, Vocabulary, hash_order
+from jaxrec.data.logs.vocabulary import FIRST, Vocabulary, hash_order
 from tests.data.images.worlds import VOCABULARY as WORDS
 from tests.data.images.worlds import random_scene
 from tests.data.ingest.worlds import MAPPING, last_rows, oracle, rows_of, split, write_csv

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxrec.data import vocabulary
-from jaxrec.data.click_log import ClickLog, compile_clicks
 from jaxrec.data.ingest import blocks, chunks, ingest, make_mapping
-from jaxrec.data.schema import ColumnSpec
+from jaxrec.data.logs import vocabulary
+from jaxrec.data.logs.click_log import ClickLog, compile_clicks
+from jaxrec.data.logs.schema import ColumnSpec
 from tests.conftest import REPOSITORY
 from tests.data.ingest.worlds import MAPPING, assert_same_log, oracle, rows_of, write_csv
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxrec.data.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.columns import ColumnStore, Ragged
+from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.columns import ColumnStore, Ragged
 
 MAPPING = {
     'user': 'uid',

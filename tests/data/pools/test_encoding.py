@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.columns import ColumnStore, Ragged
+from jaxrec.data.logs.columns import ColumnStore, Ragged
+from jaxrec.data.logs.schema import ColumnSpec
 from jaxrec.data.pools.encoding import write_visits
 from jaxrec.data.pools.survey import survey
-from jaxrec.data.schema import ColumnSpec
 
 # Three visits of two pools, one of them listed in two orders; b has a number of its own in each visit.
 POOLS = [['b', 'a'], ['c', 'b', 'd'], ['a', 'b']]

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
-from jaxrec.data.raw_columns import Coded
 from tests.data.worlds import POOL_COLUMNS, raw_articles, raw_visits, small_pools
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.pools.survey import Pools, numbered, survey
 from tests.data.worlds import POOL_COLUMNS, raw_articles, raw_visits
 

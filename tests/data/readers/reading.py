@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxrec.data.source import RequestSource
+from jaxrec.data.sources.behaviour_source import RequestSource
 
 FEATURES = {'user': ['user'], 'candidate': ['item', 'category'], 'history': ['item', 'category']}
 

@@ -6,8 +6,8 @@ import gzip
 import numpy as np
 import pytest
 
-from jaxrec.data.click_source import ClickSource
 from jaxrec.data.readers.avazu import FIELDS, compile_avazu
+from jaxrec.data.sources.click_source import ClickSource
 from tests.data.extracts import avazu as extract
 from tests.oracles import avazu as oracle
 

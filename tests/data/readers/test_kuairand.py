@@ -9,7 +9,7 @@ from jaxrec.data.readers.kuairand import _lined_up, compile_kuairand, number_ses
 from jaxrec.data.readers.kuairand_files import EDITIONS
 from jaxrec.data.sessions.filter import SessionFilter
 from jaxrec.data.sessions.log import SessionLog
-from jaxrec.data.sessions.source import SessionSource
+from jaxrec.data.sources.session_source import SessionSource
 from tests.data.extracts import kuairand as extract
 from tests.oracles import kuairand as oracle
 

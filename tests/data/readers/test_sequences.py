@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxrec.data.next_item_source import NextItemSource
 from jaxrec.data.readers.sequences import compile_sequences
+from jaxrec.data.sources.next_item_source import NextItemSource
 from tests.data.extracts import sequences as extract
 from tests.oracles import sequences as oracle
 

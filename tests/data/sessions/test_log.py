@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from jaxrec.data.api import stored
-from jaxrec.data.columns import Ragged
+from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.sessions.log import ColumnSpec, SessionLog, compile_sessions
+from jaxrec.data.sources.from_config import stored
 from tests.data.worlds import SESSION_COLUMNS, raw_sessions, raw_videos, small_sessions
 
 

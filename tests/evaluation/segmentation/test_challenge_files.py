@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxrec.data.readers.pic import PicScenes
+from jaxrec.data.readers.images.pic import PicScenes
 from jaxrec.evaluation.relation_segmentation import evaluate_challenge
 from jaxrec.evaluation.segmentation import challenge_files
 from jaxrec.evaluation.segmentation.challenge_files import PicPredictions

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.data.schema import Column
+from jaxrec.data.logs.schema import Column
 from jaxrec.models.age import make_task
 from jaxrec.models.age.gate import own_rows
 from jaxrec.training.state import init_state

@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.optimizers import make_optimizer
 from jaxrec import embeddings as emb
-from jaxrec.models.onerec.align import AlignTask, Preference
+from jaxrec.models.onerec.alignment.task import AlignTask, Preference
 from jaxrec.models.onerec.generate import catalogue, make_generate
 from jaxrec.models.onerec.options import read_network
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.runs.optimizers import make_optimizer
 from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models.onerec.test_network import SMALL

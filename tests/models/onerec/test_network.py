@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.data.schema import Column
+from jaxrec.data.logs.schema import Column
 from jaxrec.models.onerec.network import OneRec
 from jaxrec.models.onerec.options import read_network
-from jaxrec.models.onerec.semantic_ids import assign_ids
 from jaxrec.models.onerec.task import SessionTask, make_task
+from jaxrec.models.onerec.tokenizing.semantic_ids import assign_ids
 from tests.oracles import onerec as oracle
 
 SMALL = {

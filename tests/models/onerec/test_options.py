@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from configs.onerec.sized import ROWS, get_config
-from jaxrec.models.onerec.evaluator import SessionEvaluator
 from jaxrec.models.onerec.experts import expert_losses, new_biases
 from jaxrec.models.onerec.options import SIZES, Network, read_network
 from jaxrec.models.onerec.task import SessionTask
-from jaxrec.ops.moe import MoeInfo
+from jaxrec.models.onerec.token_evaluator import SessionEvaluator
+from jaxrec.ops.experts.moe import MoeInfo
 
 MILLIONS = {'50m': 50, '100m': 100, '200m': 200, '500m': 500, '1b': 1_000}
 COUNTED = {

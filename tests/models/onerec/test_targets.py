@@ -7,14 +7,14 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.planning.jaxpr_flops import traced_flops
 from jaxrec import embeddings as emb
-from jaxrec.data.next_item_source import NextItemSource
+from jaxrec.data.sources.next_item_source import NextItemSource
+from jaxrec.models.onerec.next_item import ranked
 from jaxrec.models.onerec.options import read_network
-from jaxrec.models.onerec.ranked import ranked
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.models.sequential import sasrec
 from jaxrec.parallel import make_mesh
+from jaxrec.planning.jaxpr_flops import traced_flops
 from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_train_step
 from tests.data.worlds import small_log, small_sessions

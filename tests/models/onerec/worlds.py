@@ -13,17 +13,17 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from experiments.sources import log_of
 from jaxrec import embeddings as emb
 from jaxrec.data.sessions.log import SessionLog
-from jaxrec.data.sessions.source import SessionSource
-from jaxrec.models.onerec import reward
-from jaxrec.models.onerec.align import AlignTask, Preference
-from jaxrec.models.onerec.judge import Judge
-from jaxrec.models.onerec.mining import Miner
+from jaxrec.data.sources.session_source import SessionSource
+from jaxrec.models.onerec.alignment.mining import Miner
+from jaxrec.models.onerec.alignment.task import AlignTask, Preference
 from jaxrec.models.onerec.options import read_network
+from jaxrec.models.onerec.reward import network as reward
+from jaxrec.models.onerec.reward.scorer import Judge
 from jaxrec.models.onerec.task import BIASES, CODES, SessionTask
 from jaxrec.parallel import make_mesh
+from jaxrec.runs.sources import log_of
 from jaxrec.training.state import Setup, TrainState, abstract_state
 from jaxrec.training.step import make_train_step
 

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrec.data.schema import Column
-from jaxrec.importing import resolve
+from jaxrec.configurable import resolve
+from jaxrec.data.logs.schema import Column
 from jaxrec.models.sequential.task import draw_items, shifted
 from tests.conftest import slow_but_for
 from tests.oracles import onerec as oracle

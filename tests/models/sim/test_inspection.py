@@ -9,7 +9,7 @@ import pytest
 from jaxrec.models.sim.inspection import make_inspect_step, most_attended
 from jaxrec.models.sim.interest import Sdim
 from jaxrec.models.sim.options import SIM_OPTIONS
-from jaxrec.ops.simhash import hyperplanes
+from jaxrec.ops.histories.simhash import hyperplanes
 from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.models.sim.test_model import BLOCKS, make

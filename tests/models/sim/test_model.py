@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrec.models.sim.options import SIM_OPTIONS
-from jaxrec.ops.simhash import hyperplanes
+from jaxrec.ops.histories.simhash import hyperplanes
 from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.oracles import ctr

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from jaxrec.models.sms import make_task
-from jaxrec.models.sms.heads import EntityRead, Maps, RelationRead, of_relation
 from jaxrec.models.sms.losses import (
     entity_targets,
     mean_distance,
@@ -16,7 +15,8 @@ from jaxrec.models.sms.losses import (
     relation_targets,
     see_entities,
 )
-from jaxrec.ops.grids import fold
+from jaxrec.models.sms.network.heads import EntityRead, Maps, RelationRead, of_relation
+from jaxrec.ops.segmentation.grids import fold
 from tests.models.sms.scenes import SIZE, WORDS, make_batch
 from tests.oracles.heatmaps import highest_near
 from tests.oracles.masks import part_cross_entropy

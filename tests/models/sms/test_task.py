@@ -6,8 +6,8 @@ import pytest
 
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import make_task, prior, two_stage
-from jaxrec.models.sms.heads import part_shares
-from jaxrec.models.sms.layers import PointHead
+from jaxrec.models.sms.network.heads import part_shares
+from jaxrec.models.sms.network.layers import PointHead
 from tests.models.sms.scenes import WORDS, make_batch
 
 BATCH = make_batch()

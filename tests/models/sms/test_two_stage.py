@@ -10,9 +10,9 @@ import pytest
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.sms import prior, two_stage
-from jaxrec.models.sms.fusion import Entities
-from jaxrec.models.sms.heads import EntityRead
 from jaxrec.models.sms.losses import EntityTargets, Seen
+from jaxrec.models.sms.network.fusion import Entities
+from jaxrec.models.sms.network.heads import EntityRead
 from jaxrec.models.sms.two_stage import Members, pair_geometry
 from jaxrec.parallel import make_mesh
 from jaxrec.training.state import Setup, init_state

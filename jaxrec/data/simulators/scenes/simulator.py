@@ -25,7 +25,7 @@ from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, Picture, fill, 
 from jaxrec.data.simulators.scenes.stage import Stage
 from jaxrec.data.simulators.scenes.world import PARTS, UNIT, VOCABULARY, Draws, World
 from jaxrec.data.simulators.worlds import defaults_of
-from jaxrec.data.splits import TEST, TRAIN, VALIDATION
+from jaxrec.data.sources.splits import TEST, TRAIN, VALIDATION
 from jaxrec.options import read_options
 
 # What shows fewer pixels, at 128 of width, or less of itself is no entity: nobody would know it. Its pixels

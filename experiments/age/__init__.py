@@ -1,1 +1,0 @@
-"""AGE's own stages: streams of visits with a policy on them, and their replay."""

@@ -1,1 +1,0 @@
-"""What a step will take on chips that are not at hand: ahead-of-time compilation, counts and a roofline."""

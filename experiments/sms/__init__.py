@@ -1,1 +1,0 @@
-"""The stages of SMS, a command each, and the figures that they tell; `pictures` has what they draw."""

@@ -1,0 +1,1 @@
+"""The command `jaxrec`: one module a subcommand, absl flags."""

@@ -1,0 +1,41 @@
+"""Where a policy explores: at items that it knows little of, or elsewhere?
+
+    jaxrec age exploration --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_where
+
+Walks the stream as a replay does, then ranks its last visits several times with other keys, and sorts all
+candidates by how many of the events that the last refit could see were theirs. What explores as a bandit does
+moves the scores of those most that it has hardly met. The workdir takes `exploring.json` and `exploring.png`.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxrec.cli.flags import ANY_KEY, DATA_DIR, friendly, read_flags
+from jaxrec.models.age.online.exploration import draw, explored, to_text
+from jaxrec.models.age.replay.replayer import walk
+from jaxrec.runs.comparison.tables import write_json
+from jaxrec.runs.fit import claim, hold
+
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and the picture.', required=True)
+DRAWS = flags.DEFINE_integer('draws', 8, 'How often the visits are ranked.', lower_bound=1)
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Walks, ranks and prints."""
+    workdir, config = Path(WORKDIR.value), CONFIG.value
+    with hold(workdir):
+        claim(workdir, config)
+        done = walk(config, workdir, DATA_DIR.value)
+        groups = explored(done, DRAWS.value, config.seed)
+        write_json(workdir / 'exploring.json', {'policy': config.policy, 'groups': groups})
+        draw(config.policy, groups, workdir / 'exploring.png')
+    print(to_text(config.policy, groups))
+    print(f'wrote {workdir}/exploring.json, exploring.png')
+
+
+if __name__ == '__main__':
+    app.run(main, flags_parser=read_flags)

@@ -1,0 +1,42 @@
+"""Replays one policy on a randomly logged stream (arXiv 2112.11136, section 4; Li et al., arXiv 1003.5956).
+
+    jaxrec age replay --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_ts
+    jaxrec age replay --config=configs/age/yahoo.py:AGE-TS --workdir=runs/age_r6b
+    jaxrec age replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
+
+The first visits train the model that every method starts from; the rest is walked once, and where the pick is
+what was shown, the click counts and may teach. A stopped run goes on from its last checkpoint when the same
+command is given again, and ends as an unbroken one. The workdir takes `replay.json`, `config.json` and
+`checkpoints/`. Where the log's propensities differ, and with --config.replay.off_policy=True of any log, the
+policy is also judged as the warm-up left it, by IPS, SNIPS, the direct method and doubly robust.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxrec.cli.flags import ANY_KEY, DATA_DIR, friendly, read_flags
+from jaxrec.models.age.replay.replayer import report, to_text, walk
+from jaxrec.runs.comparison.tables import write_json
+from jaxrec.runs.fit import claim, hold
+
+CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Replays, and prints what came of it."""
+    workdir, config = Path(WORKDIR.value), CONFIG.value
+    with hold(workdir):
+        claim(workdir, config)
+        done = walk(config, workdir, DATA_DIR.value)
+        found = report(config, done)
+        write_json(workdir / 'replay.json', found)
+    print(to_text(config.policy, found))
+    print(f'wrote {workdir}/replay.json, config.json, checkpoints')
+
+
+if __name__ == '__main__':
+    app.run(main, flags_parser=read_flags)

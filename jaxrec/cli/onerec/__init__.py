@@ -1,0 +1,1 @@
+"""The group `jaxrec onerec`: tokenize, reward, align, and all of them as a pipeline."""

@@ -1,0 +1,1 @@
+"""The group `jaxrec sms`: prediction on images, drawings, checks of a folder of images, and challenge metrics."""

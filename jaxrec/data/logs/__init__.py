@@ -1,0 +1,1 @@
+"""Compiled logs: memory-mapped columns, vocabularies, and the kinds of log built on them."""

@@ -1,0 +1,343 @@
+"""What all compiled logs share: a folder of memory-mapped columns of ids, written once and whole.
+
+A log folder holds `manifest.json`, `vocab/`, and folders of columns, `events/` among them. Which others there
+are, and what an event is, is said by the kinds of log: `behaviour_log` and `click_log`.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from jaxrec.data.logs.columns import ColumnStore, Ragged
+from jaxrec.data.logs.raw_columns import RawLog, describe_source
+from jaxrec.data.logs.schema import Column, ColumnSpec
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY, Vocabulary
+from jaxrec.files import needs_room
+
+VERSION = 1
+REMEDY = 'delete the folder and compile the log again'
+
+
+class Log:
+    """A compiled log of any kind.
+
+    Attributes:
+      folder: where it lies.
+      manifest: the content of `manifest.json`.
+      events: ColumnStore of N rows.
+      schema: {column name: Column} of the feature columns of all stores.
+    """
+
+    KIND: ClassVar[str]  # what messages call it
+    FORMAT: ClassVar[str]  # what the manifest calls it
+    COMPILER: ClassVar[str]  # the function that writes it
+    STORES: ClassVar[tuple[str, ...]] = ('events',)
+
+    def __init__(self, folder: str | Path, check_ids: bool = True):
+        """Opens a log folder.
+
+        Args:
+          folder: written by the compiler of this kind of log.
+          check_ids: verify that every stored id lies in its vocabulary (reads the id columns once).
+
+        Raises:
+          ValueError: for a missing manifest, another format or version, a damaged column or an id out of
+            range.
+        """
+        self.folder = Path(folder)
+        self.manifest = type(self).read_manifest(self.folder)
+        self.stores = {name: ColumnStore(self.folder / name) for name in self.STORES}
+        self.events = self.stores['events']
+        self.schema = {name: Column(**column) for name, column in self.manifest['schema'].items()}
+        if len(self.events) != self.manifest['counts']['events']:
+            raise ValueError(
+                f'{self.events.folder} has {len(self.events)} rows but the manifest counts '
+                f'{self.manifest["counts"]["events"]} events: {REMEDY}'
+            )
+        if check_ids:
+            self._check_ids()
+
+    def _check_ids(self) -> None:
+        for name, column in self.schema.items():
+            if column.kind == 'numeric':
+                continue
+            ids = self.side(name)[name]
+            ids = ids.values if isinstance(ids, Ragged) else ids
+            if ids.size and not (0 <= ids.min() and ids.max() < column.rows):
+                raise ValueError(
+                    f'{self.side(name).folder / name} holds ids {ids.min()}..{ids.max()} but vocabulary '
+                    f'{column.vocabulary!r} has rows 0..{column.rows - 1}: {REMEDY}'
+                )
+
+    def side(self, name: str) -> ColumnStore:
+        """The store that holds a column.
+
+        Raises:
+          ValueError: when none does.
+        """
+        for store in self.stores.values():
+            if name in store:
+                return store
+        known = ', '.join(column for store in self.stores.values() for column in store.names)
+        raise ValueError(f'{self.folder} has no column {name!r}; it has {known}')
+
+    def task_schema(self) -> dict[str, Any]:
+        """What a task is told of the log: {column name: Column}, or what this kind of log has for it."""
+        return dict(self.schema)
+
+    @property
+    def has_time(self) -> bool:
+        """Whether events carry a time; otherwise their order is all there is."""
+        return 'time' in self.events
+
+    @functools.cache  # noqa: B019 - a handful of vocabularies, as long-lived as the log itself
+    def vocabulary(self, name: str) -> Vocabulary:
+        """Loads a vocabulary by its name (a column's name unless columns share one)."""
+        if name not in self.manifest['vocabularies']:
+            known = ', '.join(self.manifest['vocabularies'])
+            raise ValueError(f'{self.folder} has no vocabulary {name!r}; it has {known}')
+        return Vocabulary.load(self.folder, name)
+
+    def is_one_of(self, column: str, values: Sequence[Any]) -> np.ndarray:
+        """Marks the events whose raw value in a column is one of some.
+
+        Args:
+          column: an event column; a categorical one is compared by its raw values, any other by its numbers.
+          values: what to look for.
+
+        Returns:
+          bool [N].
+
+        Raises:
+          ValueError: for an absent column, one whose values cannot be told apart, or a value it never takes.
+        """
+        if column not in self.events:
+            raise ValueError(
+                f'{self.folder} has no event column {column!r}, it has {", ".join(self.events.names)}: name '
+                'one of these'
+            )
+        described, wanted = self.schema.get(column), np.asarray(values)
+        vocabularies = self.manifest['vocabularies']
+        hashed = described and described.vocabulary and vocabularies[described.vocabulary]['buckets']
+        if hashed or isinstance(self.events[column], Ragged):
+            raise ValueError(
+                f'column {column!r} of {self.folder} is multi-valued or hashed, so that a value does not '
+                'tell rows apart: name a column of one value'
+            )
+        if described is None or described.kind == 'numeric':
+            if wanted.dtype.kind not in 'biuf':
+                raise ValueError(f'{self.folder} has numbers in {column!r}: name numbers instead of {values}')
+        else:
+            raw, wanted = wanted, self.vocabulary(str(described.vocabulary)).encode(wanted)
+            if (wanted == OUT_OF_VOCABULARY).any():
+                missing = raw[wanted == OUT_OF_VOCABULARY][0].item()
+                raise ValueError(f'{self.folder} has no {column} {missing!r}: check its spelling')
+        return np.isin(self.events[column], wanted)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __reduce__(self):
+        return type(self), (str(self.folder), False)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({str(self.folder)!r})'
+
+    @classmethod
+    def read_manifest(cls, folder: str | Path) -> dict[str, Any]:
+        """Reads and checks the manifest of a log folder.
+
+        Raises:
+          ValueError: when it is missing, damaged, or of another format or version.
+        """
+        path = Path(folder) / 'manifest.json'
+        try:
+            manifest: Mapping[str, Any] = json.loads(path.read_text())
+            found = manifest['format'], manifest['version']
+        except FileNotFoundError:
+            raise ValueError(f'{path} is missing, {folder} is no {cls.KIND}: use `{cls.COMPILER}`') from None
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f'{path} is damaged ({error!r}): {REMEDY}') from None
+        if found != (cls.FORMAT, VERSION):
+            raise ValueError(
+                f'{path} is {found[0]} version {found[1]}, this library reads {cls.FORMAT} '
+                f'version {VERSION} there: {REMEDY}'
+            )
+        missing = {'schema', 'counts', 'vocabularies', 'fingerprint'} - manifest.keys()
+        if missing:
+            raise ValueError(f'{path} lacks {", ".join(sorted(missing))}: {REMEDY}')
+        return dict(manifest)
+
+    @classmethod
+    def of_request(
+        cls, folder: str | Path, sources: Iterable[str | Path], request: Mapping[str, Any]
+    ) -> Self | None:
+        """Opens the log that a reader made of the same files for the same request; they are not read anew.
+
+        Args:
+          folder: where the log would lie.
+          sources: the files it is read from.
+          request: the reader and its arguments, of types that JSON keeps.
+
+        Returns:
+          The log; None where the folder holds none, or another, which the compiler will refuse to overwrite.
+        """
+        if not (Path(folder) / 'manifest.json').is_file():
+            return None
+        manifest = cls.read_manifest(folder)
+        same = manifest.get('request') == request and manifest.get('sources') == [
+            describe_source(source) for source in sources
+        ]
+        return cls(folder) if same else None
+
+    @classmethod
+    def write(
+        cls,
+        folder: str | Path,
+        raw: RawLog,
+        tables: Callable[[Path, RawLog, int], tuple[dict[str, Any], dict[str, int]]],
+        *,
+        sources: Iterable[str | Path],
+        dropped: Mapping[str, int] | None,
+        notes: Mapping[str, int] | None,
+        request: Mapping[str, Any] | None,
+        seed: int,
+        provenance: str,
+    ) -> Self:
+        """Writes checked raw columns to a log folder, which appears complete or not at all.
+
+        Args:
+          folder: where the log will lie. If it already holds the log of the same content and settings, that
+            one is returned.
+          raw: checked raw tables.
+          tables: (folder, raw, seed) -> what the manifest says of what it wrote, and {reason: rows left out}.
+          sources, dropped, notes, request, seed, provenance: see `compile_log`.
+
+        Returns:
+          The opened log.
+
+        Raises:
+          ValueError: for a folder that holds anything else.
+        """
+        folder = Path(folder)
+        settings = describe_settings(
+            raw.specs,
+            raw.digest(),
+            sources=sources,
+            dropped=dropped,
+            notes=notes,
+            request=request,
+            seed=seed,
+            provenance=provenance,
+        )
+        if existing := cls.existing(folder, settings['fingerprint']):
+            return existing
+        return cls.publish(folder, settings, lambda partial: tables(partial, raw, seed))
+
+    @classmethod
+    def publish(
+        cls,
+        folder: Path,
+        settings: dict[str, Any],
+        tables: Callable[[Path], tuple[dict[str, Any], dict[str, int]]],
+    ) -> Self:
+        """Writes a log beside `folder` and moves it there.
+
+        Args:
+          folder: where the log will lie.
+          settings: what the manifest says of how the log was made, `fingerprint` and `dropped` among it.
+          tables: writes the columns into a folder; returns what the manifest says of them, and {reason: rows
+            left out}.
+
+        Returns:
+          The opened log.
+
+        Raises:
+          ValueError: for a folder that holds anything else, or a full disk.
+        """
+        partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex[:8]}.partial'
+        try:
+            with needs_room(folder):
+                described, left_out = tables(partial)
+                manifest = {'format': cls.FORMAT} | settings | described
+                manifest['dropped'] = settings['dropped'] | left_out
+                (partial / 'manifest.json').write_text(json.dumps(manifest, indent=1))
+            try:
+                partial.rename(folder)
+            except OSError:  # another process may have compiled the same log meanwhile; all else is an error
+                if not cls.existing(folder, settings['fingerprint']):
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return cls(folder)
+
+    @classmethod
+    def existing(cls, folder: Path, fingerprint: str) -> Self | None:
+        """Opens the log of that fingerprint, or finds its place free: None.
+
+        Raises:
+          ValueError: for a folder that holds anything else.
+        """
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return None
+        if not (folder / 'manifest.json').is_file():
+            raise ValueError(
+                f'{folder} exists and is no {cls.KIND}, it will not be overwritten: give another folder'
+            )
+        if cls.read_manifest(folder)['fingerprint'] != fingerprint:
+            raise ValueError(
+                f'{folder} holds a log of other content or settings, it will not be overwritten: '
+                'delete it or give another folder'
+            )
+        return cls(folder)
+
+
+def describe_settings(
+    specs: Mapping[str, ColumnSpec],
+    digest: str,
+    *,
+    sources: Iterable[str | Path],
+    dropped: Mapping[str, int] | None,
+    notes: Mapping[str, int] | None,
+    request: Mapping[str, Any] | None,
+    seed: int,
+    provenance: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """What a manifest says of how its log was made.
+
+    Args:
+      specs: how columns become features.
+      digest: of the raw content.
+      sources, dropped, notes, request, seed, provenance: see `compile_log`.
+      **more: settings of one kind of log, of types that JSON keeps.
+
+    Returns:
+      The settings and their `fingerprint` with the content's.
+
+    Raises:
+      ValueError: for another provenance.
+    """
+    if provenance not in ('real', 'simulated'):
+        raise ValueError(f"provenance is {provenance!r}: say 'real' or 'simulated'")
+    settings: dict[str, Any] = {
+        'version': VERSION,
+        'seed': seed,
+        'provenance': provenance,
+        'columns': {name: dataclasses.asdict(spec) for name, spec in sorted(specs.items())},
+        'sources': [describe_source(source) for source in sources],
+        'dropped': dict(dropped or {}),
+        'notes': dict(notes or {}),
+        **({} if request is None else {'request': dict(request)}),
+        **more,
+    }
+    content = json.dumps([settings, digest], sort_keys=True)
+    return settings | {'fingerprint': hashlib.sha256(content.encode()).hexdigest()}

@@ -1,0 +1,1 @@
+"""Readers of annotated images: Person in Context and V-COCO."""

@@ -1,0 +1,1 @@
+"""Grain sources: each cuts whole batches from one kind of log."""

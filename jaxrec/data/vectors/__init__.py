@@ -1,0 +1,1 @@
+"""Vectors of items: from texts, from behaviour, or from both."""

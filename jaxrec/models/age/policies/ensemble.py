@@ -1,0 +1,127 @@
+"""Ensembles: several networks over the same tables, of which one is drawn, or whose spread is the doubt.
+
+The paper has 5 networks (arXiv 2112.11136, section 4.4). They differ by how they were drawn, and on
+request by which events each of them sees.
+
+B requests, C candidates, M networks.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.embeddings import Table
+from jaxrec.models.age.policies.neural import Greedy, Model, bonus, check_form
+from jaxrec.models.age.policies.policy import Ranked
+from jaxrec.models.ctr.task import Ids
+from jaxrec.ops.dropout import keep_mask, key_words
+from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleTask:
+    """M copies of a task with stacked parameters over shared tables; implements `training.task.Task`.
+
+    Attributes:
+      base: the task.
+      networks: M.
+      share: of the events that each network learns from.
+    """
+
+    base: Task
+    networks: int = 5
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.networks < 2 or not 0 < self.share <= 1:
+            raise ValueError(
+                f'options.networks = {self.networks} and options.share = {self.share}: give at least 2 '
+                'networks, each of which sees a share of the events in (0, 1]'
+            )
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """The base's tables."""
+        return self.base.tables
+
+    def ids(self, batch: Mapping[str, Any]) -> Ids:
+        """The base's ids."""
+        return self.base.ids(batch)
+
+    def given_ids(self, batch: Mapping[str, Any]) -> Ids:
+        """The base's ids as they stand in a batch."""
+        return self.base.given_ids(batch)
+
+    def evaluator(self) -> Evaluator:
+        """The base's evaluator."""
+        return self.base.evaluator()
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        """Draws every network apart; parameters and state have a leading axis M."""
+        return jax.vmap(lambda key: self.base.init(key, batch))(jax.random.split(rng, self.networks))
+
+    def loss(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        """The mean of the networks' losses; arguments and result are those of `Task.loss`."""
+
+        def one(params: Any, model_state: Any, number: jax.Array) -> Any:
+            own, seen = jax.random.fold_in(rng, number), batch
+            if self.share < 1:
+                mask = keep_mask(key_words(own), 0, batch['valid'].shape, 1 - self.share) > 0
+                seen = {**batch, 'valid': batch['valid'] * mask}
+            return self.base.loss(params, model_state, rows, seen, own)
+
+        numbers = jnp.arange(self.networks)
+        losses, (metrics, new_state) = jax.vmap(one)(params, model_state, numbers)
+        return losses.mean(), (jax.tree.map(lambda x: x.mean(0), metrics), new_state)
+
+    def predict(
+        self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """The mean probability, its logit, and each network's own.
+
+        Args:
+          params: stacked.
+          model_state: stacked.
+          rows: {table: {feature: [B, ..., D]}}.
+          batch: {key: [B, ...]}.
+          rng: unused.
+
+        Returns:
+          {'logits', 'probability': float32 [B, C], 'networks': float32 [B, C, M]}.
+        """
+        one = lambda params, state: self.base.predict(params, state, rows, batch)['probability']
+        networks = jax.vmap(one, out_axes=-1)(params, model_state)
+        mean = networks.mean(-1)
+        return {'logits': jnp.log(mean) - jnp.log1p(-mean), 'probability': mean, 'networks': networks}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble(Greedy):
+    """Ranks by one network, drawn for each request, or by mean and standard deviation.
+
+    Attributes:
+      form: 'ts' or 'ucb'.
+      scale: of the standard deviation in 'ucb'.
+    """
+
+    form: str = 'ts'
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_form(self.form, self.scale)
+
+    def rank(self, model: Model, memory: dict[str, Any], rng: jax.Array) -> Ranked:
+        """As `Explorer.rank`."""
+        predicted = model.predict()
+        networks = predicted['networks']  # [B, C, M]
+        if self.form == 'ucb':
+            score = bonus('ucb', self.scale, predicted['probability'], networks.std(-1), rng)
+        else:
+            drawn = jax.random.randint(rng, networks.shape[:1], 0, networks.shape[-1])
+            score = jnp.take_along_axis(networks, drawn[:, None, None], -1)[..., 0]
+        return Ranked(score, predicted['probability'])

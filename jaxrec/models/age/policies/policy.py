@@ -1,0 +1,170 @@
+"""What a policy is; and policies without a network, whose state is a memory.
+
+B requests, C candidates.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.age.policies.events import Arrays, as_batch, parts, shown_pairs, unseen
+from jaxrec.parallel import make_mesh
+from jaxrec.training.checkpoints import Checkpoints
+from jaxrec.training.state import TrainState
+from jaxrec.training.task import Batch
+
+
+class Ranked(NamedTuple):
+    """A batch of requests, ranked.
+
+    Attributes:
+      score: float32 [B, C], what to rank by; -inf outside the pool.
+      probability: float32 [B, C], the CTR that is predicted without exploring; NaN where there is none.
+    """
+
+    score: jax.Array
+    probability: jax.Array
+
+
+class Policy(Protocol):
+    """Ranks pools of candidates, and learns from what came of it."""
+
+    def init(self, rng: jax.Array, requests: Arrays) -> TrainState:
+        """Draws a state.
+
+        Args:
+          rng: a typed key.
+          requests: {key: [B, ...]}; only shapes matter, and not B.
+        """
+
+    def abstract(self, requests: Arrays) -> TrainState:
+        """Describes a state without making it, for restoring."""
+
+    def score(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
+        """Returns scores float32 [B, C], -inf outside the pool; the highest is shown."""
+
+    def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
+        """Returns the same scores, and the CTR that is predicted without exploring."""
+
+    def learn(self, state: TrainState, events: Arrays) -> TrainState:
+        """Learns from matched events, however late and however many; gives the old state up."""
+
+    @property
+    def table_rows(self) -> Mapping[str, int]:
+        """{table: V} of the state, for checkpoints."""
+
+
+class Memory(Protocol):
+    """A bandit without a network."""
+
+    def start(self) -> Any:
+        """Returns the empty memory, a tree of arrays."""
+
+    def rank(self, memory: Any, batch: Batch, rng: jax.Array) -> Ranked:
+        """Ranks requests {key: [B, ...]}."""
+
+    def observe(self, memory: Any, batch: Batch) -> Any:
+        """Returns the memory after pairs {key: [n, ...]} with `label` and `valid` [n, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryPolicy:
+    """A policy whose whole state is a memory; implements `Policy`.
+
+    Attributes:
+      bandit: ranks and remembers.
+      batch_size: pairs of one jitted update; more are learnt in parts of it.
+    """
+
+    bandit: Memory
+    batch_size: int = 256
+
+    table_rows: Mapping[str, int] = dataclasses.field(default_factory=dict, init=False)
+
+    def init(self, rng: jax.Array, requests: Arrays) -> TrainState:
+        """Starts with an empty memory; arguments are those of `Policy.init`."""
+        del requests
+        memory = jax.tree.map(jnp.array, self.bandit.start())
+        return TrainState(jnp.int32(0), {}, memory, {}, {}, {}, rng, {})
+
+    def abstract(self, requests: Arrays) -> TrainState:
+        """Describes a state, for restoring; arguments are those of `Policy.abstract`."""
+        place = jax.NamedSharding(make_mesh((1, 1)), jax.P())
+        struct = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+        return jax.tree.map(struct, jax.eval_shape(lambda rng: self.init(rng, requests), jax.random.key(0)))
+
+    def score(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
+        """Scores pools; arguments and result are those of `Policy.score`."""
+        return self.rank(state, requests, rng).score
+
+    def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
+        """Ranks pools; arguments and result are those of `Policy.rank`."""
+        return self._rank(state.model_state, as_batch(requests), rng)
+
+    def learn(self, state: TrainState, events: Arrays) -> TrainState:
+        """Remembers each unseen event once; arguments and result are those of `Policy.learn`."""
+        memory, step = state.model_state, state.step
+        for part in parts(shown_pairs(unseen(events)), self.batch_size):
+            memory, step = self._observe(memory, part), step + 1
+        return dataclasses.replace(state, model_state=memory, step=step)
+
+    @functools.cached_property
+    def _rank(self) -> Any:
+        return jax.jit(lambda memory, batch, rng: in_pool(self.bandit.rank(memory, batch, rng), batch))
+
+    @functools.cached_property
+    def _observe(self) -> Any:
+        return jax.jit(self.bandit.observe, donate_argnums=0)
+
+
+def in_pool(ranked: Ranked, batch: Batch) -> Ranked:
+    """Puts candidates that do not exist last.
+
+    Args:
+      ranked: float32 [B, C] each.
+      batch: {key: [B, ...]} with `valid` [B, C].
+
+    Returns:
+      The same, with scores of -inf where `valid` is 0.
+    """
+    return ranked._replace(score=jnp.where(batch['valid'] > 0, ranked.score, -jnp.inf))
+
+
+def save_policy(
+    checkpoints: Checkpoints, policy: Policy, state: TrainState, progress: Mapping[str, Any]
+) -> None:
+    """Saves a policy mid-stream; the count of its updates names the checkpoint.
+
+    Args:
+      checkpoints: where.
+      policy: whose state it is.
+      state: the state.
+      progress: where the stream stands, plain JSON values.
+    """
+    checkpoints.save(state, progress, table_rows=policy.table_rows)
+
+
+def restore_policy(
+    checkpoints: Checkpoints, policy: Policy, requests: Arrays, step: int | None = None
+) -> tuple[TrainState, dict[str, Any]]:
+    """Reads a policy's state back; what follows is what would have followed without the break.
+
+    Args:
+      checkpoints: where.
+      policy: built from the config that it was saved with.
+      requests: {key: [B, ...]}, only shapes matter.
+      step: which checkpoint; None is the latest.
+
+    Returns:
+      The state, and where the stream stood.
+
+    Raises:
+      ValueError: there is no such checkpoint, it is damaged, or it is of another policy.
+    """
+    restored = checkpoints.restore(policy.abstract(requests), step, table_rows=policy.table_rows)
+    fresh = getattr(policy, 'with_scratch', lambda state, requests: state)
+    return fresh(restored.state, requests), restored.progress

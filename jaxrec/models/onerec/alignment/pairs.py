@@ -1,0 +1,148 @@
+"""The pair log: what one iteration of alignment mined from its frozen model (arXiv 2502.18965, Algorithm 2).
+
+It is a folder of files, one for each chunk of requests, each of which appears whole or not at all, so that
+mining goes on where it stopped. Every file carries the key of the whole: the step of the frozen model and all
+else that decides what is mined. Training reads pairs by index, the frozen model's log-probabilities among
+them, so that no step of training runs that model.
+
+n requests of a chunk or a log, m items, N losers.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.logs.array_files import Described, load_arrays, save_arrays
+
+KIND, VERSION = 'jaxrec.onerec.pairs', 1
+_REMEDY = 'delete the folder, and the pairs are mined again'
+_ARRAYS: Described = {
+    'key': ('U', 0), 'index': ('i', 1), 'winner': ('i', 2), 'losers': ('i', 3), 'valid': ('b', 2),
+    'rewards': ('f', 2), 'reference': ('f', 2), 'mean': ('f', 1), 'found': ('i', 1), 'repeated': ('i', 1),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mined:
+    """What was mined from some requests.
+
+    Attributes:
+      index: int64 [n], examples of the training part.
+      winner: int32 [n, m], item ids.
+      losers: int32 [n, N, m], the worst first.
+      valid: bool [n, N], pairs that say something: two sessions, whose rewards are no tie.
+      rewards: float32 [n, 1 + N], of winner and losers.
+      reference: float32 [n, 1 + N], their log-probabilities under the frozen model.
+      mean: float32 [n], of the rewards of all sessions of the request.
+      found: int32 [n], how many sessions there were.
+      repeated: int32 [n], how many more were the same items as one before them.
+    """
+
+    index: np.ndarray
+    winner: np.ndarray
+    losers: np.ndarray
+    valid: np.ndarray
+    rewards: np.ndarray
+    reference: np.ndarray
+    mean: np.ndarray
+    found: np.ndarray
+    repeated: np.ndarray
+
+    def __getitem__(self, rows: Any) -> 'Mined':
+        """Some of the requests."""
+        return Mined(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def describe(self) -> str:
+        """One line: how many pairs came of how many requests, and their rewards."""
+        some = self.valid.any(1)
+        return (
+            f'{int(some.sum())} of {len(self)} requests gave pairs ({int((~some).sum())} ties), of '
+            f'{self.found.mean():.1f} sessions each ({int(self.repeated.sum())} repeated); reward of winners '
+            f'{self.rewards[:, 0].mean():.4f}, of all {self.mean.mean():.4f}'
+        )
+
+
+def draw(examples: int, count: int, seed: int, step: int) -> np.ndarray:
+    """Chooses the requests of an iteration.
+
+    Args:
+      examples: of the training part.
+      count: how many, at most all.
+      seed: the run's.
+      step: of the frozen model: each iteration draws anew.
+
+    Returns:
+      int64 [count], in random order, none twice.
+    """
+    return np.random.default_rng((seed, step)).permutation(examples)[:count].astype(np.int64)
+
+
+def save_chunk(folder: str | Path, number: int, key: Mapping[str, Any], mined: Mined) -> None:
+    """Writes a chunk.
+
+    Args:
+      folder: of the log; created if absent.
+      number: of the chunk.
+      key: plain values.
+      mined: the chunk.
+    """
+    arrays = {field.name: getattr(mined, field.name) for field in dataclasses.fields(mined)}
+    save_arrays(_path(folder, number), KIND, VERSION, {'key': np.array(_text(key)), **arrays})
+
+
+def load_chunk(folder: str | Path, number: int, key: Mapping[str, Any], index: np.ndarray) -> Mined | None:
+    """Reads a chunk.
+
+    Args:
+      folder: of the log.
+      number: of the chunk.
+      key: what it must have been mined with.
+      index: int64 [n], the requests it must be of.
+
+    Returns:
+      The chunk; None where it was not mined yet.
+
+    Raises:
+      ValueError: a chunk that is damaged, or of another key or other requests.
+    """
+    path = _path(folder, number)
+    if not path.exists():
+        return None
+    found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
+    held = json.loads(str(found.pop('key')))
+    wanted = json.loads(_text(key))
+    if differs := [name for name in wanted.keys() | held.keys() if held.get(name) != wanted.get(name)]:
+        name = min(differs)
+        raise ValueError(
+            f'{path} holds pairs of {name} = {held.get(name)!r}, those of {wanted.get(name)!r} are wanted: '
+            f'{_REMEDY}'
+        )
+    mined = Mined(**found)
+    if not np.array_equal(mined.index, index) or {len(x) for x in found.values()} != {len(index)}:
+        raise ValueError(f'{path} holds pairs of other requests than chunk {number} has: {_REMEDY}')
+    return mined
+
+
+def join(parts: Sequence[Mined]) -> Mined:
+    """The log that chunks make up, in their order."""
+    return Mined(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(Mined)
+        }
+    )
+
+
+def _path(folder: str | Path, number: int) -> Path:
+    return Path(folder) / f'chunk-{number:05d}.npz'
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps(dict(key), sort_keys=True)

@@ -1,0 +1,122 @@
+"""What the sessions that a generator writes are worth, and whether it names what the user liked.
+
+B requests, K sessions of each, m items.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.sources.batch_source import Batch as HostBatch
+from jaxrec.data.sources.session_source import SessionSource
+from jaxrec.evaluation.ranking import RankingEvaluator
+from jaxrec.models.onerec.generate import Written
+from jaxrec.models.onerec.recommend import Recommended
+from jaxrec.models.onerec.reward.open_scorer import Bench
+from jaxrec.models.onerec.reward.values import summarise
+from jaxrec.runs.build import Experiment
+from jaxrec.runs.sources import cut_source
+
+CUT = 10  # of the ranking of single items
+
+
+def all_requests(run: Experiment, part: str) -> SessionSource:
+    """The requests of a part for which sessions are to be judged, whatever came of what was shown.
+
+    Args:
+      run: of a generator, which learns from sessions of high quality alone.
+      part: 'train', 'validation' or 'test'.
+
+    Returns:
+      All requests of its users that were shown as many items as a session has.
+    """
+    data = {**run.data, 'quality': None, 'choose': 'first'}
+    source = cut_source(run.config, run.log, data, run.train, part)
+    assert isinstance(source, SessionSource)
+    return source
+
+
+def judge_written(
+    write: Callable[[Any], Written | Recommended],
+    source: Any,
+    bench: Bench,
+    requests: int,
+    chunk: int,
+) -> dict[str, float]:
+    """Lets a generator write sessions for some requests, and says what they are worth.
+
+    Args:
+      write: host batch of histories -> sessions.
+      source: a `SessionSource`; the requests are evenly spread over its examples. Chosen by what came of the
+        session that was shown, they would say what a generator is worth to users who are in the mood.
+      bench: who judges.
+      requests: how many, at most all.
+      chunk: written for at a time.
+
+    Returns:
+      As `jaxrec.models.onerec.reward.values.summarise`.
+
+    Raises:
+      ValueError: no session was written.
+    """
+    judged, truth, lives = [], [], []
+    for batch, count in spread(source, requests, chunk):
+        items = np.asarray(write(batch).items)[:chunk]
+        probability, _ = bench.judge(batch['host/event'], items)
+        here = slice(count)
+        alive = items[here].min(-1) > 0
+        judged.append(probability[here])
+        lives.append(alive)
+        if bench.audience is not None:
+            users = np.repeat(batch['host/group'][here, None], items.shape[1], 1)
+            true = np.zeros(probability[here].shape)
+            true[alive] = bench.true_rewards(users[alive], items[here][alive])
+            truth.append(true)
+    return summarise(
+        np.concatenate(judged), np.concatenate(lives), bench.weights, np.concatenate(truth) if truth else None
+    )
+
+
+def rank_named(
+    name: Callable[[Any], Written | Recommended],
+    source: SessionSource,
+    requests: int,
+    chunk: int,
+) -> dict[str, float]:
+    """Where the first item of the target stands among those that a model names first.
+
+    Args:
+      name: host batch of histories -> sessions of one item, or of whose first item is meant, best first.
+      source: a `SessionSource` whose targets begin with what the user liked.
+      requests, chunk: as of `judge_written`.
+
+    Returns:
+      'recall@10' and 'ndcg@10'.
+    """
+    evaluator = RankingEvaluator(cuts=(CUT,))
+    for batch, count in spread(source, requests, chunk):
+        items = np.asarray(name(batch).items)[:count, :, 0]
+        target = batch['target/item'][:count, :1]
+        hit = items == target
+        rank = np.where(hit.any(1), hit.argmax(1) + 1.0, np.inf)
+        evaluator.add({'target/item': target, 'valid': np.ones(target.shape)}, {'rank': rank, 'items': items})
+    found = evaluator.compute()
+    return {key: found[key] for key in (f'recall@{CUT}', f'ndcg@{CUT}')}
+
+
+def spread(source: SessionSource, requests: int, chunk: int) -> Iterator[tuple[HostBatch, int]]:
+    """Requests that are evenly spread over a source's examples.
+
+    Args:
+      source: the source.
+      requests: how many, at most all.
+      chunk: B.
+
+    Yields:
+      Batches of B requests, and how many of them count: the others of the last only fill it up.
+    """
+    places = np.unique(np.linspace(0, source.examples - 1, min(requests, source.examples)).astype(np.int64))
+    for first in range(0, len(places), chunk):
+        index = places[first : first + chunk]
+        yield source.at(np.concatenate([index, np.repeat(index[:1], chunk - len(index))])), len(index)

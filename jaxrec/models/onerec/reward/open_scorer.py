@@ -1,0 +1,172 @@
+"""From a workdir to a judge: a reward model that was evaluated, and the truth, if known.
+
+m items of a session.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.logs.log import Log
+from jaxrec.data.sessions.labels import HEADS, SessionLabels
+from jaxrec.data.sessions.log import SessionLog
+from jaxrec.data.simulators.sessions import Audience
+from jaxrec.data.simulators.worlds import truth_folder
+from jaxrec.data.sources.session_source import SessionSource, check_users
+from jaxrec.models.onerec.reward.network import RewardTask, calibration
+from jaxrec.models.onerec.reward.scorer import Judge
+from jaxrec.options import plain
+from jaxrec.runs.build import build, read_config
+from jaxrec.runs.fit import restore_model
+
+CALIBRATION, REPORT = 'calibration.npz', 'reward.json'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bench:
+    """Who judges.
+
+    Attributes:
+      judge: the reward model.
+      step: of its checkpoint.
+      labels: how the labels that it learned are made.
+      audience: the users behind a simulated log; None of a real one.
+      weights: {head: weight} in the one number that ranks sessions, for the judge and the truth alike; of the
+        heads that the judge has learned.
+      users: (from, to) shares of the users that the judge has learned from.
+      items: of the sessions that it has learned from.
+    """
+
+    judge: Judge
+    step: int
+    labels: SessionLabels
+    audience: Audience | None
+    weights: dict[str, float]
+    users: tuple[float, float]
+    items: int
+
+    def true_rewards(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """float64 [sessions, 4]: the expected labels of sessions int [sessions, m], by the audience."""
+        assert self.audience is not None
+        found = self.audience.true_rewards(users, items, self.labels)
+        return np.stack([found[head] for head in HEADS], -1)
+
+
+def open_judge(workdir: Path, log: Log, data_dir: str | None = None, mesh: Any = None) -> Bench:
+    """Opens a reward model that may judge.
+
+    Args:
+      workdir: of `fit_reward`.
+      log: the log whose requests are to be judged.
+      data_dir: where real data sets lie.
+      mesh: (data, model), or None.
+
+    Returns:
+      The judge, and the truth of a simulated log.
+
+    Raises:
+      ValueError: a reward model that is not calibrated and evaluated, has a head that could not be, or is of
+        another log.
+    """
+    _require_evaluated(workdir)
+    found, step = calibration.load(workdir / CALIBRATION)
+    run = build(read_config(str(workdir / 'config.json')), data_dir, mesh)
+    if run.log.manifest['fingerprint'] != log.manifest['fingerprint']:
+        raise ValueError(
+            f'{workdir} judges sessions of the log {run.log.folder}, and these are of {log.folder}: train a '
+            'reward model on this one'
+        )
+    source = run.source('train', shuffle=True)
+    state, _ = restore_model(run, workdir, step, source)
+    assert isinstance(run.log, SessionLog) and isinstance(source, SessionSource)
+    assert isinstance(run.setup.task, RewardTask) and source.labels is not None
+    judge = Judge(
+        run.setup,
+        state,
+        run.log,
+        calibration=found,
+        label=plain(run.data['label']),
+        history_length=run.data['history_length'],
+    )
+    of_all = dict(zip(HEADS, run.setup.task.weights, strict=True))
+    weights = {head: of_all[head] for head in run.setup.task.heads}
+    learned = check_users(source.users)
+    return Bench(judge, step, source.labels, open_audience(run.log), weights, learned, source.items)
+
+
+def _require_evaluated(workdir: Path) -> None:
+    if not (workdir / CALIBRATION).exists():
+        raise ValueError(
+            f'{workdir / CALIBRATION} is missing: a reward model is calibrated and evaluated before it '
+            f'judges; run jaxrec onerec reward --workdir={workdir}'
+        )
+    try:
+        report = json.loads((workdir / REPORT).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'{workdir / REPORT} cannot be read ({error}): run the command that made it again, python -m '
+            f'jaxrec.cli.onerec.reward --workdir={workdir}'
+        ) from None
+    if gaps := told_gaps(report):
+        raise ValueError(
+            f'{workdir} is not to judge: {gaps}, so nobody knows what it makes of them; in another --workdir '
+            'leave these heads out of model.head_weights, or give the part more sessions (data.split, '
+            'data.users, a larger log)'
+        )
+
+
+def require_other_users(judge: Path, learned: Sequence[float], generator: Path, own: Sequence[float]) -> None:
+    """Refuses a judge that would judge users whom it has learned from.
+
+    Args:
+      judge: its workdir.
+      learned: the share of the users that it has learned from, (first, end).
+      generator: workdir of the model that it is to judge.
+      own: likewise of this one, whose requests are judged.
+
+    Raises:
+      ValueError: the shares overlap.
+    """
+    if max(learned[0], own[0]) < min(learned[1], own[1]):
+        raise ValueError(
+            f'{judge} has learned from the users {tuple(learned)} and would judge the users {tuple(own)} of '
+            f'{generator}: train one of them on other users, as --config.data.users="(0.6, 1.0)" of the '
+            'reward model beside "(0.0, 0.6)" of the generator'
+        )
+
+
+def require_same_length(judge: Path, learned: int, generator: Path, written: int) -> None:
+    """Refuses a judge of longer or shorter sessions: its sums, and what is watched long, are of others.
+
+    Args:
+      judge: its workdir.
+      learned: items of the sessions that it has learned from.
+      generator: workdir of the model that it is to judge.
+      written: items of the sessions that this one writes.
+
+    Raises:
+      ValueError: the lengths differ.
+    """
+    if learned != written:
+        raise ValueError(
+            f'{judge} has learned from sessions of {learned} items and would judge those of {written} that '
+            f'{generator} writes: train one of them with the data.session of the other'
+        )
+
+
+def told_gaps(report: Mapping[str, Any]) -> str:
+    """Names the heads that a report of `fit_reward` could not evaluate, by part; '' if there are none."""
+    gaps = {part: heads for part, heads in report['one_class'].items() if heads}
+    return '; '.join(
+        f'all sessions of the {part} part have the same label of {", ".join(heads)}'
+        for part, heads in gaps.items()
+    )
+
+
+def open_audience(log: Log) -> Audience | None:
+    """The users behind a simulated log of sessions; None where there are none."""
+    return Audience(log.folder) if (truth_folder(log.folder) / 'world.json').is_file() else None

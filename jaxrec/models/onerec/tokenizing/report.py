@@ -1,0 +1,100 @@
+"""The report of a tokenization as a table and as a picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from jaxrec.runs.row_files import save_figure
+
+COLUMNS = (
+    ('mse', 'MSE', '{:.4f}'),
+    ('load', 'load max/mean', '{:.2f}'),
+    ('utilisation', 'utilisation', '{:.4f}'),
+    ('entropy', 'entropy', '{:.3f}'),
+    ('collision_rate', 'collisions', '{:.4f}'),
+    ('largest_group', 'largest group', '{}'),
+    ('agreement', 'agreement', '{:.4f}'),
+)
+
+
+def to_markdown(found: Mapping[str, Any]) -> str:
+    """Lays a report out.
+
+    Args:
+      found: from `jaxrec.models.onerec.tokenizing.tokens.measure`.
+
+    Returns:
+      A table, a line for each encoding and level, and what is to be known of it.
+    """
+    lines = [
+        '| encoding | level | ' + ' | '.join(title for _, title, _ in COLUMNS) + ' |',
+        '|---' * (2 + len(COLUMNS)) + '|',
+    ]
+    others: Mapping[str, Any] = found.get('beside', {})
+    for encoding, levels in [
+        *found['levels'].items(),
+        *((name, of['levels']) for name, of in others.items()),
+    ]:
+        for number, level in enumerate(levels, 1):
+            shown = ' | '.join(
+                form.format(level[name]) if name in level else '-' for name, _, form in COLUMNS
+            )
+            lines.append(f'| {encoding} | {number} | {shown} |')
+    passes = ', '.join(
+        f'{made} ({moved} items moved in the last)'
+        for made, moved in zip(found.get('passes', ()), found.get('moved', ()), strict=True)
+    )
+    width = f' of width {found["width"]}' if 'width' in found else ''
+    lines += [
+        '',
+        f'{found["items"]} items{width}, {found["clusters"]} codes a level; entropy in '
+        f'nats, at most {np.log(found["clusters"]):.3f}.',
+        *([f'passes of each level: {passes}.'] if passes else []),
+        f'{found["distinct"]} distinct IDs before ranks, collision rate {found["collision_rate"]:.4f}: '
+        f'{found["sharing"]} items share theirs, at most {found["largest_group"]} one; the rank level has '
+        f'{found["room"]} codes.',
+        *(
+            f'{name}: {of["distinct"]} distinct IDs of {len(of["levels"])} levels, collision rate '
+            f'{of["levels"][-1]["collision_rate"]:.4f}: {of["sharing"]} items share theirs, at most '
+            f'{of["levels"][-1]["largest_group"]} one.'
+            for name, of in others.items()
+        ),
+        *(f'note: {note}.' for note in found['notes']),
+    ]
+    return '\n'.join(lines)
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """Draws how full the codes of each level are, and what each level leaves of the vectors.
+
+    Args:
+      found: from `jaxrec.models.onerec.tokenizing.tokens.measure`.
+      path: of the picture.
+    """
+    matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+
+    measured = {name: levels for name, levels in found['levels'].items() if 'mse' in levels[0]}
+    figure, axes = plt.subplots(1, 1 + bool(measured), figsize=(9, 3.2), layout='constrained', squeeze=False)
+    left, right = axes[0, 0], axes[0, -1]
+    for style, (encoding, levels) in zip(('-', '--'), found['loads'].items(), strict=False):
+        for number, counts in enumerate(levels, 1):
+            share = np.arange(1, len(counts) + 1) / len(counts)
+            load = np.asarray(counts) * found['clusters'] / found['items']
+            left.plot(share, load, style, color=f'C{number - 1}', label=f'{encoding}, level {number}')
+    left.set_ylim(bottom=0)
+    left.axhline(1, color='grey', linewidth=0.8)
+    left.set(xlabel='share of the codes, the fullest first', ylabel='items / mean', title='load of the codes')
+    left.legend(fontsize=7)
+    for encoding, levels in measured.items():
+        numbers = range(1, len(levels) + 1)
+        right.plot(numbers, [level['mse'] for level in levels], marker='o', label=encoding)
+        right.set(xlabel='levels', title='MSE', xticks=numbers)
+        right.set_ylim(bottom=0)
+        right.legend()
+    for axis in axes[0]:
+        axis.grid(alpha=0.3)
+    save_figure(figure, path)

@@ -1,0 +1,1 @@
+"""Inference on images, and drawings of scenes: true, predicted and annotated."""

@@ -1,0 +1,1 @@
+"""The network of SMS: backbones, the shared neck, heads and the fusion of their maps."""

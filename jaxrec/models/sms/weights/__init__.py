@@ -1,0 +1,1 @@
+"""Weights of SMS: published PyTorch trunks, and trained networks in one file."""

@@ -1,0 +1,1 @@
+"""Operations on behaviour histories: pooling, search, attention, recurrent units and memories."""

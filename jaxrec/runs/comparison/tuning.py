@@ -1,0 +1,105 @@
+"""Equal tuning: every row of a table gets the same number of random trials, judged on validation alone."""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from jaxrec.options import lay_over, plain
+from jaxrec.runs.comparison.cells import Cell
+
+# Simulated worlds are tuned on a world of their own, whose seed no table cell has.
+TUNING_SEED = 1000
+TOLD = ('validation', 'judged', 'trained', 'seconds', 'failed')  # of a trial, in trials.json
+
+
+def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
+    """Draws the configs of all trials; the first keeps every first choice.
+
+    Args:
+      search: {'section.key': choices}.
+      trials: how many.
+      seed: of the draws, the same for every row.
+
+    Returns:
+      One {'section.key': value} a trial.
+    """
+    rng = random.Random(seed)
+    space = {path: list(choices) for path, choices in search.items()}
+    first = {path: choices[0] for path, choices in space.items()}
+    drawn = [first]
+    while len(drawn) < min(trials, math.prod(map(len, space.values()))):  # no config twice
+        values = {path: rng.choice(choices) for path, choices in space.items()}
+        drawn += [] if values in drawn else [values]
+    return drawn
+
+
+def trial_cells(
+    table: ml_collections.ConfigDict,
+    column: str,
+    row: str,
+    workdir: Path,
+    taken: Mapping[str, Any] | None = None,
+) -> list[Cell]:
+    """The trials of a row on one column.
+
+    Args:
+      table: the table's config: `search` {section: {key: choices}} of all rows, where it has one `row_search`
+        {row: {section: {key: choices}}} of single ones beside it, `trials`, `columns`, `rows`; `trial`, where
+        it has one, is laid over the column, so that a trial may be shorter than a cell.
+      column: which column.
+      row: which row.
+      workdir: the table's.
+      taken: {'section.key': value}, what was chosen of the row that this one goes on from.
+
+    Returns:
+      Cells that read validation alone; none where the table tunes nothing of the row.
+    """
+    spaces = plain(table.search), plain(table.get('row_search', {})).get(row, {})
+    search = {
+        f'{section}.{key}': choices
+        for space in spaces
+        for section, keys in space.items()
+        for key, choices in keys.items()
+    }
+    drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials and search else []
+    folder, base = workdir / column / row, ml_collections.ConfigDict(plain(table.columns[column]))
+    lay_over(base, plain(table.get('trial', {})))
+    return [
+        Cell(folder / f'trial{number}', base, table.rows[row], TUNING_SEED, values, False)
+        for number, values in enumerate({**(taken or {}), **values} for values in drawn)
+    ]
+
+
+def choose(
+    table: ml_collections.ConfigDict, column: str, cells: Sequence[Cell], results: Sequence[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Picks the best trial of a row on validation.
+
+    Args:
+      table: the table's config.
+      column: which column.
+      cells: from `trial_cells`.
+      results: of each; a trial that could not be run has a 'validation' of None and 'failed', why.
+
+    Returns:
+      The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.
+
+    Raises:
+      ValueError: all trials of the row have failed.
+    """
+    tried = [
+        {'values': dict(cell.chosen)} | {key: result[key] for key in TOLD if key in result}
+        for cell, result in zip(cells, results, strict=True)
+    ]
+    sign = 1 if table.columns[column].train.get('maximize', True) else -1
+    judged = [trial for trial in tried if trial['validation'] is not None]
+    if tried and not judged:
+        raise ValueError(
+            f'every trial of {cells[0].folder.parent} has failed, the first with: {tried[0]["failed"]}; give '
+            'the row other choices in search or row_search, or leave it out with --rows'
+        )
+    return max(judged, key=lambda trial: sign * trial['validation'])['values'] if tried else {}, tried

@@ -1,0 +1,101 @@
+"""The optimizers of the dense parameters, by the names that configs give them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+from jaxrec.runs.schedules import make_schedule
+
+MAKERS = {'adam': optax.adam, 'adamw': optax.adamw, 'adagrad': optax.adagrad, 'sgd': optax.sgd}
+MUON = 'muon'
+LIKE_ADAM = (
+    0.2  # the root mean square of a step of Adam, about, so that learning rates of one do for the other
+)
+KERNEL = 'kernel'  # what Flax calls the weights of a dense layer and of a convolution
+# Weights of attention, with an axis of heads, by the names that `models.transformer` gives them.
+INTO_HEADS, OUT_OF_HEADS = ('query', 'key', 'value'), 'out'
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: float,
+    schedule: Mapping[str, Any] | None = None,
+    steps: int = 0,
+    weight_decay: float | None = None,
+) -> optax.GradientTransformation:
+    """The optimizer of the dense parameters.
+
+    Args:
+      name: 'adam', 'adamw', 'adagrad', 'sgd' or 'muon', see `muon`.
+      learning_rate: a number.
+      schedule: how it changes, as for `schedules.make_schedule`; nothing leaves it as it is.
+      steps: of the run.
+      weight_decay: of 'adamw' and 'muon'; None leaves it at optax's.
+
+    Returns:
+      An optax optimizer.
+
+    Raises:
+      ValueError: an unknown name, a decay below 0 or of another optimizer, or what `make_schedule` refuses.
+    """
+    if name not in (*MAKERS, MUON):
+        raise ValueError(
+            f'train.optimizer = {name!r} does not exist; choose one of {sorted([*MAKERS, MUON])}'
+        )
+    rate = make_schedule(schedule, learning_rate, steps) if schedule else learning_rate
+    if weight_decay is not None and (name not in ('adamw', MUON) or weight_decay < 0):
+        raise ValueError(
+            f'train.weight_decay = {weight_decay} of {name!r}: give a number from 0 on with '
+            "train.optimizer = 'adamw' or 'muon', or None"
+        )
+    decay = {} if weight_decay is None else {'weight_decay': weight_decay}
+    return muon(rate, **decay) if name == MUON else MAKERS[name](rate, **decay)
+
+
+def muon(rate: optax.ScalarOrSchedule, weight_decay: float = 0.0) -> optax.GradientTransformation:
+    """Steps whose matrices are orthogonal (Muon, arXiv 2502.16982); Adam's for all that is no matrix.
+
+    Args:
+      rate: the learning rate of both.
+      weight_decay: of the matrices.
+
+    Returns:
+      An optax optimizer.
+    """
+    return optax.contrib.muon(
+        rate, weight_decay=weight_decay, muon_weight_dimension_numbers=matrices, consistent_rms=LIKE_ADAM
+    )
+
+
+def matrices(params: Any) -> Any:
+    """Which parameters multiply activations, and along which axes.
+
+    Args:
+      params: a tree of arrays, or of what has their number of axes.
+
+    Returns:
+      The tree with a `MuonDimensionNumbers` for each dense layer's kernel, each convolution's, over its
+      window and channels, each projection of attention, all its heads one side, and each stack of matrices;
+      None for the others: biases, scales, kernels of single channels, and matrices whose rows are looked up
+      by number.
+    """
+    return jax.tree_util.tree_map_with_path(_axes, params)
+
+
+def _axes(path: Any, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
+    axes, name = array.ndim, str(getattr(path[-1], 'key', ''))
+    if name == KERNEL:
+        return _numbers(axes - 1, 1, axes) if axes in (2, 4) else None
+    if axes < 3:
+        return None
+    # In front stand layers and experts.
+    into, out = {**dict.fromkeys(INTO_HEADS, (1, 2)), OUT_OF_HEADS: (2, 1)}.get(name, (1, 1))
+    return _numbers(into, out, axes)
+
+
+def _numbers(into: int, out: int, axes: int) -> optax.contrib.MuonDimensionNumbers:
+    """The last `out` axes against the `into` ones before them."""
+    middle = axes - out
+    return optax.contrib.MuonDimensionNumbers(tuple(range(middle - into, middle)), tuple(range(middle, axes)))

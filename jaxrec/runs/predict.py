@@ -1,0 +1,141 @@
+"""Scoring new rows with a trained model.
+
+B batch.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from jaxrec.data.features.histories import SIDES as HISTORY_SIDES
+from jaxrec.data.ingest import load_mapping, make_mapping
+from jaxrec.data.ingest.extend import check_grown
+from jaxrec.data.ingest.fields import LogMapping
+from jaxrec.data.ingest.rows import NewRows
+from jaxrec.data.logs.log import Log
+from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
+from jaxrec.data.sessions.log import SessionLog
+from jaxrec.data.sources.from_config import stored
+from jaxrec.data.sources.requests import RequestBuilder
+from jaxrec.embeddings import check_ids
+from jaxrec.options import plain
+from jaxrec.parallel import put_batch
+from jaxrec.runs.build import Experiment
+from jaxrec.training.state import TrainState
+from jaxrec.training.step import make_predict_step
+
+
+def history_log(run: Experiment, path: str | None) -> Log:
+    """The log that histories are looked up in.
+
+    Args:
+      run: the trained run.
+      path: of another log; None takes the run's own.
+
+    Raises:
+      ValueError: its ids are not those of the run's log.
+    """
+    if path is None:
+        return run.log
+    log = stored('', path)
+    check_grown(run.log, log, run.config.features)
+    return log
+
+
+def row_mapping(log: Log, path: str | None) -> LogMapping:
+    """The mapping of the input: of a file, of the log's ingest, or by the log's own names."""
+    if path is not None:
+        return make_mapping(load_mapping(path))
+    made = log.manifest.get('ingest')
+    if made is None:
+        raise ValueError(
+            f'{log.folder} was not made by ingest, so it does not say which column is what: give --mapping'
+        )
+    return make_mapping(made['mapping'])
+
+
+def request_builder(run: Experiment, log: Log) -> RequestBuilder:
+    """What turns rows into the batches that the run's model reads.
+
+    Raises:
+      ValueError: its model names items and scores no given ones.
+    """
+    if isinstance(log, SessionLog) or run.data['source'] == 'next_item':
+        raise ValueError(
+            f'the model of {run.config.task} gives rows no probability, it names items: use python -m '
+            'jaxrec.cli.recommend'
+        )
+    vocabularies = run.source('train', shuffle=True).vocabularies if run.data['cartesian'] else ()
+    return RequestBuilder(
+        log,
+        plain(run.config.features),
+        plain(run.data['label']),
+        run.data.get('history_length', 0),
+        vocabularies,
+        plain(run.data.get('lifelong')),
+        plain(run.data.get('time_gap')),
+    )
+
+
+def score_rows(
+    run: Experiment,
+    state: TrainState,
+    builder: RequestBuilder,
+    blocks: Iterator[NewRows],
+    unknown: dict[str, int],
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """Scores blocks of rows in batches of one shape.
+
+    Args:
+      run: the trained run.
+      state: from its checkpoint.
+      builder: makes the batches.
+      blocks: rows.
+      unknown: {column: values that the model does not know}, added to.
+
+    Yields:
+      The kept columns of up to `train.eval_batch_size` rows, and their probabilities float32.
+
+    Raises:
+      ValueError: an id that no table row answers to.
+    """
+    predict, size = make_predict_step(run.setup), run.train['eval_batch_size']
+    for block in blocks:
+        for first in range(0, len(block), size):
+            rows = block.slice(first, min(first + size, len(block)))
+            batch = builder.build(rows.columns, rows.times)
+            for column, count in limit_ids(run, batch).items():
+                unknown[column] = unknown.get(column, 0) + count
+            batch = {name: _pad(array, size) for name, array in batch.items()}
+            check_ids(run.setup.task.tables, run.setup.task.given_ids(batch))
+            scores = predict(state, put_batch(batch, run.setup.mesh))['probability']
+            yield rows.kept, np.asarray(scores)[: len(rows), 0]
+
+
+def limit_ids(run: Experiment, batch: dict[str, np.ndarray]) -> dict[str, int]:
+    """Makes values that are in the log, but came after the model was trained, out-of-vocabulary.
+
+    Args:
+      run: the trained run.
+      batch: changed in place.
+
+    Returns:
+      {column: such values, histories not counted}.
+    """
+    newer = {}
+    for key, values in batch.items():
+        side, _, name = key.partition('/')
+        column = run.log.schema.get(name)
+        if column is None or column.vocabulary is None:
+            continue
+        late = values >= column.rows
+        if late.any():
+            batch[key] = np.where(late, np.int32(OUT_OF_VOCABULARY), values)
+            if side not in HISTORY_SIDES:
+                newer[name] = int(late.sum())
+    return newer
+
+
+def _pad(array: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])

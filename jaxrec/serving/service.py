@@ -1,0 +1,187 @@
+"""The HTTP service: requests for scores, new behaviours, health and figures, as an ASGI application.
+
+    POST /score    {"user": 7, "candidates": [12, 99], "time": 1700000000} -> {"scores": [.1, .3], ...}
+    POST /events   {"events": [{"user": 7, "item": 12, "time": 1700000000}]} -> {"taken": 1, ...}
+    GET  /health   GET /metrics
+
+Bodies are JSON and declared as such, which a page of another site cannot have a browser send, and bounded in
+bytes and in counts; a refusal is {"error": what is wrong and what to send}. Event
+ids and scores are plain numbers: nothing that is received is ever unpickled or evaluated.
+"""
+
+import asyncio
+import collections
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from jaxrec.parallel.peak_memory import peak_mb
+from jaxrec.serving.batching import Batcher, OverloadError
+from jaxrec.serving.behaviour_index import BehaviourIndex
+from jaxrec.serving.event_times import read_event_times
+from jaxrec.serving.latency import Latencies
+from jaxrec.serving.messages import RefusalError, read_events, read_score
+from jaxrec.serving.scorer import RequestScorer
+
+MAX_BYTES = 1 << 16  # 400 candidates of 20 digits are 9 kB
+MAX_EVENTS = 256
+KINDS = ('score', 'events')
+
+
+class Service:
+    """One model, one index, one queue.
+
+    Attributes:
+      index: takes new behaviours, and is closed when the service stops.
+      step: of the checkpoint.
+    """
+
+    def __init__(
+        self,
+        scorer: RequestScorer,
+        step: int,
+        *,
+        wait_s: float = 0.0,
+        waiting: int = 256,
+        max_bytes: int = MAX_BYTES,
+        max_ahead: int | None = None,
+    ):
+        """Sets the limits.
+
+        Args:
+          scorer: with its assembler, whose sizes bound a batch and a request.
+          step: of the checkpoint.
+          wait_s, waiting: see `Batcher`.
+          max_bytes: of a body.
+          max_ahead: see `read_event_times`.
+        """
+        self.index: BehaviourIndex = scorer.assembler.index
+        self._times = read_event_times(self.index, max_ahead)
+        self.step, self._scorer, self._max_bytes = step, scorer, max_bytes
+        sizes = scorer.assembler.sizes
+        self._most = max(sizes.candidates)
+        self._batcher = Batcher(scorer, max(sizes.requests), wait_s, waiting)
+        self._latencies = {kind: Latencies() for kind in KINDS}
+        self._answers: collections.Counter[str] = collections.Counter()
+        self._started = time.time()
+
+    def app(self) -> Starlette:
+        """The ASGI application; its lifespan runs the queue and closes the index."""
+        return Starlette(
+            routes=[
+                Route('/score', self._timed('score', self._score), methods=['POST']),
+                Route('/events', self._timed('events', self._events), methods=['POST']),
+                Route('/health', self._health),
+                Route('/metrics', self._metrics),
+            ],
+            exception_handlers={HTTPException: _as_json},
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        try:
+            async with self._batcher:
+                yield
+        finally:
+            self.index.close()
+
+    def _timed(
+        self, kind: str, answer: Callable[[bytes], Awaitable[dict[str, Any]]]
+    ) -> Callable[[HttpRequest], Awaitable[Response]]:
+        async def endpoint(http: HttpRequest) -> Response:
+            start = time.perf_counter()
+            try:
+                response: Response = JSONResponse(await answer(await self._body(http)))
+            except RefusalError as refused:
+                response = JSONResponse({'error': str(refused)}, refused.status)
+            except OverloadError as overload:
+                response = JSONResponse({'error': str(overload)}, 503, {'Retry-After': '1'})
+            except ClientDisconnect:
+                response = Response(status_code=499)  # nobody reads it
+            except Exception:  # counted here; the server answers 500 and logs where it came from
+                self._answers[f'{kind} 500'] += 1
+                raise
+            if response.status_code == 200:
+                self._latencies[kind].add(time.perf_counter() - start)
+            self._answers[f'{kind} {response.status_code}'] += 1
+            return response
+
+        return endpoint
+
+    async def _body(self, http: HttpRequest) -> bytes:
+        kind = http.headers.get('content-type', '').partition(';')[0].strip().lower()
+        if kind != 'application/json':
+            raise RefusalError(
+                415, f'the body is declared as {kind or "nothing"}: send Content-Type: application/json'
+            )
+        body, refusal = (
+            b'',
+            RefusalError(413, f'the body is larger than {self._max_bytes} bytes: send less at once'),
+        )
+        declared = http.headers.get('content-length', '0')
+        if not declared.isdigit() or int(declared) > self._max_bytes:
+            raise refusal
+        async for chunk in http.stream():  # a chunked body declares nothing
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise refusal
+        return body
+
+    async def _score(self, body: bytes) -> dict[str, Any]:
+        asked = read_score(body, self.index.log, self._most)
+        scores = await self._batcher.submit(asked.request)
+        return {
+            'scores': scores.tolist(),
+            'step': self.step,
+            'known_user': asked.known_user,
+            'unknown_candidates': asked.unknown,
+        }
+
+    async def _events(self, body: bytes) -> dict[str, Any]:
+        index = self.index
+        read = read_events(body, index.log, index.columns, MAX_EVENTS, self._times)
+        users, columns, unknown = read
+        # The flush to the disk takes milliseconds, in which others are to be answered.
+        behaviours = await asyncio.to_thread(index.append, users, columns)
+        return {'taken': len(users), 'unknown_values': unknown, 'behaviours': behaviours}
+
+    async def _health(self, _: HttpRequest) -> Response:
+        return JSONResponse(
+            {
+                'status': 'ok',
+                'step': self.step,
+                'log': self.index.log.manifest['fingerprint'],
+                'behaviours': len(self.index),
+                'in_journal': self.index.added,
+                'torn_bytes': self.index.torn,
+                'waiting': self._batcher.waiting,
+                'uptime_s': round(time.time() - self._started, 1),
+            }
+        )
+
+    async def _metrics(self, _: HttpRequest) -> Response:
+        return JSONResponse(
+            {
+                'latency': {kind: latencies.summary() for kind, latencies in self._latencies.items()},
+                'answers': dict(sorted(self._answers.items())),
+                'batch_sizes': {str(size): n for size, n in sorted(self._batcher.sizes.items())},
+                'programs': self._scorer.traces,
+                'peak_rss_mb': round(peak_mb()),
+            }
+        )
+
+
+async def _as_json(_: HttpRequest, error: Exception) -> Response:
+    """Unknown paths and methods, in the form of all other refusals."""
+    assert isinstance(error, HTTPException)
+    remedy = 'POST /score or /events, GET /health or /metrics'
+    return JSONResponse({'error': f'{error.detail}: {remedy}'}, error.status_code, error.headers)
