@@ -8,7 +8,6 @@ PYTHON  ?=
 WORKERS ?= 2
 TESTS   ?= tests
 FAULTS  ?= 50
-DATA    ?= simulated
 IMAGES  ?= 20
 BENCH   ?= can_train can_infer tables_train_100k tables_train_1m loader_ctr
 
@@ -56,18 +55,11 @@ $(INSTALLED): pyproject.toml uv.lock
 	fi
 	@touch $@
 
-demo: setup  ## train CAN and its plain DNN base, compare them (DATA=movielens for real logs)
-	@set -e; run() { echo; echo "\$$ $$*"; "$$@"; }; \
-	for row in DNN CAN-DNN; do \
-	  run $(PY) -m jaxrec.cli.train --config=configs/can/$(DATA).py:$$row --workdir=runs/demo/$(DATA)/$$row; \
-	done; \
-	run $(PY) -m jaxrec.cli.evaluate --workdir=runs/demo/$(DATA)/DNN --workdir=runs/demo/$(DATA)/CAN-DNN
+demo: setup  ## train CAN and its plain DNN base on simulated clicks, compare them
+	$(VENV)/bin/jaxrec demo
 
 demo-sms: setup  ## train SMS on rendered scenes, draw what it finds in held-out ones (IMAGES=20)
-	@set -e; run() { echo; echo "\$$ $$*"; "$$@"; }; \
-	run $(PY) -m jaxrec.cli.train --config=configs/sms/scenes.py:SMS --workdir=runs/demo/sms; \
-	run $(PY) -m jaxrec.cli.evaluate --workdir=runs/demo/sms; \
-	run $(PY) -m jaxrec.cli.sms.show --workdir=runs/demo/sms --output=runs/demo/sms/pictures --images=$(IMAGES)
+	$(VENV)/bin/jaxrec demo --model=sms --images=$(IMAGES)
 
 test: setup  ## the tests, but for slow ones, kills and notebooks (WORKERS=4, TESTS=tests/data)
 	$(PY) -m pytest -m 'not notebook and not slow and not faults and not together' -n $(WORKERS) --dist loadfile $(wildcard $(TESTS))

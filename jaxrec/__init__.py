@@ -1,8 +1,38 @@
 """Industrial recommender papers in JAX and Flax, on one spine: embedding rows are function inputs.
 
-Import the room you need: `jaxrec.embeddings`, `jaxrec.data`, `jaxrec.training`, `jaxrec.evaluation`,
-`jaxrec.ops`, `jaxrec.parallel`, or a paper under `jaxrec.models`. Importing the package itself imports
-nothing else.
+    import jaxrec
+    log = jaxrec.ingest('clicks.csv', 'logs/clicks', user='user', item='item', time='shown_at', label='clicked')
+    run = jaxrec.fit(log, 'SIM-soft', workdir='runs/sim')
+    run.evaluate('test')
+
+Names are imported when they are used: `import jaxrec` alone imports neither jax nor pyarrow.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxrec.runs.api import compare as compare
+    from jaxrec.runs.api import fit as fit
+    from jaxrec.runs.api import ingest as ingest
+    from jaxrec.runs.api import load as load
+    from jaxrec.runs.api import open_log as open_log
+    from jaxrec.runs.run import Run as Run
+
 __version__ = '0.1.0'
+__all__ = ['Run', 'compare', 'fit', 'ingest', 'load', 'models', 'open_log']
+
+_PLACES = dict.fromkeys(('compare', 'fit', 'ingest', 'load', 'open_log'), 'jaxrec.runs.api')
+_PLACES['Run'] = 'jaxrec.runs.run'
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'models':  # a package that can be called
+        return importlib.import_module('jaxrec.models')
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}; it has {", ".join(__all__)}')
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,5 +1,6 @@
 """Config sections: against their defaults, where a misspelt key is an error; laid over each other; plain."""
 
+import copy
 import dataclasses
 import difflib
 from collections.abc import Mapping
@@ -95,6 +96,42 @@ def lay_over(config: Any, changes: Mapping[str, Any]) -> None:
             lay_over(config[key], value)
         else:
             config[key] = value
+
+
+def changed(row: Mapping[str, Any], **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with further values in some sections.
+
+    Args:
+      row: of a table.
+      **sections: by the name of a section, what is laid over the row's.
+
+    Returns:
+      The row.
+    """
+    laid_over = copy.deepcopy(dict(row))
+    lay_over(laid_over, sections)
+    return laid_over
+
+
+def parse_mesh(text: str | None) -> tuple[int, int] | None:
+    """Reads a --mesh flag.
+
+    Args:
+      text: 'data,model', or None.
+
+    Returns:
+      The two sizes, or None.
+
+    Raises:
+      ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        data, model = (int(size) for size in text.split(','))
+    except ValueError as error:
+        raise ValueError(f'--mesh={text!r}: give two sizes, such as --mesh=4,2 for 4 x 2 devices') from error
+    return data, model
 
 
 def _fits(value: Any, default: Any) -> bool:

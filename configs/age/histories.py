@@ -14,7 +14,7 @@ compared with those of configs/age/simulated.py, where skipped visits teach noth
 
 from ml_collections import ConfigDict
 
-from configs.age.simulated import get_config as one_run
+from jaxrec.models.age.simulated import get_config as one_run
 
 ITEM = ('item', 'category')  # the category is what SIM's hard search goes by
 

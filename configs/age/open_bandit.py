@@ -12,8 +12,8 @@ After the colon stands the row, one of jaxrec/models/age/presets.py.
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.age.presets import MODEL, ROWS, thresholds_at
+from jaxrec.runs.config import run_config
 
 UNIFORM_CTR = 0.0035  # of the uniform logger, campaign of all items
 

@@ -42,8 +42,8 @@ without its gate, 20 passes). The figures are in jaxrec/models/age/README.md, an
 
 from ml_collections import ConfigDict
 
-from configs.age.simulated import get_config as one_run
 from jaxrec.models.age.presets import ABLATED, ADDED, COMPARED, PUBLISHED, ROWS, SEARCH
+from jaxrec.models.age.simulated import get_config as one_run
 
 # In the other column, to halve its cost.
 FEWER = ('random', 'DNN', 'eps-greedy', 'Ensemble-TS', 'gradient-TS', 'MC-dropout-TS', 'AGE-TS')

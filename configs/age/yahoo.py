@@ -12,8 +12,8 @@ every method starts from. The rest is not stated there; learning is in chunks of
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.age.presets import MODEL, ROWS
+from jaxrec.runs.config import run_config
 
 
 def get_config(name: str = 'AGE-TS') -> ConfigDict:

@@ -18,8 +18,8 @@ Epochs, batching and the width of embeddings are not in the paper but in its cod
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.can.presets import ROWS
+from jaxrec.runs.config import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:

@@ -20,9 +20,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.data.readers.avazu import FIELDS
 from jaxrec.models.can import presets as rows
+from jaxrec.runs.config import run_config
 
 # The paper has 16 pairs of 9 fields and does not say which. These are ours: what seems to be the ad (C14, C17
 # and C21 are anonymous) and its place on the page own micro-networks, where and when it was shown feeds them.

@@ -8,8 +8,8 @@ the last, so their histories are longer than those of training, and a sum grows 
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.can.presets import ROWS, averaged
+from jaxrec.runs.config import run_config
 
 AVERAGED = {name: averaged(row) for name, row in ROWS.items()}
 

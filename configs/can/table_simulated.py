@@ -21,8 +21,8 @@ Results are in jaxrec/models/can/README.md.
 
 from ml_collections import ConfigDict
 
-from configs.can.simulated import get_config as one_run
 from jaxrec.models.can.presets import ABLATED, COMPARED, PUBLISHED, ROWS, floored
+from jaxrec.models.can.simulated import get_config as one_run
 
 # CAN, what it stands on and what is simpler: where there is nothing to find, it must not win.
 NULL = ('LR', 'DNN', 'DIN', 'Cartesian', 'CAN-DNN', 'CAN+Cartesian')

@@ -17,8 +17,8 @@ log: `data.label.positives.among` says which of them count.
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.can.presets import ROWS
+from jaxrec.runs.config import run_config
 
 
 def get_config(name: str = 'CAN-DNN') -> ConfigDict:

@@ -13,7 +13,7 @@ are made of title, brand, price and categories.
 from ml_collections import ConfigDict
 
 from configs.onerec.next_item import FEATURES, longer, make_rows
-from configs.runs import run_config
+from jaxrec.runs.config import run_config
 
 ROWS = make_rows(features=('category',))
 COMPARED = tuple(ROWS)

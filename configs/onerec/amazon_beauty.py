@@ -15,7 +15,7 @@ for an accelerator OneRec-long. An item is cold that occurs in fewer than five t
 from ml_collections import ConfigDict
 
 from configs.onerec.next_item import FEATURES, longer, make_rows, published_ids
-from configs.runs import run_config
+from jaxrec.runs.config import run_config
 
 IDS = ('letter_sid', 'rqvae_native_sid', 'rkmeans_native_sid', 'rkmeans_zcr_sid')  # published
 ROWS = make_rows({'beside': IDS}, ('attributes',))

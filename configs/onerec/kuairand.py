@@ -5,7 +5,7 @@ r"""OneRec and what it is compared with on KuaiRand, a log of short videos whose
     jaxrec onerec reward --config=configs/onerec/kuairand.py:reward \
         --workdir=runs/kuairand/reward
     jaxrec onerec align --config=configs/onerec/align.py:ipa --workdir=runs/kuairand/ipa \
-        --generator=runs/kuairand/ntp --judge=runs/kuairand/reward
+        --generator=runs/kuairand/ntp --reward=runs/kuairand/reward
 
 The data root is $JAXREC_DATA or --data_dir; there the published folder is placed by hand, `KuaiRand-1K` or,
 by --config.data.arguments.edition, another. After the colon stands a row of jaxrec/models/onerec/presets.py or
@@ -17,9 +17,9 @@ the median, a like, follow or share.
 
 from ml_collections import ConfigDict
 
-from configs.onerec.stages import reward_config
-from configs.runs import run_config
 from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SPLIT, TRAIN, of_length
+from jaxrec.models.onerec.stages import reward_config
+from jaxrec.runs.config import run_config
 
 REWARD = 'reward'
 

@@ -7,8 +7,8 @@ models learn from all places of a user's history at once, the generative ones fr
 
 from typing import Any
 
-from configs.runs import changed
 from jaxrec.models.onerec.presets import ITEMS, UNBALANCED, onerec, sequential
+from jaxrec.options import changed
 
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
 CHECK = 'jaxrec.models.onerec.tokenizing.tokens:check_ids'  # of IDs that are given
@@ -104,9 +104,7 @@ def scored(name: str, **options: Any) -> dict[str, Any]:
     )
 
 
-def make_rows(
-    tokens: dict[str, Any] | None = None, features: tuple[str, ...] = ()
-) -> dict[str, dict[str, Any]]:
+def make_rows(tokens: dict[str, Any] | None = None, features: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
     """The rows of one data set.
 
     Args:

@@ -19,8 +19,9 @@ is 8.6 of 95 GiB, 63.8 ms a step and an MFU of 44 %; on v5e:16x16 with a batch o
 
 from ml_collections import ConfigDict
 
-from configs.runs import changed, run_config
 from jaxrec.models.onerec.presets import FEATURES, SIZED, of_length
+from jaxrec.options import changed
+from jaxrec.runs.config import run_config
 
 HISTORY = 256
 LARGE = {'dtype': 'bfloat16', 'scan': True, 'remat': True, 'dispatch': 'ring'}

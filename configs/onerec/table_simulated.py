@@ -34,11 +34,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.onerec.simulated import JUDGE_HISTORY, OWN_ROWS, TRAIN
-from configs.onerec.simulated import get_config as one_run
-from configs.onerec.stages import OF_METHOD, REWARD, align_config, reward_model
-from configs.runs import changed
 from jaxrec.models.onerec.presets import COMPARED, OF_ROWS, PUBLISHED, ROWS, SESSION
+from jaxrec.models.onerec.simulated import JUDGE_HISTORY, OWN_ROWS, TRAIN
+from jaxrec.models.onerec.simulated import get_config as one_run
+from jaxrec.models.onerec.stages import OF_METHOD, REWARD, align_config, reward_model
+from jaxrec.options import changed
 
 WORLD = {'users': 12_000}
 ALIGN = {'beams': 32, 'passes': 2.0, 'ratio': 0.01, 'chunk': 32, 'judged': 128}
@@ -125,9 +125,7 @@ def make_world() -> ConfigDict:
     """What all columns begin with: a world, what its rows share of a run, its judge and what is judged."""
     run = one_run('OneRec')
     data = ('log', 'arguments', 'cache', 'label', 'split', 'history_length')
-    rewards = changed(
-        REWARD, data={'source': 'sessions', 'session': SESSION, 'history_length': JUDGE_HISTORY}
-    )
+    rewards = changed(REWARD, data={'source': 'sessions', 'session': SESSION, 'history_length': JUDGE_HISTORY})
     judged = {
         'sessions': 8,
         'items': SESSION,
@@ -153,9 +151,7 @@ def make_world() -> ConfigDict:
 
 def make_columns() -> dict[str, ConfigDict]:
     """{column: config}, which differ from `main` in one number each."""
-    columns = {
-        name: make_world().copy_and_resolve_references().unlock() for name in ('main', 'null', *RATIOS)
-    }
+    columns = {name: make_world().copy_and_resolve_references().unlock() for name in ('main', 'null', *RATIOS)}
     columns['null'].data.arguments.coupling = 0.0
     for name, ratio in RATIOS.items():
         columns[name].align.ratio = ratio
@@ -202,10 +198,7 @@ def shown() -> tuple[str, ...]:
     accuracy = ('recall@10', 'recall@10_before', 'ntp', 'ntp_before')
     null = tuple(f'null/{name}' for name in (*first, 'judge_reward_mean', 'true_reward_mean', *differences))
     ratios = tuple(
-        f'{column}/{who}_reward_{what}'
-        for column in RATIOS
-        for who in ('judge', 'true')
-        for what in ('mean', 'max')
+        f'{column}/{who}_reward_{what}' for column in RATIOS for who in ('judge', 'true') for what in ('mean', 'max')
     )
     heads = tuple(name for head in ('reward', 'swt', 'vtr', 'wtr', 'ltr') for name in of(head))
     told = ('written', 'trained', 'parameters', 'seconds')

@@ -20,8 +20,8 @@ days, which `cikm20_hard_time` and `cikm20_soft_time` read.
 from ml_collections import ConfigDict, config_dict
 
 from configs.can.amazon_books import get_config as of_can
-from configs.runs import run_config
 from jaxrec.models.sim.presets import PAPER_ROWS, PUBLIC_ROWS
+from jaxrec.runs.config import run_config
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:

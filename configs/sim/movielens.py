@@ -9,8 +9,8 @@ ratings, 1,115 of them positive: these are the longest history, and both windows
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.sim.presets import PAPER_ROWS, ROWS
+from jaxrec.runs.config import run_config
 
 
 def get_config(name: str = 'SIM-soft') -> ConfigDict:

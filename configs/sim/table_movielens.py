@@ -8,9 +8,9 @@ short window, `examples_long` their count. What came of it stands in jaxrec/mode
 
 from ml_collections import ConfigDict
 
-from configs.runs import changed
 from configs.sim.movielens import get_config as one_run
 from jaxrec.models.sim.presets import COMPARED, PUBLISHED, ROWS
+from jaxrec.options import changed
 
 # A scan of 1,115 steps is slow, so MIMN trains on the last fifth of each user's ratings before validation.
 MIMN_SHARE = 0.2

@@ -35,9 +35,9 @@ The world and the search were fixed before the table was run, by validation of s
 
 from ml_collections import ConfigDict
 
-from configs.runs import changed
-from configs.sim.simulated import get_config as one_run
 from jaxrec.models.sim.presets import COMPARED, PUBLISHED, SEARCHING, SIMULATED_ROWS
+from jaxrec.models.sim.simulated import get_config as one_run
+from jaxrec.options import changed
 
 # What has nothing to find where old behaviours do not matter.
 NULL = ('DIN-short', 'SIM-hard', 'SIM-hard+time', 'SIM-soft', 'SIM-soft+time')

@@ -15,8 +15,9 @@ its presets, `cikm20_soft_time` and three more, have its DIEN beside the long-te
 from ml_collections import ConfigDict
 
 from configs.can.taobao import get_config as of_can
-from configs.runs import changed, run_config
 from jaxrec.models.sim.presets import PAPER_ROWS, PUBLIC_ROWS
+from jaxrec.options import changed
+from jaxrec.runs.config import run_config
 
 HOURS = {
     name: changed(row, data={'time_gap': {'unit': 3_600}}) if 'time_gap' in row['data'] else row

@@ -13,8 +13,8 @@ steps one mask of a person may not be learned, and all her relations are lost wi
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.sms.presets import LOG_METRICS, ROWS, of_size
+from jaxrec.runs.config import run_config
 
 # Perfect maps of this size find all but one of what those of 256 x 256 find at an IoU of .5.
 MODEL = {

@@ -23,7 +23,6 @@ weights that it begins with: CenterNet's.
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.data.readers.images.pic_lists import (
     CHOSEN_PARTS,
     CHOSEN_RELATIONS,
@@ -32,6 +31,7 @@ from jaxrec.data.readers.images.pic_lists import (
     WITHOUT_INSTANCES,
 )
 from jaxrec.models.sms.presets import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, TARGETS, of_size
+from jaxrec.runs.config import run_config
 
 LISTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     '': (CHOSEN_RELATIONS, CHOSEN_PARTS),
@@ -54,9 +54,7 @@ def get_config(text: str = 'SMS') -> ConfigDict:
     """
     name, _, lists = text.partition(',')
     if lists not in LISTS:
-        raise ValueError(
-            f'after the row stands {lists!r}: give nothing, or one of {tuple(filter(None, LISTS))}'
-        )
+        raise ValueError(f'after the row stands {lists!r}: give nothing, or one of {tuple(filter(None, LISTS))}')
     relations, parts = LISTS[lists]
     return run_config(
         name,

@@ -14,10 +14,10 @@ it goes. A seed of it takes an hour and a half of a core.
 
 from ml_collections import ConfigDict
 
-from configs.runs import changed
-from configs.sms.scenes import MODEL
-from configs.sms.scenes import get_config as one_run
 from jaxrec.models.sms.presets import COMPARED, ROWS, of_size
+from jaxrec.models.sms.simulated import MODEL
+from jaxrec.models.sms.simulated import get_config as one_run
+from jaxrec.options import changed
 
 SHOWN = ('recall_100_25', 'recall_100_50', 'recall_100_75', 'recall_G_50', 'mean_recall_100_50')
 NULL = ('SMS', 'prior', 'two-stage')

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.sms.presets import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, TARGETS, of_size
+from jaxrec.runs.config import run_config
 
 PARTS = {'train': 'train', 'validation': 'val', 'test': 'test'}
 COCO = ('train2014', 'val2014')

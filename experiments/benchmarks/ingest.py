@@ -53,7 +53,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 def measure(path: Path, folder: Path) -> dict[str, float]:
     """Seconds, CPU seconds and peak memory in KiB of one ingest."""
-    command = [sys.executable, '-m', 'jaxrec.cli.ingest', f'--input={path}', f'--output={folder}']
+    command = [sys.executable, '-m', 'jaxrec', 'ingest', f'--input={path}', f'--output={folder}']
     columns = ['--user=user', '--item=item', '--time=time', '--time_unit=s', '--label=click']
     # Peaks are told of children that have ended, so each run has a parent of its own.
     run = [sys.executable, '-c', _PROGRAM, *command, *columns, '--item_attribute=category:categorical']

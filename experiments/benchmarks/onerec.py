@@ -115,9 +115,7 @@ def make_batches(network: Network, batch: int, number: int = 4) -> list[Batch]:
     ]
 
 
-def train(
-    name: str, levels: int = 4, session: int = 1, experts: int = 0, row: bool = False
-) -> dict[str, Any]:
+def train(name: str, levels: int = 4, session: int = 1, experts: int = 0, row: bool = False) -> dict[str, Any]:
     """Times training steps with dropout, clipping and Adam.
 
     Args:
@@ -133,9 +131,7 @@ def train(
     idle = peak_mb()
     task, size = row_task() if row else (make_task(levels, session, experts), BATCH)
     network = task.network
-    setup = Setup(
-        task, optax.adam(1e-4), make_row_optimizer('row_adagrad', 0.05), make_mesh((1, 1)), clip_norm=1.0
-    )
+    setup = Setup(task, optax.adam(1e-4), make_row_optimizer('row_adagrad', 0.05), make_mesh((1, 1)), clip_norm=1.0)
     batches = make_batches(network, size)
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
     params = count(state)

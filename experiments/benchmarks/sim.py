@@ -54,9 +54,7 @@ MODELS = {
     'sdim': Model(sim.make_task, {'preset': 'sdim'}),
     'twin': Model(sim.make_task, {'preset': 'twin'}),
     'din': Model(din.make_task, {}, 'history'),
-    'soft_dien': Model(
-        sim.make_task, {'search': 'soft', 'short_model': 'dien', 'base_options': {'hidden': 96}}
-    ),
+    'soft_dien': Model(sim.make_task, {'search': 'soft', 'short_model': 'dien', 'base_options': {'hidden': 96}}),
 }
 
 

@@ -58,7 +58,5 @@ def run(name: str) -> Iterator[dict[str, Any]]:
 def _time(search: Search, *arguments: Any) -> tuple[Timed, np.ndarray]:
     """Times a search, and returns what it kept too."""
     latest: dict[str, jax.Array] = {}
-    timed = measure(
-        lambda: latest.update(index=search(*arguments)), lambda: jax.block_until_ready(latest), warm=1
-    )
+    timed = measure(lambda: latest.update(index=search(*arguments)), lambda: jax.block_until_ready(latest), warm=1)
     return timed, np.asarray(latest['index'])

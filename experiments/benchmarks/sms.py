@@ -47,9 +47,7 @@ def build_task(trunk: str, **options: Any) -> SmsTask:
       The task.
     """
     names = lambda kind, number: tuple(f'{kind} {i}' for i in range(number))
-    words = Vocabulary(
-        ('person', *names('class', CLASSES - 1)), names('relation', RELATIONS), names('part', PARTS)
-    )
+    words = Vocabulary(('person', *names('class', CLASSES - 1)), names('relation', RELATIONS), names('part', PARTS))
     return make_task(NETWORK | {'trunk': trunk} | options, words)
 
 

@@ -23,9 +23,7 @@ def count(state: TrainState) -> int:
     return sum(x.size for x in jax.tree.leaves((state.params, state.tables)))
 
 
-def time_training(
-    setup: Setup, state: TrainState, batches: Batches, warm: int = 3
-) -> tuple[Timed, TrainState]:
+def time_training(setup: Setup, state: TrainState, batches: Batches, warm: int = 3) -> tuple[Timed, TrainState]:
     """One training step: host batch to device, lookup, forward, backward, clipping, both updates.
 
     Args:

@@ -29,9 +29,7 @@ class MeanPool(nn.Module):
     """The mean of K rows and one linear layer."""
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Maps rows [B, K, D] to logits [B, 1]."""
         return nn.Dense(1)(rows['table']['ids'].mean(1))
 

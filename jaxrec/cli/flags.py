@@ -1,4 +1,4 @@
-"""Flags and error reports that the mains share."""
+"""Flags, configs and error reports that the subcommands share."""
 
 import contextlib
 import errno
@@ -10,12 +10,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
+from jaxrec.configurable import allow_code
 from jaxrec.files import full_cause
-from jaxrec.parallel.processes import is_lost_peer, start_processes
+from jaxrec.options import parse_mesh as parse_mesh
+from jaxrec.runs.console import PACKAGES, prepare
 
 MESH = flags.DEFINE_string('mesh', None, 'Mesh as data,model (4,2); default: the config, or all devices.')
 DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the real data sets lie; default: $JAXREC_DATA.')
@@ -24,19 +25,19 @@ COORDINATOR = flags.DEFINE_string(
     None,
     'Of several processes: host:port of process 0, or auto; default: what Slurm, Open MPI or GKE say.',
 )
-NUM_PROCESSES = flags.DEFINE_integer(
-    'num_processes', None, 'How many processes are one run; 1 leaves a cluster alone.'
-)
+NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many processes are one run; 1 leaves a cluster alone.')
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this one is, from 0.')
 JOIN_TIMEOUT = flags.DEFINE_integer('join_timeout', 300, 'Seconds until all processes must have joined.')
 PEER_TIMEOUT = flags.DEFINE_integer('peer_timeout', 60, 'Seconds of silence until a process counts as dead.')
+ALLOW_CODE = flags.DEFINE_multi_string(
+    'allow_code', [], 'Module outside jaxrec that a config may name; may be repeated. Configs run what they name.'
+)
 _JOINING = (COORDINATOR, NUM_PROCESSES, PROCESS_ID)
 LOST_PEER = 3  # exit status
 BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Of a --config: its flags may name any option, also those that the file leaves at their defaults; one that
 # does not exist is refused by `read_options` of its section.
 ANY_KEY = {'lock_config': False, 'accept_new_attributes': True}
-PACKAGES = ('jaxrec', 'experiments')  # whose log is shown
 
 Main = Callable[[list[str]], None]
 
@@ -77,9 +78,10 @@ def friendly(main: Main) -> Main:
             if given := [f'--{flag.name}' for flag in _JOINING if flag.value is not None]:
                 raise ValueError(
                     f'{given[0]}: this command is one process, and takes all devices of its own machine; '
-                    'leave it out (jaxrec.cli.train and jaxrec.cli.evaluate run in several)'
+                    'leave it out (`jaxrec train` and `jaxrec evaluate` run in several)'
                 )
-            main(argv)
+            with allow_code(ALLOW_CODE.value):
+                main(argv)
 
     return wrapped
 
@@ -101,6 +103,8 @@ def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
         @functools.wraps(main)
         def wrapped(argv: list[str]) -> None:
             prepare()
+            from jaxrec.parallel.processes import start_processes
+
             with _in_a_line():
                 several = start_processes(
                     COORDINATOR.value,
@@ -112,11 +116,11 @@ def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
                     may_stop=may_stop,
                 )
             if not several:
-                with _in_a_line():
+                with _in_a_line(), allow_code(ALLOW_CODE.value):
                     main(argv)
                 return
             try:
-                with _as_one_of_several():
+                with _as_one_of_several(), allow_code(ALLOW_CODE.value):
                     main(argv)
             except (Exception, KeyboardInterrupt) as error:
                 _end(error)
@@ -158,6 +162,8 @@ def _to_tell(error: BaseException) -> str | None:
 @contextlib.contextmanager
 def _as_one_of_several() -> Iterator[None]:
     """Leaves standard output and the log to the first process; warnings of others say whose they are."""
+    import jax
+
     if jax.process_index() == 0:
         yield
         return
@@ -171,6 +177,10 @@ def _as_one_of_several() -> Iterator[None]:
 
 def _end(error: BaseException) -> NoReturn:
     """Says what has failed in which process, and ends it without waiting for the others."""
+    import jax
+
+    from jaxrec.parallel.processes import is_lost_peer
+
     who = f'process {jax.process_index()} of {jax.process_count()}'
     status = 1
     if told := _to_tell(error):
@@ -190,35 +200,3 @@ def _end(error: BaseException) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def prepare() -> None:
-    """Sets up a process: what is logged, and how."""
-    absl_logging.use_absl_handler()
-    # Ours alone: Orbax would add a page a checkpoint to the absl log; --verbosity=0 shows it.
-    if not flags.FLAGS['verbosity'].present:
-        absl_logging.set_verbosity(absl_logging.WARNING)
-    absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
-    for package in PACKAGES:
-        logging.getLogger(package).setLevel(logging.INFO)
-
-
-def parse_mesh(text: str | None) -> tuple[int, int] | None:
-    """Reads a --mesh flag.
-
-    Args:
-      text: 'data,model', or None.
-
-    Returns:
-      The two sizes, or None.
-
-    Raises:
-      ValueError: anything else.
-    """
-    if text is None:
-        return None
-    try:
-        data, model = (int(size) for size in text.split(','))
-    except ValueError as error:
-        raise ValueError(f'--mesh={text!r}: give two sizes, such as --mesh=4,2 for 4 x 2 devices') from error
-    return data, model

@@ -13,22 +13,14 @@ shown. With --sessions a row is an item that a request showed, and the mapping t
 """
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from jaxrec.cli.flags import friendly
-from jaxrec.data.ingest import ingest, load_mapping, make_mapping
-from jaxrec.data.ingest.mapping import parse_column
-from jaxrec.data.ingest.sessions import ingest_sessions
-from jaxrec.data.logs.log import Log
-from jaxrec.data.sessions.log import SessionLog
 
-INPUT = flags.DEFINE_multi_string(
-    'input', None, 'CSV or Parquet file, or a pattern; may be repeated.', required=True
-)
+INPUT = flags.DEFINE_multi_string('input', None, 'CSV or Parquet file, or a pattern; may be repeated.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder of the log.', required=True)
 MAPPING = flags.DEFINE_string('mapping', None, 'JSON file that says which column is what.')
 EXTEND = flags.DEFINE_string('extend', None, 'An earlier log that the new one goes on from.')
@@ -41,8 +33,8 @@ TIME = flags.DEFINE_string('time', None, 'Column of the time.')
 TIME_UNIT = flags.DEFINE_enum('time_unit', None, ['iso', 's', 'ms', 'us'], 'Of the time column.')
 LABEL = flags.DEFINE_string('label', None, 'Column of the label: click, rating, ...')
 POSITIVE = flags.DEFINE_multi_string('positive', None, 'Value of the label that means 1; may be repeated.')
-EVENT = flags.DEFINE_multi_string('event', [], 'Event feature, as column:kind[:key=value]...')
-ITEM_ATTRIBUTE = flags.DEFINE_multi_string('item_attribute', [], 'The same of items.')
+CONTEXT = flags.DEFINE_list('context', [], 'Features of an event: column, or column:kind[:key=value]...')
+ITEM_ATTRIBUTE = flags.DEFINE_multi_string('item_attribute', [], 'Feature of items, the same.')
 USER_ATTRIBUTE = flags.DEFINE_multi_string('user_attribute', [], 'The same of users.')
 ITEMS_FILE = flags.DEFINE_string('items_file', None, 'File of item attributes; default: the event files.')
 USERS_FILE = flags.DEFINE_string('users_file', None, 'The same of users.')
@@ -50,29 +42,35 @@ DELIMITER = flags.DEFINE_string('delimiter', None, 'Of CSV files; default: found
 ENCODING = flags.DEFINE_string('encoding', None, 'Of CSV files; default: utf-8.')
 FORMAT_FLAGS = {'delimiter': DELIMITER, 'encoding': ENCODING}
 COLUMN_FLAGS = (
-    USER, ITEM, TIME, TIME_UNIT, LABEL, POSITIVE, EVENT, ITEM_ATTRIBUTE, USER_ATTRIBUTE, ITEMS_FILE,
+    USER, ITEM, TIME, TIME_UNIT, LABEL, POSITIVE, CONTEXT, ITEM_ATTRIBUTE, USER_ATTRIBUTE, ITEMS_FILE,
     USERS_FILE,
 )  # fmt: skip
 
 
 def mapping_of_flags() -> dict[str, Any]:
     """The mapping that the column flags describe."""
+    from jaxrec.data.ingest.mapping import parse_column
+
     time = {'column': TIME.value, 'unit': TIME_UNIT.value} if TIME.value else None
     label: dict[str, Any] | None = {'column': LABEL.value} if LABEL.value else None
     if label is not None and POSITIVE.value:
         label['positive'] = POSITIVE.value
-    columns = lambda flag: dict(parse_column(text, f'--{flag.name}={text}') for text in flag.value)
+    columns = lambda flag: dict(
+        parse_column(text if ':' in text else f'{text}:categorical', f'--{flag.name}={text}') for text in flag.value
+    )
     sides = {
         'items': {'file': ITEMS_FILE.value, 'columns': columns(ITEM_ATTRIBUTE)},
         'users': {'file': USERS_FILE.value, 'columns': columns(USER_ATTRIBUTE)},
     }
     sides = {side: {k: v for k, v in given.items() if v} for side, given in sides.items()}
-    mapping = {'user': USER.value, 'item': ITEM.value, 'time': time, 'label': label, 'events': columns(EVENT)}
+    mapping = {'user': USER.value, 'item': ITEM.value, 'time': time, 'label': label, 'events': columns(CONTEXT)}
     return {key: value for key, value in {**mapping, **sides}.items() if value}
 
 
 def given_mapping() -> dict[str, Any]:
     """The mapping of the file, of the flags, or of the log that is extended."""
+    from jaxrec.data.ingest import load_mapping
+
     by_flags = [flag.name for flag in COLUMN_FLAGS if flag.value]
     if MAPPING.value and by_flags:
         raise ValueError(f'--mapping and --{by_flags[0]} are both given: describe all columns in one place')
@@ -92,55 +90,21 @@ def given_mapping() -> dict[str, Any]:
     return mapping | ({'format': mapping.get('format', {}) | format_} if format_ else {})
 
 
-def report(log: Log) -> str:
-    """What was read, what was left out and where, and what the log holds."""
-    made = log.manifest['ingest']
-    rows = f'{made["rows_read"]} rows read'
-    left = [
-        f'  left out: {found["rows"]} x {reason} ({_places(found)})'
-        for reason, found in made['left_out'].items()
-    ]
-    extra = made['extra_lines']
-    lines = [f'  {extra} lines more than rows: line breaks in quotes, or empty lines'] if extra else []
-    notes = [f'  note: {count} x {note}' for note, count in log.manifest['notes'].items()]
-    counts = ', '.join(f'{count} {what}' for what, count in log.manifest['counts'].items() if count)
-    return '\n'.join([rows, *left, *lines, *notes, f'wrote {log.folder}: {log.KIND} of {counts}'])
-
-
-def _places(found: dict[str, Any]) -> str:
-    more = ', ...' if found['rows'] > len(found['first']) else ''
-    return ', '.join(found['first']) + more
-
-
-def report_sessions(log: SessionLog) -> str:
-    """What a session log holds, and what was left out."""
-    left = [f'  left out: {count} x {reason}' for reason, count in log.manifest['dropped'].items() if count]
-    counts = ', '.join(f'{count} {what}' for what, count in log.manifest['counts'].items() if count)
-    return '\n'.join([*left, f'wrote {log.folder}: {log.KIND} of {counts}'])
-
-
 @friendly
 def main(_: list[str]) -> None:
     """Ingests and reports."""
-    logging.getLogger('jaxrec').setLevel(logging.INFO)
+    from jaxrec.data.ingest import ingest, make_mapping
+    from jaxrec.data.ingest.report import report, report_sessions
+    from jaxrec.data.ingest.sessions import ingest_sessions
+
     mapping = make_mapping(given_mapping())
     if SESSIONS.value:
         if EXTEND.value:
             raise ValueError('--sessions and --extend: a session log extends no other, ingest all files anew')
         made = ingest_sessions(INPUT.value, mapping, OUTPUT.value, seed=SEED.value, strict=STRICT.value)
         print(report_sessions(made))
-        print(
-            'next: jaxrec onerec tokenize --workdir=runs/mine/tokens '
-            f'--config=configs/onerec/own.py:OneRec,{made.folder}'
-        )
+        print(f'next: jaxrec onerec tokenize --model=OneRec --log={made.folder} --workdir=runs/tokens')
         return
-    log = ingest(
-        INPUT.value, mapping, OUTPUT.value, extend=EXTEND.value, seed=SEED.value, strict=STRICT.value
-    )
+    log = ingest(INPUT.value, mapping, OUTPUT.value, extend=EXTEND.value, seed=SEED.value, strict=STRICT.value)
     print(report(log))
-    config = f'configs/can/own.py:CAN-DNN,{log.folder}'
-    print(f'next: jaxrec train --config={config} --workdir=runs/mine')
-
-
-if __name__ == '__main__':
-    app.run(main)
+    print(f'next: jaxrec train --model=CAN-DNN --log={log.folder} --workdir=runs/mine')

@@ -16,23 +16,17 @@ them.
 
 import sys
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from jaxrec.cli.flags import ANY_KEY, DATA_DIR, MESH, friendly, read_flags
+from jaxrec.cli.configs import given_config
+from jaxrec.cli.flags import DATA_DIR, MESH, friendly
 from jaxrec.embeddings.lookup import EXCHANGES
-from jaxrec.planning.command import Asked, plan_all
 
-CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
-TOPOLOGY = flags.DEFINE_multi_string(
-    'topology', None, 'Such as v5e:16x16, v5p:4x8x8 or cpu:8.', required=True
-)
+TOPOLOGY = flags.DEFINE_multi_string('topology', None, 'Such as v5e:16x16, v5p:4x8x8 or cpu:8.', required=True)
 BATCH = flags.DEFINE_integer('batch', None, "Over all devices; default: the config's.", lower_bound=1)
 BATCH_PER_DEVICE = flags.DEFINE_integer('batch_per_device', None, 'In place of --batch.', lower_bound=1)
 ROWS = flags.DEFINE_multi_string('rows', [], "vocabulary=rows, such as item=1000000000; default: the log's.")
-STEP = flags.DEFINE_string(
-    'step', 'train', "'train', 'predict' or package.module:name of a function of a Setup."
-)
+STEP = flags.DEFINE_string('step', 'train', "'train', 'predict' or package.module:name of a function of a Setup.")
 EXCHANGE = flags.DEFINE_multi_enum(
     'exchange', [], EXCHANGES, "How rows move between devices, each in a plan; default: the config's."
 )
@@ -50,8 +44,10 @@ OUTPUT = flags.DEFINE_string('output', None, 'Takes the plans as JSON; a picture
 @friendly
 def main(_: list[str]) -> None:
     """Plans each mesh on each topology, prints, and writes."""
+    from jaxrec.planning.command import Asked, plan_all
+
     asked = Asked(
-        CONFIG.value,
+        given_config('jaxrec train'),
         TOPOLOGY.value,
         MESH.value,
         BATCH.value,
@@ -68,7 +64,3 @@ def main(_: list[str]) -> None:
     )
     if status := plan_all(asked):
         sys.exit(status)
-
-
-if __name__ == '__main__':
-    app.run(main, flags_parser=read_flags)

@@ -1,29 +1,19 @@
-"""Scores the rows of CSV or Parquet files with a trained model; histories are looked up in a log.
+"""Score the rows of CSV or Parquet files with a trained model; histories are looked up in a log.
 
     jaxrec predict --workdir=runs/mine --input=new.csv --output=scores.csv
 
-The best checkpoint is read unless --step names another. A row's history is its user's positive events in the
-log of the run (or --log) strictly before the row's time; without a time, all of them. Values that the log
-does not know are scored as out-of-vocabulary and counted. The output has user, item and time of each row (or
-the columns of --keep) and `probability`, in the order of the input.
+A row's history is its user's positive events in the log of the run (or --log) strictly before the row's time;
+without a time, all of them. Values that the log does not know are scored as out-of-vocabulary and counted. The
+output has user, item and time of each row (or the columns of --keep) and `probability`, in the order of the input.
 """
 
-import sys
 from pathlib import Path
 
-import pyarrow as pa
-import tqdm
-from absl import app, flags
+from absl import flags
 
-from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
-from jaxrec.data.ingest.chunks import describe_rejected
-from jaxrec.data.ingest.rows import RowReader
-from jaxrec.runs.build import build, read_config
-from jaxrec.runs.fit import restore_model
-from jaxrec.runs.predict import history_log, request_builder, row_mapping, score_rows
-from jaxrec.runs.row_files import RowWriter
+from jaxrec.cli.flags import ALLOW_CODE, DATA_DIR, MESH, friendly, parse_mesh
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.', required=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of `jaxrec train`.', required=True)
 INPUT = flags.DEFINE_multi_string('input', None, 'CSV or Parquet file, or a pattern.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Takes the scores: .csv or .parquet.', required=True)
 LOG = flags.DEFINE_string('log', None, 'Log of the histories; default: that of the run.')
@@ -35,31 +25,21 @@ STRICT = flags.DEFINE_bool('strict', False, 'Refuse the first row that cannot be
 
 @friendly
 def main(_: list[str]) -> None:
-    """Restores, scores, writes, and says what could not be scored."""
+    """Restores, scores, writes, and prints what could not be scored."""
+    from jaxrec.data.ingest.chunks import describe_rejected
+    from jaxrec.runs.predict import predict_files
+    from jaxrec.runs.row_files import RowWriter
+    from jaxrec.runs.run import Run
+
     workdir = Path(WORKDIR.value)
-    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
-    log = history_log(run, LOG.value)
-    builder = request_builder(run, log)
-    mapping = row_mapping(log, MAPPING.value)
-    reader = RowReader(INPUT.value, mapping, log, builder.row_columns, KEEP.value)
-    state, step = restore_model(run, workdir, STEP.value)
-    with (
-        RowWriter(OUTPUT.value) as writer,
-        tqdm.tqdm(
-            total=reader.size, unit='B', unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True
-        ) as bar,
-    ):
-        blocks = reader.blocks(STRICT.value, bar.update)
-        for kept, scores in score_rows(run, state, builder, blocks, reader.unknown):
-            writer.write(kept.append_column('probability', pa.array(scores)))
-    print(f'{reader.rows} rows scored by step {step} of {workdir}')
-    if reader.rejected:
-        print(f'  left out: {describe_rejected(reader.rejected)}')
-    for column, count in reader.unknown.items():
+    run = Run(workdir, DATA_DIR.value, parse_mesh(MESH.value), ALLOW_CODE.value).experiment
+    options = (LOG.value, MAPPING.value, KEEP.value, STEP.value, STRICT.value)
+    with RowWriter(OUTPUT.value) as writer:
+        done = predict_files(run, workdir, INPUT.value, writer.write, *options)
+    print(f'{done.rows} rows scored by step {done.step} of {workdir}')
+    if done.rejected:
+        print(f'  skipped: {describe_rejected(done.rejected)}')
+    for column, count in done.unknown.items():
         if count:
             print(f'  {count} values of {column!r} are unknown and count as out-of-vocabulary')
     print(f'wrote {OUTPUT.value}')
-
-
-if __name__ == '__main__':
-    app.run(main)

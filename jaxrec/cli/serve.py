@@ -12,16 +12,12 @@ acknowledged, and are there again after a restart; --compact folds them into the
 import gc
 from pathlib import Path
 
-import uvicorn
-from absl import app, flags
+from absl import flags
 
-from jaxrec.cli.flags import DATA_DIR, friendly
-from jaxrec.runs.build import build, read_config
-from jaxrec.serving.assembly import Sizes
+from jaxrec.cli.flags import ALLOW_CODE, DATA_DIR, friendly
 from jaxrec.serving.behaviour_index import VIEW_BYTES
-from jaxrec.serving.open_service import make_service, open_index
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.', required=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of `jaxrec train`.', required=True)
 INDEX = flags.DEFINE_string('index', None, 'Folder of the index.', required=True)
 STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
 HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen at.')
@@ -48,10 +44,16 @@ COMPACT = flags.DEFINE_bool('compact', False, 'Fold the journal into the base be
 @friendly
 def main(_: list[str]) -> None:
     """Opens the index, restores the model and serves until it is told to stop."""
+    import uvicorn
+
+    from jaxrec.runs.run import Run
+    from jaxrec.serving.assembly import Sizes
+    from jaxrec.serving.open_service import make_service, open_index
+
     workdir = Path(WORKDIR.value)
     whole = lambda values: tuple(int(value) for value in values if value)
     sizes = Sizes(whole(REQUESTS.value), whole(CANDIDATES.value), whole(GROUPS.value))
-    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, (1, 1))
+    run = Run(workdir, DATA_DIR.value, (1, 1), ALLOW_CODE.value).experiment
     index = open_index(run, Path(INDEX.value), VIEW_MB.value << 20)
     if COMPACT.value:
         print(f'folded {index.compact()} behaviours into the base')
@@ -67,7 +69,3 @@ def main(_: list[str]) -> None:
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_S.value,
     )
-
-
-if __name__ == '__main__':
-    app.run(main)

@@ -66,9 +66,7 @@ def arrive(
     if not axes or not ids:
         return Arrivals({name: (ids[name], grads[name]) for name in ids}, jnp.int32(1))
     if exchange == 'gather_ids':
-        return Arrivals(
-            {name: _gather(ids[name], grads[name], counts[name], axes) for name in ids}, jnp.int32(1)
-        )
+        return Arrivals({name: _gather(ids[name], grads[name], counts[name], axes) for name in ids}, jnp.int32(1))
     travel = ex.make_exchange(ids, counts, devices, factor, axes)
     sums = {name: _sum_equal(requests, grads[name]) for name, requests in travel.requests.items()}
 
@@ -90,9 +88,7 @@ def _gather(ids: jax.Array, grads: jax.Array, count: int, axes: ex.Axes) -> tupl
 def _sum_equal(requests: ex.Requests, grads: jax.Array) -> jax.Array:
     """Sums the gradients of this device by requested row, [U, D]."""
     order = requests.order
-    return jax.ops.segment_sum(
-        grads[order], requests.slot[order], num_segments=order.shape[0], indices_are_sorted=True
-    )
+    return jax.ops.segment_sum(grads[order], requests.slot[order], num_segments=order.shape[0], indices_are_sorted=True)
 
 
 def later_squares(arrivals: Arrivals, counts: Mapping[str, int]) -> jax.Array:

@@ -186,9 +186,7 @@ class Exchange(NamedTuple):
             rows[name] = requests.rows % held
         return self.send(rows, slots, self.shard_rows), slots
 
-    def send(
-        self, values: Arrays, slots: Arrays, fill: Mapping[str, int] | None = None
-    ) -> dict[str, jax.Array]:
+    def send(self, values: Arrays, slots: Arrays, fill: Mapping[str, int] | None = None) -> dict[str, jax.Array]:
         """Carries one value a requested row to the row's owner.
 
         Args:
@@ -228,9 +226,7 @@ class Exchange(NamedTuple):
         return {name: piece.reshape(x.shape) for (name, x), piece in zip(buffers.items(), cut, strict=True)}
 
 
-def make_exchange(
-    ids: Arrays, shard_rows: Mapping[str, int], devices: int, factor: float, axes: Axes
-) -> Exchange:
+def make_exchange(ids: Arrays, shard_rows: Mapping[str, int], devices: int, factor: float, axes: Axes) -> Exchange:
     """Makes the requests of all tables.
 
     Args:

@@ -151,8 +151,7 @@ def _split(rows: jax.Array, features: Features) -> dict[str, jax.Array]:
 def _each(table: jax.Array, features: Features, rows: int) -> dict[str, jax.Array]:
     """Reads the rows of every feature of a table that one device holds, [B, ..., D]."""
     return {
-        name: _local(table, ids.reshape(-1), rows).reshape(*ids.shape, table.shape[1])
-        for name, ids in features.items()
+        name: _local(table, ids.reshape(-1), rows).reshape(*ids.shape, table.shape[1]) for name, ids in features.items()
     }
 
 
@@ -171,9 +170,7 @@ def _gather_ids(name: str, shard: jax.Array, ids: jax.Array, axes: ex.Axes) -> j
         return jax.lax.psum_scatter(found, axes, scatter_dimension=0, tiled=True)
 
 
-def _all_to_all(
-    shards: ex.Arrays, ids: ex.Arrays, devices: int, factor: float, axes: ex.Axes
-) -> dict[str, jax.Array]:
+def _all_to_all(shards: ex.Arrays, ids: ex.Arrays, devices: int, factor: float, axes: ex.Axes) -> dict[str, jax.Array]:
     """The rows [m, D] of the ids of each table."""
     exchange = ex.make_exchange(ids, {name: x.shape[0] for name, x in shards.items()}, devices, factor, axes)
 

@@ -76,9 +76,7 @@ def row_adagrad(learning_rate: LearningRate, initial: float = 0.0, eps: float = 
     return RowOptimizer(init, update)
 
 
-def lazy_adam(
-    learning_rate: LearningRate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
-) -> RowOptimizer:
+def lazy_adam(learning_rate: LearningRate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> RowOptimizer:
     """Adam on the touched rows, with the moments decayed for the steps a row has slept through.
 
     The moments are those of dense Adam, because a zero gradient only decays them: for a row last touched at

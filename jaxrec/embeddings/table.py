@@ -96,9 +96,7 @@ def as_specs(tables: Sequence[Table]) -> dict[str, Table]:
     specs: dict[str, Table] = {}
     for table in tables:
         if specs.setdefault(table.name, table) is not table:
-            raise ValueError(
-                f'two tables are called {table.name!r}; let the features share one, or rename it'
-            )
+            raise ValueError(f'two tables are called {table.name!r}; let the features share one, or rename it')
     return specs
 
 
@@ -161,9 +159,7 @@ def init_tables(
       {name: float32 [padded_rows(V, n), D]}, row 0 and the rows past V zero.
     """
     devices, _ = cut_rows(mesh)
-    places = {
-        name: place_rows(mesh, (padded_rows(spec.rows, devices), spec.dim)) for name, spec in specs.items()
-    }
+    places = {name: place_rows(mesh, (padded_rows(spec.rows, devices), spec.dim)) for name, spec in specs.items()}
 
     draw_all = lambda keys: {
         name: draw_table(spec, keys[name], padded_rows(spec.rows, devices)) for name, spec in specs.items()
@@ -199,9 +195,7 @@ def check_ids(specs: Mapping[str, Table], ids: Mapping[str, Mapping[str, np.ndar
         for feature, values in features.items():
             values = np.asarray(values)
             if not np.issubdtype(values.dtype, np.integer):
-                raise ValueError(
-                    f'feature {feature!r} of table {table!r} has dtype {values.dtype}; ids are integers'
-                )
+                raise ValueError(f'feature {feature!r} of table {table!r} has dtype {values.dtype}; ids are integers')
             if values.size and not (0 <= values.min() and values.max() < specs[table].rows):
                 bad = values[(values < 0) | (values >= specs[table].rows)].flat[0]
                 raise ValueError(

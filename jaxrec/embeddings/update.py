@@ -41,9 +41,7 @@ class UpdateInfo(NamedTuple):
     moves: jax.Array
 
 
-def init_slots(
-    specs: Mapping[str, Table], default: RowOptimizer, mesh: Mesh | None = None
-) -> dict[str, Slots]:
+def init_slots(specs: Mapping[str, Table], default: RowOptimizer, mesh: Mesh | None = None) -> dict[str, Slots]:
     """Makes the optimizer state of every table, cut over the mesh as the tables are.
 
     Args:
@@ -93,9 +91,7 @@ def choose_strategies(
     return strategies
 
 
-def init_scratch(
-    specs: Mapping[str, Table], strategies: Mapping[str, str], mesh: Mesh | None = None
-) -> Arrays:
+def init_scratch(specs: Mapping[str, Table], strategies: Mapping[str, str], mesh: Mesh | None = None) -> Arrays:
     """Makes the work arrays of the tables that sum duplicates by `scratch`; their content never matters.
 
     Args:
@@ -195,9 +191,7 @@ class _Context(NamedTuple):
 
 
 def _clip_scale(norm: jax.Array, clip_norm: float | None) -> jax.Array:
-    return (
-        jnp.ones_like(norm) if clip_norm is None else jnp.minimum(1.0, clip_norm / jnp.maximum(norm, 1e-16))
-    )
+    return jnp.ones_like(norm) if clip_norm is None else jnp.minimum(1.0, clip_norm / jnp.maximum(norm, 1e-16))
 
 
 def _update_shard(
@@ -224,9 +218,7 @@ def _update_shard(
     scale = _clip_scale(norm, context.clip_norm)
     moves = jnp.isfinite(norm) & jnp.isfinite(asked) if context.asks else jnp.bool_(True)
 
-    def apply(
-        name: str, table: jax.Array, slots: Slots, sums: RowSums, dense: bool = False
-    ) -> tuple[jax.Array, Slots]:
+    def apply(name: str, table: jax.Array, slots: Slots, sums: RowSums, dense: bool = False) -> tuple[jax.Array, Slots]:
         rule = (specs[name].optimizer or context.default).update
         move = moves if context.asks else None
         return apply_rows(rule, table, slots, sums, scale=scale, step=step, dense=dense, moves=move)

@@ -88,8 +88,7 @@ class BinnedAuc:
           ValueError: an example had a NaN logit or a label that is not 0 or 1, or a bucket overflowed.
         """
         negative, positive, invalid = (
-            np.asarray(leaf, np.float64)
-            for leaf in jax.device_get((self.negative, self.positive, self.invalid))
+            np.asarray(leaf, np.float64) for leaf in jax.device_get((self.negative, self.positive, self.invalid))
         )
         if invalid:
             raise ValueError(
@@ -97,9 +96,7 @@ class BinnedAuc:
                 'lower the learning rate or check the labels.'
             )
         if negative.min() < 0 or positive.min() < 0:
-            raise ValueError(
-                'A bucket of BinnedAuc counted past 2^31 - 1; compute and restart the state more often.'
-            )
+            raise ValueError('A bucket of BinnedAuc counted past 2^31 - 1; compute and restart the state more often.')
         pairs = negative.sum() * positive.sum()
         below = np.cumsum(negative) - negative / 2
         return float(positive @ below / pairs) if pairs else float('nan')

@@ -18,9 +18,7 @@ from jaxrec.evaluation import metrics
 GROUP, EVENT = 'host/group', 'host/event'
 
 
-def ctr_metrics(
-    labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | None = None
-) -> dict[str, float | int]:
+def ctr_metrics(labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | None = None) -> dict[str, float | int]:
     """All click metrics of one set of examples.
 
     Args:
@@ -113,9 +111,7 @@ class CtrEvaluator:
           ValueError: no batch was added.
         """
         if not self._parts:
-            raise ValueError(
-                'Nothing was added to this evaluator; is the split empty, or smaller than one batch?'
-            )
+            raise ValueError('Nothing was added to this evaluator; is the split empty, or smaller than one batch?')
         return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
     def compute(self, where: NDArray | None = None) -> dict[str, float | int]:
@@ -138,9 +134,7 @@ class CtrEvaluator:
         return ctr_metrics(columns['label'], columns['probability'], columns.get('group'))
 
 
-def _array(
-    values: Mapping[str, ArrayLike], key: str, place: str, shape: tuple[int, ...] | None = None
-) -> NDArray:
+def _array(values: Mapping[str, ArrayLike], key: str, place: str, shape: tuple[int, ...] | None = None) -> NDArray:
     if key not in values:
         raise ValueError(f'There is no {key!r} in {place}; its keys are {sorted(values)}.')
     array = np.asarray(values[key])

@@ -58,9 +58,7 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
     return float(ordered[0] / (positive[0] * negative[0]))
 
 
-def gauc(
-    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None
-) -> GroupedAuc:
+def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None) -> GroupedAuc:
     """AUC within each group (user), averaged with the group's impressions as weight.
 
     Groups whose examples are all of one class have no AUC; they are left out and counted.
@@ -80,13 +78,9 @@ def gauc(
     """
     keys = np.asarray(groups)
     if keys.shape != np.shape(labels):
-        raise ValueError(
-            f'groups has shape {keys.shape}, labels {np.shape(labels)}; give one group key an example.'
-        )
+        raise ValueError(f'groups has shape {keys.shape}, labels {np.shape(labels)}; give one group key an example.')
     if keys.dtype.kind not in 'iu':
-        raise ValueError(
-            f'groups has dtype {keys.dtype}; give integer keys (np.unique(..., return_inverse=True)).'
-        )
+        raise ValueError(f'groups has dtype {keys.dtype}; give integer keys (np.unique(..., return_inverse=True)).')
     kept = slice(None) if weights is None else np.asarray(weights) != 0
     labels, scores, weights = _columns(labels, scores, weights, 'scores')
     ordered, positive, negative = _ordered_pairs(labels, scores, weights, keys[kept])
@@ -106,9 +100,7 @@ def gauc(
     )
 
 
-def log_loss(
-    labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None, eps: float = EPS
-) -> float:
+def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None, eps: float = EPS) -> float:
     """Mean negative log-likelihood of the labels, in nats.
 
     The probability of the class that occurred is floored at `eps`: a float32 sigmoid is exactly 1 from a
@@ -127,9 +119,7 @@ def log_loss(
     Raises:
       ValueError: shapes differ, a value is out of its range, or no example has weight.
     """
-    labels, probabilities, weights = _columns(
-        labels, probabilities, weights, 'probabilities', probability=True
-    )
+    labels, probabilities, weights = _columns(labels, probabilities, weights, 'probabilities', probability=True)
     _require_examples(labels, 'Log-loss')
     with np.errstate(divide='ignore'):
         losses = -np.log(np.maximum(_of_observed_class(labels, probabilities), eps))
@@ -158,9 +148,7 @@ def pcoc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None 
     Raises:
       ValueError: shapes differ, a value is out of its range, or no click was observed.
     """
-    labels, probabilities, weights = _columns(
-        labels, probabilities, weights, 'probabilities', probability=True
-    )
+    labels, probabilities, weights = _columns(labels, probabilities, weights, 'probabilities', probability=True)
     clicks = float(labels @ weights)
     if clicks == 0:
         raise ValueError(
@@ -221,13 +209,9 @@ def _require_all(fine: NDArray, values: NDArray, name: str, allowed: str) -> Non
     if not fine.all():
         at = int(np.argmin(fine))
         count = int(fine.size - fine.sum())
-        raise ValueError(
-            f'{name}[{at}] is {values[at]} (and {count - 1} more like it); {name} must be {allowed}.'
-        )
+        raise ValueError(f'{name}[{at}] is {values[at]} (and {count - 1} more like it); {name} must be {allowed}.')
 
 
 def _require_examples(labels: NDArray, metric: str) -> None:
     if not labels.size:
-        raise ValueError(
-            f'{metric} of no examples: all weights are 0 or the arrays are empty. Check the split.'
-        )
+        raise ValueError(f'{metric} of no examples: all weights are 0 or the arrays are empty. Check the split.')

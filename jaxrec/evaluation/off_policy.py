@@ -85,9 +85,7 @@ def few_clicks(clicks: float) -> str:
     """The caveat of a rate that stands on few clicks, weighed or not; '' from `FEW_CLICKS` on."""
     if clicks >= FEW_CLICKS:
         return ''
-    return (
-        f'only {int(clicks)} clicks stand behind this, fewer than {FEW_CLICKS}: too few to rank policies by'
-    )
+    return f'only {int(clicks)} clicks stand behind this, fewer than {FEW_CLICKS}: too few to rank policies by'
 
 
 def off_policy_sums(
@@ -254,9 +252,7 @@ def evaluate_off_policy(
     wanted = possible if estimators is None else tuple(estimators)
     for name in wanted:
         if name not in possible:
-            raise ValueError(
-                f'estimator {name!r} is not among {", ".join(possible)}: give a model for dm and dr'
-            )
+            raise ValueError(f'estimator {name!r} is not among {", ".join(possible)}: give a model for dm and dr')
     sums = None
     for batch in visits:
         part = _batch_sums(batch, target, model, wanted, replicates, seed)
@@ -317,9 +313,7 @@ def _column(name: str, values: ArrayLike, rows: NDArray) -> NDArray:
 
 def _finite(name: str, values: ArrayLike, rows: NDArray) -> NDArray:
     column = _column(name, values, rows)
-    _require(
-        name, column, np.isfinite(column), 'finite, or dm and dr are not: look at what the model predicts'
-    )
+    _require(name, column, np.isfinite(column), 'finite, or dm and dr are not: look at what the model predicts')
     return column
 
 

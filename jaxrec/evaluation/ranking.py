@@ -72,9 +72,7 @@ class RankingEvaluator:
         if not len(ranks):
             raise ValueError('no valid target was evaluated: the part of the data is empty')
         if not (ranks >= 1).all():
-            raise ValueError(
-                f'{(~(ranks >= 1)).sum()} of {len(ranks)} ranks are below 1 or NaN: they count from 1'
-            )
+            raise ValueError(f'{(~(ranks >= 1)).sum()} of {len(ranks)} ranks are below 1 or NaN: they count from 1')
         metrics = {'users': float(len(ranks)), 'mrr': float(np.mean(1 / ranks))}
         metrics['named'] = float(len(self.named))
         if self.catalogue:

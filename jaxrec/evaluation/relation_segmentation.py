@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxrec.configurable import configurable
 from jaxrec.data.images.scene import Scene, Vocabulary
 from jaxrec.evaluation.segmentation.challenge import (
     LIMIT,
@@ -107,6 +108,7 @@ class _Image:
     dropped: NDArray
 
 
+@configurable('evaluator')
 class RelationEvaluator:
     """Accumulates images; mergeable.
 
@@ -237,8 +239,7 @@ class RelationEvaluator:
           included).
         """
         return [
-            {'name': image.name, 'relations': len(image.kinds), 'wholly_right': image.wholly}
-            for image in self._images
+            {'name': image.name, 'relations': len(image.kinds), 'wholly_right': image.wholly} for image in self._images
         ]
 
     def challenge(self, rule: str = 'official') -> ChallengeScore:

@@ -320,9 +320,7 @@ def _accepted(batch: Batch, picks: NDArray, counted: NDArray, options: ReplayOpt
     return matched & (uniforms(rows, options.seed) < options.smallest_propensity / propensity)
 
 
-def _gathered(
-    state: ReplayState, fresh: list[tuple[NDArray, NDArray]], options: ReplayOptions
-) -> ReplayState:
+def _gathered(state: ReplayState, fresh: list[tuple[NDArray, NDArray]], options: ReplayOptions) -> ReplayState:
     """Puts accepted events into the arrays of the state, without those that no refit will see again."""
     rows = np.concatenate([state.rows, *(rows for rows, _ in fresh)])
     known = np.concatenate([state.known, *(known for _, known in fresh)])
@@ -337,9 +335,7 @@ def _warmed(policy: Policy, visits: Visits, state: ReplayState, options: ReplayO
     return _refitted(policy, visits, state, -np.inf, options)
 
 
-def _refitted(
-    policy: Policy, visits: Visits, state: ReplayState, now: float, options: ReplayOptions
-) -> ReplayState:
+def _refitted(policy: Policy, visits: Visits, state: ReplayState, now: float, options: ReplayOptions) -> ReplayState:
     """Calls `learn` with what is known by now; not at all if that is nothing new."""
     known = int(np.searchsorted(state.known, now, side='right'))
     if known <= state.learned:

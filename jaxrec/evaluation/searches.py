@@ -77,9 +77,7 @@ class Means:
         """
         for name, value in values.items():
             if value.shape != valid.shape:
-                raise ValueError(
-                    f'{name!r} has shape {value.shape}, valid {valid.shape}; one value an example'
-                )
+                raise ValueError(f'{name!r} has shape {value.shape}, valid {valid.shape}; one value an example')
             counted = value[valid & ~np.isnan(value)]
             self._put(name, float(counted.sum(dtype=np.float64)), counted.size)
 

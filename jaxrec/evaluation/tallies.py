@@ -185,9 +185,7 @@ def pick(scores: Any, pool: NDArray) -> NDArray:
     """
     scores = np.asarray(scores)
     if scores.shape != pool.shape:
-        raise ValueError(
-            f'the policy scored {scores.shape} for a pool of {pool.shape}: one score a candidate'
-        )
+        raise ValueError(f'the policy scored {scores.shape} for a pool of {pool.shape}: one score a candidate')
     if np.isnan(scores[pool]).any():
         b, c = np.argwhere(np.isnan(scores) & pool)[0]
         raise ValueError(

@@ -153,9 +153,7 @@ def _run(
 
 def _first_equal(items: np.ndarray) -> np.ndarray:
     """int32 [V]: the first vector that is equal to each."""
-    rows = np.ascontiguousarray(
-        items + np.float32(0)
-    )  # -0 becomes 0: they are one number but not one pattern
+    rows = np.ascontiguousarray(items + np.float32(0))  # -0 becomes 0: they are one number but not one pattern
     packed = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
     _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int32)
@@ -314,8 +312,7 @@ def _check(items: Rows, centroids: np.ndarray, passes: int, tolerance: float) ->
     centroids = check_finite(np.asarray(centroids, np.float32))
     if centroids.ndim != 2 or centroids.shape[1:] != tuple(items.shape[1:]):
         raise ValueError(
-            f'vectors {tuple(items.shape)} and centroids {centroids.shape}: give [V, D] and [K, D] of one '
-            'width'
+            f'vectors {tuple(items.shape)} and centroids {centroids.shape}: give [V, D] and [K, D] of one width'
         )
     check_passes(passes, tolerance)
     return check_rows(items, len(centroids))[0], centroids

@@ -16,9 +16,7 @@ import jax.numpy as jnp
 CHUNK_BYTES = 1 << 23  # what the caches of two cores hold, about
 
 
-def by_chunks(
-    function: Callable[..., Any], *arrays: jax.Array, bytes_each: int, limit: int | None = None
-) -> Any:
+def by_chunks(function: Callable[..., Any], *arrays: jax.Array, bytes_each: int, limit: int | None = None) -> Any:
     """Applies a function of examples to a batch of them.
 
     Nothing is cut on accelerators, which make intermediates as they are consumed, nor where little is made.

@@ -189,9 +189,7 @@ def co_action_single(weights: jax.Array, inputs: jax.Array, present: jax.Array, 
       float [B, C, output_width].
     """
     chex.assert_rank([weights, inputs, present], [3, 3, 2])
-    unit = lambda weights, inputs, present: co_action(
-        weights[:, None], inputs[:, None], present[:, None], **options
-    )
+    unit = lambda weights, inputs, present: co_action(weights[:, None], inputs[:, None], present[:, None], **options)
     return jax.vmap(unit, in_axes=1, out_axes=1)(weights, inputs, present)[:, :, 0]
 
 
@@ -213,9 +211,7 @@ def _by_order(
     return by_order
 
 
-def _by_products(
-    hidden: jax.Array, layers: list[Layer], pool: jax.Array, curved: Sequence[bool]
-) -> list[jax.Array]:
+def _by_products(hidden: jax.Array, layers: list[Layer], pool: jax.Array, curved: Sequence[bool]) -> list[jax.Array]:
     """The pooled outputs of the layers up to the last curved one, each layer a batched product."""
     pooled: list[jax.Array] = []
     for depth, (matrix, bias) in enumerate(layers):  # hidden is [B, L, I], then [B, C, L, d]

@@ -109,9 +109,7 @@ def drop_units(params: Any, words: jax.Array, rate: float) -> Any:
         if units == (1,):
             return dict(node)
         mask = keep_mask(words, zlib.crc32(path.encode()), units, rate)
-        masked = {
-            name: node[name] * mask.astype(node[name].dtype) for name in ('kernel', 'bias') if name in node
-        }
+        masked = {name: node[name] * mask.astype(node[name].dtype) for name in ('kernel', 'bias') if name in node}
         return {**node, **masked}
 
     return drop(params, '')

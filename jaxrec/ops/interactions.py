@@ -154,9 +154,7 @@ def cin_layer(hidden: jax.Array, base: jax.Array, kernel: jax.Array) -> jax.Arra
     return jnp.einsum('mh,mf,hfo->mo', *rows, kernel).reshape(*hidden.shape[:-1], width)
 
 
-def cin(
-    request: jax.Array, candidate: jax.Array, kernels: Sequence[jax.Array], split: bool = False
-) -> jax.Array:
+def cin(request: jax.Array, candidate: jax.Array, kernels: Sequence[jax.Array], split: bool = False) -> jax.Array:
     """Compressed interaction: layer after layer of maps, each summed over its width (xDeepFM).
 
     Args:
@@ -190,9 +188,7 @@ def _over_candidates(x: jax.Array, candidate: jax.Array) -> jax.Array:
 def _pairs(among: jax.Array, crossing: jax.Array, beside: jax.Array) -> jax.Array:
     """[B, R, R], [B, C, R, K] and [B, C, K, K] as [B, C, P]."""
     crossed = crossing.reshape(*crossing.shape[:2], -1)
-    return jnp.concatenate(
-        [_over_candidates(_above_diagonal(among), crossing), crossed, _above_diagonal(beside)], -1
-    )
+    return jnp.concatenate([_over_candidates(_above_diagonal(among), crossing), crossed, _above_diagonal(beside)], -1)
 
 
 def _above_diagonal(matrix: jax.Array) -> jax.Array:

@@ -98,9 +98,7 @@ def nearest(items: Rows, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 @jax.jit
-def _nearest_of_block(
-    block: jax.Array, centroids: jax.Array, origin: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _nearest_of_block(block: jax.Array, centroids: jax.Array, origin: jax.Array) -> tuple[jax.Array, jax.Array]:
     to_all = half_distances(block - origin, centroids - origin)  # [K, n]
     code = jnp.argmin(to_all, 0).astype(jnp.int32)
     return code, jnp.sum(jnp.square(block - centroids[code]), -1)
@@ -155,9 +153,7 @@ def cluster_means(items: Rows, codes: np.ndarray, clusters: int) -> tuple[np.nda
     return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32), counts
 
 
-def plain_kmeans(
-    items: Rows, centroids: np.ndarray, *, passes: int = 30, tolerance: float = 1e-3
-) -> Clusters:
+def plain_kmeans(items: Rows, centroids: np.ndarray, *, passes: int = 30, tolerance: float = 1e-3) -> Clusters:
     """Lloyd's k-means: every vector joins its nearest centroid, every centroid becomes a mean.
 
     An empty cluster takes a vector that is farthest from its own centroid: the first of them the farthest,
@@ -241,13 +237,9 @@ def check_rows(items: Rows, clusters: int) -> tuple[int, int]:
       ValueError: vectors that are no matrix, or fewer of them than clusters.
     """
     if len(items.shape) != 2 or not items.shape[1]:
-        raise ValueError(
-            f'vectors of shape {tuple(items.shape)}: give a matrix [V, D] of at least one column'
-        )
+        raise ValueError(f'vectors of shape {tuple(items.shape)}: give a matrix [V, D] of at least one column')
     if not 1 <= clusters <= items.shape[0]:
-        raise ValueError(
-            f'{clusters} clusters of {items.shape[0]} vectors: give from 1 cluster to as many as vectors'
-        )
+        raise ValueError(f'{clusters} clusters of {items.shape[0]} vectors: give from 1 cluster to as many as vectors')
     return items.shape[0], items.shape[1]
 
 
@@ -263,8 +255,7 @@ def check_passes(passes: int, tolerance: float) -> None:
     """
     if passes < 1 or not 0 <= tolerance < 1:
         raise ValueError(
-            f'{passes} passes with tolerance {tolerance}: at least one pass, and a share of vectors '
-            'from 0 to below 1'
+            f'{passes} passes with tolerance {tolerance}: at least one pass, and a share of vectors from 0 to below 1'
         )
 
 

@@ -31,9 +31,7 @@ def largest(x: jax.Array, keep: int, *, width: int = WIDTH) -> tuple[jax.Array, 
     chex.assert_rank(x, 2)
     size = x.shape[1]
     if not 1 <= keep <= size or width < 2:
-        raise ValueError(
-            f'the {keep} largest of {size} by bins of {width}: keep 1 to {size}, in bins of 2 or more'
-        )
+        raise ValueError(f'the {keep} largest of {size} by bins of {width}: keep 1 to {size}, in bins of 2 or more')
     if size <= 2 * keep * width:  # the search of the best bins would be as long as one of everything
         return jax.lax.top_k(x, keep)
     bins = jnp.pad(x, ((0, 0), (0, -size % width)), constant_values=-jnp.inf).reshape(len(x), -1, width)

@@ -89,9 +89,7 @@ def sharded_moe_ffn(
         return moe_ffn(x, router, experts, mask=mask, bias=bias, **options, **choosing)
     check_moe(x, router, experts, impl, capacity_factor, activation)
     axes = tuple(mesh.axis_names)
-    tokens, mask = _divisible(
-        x.reshape(-1, x.shape[-1]), None if mask is None else mask.reshape(-1), mesh.size
-    )
+    tokens, mask = _divisible(x.reshape(-1, x.shape[-1]), None if mask is None else mask.reshape(-1), mesh.size)
     run: Any = functools.partial(_ring if dispatch == 'ring' else _all_to_all, **options)
 
     def body(x, mask, router, bias, experts):
@@ -102,9 +100,9 @@ def sharded_moe_ffn(
         return y, MoeInfo(dropped, sums.load, *router_losses(sums), jax.lax.pmax(rounds, axes))
 
     cut, whole = jax.P(axes), jax.P()
-    y, info = jax.shard_map(
-        body, mesh=mesh, in_specs=(cut, cut, whole, whole, jax.P(AXIS)), out_specs=(cut, whole)
-    )(tokens, mask, router, bias, experts)
+    y, info = jax.shard_map(body, mesh=mesh, in_specs=(cut, cut, whole, whole, jax.P(AXIS)), out_specs=(cut, whole))(
+        tokens, mask, router, bias, experts
+    )
     number = math.prod(x.shape[:-1])
     return (y if len(y) == number else y[:number]).reshape(x.shape), info
 
@@ -204,21 +202,15 @@ def _all_to_all(
     return combine(out, routing.gate), groups.size.sum(), vary_like(rounds, x)
 
 
-def _run_sorted(
-    rows: jax.Array, expert: jax.Array, experts: Experts, activation: str, kernel: str | None
-) -> jax.Array:
+def _run_sorted(rows: jax.Array, expert: jax.Array, experts: Experts, activation: str, kernel: str | None) -> jax.Array:
     """Each row of [R, D] through the expert of this device that it came for; zeros where there is none."""
     groups = sort_by_group(expert, experts.up.shape[0])
     trip = Trip(groups.place, groups.order)
-    out = grouped_ffn(
-        send(rows, trip, everything=True), experts, groups.size, activation=activation, kernel=kernel
-    )
+    out = grouped_ffn(send(rows, trip, everything=True), experts, groups.size, activation=activation, kernel=kernel)
     return bring_back(out, trip, everything=True)
 
 
-def _with_further_rounds(
-    one_round: Callable[[int | jax.Array], jax.Array], rounds: jax.Array, most: int
-) -> jax.Array:
+def _with_further_rounds(one_round: Callable[[int | jax.Array], jax.Array], rounds: jax.Array, most: int) -> jax.Array:
     """The sum of all rounds. The first is straight; the others are skipped unless buffers overflowed.
 
     A loop of unknown length has no gradient: the loop is as long as it can get, and a round inside it is run

@@ -44,9 +44,7 @@ def keep_freed_memory() -> bool:
         return False
     # One arena: those of further threads are heaps of 64 MiB, which cannot hold a step's temporaries.
     settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26))
-    taken = [
-        libc.mallopt(name, value) == 1 for name, value in settings
-    ]  # each is asked, whatever the last said
+    taken = [libc.mallopt(name, value) == 1 for name, value in settings]  # each is asked, whatever the last said
     jax.monitoring.register_event_duration_secs_listener(functools.partial(_give_back, libc))
     return all(taken)
 
@@ -132,7 +130,5 @@ def _collapse(libc: ctypes.CDLL, begin: int, length: int) -> int:
     size = (begin + length - first) // HUGE * HUGE
     if size <= 0:
         return 0
-    asked = [
-        libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), how) for how in (_HUGE_PAGES, _COLLAPSE)
-    ]
+    asked = [libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), how) for how in (_HUGE_PAGES, _COLLAPSE)]
     return size if asked == [0, 0] else 0

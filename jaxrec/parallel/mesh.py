@@ -56,9 +56,7 @@ def make_mesh(
             'devices; give sizes of that product, or none'
         )
     # `jax.make_mesh` would refuse 32 x 8 on a slice of 16 x 16, whose axes it does not split.
-    placed = mesh_utils.create_device_mesh(
-        shape, available[: math.prod(shape)], allow_split_physical_axes=True
-    )
+    placed = mesh_utils.create_device_mesh(shape, available[: math.prod(shape)], allow_split_physical_axes=True)
     return Mesh(placed, AXES, axis_types=(axis_type,) * 2)
 
 
@@ -103,9 +101,7 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
         for pattern, spec in rules:
             if re.search(pattern, name):
                 return jax.NamedSharding(mesh, spec)
-        raise ValueError(
-            f"no sharding rule matches {name!r} {leaf.shape}; add one, or ('.*', P()) as the last"
-        )
+        raise ValueError(f"no sharding rule matches {name!r} {leaf.shape}; add one, or ('.*', P()) as the last")
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
@@ -126,8 +122,7 @@ def pad_to(batch: Mapping[str, np.ndarray], multiple: int) -> dict[str, np.ndarr
     sizes = {key: len(value) for key, value in batch.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(
-            f'the batch has keys of different leading sizes: {sizes}; '
-            'give every key the same B, padded rows included'
+            f'the batch has keys of different leading sizes: {sizes}; give every key the same B, padded rows included'
         )
     size = next(iter(sizes.values()))
     extra = -size % multiple
@@ -198,7 +193,5 @@ def placement(trees: Mapping[str, Any]) -> str:
         leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array) and hasattr(x, 'nbytes')]
         total = sum(x.nbytes for x in leaves)
         here = sum(x.addressable_shards[0].data.nbytes for x in leaves)
-        lines.append(
-            f'{title}: {len(leaves)} arrays, {total / 2**20:.2f} MiB, {here / 2**20:.2f} MiB a device'
-        )
+        lines.append(f'{title}: {len(leaves)} arrays, {total / 2**20:.2f} MiB, {here / 2**20:.2f} MiB a device')
     return '\n'.join(lines)

@@ -49,9 +49,7 @@ class Chip:
 _DOCS = 'docs.cloud.google.com/tpu/docs/'
 CHIPS = {
     'v4': Chip(275e12, 32 * GIB, 1200e9, 600e9, 3, 4, 1.05e9, _DOCS + 'v4 and arXiv 2304.01433'),
-    'v5e': Chip(
-        197e12, 16 * GIB, 819e9, 400e9, 2, 16, 1.5e9, _DOCS + 'v5e and jax-ml.github.io/scaling-book'
-    ),
+    'v5e': Chip(197e12, 16 * GIB, 819e9, 400e9, 2, 16, 1.5e9, _DOCS + 'v5e and jax-ml.github.io/scaling-book'),
     'v5p': Chip(459e12, 95 * GIB, 2765e9, 1200e9, 3, 4, 1.75e9, _DOCS + 'v5p'),
     'v6e': Chip(918e12, 32 * GIB, 1638e9, 800e9, 2, 16, None, _DOCS + 'v6e'),
     'tpu7x': Chip(2307e12, 192 * GIB, 7380e9, 1200e9, 3, 4, None, _DOCS + 'tpu7x'),
@@ -154,8 +152,7 @@ def parse_topology(name: str) -> Topology:
     if len(dims) != wanted:
         several = 'x'.join(['4'] * wanted) if kind != 'cpu' else '8'
         raise ValueError(
-            f'--topology={name}: slices of {kind} have {wanted} dimension{"s" * (wanted > 1)}, such as '
-            f'{kind}:{several}'
+            f'--topology={name}: slices of {kind} have {wanted} dimension{"s" * (wanted > 1)}, such as {kind}:{several}'
         )
     return Topology(name, kind, dims)
 

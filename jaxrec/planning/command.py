@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from jaxrec.cli.flags import parse_mesh
+from jaxrec.options import parse_mesh
 from jaxrec.planning.chips import CHIPS, GIB, Topology, make_devices, parse_topology, prepare_tpu
 from jaxrec.planning.measured import check_measurable, describe_measured, measure_peak
 from jaxrec.planning.plan import Plan, Ready, compile_plan, prepare_plan

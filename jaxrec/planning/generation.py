@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.models.onerec.generate import Written, catalogue, make_generate
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.training.state import Setup, TrainState
@@ -31,8 +32,7 @@ def beam_step(setup: Setup, beams: int) -> jax.stages.Wrapped:
     task = setup.placed_task
     if not isinstance(task, SessionTask):
         raise ValueError(
-            f'{type(task).__name__} writes no sessions: plan beams with a config of configs/onerec, or '
-            '--step=predict'
+            f'{type(task).__name__} writes no sessions: plan beams with a config of configs/onerec, or --step=predict'
         )
     trie = jax.tree.map(np.asarray, catalogue(task.codes, task.network.levels))
     generate = make_generate(task, beams=beams)
@@ -45,5 +45,5 @@ def beam_step(setup: Setup, beams: int) -> jax.stages.Wrapped:
     return step
 
 
-beams_128 = functools.partial(beam_step, beams=128)
-beams_512 = functools.partial(beam_step, beams=512)
+beams_128 = configurable('step')(functools.partial(beam_step, beams=128))
+beams_512 = configurable('step')(functools.partial(beam_step, beams=512))

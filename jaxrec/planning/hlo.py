@@ -153,9 +153,7 @@ def _shape(dtype: str, dims: str, layout: str) -> Shape:
     order, _, extra = layout.strip('{}').partition(':')
     tile, space = _TILE.search(extra), _SPACE.search(extra)
     numbers = lambda listed: tuple(int(number) for number in listed.split(',') if number)
-    return Shape(
-        dtype, numbers(dims), numbers(order), numbers(tile[1]) if tile else (), int(space[1]) if space else 0
-    )
+    return Shape(dtype, numbers(dims), numbers(order), numbers(tile[1]) if tile else (), int(space[1]) if space else 0)
 
 
 def _item_bytes(dtype: str) -> float:

@@ -78,9 +78,7 @@ Seconds = Callable[[float, float], float]
 Lasts = Callable[[Collective], float]
 
 
-def program_cost(
-    program: Program, devices: int, seconds: Seconds | None = None, lasts: Lasts | None = None
-) -> Cost:
+def program_cost(program: Program, devices: int, seconds: Seconds | None = None, lasts: Lasts | None = None) -> Cost:
     """Counts a program.
 
     Args:
@@ -127,9 +125,7 @@ class _Overlap:
 class _Counter:
     """Counts each computation once and remembers it."""
 
-    def __init__(
-        self, program: Program, devices: int, seconds: Seconds | None = None, lasts: Lasts | None = None
-    ):
+    def __init__(self, program: Program, devices: int, seconds: Seconds | None = None, lasts: Lasts | None = None):
         self.program, self.devices, self.seconds, self.lasts = program, devices, seconds, lasts
         self.known: dict[str, Cost] = {}
 
@@ -192,9 +188,7 @@ class _Counter:
         sure = {(c.kind, c.source) for c in branches[0].collectives}
         for branch in branches[1:]:
             total.collectives += [
-                dataclasses.replace(c, optional=True)
-                for c in branch.collectives
-                if (c.kind, c.source) not in sure
+                dataclasses.replace(c, optional=True) for c in branch.collectives if (c.kind, c.source) not in sure
             ]
 
     def _collective(self, i: Instruction, own: Mapping[str, Instruction], notes: list[str]) -> Collective:
@@ -248,9 +242,7 @@ class _Counter:
         """Bytes that a fusion reads of an operand that lies in main memory."""
         if not whole:
             return 0
-        parameter = next(
-            i for i in inner if i.opcode == 'parameter' and i.operand_text.strip() == str(number)
-        )
+        parameter = next(i for i in inner if i.opcode == 'parameter' and i.operand_text.strip() == str(number))
         return min(whole, self._touched(inner, parameter, whole))
 
     def _touched(self, inner: list[Instruction], value: Instruction, whole: float) -> float:
@@ -267,9 +259,7 @@ class _Counter:
                 total += self._touched(inner, user, whole)
             elif user.opcode == 'fusion':
                 within = self.program.computations[user.called('calls')[0]]
-                total += sum(
-                    self._read(within, n, whole) for n, o in enumerate(user.operands) if o == value.name
-                )
+                total += sum(self._read(within, n, whole) for n, o in enumerate(user.operands) if o == value.name)
             else:
                 return whole
         return total

@@ -55,9 +55,7 @@ def _at(window: Mapping[str, Mapping[int, int]], key: str, axis: str, fallback: 
     return window.get(key, {}).get(int(axis), fallback)
 
 
-def hits(
-    data: int, kernel: int, out: int, *, stride: int, low: int, lhs_dilation: int, rhs_dilation: int
-) -> int:
+def hits(data: int, kernel: int, out: int, *, stride: int, low: int, lhs_dilation: int, rhs_dilation: int) -> int:
     """Pairs of a place of the result and one of the kernel that meet a number of the data, along one axis.
 
     Args:

@@ -147,13 +147,10 @@ def describe_scaling(entries: Sequence[dict[str, Any]]) -> str:
         elif 'examples_per_s' not in e:
             lines.append(f'{head}  {"does not fit" if e["fits"] is False else "no rates published"}')
         else:
-            shown = [
-                f'{100 * e[key]:.1f}' if e.get(key) is not None else '-' for key in ('mfu', 'efficiency')
-            ]
+            shown = [f'{100 * e[key]:.1f}' if e.get(key) is not None else '-' for key in ('mfu', 'efficiency')]
             fits = '' if e['fits'] else '  does not fit'
             lines.append(
-                f'{head}  {span(e["step"]):>10}  {e["examples_per_s"]:>12,.0f}  {shown[0]:>6}  '
-                f'{shown[1]:>12}{fits}'
+                f'{head}  {span(e["step"]):>10}  {e["examples_per_s"]:>12,.0f}  {shown[0]:>6}  {shown[1]:>12}{fits}'
             )
     return '\n'.join(lines)
 
@@ -185,9 +182,7 @@ def _draw_memory(axis: Any, plans: Sequence[Plan], names: Sequence[str]) -> None
         peak = plan['memory']['peak']
         sizes['other'] = max(0.0, (peak or 0.0) - sum(sizes.values()))
         for number, name in enumerate(parts):
-            axis.barh(
-                place, sizes[name] / 2**30, left=left, color=f'C{number}', label=name if not place else None
-            )
+            axis.barh(place, sizes[name] / 2**30, left=left, color=f'C{number}', label=name if not place else None)
             left += sizes[name] / 2**30
         if plan['memory']['hbm']:
             axis.plot([plan['memory']['hbm'] / 2**30] * 2, [place - 0.4, place + 0.4], color='k')
@@ -211,9 +206,7 @@ def _draw_time(axis: Any, plans: Sequence[Plan], names: Sequence[str]) -> None:
 
 def _draw_scaling(axis: Any, plans: Sequence[Plan], names: Sequence[str]) -> None:
     for plan, name in zip(plans, names, strict=True):
-        points = [
-            (e['chips'], e['examples_per_s']) for e in plan.get('scaling', ()) if e.get('examples_per_s')
-        ]
+        points = [(e['chips'], e['examples_per_s']) for e in plan.get('scaling', ()) if e.get('examples_per_s')]
         if points:
             axis.loglog(*zip(*points, strict=True), marker='o', base=2, label=name)
             axis.legend(fontsize=7)

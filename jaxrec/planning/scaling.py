@@ -56,6 +56,4 @@ def _with_efficiency(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return entries
     base = next((e for e in timed if e['chips'] == REFERENCE), timed[0])
     each = base['examples_per_s'] / base['chips']
-    return [
-        e | ({'efficiency': e['examples_per_s'] / e['chips'] / each} if e in timed else {}) for e in entries
-    ]
+    return [e | ({'efficiency': e['examples_per_s'] / e['chips'] / each} if e in timed else {}) for e in entries]

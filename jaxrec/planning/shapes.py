@@ -97,12 +97,10 @@ def open_world(
         batch = source[0]
     sent = {k: v for k, v in batch.items() if not k.startswith('host/')}
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in sent.items()}
-    return World(run.setup, shapes, STEPS.get(step) or resolve(step), step)
+    return World(run.setup, shapes, STEPS.get(step) or resolve(step, 'step'), step)
 
 
-def _stand_in(
-    config: ml_collections.ConfigDict, folder: Path, data_dir: str | None, rows: Mapping[str, int]
-) -> None:
+def _stand_in(config: ml_collections.ConfigDict, folder: Path, data_dir: str | None, rows: Mapping[str, int]) -> None:
     """Gives the config stand-ins for files that it would make."""
     for name, described in (config.get('files', None) or {}).items():
         if described.make not in STAND_INS or config.get('model', {}).get(name):
@@ -145,8 +143,7 @@ def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDt
     """
     sharding = jax.NamedSharding(mesh, BATCH)
     return {
-        key: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=sharding)
-        for key, x in world.batch.items()
+        key: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=sharding) for key, x in world.batch.items()
     }
 
 

@@ -54,12 +54,12 @@ def make_files(
         if not model.get(name):
             made[name] = str(_make(where, described, log, data))
         elif described['check']:
-            resolve(described['check'])(Path(model[name]), log)
+            resolve(described['check'], 'check')(Path(model[name]), log)
     return made
 
 
 def _make(where: str, options: Mapping[str, Any], log: Log, data: Mapping[str, Any]) -> Path:
-    make, arguments = resolve(options['make']), plain(options['arguments'])
+    make, arguments = resolve(options['make'], 'artifact'), plain(options['arguments'])
     try:
         inspect.signature(make).bind(Path(), log, data, **arguments)
     except TypeError as error:
@@ -100,8 +100,6 @@ def file_folder(make: str, arguments: Mapping[str, Any], log: Log, data: Mapping
     manifest = (log.folder / 'manifest.json').read_bytes()
     files = [Path(value) for value in arguments.values() if isinstance(value, str) and Path(value).is_file()]
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    described = json.dumps(
-        [make, plain(arguments), stamps, plain(data['label']), plain(data['split'])], sort_keys=True
-    )
+    described = json.dumps([make, plain(arguments), stamps, plain(data['label']), plain(data['split'])], sort_keys=True)
     digest = hashlib.sha256(manifest + described.encode()).hexdigest()[:10]
     return Path(data['cache']) / f'{make.rpartition(":")[2]}-{digest}'

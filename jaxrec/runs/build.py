@@ -4,11 +4,8 @@ B batch.
 """
 
 import dataclasses
-import functools
-import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,7 +21,7 @@ from jaxrec.options import plain, read_options
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.runs.artifacts import make_files
 from jaxrec.runs.optimizers import make_optimizer
-from jaxrec.runs.sources import cut_source, log_of, read_data
+from jaxrec.runs.sources import DATA_OPTIONS, SOURCE_OPTIONS, cut_source, log_of, read_data
 from jaxrec.training.checkpoints import SAVE_S
 from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
@@ -59,6 +56,8 @@ TRAIN_OPTIONS: dict[str, Any] = {
     'tensorboard': False,
     'init_from': None,
 }
+# The options of the sections that are known whatever the task.
+SECTIONS: dict[str, dict[str, Any]] = {'data': {**DATA_OPTIONS, **SOURCE_OPTIONS}, 'train': TRAIN_OPTIONS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +159,7 @@ def build(
     schema = _with_rows(schema, rows or {})
     model = {**plain(config.get('model', {})), 'features': features}
     model |= make_files(config, log, data, model)
-    task = resolve(config.task)(model, schema)
+    task = resolve(config.task, 'task')(model, schema)
     if isinstance(task, Particular):
         task.check_data(data)
     shape = mesh_shape or config.get('mesh', None)
@@ -220,9 +219,7 @@ def _check_train(train: Mapping[str, Any]) -> None:
         value = train[name]
         allowed = (float, int) if kind is float else (kind,)
         if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):
-            raise ValueError(
-                f'train.{name} = {value!r} is {type(value).__name__}; give {kind.__name__} or None'
-            )
+            raise ValueError(f'train.{name} = {value!r} is {type(value).__name__}; give {kind.__name__} or None')
     if train['tables_on'] not in ('device', 'host'):
         raise ValueError(f"train.tables_on = {train['tables_on']!r} does not exist; give 'device' or 'host'")
     if train['eval_batches'] is not None and train['eval_batches'] < 1:
@@ -240,22 +237,3 @@ def batches(source: BatchSource, most: int | None = None) -> Iterator[dict[str, 
       An iterator of host batches.
     """
     return (source[i] for i in range(len(source) if most is None else min(most, len(source))))
-
-
-@functools.cache
-def read_config(path: str) -> ml_collections.ConfigDict:
-    """Reads the config that a run was trained with.
-
-    Args:
-      path: a `config.json`.
-
-    Returns:
-      The config.
-
-    Raises:
-      ValueError: there is none.
-    """
-    file = Path(path)
-    if not file.exists():
-        raise ValueError(f'{file} is missing: give a workdir that `jaxrec train` has written')
-    return ml_collections.ConfigDict(json.loads(file.read_text()))

@@ -1,61 +1,37 @@
 """Training and evaluating a run in its workdir; the mains and `compare` call the same functions."""
 
 import dataclasses
-import fcntl
-import json
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import matplotlib
-import ml_collections
-import numpy as np
 
 from jaxrec.data.ingest.extend import check_grown
-from jaxrec.data.logs.log_watch import LogWatch, require_same_log
+from jaxrec.data.logs.log_watch import LogWatch
 from jaxrec.data.sources.batch_source import BatchSource
 from jaxrec.data.sources.behaviour_source import make_loader
-from jaxrec.evaluation.ctr import CtrEvaluator
-from jaxrec.files import needs_room, replace_text
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
-from jaxrec.parallel.processes import gather, wait_for_all
-from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, batches, read_config
+from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, batches
 from jaxrec.runs.optimizers import make_optimizer
 from jaxrec.runs.row_files import save_figure
 from jaxrec.runs.schedules import without_schedule
 from jaxrec.runs.sources import log_of
-from jaxrec.training.checkpoints import Checkpoints
-from jaxrec.training.evaluate import evaluate, of_all_processes
+from jaxrec.runs.workdir import claim_together, hold, open_checkpoints, own_checkpoints, read_config, table_rows
+from jaxrec.training.evaluate import evaluate
 from jaxrec.training.loop import train
 from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from jaxrec.training.stopping import stop_awaited
-from jaxrec.training.task import Continued, Evaluator
+from jaxrec.training.task import Continued
 from jaxrec.training.warm_start import grown_rows, warm_state
 from jaxrec.training.writers import MetricWriter, QuietWriter, read_metrics
 
 log = logging.getLogger(__name__)
-
-
-def table_rows(run: Experiment) -> dict[str, int]:
-    """{table: V} of a run's task."""
-    return {name: spec.rows for name, spec in run.setup.task.tables.items()}
-
-
-@contextmanager
-def open_checkpoints(run: Experiment, workdir: Path, read_only: bool = False) -> Iterator[Checkpoints]:
-    """Opens the checkpoints of a workdir as the run's config says."""
-    t = run.train
-    folder = workdir / 'checkpoints'
-    kept = t['keep'], t['monitor'], t['maximize']
-    with Checkpoints(folder, *kept, read_only, t['save_timeout']) as checkpoints:
-        yield checkpoints
 
 
 def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress:
@@ -78,30 +54,6 @@ def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress
         if jax.process_index() == 0:
             draw_curves(workdir, run.train['monitor'])
     return progress
-
-
-def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
-    """Claims a workdir for all processes of a run: the first writes, the others see that it is theirs too.
-
-    Args:
-      workdir: where each of them writes its part of every checkpoint.
-      run_config: of this process.
-
-    Raises:
-      ValueError: it holds a run of another config, or a process does not see what the first has written.
-    """
-    first = jax.process_index() == 0
-    if first:
-        claim(workdir, run_config)
-    wait_for_all('workdir claimed')
-    seen = gather((workdir / 'config.json').exists())
-    if not all(seen):
-        raise ValueError(
-            f'{workdir} of process 0 is not seen by process {seen.index(False)}: give a --workdir on a file '
-            'system that all processes share'
-        )
-    if not first:
-        claim(workdir, run_config)
 
 
 def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
@@ -193,70 +145,6 @@ def start_from(
     return dataclasses.replace(state, opt_state=without_schedule(state.opt_state))
 
 
-def own_checkpoints(workdir: Path) -> Checkpoints:
-    """The checkpoints of a run, to be read, of which the best is so by the metric that the run monitors."""
-    config = read_config(str(workdir / 'config.json'))
-    t = read_options(config.get('train', {}), 'train', **TRAIN_OPTIONS)
-    return Checkpoints(workdir / 'checkpoints', t['keep'], t['monitor'], t['maximize'], True)
-
-
-@contextmanager
-def hold(workdir: Path) -> Iterator[None]:
-    """Keeps other processes out of a workdir; the system lets go of it when this one ends, however it ends.
-
-    Args:
-      workdir: takes `.lock`; created if absent. Of a run's own processes the first one holds it for all.
-
-    Raises:
-      ValueError: another process holds it, or the disk is full.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / '.lock').open('ab+', buffering=0) as file:  # closing has nothing left to write
-        if jax.process_index() == 0:
-            _lock(file, workdir)
-        yield
-
-
-def _lock(file: BinaryIO, workdir: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().decode().strip() or 'unknown'
-        raise ValueError(
-            f'{workdir} is in use by another run (process {holder}): wait until it ends, or give another '
-            '--workdir'
-        ) from None
-    except OSError as error:  # some network file systems have no locks
-        log.warning('%s cannot be locked (%s): see that no second run writes there', workdir, error)
-    with needs_room(workdir / '.lock'):
-        file.truncate(0)
-        file.write(f'{os.getpid()}\n'.encode())
-
-
-def claim(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
-    """Writes the config into an empty workdir, or checks that the one there is the same."""
-    path, text = workdir / 'config.json', json.dumps(plain(run_config.to_dict()), indent=1, sort_keys=True)
-    if path.exists() and path.read_text() != text:
-        old, new = (dict(_leaves(json.loads(config))) for config in (path.read_text(), text))
-        differs = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        shown = ', '.join(f'{key} was {old.get(key)!r} and is {new.get(key)!r}' for key in differs[:3])
-        raise ValueError(
-            f'{workdir} holds a run of another config ({shown}); use another --workdir, or remove it'
-        )
-    if not path.exists():  # of several processes the others may be reading it
-        replace_text(path, text)
-
-
-def _leaves(config: Any, path: str = '') -> Iterator[tuple[str, Any]]:
-    """Yields ('section.key', value) for every value of a nested config."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield from _leaves(value, f'{path}.{key}' if path else key)
-    else:
-        yield path, config
-
-
 def told_of(manifest: Mapping[str, Any]) -> str:
     """Where a log is from, what it holds and what was left out of it, in a line."""
     counts = [f'{count} {what}' for what, count in manifest['counts'].items() if count]
@@ -278,75 +166,8 @@ def describe(run: Experiment, source: BatchSource, state: TrainState) -> None:
     log.info('on mesh %s:\n  %s', dict(run.setup.mesh.shape), placed.replace('\n', '\n  '))
 
 
-def score(
-    run: Experiment, workdir: Path, part: str = 'test', step: int | None = None
-) -> tuple[Evaluator, int]:
-    """Restores a checkpoint and predicts one part of the log.
-
-    Args:
-      run: the experiment, on any mesh.
-      workdir: of a trained run.
-      part: 'train', 'validation' or 'test'.
-      step: which checkpoint; None takes the best.
-
-    Returns:
-      The filled evaluator and the step.
-
-    Raises:
-      ValueError: there is no such checkpoint.
-    """
-    source = run.source(part)
-    state, step = restore_model(run, workdir, step, source)
-    return evaluate(run.setup, make_predict_step(run.setup), state, batches(source)), step
-
-
-def restore_model(
-    run: Experiment, workdir: Path, step: int | None = None, source: BatchSource | None = None
-) -> tuple[TrainState, int]:
-    """Reads the model of a checkpoint.
-
-    Args:
-      run: the experiment, on any mesh.
-      workdir: of a trained run.
-      step: which checkpoint; None takes the best.
-      source: of batches, for their shapes; None takes the training part.
-
-    Returns:
-      The state, its optimizer left abstract, and the step.
-
-    Raises:
-      ValueError: there is no such checkpoint, or it was trained on another log.
-    """
-    example = run.example(source or run.source('train', shuffle=True))
-    with open_checkpoints(run, workdir, read_only=True) as checkpoints:
-        step = checkpoints.best if step is None else step
-        abstract = abstract_state(run.setup, example)
-        restored = checkpoints.restore(abstract, step, table_rows=table_rows(run), model_only=True)
-        require_same_log(restored.trained_on, run.log)
-        return restored.state, checkpoints.steps[-1] if step is None else step
-
-
-def ceiling(run: Experiment, part: str = 'test') -> dict[str, float] | None:
-    """The metrics that the true click probabilities reach, where the log holds them.
-
-    Args:
-      run: the experiment.
-      part: which part of the log.
-
-    Returns:
-      {metric: value}, or None for logs without truth.
-    """
-    if 'true_ctr' not in run.log.events.names:
-        return None
-    evaluator = CtrEvaluator()
-    truth = np.asarray(run.log.events['true_ctr'])
-    for batch in batches(run.source(part)):
-        evaluator.add(batch, {'probability': truth[batch['host/event']]})
-    return of_all_processes(evaluator).compute()
-
-
-def draw_curves(workdir: Path, monitor: str) -> None:
-    """Draws training loss and validation metric against steps to `curves.png`."""
+def draw_curves(workdir: Path, monitor: str, output: Path | None = None) -> None:
+    """Draws training loss and validation metric against steps, to `curves.png` of the workdir by default."""
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
 
@@ -357,4 +178,4 @@ def draw_curves(workdir: Path, monitor: str) -> None:
         axes.plot(*zip(*points, strict=True), marker='.' if part == 'validation' else None)
         axes.set(xlabel='step', title=f'{part} {metric}')
         axes.grid(alpha=0.3)
-    save_figure(figure, workdir / 'curves.png')
+    save_figure(figure, output or workdir / 'curves.png')

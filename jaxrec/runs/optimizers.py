@@ -10,9 +10,7 @@ from jaxrec.runs.schedules import make_schedule
 
 MAKERS = {'adam': optax.adam, 'adamw': optax.adamw, 'adagrad': optax.adagrad, 'sgd': optax.sgd}
 MUON = 'muon'
-LIKE_ADAM = (
-    0.2  # the root mean square of a step of Adam, about, so that learning rates of one do for the other
-)
+LIKE_ADAM = 0.2  # the root mean square of a step of Adam, about, so that learning rates of one do for the other
 KERNEL = 'kernel'  # what Flax calls the weights of a dense layer and of a convolution
 # Weights of attention, with an axis of heads, by the names that `models.transformer` gives them.
 INTO_HEADS, OUT_OF_HEADS = ('query', 'key', 'value'), 'out'
@@ -41,9 +39,7 @@ def make_optimizer(
       ValueError: an unknown name, a decay below 0 or of another optimizer, or what `make_schedule` refuses.
     """
     if name not in (*MAKERS, MUON):
-        raise ValueError(
-            f'train.optimizer = {name!r} does not exist; choose one of {sorted([*MAKERS, MUON])}'
-        )
+        raise ValueError(f'train.optimizer = {name!r} does not exist; choose one of {sorted([*MAKERS, MUON])}')
     rate = make_schedule(schedule, learning_rate, steps) if schedule else learning_rate
     if weight_decay is not None and (name not in ('adamw', MUON) or weight_decay < 0):
         raise ValueError(

@@ -3,16 +3,21 @@
 B batch.
 """
 
-from collections.abc import Iterator
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import tqdm
 
 from jaxrec.data.features.histories import SIDES as HISTORY_SIDES
 from jaxrec.data.ingest import load_mapping, make_mapping
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.ingest.fields import LogMapping
-from jaxrec.data.ingest.rows import NewRows
+from jaxrec.data.ingest.rows import NewRows, RowReader
 from jaxrec.data.logs.log import Log
 from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
 from jaxrec.data.sessions.log import SessionLog
@@ -22,6 +27,7 @@ from jaxrec.embeddings import check_ids
 from jaxrec.options import plain
 from jaxrec.parallel import put_batch
 from jaxrec.runs.build import Experiment
+from jaxrec.runs.restore import restore_model
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
 
@@ -64,7 +70,7 @@ def request_builder(run: Experiment, log: Log) -> RequestBuilder:
     if isinstance(log, SessionLog) or run.data['source'] == 'next_item':
         raise ValueError(
             f'the model of {run.config.task} gives rows no probability, it names items: use python -m '
-            'jaxrec.cli.recommend'
+            '`jaxrec recommend`'
         )
     vocabularies = run.source('train', shuffle=True).vocabularies if run.data['cartesian'] else ()
     return RequestBuilder(
@@ -111,6 +117,66 @@ def score_rows(
             check_ids(run.setup.task.tables, run.setup.task.given_ids(batch))
             scores = predict(state, put_batch(batch, run.setup.mesh))['probability']
             yield rows.kept, np.asarray(scores)[: len(rows), 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What came of scoring files.
+
+    Attributes:
+      rows: that were scored.
+      step: of the checkpoint.
+      rejected: {reason: {'rows': count, 'first': ['file:line', ...]}} of rows that could not be scored.
+      unknown: {column: values that the model does not know}.
+    """
+
+    rows: int
+    step: int
+    rejected: dict[str, dict[str, Any]]
+    unknown: dict[str, int]
+
+
+def predict_files(
+    run: Experiment,
+    workdir: Path,
+    inputs: Sequence[str],
+    write: Callable[[pa.RecordBatch], None],
+    log: str | None = None,
+    mapping: str | None = None,
+    keep: Sequence[str] | None = None,
+    step: int | None = None,
+    strict: bool = False,
+) -> Prediction:
+    """Scores the rows of CSV or Parquet files, in their order.
+
+    Args:
+      run: the trained run.
+      workdir: of its checkpoints.
+      inputs: files and patterns.
+      write: takes the kept columns and `probability` of some rows.
+      log: of the histories; None takes the run's.
+      mapping: a JSON file that says which column is what; None takes that of the log's ingest.
+      keep: columns to copy; None keeps user, item and time.
+      step: which checkpoint; None takes the best.
+      strict: refuse the first row that cannot be scored.
+
+    Returns:
+      What came of it.
+
+    Raises:
+      ValueError: a file, a column or a row that cannot be read, or a model that scores no rows.
+    """
+    histories = history_log(run, log)
+    builder = request_builder(run, histories)
+    reader = RowReader(inputs, row_mapping(histories, mapping), histories, builder.row_columns, keep)
+    state, step = restore_model(run, workdir, step)
+    with tqdm.tqdm(
+        total=reader.size, unit='B', unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True
+    ) as bar:
+        blocks = reader.blocks(strict, bar.update)
+        for kept, scores in score_rows(run, state, builder, blocks, reader.unknown):
+            write(kept.append_column('probability', pa.array(scores)))
+    return Prediction(reader.rows, step, reader.rejected, reader.unknown)
 
 
 def limit_ids(run: Experiment, batch: dict[str, np.ndarray]) -> dict[str, int]:

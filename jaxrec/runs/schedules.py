@@ -56,9 +56,7 @@ def make_schedule(described: Mapping[str, Any], learning_rate: float, steps: int
     else:
         times = tuple(options['at'])
         if list(times) != sorted(set(times)) or not all(options['warmup'] < time < 1 for time in times):
-            raise ValueError(
-                f'train.schedule.at = {times}: give rising shares of the run, after warmup and below 1'
-            )
+            raise ValueError(f'train.schedule.at = {times}: give rising shares of the run, after warmup and below 1')
         drops: dict[int, float] = {}  # of a short run several may fall on one step
         for time in times:
             at = round(time * steps) - warm

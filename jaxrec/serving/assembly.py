@@ -191,9 +191,7 @@ class RequestAssembler:
         assert self.lifelong is not None
         keep, wanted = self.lifelong.keep, self._attribute(self.index.category, items)
         m, shared = min(RUN, items.shape[1]), bool(self.sizes.groups)
-        runs = [
-            cut_runs(row[:count] if shared else row, m) for row, count in zip(wanted, counts, strict=False)
-        ]
+        runs = [cut_runs(row[:count] if shared else row, m) for row, count in zip(wanted, counts, strict=False)]
         most = max(len(values) for values, _, _ in runs)
         g = Sizes.fit((*(s for s in self.sizes.groups if s < items.shape[1]), items.shape[1]), most)
         length, parts = np.zeros((len(when), g), np.int32), []
@@ -202,8 +200,7 @@ class RequestAssembler:
             values, of_run, of_candidate = runs[n]
             slot[n, : len(of_run)], place[n, : len(of_candidate)] = of_run, of_candidate
             newest = [
-                view.matching(int(value), keep, first, end) if value != PADDING else view.order[:0]
-                for value in values
+                view.matching(int(value), keep, first, end) if value != PADDING else view.order[:0] for value in values
             ]
             length[n, : len(newest)] = [len(positions) for positions in newest]
             slots = np.nonzero(np.arange(keep) < length[n][:, None])

@@ -29,9 +29,7 @@ class Batcher(Generic[T, R]):
         answer = await batcher.submit(request)
     """
 
-    def __init__(
-        self, work: Callable[[Sequence[T]], Sequence[R]], most: int, wait_s: float = 0.0, waiting: int = 256
-    ):
+    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], most: int, wait_s: float = 0.0, waiting: int = 256):
         """Sets the limits; the thread starts with `async with`.
 
         Args:

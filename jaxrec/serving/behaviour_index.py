@@ -226,9 +226,7 @@ class BehaviourIndex:
                 if array.dtype.kind not in 'biuf' or not np.isfinite(array).all():
                     raise ValueError(f'new events of {self.folder} have a {name} that is no finite number')
                 if self.dtypes[name].kind == 'i' and (array != np.floor(array)).any():
-                    raise ValueError(
-                        f'new events of {self.folder} have a {name} between whole numbers: round it'
-                    )
+                    raise ValueError(f'new events of {self.folder} have a {name} between whole numbers: round it')
                 continue
             rows = self.log.schema[name].rows
             if array.dtype.kind not in 'iu' or (array.size and not (0 < array.min() and array.max() < rows)):
@@ -261,9 +259,7 @@ class BehaviourIndex:
             folded, generation = self.added, self.manifest['generation'] + 1
             shutil.rmtree(self.folder / base_folder(generation), ignore_errors=True)
             grow = functools.partial(categories_of, self.log, self.category)
-            counts = write_base(
-                self.folder / base_folder(generation), self.dtypes, self._merged_blocks(), grow
-            )
+            counts = write_base(self.folder / base_folder(generation), self.dtypes, self._merged_blocks(), grow)
             manifest = self.manifest | {'generation': generation, 'counts': counts}
             write_manifest(self.folder, manifest)
             self._journal.close()
@@ -279,9 +275,7 @@ class BehaviourIndex:
             rows = slice(int(base.rows[first]), int(base.rows[last]))
             new = added[slice(*np.searchsorted(added['user'], (first, last)))]
             users = np.append(np.repeat(np.arange(first, last), counts), new['user'])
-            columns = {
-                name: np.concatenate([column[rows], new[name]]) for name, column in base.columns.items()
-            }
+            columns = {name: np.concatenate([column[rows], new[name]]) for name, column in base.columns.items()}
             if len(new):  # stable: behind what has the same time
                 keys = (columns['time'], users) if 'time' in columns else (users,)
                 order = np.lexsort(keys)

@@ -45,9 +45,7 @@ def check_columns(log: BehaviourLog, columns: Sequence[str], category: str) -> t
     known.pop('user', None)
     for name in columns:
         if name not in known:
-            raise ValueError(
-                f'{log.folder} has no behaviour column {name!r}; its columns are {", ".join(known)}'
-            )
+            raise ValueError(f'{log.folder} has no behaviour column {name!r}; its columns are {", ".join(known)}')
         if known[name] == 'multi' and name not in log.items:
             raise ValueError(
                 f'column {name!r} of {log.folder} is multi-valued: new events bring columns of one value, '
@@ -56,8 +54,7 @@ def check_columns(log: BehaviourLog, columns: Sequence[str], category: str) -> t
     usable = ['item', *(name for name in log.items.names if known.get(name) == 'categorical')]
     if category not in usable:
         raise ValueError(
-            f'{log.folder} has no categorical item attribute {category!r} to branch by: use any of '
-            f'{", ".join(usable)}'
+            f'{log.folder} has no categorical item attribute {category!r} to branch by: use any of {", ".join(usable)}'
         )
     return ('item', *dict.fromkeys(n for n in columns if n in log.events and n != 'item'))
 
@@ -131,9 +128,7 @@ class Base:
         """
         behaviours, branches, users = (ColumnStore(folder / name) for name in FOLDERS)
         if (counts['behaviours'], counts['branches']) != (len(behaviours), len(branches)):
-            raise ValueError(
-                f'{folder} does not hold the {counts} of {folder.parent}/manifest.json: {REMEDY}'
-            )
+            raise ValueError(f'{folder} does not hold the {counts} of {folder.parent}/manifest.json: {REMEDY}')
         self.columns = {name: behaviours[name] for name in names}
         self._order, self._category, self._start = (
             behaviours['order'],
@@ -196,9 +191,7 @@ def write_base(
     return {**{name: int(offset[-1]) for name, offset in offsets.items()}, 'latest': latest}
 
 
-def grow_trees(
-    counts: np.ndarray, categories: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def grow_trees(counts: np.ndarray, categories: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Builds the trees of a block of users.
 
     Args:

@@ -34,8 +34,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f'{path} is damaged ({error!r}): {REMEDY}') from None
     if found != (FORMAT, VERSION):
         raise ValueError(
-            f'{path} is {found[0]} version {found[1]}, this library reads {FORMAT} version {VERSION}: '
-            f'{REMEDY}'
+            f'{path} is {found[0]} version {found[1]}, this library reads {FORMAT} version {VERSION}: {REMEDY}'
         )
     if missing:
         raise ValueError(f'{path} lacks {", ".join(sorted(missing))}: {REMEDY}')

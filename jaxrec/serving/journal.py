@@ -30,9 +30,7 @@ class Journal:
       torn: bytes of a torn tail that were left out when it was opened.
     """
 
-    def __init__(
-        self, path: str | Path, dtype: np.dtype, about: str, writable: bool = True, sync: bool = True
-    ):
+    def __init__(self, path: str | Path, dtype: np.dtype, about: str, writable: bool = True, sync: bool = True):
         """Opens a journal, or begins one where there is none.
 
         Args:
@@ -67,9 +65,7 @@ class Journal:
             found = json.loads(line)
             described = found['format'], found['version']
         except FileNotFoundError:
-            raise ValueError(
-                f'{self.path} is missing: open the index for writing, or build it again'
-            ) from None
+            raise ValueError(f'{self.path} is missing: open the index for writing, or build it again') from None
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise ValueError(f'{self.path} is no journal ({error!r}): move it away') from None
         if described != (FORMAT, VERSION):

@@ -42,8 +42,5 @@ def percentiles(seconds: np.ndarray) -> dict[str, float]:
     """
     if not len(seconds):
         return {}
-    found = {
-        f'p{p}_ms': round(float(np.percentile(seconds, p, method='inverted_cdf')) * 1e3, 3)
-        for p in PERCENTILES
-    }
+    found = {f'p{p}_ms': round(float(np.percentile(seconds, p, method='inverted_cdf')) * 1e3, 3) for p in PERCENTILES}
     return found | {'max_ms': round(float(seconds.max()) * 1e3, 3)}

@@ -72,9 +72,7 @@ def read_json(body: bytes, fields: Mapping[str, bool]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # undecodable bytes and huge integers are ValueErrors too
         raise RefusalError(400, f'the body is no JSON ({str(error)[:200]}): send an object') from None
     if not isinstance(found, dict):
-        raise RefusalError(
-            422, f'the body is a {type(found).__name__}: send an object with {_listed(fields)}'
-        )
+        raise RefusalError(422, f'the body is a {type(found).__name__}: send an object with {_listed(fields)}')
     for name, wanted in fields.items():
         if wanted and name not in found:
             raise RefusalError(422, f'field {name!r} is missing: send an object with {_listed(fields)}')
@@ -154,9 +152,7 @@ def read_events(
     for n, event in enumerate(events):
         if not isinstance(event, dict) or event.keys() != set(wanted):
             what = _keys(event) if isinstance(event, dict) else type(event).__name__
-            raise RefusalError(
-                422, f'event {n} has {what or "nothing"}: send an object with {", ".join(wanted)}'
-            )
+            raise RefusalError(422, f'event {n} has {what or "nothing"}: send an object with {", ".join(wanted)}')
     users = encode(log.vocabulary('user'), 'user', [event['user'] for event in events])
     if (users == OUT_OF_VOCABULARY).any():
         n = int(np.argmax(users == OUT_OF_VOCABULARY))
@@ -228,9 +224,7 @@ def encode(vocabulary: Vocabulary, name: str, values: Sequence[Any]) -> np.ndarr
         text = bool(values) and isinstance(values[0], str)
     for value in values:
         if type(value) is not (str if text else int):
-            raise RefusalError(
-                422, f'field {name!r} has {_shown(value)}: send {"strings" if text else "integers"}'
-            )
+            raise RefusalError(422, f'field {name!r} has {_shown(value)}: send {"strings" if text else "integers"}')
     if text and max(map(len, values)) > MAX_TEXT:
         raise RefusalError(422, f'field {name!r} has a string of more than {MAX_TEXT} characters: send less')
     if text:

@@ -26,9 +26,7 @@ class NewEvents:
       kept_bytes: of the merged views that are kept.
     """
 
-    def __init__(
-        self, base: Base, dtype: np.dtype, categories: Callable[[np.ndarray], np.ndarray], view_bytes: int
-    ):
+    def __init__(self, base: Base, dtype: np.dtype, categories: Callable[[np.ndarray], np.ndarray], view_bytes: int):
         """Begins without any.
 
         Args:
@@ -103,7 +101,5 @@ class NewEvents:
     def by_user(self) -> np.ndarray:
         """All events [E], by user and in the order they came in."""
         with self._lock:
-            parts = [
-                room[:count] for _, (room, count) in sorted(self._events.items(), key=lambda one: one[0])
-            ]
+            parts = [room[:count] for _, (room, count) in sorted(self._events.items(), key=lambda one: one[0])]
         return np.concatenate([np.empty(0, self._dtype), *parts])

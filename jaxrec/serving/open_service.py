@@ -10,7 +10,7 @@ from jaxrec.data.features.time_gap import read_time_gap
 from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.options import plain
 from jaxrec.runs.build import Experiment
-from jaxrec.runs.fit import restore_model
+from jaxrec.runs.restore import restore_model
 from jaxrec.serving.assembly import RequestAssembler, Sizes
 from jaxrec.serving.behaviour_index import VIEW_BYTES, BehaviourIndex, build_index
 from jaxrec.serving.scorer import RequestScorer
@@ -31,9 +31,7 @@ def open_index(run: Experiment, folder: Path, view_bytes: int = VIEW_BYTES) -> B
       ValueError: a log without users, or an index of another log, label or set of columns.
     """
     if not isinstance(run.log, BehaviourLog):
-        raise ValueError(
-            f'{run.log.folder} is a {run.log.KIND}: only users have behaviours to be served from'
-        )
+        raise ValueError(f'{run.log.folder} is a {run.log.KIND}: only users have behaviours to be served from')
     label, history = plain(run.data['label']), plain(run.config.features).get('history', ())
     lifelong = read_lifelong(run.data.get('lifelong'), run.log)
     category = lifelong.column if lifelong is not None and lifelong.search else 'item'

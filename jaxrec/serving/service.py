@@ -120,9 +120,7 @@ class Service:
     async def _body(self, http: HttpRequest) -> bytes:
         kind = http.headers.get('content-type', '').partition(';')[0].strip().lower()
         if kind != 'application/json':
-            raise RefusalError(
-                415, f'the body is declared as {kind or "nothing"}: send Content-Type: application/json'
-            )
+            raise RefusalError(415, f'the body is declared as {kind or "nothing"}: send Content-Type: application/json')
         body, refusal = (
             b'',
             RefusalError(413, f'the body is larger than {self._max_bytes} bytes: send less at once'),

@@ -108,9 +108,7 @@ class UserView:
         lengths[np.searchsorted(union, self.categories)] += np.diff(self.starts)
         return UserView(columns, order, union, offsets_of(lengths))
 
-    def _opened(
-        self, place: np.ndarray, categories: np.ndarray, position: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _opened(self, place: np.ndarray, categories: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The old order in new positions, and how much of it lies ahead of each new behaviour."""
         size = len(self)
         if place[0] == size:  # none of the old is later: a new one begins its branch

@@ -63,8 +63,6 @@ def of_all_processes(evaluator: Evaluator) -> Evaluator:
     return functools.reduce(lambda merged, other: merged.merge(other), gather(evaluator))
 
 
-def _take(
-    evaluator: Evaluator, batch: Mapping[str, np.ndarray], predictions: Mapping[str, jax.Array]
-) -> None:
+def _take(evaluator: Evaluator, batch: Mapping[str, np.ndarray], predictions: Mapping[str, jax.Array]) -> None:
     size = len(next(iter(batch.values())))
     evaluator.add(batch, {name: take_local(value)[:size] for name, value in predictions.items()})

@@ -204,9 +204,7 @@ class Scorer:
     def _checked(self, key: str, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         described = self.manifest['inputs'][key]
         if key not in batch:
-            raise ValueError(
-                f'the batch lacks input {key!r}; the scorer reads {", ".join(self.manifest["inputs"])}'
-            )
+            raise ValueError(f'the batch lacks input {key!r}; the scorer reads {", ".join(self.manifest["inputs"])}')
         array = np.asarray(batch[key])
         wanted = described['shape']
         fits = len(array.shape) == len(wanted) and all(

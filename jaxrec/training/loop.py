@@ -120,9 +120,7 @@ def train(
 
 def _require(scores: Mapping[str, float], monitor: str, step: int) -> None:
     if monitor not in scores:
-        raise ValueError(
-            f'train.monitor = {monitor!r} is not among the metrics {sorted(scores)}; name one of them'
-        )
+        raise ValueError(f'train.monitor = {monitor!r} is not among the metrics {sorted(scores)}; name one of them')
     if math.isnan(scores[monitor]):
         log.warning(
             'step %d: %s is not a number, the validation part holds nothing that it is of: no checkpoint is '

@@ -99,8 +99,7 @@ class Setup(NamedTuple):
         """
         if self.tables_on != 'device':
             raise ValueError(
-                f'{what} looks rows up on the device, and train.tables_on is {self.tables_on!r}: set it to '
-                "'device'"
+                f"{what} looks rows up on the device, and train.tables_on is {self.tables_on!r}: set it to 'device'"
             )
 
     def duplicate_strategies(self, ids: Mapping[str, Any]) -> dict[str, str]:
@@ -112,9 +111,7 @@ class Setup(NamedTuple):
         Returns:
           {table: 'dense', 'scratch' or 'sort'}.
         """
-        return emb.choose_strategies(self.task.tables, ids, self.table_mesh, self.exchange) | dict(
-            self.strategies
-        )
+        return emb.choose_strategies(self.task.tables, ids, self.table_mesh, self.exchange) | dict(self.strategies)
 
 
 def pick(moves: jax.Array, new: Any, old: Any) -> Any:

@@ -14,9 +14,7 @@ from jaxrec.training.state import Setup, TrainState, abstract_state, new_scratch
 from jaxrec.training.task import Batch
 
 
-def warm_state(
-    setup: Setup, checkpoints: Checkpoints, batch: Batch, seed: int, step: int | None = None
-) -> TrainState:
+def warm_state(setup: Setup, checkpoints: Checkpoints, batch: Batch, seed: int, step: int | None = None) -> TrainState:
     """Restores a checkpoint into a state whose tables may have more rows.
 
     Args:

@@ -78,9 +78,7 @@ CASES: dict[str, Case] = {
     'cut model, to start another from': (
         damage(
             'model/manifest.ocdbt',
-            lambda world: running.start_from(
-                world.run, world.workdir, world.run.example(world.run.source('train'))
-            ),
+            lambda world: running.start_from(world.run, world.workdir, world.run.example(world.run.source('train'))),
         ),
         r'checkpoints/35 is damaged \(model/manifest\.ocdbt has \d+ bytes instead of \d+',
         r'use an earlier step',

@@ -133,9 +133,7 @@ CASES: dict[str, Case] = {
         r'use one of leave_last_out',
     ),
     'unknown monitor': (
-        lambda world: running.fit(
-            config(train__monitor='ndcg', train__epochs=1)(world), world.workdir / 'new'
-        ),
+        lambda world: running.fit(config(train__monitor='ndcg', train__epochs=1)(world), world.workdir / 'new'),
         r"train\.monitor = 'ndcg'",
         r"among the metrics \['auc'.*name one",
     ),

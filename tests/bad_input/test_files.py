@@ -10,7 +10,7 @@ from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.data.logs.columns import ColumnStore, write_columns
 from jaxrec.data.simulators.ctr import simulate
 from jaxrec.data.sources.from_config import open_log
-from jaxrec.runs.build import read_config
+from jaxrec.runs.workdir import read_config
 from jaxrec.training.writers import read_metrics
 from tests.bad_input.worlds import Case, assert_refused, edit_json, save
 

@@ -1,4 +1,4 @@
-"""Bad files, mappings and folders of `jaxrec.cli.ingest`: each error names the place and the remedy."""
+"""Bad files, mappings and folders of `jaxrec ingest`: each error names the place and the remedy."""
 
 import gzip
 import json

@@ -18,8 +18,9 @@ from jaxrec.data.simulators.ctr import simulate
 from jaxrec.data.sources.splits import make_split
 from jaxrec.runs import fit as running
 from jaxrec.runs import predict as scoring
-from jaxrec.runs.build import build, read_config
+from jaxrec.runs.build import build
 from jaxrec.runs.row_files import RowWriter
+from jaxrec.runs.workdir import read_config
 from jaxrec.training.export import export_scorer, load_scorer
 from tests.runs.custom_logs import MAPPING, config_of, write_day
 from tests.runs.worlds import WORLD
@@ -175,7 +176,7 @@ CASES = {
         'extends no other log',
         'ingest the new files with --extend',
     ),
-    'no log': (lambda w: scoring.history_log(w.run, str(w.folder)), 'is no log', 'jaxrec.cli.ingest'),
+    'no log': (lambda w: scoring.history_log(w.run, str(w.folder)), 'is no log', '`jaxrec ingest`'),
     'no workdir': (
         lambda w: read_config(str(w.folder / 'config.json')),
         'config.json is missing',
@@ -214,7 +215,7 @@ CASES = {
         'unequal lengths',
         "'candidate/item': 3",
     ),
-    'an absent scorer': (lambda w: load_scorer(w.folder / 'x'), 'x does not exist', 'jaxrec.cli.export'),
+    'an absent scorer': (lambda w: load_scorer(w.folder / 'x'), 'x does not exist', '`jaxrec export`'),
     'a cut scorer': (cut, 'is no scorer or a damaged one', 'export it again'),
     'a scorer of another kind': (other_format, 'is onnx version 3', 'export it again'),
     'a scorer on many devices': (eight_devices, 'this mesh has 8', 'mesh (1, 1)'),

@@ -74,9 +74,7 @@ def config(row: str = 'LR', /, **changes: Any) -> Callable[[Any], Any]:
     return call
 
 
-def restore(
-    world: Any, task: ConfigDict | None = None, step: int | None = None, rows: dict | None = None
-) -> None:
+def restore(world: Any, task: ConfigDict | None = None, step: int | None = None, rows: dict | None = None) -> None:
     run = build(task or world.config)
     with Checkpoints(world.workdir / 'checkpoints', read_only=True) as checkpoints:
         abstract = abstract_state(run.setup, run.example(run.source('train')))

@@ -12,7 +12,7 @@ from jaxrec.options import plain
 from jaxrec.runs.comparison import cells
 from jaxrec.runs.comparison.tables import spread, summarize, to_markdown
 from jaxrec.runs.comparison.tuning import TUNING_SEED, draw_trials, trial_cells
-from jaxrec.runs.fit import hold
+from jaxrec.runs.workdir import hold
 from tests.runs.worlds import tiny
 
 METRICS = {'auc', 'gauc', 'logloss', 'pcoc'}
@@ -192,9 +192,7 @@ def test_rows_and_seeds_may_be_chosen(run_compare, faked, tmp_path):
 def test_of_a_cell_that_was_stopped_in_between_no_time_is_told(run_compare, faked, tmp_path):
     (tmp_path / 'main/LR/seed1/checkpoints').mkdir(parents=True)
     summary = run_compare(tmp_path, trials=0)
-    told = [
-        'seconds' in json.loads((tmp_path / f'main/LR/seed{s}/result.json').read_text()) for s in range(2)
-    ]
+    told = ['seconds' in json.loads((tmp_path / f'main/LR/seed{s}/result.json').read_text()) for s in range(2)]
     assert told == [True, False]
     assert 'seconds' in summary['DNN'] and 'seconds' not in summary['LR']
 
@@ -207,10 +205,7 @@ def test_a_row_may_have_fewer_seeds_than_the_others(run_compare, faked, tmp_path
     first = json.loads((tmp_path / 'main/LR/seed0/result.json').read_text())['test']['auc']
     assert summary['DNN']['auc_minus_LR'] == spread([summary['DNN']['auc']['mean'] - first])
     text = (tmp_path / 'table.md').read_text()
-    assert (
-        '2 seeds, of `DNN` 1, mean ± sample' in text
-        and f'| DNN | {summary["DNN"]["auc"]["mean"]:.4f} |' in text
-    )
+    assert '2 seeds, of `DNN` 1, mean ± sample' in text and f'| DNN | {summary["DNN"]["auc"]["mean"]:.4f} |' in text
     run_compare(tmp_path, seeds=1, trials=0, row_seeds={'DNN': 1})
     assert (tmp_path / 'table.md').read_text().splitlines()[2].startswith('1 seeds, mean')
     with pytest.raises(ValueError, match=r"row_seeds names 'DIN'; the table has \[.*'LR'"):
@@ -250,9 +245,7 @@ def test_a_workdir_that_another_process_fills_is_refused(run_compare, faked, tmp
     assert run_compare(tmp_path) == run_compare(tmp_path)
 
 
-def test_a_cell_whose_config_changed_is_not_taken_for_finished(
-    run_compare, tmp_path, table, monkeypatch, faked
-):
+def test_a_cell_whose_config_changed_is_not_taken_for_finished(run_compare, tmp_path, table, monkeypatch, faked):
     run_compare(tmp_path, seeds=1, rows=['LR'])
     faked.clear()
     monkeypatch.setitem(table.columns.main.train._fields, 'learning_rate', 0.123)

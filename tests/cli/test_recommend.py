@@ -28,8 +28,9 @@ from jaxrec.models.onerec.tokenizing.semantic_ids import SemanticIds
 from jaxrec.models.onerec.tokenizing.tokens import IDS, read_trie, write_tokens
 from jaxrec.runs.artifacts import file_folder
 from jaxrec.runs.build import build
-from jaxrec.runs.fit import fit, restore_model
+from jaxrec.runs.fit import fit
 from jaxrec.runs.predict import request_builder
+from jaxrec.runs.restore import restore_model
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
 from tests.data.worlds import SESSION_COLUMNS, raw_sessions, raw_videos
@@ -65,7 +66,7 @@ def test_a_trained_model_writes_sessions(trained, tmp_path):
         'user': 'who', 'time': 'when', 'sessions': 2, 'items': 2, 'beams': 4, 'batch_size': 6,
     }  # fmt: skip
     given = [f'--{name}={value}' for name, value in flags.items()]
-    command = [sys.executable, '-m', 'jaxrec.cli.recommend', '--mesh=1,1', *given]
+    command = [sys.executable, '-m', 'jaxrec', 'recommend', '--mesh=1,1', *given]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in (tmp_path / 'o.jsonl').read_text().splitlines()]
@@ -149,9 +150,7 @@ def test_models_of_single_items_give_pages_of_their_ranking(row, loaded):
     np.testing.assert_allclose(found.scores.sum(1), one.scores[:, 0], rtol=1e-5)
     assert all(len(set(items)) == 6 for items in one.items[:, 0].tolist()) and not found.illegal.any()
     assert (found.scores[:, 0] >= found.scores[:, 1]).all()
-    with pytest.raises(
-        ValueError, match='7 beams for 2 sessions of 4 items' if row == 'TIGER' else 'no semantic'
-    ):
+    with pytest.raises(ValueError, match='7 beams for 2 sessions of 4 items' if row == 'TIGER' else 'no semantic'):
         make_recommender(run, state, sessions=2, items=4, beams=7, free=True)
 
 
@@ -259,9 +258,7 @@ def test_files_of_users_that_cannot_be_read(loaded, tmp_path, name, content, arg
 def test_names_of_users_that_look_like_numbers_are_text_where_the_log_has_text(tmp_path):
     raw, names = raw_sessions(users=6), ['007', 'NA', '1e3', 'true', '2020-01-01', 'null']
     raw['user'] = np.array(names)[[int(name[1:]) for name in raw['user']]]
-    log = compile_sessions(
-        tmp_path / 'log', raw, raw_videos(), columns=SESSION_COLUMNS, provenance='simulated'
-    )
+    log = compile_sessions(tmp_path / 'log', raw, raw_videos(), columns=SESSION_COLUMNS, provenance='simulated')
     ids = log.vocabulary('user').encode(np.array(names))
     assert (ids >= FIRST).all()
     (tmp_path / 'u.csv').write_text('user,when\n' + ''.join(f'{name},5\n' for name in [*names, '7']))
@@ -291,7 +288,5 @@ def test_what_cannot_be_asked_for(loaded):
     with pytest.raises(ValueError, match=r'names items: use python -m experiments\.onerec\.recommend'):
         request_builder(run, run.log)
     ctr = build(tiny_ctr('LR', run.config.data.cache))
-    with pytest.raises(
-        ValueError, match='makes a CtrTask, which names no items: give the workdir of a model'
-    ):
+    with pytest.raises(ValueError, match='makes a CtrTask, which names no items: give the workdir of a model'):
         make_recommender(ctr, state)

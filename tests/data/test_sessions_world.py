@@ -55,9 +55,7 @@ def test_true_rewards_are_all_that_can_happen(world, labels):
         expected = rewards(audience.world, audience.truth, int(user), session.tolist(), labels)
         for head, value in expected.items():
             assert found[head][b] == pytest.approx(value, rel=1e-6, abs=1e-9), (head, b)
-    np.testing.assert_allclose(
-        weighted(found, {'swt': 2.0, 'ltr': 0.5}), 2 * found['swt'] + 0.5 * found['ltr']
-    )
+    np.testing.assert_allclose(weighted(found, {'swt': 2.0, 'ltr': 0.5}), 2 * found['swt'] + 0.5 * found['ltr'])
 
 
 def test_logits_of_views_are_their_definition(world):
@@ -107,9 +105,7 @@ def test_the_log_is_drawn_from_the_truth(world):
     assert np.corrcoef(found['swt'], expected['swt'])[0, 1] > 0.2
     users, category = raw(log, 'user', log.events['user']), audience.truth.category
     shown = np.repeat(users, log.lengths)
-    mine = (audience.truth.interest[shown] == category[raw(log, 'item', log.of_shown('item'))][:, None]).any(
-        1
-    )
+    mine = (audience.truth.interest[shown] == category[raw(log, 'item', log.of_shown('item'))][:, None]).any(1)
     assert 0.55 < mine.mean() < 0.75  # half by interest, and of the others three categories in ten
 
 

@@ -150,9 +150,7 @@ def test_another_world_does_not_overwrite_a_log(tmp_path):
 
 
 def test_one_user_may_have_fifty_thousand_clicks(tmp_path):
-    log = ctr.simulate(
-        tmp_path / 'log', users=1, items=200, categories=5, groups=4, impressions=50_500, bias=8.0
-    )
+    log = ctr.simulate(tmp_path / 'log', users=1, items=200, categories=5, groups=4, impressions=50_500, bias=8.0)
     assert len(log) == 50_500
     assert np.count_nonzero(log.events['click']) > 50_000
 

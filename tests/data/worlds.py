@@ -21,9 +21,7 @@ COLUMNS = {
 }
 
 
-def raw_world(
-    users: int = 12, items: int = 40, events: int = 600, span: int = 50, seed: int = 0
-) -> dict[str, Any]:
+def raw_world(users: int = 12, items: int = 40, events: int = 600, span: int = 50, seed: int = 0) -> dict[str, Any]:
     """Raw tables with string users, many events of one second, and items of 0 to 3 genres."""
     draw = np.random.default_rng(seed)
     return {

@@ -119,9 +119,7 @@ def run(
     assert compiled is not None
     shards = {name: {s.data.shape for s in table.addressable_shards} for name, table in tables.items()}
     temporaries = compiled.memory_analysis().temp_size_in_bytes
-    return Run(
-        initial, *jax.device_get((tables, slots)), read, infos, compiled.as_text(), temporaries, shards
-    )
+    return Run(initial, *jax.device_get((tables, slots)), read, infos, compiled.as_text(), temporaries, shards)
 
 
 @functools.cache

@@ -115,6 +115,4 @@ def test_tables_travel_together_however_many_rounds_each_needs():
         want, touched = oracle.summed(V, D, {'x': ids}, {'x': grads})
         np.testing.assert_allclose(tables[name][:V], want, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(slots[name]['count'], np.isin(np.arange(8 * S), touched))
-    assert (
-        run.lower(*given).compile().as_text().count(' all-to-all(') == 4
-    )  # rows and sums, at first and later
+    assert run.lower(*given).compile().as_text().count(' all-to-all(') == 4  # rows and sums, at first and later

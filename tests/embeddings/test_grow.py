@@ -50,7 +50,5 @@ def test_old_rows_stay_and_new_ones_are_drawn_as_for_a_fresh_table(shape, name):
 
 def test_a_table_never_shrinks():
     tables = emb.init_tables(specs(OLD), jax.random.key(0))
-    with pytest.raises(
-        ValueError, match="table 'item' has 21 rows and would have 11: ids are only ever added"
-    ):
+    with pytest.raises(ValueError, match="table 'item' has 21 rows and would have 11: ids are only ever added"):
         emb.grow(specs(OLD), {'item': NEW}, tables, {'item': {}}, jax.random.key(0), emb.sgd(0.1))

@@ -30,8 +30,7 @@ def test_every_feature_reads_its_rows(mesh_shape):
             want = oracle.lookup(np.asarray(tables[table]), x).astype(np.float32)
             np.testing.assert_array_equal(rows[table][feature], want)
     assert (
-        np.asarray(rows['user']['user'])[1:3].any(1).all()
-        and not np.asarray(rows['user']['user'])[[0, 3, 4, 5]].any()
+        np.asarray(rows['user']['user'])[1:3].any(1).all() and not np.asarray(rows['user']['user'])[[0, 3, 4, 5]].any()
     )
 
 
@@ -52,9 +51,7 @@ def test_the_exchange_follows_from_the_devices():
 
 def test_an_unknown_exchange_is_refused():
     ids = {'user': {'user': jnp.zeros(8, jnp.int32)}}
-    with pytest.raises(
-        ValueError, match=r"exchange 'ring' does not exist; choose one of .*gather_ids.*all_to_all"
-    ):
+    with pytest.raises(ValueError, match=r"exchange 'ring' does not exist; choose one of .*gather_ids.*all_to_all"):
         emb.lookup(SPECS, {'user': jnp.zeros((16, 4))}, ids, mesh=make_mesh((8, 1)), exchange='ring')
 
 
@@ -63,8 +60,6 @@ def test_flatten_goes_by_feature_name_and_padding_adds_id_0():
     np.testing.assert_array_equal(flatten(features), [7, 8, 9, 1, 2, 3, 4, 5, 6])
     padded = pad_batch(features, 8)
     assert (
-        padded['b'].shape == (8, 2)
-        and not np.asarray(padded['b'])[3:].any()
-        and not np.asarray(padded['a'])[3:].any()
+        padded['b'].shape == (8, 2) and not np.asarray(padded['b'])[3:].any() and not np.asarray(padded['a'])[3:].any()
     )
     assert pad_batch(features, 3)['a'] is features['a']

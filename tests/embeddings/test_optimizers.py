@@ -40,9 +40,7 @@ def test_all_rows_equal_optax_however_duplicates_are_summed():
 
     held = tables, slots, scratch, params, states
     for step in range(1, 6):
-        grads = (
-            jax.random.normal(jax.random.key(step), (9, 4)).at[0].set(0)
-        )  # no gradient where ours has none
+        grads = jax.random.normal(jax.random.key(step), (9, 4)).at[0].set(0)  # no gradient where ours has none
         held = ours_and_theirs(*held, grads, jnp.int32(step))
     for table in specs:
         assert np.abs(held[0][table] - tables[table]).max() > 0.01
@@ -62,7 +60,5 @@ def test_a_config_names_its_optimizer():
     assert set(made.init(3, 2)) == {'sum'} and made.init(3, 2)['sum'][0] == 0.5
     assert set(emb.make_row_optimizer('lazy_adam', 0.1).init(3, 2)) == {'mean', 'square', 'last'}
     assert emb.make_row_optimizer('sgd', 0.1).init(3, 2) == {}
-    with pytest.raises(
-        ValueError, match=r"'adam' does not exist; choose one of .*lazy_adam.*row_adagrad.*sgd"
-    ):
+    with pytest.raises(ValueError, match=r"'adam' does not exist; choose one of .*lazy_adam.*row_adagrad.*sgd"):
         emb.make_row_optimizer('adam', 0.1)

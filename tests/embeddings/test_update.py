@@ -22,9 +22,7 @@ def test_one_device_follows_the_oracle(rotation, clip):
 def test_slots_remember_what_the_rules_need():
     slots = steps.run(0, clip=steps.CLIP).slots  # the run of the test above
     ids = [steps.inputs(t, 24)[0] for t in range(1, steps.STEPS + 1)]
-    seen = lambda table, x: {
-        int(i) for f in x[table].values() for i in f.ravel() if 0 < i < steps.SPECS[table].rows
-    }
+    seen = lambda table, x: {int(i) for f in x[table].values() for i in f.ravel() if 0 < i < steps.SPECS[table].rows}
     last = np.zeros(61, np.int32)
     for step, x in enumerate(ids, 1):
         last[list(seen('category', x))] = step

@@ -63,9 +63,7 @@ def test_mean_weights_by_valid_and_cuts_padding():
 def test_merged_batches_equal_one_batch(metric):
     parts = [batch(seed) for seed in range(3)]
     whole = metric.from_batch(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    merged = functools.reduce(
-        lambda a, b: a.merge(b), [metric.from_batch(*part) for part in parts], metric.empty()
-    )
+    merged = functools.reduce(lambda a, b: a.merge(b), [metric.from_batch(*part) for part in parts], metric.empty())
     assert merged.compute() == pytest.approx(whole.compute(), rel=1e-6)
 
 
@@ -89,10 +87,7 @@ def test_state_of_a_batch_sharded_over_eight_devices_is_that_of_one(metric, eigh
 def test_padding_changes_nothing(metric):
     labels, logits, valid = batch(4)
     noise = np.where(valid > 0, logits, np.nan).astype(np.float32)
-    assert (
-        metric.from_batch(labels, noise, valid).compute()
-        == metric.from_batch(labels, logits, valid).compute()
-    )
+    assert metric.from_batch(labels, noise, valid).compute() == metric.from_batch(labels, logits, valid).compute()
 
 
 @pytest.mark.parametrize('metric', [*CTR_STATES, Mean])

@@ -57,9 +57,7 @@ def test_picks_are_answered(feed):
 def test_what_a_stochastic_policy_showed_comes_with_its_propensities(feed):
     batch = source(feed)[3]
     model = {'features': {'candidate': ['item']}, 'dim': 2, 'widths': (3,)}
-    policy = make_policy(
-        {'policy': 'epsilon_greedy', 'model': model, 'options': {'epsilon': 0.4}}, feed.log.schema
-    )
+    policy = make_policy({'policy': 'epsilon_greedy', 'model': model, 'options': {'epsilon': 0.4}}, feed.log.schema)
     requests, where = without_host(batch), np.arange(512) % 2 == 0
     state = policy.init(KEY, requests)
     served = serve(policy, state, batch, KEY, feed.clicks, where=where)

@@ -31,14 +31,10 @@ def examples(seed, n=300, levels=20):
 @pytest.mark.parametrize('seed', range(3))
 def test_auc_equals_scikit_learn_and_the_pairs_with_ties_and_weights(seed):
     labels, scores, weights, _ = examples(seed)
-    assert evaluation.auc(labels, scores) == pytest.approx(
-        sklearn.metrics.roc_auc_score(labels, scores), abs=1e-14
-    )
+    assert evaluation.auc(labels, scores) == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores), abs=1e-14)
     weighted = evaluation.auc(labels, scores, weights)
     assert weighted == pytest.approx(auc_over_pairs(labels, scores, weights), abs=1e-12)
-    assert weighted == pytest.approx(
-        sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12
-    )
+    assert weighted == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12)
 
 
 @pytest.mark.parametrize(

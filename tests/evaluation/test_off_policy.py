@@ -57,9 +57,7 @@ def test_a_replicate_is_the_estimate_of_the_resampled_log():
     counts = poisson_counts(rows, 7, 9)
     for r in range(7):
         drawn = np.repeat(np.arange(300), counts[:, r])
-        again = off_policy_sums(
-            rows[drawn], clicks[drawn], *(column[drawn] for column in others), replicates=1
-        )
+        again = off_policy_sums(rows[drawn], clicks[drawn], *(column[drawn] for column in others), replicates=1)
         np.testing.assert_allclose(sums.resampled[r], again.plain, rtol=1e-9)
 
 
@@ -97,17 +95,13 @@ def test_walking_a_log_equals_its_columns():
     expected = estimates(off_policy_sums(np.arange(600), *columns_of(visits), replicates=50))
     for name in ESTIMATORS:
         assert found[name].value == pytest.approx(expected[name].value, rel=1e-12)
-        assert (found[name].low, found[name].high) == pytest.approx(
-            (expected[name].low, expected[name].high), rel=1e-9
-        )
+        assert (found[name].low, found[name].high) == pytest.approx((expected[name].low, expected[name].high), rel=1e-9)
 
 
 def test_only_the_direct_method_does_without_propensities():
     visits = Logged(300)
     (table, target), (model_table, model) = softmax_target(visits), rough_model(visits)
-    batches = [
-        {name: c for name, c in visits[i].items() if 'propensity' not in name} for i in range(len(visits))
-    ]
+    batches = [{name: c for name, c in visits[i].items() if 'propensity' not in name} for i in range(len(visits))]
     with pytest.raises(ValueError, match=r"no propensities .* ips, snips would .* ask for 'dm' alone"):
         evaluate_off_policy(target, batches)
     found = evaluate_off_policy(target, batches, model, estimators=['dm'], replicates=20)
@@ -154,9 +148,7 @@ def test_few_clicks_are_said_with_the_interval():
     assert f'[{found["ips"].low:.6f}, {found["ips"].high:.6f}] at 95%' in text
     assert few_clicks(100) == '' and few_clicks(99)
     many = Logged(3000)
-    assert 'too few' not in str(
-        evaluate_off_policy(softmax_target(many)[1], [many[i] for i in range(12)])['ips']
-    )
+    assert 'too few' not in str(evaluate_off_policy(softmax_target(many)[1], [many[i] for i in range(12)])['ips'])
 
 
 def test_resampling_counts_are_poisson_and_belong_to_the_visit():

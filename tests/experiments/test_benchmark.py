@@ -91,9 +91,7 @@ def small(monkeypatch):
         lambda: loader.run('loader_ctr'),
         lambda: loader.lifelong('loader_hard'),
         lambda: loader.lifelong('loader_long', None),
-        pytest.param(
-            lambda: tables.train('tables_train', 200, 4, strategy='scratch'), marks=pytest.mark.slow
-        ),
+        pytest.param(lambda: tables.train('tables_train', 200, 4, strategy='scratch'), marks=pytest.mark.slow),
         pytest.param(lambda: sms.infer('sms_infer_dla_tiny', 'dla_tiny'), marks=pytest.mark.slow),
         pytest.param(lambda: sms.train('sms_train_dla_tiny', 'dla_tiny'), marks=pytest.mark.slow),
         lambda: sms.render('sms_render'),
@@ -170,9 +168,7 @@ def test_batches_are_what_the_models_read(model):
 def test_cost_against_length_has_a_line_a_length_and_a_picture(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(histories, 'open_log', lambda folder, shapes: log_of(folder, shapes))
     monkeypatch.setattr(sim_lengths, 'MODELS', ('hard', 'din'))  # searched by the loader, and not
-    log_of = lambda folder, shapes: (
-        histories.BehaviourLog(folder) if folder.exists() else write(folder, shapes)
-    )
+    log_of = lambda folder, shapes: histories.BehaviourLog(folder) if folder.exists() else write(folder, shapes)
     benchmark.run('sim_lengths', str(tmp_path / 'plots' / 'lengths.png'))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     found = [(line['model'], line['length']) for line in lines]
@@ -260,10 +256,7 @@ def test_mixtures_stand_beside_the_dense_feed_forward(capsys):
     ragged = {line['mixture']: line for line in mixtures if 'capacity' not in line['mixture']}
     assert all(line['dropped'] == 0 for line in ragged.values())
     assert 1 <= ragged['balanced']['load'] < ragged['skewed']['load'] <= 2
-    assert (
-        all(line['of_dense'] > 0 < line['of_feed_forward'] for line in mixtures)
-        and mixtures[-1]['dropped'] > 0
-    )
+    assert all(line['of_dense'] > 0 < line['of_feed_forward'] for line in mixtures) and mixtures[-1]['dropped'] > 0
 
 
 @pytest.mark.slow
@@ -344,6 +337,4 @@ def test_a_pass_over_a_file_takes_every_vector_once(tmp_path, capsys):
     assert line['min_ms'] <= line['step_ms'] <= line['max_ms']
     tokens.write_vectors(tmp_path / 'vectors.npy', 130)
     written = np.load(tmp_path / 'vectors.npy')
-    assert (
-        written.dtype == np.float32 and written.shape == (130, 4) and len(np.unique(written, axis=0)) == 130
-    )
+    assert written.dtype == np.float32 and written.shape == (130, 4) and len(np.unique(written, axis=0)) == 130

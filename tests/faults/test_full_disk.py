@@ -21,8 +21,9 @@ from jaxrec.parallel import put_batch
 from jaxrec.runs.artifacts import make_files
 from jaxrec.runs.comparison.finished import pack
 from jaxrec.runs.comparison.tables import draw, write_json
-from jaxrec.runs.fit import claim, draw_curves, hold
+from jaxrec.runs.fit import draw_curves
 from jaxrec.runs.row_files import RowWriter
+from jaxrec.runs.workdir import claim, hold
 from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state, init_state
 from jaxrec.training.writers import MetricWriter, read_metrics
@@ -174,9 +175,7 @@ def test_a_main_tells_of_a_full_disk_that_nothing_else_has_named(tmp_path, capsy
     with files_up_to(3), pytest.raises(SystemExit) as exit_:
         main([])
     told = capsys.readouterr().err
-    assert exit_.value.code == 2 and told.startswith(
-        'error: a file could not be written (File too large): make'
-    )
+    assert exit_.value.code == 2 and told.startswith('error: a file could not be written (File too large): make')
 
     @friendly
     def fails(_):

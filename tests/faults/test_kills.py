@@ -86,14 +86,12 @@ class Run:
         }
         command = [
             '-m',
-            'jaxrec.cli.train',
+            '`jaxrec train`',
             f'--config={self.folder}/config.py',
             f'--workdir={self.workdir}',
         ]
         with self.log.open('a') as err:
-            return subprocess.Popen(
-                [sys.executable, *command], cwd=REPOSITORY, env=environment, stdout=err, stderr=err
-            )
+            return subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env=environment, stdout=err, stderr=err)
 
     def finish(self) -> Life:
         """Lets a process run to its end."""
@@ -169,9 +167,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(tmp_pat
     lives = kill_again_and_again(broken, startup)
     reached = broken.newest()
     broken.finish()
-    print(
-        f'{name}: {whole.newest()} steps in {unbroken.seconds:.0f} s unbroken; {dict(lives)} until {reached}'
-    )
+    print(f'{name}: {whole.newest()} steps in {unbroken.seconds:.0f} s unbroken; {dict(lives)} until {reached}')
     assert lives['within a save'] >= WITHIN and 0 < reached < whole.newest()
 
     build_in = lambda run: build(CONFIGS[name](str(run.folder)))

@@ -47,12 +47,8 @@ def made(name):
 def test_predictions_are_logits_and_their_probabilities(name):
     _, _, got = made(name)
     assert set(got) == {'logits', 'probability'}
-    assert {x.shape for x in got.values()} == {(6, 3)} and {x.dtype for x in got.values()} == {
-        np.dtype(np.float32)
-    }
-    np.testing.assert_allclose(
-        got['probability'], 1 / (1 + np.exp(-got['logits'].astype(np.float64))), rtol=1e-5
-    )
+    assert {x.shape for x in got.values()} == {(6, 3)} and {x.dtype for x in got.values()} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(got['probability'], 1 / (1 + np.exp(-got['logits'].astype(np.float64))), rtol=1e-5)
     assert np.isfinite(got['logits']).all() and got['logits'].std() > 0.01  # row 0 has an empty history
 
 
@@ -91,9 +87,7 @@ def test_rows_of_absent_candidates_get_no_gradient(name):
     added = [metrics[own] for own in LOSSES.get(name, ())]
     np.testing.assert_allclose(value, metrics['logloss'] + sum(added), rtol=1e-6)
     clicks = (batch['label'] * batch['valid']).sum()
-    np.testing.assert_allclose(
-        metrics['pcoc'], (batch['valid'] / (1 + np.exp(-logits))).sum() / clicks, rtol=1e-5
-    )
+    np.testing.assert_allclose(metrics['pcoc'], (batch['valid'] / (1 + np.exp(-logits))).sum() / clicks, rtol=1e-5)
     for features in grads.values():
         for key, grad in features.items():
             assert np.isfinite(grad).all() and np.abs(grad).max() > 0

@@ -58,8 +58,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'CAN-DNN': ('jaxrec.models.can:make_task', CAN),
     'CAN-independent': (
         'jaxrec.models.can:make_task',
-        CAN
-        | {'combination_independence': True, 'order_independence': True, 'use_bias': True, 'pairs': PAIRS},
+        CAN | {'combination_independence': True, 'order_independence': True, 'use_bias': True, 'pairs': PAIRS},
     ),
     'CAN-DIN': ('jaxrec.models.can:make_task', CAN | {'base': 'din', 'base_options': {'attention': (6, 4)}}),
     'CAN-DIEN': ('jaxrec.models.can:make_task', CAN | {'base': 'dien', 'base_options': DIEN}),
@@ -226,9 +225,7 @@ def make_model(name: str, batch, features=RICH, std: float = 1.0, **options) -> 
     return Model(task, params, model_state, tables)
 
 
-def make_setup(
-    task: CtrTask, shape=(1, 1), exchange=None, learning_rate=0.01, row_learning_rate=0.1
-) -> Setup:
+def make_setup(task: CtrTask, shape=(1, 1), exchange=None, learning_rate=0.01, row_learning_rate=0.1) -> Setup:
     return Setup(
         task,
         optax.adam(learning_rate),

@@ -40,9 +40,7 @@ def check(method, items, clusters, *, order_seed=None, passes=6, tolerance=0.0, 
 
 @pytest.mark.parametrize('method', KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize('kind', ['normal', 'far away'])
-@pytest.mark.parametrize(
-    ('clusters', 'order_seed'), [(1, None), (6, None), (7, None), (7, 3), (59, 4), (60, 0)]
-)
+@pytest.mark.parametrize(('clusters', 'order_seed'), [(1, None), (6, None), (7, None), (7, 3), (59, 4), (60, 0)])
 def test_it_is_the_loop(method, kind, clusters, order_seed):
     check(method, drawn(kind), clusters, order_seed=order_seed)
 

@@ -156,9 +156,9 @@ def test_the_oracle_s_gradient_is_the_slope_of_its_value():
     for _ in range(3):
         dw, dx = rng.normal(size=weights.shape), rng.normal(size=inputs.shape)
         eps = 1e-6
-        slope = (
-            value(weights + eps * dw, inputs + eps * dx) - value(weights - eps * dw, inputs - eps * dx)
-        ) / (2 * eps)
+        slope = (value(weights + eps * dw, inputs + eps * dx) - value(weights - eps * dw, inputs - eps * dx)) / (
+            2 * eps
+        )
         np.testing.assert_allclose((of_weights * dw).sum() + (of_inputs * dx).sum(), slope, rtol=1e-6)
 
 
@@ -225,9 +225,7 @@ def test_widths_are_the_papers():
     assert layers[0][0][1, 0] == 8 and layers[0][1][0] == 128 and layers[1][0][0, 0] == 136
 
 
-@pytest.mark.parametrize(
-    'option', ['layer_output', 'order_reduce', 'activation', 'last_activation', 'pooling']
-)
+@pytest.mark.parametrize('option', ['layer_output', 'order_reduce', 'activation', 'last_activation', 'pooling'])
 def test_an_unknown_option_is_refused(option):
     with pytest.raises(ValueError, match=rf"co_action: {option} = 'most' does not exist; choose one of \['"):
         co_action(*make_case(BASE), **{**BASE, option: 'most'})
@@ -245,6 +243,4 @@ def test_rows_of_another_width_are_refused(width, inputs):
     with pytest.raises(AssertionError, match='axis'):
         co_action(jnp.ones((1, 1, width)), jnp.ones((1, 2, inputs)), jnp.ones((1, 2)), **BASE)
     with pytest.raises(AssertionError, match='axis'):  # one network where each order has one
-        co_action(
-            jnp.ones((1, 1, 18)), jnp.ones((1, 2, 4)), jnp.ones((1, 2)), **BASE, order_independence=True
-        )
+        co_action(jnp.ones((1, 1, 18)), jnp.ones((1, 2, 4)), jnp.ones((1, 2)), **BASE, order_independence=True)

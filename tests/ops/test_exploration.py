@@ -21,9 +21,7 @@ def case():
     join = lambda tree: jnp.concatenate([tree['one'], tree['two'].reshape(B, C, 4)], -1)
 
     def gradient_at(delta):
-        logit = lambda d: (
-            jnp.tanh((join(split(jnp.asarray(h, jnp.float32))) + join(d)) @ matrix) @ vector
-        ).sum()
+        logit = lambda d: (jnp.tanh((join(split(jnp.asarray(h, jnp.float32))) + join(d)) @ matrix) @ vector).sum()
         return jax.grad(logit)(delta)
 
     zeros = jax.tree.map(jnp.zeros_like, split(jnp.asarray(h, jnp.float32)))

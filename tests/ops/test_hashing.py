@@ -75,9 +75,7 @@ def test_a_row_is_the_same_wherever_it_is_drawn():
     np.testing.assert_array_equal(hashing.counter_bits(key, some, 7), draw(1)[np.asarray(some), :7])
     mesh = make_mesh((4, 2))
     by_row = jax.NamedSharding(mesh, jax.P(('data', 'model')))
-    cut = jax.jit(lambda k: hashing.counter_bits(k, jnp.arange(V, dtype=jnp.int32), D), out_shardings=by_row)(
-        key
-    )
+    cut = jax.jit(lambda k: hashing.counter_bits(k, jnp.arange(V, dtype=jnp.int32), D), out_shardings=by_row)(key)
     assert cut.addressable_shards[0].data.shape == (V // 8, D)
     np.testing.assert_array_equal(cut, draw(1))
 

@@ -32,9 +32,7 @@ def test_outside_shard_map_nothing_changes():
 @pytest.mark.parametrize('shape', [(8, 1), (2, 4)])
 def test_the_gradient_of_what_it_indexes_is_the_dense_one(shape, axis_type):
     mesh, rng = make_mesh(shape, axis_type=axis_type), np.random.default_rng(1)
-    keys = rng.permuted(np.tile(np.arange(6), (8, 1)), axis=1).astype(
-        np.int32
-    )  # every device has its own order
+    keys = rng.permuted(np.tile(np.arange(6), (8, 1)), axis=1).astype(np.int32)  # every device has its own order
     x, ramp = rng.normal(size=(6, 3)).astype(np.float32), np.arange(1.0, 7.0, dtype=np.float32)[:, None]
 
     def dense(x):

@@ -37,9 +37,7 @@ def test_attention_is_the_loop_and_nothing_without_keys():
     mask = np.random.default_rng(3).random((2, 2, 3, 5)) < 0.6
     mask[0, 0, 1] = False
     wide = [x.astype(np.float64) for x in (query, key, value)]
-    np.testing.assert_allclose(
-        ops.attend(query, key, value, mask), slow_attention(*wide, mask), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(ops.attend(query, key, value, mask), slow_attention(*wide, mask), rtol=1e-4, atol=1e-5)
     whole = ops.attend(query, key, value)
     np.testing.assert_allclose(whole, ops.attend(query, key, value, np.ones_like(mask)), rtol=1e-5, atol=1e-6)
     grads = jax.grad(lambda *x: ops.attend(*x, mask)[0, 1, 0].sum(), (0, 1, 2))(query, key, value)

@@ -27,9 +27,7 @@ def everything(sizes):
 def open_codes(following, sizes, prefix, taken):
     """Codes that may follow a prefix and lead to an ID that was not taken."""
     below = lambda path: (
-        {path}
-        if len(path) == len(sizes)
-        else set().union(*(below((*path, c)) for c in following.get(path, ())))
+        {path} if len(path) == len(sizes) else set().union(*(below((*path, c)) for c in following.get(path, ())))
     )
     return [c for c in sorted(following.get(prefix, ())) if below((*prefix, c)) - set(taken)]
 

@@ -35,10 +35,7 @@ def peaks(place, kinds):
         near = [
             other
             for other, its_kind in zip(place, kinds, strict=True)
-            if cell
-            and other
-            and its_kind == kind
-            and max(abs(a - b) for a, b in zip(cell, other, strict=True)) == 1
+            if cell and other and its_kind == kind and max(abs(a - b) for a, b in zip(cell, other, strict=True)) == 1
         ]
         seen.append(cell is not None and all(number[cell] < number[other] for other in near))
     return seen

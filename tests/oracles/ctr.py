@@ -31,17 +31,12 @@ def mlp(params, x, activation='prelu'):
 def target_attention(params, candidate, history, lengths, softmax):
     """The paper's net on [c, h, c - h, c * h], where c - h adds nothing that c and h do not span."""
     out = np.zeros_like(candidate, np.float64)
-    first = np.concatenate(
-        [np.asarray(params[name], np.float64) for name in ('candidate', 'history', 'product')]
-    )
+    first = np.concatenate([np.asarray(params[name], np.float64) for name in ('candidate', 'history', 'product')])
     for b, length in enumerate(lengths):
         for c in range(candidate.shape[1]):
             both = [np.concatenate([candidate[b, c], h, candidate[b, c] * h]) for h in history[b, :length]]
             weights = np.array(
-                [
-                    mlp(params['score'], sigmoid(x @ first + np.asarray(params['bias'])), 'sigmoid')[0]
-                    for x in both
-                ]
+                [mlp(params['score'], sigmoid(x @ first + np.asarray(params['bias'])), 'sigmoid')[0] for x in both]
             )
             if softmax and length:
                 weights = np.exp(weights - weights.max()) / np.exp(weights - weights.max()).sum()
@@ -70,9 +65,7 @@ def dnn_inputs(tables, batch, b, c, pooling='sum'):
         total += np.r_[item[batch['history/item'][b, slot]], category[batch['history/category'][b, slot]]]
     total /= max(batch['history/length'][b], 1) if pooling == 'mean' else 1
     user = np.asarray(tables['user'], np.float64)[batch['user/user'][b]]
-    return np.r_[
-        user, total, item[batch['candidate/item'][b, c]], category[batch['candidate/category'][b, c]]
-    ]
+    return np.r_[user, total, item[batch['candidate/item'][b, c]], category[batch['candidate/category'][b, c]]]
 
 
 def dnn(params, tables, batch):
@@ -89,9 +82,7 @@ def din_inputs(params, tables, batch, softmax=True):
     )
     candidate, lengths = side('candidate'), batch['history/length']
     interest = target_attention(params['attention'], candidate, side('history'), lengths, softmax)
-    plain = [
-        [dnn_inputs(tables, batch, b, c) for c in range(candidate.shape[1])] for b in range(len(lengths))
-    ]
+    plain = [[dnn_inputs(tables, batch, b, c) for c in range(candidate.shape[1])] for b in range(len(lengths))]
     return np.concatenate([plain, interest, interest * candidate], -1)
 
 

@@ -13,9 +13,7 @@ def pairs(request, candidate):
 def each(request, candidate, function):
     """function(fields of one candidate, request first) for every request and candidate, [B, C, ...]."""
     request, candidate = np.asarray(request, np.float64), np.asarray(candidate, np.float64)
-    return np.array(
-        [[function([*request[b], *theirs]) for theirs in candidate[b]] for b in range(len(request))]
-    )
+    return np.array([[function([*request[b], *theirs]) for theirs in candidate[b]] for b in range(len(request))])
 
 
 def pairwise_inner(request, candidate):

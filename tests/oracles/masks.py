@@ -9,10 +9,7 @@ import numpy as np
 def neighbourhood_max(x, stride):
     rows, columns = range(0, x.shape[1], stride), range(0, x.shape[2], stride)
     return np.stack(
-        [
-            np.stack([x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].max((1, 2)) for j in columns], 1)
-            for i in rows
-        ],
+        [np.stack([x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].max((1, 2)) for j in columns], 1) for i in rows],
         1,
     )
 

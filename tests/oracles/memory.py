@@ -75,9 +75,7 @@ def memorise(inputs, mask, weights, moved=1, held=None):
         memory = start(weights)
         for t in range(inputs.shape[1]):
             if mask[b, t]:
-                memory, seen[b, t] = write(
-                    memory, inputs[b, t], weights, moved, None if held is None else held[b, t]
-                )
+                memory, seen[b, t] = write(memory, inputs[b, t], weights, moved, None if held is None else held[b, t])
         memories.append(memory)
     return [np.stack(part) for part in zip(*memories, strict=True)], seen
 

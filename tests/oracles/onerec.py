@@ -59,10 +59,7 @@ def experts(layer, x, network, bias):
 
 def layers(tree, number):
     """The weights of one layer, float64."""
-    return {
-        k: layers(v, number) if isinstance(v, dict) else np.asarray(v[number], np.float64)
-        for k, v in tree.items()
-    }
+    return {k: layers(v, number) if isinstance(v, dict) else np.asarray(v[number], np.float64) for k, v in tree.items()}
 
 
 def tokens(params, items, special, positions):

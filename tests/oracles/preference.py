@@ -54,9 +54,7 @@ def preference_loss(
         else:
             numbers = beta, noise, likelihood, margin
             found.append(
-                np.mean(
-                    [pair_loss(kind, w, lost, rw, ref, *numbers, (lengths[0][b], t)) for lost, ref, t in ls]
-                )
+                np.mean([pair_loss(kind, w, lost, rw, ref, *numbers, (lengths[0][b], t)) for lost, ref, t in ls])
             )
     return np.array(found)
 

@@ -19,9 +19,7 @@ def view_logits(world, truth, user, items):
             if category == truth.category[item]:
                 logit += strength
         if world.longest > world.shortest:
-            logit -= (
-                world.length_effect * (truth.length[item] - world.shortest) / (world.longest - world.shortest)
-            )
+            logit -= world.length_effect * (truth.length[item] - world.shortest) / (world.longest - world.shortest)
         logit -= world.coupling * world.fatigue * place
         for before in range(place):
             other = items[before]
@@ -65,9 +63,7 @@ def rewards(world, truth, user, items, labels):
                 after[before + second] = after.get(before + second, 0) + chance * more
         total = after
     value = (
-        (lambda t: float(t > labels.threshold))
-        if labels.swt == 'above'
-        else (lambda t: min(1, t / labels.threshold))
+        (lambda t: float(t > labels.threshold)) if labels.swt == 'above' else (lambda t: min(1, t / labels.threshold))
     )
     expected = {'swt': sum(chance * value(second) for second, chance in total.items())}
     for head, place in (('vtr', 1), ('wtr', 2), ('ltr', 3)):
@@ -78,9 +74,7 @@ def rewards(world, truth, user, items, labels):
                 after[before + 1] = after.get(before + 1, 0) + chance * outcome[place]
                 after[before] = after.get(before, 0) + chance * (1 - outcome[place])
             number = after
-        expected[head] = sum(
-            chance * responses(getattr(labels, head), n, len(items)) for n, chance in number.items()
-        )
+        expected[head] = sum(chance * responses(getattr(labels, head), n, len(items)) for n, chance in number.items())
     return expected
 
 

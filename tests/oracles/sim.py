@@ -56,9 +56,7 @@ def attend(logits, behaviours):
     """Logits [H, K] and behaviours [K, D] to [H * D]: every head's sum of the behaviours themselves."""
     if not len(behaviours):
         return np.zeros(len(logits) * behaviours.shape[-1])
-    return np.concatenate(
-        [sum(w * z for w, z in zip(normalised(row), behaviours, strict=True)) for row in logits]
-    )
+    return np.concatenate([sum(w * z for w, z in zip(normalised(row), behaviours, strict=True)) for row in logits])
 
 
 def projected_logits(candidate, behaviours, of_candidate, of_behaviour):
@@ -107,11 +105,7 @@ def sim(params, tables, batch, options, planes=None):
     """Logits of the model on the DIN base (or none), and the pooled vectors of the search's loss or None."""
     candidate, past = read_parts(tables, batch, 'candidate'), read_parts(tables, batch, 'long')
     lengths, own = batch['long/length'], params.get('interest', {})
-    gap = (
-        np.asarray(own['gaps']['embedding'], np.float64)[batch['long/gap']]
-        if options['time_gap']
-        else past[..., :0]
-    )
+    gap = np.asarray(own['gaps']['embedding'], np.float64)[batch['long/gap']] if options['time_gap'] else past[..., :0]
     values = np.concatenate([past, gap], -1)
     kept, pooled = search(own, candidate, past, gap, batch, options, planes)
     interest = []
@@ -138,9 +132,7 @@ def search(own, candidate, past, gap, batch, options, planes):
     if kind == 'soft':
         query = candidate
         if options['project']:
-            w_a, w_b = (
-                np.asarray(own['search'][name][0], np.float64) for name in ('of_candidate', 'of_behaviour')
-            )
+            w_a, w_b = (np.asarray(own['search'][name][0], np.float64) for name in ('of_candidate', 'of_behaviour'))
             query = candidate @ w_a @ w_b.T
         scores = inner(query, past)
         pooled = score_pool(scores, lengths, past, options['aux_softmax'])
@@ -171,9 +163,7 @@ def interest_of(own, candidate, kept, options):
         return kept.mean(0) if len(kept) else np.zeros(kept.shape[1])
     if options['attention'] == 'mha':
         return attend(
-            projected_logits(
-                candidate, kept, *(own['attention'][f'of_{x}'] for x in ('candidate', 'behaviour'))
-            ),
+            projected_logits(candidate, kept, *(own['attention'][f'of_{x}'] for x in ('candidate', 'behaviour'))),
             kept,
         )
     wide = np.pad(candidate, (0, kept.shape[1] - len(candidate)))

@@ -9,8 +9,7 @@ def images(folder: pathlib.Path):
     coco = json.loads((folder / 'instances.json').read_text())
     names = {category['id']: category['name'] for category in coco['categories']}
     found: dict[int, dict] = {
-        image['id']: {'entities': {}, 'crowds': {}, 'people': set(), 'deeds': set()}
-        for image in coco['images']
+        image['id']: {'entities': {}, 'crowds': {}, 'people': set(), 'deeds': set()} for image in coco['images']
     }
     for annotation in coco['annotations']:
         image = found[annotation['image_id']]

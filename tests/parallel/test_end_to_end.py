@@ -25,9 +25,7 @@ def batches(seed, count, features=FEATURES):
         last = batch['history/item'][np.arange(BATCH), np.maximum(batch['history/length'] - 1, 0)]
         item = batch['candidate/item']
         odds = 3 * np.sin(item) + np.sin(item * last[:, None])
-        batch['label'] = (np.random.default_rng((seed, i)).logistic(size=odds.shape) < odds).astype(
-            np.float32
-        )
+        batch['label'] = (np.random.default_rng((seed, i)).logistic(size=odds.shape) < odds).astype(np.float32)
         batch['valid'][3] = 0
         yield batch
 

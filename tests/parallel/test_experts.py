@@ -44,9 +44,7 @@ def run(mesh, arguments, **options):
 
     @jax.jit
     def step(x, router, up, down, upstream):
-        ffn = lambda x, router, up, down: sharded_moe_ffn(
-            x, router, Experts(up, down), mesh=mesh, top_k=2, **options
-        )
+        ffn = lambda x, router, up, down: sharded_moe_ffn(x, router, Experts(up, down), mesh=mesh, top_k=2, **options)
         value, pull, info = jax.vjp(ffn, x, router, up, down, has_aux=True)
         return ((value, *info[:-1]), pull(upstream)), info.rounds
 
@@ -65,9 +63,7 @@ def assert_close(got, want):
 @pytest.mark.parametrize(('dispatch', 'impl'), WAYS)
 def test_it_is_the_dense_loop(dispatch, impl, shape):
     arguments = make_case()
-    got, rounds, hlo = run(
-        make_mesh(shape), arguments, dispatch=dispatch, impl=impl, capacity_factor=float(EXPERTS)
-    )
+    got, rounds, hlo = run(make_mesh(shape), arguments, dispatch=dispatch, impl=impl, capacity_factor=float(EXPERTS))
     want = oracle.moe_ffn(*arguments, top_k=2)
     assert min(np.abs(x).max() for x in (want[0][0], *want[1])) > 0.1
     assert_close(got, want)

@@ -22,9 +22,7 @@ def test_the_axes_are_always_data_and_model_and_their_type_is_stated():
 
 @pytest.mark.parametrize('shape', [(9, 1), (0, 2), (-1, -4), (8,), (2, 2, 2)])
 def test_a_mesh_that_cannot_be_is_refused(shape):
-    with pytest.raises(
-        ValueError, match=r'give two sizes .data, model. whose product is at most the 8 devices'
-    ):
+    with pytest.raises(ValueError, match=r'give two sizes .data, model. whose product is at most the 8 devices'):
         make_mesh(shape)
 
 
@@ -37,17 +35,13 @@ def test_processes_share_all_their_devices(monkeypatch):
 
 def test_the_first_rule_that_matches_places_a_leaf():
     mesh = make_mesh((4, 2))
-    tree = {
-        'params': {'dense_0': {'kernel': jnp.ones((4, 2)), 'bias': jnp.ones(2)}, 'experts': jnp.ones((8, 3))}
-    }
+    tree = {'params': {'dense_0': {'kernel': jnp.ones((4, 2)), 'bias': jnp.ones(2)}, 'experts': jnp.ones((8, 3))}}
     rules = [('experts', jax.P('model')), ('dense.*/kernel$', jax.P(None, 'model')), ('.*', jax.P())]
     got = shardings(tree, mesh, rules)['params']
     assert got['experts'].spec == jax.P('model') and got['dense_0']['bias'].spec == jax.P()
     assert got['dense_0']['kernel'].spec == jax.P(None, 'model') and got['dense_0']['kernel'].mesh == mesh
     assert {s.spec for s in jax.tree.leaves(shardings(tree, mesh))} == {jax.P()}
-    with pytest.raises(
-        ValueError, match=r"no sharding rule matches 'params/dense_0/bias' \(2,\); add one, or"
-    ):
+    with pytest.raises(ValueError, match=r"no sharding rule matches 'params/dense_0/bias' \(2,\); add one, or"):
         shardings(tree, mesh, rules[:2])
 
 
@@ -111,9 +105,7 @@ def test_placement_counts_bytes_in_all_and_on_a_device():
             'params': [jax.device_put(jnp.ones(256 * 1024), jax.NamedSharding(mesh, jax.P()))],
         }
     )
-    assert (
-        text == 'tables: 1 arrays, 8.00 MiB, 1.00 MiB a device\nparams: 1 arrays, 1.00 MiB, 1.00 MiB a device'
-    )
+    assert text == 'tables: 1 arrays, 8.00 MiB, 1.00 MiB a device\nparams: 1 arrays, 1.00 MiB, 1.00 MiB a device'
 
 
 def test_what_one_process_holds_is_all_local():

@@ -22,9 +22,7 @@ subprocess.run([sys.executable, '-c', 'from experiments import memory; print(mem
 @pytest.mark.skipif(sys.platform != 'linux', reason='as Linux counts')
 def test_a_small_program_started_by_a_large_one_has_its_own_peak():
     environment = os.environ | {'PYTHONPATH': str(REPOSITORY), 'JAX_PLATFORMS': 'cpu'}
-    run = subprocess.run(
-        [sys.executable, '-c', _LARGE], env=environment, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, '-c', _LARGE], env=environment, capture_output=True, text=True, check=True)
     assert 5 < float(run.stdout) < 900
 
 

@@ -129,9 +129,7 @@ def test_each_way_of_moving_rows_has_its_plan(run, monkeypatch):
 
 def test_a_batch_is_given_over_all_devices_or_for_each(run, monkeypatch):
     sizes = []
-    monkeypatch.setattr(
-        command, 'compile_plan', lambda ready: sizes.append(ready.batch['valid'].shape[0]) or {}
-    )
+    monkeypatch.setattr(command, 'compile_plan', lambda ready: sizes.append(ready.batch['valid'].shape[0]) or {})
     run(batch=24)
     run(batch_per_device=4)
     assert sizes == [24, 32]

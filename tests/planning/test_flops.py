@@ -113,9 +113,7 @@ def test_a_choice_by_platform_is_made_inside_loops_and_gradients(platform, produ
 
 
 def test_inside_shard_map_all_devices_count(eight_devices):
-    mesh = jax.make_mesh(
-        (4, 2), ('data', 'model'), devices=eight_devices, axis_types=(jax.sharding.AxisType.Auto,) * 2
-    )
+    mesh = jax.make_mesh((4, 2), ('data', 'model'), devices=eight_devices, axis_types=(jax.sharding.AxisType.Auto,) * 2)
     spec = jax.P(('data', 'model'))
     f = jax.shard_map(lambda x, w: x @ w, mesh=mesh, in_specs=(spec, jax.P()), out_specs=spec)
     assert count(f, (16, 4), (4, 6))[0] == 2 * 16 * 4 * 6

@@ -9,7 +9,6 @@ from jaxrec.planning.collectives import Collective, first_group, merged, seconds
 from jaxrec.planning.hlo import Shape, parse_hlo, parse_shapes
 from jaxrec.planning.hlo_cost import program_cost
 
-# ruff: noqa: E501  (XLA's lines are long)
 PROGRAM = """HloModule jit_step, is_scheduled=true, num_partitions=8
 
 FileNames
@@ -109,9 +108,7 @@ def test_what_is_counted_is_told_of_the_lines_it_comes_from():
 
 
 def test_a_loop_that_data_bound_counts_once_and_is_told():
-    by_data = PROGRAM.replace(
-        '%bound = s32[] constant(5)', '%bound = s32[] get-tuple-element(%state.1), index=0'
-    )
+    by_data = PROGRAM.replace('%bound = s32[] constant(5)', '%bound = s32[] get-tuple-element(%state.1), index=0')
     found = cost(text=by_data)
     assert found.flops == DOT and any('a loop of a length that data decides' in note for note in found.notes)
 

@@ -28,7 +28,7 @@ def test_the_planned_peak_is_within_a_tenth_of_the_measured_one(name, tmp_path):
     command = [
         sys.executable,
         '-m',
-        'jaxrec.cli.plan',
+        '`jaxrec plan`',
         *given,
         '--topology=cpu:8',
         '--mesh=4,2',

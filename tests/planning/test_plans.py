@@ -182,9 +182,7 @@ def test_tables_that_no_slice_of_this_size_holds_are_refused():
     of = lambda rows: dataclasses.replace(
         ready.state, tables={'item': shape(rows, 18)}, row_opt_state={'item': {'sum': shape(rows)}}
     )
-    with pytest.raises(
-        ValueError, match=r"'item', 2,000,000,000 x 18\): give at least 9 such chips, fewer --rows"
-    ):
+    with pytest.raises(ValueError, match=r"'item', 2,000,000,000 x 18\): give at least 9 such chips, fewer --rows"):
         check_rows(of(2_000_000_000), where)
     with pytest.raises(ValueError, match=r'with their row state take 16\.8 GiB of each'):
         check_rows(of(1_900_000_000), where)

@@ -43,8 +43,6 @@ def test_ids_that_stand_in_have_the_shapes_of_those_that_are_made(tmp_path):
 
 
 def test_a_step_that_does_not_exist_is_refused():
-    with pytest.raises(
-        ValueError, match=r"--step=fly: give one of \['predict', 'train'\] or package.module:name"
-    ):
+    with pytest.raises(ValueError, match=r"--step=fly: give one of \['predict', 'train'\] or package.module:name"):
         open_world(None, step='fly')
     assert set(STEPS) == {'train', 'predict'}

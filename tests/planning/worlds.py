@@ -22,9 +22,7 @@ ITEMS, BATCH = 30, 16
 
 
 def of_setup(setup, batch):
-    shapes = {
-        k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batch.items() if not k.startswith('host/')
-    }
+    shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batch.items() if not k.startswith('host/')}
     return World(setup, shapes, make_train_step, 'train')
 
 

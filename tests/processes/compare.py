@@ -17,6 +17,4 @@ def same(found: Path, wanted: Path) -> None:
             if name in ('auc', 'gauc'):
                 assert abs(value - other[name]) < 1e-6, (line, other)
             elif name != 'part':
-                np.testing.assert_allclose(
-                    value, other[name], rtol=1e-4, atol=1e-7, err_msg=f'{name}: {line}'
-                )
+                np.testing.assert_allclose(value, other[name], rtol=1e-4, atol=1e-7, err_msg=f'{name}: {line}')

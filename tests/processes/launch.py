@@ -34,9 +34,7 @@ class Started(subprocess.Popen):
 
     def __init__(self, command: Sequence[str], environment: dict[str, str]):
         self._files = tempfile.TemporaryFile('w+'), tempfile.TemporaryFile('w+')
-        super().__init__(
-            command, cwd=REPOSITORY, env=environment, stdout=self._files[0], stderr=self._files[1]
-        )
+        super().__init__(command, cwd=REPOSITORY, env=environment, stdout=self._files[0], stderr=self._files[1])
 
     def printed(self) -> tuple[str, str]:
         """What it has printed so far, to standard output and to standard error."""
@@ -108,6 +106,5 @@ def run(command: Sequence[object], count: int = 2, **options: object) -> list[En
 def shown(ended: Sequence[Ended]) -> str:
     """What processes printed, for the message of a failed assertion."""
     return '\n'.join(
-        f'--- process {i}, status {each.status}\n{each.out[-2000:]}\n{each.err[-4000:]}'
-        for i, each in enumerate(ended)
+        f'--- process {i}, status {each.status}\n{each.out[-2000:]}\n{each.err[-4000:]}' for i, each in enumerate(ended)
     )

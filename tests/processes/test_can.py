@@ -21,7 +21,7 @@ def of_two(tmp_path_factory):
     """A folder with the workdir `two` of two processes, and what they printed."""
     folder = tmp_path_factory.mktemp('can')
     config = write_config(folder / 'can.py', 'experiments.worlds', 'tiny', 'CAN-DNN', folder / 'logs', TRAIN)
-    command = ['-m', 'jaxrec.cli.train', f'--config={config}', f'--workdir={folder}/two', '--mesh=8,1']
+    command = ['-m', 'jaxrec', 'train', f'--config={config}', f'--workdir={folder}/two', '--mesh=8,1']
     return folder, run(command)
 
 

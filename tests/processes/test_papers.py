@@ -38,9 +38,7 @@ def on_two(name, folder, workdir, main='train', mesh=None):
 def cut(folder, workdir, name):
     """A copy of a workdir that lacks its last checkpoint."""
     shutil.copytree(workdir, folder / name)
-    steps = sorted(
-        int(path.name) for path in (folder / name / 'checkpoints').iterdir() if path.name.isdigit()
-    )
+    steps = sorted(int(path.name) for path in (folder / name / 'checkpoints').iterdir() if path.name.isdigit())
     assert len(steps) == 2
     shutil.rmtree(folder / name / 'checkpoints' / str(steps[-1]))
     return folder / name

@@ -25,7 +25,7 @@ def test_all_stop_after_one_step_and_a_lost_process_is_told(tmp_path):
     train = {'epochs': 400, 'log_every': 1, 'checkpoint_every': 10, 'keep': 2}
     config = write_config(tmp_path / 'can.py', 'experiments.worlds', 'tiny', 'LR', tmp_path / 'logs', train)
     workdir = tmp_path / 'run'
-    command = ['-m', 'jaxrec.cli.train', f'--config={config}', f'--workdir={workdir}', '--mesh=4,2']
+    command = ['-m', 'jaxrec', 'train', f'--config={config}', f'--workdir={workdir}', '--mesh=4,2']
 
     saved = 0
     for number, told in ((signal.SIGTERM, 1), (signal.SIGINT, 0)):  # Ctrl-C, of one of them

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.can.own import get_config
 from jaxrec.data.logs.log import Log
+from jaxrec.runs.defaults import get_config
 from tests.runs.worlds import MODEL
 
 MAPPING = {

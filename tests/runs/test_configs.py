@@ -75,9 +75,7 @@ LARGE = (('configs.onerec.amazon', '', 'OneRec'), ('configs.sms.scenes', '', 'SM
 def some_slow() -> list[Any]:
     """The runs, those that `make slow` alone builds marked so."""
     quick = lambda run: run[2] in QUICK or run in LARGE
-    return [
-        pytest.param(run, marks=() if quick(run) else pytest.mark.slow, id='-'.join(run)) for run in runs()
-    ]
+    return [pytest.param(run, marks=() if quick(run) else pytest.mark.slow, id='-'.join(run)) for run in runs()]
 
 
 def config_of(file: str, column: str, row: str) -> ConfigDict:
@@ -163,9 +161,7 @@ def test_all_configs_are_found():
 def test_a_config_builds(run, root):
     experiment = build(shrink(config_of(*run), root), str(root / 'data'))
     setup, example = experiment.setup, experiment.example(experiment.source('train', shuffle=True))
-    state = abstract_state(setup, example).replace(
-        scratch=jax.eval_shape(lambda: new_scratch(setup, example))
-    )
+    state = abstract_state(setup, example).replace(scratch=jax.eval_shape(lambda: new_scratch(setup, example)))
     new, metrics = jax.eval_shape(make_train_step(setup), state, example)
     shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
     assert shapes(new) == shapes(state)
@@ -188,7 +184,7 @@ def keys(config: ConfigDict) -> set[str]:
 
 @pytest.mark.parametrize('run', runs(), ids='-'.join)
 def test_every_key_but_items_is_reached_by_a_dot(run):
-    """A ConfigDict's own attributes hide keys of their names; `jaxrec.cli.train` says what to write then."""
+    """A ConfigDict's own attributes hide keys of their names; `jaxrec train` says what to write then."""
     assert keys(config_of(*run)) & set(dir(ConfigDict)) <= {'items'}
 
 
@@ -222,9 +218,7 @@ def test_a_config_says_how_to_run_it(file):
 
 
 def test_an_option_that_the_file_leaves_out_is_given_too():
-    config = parse(
-        '--config.train.tables_on=host', '--config.train.clip_norm=2', '--config.data.min_history=3'
-    )
+    config = parse('--config.train.tables_on=host', '--config.train.clip_norm=2', '--config.data.min_history=3')
     assert config.train.tables_on == 'host' and config.train.clip_norm == 2 and config.data.min_history == 3
     with pytest.raises(ValueError, match=r"train\.epoch is not an option; did you mean 'epochs'"):
         build(parse('--config.train.epoch=3'))

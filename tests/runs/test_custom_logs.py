@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs.can.own import get_config
-from configs.onerec.own import get_config as get_onerec
 from jaxrec.data.ingest import ingest, make_mapping
 from jaxrec.data.ingest.rows import RowReader
 from jaxrec.data.sources.from_config import stored
 from jaxrec.data.sources.splits import TEST, TRAIN, UNUSED, VALIDATION, make_split
+from jaxrec.models.onerec.custom import get_config as get_onerec
 from jaxrec.parallel import put_batch
 from jaxrec.runs import fit as running
 from jaxrec.runs import predict as scoring
 from jaxrec.runs.build import build
+from jaxrec.runs.defaults import get_config
 from jaxrec.training.export import export_scorer, load_scorer
 from jaxrec.training.step import make_predict_step
 from tests.conftest import REPOSITORY
@@ -26,11 +26,9 @@ from tests.runs.custom_logs import MAPPING, config_of, write_day
 
 
 def score_file(run, workdir, log, files):
-    """The probabilities of all rows of some files, as `jaxrec.cli.predict` computes them."""
+    """The probabilities of all rows of some files, as `jaxrec predict` computes them."""
     builder = scoring.request_builder(run, log)
-    reader = RowReader(
-        [str(file) for file in files], scoring.row_mapping(log, None), log, builder.row_columns
-    )
+    reader = RowReader([str(file) for file in files], scoring.row_mapping(log, None), log, builder.row_columns)
     state, _ = running.restore_model(run, workdir)
     scored = list(scoring.score_rows(run, state, builder, reader.blocks(), reader.unknown))
     return np.concatenate([scores for _, scores in scored]), reader
@@ -136,9 +134,7 @@ def test_the_exported_scorer_gives_the_same_scores_without_the_models_code(days,
     wanted = make_predict_step(run.setup)(state, put_batch(source[0]))
     for size in (64, 7):
         batch = {key: array[:size] for key, array in source[0].items()}
-        np.testing.assert_allclose(
-            scorer(batch)['probability'], np.asarray(wanted['probability'])[:size], rtol=1e-6
-        )
+        np.testing.assert_allclose(scorer(batch)['probability'], np.asarray(wanted['probability'])[:size], rtol=1e-6)
     if bake:
         return
     np.savez(tmp_path / 'batch.npz', **source[0])

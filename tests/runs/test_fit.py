@@ -111,9 +111,7 @@ def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
     with pytest.raises(ValueError, match=r'no checkpoint of step 1; it has the steps'):
         running.score(run, workdir, step=1)
     run.log.manifest['fingerprint'] = '0123456789abcdef'
-    with pytest.raises(
-        ValueError, match=r'is another log than the checkpoint was trained on .* 0123456789ab'
-    ):
+    with pytest.raises(ValueError, match=r'is another log than the checkpoint was trained on .* 0123456789ab'):
         running.score(run, workdir)
 
 
@@ -131,9 +129,7 @@ def test_what_is_left_out_of_a_log_is_told():
     manifest = {'provenance': 'real', 'counts': {'events': 3, 'people': 0}, 'dropped': {}}
     assert running.told_of(manifest) == 'real, 3 events'
     dropped = {'broken image': 2, 'crowds': 0, 'twice': 1}
-    assert running.told_of(manifest | {'dropped': dropped}).endswith(
-        '; left out: 2 x broken image, 1 x twice'
-    )
+    assert running.told_of(manifest | {'dropped': dropped}).endswith('; left out: 2 x broken image, 1 x twice')
 
 
 @pytest.mark.slow
@@ -145,9 +141,7 @@ def test_dien_trains_with_negatives_and_is_scored_without(cache, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     for line in lines:
         if line['part'] == 'train':
-            assert 0 < line['auxiliary'] and line['loss'] == pytest.approx(
-                line['logloss'] + line['auxiliary']
-            )
+            assert 0 < line['auxiliary'] and line['loss'] == pytest.approx(line['logloss'] + line['auxiliary'])
         else:
             assert 'auxiliary' not in line
     evaluator, _ = running.score(run, tmp_path)
@@ -233,9 +227,7 @@ def test_processes_claim_a_workdir_together(cache, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'holds a run of another config \(seed was \d+ and is 77\)'):
         running.claim_together(tmp_path, other)
     monkeypatch.setattr(running, 'gather', lambda seen: [True, seen])
-    with pytest.raises(
-        ValueError, match=r'elsewhere of process 0 is not seen by process 1: give a --workdir on'
-    ):
+    with pytest.raises(ValueError, match=r'elsewhere of process 0 is not seen by process 1: give a --workdir on'):
         running.claim_together(tmp_path / 'elsewhere', config)
     assert not (tmp_path / 'elsewhere').exists()
 
@@ -247,9 +239,7 @@ def test_a_save_may_take_as_long_as_the_config_says(cache, tmp_path, monkeypatch
     run = build(tiny('LR', cache, {'save_timeout': 1}))
     state = init_state(run.setup, run.example(run.source('train')), 0)
     given = {'table_rows': running.table_rows(run)}
-    message = (
-        r'checkpoints/0, about [\d.]+ MB, was not written within 1 s .* give a save more time by train\.'
-    )
+    message = r'checkpoints/0, about [\d.]+ MB, was not written within 1 s .* give a save more time by train\.'
     with running.open_checkpoints(run, tmp_path / 'short') as checkpoints:
         with pytest.raises(ValueError, match=message):
             checkpoints.save(state, {}, **given)

@@ -53,9 +53,7 @@ def test_a_config_says_what_batches_hold(tmp_path):
         ('DIN-full', 'lifelong', None, r'give data\.lifelong a window'),
     ],
 )
-def test_loader_and_model_that_are_told_different_things_do_not_build(
-    row, section, changes, message, tmp_path_factory
-):
+def test_loader_and_model_that_are_told_different_things_do_not_build(row, section, changes, message, tmp_path_factory):
     config = tiny_sim(row, tmp_path_factory.getbasetemp() / 'told')
     lay_over(config.data, {section: changes})
     with pytest.raises(ValueError, match=message):
@@ -117,7 +115,5 @@ def test_rows_without_times_are_refused(days):
     files, run, second = days
     builder = scoring.request_builder(run, second)
     rows = read(files, {name: value for name, value in MAPPING.items() if name != 'time'}, second, builder)
-    with pytest.raises(
-        ValueError, match=r'data\.time_gap counts back .* add the column of times to the rows'
-    ):
+    with pytest.raises(ValueError, match=r'data\.time_gap counts back .* add the column of times to the rows'):
         builder.build(rows.columns, rows.times)

@@ -27,9 +27,7 @@ def test_decay_is_of_adamw_and_of_matrices():
     decayed = lambda name, decay: {
         key: float(np.ravel(x)[0]) for key, x in one_step(name, none, weight_decay=decay)['dense'].items()
     }
-    assert decayed('adamw', None) == pytest.approx(
-        dict.fromkeys(('kernel', 'bias'), -RATE * 1e-4 * 2), rel=1e-4
-    )
+    assert decayed('adamw', None) == pytest.approx(dict.fromkeys(('kernel', 'bias'), -RATE * 1e-4 * 2), rel=1e-4)
     assert decayed('adamw', 0.5) == pytest.approx(dict.fromkeys(('kernel', 'bias'), -RATE), rel=1e-4)
     assert decayed('muon', None) == {'kernel': 0, 'bias': 0}
     assert decayed('muon', 0.5) == pytest.approx({'kernel': -RATE, 'bias': 0}, rel=1e-4)
@@ -87,6 +85,4 @@ def test_a_run_learns_by_it_and_leaves_its_schedule_behind(tmp_path):
     params = jax.eval_shape(run.setup.task.init, jax.random.key(0), run.example(run.source('train', True)))[0]
     shapes = lambda optimizer: jax.eval_shape(optimizer.init, params)
     plain = make_optimizer('muon', RATE)
-    assert jax.tree.structure(without_schedule(shapes(run.setup.optimizer))) == jax.tree.structure(
-        shapes(plain)
-    )
+    assert jax.tree.structure(without_schedule(shapes(run.setup.optimizer))) == jax.tree.structure(shapes(plain))

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.can.simulated import get_config
-from configs.sim.simulated import get_config as get_sim_config
 from jaxrec.data.sources.behaviour_source import make_loader
+from jaxrec.models.can.simulated import get_config
+from jaxrec.models.sim.simulated import get_config as get_sim_config
 from jaxrec.runs import fit as running
 from jaxrec.training.state import abstract_state
 

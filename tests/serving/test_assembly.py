@@ -28,8 +28,7 @@ def drawn_requests(log, count, seed=0, timed=True):
     items = [draw.integers(1, log.schema['item'].rows, size) for size in draw.integers(1, 41, count)]
     times = draw.integers(0, 60, count) if timed else [None] * count
     return [
-        Request(int(user), item.astype(np.int32), time)
-        for user, item, time in zip(users, items, times, strict=True)
+        Request(int(user), item.astype(np.int32), time) for user, item, time in zip(users, items, times, strict=True)
     ]
 
 

@@ -67,9 +67,7 @@ def test_a_compacted_index_is_the_one_built_from_the_longer_log(tmp_path, monkey
     kept = order[raw['rating'][order] >= 3]
     counts = np.bincount(raw['user'][kept], minlength=log.schema['user'].rows)
     rows = {name: raw[name][kept].astype(kind) for name, kind in kinds.items()}
-    index_build.write_base(
-        tmp_path / 'longer', kinds, [(counts, rows)], lambda items: log.items['category'][items]
-    )
+    index_build.write_base(tmp_path / 'longer', kinds, [(counts, rows)], lambda items: log.items['category'][items])
     index.append(users, columns)
     index.compact()
     files = sorted(path.relative_to(tmp_path / 'longer') for path in (tmp_path / 'longer').rglob('*.npy'))

@@ -49,13 +49,9 @@ def test_refusals_say_field_limit_and_remedy(monkeypatch):
     monkeypatch.setattr(messages.time, 'time', lambda: float(NOW))
     times = EventTimes(1_600_000_000, 1_700_000_000, DAY, 1)
     messages._check_times([1_600_000_000, NOW + DAY], times)
-    late = (
-        f"field 'time' of event 1 is {NOW + DAY + 1}, beyond {NOW + DAY}, {DAY} after .* send seconds since"
-    )
+    late = f"field 'time' of event 1 is {NOW + DAY + 1}, beyond {NOW + DAY}, {DAY} after .* send seconds since"
     with pytest.raises(messages.RefusalError, match=f'{late} 1970 as the log .* larger --max_ahead'):
         messages._check_times([NOW, NOW + DAY + 1], times)
-    early = (
-        "'time' of event 0 is 5, before 1600000000, the log's earliest: no event was taken; .* extend the log"
-    )
+    early = "'time' of event 0 is 5, before 1600000000, the log's earliest: no event was taken; .* extend the log"
     with pytest.raises(messages.RefusalError, match=early):
         messages._check_times([5], times)

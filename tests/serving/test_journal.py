@@ -63,9 +63,7 @@ def test_a_flipped_byte_in_the_last_record_is_a_torn_tail_and_before_it_is_damag
             assert len(Journal(path, DTYPE, 'log 1', writable=False).events) == 3
             continue
         record = (place - start) // WIDTH
-        with pytest.raises(
-            ValueError, match=rf'damaged at byte {start + record * WIDTH}: record {record} of 4'
-        ):
+        with pytest.raises(ValueError, match=rf'damaged at byte {start + record * WIDTH}: record {record} of 4'):
             Journal(path, DTYPE, 'log 1', writable=False)
 
 

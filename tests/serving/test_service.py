@@ -22,8 +22,9 @@ import uvicorn
 
 from jaxrec.parallel import put_batch
 from jaxrec.runs.build import build
-from jaxrec.runs.fit import fit, restore_model
+from jaxrec.runs.fit import fit
 from jaxrec.runs.predict import request_builder
+from jaxrec.runs.restore import restore_model
 from jaxrec.serving import messages
 from jaxrec.serving.assembly import Sizes
 from jaxrec.serving.open_service import make_service, open_index
@@ -117,7 +118,7 @@ PREDICT = {}  # by workdir: restored and compiled once
 
 
 def offline(trained, log, user, items, time):
-    """What `jaxrec.cli.predict` computes: a row a candidate, the history looked up in the log."""
+    """What `jaxrec predict` computes: a row a candidate, the history looked up in the log."""
     run, workdir = trained
     if workdir not in PREDICT:
         state, _ = restore_model(run, workdir)
@@ -270,8 +271,7 @@ def test_a_chunked_body_is_bounded_too(served):
     port = served[0]
     with socket.create_connection(('127.0.0.1', port), timeout=10) as connection:
         connection.sendall(
-            b'POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n'
-            b'Transfer-Encoding: chunked\r\n\r\n'
+            b'POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n'
         )
         with contextlib.suppress(ConnectionError):  # the answer may come before all is sent
             for _ in range(MAX_BYTES // 4096 + 2):
@@ -283,9 +283,7 @@ def test_strings_are_looked_up_among_strings():
     from jaxrec.data.logs.vocabulary import Vocabulary
 
     words = Vocabulary.build(np.asarray(['a', 'b']))
-    assert (
-        messages.encode(words, 'user', ['b', 'z']).tolist() == words.encode(np.asarray(['b', 'z'])).tolist()
-    )
+    assert messages.encode(words, 'user', ['b', 'z']).tolist() == words.encode(np.asarray(['b', 'z'])).tolist()
     refused = [(3, 'send strings'), ('a' * 1025, 'more than 1024 characters')]
     refused += [(value, 'without NUL and lone surrogates') for value in ('a\0', '\0', 'a\0b', 'a\udfff')]
     for value, message in refused:
@@ -309,7 +307,7 @@ def test_an_index_of_another_label_is_refused(trained, tmp_path):
 
 def start(workdir, index, port):
     command = [
-        sys.executable, '-m', 'jaxrec.cli.serve', f'--workdir={workdir}', f'--index={index}',
+        sys.executable, '-m', 'jaxrec', 'serve', f'--workdir={workdir}', f'--index={index}',
         f'--port={port}', '--requests=1', '--candidates=4',
     ]  # fmt: skip
     environment = os.environ | {'JAX_NUM_CPU_DEVICES': '1'}

@@ -31,9 +31,7 @@ def drawn_events(log: BehaviourLog, count: int, seed: int = 0) -> tuple[np.ndarr
     return draw.integers(1, log.schema['user'].rows, count), columns
 
 
-def loop(
-    log: BehaviourLog, added: list[tuple[np.ndarray, dict[str, np.ndarray]]] = ()
-) -> dict[int, list[dict]]:
+def loop(log: BehaviourLog, added: list[tuple[np.ndarray, dict[str, np.ndarray]]] = ()) -> dict[int, list[dict]]:
     """{user: behaviours, oldest first}: the positive events of the log and what was added to it."""
     users: dict[int, list[dict[str, Any]]] = {}
     for n in range(len(log)):

@@ -22,9 +22,7 @@ def test_every_valid_example_counts_once():
     columns = evaluator.columns()
     valid = [batch['valid'][:, 0] > 0 for batch in batches]
     for key, name in (('host/event', 'event'), ('host/group', 'group'), ('label', 'label')):
-        want = np.concatenate(
-            [batch[key].reshape(-1)[mask] for batch, mask in zip(batches, valid, strict=True)]
-        )
+        want = np.concatenate([batch[key].reshape(-1)[mask] for batch, mask in zip(batches, valid, strict=True)])
         np.testing.assert_array_equal(columns[name], want)
 
 

@@ -61,9 +61,7 @@ def test_training_is_that_of_tables_on_the_device(mesh, options):
 
 def test_every_program_is_traced_once(monkeypatch):
     jit = jax.jit
-    monkeypatch.setattr(
-        host_tables.jax, 'jit', lambda f, **options: jit(chex.assert_max_traces(f, n=1), **options)
-    )
+    monkeypatch.setattr(host_tables.jax, 'jit', lambda f, **options: jit(chex.assert_max_traces(f, n=1), **options))
     chex.clear_trace_counter()
     train((1, 1), 'host')
 
@@ -90,9 +88,7 @@ def test_a_checkpoint_moves_between_host_and_devices(tmp_path):
             moved = setup._replace(tables_on=where)
             restored = checkpoints.restore(abstract_state(moved, batch), table_rows=V).state
             assert len(restored.tables['item'].devices()) == (8 if where == 'device' else 1)
-            np.testing.assert_array_equal(
-                np.asarray(restored.tables['item'])[:ROWS], np.asarray(state.tables['item'])
-            )
+            np.testing.assert_array_equal(np.asarray(restored.tables['item'])[:ROWS], np.asarray(state.tables['item']))
             again = dataclasses.replace(restored, scratch=new_scratch(moved, batch))
             _, metrics = make_train_step(moved)(again, put_batch(make_batch(5), setup.mesh))
             assert np.isfinite(metrics['loss'])

@@ -26,9 +26,7 @@ def parts():
     return setup, make_train_step(setup), init_state(setup, put_batch(make_batch()), 0)
 
 
-def run(
-    parts, workdir, options, scores=None, on_step=None, spoil=None, resume=False, on_evaluate=None, watch=None
-):
+def run(parts, workdir, options, scores=None, on_step=None, spoil=None, resume=False, on_evaluate=None, watch=None):
     """Runs the loop with scripted validation scores {step: value}; returns what it returns and its lines."""
     setup, step_fn, first = parts
 
@@ -54,9 +52,7 @@ def run(
         writer = MetricWriter(workdir, writer_step)
         saver = _WithoutData(checkpoints)
         try:
-            result = train(
-                setup, watched, state, progress, loader, evaluate, saver, writer, options, watch=watch
-            )
+            result = train(setup, watched, state, progress, loader, evaluate, saver, writer, options, watch=watch)
         finally:
             writer.close()
         return result, read_metrics(workdir / 'metrics.jsonl'), checkpoints.steps
@@ -208,9 +204,7 @@ def spoiled(position, batch):
 @pytest.mark.parametrize('options', [{'log_every': 8}, {'eval_every': 6}, {'checkpoint_every': 3}])
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(parts, tmp_path, options):
     options = LoopOptions(steps=8, **({'checkpoint_every': 3, 'log_every': 100} | options))
-    message = (
-        r'grad_norm, loss not finite in step 5; the checkpoints before it are intact\. With another config'
-    )
+    message = r'grad_norm, loss not finite in step 5; the checkpoints before it are intact\. With another config'
     with pytest.raises(ValueError, match=message):
         run(parts, tmp_path, options, spoil=spoiled)
     with Checkpoints(tmp_path / 'checkpoints', monitor='auc') as checkpoints:
@@ -221,9 +215,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(parts, tmp_path, opt
 
 def test_an_unknown_monitor_is_named(parts, tmp_path):
     options = LoopOptions(steps=2, monitor='ndcg')
-    with pytest.raises(
-        ValueError, match=r"train\.monitor = 'ndcg' is not among the metrics \['auc'\]; name one"
-    ):
+    with pytest.raises(ValueError, match=r"train\.monitor = 'ndcg' is not among the metrics \['auc'\]; name one"):
         run(parts, tmp_path, options)
 
 

@@ -54,9 +54,7 @@ def test_work_space_is_made_for_the_tables_that_need_it():
     batch, setup = put_batch(make_batch()), make_setup()
     assert new_scratch(setup, batch) == {}  # a small table is summed densely
     setup = setup._replace(strategies={'item': 'scratch'})
-    assert isinstance(setup, Setup) and setup.duplicate_strategies(setup.task.ids(batch)) == {
-        'item': 'scratch'
-    }
+    assert isinstance(setup, Setup) and setup.duplicate_strategies(setup.task.ids(batch)) == {'item': 'scratch'}
     (scratch,) = new_scratch(setup, batch).values()
     assert scratch.shape == (ROWS,) and scratch.dtype == np.int32
     assert init_state(setup, batch, 0).scratch.keys() == {'item'}

@@ -49,9 +49,7 @@ with stop_signal() as received:
 )
 def test_a_second_signal_ends_the_process_at_once(repository, second, kind):
     command = [sys.executable, '-c', BUSY, kind]
-    process = subprocess.Popen(
-        command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == 'busy\n'
         process.send_signal(signal.SIGTERM)
@@ -89,9 +87,7 @@ def test_one_process_stops_by_its_own_signal_and_several_when_all_do(monkeypatch
     assert not stop_agreed([], 3) and stop_agreed([signal.SIGTERM], 3)
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     asked = []
-    monkeypatch.setattr(
-        multihost_utils, 'reached_preemption_sync_point', lambda at: asked.append(at) or at > 3
-    )
+    monkeypatch.setattr(multihost_utils, 'reached_preemption_sync_point', lambda at: asked.append(at) or at > 3)
     before = signal.getsignal(signal.SIGTERM)
     with stop_signal() as received:
         assert signal.getsignal(signal.SIGTERM) is before and received == []

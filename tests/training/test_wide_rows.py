@@ -57,9 +57,7 @@ def test_wide_rows_keep_their_order_and_every_number(shape, tmp_path, request, m
     assert orders(begun) == orders(abstract_state(setup, make_batch())) == {(1, 0)}
     with jax.log_compiles():
         state, same, predicted = train(setup, begun)
-    assert (
-        sum('Compiling jit(step)' in line for line in caplog.messages) == 1
-    )  # not once more for what it left
+    assert sum('Compiling jit(step)' in line for line in caplog.messages) == 1  # not once more for what it left
     assert orders(state) == {(1, 0)} and same == pytest.approx(loss, rel=1e-6)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     jax.tree.map(close, (state.tables, predicted), (wanted.tables, found))
@@ -85,14 +83,10 @@ def test_what_is_grown_lies_as_before(by_column):
         emb.lazy_adam(0.1),
         setup.mesh,
     )
-    assert {x.format.layout.major_to_minor for x in jax.tree.leaves((tables, slots)) if x.ndim == 2} == {
-        (1, 0)
-    }
+    assert {x.format.layout.major_to_minor for x in jax.tree.leaves((tables, slots)) if x.ndim == 2} == {(1, 0)}
 
 
-@pytest.mark.parametrize(
-    ('kind', 'width', 'said'), [('tpu', 160, True), ('tpu', 18, False), ('cpu', 160, False)]
-)
+@pytest.mark.parametrize(('kind', 'width', 'said'), [('tpu', 160, True), ('tpu', 18, False), ('cpu', 160, False)])
 def test_only_wide_rows_of_tpus_are_told(kind, width, said, monkeypatch):
     class Device:
         platform = kind

@@ -105,9 +105,7 @@ def test_a_resumed_run_counts_no_point_of_tensorboard_twice(tmp_path):
 
 def test_without_the_extra_tensorboard_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorboardX', None)
-    with pytest.raises(
-        ValueError, match=r"train\.tensorboard needs the extra: pip install 'jaxrec\[tensorboard\]'"
-    ):
+    with pytest.raises(ValueError, match=r"train\.tensorboard needs the extra: pip install 'jaxrec\[tensorboard\]'"):
         MetricWriter(tmp_path, tensorboard=True)
 
 

@@ -9,16 +9,11 @@ moves the scores of those most that it has hardly met. The workdir takes `explor
 
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from jaxrec.cli.flags import ANY_KEY, DATA_DIR, friendly, read_flags
-from jaxrec.models.age.online.exploration import draw, explored, to_text
-from jaxrec.models.age.replay.replayer import walk
-from jaxrec.runs.comparison.tables import write_json
-from jaxrec.runs.fit import claim, hold
+from jaxrec.cli.configs import given_config
+from jaxrec.cli.flags import DATA_DIR, friendly
 
-CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and the picture.', required=True)
 DRAWS = flags.DEFINE_integer('draws', 8, 'How often the visits are ranked.', lower_bound=1)
 
@@ -26,7 +21,12 @@ DRAWS = flags.DEFINE_integer('draws', 8, 'How often the visits are ranked.', low
 @friendly
 def main(_: list[str]) -> None:
     """Walks, ranks and prints."""
-    workdir, config = Path(WORKDIR.value), CONFIG.value
+    from jaxrec.models.age.online.exploration import draw, explored, to_text
+    from jaxrec.models.age.replay.replayer import walk
+    from jaxrec.runs.comparison.tables import write_json
+    from jaxrec.runs.workdir import claim, hold
+
+    workdir, config = Path(WORKDIR.value), given_config('jaxrec age replay')
     with hold(workdir):
         claim(workdir, config)
         done = walk(config, workdir, DATA_DIR.value)
@@ -35,7 +35,3 @@ def main(_: list[str]) -> None:
         draw(config.policy, groups, workdir / 'exploring.png')
     print(to_text(config.policy, groups))
     print(f'wrote {workdir}/exploring.json, exploring.png')
-
-
-if __name__ == '__main__':
-    app.run(main, flags_parser=read_flags)

@@ -11,17 +11,11 @@ one is not run again. The workdir takes `table.md`, `table.json`, `ctr.png`, `co
 
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from jaxrec.cli.flags import ANY_KEY, DATA_DIR, friendly, read_flags
-from jaxrec.files import replace_text
-from jaxrec.models.age.online.report import draw, summarise_seeds, to_markdown
-from jaxrec.models.age.online.seeds import run_seed
-from jaxrec.runs.comparison.tables import write_json
-from jaxrec.runs.fit import claim, hold
+from jaxrec.cli.configs import given_config
+from jaxrec.cli.flags import DATA_DIR, friendly
 
-CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the table and its seeds.', required=True)
 SEEDS = flags.DEFINE_integer('seeds', 5, 'How many seeds.', lower_bound=1)
 FIRST_SEED = flags.DEFINE_integer('first_seed', 0, 'The first of them.', lower_bound=0)
@@ -30,7 +24,14 @@ FIRST_SEED = flags.DEFINE_integer('first_seed', 0, 'The first of them.', lower_b
 @friendly
 def main(_: list[str]) -> None:
     """Runs the seeds that are not finished, and writes and prints the table."""
-    workdir, config = Path(WORKDIR.value), CONFIG.value
+    from jaxrec.files import replace_text
+    from jaxrec.models.age.online.report import draw, summarise_seeds, to_markdown
+    from jaxrec.models.age.online.seeds import run_seed
+    from jaxrec.models.age.online.simulated import get_config
+    from jaxrec.runs.comparison.tables import write_json
+    from jaxrec.runs.workdir import claim, hold
+
+    workdir, config = Path(WORKDIR.value), given_config('jaxrec age online', default=get_config)
     seeds = range(FIRST_SEED.value, FIRST_SEED.value + SEEDS.value)
     with hold(workdir):
         claim(workdir, config)
@@ -42,7 +43,3 @@ def main(_: list[str]) -> None:
         draw(results, list(config.explorers), workdir / 'ctr.png')
     print(text)
     print(f'wrote {workdir}/table.md, table.json, ctr.png')
-
-
-if __name__ == '__main__':
-    app.run(main, flags_parser=read_flags)

@@ -13,22 +13,22 @@ policy is also judged as the warm-up left it, by IPS, SNIPS, the direct method a
 
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from jaxrec.cli.flags import ANY_KEY, DATA_DIR, friendly, read_flags
-from jaxrec.models.age.replay.replayer import report, to_text, walk
-from jaxrec.runs.comparison.tables import write_json
-from jaxrec.runs.fit import claim, hold
+from jaxrec.cli.configs import given_config
+from jaxrec.cli.flags import DATA_DIR, friendly
 
-CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
 
 
 @friendly
 def main(_: list[str]) -> None:
     """Replays, and prints what came of it."""
-    workdir, config = Path(WORKDIR.value), CONFIG.value
+    from jaxrec.models.age.replay.replayer import report, to_text, walk
+    from jaxrec.runs.comparison.tables import write_json
+    from jaxrec.runs.workdir import claim, hold
+
+    workdir, config = Path(WORKDIR.value), given_config('jaxrec age replay')
     with hold(workdir):
         claim(workdir, config)
         done = walk(config, workdir, DATA_DIR.value)
@@ -36,7 +36,3 @@ def main(_: list[str]) -> None:
         write_json(workdir / 'replay.json', found)
     print(to_text(config.policy, found))
     print(f'wrote {workdir}/replay.json, config.json, checkpoints')
-
-
-if __name__ == '__main__':
-    app.run(main, flags_parser=read_flags)

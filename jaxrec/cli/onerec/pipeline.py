@@ -11,24 +11,27 @@ finished is not run again, one that was stopped goes on; sessions are judged ane
 
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from jaxrec.cli.flags import ANY_KEY, DATA_DIR, MESH, friendly, parse_mesh, read_flags
-from jaxrec.models.onerec.pipeline import run_pipeline
+from jaxrec.cli.configs import given_config
+from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
 
-CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes the stages and the table.', required=True)
 
 
 @friendly
 def main(_: list[str]) -> None:
     """Runs the pipeline and prints the table."""
+    from jaxrec.models.onerec.custom import pipeline_on_log
+    from jaxrec.models.onerec.pipeline import run_pipeline
+    from jaxrec.models.onerec.simulated import pipeline_config
+
     workdir = Path(WORKDIR.value)
-    run_pipeline(CONFIG.value, workdir, DATA_DIR.value, parse_mesh(MESH.value))
+    run_pipeline(
+        given_config('jaxrec onerec pipeline', default=pipeline_config, on_log=pipeline_on_log),
+        workdir,
+        DATA_DIR.value,
+        parse_mesh(MESH.value),
+    )
     print((workdir / 'table.md').read_text())
     print(f'wrote {workdir}/table.md, table.json, seconds.json and a folder for each stage')
-
-
-if __name__ == '__main__':
-    app.run(main, flags_parser=read_flags)

@@ -4,29 +4,29 @@
 
 It learns from all sessions that were shown (arXiv 2502.18965, section 3.3). Prints the AUC of each head,
 beside that of the true expected labels where the world is simulated, and log-loss and PCOC before and after
-calibration. The workdir takes what `jaxrec.cli.train` writes, `calibration.npz` and `reward.json`.
+calibration. The workdir takes what `jaxrec train` writes, `calibration.npz` and `reward.json`.
 """
 
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from jaxrec.cli.flags import ANY_KEY, DATA_DIR, MESH, friendly, parse_mesh, read_flags
-from jaxrec.models.onerec.reward.train import fit_reward, to_text
+from jaxrec.cli.configs import given_config
+from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
 
-CONFIG = config_flags.DEFINE_config_file('config', **ANY_KEY)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Takes all that the run writes.', required=True)
 
 
 @friendly
 def main(_: list[str]) -> None:
     """Trains, calibrates, evaluates, and says what came of it."""
+    from jaxrec.models.onerec.reward.train import fit_reward, to_text
+
     workdir = Path(WORKDIR.value)
-    print(to_text(fit_reward(CONFIG.value, workdir, DATA_DIR.value, parse_mesh(MESH.value))))
+    print(
+        to_text(
+            fit_reward(given_config('jaxrec onerec reward', 'reward'), workdir, DATA_DIR.value, parse_mesh(MESH.value))
+        )
+    )
     print(f'wrote {workdir}/checkpoints, calibration.npz, reward.json, metrics.jsonl')
-    print(f'next: jaxrec onerec align --judge={workdir} --generator=<workdir of a generator>')
-
-
-if __name__ == '__main__':
-    app.run(main, flags_parser=read_flags)
+    print(f'next: jaxrec onerec align --reward={workdir} --generator=<workdir of a generator>')

@@ -3,7 +3,7 @@
     jaxrec sms challenge --workdir=runs/sms_challenge --output=runs/sms_challenge/files
 
 Writes what the challenge takes, `relations.json`, `instance/` and `semantic/`, at the size of each
-picture, and judges these files as its script does. `jaxrec.cli.evaluate` prints the same metric of padded
+picture, and judges these files as its script does. `jaxrec evaluate` prints the same metric of padded
 images at the network's size and of masks that may overlap: it is for choosing a step, this for comparing with
 others. Classes and relations that the network does not know are missed: one that was trained by
 configs/sms/pic.py:SMS knows no geometric relation, which are half of the metric, and one by
@@ -12,16 +12,11 @@ configs/sms/pic.py:SMS,challenge all of them.
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
-from jaxrec.evaluation.segmentation.challenge_files import write_predictions
-from jaxrec.models.sms.challenge.pic import find_all, judge_files, open_split, to_text
-from jaxrec.models.sms.images.finder import make_finder, names_of, surest, trained_of
-from jaxrec.runs.build import build, read_config
-from jaxrec.runs.fit import restore_model
+from jaxrec.cli.flags import ALLOW_CODE, DATA_DIR, MESH, friendly, parse_mesh
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.', required=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of `jaxrec train`.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes the files.', required=True)
 SPLIT = flags.DEFINE_enum('split', 'val', ['train', 'val'], 'Of the set.')
 SKIP = flags.DEFINE_multi_string(
@@ -35,8 +30,14 @@ STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best o
 @friendly
 def main(_: list[str]) -> None:
     """Restores, looks at every picture, writes, judges what was written, and prints."""
+    from jaxrec.evaluation.segmentation.challenge_files import write_predictions
+    from jaxrec.models.sms.challenge.pic import find_all, judge_files, open_split, to_text
+    from jaxrec.models.sms.images.finder import make_finder, names_of, surest, trained_of
+    from jaxrec.runs.restore import restore_model
+    from jaxrec.runs.run import Run
+
     workdir = Path(WORKDIR.value)
-    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
+    run = Run(workdir, DATA_DIR.value, parse_mesh(MESH.value), ALLOW_CODE.value).experiment
     names_of(run)
     split = open_split(run, SPLIT.value, SKIP.value)
     state, step = restore_model(run, workdir, STEP.value)
@@ -48,7 +49,3 @@ def main(_: list[str]) -> None:
     for reason, count in split.truth.dropped.items():
         print(f'  left out: {count} {reason}')
     print(f'wrote {written.relations}, {written.instance}/*.png and {written.semantic}/*.png')
-
-
-if __name__ == '__main__':
-    app.run(main)

@@ -13,14 +13,9 @@ import functools
 import sys
 from pathlib import Path
 
-import numpy as np
-import tqdm
-from absl import app, flags
+from absl import flags
 
 from jaxrec.cli.flags import friendly
-from jaxrec.data.images.records import ImageFolder, check_folder
-from jaxrec.models.sms.checks import advice, summary
-from jaxrec.models.sms.images.drawing import show_folder
 
 INPUT = flags.DEFINE_string('input', None, 'Folder of images and annotations.json.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes pictures; none are drawn without it.')
@@ -31,6 +26,13 @@ MENDING = 'mend them, or leave these images out of training by --config.data.arg
 @friendly
 def main(_: list[str]) -> None:
     """Reads all, draws some, and says what was found."""
+    import numpy as np
+    import tqdm
+
+    from jaxrec.data.images.records import ImageFolder, check_folder
+    from jaxrec.models.sms.checks import advice, summary
+    from jaxrec.models.sms.images.drawing import show_folder
+
     if OUTPUT.value and Path(OUTPUT.value).resolve().is_relative_to(Path(INPUT.value).resolve()):
         raise ValueError(f'--output={OUTPUT.value} lies in the folder that is read: give another')
     bar = functools.partial(tqdm.tqdm, unit=' images', disable=not sys.stderr.isatty(), dynamic_ncols=True)
@@ -47,7 +49,3 @@ def main(_: list[str]) -> None:
             f'{INPUT.value}, see above: {MENDING}'
         )
     print('\n'.join(advice(found, INPUT.value)))
-
-
-if __name__ == '__main__':
-    app.run(main)

@@ -13,16 +13,11 @@ the same, `--warm_start` goes on without a file.
 import shlex
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
-from jaxrec.models.sms.images.finder import image_size
-from jaxrec.models.sms.task import SmsTask
-from jaxrec.models.sms.weights.state_transfer import Description, save_network
-from jaxrec.runs.build import build, read_config
-from jaxrec.runs.fit import restore_model
+from jaxrec.cli.flags import ALLOW_CODE, DATA_DIR, MESH, friendly, parse_mesh
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.', required=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of `jaxrec train`.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'The .npz file that takes the network.', required=True)
 STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
 
@@ -30,23 +25,23 @@ STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best o
 @friendly
 def main(_: list[str]) -> None:
     """Restores and writes."""
+    from jaxrec.models.sms.images.finder import image_size
+    from jaxrec.models.sms.task import SmsTask
+    from jaxrec.models.sms.weights.state_transfer import Description, save_network
+    from jaxrec.runs.restore import restore_model
+    from jaxrec.runs.run import Run
+
     workdir, output = Path(WORKDIR.value), Path(OUTPUT.value)
     if output.suffix != '.npz':
         raise ValueError(f'--output={output}: name a .npz file')
-    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
+    run = Run(workdir, DATA_DIR.value, parse_mesh(MESH.value), ALLOW_CODE.value).experiment
     task = run.setup.task
     if not isinstance(task, SmsTask):
         raise ValueError(f'{workdir} is no run of relation segmentation, but of {run.config.task}')
     state, step = restore_model(run, workdir, STEP.value)
     described = Description(task.network, task.vocabulary, image_size(run))
     save_network(output, described, state.params, state.model_state)
-    print(
-        f'wrote {output} ({output.stat().st_size / 2**20:.1f} MiB): the network of step {step} of {workdir}'
-    )
+    print(f'wrote {output} ({output.stat().st_size / 2**20:.1f} MiB): the network of step {step} of {workdir}')
     reading, learning = (shlex.quote(f'--{flag}={output}') for flag in ('network', 'config.model.weights'))
     print(f'next: jaxrec sms predict {reading} ...')
     print(f'or:   jaxrec train ... {learning}')
-
-
-if __name__ == '__main__':
-    app.run(main)

@@ -9,23 +9,20 @@ folders in it) are taken by their endings. Of `a.jpg` the output folder takes `a
 masks, arrows, parts and scores, and `a.jpg.json`, all of it by name with masks as COCO's run lengths, at the
 picture's size. A picture that cannot be read is left out and named at the end. Without --step the checkpoint
 with the best validation metric is read; a workdir needs the images of its training, the file that
-`jaxrec.cli.sms.export` makes of it does not.
+`jaxrec sms export` makes of it does not.
 """
 
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
-from jaxrec.models.sms.images.album import DEFAULT, Limits, apart_from, look, pictures_of
-from jaxrec.models.sms.images.finder import Trained, make_finder, names_of, read_trained, surest, trained_of
-from jaxrec.parallel import make_mesh
-from jaxrec.runs.build import build, read_config
-from jaxrec.runs.fit import restore_model
+from jaxrec.cli.flags import ALLOW_CODE, DATA_DIR, MESH, friendly, parse_mesh
+from jaxrec.models.sms.images.album import DEFAULT
+from jaxrec.models.sms.images.finder import Trained
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.')
-NETWORK = flags.DEFINE_string('network', None, 'File of jaxrec.cli.sms.export, in place of a workdir.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of `jaxrec train`.')
+NETWORK = flags.DEFINE_string('network', None, 'File of `jaxrec sms export`, in place of a workdir.')
 INPUT = flags.DEFINE_multi_string('input', None, 'Picture, or folder of pictures.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes pictures and JSON.', required=True)
 STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
@@ -41,6 +38,9 @@ flags.mark_flags_as_mutual_exclusive(('workdir', 'network'), required=True)
 @friendly
 def main(_: list[str]) -> None:
     """Restores, looks at every picture, writes, and says what could not be read."""
+    from jaxrec.models.sms.images.album import Limits, apart_from, look, pictures_of
+    from jaxrec.models.sms.images.finder import make_finder, surest
+
     output, files = Path(OUTPUT.value), pictures_of(INPUT.value)
     apart_from(output, files)
     trained, origin = restored()
@@ -60,20 +60,19 @@ def main(_: list[str]) -> None:
 
 def restored() -> tuple[Trained, str]:
     """The network that the flags name, and where it is from."""
+    from jaxrec.models.sms.images.finder import names_of, read_trained, trained_of
+    from jaxrec.parallel import make_mesh
+    from jaxrec.runs.restore import restore_model
+    from jaxrec.runs.run import Run
+
     mesh = parse_mesh(MESH.value)
     if NETWORK.value:
         if STEP.value is not None:
-            raise ValueError(
-                f'--step={STEP.value} is of a workdir: {NETWORK.value} holds one step, leave it out'
-            )
+            raise ValueError(f'--step={STEP.value} is of a workdir: {NETWORK.value} holds one step, leave it out')
         return read_trained(NETWORK.value, make_mesh(mesh)), NETWORK.value
     assert WORKDIR.value, 'one of the two flags is given, as their own check has seen'
     workdir = Path(WORKDIR.value)
-    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, mesh)
+    run = Run(workdir, DATA_DIR.value, mesh, ALLOW_CODE.value).experiment
     names_of(run)  # refuses other runs before anything is read
     state, step = restore_model(run, workdir, STEP.value)
     return trained_of(run, state), f'step {step} of {workdir}'
-
-
-if __name__ == '__main__':
-    app.run(main)

@@ -13,13 +13,9 @@ Pictures and masks keep the licences of their publishers: write the folder where
 import os
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from jaxrec.cli.flags import DATA_DIR, friendly
-from jaxrec.data.images.record_writer import write_folder
-from jaxrec.data.images.records import check_folder
-from jaxrec.data.sources.splits import PARTS
-from jaxrec.models.sms.images.annotated import photographs, vocabulary
 
 TOLD = ('images', 'entities', 'people', 'relations')
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes annotations and PNGs.', required=True)
@@ -38,6 +34,11 @@ def write(output: Path, data_dir: str | Path) -> dict[str, int]:
     Raises:
       ValueError: a file or package is absent, the folder holds annotations, or the check finds a problem.
     """
+    from jaxrec.data.images.record_writer import write_folder
+    from jaxrec.data.images.records import check_folder
+    from jaxrec.data.sources.splits import PARTS
+    from jaxrec.models.sms.images.annotated import photographs, vocabulary
+
     scenes = photographs(data_dir)
     write_folder(output, vocabulary(), scenes * len(PARTS), [part for part in PARTS for _ in scenes])
     found = check_folder(output)
@@ -49,6 +50,8 @@ def write(output: Path, data_dir: str | Path) -> dict[str, int]:
 @friendly
 def main(_: list[str]) -> None:
     """Writes the folder and says what it holds."""
+    from jaxrec.data.sources.splits import PARTS
+
     data_dir = DATA_DIR.value or os.environ.get('JAXREC_DATA', '')
     if not data_dir:
         raise ValueError(
@@ -60,7 +63,3 @@ def main(_: list[str]) -> None:
     told = ', '.join(f'{counts[name] // len(PARTS)} {name}' for name in TOLD)
     print(f'wrote {OUTPUT.value}: in each of {", ".join(PARTS)} {told}')
     print('next: jaxrec train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs')
-
-
-if __name__ == '__main__':
-    app.run(main)

@@ -8,15 +8,11 @@ relations; its title says how many of these are wholly right: classes, both mask
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from jaxrec.cli.flags import DATA_DIR, MESH, friendly, parse_mesh
-from jaxrec.models.sms.images.drawing import show
-from jaxrec.models.sms.images.finder import make_finder, names_of, trained_of
-from jaxrec.runs.build import build, read_config
-from jaxrec.runs.fit import restore_model
+from jaxrec.cli.flags import ALLOW_CODE, DATA_DIR, MESH, friendly, parse_mesh
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Of jaxrec.cli.train.', required=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Of `jaxrec train`.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes the pictures.', required=True)
 PART = flags.DEFINE_enum('part', 'test', ['train', 'validation', 'test'], 'Which part of the log.')
 IMAGES = flags.DEFINE_integer('images', 20, 'How many, the first by index.', lower_bound=1)
@@ -26,15 +22,9 @@ STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best o
 @friendly
 def main(_: list[str]) -> None:
     """Restores, draws, and says how much is right."""
+    from jaxrec.models.sms.images.drawing import show_part
+    from jaxrec.runs.run import Run
+
     workdir, output = Path(WORKDIR.value), Path(OUTPUT.value)
-    run = build(read_config(str(workdir / 'config.json')), DATA_DIR.value, parse_mesh(MESH.value))
-    names_of(run)
-    state, step = restore_model(run, workdir, STEP.value)
-    told = show(run, make_finder(trained_of(run, state), 1), PART.value, IMAGES.value, output)
-    print('\n'.join(told))
-    print(f'by step {step} of {workdir}')
-    print(f'wrote {output}/*.png: the truth on the left, what was found on the right')
-
-
-if __name__ == '__main__':
-    app.run(main)
+    run = Run(workdir, DATA_DIR.value, parse_mesh(MESH.value), ALLOW_CODE.value).experiment
+    print(show_part(run, workdir, output, PART.value, IMAGES.value, STEP.value))

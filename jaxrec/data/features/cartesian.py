@@ -78,9 +78,7 @@ class PairVocabulary:
         return found
 
 
-def open_vocabularies(
-    source: 'BatchSource', log: Log, described: Mapping[str, Any]
-) -> tuple[PairVocabulary, ...]:
+def open_vocabularies(source: 'BatchSource', log: Log, described: Mapping[str, Any]) -> tuple[PairVocabulary, ...]:
     """Reads the pair vocabularies that a source needs; what the log's cache lacks is collected first.
 
     Args:

@@ -93,9 +93,7 @@ class HistoryColumn:
             values = take(source[name], index, self.width).reshape(-1)
             flat[first * self.width : first * self.width + len(values)] = values
 
-    def _mapped(
-        self, log: BehaviourLog, name: str, positives: np.ndarray, size: int, dtype: np.dtype
-    ) -> np.ndarray:
+    def _mapped(self, log: BehaviourLog, name: str, positives: np.ndarray, size: int, dtype: np.dtype) -> np.ndarray:
         def write(partial: Path) -> None:
             flat = np.lib.format.open_memmap(partial, 'w+', dtype, (size,))
             self._fill(flat, log, name, positives)

@@ -111,9 +111,7 @@ def search_index(log: BehaviourLog, column: str, positives: np.ndarray) -> Searc
     return SearchIndex(**parts)
 
 
-def scan(
-    history: np.ndarray, present: np.ndarray, values: np.ndarray, keep: int
-) -> tuple[np.ndarray, np.ndarray]:
+def scan(history: np.ndarray, present: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
     """The same search where there is no index: it reads every behaviour.
 
     Args:

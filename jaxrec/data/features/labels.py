@@ -86,9 +86,7 @@ class SampledNegatives:
         if self.sampler not in SAMPLERS:
             raise ValueError(f'sampler {self.sampler!r} is unknown: use one of {", ".join(SAMPLERS)}')
         if self.per_positive < 1:
-            raise ValueError(
-                f'per_positive is {self.per_positive}: draw at least 1 negative for each positive event'
-            )
+            raise ValueError(f'per_positive is {self.per_positive}: draw at least 1 negative for each positive event')
 
     def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""

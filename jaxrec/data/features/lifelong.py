@@ -85,9 +85,7 @@ def _check_column(name: str, log: BehaviourLog) -> None:
         )
 
 
-def sample_slots(
-    length: np.ndarray, sample: int, examples: np.ndarray, *, seed: int, epoch: int
-) -> np.ndarray:
+def sample_slots(length: np.ndarray, sample: int, examples: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Draws from the entries of each history, without repetition.
 
     Args:

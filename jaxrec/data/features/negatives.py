@@ -95,9 +95,7 @@ def _check_something_left(log: BehaviourLog, taken: np.ndarray, available: int, 
 
 def _category(log: BehaviourLog, category: str) -> np.ndarray:
     if category not in log.items or log.schema[category].kind != 'categorical':
-        known = [
-            name for name in log.items.names if name in log.schema and log.schema[name].kind == 'categorical'
-        ]
+        known = [name for name in log.items.names if name in log.schema and log.schema[name].kind == 'categorical']
         raise ValueError(
             f'sampler same_category wants a categorical item attribute, {category!r} is none of '
             f'{log.folder}; it has {", ".join(known) or "none"}'
@@ -183,9 +181,7 @@ def history_pool(log: BehaviourLog, positive: np.ndarray, sampler: str = 'unifor
       ValueError: for an unknown sampler, or a log with fewer than two items to draw from.
     """
     if sampler not in HISTORY_SAMPLERS:
-        raise ValueError(
-            f'history_negatives {sampler!r} is unknown: use one of {", ".join(HISTORY_SAMPLERS)}, or None'
-        )
+        raise ValueError(f'history_negatives {sampler!r} is unknown: use one of {", ".join(HISTORY_SAMPLERS)}, or None')
     items = log.events['item']
     pool = _pool(items, positive & (items >= FIRST), sampler)
     copies = np.bincount(pool, minlength=log.schema['item'].rows)
@@ -197,9 +193,7 @@ def history_pool(log: BehaviourLog, positive: np.ndarray, sampler: str = 'unifor
     return HistoryPool(pool.astype(np.int32), np.cumsum(copies) - copies, copies)
 
 
-def sample_beside(
-    pool: HistoryPool, entries: np.ndarray, examples: np.ndarray, *, seed: int, epoch: int
-) -> np.ndarray:
+def sample_beside(pool: HistoryPool, entries: np.ndarray, examples: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Draws one item beside each history entry.
 
     Args:

@@ -70,9 +70,7 @@ def read_pairs(
     return tuple(pairs)
 
 
-def _check(
-    pair: Pair, features: Sequence[tuple[str, str]], columns: Mapping[str, Column], where: str
-) -> None:
+def _check(pair: Pair, features: Sequence[tuple[str, str]], columns: Mapping[str, Column], where: str) -> None:
     for side, column in (('candidate', pair.candidate), (pair.side, pair.column)):
         if (side, column) not in features or side not in SIDES:
             have = ['/'.join(feature) for feature in features]
@@ -80,6 +78,4 @@ def _check(
         if columns[column].kind != 'categorical':
             raise ValueError(f'{where}: column {column!r} is {columns[column].kind}; a pair needs one id')
     if (pair.side, pair.column) == ('candidate', pair.candidate):
-        raise ValueError(
-            f'{where} is a column with itself, which its embedding says alone; name another column'
-        )
+        raise ValueError(f'{where} is a column with itself, which its embedding says alone; name another column')

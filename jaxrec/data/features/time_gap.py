@@ -72,9 +72,7 @@ def read_time_gap(described: Any, log: BehaviourLog) -> TimeGap | None:
     if described is None:
         return None
     if not hasattr(described, 'keys'):
-        raise ValueError(
-            f"{_WHERE} is {described!r}: give a description, such as {{'unit': 86400, 'buckets': 16}}"
-        )
+        raise ValueError(f"{_WHERE} is {described!r}: give a description, such as {{'unit': 86400, 'buckets': 16}}")
     options = read_options(described, _WHERE, unit=86_400, buckets=16)
     if options['unit'] < 1:
         raise ValueError(f'{_WHERE}.unit = {options["unit"]}: give at least 1, in the time of the log')
@@ -89,7 +87,5 @@ def read_time_gap(described: Any, log: BehaviourLog) -> TimeGap | None:
             "with a column 'time'"
         )
     if 'gap' in log.schema:
-        raise ValueError(
-            f"{_WHERE}: gaps would be called like the column 'gap' of {log.folder}; rename that column"
-        )
+        raise ValueError(f"{_WHERE}: gaps would be called like the column 'gap' of {log.folder}; rename that column")
     return TimeGap(**options)

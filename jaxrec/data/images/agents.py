@@ -28,6 +28,4 @@ class Agents:
         if self.known.shape != self.rows.shape:
             raise ValueError(f'{len(self.rows)} agents, of whom known has {self.known.shape}: give one each')
         if strangers := sorted(set(self.deeds[:, 0].tolist()) - set(self.rows[self.known].tolist())):
-            raise ValueError(
-                f'a deed of entity {strangers[0]}, which is no agent that is known: add it to rows'
-            )
+            raise ValueError(f'a deed of entity {strangers[0]}, which is no agent that is known: add it to rows')

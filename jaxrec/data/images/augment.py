@@ -102,9 +102,7 @@ def recolour(image: np.ndarray, brightness: float, contrast: float, saturation: 
     return np.array(picture)
 
 
-def augment(
-    scene: Scene, vocabulary: Vocabulary, options: Augmentation, seed: int, epoch: int, example: int
-) -> Scene:
+def augment(scene: Scene, vocabulary: Vocabulary, options: Augmentation, seed: int, epoch: int, example: int) -> Scene:
     """Changes a scene as this example of this epoch is changed.
 
     A factor above 1 shows a smaller window, which is larger once it is fitted to the network's size; below 1

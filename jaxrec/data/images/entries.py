@@ -17,9 +17,7 @@ ENTITY_KEYS = {'id', 'class', 'mask'}
 RELATION_KEYS = {'subject', 'object', 'relation', 'parts'}
 
 
-def read_entry(
-    folder: Path, vocabulary: Vocabulary, entry: Any, where: str
-) -> tuple[Scene | None, list[str]]:
+def read_entry(folder: Path, vocabulary: Vocabulary, entry: Any, where: str) -> tuple[Scene | None, list[str]]:
     """Reads a scene, or says everything that keeps it from being one.
 
     Args:
@@ -148,9 +146,7 @@ class _Reading:
         elif isinstance(self.entry.get('instances'), str):
             return mask  # the file's own problem is said already
         else:
-            self.problem(
-                f'{place}has no mask: name a PNG of ids as "instances", or give run lengths as "mask"'
-            )
+            self.problem(f'{place}has no mask: name a PNG of ids as "instances", or give run lengths as "mask"')
             return mask
         if not mask.any():
             source = 'mask' if 'mask' in item else f'{self.entry["instances"]}'
@@ -192,17 +188,13 @@ class _Reading:
         if not isinstance(given, list):
             self.problem(f'{place}has parts that are no list: write ["left hand"]')
             return []
-        return [
-            part for part in given if self.number(part, self.vocabulary.parts, f'{place}has the part') >= 0
-        ]
+        return [part for part in given if self.number(part, self.vocabulary.parts, f'{place}has the part') >= 0]
 
     def number(self, name: Any, names: tuple[str, ...], place: str) -> int:
         """The number of a name; -1, and a problem, where there is none."""
         if name in names:
             return names.index(name)
-        self.problem(
-            f'{place} {name!r}, which is none of {", ".join(names) or "none"}: add it to the list or mend it'
-        )
+        self.problem(f'{place} {name!r}, which is none of {", ".join(names) or "none"}: add it to the list or mend it')
         return -1
 
     def part_map(self, size: tuple[int, int]) -> np.ndarray:

@@ -90,9 +90,7 @@ def crop(scene: Scene, top: int, left: int, height: int, width: int) -> Scene:
       ValueError: for an empty window.
     """
     if height < 1 or width < 1:
-        raise ValueError(
-            f'a window of {height} x {width} of scene {scene.name!r} is empty: give at least 1 x 1'
-        )
+        raise ValueError(f'a window of {height} x {width} of scene {scene.name!r} is empty: give at least 1 x 1')
     tall, wide = scene.image.shape[:2]
     rows = slice(max(top, 0), max(min(top + height, tall), 0))
     columns = slice(max(left, 0), max(min(left + width, wide), 0))

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from jaxrec.configurable import resolve
+from jaxrec.configurable import configurable, resolve
 from jaxrec.data.images.records import ImageFolder, check_folder
 from jaxrec.data.images.scene import Scene, Vocabulary
 from jaxrec.data.logs.columns import write_columns
@@ -97,9 +97,7 @@ class SceneLog(Log):
         if check_ids:
             _READERS.pop(_key(self.manifest), None)
         if check_ids and self.reader.vocabulary != self.names:
-            raise ValueError(
-                f'{self.folder} has other names than what it reads, {self.manifest["reader"]}: {REMEDY}'
-            )
+            raise ValueError(f'{self.folder} has other names than what it reads, {self.manifest["reader"]}: {REMEDY}')
         if check_ids and len(self) and int(self.events['number'].max()) >= len(self.reader):
             raise ValueError(
                 f'{self.folder} knows image {int(self.events["number"].max())}, but there are '
@@ -112,7 +110,7 @@ class SceneLog(Log):
         key = _key(self.manifest)
         reader = _READERS.pop(key, None)
         if reader is None:
-            reader = resolve(self.manifest['reader'])(**self.manifest['arguments'])
+            reader = resolve(self.manifest['reader'], 'reader')(**self.manifest['arguments'])
         _READERS[key] = reader  # behind those that were used before
         for other in list(_READERS)[:-KEPT]:
             _READERS.pop(other, None)
@@ -166,16 +164,14 @@ def compile_scenes(
       ValueError: no such reader, no images, one that it cannot use, or a folder that holds anything else.
     """
     folder, given = Path(folder), dict(plain(arguments))
-    opened: SceneReader = resolve(reader)(**given)
+    opened: SceneReader = resolve(reader, 'reader')(**given)
     if request is not None and (made := _made(folder, opened, request)):
         return made
     table, left_out = _table(opened, columns or {})
     number, dropped = table['number'], {**(dropped or {}), **left_out}
     if not len(number):
         raise ValueError(f'{reader} of {given} gives no images: a log needs at least one')
-    digest = json.dumps(
-        [reader, given, dataclasses.asdict(opened.vocabulary), number.tolist()], sort_keys=True
-    )
+    digest = json.dumps([reader, given, dataclasses.asdict(opened.vocabulary), number.tolist()], sort_keys=True)
     settings = describe_settings(
         {}, digest, sources=opened.sources(), dropped=dropped, notes=None, request=request, seed=0,
         provenance=provenance,
@@ -198,6 +194,7 @@ def compile_scenes(
     return SceneLog.publish(folder, settings, tables)
 
 
+@configurable('log')
 def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLog:
     """Compiles the log of a user's own images, `config.data.log` for them; every file is read and checked.
 
@@ -219,8 +216,7 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
     """
     if not path:
         raise ValueError(
-            'data.arguments.path is empty: name the folder of the images, as in '
-            '--config=configs/sms/own.py:SMS,album'
+            'data.arguments.path is empty: name the folder of the images, as in --config=configs/sms/own.py:SMS,album'
         )
     if broken not in ('refuse', 'skip'):
         raise ValueError(f"broken {broken!r} is unknown: use 'refuse' or 'skip'")

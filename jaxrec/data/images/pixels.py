@@ -66,9 +66,7 @@ def read_picture(path: str | Path) -> np.ndarray:
     """
     picture = _open(path)
     if picture.mode.startswith(('I', 'F')):
-        raise ValueError(
-            f'{path} has more than 8 bits a channel (mode {picture.mode}): save it with 8 bits a channel'
-        )
+        raise ValueError(f'{path} has more than 8 bits a channel (mode {picture.mode}): save it with 8 bits a channel')
     try:
         picture = pillow().ImageOps.exif_transpose(picture)
     except Exception as error:  # Pillow raises whatever the bytes of a damaged tag lead it to
@@ -130,9 +128,7 @@ def _open(path: str | Path) -> Any:
     except image.DecompressionBombError as error:
         raise ValueError(f'{path} has too many pixels ({error}): make the picture smaller') from None
     except Exception as error:  # Pillow raises whatever the bytes of a damaged file lead it to
-        raise ValueError(
-            f'{path} cannot be read ({error}): it is truncated or no picture; save it again'
-        ) from None
+        raise ValueError(f'{path} cannot be read ({error}): it is truncated or no picture; save it again') from None
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:

@@ -13,9 +13,7 @@ from jaxrec.data.images.records import ANNOTATIONS, FORMAT, VERSION, read_split
 from jaxrec.data.images.scene import Scene, Vocabulary
 
 
-def write_folder(
-    folder: str | Path, vocabulary: Vocabulary, scenes: Iterable[Scene], splits: Iterable[str]
-) -> None:
+def write_folder(folder: str | Path, vocabulary: Vocabulary, scenes: Iterable[Scene], splits: Iterable[str]) -> None:
     """Writes scenes as a folder in the format above, pictures as PNG.
 
     Masks go to a PNG of ids unless they overlap; those that do to run lengths. Names of files come from the
@@ -69,8 +67,6 @@ def _write_scene(folder: Path, vocabulary: Vocabulary, scene: Scene, name: str) 
             'relation': vocabulary.relations[relation],
             'parts': [vocabulary.parts[part] for part in np.flatnonzero(taking)],
         }
-        for (subject, target, relation), taking in zip(
-            scene.relations.tolist(), scene.relation_parts, strict=True
-        )
+        for (subject, target, relation), taking in zip(scene.relations.tolist(), scene.relation_parts, strict=True)
     ]
     return entry

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.images.entries import read_entry
 from jaxrec.data.images.pixels import is_turned, read_numbers
 from jaxrec.data.images.scene import Scene, Vocabulary
@@ -50,6 +51,7 @@ COUNTED = (
 KEYS = {'format', 'version', 'person', 'images', *_LISTS}
 
 
+@configurable('reader')
 class ImageFolder:
     """The scenes of a folder in the format above.
 
@@ -74,9 +76,7 @@ class ImageFolder:
             FORMAT,
             VERSION,
         ):
-            raise ValueError(
-                f'{path} is not of this format: begin it with "format": "{FORMAT}", "version": {VERSION}'
-            )
+            raise ValueError(f'{path} is not of this format: begin it with "format": "{FORMAT}", "version": {VERSION}')
         if unknown := sorted(set(content) - KEYS):
             raise ValueError(f'{path} has the unknown key {unknown[0]!r}: use {", ".join(sorted(KEYS))}')
         if not isinstance(content.get('images'), list):

@@ -99,9 +99,7 @@ class Scene:
           ValueError: naming the scene, the place and the remedy.
         """
         where = f'scene {self.name!r}'
-        if bad := np.flatnonzero(
-            (self.categories < 0) | (self.categories >= len(vocabulary.entities))
-        ).tolist():
+        if bad := np.flatnonzero((self.categories < 0) | (self.categories >= len(vocabulary.entities))).tolist():
             raise ValueError(
                 f'{where}: entity {bad[0]} is of class {self.categories[bad[0]]}; there are '
                 f'{len(vocabulary.entities)}: mend its category'
@@ -112,22 +110,16 @@ class Scene:
             if subject == target:
                 raise ValueError(f'{where}: relation {i} joins entity {subject} to itself; give two')
             if not 0 <= relation < len(vocabulary.relations):
-                raise ValueError(
-                    f'{where}: relation {i} is of kind {relation}, of {len(vocabulary.relations)}'
-                )
+                raise ValueError(f'{where}: relation {i} is of kind {relation}, of {len(vocabulary.relations)}')
         width = len(vocabulary.parts)
         if self.relation_parts.shape[1] != width:
-            raise ValueError(
-                f'{where}: relation_parts has {self.relation_parts.shape[1]} columns, not {width}'
-            )
+            raise ValueError(f'{where}: relation_parts has {self.relation_parts.shape[1]} columns, not {width}')
         labelled = self.parts[self.parts != UNKNOWN_PART]
         if labelled.size and labelled.max() > width:
             raise ValueError(f'{where}: the part map holds {labelled.max()}; {width} parts are known')
 
 
-def check_arrays(
-    owner: object, where: str, expected: Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
-) -> None:
+def check_arrays(owner: object, where: str, expected: Mapping[str, tuple[type[np.generic], tuple[int, ...]]]) -> None:
     """Refuses arrays of another type or shape than they should have.
 
     Args:

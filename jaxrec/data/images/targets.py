@@ -47,9 +47,7 @@ class TargetOptions:
             raise ValueError(f'centre {self.centre!r} is unknown: use one of {", ".join(CENTRES)}')
 
 
-def encode(
-    scene: Scene, options: TargetOptions, judged: bool = True, kinds: int = 0, classes: int = 0
-) -> Arrays:
+def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int = 0, classes: int = 0) -> Arrays:
     """Encodes one scene.
 
     Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too

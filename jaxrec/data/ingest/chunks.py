@@ -118,9 +118,7 @@ def take_in(parts: Sequence[Part], folder: Path, strict: bool = False) -> Taken:
         `strict` for any bad row.
     """
     total = sum(part.path.stat().st_size for part in parts)
-    with tqdm.tqdm(
-        total=total, unit='B', unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True
-    ) as bar:
+    with tqdm.tqdm(total=total, unit='B', unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
         summaries = [_take_file(part, folder, strict, bar.update) for part in parts]
     chunks: list[Chunk] = []
     rejected: Rejected = {}
@@ -154,9 +152,7 @@ def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int],
         merge_rejected(rejected, found)
         records, lines = block.end - 1, block.lines
         if number == 0 and not count and found:
-            raise ValueError(
-                _refusal(part, rejected, 'not one of the first rows can be used: check the mapping')
-            )
+            raise ValueError(_refusal(part, rejected, 'not one of the first rows can be used: check the mapping'))
         if not sys.stderr.isatty() and time.monotonic() > said + LOG_SECONDS:
             said = time.monotonic()
             log.info('%s: %d rows read, %d left out', part.path.name, records, _count(rejected))
@@ -168,9 +164,7 @@ def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int],
     return summary
 
 
-def take_rows(
-    block: Block, fields: Sequence[Field], keep: Sequence[str] = ()
-) -> tuple[pa.RecordBatch, Rejected]:
+def take_rows(block: Block, fields: Sequence[Field], keep: Sequence[str] = ()) -> tuple[pa.RecordBatch, Rejected]:
     """Converts a block and leaves out the rows that cannot be used.
 
     Args:
@@ -270,9 +264,7 @@ def _refusal(part: Part, rejected: Rejected, why: str) -> str:
 
 def describe_rejected(rejected: Rejected) -> str:
     """Says in a line what was left out and where it first occurred."""
-    return '; '.join(
-        f'{found["rows"]} x {reason} ({", ".join(found["first"])})' for reason, found in rejected.items()
-    )
+    return '; '.join(f'{found["rows"]} x {reason} ({", ".join(found["first"])})' for reason, found in rejected.items())
 
 
 def chunks_of(taken: Taken, side: str) -> Iterator[Chunk]:

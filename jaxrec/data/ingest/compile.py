@@ -248,9 +248,7 @@ class _Writer:
             chunks = [chunk for chunk in self.taken.chunks if chunk.side == side]
             if not chunks:
                 (source,) = [s.file for name, (_, s) in self.mapping.sides.items() if name == side]
-                raise ValueError(
-                    f'{source} has no usable row: check the file and the mapping, or leave it out'
-                )
+                raise ValueError(f'{source} has no usable row: check the file and the mapping, or leave it out')
             merged |= {f.name: merge_column(chunks, f.name, self.work) for f in fields if f.coded}
         if isinstance(self.base, BehaviourLog):  # attributes of old users and items may be given anew
             for key in ('user', 'item'):

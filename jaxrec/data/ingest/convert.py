@@ -194,9 +194,7 @@ def _numbers(field: Field, column: pa.Array) -> Converted:
         values = pa.array(np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), 0.0)))
     narrow = np.asarray(values).astype(np.float32)
     broken = broken | (~np.isfinite(narrow) & ~missing)
-    values, found = _filled(
-        field, pa.array(np.where(broken, np.float32(0), narrow)), missing, broken, 'number'
-    )
+    values, found = _filled(field, pa.array(np.where(broken, np.float32(0), narrow)), missing, broken, 'number')
     return Converted(values, bad + found)
 
 
@@ -216,9 +214,7 @@ def _time(field: Field, column: pa.Array) -> Converted:
     none, bad = np.zeros(len(column), bool), list[tuple[str, np.ndarray]]()
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         missing, broken = _numpy(pc.is_null(column)), none
-        values = column.cast(pa.timestamp('us', getattr(column.type, 'tz', None)), safe=False).cast(
-            pa.int64()
-        )
+        values = column.cast(pa.timestamp('us', getattr(column.type, 'tz', None)), safe=False).cast(pa.int64())
         micros = np.asarray(pc.fill_null(values, 0))
     elif field.unit == 'iso':
         texts, bad = _decoded(field, column)
@@ -244,9 +240,7 @@ def _iso(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return np.where(broken, other, naive), broken & without
 
 
-def _count(
-    field: Field, column: pa.Array
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[str, np.ndarray]]]:
+def _count(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[str, np.ndarray]]]:
     """Times that are counted in a unit: microseconds, missing, broken, and what else is bad."""
     scale, bad = UNITS[field.unit or 's'], list[tuple[str, np.ndarray]]()
     if pa.types.is_binary(column.type) or pa.types.is_string(column.type):

@@ -61,9 +61,7 @@ class EventPlan:
                 types['time'] = np.dtype(np.int64 if whole else np.float64)
             if self.base is not None and not field.coded:
                 held = self.base.events[field.name].dtype
-                types[field.name] = (
-                    np.promote_types(held, types[field.name]) if field.role == 'time' else held
-                )
+                types[field.name] = np.promote_types(held, types[field.name]) if field.role == 'time' else held
         if self.base is not None:
             types['generation'] = np.dtype(np.int8)
         return types
@@ -71,9 +69,7 @@ class EventPlan:
     @property
     def ragged(self) -> dict[str, Any]:
         """{multi-valued column: dtype}."""
-        return {
-            f.name: np.int32 for f in self.fields if f.coded and isinstance(self.coded[f.name].ids, Ragged)
-        }
+        return {f.name: np.int32 for f in self.fields if f.coded and isinstance(self.coded[f.name].ids, Ragged)}
 
 
 def write_by_user(folder: Path, chunks: Sequence[Chunk], plan: EventPlan, work: Path) -> int:
@@ -100,9 +96,7 @@ def write_by_user(folder: Path, chunks: Sequence[Chunk], plan: EventPlan, work: 
             if isinstance(plan.base, BehaviourLog):
                 held = plan.base.user_offsets
                 old, end = (int(held[min(bound, len(held) - 1)]) for bound in (first, last))
-                rows = {
-                    name: concatenate(_old(plan.base, name, old, end, types), rows[name]) for name in types
-                }
+                rows = {name: concatenate(_old(plan.base, name, old, end, types), rows[name]) for name in types}
             keys = (rows['time'], rows['user']) if 'time' in types else (rows['user'],)
             order = np.lexsort(keys)  # stable
             writer.append({name: _take(rows[name], order) for name in types})
@@ -199,9 +193,7 @@ class _Spill:
 
 def _finish(rows: Mapping[str, np.ndarray], plan: EventPlan, types: Mapping[str, np.dtype]) -> dict[str, Any]:
     """Seconds for microseconds, lists for the codes of multi-valued columns, and the types of the table."""
-    finished: dict[str, Any] = {
-        'generation': np.full(len(next(iter(rows.values()))), plan.generation, np.int8)
-    }
+    finished: dict[str, Any] = {'generation': np.full(len(next(iter(rows.values()))), plan.generation, np.int8)}
     for field in plan.fields:
         column, wanted = rows[field.name], types[field.name]
         ids = plan.coded[field.name].ids if field.coded else None

@@ -75,9 +75,7 @@ def _check_names(old: Log, new: Log) -> None:
     if not any(scenes):  # columns have vocabularies of their own
         return
     if not all(scenes):
-        raise ValueError(
-            f'{old.folder} is a {old.KIND} and {new.folder} a {new.KIND}: train anew without a warm start'
-        )
+        raise ValueError(f'{old.folder} is a {old.KIND} and {new.folder} a {new.KIND}: train anew without a warm start')
     remedy = (
         'give images with the same lists of names, or instead of a warm start hand the network over by name, '
         'with jaxrec sms export and model.weights'

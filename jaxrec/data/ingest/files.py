@@ -64,8 +64,7 @@ def _check_file(path: Path) -> None:
     if mark != expected and 'utf-16' != mark:
         says = {'parquet': 'a Parquet file', 'gzip': 'gzip-compressed', None: 'neither Parquet nor gzip'}
         raise ValueError(
-            f'input {path} is {says[mark]} by its content but not by its name: rename it (.csv, .csv.gz, '
-            '.parquet)'
+            f'input {path} is {says[mark]} by its content but not by its name: rename it (.csv, .csv.gz, .parquet)'
         )
 
 
@@ -149,9 +148,7 @@ class TextSource(io.RawIOBase):
             ) from None
         if self._at == 0:
             if chunk[:2] in (b'\xff\xfe', b'\xfe\xff') and self._decoder is None:
-                raise ValueError(
-                    f'{self._path} is UTF-16 text: say so (format.encoding or --encoding=utf-16)'
-                )
+                raise ValueError(f'{self._path} is UTF-16 text: say so (format.encoding or --encoding=utf-16)')
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
         self._at += len(chunk)
         return chunk

@@ -16,7 +16,7 @@ histories: such a mapping describes a click log of impressions, whose label is a
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,7 @@ def load_mapping(path: str | Path) -> dict[str, Any]:
     try:
         mapping = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise ValueError(
-            f'mapping {path} does not exist: write one, or map columns with --user, --item, ...'
-        ) from None
+        raise ValueError(f'mapping {path} does not exist: write one, or map columns with --user, --item, ...') from None
     except UnicodeDecodeError as error:
         raise ValueError(f'mapping {path} is not UTF-8 text ({error.reason}): save it as UTF-8') from None
     except json.JSONDecodeError as error:
@@ -87,6 +85,33 @@ def parse_column(text: str, place: str) -> tuple[str, dict[str, Any]]:
     return name, described
 
 
+def describe_columns(named: Mapping[str, Any], features: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The mapping that single columns describe.
+
+    Args:
+      named: `user`, `item`, `time` and `label`, names of columns or their descriptions; None where there is none.
+      features: `context`, `item_attribute` and `user_attribute`, each as `parse_column` reads it; a column without a
+        kind is categorical.
+
+    Returns:
+      The mapping, unchecked.
+
+    Raises:
+      ValueError: a feature that `parse_column` refuses.
+    """
+    columns = {
+        name: dict(parse_column(text if ':' in text else f'{text}:categorical', f'{name}={text}') for text in texts)
+        for name, texts in features.items()
+    }
+    mapping = {
+        **named,
+        'events': columns['context'],
+        'items': {'columns': columns['item_attribute']} if columns['item_attribute'] else None,
+        'users': {'columns': columns['user_attribute']} if columns['user_attribute'] else None,
+    }
+    return {key: value for key, value in mapping.items() if value}
+
+
 def make_mapping(given: Mapping[str, Any]) -> LogMapping:
     """Checks a mapping.
 
@@ -119,8 +144,7 @@ def make_mapping(given: Mapping[str, Any]) -> LogMapping:
 def _check_roles(given: Mapping[str, Any], users: bool) -> None:
     if users and not given.get('item'):
         raise ValueError(
-            'the mapping has no \'item\': name the column of what users met ({"item": "column"} or '
-            '--item=column)'
+            'the mapping has no \'item\': name the column of what users met ({"item": "column"} or --item=column)'
         )
     if not users and not given.get('label'):
         raise ValueError(
@@ -160,13 +184,9 @@ def _column(given: Any, where: str, allowed: tuple[str, ...], default: str | Non
 
 
 def _key(role: str, given: Any, where: str) -> Field:
-    options = (
-        ('column', 'type', 'min_count', 'buckets', 'vocabulary') if role == 'item' else ('column', 'type')
-    )
+    options = ('column', 'type', 'min_count', 'buckets', 'vocabulary') if role == 'item' else ('column', 'type')
     described = _column(given, where, options)
-    return Field(
-        role, described['column'], role, _spec('categorical', described, where), _type(described, where)
-    )
+    return Field(role, described['column'], role, _spec('categorical', described, where), _type(described, where))
 
 
 def _time(given: Any) -> Field:
@@ -201,9 +221,7 @@ def _feature(name: str, given: Any, where: str) -> Field:
     spec, type_ = _spec(kind, described, where), _type(described, where)
     if type_ == 'integer' and kind != 'categorical':
         raise ValueError(f'{where}.type is integer on a {kind} column: only categorical columns have a type')
-    return Field(
-        name, described['column'], 'feature', spec, type_, None, separator, None, _fill(described, where)
-    )
+    return Field(name, described['column'], 'feature', spec, type_, None, separator, None, _fill(described, where))
 
 
 def _spec(kind: str, described: Mapping[str, Any], where: str) -> ColumnSpec:
@@ -265,8 +283,7 @@ def _format(given: Any) -> Format:
         ''.encode(described.get('encoding', 'utf-8'))
     except (LookupError, TypeError):
         raise ValueError(
-            f'format.encoding is {described["encoding"]!r}: use one that Python knows, such as utf-8, '
-            'latin-1 or cp1252'
+            f'format.encoding is {described["encoding"]!r}: use one that Python knows, such as utf-8, latin-1 or cp1252'
         ) from None
     return Format(**described)
 
@@ -294,8 +311,7 @@ def _check_names(mapping: LogMapping) -> None:
 def _check_keys(mapping: LogMapping) -> None:
     if mapping.items.fields and mapping.specs['item'].buckets:
         raise ValueError(
-            'item.buckets with attributes of items: items in one bucket would share them, take out one of '
-            'the two'
+            'item.buckets with attributes of items: items in one bucket would share them, take out one of the two'
         )
     members: dict[str, list[Field]] = {}
     for field in (*mapping.events, *mapping.items.fields, *mapping.users.fields):

@@ -136,9 +136,7 @@ def make_vocabularies(
         made, ids = _one_vocabulary(vocabulary, [columns[n] for n in names], bases.get(vocabulary), seed)
         vocabularies[vocabulary] = made
         for name, of_values in zip(names, ids, strict=True):
-            coded[name] = _describe(
-                columns[name][0], vocabulary, made.size, of_values, columns[name][1].counts
-            )
+            coded[name] = _describe(columns[name][0], vocabulary, made.size, of_values, columns[name][1].counts)
     return vocabularies, coded
 
 
@@ -188,16 +186,12 @@ def _enumerate(
     counts = np.zeros(len(distinct), np.int64)
     for place, weight in zip(places, weights, strict=True):
         np.add.at(counts, place[place >= 0], weight[place >= 0])
-    made, ids = Vocabulary.enumerate(
-        numpy_values(distinct), counts, min_count=min_count, seed=seed, base=base
-    )
+    made, ids = Vocabulary.enumerate(numpy_values(distinct), counts, min_count=min_count, seed=seed, base=base)
     ids = np.append(ids, np.int32(OUT_OF_VOCABULARY))  # read at place -1: values that no row holds any more
     return made, [ids[place] for place in places]
 
 
-def _describe(
-    field: Field, vocabulary: str, rows: int, ids: np.ndarray | Ragged, counts: np.ndarray
-) -> Coded:
+def _describe(field: Field, vocabulary: str, rows: int, ids: np.ndarray | Ragged, counts: np.ndarray) -> Coded:
     spec, width = field.spec, 1
     assert spec is not None
     if isinstance(ids, Ragged):

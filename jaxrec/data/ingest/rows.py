@@ -105,9 +105,7 @@ class RowReader:
         """Bytes of all files."""
         return sum(part.path.stat().st_size for part in self._parts)
 
-    def blocks(
-        self, strict: bool = False, progress: Callable[[int], None] = lambda size: None
-    ) -> Iterator[NewRows]:
+    def blocks(self, strict: bool = False, progress: Callable[[int], None] = lambda size: None) -> Iterator[NewRows]:
         """Reads all files.
 
         Args:

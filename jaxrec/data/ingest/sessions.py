@@ -180,9 +180,7 @@ def _allowed(columns: dict[str, Any], records: np.ndarray) -> tuple[dict[str, An
             if wrong.any():
                 reason = f'{name} is {"negative" if watched else "neither 0 nor 1"}'
                 found[reason] = {'rows': int(wrong.sum()), 'first': records[wrong][:SHOWN].tolist()}
-    return (
-        {name: _take(c, np.flatnonzero(~bad)) for name, c in columns.items()} if found else columns
-    ), found
+    return ({name: _take(c, np.flatnonzero(~bad)) for name, c in columns.items()} if found else columns), found
 
 
 def _known(

@@ -149,9 +149,7 @@ def side_table(
     return SideTable(columns, schema, int((occurs & ~named)[FIRST:].sum()))
 
 
-def inherit(
-    table: SideTable, base: BehaviourLog, side: str, ids: np.ndarray, present: np.ndarray
-) -> SideTable:
+def inherit(table: SideTable, base: BehaviourLog, side: str, ids: np.ndarray, present: np.ndarray) -> SideTable:
     """Gives rows that a table does not name what an earlier log says of them.
 
     Args:
@@ -171,9 +169,7 @@ def inherit(
     columns, schema = {}, {}
     for name, column in table.columns.items():
         held = base.schema[name]
-        schema[name] = dataclasses.replace(
-            table.schema[name], width=max(held.width, table.schema[name].width)
-        )
+        schema[name] = dataclasses.replace(table.schema[name], width=max(held.width, table.schema[name].width))
         rows = len(column.offsets) - 1 if isinstance(column, Ragged) else len(column)
         new = column.take(named) if isinstance(column, Ragged) else column[named]
         columns[name] = spread(new, named, rows, schema[name], base=store[name])

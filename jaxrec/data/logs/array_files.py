@@ -46,9 +46,7 @@ def save_arrays(path: str | Path, kind: str, version: int, arrays: Mapping[str, 
         partial.unlink(missing_ok=True)
 
 
-def load_arrays(
-    path: str | Path, kind: str, version: int, described: Described, remedy: str
-) -> dict[str, np.ndarray]:
+def load_arrays(path: str | Path, kind: str, version: int, described: Described, remedy: str) -> dict[str, np.ndarray]:
     """Reads what `save_arrays` wrote.
 
     Args:

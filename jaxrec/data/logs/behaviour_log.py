@@ -34,9 +34,7 @@ class UserLog(Log):
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f'{path} cannot be read ({error}): {REMEDY}') from None
         if offsets.shape != (self.schema['user'].rows + 1,) or offsets[-1] != len(self):
-            raise ValueError(
-                f'{path} does not fit {self.schema["user"].rows} users and {len(self)} events: {REMEDY}'
-            )
+            raise ValueError(f'{path} does not fit {self.schema["user"].rows} users and {len(self)} events: {REMEDY}')
         return offsets
 
 

@@ -21,9 +21,7 @@ class ColumnWriter:
         writer.append({'user': users, 'tags': tags})
     """
 
-    def __init__(
-        self, folder: str | Path, columns: Mapping[str, Any], ragged: Mapping[str, Any] | None = None
-    ):
+    def __init__(self, folder: str | Path, columns: Mapping[str, Any], ragged: Mapping[str, Any] | None = None):
         """Opens one file a column, two a ragged one.
 
         Args:

@@ -188,9 +188,7 @@ class ColumnStore:
             self._length, self._kinds = description['length'], description['columns']
             files = description['files']
         except FileNotFoundError:
-            raise ValueError(
-                f'{path} is missing, so {self.folder} is not a folder of columns: {_REMEDY}'
-            ) from None
+            raise ValueError(f'{path} is missing, so {self.folder} is not a folder of columns: {_REMEDY}') from None
         except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
             raise ValueError(f'{path} is damaged ({error!r}): {_REMEDY}') from None
         for file, described in files.items():
@@ -205,9 +203,7 @@ class ColumnStore:
     def __getitem__(self, name: str) -> Any:
         if name not in self._open:
             if name not in self._kinds:
-                raise ValueError(
-                    f'{self.folder} has no column {name!r}; it has {", ".join(self.names) or "none"}'
-                )
+                raise ValueError(f'{self.folder} has no column {name!r}; it has {", ".join(self.names) or "none"}')
             if self._kinds[name] == 'ragged':
                 self._open[name] = Ragged(self._map(f'{name}.values.npy'), self._map(f'{name}.offsets.npy'))
             else:
@@ -281,6 +277,5 @@ def _check_file(path: Path, described: Mapping[str, Any]) -> None:
         )
     if path.stat().st_size != expected:
         raise ValueError(
-            f'{path} has {path.stat().st_size} bytes instead of {expected}, it was cut or '
-            f'appended to: {_REMEDY}'
+            f'{path} has {path.stat().st_size} bytes instead of {expected}, it was cut or appended to: {_REMEDY}'
         )

@@ -58,9 +58,7 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
         if tables[side]:
             met, _ = distinct(raw.events[key])
             occurs = _isin(tables[side][key], met)
-            tables[side] = {
-                name: select(column, np.flatnonzero(occurs)) for name, column in tables[side].items()
-            }
+            tables[side] = {name: select(column, np.flatnonzero(occurs)) for name, column in tables[side].items()}
             left_out[f'{side} that occur in no event'] = int((~occurs).sum())
     encoder = Encoder(raw.specs, _vocabularies(tables, raw.specs, seed))
     counts = {'events': write_by_user(folder / 'events', encoder, tables['events'])}
@@ -152,9 +150,7 @@ class Encoder:
         }
 
 
-def _vocabularies(
-    tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec], seed: int
-) -> dict[str, Vocabulary]:
+def _vocabularies(tables: Mapping[str, RawTable], specs: Mapping[str, ColumnSpec], seed: int) -> dict[str, Vocabulary]:
     # The keys of items and users are the events' own: counting them again would move the floor.
     find = lambda name: next(table[name] for table in tables.values() if name in table)
     is_text = lambda name: values_of(find(name)).dtype.kind == 'U'

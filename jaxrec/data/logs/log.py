@@ -177,9 +177,7 @@ class Log:
         return dict(manifest)
 
     @classmethod
-    def of_request(
-        cls, folder: str | Path, sources: Iterable[str | Path], request: Mapping[str, Any]
-    ) -> Self | None:
+    def of_request(cls, folder: str | Path, sources: Iterable[str | Path], request: Mapping[str, Any]) -> Self | None:
         """Opens the log that a reader made of the same files for the same request; they are not read anew.
 
         Args:
@@ -289,9 +287,7 @@ class Log:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return None
         if not (folder / 'manifest.json').is_file():
-            raise ValueError(
-                f'{folder} exists and is no {cls.KIND}, it will not be overwritten: give another folder'
-            )
+            raise ValueError(f'{folder} exists and is no {cls.KIND}, it will not be overwritten: give another folder')
         if cls.read_manifest(folder)['fingerprint'] != fingerprint:
             raise ValueError(
                 f'{folder} holds a log of other content or settings, it will not be overwritten: '

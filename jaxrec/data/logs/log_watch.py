@@ -39,8 +39,7 @@ class LogWatch:
         stores = [store.folder for store in log.stores.values()]
         columns = [path for folder in stores for path in (folder / DESCRIPTION, *folder.glob('*.npy'))]
         paths = {
-            path.relative_to(log.folder).as_posix(): path
-            for path in sorted([log.folder / 'manifest.json', *columns])
+            path.relative_to(log.folder).as_posix(): path for path in sorted([log.folder / 'manifest.json', *columns])
         }
         self._paths = paths
         self._states = {name: _state(path) for name, path in paths.items()}

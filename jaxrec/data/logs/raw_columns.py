@@ -203,9 +203,7 @@ def _check_clicks(raw: RawLog, name: str) -> None:
         raise ValueError(f'events column {name!r} is {clicks[row]} in row {row}: a click is 0 or 1')
 
 
-def _renamed(
-    tables: Mapping[str, RawTable], columns: Mapping[str, ColumnSpec], called: Mapping[str, str]
-) -> RawLog:
+def _renamed(tables: Mapping[str, RawTable], columns: Mapping[str, ColumnSpec], called: Mapping[str, str]) -> RawLog:
     """Checks each column alone and gives the key columns the names that every log has."""
     renamed = {name: key for key, name in called.items()}
     if len(renamed) < len(called):
@@ -215,9 +213,7 @@ def _renamed(
         for name, key in renamed.items():
             # Renaming would drop one of two columns, or take one for the key that was never meant.
             if name != key and key in table and (name in table or side == 'events'):
-                raise ValueError(
-                    f'{side} have a column {key!r}, but {key} is said to be called {name!r}: rename it'
-                )
+                raise ValueError(f'{side} have a column {key!r}, but {key} is said to be called {name!r}: rename it')
     return RawLog(
         {
             side: {renamed.get(name, name): _checked(side, name, column) for name, column in table.items()}
@@ -242,9 +238,7 @@ def _checked(side: str, name: str, column: Any) -> Any:
     if isinstance(column, tuple):
         return column
     if column.ndim != 1:
-        raise ValueError(
-            f'{side} column {name!r} has shape {column.shape}: give one value a row, or a `Ragged`'
-        )
+        raise ValueError(f'{side} column {name!r} has shape {column.shape}: give one value a row, or a `Ragged`')
     if column.dtype.kind == 'f' and not np.isfinite(column).all():
         row = int(np.flatnonzero(~np.isfinite(column))[0])
         raise ValueError(
@@ -269,9 +263,7 @@ def _check_coded(side: str, name: str, column: Coded) -> None:
         raise ValueError(f'{side} column {name!r} has one value under two codes: give each value once')
 
 
-def _check_keys(
-    tables: Mapping[str, RawTable], keys: Mapping[str, list[str]], called: Mapping[str, str]
-) -> None:
+def _check_keys(tables: Mapping[str, RawTable], keys: Mapping[str, list[str]], called: Mapping[str, str]) -> None:
     """Checks that key columns are there, columns are of one length, and attributes have one row a key."""
     for side, table in tables.items():
         wanted = list(keys[side])
@@ -279,9 +271,7 @@ def _check_keys(
             wanted.append('time')  # a name given on purpose must exist; the default may be absent
         missing = [called[key] for key in wanted if key not in table]
         if missing and (table or side == 'events'):
-            raise ValueError(
-                f'{side} lack the key column {missing[0]!r}; they have {", ".join(table) or "none"}'
-            )
+            raise ValueError(f'{side} lack the key column {missing[0]!r}; they have {", ".join(table) or "none"}')
         lengths = {name: _length(name, column) for name, column in table.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f'{side} columns have unequal lengths {lengths}: give one value a row in each')
@@ -299,9 +289,7 @@ def _check_times(times: np.ndarray | None, name: str) -> None:
     if times is None:
         return
     if isinstance(times, tuple) or times.dtype.kind not in 'iuf':
-        raise ValueError(
-            f'events column {name!r} is no column of numbers: times are seconds since 1970, or any count'
-        )
+        raise ValueError(f'events column {name!r} is no column of numbers: times are seconds since 1970, or any count')
     if times.min() < 0:
         row = int(np.argmin(times))
         raise ValueError(f'events column {name!r} is {times[row]} in row {row}: times must not be negative')
@@ -321,9 +309,7 @@ def _check_specs(raw: RawLog) -> None:
             _check_spec(side, name, column, raw.specs.get(name))
     for name in raw.specs:
         if name not in places:
-            raise ValueError(
-                f'`columns` describes {name!r}, which no table has; they have {", ".join(places)}'
-            )
+            raise ValueError(f'`columns` describes {name!r}, which no table has; they have {", ".join(places)}')
     if 'time' in raw.specs:
         raise ValueError(
             "`columns` describes 'time': it orders events and is no feature, give a copy under another name"
@@ -333,13 +319,9 @@ def _check_specs(raw: RawLog) -> None:
 def _check_user_and_item(raw: RawLog) -> None:
     specs = raw.specs
     if specs['user'].buckets or specs['user'].min_count > 1:
-        raise ValueError(
-            "column 'user' has buckets or min_count, which would merge histories: filter users beforehand"
-        )
+        raise ValueError("column 'user' has buckets or min_count, which would merge histories: filter users beforehand")
     if specs['item'].buckets and raw.items:
-        raise ValueError(
-            "column 'item' has buckets while items have attributes: items in one bucket would share them"
-        )
+        raise ValueError("column 'item' has buckets while items have attributes: items in one bucket would share them")
     for name in ('user', 'item'):
         if specs[name].kind != 'categorical':
             raise ValueError(f'column {name!r} is described as {specs[name].kind}: it is always categorical')
@@ -352,9 +334,7 @@ def _check_spec(side: str, name: str, column: Any, spec: ColumnSpec | None) -> N
         if isinstance(column, tuple) or dtype.kind == 'U':
             raise ValueError(f'{side} column {name!r} is not numeric and not described: add it to `columns`')
     elif (spec.kind == 'multi') != ragged:
-        raise ValueError(
-            f'{side} column {name!r} is described as {spec.kind}: multi means `Ragged`, the others do not'
-        )
+        raise ValueError(f'{side} column {name!r} is described as {spec.kind}: multi means `Ragged`, the others do not')
     elif spec.kind == 'numeric' and isinstance(column, Coded):
         raise ValueError(f'{side} column {name!r} is coded and cannot be numeric: give an array of numbers')
     elif (dtype.kind == 'U') if spec.kind == 'numeric' else (dtype.kind == 'f'):

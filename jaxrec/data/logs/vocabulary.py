@@ -268,9 +268,7 @@ class Vocabulary:
           ValueError: for a hashed vocabulary, and for ids that stand for no value.
         """
         if self.buckets is not None:
-            raise ValueError(
-                f'ids of {self.buckets} hash buckets cannot be decoded: distinct values share them'
-            )
+            raise ValueError(f'ids of {self.buckets} hash buckets cannot be decoded: distinct values share them')
         ids = np.asarray(ids)
         outside = (ids < FIRST) | (ids >= self.size)
         if outside.any():
@@ -341,9 +339,7 @@ def _checked(values: np.ndarray) -> np.ndarray:
     """int64 or string [N]: one integer dtype everywhere, since numpy compares int64 with uint64 as floats."""
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in 'biuU':
-        raise ValueError(
-            f'vocabulary values are {values.dtype} {values.shape}: give one axis of integers or strings'
-        )
+        raise ValueError(f'vocabulary values are {values.dtype} {values.shape}: give one axis of integers or strings')
     if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
         raise ValueError(f'value {values.max()} does not fit int64: give such identifiers as strings')
     return values if values.dtype.kind == 'U' else values.astype(np.int64, copy=False)

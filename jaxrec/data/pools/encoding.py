@@ -150,9 +150,7 @@ def _reordered(column: Ragged, pools: Pools, order: np.ndarray) -> Ragged:
 
 def _writer(folder: Path, encoded: Mapping[str, Any]) -> ColumnWriter:
     ragged = {name: c.values.dtype for name, c in encoded.items() if isinstance(c, Ragged)}
-    return ColumnWriter(
-        folder, {n: ragged[n] if n in ragged else c.dtype for n, c in encoded.items()}, ragged
-    )
+    return ColumnWriter(folder, {n: ragged[n] if n in ragged else c.dtype for n, c in encoded.items()}, ragged)
 
 
 def _write_items(folder: Path, encoder: Encoder, items: RawTable) -> dict[str, int]:

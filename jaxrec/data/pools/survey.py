@@ -53,9 +53,7 @@ class Survey:
     has_propensity: bool
 
 
-def survey(
-    blocks: Iterable[RawTable], items: RawTable, columns: Mapping[str, ColumnSpec], seed: int
-) -> Survey:
+def survey(blocks: Iterable[RawTable], items: RawTable, columns: Mapping[str, ColumnSpec], seed: int) -> Survey:
     """Checks all blocks, each alone, and counts the values of their columns.
 
     Args:
@@ -173,9 +171,7 @@ def _check_pools(block: Mapping[str, Any], pairs: tuple[str, ...], first: int) -
     codes, rows = block['pool']
     lengths = rows.lengths
     if len(codes) != len(block['item'].codes if isinstance(block['item'], Coded) else block['item']):
-        raise ValueError(
-            f'the column pool has {len(codes)} rows and not one a visit: give each visit its pool'
-        )
+        raise ValueError(f'the column pool has {len(codes)} rows and not one a visit: give each visit its pool')
     if (lengths[codes] < 1).any():
         row = int(np.argmin(lengths[codes]))
         raise ValueError(f'visit {first + row} has an empty pool: drop it, there was nothing to choose from')

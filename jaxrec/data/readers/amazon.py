@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.logs.raw_columns import Coded, distinct
 from jaxrec.data.readers.amazon_files import (
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 SAME_DAY = ('lines', 'unordered')
 
 
+@configurable('log')
 def compile_amazon(
     data_dir: str | Path,
     folder: str | Path,
@@ -107,8 +109,7 @@ def _usable(events: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[st
     _warn(path, malformed, 'reviews')
     if not len(usable):
         raise ValueError(
-            f'{path} has {len(time)} lines and no review among them (reviewerID, asin, unixReviewTime): '
-            'another file?'
+            f'{path} has {len(time)} lines and no review among them (reviewerID, asin, unixReviewTime): another file?'
         )
     # Stable: of equal reviews, the first line is first.
     order = usable[np.lexsort((time[usable], item.codes[usable], user.codes[usable]))]
@@ -185,9 +186,7 @@ def _items(
     dropped = {'malformed lines of metadata': int(bad.sum()), 'metadata of products without reviews': unused}
     notes = {
         'products without metadata': int((found < 0).sum()),
-        'products whose metadata name no category': int(
-            ((named['category'] == DEFAULT) & (found >= 0)).sum()
-        ),
+        'products whose metadata name no category': int(((named['category'] == DEFAULT) & (found >= 0)).sum()),
         'further metadata of a product': twice,
     }
     return {'item': products, **named}, dropped, notes

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.click_log import ClickLog, ColumnSpec, compile_clicks
 from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, read_blocks
 from jaxrec.data.readers.csv_blocks import read_csv, refuse
@@ -72,6 +73,7 @@ def find_train(data_dir: str | Path) -> Path:
             raise error from None
 
 
+@configurable('log')
 def compile_avazu(
     data_dir: str | Path,
     folder: str | Path,

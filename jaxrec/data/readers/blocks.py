@@ -179,9 +179,7 @@ def in_blocks(rows: Iterator[Sequence[Any]], columns: Mapping[str, type]) -> Ite
     held: list[Sequence[Any]] = []
 
     def block() -> Block:
-        return {
-            name: make[name](values) for name, values in zip(columns, zip(*held, strict=True), strict=True)
-        }
+        return {name: make[name](values) for name, values in zip(columns, zip(*held, strict=True), strict=True)}
 
     for row in rows:
         held.append(row)

@@ -124,9 +124,7 @@ def fetch(url: str, path: Path, md5: str | None = None) -> Path:
             with partial.open('rb') as file:
                 actual = hashlib.file_digest(file, 'md5').hexdigest()
             if actual != md5:
-                raise ValueError(
-                    f'{url} has MD5 {actual} instead of {md5}: it was cut or replaced, try again'
-                )
+                raise ValueError(f'{url} has MD5 {actual} instead of {md5}: it was cut or replaced, try again')
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.logs.schema import ColumnSpec
@@ -33,6 +34,7 @@ LABELS = {'view': 'long_view', 'like': 'is_like', 'follow': 'is_follow', 'share'
 UNKNOWN = 'unknown'  # what is not told of a user or a video
 
 
+@configurable('log')
 def compile_kuairand(
     data_dir: str | Path,
     folder: str | Path,
@@ -63,9 +65,7 @@ def compile_kuairand(
       ValueError: for missing files or columns, a malformed line, which is named, or numbers out of range.
     """
     if not gap > 0 or longest < 1 or least < 1:
-        raise ValueError(
-            f'gap={gap}, longest={longest}, least={least}: seconds above 0, counts of at least 1'
-        )
+        raise ValueError(f'gap={gap}, longest={longest}, least={least}: seconds above 0, counts of at least 1')
     logs, users, videos = find_files(data_dir, edition)
     files = [*logs, users, videos]
     request = {'reader': KuairandEvents.tag(), 'gap': gap, 'longest': longest, 'least': least, 'seed': seed}
@@ -134,9 +134,7 @@ def _usable(rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[st
     return {name: column[order] for name, column in rows.items()}, dropped
 
 
-def number_sessions(
-    user: np.ndarray, tab: np.ndarray, time_ms: np.ndarray, gap: float, longest: int
-) -> np.ndarray:
+def number_sessions(user: np.ndarray, tab: np.ndarray, time_ms: np.ndarray, gap: float, longest: int) -> np.ndarray:
     """Numbers the sessions of rows that are sorted by user and time.
 
     Args:
@@ -162,9 +160,7 @@ def _shown_often(rows: dict[str, np.ndarray], least: int) -> tuple[dict[str, np.
     return {name: column[kept] for name, column in rows.items()}, {reason: len(video) - len(kept)}
 
 
-def _requests(
-    rows: Mapping[str, np.ndarray], table: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, int]]:
+def _requests(rows: Mapping[str, np.ndarray], table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """Rows put together to requests, with the features of their users."""
     begin = np.flatnonzero(np.append(True, np.diff(rows['session']) != 0))
     offsets = np.append(begin, len(rows['session'])).astype(np.int64)
@@ -205,9 +201,7 @@ def _videos(videos: np.ndarray, table: Mapping[str, Any]) -> tuple[dict[str, Any
     return items, notes
 
 
-def _lined_up(
-    table: Mapping[str, Any], key: str, wanted: np.ndarray
-) -> tuple[dict[str, Any], np.ndarray, int]:
+def _lined_up(table: Mapping[str, Any], key: str, wanted: np.ndarray) -> tuple[dict[str, Any], np.ndarray, int]:
     """A table's columns for keys, which of its rows they are (-1 for none), and how many rows come again."""
     names, first, counts = np.unique(table[key], return_index=True, return_counts=True)
     place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)

@@ -140,9 +140,7 @@ class _Features(BlockBuilder):
                     if self.wanted is None or int(fields[key]) in self.wanted:
                         yield int(fields[key]), *(' '.join(fields[place].split()) for place in others)
             except csv.Error as error:
-                raise ValueError(
-                    f'{path}:{lines.line_num}: broken quotes ({error}): repair the line'
-                ) from None
+                raise ValueError(f'{path}:{lines.line_num}: broken quotes ({error}): repair the line') from None
 
 
 class KuairandUsers(_Features):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.readers.files import prepared_folder
@@ -57,9 +58,7 @@ class MovielensRatings(_Movielens):
             text = tfds.features.Text()
             attributes = {'gender': text, 'age': np.int32, 'occupation': np.int32, 'zip': text}
         sequences = {'movies': np.int64, 'ratings': np.float32, 'times': np.int64}
-        vectors = {
-            name: tfds.features.Tensor(shape=(None,), dtype=dtype) for name, dtype in sequences.items()
-        }
+        vectors = {name: tfds.features.Tensor(shape=(None,), dtype=dtype) for name, dtype in sequences.items()}
         return self._described(user=np.int64, **vectors, **attributes)
 
     def _generate_examples(self, files: Files) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -70,9 +69,7 @@ class MovielensRatings(_Movielens):
         attributes = _attributes(files) if files.edition.users else {}
         without_line = ratings.keys() - attributes.keys() if files.edition.users else ()
         if without_line:
-            raise ValueError(
-                f'{files.root}: user {min(without_line)} has ratings but no line among the users: add one'
-            )
+            raise ValueError(f'{files.root}: user {min(without_line)} has ratings but no line among the users: add one')
         for user in sorted(ratings.keys() | attributes.keys()):  # also users who rated nothing, to be counted
             movies, values, times = zip(*ratings[user], strict=True) if user in ratings else ((), (), ())
             yield (
@@ -118,6 +115,7 @@ def _check_once(what: str, key: int, place: str, seen: dict[int, str]) -> None:
     seen[key] = place
 
 
+@configurable('log')
 def compile_movielens(
     data_dir: str | Path,
     folder: str | Path,

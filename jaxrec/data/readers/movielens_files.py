@@ -67,11 +67,7 @@ class Files:
     def paths(self) -> list[Path]:
         """The files on disk that are read, for checksums: the tables, or the one zip."""
         tables = ['ratings', 'movies', *(['users'] if self.edition.users else [])]
-        return (
-            [self.root]
-            if self.root.suffix == '.zip'
-            else [_table(self.root, self.edition, t) for t in tables]
-        )
+        return [self.root] if self.root.suffix == '.zip' else [_table(self.root, self.edition, t) for t in tables]
 
     def rows(self, table: str) -> Iterator[tuple[str, list[str]]]:
         """Yields (place, fields) for each line of 'ratings', 'movies' or 'users'; the place is 'file:line'.
@@ -91,17 +87,13 @@ class Files:
             lines = csv.reader(text, strict=True)
             header = next(lines, [])
             if ','.join(header) != HEADERS[table]:
-                raise ValueError(
-                    f'{name}:1: header {",".join(header)!r} instead of {HEADERS[table]!r}: another file?'
-                )
+                raise ValueError(f'{name}:1: header {",".join(header)!r} instead of {HEADERS[table]!r}: another file?')
         place = f'{name}:1'
         try:
             for number, fields in enumerate(lines, 1 if self.edition.suffix == '.dat' else 2):
                 place = f'{name}:{number}'
                 if len(fields) != _WIDTHS[table]:
-                    raise ValueError(
-                        f'{place}: {len(fields)} fields instead of {_WIDTHS[table]}: repair the line'
-                    )
+                    raise ValueError(f'{place}: {len(fields)} fields instead of {_WIDTHS[table]}: repair the line')
                 yield place, fields
         except csv.Error as error:
             raise ValueError(f'the line after {place} is broken ({error}): repair its quotes') from None
@@ -114,9 +106,7 @@ class Files:
         member = f'{self.edition.folder}/{table}{self.edition.suffix}'
         archive = zipfile.ZipFile(self.root)
         if member not in archive.namelist():
-            raise ValueError(
-                f'{self.root} has no {member}, it is not the zip of this edition: fetch it from {ADDRESS}'
-            )
+            raise ValueError(f'{self.root} has no {member}, it is not the zip of this edition: fetch it from {ADDRESS}')
         return f'{self.root}/{member}', archive.open(member)
 
 
@@ -195,13 +185,9 @@ def parse_rating(place: str, fields: list[str], edition: Edition) -> tuple[int, 
             f'{place}: {fields} are not user, movie, rating and timestamp in numbers: repair the line'
         ) from None
     if not (edition.step <= rating <= 5 and (rating / edition.step).is_integer()):
-        raise ValueError(
-            f'{place}: rating {fields[2]} is not one of {edition.step}..5 in steps of {edition.step}'
-        )
+        raise ValueError(f'{place}: rating {fields[2]} is not one of {edition.step}..5 in steps of {edition.step}')
     if user < 1 or movie < 1 or time < 0:
-        raise ValueError(
-            f'{place}: user and movie start at 1 and timestamps at 0, found {fields}: repair the line'
-        )
+        raise ValueError(f'{place}: user and movie start at 1 and timestamps at 0, found {fields}: repair the line')
     return user, movie, rating, time
 
 
@@ -211,9 +197,7 @@ def parse_movie(place: str, fields: list[str]) -> tuple[int, str, list[str]]:
         raise ValueError(f'{place}: movie {fields[0]!r} is not a number: repair the line')
     genres = [] if fields[2] == NO_GENRES else fields[2].split('|')
     if not all(genres):
-        raise ValueError(
-            f'{place}: genres {fields[2]!r} have an empty name: repair the line, or write {NO_GENRES!r}'
-        )
+        raise ValueError(f'{place}: genres {fields[2]!r} have an empty name: repair the line, or write {NO_GENRES!r}')
     return int(fields[0]), fields[1].strip(), genres
 
 
@@ -221,9 +205,7 @@ def parse_user(place: str, fields: list[str]) -> tuple[int, str, int, int, str]:
     """(user, gender, age group, occupation, zip code) of one line of the 1m edition."""
     user, gender, age, occupation, code = fields
     if gender not in ('F', 'M') or not (user.isdecimal() and age.isdecimal() and occupation.isdecimal()):
-        raise ValueError(
-            f'{place}: {fields} are not user, F or M, age, occupation and zip code: repair the line'
-        )
+        raise ValueError(f'{place}: {fields} are not user, F or M, age, occupation and zip code: repair the line')
     return int(user), gender, int(age), int(occupation), code
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.logs.columns import Ragged, is_name
 from jaxrec.data.readers.blocks import Block, BlockBuilder, in_blocks, join_blocks, read_blocks
@@ -58,6 +59,7 @@ class SequenceItems(BlockBuilder):
         return in_blocks(_items(files[0]), self.COLUMNS)
 
 
+@configurable('log')
 def compile_sequences(
     data_dir: str | Path, folder: str | Path, name: str = 'amazon-beauty', seed: int = 0
 ) -> BehaviourLog:
@@ -120,9 +122,7 @@ def _interactions(path: Path) -> Iterator[tuple[int, int]]:
             if not items:
                 raise ValueError(f'{path}:{number}: user {user} has no items: leave the line out')
             if user != EMPTY and seen.setdefault(user, number) != number:
-                raise ValueError(
-                    f'{path}:{number}: user {user} has a sequence before, in line {seen[user]}: keep one'
-                )
+                raise ValueError(f'{path}:{number}: user {user} has a sequence before, in line {seen[user]}: keep one')
             for item in items:
                 yield user, item
 
@@ -137,14 +137,11 @@ def _items(path: Path) -> Iterator[tuple[int, str, str, str]]:
         for number, line in enumerate(stream, 2):
             fields = _fields(line)
             if len(fields) != len(header):
-                raise ValueError(
-                    f'{path}:{number}: {len(fields)} fields instead of {len(header)}: repair the line'
-                )
+                raise ValueError(f'{path}:{number}: {len(fields)} fields instead of {len(header)}: repair the line')
             item, text, attributes = (fields[place] for place in places)
             if not all(word.isdecimal() and int(word) < 2**31 for word in (item, *attributes.split())):
                 raise ValueError(
-                    f'{path}:{number}: item {item!r} and attributes {attributes!r} are no integers: repair '
-                    'the line'
+                    f'{path}:{number}: item {item!r} and attributes {attributes!r} are no integers: repair the line'
                 )
             yield int(item), text, attributes, '\t'.join(fields[place] for place in ids)
 

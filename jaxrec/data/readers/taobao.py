@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, read_blocks
 from jaxrec.data.readers.csv_blocks import read_csv
@@ -57,9 +58,8 @@ class TaobaoEvents(BlockBuilder):
             yield block
 
 
-def compile_taobao(
-    data_dir: str | Path, folder: str | Path, outside: str = 'drop', seed: int = 0
-) -> BehaviourLog:
+@configurable('log')
+def compile_taobao(data_dir: str | Path, folder: str | Path, outside: str = 'drop', seed: int = 0) -> BehaviourLog:
     """Compiles UserBehavior to a log, every line an event.
 
     Events have `time` and `behaviour` (categorical: pv, cart, fav, buy; label kind 'one_of' says which of

@@ -74,8 +74,7 @@ def _check_items(raw: RawLog) -> None:
     shown, known = raw.events['item'], values_of(raw.items['item'])
     if (shown.values.dtype.kind == 'U') != (known.dtype.kind == 'U'):
         raise ValueError(
-            f'sessions hold items of dtype {shown.values.dtype}, the items table holds {known.dtype}: '
-            'convert one'
+            f'sessions hold items of dtype {shown.values.dtype}, the items table holds {known.dtype}: convert one'
         )
     missing = ~np.isin(shown.values, known)
     if missing.any():
@@ -131,9 +130,7 @@ def write_sessions(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any]
     def count(name: str) -> tuple[np.ndarray, np.ndarray]:
         counted = distinct(find(name))
         # An item counts for its row too: one that was never shown has an id all the same.
-        return (
-            merge_counts([counted, distinct(raw.items['item'])]) if name == 'item' and raw.items else counted
-        )
+        return merge_counts([counted, distinct(raw.items['item'])]) if name == 'item' and raw.items else counted
 
     encoder = Encoder(raw.specs, make_vocabularies(raw.specs, is_text, count, seed))
     requests = write_by_user(folder / 'events', encoder, raw.events)

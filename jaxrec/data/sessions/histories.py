@@ -87,9 +87,7 @@ class PositiveItems:
                 batch[f'history/{name}'] = self._column(name, items, places, present)
         else:
             nothing = np.zeros(present.shape, np.int32)
-            batch |= {
-                f'history/{name}': self._column(name, nothing, nothing, present) for name in self._names
-            }
+            batch |= {f'history/{name}': self._column(name, nothing, nothing, present) for name in self._names}
         batch['history/length'] = (end - first).astype(np.int32)
         return batch
 

@@ -134,9 +134,7 @@ class SessionLabels:
     @property
     def _seconds(self) -> float:
         if self.threshold is None:
-            raise ValueError(
-                'session labels have no threshold, and swt is compared with one: name swt_threshold'
-            )
+            raise ValueError('session labels have no threshold, and swt is compared with one: name swt_threshold')
         return self.threshold
 
     def _of_seconds(self, seconds: np.ndarray) -> np.ndarray:
@@ -200,9 +198,7 @@ def read_labels(config: Mapping[str, Any], median: float | None = None) -> Sessi
     Raises:
       ValueError: an unknown key or rule, or a threshold of 0.
     """
-    options = read_options(
-        config, 'session labels', swt='above', vtr='most', wtr='any', ltr='any', swt_threshold=None
-    )
+    options = read_options(config, 'session labels', swt='above', vtr='most', wtr='any', ltr='any', swt_threshold=None)
     threshold = options.pop('swt_threshold')
     threshold = median if threshold is None else threshold
     return SessionLabels(None if threshold is None else float(threshold), **options)

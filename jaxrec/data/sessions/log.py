@@ -109,8 +109,7 @@ class SessionLog(UserLog):
         if (item.values < FIRST).any():
             place = int(np.argmin(item.values))
             raise ValueError(
-                f'{where / "item"} holds the unknown item {item.values[place]} in row {self._row(place)}: '
-                f'{REMEDY}'
+                f'{where / "item"} holds the unknown item {item.values[place]} in row {self._row(place)}: {REMEDY}'
             )
         for name in self.shown:
             column = events[name]
@@ -127,9 +126,7 @@ class SessionLog(UserLog):
         late = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
         if late.any():
             row = int(np.argmax(late)) + 1
-            raise ValueError(
-                f'{where / "time"}.npy is {time[row]} in row {row}, earlier than before: {REMEDY}'
-            )
+            raise ValueError(f'{where / "time"}.npy is {time[row]} in row {row}, earlier than before: {REMEDY}')
 
     def _row(self, place: int) -> int:
         """The request that was shown this place of the M."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.simulators.worlds import check_knobs, compile_once, defaults_of
 from jaxrec.options import read_options
@@ -68,9 +69,7 @@ class World:
     def __post_init__(self) -> None:
         check_knobs(self, shares=('exploration',))
         if self.items < self.categories:
-            raise ValueError(
-                f'world.items = {self.items} leaves some of {self.categories} categories empty; raise it'
-            )
+            raise ValueError(f'world.items = {self.items} leaves some of {self.categories} categories empty; raise it')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +234,7 @@ def _logits(world: World, truth: Truth, ranges: np.ndarray, item: np.ndarray) ->
     return world.bias + truth.quality[item] + world.interest_effect * matches + world.content_effect * taste
 
 
+@configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     """Simulates a world and compiles its log; a log of the same world is opened, not made again.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.columns import Ragged, offsets_of
 from jaxrec.data.logs.vocabulary import hash64
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
@@ -127,6 +128,7 @@ def draw_clicks(world: World, number: np.ndarray, item: np.ndarray, rate: np.nda
     return luck.reshape(key.shape) < rate
 
 
+@configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> PoolLog:
     """Simulates a feed and compiles its log; a log of the same world is opened, not made again.
 
@@ -178,9 +180,7 @@ class Feed:
         self.log = PoolLog(folder, check_ids=False)
         path = truth_folder(folder) / 'world.json'
         if not path.is_file():
-            raise ValueError(
-                f'{path} is missing, so {folder} is no simulated feed: make it by `feed.simulate`'
-            )
+            raise ValueError(f'{path} is missing, so {folder} is no simulated feed: make it by `feed.simulate`')
         self.world = World(**json.loads(path.read_text()))
         self.truth = load_truth(folder)
         # Padding and out-of-vocabulary are masked wherever this is used.
@@ -216,8 +216,7 @@ class Feed:
         if (items == 0).any():
             b = int(np.argmin(items))
             raise ValueError(
-                f'visit {rows[b]} was given slot {slots[b]}, where its pool has no candidate: '
-                'pick by the mask'
+                f'visit {rows[b]} was given slot {slots[b]}, where its pool has no candidate: pick by the mask'
             )
         user, time = self.log.events['user'][rows], self.log.events['time'][rows]
         raw = self._raw[items]

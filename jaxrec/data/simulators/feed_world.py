@@ -80,8 +80,7 @@ class World:
         for name, group in (('traits', 'user_groups'), ('categories', 'item_groups')):
             if getattr(self, name) < getattr(self, group):
                 raise ValueError(
-                    f'world.{name} = {getattr(self, name)} leaves some of {getattr(self, group)} '
-                    f'{group} none; raise it'
+                    f'world.{name} = {getattr(self, name)} leaves some of {getattr(self, group)} {group} none; raise it'
                 )
         if self.active > self.traits:
             raise ValueError(f'world.active = {self.active}; at most {self.traits} traits exist')
@@ -182,9 +181,7 @@ def _lives(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     return born, died
 
 
-def _of_group(
-    group: np.ndarray, groups: int, values: int, signal: float, rng: np.random.Generator
-) -> np.ndarray:
+def _of_group(group: np.ndarray, groups: int, values: int, signal: float, rng: np.random.Generator) -> np.ndarray:
     """A value of each member: with probability `signal` one of its group's own, else any."""
     own = rng.integers(0, (values - group - 1) // groups + 1) * groups + group
     return np.where(rng.random(len(group)) < signal, own, rng.integers(0, values, len(group)))

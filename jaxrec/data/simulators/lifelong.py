@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.simulators.lifelong_histories import Histories, Shelves, make_histories
@@ -131,6 +132,7 @@ def _show(
     return np.where(places < world.related + world.lately, shown, anything)
 
 
+@configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     """Simulates a world and compiles its log; a log of the same world is opened, not made again.
 

@@ -146,10 +146,7 @@ def load_truth(folder: str | Path) -> Truth:
     items['category'] = log.vocabulary('category').encode(items['category'])
     blank = {'category': 0, 'group': NO_GROUP, 'quality': 0}
     return Truth(
-        **{
-            name: np.concatenate([np.full(FIRST, blank[name], column.dtype), column])
-            for name, column in items.items()
-        },
+        **{name: np.concatenate([np.full(FIRST, blank[name], column.dtype), column]) for name, column in items.items()},
         **{name: np.asarray(stores['groups'][name]) for name in ('lends', 'period')},
         **{name: np.asarray(stores[name][name]) for name in ('seasons', 'scale')},
     )

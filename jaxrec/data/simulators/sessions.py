@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.columns import Ragged, offsets_of
 from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.logs.vocabulary import FIRST
@@ -40,9 +41,7 @@ def generate(world: World, truth: Truth) -> dict[str, Any]:
     Returns:
       Raw requests as `compile_sessions` takes them, by user and time.
     """
-    catalogue = Catalogue(
-        truth.category, world.categories, world.popularity, np.random.default_rng((world.seed, 2))
-    )
+    catalogue = Catalogue(truth.category, world.categories, world.popularity, np.random.default_rng((world.seed, 2)))
     users = np.repeat(np.arange(world.users, dtype=np.int32), world.requests)
     rng = np.random.default_rng((world.seed, 3))
     spread = np.sort(rng.random((world.users, world.requests)), 1).reshape(-1)
@@ -81,6 +80,7 @@ def _shown_before(items: np.ndarray) -> np.ndarray:
     return twice
 
 
+@configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> SessionLog:
     """Simulates a world and compiles its log; a log of the same world is opened, not made again.
 
@@ -134,8 +134,7 @@ class Audience:
         path = truth_folder(folder) / 'world.json'
         if not path.is_file():
             raise ValueError(
-                f'{path} is missing, so {folder} is no simulated log of sessions: make it by '
-                '`sessions.simulate`'
+                f'{path} is missing, so {folder} is no simulated log of sessions: make it by `sessions.simulate`'
             )
         self.world = World(**json.loads(path.read_text()))
         self.truth = load_truth(folder)
@@ -143,9 +142,7 @@ class Audience:
         self._user = np.concatenate([nothing, self.log.vocabulary('user').keys])
         self._item = np.concatenate([nothing, self.log.vocabulary('item').keys])
 
-    def true_rewards(
-        self, users: np.ndarray, items: np.ndarray, labels: SessionLabels
-    ) -> dict[str, np.ndarray]:
+    def true_rewards(self, users: np.ndarray, items: np.ndarray, labels: SessionLabels) -> dict[str, np.ndarray]:
         """The expected labels of sessions, whether they were ever shown or not.
 
         Args:

@@ -103,9 +103,7 @@ class World:
                     'lower the one or raise the other'
                 )
         if self.related > 0.5:
-            raise ValueError(
-                f'world.related = {self.related}: as many pairs spoil each other, so at most 0.5'
-            )
+            raise ValueError(f'world.related = {self.related}: as many pairs spoil each other, so at most 0.5')
         for name in ('days', 'view_share'):
             if getattr(self, name) <= 0:
                 raise ValueError(f'world.{name} = {getattr(self, name)}; it must be above 0')

@@ -168,8 +168,7 @@ def _check_arguments(source: BatchSource) -> None:
         raise ValueError(f'process_index {source.process_index} must lie in 0..{last} (process_count - 1)')
     if source.batch_size % source.process_count:
         raise ValueError(
-            f'batch_size {source.batch_size} cannot be cut among {source.process_count} processes: '
-            'make it a multiple'
+            f'batch_size {source.batch_size} cannot be cut among {source.process_count} processes: make it a multiple'
         )
     unknown = set(source.features.keys()) - set(SIDES)
     if unknown:
@@ -182,9 +181,7 @@ def check_count(name: str, value: int) -> None:
         raise ValueError(f'{name} is {value}: it must be at least 1')
 
 
-def check_features(
-    folder: Path, side: str, names: Sequence[str], allowed: Sequence[str], label: str | None
-) -> None:
+def check_features(folder: Path, side: str, names: Sequence[str], allowed: Sequence[str], label: str | None) -> None:
     """Refuses features that a side of a log does not have, or that are the label.
 
     Args:
@@ -199,8 +196,6 @@ def check_features(
     """
     for name in names:
         if name not in allowed:
-            raise ValueError(
-                f'{folder} has no {side} feature {name!r}: use any of {", ".join(allowed) or "none"}'
-            )
+            raise ValueError(f'{folder} has no {side} feature {name!r}: use any of {", ".join(allowed) or "none"}')
         if side == 'candidate' and name == label:
             raise ValueError(f'candidate feature {name!r} is the label itself: take it out of the features')

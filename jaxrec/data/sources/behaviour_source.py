@@ -208,9 +208,7 @@ class RequestSource(BatchSource):
         batch = self._prepared.histories.cut(requests, draw if self.shuffle else None)
         beside, names = self._prepared.beside, self.features['history']
         if beside is not None:
-            drawn = sample_beside(
-                beside, batch['history/item'], draw.examples, seed=draw.seed, epoch=draw.epoch
-            )
+            drawn = sample_beside(beside, batch['history/item'], draw.examples, seed=draw.seed, epoch=draw.epoch)
             for name in _item_columns(self.log, names):
                 batch[f'history_negative/{name}'] = drawn if name == 'item' else self._take(name, drawn)
             for side in HISTORY_SIDES if 'item' not in names else ():
@@ -253,9 +251,7 @@ def _item_columns(log: BehaviourLog, names: Sequence[str]) -> list[str]:
 
 def _check_candidates(log: BehaviourLog, rule: Rule) -> None:
     if not log.has_time:
-        raise ValueError(
-            f'data.candidates joins the events of one instant, and {log.folder} has no times: set it to 1'
-        )
+        raise ValueError(f'data.candidates joins the events of one instant, and {log.folder} has no times: set it to 1')
     if isinstance(rule, SampledNegatives):
         raise ValueError(
             "data.candidates joins shown items, and label kind 'sampled_negatives' draws its own: set it to 1"

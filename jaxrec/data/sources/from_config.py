@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jaxrec.configurable import resolve
+from jaxrec.configurable import configurable, resolve
 from jaxrec.data.images.log import SceneLog
 from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.data.logs.click_log import ClickLog
@@ -54,19 +54,16 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
     """
     if 'log' not in config:
         raise ValueError(
-            f"config.data has no 'log' but {', '.join(config.keys())}: "
-            "name a function as 'package.module:name'"
+            f"config.data has no 'log' but {', '.join(config.keys())}: name a function as 'package.module:name'"
         )
     given = config['arguments'] if 'arguments' in config else {}
     arguments = {name: given[name] for name in given.keys()}
-    compile_function = resolve(config['log'])
+    compile_function = resolve(config['log'], 'log')
     try:
         inspect.signature(compile_function).bind(folder=folder, **arguments)
     except TypeError as error:
         takes = ', '.join(inspect.signature(compile_function).parameters)
-        raise ValueError(
-            f'config.data.arguments do not fit {config["log"]} ({error}): it takes {takes}'
-        ) from None
+        raise ValueError(f'config.data.arguments do not fit {config["log"]} ({error}): it takes {takes}') from None
     with alone(Path(folder)), needs_room(Path(folder)):  # what lies beside a log is written here too
         log = compile_function(folder=folder, **arguments)
     if type(log) not in SOURCES:
@@ -87,6 +84,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
+@configurable('log')
 def stored(folder: str | Path, path: str) -> Log:
     """Opens a log that `ingest` or a compiler has written; `config.data.log` for a log of one's own.
 
@@ -130,9 +128,7 @@ def make_source(log: Log, name: str = '', /, **arguments: Any) -> BatchSource:
     for argument in arguments:
         if argument not in takes:
             of = f', cut for {name!r},' if name else ','
-            raise ValueError(
-                f'{log.folder} is a {log.KIND}{of} whose batches have no {argument}: leave it out'
-            )
+            raise ValueError(f'{log.folder} is a {log.KIND}{of} whose batches have no {argument}: leave it out')
     return _source_class(log, name)(log.folder, **arguments)
 
 

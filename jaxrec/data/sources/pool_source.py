@@ -56,10 +56,7 @@ class VisitColumns:
     def of_visits(self, rows: np.ndarray) -> Batch:
         """`user/<column>` [B, ...]; with history features `history/<column>` [B, L, ...] and its length."""
         log = self.log
-        batch = {
-            f'user/{name}': take(log.events[name], rows, log.schema[name].width)
-            for name in self.features['user']
-        }
+        batch = {f'user/{name}': take(log.events[name], rows, log.schema[name].width) for name in self.features['user']}
         if self.features['history']:
             history = log.events['history']
             width = log.schema['history'].width
@@ -188,9 +185,7 @@ class PoolSource:
             batch['propensity'] = batch['host/propensity'].astype(np.float32)
         return batch if size is None or len(rows) == size else _pad(batch, size)
 
-    def impressions(
-        self, rows: np.ndarray, slots: np.ndarray | None = None, clicks: np.ndarray | None = None
-    ) -> Batch:
+    def impressions(self, rows: np.ndarray, slots: np.ndarray | None = None, clicks: np.ndarray | None = None) -> Batch:
         """What a CTR model learns from visits: requests whose single candidate is the item that was shown.
 
         Args:
@@ -244,9 +239,7 @@ def _check_shown(rows: np.ndarray, sizes: np.ndarray, slots: np.ndarray, clicks:
     outside, strange = (slots < 0) | (slots >= sizes), ~np.isin(clicks, (0, 1))
     if outside.any():
         n = int(np.argmax(outside))
-        raise ValueError(
-            f'visit {rows[n]} was shown slot {slots[n]} of a pool of {sizes[n]}: give a place in it'
-        )
+        raise ValueError(f'visit {rows[n]} was shown slot {slots[n]} of a pool of {sizes[n]}: give a place in it')
     if strange.any():
         n = int(np.argmax(strange))
         raise ValueError(
@@ -279,9 +272,7 @@ class ImpressionSource(BatchSource):
         self.log = PoolLog(self.log_folder)
         rule = make_label(self.label)
         if isinstance(rule, SampledNegatives) or rule.column != 'click':
-            raise ValueError(
-                f'{self.log.folder} is a pool log, its label is the click: use label kind "impressions"'
-            )
+            raise ValueError(f'{self.log.folder} is a pool log, its label is the click: use label kind "impressions"')
         self._columns = VisitColumns(self.log, self.features)
         clicked = rule.positive(self.log)
         self._rows = np.flatnonzero(make_split(self.split)(self.log, clicked) == PARTS[self.part])

@@ -71,9 +71,7 @@ class RequestBuilder:
             rows = np.flatnonzero(positive)
             self._before = offsets_of(positive)[log.user_offsets]  # positives of users < u
             self._times = log.events['time'][rows] if log.has_time else None
-            self._histories = Histories(
-                log, self.features['history'], rows, history_length, lifelong, time_gap
-            )
+            self._histories = Histories(log, self.features['history'], rows, history_length, lifelong, time_gap)
 
     def build(self, columns: Mapping[str, np.ndarray | Ragged], times: np.ndarray | None = None) -> Batch:
         """Builds one batch.
@@ -125,9 +123,7 @@ class RequestBuilder:
             return take(column, np.arange(values).reshape(shape), self.log.schema[name].width)
         return column.reshape(shape)
 
-    def _cut(
-        self, histories: Histories, users: np.ndarray, items: np.ndarray, times: np.ndarray | None
-    ) -> Batch:
+    def _cut(self, histories: Histories, users: np.ndarray, items: np.ndarray, times: np.ndarray | None) -> Batch:
         start, end = self._before[users], self._before[users + 1]
         if times is not None and self._times is not None:
             end = first_not_before(self._times, start, end, times)

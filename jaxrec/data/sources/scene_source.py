@@ -70,9 +70,7 @@ class SceneSource(BatchSource):
         self._augmentation = None if self.augment is None else read_augmentation(self.augment)
         self.log = SceneLog(self.log_folder, check_ids=False)
         if any(self.features.values()) or self.label or self.cartesian:
-            raise ValueError(
-                f'{self.log.folder} is a scene log, it has no features, labels or pairs: leave them out'
-            )
+            raise ValueError(f'{self.log.folder} is a scene log, it has no features, labels or pairs: leave them out')
         part = make_split(self.split or BY_PART)(self.log, np.ones(len(self.log), bool))
         self._rows = np.flatnonzero(part == PARTS[self.part])
         if not len(self._rows):
@@ -86,9 +84,7 @@ class SceneSource(BatchSource):
         rows = self._rows[pick]
         encoded = [self._example(row, epoch) for row in rows.tolist()]
         if not encoded:  # a process whose share of the last batch is empty still knows the shapes
-            batch = {
-                name: array[None][:0] for name, array in self._example(int(self._rows[0]), epoch).items()
-            }
+            batch = {name: array[None][:0] for name, array in self._example(int(self._rows[0]), epoch).items()}
         else:
             batch = {name: np.stack([example[name] for example in encoded]) for name in encoded[0]}
         batch['valid'] = np.ones(len(rows), np.float32)

@@ -113,18 +113,14 @@ class SessionSource(BatchSource):
         check_count('items', self.items)
         for name, allowed in (('mode', MODES), ('choose', CHOICES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f'{name} {getattr(self, name)!r} is unknown: use one of {", ".join(allowed)}'
-                )
+                raise ValueError(f'{name} {getattr(self, name)!r} is unknown: use one of {", ".join(allowed)}')
         if self.mode == 'reward' and self.choose != 'first':
             raise ValueError(
                 f"mode 'reward' with choose={self.choose!r}: what a user does with an item hangs on those "
                 "before it, so a reward model reads the first: set choose to 'first'"
             )
         if self.cartesian:
-            raise ValueError(
-                'cartesian names pairs of candidates, and a session log has sessions: leave it out'
-            )
+            raise ValueError('cartesian names pairs of candidates, and a session log has sessions: leave it out')
         self.quality, self.session_labels = plain(self.quality), plain(self.session_labels)
         self.users = check_users(self.users)
 

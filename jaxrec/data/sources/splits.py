@@ -207,8 +207,7 @@ def by_column(column: str, validation: Sequence[Any] = (), test: Sequence[Any] =
     both = sorted(set(validation) & set(test))
     if both or not (validation or test):
         raise ValueError(
-            f'by_column with validation={tuple(validation)}, test={tuple(test)}: name values, '
-            'and none in both'
+            f'by_column with validation={tuple(validation)}, test={tuple(test)}: name values, and none in both'
         )
 
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
@@ -256,9 +255,7 @@ def make_split(config: Mapping[str, Any]) -> Split:
     allowed = list(inspect.signature(_SPLITS[kind]).parameters)
     for name in arguments:
         if name not in allowed:
-            raise ValueError(
-                f'split kind {kind!r} has no argument {name!r}: it has {", ".join(allowed) or "none"}'
-            )
+            raise ValueError(f'split kind {kind!r} has no argument {name!r}: it has {", ".join(allowed) or "none"}')
     return _SPLITS[kind](**arguments)
 
 
@@ -277,8 +274,7 @@ def _check_examples(
         )
     if (column is None) != (not among):
         raise ValueError(
-            f'{kind} with column={column!r}, among={tuple(among)}: name a column and some of its '
-            'values, or neither'
+            f'{kind} with column={column!r}, among={tuple(among)}: name a column and some of its values, or neither'
         )
 
 
@@ -299,8 +295,7 @@ def _by_user(log: Log, kind: str) -> UserLog:
 def _times(log: Log, kind: str) -> np.ndarray:
     if not log.has_time:
         raise ValueError(
-            f'{log.folder} has no times, so {kind} cannot cut it: use per_user_time, user_holdout or '
-            'row_holdout'
+            f'{log.folder} has no times, so {kind} cannot cut it: use per_user_time, user_holdout or row_holdout'
         )
     return log.events['time']
 
@@ -316,9 +311,7 @@ def _by_instant(times: np.ndarray, validation: float, test: float) -> np.ndarray
     return _parts(times, first, second)
 
 
-def _by_hash(
-    keys: np.ndarray, validation: float, test: float, seed: int, train: float | None = None
-) -> np.ndarray:
+def _by_hash(keys: np.ndarray, validation: float, test: float, seed: int, train: float | None = None) -> np.ndarray:
     """int8 [N]: keys are ordered by a seeded hash and cut by number; with `train` the first are unused."""
     rank = np.empty(len(keys), np.int64)
     rank[np.argsort(hash64(keys, seed), kind='stable')] = np.arange(len(keys))

@@ -118,7 +118,6 @@ def _positive_events(log: Log, label: Mapping[str, Any]) -> np.ndarray:
     """bool [events of a behaviour log]."""
     if not isinstance(log, BehaviourLog):
         raise ValueError(
-            f'{log.folder} is a {log.KIND}, which has no histories of items: give a session log or a '
-            'behaviour log'
+            f'{log.folder} is a {log.KIND}, which has no histories of items: give a session log or a behaviour log'
         )
     return positive_events(log, label)

@@ -53,8 +53,7 @@ class VectorFile:
         end = mapped.offset + mapped.nbytes
         if self.path.stat().st_size != end:
             raise ValueError(
-                f'{self.path} has {self.path.stat().st_size} bytes instead of {end}, it was appended to: '
-                'save it again'
+                f'{self.path} has {self.path.stat().st_size} bytes instead of {end}, it was appended to: save it again'
             )
         del mapped
         if check:

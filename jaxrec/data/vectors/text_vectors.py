@@ -129,7 +129,5 @@ def _weigher(**options: Any) -> Any:
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(
-            'texts must be a sequence of strings, one an item; use the empty one where there is none'
-        )
+        raise ValueError('texts must be a sequence of strings, one an item; use the empty one where there is none')
     return texts

@@ -54,9 +54,7 @@ def draw(
       ValueError: the sizes differ.
     """
     if image.shape[:2] != shown.parts.shape:
-        raise ValueError(
-            f'an image of {image.shape[:2]} and masks of {shown.parts.shape}: draw both at one size'
-        )
+        raise ValueError(f'an image of {image.shape[:2]} and masks of {shown.parts.shape}: draw both at one size')
     triplets, scores, parts = _relations(shown)
     chosen = [n for n in np.argsort(-scores, kind='stable') if scores[n] >= threshold][:limit]
     least, most = (max(1, pick(image.shape[:2])) for pick in (min, max))
@@ -69,9 +67,7 @@ def draw(
         label = vocabulary.relations[triplets[n, 2]] + (f' ({", ".join(names)})' if names else '')
         label += f' {scores[n]:.2f}' if isinstance(shown, Found) else ''
         said.setdefault((int(triplets[n, 0]), int(triplets[n, 1])), []).append(label)
-    curves = {
-        (s, t): pen.arrow(centres[s], None if t == NOTHING else centres[t], _colour(s)) for s, t in said
-    }
+    curves = {(s, t): pen.arrow(centres[s], None if t == NOTHING else centres[t], _colour(s)) for s, t in said}
     for row in sorted({row for pair in said for row in pair if row != NOTHING}):
         score = f' {shown.scores[row]:.2f}' if isinstance(shown, Found) else ''
         pen.label(centres[row], f'{row} {vocabulary.entities[shown.categories[row]]}{score}', _colour(row))
@@ -120,9 +116,7 @@ def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = No
     entities: list[dict[str, Any]] = []
     for row, category in enumerate(shown.categories.tolist()):
         entity = {'category': vocabulary.entities[category], 'mask': rle_encode(shown.masks[row])}
-        entities.append(
-            entity | ({'score': round(float(shown.scores[row]), 4)} if isinstance(shown, Found) else {})
-        )
+        entities.append(entity | ({'score': round(float(shown.scores[row]), 4)} if isinstance(shown, Found) else {}))
     triplets, scores, parts = _relations(shown)
     relations: list[dict[str, Any]] = []
     for n in np.argsort(-scores, kind='stable')[:limit]:
@@ -136,9 +130,7 @@ def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = No
         if written['parts']:
             taking = np.isin(shown.parts, np.flatnonzero(parts[n]) + 1)
             written['part_mask'] = rle_encode(shown.masks[subject] & taking)
-        relations.append(
-            written | ({'score': round(float(scores[n]), 4)} if isinstance(shown, Found) else {})
-        )
+        relations.append(written | ({'score': round(float(scores[n]), 4)} if isinstance(shown, Found) else {}))
     there = [p for p in range(len(vocabulary.parts)) if (shown.parts == p + 1).any()]
     height, width = shown.parts.shape
     return {
@@ -210,9 +202,7 @@ class _Pen:
         if start is None or stop is None:
             return start
         a, c = np.array(start), np.array(stop)
-        aside = (c - a)[::-1] * np.array(
-            [1, -1]
-        )  # to the left of its direction: one back bends the other way
+        aside = (c - a)[::-1] * np.array([1, -1])  # to the left of its direction: one back bends the other way
         t = np.linspace(0, 1, 17)[:, None]
         curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * ((a + c) / 2 + 0.18 * aside) + t**2 * c
         for width, ink in ((5, _PAPER), (3, colour)):

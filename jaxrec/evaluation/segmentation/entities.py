@@ -112,9 +112,7 @@ def _coco(images: Sequence[EncodedImage], entities: Sequence[Sequence[tuple[int,
                     'iscrowd': 0,
                 }
             )
-    classes = sorted(
-        {c for image in images for c in (*(t[0] for t in image.truth), *(f[0] for f in image.found))}
-    )
+    classes = sorted({c for image in images for c in (*(t[0] for t in image.truth), *(f[0] for f in image.found))})
     coco = COCO()
     coco.dataset = {
         'images': [{'id': n, 'height': i.size[0], 'width': i.size[1]} for n, i in enumerate(images, 1)],
@@ -140,9 +138,7 @@ def part_counts(truth: NDArray, found: NDArray, parts: int) -> NDArray:
       ValueError: sizes differ or a map holds a part that there is not.
     """
     if truth.shape != found.shape:
-        raise ValueError(
-            f'a part map of {found.shape} against a truth of {truth.shape}: bring both to one size'
-        )
+        raise ValueError(f'a part map of {found.shape} against a truth of {truth.shape}: bring both to one size')
     counted = truth != UNKNOWN_PART
     true, guessed = truth[counted], found[counted]
     for name, values in (('the truth', true), ('the predictions', guessed)):

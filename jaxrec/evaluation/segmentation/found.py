@@ -58,9 +58,7 @@ class Found:
         _check_joined(self.triplets[:, :2], count, self.name)
         for key in ('scores', 'triplet_scores'):
             if np.isnan(getattr(self, key)).any():
-                raise ValueError(
-                    f'predictions of {self.name!r}: {key} holds a NaN, usually of a model that diverged'
-                )
+                raise ValueError(f'predictions of {self.name!r}: {key} holds a NaN, usually of a model that diverged')
 
 
 def check_judged(batch: Mapping[str, Any], *keys: str) -> None:

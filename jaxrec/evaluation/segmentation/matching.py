@@ -62,9 +62,7 @@ def mask_ious(first: NDArray, second: NDArray) -> NDArray:
       ValueError: the masks differ in size.
     """
     if first.shape[1:] != second.shape[1:]:
-        raise ValueError(
-            f'masks of {first.shape[1:]} against masks of {second.shape[1:]}: bring both to one size'
-        )
+        raise ValueError(f'masks of {first.shape[1:]} against masks of {second.shape[1:]}: bring both to one size')
     a, b = _words(first), _words(second)
     both = np.zeros((len(a), len(b)), np.float64)
     for row, mask in enumerate(a):  # a row at a time: all pairs at once would take gigabytes

@@ -68,16 +68,12 @@ def judge_roles(scene: Scene, agents: Agents, found: Found, person: int, thresho
             counted[n] = agents.known[best]
             if not agents.known[best] or overlaps[best] < threshold:
                 continue
-            rows = np.flatnonzero(
-                (agents.deeds[:, 0] == agents.rows[best]) & (agents.deeds[:, 2] == relation) & ~taken
-            )
+            rows = np.flatnonzero((agents.deeds[:, 0] == agents.rows[best]) & (agents.deeds[:, 2] == relation) & ~taken)
             fits = [_role_iou(ious, true, target, scenario) for true in agents.deeds[rows, 1].tolist()]
             if fits and max(fits) >= threshold:
                 taken[rows[int(np.argmax(fits))]] = True
                 right[number, n] = True
-    return Judged(
-        triplets[counted, 2], found.triplet_scores[order][counted], right[:, counted], agents.deeds[:, 2]
-    )
+    return Judged(triplets[counted, 2], found.triplet_scores[order][counted], right[:, counted], agents.deeds[:, 2])
 
 
 def _role_iou(ious: NDArray, true: int, target: int, scenario: int) -> float:

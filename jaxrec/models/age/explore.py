@@ -167,15 +167,11 @@ def make_explore_step(setup: Setup) -> Callable[..., Explored]:
     task: Any = setup.task
 
     @jax.jit
-    def run(
-        params: Any, model_state: Any, tables: Any, batch: Batch, rng: jax.Array, size: jax.Array
-    ) -> Explored:
+    def run(params: Any, model_state: Any, tables: Any, batch: Batch, rng: jax.Array, size: jax.Array) -> Explored:
         rows = emb.lookup(task.tables, tables, task.ids(batch), mesh=setup.mesh, exchange=setup.exchange)
         return task.explore(params, model_state, rows, batch, rng, size)
 
-    def explored(
-        state: TrainState, batch: Batch, rng: jax.Array, explore_lambda: float | None = None
-    ) -> Explored:
+    def explored(state: TrainState, batch: Batch, rng: jax.Array, explore_lambda: float | None = None) -> Explored:
         size = task.size(explore_lambda)
         return run(state.params, state.model_state, state.tables, batch, rng, size)
 

@@ -30,9 +30,7 @@ class Gate(nn.Module):
     widths: Sequence[int] = (32,)
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Mapping[str, jax.Array]], batch: Mapping[str, jax.Array]
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Mapping[str, jax.Array]], batch: Mapping[str, jax.Array]) -> jax.Array:
         """Estimates the average CTR of each candidate.
 
         Args:
@@ -79,9 +77,7 @@ def make_gate(
     return Gate(FeatureMap.make({'candidate': tuple(columns) or given}, schema), tuple(widths))
 
 
-def own_rows(
-    features: FeatureMap, rows: Mapping[str, Mapping[str, jax.Array]]
-) -> dict[str, dict[str, jax.Array]]:
+def own_rows(features: FeatureMap, rows: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, dict[str, jax.Array]]:
     """Finds the rows of candidate columns in the tables of any model.
 
     Args:

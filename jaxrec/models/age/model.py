@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.configurable import resolve
+from jaxrec.configurable import configurable, resolve
 from jaxrec.embeddings import Table
 from jaxrec.models.age.explore import Explored, explore
 from jaxrec.models.age.gate import Gate, item_average, make_gate
@@ -185,6 +185,7 @@ class AgeTask:
         return found if isinstance(found, jax.Array) else np.float32(found)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> AgeTask:
     """Wraps a CTR model of the library.
 
@@ -202,7 +203,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> AgeTask:
     """
     options, exploration = read_age_options(config)
     own = {name: value for name, value in options['base'].items() if name != 'task'}
-    base = resolve(options['base']['task'])({**own, 'features': options['features']}, schema)
+    base = resolve(options['base']['task'], 'task')({**own, 'features': options['features']}, schema)
     _check_perturbed(exploration.perturb, options['features'], schema)
     gate = None
     if exploration.gate == 'dgu':

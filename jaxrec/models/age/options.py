@@ -74,9 +74,7 @@ class Exploration:
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(
-                    f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {values}'
-                )
+                raise ValueError(f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {values}')
         for name in ('pgd_steps', 'passes'):
             if getattr(self, name) < 1:
                 raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 1')

@@ -99,9 +99,7 @@ class Pairs:
         still_own, still_shared = _divide(self._select(False))
         mapped, unmapped = _divide({'': self.batch})
         over = jax.vmap(
-            lambda own, still, batch: of_candidate(
-                own, _join(still, still_shared), {**batch, **unmapped['']}
-            ),
+            lambda own, still, batch: of_candidate(own, _join(still, still_shared), {**batch, **unmapped['']}),
             in_axes=1,
             out_axes=1,
         )
@@ -132,26 +130,21 @@ class Pairs:
             return self._predict(jax.tree.map(jnp.add, own, delta))
         moved = {
             table: {
-                key: (x if is_per_candidate(key) else x[:, None]) + delta[table][key]
-                for key, x in features.items()
+                key: (x if is_per_candidate(key) else x[:, None]) + delta[table][key] for key, x in features.items()
             }
             for table, features in self.moving.items()
         }
         still_own, still_shared = _divide(self._select(False))
         mapped, unmapped = _divide({'': self.batch})
         over = jax.vmap(
-            lambda moved, still, batch: self._one(
-                moved, _join(still, still_shared), {**batch, **unmapped['']}
-            ),
+            lambda moved, still, batch: self._one(moved, _join(still, still_shared), {**batch, **unmapped['']}),
             in_axes=1,
             out_axes=1,
         )
         return over(moved, still_own, mapped[''])
 
     def _predict(self, moving: Rows) -> dict[str, jax.Array]:
-        predictions = self.task.predict(
-            self.params, self.model_state, _join(moving, self._select(False)), self.batch
-        )
+        predictions = self.task.predict(self.params, self.model_state, _join(moving, self._select(False)), self.batch)
         return {name: predictions[name] for name in ('logits', 'probability')}
 
     def _one(self, moved: Rows, still: Rows, batch: Batch) -> dict[str, jax.Array]:
@@ -170,9 +163,7 @@ class Pairs:
 
 def _divide(tree: Mapping[str, Mapping[str, jax.Array]]) -> tuple[Any, Any]:
     """What has an axis for the candidates, and what is shared by them."""
-    pick = lambda own: {
-        t: {k: x for k, x in f.items() if is_per_candidate(k) == own} for t, f in tree.items()
-    }
+    pick = lambda own: {t: {k: x for k, x in f.items() if is_per_candidate(k) == own} for t, f in tree.items()}
     return pick(True), pick(False)
 
 

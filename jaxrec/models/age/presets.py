@@ -77,7 +77,7 @@ COMPARED, ADDED, ABLATED = tuple(COMPARED_ROWS), tuple(ADDED_ROWS), tuple(ABLATE
 
 # {section: {key: choices}}, the first choice that of the row: how far a method explores is one number each,
 # and rows with a network share the learning rate. random and beta-TS have neither, LinUCB no network. As
-# `jaxrec.cli.compare` draws them, three trials try each learning rate once, whatever else a row has.
+# `jaxrec compare` draws them, three trials try each learning rate once, whatever else a row has.
 SHARED = {'train': {'learning_rate': (1e-3, 3e-3, 3e-4)}}
 WITHOUT_NETWORK = ('random', 'LinUCB', 'beta-TS')
 CHANGED = {'stream': {'changed': (0.2, 0.05, 0.4)}}

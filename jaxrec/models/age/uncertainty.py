@@ -136,9 +136,7 @@ def count(params: Any) -> int:
     return sum(x.size for x in jax.tree.leaves(params))
 
 
-def _map(
-    function: Any, numbers: jax.Array, rows: Rows, batch: Batch, params: Any, each: int = 1
-) -> jax.Array:
+def _map(function: Any, numbers: jax.Array, rows: Rows, batch: Batch, params: Any, each: int = 1) -> jax.Array:
     """vmap over requests, a part of them at a time where their networks would fill the memory."""
     at_once = max(1, AT_ONCE // max(1, each * count(params)))
     if len(numbers) <= at_once:

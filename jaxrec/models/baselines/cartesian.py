@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.schema import Column
 from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
 from jaxrec.embeddings import Table, as_specs, normal
@@ -69,6 +70,7 @@ class CartesianInputs(nn.Module):
         return POOLINGS[self.history_pooling](found, real[:, None])
 
 
+@configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base:
     """A base with the Cartesian product beside it, as a base.
 
@@ -109,6 +111,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
     return Base(module, [*base.tables, *tables], ids)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds a base with the Cartesian product for a log.
 

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.baselines.ffm import Ffm
@@ -37,9 +38,7 @@ class DeepFfm(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         wide = Ffm(self.fields, self.aware_dim, name='ffm')(rows, batch)
         x = join(self.fields.features.vectors(rows, batch))
@@ -47,6 +46,7 @@ class DeepFfm(nn.Module):
         return wide + head(x, train, batch['valid'])[..., 0]
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds DeepFFM for a log; beside the base's tables it has FFM's, whose rows are F * A numbers wide.
 
@@ -62,11 +62,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """
     options = read_options(config, 'model', **BASE_OPTIONS, aware_dim=18)
     fields = FieldMap.make(options['features'], schema, options['history_pooling'], 'DeepFFM')
-    tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(
-        fields.features
-    )
+    tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(fields.features)
     tables += fields.aware_tables(options['aware_dim'], options['init_std'])
     module = DeepFfm(fields, options['aware_dim'], tuple(options['widths']), options['batch_norm'])
-    return CtrTask(
-        module, as_specs(tables), lambda batch: fields.ids(batch, ('', WEIGHT, AWARE)), options['row_l2']
-    )
+    return CtrTask(module, as_specs(tables), lambda batch: fields.ids(batch, ('', WEIGHT, AWARE)), options['row_l2'])

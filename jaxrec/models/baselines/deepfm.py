@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.fields import WEIGHT, FieldMap, FieldVectors, LinearTerms, weight_tables
@@ -34,9 +35,7 @@ class DeepFm(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         linear = LinearTerms(self.fields, name='linear')(rows, batch)
         vectors = FieldVectors(self.fields, self.dim, name='vectors')(rows, batch)
@@ -45,6 +44,7 @@ class DeepFm(nn.Module):
         return linear + fm_second_order(*vectors) + head(x, train, batch['valid'])[..., 0]
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds DeepFM for a log.
 
@@ -60,8 +60,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """
     options = read_options(config, 'model', **BASE_OPTIONS)
     fields = FieldMap.make(options['features'], schema, options['history_pooling'], 'DeepFM')
-    tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(
-        fields.features
-    )
+    tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(fields.features)
     module = DeepFm(fields, options['dim'], tuple(options['widths']), options['batch_norm'])
     return CtrTask(module, as_specs(tables), lambda batch: fields.ids(batch, ('', WEIGHT)), options['row_l2'])

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.din import check_comparable
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn, base_tables, join
@@ -93,6 +94,7 @@ class DienInputs(nn.Module):
         return {'auxiliary': self.auxiliary_weight * loss}
 
 
+@configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """DIEN without its head, as a base.
 
@@ -119,6 +121,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     return Base(module, base_tables(features, options['dim'], options['init_std']), features.ids)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds DIEN for a log.
 

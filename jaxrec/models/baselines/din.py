@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.base import SHARED, Base
@@ -64,9 +65,7 @@ class Din(nn.Module):
         nn.share_scope(self, self.base)
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`."""
         x, _ = self.base(rows, batch, train)
         return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
@@ -90,6 +89,7 @@ def check_comparable(features: Mapping[str, Any], model: str) -> None:
         )
 
 
+@configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """DIN without its head, as a base.
 
@@ -112,6 +112,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     return Base(module, base_tables(features, options['dim'], options['init_std']), features.ids)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds DIN for a log.
 

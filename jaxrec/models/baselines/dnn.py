@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import Table, as_specs, normal
 from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import FeatureMap, Inputs
@@ -85,9 +86,7 @@ class Dnn(nn.Module):
           logits float32 [B, C]; with the losses of the base where it has any.
         """
         x, losses = self.base(rows, batch, train)
-        logits = Mlp((*self.widths, 1), self.batch_norm, self.activation, name='head')(
-            x, train, batch['valid']
-        )[..., 0]
+        logits = Mlp((*self.widths, 1), self.batch_norm, self.activation, name='head')(x, train, batch['valid'])[..., 0]
         return Scored(logits, losses) if losses else logits
 
 
@@ -120,6 +119,7 @@ def base_tables(features: FeatureMap, dim: int, init_std: float) -> list[Table]:
     return [Table(name, rows, dim, normal(init_std)) for name, rows in features.table_rows().items()]
 
 
+@configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """The DNN without its head, as a base.
 
@@ -136,6 +136,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     return Base(DnnInputs(features), tables, features.ids)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds the DNN for a log.
 

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS
 from jaxrec.models.ctr.fields import AWARE, WEIGHT, AwareVectors, FieldMap, LinearTerms, weight_tables
@@ -32,9 +33,7 @@ class Ffm(nn.Module):
     dim: int = 18
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates.
 
         Args:
@@ -50,6 +49,7 @@ class Ffm(nn.Module):
         return linear + field_aware_inner(*aware).sum(-1)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds FFM for a log.
 

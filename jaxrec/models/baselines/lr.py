@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.ctr.features import FeatureMap
 from jaxrec.models.ctr.fields import WEIGHT, weight_tables
@@ -26,9 +27,7 @@ class LogisticRegression(nn.Module):
     features: FeatureMap
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates.
 
         Args:
@@ -44,6 +43,7 @@ class LogisticRegression(nn.Module):
         return bias + x.user.sum(-1)[:, None] + x.candidate.sum(-1)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds logistic regression for a log.
 

@@ -27,6 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.din import check_comparable
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn, base_tables, join
@@ -127,9 +128,7 @@ class MimnInputs(nn.Module):
         x = self.features.vectors(rows, batch)
         if self.window == 'full':
             x = _with_older(x, self.features, rows, batch)
-        make = MemoryWeights(
-            self.slots, self.hidden, self.utilisation_weight > 0, self.channels > 0, name='memory'
-        )
+        make = MemoryWeights(self.slots, self.hidden, self.utilisation_weight > 0, self.channels > 0, name='memory')
         weights = make(x.history.shape[-1])
         memory = memorise(x.history, x.mask, weights, self.channels)
         mean = over_candidates(memory.slots.mean(1), x.candidate.shape[1])
@@ -147,9 +146,7 @@ class MimnInputs(nn.Module):
         return {'utilisation': self.utilisation_weight * loss}
 
 
-def _with_older(
-    x: Inputs, features: FeatureMap, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]
-) -> Inputs:
+def _with_older(x: Inputs, features: FeatureMap, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> Inputs:
     """The inputs with both windows for a history [B, T], the older first, each with padding of its own."""
     older = jnp.concatenate(features.as_history('long').parts('long', rows, batch), -1)
     history = jnp.concatenate([older, x.history], 1)
@@ -158,6 +155,7 @@ def _with_older(
     return x._replace(history=history, mask=mask, pooled=pooled)
 
 
+@configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """MIMN without its head, as a base.
 
@@ -210,6 +208,7 @@ def _check(options: Mapping[str, Any]) -> None:
         )
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds MIMN for a log.
 

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.features import FeatureMap
@@ -44,9 +45,7 @@ class Ncf(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`."""
         factors = self.factors.read(rows, batch, FACTOR)
         products = jnp.concatenate([factors[user][:, None] * factors[item] for user, item in self.pairs], -1)
@@ -70,9 +69,7 @@ def make_pairs(user: Sequence[str], item: Sequence[str], features: FeatureMap) -
     Raises:
       ValueError: no user column, a column that is no feature or has no ids, or lists of unequal length.
     """
-    having_ids = [
-        f'{side}/{name}' for side, name in features.features if features.columns[name].kind != 'numeric'
-    ]
+    having_ids = [f'{side}/{name}' for side, name in features.features if features.columns[name].kind != 'numeric']
     sides = {side: [n for n in having_ids if n.startswith(f'{side}/')] for side in ('user', 'candidate')}
     users = list(user) or sides['user'][:1]
     items = [f'candidate/{name}' for name in item] or sides['candidate'][:1]
@@ -94,6 +91,7 @@ def make_pairs(user: Sequence[str], item: Sequence[str], features: FeatureMap) -
     return tuple(zip(users, items, strict=True))
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds NCF for a log.
 

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.fields import AWARE, AwareVectors, FieldMap
@@ -37,15 +38,14 @@ class Onn(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         aware = AwareVectors(self.fields, self.aware_dim, name='aware')(rows, batch)
         x = join(self.fields.features.vectors(rows, batch), field_aware_inner(*aware))
         return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds ONN for a log; beside the base's tables it has field-aware ones, F * A numbers a row.
 

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.fields import FieldMap, FieldVectors
@@ -42,9 +43,7 @@ class Pnn(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`."""
         vectors = FieldVectors(self.fields, self.dim, name='vectors')(rows, batch)
         products = [multiply(*vectors) for multiply in PRODUCTS[self.product]]
@@ -52,6 +51,7 @@ class Pnn(nn.Module):
         return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds PNN for a log.
 

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.fields import WEIGHT, FieldMap, FieldVectors, LinearTerms, weight_tables
@@ -38,9 +39,7 @@ class XDeepFm(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         """Scores the candidates; arguments and logits are those of `Dnn`, rows as wide as their tables."""
         linear = LinearTerms(self.fields, name='linear')(rows, batch)
         vectors = FieldVectors(self.fields, self.dim, name='vectors')(rows, batch)
@@ -56,6 +55,7 @@ class XDeepFm(nn.Module):
         return linear + crossed + head(x, train, batch['valid'])[..., 0]
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds xDeepFM for a log.
 
@@ -72,9 +72,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     options = read_options(config, 'model', **BASE_OPTIONS, cin=(100, 100), cin_split=False)
     fields = FieldMap.make(options['features'], schema, options['history_pooling'], 'xDeepFM')
     cin_shapes(len(fields.names), options['cin'], options['cin_split'])  # refuses widths before any batch
-    tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(
-        fields.features
-    )
+    tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(fields.features)
     module = XDeepFm(
         fields,
         options['dim'],

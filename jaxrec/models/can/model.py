@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.data.features.pairs import SIDES, Pair
 from jaxrec.data.logs.vocabulary import PADDING
 from jaxrec.embeddings import as_specs
@@ -98,6 +99,7 @@ class Can(nn.Module):
         return co_action_single(weights, inputs, present, **dict(self.unit))
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds CAN on a base for a log.
 

@@ -42,9 +42,7 @@ def count_parameters(task: Task, params: Any, batches: Iterable[Mapping[str, np.
     """
     full = sum(leaf.size for leaf in jax.tree.leaves(params))
     full += sum(table.rows * table.dim for table in task.tables.values())
-    met = {
-        name: np.zeros(table.rows, bool) for name, table in task.tables.items() if name.endswith(INDUCTION)
-    }
+    met = {name: np.zeros(table.rows, bool) for name, table in task.tables.items() if name.endswith(INDUCTION)}
     for batch in batches if met else ():
         ids = task.ids(batch)
         for name, seen in met.items():

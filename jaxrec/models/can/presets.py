@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from configs.runs import changed
+from jaxrec.options import changed
 
 BASE = {'dim': 18, 'widths': (200, 80), 'history_pooling': 'sum', 'row_l2': 0.0}
 # Matched types, as CAN's own pairs are.
@@ -10,9 +10,7 @@ CARTESIAN = {'cartesian': {'pairs': (('item', 'history/item'), ('category', 'his
 # What DIEN's auxiliary loss compares with.
 NEGATIVES = {'history_negatives': 'uniform'}
 # Crossed types too: with matched pairs alone every id has one partner, and nothing to be independent of.
-ALL_PAIRS = tuple(
-    (candidate, f'history/{past}') for candidate in ('item', 'category') for past in ('item', 'category')
-)
+ALL_PAIRS = tuple((candidate, f'history/{past}') for candidate in ('item', 'category') for past in ('item', 'category'))
 DIEN = {'hidden': 36, 'attention': (36,)}
 
 
@@ -52,8 +50,7 @@ ROWS: dict[str, dict[str, Any]] = {
     # As CAN's authors have it: the history stands for the user, and the MLP reads all features.
     'NCF': {
         'task': 'jaxrec.models.baselines.ncf:make_task',
-        'model': BASE
-        | {'user': ('history/item', 'history/category'), 'item': ('item', 'category'), 'context': True},
+        'model': BASE | {'user': ('history/item', 'history/category'), 'item': ('item', 'category'), 'context': True},
     },
     'ONN': {'task': 'jaxrec.models.baselines.onn:make_task', 'model': BASE | {'aware_dim': 18}},
     # Table 5 of the paper, and the levels of independence that its public tables leave out.

@@ -37,9 +37,7 @@ class Base(NamedTuple):
     ids: Callable[[Mapping[str, Any]], Ids]
 
 
-def make_base(
-    name: str, options: Mapping[str, Any], own: Mapping[str, Any], schema: Mapping[str, Any]
-) -> Base:
+def make_base(name: str, options: Mapping[str, Any], own: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """Builds the base that a config names.
 
     Args:
@@ -62,4 +60,4 @@ def make_base(
     if twice := sorted(set(own) & set(SHARED)):
         raise ValueError(f'model.base_options.{twice[0]}: the base takes it from model.{twice[0]}; set that')
     shared = {key: options[key] for key in SHARED}
-    return resolve(BASES.get(name, name))({**shared, **own}, schema)
+    return resolve(BASES.get(name, name), 'task')({**shared, **own}, schema)

@@ -81,8 +81,7 @@ class FeatureMap:
         """
         if history_pooling not in POOLINGS:
             raise ValueError(
-                f'model.history_pooling = {history_pooling!r} does not exist; '
-                f'choose one of {sorted(POOLINGS)}'
+                f'model.history_pooling = {history_pooling!r} does not exist; choose one of {sorted(POOLINGS)}'
             )
         pairs = []
         for side, names in features.items():
@@ -96,14 +95,10 @@ class FeatureMap:
                 raise ValueError(f'features.{side}: a feature is on one of the sides {SIDES}')
             for name in names:
                 if name not in schema:
-                    raise ValueError(
-                        f'features.{side} names column {name!r}; the log has the columns {sorted(schema)}'
-                    )
+                    raise ValueError(f'features.{side} names column {name!r}; the log has the columns {sorted(schema)}')
                 pairs.append((side, name))
         if not any(side == 'candidate' for side, _ in pairs):
-            raise ValueError(
-                'features.candidate is empty: a CTR model scores candidates, name at least one column'
-            )
+            raise ValueError('features.candidate is empty: a CTR model scores candidates, name at least one column')
         pairs.sort(key=lambda pair: SIDES.index(pair[0]))  # stable: a side keeps its order
         return cls(tuple(pairs), {name: schema[name] for _, name in pairs}, history_pooling, negatives)
 

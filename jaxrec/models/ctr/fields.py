@@ -96,9 +96,7 @@ class FieldMap:
         """
         return {table: ids for suffix in suffixes for table, ids in self.features.ids(batch, suffix).items()}
 
-    def read(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], suffix: str = ''
-    ) -> dict[str, jax.Array]:
+    def read(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], suffix: str = '') -> dict[str, jax.Array]:
         """Reads every field's row, pooled over values and behaviours; of a numeric field its one number.
 
         Args:

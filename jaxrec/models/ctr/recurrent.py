@@ -62,9 +62,7 @@ class Augru(nn.Module):
         return augru(inputs, attention, mask, *gate_weights(self, inputs.shape[-1], self.hidden))
 
 
-def gate_weights(
-    module: nn.Module, size: int, hidden: int, prefix: str = ''
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def gate_weights(module: nn.Module, size: int, hidden: int, prefix: str = '') -> tuple[jax.Array, jax.Array, jax.Array]:
     """The parameters of a GRU; each gate is drawn as a layer of its own.
 
     Args:
@@ -94,9 +92,7 @@ class NextBehaviour(nn.Module):
     widths: Sequence[int] = (100, 50)
 
     @nn.compact
-    def __call__(
-        self, states: jax.Array, history: jax.Array, negative: jax.Array, mask: jax.Array
-    ) -> jax.Array:
+    def __call__(self, states: jax.Array, history: jax.Array, negative: jax.Array, mask: jax.Array) -> jax.Array:
         """The loss of telling each next behaviour from its negative.
 
         Args:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxrec.configurable import configurable
 from jaxrec.data.sources.from_config import alone
 from jaxrec.data.sources.session_source import SessionSource
 from jaxrec.models.onerec.alignment.iterations import align
@@ -28,11 +29,13 @@ from jaxrec.models.onerec.reward.open_scorer import Bench, open_judge
 from jaxrec.models.onerec.reward.train import fit_reward
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.options import lay_over, plain, read_options
-from jaxrec.runs.build import TOP, Experiment, batches, build, read_config
+from jaxrec.runs.build import TOP, Experiment, batches, build
 from jaxrec.runs.comparison.cells import Cell, describe_cell, read_finished, trained, validated
 from jaxrec.runs.comparison.tables import write_json
-from jaxrec.runs.fit import fit, open_checkpoints, restore_model
+from jaxrec.runs.fit import fit
+from jaxrec.runs.restore import restore_model
 from jaxrec.runs.sources import cut_source, log_of, read_data
+from jaxrec.runs.workdir import open_checkpoints, read_config
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
@@ -57,6 +60,7 @@ JUDGED_OPTIONS: dict[str, Any] = {
 ROOM = 4  # beams of a model of single items beside those items that it has to name: the last ones lose few
 
 
+@configurable('run')
 def run_cell(
     cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -285,9 +289,7 @@ def _open_bench(folder: Path, data_dir: str | None) -> Bench:
 
 
 @functools.lru_cache(maxsize=4)
-def _open_pieces(
-    generator: Path, judge: Path, data_dir: str | None, sizes: tuple[tuple[str, Any], ...]
-) -> Alignment:
+def _open_pieces(generator: Path, judge: Path, data_dir: str | None, sizes: tuple[tuple[str, Any], ...]) -> Alignment:
     """Pieces of one seed whose compiled programs all its alignments share."""
     config = ConfigDict({'align': dict(sizes)})
     return prepare(config, generator, judge, data_dir, shared=_open_bench(judge, data_dir))

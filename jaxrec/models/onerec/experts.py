@@ -60,9 +60,7 @@ def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> Feed
       through all its experts whatever `expert_impl` is: which tokens stand beside it must not matter.
     """
 
-    def dense(
-        weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None
-    ) -> tuple[jax.Array, Any]:
+    def dense(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
         del bias
         return feed_dense(weights, x, network.activation, drop), None
 

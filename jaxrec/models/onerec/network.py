@@ -84,9 +84,7 @@ class OneRec(nn.Module):
         self.session_positions = self.param('session_positions', embed, (network.session * tokens, width))
         sizes = network.sizes(network.expert_hidden if network.experts else network.hidden)
         of_decoder = decoder_weights(sizes, network.experts)
-        self.encoder = self.param(
-            'encoder', draw_stack, encoder_weights(network.sizes()), network.encoder_layers
-        )
+        self.encoder = self.param('encoder', draw_stack, encoder_weights(network.sizes()), network.encoder_layers)
         self.decoder = self.param('decoder', draw_stack, of_decoder, network.decoder_layers)
         ones = nn.initializers.ones
         self.encoder_norm = self.param('encoder_norm', ones, (width,))
@@ -111,9 +109,7 @@ class OneRec(nn.Module):
         network, drop = self.network, self._drop(rng)
         items = codes.shape[1]
         if items > network.history:
-            raise ValueError(
-                f'histories of {items} items; the network reads up to {network.history}: model.history'
-            )
+            raise ValueError(f'histories of {items} items; the network reads up to {network.history}: model.history')
         x = self._embed(codes, SEP) + self.history_positions[: items * network.tokens]
         mask = jnp.repeat(jnp.arange(items) < length[:, None], network.tokens, axis=1)
         x = drop(x.astype(network.dtype), EMBEDDED + ENCODER)

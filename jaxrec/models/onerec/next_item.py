@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.sources.next_item_source import require_one_target
 from jaxrec.evaluation.ranking import CUTS
 from jaxrec.models.onerec import task as sessions
@@ -83,6 +84,7 @@ class RankedTask(SessionTask):
         return NextItemEvaluator(int((self.codes >= 0).all(1).sum()))
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RankedTask:
     """Builds the task.
 
@@ -100,9 +102,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RankedTas
     rest = {key: config[key] for key in config if key != 'beams'}
     beams = config.get('beams', BEAMS)
     if isinstance(beams, bool) or not isinstance(beams, int) or beams < max(CUTS):
-        raise ValueError(
-            f'model.beams = {beams!r}: give at least {max(CUTS)}, since recall@{max(CUTS)} is told'
-        )
+        raise ValueError(f'model.beams = {beams!r}: give at least {max(CUTS)}, since recall@{max(CUTS)} is told')
     made = sessions.make_task({'session': 1, **rest}, schema)
     if made.network.session != 1:
         raise ValueError(f'model.session = {made.network.session}: the next item is a session of 1')

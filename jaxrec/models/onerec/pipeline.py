@@ -23,8 +23,10 @@ from jaxrec.options import lay_over, plain, read_options
 from jaxrec.runs.artifacts import make_files
 from jaxrec.runs.build import batches, build
 from jaxrec.runs.comparison.tables import write_json
-from jaxrec.runs.fit import claim, fit, hold, own_checkpoints, restore_model
+from jaxrec.runs.fit import fit
+from jaxrec.runs.restore import restore_model
 from jaxrec.runs.sources import log_of, read_data
+from jaxrec.runs.workdir import claim, hold, own_checkpoints
 from jaxrec.training.evaluate import evaluate
 
 TOP = ('generator', 'reward', 'align', 'pipeline')
@@ -79,9 +81,7 @@ def run_pipeline(
             f'pipeline.requests = {options["requests"]}: give at least 1 request of the test part, for which '
             'sessions are written and judged'
         )
-    configs = {
-        method: _of_method(config.align, method, options['of_method']) for method in options['methods']
-    }
+    configs = {method: _of_method(config.align, method, options['of_method']) for method in options['methods']}
     for changed in configs.values():  # before anything is trained and the workdir is taken
         read_alignment(changed, 'config.align')
     build(config.reward, data_dir, mesh)
@@ -195,7 +195,5 @@ def to_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     shown = [name for name in COLUMNS if any(name in row for row in rows.values())]
     lines = ['| row | ' + ' | '.join(COLUMNS[name] for name in shown) + ' |', '|---' * (1 + len(shown)) + '|']
     for title, row in rows.items():
-        lines.append(
-            f'| {title} | ' + ' | '.join(f'{row[name]:.4f}' if name in row else '' for name in shown) + ' |'
-        )
+        lines.append(f'| {title} | ' + ' | '.join(f'{row[name]:.4f}' if name in row else '' for name in shown) + ' |')
     return '\n'.join(lines)

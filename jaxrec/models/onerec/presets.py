@@ -7,8 +7,8 @@ RQ-VAE: balanced k-means is OneRec's.
 
 from typing import Any
 
-from configs.runs import changed
 from jaxrec.models.onerec.options import SIZES
+from jaxrec.options import changed
 
 SESSION = 5
 # Shares of the users: a reward model learns from others than the rows learn from and are judged on.

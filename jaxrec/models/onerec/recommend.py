@@ -157,9 +157,7 @@ def groups_of(trie: Trie) -> dict[int, np.ndarray]:
     return {int(items[first[leaf]]): items[first[leaf] : first[leaf + 1]] for leaf in leaves}
 
 
-def expand(
-    items: np.ndarray, scores: np.ndarray, groups: Mapping[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def expand(items: np.ndarray, scores: np.ndarray, groups: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Puts all items of a group where a ranking names its first.
 
     Args:
@@ -201,9 +199,7 @@ def take_turns(items: np.ndarray, groups: Mapping[int, np.ndarray]) -> np.ndarra
     return turned
 
 
-def _scoring(
-    run: Experiment, task: NextItemTask, state: TrainState, sessions: int, items: int
-) -> Recommender:
+def _scoring(run: Experiment, task: NextItemTask, state: TrainState, sessions: int, items: int) -> Recommender:
     wide = dataclasses.replace(task, best=sessions * items)
     predict = make_predict_step(run.setup._replace(task=wide))
 
@@ -213,9 +209,7 @@ def _scoring(
         found = predict(state, put_batch({**batch, **no_target}, run.setup.mesh))
         best, scores = np.asarray(found['items'])[:size], np.asarray(found['scores'])[:size]
         if best.shape[1] < sessions * items:
-            raise ValueError(
-                f'{sessions} sessions of {items} items from {best.shape[1]} items: ask for fewer'
-            )
+            raise ValueError(f'{sessions} sessions of {items} items from {best.shape[1]} items: ask for fewer')
         written = np.full(size, best.shape[1])
         return Recommended(*_pages(best, scores, items), written, np.zeros(size, np.int64))
 

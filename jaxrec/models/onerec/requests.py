@@ -5,8 +5,9 @@ B batch, S sessions a user, m items.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -104,6 +105,17 @@ def read_users(path: str, log: Log, user: str = 'user', time: str | None = None)
     return Asked(names, users, _times(log, path, time, table[time].combine_chunks()) if time else None)
 
 
+def ask(users: Sequence[Any], log: Log) -> Asked:
+    """Requests of some users as of the end of a log.
+
+    Args:
+      users: as the log names them.
+      log: whose users they are.
+    """
+    keys = as_keys(log, [str(user) for user in users], 'users', 'user')
+    return Asked(np.asarray(list(users), object), log.vocabulary('user').encode(keys), None)
+
+
 def _times(log: Log, path: str, name: str, column: pa.Array) -> np.ndarray:
     """[N], in the unit of the log: seconds, where a mapping says in which one its files were."""
     mapping = log.manifest.get('request', {}).get('mapping')
@@ -193,8 +205,6 @@ def to_rows(names: np.ndarray, found: Recommended, of_items: np.ndarray, nested:
     if nested:
         columns['items'] = pa.array(items.tolist(), pa.list_(one))
     else:
-        columns |= {
-            f'item_{slot + 1}': pa.array(items[:, slot].tolist(), one) for slot in range(items.shape[1])
-        }
+        columns |= {f'item_{slot + 1}': pa.array(items[:, slot].tolist(), one) for slot in range(items.shape[1])}
     columns['score'] = pa.array(found.scores[who, place], pa.float32())
     return pa.RecordBatch.from_pydict(columns)

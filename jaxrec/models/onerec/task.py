@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.models.onerec.experts import RULES, expert_losses, new_biases, require_even
 from jaxrec.models.onerec.network import OneRec
@@ -149,9 +150,7 @@ class SessionTask(WithoutTables):
 
         return self.module.apply({'params': params}, method=run)
 
-    def session_log_probs(
-        self, params: Any, model_state: Any, batch: Batch, sessions: jax.Array
-    ) -> jax.Array:
+    def session_log_probs(self, params: Any, model_state: Any, batch: Batch, sessions: jax.Array) -> jax.Array:
         """Scores several sessions of each request, whose history is read once; nothing is dropped.
 
         Args:
@@ -258,6 +257,7 @@ def _log_probs(module: OneRec, hidden: jax.Array, codes: jax.Array) -> jax.Array
     return jnp.stack(found, -1)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTask:
     """Builds the task.
 
@@ -277,7 +277,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
     options = read_options({key: config[key] for key in own if key in config}, 'model', **own)
     if not options['ids']:
         raise ValueError(
-            'model.ids is empty: give the semantic IDs that `jaxrec.cli.onerec.tokenize` wrote, or say '
+            'model.ids is empty: give the semantic IDs that `jaxrec onerec tokenize` wrote, or say '
             'under files.ids how they are made'
         )
     if 'levels' in config:

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask
@@ -49,9 +50,7 @@ class Bert4Rec(nn.Module):
         """float [V, X]: by which items are scored."""
         return self.items
 
-    def encode(
-        self, items: jax.Array, hidden: jax.Array, length: jax.Array, rng: jax.Array | None
-    ) -> jax.Array:
+    def encode(self, items: jax.Array, hidden: jax.Array, length: jax.Array, rng: jax.Array | None) -> jax.Array:
         """float [B, T, X] of items int [B, T] of which some are hidden, bool [B, T]."""
         x = jnp.where(hidden[..., None], self.mask, self.items[items]) * self.transformer.width**0.5
         return nn.gelu(self.project(self.encoder(x, length, rng)))
@@ -81,6 +80,7 @@ def _with_target(batch: Batch) -> tuple[jax.Array, jax.Array]:
     return items, length[:, 0] + 1
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
     """Builds BERT4Rec for a log.
 
@@ -96,8 +96,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
     """
     transformer, options = read_transformer(config, hide=0.2)
     if not 0 <= options['hide'] < 1:
-        raise ValueError(
-            f'model.hide = {options["hide"]} is outside [0, 1): give the share of places to hide'
-        )
+        raise ValueError(f'model.hide = {options["hide"]} is outside [0, 1): give the share of places to hide')
     module = Bert4Rec(transformer, schema['item'].rows, options['hide'], options['init_std'])
     return NextItemTask(module, options['negatives'], options['best'])

@@ -49,9 +49,7 @@ class Transformer:
             if getattr(self, name) < 1:
                 raise ValueError(f'model.{name} = {getattr(self, name)}: give at least 1')
         if self.width % self.heads:
-            raise ValueError(
-                f'model.width = {self.width} is no multiple of model.heads = {self.heads}: change either'
-            )
+            raise ValueError(f'model.width = {self.width} is no multiple of model.heads = {self.heads}: change either')
         if self.activation not in ACTIVATIONS:
             raise ValueError(
                 f'model.activation = {self.activation!r} does not exist; choose one of {sorted(ACTIVATIONS)}'
@@ -139,7 +137,5 @@ def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer
             'item, name them there'
         )
     if options['best'] < max(CUTS):
-        raise ValueError(
-            f'model.best = {options["best"]}: give at least {max(CUTS)}, of which coverage is told'
-        )
+        raise ValueError(f'model.best = {options["best"]}: give at least {max(CUTS)}, of which coverage is told')
     return Transformer(**{name: options[name] for name in DEFAULTS}), options

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.vocabulary import PADDING
 from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask, shifted
@@ -77,6 +78,7 @@ class Fdsa(nn.Module):
         return latest(self.encode(batch, None), batch['history/length'])
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
     """Builds FDSA for a log.
 

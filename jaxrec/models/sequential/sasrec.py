@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxrec.configurable import configurable
 from jaxrec.models.sequential.encoder import SequenceEncoder, Transformer, latest, read_transformer
 from jaxrec.models.sequential.task import NextItemTask, shifted
 from jaxrec.training.task import Batch
@@ -55,6 +56,7 @@ class SasRec(nn.Module):
         return latest(self.encode(batch, None), batch['history/length'])
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
     """Builds SASRec for a log.
 

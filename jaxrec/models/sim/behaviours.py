@@ -254,16 +254,12 @@ def _check(batch: Mapping[str, Any], side: str) -> None:
     """Refuses batches of other windows than are to be read, which no feature could mend."""
     if f'{side}/length' not in batch:
         what = _SEARCHED if f'{KEPT}/length' in batch else _WINDOW
-        raise ValueError(
-            f"the batch lacks '{side}/length', which the model reads; it has {sorted(batch)}: {what}"
-        )
+        raise ValueError(f"the batch lacks '{side}/length', which the model reads; it has {sorted(batch)}: {what}")
 
 
 def _read_gap(batch: Mapping[str, Any], side: str) -> Any:
     if f'{side}/gap' not in batch:
-        raise ValueError(
-            f"the batch lacks '{side}/gap', which the model reads; it has {sorted(batch)}: {_GAPS}"
-        )
+        raise ValueError(f"the batch lacks '{side}/gap', which the model reads; it has {sorted(batch)}: {_GAPS}")
     return batch[f'{side}/gap']
 
 

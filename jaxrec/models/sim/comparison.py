@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.simulators.lifelong_truth import Truth, beside_search, load_truth
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.evaluation.searches import Means, kept_slots, ratio, share_found
@@ -29,6 +30,7 @@ from jaxrec.training.task import Evaluator
 EXAMPLES = 4_096
 
 
+@configurable('scorer')
 def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None) -> dict[str, float]:
     """Judges the search of a trained model on the test part; every search reads the whole window for it.
 
@@ -69,9 +71,7 @@ def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None
     return means.compute()
 
 
-def _values(
-    batch: Mapping[str, np.ndarray], truth: Truth | None, inspected: Inspection
-) -> dict[str, np.ndarray]:
+def _values(batch: Mapping[str, np.ndarray], truth: Truth | None, inspected: Inspection) -> dict[str, np.ndarray]:
     """{metric: float64 [B, C]} of one batch; the inspection may have rows that fill up the devices."""
     rows, size = len(batch['valid']), _size(batch)
     values: dict[str, np.ndarray] = {}

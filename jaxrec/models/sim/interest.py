@@ -52,9 +52,7 @@ class TwoStages(nn.Module):
         """The time embedding."""
         self.gaps = Gaps(self.time_gap)
 
-    def __call__(
-        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
-    ) -> Interest:
+    def __call__(self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool) -> Interest:
         """Searches and attends.
 
         Args:
@@ -114,9 +112,7 @@ class Sdim(nn.Module):
     keep: int = 50
 
     @nn.compact
-    def __call__(
-        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
-    ) -> Interest:
+    def __call__(self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool) -> Interest:
         """Pools for each candidate; arguments are those of `TwoStages`, there are no losses."""
         values = [part[:, 0] for part in Gaps(self.time_gap, name='gaps')(past).parts]
         return collision_pool(*self._hashed(candidate, past), past.length[:, 0], values), {}
@@ -132,9 +128,7 @@ class Sdim(nn.Module):
         scores = count_collisions(*self._hashed(candidate, past))
         return Inspection(top_search(scores, past.length[:, 0], self.keep), None)
 
-    def _hashed(
-        self, candidate: jax.Array, past: Behaviours
-    ) -> tuple[jax.Array, list[jax.Array], jax.Array, int]:
+    def _hashed(self, candidate: jax.Array, past: Behaviours) -> tuple[jax.Array, list[jax.Array], jax.Array, int]:
         planes = hyperplanes(candidate.shape[-1], self.hashes, self.seed)
         return candidate, [part[:, 0] for part in past.parts], planes, self.group
 
@@ -164,9 +158,7 @@ class Twin(nn.Module):
         """The time embedding."""
         self.gaps = Gaps(self.time_gap)
 
-    def __call__(
-        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
-    ) -> Interest:
+    def __call__(self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool) -> Interest:
         """Searches and attends; arguments are those of `TwoStages`, there are no losses."""
         scores, logits = self.relevance(candidate, past)
         with jax.named_scope('search'):
@@ -186,9 +178,7 @@ class Twin(nn.Module):
         return Inspection(top_search(scores, past.length[:, 0], self.keep), logits(self.gaps(past)))
 
     @nn.compact
-    def relevance(
-        self, candidate: jax.Array, past: Behaviours
-    ) -> tuple[jax.Array, Callable[[Behaviours], jax.Array]]:
+    def relevance(self, candidate: jax.Array, past: Behaviours) -> tuple[jax.Array, Callable[[Behaviours], jax.Array]]:
         """Scores the whole window, and says how any behaviours are weighed.
 
         Args:

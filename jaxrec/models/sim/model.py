@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.dnn import base_tables
 from jaxrec.models.ctr.base import Base, make_base
@@ -50,9 +51,7 @@ class Sim(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(
-        self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
-    ) -> Scored:
+    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> Scored:
         """Scores the candidates.
 
         Args:
@@ -94,6 +93,7 @@ class Sim(nn.Module):
         return self.interest.inspect(candidate, whole.read(rows, batch), batch, found)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds SIM, or another model of long histories, for a log.
 

@@ -6,8 +6,8 @@ differ in how that is searched and attended to.
 
 from typing import Any
 
-from configs.runs import changed
 from jaxrec.models.sim.options import PRESETS
+from jaxrec.options import changed
 
 KEEP = 50
 BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean', 'init_std': 0.01, 'row_l2': 0.0}

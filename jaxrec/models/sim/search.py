@@ -27,9 +27,7 @@ Found = tuple[Behaviours, dict[str, jax.Array]]
 class KeepAll(nn.Module):
     """No search, or one that was done before the lookup."""
 
-    def __call__(
-        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
-    ) -> Found:
+    def __call__(self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool) -> Found:
         """Returns the behaviours as they are, and no losses."""
         return past, {}
 
@@ -54,9 +52,7 @@ class SoftSearch(nn.Module):
     widths: Sequence[int] = (200, 80)
 
     @nn.compact
-    def __call__(
-        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
-    ) -> Found:
+    def __call__(self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool) -> Found:
         """Searches for each candidate.
 
         Args:
@@ -90,9 +86,7 @@ class SharedSearch(nn.Module):
 
     keep: int
 
-    def __call__(
-        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
-    ) -> Found:
+    def __call__(self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool) -> Found:
         """Searches for each candidate; arguments are those of `SoftSearch`, there are no losses."""
         candidate, past_parts = jax.lax.stop_gradient((candidate, past.parts))
         scores = cosine_scores(candidate, [part[:, 0] for part in past_parts])
@@ -112,9 +106,7 @@ class HashSearch(nn.Module):
     hashes: int = 0
     seed: int = 0
 
-    def __call__(
-        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool
-    ) -> Found:
+    def __call__(self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], train: bool) -> Found:
         """Searches for each candidate; arguments are those of `SoftSearch`, there are no losses."""
         width = candidate.shape[-1]
         planes = hyperplanes(width, self.hashes or 2 * width, self.seed)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.evaluation.relation_segmentation import THRESHOLDS
 from jaxrec.models.sms.prior import PriorTask
 from jaxrec.parallel import put_batch
@@ -17,9 +18,7 @@ from jaxrec.training.task import Evaluator
 
 PERCENT = tuple(round(100 * threshold) for threshold in THRESHOLDS)
 # Of all figures of the evaluator, those that the table keeps; each of the first also with the part condition.
-RELATIONS = tuple(
-    f'{kind}_{cut}_{at}' for kind in ('recall', 'mean_recall') for cut in ('100', 'G') for at in PERCENT
-)
+RELATIONS = tuple(f'{kind}_{cut}_{at}' for kind in ('recall', 'mean_recall') for cut in ('100', 'G') for at in PERCENT)
 KEPT = (
     *RELATIONS, *(f'{name}_parts' for name in RELATIONS), 'parts_given_relation', 'wholly_right',
     'entity_ap', 'entity_ap_50', 'part_miou',
@@ -30,6 +29,7 @@ OF_MASKS = ('entity_ap', 'entity_ap_50', 'part_miou')
 TIMED = 20  # images, after the first
 
 
+@configurable('scorer')
 def judge(run: Experiment, state: TrainState, evaluator: Evaluator) -> dict[str, float]:
     """Judges a cell on the test part; `comparison.cells.run_cell` calls it.
 

@@ -36,9 +36,7 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
     size = tuple(x // STRIDE for x in batch['image'].shape[1:3])
     shape = (len(batch['image']), *size)
     true = entity_targets(batch, size, network.least_radius)
-    heat = heat_targets(
-        true.cell, true.radius, batch['entity/category'], true.counts, (*shape, names.counts.entities)
-    )
+    heat = heat_targets(true.cell, true.radius, batch['entity/category'], true.counts, (*shape, names.counts.entities))
     which = _paint(true.cell, true.counts, shape)
 
     def read_entities(cell: jax.Array) -> EntityRead:
@@ -72,9 +70,7 @@ def _triplets(
     network: Network, names: fusion.Names, entities: fusion.Entities, batch: Batch, shape: tuple[int, ...]
 ) -> fusion.Triplets:
     allowed = fusion.subjects(network, names)
-    true = relation_targets(
-        batch, entity_targets(batch, shape[1:]), network.fraction, allowed, network.least_radius
-    )
+    true = relation_targets(batch, entity_targets(batch, shape[1:]), network.fraction, allowed, network.least_radius)
     heat = heat_targets(
         true.cell, true.radius, batch['relation/category'], true.counts, (*shape, names.counts.relations)
     )

@@ -7,9 +7,9 @@ and in which branches there are. A data set says how large the network is.
 import dataclasses
 from typing import Any
 
-from configs.runs import changed
 from jaxrec.data.images.augment import Augmentation
 from jaxrec.data.images.targets import TargetOptions
+from jaxrec.options import changed
 
 TWO_STAGE = 'jaxrec.models.sms.two_stage:make_task'
 PRIOR = 'jaxrec.models.sms.prior:make_task'

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.images.targets import unpack_masks
 from jaxrec.evaluation.segmentation.found import check_judged
@@ -153,6 +154,7 @@ class PriorTask(TwoStageTask):
         return members, self.pairs_that_may_be(members)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Any) -> PriorTask:
     """Builds the task; arguments, result and errors are those of `two_stage.make_task`."""
     return PriorTask(*read_pairwise(config, schema))

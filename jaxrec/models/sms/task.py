@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.configurable import resolve
+from jaxrec.configurable import configurable, resolve
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms.losses import (
     Losses,
@@ -110,7 +110,7 @@ class SmsTask(WithoutTables):
         if not Path(self.weights).is_file():
             raise ValueError(
                 f'model.weights = {self.weights!r} is no file: give a .safetensors file, one that torch.save '
-                'wrote or a .npz file of jaxrec.cli.sms.export, or leave it out'
+                'wrote or a .npz file of `jaxrec sms export`, or leave it out'
             )
         if Path(self.weights).suffix == '.npz':
             given = self.network, self.vocabulary, params, model_state
@@ -178,9 +178,7 @@ class SmsTask(WithoutTables):
         self._check(batch, ('image', *TRUTH))
         self._check_sizes(batch)
         variables = {'params': params, **model_state}
-        losses, changed = self.module.apply(
-            variables, batch, rng, method=self.branch_losses, mutable=list(model_state)
-        )
+        losses, changed = self.module.apply(variables, batch, rng, method=self.branch_losses, mutable=list(model_state))
         return jnp.sum(jnp.stack(list(losses.values()))), (losses, changed if model_state else model_state)
 
     def predict(
@@ -209,7 +207,7 @@ class SmsTask(WithoutTables):
 
     def evaluator(self) -> Evaluator:
         """Returns a fresh accumulator."""
-        return resolve(self.evaluator_name)(self.vocabulary)
+        return resolve(self.evaluator_name, 'evaluator')(self.vocabulary)
 
     def touch(self, module: Any, image: jax.Array) -> Maps:
         """Reads everything once, so that all parameters are drawn; a method of the module."""
@@ -308,6 +306,7 @@ def network_of(config: Mapping[str, Any]) -> Network:
     return read_network({key: config[key] for key in config if key not in OWN})
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:
     """Builds the task.
 

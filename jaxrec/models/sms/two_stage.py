@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.configurable import configurable
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms.losses import (
     EntityTargets,
@@ -337,12 +338,11 @@ def read_pairwise(config: Mapping[str, Any], schema: Any) -> tuple[Network, Voca
     """
     read = read_task(config, schema)
     if read[0].both_directions:
-        raise ValueError(
-            'model.both_directions is of the matching branch, which two stages do without: leave it out'
-        )
+        raise ValueError('model.both_directions is of the matching branch, which two stages do without: leave it out')
     return read
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Any) -> TwoStageTask:
     """Builds the task; arguments and result are those of `task.make_task`, errors also of `read_pairwise`."""
     return TwoStageTask(*read_pairwise(config, schema))

@@ -116,9 +116,7 @@ def _attend_all(weights: Tree, x: jax.Array, mask: jax.Array, drop: Drop) -> jax
     return drop(_out(own, found), OUT)
 
 
-def _attend_history(
-    weights: Tree, x: jax.Array, history: KeysValues, mask: jax.Array, drop: Drop | None
-) -> jax.Array:
+def _attend_history(weights: Tree, x: jax.Array, history: KeysValues, mask: jax.Array, drop: Drop | None) -> jax.Array:
     """Cross-attention of float [B C, Q, X], of which the first C read the first history, and so on."""
     rows = x.reshape(len(mask), -1, x.shape[-1])  # [B, C Q, X]
     query = _query(weights['cross'], rms_norm(rows, weights['cross_norm']))

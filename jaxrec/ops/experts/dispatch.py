@@ -161,9 +161,7 @@ _move.defvjp(_move_fwd, _move_bwd)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _collect(
-    rows: jax.Array, gate: jax.Array, slot: jax.Array, choice: jax.Array, everything: bool
-) -> jax.Array:
+def _collect(rows: jax.Array, gate: jax.Array, slot: jax.Array, choice: jax.Array, everything: bool) -> jax.Array:
     parts = [_take(rows, at, everything) * gate[:, k, None] for k, at in enumerate(slot)]
     return sum(parts[1:], parts[0]).astype(rows.dtype)
 

@@ -119,9 +119,7 @@ def check_moe(
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f'impl {impl!r} does not exist; choose one of {IMPLEMENTATIONS}')
     if not capacity_factor > 0:
-        raise ValueError(
-            f'capacity_factor={capacity_factor}: experts need slots; give it above 0, such as 1.25'
-        )
+        raise ValueError(f'capacity_factor={capacity_factor}: experts need slots; give it above 0, such as 1.25')
     check_experts(experts, activation)
     width = experts.up.shape[1]
     if x.shape[-1] != width or router.shape != (width, experts.up.shape[0]):

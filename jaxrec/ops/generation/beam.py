@@ -305,9 +305,7 @@ def _sessions(state: _State, beams: int) -> Sessions:
     return Sessions(null(state.codes), scores, alive, null(state.leaves))
 
 
-def _check(
-    cache: Cache, batch: int, items: int, sizes: tuple[int, ...], beams: int, trie: Trie | None
-) -> None:
+def _check(cache: Cache, batch: int, items: int, sizes: tuple[int, ...], beams: int, trie: Trie | None) -> None:
     if min(batch, items, beams, len(sizes), *sizes) < 1:
         raise ValueError(
             f'{batch} examples, {items} items, levels of {sizes} codes, {beams} beams: give 1 or more of each'

@@ -66,9 +66,7 @@ def _in_chunks(
     return jax.lax.map(chunk, (pad(hidden), pad(labels), pad(where))).reshape(-1)[: len(hidden)]
 
 
-def sampled_cross_entropy(
-    hidden: jax.Array, vectors: jax.Array, labels: jax.Array, negatives: jax.Array
-) -> jax.Array:
+def sampled_cross_entropy(hidden: jax.Array, vectors: jax.Array, labels: jax.Array, negatives: jax.Array) -> jax.Array:
     """Cross-entropy of a softmax over the label and items that were drawn uniformly, shared by all positions.
 
     A negative that is a position's label does not count against it.

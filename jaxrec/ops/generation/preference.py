@@ -279,8 +279,6 @@ def _check(
             f'or take one of {", ".join(REFERENCE_FREE)}'
         )
     if kind == 'simpo' and lengths is None:
-        raise ValueError(
-            'simpo reads means over tokens: give lengths, tokens of the winner and of the losers'
-        )
+        raise ValueError('simpo reads means over tokens: give lengths, tokens of the winner and of the losers')
     if not beta > 0 or not 0 <= noise < 0.5:
         raise ValueError(f'beta {beta} and noise {noise}: beta is above 0, noise from 0 to below a half')

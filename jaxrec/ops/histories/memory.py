@@ -231,9 +231,7 @@ def _induce(
 def _move(state: jax.Array, x: jax.Array, beside: jax.Array, scale: jax.Array, gates: Gates) -> jax.Array:
     """A GRU's next state [..., H] on [x, beside]; one of either meets several of the other, as in numpy."""
     of_x, of_beside = jnp.split(gates.kernel, 2, 1)
-    of_input = [
-        _times(x, of_x[gate]) + (_times(beside, of_beside[gate]) + gates.bias[gate]) for gate in range(3)
-    ]
+    of_input = [_times(x, of_x[gate]) + (_times(beside, of_beside[gate]) + gates.bias[gate]) for gate in range(3)]
     return gru_step(state, of_input, gates.recurrent, scale)
 
 

@@ -94,9 +94,7 @@ def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     return jax.nn.softmax(jnp.where(real, logits, jnp.finfo(logits.dtype).min), -1) * real
 
 
-def attention_pool(
-    logits: jax.Array, values: jax.Array, mask: jax.Array, *, softmax: bool = True
-) -> jax.Array:
+def attention_pool(logits: jax.Array, values: jax.Array, mask: jax.Array, *, softmax: bool = True) -> jax.Array:
     """Weighs each behaviour by its relevance to each candidate and sums (DIN, arXiv 1706.06978, eq. 3).
 
     Args:

@@ -14,9 +14,7 @@ import jax
 import jax.numpy as jnp
 
 
-def gru(
-    inputs: jax.Array, mask: jax.Array, kernel: jax.Array, recurrent: jax.Array, bias: jax.Array
-) -> jax.Array:
+def gru(inputs: jax.Array, mask: jax.Array, kernel: jax.Array, recurrent: jax.Array, bias: jax.Array) -> jax.Array:
     """Runs a GRU over histories, oldest behaviour first (section 4.2).
 
     Args:
@@ -64,9 +62,7 @@ def augru(
     return last
 
 
-def gru_step(
-    state: jax.Array, of_input: Sequence[jax.Array], recurrent: jax.Array, scale: jax.Array
-) -> jax.Array:
+def gru_step(state: jax.Array, of_input: Sequence[jax.Array], recurrent: jax.Array, scale: jax.Array) -> jax.Array:
     """One step of a GRU whose update gate is scaled (sections 4.2 and 4.3).
 
     Args:

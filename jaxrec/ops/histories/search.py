@@ -91,9 +91,7 @@ def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
     return _keep_last(above | _drop_first(equal, _count_bits(equal) - missing), keep)
 
 
-def soft_search(
-    query: jax.Array, parts: Parts, length: jax.Array, keep: int, *, softmax: bool = False
-) -> Found:
+def soft_search(query: jax.Array, parts: Parts, length: jax.Array, keep: int, *, softmax: bool = False) -> Found:
     """Keeps the K behaviours of the highest inner products, and pools all of them by these (eq. 1-2, soft).
 
     It is `inner_scores`, `top_search`, `take_kept` and `score_pool`, with a gradient that passes over the
@@ -115,9 +113,7 @@ def soft_search(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _soft_search(
-    query: jax.Array, parts: tuple[jax.Array, ...], length: jax.Array, keep: int, softmax: bool
-) -> Found:
+def _soft_search(query: jax.Array, parts: tuple[jax.Array, ...], length: jax.Array, keep: int, softmax: bool) -> Found:
     return _soft_search_forward(query, parts, length, keep, softmax)[0]
 
 

@@ -164,9 +164,7 @@ def _codes(group: int) -> jax.Array:
 
 
 @jax.custom_vjp
-def _sum_collisions(
-    asked: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts
-) -> jax.Array:
+def _sum_collisions(asked: jax.Array, parts: Parts, planes: jax.Array, length: jax.Array, values: Parts) -> jax.Array:
     """The sums [B, C * G, D] of what has the bits [B, C, tau, G]; nothing but the values has a slope."""
     return _find_and_sum(asked, parts, planes, length, values)[1]
 

@@ -72,9 +72,7 @@ def _best(scores: jax.Array, length: jax.Array, keep: int, width: int) -> jax.Ar
     # NaN compares false: it is the lowest of a real behaviour, which is above padding.
     scores = jnp.where(real & (scores > least), scores, jnp.where(real, least, -jnp.inf))
     bins = scores.reshape(*scores.shape[:2], -1, width)
-    largest = lambda x: (
-        top_search(x, jnp.full_like(length, x.shape[-1]), keep).index
-    )  # of equal ones the last
+    largest = lambda x: top_search(x, jnp.full_like(length, x.shape[-1]), keep).index  # of equal ones the last
     best = largest(bins.max(-1))
     found = jnp.take_along_axis(bins, best[..., None], 2, mode='promise_in_bounds')  # [B, C, K, W]
     place = largest(found.reshape(*found.shape[:2], -1))

@@ -27,9 +27,7 @@ def halve_by_max(x: jax.Array) -> jax.Array:
     """
     batch, height, width, channels = x.shape
     if height % 2 or width % 2:
-        raise ValueError(
-            f'a map of {height} x {width} cannot be halved: give images of an even number of cells'
-        )
+        raise ValueError(f'a map of {height} x {width} cannot be halved: give images of an even number of cells')
     # Of two at a time. The gradient of `max` over an axis divides by how many elements equal the maximum, and
     # where XLA computes those elements a second time, rounded otherwise, none does: 0 / 0.
     rows = x.reshape(batch, height // 2, 2, width, channels)
@@ -52,9 +50,7 @@ def fold(x: jax.Array, factor: int) -> jax.Array:
     """
     batch, height, width, channels = x.shape
     if height % factor or width % factor:
-        raise ValueError(
-            f'a map of {height} x {width} has no whole squares of {factor}: pad or resize the images'
-        )
+        raise ValueError(f'a map of {height} x {width} has no whole squares of {factor}: pad or resize the images')
     squares = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
     rows = squares.transpose(0, 1, 3, 2, 4, 5)
     return rows.reshape(batch, height // factor, width // factor, factor * factor * channels)
@@ -83,9 +79,7 @@ def neighbourhood_max(x: jax.Array, stride: int = 1) -> jax.Array:
         size = x.shape[axis]
         padding = [(1, 1) if i == axis else (0, 0) for i in range(4)]
         wide = jnp.pad(x, padding, constant_values=-jnp.inf)
-        part = lambda i, wide=wide, axis=axis, size=size: jax.lax.slice_in_dim(
-            wide, i, i + size, stride, axis
-        )
+        part = lambda i, wide=wide, axis=axis, size=size: jax.lax.slice_in_dim(wide, i, i + size, stride, axis)
         x = jnp.maximum(jnp.maximum(part(0), part(1)), part(2))
     return x
 
@@ -128,9 +122,7 @@ def enlarge_by_kernel(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return whole[:, half : half + factor * height, half : half + factor * width]
 
 
-def enlarge_bilinear(
-    x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1), aligned: bool = False
-) -> jax.Array:
+def enlarge_bilinear(x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1), aligned: bool = False) -> jax.Array:
     """Enlarges a map by interpolation.
 
     Args:

@@ -91,9 +91,7 @@ def gaussian_maps(
     return drawn.transpose(0, 2, 3, 1)
 
 
-def focal_loss(
-    logits: jax.Array, target: jax.Array, weight: jax.Array, clamp: float | None = None
-) -> jax.Array:
+def focal_loss(logits: jax.Array, target: jax.Array, weight: jax.Array, clamp: float | None = None) -> jax.Array:
     """Penalty-reduced focal loss of heatmaps (CornerNet, eq. 1; alpha 2, beta 4), per point.
 
     Args:

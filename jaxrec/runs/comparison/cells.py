@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxrec.configurable import resolve
+from jaxrec.configurable import configurable, resolve
 from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.files import replace_text
 from jaxrec.models.can.parameters import count_parameters
@@ -21,7 +21,8 @@ from jaxrec.options import lay_over, plain
 from jaxrec.parallel import put_batch
 from jaxrec.runs.build import Experiment, batches, build
 from jaxrec.runs.comparison.slices import judge_slice
-from jaxrec.runs.fit import ceiling, fit, restore_model, score
+from jaxrec.runs.fit import fit
+from jaxrec.runs.restore import ceiling, restore_model, score
 from jaxrec.runs.timing import measure
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_train_step
@@ -68,6 +69,7 @@ class Cell:
         return merged
 
 
+@configurable('run')
 def run_cell(
     cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def test_cell(run: Experiment, folder: Path, slices: Sequence[str], judges: Sequ
     if judges:
         state, _ = restore_model(run, folder, step)
         for path in judges:
-            test |= resolve(path)(run, state, evaluator)
+            test |= resolve(path, 'scorer')(run, state, evaluator)
     return {'test': test} | ({} if best is None else {'ceiling': best})
 
 

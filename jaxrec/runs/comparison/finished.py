@@ -51,7 +51,7 @@ def unpack(file: Path, workdir: Path) -> int:
         cells = {str(line['cell']): dict(line['result']) for line in lines}
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f'--cells={file} cannot be read ({error!r}): give the {FILE} of a workdir of jaxrec.cli.compare'
+            f'--cells={file} cannot be read ({error!r}): give the {FILE} of a workdir of `jaxrec compare`'
         ) from None
     taken = 0
     for cell, result in cells.items():

@@ -70,9 +70,7 @@ SLICES = {
 COLD_ITEMS = 'cold_items'  # of models that rank items
 
 
-def judge_slice(
-    name: str, run: Experiment, evaluator: Evaluator
-) -> tuple[dict[str, float], dict[str, float]]:
+def judge_slice(name: str, run: Experiment, evaluator: Evaluator) -> tuple[dict[str, float], dict[str, float]]:
     """Judges one part of the test set.
 
     Args:

@@ -162,9 +162,7 @@ def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None
     metrics = [m for m in metrics if any(m in values for values in summary.values())]
     rows = list(summary)[::-1]
     size = (1 + 3 * len(metrics), 1 + 0.4 * len(rows))
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=size, sharey=True, squeeze=False, layout='constrained'
-    )
+    figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False, layout='constrained')
     for axis, metric in zip(axes[0], metrics, strict=True):
         for place, row in enumerate(rows):
             if (value := summary[row].get(metric)) is not None:

@@ -19,9 +19,9 @@ import jax
 import tqdm
 from absl import flags
 
-from jaxrec.cli.flags import prepare
-from jaxrec.configurable import resolve
+from jaxrec.configurable import allow_code, allowed_code, resolve
 from jaxrec.runs.comparison.cells import Cell
+from jaxrec.runs.console import prepare
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def runner(
     cores = available_cores()
     if not 1 <= workers <= len(cores):
         raise ValueError(f'--workers={workers}: give 1 to {len(cores)}, the cores of this process')
-    run_cell = resolve(run)
+    run_cell = resolve(run, 'run')
     if workers == 1:
         yield lambda cells, title: [run_cell(cell, data_dir, slices, judges) for cell in cells]
         return
@@ -68,7 +68,7 @@ def runner(
         shares.put(cores[worker::workers])
     # Of this run alone: a program is compiled for the CPU it runs on, and a workdir may be moved.
     with tempfile.TemporaryDirectory(prefix='jaxrec-programs-') as programs:
-        with ProcessPoolExecutor(workers, context, _start, (shares, programs)) as pool:
+        with ProcessPoolExecutor(workers, context, _start, (shares, programs, allowed_code())) as pool:
             yield lambda cells, title: _side_by_side(pool, run_cell, cells, title, (data_dir, slices, judges))
 
 
@@ -121,7 +121,7 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _start(shares: Any, programs: str) -> None:
+def _start(shares: Any, programs: str, code: Sequence[str]) -> None:
     """Takes a share of the cores, before the backend counts them; logs as the mains do, shares programs."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     share = shares.get()
@@ -129,6 +129,7 @@ def _start(shares: Any, programs: str) -> None:
         os.sched_setaffinity(0, share)
     flags.FLAGS.mark_as_parsed()  # the flags of a main are not a worker's
     prepare()
+    allow_code(code).__enter__()  # for as long as the process lives
     if jax.local_device_count() == 1:  # of several devices, programs that were read back were seen to hang
         jax.config.update('jax_compilation_cache_dir', programs)
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 
 START = 1_500_000_000
@@ -17,6 +18,7 @@ DAY = 86_400
 FAVOURITES = 40  # categories that a user comes back to
 
 
+@configurable('log')
 def lifelong_users(
     folder: str | Path,
     users: int = 1000,

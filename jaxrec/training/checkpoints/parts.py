@@ -84,9 +84,7 @@ def shapes_of(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, lis
     return described
 
 
-def refuse_older_version(
-    where: Path, wanted: Mapping[str, Any], described: Mapping[str, Any], moves: bool
-) -> None:
+def refuse_older_version(where: Path, wanted: Mapping[str, Any], described: Mapping[str, Any], moves: bool) -> None:
     """Refuses a checkpoint that lacks a part.
 
     Args:

@@ -137,9 +137,7 @@ class Checkpoints:
         """The step with the best monitored metric, the latest among equals; None before any was measured."""
         measured = ((c.metrics or {}, c.step) for c in self._orbax.checkpoints)
         scored = [
-            (_rank(metrics[self.monitor], self.maximize), step)
-            for metrics, step in measured
-            if self.monitor in metrics
+            (_rank(metrics[self.monitor], self.maximize), step) for metrics, step in measured if self.monitor in metrics
         ]
         return max(scored)[1] if scored else None
 
@@ -159,8 +157,7 @@ class Checkpoints:
         if not steps or (step is not None and step not in steps):
             what = 'no checkpoint' if step is None else f'no checkpoint of step {step}'
             raise ValueError(
-                f'{self.folder} holds {what}; it has the steps {steps or "none"}. '
-                'Train first, or name one of them'
+                f'{self.folder} holds {what}; it has the steps {steps or "none"}. Train first, or name one of them'
             )
         return self.folder / str(steps[-1] if step is None else step)
 
@@ -289,9 +286,7 @@ class Checkpoints:
         self, where: Path, abstract: TrainState, table_rows: Mapping[str, int], data: Any, model_only: bool
     ) -> Restored:
         """Verifies and reads one checkpoint."""
-        if problem := found_by_first(
-            lambda: find_damage(where, ('optimizer', 'slots', 'data') if model_only else ())
-        ):
+        if problem := found_by_first(lambda: find_damage(where, ('optimizer', 'slots', 'data') if model_only else ())):
             raise damaged_checkpoint(where, problem)
         known, described = self._describe(where)
         fields = MODEL if model_only else MODEL + OPTIMIZER
@@ -303,9 +298,7 @@ class Checkpoints:
         parts = self._load(where, wanted)
         if data is not None and not model_only:
             data.set_state(described['data'])
-        state = dataclasses.replace(
-            abstract, **parts['model'], **parts.get('optimizer', {}), **rows_of(wanted)
-        )
+        state = dataclasses.replace(abstract, **parts['model'], **parts.get('optimizer', {}), **rows_of(wanted))
         if not model_only:
             use_huge_pages((state.tables, state.row_opt_state))
         progress, trained_on = (dict(described.get(name, {})) for name in ('progress', 'trained_on'))

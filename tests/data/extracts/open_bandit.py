@@ -47,9 +47,7 @@ def items() -> list[str]:
     return [header, *(f'{n},{n},{n / 4 - 0.5},{n % 2:032x},{n % 3:032x},{7:032x}' for n in order)]
 
 
-def write(
-    folder: pathlib.Path, behaviour: str = 'bts', campaign: str = 'men', rows: int = 600
-) -> pathlib.Path:
+def write(folder: pathlib.Path, behaviour: str = 'bts', campaign: str = 'men', rows: int = 600) -> pathlib.Path:
     """Writes a campaign's two files; returns the path of its rows."""
     place = folder / behaviour / campaign
     place.mkdir(parents=True, exist_ok=True)

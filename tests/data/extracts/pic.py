@@ -70,9 +70,7 @@ def write(folder, layout=2, split='train', labels=None):
         picture.convert({2: 'L', 3: 'CMYK'}.get(n, 'RGB')).save(places['image'] / name, quality=95)
         for kind, numbers in (('instance', instance), ('semantic', semantic)):
             Image.fromarray(numbers).save(places[kind] / f'{pathlib.Path(name).stem}.png')
-    listed.append(
-        {'name': 'indoor_03336.jpg', 'image_id': 99, 'relations': []}
-    )  # known to be broken, no files
+    listed.append({'name': 'indoor_03336.jpg', 'image_id': 99, 'relations': []})  # known to be broken, no files
     places['relations'].write_text(json.dumps(listed))
     if labels is not None:
         (folder / 'categories_list').mkdir(exist_ok=True)

@@ -76,9 +76,7 @@ def actions(made, seed=6):
             for name, roles in ACTIONS.items():
                 label = int(draw.random() < 0.5)
                 objects = [
-                    others[int(draw.integers(len(others)))]
-                    if label and others and draw.random() < 0.8
-                    else None
+                    others[int(draw.integers(len(others)))] if label and others and draw.random() < 0.8 else None
                     for _ in roles
                 ]
                 column = columns[name]
@@ -107,9 +105,7 @@ def write(folder: pathlib.Path) -> pathlib.Path:
         numbers, segments = np.zeros(SIZE, np.int64), []
         for k, (number, category, box, crowd) in enumerate(entities):
             entity = {'id': number, 'category_id': category, 'bbox': list(box), 'iscrowd': int(crowd)}
-            annotations.append(
-                {**entity, 'image_id': image, 'segmentation': drawn(box, 2 if crowd else k % 3)}
-            )
+            annotations.append({**entity, 'image_id': image, 'segmentation': drawn(box, 2 if crowd else k % 3)})
             colour = 3_000_000 + number
             numbers[box[1] : box[1] + box[3], box[0] : box[0] + box[2]] = colour
             segments.append({**entity, 'id': colour})
@@ -127,11 +123,7 @@ def write(folder: pathlib.Path) -> pathlib.Path:
 
 def published(name, column):
     """An action as V-COCO's file has it: ids role after role, the agents' first."""
-    roles = (
-        [column['ann_id'], *map(list, zip(*column['ids'], strict=True))]
-        if ACTIONS[name]
-        else [column['ann_id']]
-    )
+    roles = [column['ann_id'], *map(list, zip(*column['ids'], strict=True))] if ACTIONS[name] else [column['ann_id']]
     return {
         'action_name': name,
         'role_name': ['agent', *ACTIONS[name]],

@@ -49,9 +49,7 @@ def occurrences(source, index):
     for batch in (source[i] for i in range(len(source))):
         for b in np.flatnonzero(batch['valid'][:, 0]):
             own = int(batch[candidate][b, 0])
-            for met, found in zip(
-                np.ravel(batch[other][b]), np.ravel(batch[f'cartesian/{name}'][b]), strict=True
-            ):
+            for met, found in zip(np.ravel(batch[other][b]), np.ravel(batch[f'cartesian/{name}'][b]), strict=True):
                 yield (own, int(met)), int(found)
 
 

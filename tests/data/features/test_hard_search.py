@@ -32,9 +32,7 @@ def test_the_index_finds_what_a_loop_finds(behaviours, keep):
     high = draw.integers(offsets[who], offsets[who + 1] + 1)
     low = draw.integers(offsets[who], high + 1)
     wanted = draw.integers(0, 7, (200, 3)).astype(np.int32)  # 5 and 6 occur nowhere
-    positions, length = group_positions(users, values).search(
-        (who + 2).astype(np.int32), wanted, low, high, keep
-    )
+    positions, length = group_positions(users, values).search((who + 2).astype(np.int32), wanted, low, high, keep)
     assert positions.shape == (200, 3, keep) and length.dtype == np.int32
     for b, c in np.ndindex(200, 3):
         expected = slow(users, values, who[b] + 2, wanted[b, c], low[b], high[b], keep)

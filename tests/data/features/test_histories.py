@@ -320,9 +320,7 @@ def test_requests_of_several_candidates(log, time):
     assert batch['label'].shape == batch['valid'].shape == (7, 7)
     np.testing.assert_array_equal(batch['candidate/position'], position)
     for c in range(7):  # each as if it were asked for alone
-        alone = builder.build(
-            {'user': users, 'item': items[:, c], 'position': position[:, c]}, np.full(7, time)
-        )
+        alone = builder.build({'user': users, 'item': items[:, c], 'position': position[:, c]}, np.full(7, time))
         assert alone.keys() == batch.keys()
         for name, values in alone.items():
             per_candidate = name.split('/')[0] in ('candidate', 'kept', 'label', 'valid')

@@ -24,9 +24,7 @@ def slow_history(log, positive):
 
 
 @pytest.mark.parametrize('timed', [True, False])
-@pytest.mark.parametrize(
-    'rule', [Rating(threshold=4), Impressions(), OneOf('position', (1, 3)), SampledNegatives()]
-)
+@pytest.mark.parametrize('rule', [Rating(threshold=4), Impressions(), OneOf('position', (1, 3)), SampledNegatives()])
 def test_history_is_strictly_earlier(tmp_path, timed, rule):
     raw = raw_world(events=300, span=20)
     if not timed:

@@ -256,9 +256,7 @@ def test_the_truth_reads_the_ids_of_batches(tmp_path):
     assert not truth.relevant(ids[:, None], np.asarray([0, 1])).any()
     assert not truth.relevant(np.asarray([[0], [1]]), ids).any()
     gaps = np.linspace(0, 3e7, len(ids))
-    np.testing.assert_array_equal(
-        truth.lent(ids[:, None], ids, gaps), raw.lent(number[:, None], number, gaps)
-    )
+    np.testing.assert_array_equal(truth.lent(ids[:, None], ids, gaps), raw.lent(number[:, None], number, gaps))
 
 
 def test_what_random_and_recent_choices_find():

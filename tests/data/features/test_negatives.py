@@ -48,12 +48,8 @@ def test_a_draw_depends_on_its_counter_alone(log, positive, sampler):
     slots = np.tile([1, 2, 3], positive.sum())
     whole = sample_negatives(tables, events, slots, seed=5, epoch=2)
     order = np.random.default_rng(0).permutation(len(events))
-    np.testing.assert_array_equal(
-        sample_negatives(tables, events[order], slots[order], seed=5, epoch=2), whole[order]
-    )
-    one = [
-        sample_negatives(tables, events[m : m + 1], slots[m : m + 1], seed=5, epoch=2)[0] for m in range(60)
-    ]
+    np.testing.assert_array_equal(sample_negatives(tables, events[order], slots[order], seed=5, epoch=2), whole[order])
+    one = [sample_negatives(tables, events[m : m + 1], slots[m : m + 1], seed=5, epoch=2)[0] for m in range(60)]
     assert one == whole[:60].tolist()
     for other in ({'seed': 6, 'epoch': 2}, {'seed': 5, 'epoch': 3}):
         assert (sample_negatives(tables, events, slots, **other) != whole).mean() > 0.5
@@ -142,9 +138,7 @@ def test_an_exhausted_category_falls_back_and_is_counted(tmp_path):
     positive = log.events['click'] == 1
     tables = negative_tables(log, positive, 'same_category')
     assert tables.fallbacks == 490
-    mine = np.flatnonzero(
-        (log.events['user'] == log.vocabulary('user').encode(np.asarray([0]))[0]) & positive
-    )
+    mine = np.flatnonzero((log.events['user'] == log.vocabulary('user').encode(np.asarray([0]))[0]) & positive)
     drawn = sample_negatives(tables, mine, np.zeros(len(mine), int), seed=0, epoch=0)
     assert log.vocabulary('item').decode(drawn).min() >= 490
 

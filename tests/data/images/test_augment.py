@@ -23,9 +23,7 @@ def test_a_mirror_swaps_left_and_right_everywhere():
             np.testing.assert_array_equal(mirrored.masks[:, row, column], scene.masks[:, row, other])
     for before, after in zip(scene.relation_parts, mirrored.relation_parts, strict=True):
         taking = {VOCABULARY.parts[p] for p in np.flatnonzero(before)}
-        swapped = {
-            part.replace('left', '?').replace('right', 'left').replace('?', 'right') for part in taking
-        }
+        swapped = {part.replace('left', '?').replace('right', 'left').replace('?', 'right') for part in taking}
         assert {VOCABULARY.parts[p] for p in np.flatnonzero(after)} == swapped
     np.testing.assert_array_equal(mirrored.relations, scene.relations)
     mirrored.check(VOCABULARY)

@@ -20,9 +20,7 @@ from jaxrec.data.images.scene import UNKNOWN_PART
 from tests.data.images.worlds import VOCABULARY, assert_same, random_scene
 
 
-@pytest.mark.parametrize(
-    'window', [(2, 3, 9, 11), (-4, -5, 40, 50), (20, 28, 9, 9), (-3, 5, 6, 60), (30, 2, 4, 4)]
-)
+@pytest.mark.parametrize('window', [(2, 3, 9, 11), (-4, -5, 40, 50), (20, 28, 9, 9), (-3, 5, 6, 60), (30, 2, 4, 4)])
 def test_a_window_shows_what_lies_there(window):
     scene, (top, left, height, width) = random_scene(0), window
     cut = crop(scene, *window)

@@ -97,8 +97,7 @@ def test_grey_of_few_bits_is_read_by_its_numbers(tmp_path, depth):
         (b'IEND', b''),
     )
     told = [
-        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-        for kind, data in chunks
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data)) for kind, data in chunks
     ]
     (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(told))
     np.testing.assert_array_equal(read_numbers(tmp_path / 'a.png'), numbers)
@@ -117,25 +116,19 @@ def test_broken_files_are_named(tmp_path, monkeypatch):
     (tmp_path / 'chunk.png').write_bytes(odd)
     for name in ('cut', 'text', 'empty', 'chunk'):
         for read in (read_picture, read_numbers):
-            with pytest.raises(
-                ValueError, match=rf'{name}.png cannot be read \(.*it is truncated or no picture'
-            ):
+            with pytest.raises(ValueError, match=rf'{name}.png cannot be read \(.*it is truncated or no picture'):
                 read(tmp_path / f'{name}.png')
     wide = tmp_path / 'wide.png'
     Image.new('L', (64, 64)).save(wide)
     with (
         monkeypatch.context() as patched,
-        pytest.raises(
-            ValueError, match=r'wide.png has too many pixels \(.*4096 pixels.*: make the picture smaller'
-        ),
+        pytest.raises(ValueError, match=r'wide.png has too many pixels \(.*4096 pixels.*: make the picture smaller'),
     ):
         patched.setattr(Image, 'MAX_IMAGE_PIXELS', 2000)
         read_picture(wide)
     with pytest.raises(ValueError, match=r'absent.png is missing: put the file there'):
         read_picture(tmp_path / 'absent.png')
-    with pytest.raises(
-        ValueError, match=r'whole.png is in colours \(mode RGB\), but its pixels are to be numbers'
-    ):
+    with pytest.raises(ValueError, match=r'whole.png is in colours \(mode RGB\), but its pixels are to be numbers'):
         read_numbers(whole)
     Image.fromarray(PIXELS[..., 0]).save(tmp_path / 'a.jpg')
     with pytest.raises(ValueError, match=r'a.jpg is a JPEG, which changes numbers: save it as PNG'):

@@ -200,10 +200,7 @@ def test_all_problems_are_collected(folder):
     assert found.counts['broken'] == 2
     assert found.counts['entities'] == 0
     told = '\n'.join(found.problems)
-    assert (
-        'images[0] (images/000000.png) instances: masks/000000.png is 10 x 12, but the picture is 24 x 32'
-        in told
-    )
+    assert 'images[0] (images/000000.png) instances: masks/000000.png is 10 x 12, but the picture is 24 x 32' in told
     assert 'parts: parts/000000.png holds 9 in row 0, column 0: use 0 to 5, and 255 for unknown' in told
     assert "is 'eat'" in told
     assert '000001.png cannot be read' in told

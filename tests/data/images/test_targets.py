@@ -64,9 +64,7 @@ def test_masks_and_parts_may_be_finer():
         np.testing.assert_allclose(found['entity/size'][entity], box)
         middle = entity_targets(scene, entity, 4, 'box')[0]
         np.testing.assert_allclose(found['entity/middle'][entity], middle)
-        np.testing.assert_array_equal(
-            found['entity/mask'][entity], entity_targets(scene, entity, 2, 'mass')[2]
-        )
+        np.testing.assert_array_equal(found['entity/mask'][entity], entity_targets(scene, entity, 2, 'mass')[2])
     np.testing.assert_array_equal(found['part'], part_cells(scene.parts, 2))
 
 

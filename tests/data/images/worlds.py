@@ -25,10 +25,7 @@ def random_scene(seed: int, size: tuple[int, int] = (24, 32), count: int = 5, na
         mask &= rng.random(size) < 0.8
         mask[top, left] = True
     relations = [
-        (a, b, int(rng.integers(3)))
-        for a in range(count)
-        for b in range(count)
-        if a != b and rng.random() < 0.4
+        (a, b, int(rng.integers(3))) for a in range(count) for b in range(count) if a != b and rng.random() < 0.4
     ]
     parts = rng.choice([0, 1, 2, 3, 4, 5, UNKNOWN_PART], size).astype(np.uint8)
     return Scene(

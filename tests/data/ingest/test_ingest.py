@@ -268,9 +268,7 @@ def test_a_killed_ingest_goes_on_where_it_was(tmp_path, monkeypatch):
         os.utime(file, (old, old))
     seen = []
     monkeypatch.setattr(blocks, 'BLOCK_BYTES', 4096)
-    monkeypatch.setattr(
-        chunks, 'os', type('os', (), {'replace': lambda a, b: (seen.append(b.name), os.replace(a, b))})
-    )
+    monkeypatch.setattr(chunks, 'os', type('os', (), {'replace': lambda a, b: (seen.append(b.name), os.replace(a, b))}))
     found = ingest([path], make_mapping(MAPPING), tmp_path / 'found')
     assert seen and not {file.name for file in made} & set(seen)
     assert_same_log(found.folder, oracle(tmp_path / 'wanted', rows, [path]).folder)

@@ -59,9 +59,7 @@ def written(folder, lines=LINES, header=HEADER, name='shown.csv'):
 
 
 def videos(folder, lines=('v1,a,x|y', 'v2,b,', 'v3,a,y', 'v4,c,x', 'v9,c,z')):
-    return MAPPING | {
-        'items': ITEMS | {'file': str(written(folder, lines, 'video,category,tags', 'videos.csv'))}
-    }
+    return MAPPING | {'items': ITEMS | {'file': str(written(folder, lines, 'video,category,tags', 'videos.csv'))}}
 
 
 def read_back(log):
@@ -93,18 +91,12 @@ def test_positions_break_ties_and_items_bring_attributes(tmp_path):
     lines = [f'{line},{9 - n}' for n, line in enumerate(LINES)]
     given = videos(tmp_path)
     given['events'] = given['events'] | {'position': {'kind': 'numeric'}}
-    log = ingest_sessions(
-        [written(tmp_path, lines, HEADER + ',position')], make_mapping(given), tmp_path / 'log'
-    )
+    log = ingest_sessions([written(tmp_path, lines, HEADER + ',position')], make_mapping(given), tmp_path / 'log')
     assert [items for _, _, items, _, _ in read_back(log)] == [['v2', 'v2'], ['v1', 'v3'], ['v2', 'v4', 'v1']]
     names = log.vocabulary('item')
     assert sorted(names.keys.tolist()) == ['v1', 'v2', 'v3', 'v4', 'v9']
-    category = log.vocabulary('category').decode(
-        log.items['category'][names.encode(np.asarray(['v3', 'v9']))]
-    )
-    assert category.tolist() == ['a', 'c'] and log.items['tags'].lengths[
-        names.encode(np.asarray(['v1']))
-    ] == [2]
+    category = log.vocabulary('category').decode(log.items['category'][names.encode(np.asarray(['v3', 'v9']))])
+    assert category.tolist() == ['a', 'c'] and log.items['tags'].lengths[names.encode(np.asarray(['v1']))] == [2]
 
 
 def test_sessions_that_come_back_are_told(tmp_path, caplog):
@@ -173,8 +165,7 @@ def without(name):
             r'events\.played of the mapping is categorical: what is told',
         ),
         (
-            MAPPING
-            | {'users': {'columns': {'like': {'kind': 'numeric'}}}, 'events': without('like')['events']},
+            MAPPING | {'users': {'columns': {'like': {'kind': 'numeric'}}}, 'events': without('like')['events']},
             r'takes attributes of items from a file of their own, and none of users',
         ),
         (changed(shared={'kind': 'numeric'}), r"shown\.csv.*'shared'"),
@@ -186,7 +177,5 @@ def test_mappings_that_do_not_fit_are_refused(tmp_path, mapping, message):
 
 
 def test_a_file_without_a_good_row_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r'the log would be empty \(1 x watch_time is negative \(shown\.csv:2\)\)'
-    ):
+    with pytest.raises(ValueError, match=r'the log would be empty \(1 x watch_time is negative \(shown\.csv:2\)\)'):
         ingest_sessions([written(tmp_path, list(BAD)[:1])], make_mapping(MAPPING), tmp_path / 'log')

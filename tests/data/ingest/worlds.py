@@ -122,9 +122,7 @@ def oracle(folder: Path, rows: list[dict[str, Any]], sources: list[Path], seed: 
 
 def assert_same_log(found: Path, wanted: Path) -> None:
     """Every file of two logs is the same but for the fingerprint and what the manifest says of the ingest."""
-    names = lambda folder: sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file()
-    )
+    names = lambda folder: sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
     assert names(found) == names(wanted)
     for name in names(wanted):
         if name == 'manifest.json':

@@ -14,9 +14,7 @@ def test_events_are_sorted_stably_and_decode_to_the_raw_ones(tmp_path):
     log = compile_log(tmp_path / 'log', **raw, columns=COLUMNS)
     user, item = log.vocabulary('user'), log.vocabulary('item')
     compiled = list(
-        zip(
-            user.decode(log.events['user']), item.decode(log.events['item']), log.events['click'], strict=True
-        )
+        zip(user.decode(log.events['user']), item.decode(log.events['item']), log.events['click'], strict=True)
     )
     ids = user.encode(raw['events']['user'])
     order = sorted(range(600), key=lambda n: (ids[n], raw['events']['time'][n]))
@@ -82,10 +80,7 @@ def test_frequency_floor_buckets_widths_and_shared_vocabularies(tmp_path):
     log = compile_log(tmp_path / 'log', **raw, columns=columns)
     assert log.schema['genres'].width == 2 and log.items['genres'].lengths.max() == 2
     assert log.schema['position'].rows == 9
-    assert (
-        log.schema['category'].rows == 2
-        and log.manifest['vocabularies']['category']['values_below_min_count'] == 5
-    )
+    assert log.schema['category'].rows == 2 and log.manifest['vocabularies']['category']['values_below_min_count'] == 5
     assert log.schema['first_item'] == log.schema['item']
     decoded = log.vocabulary('movie').decode(log.events['first_item'])
     assert sorted(decoded.tolist()) == sorted(raw['events']['first_item'].tolist())

@@ -17,9 +17,7 @@ def pieces(sizes):
 
 def test_pieces_give_the_files_of_the_whole(tmp_path):
     whole = {}
-    with ColumnWriter(
-        tmp_path / 'pieces', {'a': np.int32, 'b': None, 'c': np.float64}, {'b': np.int32}
-    ) as writer:
+    with ColumnWriter(tmp_path / 'pieces', {'a': np.int32, 'b': None, 'c': np.float64}, {'b': np.int32}) as writer:
         for piece in pieces([3, 0, 200, 1]):
             writer.append(piece)
             whole = {n: concatenate(whole[n], c) if whole else c for n, c in piece.items()}

@@ -41,9 +41,7 @@ def test_hash_spreads_evenly():
     assert 30 < chi_square < 110  # 63 degrees of freedom
 
 
-@pytest.mark.parametrize(
-    'values', [np.asarray([5, -2, 5, 9, 5, 9]), np.asarray(['e', 'b', 'e', 'n', 'e', 'n'])]
-)
+@pytest.mark.parametrize('values', [np.asarray([5, -2, 5, 9, 5, 9]), np.asarray(['e', 'b', 'e', 'n', 'e', 'n'])])
 def test_floor_and_round_trip(values):
     vocabulary = Vocabulary.build(values, min_count=2)
     ids = vocabulary.encode(values)

@@ -124,11 +124,7 @@ def test_lines_are_parsed_and_never_executed(paths, tmp_path, monkeypatch, caplo
         b'',
     ):
         assert parse_line(line) is None
-    assert (
-        parse_line(b"{'a': (1, None, True)}")
-        == {'a': (1, None, True)}
-        == parse_line(b"{'a':(1,None,True)}\r\n")
-    )
+    assert parse_line(b"{'a': (1, None, True)}") == {'a': (1, None, True)} == parse_line(b"{'a':(1,None,True)}\r\n")
 
 
 def test_metadata_of_products_without_reviews_are_not_parsed(paths, tmp_path, monkeypatch):

@@ -118,9 +118,7 @@ def test_sessions_reach_the_sources(log):
     kept = source.selection.kept
     assert 0 < kept.sum() < len(log) and source[0]['target/category'].shape == (8, 4)
     want = SessionFilter(watched=3).select(log, np.ones(len(log), bool)).counts
-    assert want['at least 3 watched'] == sum(
-        sum(view for _, _, view, *_ in shown) >= 3 for *_, shown in read_back(log)
-    )
+    assert want['at least 3 watched'] == sum(sum(view for _, _, view, *_ in shown) >= 3 for *_, shown in read_back(log))
 
 
 def test_sessions_by_hand():
@@ -164,9 +162,7 @@ def test_malformed_files_are_named(folder, tmp_path, file, change, message):
 
 
 def test_missing_files_and_wrong_arguments_are_named(folder, tmp_path):
-    with pytest.raises(
-        ValueError, match=r'4_08_to_4_21_pure\.csv \(or \.gz, \.zip\) is in none of .*KuaiRand-Pure'
-    ):
+    with pytest.raises(ValueError, match=r'4_08_to_4_21_pure\.csv \(or \.gz, \.zip\) is in none of .*KuaiRand-Pure'):
         compile_kuairand(folder, tmp_path / 'log', 'pure')
     with pytest.raises(ValueError, match=r"edition '2k' is unknown: use one of pure, 1k, 27k"):
         compile_kuairand(folder, tmp_path / 'log', '2k')

@@ -139,8 +139,7 @@ def test_users_of_1m_keep_their_attributes(tmp_path):
     log = compile_movielens(place(tmp_path / 'data', million_files()), tmp_path / 'log', '1m')
     users = log.vocabulary('user').encode(np.arange(1, 41))
     decoded = {
-        name: log.vocabulary(name).decode(log.users[name][users])
-        for name in ('gender', 'age', 'occupation', 'zip')
+        name: log.vocabulary(name).decode(log.users[name][users]) for name in ('gender', 'age', 'occupation', 'zip')
     }
     assert decoded['gender'].tolist() == ['FM'[u % 2] for u in range(1, 41)]
     assert decoded['age'].tolist() == [(1, 18, 56)[u % 3] for u in range(1, 41)]
@@ -235,9 +234,7 @@ BROKEN = {
     'a user without line': ('1m', edit('users.dat', '7::', '77::'), r'user 7 has ratings but no line among'),
     'another encoding': (
         'latest-small-2018',
-        lambda files: files.update(
-            {'movies.csv': files['movies.csv'].decode().replace('–', '-').encode('latin-1')}
-        ),
+        lambda files: files.update({'movies.csv': files['movies.csv'].decode().replace('–', '-').encode('latin-1')}),
         r'movies.csv cannot be read .*fetch it again',
     ),
     'a missing file': (
@@ -329,7 +326,5 @@ def test_tensorflow_is_never_imported(tmp_path):
     )
     root = pathlib.Path(__file__).parents[3]
     environment = os.environ | {'PYTHONPATH': str(root)}
-    done = subprocess.run(
-        [sys.executable, '-c', script], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, '-c', script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

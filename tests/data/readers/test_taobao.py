@@ -32,9 +32,7 @@ def test_the_extract_has_the_counts_of_an_independent_script(path, tmp_path, out
     assert (expected['before_1970'], expected['outside']) == (1, 4)
     log = compile_taobao(path, tmp_path / 'log', outside=outside)
     counts, manifest = log.manifest['counts'], log.manifest
-    assert [counts[n] for n in ('events', 'users', 'items')] == [
-        expected[n] for n in ('lines', 'users', 'items')
-    ]
+    assert [counts[n] for n in ('events', 'users', 'items')] == [expected[n] for n in ('lines', 'users', 'items')]
     assert log.schema['category'].rows - 2 == expected['categories']
     assert log.schema['behaviour'].rows - 2 == expected['behaviours'] == 4
     beyond = {'lines outside the stated days': 4}
@@ -71,9 +69,7 @@ def test_every_behaviour_can_be_positive(path, log):
     label = LABEL | {'positives': None}
     expected = oracle.samples(path, positive=('pv', 'cart', 'fav', 'buy'))
     examples = [e for part in ('train', 'validation', 'test') for e in read_examples(log, part, label, SPLIT)]
-    found = {
-        user: (item, [known for known, _ in history]) for user, label, (item, _), history in examples if label
-    }
+    found = {user: (item, [known for known, _ in history]) for user, label, (item, _), history in examples if label}
     assert found == {user: sample for user, sample in expected.items() if sample[1]}
     assert len(found) > len(oracle.samples(path))
 

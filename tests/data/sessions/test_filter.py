@@ -34,10 +34,7 @@ def test_the_filter_is_a_loop(log, given):
     np.testing.assert_array_equal(selection.kept, expected)
     assert given == {} or 0 < sum(expected) < len(expected)
     alone = {name: value for name, value in given.items() if name != 'combine'}
-    counts = [
-        sum(quality(request, **{name: value}) for request in requests_of(log))
-        for name, value in alone.items()
-    ]
+    counts = [sum(quality(request, **{name: value}) for request in requests_of(log)) for name, value in alone.items()]
     assert list(selection.counts.values()) == counts
     assert selection.describe().startswith(f'{sum(expected)} of 150 sessions kept')
 

@@ -96,7 +96,5 @@ def test_descriptions_are_checked():
         with pytest.raises(ValueError, match=message):
             read_labels(config, 7.0)
     nothing = Chances(np.ones((1, 1, 1)), *np.ones((3, 1, 1)))
-    with pytest.raises(
-        ValueError, match='have no threshold, and swt is compared with one: name swt_threshold'
-    ):
+    with pytest.raises(ValueError, match='have no threshold, and swt is compared with one: name swt_threshold'):
         SessionLabels().expected(nothing, np.ones((1, 1), bool))

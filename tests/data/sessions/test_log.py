@@ -65,9 +65,7 @@ def test_items_that_were_never_shown_stay(log):
     ids = item.encode(videos['item'])
     assert (ids > 1).all()
     np.testing.assert_array_equal(log.items['length'][ids], videos['length'])
-    np.testing.assert_array_equal(
-        log.vocabulary('category').decode(log.items['category'][ids]), videos['category']
-    )
+    np.testing.assert_array_equal(log.vocabulary('category').decode(log.items['category'][ids]), videos['category'])
     shown = np.bincount(item.encode(raw_sessions()['item'].values), minlength=35)
     np.testing.assert_array_equal(item.counts[ids], shown[ids] + 1)
 
@@ -117,9 +115,7 @@ def emptied():
     kept = np.delete(np.arange(offsets[-1]), offsets[n])
     cut = np.append(0, np.cumsum(np.where(np.arange(len(lengths)) == n, 0, lengths)))
     return {
-        name: Ragged(column.values[kept], cut)
-        for name, column in raw_sessions().items()
-        if isinstance(column, Ragged)
+        name: Ragged(column.values[kept], cut) for name, column in raw_sessions().items() if isinstance(column, Ragged)
     }
 
 
@@ -161,9 +157,7 @@ def test_key_columns_are_needed(tmp_path, name):
 
 def test_unknown_items_are_named(tmp_path):
     few = {n: c.take(np.arange(20)) if isinstance(c, Ragged) else c[:20] for n, c in raw_videos().items()}
-    with pytest.raises(
-        ValueError, match=r"session \d+ .* shows item 'v1[23]\d', which is unknown: give it a row"
-    ):
+    with pytest.raises(ValueError, match=r"session \d+ .* shows item 'v1[23]\d', which is unknown: give it a row"):
         compile_sessions(tmp_path / 'log', raw_sessions(), few, columns=SESSION_COLUMNS)
     numbers = raw_videos() | {'item': np.arange(33)}
     with pytest.raises(ValueError, match=r'sessions hold items of dtype <U22, the items table holds int64'):

@@ -147,9 +147,7 @@ def test_events_of_one_instant_share_a_request(log, candidates):
             instants.append((batch['host/group'][b], log.events['time'][events[0]]))
             assert len(set(log.events['time'][events[:count]].tolist())) == 1
     assert sorted(met) == sorted(singles)
-    sizes = {
-        key: sum(1 for e in met if key == (log.events['user'][e], log.events['time'][e])) for key in instants
-    }
+    sizes = {key: sum(1 for e in met if key == (log.events['user'][e], log.events['time'][e])) for key in instants}
     assert len(instants) == sum(-(-size // candidates) for size in sizes.values())
 
 
@@ -166,9 +164,7 @@ def test_requests_of_several_candidates_are_shuffled_and_padded(log):
 def test_candidates_that_cannot_be_joined_are_refused(log):
     with pytest.raises(ValueError, match='candidates is 0: it must be at least 1'):
         make(log, candidates=0)
-    with pytest.raises(
-        ValueError, match=r"data\.candidates joins shown items.*'sampled_negatives'.*set it to 1"
-    ):
+    with pytest.raises(ValueError, match=r"data\.candidates joins shown items.*'sampled_negatives'.*set it to 1"):
         make(log, candidates=2, label=SAMPLED)
 
 
@@ -193,14 +189,11 @@ def test_negatives_change_with_the_epoch_and_keep_their_number(log):
         batches = [source[epoch * source.steps + step] for step in range(source.steps)]
         real = np.concatenate([b['valid'][:, 0] for b in batches]) > 0
         column = {
-            n: np.concatenate([b[n][:, 0] for b in batches])[real]
-            for n in ('label', 'host/event', 'candidate/item')
+            n: np.concatenate([b[n][:, 0] for b in batches])[real] for n in ('label', 'host/event', 'candidate/item')
         }
         assert column['label'].sum() * 3 == real.sum() == source.examples
         negative = column['label'] == 0
-        drawn.append(
-            sorted(zip(column['host/event'][negative], column['candidate/item'][negative], strict=True))
-        )
+        drawn.append(sorted(zip(column['host/event'][negative], column['candidate/item'][negative], strict=True)))
     assert drawn[0] != drawn[1]
 
 
@@ -230,9 +223,7 @@ def test_processes_share_each_batch(log, remainder, label):
 def test_min_history_leaves_out_the_beginning(log):
     source = make(log, min_history=3, remainder='pad', epochs=1)
     assert source.examples < make(log).examples
-    lengths = np.concatenate(
-        [source[i]['history/length'][source[i]['valid'][:, 0] > 0] for i in range(len(source))]
-    )
+    lengths = np.concatenate([source[i]['history/length'][source[i]['valid'][:, 0] > 0] for i in range(len(source))])
     assert lengths.min() == 3
 
 

@@ -105,9 +105,7 @@ def test_a_log_finds_its_source(log, tmp_path):
     features = {'candidate': ['item']}
     source = make_source(behaviours, features=features, history_length=4, **arguments)
     assert type(source).__name__ == 'RequestSource' and 'history/length' not in source[0]
-    with pytest.raises(
-        ValueError, match='is a click log, whose batches have no history_length: leave it out'
-    ):
+    with pytest.raises(ValueError, match='is a click log, whose batches have no history_length: leave it out'):
         make_source(log, features=FEATURES, history_length=4, **arguments)
 
 
@@ -119,9 +117,7 @@ def test_pairs_of_columns_have_ids_from_training(log):
         assert [vocabulary.name for vocabulary in source.vocabularies] == ['adxsite']
         batches = [source[i] for i in range(len(source))]
         real = np.concatenate([b['valid'][:, 0] for b in batches]) > 0
-        ids, events = (
-            np.concatenate([b[n][:, 0] for b in batches])[real] for n in ('cartesian/adxsite', 'host/event')
-        )
+        ids, events = (np.concatenate([b[n][:, 0] for b in batches])[real] for n in ('cartesian/adxsite', 'host/event'))
         rows[part] = [(raw['ad'][e], raw['site'][e], int(i)) for e, i in zip(events, ids, strict=True)]
     known = {(ad, site): i for ad, site, i in rows['train']}
     assert len(set(known.values())) == len(known) and min(known.values()) == 2

@@ -8,11 +8,7 @@ def test_a_config_names_the_function_that_compiles(tmp_path):
     config = {'log': 'tests.data.worlds:small_log', 'arguments': {'users': 5}}
     log = open_log(config, tmp_path / 'log')
     assert log.manifest['counts']['users'] == 5
-    assert (
-        open_log(config, tmp_path / 'log').manifest
-        == log.manifest
-        == small_log(tmp_path / 'log', users=5).manifest
-    )
+    assert open_log(config, tmp_path / 'log').manifest == log.manifest == small_log(tmp_path / 'log', users=5).manifest
 
 
 def no_log(folder):

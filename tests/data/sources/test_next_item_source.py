@@ -85,9 +85,7 @@ def test_windows_go_back_to_the_first_items_of_a_user(log, part):
     by_user = {}
     for n, _ in examples_of(log, np.ones(len(log), bool), part):
         by_user.setdefault(int(log.events['user'][n]), []).append(n)
-    wanted = [
-        n for rows in by_user.values() for n in (rows[::-1][::3][::-1] if part == 'train' else rows[-1:])
-    ]
+    wanted = [n for rows in by_user.values() for n in (rows[::-1][::3][::-1] if part == 'train' else rows[-1:])]
     assert found['host/event'].tolist() == wanted and max(map(len, by_user.values())) > 3 * (part == 'train')
     assert found['history/item'].shape[1] == 3
 
@@ -98,9 +96,7 @@ def test_windows_of_a_user_cover_a_history(tmp_path):
     log = compile_log(tmp_path / 'log', events)
     features = {'candidate': ['item'], 'history': ['item']}
     split = {'kind': 'user_holdout', 'validation': 0.0, 'test': 0.0}
-    found = all_of(
-        make(log, per_user='windows', split=split, features=features, shuffle=False, remainder='pad')
-    )
+    found = all_of(make(log, per_user='windows', split=split, features=features, shuffle=False, remainder='pad'))
     named = []
     for row in range(len(found['target/item'])):
         of_history = found['history/item'][row, 1 : found['history/length'][row]]
@@ -139,9 +135,7 @@ def test_positive_items_of_a_request_share_their_history(sessions, part):
         early = request['time'] < instants[int(len(requests) * 0.7 + 1e-9)]
         met = history(requests, request['user'], request['time'], ('like',))
         if (early if part == 'train' else late) and len(met) >= 2:
-            expected += [
-                (n, item, met) for item, like in zip(request['item'], request['like'], strict=True) if like
-            ]
+            expected += [(n, item, met) for item, like in zip(request['item'], request['like'], strict=True) if like]
     assert found['host/event'].tolist() == [n for n, _, _ in expected] and len(expected) > 5
     for b, (n, item, met) in enumerate(expected):
         assert found['target/item'][b].tolist() == [item]
@@ -153,9 +147,7 @@ def test_positive_items_of_a_request_share_their_history(sessions, part):
 
 def test_the_last_request_with_a_positive_item_is_test(sessions):
     features = {'candidate': ['item'], 'history': ['item']}
-    found = all_of(
-        make(sessions, part='test', features=features, shuffle=False, remainder='pad', min_history=0)
-    )
+    found = all_of(make(sessions, part='test', features=features, shuffle=False, remainder='pad', min_history=0))
     requests = requests_of(sessions)
     last = {}
     for n, request in enumerate(requests):
@@ -193,9 +185,7 @@ def test_bad_arguments_are_refused(log, changes, message):
 
 
 def test_other_logs_are_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r'is jaxrec\.click_log version 1, this library reads jaxrec\.behaviour'
-    ):
+    with pytest.raises(ValueError, match=r'is jaxrec\.click_log version 1, this library reads jaxrec\.behaviour'):
         make(small_clicks(tmp_path / 'clicks'), features={})
     with pytest.raises(ValueError, match=r'manifest\.json is missing, .* is no behaviour log'):
         NextItemSource(tmp_path, features={}, split=SPLIT, part='train', batch_size=1, history_length=1)
@@ -273,9 +263,7 @@ def test_histories_of_like_lengths_stand_together(log):
             length = batch['history/length'][b]
             assert at['history/length'][row] == length and at['target/item'][row] == batch['target/item'][b]
             for name in ('item', 'genres', 'rating'):
-                np.testing.assert_array_equal(
-                    at[f'history/{name}'][row, :length], batch[f'history/{name}'][b, :length]
-                )
+                np.testing.assert_array_equal(at[f'history/{name}'][row, :length], batch[f'history/{name}'][b, :length])
                 assert not batch[f'history/{name}'][b, at[f'history/{name}'].shape[1] :].any()
 
 

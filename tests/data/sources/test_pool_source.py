@@ -95,11 +95,7 @@ def test_each_visit_comes_once_in_order_and_the_last_batch_is_padded(log):
     np.testing.assert_array_equal(events[:201], np.arange(10, 211))
     padding = {name: array[9:] for name, array in batches[-1].items()}
     assert (padding['host/event'] == -1).all() and not padding['pool'].any()
-    assert (
-        (padding['propensity'] == 1).all()
-        and (padding['host/propensity'] == 1).all()
-        and not padding['click'].any()
-    )
+    assert (padding['propensity'] == 1).all() and (padding['host/propensity'] == 1).all() and not padding['click'].any()
     assert not padding['candidate/item'].any()
 
 

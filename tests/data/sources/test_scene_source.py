@@ -110,8 +110,7 @@ def test_processes_share_a_batch(own):
     settings = SETTINGS | {'batch_size': 4}
     whole = make_source(own[0], **settings, seed=1, remainder='pad')
     shares = [
-        make_source(own[0], **settings, seed=1, remainder='pad', process_index=p, process_count=2)
-        for p in (0, 1)
+        make_source(own[0], **settings, seed=1, remainder='pad', process_index=p, process_count=2) for p in (0, 1)
     ]
     for index in range(2):  # the second batch holds one example, and the second process none of it
         for name, array in whole[index].items():

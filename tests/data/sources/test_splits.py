@@ -10,9 +10,7 @@ from tests.data.worlds import CLICK_COLUMNS, COLUMNS, raw_clicks, raw_world, sma
 
 
 def users_of(log):
-    return [
-        np.arange(a, b) for a, b in zip(log.user_offsets[:-1], log.user_offsets[1:], strict=True) if b > a
-    ]
+    return [np.arange(a, b) for a, b in zip(log.user_offsets[:-1], log.user_offsets[1:], strict=True) if b > a]
 
 
 def test_leave_last_out_matches_a_loop(tmp_path):
@@ -154,9 +152,7 @@ def test_global_time_wants_times(tmp_path):
 def test_last_item_user_holdout_matches_a_loop(tmp_path):
     log = small_log(tmp_path / 'log', users=300)  # 2 events a user: many have fewer than 2 positives
     positive = log.events['click'] == 1
-    last = {
-        int(log.events['user'][r[0]]): r[positive[r]][-1] for r in users_of(log) if positive[r].sum() >= 2
-    }
+    last = {int(log.events['user'][r[0]]): r[positive[r]][-1] for r in users_of(log) if positive[r].sum() >= 2}
     assert 20 < len(last) < 250
     seen = {}
     for seed in (0, 1):

@@ -91,9 +91,7 @@ def test_broken_files_are_refused(tmp_path, monkeypatch, name):
         VectorFile(tmp_path / 'v.npy')
 
 
-@pytest.mark.parametrize(
-    ('cut', 'message'), [(-8, 'no readable'), (None, 'has 456 bytes instead of 448, it was')]
-)
+@pytest.mark.parametrize(('cut', 'message'), [(-8, 'no readable'), (None, 'has 456 bytes instead of 448, it was')])
 def test_cut_and_grown_files_are_refused(tmp_path, cut, message):
     path = tmp_path / 'v.npy'
     np.save(path, drawn(10, 4))

@@ -36,9 +36,7 @@ def test_the_cases_are_rich(cases):
     for key in ('recall_G_50', 'recall_2_50_parts', 'challenge_50', 'part_miou'):
         values = np.array([each[key] for each in figures])
         assert (values > 0).sum() > 100 and (values < 1).sum() > 100
-    assert any(
-        each['challenge_50'] != each['challenge_strict_50'] for each in figures if each['challenge'] >= 0
-    )
+    assert any(each['challenge_50'] != each['challenge_strict_50'] for each in figures if each['challenge'] >= 0)
     assert sum(math.isnan(each['challenge']) for each in figures) > 50
 
 

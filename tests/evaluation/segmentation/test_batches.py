@@ -52,9 +52,7 @@ def prediction_row(guess):
         'triplet/object': padded(triplets[:, 1], TRIPLETS, 7),
         'triplet/relation': padded(triplets[:, 2], TRIPLETS, 3),
         'triplet/score': padded(guess.triplet_scores, TRIPLETS),
-        'triplet/parts': padded(
-            np.where(guess.triplet_parts, np.float32(0.5), np.float32(0.49)), TRIPLETS, 1
-        ),
+        'triplet/parts': padded(np.where(guess.triplet_parts, np.float32(0.5), np.float32(0.49)), TRIPLETS, 1),
         'part': guess.parts,
     }
 

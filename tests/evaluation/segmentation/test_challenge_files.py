@@ -45,9 +45,7 @@ def predict(root, folder, **options):
     for path in sorted((folder / 'instance').iterdir()):
         numbers = np.array(Image.open(path))
         noise = draw.random(numbers.shape) < 0.06
-        Image.fromarray(np.where(noise, 0, np.where(numbers > 0, numbers + 40, 0)).astype(np.uint8)).save(
-            path
-        )
+        Image.fromarray(np.where(noise, 0, np.where(numbers > 0, numbers + 40, 0)).astype(np.uint8)).save(path)
     for entry in entries:
         for relation in entry['relations']:
             for key in ('subject', 'object'):
@@ -74,9 +72,7 @@ def plain(scene, is_truth, scores):
     numbers = sorted({*scene['entities'], *(n for r in scene['relations'] for n in r[:2])})
     entities = [scene['entities'].get(n, (-1, set())) for n in numbers]
     entities = [(category, frozenset(pixels)) for category, pixels in entities]
-    relations = [
-        (numbers.index(s), numbers.index(o), kind - 1, frozenset()) for s, o, kind in scene['relations']
-    ]
+    relations = [(numbers.index(s), numbers.index(o), kind - 1, frozenset()) for s, o, kind in scene['relations']]
     if is_truth:
         return {'truth': entities, 'relations': relations}
     return {'found': entities, 'triplets': [(*r, score) for r, score in zip(relations, scores, strict=True)]}

@@ -66,9 +66,7 @@ def test_entities_are_tinted_and_acting_parts_stand_out(unlabelled):
     assert both[18, 8] == both[8, 8] == hand
 
 
-@pytest.mark.parametrize(
-    ('size', 'drawn'), [((30, 40), (480, 640)), ((1, 100), (19, 1900)), ((2, 3000), (2, 3000))]
-)
+@pytest.mark.parametrize(('size', 'drawn'), [((30, 40), (480, 640)), ((1, 100), (19, 1900)), ((2, 3000), (2, 3000))])
 def test_a_narrow_picture_does_not_grow_without_bounds(size, drawn):
     nothing = found([], [], np.zeros(size, np.uint8), size)
     assert draw(np.zeros((*size, 3), np.uint8), nothing, VOCABULARY).shape == (*drawn, 3)
@@ -108,10 +106,7 @@ def test_labels_name_relations_parts_scores_and_entities(monkeypatch):
     said = labels_of(monkeypatch, IMAGE, shown, VOCABULARY)
     assert said == ['0 person 1.00', '1 ball 1.00', 'hold (hand, foot) 0.90\nkick 0.40', 'kick (foot) 0.30']
     assert labels_of(monkeypatch, IMAGE, shown, VOCABULARY, limit=1)[-1] == 'hold (hand, foot) 0.90'
-    assert (
-        labels_of(monkeypatch, IMAGE, shown, VOCABULARY, threshold=0.4)[-1]
-        == 'hold (hand, foot) 0.90\nkick 0.40'
-    )
+    assert labels_of(monkeypatch, IMAGE, shown, VOCABULARY, threshold=0.4)[-1] == 'hold (hand, foot) 0.90\nkick 0.40'
     assert labels_of(monkeypatch, IMAGE, shown, VOCABULARY, threshold=1) == []
 
 
@@ -174,7 +169,5 @@ def test_json_of_a_truth_has_no_scores():
 
 
 def test_an_image_of_another_size_is_refused():
-    with pytest.raises(
-        ValueError, match=r'an image of \(40, 59\) and masks of \(40, 60\): draw both at one size'
-    ):
+    with pytest.raises(ValueError, match=r'an image of \(40, 59\) and masks of \(40, 60\): draw both at one size'):
         draw(IMAGE[:, :-1], truth(), VOCABULARY)

@@ -41,9 +41,7 @@ def test_agent_action_and_object_must_be_right():
 def test_a_second_prediction_of_a_deed_is_wrong_and_of_equal_scores_the_earlier_counts():
     assert ap([(0, 2, HOLD)], [(0, 2, HOLD, 0.9), (0, 2, HOLD, 0.8)]) == (1, 1)
     both = [(0, 2, HOLD), (1, 3, HOLD)]
-    assert ap(both, [(0, 2, HOLD, 0.9), (0, 2, HOLD, 0.8), (1, 3, HOLD, 0.7)])[0] == pytest.approx(
-        (1 + 2 / 3) / 2
-    )
+    assert ap(both, [(0, 2, HOLD, 0.9), (0, 2, HOLD, 0.8), (1, 3, HOLD, 0.7)])[0] == pytest.approx((1 + 2 / 3) / 2)
     assert ap([(0, 2, HOLD)], [(0, 3, HOLD, 0.5), (0, 2, HOLD, 0.5)]) == (0.5, 0.5)
 
 

@@ -174,9 +174,7 @@ def test_relations_are_reported_each():
 
 
 def test_mean_recall_leaves_absent_kinds_out():
-    ranked = Ranked.of(
-        [np.array([HOLD, HOLD, KICK]), np.array([HOLD])], [np.array([0, NEVER, 1]), np.array([NEVER])]
-    )
+    ranked = Ranked.of([np.array([HOLD, HOLD, KICK]), np.array([HOLD])], [np.array([0, NEVER, 1]), np.array([NEVER])])
     assert mean_recall(ranked, 2) == (0.25 + 1) / 2
     assert recall(ranked, 2) == pytest.approx(1 / 3)
     assert recall(ranked, 1) == pytest.approx(1 / 6) and recall(ranked, 'G') == pytest.approx(1 / 3)
@@ -228,9 +226,7 @@ def test_no_entities_and_no_predictions():
 
 
 def test_a_triplet_without_object_finds_no_relation():
-    assert (
-        figures((scene(ENTITIES, [HOLDS]), found(ENTITIES, [(0, -1, HOLD, HAND, 1)])))['recall_100_25'] == 0
-    )
+    assert figures((scene(ENTITIES, [HOLDS]), found(ENTITIES, [(0, -1, HOLD, HAND, 1)])))['recall_100_25'] == 0
 
 
 @pytest.mark.parametrize(
@@ -295,9 +291,7 @@ def test_evaluators_merge():
     draw, parts = np.random.default_rng(0), []
     for score in (0.9, 0.4):
         evaluator = RelationEvaluator(VOCABULARY)
-        evaluator.add_image(
-            scene(ENTITIES, [HOLDS]), found(ENTITIES, [(0, 2, int(draw.integers(2)), HAND, score)])
-        )
+        evaluator.add_image(scene(ENTITIES, [HOLDS]), found(ENTITIES, [(0, 2, int(draw.integers(2)), HAND, score)]))
         parts.append(evaluator)
     merged = parts[0].merge(parts[1])
     assert merged.compute()['images'] == 2 and len(parts[0].images()) == 1

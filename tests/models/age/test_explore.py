@@ -82,9 +82,7 @@ def pairs_of(name, perturb='all'):
 
 def delta_like(pairs, seed=0):
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), jax.eval_shape(pairs.gradient)
-    )
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), jax.eval_shape(pairs.gradient))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +99,7 @@ def test_row_gradients_are_finite_differences(name, perturb):
     slope = (np.asarray(scores(1e-3), np.float64) - np.asarray(scores(-1e-3), np.float64)) / 2e-3
     got = jax.jit(pairs.gradient)()
     along = sum(
-        jnp.sum(g * u, tuple(range(2, g.ndim)))
-        for g, u in zip(jax.tree.leaves(got), jax.tree.leaves(up), strict=True)
+        jnp.sum(g * u, tuple(range(2, g.ndim))) for g, u in zip(jax.tree.leaves(got), jax.tree.leaves(up), strict=True)
     )
     # Logits of order 1 in float32 have slopes to some 1e-4 here; what stands below says that most are larger.
     assert np.median(np.abs(slope)) > 0.02
@@ -189,9 +186,7 @@ def test_thompson_and_confidence_deltas_are_those_of_thinned_networks():
     model = task.base, params['base'], model_state, rows, batch
     base = plain()['probability']
     words, samples = key_words(KEY), np.zeros((3, *base.shape))
-    thinned = jax.jit(
-        lambda w: task.base.predict(drop_weights(params['base'], w, 0.2), *model[2:])['probability']
-    )
+    thinned = jax.jit(lambda w: task.base.predict(drop_weights(params['base'], w, 0.2), *model[2:])['probability'])
     for n in range(3):
         for b in range(len(base)):
             samples[n, b] = thinned(fold_words(fold_words(words, n), b))[b]
@@ -289,9 +284,7 @@ def test_lambda_is_bisected_below_the_first_decade_that_suffices():
     share = lambda x: min(0.4, x / 100)
     tuned = tune_lambda(share, target=0.05)
     assert abs(tuned.explore_lambda - 5) < 0.01 and abs(tuned.changed - 0.05) < 1e-3
-    with pytest.raises(
-        ValueError, match=r'no lambda up to 1e\+06 changes 50.0% of the winners, at most 40.0%'
-    ):
+    with pytest.raises(ValueError, match=r'no lambda up to 1e\+06 changes 50.0% of the winners, at most 40.0%'):
         tune_lambda(share, target=0.5)
     with pytest.raises(ValueError, match='target = 5: give the share'):
         tune_lambda(share, target=5)

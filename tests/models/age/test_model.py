@@ -107,13 +107,9 @@ def test_the_gates_tables_are_those_that_hold_its_columns_not_those_that_sound_l
         'item_weight': {'candidate/item': np.full((2, 3, 1), 7.0)},
     }
     found = own_rows(task.gate.features, rows)
-    assert found['item']['candidate/item'][0, 0, 0] == 7 and found['item_feature'].keys() == {
-        'candidate/item_feature'
-    }
+    assert found['item']['candidate/item'][0, 0, 0] == 7 and found['item_feature'].keys() == {'candidate/item_feature'}
     del rows['item_weight']
-    with pytest.raises(
-        ValueError, match=r"the base has no rows of 'candidate/item', only of \['candidate/it"
-    ):
+    with pytest.raises(ValueError, match=r"the base has no rows of 'candidate/item', only of \['candidate/it"):
         own_rows(task.gate.features, rows)
 
 

@@ -20,18 +20,14 @@ def test_lr_is_a_bias_and_a_weight_an_id():
         ('user', 'user'): 'user', ('user', 'favourite'): 'category', ('candidate', 'item'): 'item',
         ('candidate', 'category'): 'category', ('candidate', 'tags'): 'tag',
     }  # fmt: skip
-    assert {(t.name, t.dim) for t in model.task.tables.values()} == {
-        (f'{v}_weight', 1) for v in features.values()
-    }
+    assert {(t.name, t.dim) for t in model.task.tables.values()} == {(f'{v}_weight', 1) for v in features.values()}
     want = oracle.lr(model.params, model.tables, batch, features)
     np.testing.assert_allclose(model.logits(batch), want, rtol=1e-4, atol=1e-5)
 
 
 def test_lr_refuses_numbers():
     path, _ = worlds.MODELS['LR']
-    with pytest.raises(
-        ValueError, match=r"LR reads one-hots, but \['price'\] are numeric; leave them out or bucket"
-    ):
+    with pytest.raises(ValueError, match=r"LR reads one-hots, but \['price'\] are numeric; leave them out or bucket"):
         worlds.resolve(path)({'features': {'candidate': ('item', 'price')}}, worlds.SCHEMA)
 
 

@@ -142,9 +142,7 @@ def test_what_cannot_be_built_is_refused(name, options, message):
 
 @pytest.mark.parametrize('name', ['FFM', 'DeepFM', 'DeepFFM', 'xDeepFM', 'PNN', 'ONN'])
 def test_a_single_field_is_refused(name):
-    with pytest.raises(
-        ValueError, match=f"{name} crosses .* only 'candidate/item'; name two columns or more"
-    ):
+    with pytest.raises(ValueError, match=f"{name} crosses .* only 'candidate/item'; name two columns or more"):
         worlds.make_task(name, {'candidate': ('item',)})
 
 

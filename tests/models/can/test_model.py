@@ -114,9 +114,7 @@ def test_a_pair_does_not_touch_the_slices_of_another():
     cross = lambda rows: [task.module._cross(pair, rows, batch).sum((0, 1)) for pair in pairs]
     pairs = task.module.co_actions.pairs
     slopes = jax.jit(jax.jacrev(cross))(rows)  # a tree of rows for every pair
-    touched = lambda i, table, key: (
-        np.abs(slopes[i][table][key]).reshape(-1, rows[table][key].shape[-1]).sum(0)
-    )
+    touched = lambda i, table, key: np.abs(slopes[i][table][key]).reshape(-1, rows[table][key].shape[-1]).sum(0)
     own = 2 * 18  # two orders
     for i, j in ((0, 1), (1, 0)):
         induction = touched(i, 'item_induction', 'candidate/item')
@@ -144,9 +142,7 @@ def test_a_model_of_candidate_columns_alone_needs_no_user_and_no_history():
         for candidate, other in (('item', 'category'), ('favourite', 'item')):
             row = model.tables[f'{tables[candidate]}_induction'][ids[candidate]]
             fed = model.tables[f'{tables[other]}_feed'][ids[other]]
-            x.append(
-                oracle.unit.co_action(row[None, None], fed[None, None], [int(ids[other] > 0)], **unit)[0, 0]
-            )
+            x.append(oracle.unit.co_action(row[None, None], fed[None, None], [int(ids[other] > 0)], **unit)[0, 0])
         want[b, c] = oracle.mlp(model.params['head'], np.concatenate(x))[0]
     np.testing.assert_allclose(model.logits(batch), want, rtol=1e-4, atol=1e-5)
 
@@ -181,9 +177,7 @@ def make_lossy(config, schema):
 
 def test_a_base_of_ones_own_brings_its_options_parameters_and_losses():
     batch = worlds.make_batch(features=worlds.FEATURES)
-    model = worlds.make_model(
-        'CAN-DNN', batch, worlds.FEATURES, base=f'{__name__}:make_lossy', base_options={'cut': 2}
-    )
+    model = worlds.make_model('CAN-DNN', batch, worlds.FEATURES, base=f'{__name__}:make_lossy', base_options={'cut': 2})
     assert set(model.params) == {'base', 'head'}
     assert model.params['head']['dense_0']['kernel'].shape[0] == 3 + 2 * 2 * (3 + 2)
     ((value, (metrics, _)), _), _ = model.loss(batch)

@@ -29,13 +29,9 @@ def test_columns_of_one_vocabulary_share_a_table():
 
 def test_vectors_are_the_loop():
     features, batch = FeatureMap.make(worlds.RICH, worlds.SCHEMA), worlds.make_batch()
-    specs = emb.as_specs(
-        [emb.Table(name, rows, 2, emb.normal(1.0)) for name, rows in features.table_rows().items()]
-    )
+    specs = emb.as_specs([emb.Table(name, rows, 2, emb.normal(1.0)) for name, rows in features.table_rows().items()])
     tables = emb.init_tables(specs, jax.random.key(0))
-    run = jax.jit(
-        lambda tables, batch: features.vectors(emb.lookup(specs, tables, features.ids(batch)), batch)
-    )
+    run = jax.jit(lambda tables, batch: features.vectors(emb.lookup(specs, tables, features.ids(batch)), batch))
     got, tables = jax.device_get((run(tables, worlds.on_device(batch)), tables))
     log = lambda price: [np.sign(price) * np.log(1 + abs(price))]
 
@@ -54,9 +50,7 @@ def test_vectors_are_the_loop():
         user = [tables['user'][batch['user/user'][b]], tables['category'][batch['user/favourite'][b]]]
         np.testing.assert_allclose(got.user[b], np.concatenate(user), rtol=1e-5)
         for c in range(3):
-            np.testing.assert_allclose(
-                got.candidate[b, c], described('candidate', (b, c)), rtol=1e-5, atol=1e-6
-            )
+            np.testing.assert_allclose(got.candidate[b, c], described('candidate', (b, c)), rtol=1e-5, atol=1e-6)
         for l in range(batch['history/length'][b]):  # noqa: E741
             np.testing.assert_allclose(got.history[b, l], described('history', (b, l)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(got.mask, np.arange(5) < batch['history/length'][:, None])
@@ -67,9 +61,9 @@ def test_vectors_are_the_loop():
 def test_a_history_is_summed_or_averaged_over_its_real_entries():
     batch = worlds.on_device(worlds.make_batch(features={'candidate': ('price',), 'history': ('price',)}))
     got = {
-        pooling: FeatureMap.make(
-            {'candidate': ('price',), 'history': ('price',)}, worlds.SCHEMA, pooling
-        ).vectors({}, batch)
+        pooling: FeatureMap.make({'candidate': ('price',), 'history': ('price',)}, worlds.SCHEMA, pooling).vectors(
+            {}, batch
+        )
         for pooling in ('sum', 'mean')
     }
     length = np.asarray(batch['history/length'])[:, None]

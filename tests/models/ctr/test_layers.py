@@ -16,9 +16,7 @@ def test_mlp_is_dense_layers_with_a_learnt_slope_between():
     module = Mlp((4, 2))
     params = module.init(jax.random.key(0), x)['params']
     params['slope_0'] = jnp.array([0.0, 0.5, 1.0, -1.0])
-    np.testing.assert_allclose(
-        module.apply({'params': params}, x), oracle.mlp(params, x), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(module.apply({'params': params}, x), oracle.mlp(params, x), rtol=1e-5, atol=1e-6)
 
 
 def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluation():
@@ -37,9 +35,7 @@ def test_batch_norm_counts_valid_rows_in_training_and_remembers_them_for_evaluat
     np.testing.assert_allclose(held['mean'], 0.01 * mean, rtol=1e-4)
     np.testing.assert_allclose(held['var'], 0.99 + 0.01 * var, rtol=1e-4)
     evaluated = module.apply({'params': params, **new}, x[:40], False)
-    np.testing.assert_allclose(
-        evaluated, normal(x[:40], 0.01 * mean, 0.99 + 0.01 * var), rtol=1e-3, atol=1e-3
-    )
+    np.testing.assert_allclose(evaluated, normal(x[:40], 0.01 * mean, 0.99 + 0.01 * var), rtol=1e-3, atol=1e-3)
     assert np.abs(evaluated - train[:40]).max() > 0.1
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs.onerec.simulated import get_config
+from jaxrec.models.onerec.simulated import get_config
 from tests.runs.worlds import SESSIONS
 
 NETWORK = {
@@ -30,8 +30,6 @@ def tiny(row: str, cache: str | Path) -> ConfigDict:
         config.data.session = config.model.session = 2
         config.model.experts = 0  # experts compile slowly and are tested elsewhere
         config.data.quality = ConfigDict({'watched': 2})
-    config.train.update(
-        {'batch_size': 32, 'eval_batch_size': 32, 'epochs': 1, 'log_every': 2, 'evals_per_epoch': 1}
-    )
+    config.train.update({'batch_size': 32, 'eval_batch_size': 32, 'epochs': 1, 'log_every': 2, 'evals_per_epoch': 1})
     config.mesh = (1, 1)
     return config

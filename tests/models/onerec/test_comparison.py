@@ -19,7 +19,7 @@ from jaxrec.models.onerec.task import CODES
 from jaxrec.options import lay_over
 from jaxrec.runs.comparison.cells import Cell
 from jaxrec.runs.comparison.tuning import TUNING_SEED, trial_cells
-from jaxrec.runs.fit import claim, open_checkpoints
+from jaxrec.runs.workdir import claim, open_checkpoints
 from jaxrec.training.state import abstract_state
 from tests.models.onerec.run_worlds import NETWORK, SEQUENTIAL
 from tests.runs.worlds import SESSIONS
@@ -152,15 +152,11 @@ def test_a_finished_cell_is_read(made, monkeypatch):
 def test_a_trial_reads_validation_alone(made):
     table, folder, _, results = made
     chosen = {'align.beta': 0.3, 'train.learning_rate': 0.5}
-    trial = lambda row: Cell(
-        folder / 'main' / row / 'trial0', table.columns.main, table.rows[row], 1, chosen, False
-    )
+    trial = lambda row: Cell(folder / 'main' / row / 'trial0', table.columns.main, table.rows[row], 1, chosen, False)
     assert trial('OneRec+IPA').config().align.beta == 0.3
     chosen.clear()  # the generator is found
     result = cells.run_cell(trial('OneRec'), None)
-    assert (
-        'test' not in result and result['validation'] == results['OneRec']['validation'] == -0.5
-    )  # the loss
+    assert 'test' not in result and result['validation'] == results['OneRec']['validation'] == -0.5  # the loss
     assert set(cells.JUDGED) == result['judged'].keys()
 
 

@@ -8,21 +8,23 @@ import sys
 import numpy as np
 import pytest
 
-from configs.onerec.own import get_config
-from configs.onerec.stages import align_config
 from jaxrec.data.ingest.mapping import make_mapping
 from jaxrec.data.ingest.sessions import ingest_sessions
 from jaxrec.data.sources.user_histories import UserHistories
 from jaxrec.models.onerec.alignment.setup import prepare
+from jaxrec.models.onerec.custom import get_config
 from jaxrec.models.onerec.recommend import make_recommender
 from jaxrec.models.onerec.requests import Tally, answer, read_users, to_rows
 from jaxrec.models.onerec.reward.generated import all_requests
 from jaxrec.models.onerec.reward.train import fit_reward, to_text
+from jaxrec.models.onerec.stages import align_config
 from jaxrec.models.onerec.tokenizing.semantic_ids import SemanticIds
 from jaxrec.models.onerec.tokenizing.tokens import item_names
 from jaxrec.options import plain
 from jaxrec.runs.build import build
-from jaxrec.runs.fit import claim, fit, restore_model
+from jaxrec.runs.fit import fit
+from jaxrec.runs.restore import restore_model
+from jaxrec.runs.workdir import claim
 from tests.conftest import REPOSITORY
 from tests.models.onerec.run_worlds import NETWORK
 
@@ -59,7 +61,7 @@ def folder(tmp_path_factory):
 def log_path(folder):
     flags = {'input': 'shown.csv', 'mapping': 'mapping.json', 'output': 'log'}
     given = [f'--{name}={folder / value}' for name, value in flags.items()]
-    command = [sys.executable, '-m', 'jaxrec.cli.ingest', '--sessions', *given]
+    command = [sys.executable, '-m', 'jaxrec', 'ingest', '--sessions', *given]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'session log of {USERS * VISITS} events, {USERS} users, {ITEMS} items' in done.stdout
@@ -133,9 +135,7 @@ def small(config, folder):
 def test_a_reward_model_learns_the_labels_that_there_are_and_may_judge(log_path, tmp_path):
     """No row says who was followed; the generator that it is to judge keeps to other users."""
     config = get_config(f'reward,{log_path}')
-    assert (
-        config.model.head_weights.to_dict() == {'swt': 1.0, 'vtr': 1.0, 'ltr': 1.0} and config.files is None
-    )
+    assert config.model.head_weights.to_dict() == {'swt': 1.0, 'vtr': 1.0, 'ltr': 1.0} and config.files is None
     assert config.features.candidate == ('item',) and config.data.users == (0.6, 1.0)
     report = fit_reward(small(config, tmp_path), tmp_path / 'judge')
     assert 0 <= report['calibrated']['auc_ltr'] <= 1 and 'auc_wtr' not in report['calibrated']

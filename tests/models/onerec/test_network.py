@@ -98,9 +98,7 @@ def test_predictions_are_those_of_the_loops(options):
             for item in range(network.session):
                 scores = codes[first : first + size] @ hidden[item, level]
                 want = scores - np.log(np.exp(scores).sum())
-                np.testing.assert_allclose(
-                    got[b, item, level], want[session[item, level]], rtol=2e-4, atol=2e-4
-                )
+                np.testing.assert_allclose(got[b, item, level], want[session[item, level]], rtol=2e-4, atol=2e-4)
             first += size
 
 
@@ -204,8 +202,7 @@ def test_routers_and_norms_are_float32_whatever_activations_are(name):
     moved = rounded * np.float32(1.0015)
     np.testing.assert_array_equal(np.asarray(jnp.asarray(moved, jnp.bfloat16), np.float32), rounded)
     told = [
-        predict(task, {**params, 'decoder': {**decoder, name: weights}}, state, batch)
-        for weights in (rounded, moved)
+        predict(task, {**params, 'decoder': {**decoder, name: weights}}, state, batch) for weights in (rounded, moved)
     ]
     assert np.isfinite(told[0]).all() and (told[0] != told[1]).any()
 

@@ -20,9 +20,7 @@ SCHEMA = {'item': Column('categorical', 'item', ITEMS, 1)}
 @pytest.fixture(scope='module')
 def world():
     """(task, params, state, batch of 3 requests): 7 items of 2 levels, beams that name 4 of them."""
-    network = read_network(
-        {**SMALL, 'levels': (3, 4), 'session': 1, 'encoder_layers': 1, 'decoder_layers': 1}
-    )
+    network = read_network({**SMALL, 'levels': (3, 4), 'session': 1, 'encoder_layers': 1, 'decoder_layers': 1})
     codes = np.array([[-1, -1], [-1, -1], [0, 1], [0, 3], [1, 0], [2, 0], [2, 1], [2, 2], [1, 3]], np.int32)
     task = ranked(network, codes, beams=4)
     params, state = jax.jit(task.init)(jax.random.key(0), make_batch(network))
@@ -38,9 +36,7 @@ def test_ranks_are_those_of_all_items_scored_one_by_one(world, predict):
     _, _, state, batch = world
     scores = np.stack(
         [
-            np.asarray(predict(state, {**batch, 'target/item': np.full((3, 1), i)})['token_log_prob']).sum(
-                (1, 2)
-            )
+            np.asarray(predict(state, {**batch, 'target/item': np.full((3, 1), i)})['token_log_prob']).sum((1, 2))
             for i in range(2, ITEMS)
         ],
         1,

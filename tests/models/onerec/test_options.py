@@ -45,13 +45,7 @@ def test_every_size_is_a_config():
 
 def test_thirteen_per_cent_of_the_largest_are_active():
     network = read_network({'size': '1b'})
-    idle = (
-        3
-        * network.width
-        * network.expert_hidden
-        * (network.experts - network.active)
-        * network.decoder_layers
-    )
+    idle = 3 * network.width * network.expert_hidden * (network.experts - network.active) * network.decoder_layers
     whole = parameters(network)
     # The paper says 13% of its own, unstated sizes.
     assert 0.1 < (whole - idle) / whole < 0.2

@@ -20,9 +20,7 @@ def test_two_tokens_by_hand():
     }  # fmt: skip
     params, state = task.init(jax.random.key(0), batch)
     # Queries and keys of 0 see all alike, feed-forward nets of 0 add nothing.
-    params = jax.tree_util.tree_map_with_path(
-        lambda path, x: np.array(x if 'norm' in path[-1].key else 0 * x), params
-    )
+    params = jax.tree_util.tree_map_with_path(lambda path, x: np.array(x if 'norm' in path[-1].key else 0 * x), params)
     for kind in ('self', 'cross'):
         for name in ('value', 'out'):
             params['decoder'][kind][name][:] = np.eye(2).reshape(params['decoder'][kind][name].shape)

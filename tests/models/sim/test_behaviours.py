@@ -45,9 +45,7 @@ def test_loader_and_model_search_alike(features):
 def test_only_what_was_kept_is_looked_up_and_all_is_checked():
     batch = worlds.make_batch(features=worlds.FEATURES)
     hard, soft = (worlds.make_task(name, worlds.FEATURES) for name in ('SIM-hard', 'SIM-soft'))
-    assert (
-        hard.ids(batch)['item']['kept/item'].shape == (6, 3, 3) and 'long/item' not in hard.ids(batch)['item']
-    )
+    assert hard.ids(batch)['item']['kept/item'].shape == (6, 3, 3) and 'long/item' not in hard.ids(batch)['item']
     assert soft.ids(batch)['item']['long/item'].shape == (6, worlds.LONG)
     for task in (hard, soft):
         given = task.given_ids(batch)['item']
@@ -108,9 +106,7 @@ def test_a_soft_model_refuses_what_a_loader_has_searched():
     batch = searched(worlds.make_batch(features=worlds.FEATURES))
     task = worlds.make_task('SIM-soft', worlds.FEATURES)
     for ids in (task.ids, task.given_ids):
-        with pytest.raises(
-            ValueError, match=r"lacks 'long/length'.*set data\.lifelong\.search = None, or model"
-        ):
+        with pytest.raises(ValueError, match=r"lacks 'long/length'.*set data\.lifelong\.search = None, or model"):
             ids(batch)
 
 
@@ -118,9 +114,7 @@ def test_kept_behaviours_without_gaps_are_refused():
     batch = searched(worlds.make_batch(features=worlds.FEATURES))
     model = worlds.make_model('SIM-hard', batch, worlds.FEATURES)
     del batch['kept/gap']
-    with pytest.raises(
-        ValueError, match=r"lacks 'kept/gap'.*give data\.time_gap .* or set model\.time_gap = 0"
-    ):
+    with pytest.raises(ValueError, match=r"lacks 'kept/gap'.*give data\.time_gap .* or set model\.time_gap = 0"):
         model.logits(batch)
 
 
@@ -163,7 +157,5 @@ def test_loader_and_model_are_told_the_same(name, data, message):
 def test_a_loader_that_keeps_another_number_is_refused():
     batch = worlds.make_batch(features=worlds.FEATURES)
     task = worlds.make_task('SIM-hard', worlds.FEATURES, keep=5)
-    with pytest.raises(
-        ValueError, match=r'kept 3 behaviours .* wants 5: give data.lifelong.keep and model.keep'
-    ):
+    with pytest.raises(ValueError, match=r'kept 3 behaviours .* wants 5: give data.lifelong.keep and model.keep'):
         task.ids(searched(batch))

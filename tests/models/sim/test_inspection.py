@@ -84,9 +84,7 @@ def test_dins_attention_weighs_the_window_as_it_weighs_what_was_kept():
     own, (candidate, past) = model.params['interest'], parts(model, batch)
     values = np.concatenate([past, gaps(model, batch)], -1)
     weights = jax.nn.softmax(logits[1, 0, 0])  # the second history is full
-    wanted = oracle.interest_of(
-        own, candidate[1, 0], values[1], {**SIM_OPTIONS, **worlds.SIM, 'attention': 'din'}
-    )
+    wanted = oracle.interest_of(own, candidate[1, 0], values[1], {**SIM_OPTIONS, **worlds.SIM, 'attention': 'din'})
     np.testing.assert_allclose(np.asarray(weights) @ values[1], wanted, rtol=1e-4, atol=1e-5)
 
 

@@ -107,6 +107,4 @@ def test_a_dien_beside_it_brings_its_own_loss():
     model, batch = make(search='soft', short_model='dien', base_options=worlds.DIEN)
     ((value, (metrics, _)), _), _ = model.loss(batch)
     assert metrics['auxiliary'] > 0 and metrics['search'] > 0
-    np.testing.assert_allclose(
-        value, metrics['logloss'] + metrics['auxiliary'] + metrics['search'], rtol=1e-6
-    )
+    np.testing.assert_allclose(value, metrics['logloss'] + metrics['auxiliary'] + metrics['search'], rtol=1e-6)

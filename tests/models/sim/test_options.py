@@ -89,7 +89,5 @@ def test_behaviours_and_candidates_must_be_comparable():
     fewer = {**worlds.FEATURES, 'history': ('item',)}
     with pytest.raises(ValueError, match=r'SIM compares each behaviour .* must equal features.candidate'):
         read(fewer)
-    with pytest.raises(
-        ValueError, match=r"lacks 'category' of features.candidate: TWIN compares these columns"
-    ):
+    with pytest.raises(ValueError, match=r"lacks 'category' of features.candidate: TWIN compares these columns"):
         read(fewer, search='twin')

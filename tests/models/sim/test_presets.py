@@ -25,9 +25,7 @@ FILES = sorted(path.stem for path in (REPOSITORY / 'configs' / 'sim').glob('*.py
 COMMANDS = [
     command.strip()
     for name in FILES
-    for command in (importlib.import_module(f'configs.sim.{name}').__doc__ or '')
-    .replace('\\\n', ' ')
-    .splitlines()
+    for command in (importlib.import_module(f'configs.sim.{name}').__doc__ or '').replace('\\\n', ' ').splitlines()
     if command.strip().startswith('python -m')
 ]
 
@@ -36,9 +34,7 @@ def parse(command: str) -> ConfigDict:
     """The config of a command line, whose main and flags exist."""
     _, _, main, *given = command.split()
     # Read, not imported: two mains in one process define the same flags.
-    sources = [
-        (REPOSITORY / f'{name}.py').read_text() for name in (main.replace('.', '/'), 'jaxrec/cli/flags')
-    ]
+    sources = [(REPOSITORY / f'{name}.py').read_text() for name in (main.replace('.', '/'), 'jaxrec/cli/flags')]
     known = re.findall(r"DEFINE_\w+\(\s*'(\w+)'", '\n'.join(sources))
     names = [re.match(r'--(\w+)', argument).group(1) for argument in given]
     assert set(names) <= set(known), command
@@ -106,9 +102,7 @@ def test_a_row_of_the_paper_builds(name, root):
     assert {table.dim for table in run.setup.task.tables.values()} == {PRESETS[name]['dim']}
     assert batch['label'].shape == (16, 1) and 'history_negative/item' in batch
     sent = put_batch(batch, run.setup.mesh)
-    state = abstract_state(run.setup, sent).replace(
-        scratch=jax.eval_shape(lambda: new_scratch(run.setup, sent))
-    )
+    state = abstract_state(run.setup, sent).replace(scratch=jax.eval_shape(lambda: new_scratch(run.setup, sent)))
     _, metrics = jax.eval_shape(make_train_step(run.setup), state, sent)
     assert {'loss', 'auxiliary'} <= metrics.keys()
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.sms.scenes import get_config
 from jaxrec.models.sms.network.options import SIZES
+from jaxrec.models.sms.simulated import get_config
 
 SCENES = {'seed': 0, 'train': 12, 'validation': 4, 'test': 4, 'size': 64}
 NETWORK = {**SIZES['tiny'], 'hidden': 8, 'mask_stride': 2, 'any_subject': True, 'norm': 'batch'}
@@ -19,9 +19,7 @@ def tiny(row: str, cache: str | Path, **train: Any) -> ConfigDict:
     config.data.cache = str(cache)
     config.data.image_size = 64
     config.model.update(NETWORK)
-    config.train.update(
-        {'batch_size': 4, 'eval_batch_size': 4, 'epochs': 1, 'log_every': 1, 'evals_per_epoch': 1}
-    )
+    config.train.update({'batch_size': 4, 'eval_batch_size': 4, 'epochs': 1, 'log_every': 1, 'evals_per_epoch': 1})
     config.train.update(train)
     config.mesh = (1, 1)
     return config

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from configs.sms.own import get_config
 from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import COUNTED, Findings, ImageFolder
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms.checks import BATCH, NETWORK, TARGETS, advice, mirrored_wrongly
+from jaxrec.models.sms.custom import get_config
 from jaxrec.models.sms.images import drawing as showing
 from jaxrec.models.sms.network.options import Network, read_network
 from jaxrec.models.sms.task import network_of
@@ -30,7 +30,7 @@ def test_one_broken_image_is_told_and_the_others_are_drawn(album, tmp_path):
     broken = album / 'images/000001.png'
     broken.write_bytes(broken.read_bytes()[:60])
     given = [f'--input={album}', f'--output={tmp_path / "drawn"}', '--images=2']
-    command = [sys.executable, '-m', 'jaxrec.cli.sms.check', *given]
+    command = [sys.executable, '-m', 'jaxrec', 'sms', 'check', *given]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert 'annotations.json images[1] (images/000001.png) file: ' in done.stderr
@@ -41,7 +41,7 @@ def test_one_broken_image_is_told_and_the_others_are_drawn(album, tmp_path):
 
 def test_nothing_is_drawn_into_the_folder_that_is_read(album):
     given = [f'--input={album}', f'--output={album / "images" / "drawn"}']
-    command = [sys.executable, '-m', 'jaxrec.cli.sms.check', *given]
+    command = [sys.executable, '-m', 'jaxrec', 'sms', 'check', *given]
     before = sorted(album.rglob('*'))
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2 and 'lies in the folder that is read: give another' in done.stderr
@@ -122,9 +122,7 @@ def test_sides_are_told_however_they_are_written(pair):
 
 def test_all_relations_are_drawn_and_large_pictures_made_small(album, tmp_path, monkeypatch):
     records, drawn = ImageFolder(album), []
-    monkeypatch.setattr(
-        showing, 'draw', lambda image, scene, words, limit: drawn.append((image.shape, limit)) or image
-    )
+    monkeypatch.setattr(showing, 'draw', lambda image, scene, words, limit: drawn.append((image.shape, limit)) or image)
     showing.show_folder(records, [0, 2], tmp_path)
     showing.show_folder(records, [0], tmp_path, largest=16)
     first, third = records.scene(0), records.scene(2)
@@ -155,9 +153,7 @@ def test_what_is_advised_can_be_done():
     many = {f'{name} in one image at most': 999 for name in ('entities', 'relations')}
     counts = dict.fromkeys(COUNTED, 1) | many
     words = Vocabulary(('person', 'left shoe'), ('left of',), ('left hand',))
-    flags |= set(
-        re.findall(r'--config\.([a-z_.]+)=', advice(Findings([], counts, [], words, {}), 'album')[-1])
-    )
+    flags |= set(re.findall(r'--config\.([a-z_.]+)=', advice(Findings([], counts, [], words, {}), 'album')[-1]))
     wanted = {'model.any_subject', 'data.augment.flip', 'train.batch_size', 'data.entities', 'data.relations'}
     assert wanted | {'model.keep', 'model.points', 'model.triplets'} <= flags
     config, options = (

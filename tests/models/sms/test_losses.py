@@ -112,9 +112,7 @@ def test_entities_are_read_near_and_their_targets_move_along():
     exact, moved, heat = see[False].true, see[True].true, np.asarray(see[True].heat)
     np.testing.assert_array_equal(heat, see[False].heat)
     for b, valid in enumerate(batch['entity/valid']):
-        want = highest_near(
-            maps.entity[b], np.asarray(exact.cell[b]), batch['entity/category'][b], heat[b] == 1
-        )
+        want = highest_near(maps.entity[b], np.asarray(exact.cell[b]), batch['entity/category'][b], heat[b] == 1)
         np.testing.assert_array_equal(np.asarray(moved.cell[b])[valid], np.array(want)[valid])
     assert (np.asarray(moved.cell) != exact.cell).any(-1)[batch['entity/valid']].sum() > 2
     np.testing.assert_array_equal(see[True].found.offset, moved.cell)  # that is where they are read
@@ -178,8 +176,6 @@ def test_part_maps_are_compared_where_they_are_folded():
     part, valid = RNG.integers(0, 3, (2, 6, 8)).astype(np.uint8), np.array([1, 1], np.float32)
     part[0, 1, 2:] = 255
     maps = Maps(None, None, None, None, None, fold(logits, 2))
-    found = jax.jit(lambda maps, batch: parsing_losses(network, maps, batch))(
-        maps, {'part': part, 'valid': valid}
-    )
+    found = jax.jit(lambda maps, batch: parsing_losses(network, maps, batch))(maps, {'part': part, 'valid': valid})
     want = part_cross_entropy(logits.astype(np.float64), part, valid)
     np.testing.assert_allclose(found['parsing'], network.parsing_weight * want, rtol=1e-5)

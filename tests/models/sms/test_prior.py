@@ -17,7 +17,8 @@ from jaxrec.models.sms.prior import PerfectMasks
 from jaxrec.runs.build import build
 from jaxrec.runs.comparison.cells import Cell, run_cell
 from jaxrec.runs.comparison.tables import side_by_side
-from jaxrec.runs.fit import fit, restore_model, score
+from jaxrec.runs.fit import fit
+from jaxrec.runs.restore import restore_model, score
 from tests.models.sms.run_worlds import tiny
 
 

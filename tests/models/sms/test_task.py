@@ -39,9 +39,7 @@ def test_variants_have_the_shapes_of_the_contract(options, gone):
     assert branches - set(params) == gone
     assert bool(state) == (task.network.norm == 'batch')
     _, (losses, after) = jax.eval_shape(lambda *x: task.loss(*x, {}, batch, None), params, state)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), state
-    )
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert {x.dtype for x in losses.values()} == {np.dtype('float32')}
     found = jax.eval_shape(lambda *x: task.predict(*x, {}, batch), params, state)
     assert {key: (x.shape, str(x.dtype)) for key, x in found.items()} == {
@@ -83,9 +81,9 @@ def test_a_cell_has_its_share_of_every_part():
 )
 def test_relations_are_read_from_the_part_map_where_there_is_one(make, branch, wide):
     shape_of = lambda options, words: (
-        jax.eval_shape(make({'size': 'tiny'} | options, words).init, jax.random.key(0), BATCH)[0][branch][
-            'hidden'
-        ]['kernel'].shape
+        jax.eval_shape(make({'size': 'tiny'} | options, words).init, jax.random.key(0), BATCH)[0][branch]['hidden'][
+            'kernel'
+        ].shape
     )
     plain, seen = (shape_of({'part_context': on}, WORDS) for on in (False, True))
     neck = make_task({'size': 'tiny'}, WORDS).network.neck

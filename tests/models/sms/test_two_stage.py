@@ -42,9 +42,7 @@ def test_a_cell_is_covered_by_a_share():
 def test_the_best_pairs_are_of_people_with_others():
     task = two_stage.make_task({'size': 'tiny', 'points': 3, 'triplets': 3}, WORDS)
     category = np.array([[1, 0, 1, 1]], np.int32)
-    members = Members(
-        category, np.zeros((1, 4, 4)), np.zeros((1, 4, 2, 2)), np.array([[True, True, True, False]])
-    )
+    members = Members(category, np.zeros((1, 4, 4)), np.zeros((1, 4, 2, 2)), np.array([[True, True, True, False]]))
     score = np.array([[0.9, 0.8, 0.5, 1.0]], np.float32)
     entities = Entities(score, category, np.zeros((1, 4, 2)), np.zeros((1, 4, 4)), None)
     chance = np.full((1, 4, 4, 3), 0.1, np.float32)
@@ -55,8 +53,7 @@ def test_the_best_pairs_are_of_people_with_others():
     # .9 .8 .5 = .36 and .5 .8 .9 = .36, equal; then .9 .8 .1.
     np.testing.assert_allclose(found.score[0], [0.36, 0.36, 0.072], rtol=1e-5)
     pairs = {
-        (int(s), int(o), int(r))
-        for s, o, r in zip(found.subject[0], found.target[0], found.relation[0], strict=True)
+        (int(s), int(o), int(r)) for s, o, r in zip(found.subject[0], found.target[0], found.relation[0], strict=True)
     }
     assert {(0, 1, 2), (2, 1, 1)} <= pairs
     np.testing.assert_array_equal(found.parts[0], parts[0, found.subject[0], found.target[0]])
@@ -122,9 +119,7 @@ def test_some_images_have_their_pairs_seen_as_they_are_predicted(share):
     task = two_stage.make_task({'size': 'tiny', 'mask_stride': 2, 'predicted_pairs': share}, WORDS)
     rng, count = np.random.default_rng(0), 40
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
-    members = Members(
-        np.zeros((count, 2), np.int32), np.full((count, 2, 4), -1.0), -np.ones((count, 2, 3, 4)), None
-    )
+    members = Members(np.zeros((count, 2), np.int32), np.full((count, 2, 4), -1.0), -np.ones((count, 2, 3, 4)), None)
     cell, logits = rng.integers(0, 3, (count, 2, 2)), draw(count, 2, 6, 8)
     true = EntityTargets(cell, None, None, None, None)
 
@@ -204,9 +199,7 @@ def test_every_pair_gets_the_most_frequent_relation_of_its_classes(counted):
 
 def test_the_loop_that_trains_networks_counts_too():
     task = prior.make_task({'size': 'tiny'}, WORDS)
-    setup = Setup(
-        task, optax.adam(0.1), make_row_optimizer('row_adagrad', 0.1), make_mesh((1, 1)), clip_norm=1.0
-    )
+    setup = Setup(task, optax.adam(0.1), make_row_optimizer('row_adagrad', 0.1), make_mesh((1, 1)), clip_norm=1.0)
     state, metrics = make_train_step(setup)(init_state(setup, BATCH, 0), BATCH)
     assert float(metrics['loss']) == 0 and float(state.model_state['relation'].sum()) == 4
     assert float(make_predict_step(setup)(state, BATCH)['triplet/score'].max()) == 1

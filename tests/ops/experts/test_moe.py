@@ -49,9 +49,7 @@ def make_options(tokens=TOKENS, experts=EXPERTS, mask=None, bias=False, **option
     return options
 
 
-@functools.partial(
-    jax.jit, static_argnames=('impl', 'capacity_factor', 'top_k', 'activation', 'renormalise', 'kernel')
-)
+@functools.partial(jax.jit, static_argnames=('impl', 'capacity_factor', 'top_k', 'activation', 'renormalise', 'kernel'))
 def run(x, router, up, down, upstream, **options):
     ffn = lambda x, router, up, down: moe_ffn(x, router, Experts(up, down), **options)
     value, pull, info = jax.vjp(ffn, x, router, up, down, has_aux=True)
@@ -84,14 +82,9 @@ def test_it_is_the_loop(name, impl):
     assert_close(got, want)
     assert float(got[0][1]) == 0.0
     if 'mask' in options:
-        assert (
-            not np.asarray(got[0][0])[~options['mask']].any()
-            and not np.asarray(got[1][0])[~options['mask']].any()
-        )
+        assert not np.asarray(got[0][0])[~options['mask']].any() and not np.asarray(got[1][0])[~options['mask']].any()
     else:
-        assert np.abs(want[0][0]).max() > 0.1 and all(
-            np.abs(g).max() > 0.1 for g in want[1] if g is not want[1][1]
-        )
+        assert np.abs(want[0][0]).max() > 0.1 and all(np.abs(g).max() > 0.1 for g in want[1] if g is not want[1][1])
 
 
 @pytest.mark.parametrize('skew', [0.0, 6.0])

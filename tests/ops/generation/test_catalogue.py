@@ -41,9 +41,7 @@ def test_unwanted_positions_neither_count_nor_disturb(monkeypatch, chunk, wanted
     odd = np.where(wanted, labels, 0)  # padding, which takes no part
 
     def run(hidden, vectors):
-        return ops.catalogue_cross_entropy(
-            hidden, vectors, jnp.asarray(odd), jnp.asarray(allowed), jnp.asarray(wanted)
-        )
+        return ops.catalogue_cross_entropy(hidden, vectors, jnp.asarray(odd), jnp.asarray(allowed), jnp.asarray(wanted))
 
     def by_hand(hidden, vectors):
         logits = hidden @ vectors[1:].T

@@ -41,9 +41,7 @@ def theirs(kind, winner=WINNER, losers=LOSERS):
 @pytest.mark.parametrize('kind', KINDS)
 def test_it_is_its_formula_and_its_gradient_the_formulas(kind):
     np.testing.assert_allclose(ours(kind), theirs(kind), rtol=1e-5, atol=1e-6)
-    slopes = jax.grad(lambda won, lost: ours(kind, won, lost).sum(), (0, 1))(
-        jnp.asarray(WINNER), jnp.asarray(LOSERS)
-    )
+    slopes = jax.grad(lambda won, lost: ours(kind, won, lost).sum(), (0, 1))(jnp.asarray(WINNER), jnp.asarray(LOSERS))
     np.testing.assert_allclose(
         slopes[0], oracle.gradient(lambda won: theirs(kind, winner=won), WINNER), rtol=1e-3, atol=1e-5
     )
@@ -121,9 +119,7 @@ def test_what_cannot_be_is_refused(kind, changed, message):
 
 
 def test_a_missing_reference_is_refused():
-    with pytest.raises(
-        ValueError, match=r'dpo compares with a reference: give reference_winner and .*cpo, simpo'
-    ):
+    with pytest.raises(ValueError, match=r'dpo compares with a reference: give reference_winner and .*cpo, simpo'):
         preference_loss('dpo', WINNER, LOSERS, beta=1)
 
 

@@ -164,9 +164,7 @@ def test_between_slots_read_alike_the_first_is_moved():
     alike = weights._replace(keys=weights.keys * 0 + 1, initial=weights.initial * 0 + 1)
     alike = alike._replace(balance=alike.balance * 0)
     channels = np.asarray(memorise(inputs, mask, alike, 2).channels)
-    assert (np.abs(channels).max(-1) > 0).tolist() == [
-        [True, True, False] if n else [False] * 3 for n in LENGTHS
-    ]
+    assert (np.abs(channels).max(-1) > 0).tolist() == [[True, True, False] if n else [False] * 3 for n in LENGTHS]
 
 
 def test_slots_of_zeros_have_a_gradient():

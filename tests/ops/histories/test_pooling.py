@@ -75,7 +75,5 @@ def test_attention_pool_has_the_slope_of_its_value_and_none_at_padding(softmax):
 
 def test_attention_pool_bears_extreme_logits():
     logits, values, mask = make_case()
-    got, grad = jax.value_and_grad(lambda x: attention_pool(x, values, mask).sum())(
-        jnp.asarray(logits) * 1e30
-    )
+    got, grad = jax.value_and_grad(lambda x: attention_pool(x, values, mask).sum())(jnp.asarray(logits) * 1e30)
     assert np.isfinite(got) and np.isfinite(grad).all()

@@ -56,9 +56,7 @@ def test_padding_equals_nothing():
 
 
 def test_a_history_of_one_id_keeps_its_end():
-    check_kept(
-        ops.hard_search(np.full((1, 70), 3), np.array([[3]]), np.array([70]), 5), [[[65, 66, 67, 68, 69]]], 5
-    )
+    check_kept(ops.hard_search(np.full((1, 70), 3), np.array([[3]]), np.array([70]), 5), [[[65, 66, 67, 68, 69]]], 5)
 
 
 def test_packing_is_bit_by_bit():
@@ -127,9 +125,7 @@ def test_scores_and_their_pooling_are_the_loop_value_and_gradient(softmax):
         part[np.arange(9) >= LENGTHS[:, None]] *= 0.01  # finite differences want moderate numbers
 
     def pooled(query, first, second):
-        return ops.score_pool(
-            ops.inner_scores(query, [first, second]), LENGTHS, [first, second], softmax=softmax
-        )
+        return ops.score_pool(ops.inner_scores(query, [first, second]), LENGTHS, [first, second], softmax=softmax)
 
     def slow(query, first, second):
         behaviours = np.concatenate([first, second], -1)
@@ -138,9 +134,7 @@ def test_scores_and_their_pooling_are_the_loop_value_and_gradient(softmax):
     got, pull = jax.vjp(pooled, *map(jnp.asarray, (query, *parts)))
     np.testing.assert_allclose(got, slow(query, *parts), rtol=1e-4, atol=1e-5)
     upstream = np.random.default_rng(1).normal(size=got.shape).astype(np.float32)
-    for ours, theirs in zip(
-        pull(jnp.asarray(upstream)), gradients(slow, (query, *parts), upstream), strict=True
-    ):
+    for ours, theirs in zip(pull(jnp.asarray(upstream)), gradients(slow, (query, *parts), upstream), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
     assert not np.asarray(got)[1].any()  # an empty history
 

@@ -97,9 +97,7 @@ def test_collisions_are_as_frequent_as_the_angle_says():
     behaviours[0, 0] = candidate[0, 0] + 0.3 * behaviours[0, 0]
     planes = ops.hyperplanes(8, 6000, seed=0)
     counts = ops.count_collisions(jnp.asarray(candidate), [jnp.asarray(behaviours)], planes, 3)
-    cosine = (
-        (behaviours[0] @ candidate[0, 0]) / np.linalg.norm(behaviours[0], axis=-1) / np.linalg.norm(candidate)
-    )
+    cosine = (behaviours[0] @ candidate[0, 0]) / np.linalg.norm(behaviours[0], axis=-1) / np.linalg.norm(candidate)
     want = (1 - np.arccos(cosine) / np.pi) ** 3
     np.testing.assert_allclose(counts[0, 0] / 2000, want, atol=0.04)
 

@@ -47,9 +47,7 @@ SORTED = slow_cases_but_for(
 def test_it_is_a_stable_sort(keep, width, chunk, kind):
     query, parts = drawn(kind)
     scores = np.asarray(inner_scores(query, parts))
-    search = jax.jit(
-        lambda query, *parts: inner_search(query, parts, LENGTHS, keep, width=width, chunk=chunk)
-    )
+    search = jax.jit(lambda query, *parts: inner_search(query, parts, LENGTHS, keep, width=width, chunk=chunk))
     kept = search(query, *parts)
     check_kept(kept, oracle.top(scores, LENGTHS, keep), keep)
     same = top_search(scores, LENGTHS, keep)
@@ -110,7 +108,5 @@ def test_a_batch_cut_over_a_mesh_stays_cut(axis_type, eight_devices):
 @pytest.mark.parametrize(('width', 'chunk'), [(0, 64), (8, 0)])
 def test_bins_and_turns_of_nothing_are_refused(width, chunk):
     query, parts = drawn('normal')
-    with pytest.raises(
-        ValueError, match=f'bins of {width} behaviours, {chunk} candidates at a time: give both'
-    ):
+    with pytest.raises(ValueError, match=f'bins of {width} behaviours, {chunk} candidates at a time: give both'):
         inner_search(query, parts, LENGTHS, 3, width=width, chunk=chunk)

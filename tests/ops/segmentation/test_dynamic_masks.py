@@ -9,9 +9,7 @@ from jaxrec.ops.segmentation.dynamic_masks import dice_loss, dynamic_masks, numb
 from tests.oracles import masks as oracle
 
 
-@pytest.mark.parametrize(
-    ('number', 'channels', 'layers', 'stride'), [(8, 8, 3, 1), (3, 4, 2, 2), (2, 1, 1, 1)]
-)
+@pytest.mark.parametrize(('number', 'channels', 'layers', 'stride'), [(8, 8, 3, 1), (3, 4, 2, 2), (2, 1, 1, 1)])
 def test_every_entity_has_a_network_of_its_own(number, channels, layers, stride):
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
@@ -20,18 +18,14 @@ def test_every_entity_has_a_network_of_its_own(number, channels, layers, stride)
     weight = draw(2, 2, 3 * stride, 2 * stride)
 
     def fast(features, emitted):
-        found = dynamic_masks(
-            features, emitted, cell, divisor=4.0, channels=channels, layers=layers, stride=stride
-        )
+        found = dynamic_masks(features, emitted, cell, divisor=4.0, channels=channels, layers=layers, stride=stride)
         return (found * weight).sum(), found
 
     def slow(features, emitted):
         return np.array(
             [
                 [
-                    oracle.enlarge_bilinear(
-                        oracle.dynamic_mask(f, e, c, 4.0, channels, layers, stride), stride
-                    )
+                    oracle.enlarge_bilinear(oracle.dynamic_mask(f, e, c, 4.0, channels, layers, stride), stride)
                     for e, c in zip(emitted[b], cell[b], strict=True)
                 ]
                 for b, f in enumerate(features)
@@ -81,9 +75,7 @@ def test_dice_by_definition():
     run = jax.jit(lambda x: (dice_loss(x, target), jax.grad(lambda x: dice_loss(x, target).sum())(x)))
     found, slope = run(logits)
     exact = logits.astype(np.float64)
-    slow = lambda x: np.array(
-        [oracle.dice_loss(a, b.astype(np.float64)) for a, b in zip(x, target, strict=True)]
-    )
+    slow = lambda x: np.array([oracle.dice_loss(a, b.astype(np.float64)) for a, b in zip(x, target, strict=True)])
     np.testing.assert_allclose(found, slow(exact), rtol=1e-5)
     np.testing.assert_allclose(slope, oracle.gradient(lambda x: slow(x).sum(), exact), rtol=1e-3, atol=1e-6)
     perfect = dice_loss(np.where(target == 1, 30.0, -30.0).astype(np.float32), target)

@@ -69,9 +69,7 @@ def test_enlarging_is_a_transposed_convolution(factor):
     check(lambda x: enlarge_by_kernel(x, kernel), lambda x: oracle.enlarge_by_kernel(x, kernel), x)
     of_kernel = jax.jit(jax.grad(lambda k: (enlarge_by_kernel(x, k) ** 2).sum()))(kernel)
     slow = lambda k: (oracle.enlarge_by_kernel(x.astype(np.float64), k) ** 2).sum()
-    np.testing.assert_allclose(
-        of_kernel, oracle.gradient(slow, kernel.astype(np.float64)), rtol=2e-3, atol=1e-3
-    )
+    np.testing.assert_allclose(of_kernel, oracle.gradient(slow, kernel.astype(np.float64)), rtol=2e-3, atol=1e-3)
 
 
 def test_the_bilinear_kernel_keeps_a_level_map_level():
@@ -118,9 +116,7 @@ def test_a_layer_on_patches_is_the_convolution_there():
 
     def both(x):
         here = patches_at(x, cell) @ kernel.reshape(27, 5)
-        everywhere = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-        )
+        everywhere = jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
         there = everywhere[jnp.arange(2)[:, None], cell[..., 0], cell[..., 1]]
         return here, there
 
@@ -131,14 +127,10 @@ def test_a_layer_on_patches_is_the_convolution_there():
 
 
 def test_reading_between_cells_is_reading_an_enlarged_map():
-    fine = oracle.enlarge_bilinear(
-        X[1, ..., 2].astype(np.float64), 4
-    )  # pixel i has its middle at (i + 1/2) / 4
+    fine = oracle.enlarge_bilinear(X[1, ..., 2].astype(np.float64), 4)  # pixel i has its middle at (i + 1/2) / 4
     pixel = np.array([[0, 0], [5, 9], [23, 15], [10, 3]])
     place = np.stack([np.zeros_like(pixel), pixel]).astype(np.float32) / 4 + 0.125
-    run = jax.jit(
-        lambda x: (read_between(x, place), jax.grad(lambda x: (read_between(x, place) ** 2).sum())(x))
-    )
+    run = jax.jit(lambda x: (read_between(x, place), jax.grad(lambda x: (read_between(x, place) ** 2).sum())(x)))
     found, slope = run(X)
     np.testing.assert_allclose(found[1, :, 2], fine[pixel[:, 0], pixel[:, 1]], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found[0], np.tile(X[0, 0, 0], (4, 1)), rtol=1e-6)

@@ -93,9 +93,7 @@ def test_matching_scores_by_hand_and_their_gradient():
     wanted = np.array([[[2.0, 3.0]]], np.float32)
     centre = np.array([[[2.0, 3.0], [3.0, 5.0]]], np.float32)
     score = np.array([[0.5, 0.9]], np.float32)
-    run = jax.jit(
-        lambda *x: (matching_scores(*x), jax.grad(lambda *x: matching_scores(*x)[0, 0, 1], (0, 1, 2))(*x))
-    )
+    run = jax.jit(lambda *x: (matching_scores(*x), jax.grad(lambda *x: matching_scores(*x)[0, 0, 1], (0, 1, 2))(*x)))
     found, slopes = run(wanted, centre, score)
     np.testing.assert_allclose(found[0, 0], [0.5, 0.9 / 2 / 3], rtol=1e-6)
     exact = [x.astype(np.float64) for x in (wanted, centre, score)]

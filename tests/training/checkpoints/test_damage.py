@@ -139,9 +139,7 @@ def test_two_in_a_row_are_passed_over(folder, parts):
 def test_who_asks_for_a_certain_one_gets_it_or_an_error(folder, parts, asked):
     flip(data_file(folder / '3'))
     with Checkpoints(folder) as checkpoints:
-        with pytest.raises(
-            DamagedCheckpoint, match=r'c/3 is damaged .*delete that folder and use an earlier'
-        ):
+        with pytest.raises(DamagedCheckpoint, match=r'c/3 is damaged .*delete that folder and use an earlier'):
             checkpoints.restore(parts[1], table_rows=V, **asked)
         assert checkpoints.steps == [1, 2, 3] and (folder / '3').exists()
 
@@ -182,9 +180,7 @@ def test_a_file_system_that_does_not_answer_is_no_damage(folder, parts, monkeypa
             raise OSError(116, 'Stale file handle')
 
         monkeypatch.setattr(checkpoints._orbax, 'load_checkpointables', fail)
-        with pytest.raises(
-            ValueError, match=r'c/3 could not be read \(.*Stale file.*its checksums are right'
-        ) as e:
+        with pytest.raises(ValueError, match=r'c/3 could not be read \(.*Stale file.*its checksums are right') as e:
             checkpoints.restore(parts[1], table_rows=V)
     assert not isinstance(e.value, DamagedCheckpoint)
     assert sorted(path.name for path in folder.iterdir()) == ['1', '2', '3']

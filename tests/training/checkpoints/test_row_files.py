@@ -85,9 +85,7 @@ def test_rows_come_back_on_any_mesh_whatever_the_pieces(tmp_path, monkeypatch, p
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(row_files, 'PIECE', 4 * DIM * 5)
     write_rows(tmp_path / 'item', cut((DIM,), make_mesh((1, 1)), VALUES['mean']), ROWS)
-    assert sorted(path.name for path in (tmp_path / 'item').iterdir()) == [
-        f'{n:015d}.npy' for n in (0, 5, 10, 15)
-    ]
+    assert sorted(path.name for path in (tmp_path / 'item').iterdir()) == [f'{n:015d}.npy' for n in (0, 5, 10, 15)]
     return tmp_path / 'item'
 
 
@@ -119,9 +117,7 @@ def test_a_cut_file_is_refused(folder):
 
 @pytest.mark.parametrize(('shape', 'dtype'), [((DIM + 1,), 'float32'), ((DIM,), 'int32'), ((), 'float32')])
 def test_rows_of_another_kind_are_refused(folder, shape, dtype):
-    with pytest.raises(
-        ValueError, match=r'000\.npy holds float32 \(5, 3\), and .* belongs there: rows 0 to 4'
-    ):
+    with pytest.raises(ValueError, match=r'000\.npy holds float32 \(5, 3\), and .* belongs there: rows 0 to 4'):
         read(folder, shape, dtype)
 
 

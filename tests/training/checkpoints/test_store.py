@@ -40,9 +40,7 @@ def trained():
 @pytest.fixture
 def folder(tmp_path, trained):
     with Checkpoints(tmp_path / 'c') as checkpoints:
-        checkpoints.save(
-            trained, {'bad': 1, 'window': {'loss': [0.1, 3]}}, table_rows=V, metrics={'auc': 0.7}
-        )
+        checkpoints.save(trained, {'bad': 1, 'window': {'loss': [0.1, 3]}}, table_rows=V, metrics={'auc': 0.7})
     return tmp_path / 'c'
 
 
@@ -144,9 +142,7 @@ def test_another_model_is_refused(folder, name):
     task, rows, message = OTHER_MODELS[name]
     with (
         Checkpoints(folder) as checkpoints,
-        pytest.raises(
-            ValueError, match=rf'c/2 is of another model: .*{message}.*Use the config it was trained with'
-        ),
+        pytest.raises(ValueError, match=rf'c/2 is of another model: .*{message}.*Use the config it was trained with'),
     ):
         checkpoints.restore(abstract_on((8, 1), task=task), table_rows=rows)
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
@@ -25,9 +26,7 @@ from jaxrec.data.readers.files import find_file, open_file, readable
 
 BEHAVIOURS, CAMPAIGNS = ('random', 'bts'), ('all', 'men', 'women')
 ROOTS = ('open-bandit-small', 'open_bandit_dataset', 'open-bandit', 'obd')
-REMEDY = (
-    'fetch the set from https://research.zozo.com/data.html, or its sample from st-tech/zr-obp, folder obd'
-)
+REMEDY = 'fetch the set from https://research.zozo.com/data.html, or its sample from st-tech/zr-obp, folder obd'
 PROPENSITIES = ('propensity_score', 'action_prob')  # two names of one column
 USER_FEATURES = tuple(f'user_feature_{n}' for n in range(4))
 ITEM_FEATURES = tuple(f'item_feature_{n}' for n in range(4))
@@ -109,6 +108,7 @@ def find_campaign(data_dir: str | Path, behaviour: str, campaign: str) -> list[P
     return [find_file(data_dir, name, folders, REMEDY) for name in (f'{campaign}.csv', 'item_context.csv')]
 
 
+@configurable('log')
 def compile_open_bandit(
     data_dir: str | Path,
     folder: str | Path,
@@ -187,8 +187,7 @@ class _Rows:
         by_row = np.argsort(row, kind='stable')
         self._lent = {'row': row[by_row], 'item': lent['item'][by_row], 'value': lent['value'][by_row]}
         self._columns = {
-            name: c._replace(codes=c.codes[order]) if isinstance(c, Coded) else c[order]
-            for name, c in columns.items()
+            name: c._replace(codes=c.codes[order]) if isinstance(c, Coded) else c[order] for name, c in columns.items()
         }
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -220,9 +219,7 @@ def _header(path: Path) -> tuple[tuple[str, ...], str, list[str]]:
     affinities = [f'{AFFINITY}{n}' for n in range(sum(name.startswith(AFFINITY) for name in names))]
     needed = ['timestamp', 'item_id', 'position', 'click', propensity, *USER_FEATURES, *affinities]
     if missing := [name for name in [*needed, f'{AFFINITY}0'] if name not in names]:
-        raise ValueError(
-            f'{path}:1: the header has no {missing[0]!r} but {", ".join(names[:10])}, ...: {REMEDY}'
-        )
+        raise ValueError(f'{path}:1: the header has no {missing[0]!r} but {", ".join(names[:10])}, ...: {REMEDY}')
     return names, propensity, affinities
 
 

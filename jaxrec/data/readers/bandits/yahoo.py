@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.columns import Ragged, offsets_of
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
 from jaxrec.data.readers.bandits.yahoo_lines import DROPPED, NOTED, Irregular, Lines
@@ -30,8 +31,7 @@ FILE = 'ydata-fp-td-clicks-v2_0.201110{day:02d}'
 DAYS = tuple(range(2, 17))
 FOLDERS = ('R6B', 'R6', 'yahoo', 'yahoo-r6b', 'Webscope_R6B')
 REMEDY = (
-    'ask for R6B at https://webscope.sandbox.yahoo.com (licence: research, no redistribution) and place its '
-    'files there'
+    'ask for R6B at https://webscope.sandbox.yahoo.com (licence: research, no redistribution) and place its files there'
 )
 IRREGULAR = ('refuse', 'drop')
 MOST_DROPPED = 0.01  # of the lines; more are no slips, but files that are something else
@@ -123,6 +123,7 @@ def find_days(data_dir: str | Path, days: Sequence[int] | None) -> list[Path]:
     return found
 
 
+@configurable('log')
 def compile_yahoo(
     data_dir: str | Path,
     folder: str | Path,
@@ -184,8 +185,7 @@ def _tell_dropped(dropped: Mapping[str, int], kept: int, most: float) -> None:
     )
     if lines > most * (lines + kept):
         raise ValueError(
-            f'{told}. That is more than most_dropped = {most:g} of them: look at the files, or give a larger '
-            'share'
+            f'{told}. That is more than most_dropped = {most:g} of them: look at the files, or give a larger share'
         )
     log.warning('%s; they are left out', told)
 
@@ -206,9 +206,7 @@ class _Visits:
             kept += len(block['time'])
             total += np.concatenate([block['dropped'], block['noted']])
             if block['dropped'].any() and self._irregular == 'refuse':  # prepared in the other mode
-                raise ValueError(
-                    f"{block['first_dropped'].values[0]}: repair the line, or give irregular='drop'"
-                )
+                raise ValueError(f"{block['first_dropped'].values[0]}: repair the line, or give irregular='drop'")
         return dict(zip((*DROPPED, *NOTED), total.tolist(), strict=True)), kept
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -96,9 +96,7 @@ class Lines:
         user_code, _, user_twice = self._user(user)
         pool_code, articles, pool_twice = self._pool(bar + pool)
         if shown not in articles:
-            raise Irregular(
-                _OUTSIDE, f'article {shown} is shown but not among the {len(articles)} of its pool'
-            )
+            raise Irregular(_OUTSIDE, f'article {shown} is shown but not among the {len(articles)} of its pool')
         self._rows.append((time, shown, int(fields[2]), day, pool_code, user_code))
         self._noted[0] += user_twice
         self._noted[1] += pool_twice
@@ -130,9 +128,7 @@ class Lines:
                 raise Irregular(_MALFORMED, f'{_shown(field)} is no |id-article')
             given.append(int(field[4:]))
             if given[-1] > LARGEST:
-                raise Irregular(
-                    _MALFORMED, f'{_shown(field)} is above {LARGEST}, no article has such a number'
-                )
+                raise Irregular(_MALFORMED, f'{_shown(field)} is above {LARGEST}, no article has such a number')
         if not given:
             raise Irregular(_EMPTY, 'the pool is empty')
         articles = frozenset(given)

@@ -82,9 +82,7 @@ class CocoMasks:
                     isinstance(entry.get(key), str) if least is None else is_whole(entry.get(key), least)
                     for key, least in known.items()
                 ):
-                    raise ValueError(
-                        f'{path}: {kind}[{number}] has no {", ".join(known)} that can be used: {REMEDY}'
-                    )
+                    raise ValueError(f'{path}: {kind}[{number}] has no {", ".join(known)} that can be used: {REMEDY}')
         self._images |= {image['id']: image for image in data['images']}
         self._class |= {category['id']: category['name'] for category in data['categories']}
         for annotation in data['annotations']:
@@ -136,9 +134,7 @@ class CocoMasks:
                     'of its categories: mend it'
                 )
             if not is_box(annotation.get('bbox')):
-                raise ValueError(
-                    f'{self.where}: annotation {annotation["id"]} has no bbox of 4 numbers: add it'
-                )
+                raise ValueError(f'{self.where}: annotation {annotation["id"]} has no bbox of 4 numbers: add it')
         boxes = np.array([annotation['bbox'] for annotation in annotations], np.float64).reshape(-1, 4)
         return Listing(
             np.array([annotation['id'] for annotation in annotations], np.int64),
@@ -171,9 +167,7 @@ class CocoMasks:
         drawn, where = annotation.get('segmentation'), f'{self.where}: annotation {annotation["id"]}'
         if isinstance(drawn, dict):
             return rle_decode(drawn, size, where)
-        polygons = isinstance(drawn, list) and all(
-            are_places(p) and len(p) >= 6 and len(p) % 2 == 0 for p in drawn
-        )
+        polygons = isinstance(drawn, list) and all(are_places(p) and len(p) >= 6 and len(p) % 2 == 0 for p in drawn)
         if not polygons:
             raise ValueError(f'{where} has no mask of polygons (x, y, three points or more) or run lengths')
         if not drawn:

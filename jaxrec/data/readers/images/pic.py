@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxrec.configurable import configurable
 from jaxrec.data.images.geometry import resize_labels
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import how_it_lies, read_picture
@@ -90,6 +91,7 @@ def pic_vocabulary(
     )
 
 
+@configurable('reader')
 class PicScenes(AnnotatedImages):
     """The scenes of a split of PIC, or of both; no human part is labelled.
 
@@ -244,14 +246,10 @@ class PicScenes(AnnotatedImages):
             where = f'{name}: relation {n}'
             absent = [each for each in (subject, target) if each not in rows]
             if absent:
-                message = (
-                    f'{where} names entity {absent[0]}, which has no pixel in the instance PNG: redraw it'
-                )
+                message = f'{where} names entity {absent[0]}, which has no pixel in the instance PNG: redraw it'
                 self.refuse_or_count(counts, _RELATIONS[0], message)
             elif subject == target and not self.every:
-                self.refuse_or_count(
-                    counts, _RELATIONS[1], f'{where} joins entity {subject} with itself: mend it'
-                )
+                self.refuse_or_count(counts, _RELATIONS[1], f'{where} joins entity {subject} with itself: mend it')
             elif not 1 <= number <= len(self.kind_of):
                 message = f'{where} is of kind {number}; there are 1 to {len(self.kind_of)}: mend it'
                 self.refuse_or_count(counts, _RELATIONS[2], message)
@@ -265,6 +263,7 @@ class PicScenes(AnnotatedImages):
         return np.array(found, np.int32).reshape(-1, 3)
 
 
+@configurable('log')
 def compile_pic(
     folder: str | Path,
     data_dir: str | Path,
@@ -325,9 +324,7 @@ def _find(data_dir: Path, splits: Sequence[str]) -> tuple[Path, list[Path]]:
                 return root, [folder / name for name in names]
     more = '; the labels of test images are not published' if 'test' in splits else ''
     name = ' with '.join(names)
-    raise ValueError(
-        f'{name} is in none of {", ".join(map(str, roots))} nor in relation/ there{more}: {REMEDY}'
-    )
+    raise ValueError(f'{name} is in none of {", ".join(map(str, roots))} nor in relation/ there{more}: {REMEDY}')
 
 
 def _folder(root: Path, kind: str, split: str) -> Path:
@@ -338,6 +335,4 @@ def _folder(root: Path, kind: str, split: str) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise ValueError(
-        f'{root} has no folder of {kind} files; looked for {", ".join(map(str, places))}: {REMEDY}'
-    )
+    raise ValueError(f'{root} has no folder of {kind} files; looked for {", ".join(map(str, places))}: {REMEDY}')

@@ -59,9 +59,7 @@ def read_entities(
         raise ValueError(f'category={category!r}: the class of an entity is by {" or ".join(CATEGORIES)}')
     maps = [read_numbers(path) for path in (instance, semantic)]
     if maps[0].shape != maps[1].shape:
-        raise ValueError(
-            f'{instance} is {maps[0].shape} and {semantic} {maps[1].shape}: both must be of one size'
-        )
+        raise ValueError(f'{instance} is {maps[0].shape} and {semantic} {maps[1].shape}: both must be of one size')
     full = maps[0].shape
     numbers = np.unique(maps[0][maps[0] > 0]).astype(np.int32)
     classes = _classes(maps[0], maps[1], numbers, category)
@@ -112,8 +110,7 @@ def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
             keys = ('subject', 'object', 'relation')
             if not isinstance(relation, dict) or not all(whole(relation.get(key)) for key in keys):
                 raise ValueError(
-                    f'{path}: relation {m} of {entry["name"]} is {relation}: give whole numbers for '
-                    f'{", ".join(keys)}'
+                    f'{path}: relation {m} of {entry["name"]} is {relation}: give whole numbers for {", ".join(keys)}'
                 )
             if scored and not number(relation.get('score')):
                 raise ValueError(
@@ -162,6 +159,5 @@ def require_edition(path: Path, edition: int) -> None:
     other = max(agreeing, key=lambda each: agreeing[each])
     if agreeing[other] > agreeing[edition]:
         raise ValueError(
-            f'{path} numbers relations as edition {other} does, and they are read as of {edition}: give '
-            f'edition={other}'
+            f'{path} numbers relations as edition {other} does, and they are read as of {edition}: give edition={other}'
         )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxrec.configurable import configurable
 from jaxrec.data.images.agents import UNSEEN, Agents
 from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import how_it_lies, read_picture
@@ -26,9 +27,7 @@ from jaxrec.data.readers.images.coco_masks import CocoMasks, Listing, is_box
 
 PERSON = 'person'
 PARTS = ('train', 'validation', 'test')
-REMEDY = (
-    'take it from https://github.com/s-gupta/v-coco, or as pairs from https://github.com/fredzzhang/vcoco'
-)
+REMEDY = 'take it from https://github.com/s-gupta/v-coco, or as pairs from https://github.com/fredzzhang/vcoco'
 LEAST_IOU = 0.5  # of a pair's box with that of an annotation
 NO_MASKS = 'images whose masks are not there'
 _UNJOINED, _SELF = 'relations of an entity without mask', 'relations of an entity with itself'
@@ -39,6 +38,7 @@ _CROWDS, _CLASSES, _EMPTY = 'crowds left out', 'entities of classes left out', '
 Named = int | tuple[str, tuple[float, ...]] | None
 
 
+@configurable('reader')
 class VcocoScenes(AnnotatedImages):
     """The images of a V-COCO file whose masks are there, as scenes; no human part is labelled.
 
@@ -108,9 +108,7 @@ class VcocoScenes(AnnotatedImages):
             raise ValueError(f'{file} with {self.coco.where}: no class is named {PERSON!r}: {REMEDY}')
         vocabulary = Vocabulary(entities, relations, person=PERSON)
         if getattr(self, 'vocabulary', vocabulary) != vocabulary:
-            raise ValueError(
-                f'{file} has other classes or actions than the other files: give files of one form'
-            )
+            raise ValueError(f'{file} has other classes or actions than the other files: give files of one form')
         self.vocabulary, self._place = vocabulary, {name: n for n, name in enumerate(entities)}
         kept = []
         for image in deeds:
@@ -119,9 +117,7 @@ class VcocoScenes(AnnotatedImages):
             if image in self.coco:
                 kept.append(image)
             else:
-                message = (
-                    f'{file} names image {image}, of which {self.coco.where} has no masks: give its file'
-                )
+                message = f'{file} names image {image}, of which {self.coco.where} has no masks: give its file'
                 self.refuse_or_count(self._listed, NO_MASKS, message)
         self._deeds |= deeds
         self._people |= people
@@ -235,6 +231,7 @@ class VcocoScenes(AnnotatedImages):
         return picture
 
 
+@configurable('log')
 def compile_vcoco(
     folder: str | Path,
     annotations: str | Path | Mapping[str, str | Path],

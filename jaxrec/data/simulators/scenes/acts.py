@@ -99,9 +99,7 @@ def keep(draft: Draft, person: Person) -> None:
     if draws.chance(HAT):
         draft.thing('hat', person.face.at(up=0.72 * HEAD * person.height), person.face.yaw)
     elif draws.chance(PACK) and person.frame.cosine < 0.75:
-        draft.thing(
-            'bag', person.frame.at(ahead=-0.1 * person.height, of=person.joints['middle']), person.frame.yaw
-        )
+        draft.thing('bag', person.frame.at(ahead=-0.1 * person.height, of=person.joints['middle']), person.frame.yaw)
 
 
 def hold(draft: Draft, person: Person, side: str) -> Person:
@@ -115,9 +113,7 @@ def hold(draft: Draft, person: Person, side: str) -> Person:
     else:
         # Seen from behind, the body would hide what is held before it: the arm goes further aside.
         aside = 14.0 if person.frame.cosine < -0.5 else 0.0
-        person.arms[side] = Limb(
-            draws.angle(20, 62), draws.angle(12 + aside, 44 + aside), draws.angle(30, 75)
-        )
+        person.arms[side] = Limb(draws.angle(20, 62), draws.angle(12 + aside, 44 + aside), draws.angle(30, 75))
     person.settle_arms()
     draft.things.append(make_held(category, person.joints[f'{side} hand'], person.frame.yaw, draft.look()))
     keep(draft, person)
@@ -127,9 +123,7 @@ def hold(draft: Draft, person: Person, side: str) -> Person:
 def touch_shoulder(person: Person, other: Person) -> None:
     """The nearer hand goes to the nearer shoulder of somebody else."""
     pairs = [(a, b) for a in SIDES for b in SIDES]
-    between = lambda pair: math.dist(
-        person.joints[f'{pair[0]} shoulder'], other.joints[f'{pair[1]} shoulder']
-    )
+    between = lambda pair: math.dist(person.joints[f'{pair[0]} shoulder'], other.joints[f'{pair[1]} shoulder'])
     mine, theirs = min(pairs, key=between)
     person.arms[mine] = Limb(reach=other.joints[f'{theirs} shoulder'])
     person.settle_arms()
@@ -211,9 +205,7 @@ def _pushing(draft: Draft, at: Point) -> None:
     for side, swing in zip(SIDES, (1, -1) if draws.chance(0.5) else (-1, 1), strict=True):
         person.legs[side] = Limb(swing * draws.angle(8, 26), 0.03, draws.angle(4, 18))
     person.settle()
-    cart = make_thing(
-        'cart', person.frame.at(ahead=0.24 * person.height + 19.0), person.frame.yaw, draft.look()
-    )
+    cart = make_thing('cart', person.frame.at(ahead=0.24 * person.height + 19.0), person.frame.yaw, draft.look())
     for side, grip in zip(SIDES, cart.grips, strict=True):
         person.arms[side] = Limb(reach=grip.at)
     person.settle_arms()
@@ -252,9 +244,7 @@ def _touching(draft: Draft, at: Point) -> None:
         thing = draft.thing('tree', tree, 0.0)
         person.arms[side] = Limb(reach=thing.grips[2 + draws.index(2)].at)
     elif what == 'table':
-        thing = draft.thing(
-            'table', frame.at(left=sign * 12.0, ahead=draws.pose(0.2, 0.26) * height), frame.yaw
-        )
+        thing = draft.thing('table', frame.at(left=sign * 12.0, ahead=draws.pose(0.2, 0.26) * height), frame.yaw)
         person.lean = draws.angle(6, 20)
         nearest = min(thing.grips, key=lambda grip: math.dist(grip.at, person.joints[f'{side} hand']))
         person.arms[side] = Limb(reach=(nearest.at[0], nearest.at[1] + 1.5, nearest.at[2]))

@@ -78,9 +78,7 @@ def _edge(z: float) -> float:
     return UNIT / 2 * (DISTANCE - z) / DISTANCE
 
 
-def _free_place(
-    world: World, draft: Draft, stage: Stage, row: str, width: float
-) -> tuple[float, float] | None:
+def _free_place(world: World, draft: Draft, stage: Stage, row: str, width: float) -> tuple[float, float] | None:
     """x and z of the middle of a group that keeps away from others of its row; None without room."""
     draws = draft.draws
     z = draws.uniform(*ROWS[row])
@@ -166,9 +164,7 @@ def _add_loose(draft: Draft, stage: Stage) -> None:
             px, _, pz = draft.people[draws.index(len(draft.people))].frame.origin
             z = pz + draws.uniform(2, 12)
             x = px + (1 if draws.chance(0.5) else -1) * draws.uniform(19, 27)
-        clear = [p.frame.origin for p in draft.people] + [
-            t.frame.origin for t in draft.things if t.frame.origin[1] < 9
-        ]
+        clear = [p.frame.origin for p in draft.people] + [t.frame.origin for t in draft.things if t.frame.origin[1] < 9]
         if abs(x) < _edge(z) - 6 and all(math.hypot(x - a, z - c) > radius + 9.0 for a, _, c in clear):
             up = THINGS[category][1]
             draft.things.append(make_thing(category, (x, up, z), draws.angle(-180, 180), draft.look()))

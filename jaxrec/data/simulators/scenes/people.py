@@ -71,9 +71,7 @@ class Person:
             self._settle_legs()
         sine, cosine = math.sin(self.lean), math.cos(self.lean)
         joints['chest'] = frame.at(up=TRUNK * height * cosine, ahead=TRUNK * height * sine, of=joints['hip'])
-        joints['middle'] = frame.at(
-            up=TRUNK * height * cosine / 2, ahead=TRUNK * height * sine / 2, of=joints['hip']
-        )
+        joints['middle'] = frame.at(up=TRUNK * height * cosine / 2, ahead=TRUNK * height * sine / 2, of=joints['hip'])
         above = (NECK + HEAD) * height
         joints['head'] = frame.at(up=above * cosine, ahead=above * sine, of=joints['chest'])
         self.face = Frame(joints['head'], self.face.yaw)

@@ -83,9 +83,7 @@ def _contacts(s: int, person: Person, people: Sequence[Person], things: Sequence
     found = []
     for o, other in enumerate(people):
         if o != s:
-            shoulders = [
-                Grip('surface', other.joints[f'{side} shoulder'], 0.075 * other.height) for side in SIDES
-            ]
+            shoulders = [Grip('surface', other.joints[f'{side} shoulder'], 0.075 * other.height) for side in SIDES]
             found += _by_relation(s, o, person, shoulders)
     middle = person.joints['hip'][0]
     for o, thing in enumerate(things, len(people)):
@@ -132,8 +130,7 @@ def _abreast(people: Sequence[Person]) -> list[tuple[int, int]]:
             if abs(x - other_x) < BESIDE * height and abs(z - other_z) < ABREAST * height:
                 middles = [p.joints['hip'] for c, p in enumerate(people) if c not in (a, b)]
                 between = any(
-                    min(x, other_x) < m[0] < max(x, other_x) and abs(m[2] - z) < ABREAST * height
-                    for m in middles
+                    min(x, other_x) < m[0] < max(x, other_x) and abs(m[2] - z) < ABREAST * height for m in middles
                 )
                 if not between:
                     pairs.append((a, b))

@@ -197,7 +197,6 @@ def paint_backdrop(
     # The floor is a little lighter than the wall behind.
     light = np.linspace(0.9, 1.1, size, dtype=np.float32)
     first, second = (
-        np.where(below, colours[2 + k, :, None], colours[k, :, None]).astype(np.float32) * light
-        for k in (0, 1)
+        np.where(below, colours[2 + k, :, None], colours[k, :, None]).astype(np.float32) * light for k in (0, 1)
     )  # [3, size]
     return first[:, :, None] + (second - first)[:, :, None] * mix

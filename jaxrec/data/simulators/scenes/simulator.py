@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.images.log import SceneLog, compile_scenes
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.simulators.scenes.acts import draw_look
@@ -132,9 +133,9 @@ def _as_staged(
         masks=picture.entity == kept[:, None, None],
         categories=np.array([_CLASS[names[k]] for k in kept], np.int32),
         parts=parts,
-        relations=np.array(
-            [(place[r.subject], place[r.object], _RELATION[r.name]) for r in stays], np.int32
-        ).reshape(-1, 3),
+        relations=np.array([(place[r.subject], place[r.object], _RELATION[r.name]) for r in stays], np.int32).reshape(
+            -1, 3
+        ),
         relation_parts=taking,
         name=name,
     )
@@ -193,6 +194,7 @@ def _facts(staged: Staged) -> dict[str, float]:
     }
 
 
+@configurable('reader')
 class SimulatedScenes:
     """Scenes as a scene log reads them: rendered whenever they are asked for, never stored.
 
@@ -237,6 +239,7 @@ class SimulatedScenes:
         return []
 
 
+@configurable('log')
 def simulate(
     folder: str | Path, seed: int = 0, train: int = 4000, validation: int = 200, test: int = 200, **knobs: Any
 ) -> SceneLog:
@@ -256,6 +259,4 @@ def simulate(
     """
     world = dataclasses.asdict(World(**read_options(knobs, 'world', **defaults_of(World))))
     arguments = {'world': world, 'seed': seed, 'train': train, 'validation': validation, 'test': test}
-    return compile_scenes(
-        folder, 'jaxrec.data.simulators.scenes:SimulatedScenes', arguments, provenance='simulated'
-    )
+    return compile_scenes(folder, 'jaxrec.data.simulators.scenes:SimulatedScenes', arguments, provenance='simulated')

@@ -88,9 +88,7 @@ class Stage:
         scale = self.zoom * self._distance / (self._distance - z)
         return UNIT / 2 * self.zoom + x * scale, self.horizon * self.zoom + (self._height - y) * scale, scale
 
-    def limb(
-        self, a: Point, b: Point, thick_a: float, thick_b: float, look: Look, front: float = 0.0
-    ) -> None:
+    def limb(self, a: Point, b: Point, thick_a: float, thick_b: float, look: Look, front: float = 0.0) -> None:
         """A capsule from a to b whose radius goes from `thick_a` to `thick_b`, drawn `front` nearer."""
         ax, ay, scale_a = self.see(a)
         bx, by, scale_b = self.see(b)
@@ -130,6 +128,4 @@ class Stage:
 
     def _add(self, where: tuple[float, ...], depth: float, scale: float, look: Look) -> None:
         first, second, family, pitch, shade = look
-        self.rows.append(
-            (*where, depth, self.entity, self.part, scale, *first, *second, family, pitch, shade)
-        )
+        self.rows.append((*where, depth, self.entity, self.part, scale, *first, *second, family, pitch, shade))

@@ -146,9 +146,7 @@ def _chair(frame: Frame, look: Look) -> Thing:
         thing.limb(frame.at(left, SEAT, -8.0), frame.at(left, SEAT + 21.0, -9.5), 1.3, wood)
     flat, narrow = abs(frame.cosine), abs(frame.sine)
     thing.slab(frame.at(up=SEAT), 8.8, 1.9, wood, front=0.3)
-    thing.slab(
-        frame.at(up=SEAT + 15.0, ahead=-9.2), 8.4 * flat + 1.5 * narrow, 6.0, look._replace(shade=0.25)
-    )
+    thing.slab(frame.at(up=SEAT + 15.0, ahead=-9.2), 8.4 * flat + 1.5 * narrow, 6.0, look._replace(shade=0.25))
     thing.grips = [Grip('seat', frame.at(up=SEAT), 7.0)]
     return thing
 
@@ -174,9 +172,7 @@ def _table(frame: Frame, look: Look) -> Thing:
             thing.limb(frame.at(left, TABLE, ahead), frame.at(left, 0.0, ahead), 1.6, wood)
     for ahead in (-7.0, -3.5, 0.0, 3.5, 7.0):
         thing.limb(frame.at(-22.0, TABLE, ahead), frame.at(22.0, TABLE, ahead), 2.3, look._replace(shade=0.2))
-    thing.grips = [
-        Grip('surface', frame.at(left, TABLE + 2.0), 8.0) for left in (-20.0, -10.0, 0.0, 10.0, 20.0)
-    ]
+    thing.grips = [Grip('surface', frame.at(left, TABLE + 2.0), 8.0) for left in (-20.0, -10.0, 0.0, 10.0, 20.0)]
     return thing
 
 
@@ -209,9 +205,7 @@ def _bicycle(frame: Frame, look: Look) -> Thing:
     thing.grips = [Grip('saddle', saddle, 7.0)]
     for side in (1, -1):
         thing.grips.append(Grip('bars', frame.at(left=side * 6.0, of=bars), 5.0))
-        thing.grips.append(
-            Grip('pedal', frame.at(left=side * 4.5, up=-side * 3.5, ahead=side * 2.0, of=crank), 5.0)
-        )
+        thing.grips.append(Grip('pedal', frame.at(left=side * 4.5, up=-side * 3.5, ahead=side * 2.0, of=crank), 5.0))
     return thing
 
 

@@ -72,16 +72,12 @@ def summarise_seeds(results: Sequence[Result], explorers: Sequence[str]) -> Summ
     for bucket in results[0]['buckets']:
         of_seeds = [result['buckets'][bucket] for result in results]
         summary['buckets'][bucket] = {
-            key: spread(values)
-            for key in OF_BUCKETS
-            if (values := [found[key] for found in of_seeds if key in found])
+            key: spread(values) for key in OF_BUCKETS if (values := [found[key] for found in of_seeds if key in found])
         }
     return summary
 
 
-def to_markdown(
-    summary: Summary, published: Mapping[str, Mapping[str, str]], results: Sequence[Result]
-) -> str:
+def to_markdown(summary: Summary, published: Mapping[str, Mapping[str, str]], results: Sequence[Result]) -> str:
     """Lays the tables out.
 
     Args:
@@ -93,19 +89,13 @@ def to_markdown(
       Markdown: pairs with the published figures beside them, buckets, and what is to be said of either.
     """
     lines = ['# Online experiment in a simulated feed', '']
-    lines += [
-        f'{len(results)} seeds, mean ± sample standard deviation; B and A, D and C served the same visits.'
-    ]
+    lines += [f'{len(results)} seeds, mean ± sample standard deviation; B and A, D and C served the same visits.']
     rows = []
     for name, found in summary['pairs'].items():
         told = dict(published.get(name, {}))
         rows.append([name, *(_cell(found, key, key in SHARES) for key in HEAD), *_told(told)])
-    rows += [
-        [name, *[''] * len(HEAD), *_told(x)] for name, x in published.items() if name not in summary['pairs']
-    ]
-    lines += _table(
-        ['explorer', *HEAD.values(), *(f'published: {key}' for key in ('CTR', 'PV', 'PCOC'))], rows
-    )
+    rows += [[name, *[''] * len(HEAD), *_told(x)] for name, x in published.items() if name not in summary['pairs']]
+    lines += _table(['explorer', *HEAD.values(), *(f'published: {key}' for key in ('CTR', 'PV', 'PCOC'))], rows)
     buckets = [[name, *(_cell(x, key) for key in OF_BUCKETS)] for name, x in summary['buckets'].items()]
     lines += _table(['bucket', *OF_BUCKETS], buckets)
     lines += [*_verdicts(summary, len(results)), '', *_caveats(results)]

@@ -38,9 +38,7 @@ def run_seed(config: ConfigDict, seed: int, folder: Path, data_dir: str | None =
     if unknown := sorted(set(config) - set(TOP)):
         raise ValueError(f'config.{unknown[0]} is not a section; this experiment has the sections {TOP}')
     if not config.get('explorers', {}):
-        raise ValueError(
-            'config.explorers names none: give {name: row}, such as rows of jaxrec/models/age/presets.py'
-        )
+        raise ValueError('config.explorers names none: give {name: row}, such as rows of jaxrec/models/age/presets.py')
     config = config.copy_and_resolve_references()
     config.seed = config.data.arguments.seed = seed
     described = describe_cell(config, True)

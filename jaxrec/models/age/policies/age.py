@@ -46,8 +46,7 @@ class Age(Greedy):
         """Refuses to rank without a lambda."""
         if np.isnan(float(memory['explore_lambda'])):
             raise ValueError(
-                'explore_lambda is not set: give it in options, or tune the state on requests with '
-                'policies.age.tune'
+                'explore_lambda is not set: give it in options, or tune the state on requests with policies.age.tune'
             )
 
 

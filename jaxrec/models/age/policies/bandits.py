@@ -54,8 +54,7 @@ class BetaBernoulli:
     def __post_init__(self) -> None:
         if self.clicks <= 0 or self.skips <= 0:
             raise ValueError(
-                f'options.clicks = {self.clicks} and options.skips = {self.skips}: '
-                'a Beta prior needs more than 0'
+                f'options.clicks = {self.clicks} and options.skips = {self.skips}: a Beta prior needs more than 0'
             )
 
     def start(self) -> Any:

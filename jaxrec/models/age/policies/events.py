@@ -127,7 +127,6 @@ def _features(arrays: Arrays) -> dict[str, np.ndarray]:
 def _read(arrays: Arrays, key: str) -> Any:
     if key not in arrays:
         raise ValueError(
-            f'the batch lacks {key!r}; it has {sorted(arrays)}. Requests have `pool`, events also `shown` '
-            'and `click`'
+            f'the batch lacks {key!r}; it has {sorted(arrays)}. Requests have `pool`, events also `shown` and `click`'
         )
     return arrays[key]

@@ -85,7 +85,7 @@ def _network(model: Config) -> dict[str, Any]:
 
 def _task(model: Config, schema: Schema) -> Task:
     own = _network(model)
-    return resolve(own.pop('task'))(own, schema)
+    return resolve(own.pop('task'), 'task')(own, schema)
 
 
 def _greedy(model: Config, train: Config, options: Config, schema: Schema) -> Policy:

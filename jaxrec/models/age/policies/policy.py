@@ -134,9 +134,7 @@ def in_pool(ranked: Ranked, batch: Batch) -> Ranked:
     return ranked._replace(score=jnp.where(batch['valid'] > 0, ranked.score, -jnp.inf))
 
 
-def save_policy(
-    checkpoints: Checkpoints, policy: Policy, state: TrainState, progress: Mapping[str, Any]
-) -> None:
+def save_policy(checkpoints: Checkpoints, policy: Policy, state: TrainState, progress: Mapping[str, Any]) -> None:
     """Saves a policy mid-stream; the count of its updates names the checkpoint.
 
     Args:

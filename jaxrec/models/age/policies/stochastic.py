@@ -124,9 +124,7 @@ class Stochastic:
 
     @functools.cached_property
     def _probabilities(self) -> Any:
-        return jax.jit(
-            lambda score, pool, explored: chances(score, pool, self.temperature, self.epsilon, explored)
-        )
+        return jax.jit(lambda score, pool, explored: chances(score, pool, self.temperature, self.epsilon, explored))
 
     @functools.cached_property
     def _perturb(self) -> Any:

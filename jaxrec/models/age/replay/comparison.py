@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from jaxrec.configurable import configurable
 from jaxrec.evaluation.tallies import summarise
 from jaxrec.files import replace_text
 from jaxrec.models.age.replay.replayer import REPLAY_OPTIONS, Replayed, early_metrics, walk
@@ -19,6 +20,7 @@ from jaxrec.runs.comparison.cells import Cell, describe_cell, read_finished
 log = logging.getLogger(__name__)
 
 
+@configurable('run')
 def run_cell(
     cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -98,6 +100,4 @@ def keep(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
 def count(done: Replayed) -> int:
     """Numbers of the policy's model and tables, or of its memory where it has neither."""
     state = done.state.policy
-    return sum(
-        x.size for x in jax.tree.leaves((state.params, state.tables)) or jax.tree.leaves(state.model_state)
-    )
+    return sum(x.size for x in jax.tree.leaves((state.params, state.tables)) or jax.tree.leaves(state.model_state))

@@ -21,9 +21,7 @@ from jaxrec.models.age.replay.streams import Stream, build_policy, warm
 from jaxrec.options import plain
 
 
-def estimate(
-    config: ConfigDict, policy: Policy, stream: Stream, replicates: int = 1000
-) -> dict[str, Estimate]:
+def estimate(config: ConfigDict, policy: Policy, stream: Stream, replicates: int = 1000) -> dict[str, Estimate]:
     """Estimates a policy's click rate on the visits after the warm-up, from which it does not learn.
 
     The model of the direct method is the config's, trained on the warm-up, which is not judged.

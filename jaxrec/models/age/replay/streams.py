@@ -49,9 +49,7 @@ class StreamSource(PoolSource):
         """As `PoolSource.at`."""
         return _with_long(super().at(rows, size))
 
-    def impressions(
-        self, rows: NDArray, slots: NDArray | None = None, clicks: NDArray | None = None
-    ) -> Batch:
+    def impressions(self, rows: NDArray, slots: NDArray | None = None, clicks: NDArray | None = None) -> Batch:
         """As `PoolSource.impressions`."""
         return _with_long(super().impressions(rows, slots, clicks))
 
@@ -135,9 +133,7 @@ def open_stream(config: ConfigDict, data_dir: str | None = None) -> Stream:
         raise ValueError(
             f'stream.warm_up = {options["warm_up"]} of {last} visits: give 0 or more that leave some to serve'
         )
-    source = StreamSource(
-        log.folder, features=plain(config.features), batch_size=options['batch_size'], last=last
-    )
+    source = StreamSource(log.folder, features=plain(config.features), batch_size=options['batch_size'], last=last)
     simulated = (truth_folder(log.folder) / 'world.json').is_file()
     return Stream(source, options['warm_up'], Feed(log.folder) if simulated else None)
 

@@ -26,7 +26,8 @@ from jaxrec.models.onerec.reward.generated import all_requests, judge_written
 from jaxrec.models.onerec.reward.open_scorer import Bench
 from jaxrec.models.onerec.task import CODES
 from jaxrec.runs.build import batches
-from jaxrec.runs.fit import claim, draw_curves, hold, open_checkpoints, start_from, table_rows
+from jaxrec.runs.fit import draw_curves, start_from
+from jaxrec.runs.workdir import claim, hold, open_checkpoints, table_rows
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.loop import train
 from jaxrec.training.progress import LoopOptions, Progress
@@ -126,9 +127,7 @@ def _begin(
         state = _same_codes(pieces, start_from(run, pieces.generator, example, data_dir))
         return state, Progress(start=int(state.step)), None
     loader = make_loader(pieces.base)  # its state is a position, whatever stands beside the sessions
-    restored = checkpoints.restore(
-        abstract_state(run.setup, example), table_rows=table_rows(run), data=loader
-    )
+    restored = checkpoints.restore(abstract_state(run.setup, example), table_rows=table_rows(run), data=loader)
     watch.require_same(restored.trained_on)
     position = loader.get_state()
     loader.close()
@@ -170,9 +169,7 @@ def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, wanted
     folder = workdir / 'align' / f'pairs-{step}'
     params, model_state = (state.params, state.model_state) if frozen else (None, None)
     if not frozen and (missing := _missing(folder, wanted, o['chunk'])):
-        raise ValueError(
-            f'{missing} is missing and the model that it was mined from is gone: use another --workdir'
-        )
+        raise ValueError(f'{missing} is missing and the model that it was mined from is gone: use another --workdir')
     with tqdm.tqdm(
         total=wanted, desc='mining', unit='request', disable=not sys.stderr.isatty(), dynamic_ncols=True
     ) as bar:
@@ -213,9 +210,7 @@ def _evaluation(pieces: Alignment) -> Callable[[TrainState], dict[str, float]]:
         found = dict(evaluate(run.setup, pieces.predict, state, seen).compute())
         if pieces.options['judged']:
             write = pieces.miner.writer(state.params, state.model_state)
-            found |= judge_written(
-                write, asked, pieces.bench, pieces.options['judged'], pieces.options['chunk']
-            )
+            found |= judge_written(write, asked, pieces.bench, pieces.options['judged'], pieces.options['chunk'])
         return found
 
     return scores

@@ -121,8 +121,7 @@ def load_chunk(folder: str | Path, number: int, key: Mapping[str, Any], index: n
     if differs := [name for name in wanted.keys() | held.keys() if held.get(name) != wanted.get(name)]:
         name = min(differs)
         raise ValueError(
-            f'{path} holds pairs of {name} = {held.get(name)!r}, those of {wanted.get(name)!r} are wanted: '
-            f'{_REMEDY}'
+            f'{path} holds pairs of {name} = {held.get(name)!r}, those of {wanted.get(name)!r} are wanted: {_REMEDY}'
         )
     mined = Mined(**found)
     if not np.array_equal(mined.index, index) or {len(x) for x in found.values()} != {len(index)}:

@@ -30,8 +30,9 @@ from jaxrec.models.onerec.reward.values import JUDGE, TRUE
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.ops.generation.preference import TIE
 from jaxrec.options import lay_over, plain, read_options
-from jaxrec.runs.build import Experiment, build, read_config
+from jaxrec.runs.build import Experiment, build
 from jaxrec.runs.sources import cut_source
+from jaxrec.runs.workdir import read_config
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step
 
@@ -126,9 +127,7 @@ def prepare(
     require_same_length(judge, bench.items, generator, generating.network.session)
     numbers = {name: options[name] for name in ('beams', 'losers', 'chunk', 'distinct', 'tie')}
     miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
-    if isinstance(shared, Alignment) and all(
-        getattr(shared.miner, name) == number for name, number in numbers.items()
-    ):
+    if isinstance(shared, Alignment) and all(getattr(shared.miner, name) == number for name, number in numbers.items()):
         miner = shared.miner  # whose source has the same examples, if not as many epochs
     run = dataclasses.replace(run, setup=run.setup._replace(task=task))
     predict = shared.predict if isinstance(shared, Alignment) else make_predict_step(run.setup)
@@ -190,9 +189,7 @@ def _check_numbers(options: Mapping[str, Any], preference: Preference, iteration
     if options['tie'] < 0:
         raise ValueError(f'align.tie = {options["tie"]}: give a distance of rewards, at least 0')
     if preference.method == 'sdpo' and options['losers'] < 2:
-        raise ValueError(
-            f"align.losers = {options['losers']}: with one loser 'sdpo' is 'dpo'; give 2 or more, or that"
-        )
+        raise ValueError(f"align.losers = {options['losers']}: with one loser 'sdpo' is 'dpo'; give 2 or more, or that")
 
 
 def _require_judged(requests: int, monitor: str) -> None:

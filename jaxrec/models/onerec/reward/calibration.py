@@ -17,7 +17,7 @@ from jaxrec.models.onerec.reward.shown import HEADS
 
 KIND, VERSION = 'jaxrec.onerec.calibration', 1
 _ARRAYS: Described = {'calibration': ('f', 2), 'step': ('i', 0)}
-_REMEDY = 'run jaxrec.cli.onerec.reward on that workdir again'
+_REMEDY = 'run `jaxrec onerec reward` on that workdir again'
 STEPS = 50
 SURE = 1e-7  # probabilities are kept this far from 0 and 1
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.embeddings import Table, as_specs, normal
 from jaxrec.models.ctr.layers import Mlp, TargetAttention
@@ -100,10 +101,7 @@ class RewardModel(nn.Module):
             x = jnp.concatenate(seen, -1)
             x = nn.Dense(self.width, name='item')(x).reshape(-1, items, self.width)  # [B C, m, X]
         if self.positions:
-            x = (
-                x
-                + self.param('positions', nn.initializers.normal(0.02), (self.positions, self.width))[:items]
-            )
+            x = x + self.param('positions', nn.initializers.normal(0.02), (self.positions, self.width))[:items]
         real = length_mask(batch['session/length'].reshape(-1), items)  # [B C, m]
         with jax.named_scope('session'):
             x = x + self._see_each_other(x, real > 0)
@@ -241,6 +239,7 @@ class RewardTask:
         return RewardEvaluator(self.heads)
 
 
+@configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTask:
     """Builds the reward model for a log.
 
@@ -267,9 +266,7 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
                 f'{sorted(name for name, c in schema.items() if c.kind == "categorical")}'
             )
     if options['width'] % options['heads']:
-        raise ValueError(
-            f'model.width = {options["width"]} is no multiple of model.heads = {options["heads"]}'
-        )
+        raise ValueError(f'model.width = {options["width"]} is no multiple of model.heads = {options["heads"]}')
     weights = {name: options['head_weights'][name] for name in options['head_weights']}
     heads = tuple(head for head in HEADS if head in weights)
     if not heads or len(heads) != len(weights):

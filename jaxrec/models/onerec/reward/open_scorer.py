@@ -20,8 +20,9 @@ from jaxrec.data.sources.session_source import SessionSource, check_users
 from jaxrec.models.onerec.reward.network import RewardTask, calibration
 from jaxrec.models.onerec.reward.scorer import Judge
 from jaxrec.options import plain
-from jaxrec.runs.build import build, read_config
-from jaxrec.runs.fit import restore_model
+from jaxrec.runs.build import build
+from jaxrec.runs.restore import restore_model
+from jaxrec.runs.workdir import read_config
 
 CALIBRATION, REPORT = 'calibration.npz', 'reward.json'
 
@@ -109,7 +110,7 @@ def _require_evaluated(workdir: Path) -> None:
     except (OSError, ValueError) as error:
         raise ValueError(
             f'{workdir / REPORT} cannot be read ({error}): run the command that made it again, python -m '
-            f'jaxrec.cli.onerec.reward --workdir={workdir}'
+            f'`jaxrec onerec reward` --workdir={workdir}'
         ) from None
     if gaps := told_gaps(report):
         raise ValueError(
@@ -162,8 +163,7 @@ def told_gaps(report: Mapping[str, Any]) -> str:
     """Names the heads that a report of `fit_reward` could not evaluate, by part; '' if there are none."""
     gaps = {part: heads for part, heads in report['one_class'].items() if heads}
     return '; '.join(
-        f'all sessions of the {part} part have the same label of {", ".join(heads)}'
-        for part, heads in gaps.items()
+        f'all sessions of the {part} part have the same label of {", ".join(heads)}' for part, heads in gaps.items()
     )
 
 

@@ -17,7 +17,8 @@ from jaxrec.models.onerec.reward.open_scorer import CALIBRATION, REPORT, open_au
 from jaxrec.models.onerec.reward.shown import RewardEvaluator
 from jaxrec.runs.build import Experiment, batches, build
 from jaxrec.runs.comparison.tables import write_json
-from jaxrec.runs.fit import fit, restore_model
+from jaxrec.runs.fit import fit
+from jaxrec.runs.restore import restore_model
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.state import TrainState
 from jaxrec.training.step import make_predict_step

@@ -30,9 +30,7 @@ def given_codes(log: Log, column: str = '', file: str = '') -> np.ndarray:
       ValueError: as `make_ids`.
     """
     if bool(column) == bool(file):
-        raise ValueError(
-            f'column = {column!r} and file = {file!r}: name either a column of the log or a file of IDs'
-        )
+        raise ValueError(f'column = {column!r} and file = {file!r}: name either a column of the log or a file of IDs')
     names = log.vocabulary('item').keys.tolist()
     if column:
         return parse_ids(column_texts(log, column), names, f'column {column!r} of {log.folder}')

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.log import Log
 from jaxrec.models.onerec.tokenizing.given_ids import code_loads, given_codes, measure_codes
 from jaxrec.models.onerec.tokenizing.semantic_ids import assign_ids
@@ -20,6 +21,7 @@ from jaxrec.runs.comparison.tables import write_json
 PUBLISHED = 'published'
 
 
+@configurable('artifact')
 def make_ids(
     folder: Path,
     log: Log,

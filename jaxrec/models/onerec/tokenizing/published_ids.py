@@ -92,10 +92,7 @@ def read_ids(path: str | Path) -> dict[str, str]:
         raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
     try:
         pairs = _pairs_of_csv(text) if kind == '.csv' else json.loads(text, object_pairs_hook=list)
-        rows = [
-            (str(item), codes if isinstance(codes, str) else ' '.join(map(str, codes)))
-            for item, codes in pairs
-        ]
+        rows = [(str(item), codes if isinstance(codes, str) else ' '.join(map(str, codes))) for item, codes in pairs]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
     found: dict[str, str] = {}

@@ -39,9 +39,7 @@ def to_markdown(found: Mapping[str, Any]) -> str:
         *((name, of['levels']) for name, of in others.items()),
     ]:
         for number, level in enumerate(levels, 1):
-            shown = ' | '.join(
-                form.format(level[name]) if name in level else '-' for name, _, form in COLUMNS
-            )
+            shown = ' | '.join(form.format(level[name]) if name in level else '-' for name, _, form in COLUMNS)
             lines.append(f'| {encoding} | {number} | {shown} |')
     passes = ', '.join(
         f'{made} ({moved} items moved in the last)'

@@ -67,8 +67,7 @@ class SemanticIds:
         largest = int(self.ranks.max(initial=-1))
         if len(self.ranks) and not (self.ranks.min() >= 0 and largest < self.room):
             raise ValueError(
-                f'ranks {self.ranks.min()}..{largest} of a rank level of {self.room} codes: {_REMEDY}, with '
-                'more room'
+                f'ranks {self.ranks.min()}..{largest} of a rank level of {self.room} codes: {_REMEDY}, with more room'
             )
         order = np.lexsort((self.ranks, keys))
         if (self.ranks[order] != _places(keys[order])).any():

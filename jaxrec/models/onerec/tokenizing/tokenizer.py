@@ -43,9 +43,7 @@ class Codebooks:
         """
         array = self.centroids
         if array.dtype != np.float32 or array.ndim != 3 or not array.size or not np.isfinite(array).all():
-            raise ValueError(
-                f'centroids are {array.dtype} {array.shape}: give finite float32 [L, K, D]; {_REMEDY}'
-            )
+            raise ValueError(f'centroids are {array.dtype} {array.shape}: give finite float32 [L, K, D]; {_REMEDY}')
 
     @property
     def levels(self) -> int:

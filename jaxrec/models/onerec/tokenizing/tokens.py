@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.configurable import configurable
 from jaxrec.data.logs.log import Log
 from jaxrec.data.logs.raw_columns import describe_source
 from jaxrec.data.logs.vocabulary import FIRST, hash64
@@ -56,6 +57,7 @@ TOKEN_OPTIONS: dict[str, Any] = {
 _FITTING = ('levels', 'clusters', 'balanced', 'shuffled', 'passes', 'tolerance', 'streamed', 'seed')
 
 
+@configurable('artifact')
 def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) -> Path:
     """Tokenizes a log's items; `config.files.ids` names it.
 
@@ -98,6 +100,7 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
     return folder / IDS
 
 
+@configurable('check')
 def check_ids(path: Path, log: Log) -> None:
     """Refuses IDs that were made of other items than a log has; `config.files.ids.check` names it.
 
@@ -169,8 +172,7 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
     """
     if folder.resolve() == source.resolve():
         raise ValueError(
-            f'{folder} holds the tokens that are to be extended, with which models were trained: give '
-            'another --workdir'
+            f'{folder} holds the tokens that are to be extended, with which models were trained: give another --workdir'
         )
     made = read_tokens(source)
     if not made['options']['content']:
@@ -182,9 +184,7 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
         raise ValueError(f'item {known[0]!r} is in {source} already: leave it out')
     codebooks = Codebooks.load(source / CODEBOOKS)
     codes = codebooks.encode(rows)
-    ids = SemanticIds.load(source / IDS).add(
-        codes, lambda i: codebooks.last_codes(np.asarray(rows[i]), codes[i])
-    )
+    ids = SemanticIds.load(source / IDS).add(codes, lambda i: codebooks.last_codes(np.asarray(rows[i]), codes[i]))
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CODEBOOKS, REPORT, ITEMS, TEXTS, ALIGNMENT):
         if (source / name).exists():
@@ -221,7 +221,7 @@ def read_tokens(folder: Path) -> dict[str, Any]:
         return {**told, 'items': int(found['items']), 'new': list(found['new'])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f'{folder} holds no tokens ({error!r}): give a folder that jaxrec.cli.onerec.tokenize has written'
+            f'{folder} holds no tokens ({error!r}): give a folder that `jaxrec onerec tokenize` has written'
         ) from None
 
 

@@ -56,9 +56,7 @@ def load_trie(path: str | Path) -> Trie:
     limits = [*map(len, levels['codes']), len(items)]
     for starts, limit in zip(begins, limits, strict=True):
         if not len(starts) or starts[0] or (np.diff(starts) < 0).any() or starts[-1] > limit:
-            raise ValueError(
-                f'{path}: ranges of nodes run from {starts[:1]} to {starts[-1:]} of {limit}: {_REMEDY}'
-            )
+            raise ValueError(f'{path}: ranges of nodes run from {starts[:1]} to {starts[-1:]} of {limit}: {_REMEDY}')
     for codes, size in zip(levels['codes'], sizes, strict=True):
         if codes.min() < 0 or codes.max() >= size:
             raise ValueError(f'{path}: codes {codes.min()}..{codes.max()} of a level of {size}: {_REMEDY}')

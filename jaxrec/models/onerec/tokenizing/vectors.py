@@ -137,9 +137,7 @@ def new_vectors(folder: Path, content: str, content_items: str) -> tuple[np.ndar
     of_texts, aligned = (folder / TEXTS).exists(), (folder / ALIGNMENT).exists()
     if Path(content).suffix == '.csv':
         if not of_texts:
-            raise ValueError(
-                f'{content} holds texts, and the items of {folder} have none: give vectors, as then'
-            )
+            raise ValueError(f'{content} holds texts, and the items of {folder} have none: give vectors, as then')
         names, texts = read_texts(content)
         rows = TextVectors.load(folder / TEXTS).transform(texts)
     else:
@@ -192,8 +190,7 @@ def _of_texts(texts: Sequence[str], width: int, notes: tuple[str, ...] = ()) -> 
     blank = int((~rows.any(1)).sum())
     if rows.shape[1] < width:
         notes += (
-            f'{len(rows)} texts of {len(fitted.terms)} terms: their vectors have {rows.shape[1]} numbers, '
-            f'not {width}',
+            f'{len(rows)} texts of {len(fitted.terms)} terms: their vectors have {rows.shape[1]} numbers, not {width}',
         )
     if blank:
         notes += (f'{blank} of {len(rows)} texts have no known term',)
@@ -221,9 +218,7 @@ def column_texts(log: Log, name: str) -> list[str]:
         and log.vocabulary(str(described.vocabulary)).keys.dtype.kind == 'U'
     ]
     if name not in texts:
-        raise ValueError(
-            f'the items of {log.folder} have no texts {name!r}: name one of {", ".join(texts) or "none"}'
-        )
+        raise ValueError(f'the items of {log.folder} have no texts {name!r}: name one of {", ".join(texts) or "none"}')
     ids = log.stores['items'][name][FIRST:]
     keys = log.vocabulary(str(log.schema[name].vocabulary)).keys
     return [str(keys[i - FIRST]) if i >= FIRST else '' for i in ids.tolist()]
@@ -280,9 +275,7 @@ def read_names(path: str) -> list[str]:
         with Path(path).open(encoding='utf-8-sig') as file:  # ends lines at \n and \r, not within a name
             return [line.removesuffix('\n') for line in file]
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f'{path} cannot be read ({error}): give a text file, the name of an item a line'
-        ) from None
+        raise ValueError(f'{path} cannot be read ({error}): give a text file, the name of an item a line') from None
 
 
 def read_texts(path: str) -> tuple[list[str], list[str]]:
@@ -314,6 +307,4 @@ def _repeated(names: Sequence[str]) -> str | None:
 
 def _check_count(path: str, rows: int, names_path: str, names: int) -> None:
     if rows != names:
-        raise ValueError(
-            f'{path} has {rows} rows and {names_path} {names} lines: a line is the item of a row'
-        )
+        raise ValueError(f'{path} has {rows} rows and {names_path} {names} lines: a line is the item of a row')

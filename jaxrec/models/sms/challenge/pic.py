@@ -49,8 +49,7 @@ def open_split(run: Experiment, split: str = 'val', skip: Sequence[str] = ()) ->
     """
     if not isinstance(run.log, SceneLog) or not isinstance(run.log.reader, PicScenes):
         raise ValueError(
-            f'{run.log.folder} is no log of Person in Context, to which the metric belongs: see '
-            'configs/sms/pic.py'
+            f'{run.log.folder} is no log of Person in Context, to which the metric belongs: see configs/sms/pic.py'
         )
     own = {**run.log.manifest['arguments'], 'split': split, 'size': None}
     own['skip'] = (*SKIPPED[own['edition']], *skip)

@@ -31,9 +31,7 @@ def judge_part(run: Experiment, find: Finder, part: str) -> list[Judged]:
     """
     log = run.log
     if not isinstance(log, SceneLog) or not isinstance(log.reader, VcocoScenes):
-        raise ValueError(
-            f'{log.folder} is no log of V-COCO, to whose agents role AP belongs: see configs/sms/vcoco.py'
-        )
+        raise ValueError(f'{log.folder} is no log of V-COCO, to whose agents role AP belongs: see configs/sms/vcoco.py')
     events = log.events
     numbers = np.asarray(events['number'])[np.asarray(events['part']) == PARTS[part]].tolist()
     if not numbers:

@@ -116,9 +116,7 @@ def pictures_of(inputs: Sequence[str]) -> list[Path]:
             raise ValueError(f'--input={path} does not exist: give a picture or a folder of pictures')
     names = [file.name for file in files]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f'two inputs are called {twice[0]!r}, and so would be what is written: run them one by one'
-        )
+        raise ValueError(f'two inputs are called {twice[0]!r}, and so would be what is written: run them one by one')
     return files
 
 
@@ -143,9 +141,7 @@ def read_all(files: Sequence[Path], broken: list[str]) -> list[tuple[Path, np.nd
     return read
 
 
-def write(
-    output: Path, name: str, pixels: np.ndarray, found: Found, names: Vocabulary, limits: Limits
-) -> None:
+def write(output: Path, name: str, pixels: np.ndarray, found: Found, names: Vocabulary, limits: Limits) -> None:
     """Writes the overlay and the JSON of one picture."""
     as_text = name.encode('utf-8', 'backslashreplace').decode()  # a name may be bytes that are no text
     told = {**to_json(found, names), 'name': as_text}

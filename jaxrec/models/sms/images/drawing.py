@@ -9,8 +9,9 @@ from jaxrec.data.images.records import ImageFolder
 from jaxrec.evaluation.relation_segmentation import RelationEvaluator, left_out
 from jaxrec.evaluation.segmentation.drawing import draw, side_by_side
 from jaxrec.evaluation.segmentation.found import truth_of
-from jaxrec.models.sms.images.finder import Finder, names_of, surest
+from jaxrec.models.sms.images.finder import Finder, make_finder, names_of, surest, trained_of
 from jaxrec.runs.build import Experiment
+from jaxrec.runs.restore import restore_model
 
 
 def show(run: Experiment, find: Finder, part: str, images: int, output: Path) -> list[str]:
@@ -44,6 +45,27 @@ def show(run: Experiment, find: Finder, part: str, images: int, output: Path) ->
     every = evaluator.images()
     right, true = (sum(image[key] for image in every) for key in ('wholly_right', 'relations'))
     return [*lines, f'{right} of {true} triplets of {count} scenes are wholly right']
+
+
+def show_part(run: Experiment, workdir: Path, output: Path, part: str, images: int, step: int | None = None) -> str:
+    """Draws the first images of a part with the model of a checkpoint; arguments as `show`.
+
+    Args:
+      run: of a network.
+      workdir: of its checkpoints.
+      output: takes the images.
+      part: of the log.
+      images: how many at most.
+      step: which checkpoint; None takes the best.
+
+    Returns:
+      A line for each image, and what was written.
+    """
+    names_of(run)  # refuses other runs before anything is read
+    state, step = restore_model(run, workdir, step)
+    lines = show(run, make_finder(trained_of(run, state), 1), part, images, output)
+    written = f'wrote {output}/*.png: ground truth on the left, predictions on the right'
+    return '\n'.join([*lines, f'by step {step} of {workdir}', written])
 
 
 def show_folder(records: ImageFolder, numbers: Sequence[int], output: Path, largest: int = 1024) -> None:

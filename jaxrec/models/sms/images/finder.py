@@ -39,8 +39,7 @@ def names_of(run: Experiment) -> Vocabulary:
     task = run.setup.task
     if not isinstance(run.log, SceneLog) or not isinstance(task, SmsTask) or isinstance(task, PriorTask):
         raise ValueError(
-            f'{type(task).__name__} on {run.log.folder} finds nothing in pictures: name '
-            'a network of configs/sms'
+            f'{type(task).__name__} on {run.log.folder} finds nothing in pictures: name a network of configs/sms'
         )
     return run.log.names
 
@@ -68,7 +67,7 @@ class Trained(NamedTuple):
 
 
 def read_trained(path: str | Path, mesh: jax.sharding.Mesh) -> Trained:
-    """Reads a network from the file of `jaxrec.cli.sms.export`; nothing else of its run is needed.
+    """Reads a network from the file of `jaxrec sms export`; nothing else of its run is needed.
 
     Args:
       path: of the file.
@@ -102,9 +101,7 @@ def trained_of(run: Experiment, state: TrainState) -> Trained:
     return Trained(run.setup, state, image_size(run), names)
 
 
-def make_finder(
-    trained: Trained, batch_size: int = 4, choose: Callable[[Found], Found] | None = None
-) -> Finder:
+def make_finder(trained: Trained, batch_size: int = 4, choose: Callable[[Found], Found] | None = None) -> Finder:
     """Compiles a network for pictures of any size, so many at a time.
 
     Args:
@@ -135,9 +132,7 @@ def make_finder(
                 each = found_of(predictions, row, size, name=f'picture {number * batch_size + row}')
                 each = choose(each) if choose else each
                 sides = (picture.shape[0], picture.shape[1])
-                yield dataclasses.replace(
-                    each, masks=unfit(each.masks, sides), parts=unfit(each.parts, sides)
-                )
+                yield dataclasses.replace(each, masks=unfit(each.masks, sides), parts=unfit(each.parts, sides))
 
     return find
 

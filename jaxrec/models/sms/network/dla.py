@@ -97,9 +97,7 @@ class Dla(nn.Module):
                 x = ConvNorm(self.widths[level], 3, stride, self.style, name=f'level{level}_{i}')(x, when)
         found = [x] if self.fine else []
         for level in range(2, len(self.depths)):
-            tree = Tree(
-                self.depths[level], self.widths[level], 2, level > 2, self.style, name=f'level{level}'
-            )
+            tree = Tree(self.depths[level], self.widths[level], 2, level > 2, self.style, name=f'level{level}')
             x = tree(x, when)
             found.append(x)
         return found

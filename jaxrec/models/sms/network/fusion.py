@@ -101,8 +101,7 @@ def require_room(name: str, count: int, shape: tuple[int, ...], instead: str = '
     """
     if count > (room := math.prod(shape)):
         raise ValueError(
-            f'model.{name} = {count} of {" x ".join(map(str, shape))}, which are {room}: lower it, or give '
-            f'{instead}'
+            f'model.{name} = {count} of {" x ".join(map(str, shape))}, which are {room}: lower it, or give {instead}'
         )
 
 
@@ -123,9 +122,7 @@ def box_masks(box: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return inside[0][..., :, None] & inside[1][..., None, :]
 
 
-def find_triplets(
-    network: Network, names: Names, entities: Entities, points: Peaks, read: RelationRead
-) -> Triplets:
+def find_triplets(network: Network, names: Names, entities: Entities, points: Peaks, read: RelationRead) -> Triplets:
     """Matches relation points with entities.
 
     Args:

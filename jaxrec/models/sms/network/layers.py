@@ -69,9 +69,7 @@ class ConvNorm(nn.Module):
         if self.style.norm == 'batch':
             # The mask is left out where it is none: sums under a mask cost a pass over the map.
             mask = None if when.valid is None else when.valid[:, None, None, None] > 0
-            norm = nn.BatchNorm(
-                not when.train, momentum=self.style.momentum, dtype=self.style.dtype, name='norm'
-            )
+            norm = nn.BatchNorm(not when.train, momentum=self.style.momentum, dtype=self.style.dtype, name='norm')
             x = norm(x, mask=mask if when.train else None)
         else:
             # Of fewer channels a small map has too few values, and one cell of one channel is always 0.
@@ -164,9 +162,7 @@ class PointHead(nn.Module):
     def __call__(self, patches: jax.Array) -> dict[str, jax.Array]:
         """[B, K, 9 C] of `ops.grids.patches_at` -> {name: float32 [B, K, channels]}."""
         dense = lambda width, init, name, dtype: nn.Dense(width, dtype=dtype, kernel_init=init, name=name)
-        hidden = lambda name: nn.relu(
-            dense(self.width, nn.initializers.he_normal(), name, self.dtype)(patches)
-        )
+        hidden = lambda name: nn.relu(dense(self.width, nn.initializers.he_normal(), name, self.dtype)(patches))
         together = hidden('hidden') if self.shared else None
         found = {}
         for name, width in self.out.items():

@@ -160,9 +160,7 @@ class Network:
             ('dtype', DTYPES),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f'model.{name} = {getattr(self, name)!r} does not exist; choose of {allowed}'
-                )
+                raise ValueError(f'model.{name} = {getattr(self, name)!r} does not exist; choose of {allowed}')
         for name, low, high in (
             ('multiplier', 0, 8), ('momentum', 0, 1), ('shift', 0, 1), ('divisor', 0, 1e6),
             ('mask_init', 0, 1), ('match_scale', 0, 1e3), ('relation_power', 0, 10),
@@ -178,8 +176,7 @@ class Network:
     def _check_together(self) -> None:
         if self.mask_fine and not TRUNKS[self.trunk].fine:
             raise ValueError(
-                f'model.mask_fine: {self.trunk!r} has no map of stride 2: choose another trunk, such as '
-                "'resnet_fine'"
+                f"model.mask_fine: {self.trunk!r} has no map of stride 2: choose another trunk, such as 'resnet_fine'"
             )
         if self.mask_context and not (self.mask_fine and self.mask_stride == STRIDE // 2):
             raise ValueError(

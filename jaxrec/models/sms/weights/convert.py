@@ -76,9 +76,7 @@ def load_trunk(params: Any, model_state: Any, path: str | Path) -> tuple[Any, An
         another shape, or has beside those that the trunk knows.
     """
     if 'batch_stats' not in model_state:
-        raise ValueError(
-            "published weights are of batch norm and this network has none: set model.norm='batch'"
-        )
+        raise ValueError("published weights are of batch norm and this network has none: set model.norm='batch'")
     trunk = {'params': _trunk(params), 'batch_stats': _trunk(model_state['batch_stats'])}
     filled, report = convert(trunk, read_tensors(path), str(path))
     state = {**model_state, 'batch_stats': _replaced(model_state['batch_stats'], filled['batch_stats'])}
@@ -106,9 +104,7 @@ def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the fil
     def fill(path: Any, old: Any) -> np.ndarray:
         name = torch_name(tuple(step.key for step in path[1:]))
         if name not in names:
-            raise ValueError(
-                f'{where} lacks {name!r}; it has {sorted(names)[:4]} and so on: it is another trunk'
-            )
+            raise ValueError(f'{where} lacks {name!r}; it has {sorted(names)[:4]} and so on: it is another trunk')
         found = _sound(tensors[names[name]], f'{where}: {name!r}', variance=name.endswith('running_var'))
         if name == 'base_layer.0.weight' and blue_first:
             found = found[:, ::-1]

@@ -78,9 +78,7 @@ def describe(path: str | Path) -> Description:
     Raises:
       ValueError: a file that is missing or damaged, or whose network this library cannot build.
     """
-    held = load_arrays(
-        path, KIND, VERSION, {'network': ('U', 0), 'vocabulary': ('U', 0), 'size': ('i', 1)}, REMEDY
-    )
+    held = load_arrays(path, KIND, VERSION, {'network': ('U', 0), 'vocabulary': ('U', 0), 'size': ('i', 1)}, REMEDY)
     fields = lambda name: {key: _tuples(value) for key, value in json.loads(str(held[name])).items()}
     try:
         network, vocabulary = Network(**fields('network')), Vocabulary(**fields('vocabulary'))
@@ -115,9 +113,7 @@ def load_network(
     wanted = {name: ('f', array.ndim) for name, array in taken.items()}
     old = load_arrays(path, KIND, VERSION, wanted, 'the network in it has no such branch, train anew')
     for name, array in taken.items():
-        inputs, outputs = (
-            [named(name, found, network) for found in (names, ours)] for named in (_inputs, _outputs)
-        )
+        inputs, outputs = ([named(name, found, network) for found in (names, ours)] for named in (_inputs, _outputs))
         new[name] = by_name(old[name], array, *outputs) if outputs[1] else old[name]
         if inputs[1]:
             new[name] = by_name(old[name].T, array.T, *inputs).T

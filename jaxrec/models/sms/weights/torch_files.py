@@ -278,7 +278,5 @@ class _Unpickler(pickle.Unpickler):
         if not known or not any(pid[1] is dtype for dtype in STORAGES.values()):
             raise Refused(f'{self.path} refers to {pid!r}, which is no storage: fetch it again')
         if len(pid) > 5 and pid[5] is not None:
-            raise Refused(
-                f'{self.path}: storage {pid[2]} is a view of another; save a copy of the state_dict'
-            )
+            raise Refused(f'{self.path}: storage {pid[2]} is a view of another; save a copy of the state_dict')
         return self.storages.setdefault(str(pid[2]), _Storage(str(pid[2]), pid[1]))

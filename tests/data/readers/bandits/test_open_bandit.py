@@ -165,7 +165,5 @@ def test_blocks_packings_and_fewer_columns(full, tmp_path, monkeypatch):
 
 def test_a_compiled_log_is_opened_without_reading_the_files_again(full, monkeypatch):
     log, _, path = full
-    monkeypatch.setattr(
-        'jaxrec.data.readers.bandits.open_bandit.read_blocks', lambda *_: pytest.fail('read again')
-    )
+    monkeypatch.setattr('jaxrec.data.readers.bandits.open_bandit.read_blocks', lambda *_: pytest.fail('read again'))
     assert compile_open_bandit(path.parents[2], log.folder, 'bts', 'men').manifest == log.manifest

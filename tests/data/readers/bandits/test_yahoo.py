@@ -105,9 +105,7 @@ def test_some_days_alone(paths, tmp_path):
 
 
 def test_packed_and_plain_files_give_the_same_visits(paths, log, tmp_path):
-    (tmp_path / paths[0].name).with_suffix(paths[0].suffix + '.gz').write_bytes(
-        gzip.compress(paths[0].read_bytes())
-    )
+    (tmp_path / paths[0].name).with_suffix(paths[0].suffix + '.gz').write_bytes(gzip.compress(paths[0].read_bytes()))
     (tmp_path / paths[1].name.removesuffix('.gz')).write_bytes(gzip.decompress(paths[1].read_bytes()))
     again = compile_yahoo(tmp_path, tmp_path / 'log')
     for name in ('time', 'item', 'pool', 'shown', 'click'):
@@ -116,9 +114,7 @@ def test_packed_and_plain_files_give_the_same_visits(paths, log, tmp_path):
 
 def test_a_compiled_log_is_opened_without_reading_the_files_again(paths, log, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(
-            'jaxrec.data.readers.bandits.yahoo.read_blocks', lambda *_, **__: pytest.fail('read again')
-        )
+        patch.setattr('jaxrec.data.readers.bandits.yahoo.read_blocks', lambda *_, **__: pytest.fail('read again'))
         again = compile_yahoo(paths[0].parent.parent, log.folder)
     assert again.manifest == log.manifest
     with pytest.raises(ValueError, match='will not be overwritten'):

@@ -67,9 +67,7 @@ def test_an_irregular_line_has_its_reason_and_is_not_taken_in(text):
     lines.drop(caught.value, 'first')
     lines.drop(caught.value, 'second')
     block = lines.take()
-    assert dict(zip(DROPPED, block['dropped'].tolist(), strict=True)) == dict.fromkeys(DROPPED, 0) | {
-        BAD[text]: 2
-    }
+    assert dict(zip(DROPPED, block['dropped'].tolist(), strict=True)) == dict.fromkeys(DROPPED, 0) | {BAD[text]: 2}
     assert block['first_dropped'].values.tolist() == ['first']
 
 

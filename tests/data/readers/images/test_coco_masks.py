@@ -28,9 +28,7 @@ RUNS = {
 
 
 def write(path, annotations, **changes):
-    path.write_text(
-        json.dumps({'images': IMAGES, 'annotations': annotations, 'categories': CLASSES} | changes)
-    )
+    path.write_text(json.dumps({'images': IMAGES, 'annotations': annotations, 'categories': CLASSES} | changes))
     return path
 
 

@@ -55,9 +55,7 @@ def test_the_extract_has_the_counts_of_an_independent_script(folder):
 
 @pytest.mark.parametrize('category', ['max', 'majority'])
 def test_scenes_are_those_of_the_files(folder, category):
-    for scene, expected in zip(
-        PicScenes(folder, category=category), oracle.scenes(folder, category), strict=True
-    ):
+    for scene, expected in zip(PicScenes(folder, category=category), oracle.scenes(folder, category), strict=True):
         same_scene(scene, expected)
         scene.check(pic_vocabulary())
         assert scene.image.shape == (*extract.SIZE, 3) and (scene.parts == UNKNOWN_PART).all()
@@ -350,7 +348,5 @@ def test_bad_files_and_arguments_are_refused(case, tmp_path):
 def test_predictions_need_a_score(tmp_path, score):
     relation = {'subject': 1, 'object': 2, 'relation': 3, 'score': score}
     (tmp_path / 'r.json').write_text(json.dumps([{'name': 'a.jpg', 'relations': [relation]}]))
-    with pytest.raises(
-        ValueError, match=r'relation 0 of a\.jpg has the score .*: give each prediction a finite'
-    ):
+    with pytest.raises(ValueError, match=r'relation 0 of a\.jpg has the score .*: give each prediction a finite'):
         read_relations(tmp_path / 'r.json', scored=True)

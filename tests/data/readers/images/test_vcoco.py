@@ -114,9 +114,7 @@ def test_a_deed_done_to_a_crowd_counts_for_role_ap_alone(folder, tmp_path):
     scene, agents = scenes.with_agents(index)
     numbers = numbers_of(scene, images[image], scenes.vocabulary.entities)
     deed = (numbers.index(person), numbers.index(crowd), 0)
-    assert deed in set(map(tuple, agents.deeds.tolist())) and deed in set(
-        map(tuple, scene.relations.tolist())
-    )
+    assert deed in set(map(tuple, agents.deeds.tolist())) and deed in set(map(tuple, scene.relations.tolist()))
     unknown = {numbers[row] for row in agents.rows[~agents.known]}
     crowds_of_people = {n for n, (name, _) in images[image]['crowds'].items() if name == 'person'}
     assert crowds_of_people <= unknown
@@ -181,9 +179,7 @@ def test_files_of_several_parts_make_one_set(folder, tmp_path):
         actions = json.loads((root / 'vcoco_b.json').read_text())
         (root / 'vcoco_b.json').write_text(json.dumps(actions[1:]))
         VcocoScenes({'train': root / 'vcoco_a.json', 'test': root / 'vcoco_b.json'}, *arguments)
-    with pytest.raises(
-        ValueError, match="annotations of the part 'val': the parts are train, validation, test"
-    ):
+    with pytest.raises(ValueError, match="annotations of the part 'val': the parts are train, validation, test"):
         VcocoScenes({'val': root / 'vcoco_a.json'}, *arguments)
 
 
@@ -196,15 +192,11 @@ def test_the_shared_photograph_of_riders():
         root / 'vcoco' / 'instances_vcoco_test.json', coco / 'panoptic_examples.json', coco,
         pngs=coco, irregular='drop',
     )  # fmt: skip
-    assert scenes.names == ['000000439180.jpg'] and scenes.dropped == {
-        'images whose masks are not there': 4945
-    }
+    assert scenes.names == ['000000439180.jpg'] and scenes.dropped == {'images whose masks are not there': 4945}
     scene, agents = scenes.with_agents(0)
     scene.check(scenes.vocabulary)
     names, relations = scenes.vocabulary.entities, scenes.vocabulary.relations
-    told = [
-        (names[scene.categories[s]], relations[k], names[scene.categories[o]]) for s, o, k in scene.relations
-    ]
+    told = [(names[scene.categories[s]], relations[k], names[scene.categories[o]]) for s, o, k in scene.relations]
     assert len(told) == 14 and told.count(('person', 'ride instr', 'horse')) == 5
     assert len(agents.rows) == 14 and agents.known.sum() == 13  # a crowd of people, and one of horses
     for each, horses in ((scene, 12), (scenes[0], 11)):

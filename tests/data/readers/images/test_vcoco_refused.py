@@ -32,9 +32,7 @@ def annotation(n=0, **values):
 def first_hold(data):
     """Sets the object of the first person who holds one."""
     return next(
-        n
-        for n, (label, number) in enumerate(zip(data[0]['label'], objects(data), strict=True))
-        if label and number
+        n for n, (label, number) in enumerate(zip(data[0]['label'], objects(data), strict=True)) if label and number
     )
 
 
@@ -92,9 +90,7 @@ BAD = {
         r'vcoco\.json is no V-COCO file \(OverflowError',
     ),
     'a box of three numbers': (
-        edited(
-            'pairs.json', lambda d: d['annotations'][0]['boxes_h'].__setitem__(0, [0, 0, 1]), 'pairs.json'
-        ),
+        edited('pairs.json', lambda d: d['annotations'][0]['boxes_h'].__setitem__(0, [0, 0, 1]), 'pairs.json'),
         r'pairs\.json is no V-COCO file .*image 1000 has \[0, 0, 1\] for a box of 4 numbers',
     ),
     'a word for a box': (
@@ -118,9 +114,7 @@ BAD = {
         "'hold obj' names 99999, which has no mask: mend",
     ),
     'box without mask': (
-        edited(
-            'pairs.json', lambda d: d['annotations'][0]['boxes_o'].__setitem__(0, [0, 0, 1, 1]), 'pairs.json'
-        ),
+        edited('pairs.json', lambda d: d['annotations'][0]['boxes_o'].__setitem__(0, [0, 0, 1, 1]), 'pairs.json'),
         r"image 1000, relation .* names \('.*', \(0, 0, 1, 1\)\), which has no mask",
     ),
     'itself': (edited('vcoco.json', hold(None)), 'joins entity 1.. with itself: mend it'),

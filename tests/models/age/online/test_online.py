@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.age.online import PUBLISHED, get_config
 from jaxrec.models.age.online import seeds
 from jaxrec.models.age.online.buckets import Buckets
 from jaxrec.models.age.online.report import draw, pair, summarise_seeds, to_markdown
 from jaxrec.models.age.online.seeds import run_seed
+from jaxrec.models.age.online.simulated import PUBLISHED, get_config
 from jaxrec.models.age.policies.neural import where_explorable
 from jaxrec.models.age.policies.policy import Ranked
 from jaxrec.models.age.replay.streams import open_stream
@@ -109,15 +109,11 @@ def test_the_table_says_how_often_and_from_how_many_clicks(tmp_path):
     results = [result_of(0), result_of(1, b=0.045, pcoc=0.6, caveat='only 3 clicks stand behind this')]
     summary = summarise_seeds(results, ['AGE-TS'])
     pairs = summary['pairs']['AGE-TS']
-    assert (
-        pairs['ctr']['mean'] == pytest.approx(0.05) and pairs['ctr']['above'] == 1 and pairs['ctr']['n'] == 2
-    )
+    assert pairs['ctr']['mean'] == pytest.approx(0.05) and pairs['ctr']['above'] == 1 and pairs['ctr']['n'] == 2
     assert pairs['nearer']['above'] == 1
     text = to_markdown(summary, PUBLISHED, results)
     assert '| +5.00% ± 21.21% |' in text and '+6.4% | +3.0% | 1.10 |' in text and '| Ensemble-UCB |' in text
-    assert (
-        'of 2 seeds B is above A in CTR in 1 of 2, in true CTR in 1 of 2, nearer 1 in PCOC in 1 of 2' in text
-    )
+    assert 'of 2 seeds B is above A in CTR in 1 of 2, in true CTR in 1 of 2, nearer 1 in PCOC in 1 of 2' in text
     assert 'seed 1, bucket A: CTR 0.0500 [0.0400, 0.0700]; only 3 clicks stand behind this' in text
     draw(results, ['AGE-TS'], tmp_path / 'ctr.png')
     assert (tmp_path / 'ctr.png').stat().st_size > 10_000

@@ -48,9 +48,7 @@ def pair_gradients(policy, state, batch, grad=None):
     for b, c in np.ndindex(batch['valid'].shape):
         own = lambda k, x, b=b, c=c: x[b : b + 1] if k.startswith('user/') else x[b : b + 1, c : c + 1]
         one = lambda tree, own=own: {k: own(k, x) for k, x in tree.items()}
-        of_weights, of_rows = grad(
-            state.params, {t: one(f) for t, f in model.rows.items()}, one(dict(model.batch))
-        )
+        of_weights, of_rows = grad(state.params, {t: one(f) for t, f in model.rows.items()}, one(dict(model.batch)))
         ids = {t: one(f) for t, f in model.ids.items()}
         rows = {
             (t, int(ids[t][k].reshape(-1)[0])): np.asarray(g).reshape(-1)
@@ -180,9 +178,7 @@ def test_dropout_alone_is_a_thinned_network_or_their_spread():
     policy, state, ranked = learnt('dropout-UCB', scale=2.0)
     requests, task = worlds.make_requests(), policy.task.base
     model = model_of(policy, state, as_batch(requests))
-    thin = jax.jit(
-        lambda words: task.predict(drop_weights(state.params, words, 0.2), {}, model.rows, model.batch)
-    )
+    thin = jax.jit(lambda words: task.predict(drop_weights(state.params, words, 0.2), {}, model.rows, model.batch))
     samples = np.zeros((3, worlds.B, worlds.C))
     for n, b in np.ndindex(3, worlds.B):
         samples[n, b] = thin(fold_words(fold_words(key_words(KEY), n), b))['probability'][b]
@@ -229,9 +225,7 @@ def test_linucb_refuses_matrices_that_fill_the_memory():
     from jaxrec.models.age.policies.bandits import LinUcb
     from tests.models.worlds import SCHEMA
 
-    with pytest.raises(
-        ValueError, match=r'a matrix of 21 x 21 for each of 700000 items, 308,700,000 numbers'
-    ):
+    with pytest.raises(ValueError, match=r'a matrix of 21 x 21 for each of 700000 items, 308,700,000 numbers'):
         LinUcb('candidate/item', 700_000, {'user': SCHEMA['user']})
 
 

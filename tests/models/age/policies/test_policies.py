@@ -95,9 +95,7 @@ def test_no_match_changes_nothing():
     policy, state, *_ = made('gradient-UCB')
     events = worlds.make_events()
     again = policy.learn(state, {**events, 'valid': np.zeros(worlds.B)})
-    assert again is state or jax.tree.all(
-        jax.tree.map(lambda a, b: (a == b).all(), again.params, state.params)
-    )
+    assert again is state or jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), again.params, state.params))
     assert int(again.step) == int(state.step)
 
 

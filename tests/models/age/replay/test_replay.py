@@ -158,7 +158,7 @@ def test_the_main_says_what_came_of_it(cache, tmp_path):
     )
     arguments = [f'--config={file}', f'--workdir={tmp_path / "run"}']
     done = subprocess.run(
-        [sys.executable, '-m', 'jaxrec.cli.age.replay', *arguments],
+        [sys.executable, '-m', 'jaxrec', 'age', 'replay', *arguments],
         cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(REPOSITORY), 'JAX_NUM_CPU_DEVICES': '1'},
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
@@ -315,9 +315,7 @@ def test_a_real_log_has_no_true_rate_to_judge_by(cache, monkeypatch):
     unknown = stream.__class__(stream.source, stream.warm_up, None)
     monkeypatch.setattr(main, 'open_stream', lambda *_: unknown)
     monkeypatch.setattr(main, 'warm', lambda *_: pytest.fail('the stream was walked'))
-    with pytest.raises(
-        ValueError, match=r"'true_ctr' is known of simulated worlds alone: choose one of \('ctr'"
-    ):
+    with pytest.raises(ValueError, match=r"'true_ctr' is known of simulated worlds alone: choose one of \('ctr'"):
         main.walk(tiny('DNN', cache))
 
 

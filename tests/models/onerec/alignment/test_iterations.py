@@ -16,7 +16,6 @@ from configs.onerec.align import get_config as get_align
 from configs.onerec.kuairand import get_config as get_kuairand
 from configs.onerec.pipeline import get_config as get_pipeline
 from configs.onerec.reward import get_config as get_reward
-from configs.onerec.simulated import get_config as get_simulated
 from jaxrec.data.sessions.labels import SessionLabels
 from jaxrec.data.simulators.sessions import Audience
 from jaxrec.data.sources.splits import TEST, make_split
@@ -29,6 +28,7 @@ from jaxrec.models.onerec.reward import generated as written
 from jaxrec.models.onerec.reward.open_scorer import Bench
 from jaxrec.models.onerec.reward.shown import HEADS
 from jaxrec.models.onerec.reward.values import summarise
+from jaxrec.models.onerec.simulated import get_config as get_simulated
 from jaxrec.options import read_options
 from jaxrec.runs import fit as running
 from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, build
@@ -120,9 +120,7 @@ def test_stopped_in_mining_and_in_training_it_ends_as_if_never_stopped(pieces, t
     iterations.align(pieces, tmp_path / 'broken')
     # 3 chunks an iteration, of which two were tried twice. Of the steps the third and the fifth were.
     assert count == {'chunks': 8, 'steps': 8}, count
-    jax.tree.map(
-        np.testing.assert_array_equal, saved(pieces, tmp_path / 'whole'), saved(pieces, tmp_path / 'broken')
-    )
+    jax.tree.map(np.testing.assert_array_equal, saved(pieces, tmp_path / 'whole'), saved(pieces, tmp_path / 'broken'))
     assert lines(tmp_path / 'broken') == written
 
     # With the pair log of the iteration gone, what is left of it cannot be learned.
@@ -224,9 +222,7 @@ def test_summary_of_requests_with_dead_sessions():
     np.testing.assert_allclose([found[name] for name in want], list(want.values()), rtol=1e-6, atol=1e-9)
     assert not [name for name in found if 'vtr' in name or 'ltr' in name]  # the judge has not learned them
     alike = summarise(judged, alive, {'swt': 2.0}, np.ones((3, 3, 4)))
-    assert (
-        alike['true_reward_mean'] == 2.0 and not {'rank_correlation', 'rank_correlation_all'} & alike.keys()
-    )
+    assert alike['true_reward_mean'] == 2.0 and not {'rank_correlation', 'rank_correlation_all'} & alike.keys()
     with pytest.raises(ValueError, match='no session was generated: every beam died'):
         summarise(judged, np.zeros_like(alive), {'swt': 1.0})
 

@@ -213,9 +213,7 @@ def test_every_loss_of_pairs_is_its_formula():
     valid = np.array([[True, True], [True, False], [False, False], [False, True]])
     tokens = rng.integers(2, 5, (4, 3))
     kinds = [Preference(method, beta=0.7) for method in METHODS if method != 'ntp']
-    got = jax.jit(lambda *x: [pair_loss(preference, *x) for preference in kinds])(
-        found, reference, valid, tokens
-    )
+    got = jax.jit(lambda *x: [pair_loss(preference, *x) for preference in kinds])(found, reference, valid, tokens)
     for preference, (total, metrics) in zip(kinds, got, strict=True):
         want = oracle.preference_loss(
             preference.kind, found[:, 0], found[:, 1:], reference[:, 0], reference[:, 1:], beta=0.7,

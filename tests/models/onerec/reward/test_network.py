@@ -74,9 +74,7 @@ def by_hand(params, history, session, seen_ids, ids):
         items.append(x + p['positions'][place])
     weights = {name: p[name]['kernel'] for name in ('query', 'key', 'value')}
     weights['out'] = p['out']['kernel'].reshape(2, 4, 8)
-    pooled = sum(
-        x + y for x, y in zip(items, oracle.attend(weights, items, [items] * len(items)), strict=True)
-    )
+    pooled = sum(x + y for x, y in zip(items, oracle.attend(weights, items, [items] * len(items)), strict=True))
     logits = []
     for head in HEADS:
         tower = p[f'tower_{head}']
@@ -89,9 +87,7 @@ def by_hand(params, history, session, seen_ids, ids):
 def test_sessions_are_scored_as_by_hand():
     task, params, rows, batch = make()
     got = jax.jit(task.predict)(params, {}, rows, batch)
-    vector = lambda side: np.concatenate(
-        [rows['item'][f'{side}/item'], rows['category'][f'{side}/category']], -1
-    )
+    vector = lambda side: np.concatenate([rows['item'][f'{side}/item'], rows['category'][f'{side}/category']], -1)
     history, session = vector('history').astype(np.float64), vector('session').astype(np.float64)
     for b, c in np.ndindex(3, 2):
         seen = history[b, : batch['history/length'][b]]
@@ -115,10 +111,7 @@ def test_heads_weigh_as_told():
 def test_without_positions_a_session_is_a_set():
     task, params, rows, batch = make(positions=0)
     whole = np.s_[1:]  # sessions of full length
-    turned = {
-        t: {k: x[:, :, ::-1] if k.startswith('session/') else x for k, x in f.items()}
-        for t, f in rows.items()
-    }
+    turned = {t: {k: x[:, :, ::-1] if k.startswith('session/') else x for k, x in f.items()} for t, f in rows.items()}
     one, two = (task.predict(params, {}, r, batch)['probability'][whole] for r in (rows, turned))
     np.testing.assert_allclose(one, two, rtol=1e-5)
 
@@ -161,9 +154,10 @@ def test_heads_without_weight_of_their_own_are_not_learned():
     evaluator.add(known, {'probability': p})
     assert evaluator.collected()[0].shape == evaluator.collected()[1].shape == (6, 2)
     found = evaluator.merge(task.evaluator()).compute()
-    assert found.keys() == {
-        f'{what}_{head}' for what in ('auc', 'logloss', 'pcoc') for head in task.heads
-    } | {'auc', 'one_class'}
+    assert found.keys() == {f'{what}_{head}' for what in ('auc', 'logloss', 'pcoc') for head in task.heads} | {
+        'auc',
+        'one_class',
+    }
     np.testing.assert_array_equal(evaluator.collected()[1][:, 1], p[..., 3].reshape(-1))
     calibrated = calibration.fit(*evaluator.collected(), evaluator.heads)
     assert calibrated[1] == calibrated[2] == (1.0, 0.0)
@@ -177,9 +171,7 @@ def test_a_handful_of_sessions_is_learnt_by_heart():
 
     @jax.jit
     def step(params, state):
-        loss, grads = jax.value_and_grad(lambda p: task.loss(p, {}, rows, batch, jax.random.key(0))[0])(
-            params
-        )
+        loss, grads = jax.value_and_grad(lambda p: task.loss(p, {}, rows, batch, jax.random.key(0))[0])(params)
         updates, state = optimizer.update(grads, state)
         return optax.apply_updates(params, updates), state, loss
 
@@ -193,9 +185,7 @@ def test_report_of_each_head():
     evaluator, rng = RewardEvaluator(), np.random.default_rng(0)
     labels, p, kept = rng.integers(0, 2, (40, 2, 4)), rng.random((40, 2, 4)), rng.random((40, 2)) < 0.8
     for half in (slice(0, 25), slice(25, 40)):
-        batch = {f'label/{head}': labels[half, :, at] for at, head in enumerate(HEADS)} | {
-            'valid': kept[half]
-        }
+        batch = {f'label/{head}': labels[half, :, at] for at, head in enumerate(HEADS)} | {'valid': kept[half]}
         evaluator.add(batch, {'probability': p[half]})
     got = evaluator.compute()
     for at, head in enumerate(HEADS):
@@ -265,9 +255,7 @@ def test_missing_items_and_labels_are_named():
         task.ids({key: x for key, x in batch.items() if key != 'session/item'})
     for label in (None, np.zeros(3, np.float32)):
         wrong = {key: x for key, x in {**batch, 'label/wtr': label}.items() if x is not None}
-        with pytest.raises(
-            ValueError, match=r"batch\['label/wtr'\] is .*, 'valid' is \(3, 2\).* leave wtr out of"
-        ):
+        with pytest.raises(ValueError, match=r"batch\['label/wtr'\] is .*, 'valid' is \(3, 2\).* leave wtr out of"):
             task.loss(params, {}, rows, wrong, jax.random.key(0))
 
 

@@ -41,9 +41,7 @@ def test_shown_sessions_are_what_the_model_learns_from(log):
     assert sorted(task.given_ids(as_sessions(batch))['item']) == ['history/item', 'session/item']
     setup = worlds.make_setup(task)
     state = worlds.drawn(setup, worlds.make_source(log, mode='reward'), 0.5)
-    _, metrics = jax.eval_shape(
-        make_train_step(setup), state.replace(scratch=new_scratch(setup, batch)), batch
-    )
+    _, metrics = jax.eval_shape(make_train_step(setup), state.replace(scratch=new_scratch(setup, batch)), batch)
     assert {f'loss_{head}' for head in HEADS} <= metrics.keys()
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs.onerec.stages import align_config
 from jaxrec.data.simulators import sessions
 from jaxrec.models.onerec.alignment import setup as alignment
 from jaxrec.models.onerec.alignment.task import steps_an_iteration
 from jaxrec.models.onerec.reward import open_scorer as benches
 from jaxrec.models.onerec.reward import train as reward_model
 from jaxrec.models.onerec.reward.shown import HEADS
+from jaxrec.models.onerec.stages import align_config
 from jaxrec.models.onerec.tokenizing.semantic_ids import assign_ids
 from jaxrec.options import lay_over
 from jaxrec.runs import fit as running

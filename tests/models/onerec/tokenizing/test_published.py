@@ -180,9 +180,7 @@ def tiny(row, root):
         config.model.experts = 0  # experts compile slowly and are tested elsewhere
     else:
         config.model.update({'width': 8, 'layers': 1, 'length': 7})
-    config.train.update(
-        {'batch_size': 64, 'eval_batch_size': 64, 'epochs': 1, 'eval_batches': 2, 'log_every': 2}
-    )
+    config.train.update({'batch_size': 64, 'eval_batch_size': 64, 'epochs': 1, 'eval_batches': 2, 'log_every': 2})
     config.mesh = (1, 1)
     return config
 
@@ -214,9 +212,7 @@ def test_cold_items_are_those_of_few_training_interactions(root, monkeypatch):
     assert cold_items(run)[2:].tolist() == want and 0 < sum(want) < len(want)
     evaluator = RankingEvaluator()
     target = 2 + want.index(True)
-    evaluator.add(
-        {'target/item': np.full((1, 1), target), 'valid': np.ones((1, 1))}, {'rank': [3.0], 'items': [[2]]}
-    )
+    evaluator.add({'target/item': np.full((1, 1), target), 'valid': np.ones((1, 1))}, {'rank': [3.0], 'items': [[2]]})
     found, best = judge_slice('cold_items', run, evaluator)
     assert found == {'cold_users': 1.0, 'cold_recall@5': 1.0, 'cold_recall@10': 1.0} and best == {}
     with pytest.raises(ValueError, match="for CTR models, and 'cold_items', for those that rank items"):

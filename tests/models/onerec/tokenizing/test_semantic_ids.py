@@ -85,9 +85,7 @@ def test_a_file_brings_the_same_ids_back(tmp_path):
     assert (loaded.clusters, loaded.room) == (5, 40) and loaded.codes.dtype == np.int32
 
 
-make = lambda **more: ids.SemanticIds(
-    **({'codes': CODES, 'ranks': CODES[:, 0] * 0, 'clusters': 3, 'room': 6} | more)
-)
+make = lambda **more: ids.SemanticIds(**({'codes': CODES, 'ranks': CODES[:, 0] * 0, 'clusters': 3, 'room': 6} | more))
 
 
 @pytest.mark.parametrize(

@@ -123,9 +123,7 @@ def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
     for source in (tokens, tmp_path / 'more'):
         with pytest.raises(ValueError, match=rf"item '{names[7]}' is in .* already: leave it out"):
             extend_ids(tmp_path / 'x', source, str(tmp_path / 'new.npy'), str(tmp_path / 'old.txt'))
-    with pytest.raises(
-        ValueError, match='tokens that are to be extended, with which models were trained: gi'
-    ):
+    with pytest.raises(ValueError, match='tokens that are to be extended, with which models were trained: gi'):
         extend_ids(tokens / 'x' / '..', tokens, str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt'))
     np.testing.assert_array_equal(SemanticIds.load(tokens / 'ids.npz').ids, old.ids)
     with pytest.raises(ValueError, match='new items need their names, a line each'):
@@ -140,9 +138,7 @@ def test_more_new_items_alike_than_there_are_ranks(log, tmp_path):
     rows = np.repeat(Audience(log.folder).item_vectors()[2:3].astype(np.float32), room + 2, 0)
     np.save(tmp_path / 'new.npy', rows)
     (tmp_path / 'new.txt').write_text(''.join(f'new{i}\n' for i in range(room + 2)))
-    new, shared, moved = extend_ids(
-        tmp_path / 'more', tokens, str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt')
-    )
+    new, shared, moved = extend_ids(tmp_path / 'more', tokens, str(tmp_path / 'new.npy'), str(tmp_path / 'new.txt'))
     found = SemanticIds.load(tmp_path / 'more/ids.npz')
     books = Codebooks.load(tokens / 'codebooks.npz')
     nearest, others = books.encode(rows)[0], found.codes[49:]
@@ -155,9 +151,7 @@ def test_more_new_items_alike_than_there_are_ranks(log, tmp_path):
 
 def test_ids_of_other_items_are_refused(log, tokens, tmp_path):
     check_ids(tokens / 'ids.npz', log)
-    with_items = lambda keys: SimpleNamespace(
-        folder='other', vocabulary=lambda name: SimpleNamespace(keys=keys)
-    )
+    with_items = lambda keys: SimpleNamespace(folder='other', vocabulary=lambda name: SimpleNamespace(keys=keys))
     for keys in (log.vocabulary('item').keys[::-1], np.arange(49), np.arange(50).astype(str)):
         other = with_items(keys)
         with pytest.raises(ValueError, match=r'ids\.npz has the semantic IDs of other items than other, or'):
@@ -226,9 +220,7 @@ for workdir, content in (({str(tokens)!r}, 'new'), ('more', 'new'), ('more', 'ne
     assert done.stdout.count('3 new items have IDs') == 2 and done.stdout.count('stopped with 2') == 2
     assert 'tokens that are to be extended' in done.stderr
     assert "extend.content was 'new.npy' and is 'other.npy'" in done.stderr
-    assert (
-        not (tokens / 'config.json').exists() and len(SemanticIds.load(tmp_path / 'more/ids.npz').codes) == 52
-    )
+    assert not (tokens / 'config.json').exists() and len(SemanticIds.load(tmp_path / 'more/ids.npz').codes) == 52
 
 
 def test_vectors_of_a_file_are_found_by_name(tmp_path):
@@ -243,9 +235,7 @@ def test_vectors_of_a_file_are_found_by_name(tmp_path):
     np.testing.assert_array_equal(found.rows[:], rows[:-1])
     (tmp_path / 'n.txt').write_bytes(b'\xef\xbb\xbf' + '\r\n'.join(names[order]).encode() + b'\r\n')
     np.testing.assert_array_equal(item_vectors(log, DATA, given).rows[:], rows[:-1])
-    (tmp_path / 'n.txt').write_text(
-        '\n'.join(['a\u2028b', *names[order]][:-1])
-    )  # within a name it ends nothing
+    (tmp_path / 'n.txt').write_text('\n'.join(['a\u2028b', *names[order]][:-1]))  # within a name it ends nothing
     with pytest.raises(ValueError, match="has nothing for item '"):
         item_vectors(log, DATA, given)
     (tmp_path / 'n.txt').write_text('\n'.join(names[order]))
@@ -272,9 +262,7 @@ def test_vectors_of_texts_go_on_for_new_items(tmp_path):
     text = lambda rows: 'item,text\n' + '\n'.join(f'{name},{what}' for name, what in rows)
     (tmp_path / 't.csv').write_text(text([(key, words[n % 4]) for n, key in enumerate(keys)]))
     (tmp_path / 'new.csv').write_text(text([('new1', 'red hat')]))
-    make_ids(
-        tmp_path / 'k', log, DATA, content=str(tmp_path / 't.csv'), text_width=2, encoding='nearest', **SMALL
-    )
+    make_ids(tmp_path / 'k', log, DATA, content=str(tmp_path / 't.csv'), text_width=2, encoding='nearest', **SMALL)
     assert extend_ids(tmp_path / 'k2', tmp_path / 'k', str(tmp_path / 'new.csv')) == (1, 1, 0)
     ids = SemanticIds.load(tmp_path / 'k2/ids.npz')
     np.testing.assert_array_equal(ids.codes[-1], ids.codes[2])
@@ -308,9 +296,7 @@ def test_a_config_makes_its_files_once(log, tmp_path):
     config.files.ids.arguments.clusters = 5
     assert make_files(config, log, data, {'ids': ''}) != first
     config.files.ids.make = 'jaxrec.models.onerec.tokenizing.tokens:read_tokens'
-    with pytest.raises(
-        ValueError, match=r'files\.ids\.arguments do not fit experiments\.onerec\.tokens:read'
-    ):
+    with pytest.raises(ValueError, match=r'files\.ids\.arguments do not fit experiments\.onerec\.tokens:read'):
         make_files(config, log, data, {'ids': ''})
 
 

@@ -50,9 +50,7 @@ def test_a_network_that_errs_nowhere_has_a_role_ap_of_one(run):
 
 def test_boxes_far_off_are_worth_nothing(run):
     find = perfect(run)
-    moved = lambda pictures: [
-        dataclasses.replace(each, masks=np.roll(each.masks, 9, 1)) for each in find(pictures)
-    ]
+    moved = lambda pictures: [dataclasses.replace(each, masks=np.roll(each.masks, 9, 1)) for each in find(pictures)]
     judged = judge_part(run, moved, 'train')
     assert np.nanmean(role_ap(judged, len(extract.RELATIONS), 1)) < 0.3
 

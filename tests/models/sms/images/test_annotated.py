@@ -138,9 +138,7 @@ def test_targets_go_round_as_far_as_cells_hold_them(scenes, case):
     options = {'size': 'small', 'mask_stride': 2, 'read_stride': 2, 'parts_by_relation': True}
     task = make_task(options | {'relation_point': where}, WORDS)
     fitted = [fit(scene, size) for scene in scenes]
-    encoded = [
-        encode(scene, TARGETS, kinds=len(WORDS.relations), classes=len(WORDS.entities)) for scene in fitted
-    ]
+    encoded = [encode(scene, TARGETS, kinds=len(WORDS.relations), classes=len(WORDS.entities)) for scene in fitted]
     batch = {key: np.stack([each[key] for each in encoded]) for key in encoded[0]}
     batch['valid'] = np.ones(3, np.float32)
     on_device = {key: x for key, x in batch.items() if not key.startswith('host/')}

@@ -28,7 +28,8 @@ from jaxrec.models.sms.images.finder import (
 )
 from jaxrec.models.sms.weights.state_transfer import Description, load_network, save_network
 from jaxrec.runs.build import build
-from jaxrec.runs.fit import claim, open_checkpoints, start_from, table_rows
+from jaxrec.runs.fit import start_from
+from jaxrec.runs.workdir import claim, open_checkpoints, table_rows
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
 from tests.models.sms.run_worlds import tiny
@@ -50,9 +51,7 @@ def untrained(tmp_path_factory):
         state = init_state(run.setup, example, 0)
     loader = make_loader(source)
     with open_checkpoints(run, workdir) as checkpoints:
-        checkpoints.save(
-            state, {}, table_rows=table_rows(run), data=loader, metrics={run.train['monitor']: 0.5}
-        )
+        checkpoints.save(state, {}, table_rows=table_rows(run), data=loader, metrics={run.train['monitor']: 0.5})
     loader.close()
     return run, workdir, state
 
@@ -139,7 +138,7 @@ def test_names_that_files_cannot_have_cost_their_picture_alone(untrained, find, 
 
 @pytest.mark.slow
 def test_the_main_names_what_it_leaves_out(untrained, album, tmp_path):
-    command = [sys.executable, '-m', 'jaxrec.cli.sms.predict', f'--workdir={untrained[1]}', '--mesh=1,1']
+    command = [sys.executable, '-m', 'jaxrec', 'sms', 'predict', f'--workdir={untrained[1]}', '--mesh=1,1']
     command += [f'--input={album}', f'--output={tmp_path / "out"}']
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -151,10 +150,8 @@ def test_the_main_names_what_it_leaves_out(untrained, album, tmp_path):
 def test_a_network_is_written_for_other_classes_and_pictures(untrained, album, tmp_path):
     run, workdir, state = untrained
     file = tmp_path / 'network.npz'
-    command = [sys.executable, '-m', 'jaxrec.cli.sms.export', f'--workdir={workdir}', f'--output={file}']
-    done = subprocess.run(
-        [*command, '--mesh=1,1'], cwd=REPOSITORY, capture_output=True, text=True, timeout=240
-    )
+    command = [sys.executable, '-m', 'jaxrec', 'sms', 'export', f'--workdir={workdir}', f'--output={file}']
+    done = subprocess.run([*command, '--mesh=1,1'], cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'the network of step 0 of {workdir}' in done.stdout
     words = run.setup.task.vocabulary
@@ -163,7 +160,7 @@ def test_a_network_is_written_for_other_classes_and_pictures(untrained, album, t
     *found, known = load_network(file, run.setup.task.network, words, *new)
     jax.tree.map(np.testing.assert_array_equal, tuple(found), given)
     assert known['relations'] == len(words.relations)
-    predict = [sys.executable, '-m', 'jaxrec.cli.sms.predict', f'--network={file}', '--mesh=1,1']
+    predict = [sys.executable, '-m', 'jaxrec', 'sms', 'predict', f'--network={file}', '--mesh=1,1']
     done = subprocess.run(
         [*predict, f'--input={album / "a.jpg"}', f'--output={tmp_path / "out"}'],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=240,
@@ -175,9 +172,7 @@ def test_a_network_is_written_for_other_classes_and_pictures(untrained, album, t
 def test_a_file_sees_what_its_run_sees(untrained, find, album, tmp_path):
     run, _, state = untrained
     task, file = run.setup.task, tmp_path / 'network.npz'
-    save_network(
-        file, Description(task.network, task.vocabulary, image_size(run)), state.params, state.model_state
-    )
+    save_network(file, Description(task.network, task.vocabulary, image_size(run)), state.params, state.model_state)
     read = read_trained(file, run.setup.mesh)
     assert (read.setup.task.network, read.names, read.size) == (task.network, run.log.names, (64, 64))
     pictures = [read_picture(album / name) for name in ('a.jpg', 'c.png')]
@@ -221,9 +216,7 @@ def test_the_surest_are_kept_with_what_they_join():
 
 def test_who_acts_on_nothing_stays_so():
     found = some_found()
-    alone = dataclasses.replace(
-        found, triplets=np.where([[0, 1, 0]], NOTHING, found.triplets).astype(np.int32)
-    )
+    alone = dataclasses.replace(found, triplets=np.where([[0, 1, 0]], NOTHING, found.triplets).astype(np.int32))
     assert surest(alone, 0.1, 100).triplets.tolist() == [[0, NOTHING, 0], [1, NOTHING, 2], [0, NOTHING, 1]]
 
 

@@ -24,9 +24,7 @@ def compiled(keys, **options):
     task = make_task(TINY | options, WORDS)
     # What is not asked for is not compiled either.
     return jax.jit(
-        lambda batch: {
-            key: x for key, x in perfect_predictions(task.network, task.names, batch).items() if key in keys
-        }
+        lambda batch: {key: x for key, x in perfect_predictions(task.network, task.names, batch).items() if key in keys}
     )
 
 
@@ -163,9 +161,7 @@ def test_three_points_by_hand():
     subject = cell - np.array([[[2, 2], [2, 7], [2, 2], [2, 2]]], np.float32)
     target = cell - np.array([[[2, 8], [2, 8], [3, 2], [9, 2]]], np.float32)
     parts = np.array([[[0, 50], [0, 0], [-50, 0], [0, 0]]], np.float32)
-    run = jax.jit(
-        lambda *read: find_triplets(task.network, task.names, entities, points, RelationRead(*read))
-    )
+    run = jax.jit(lambda *read: find_triplets(task.network, task.names, entities, points, RelationRead(*read)))
     found = jax.device_get(run(subject, target, parts))
     kept = found.score[0] > 0
     np.testing.assert_array_equal(kept, [True, True, False, False])

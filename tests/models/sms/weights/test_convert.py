@@ -42,9 +42,7 @@ def file_of(shapes, extra=(), prefix=''):
         drawn = RNG.normal(size=shape)
         found[prefix + name] = np.abs(drawn) if name.endswith('running_var') else drawn
     assert len(found) == len(jax.tree.leaves(shapes))  # no name twice
-    return {name: x.astype(np.float32) for name, x in found.items()} | {
-        name: np.zeros(3, np.float32) for name in extra
-    }
+    return {name: x.astype(np.float32) for name, x in found.items()} | {name: np.zeros(3, np.float32) for name in extra}
 
 
 @pytest.mark.parametrize(
@@ -121,9 +119,7 @@ def test_every_format_is_read(kind, tmp_path):
 def test_views_of_one_storage_keep_their_strides(tmp_path):
     stored = torch_format.Stored('0', np.arange(12, dtype=np.float32))
     turned = torch_format.Tensor(stored, (3, 2), (1, 4), 1)
-    torch_format.write_zip(
-        tmp_path / 'x.pth', {'turned': turned, 'whole': torch_format.Tensor(stored, (12,))}
-    )
+    torch_format.write_zip(tmp_path / 'x.pth', {'turned': turned, 'whole': torch_format.Tensor(stored, (12,))})
     found = read_tensors(tmp_path / 'x.pth')
     np.testing.assert_array_equal(found['turned'], [[1, 5], [2, 6], [3, 7]])
     np.testing.assert_array_equal(found['whole'], np.arange(12))
@@ -273,9 +269,7 @@ def test_what_does_not_fit_is_named():
     content = file_of(shapes)
     with pytest.raises(ValueError, match=r"the file lacks 'level2.root.bn.weight'.*another trunk"):
         convert(shapes, {k: x for k, x in content.items() if k != 'level2.root.bn.weight'})
-    with pytest.raises(
-        ValueError, match=r"has 'level4.tree1.conv1.weight' and 0 more that this trunk does not"
-    ):
+    with pytest.raises(ValueError, match=r"has 'level4.tree1.conv1.weight' and 0 more that this trunk does not"):
         convert(shapes, content | {'level4.tree1.conv1.weight': np.zeros((1, 1, 3, 3))})
     with pytest.raises(ValueError, match=r"'level0.0.weight' has the shape .* choose the trunk"):
         convert(shapes, content | {'level0.0.weight': np.zeros((4, 4, 3, 3))})

@@ -32,9 +32,7 @@ OTHER = Vocabulary(
 
 def saved(tmp_path, task, seed=0):
     params, state = draw(task, BATCH, seed)
-    save_network(
-        tmp_path / 'network.npz', Description(task.network, task.vocabulary, (64, 48)), params, state
-    )
+    save_network(tmp_path / 'network.npz', Description(task.network, task.vocabulary, (64, 48)), params, state)
     return params, state
 
 
@@ -61,19 +59,12 @@ def test_what_has_a_name_follows_it(tmp_path):
             tree['relation_points']['parts'][leaf].reshape(-1, 3, parts)
             for tree, parts in ((new, 3), (old, 2), (drawn, 3))
         )
-        for (relation, word), (place, name) in itertools.product(
-            enumerate(OTHER.relations), enumerate(OTHER.parts)
-        ):
+        for (relation, word), (place, name) in itertools.product(enumerate(OTHER.relations), enumerate(OTHER.parts)):
             shared = word in WORDS.relations and name in WORDS.parts
-            want = (
-                was[:, WORDS.relations.index(word), WORDS.parts.index(name)]
-                if shared
-                else fresh[:, relation, place]
-            )
+            want = was[:, WORDS.relations.index(word), WORDS.parts.index(name)] if shared else fresh[:, relation, place]
             np.testing.assert_array_equal(part[:, relation, place], want)
         parsing, was, fresh = (
-            tree['parsing']['out'][leaf].reshape(-1, 4, parts + 1)
-            for tree, parts in ((new, 3), (old, 2), (drawn, 3))
+            tree['parsing']['out'][leaf].reshape(-1, 4, parts + 1) for tree, parts in ((new, 3), (old, 2), (drawn, 3))
         )
         np.testing.assert_array_equal(parsing[..., [0, 1, 3]], was[..., [0, 2, 1]])  # none, foot, hand
         np.testing.assert_array_equal(parsing[..., 2], fresh[..., 2])
@@ -140,9 +131,7 @@ def test_a_file_says_what_it_holds(tmp_path):
         ('size', [64], 'unpack'),
     ):
         np.savez(tmp_path / 'other.npz', **{**arrays, key: np.array(value)})
-        with pytest.raises(
-            ValueError, match=rf'other\.npz describes no network .*{message}.*: write it with'
-        ):
+        with pytest.raises(ValueError, match=rf'other\.npz describes no network .*{message}.*: write it with'):
             describe(tmp_path / 'other.npz')
 
 
@@ -182,9 +171,7 @@ def test_other_branches_and_other_files_are_refused(tmp_path):
 @pytest.mark.parametrize('shared', [True, False])
 def test_where_there_were_no_parts_their_branches_are_drawn(tmp_path, shared):
     options = TINY | {'shared': shared}
-    task, without = (
-        make_task(options, words) for words in (WORDS, Vocabulary(WORDS.entities, WORDS.relations))
-    )
+    task, without = (make_task(options, words) for words in (WORDS, Vocabulary(WORDS.entities, WORDS.relations)))
     old, old_state = saved(tmp_path, without)
     drawn = draw(task, BATCH, seed=1)
     params, state, known = load_network(tmp_path / 'network.npz', task.network, WORDS, *drawn)

@@ -31,20 +31,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 
 from jaxrec.cli.flags import friendly
 from jaxrec.data.logs.behaviour_log import BehaviourLog
-from jaxrec.parallel.peak_memory import peak_mb
-from jaxrec.runs.build import Experiment, build, read_config
-from jaxrec.runs.fit import claim, open_checkpoints, table_rows
-from jaxrec.serving.latency import percentiles
-from jaxrec.serving.load_test.clients import load, post
-from jaxrec.serving.open_service import open_index
-from jaxrec.training.state import init_state
+from jaxrec.runs.build import Experiment
 
 FOLDER = flags.DEFINE_string('folder', None, 'Takes log, models and index.', required=True)
 MODES = flags.DEFINE_multi_enum('mode', ['hard'], ['hard', 'soft', 'scan'], 'What is served.')
@@ -105,6 +97,9 @@ def model_config(mode: str, folder: Path) -> ConfigDict:
 
 def save_untrained(run: Experiment, workdir: Path) -> None:
     """Writes a checkpoint of a model as it was drawn: what is measured does not depend on what it learnt."""
+    from jaxrec.runs.workdir import claim, open_checkpoints, table_rows
+    from jaxrec.training.state import init_state
+
     if (workdir / 'checkpoints').exists():
         return
     workdir.mkdir(parents=True, exist_ok=True)
@@ -119,7 +114,7 @@ def service(workdir: Path, index: Path) -> Iterator[int]:
     """Runs the service in a process of its own; yields its port."""
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'jaxrec.cli.serve', f'--workdir={workdir}', f'--index={index}']
+    command = [sys.executable, '-m', 'jaxrec', 'serve', f'--workdir={workdir}', f'--index={index}']
     command += [f'--port={port}', f'--candidates={CANDIDATES.value}', '--requests=1,2', '--keep_alive_s=600']
     process = subprocess.Popen(command, env=os.environ | {'JAX_PLATFORMS': 'cpu'})
     try:
@@ -144,6 +139,10 @@ def get(port: int, path: str) -> dict[str, Any]:
 
 def bodies(log: BehaviourLog, count: int) -> list[bytes]:
     """Requests of long users, for candidates in a few categories, most of which they know."""
+    import numpy as np
+
+    from jaxrec.serving.load_test.clients import post
+
     draw = np.random.default_rng(1)
     long = np.flatnonzero(np.diff(log.user_offsets) >= LENGTH.value)
     category = np.asarray(log.items['category'])
@@ -155,9 +154,7 @@ def bodies(log: BehaviourLog, count: int) -> list[bytes]:
         known = draw.choice(np.unique(own), CATEGORIES.value * 3 // 4, replace=False)
         new = draw.integers(2, len(starts) - 1, CATEGORIES.value - len(known))
         which = draw.choice(np.append(known, new), CANDIDATES.value)
-        items = order[
-            starts[which] + (draw.random(len(which)) * (starts[which + 1] - starts[which])).astype(int)
-        ]
+        items = order[starts[which] + (draw.random(len(which)) * (starts[which + 1] - starts[which])).astype(int)]
         raw = log.vocabulary('item').decode(items).tolist()
         raw_user = log.vocabulary('user').decode(user).item()
         requests.append(post('/score', {'user': raw_user, 'candidates': raw}))
@@ -174,6 +171,8 @@ def new_events(log: BehaviourLog, requests: list[bytes]) -> list[dict[str, Any]]
     Returns:
       What POST /events takes.
     """
+    import numpy as np
+
     latest = np.max(log.events['time']).item()
     asked = [json.loads(request.partition(b'\r\n\r\n')[2]) for request in requests]
     return [{'user': one['user'], 'item': one['candidates'][0], 'time': latest} for one in asked]
@@ -189,6 +188,11 @@ def prepare(mode: str, folder: Path) -> tuple[Experiment, Path, Path]:
     Returns:
       The run, its workdir and the folder of its index.
     """
+    from jaxrec.parallel.peak_memory import peak_mb
+    from jaxrec.runs.build import build
+    from jaxrec.runs.workdir import read_config
+    from jaxrec.serving.open_service import open_index
+
     workdir = folder / f'{mode}-{KEEP.value or "default"}'
     index = folder / ('index-category' if mode == 'hard' else 'index-item')
     config = workdir / 'config.json'
@@ -214,6 +218,12 @@ def measure(mode: str, folder: Path) -> dict[str, Any]:
     Returns:
       What is printed.
     """
+    import jax
+    import numpy as np
+
+    from jaxrec.serving.latency import percentiles
+    from jaxrec.serving.load_test.clients import load
+
     run, workdir, index = prepare(mode, folder)
     assert isinstance(run.log, BehaviourLog)
     requests = bodies(run.log, min(REQUESTS.value, 2000))
@@ -253,7 +263,3 @@ def main(_: list[str]) -> None:
             prepare(mode, Path(FOLDER.value))
         else:
             print(json.dumps(measure(mode, Path(FOLDER.value))), flush=True)
-
-
-if __name__ == '__main__':
-    app.run(main)

@@ -1,25 +1,15 @@
-"""SMS on images of one's own, a folder as `jaxrec.data.images.records` describes it.
+"""SMS on a folder of annotated images, as `jaxrec.data.images.records` describes it.
 
-    jaxrec sms check --input=album --output=album_drawn
-    jaxrec train --config=configs/sms/own.py:SMS,album --workdir=runs/mine \
-        --config.model.weights=resnet18.safetensors
-    jaxrec train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
-        --warm_start=runs/mine
-
-After the colon stand the row, one of jaxrec/models/sms/presets.py, and the folder; every file of it is read and
-checked the first time. Later runs take the log that was made of it, under runs/logs: after mending a picture
-or a mask alone, delete that. Training begins with the published weights of a ResNet-18 where
-`--config.model.weights` names their file, else with drawn ones; `--warm_start` goes on from a run on images
-with the same lists of names, and a file of `jaxrec.cli.sms.export` as `--config.model.weights` from one on
-images with others. With few images let `--config.train.evals_per_epoch` be smaller than 1.
+Every file of the folder is read and checked the first time; later runs take the log that was made of it, under
+runs/logs. Training begins with the published weights of a ResNet-18 where `model.weights` names their file.
 """
 
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs.runs import run_config
 from jaxrec.models.sms.presets import AUGMENT, LOG_METRICS, ROWS, TARGETS, of_size
+from jaxrec.runs.config import run_config
 
 # Mean and deviation are ImageNet's, as published ResNets want them.
 MODEL = {
@@ -35,23 +25,23 @@ MODEL = {
 }
 
 
-def get_config(text: str = 'SMS') -> ConfigDict:
-    """Builds the config of one row for one folder.
+def folder_config(path: str, name: str) -> ConfigDict:
+    """The config of one model on one folder.
 
     Args:
-      text: 'row,folder'.
+      path: of the folder.
+      name: of the model, as in `jaxrec.models.sms.presets.ROWS`.
 
     Returns:
       The config.
     """
-    name, _, path = text.partition(',')
     return run_config(
         name,
         {
             'features': {},
             'data': {
                 'log': 'jaxrec.data.images.log:own_images',
-                'arguments': {'path': str(Path(path)) if path else '', 'broken': 'refuse'},
+                'arguments': {'path': str(Path(path)), 'broken': 'refuse'},
                 'cache': 'runs/logs',
                 **TARGETS,
                 'image_size': (256, 256),  # height, width

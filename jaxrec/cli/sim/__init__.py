@@ -1,0 +1,1 @@
+"""The group `jaxrec sim`: the load test of the HTTP service."""
