@@ -49,27 +49,17 @@ COLUMN_FLAGS = (
 
 def mapping_of_flags() -> dict[str, Any]:
     """The mapping that the column flags describe."""
-    from jaxrec.data.ingest.mapping import parse_column
+    from jaxrec.data.ingest.mapping import describe_columns
 
-    time = {'column': TIME.value, 'unit': TIME_UNIT.value} if TIME.value else None
-    label: dict[str, Any] | None = {'column': LABEL.value} if LABEL.value else None
-    if label is not None and POSITIVE.value:
-        label['positive'] = POSITIVE.value
-    columns = lambda flag: dict(
-        parse_column(text if ':' in text else f'{text}:categorical', f'--{flag.name}={text}') for text in flag.value
-    )
-    sides = {
-        'items': {'file': ITEMS_FILE.value, 'columns': columns(ITEM_ATTRIBUTE)},
-        'users': {'file': USERS_FILE.value, 'columns': columns(USER_ATTRIBUTE)},
-    }
-    sides = {side: {k: v for k, v in given.items() if v} for side, given in sides.items()}
-    mapping = {'user': USER.value, 'item': ITEM.value, 'time': time, 'label': label, 'events': columns(CONTEXT)}
-    return {key: value for key, value in {**mapping, **sides}.items() if value}
+    named = {flag.name: flag.value for flag in (USER, ITEM, TIME, TIME_UNIT, LABEL, POSITIVE)}
+    features = {flag.name: flag.value for flag in (CONTEXT, ITEM_ATTRIBUTE, USER_ATTRIBUTE)}
+    return describe_columns(named, features, {'items': ITEMS_FILE.value, 'users': USERS_FILE.value})
 
 
 def given_mapping() -> dict[str, Any]:
     """The mapping of the file, of the flags, or of the log that is extended."""
     from jaxrec.data.ingest import load_mapping
+    from jaxrec.data.ingest.times import with_unit
 
     by_flags = [flag.name for flag in COLUMN_FLAGS if flag.value]
     if MAPPING.value and by_flags:
@@ -87,7 +77,8 @@ def given_mapping() -> dict[str, Any]:
         if mapping is None:
             raise ValueError(f'{EXTEND.value} was not made by ingest and holds no mapping: give --mapping')
     format_ = {name: flag.value for name, flag in FORMAT_FLAGS.items() if flag.value is not None}
-    return mapping | ({'format': mapping.get('format', {}) | format_} if format_ else {})
+    mapping = mapping | ({'format': mapping.get('format', {}) | format_} if format_ else {})
+    return with_unit(mapping, INPUT.value) if by_flags else mapping
 
 
 @friendly

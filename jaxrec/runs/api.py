@@ -15,12 +15,12 @@ from jaxrec.data.ingest import make_mapping
 from jaxrec.data.ingest.mapping import describe_columns
 from jaxrec.data.ingest.report import report, report_sessions
 from jaxrec.data.ingest.sessions import ingest_sessions
+from jaxrec.data.ingest.times import with_unit
 from jaxrec.data.logs.log import Log
 from jaxrec.data.sources.from_config import stored
 from jaxrec.options import plain
 from jaxrec.runs.build import SECTIONS, build
 from jaxrec.runs.comparison.fill import fill
-from jaxrec.runs.comparison.workers import default_workers
 from jaxrec.runs.config import override
 from jaxrec.runs.fit import fit as train
 from jaxrec.runs.models import SIMULATED, model_config
@@ -38,7 +38,9 @@ def ingest(
     user: str | None = None,
     item: str | None = None,
     time: str | None = None,
+    time_unit: str | None = None,
     label: str | None = None,
+    positive: Sequence[str] | None = None,
     context: Sequence[str] = (),
     item_attribute: Sequence[str] = (),
     user_attribute: Sequence[str] = (),
@@ -54,6 +56,8 @@ def ingest(
       input: files and patterns.
       output: folder of the log.
       user, item, time, label: columns of the files; without a user the log is a click log.
+      time_unit: 's', 'ms', 'us' or 'iso'; None guesses from the first rows.
+      positive: values of the label that mean 1; None takes it as a number.
       context: features of an event, 'column' or 'column:kind' with the kinds categorical, numeric and multi.
       item_attribute, user_attribute: the same of items and users.
       mapping: in place of these arguments, as `jaxrec.data.ingest.mapping` describes it.
@@ -70,9 +74,9 @@ def ingest(
     """
     paths = [str(input)] if isinstance(input, str | Path) else [str(path) for path in input]
     if mapping is None:
-        named = {'user': user, 'item': item, 'time': time, 'label': label}
+        named = {'user': user, 'item': item, 'time': time, 'time_unit': time_unit, 'label': label, 'positive': positive}
         features = {'context': context, 'item_attribute': item_attribute, 'user_attribute': user_attribute}
-        mapping = describe_columns(named, features)
+        mapping = with_unit(describe_columns(named, features), paths)
     checked = make_mapping(mapping)
     log: Log
     if sessions:
@@ -227,7 +231,7 @@ def compare(
     workdir: str | Path,
     *,
     seeds: int = 5,
-    workers: int | None = None,
+    workers: int = 1,
     data_dir: str | None = None,
     **changes: Any,
 ) -> Comparison:
@@ -238,7 +242,7 @@ def compare(
       models: names that `jaxrec.models()` lists; the first is the reference of the differences.
       workdir: takes the table and the runs; finished runs are not run again.
       seeds: how many runs of each model.
-      workers: processes that train at the same time; None takes 2 on a CPU, 1 elsewhere.
+      workers: processes that train at the same time; above 1 a script needs `if __name__ == '__main__':`.
       data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
       **changes: to every config by dotted key.
 
@@ -253,7 +257,7 @@ def compare(
     table = table_config({name: run_config(log, name, changes) for name in models}, seeds)
     place = Path(workdir)
     with hold(place):
-        text = fill(table, list(models), range(seeds), place, workers or default_workers(), data_dir)
+        text = fill(table, list(models), range(seeds), place, workers, data_dir)
     return Comparison(place, json.loads((place / 'table.json').read_text()), text)
 
 

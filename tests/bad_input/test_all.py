@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.parallel import put_batch
-from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
 from tests.bad_input import test_checkpoints, test_columns, test_configs, test_files, test_ids, test_shapes
 from tests.bad_input.worlds import batch, config, restore
 
@@ -23,4 +23,4 @@ def test_the_world_itself_is_sound(world):
     batch(put_batch)(world)
     batch(test_shapes.evaluator_add)(world)
     test_ids.ids(3)(world)
-    assert np.isfinite(running.score(world.run, world.workdir)[0].compute()['auc'])
+    assert np.isfinite(restoring.score(world.run, world.workdir)[0].compute()['auc'])

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
 from jaxrec.runs.build import build
 from tests.bad_input.worlds import Case, assert_refused, restore
 from tests.runs.worlds import tiny
 
 
 def damage(
-    pattern: str, then: Callable[[Any], Any] = lambda world: running.score(world.run, world.workdir)
+    pattern: str, then: Callable[[Any], Any] = lambda world: restoring.score(world.run, world.workdir)
 ) -> Callable[[Any], Any]:
     """Cuts the files of the last checkpoint that match, and scores it or does something else with it."""
 
@@ -40,7 +41,7 @@ def another_learning_rate(world: Any) -> Any:
 
 CASES: dict[str, Case] = {
     'none': (
-        lambda world: running.score(world.run, world.workdir / 'empty'),
+        lambda world: restoring.score(world.run, world.workdir / 'empty'),
         r'empty/checkpoints holds no checkpoint',
         r'Train first',
     ),

@@ -17,6 +17,7 @@ from jaxrec.data.ingest.rows import RowReader
 from jaxrec.data.simulators.ctr import simulate
 from jaxrec.data.sources.splits import make_split
 from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
 from jaxrec.runs import predict as scoring
 from jaxrec.runs.build import build
 from jaxrec.runs.row_files import RowWriter
@@ -37,7 +38,7 @@ class World:
         self.kept = root / 'run'
         self.run = build(config_of(self.log, 'LR'))
         running.fit(self.run, self.kept)
-        state, _ = running.restore_model(self.run, self.kept)
+        state, _ = restoring.restore_model(self.run, self.kept)
         self.batch = self.run.source('test')[0]
         self.state, self.scorer = state, root / 'scorer.jaxexport'
         export_scorer(self.scorer, self.run.setup, state, self.batch)
@@ -183,12 +184,12 @@ CASES = {
         'a workdir',
     ),
     'no checkpoint': (
-        lambda w: running.restore_model(w.run, w.folder / 'nothing'),
+        lambda w: restoring.restore_model(w.run, w.folder / 'nothing'),
         'holds no checkpoint',
         'Train first',
     ),
     'no such step': (
-        lambda w: running.restore_model(w.run, w.workdir, 999),
+        lambda w: restoring.restore_model(w.run, w.workdir, 999),
         'no checkpoint of step 999',
         'name one of them',
     ),

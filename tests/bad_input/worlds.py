@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.runs import fit as running
+from jaxrec.runs import workdir as workdirs
 from jaxrec.runs.build import Experiment, build
 from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state
@@ -78,7 +79,7 @@ def restore(world: Any, task: ConfigDict | None = None, step: int | None = None,
     run = build(task or world.config)
     with Checkpoints(world.workdir / 'checkpoints', read_only=True) as checkpoints:
         abstract = abstract_state(run.setup, run.example(run.source('train')))
-        checkpoints.restore(abstract, step, table_rows=rows or running.table_rows(run))
+        checkpoints.restore(abstract, step, table_rows=rows or workdirs.table_rows(run))
 
 
 def batch(call: Callable[[dict], Any], **changes: Any) -> Callable[[Any], Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrec.runs import fit as running
+from jaxrec.runs import workdir as workdirs
 from jaxrec.runs.build import build
 from tests.runs.worlds import tiny
 
@@ -41,7 +42,7 @@ def test_a_log_that_changes_ends_a_run_and_keeps_another_from_starting(tmp_path,
     message = r'logs/\S+/events/item\.npy was rewritten while a run was reading it; no checkpoint was written'
     with pytest.raises(ValueError, match=message):  # restored at 12, changed in 18, to be saved at 20
         running.fit(run, workdir)
-    with running.open_checkpoints(run, workdir, read_only=True) as checkpoints:
+    with workdirs.open_checkpoints(run, workdir, read_only=True) as checkpoints:
         assert checkpoints.steps == [12, 15]
 
     message = r'events/item\.npy has other content than when the checkpoint was written\. Put the log back'

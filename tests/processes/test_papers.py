@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
 from jaxrec.runs.build import build
 from jaxrec.training.writers import read_metrics
 from tests.processes import worlds
@@ -67,7 +68,7 @@ def test_a_paper_is_the_same_on_every_layout(name, tmp_path):
 
     first, second = on_two(name, tmp_path, two, 'evaluate')
     written = json.loads((two / 'evaluation_test.json').read_text())
-    evaluator, step = running.score(experiment(name, tmp_path, (1, 1)), two)
+    evaluator, step = restoring.score(experiment(name, tmp_path, (1, 1)), two)
     wanted = evaluator.compute()
     assert written.pop('step') == step and written.pop('part') == 'test'
     assert written == pytest.approx(wanted, rel=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxrec.data.logs.log import Log
-from jaxrec.runs.defaults import get_config
+from jaxrec.runs.models import model_config
 from tests.runs.worlds import MODEL
 
 MAPPING = {
@@ -46,8 +46,8 @@ def write_day(path: Path, day: int, rows: int, users: int, items: int) -> Path:
 
 
 def config_of(log: Log, row: str = 'DNN', **train: Any) -> ConfigDict:
-    """The config of a row of `configs/can/own.py`, small, on one device."""
-    config = get_config(f'{row},{log.folder}')
+    """The config of a model, small, on one device."""
+    config = model_config(row, log.folder)
     config.model.update(ConfigDict(MODEL[row]))
     config.data.history_length = 5
     config.train.update({'batch_size': 32, 'eval_batch_size': 64, 'epochs': 1, 'log_every': 5, **train})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrec.evaluation.slices import unseen_pairs
-from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
 from jaxrec.runs.build import build
 from jaxrec.runs.comparison.cells import Cell, run_cell
 from tests.runs.worlds import tiny
@@ -49,7 +49,7 @@ def test_a_cell_is_trained_and_tested(row, tmp_path):
     data = cell.config().data
     assert data.label == base.data.label and data.cartesian.pairs == (('item', 'history/item'),)
     # Another process, which meets the vocabulary in the cache, scores alike.
-    again, _ = running.score(build(cell.config()), cell.folder)
+    again, _ = restoring.score(build(cell.config()), cell.folder)
     assert again.compute()['auc'] == result['test']['auc']
 
 

@@ -6,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
 from jaxrec.runs.build import build
 from jaxrec.runs.comparison.tables import side_by_side
 from tests.conftest import slow_but_for
@@ -41,7 +42,7 @@ def test_a_model_without_users_trains(row, tmp_path):
     run = build(clicks(row, tmp_path))
     progress = running.fit(run, tmp_path / 'run')
     assert progress.best > 0.6  # pairs decide, of which both models see what is additive
-    evaluator, _ = running.score(run, tmp_path / 'run')
+    evaluator, _ = restoring.score(run, tmp_path / 'run')
     metrics = evaluator.compute()
     assert metrics['examples'] == run.source('test').examples
     assert 'auc' in metrics and not [name for name in metrics if name.startswith('gauc')]

@@ -27,7 +27,7 @@ from tests.runs.worlds import LIFELONG, SESSIONS, WORLD
 FILES = sorted(
     path.relative_to(REPOSITORY).with_suffix('').as_posix().replace('/', '.')
     for path in (REPOSITORY / 'configs').rglob('*.py')
-    if 'def get_config' in path.read_text()
+    if 'get_config' in path.read_text()
 )
 # What replays a stream is built in test_replay.py, and the stages of OneRec in onerec/test_aligning.py.
 STAGES = tuple(f'configs.onerec.{stage}' for stage in ('align', 'pipeline', 'reward'))
@@ -46,7 +46,7 @@ def runs() -> list[tuple[str, str, str]]:
     found, met = [], set()
     for file in TRAINED:
         module, folder = importlib.import_module(file), file.rpartition('.')[0]
-        shared = importlib.import_module(f'{folder}.rows')
+        shared = importlib.import_module(f'jaxrec.models.{folder.rpartition(".")[2]}.presets')
         # A log without histories has fewer rows, and its file names them.
         own = getattr(module, 'ROWS', shared.ROWS)
         rows, compared = (

@@ -13,12 +13,12 @@ from jaxrec.data.ingest import ingest, make_mapping
 from jaxrec.data.ingest.rows import RowReader
 from jaxrec.data.sources.from_config import stored
 from jaxrec.data.sources.splits import TEST, TRAIN, UNUSED, VALIDATION, make_split
-from jaxrec.models.onerec.custom import get_config as get_onerec
 from jaxrec.parallel import put_batch
 from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
 from jaxrec.runs import predict as scoring
 from jaxrec.runs.build import build
-from jaxrec.runs.defaults import get_config
+from jaxrec.runs.models import model_config
 from jaxrec.training.export import export_scorer, load_scorer
 from jaxrec.training.step import make_predict_step
 from tests.conftest import REPOSITORY
@@ -29,7 +29,7 @@ def score_file(run, workdir, log, files):
     """The probabilities of all rows of some files, as `jaxrec predict` computes them."""
     builder = scoring.request_builder(run, log)
     reader = RowReader([str(file) for file in files], scoring.row_mapping(log, None), log, builder.row_columns)
-    state, _ = running.restore_model(run, workdir)
+    state, _ = restoring.restore_model(run, workdir)
     scored = list(scoring.score_rows(run, state, builder, reader.blocks(), reader.unknown))
     return np.concatenate([scores for _, scores in scored]), reader
 
@@ -64,8 +64,7 @@ def test_old_ids_stay_and_new_ones_follow(days):
 
 def test_what_was_not_clicked_is_no_item_that_a_next_item_model_learns(days):
     wanted = {'kind': 'impressions', 'column': 'click'}
-    assert get_onerec(f'SASRec,{days["logs"][0].folder}').data.label.to_dict() == wanted
-    assert get_onerec('SASRec').data.label.to_dict() == {}
+    assert model_config('SASRec', days['logs'][0].folder).data.label.to_dict() == wanted
 
 
 def test_a_warm_start_goes_on_from_the_first_day(days):
@@ -82,7 +81,7 @@ def test_rows_of_the_log_score_as_in_evaluation(days):
     scores, _ = score_file(run, days['root'] / 'run1', log, days['files'][:1])
     source = run.source('test')
     held = {'probability': [], 'event': []}
-    state, _ = running.restore_model(run, days['root'] / 'run1')
+    state, _ = restoring.restore_model(run, days['root'] / 'run1')
     step = make_predict_step(run.setup)
     for batch in (source[i] for i in range(len(source))):
         held['probability'].append(np.asarray(step(state, put_batch(batch))['probability'])[:, 0])
@@ -116,7 +115,7 @@ def test_the_next_day_scores_before_and_after_its_training(days):
     # The first model with the longer log: new values are as unknown as they were to it.
     builder = scoring.request_builder(run1, scoring.history_log(run1, str(second.folder)))
     reader = RowReader(days['files'][1:], scoring.row_mapping(second, None), second, builder.row_columns)
-    state, _ = running.restore_model(run1, days['root'] / 'run1')
+    state, _ = restoring.restore_model(run1, days['root'] / 'run1')
     list(scoring.score_rows(run1, state, builder, reader.blocks(), reader.unknown))
     assert reader.unknown['item'] > 0
 
@@ -124,7 +123,7 @@ def test_the_next_day_scores_before_and_after_its_training(days):
 @pytest.mark.parametrize('bake', [False, True])
 def test_the_exported_scorer_gives_the_same_scores_without_the_models_code(days, bake, tmp_path):
     run = days['runs'][1]
-    state, _ = running.restore_model(run, days['root'] / 'run2')
+    state, _ = restoring.restore_model(run, days['root'] / 'run2')
     source = run.source('test')
     path = tmp_path / 'scorer.jaxexport'
     manifest = export_scorer(path, run.setup, state, source[0], bake=bake)
@@ -151,7 +150,7 @@ def test_the_exported_scorer_gives_the_same_scores_without_the_models_code(days,
 
 
 def test_the_config_follows_the_log(days):
-    config = get_config(f'DIN,{days["logs"][1].folder}')
+    config = model_config('DIN', days['logs'][1].folder)
     assert config.features.candidate == ('item', 'brand', 'place', 'price')
     assert config.features.history == ('item', 'brand') and config.features.user == ('user',)
     assert config.data.label == ConfigDict({'kind': 'impressions', 'column': 'click'})

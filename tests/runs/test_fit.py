@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from jaxrec.runs import fit as running
+from jaxrec.runs import restore as restoring
+from jaxrec.runs import workdir as workdirs
 from jaxrec.runs.build import build
 from jaxrec.training.checkpoints import row_files
 from jaxrec.training.state import init_state
@@ -78,7 +80,7 @@ def sharded(cache, tmp_path_factory):
     config = tiny('CAN-DNN', cache, {'epochs': 1})
     config.mesh = (8, 1)
     run = build(config)
-    rows = running.table_rows(run)
+    rows = workdirs.table_rows(run)
     assert rows['item'] % 8 and rows['item'] % 4 and rows['user'] % 8
     running.fit(run, workdir)
     return config, workdir
@@ -89,7 +91,7 @@ def test_a_sharded_checkpoint_evaluates_alike_on_fewer_devices(sharded):
     scores = {}
     for shape in ((8, 1), (2, 2), (1, 1)):
         run = build(config, mesh_shape=shape)
-        evaluator, step = running.score(run, workdir)
+        evaluator, step = restoring.score(run, workdir)
         scores[shape] = evaluator.compute(), evaluator.columns()['probability'], step
     whole = scores[8, 1]
     assert whole[0]['examples'] == 80 * 4
@@ -104,15 +106,15 @@ def test_the_best_checkpoint_is_scored_unless_a_step_is_named(sharded):
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     validation = {line['step']: line for line in lines if line['part'] == 'validation'}
     best = max(validation, key=lambda step: (validation[step]['auc'], step))
-    evaluator, step = running.score(run, workdir, 'validation')
+    evaluator, step = restoring.score(run, workdir, 'validation')
     assert step == best
     for metric, value in evaluator.compute().items():
         assert value == pytest.approx(validation[best][metric], rel=1e-6)
     with pytest.raises(ValueError, match=r'no checkpoint of step 1; it has the steps'):
-        running.score(run, workdir, step=1)
+        restoring.score(run, workdir, step=1)
     run.log.manifest['fingerprint'] = '0123456789abcdef'
     with pytest.raises(ValueError, match=r'is another log than the checkpoint was trained on .* 0123456789ab'):
-        running.score(run, workdir)
+        restoring.score(run, workdir)
 
 
 @pytest.mark.parametrize(('times', 'share'), [(2, 1 / 2), (0.25, 4), (1e9, 0)])
@@ -144,14 +146,14 @@ def test_dien_trains_with_negatives_and_is_scored_without(cache, tmp_path):
             assert 0 < line['auxiliary'] and line['loss'] == pytest.approx(line['logloss'] + line['auxiliary'])
         else:
             assert 'auxiliary' not in line
-    evaluator, _ = running.score(run, tmp_path)
+    evaluator, _ = restoring.score(run, tmp_path)
     assert evaluator.compute()['examples'] == 80 * 4
 
 
 def test_the_ceiling_is_that_of_the_true_probabilities(sharded):
     run = build(sharded[0])
-    best = running.ceiling(run, 'train')
-    evaluator, _ = running.score(run, sharded[1], 'train')
+    best = restoring.ceiling(run, 'train')
+    evaluator, _ = restoring.score(run, sharded[1], 'train')
     assert best['examples'] == evaluator.compute()['examples']
     assert best['logloss'] < evaluator.compute()['logloss'] and 0.8 < best['pcoc'] < 1.2
 
@@ -196,16 +198,16 @@ def test_two_processes_do_not_write_one_workdir(cache, tmp_path):
     other.kill()  # as a machine that loses power would: nothing has to be cleaned up
     other.communicate()
     assert running.fit(run, workdir).best_step > 0
-    with running.hold(workdir):  # a run that has ended holds nothing
+    with workdirs.hold(workdir):  # a run that has ended holds nothing
         pass
 
 
 def test_a_run_that_fails_lets_go_of_its_workdir(tmp_path):
-    with pytest.raises(ZeroDivisionError), running.hold(tmp_path):
+    with pytest.raises(ZeroDivisionError), workdirs.hold(tmp_path):
         with pytest.raises(ValueError, match=rf'in use by another run \(process {os.getpid()}\)'):
-            running.hold(tmp_path).__enter__()
+            workdirs.hold(tmp_path).__enter__()
         raise ZeroDivisionError
-    with running.hold(tmp_path):
+    with workdirs.hold(tmp_path):
         assert (tmp_path / '.lock').read_text() == f'{os.getpid()}\n'
 
 
@@ -214,21 +216,21 @@ def test_a_folder_without_locks_is_reported(tmp_path, monkeypatch, caplog):
         raise OSError(errno.ENOLCK, 'No locks available')
 
     monkeypatch.setattr(fcntl, 'flock', flock)
-    with running.hold(tmp_path):
+    with workdirs.hold(tmp_path):
         assert f'{tmp_path} cannot be locked' in caplog.text
 
 
 def test_processes_claim_a_workdir_together(cache, tmp_path, monkeypatch):
     config, other = tiny('LR', cache), tiny('LR', cache)
     other.seed = 77
-    running.claim_together(tmp_path, config)
+    workdirs.claim_together(tmp_path, config)
     monkeypatch.setattr(running.jax, 'process_index', lambda: 1)
-    running.claim_together(tmp_path, config)  # the first has written what this one would have
+    workdirs.claim_together(tmp_path, config)  # the first has written what this one would have
     with pytest.raises(ValueError, match=r'holds a run of another config \(seed was \d+ and is 77\)'):
-        running.claim_together(tmp_path, other)
+        workdirs.claim_together(tmp_path, other)
     monkeypatch.setattr(running, 'gather', lambda seen: [True, seen])
     with pytest.raises(ValueError, match=r'elsewhere of process 0 is not seen by process 1: give a --workdir on'):
-        running.claim_together(tmp_path / 'elsewhere', config)
+        workdirs.claim_together(tmp_path / 'elsewhere', config)
     assert not (tmp_path / 'elsewhere').exists()
 
 
@@ -238,14 +240,14 @@ def test_a_save_may_take_as_long_as_the_config_says(cache, tmp_path, monkeypatch
     monkeypatch.setattr(row_files, 'write_rows', lambda *given: time.sleep(1.5) or write_rows(*given))
     run = build(tiny('LR', cache, {'save_timeout': 1}))
     state = init_state(run.setup, run.example(run.source('train')), 0)
-    given = {'table_rows': running.table_rows(run)}
+    given = {'table_rows': workdirs.table_rows(run)}
     message = r'checkpoints/0, about [\d.]+ MB, was not written within 1 s .* give a save more time by train\.'
-    with running.open_checkpoints(run, tmp_path / 'short') as checkpoints:
+    with workdirs.open_checkpoints(run, tmp_path / 'short') as checkpoints:
         with pytest.raises(ValueError, match=message):
             checkpoints.save(state, {}, **given)
     for train in ({'save_timeout': 60}, {}):
         run = build(tiny('LR', cache, train))
-        with running.open_checkpoints(run, tmp_path / f'long{len(train)}') as checkpoints:
+        with workdirs.open_checkpoints(run, tmp_path / f'long{len(train)}') as checkpoints:
             checkpoints.save(state, {}, **given)
             assert checkpoints.steps == [0]
     assert checkpoints.timeout_s >= 3600

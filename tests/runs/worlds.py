@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from jaxrec.data.sources.behaviour_source import make_loader
 from jaxrec.models.can.simulated import get_config
 from jaxrec.models.sim.simulated import get_config as get_sim_config
-from jaxrec.runs import fit as running
+from jaxrec.runs import workdir as workdirs
 from jaxrec.training.state import abstract_state
 
 WORLD = {
@@ -117,9 +117,9 @@ def saved(run: Any, workdir: Path) -> tuple[Any, ...]:
     """All that the last checkpoint holds, as numpy, the loader's position, and which checkpoints are kept."""
     source = run.source('train', shuffle=True)
     loader = make_loader(source)
-    with running.open_checkpoints(run, workdir, read_only=True) as checkpoints:
+    with workdirs.open_checkpoints(run, workdir, read_only=True) as checkpoints:
         abstract = abstract_state(run.setup, run.example(source))
-        restored = checkpoints.restore(abstract, table_rows=running.table_rows(run), data=loader)
+        restored = checkpoints.restore(abstract, table_rows=workdirs.table_rows(run), data=loader)
         steps, best = checkpoints.steps, checkpoints.best
     position = loader.get_state()
     loader.close()

@@ -8,7 +8,7 @@ import pytest
 from absl.testing import flagsaver
 
 from jaxrec.serving.load_test import clients as load_clients
-from jaxrec.serving.load_test import run as load_test
+from jaxrec.cli.sim import load_test as run as load_test
 from jaxrec.serving.load_test.log import lifelong_users
 
 SMALL = {'users': 20, 'events': 6000, 'longest': 1000, 'long_users': 3, 'items': 400, 'categories': 50}

@@ -2,7 +2,7 @@
 
     jaxrec sms export --workdir=runs/mine --output=network.npz
     jaxrec sms predict --network=network.npz --input=album --output=found
-    jaxrec train --config=configs/sms/own.py:SMS,album2 --workdir=runs/more \
+    jaxrec train --config=--model=SMS --log=album:SMS,album2 --workdir=runs/more \
         --config.model.weights=network.npz
 
 `predict` needs nothing but the file. In training what was learned of classes, relations and parts that both

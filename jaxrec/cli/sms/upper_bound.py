@@ -1,7 +1,7 @@
 """What a network that errs nowhere finds of a config's own images: the ceiling of its table.
 
     jaxrec sms upper-bound --config=configs/sms/scenes.py:SMS
-    jaxrec sms upper-bound --config=configs/sms/own.py:SMS,album --part=validation
+    jaxrec sms upper-bound --model=SMS --log=album --part=validation
 
 Maps are painted from the truth and decoded as the config's network would be, with relation points where it
 has them and with PPDM's midpoints. What is lost is lost to cells: masks coarser than pixels, two things on

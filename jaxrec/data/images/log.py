@@ -216,7 +216,7 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
     """
     if not path:
         raise ValueError(
-            'data.arguments.path is empty: name the folder of the images, as in --config=configs/sms/own.py:SMS,album'
+            'data.arguments.path is empty: name the folder of the images, as in --model=SMS --log=album'
         )
     if broken not in ('refuse', 'skip'):
         raise ValueError(f"broken {broken!r} is unknown: use 'refuse' or 'skip'")

@@ -85,13 +85,16 @@ def parse_column(text: str, place: str) -> tuple[str, dict[str, Any]]:
     return name, described
 
 
-def describe_columns(named: Mapping[str, Any], features: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def describe_columns(
+    named: Mapping[str, Any], features: Mapping[str, Sequence[str]], files: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
     """The mapping that single columns describe.
 
     Args:
-      named: `user`, `item`, `time` and `label`, names of columns or their descriptions; None where there is none.
+      named: `user`, `item`, `time`, `time_unit`, `label` and `positive`; None where there is none.
       features: `context`, `item_attribute` and `user_attribute`, each as `parse_column` reads it; a column without a
         kind is categorical.
+      files: `items` and `users`, files of attributes; None for the files of events.
 
     Returns:
       The mapping, unchecked.
@@ -99,17 +102,21 @@ def describe_columns(named: Mapping[str, Any], features: Mapping[str, Sequence[s
     Raises:
       ValueError: a feature that `parse_column` refuses.
     """
+    files = files or {}
     columns = {
-        name: dict(parse_column(text if ':' in text else f'{text}:categorical', f'{name}={text}') for text in texts)
+        name: dict(parse_column(text if ':' in text else f'{text}:categorical', f'--{name}={text}') for text in texts)
         for name, texts in features.items()
     }
-    mapping = {
-        **named,
-        'events': columns['context'],
-        'items': {'columns': columns['item_attribute']} if columns['item_attribute'] else None,
-        'users': {'columns': columns['user_attribute']} if columns['user_attribute'] else None,
-    }
-    return {key: value for key, value in mapping.items() if value}
+    pairs = lambda **keys: {key: value for key, value in keys.items() if value}
+    return pairs(
+        user=named.get('user'),
+        item=named.get('item'),
+        time=pairs(column=named.get('time'), unit=named.get('time_unit')) if named.get('time') else None,
+        label=pairs(column=named.get('label'), positive=named.get('positive')) if named.get('label') else None,
+        events=columns['context'],
+        items=pairs(file=files.get('items'), columns=columns['item_attribute']),
+        users=pairs(file=files.get('users'), columns=columns['user_attribute']),
+    )
 
 
 def make_mapping(given: Mapping[str, Any]) -> LogMapping:

@@ -99,8 +99,7 @@ def stored(folder: str | Path, path: str) -> Log:
     manifest = Path(path) / 'manifest.json'
     if not path or not manifest.is_file():
         raise ValueError(
-            f'data.arguments.path = {path!r} is no log: give a folder that `jaxrec ingest` '
-            'has written, as in --config=configs/can/own.py:CAN-DNN,logs/mine'
+            f'{path!r} is no log: give a folder that `jaxrec ingest` has written, as in --log=logs/mine'
         )
     try:
         found = json.loads(manifest.read_text()).get('format')

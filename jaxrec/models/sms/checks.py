@@ -10,7 +10,7 @@ from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.images.targets import TargetOptions
 from jaxrec.models.sms.network.options import Network
 
-# Of configs/sms/own.py.
+# Of `jaxrec.models.sms.custom`.
 BATCH = 8
 TARGETS, NETWORK = TargetOptions(), Network()
 UNMIRRORED = 'data.augment.flip=0'
@@ -58,13 +58,13 @@ def advice(found: Findings, folder: str) -> list[str]:
     settings = dict.fromkeys(setting for each in told for setting in each.settings)
     if counts['train'] < BATCH:
         settings[f'train.batch_size={counts["train"]}'] = None
-    config = shlex.quote(f'--config=configs/sms/own.py:SMS,{folder}')
-    command = ['next: jaxrec train', config, '--workdir=runs/mine', *map(_flag, settings)]
+    log = shlex.quote(f'--log={folder}')
+    command = ['next: jaxrec train --model=SMS', log, '--workdir=runs/mine', *map(_flag, settings)]
     return [*lines, ' '.join(command)]
 
 
 def _flag(setting: str) -> str:
-    return f'--config.{setting}'
+    return f'--set={setting}'
 
 
 def _lost(found: Findings) -> list[Advice]:

@@ -11,6 +11,7 @@ from jaxrec.models.onerec import pipeline as pipelining
 from jaxrec.models.onerec.alignment import iterations
 from jaxrec.models.onerec.alignment.mining import Miner
 from jaxrec.runs import fit as running
+from jaxrec.runs import workdir as workdirs
 from tests.models.onerec.run_worlds import NETWORK
 from tests.models.onerec.worlds import REWARD
 from tests.runs.worlds import SESSIONS
@@ -29,7 +30,7 @@ def test_a_pipeline_runs_from_a_log_to_a_table_and_is_not_run_again(tmp_path, mo
         assert set(wanted) <= row.keys() and all(np.isfinite(value) for value in row.values())
     assert [(source.selection, source.choose) for source in asked] == [(None, 'first')] * 3
     begun = rows['generator']['step']
-    with running.own_checkpoints(workdir / 'generator') as checkpoints:  # not by what alignments monitor
+    with workdirs.own_checkpoints(workdir / 'generator') as checkpoints:  # not by what alignments monitor
         assert begun == checkpoints.best
     assert begun > 0 and rows['ntp']['step'] == rows['ipa']['step'] > begun
     assert rows['ipa']['ntp'] != rows['ntp']['ntp'] != rows['generator']['ntp']

@@ -12,7 +12,7 @@ from jaxrec.data.ingest.mapping import make_mapping
 from jaxrec.data.ingest.sessions import ingest_sessions
 from jaxrec.data.sources.user_histories import UserHistories
 from jaxrec.models.onerec.alignment.setup import prepare
-from jaxrec.models.onerec.custom import get_config
+from jaxrec.models.onerec.custom import log_config
 from jaxrec.models.onerec.recommend import make_recommender
 from jaxrec.models.onerec.requests import Tally, answer, read_users, to_rows
 from jaxrec.models.onerec.reward.generated import all_requests
@@ -65,13 +65,15 @@ def log_path(folder):
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'session log of {USERS * VISITS} events, {USERS} users, {ITEMS} items' in done.stdout
-    assert f'--workdir=runs/mine/tokens --config=configs/onerec/own.py:OneRec,{folder / "log"}' in done.stdout
+    assert f'jaxrec onerec tokenize --model=OneRec --log={folder / "log"}' in done.stdout
     return folder / 'log'
 
 
 @pytest.mark.slow
 def test_from_a_csv_file_to_sessions(folder, log_path, tmp_path):
-    config = get_config(f'OneRec,{log_path},{folder / "vectors.npy"},{folder / "names.txt"}')
+    config = log_config(str(log_path), 'OneRec')
+    config.files.ids.arguments.content = str(folder / 'vectors.npy')
+    config.files.ids.arguments.content_items = str(folder / 'names.txt')
     assert config.data.quality.to_dict() == {
         'watched': 5, 'seconds': None, 'quantile': 0.5, 'combine': 'all', 'interactions': None,
     }  # fmt: skip
@@ -134,14 +136,14 @@ def small(config, folder):
 @pytest.mark.slow
 def test_a_reward_model_learns_the_labels_that_there_are_and_may_judge(log_path, tmp_path):
     """No row says who was followed; the generator that it is to judge keeps to other users."""
-    config = get_config(f'reward,{log_path}')
+    config = log_config(str(log_path), 'reward')
     assert config.model.head_weights.to_dict() == {'swt': 1.0, 'vtr': 1.0, 'ltr': 1.0} and config.files is None
     assert config.features.candidate == ('item',) and config.data.users == (0.6, 1.0)
     report = fit_reward(small(config, tmp_path), tmp_path / 'judge')
     assert 0 <= report['calibrated']['auc_ltr'] <= 1 and 'auc_wtr' not in report['calibrated']
     assert [line.split()[0] for line in to_text(report).splitlines()] == ['head', 'swt', 'vtr', 'ltr']
 
-    config = small(get_config(f'OneRec,{log_path}'), tmp_path)
+    config = small(log_config(str(log_path), 'OneRec'), tmp_path)
     config.data.users, config.data.quality.watched = (0.0, 0.6), 2
     config.files.ids.arguments.update({'levels': 1, 'clusters': 8})
     config.model.update(NETWORK | {'session': 2, 'experts': 0})
@@ -157,7 +159,7 @@ def test_a_reward_model_learns_the_labels_that_there_are_and_may_judge(log_path,
 
 
 def test_rows_of_models_that_score_items_read_the_log_too(folder, log_path):
-    config = get_config(f'SASRec,{log_path}')
+    config = log_config(str(log_path), 'SASRec')
     assert config.data.source == 'next_item' and config.files is None
-    with pytest.raises(ValueError, match="there is no row 'FDSA'"):  # its items have no attributes
-        get_config(f'FDSA,{log_path}')
+    with pytest.raises(ValueError, match='ingest it with --item_attribute'):  # its items have no attributes
+        log_config(str(log_path), 'FDSA')

@@ -12,7 +12,7 @@ from jaxrec.data.images.record_writer import write_folder
 from jaxrec.data.images.records import COUNTED, Findings, ImageFolder
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms.checks import BATCH, NETWORK, TARGETS, advice, mirrored_wrongly
-from jaxrec.models.sms.custom import get_config
+from jaxrec.models.sms.custom import folder_config
 from jaxrec.models.sms.images import drawing as showing
 from jaxrec.models.sms.network.options import Network, read_network
 from jaxrec.models.sms.task import network_of
@@ -52,9 +52,9 @@ def test_what_costs_something_is_told_before_what_comes_next():
     counts = dict.fromkeys(COUNTED, 0) | {'train': 5, 'validation': 1, 'of validation': 2}
     words = Vocabulary(('human', 'ball'), ('hold', 'upright on'), person='human')
     found = Findings([], counts, [], words, {})
-    command = '--config=configs/sms/own.py:SMS,album --workdir=runs/mine'
-    assert advice(found, 'album') == [f'next: jaxrec train {command} --config.train.batch_size=5']
-    config = get_config()
+    command = '--model=SMS --log=album --workdir=runs/mine'
+    assert advice(found, 'album') == [f'next: jaxrec train {command} --set=train.batch_size=5']
+    config = folder_config('', 'SMS')
     assert config.train.batch_size == BATCH
     assert (config.data.entities, config.data.relations) == (TARGETS.entities, TARGETS.relations)
     of_config = network_of(config.model)
@@ -64,25 +64,25 @@ def test_what_costs_something_is_told_before_what_comes_next():
     others, turned, following = advice(found, 'album')
     assert others.startswith('2 relations have a subject that is no human: they are learned with --conf')
     assert turned.startswith('3 pictures are marked by their camera as turned')
-    assert following.endswith(f'{command} --config.model.any_subject=True')
-    assert "'--config=configs/sms/own.py:SMS,my album'" in advice(found, 'my album')[-1]
-    counts['relations in one image at most'] = get_config().data.relations
+    assert following.endswith(f'{command} --set=model.any_subject=True')
+    assert "'--log=my album'" in advice(found, 'my album')[-1]
+    counts['relations in one image at most'] = folder_config('', 'SMS').data.relations
     assert len(advice(found, 'album')) == 3
     counts['relations in one image at most'] += 6
     assert advice(found, 'album')[2].endswith(
         'has 70 relations, of which a batch holds 64 and a network gives 100: train with '
-        '--config.data.relations=70, else the others count as missed'
+        '--set=data.relations=70, else the others count as missed'
     )
-    assert advice(found, 'album')[-1].endswith('--config.model.any_subject=True --config.data.relations=70')
+    assert advice(found, 'album')[-1].endswith('--set=model.any_subject=True --set=data.relations=70')
     counts['relations in one image at most'] = 120
-    more = '--config.data.relations=120 --config.model.points=120 --config.model.triplets=120'
+    more = '--set=data.relations=120 --set=model.points=120 --set=model.triplets=120'
     assert f'train with {more}, else' in advice(found, 'album')[2]
     assert Network(points=120, triplets=120)
     counts['entities in one image at most'] = 45
     crowded = advice(found, 'album')[2]
-    assert crowded.endswith('train with --config.model.keep=45, else the others count as missed')
+    assert crowded.endswith('train with --set=model.keep=45, else the others count as missed')
     counts['entities in one image at most'] = 60
-    assert '--config.data.entities=60 --config.model.keep=60, else' in advice(found, 'album')[2]
+    assert '--set=data.entities=60 --set=model.keep=60, else' in advice(found, 'album')[2]
     counts['entities in one image at most'] = NETWORK.keep
     counts['relations in one image at most'] = 0
     counts['of validation'] = 0
@@ -105,8 +105,8 @@ def test_names_of_sides_that_a_mirror_leaves_are_told():
         'parts left_eye, right_eye, left knee', 'entities left shoe', 'relations left of, right of',
     ]  # fmt: skip
     assert ' and stand in no pair of "mirrored"' in told[0] and len(told) == 4
-    assert all(line.count('--config.data.augment.flip=0') == 1 for line in told)
-    assert get_config().data.augment.flip == 0.5
+    assert all(line.count('--set=data.augment.flip=0') == 1 for line in told)
+    assert folder_config('', 'SMS').data.augment.flip == 0.5
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_is_advised_can_be_done():
     wanted = {'model.any_subject', 'data.augment.flip', 'train.batch_size', 'data.entities', 'data.relations'}
     assert wanted | {'model.keep', 'model.points', 'model.triplets'} <= flags
     config, options = (
-        get_config('SMS,album'),
+        folder_config('album', 'SMS'),
         {field.name for field in dataclasses.fields(Network)} | {'weights'},
     )
     for flag in flags:

@@ -31,6 +31,7 @@ from jaxrec.models.onerec.reward.values import summarise
 from jaxrec.models.onerec.simulated import get_config as get_simulated
 from jaxrec.options import read_options
 from jaxrec.runs import fit as running
+from jaxrec.runs import workdir as workdirs
 from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, build
 from jaxrec.runs.optimizers import make_optimizer
 from jaxrec.runs.sources import read_data
@@ -58,7 +59,7 @@ def pieces(tmp_path_factory):
     config = world.config.copy_and_resolve_references()
     run = Experiment(config, world.log, world.setup, data, TRAIN)
     generator = tmp_path_factory.mktemp('generator')
-    running.claim(generator, world.config)
+    workdirs.claim(generator, world.config)
     state = worlds.drawn(world.setup, world.source, 0.4).replace(step=jnp.int32(7))
     with running.Checkpoints(generator / 'checkpoints', 1, 'ntp', False) as checkpoints:
         checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
@@ -77,7 +78,7 @@ def compiled_once(monkeypatch):
 
 def saved(pieces, workdir):
     """All that the last checkpoint holds."""
-    with running.open_checkpoints(pieces.run, workdir, read_only=True) as checkpoints:
+    with workdirs.open_checkpoints(pieces.run, workdir, read_only=True) as checkpoints:
         abstract = abstract_state(pieces.run.setup, worlds.sent(pieces.base[0]))
         restored = checkpoints.restore(abstract, table_rows={})
     state = restored.state.replace(rng=jax.random.key_data(restored.state.rng))
@@ -162,7 +163,7 @@ def test_a_generator_that_had_a_schedule_is_taken_over_without_it(pieces, tmp_pa
     world = worlds.world()
     config, schedule = world.config.copy_and_resolve_references(), {'kind': 'cosine', 'warmup': 0.5}
     config.train.schedule = ConfigDict(schedule)
-    running.claim(tmp_path, config)
+    workdirs.claim(tmp_path, config)
     setup = world.setup._replace(optimizer=make_optimizer('adam', 1e-2, schedule, 4))
     state = worlds.drawn(setup, world.source, 0.4)
     state = state.replace(opt_state=jax.tree.map(lambda x: x + 2, state.opt_state))

@@ -17,7 +17,7 @@ from jaxrec.models.onerec.reward.shown import HEADS
 from jaxrec.models.onerec.stages import align_config
 from jaxrec.models.onerec.tokenizing.semantic_ids import assign_ids
 from jaxrec.options import lay_over
-from jaxrec.runs import fit as running
+from jaxrec.runs import workdir as workdirs
 from jaxrec.runs.build import build
 from tests.models.onerec import worlds
 
@@ -42,10 +42,10 @@ def reward_run(cache):
 def draw(run, workdir, data_dir):
     """In place of `fit`: a checkpoint whose parameters are random."""
     workdir.mkdir()
-    running.claim(workdir, run.config)
+    workdirs.claim(workdir, run.config)
     state = worlds.drawn(run.setup, run.source('train', shuffle=True), 0.5)
-    with running.open_checkpoints(run, workdir) as checkpoints:
-        rows = running.table_rows(run)
+    with workdirs.open_checkpoints(run, workdir) as checkpoints:
+        rows = workdirs.table_rows(run)
         checkpoints.save(state, {}, table_rows=rows, data=None, metrics={'auc': 0.5})
 
 
@@ -103,7 +103,7 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     config.train.batch_size = 16
     generator.mkdir()
     config.train.schedule = ConfigDict({'kind': 'cosine', 'warmup': 0.1})  # of its own run, which has ended
-    running.claim(generator, config)
+    workdirs.claim(generator, config)
     wanted = align_config('sdpo', beams=4, passes=1.5, ratio=0.1)
     with pytest.raises(ValueError, match=r'has learned from the users \(0\.0, 1\.0\) and would judge the us'):
         alignment.prepare(wanted, generator, workdir)
@@ -142,7 +142,7 @@ def test_a_reward_model_is_calibrated_and_evaluated_and_then_judges(tmp_path, mo
     grouped = tmp_path / 'grouped'
     config.data.users, config.model.ranks = (0.0, 0.5), False
     grouped.mkdir()
-    running.claim(grouped, config)
+    workdirs.claim(grouped, config)
     with pytest.raises(ValueError, match=r'was trained with model\.ranks = False: a judge rewards item'):
         alignment.prepare(wanted, grouped, workdir)
     wanted.train.schedule = ConfigDict({'kind': 'cosine'})
