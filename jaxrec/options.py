@@ -40,11 +40,7 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
 
 
 def read_sized(
-    config: Mapping[str, Any],
-    where: str,
-    kind: type[Sized],
-    sizes: Mapping[str, Mapping[str, Any]],
-    size: str,
+    config: Mapping[str, Any], where: str, kind: type[Sized], sizes: Mapping[str, Mapping[str, Any]], size: str
 ) -> Sized:
     """Reads a config section over the size that it names.
 

@@ -15,12 +15,14 @@ if os.environ['JAX_PLATFORMS'] == 'cpu':
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'.strip()
 
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import pytest
 from absl import flags
+
+from jaxrec.configurable import allow_code
 
 # Tracing makes many small objects that live on; a twentieth of all time went into looking them through.
 gc.set_threshold(200_000, 50, 100)
@@ -37,6 +39,13 @@ def slow_but_for(quick: Iterable[str], names: Iterable[str]) -> list[Any]:
 def slow_cases_but_for(quick: Iterable[tuple], cases: Iterable[tuple]) -> list[Any]:
     """The same where a case is of several arguments."""
     return [case if case in quick else pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
+@pytest.fixture(scope='session', autouse=True)
+def configs_of_tests() -> Iterator[None]:
+    """Configs of tests name logs and models of tests."""
+    with allow_code(('tests',)):
+        yield
 
 
 @pytest.fixture(scope='session')

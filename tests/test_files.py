@@ -20,10 +20,7 @@ def test_a_text_is_replaced_whole(tmp_path):
     [
         (OSError(errno.ENOSPC, 'No space left on device'), True),
         (OSError(errno.EFBIG, 'File too large'), True),
-        (
-            ValueError("OUT_OF_RANGE: Failed to write 9 bytes to file 3: File too large [os_error_code='27']"),
-            True,
-        ),
+        (ValueError("OUT_OF_RANGE: Failed to write 9 bytes to file 3: File too large [os_error_code='27']"), True),
         (ValueError('RESOURCE_EXHAUSTED: Error writing: No space left on device'), True),
         (OSError(errno.EACCES, 'Permission denied'), False),
         (ValueError('another thing'), False),

@@ -1,5 +1,4 @@
-"""The house keeps its order: which room may import which, sizes, docstrings, annotations, no machine's own
-paths.
+"""The structure of the library: which package may import which, sizes, docstrings, annotations, no machine's own paths.
 
 Each rule is a function from a source file to what it finds wrong; every rule is also shown a file that breaks
 it.
@@ -15,18 +14,25 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-# room -> the other rooms of jaxrec that it may import: a paper knows the spine, the spine no paper.
-ROOMS = {
+# package -> the other packages of jaxrec that it may import: a paper knows what it is built of, and that knows no
+# paper. `runs` finds papers by the names in configs. The command line and the public API are on top.
+BASE = {'data', 'embeddings', 'evaluation', 'ops', 'parallel', 'training'}
+PACKAGES = {
     'ops': set(),
     'parallel': {'ops'},
     'embeddings': {'ops', 'parallel'},
     'data': {'ops', 'parallel'},
     'evaluation': {'data', 'ops', 'parallel'},
     'training': {'data', 'embeddings', 'evaluation', 'ops', 'parallel'},
-    'serving': {'data', 'embeddings', 'ops', 'parallel', 'training'},
-    'models': {'data', 'embeddings', 'evaluation', 'ops', 'parallel', 'training'},
-    'policies': {'data', 'embeddings', 'models', 'ops', 'parallel', 'training'},
+    'runs': BASE,
+    'serving': {*BASE, 'runs'},
+    'models': {*BASE, 'runs'},
+    'planning': {*BASE, 'models', 'runs'},
+    'cli': {*BASE, 'models', 'planning', 'runs', 'serving'},
+    '': {'cli', 'models', 'runs'},
 }
+MODULES = 20  # of a package, `__init__` counted
+FILES_OUT_OF_THE_WHEEL = ('.json', '.gz', '.png', '.npz')
 # package -> where in the checkout it may be imported; everything else of the library does without it.
 ONLY_IN = {
     'torch': (),
@@ -62,9 +68,9 @@ def imported(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def import_directions(path: str, tree: ast.Module) -> Iterator[str]:
-    """Rooms import only the rooms below them; heavy packages stay where they belong."""
+    """Packages import only the packages below them; heavy dependencies stay where they belong."""
     top, *inner = path.split('/')
-    room = inner[0] if top == 'jaxrec' and len(inner) > 1 else None
+    package = inner[0] if top == 'jaxrec' and len(inner) > 1 else ''
     for line, name in imported(path, tree):
         target, *rest = name.split('.')
         upwards = {'jaxrec': {'experiments', 'configs', 'tests'}, 'experiments': {'configs', 'tests'}}
@@ -72,11 +78,11 @@ def import_directions(path: str, tree: ast.Module) -> Iterator[str]:
             yield f'{path}:{line} imports {name}; arrows point configs -> experiments -> jaxrec'
         if top == 'jaxrec' and target in ONLY_IN and not path.startswith(ONLY_IN[target] or ('-',)):
             yield f'{path}:{line} imports {name}; allowed in {ONLY_IN[target] or "no part of jaxrec"}'
-        if top == 'jaxrec' and target == 'jaxrec' and rest and rest[0] in ROOMS and rest[0] != room:
-            below = ROOMS.get(room or '', set())
+        if top == 'jaxrec' and target == 'jaxrec' and rest and rest[0] in PACKAGES and rest[0] != package:
+            below = PACKAGES.get(package, set())
             if rest[0] not in below:
-                allowed = ', '.join(sorted(below)) or 'no room'
-                yield f'{path}:{line} imports {name}; {room or "the top"} may import {allowed}'
+                allowed = ', '.join(sorted(below)) or 'no package'
+                yield f'{path}:{line} imports {name}; {package or "the top"} may import {allowed}'
 
 
 def sizes(path: str, tree: ast.Module) -> Iterator[str]:
@@ -152,9 +158,36 @@ def test_experiments_and_configs_point_down():
     assert findings(import_directions, 'experiments', 'configs') == []
 
 
-def test_every_room_has_its_arrows():
-    rooms = {folder.parent.name for folder in (REPOSITORY / 'jaxrec').glob('*/__init__.py')}
-    assert rooms <= ROOMS.keys()
+def test_every_package_has_its_arrows():
+    packages = {folder.parent.name for folder in (REPOSITORY / 'jaxrec').glob('*/__init__.py')}
+    assert packages <= PACKAGES.keys()
+
+
+def test_packages_are_small():
+    crowded = [
+        folder.as_posix()
+        for folder in (REPOSITORY / 'jaxrec').rglob('*')
+        if folder.is_dir() and len(list(folder.glob('*.py'))) > MODULES
+    ]
+    assert crowded == []
+
+
+def test_no_two_modules_import_each_other():
+    trees = sources('jaxrec')
+    modules = {path.removesuffix('.py').removesuffix('/__init__').replace('/', '.'): path for path in trees}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = {name for _, name in imported(path, trees[path])}
+        found = {next((n for n in (name, name.rpartition('.')[0]) if n in modules), '') for name in names}
+        graph[module] = found - {'', module, 'jaxrec'}
+    while leaves := {module for module, below in graph.items() if not below & graph.keys()}:
+        graph = {module: below for module, below in graph.items() if module not in leaves}
+    assert sorted(graph) == []  # what is left has a circle, or leads to one
+
+
+def test_results_are_no_part_of_the_package():
+    found = [file for file in (REPOSITORY / 'jaxrec').rglob('*') if file.suffix in FILES_OUT_OF_THE_WHEEL]
+    assert found == []
 
 
 @pytest.mark.parametrize(
@@ -163,9 +196,11 @@ def test_every_room_has_its_arrows():
         (import_directions, 'jaxrec/data/x.py', 'from jaxrec.models import can', 'data may import'),
         (import_directions, 'jaxrec/training/x.py', 'from jaxrec import models', 'training may import'),
         (import_directions, 'jaxrec/embeddings/x.py', 'def f():\n  import jaxrec.models', 'embeddings may'),
-        (import_directions, 'jaxrec/ops/x.py', 'from ..embeddings import lookup', 'ops may import no room'),
+        (import_directions, 'jaxrec/ops/x.py', 'from ..embeddings import lookup', 'ops may import no package'),
         (import_directions, 'jaxrec/x.py', 'from jaxrec.ops import attention', 'the top may import'),
-        (import_directions, 'jaxrec/models/can/x.py', 'import `jaxrec train`', 'arrows'),
+        (import_directions, 'jaxrec/runs/x.py', 'from jaxrec.models import can', 'runs may import'),
+        (import_directions, 'jaxrec/models/sim/x.py', 'from jaxrec.cli import train', 'models may import'),
+        (import_directions, 'jaxrec/models/can/x.py', 'import experiments.train', 'arrows'),
         (import_directions, 'experiments/x.py', 'from configs.can import simulated', 'arrows'),
         (import_directions, 'jaxrec/ops/x.py', 'import torch.nn', 'no part of jaxrec'),
         (import_directions, 'jaxrec/data/x.py', 'import tensorflow_datasets as tfds', 'readers'),

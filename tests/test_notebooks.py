@@ -113,11 +113,7 @@ def executed(source: str, folder: pathlib.Path) -> nbformat.NotebookNode:
 @pytest.mark.notebook
 @pytest.mark.parametrize(
     ('source', 'message'),
-    [
-        ('x = 1', 'end in an expression'),
-        ('[1, 2]', 'plain number'),
-        ('float("nan")', 'must be finite'),
-    ],
+    [('x = 1', 'end in an expression'), ('[1, 2]', 'plain number'), ('float("nan")', 'must be finite')],
 )
 def test_a_notebook_without_a_final_number_is_refused(source, message, tmp_path):
     with pytest.raises(ValueError, match=message):

@@ -29,12 +29,7 @@ def get_config(name: str = 'AGE-TS') -> ConfigDict:
                 'cache': 'runs/logs',
             },
             'stream': {'batch_size': 2048, 'share': 1.0, 'warm_up': 80_000, 'changed': 0.05},
-            'replay': {
-                'refit_every': 80_000,
-                'window': 80_000,
-                'checkpoint_every': 2_000_000,
-                'off_policy': False,
-            },
+            'replay': {'refit_every': 80_000, 'window': 80_000, 'checkpoint_every': 2_000_000, 'off_policy': False},
             'train': {'batch_size': 256, 'epochs': 1, 'learning_rate': 1e-3, 'row_learning_rate': 1e-2},
         },
         ROWS,

@@ -61,11 +61,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'label': {'kind': 'impressions', 'column': 'click'},
                 'split': {'kind': 'days', 'held_out': 1, 'validation': 0.5, 'seed': 0},
                 # Table 1 of the paper.
-                'published': {
-                    'train events': 36_387_240,
-                    'validation events': 403_793,
-                    'values in all': 6_763_060,
-                },
+                'published': {'train events': 36_387_240, 'validation events': 403_793, 'values in all': 6_763_060},
             },
             'train': {
                 'batch_size': 128,

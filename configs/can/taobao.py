@@ -40,11 +40,7 @@ def get_config(name: str = 'CAN-DNN') -> ConfigDict:
                 'history_length': 100,
                 'min_history': 1,
                 # Table 1 of the paper.
-                'published': {
-                    'train + validation events': 691_456,
-                    'test events': 296_192,
-                    'values in all': 5_159_463,
-                },
+                'published': {'train + validation events': 691_456, 'test events': 296_192, 'values in all': 5_159_463},
             },
             'train': {
                 'batch_size': 128,

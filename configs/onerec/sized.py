@@ -4,8 +4,11 @@ r"""OneRec in the sizes of the paper, from some 50 million to a billion paramete
 
 After the colon stands the size: tiny, 50m, 100m, 200m, 500m or 1b. Three levels of 8,192 codes, histories of
 256 items and sessions of 5 are the paper's; but of tiny, activations are bfloat16, layers are looped over and
-computed again for gradients. The world is simulated, so that the config runs without data; on a log of one's
-own write --model=OneRec --log=logs/mine --set=files.ids.arguments.content=vectors.npy --set=files.ids.arguments.content_items=names.txt --config.model.size=1b.
+computed again for gradients. The world is simulated, so that the config runs without data; on your own log
+train the preset:
+
+    jaxrec train --model=OneRec --log=logs/mine --workdir=runs/onerec --set=model.size=1b \
+      --set=files.ids.arguments.content=vectors.npy --set=files.ids.arguments.content_items=names.txt
 
 On 256 chips give --mesh=32,8, three of the 24 experts a device: tokens come to experts over rings of eight,
 and no expert is gathered. What is planned of it by

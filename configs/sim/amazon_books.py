@@ -33,11 +33,7 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
         name,
         {
             'data': data
-            | {
-                'history_length': 10,
-                'lifelong': {'length': 90},
-                'history_negatives': config_dict.placeholder(str),
-            },
+            | {'history_length': 10, 'lifelong': {'length': 90}, 'history_negatives': config_dict.placeholder(str)},
             'train': {
                 'batch_size': 256,
                 'epochs': 2,

@@ -60,11 +60,6 @@ def get_config() -> ConfigDict:
                 '`examples_long` of them. MIMN trains on the last fifth of the ratings of a user before '
                 'validation.'
             ),
-            'quick': {
-                'seeds': 2,
-                'trials': 0,
-                'timed': (),
-                'columns': {'movielens': {'train': {'epochs': 2}}},
-            },
+            'quick': {'seeds': 2, 'trials': 0, 'timed': (), 'columns': {'movielens': {'train': {'epochs': 2}}}},
         }
     )

@@ -48,14 +48,7 @@ FULL_TRAIN = {'patience': 8}
 # A fourth of the behaviours, so that its rows stay within the time of a quick table.
 QUICK_WORLD = {'history': 500, 'near': 150, 'episode': 4}
 # Interests leave more behaviours in a history ten times as long, and strays as many.
-LONGER_WORLD = {
-    'users': 1_536,
-    'history': 20_000,
-    'impressions': 100,
-    'page': 100,
-    'episode': 50,
-    'strays': 0.003,
-}
+LONGER_WORLD = {'users': 1_536, 'history': 20_000, 'impressions': 100, 'page': 100, 'episode': 50, 'strays': 0.003}
 
 
 def get_config() -> ConfigDict:

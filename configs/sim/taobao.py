@@ -29,11 +29,7 @@ def get_config(name: str = 'SIM-soft') -> ConfigDict:
     """Builds the config of one row of `jaxrec.models.sim.presets` on UserBehavior."""
     data = of_can('DNN').data.to_dict()
     # What the paper counts in its data.
-    data['published'] = {
-        'values of user': 7_956_431,
-        'values of item': 34_196_612,
-        'values of category': 5_597,
-    }
+    data['published'] = {'values of user': 7_956_431, 'values of item': 34_196_612, 'values of category': 5_597}
     return run_config(
         name,
         {

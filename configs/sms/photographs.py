@@ -1,6 +1,6 @@
 """SMS on three photographs: whether the network can hold what people annotate in real pictures.
 
-    jaxrec sms sample --output=runs/photographs
+    jaxrec sms sample --annotations=docs/results/sms/photographs.json --output=runs/photographs
     jaxrec train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs
     jaxrec evaluate --workdir=runs/sms_photographs
     jaxrec sms show --workdir=runs/sms_photographs --output=runs/sms_photographs/pictures

@@ -23,13 +23,7 @@ weights that it begins with: CenterNet's.
 
 from ml_collections import ConfigDict
 
-from jaxrec.data.readers.images.pic_lists import (
-    CHOSEN_PARTS,
-    CHOSEN_RELATIONS,
-    ENTITIES,
-    RELATIONS,
-    WITHOUT_INSTANCES,
-)
+from jaxrec.data.readers.images.pic_lists import CHOSEN_PARTS, CHOSEN_RELATIONS, ENTITIES, RELATIONS, WITHOUT_INSTANCES
 from jaxrec.models.sms.presets import AUGMENT, PPDM_MODEL, PPDM_TRAIN, ROWS, TARGETS, of_size
 from jaxrec.runs.config import run_config
 

@@ -23,20 +23,14 @@ SHOWN = ('recall_100_25', 'recall_100_50', 'recall_100_75', 'recall_G_50', 'mean
 NULL = ('SMS', 'prior', 'two-stage')
 DIFFERENCES = ('recall_100_50', 'recall_100_50_parts', 'recall_G_50', 'parts_given_relation')
 # More looks and test scenes than the demo's: of 200 test scenes one seed's recall is known to .015 alone.
-SIZES = {
-    'data': {'arguments': {'train': 7_500, 'validation': 200, 'test': 500}},
-    'train': {'evals_per_epoch': 8},
-}
+SIZES = {'data': {'arguments': {'train': 7_500, 'validation': 200, 'test': 500}}, 'train': {'evals_per_epoch': 8}}
 LONG = changed(
     ROWS['SMS'],
     data={'arguments': {'train': 60_000}},
     train={'evals_per_epoch': 15},
     model={'neck': 48},  # so many scenes fill a map of 32 channels
 )
-QUICK = {
-    'data': {'arguments': {'train': 1_040, 'validation': 20, 'test': 60}},
-    'train': {'evals_per_epoch': 1},
-}
+QUICK = {'data': {'arguments': {'train': 1_040, 'validation': 20, 'test': 60}}, 'train': {'evals_per_epoch': 1}}
 NOTE = (
     'Simulated truth. Seed s draws world s, the order of the data and the initial values; tuning '
     'has a world of its own. `recall_K_T`: the share of the true relations of an image that '

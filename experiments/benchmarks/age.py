@@ -28,10 +28,7 @@ from jaxrec.training.state import Setup, init_state
 ARMS, REQUESTS, POOL, ROWS, KEYS = 20, 256, 38, 1000, 64
 COLUMNS, DIM, WIDTHS = 5, 10, (100,)
 SHAPES = 'E100 MLP100 (5+5 columns, D10), gate MLP32, fp32'
-FEATURES = {
-    'user': tuple(f'user{i}' for i in range(COLUMNS)),
-    'candidate': tuple(f'item{i}' for i in range(COLUMNS)),
-}
+FEATURES = {'user': tuple(f'user{i}' for i in range(COLUMNS)), 'candidate': tuple(f'item{i}' for i in range(COLUMNS))}
 MODEL = {'task': 'jaxrec.models.baselines.dnn:make_task', 'dim': DIM, 'widths': WIDTHS}
 
 

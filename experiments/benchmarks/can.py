@@ -69,10 +69,7 @@ def make_batches(number: int = 4, negatives: bool = False) -> list[dict[str, np.
         return rng.integers(2, rows, (BATCH, *shape)).astype(np.int32)
 
     def drawn() -> dict[str, np.ndarray]:
-        return {
-            'history_negative/item': ids(ITEMS, LENGTH),
-            'history_negative/category': ids(CATEGORIES, LENGTH),
-        }
+        return {'history_negative/item': ids(ITEMS, LENGTH), 'history_negative/category': ids(CATEGORIES, LENGTH)}
 
     return [
         {

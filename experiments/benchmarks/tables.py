@@ -47,9 +47,7 @@ def make_setup(rows: int, dim: int, row_optimizer: str, strategy: str | None) ->
       The setup, on one device.
     """
     task = CtrTask(
-        MeanPool(),
-        as_specs([Table('table', rows, dim, uniform(0.01))]),
-        lambda batch: {'table': {'ids': batch['ids']}},
+        MeanPool(), as_specs([Table('table', rows, dim, uniform(0.01))]), lambda batch: {'table': {'ids': batch['ids']}}
     )
     return Setup(
         task,
@@ -118,11 +116,7 @@ def bare(state: TrainState, batches: list[dict[str, np.ndarray]]) -> float:
         flat = ids.reshape(-1)
         return table.at[flat].add(table[flat] * jnp.float32(1e-6))
 
-    jitted, held, turns = (
-        jax.jit(touch, donate_argnums=0),
-        {'table': state.tables['table']},
-        itertools.cycle(batches),
-    )
+    jitted, held, turns = (jax.jit(touch, donate_argnums=0), {'table': state.tables['table']}, itertools.cycle(batches))
 
     def call() -> None:
         held['table'] = jitted(held['table'], next(turns)['ids'])

@@ -56,7 +56,7 @@ def main(_: list[str]) -> None:
     print(f'wrote {workdir}/table.md, table.json, table.png, trials.json, cells.jsonl.gz')
 
 
-def _table():  # type: ignore[no-untyped-def]
+def _table():
     from jaxrec.runs.api import run_config, table_config
     from jaxrec.runs.config import parse_settings
 

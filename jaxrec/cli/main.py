@@ -114,7 +114,7 @@ def launch(name: str, rest: Sequence[str]) -> None:
         if any(word in HELP for word in rest):
             print(describe(name, module.__doc__ or '', module_name))
             return
-        app.run(module.main, [f'jaxrec {name}', *rest], read_flags)
+        app.run(module.main, [f'jaxrec {name}', *rest], flags_parser=read_flags)
     except ModuleNotFoundError as error:
         extra = next((e for e, packages in EXTRAS.items() if (error.name or '').split('.')[0] in packages), None)
         if extra is None:

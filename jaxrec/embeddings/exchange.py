@@ -114,12 +114,7 @@ def _fullest(rows: jax.Array, rounds: jax.Array, shard_rows: int, devices: int) 
     owner = rows // shard_rows  # n for nobody's rows
     # Bucket numbers exceed int32 on huge tables; sorting (owner, round) as two keys needs no product.
     owner, which = jax.lax.sort((owner, rows % rounds), num_keys=2)
-    new = jnp.concatenate(
-        [
-            jnp.ones_like(owner[:1], bool),
-            (owner[1:] != owner[:-1]) | (which[1:] != which[:-1]),
-        ]
-    )
+    new = jnp.concatenate([jnp.ones_like(owner[:1], bool), (owner[1:] != owner[:-1]) | (which[1:] != which[:-1])])
     position = vary_like(jnp.arange(rows.shape[0], dtype=jnp.int32), rows)
     start = jax.lax.cummax(jnp.where(new, position, 0))
     return jnp.max(jnp.where(owner < devices, position - start + 1, 0))

@@ -129,11 +129,7 @@ def make_row_optimizer(name: str, learning_rate: LearningRate, **options: float)
     Raises:
       ValueError: an unknown name.
     """
-    makers: dict[str, Callable[..., RowOptimizer]] = {
-        'row_adagrad': row_adagrad,
-        'lazy_adam': lazy_adam,
-        'sgd': sgd,
-    }
+    makers: dict[str, Callable[..., RowOptimizer]] = {'row_adagrad': row_adagrad, 'lazy_adam': lazy_adam, 'sgd': sgd}
     if name not in makers:
         raise ValueError(f'row optimizer {name!r} does not exist; choose one of {sorted(makers)}')
     return makers[name](learning_rate, **options)

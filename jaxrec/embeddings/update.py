@@ -231,11 +231,7 @@ def _update_shard(
 
 
 def _sum(
-    context: _Context,
-    shards: Arrays,
-    ids: Mapping[str, Features],
-    grads: Mapping[str, Features],
-    scratch: Arrays,
+    context: _Context, shards: Arrays, ids: Mapping[str, Features], grads: Mapping[str, Features], scratch: Arrays
 ) -> tuple[Arrivals, dict[str, RowSums], Arrays]:
     """Brings all gradients to their shards, and sums those of the first round; what scratch has become."""
     specs, sums, used = context.specs, {}, {}

@@ -82,10 +82,7 @@ class CtrEvaluator:
         label = _array(batch, 'label', 'the batch')
         valid = _array(batch, 'valid', 'the batch', label.shape) > 0
         probability = _array(predictions, 'probability', 'the predictions', label.shape)
-        part = {
-            'label': label[valid].astype(np.float32),
-            'probability': probability[valid].astype(np.float32),
-        }
+        part = {'label': label[valid].astype(np.float32), 'probability': probability[valid].astype(np.float32)}
         if GROUP in batch:
             group = _array(batch, GROUP, 'the batch', label.shape[:1])
             part['group'] = np.broadcast_to(group[:, None], label.shape)[valid]

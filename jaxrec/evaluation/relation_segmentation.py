@@ -25,13 +25,7 @@ from jaxrec.evaluation.segmentation.challenge import (
     evaluate_challenge,
     shrunk,
 )
-from jaxrec.evaluation.segmentation.entities import (
-    EncodedImage,
-    encode_entities,
-    mask_ap,
-    part_counts,
-    part_miou,
-)
+from jaxrec.evaluation.segmentation.entities import EncodedImage, encode_entities, mask_ap, part_counts, part_miou
 from jaxrec.evaluation.segmentation.errors import CAUSES, MISSED_ENTITY, RIGHT, WRONG_PART, causes
 from jaxrec.evaluation.segmentation.found import PART_THRESHOLD, Found, found_of, name_of, truth_of
 from jaxrec.evaluation.segmentation.matching import (

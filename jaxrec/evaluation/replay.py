@@ -222,12 +222,7 @@ def _check(batch: Batch, real: NDArray, latest: float) -> None:
         ('shown', shown, (shown != slot) | ~pool[np.arange(len(pool)), slot], 'give a slot of its pool'),
         ('click', click, ~np.isin(click, (0, 1)), 'a click is 0 or 1, drop visits without feedback'),
         ('host/time', time, ~np.isfinite(time), 'give a finite time'),
-        (
-            'host/time',
-            time,
-            ~(np.diff(time, prepend=latest) >= 0),
-            'it is earlier than the one before it, sort them',
-        ),
+        ('host/time', time, ~(np.diff(time, prepend=latest) >= 0), 'it is earlier than the one before it, sort them'),
     )
     for key, values, wrong, remedy in checks:
         if (wrong & real).any():

@@ -114,10 +114,7 @@ def summarise(tally: Tally) -> dict[str, float | int | str]:
         'caveat': few_clicks(tally.clicks),
     }
     if tally.judged:
-        found |= {
-            'true_ctr': tally.chosen / tally.judged,
-            'regret': (tally.best - tally.chosen) / tally.judged,
-        }
+        found |= {'true_ctr': tally.chosen / tally.judged, 'regret': (tally.best - tally.chosen) / tally.judged}
     if tally.compared:
         found['changed'] = tally.changed / tally.compared
     if tally.compared == tally.visits and tally.clicks:

@@ -19,16 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.ops.kmeans import (
-    Clusters,
-    Rows,
-    Seed,
-    check_finite,
-    check_passes,
-    check_rows,
-    cluster_means,
-    middle,
-)
+from jaxrec.ops.kmeans import Clusters, Rows, Seed, check_finite, check_passes, check_rows, cluster_means, middle
 
 GROUP = 128  # clusters whose distances are computed in one reading of the file
 BLOCK_BYTES = 1 << 23  # of the distances of a block

@@ -130,11 +130,7 @@ def project(x: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def feed_forward(
-    x: jax.Array,
-    up: jax.Array,
-    down: jax.Array,
-    activation: str,
-    drop: Callable[[jax.Array], jax.Array] | None = None,
+    x: jax.Array, up: jax.Array, down: jax.Array, activation: str, drop: Callable[[jax.Array], jax.Array] | None = None
 ) -> jax.Array:
     """Two layers, the first of which may hold a gate beside what it gates (arXiv 2002.05202, eq. 6).
 

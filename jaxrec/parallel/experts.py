@@ -25,15 +25,7 @@ from jax.sharding import Mesh
 
 from jaxrec.ops.experts.dispatch import Trip, bring_back, collect, combine, make_trip, send, sort_by_group
 from jaxrec.ops.experts.grouped import Experts, grouped_ffn
-from jaxrec.ops.experts.moe import (
-    MoeInfo,
-    apply_experts,
-    capacity,
-    check_moe,
-    dropped_share,
-    expert_ffn,
-    moe_ffn,
-)
+from jaxrec.ops.experts.moe import MoeInfo, apply_experts, capacity, check_moe, dropped_share, expert_ffn, moe_ffn
 from jaxrec.ops.experts.routing import Routing, route, router_losses
 from jaxrec.ops.sorting import vary_like
 

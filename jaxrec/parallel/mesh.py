@@ -24,9 +24,7 @@ REPLICATED: Rules = (('.*', jax.P()),)
 
 
 def make_mesh(
-    shape: Sequence[int] | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    axis_type: AxisType = AxisType.Auto,
+    shape: Sequence[int] | None = None, devices: Sequence[jax.Device] | None = None, axis_type: AxisType = AxisType.Auto
 ) -> Mesh:
     """Builds the ('data', 'model') mesh; the axis types are stated, since JAX's default changed.
 

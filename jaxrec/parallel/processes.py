@@ -28,8 +28,7 @@ _SLURM = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_NTASKS', 'SLURM_PROCID',
 _OPEN_MPI = ('OMPI_MCA_orte_hnp_uri', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK')
 _TPU_HOSTS = ('TPU_PROCESS_ADDRESSES', 'TPU_WORKER_HOSTNAMES')  # GKE's; the first that is set counts
 _LOST_PEER = re.compile(
-    r'gloo|nccl|connection (closed|reset|refused)|unavailable|heartbeat|coordination|barrier|deadline',
-    re.IGNORECASE,
+    r'gloo|nccl|connection (closed|reset|refused)|unavailable|heartbeat|coordination|barrier|deadline', re.IGNORECASE
 )
 # Of the time to join, which the service is given beyond ours, so that the error is ours.
 _GRACE_S = 60
@@ -55,10 +54,7 @@ def detect_cluster(environ: Mapping[str, str]) -> str | None:
 
 
 def choose_processes(
-    coordinator: str | None,
-    num_processes: int | None,
-    process_id: int | None,
-    environ: Mapping[str, str],
+    coordinator: str | None, num_processes: int | None, process_id: int | None, environ: Mapping[str, str]
 ) -> dict[str, Any] | None:
     """Decides how a process joins others.
 

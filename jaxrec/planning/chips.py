@@ -237,7 +237,5 @@ def place(topology: Topology, devices: Sequence[Any]) -> Slice:
         return Slice(topology, tuple((i,) for i in range(len(devices))))
     dims = len(topology.dims)
     return Slice(
-        topology,
-        tuple(tuple(device.coords[:dims]) for device in devices),
-        cores=max(1, len(devices) // topology.chips),
+        topology, tuple(tuple(device.coords[:dims]) for device in devices), cores=max(1, len(devices) // topology.chips)
     )

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 from jaxrec.planning.plan import STATE, Plan
-from jaxrec.runs.row_files import save_figure
+from jaxrec.runs.row_files import new_figure, save_figure
 
 PREDICTED = (
     'All figures are predictions: compiled for chips that are not here, rates as published, nothing was run. '
@@ -162,10 +160,7 @@ def draw(plans: Sequence[Plan], path: Path) -> None:
       plans: of one world.
       path: of the picture.
     """
-    matplotlib.use('agg')
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(14, 1.6 + 0.45 * max(4, len(plans))), layout='constrained')
+    figure, axes = new_figure(1, 3, figsize=(14, 1.6 + 0.45 * max(4, len(plans))))
     names = [f'{p["topology"]} {p["mesh"][0]}x{p["mesh"][1]}' for p in plans]
     _draw_memory(axes[0], plans, names)
     _draw_time(axes[1], plans, names)

@@ -126,7 +126,7 @@ def _semantic_ids(
 
 
 STAND_INS: dict[str, Callable[[Path, Mapping[str, Any], Mapping[str, Column], Mapping[str, int]], None]] = {
-    'jaxrec.models.onerec.tokenizing.tokens:make_ids': _semantic_ids,
+    'jaxrec.models.onerec.tokenizing.tokens:make_ids': _semantic_ids
 }
 
 

@@ -169,11 +169,7 @@ def build(
     setup = Setup(
         task,
         make_optimizer(
-            train['optimizer'],
-            train['learning_rate'],
-            plain(train['schedule']),
-            steps,
-            train['weight_decay'],
+            train['optimizer'], train['learning_rate'], plain(train['schedule']), steps, train['weight_decay']
         ),
         make_row_optimizer(train['row_optimizer'], train['row_learning_rate'], **plain(train['row_options'])),
         make_mesh(tuple(shape) if shape else None),

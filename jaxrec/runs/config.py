@@ -50,7 +50,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     Raises:
       ValueError: a text without a key or a value.
     """
-    changes = {}
+    changes: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition('=')
         if not key or not equals:

@@ -47,5 +47,6 @@ def export_run(
         'log': run.log.manifest['fingerprint'],
     }
     example = run.source('train')[0]  # as requests are: of whole histories where training read samples
-    options = {'bake': bake, 'batch_size': batch_size, 'platforms': platforms, 'about': about}
-    return export_scorer(output, run.setup, state, example, **options), step
+    return export_scorer(
+        output, run.setup, state, example, bake=bake, batch_size=batch_size, platforms=platforms, about=about
+    ), step

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
 
 from jaxrec.data.ingest.extend import check_grown
 from jaxrec.data.logs.log_watch import LogWatch
@@ -17,7 +16,7 @@ from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
 from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, batches
 from jaxrec.runs.optimizers import make_optimizer
-from jaxrec.runs.row_files import save_figure
+from jaxrec.runs.row_files import new_figure, save_figure
 from jaxrec.runs.schedules import without_schedule
 from jaxrec.runs.sources import log_of
 from jaxrec.runs.workdir import claim_together, hold, open_checkpoints, own_checkpoints, read_config, table_rows
@@ -168,11 +167,8 @@ def describe(run: Experiment, source: BatchSource, state: TrainState) -> None:
 
 def draw_curves(workdir: Path, monitor: str, output: Path | None = None) -> None:
     """Draws training loss and validation metric against steps, to `curves.png` of the workdir by default."""
-    matplotlib.use('agg')
-    import matplotlib.pyplot as plt
-
     lines = read_metrics(workdir / 'metrics.jsonl')
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    figure, (left, right) = new_figure(1, 2, figsize=(9, 3.2))
     for axes, part, metric in ((left, 'train', 'loss'), (right, 'validation', monitor)):
         points = [(line['step'], line[metric]) for line in lines if line['part'] == part and metric in line]
         axes.plot(*zip(*points, strict=True), marker='.' if part == 'validation' else None)

@@ -12,6 +12,9 @@ PAPERS = ('can', 'sim', 'age', 'onerec', 'sms')
 SIMULATED = 'simulated'  # in place of a log: the data that the paper's own preset is trained on
 
 
+COLUMNS = ('name', 'paper', 'needs', 'simulated data', 'command', 'page')
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A named model.
@@ -39,14 +42,13 @@ class ModelTable(tuple[Model, ...]):
     """All models; prints and displays as a table."""
 
     def __repr__(self) -> str:
-        rows = [('name', 'paper', 'needs', 'simulated data', 'command', 'page')]
-        rows += [_cells(model) for model in self]
+        rows = [COLUMNS, *map(_cells, self)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ['  '.join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return '\n'.join(lines)
 
     def _repr_html_(self) -> str:
-        head = ''.join(f'<th>{name}</th>' for name in ('name', 'paper', 'needs', 'simulated data', 'command', 'page'))
+        head = ''.join(f'<th>{name}</th>' for name in COLUMNS)
         body = ''.join('<tr>' + ''.join(f'<td>{text}</td>' for text in _cells(model)) + '</tr>' for model in self)
         return f'<table><tr>{head}</tr>{body}</table>'
 

@@ -85,11 +85,7 @@ def request_builder(run: Experiment, log: Log) -> RequestBuilder:
 
 
 def score_rows(
-    run: Experiment,
-    state: TrainState,
-    builder: RequestBuilder,
-    blocks: Iterator[NewRows],
-    unknown: dict[str, int],
+    run: Experiment, state: TrainState, builder: RequestBuilder, blocks: Iterator[NewRows], unknown: dict[str, int]
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
     """Scores blocks of rows in batches of one shape.
 

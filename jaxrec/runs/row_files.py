@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from matplotlib.figure import Figure
 
 from jaxrec.files import needs_room, replace_bytes
 
@@ -95,19 +96,31 @@ class _JsonLines:
         self._file.close()
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Writes a figure of matplotlib's pyplot as a PNG, and closes it.
+def new_figure(rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:
+    """Makes a figure without pyplot, so that the backend of a notebook stays as it is.
 
     Args:
-      figure: the figure.
-      path: of the picture, replaced if it is there.
+      rows, columns: of axes.
+      **options: of `matplotlib.figure.Figure` and of its `subplots`.
+
+    Returns:
+      The figure and its axes, as `pyplot.subplots` returns them.
+    """
+    of_axes = {name: options.pop(name) for name in ('sharex', 'sharey', 'squeeze') if name in options}
+    figure = Figure(layout='constrained', **options)
+    return figure, figure.subplots(rows, columns, **of_axes)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as a PNG.
+
+    Args:
+      figure: from `new_figure`.
+      path: of the image, replaced if it is there.
 
     Raises:
       ValueError: the disk is full.
     """
-    import matplotlib.pyplot as plt  # after the caller has chosen a backend
-
     content = io.BytesIO()
     figure.savefig(content, dpi=110, format='png')
-    plt.close(figure)
     replace_bytes(path, content.getvalue())

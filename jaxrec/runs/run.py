@@ -2,6 +2,7 @@
 
 import functools
 import html
+import importlib
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +24,7 @@ from jaxrec.runs.restore import ceiling, metrics_of
 from jaxrec.runs.workdir import read_config
 from jaxrec.training.writers import read_metrics
 
-SHOWN = ('auc', 'gauc', 'logloss', 'pcoc')
+RECOMMENDER = 'jaxrec.models.onerec.recommend_users'  # by name: the models' procedures import this package
 
 
 class Run:
@@ -149,15 +150,9 @@ class Run:
         Raises:
           ValueError: the model gives rows a probability and names no items.
         """
-        from jaxrec.models.onerec.recommend_users import Wanted, recommend_users
-        from jaxrec.models.onerec.requests import ask
-
-        rows: list[dict[str, Any]] = []
-        wanted = Wanted(sessions, items, beams, step=step)
+        procedure = importlib.import_module(RECOMMENDER)
         with self._allowed():
-            run = self.experiment
-            recommend_users(run, self.workdir, ask(users, run.log), wanted, True, lambda b: rows.extend(b.to_pylist()))
-        return rows
+            return procedure.recommend_rows(self.experiment, self.workdir, users, sessions, items, beams, step)
 
     def export(self, output: str | Path, step: int | None = None, **options: Any) -> Path:
         """Writes the scorer to one file that needs no code of the model.

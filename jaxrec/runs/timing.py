@@ -48,13 +48,7 @@ def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> 
 
 
 def record(
-    task: str,
-    shapes: str,
-    params: int,
-    timed: Timed,
-    examples: int,
-    idle_mb: float,
-    **more: Any,
+    task: str, shapes: str, params: int, timed: Timed, examples: int, idle_mb: float, **more: Any
 ) -> dict[str, Any]:
     """Builds the record of a benchmark: of memory the peak, compilation included, and that of the windows.
 

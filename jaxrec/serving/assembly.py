@@ -166,12 +166,7 @@ class RequestAssembler:
         return view, view.before(request.time), self.index.latest if request.time is None else request.time
 
     def _windows(
-        self,
-        side: str,
-        views: Sequence[UserView],
-        bounds: Sequence[tuple[int, int]],
-        slots: int,
-        when: np.ndarray,
+        self, side: str, views: Sequence[UserView], bounds: Sequence[tuple[int, int]], slots: int, when: np.ndarray
     ) -> Batch:
         """A side that holds consecutive behaviours, [B, slots]."""
         length = np.zeros(len(when), np.int32)

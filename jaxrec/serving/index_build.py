@@ -130,11 +130,7 @@ class Base:
         if (counts['behaviours'], counts['branches']) != (len(behaviours), len(branches)):
             raise ValueError(f'{folder} does not hold the {counts} of {folder.parent}/manifest.json: {REMEDY}')
         self.columns = {name: behaviours[name] for name in names}
-        self._order, self._category, self._start = (
-            behaviours['order'],
-            branches['category'],
-            branches['start'],
-        )
+        self._order, self._category, self._start = (behaviours['order'], branches['category'], branches['start'])
         self.rows, self._forks = users['behaviours'], users['branches']
 
     def __len__(self) -> int:
@@ -153,10 +149,7 @@ class Base:
 
 
 def write_base(
-    folder: Path,
-    kinds: Mapping[str, np.dtype],
-    blocks: Iterable[Block],
-    categories: Callable[[np.ndarray], np.ndarray],
+    folder: Path, kinds: Mapping[str, np.dtype], blocks: Iterable[Block], categories: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Any]:
     """Writes a base.
 

@@ -86,9 +86,7 @@ class Journal:
         records = np.fromfile(self.path, self._record, size // width, offset=self._start)
         packed, wide = np.ascontiguousarray(records['event']).tobytes(), self.dtype.itemsize
         checks = np.fromiter(
-            (zlib.crc32(packed[n * wide : (n + 1) * wide], n) for n in range(len(records))),
-            np.uint32,
-            len(records),
+            (zlib.crc32(packed[n * wide : (n + 1) * wide], n) for n in range(len(records))), np.uint32, len(records)
         )
         sound = checks == records[_CHECK]
         whole = len(records) if sound.all() else int(np.argmin(sound))

@@ -121,10 +121,7 @@ class Service:
         kind = http.headers.get('content-type', '').partition(';')[0].strip().lower()
         if kind != 'application/json':
             raise RefusalError(415, f'the body is declared as {kind or "nothing"}: send Content-Type: application/json')
-        body, refusal = (
-            b'',
-            RefusalError(413, f'the body is larger than {self._max_bytes} bytes: send less at once'),
-        )
+        body, refusal = (b'', RefusalError(413, f'the body is larger than {self._max_bytes} bytes: send less at once'))
         declared = http.headers.get('content-length', '0')
         if not declared.isdigit() or int(declared) > self._max_bytes:
             raise refusal

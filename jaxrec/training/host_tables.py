@@ -132,14 +132,7 @@ def _writer(setup: Setup) -> Callable[..., tuple[Any, Any, Any, UpdateInfo]]:
 
     @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
     def write(
-        tables: Any,
-        slots: Any,
-        scratch: Any,
-        ids: Any,
-        grads: Any,
-        count: jax.Array,
-        norm: jax.Array,
-        loss: jax.Array,
+        tables: Any, slots: Any, scratch: Any, ids: Any, grads: Any, count: jax.Array, norm: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any, Any, UpdateInfo]:
         return emb.update(
             setup.task.tables,
@@ -164,13 +157,7 @@ def _apply(setup: Setup) -> Callable[..., tuple[tuple[Any, Any, Any], jax.Array]
 
     @functools.partial(jax.jit, donate_argnums=(0, 2))
     def apply(
-        params: Any,
-        model_state: Any,
-        opt_state: Any,
-        new: Any,
-        grads: Any,
-        scale: jax.Array,
-        moves: jax.Array,
+        params: Any, model_state: Any, opt_state: Any, new: Any, grads: Any, scale: jax.Array, moves: jax.Array
     ) -> tuple[tuple[Any, Any, Any], jax.Array]:
         if setup.clip_norm is not None:
             grads = jax.tree.map(lambda grad: grad * scale.astype(jnp.result_type(grad)), grads)

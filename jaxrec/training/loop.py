@@ -18,12 +18,7 @@ from jaxrec.embeddings import check_ids
 from jaxrec.parallel import put_batch
 from jaxrec.parallel.host_memory import await_on_cpu
 from jaxrec.training.checkpoints import Checkpoints
-from jaxrec.training.progress import (
-    LoopOptions,
-    Progress,
-    Watch,
-    progress_bar,
-)
+from jaxrec.training.progress import LoopOptions, Progress, Watch, progress_bar
 from jaxrec.training.state import Setup, TrainState
 from jaxrec.training.step import TrainStep
 from jaxrec.training.stopping import stop_agreed, stop_signal

@@ -132,13 +132,7 @@ def _dense(setup: Setup, seed: jax.Array, batch: Batch) -> dict[str, Any]:
     keys = jax.random.split(jax.random.key(seed), 3)
     params, model_state = setup.task.init(keys[0], batch)
     opt_state = setup.optimizer.init(params)
-    return {
-        'step': jnp.int32(0),
-        'params': params,
-        'model_state': model_state,
-        'opt_state': opt_state,
-        'rng': keys[2],
-    }
+    return {'step': jnp.int32(0), 'params': params, 'model_state': model_state, 'opt_state': opt_state, 'rng': keys[2]}
 
 
 def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:

@@ -37,13 +37,7 @@ def warm_state(setup: Setup, checkpoints: Checkpoints, batch: Batch, seed: int, 
     # Orbax reads tables into the new padded shapes; what lies past the old rows is filled below.
     state = checkpoints.restore(abstract_state(setup, batch), step, table_rows=old).state
     grown, slots = emb.grow(
-        tables,
-        old,
-        state.tables,
-        state.row_opt_state,
-        table_key(seed),
-        setup.row_optimizer,
-        setup.table_mesh,
+        tables, old, state.tables, state.row_opt_state, table_key(seed), setup.row_optimizer, setup.table_mesh
     )
     return dataclasses.replace(state, tables=grown, row_opt_state=slots, scratch=new_scratch(setup, batch))
 

@@ -14,13 +14,7 @@ log = logging.getLogger(__name__)
 class MetricWriter:
     """Appends reports to `metrics.jsonl`; a run stays readable with `cat`."""
 
-    def __init__(
-        self,
-        workdir: str | Path,
-        step: int = 0,
-        tensorboard: bool = False,
-        log_metrics: Sequence[str] = (),
-    ):
+    def __init__(self, workdir: str | Path, step: int = 0, tensorboard: bool = False, log_metrics: Sequence[str] = ()):
         """Opens the file and cuts what a run that was stopped had written after the restored step.
 
         Args:

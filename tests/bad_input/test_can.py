@@ -45,11 +45,7 @@ def source_with_a_list_of_pairs(world):
 
 
 CASES: dict[str, Case] = {
-    'unknown base': (
-        config('CAN-DNN', model__base='deepfm'),
-        r"model\.base = 'deepfm'",
-        r"one of \['cartesian'",
-    ),
+    'unknown base': (config('CAN-DNN', model__base='deepfm'), r"model\.base = 'deepfm'", r"one of \['cartesian'"),
     'base of no module': (
         config('CAN-DNN', model__base='jaxrec.dnn:make'),
         r"there is no module 'jaxrec\.dnn'",

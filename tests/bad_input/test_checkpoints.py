@@ -60,17 +60,9 @@ CASES: dict[str, Case] = {
         r"\[\[51, 1\].*\[\[62, 1\].*at 'tables/item_weight'",
         r'config\.json in its workdir',
     ),
-    'cut data': (
-        damage('model/d/*'),
-        r'checkpoints/35 is damaged',
-        r'delete that folder and use an earlier step',
-    ),
+    'cut data': (damage('model/d/*'), r'checkpoints/35 is damaged', r'delete that folder and use an earlier step'),
     'cut index': (damage('model/manifest.ocdbt'), r'checkpoints/35 is damaged', r'or train again'),
-    'cut description': (
-        damage('_CHECKPOINT_METADATA'),
-        r'checkpoints/35 is damaged',
-        r'use an earlier step',
-    ),
+    'cut description': (damage('_CHECKPOINT_METADATA'), r'checkpoints/35 is damaged', r'use an earlier step'),
     'cut optimizer, to go on from': (
         damage('optimizer/manifest.ocdbt', lambda world: running.fit(world.run, world.workdir)),
         r'no sound checkpoint left: checkpoint \S+/35 is damaged \(optimizer/manifest\.ocdbt has \d+ bytes',

@@ -15,21 +15,13 @@ CASES: dict[str, Case] = {
         r"the log has the columns \['category', 'item', 'user'\]",
     ),
     'unknown side': (config(features__item=('item',)), r'features\.item', r"one of the sides \('user'"),
-    'no candidate': (
-        config(features__candidate=()),
-        r'features\.candidate is empty',
-        r'name at least one column',
-    ),
+    'no candidate': (config(features__candidate=()), r'features\.candidate is empty', r'name at least one column'),
     'label of no column': (
         config(data__label={'kind': 'rating', 'column': 'stars'}),
         r"event column 'stars'",
         r"as the label's `column`",
     ),
-    'truth as a feature': (
-        config(features__candidate=('true_ctr',)),
-        r"names column 'true_ctr'",
-        r'has the columns',
-    ),
+    'truth as a feature': (config(features__candidate=('true_ctr',)), r"names column 'true_ctr'", r'has the columns'),
     'history unlike candidates': (
         config('DIN', features__history=('category',)),
         r"features\.history \['category'\]",
@@ -70,24 +62,9 @@ def drop(table, name):
 
 # A change to raw tables (or descriptions of columns), what the error must name, and the remedy.
 COLUMN_CASES = {
-    'NaN rating': (
-        put('events', 'rating', with_nan),
-        {},
-        "events column 'rating' is nan in row 17",
-        'drop or fill',
-    ),
-    'NaN time': (
-        put('events', 'time', with_nan),
-        {},
-        "events column 'time' is nan in row 17",
-        'drop or fill',
-    ),
-    'negative time': (
-        put('events', 'time', lambda c: c - 10),
-        {},
-        "'time' is -10 in row",
-        'must not be negative',
-    ),
+    'NaN rating': (put('events', 'rating', with_nan), {}, "events column 'rating' is nan in row 17", 'drop or fill'),
+    'NaN time': (put('events', 'time', with_nan), {}, "events column 'time' is nan in row 17", 'drop or fill'),
+    'negative time': (put('events', 'time', lambda c: c - 10), {}, "'time' is -10 in row", 'must not be negative'),
     'times in words': (
         put('events', 'time', lambda c: c.astype(str)),
         {},
@@ -123,18 +100,8 @@ COLUMN_CASES = {
         "items column 'category' is described as multi",
         '`Ragged`',
     ),
-    'unknown column': (
-        lambda raw: None,
-        {'colour': ColumnSpec('categorical')},
-        "describes 'colour'",
-        'they have user',
-    ),
-    'name used twice': (
-        put('items', 'click', np.zeros(40)),
-        {},
-        "'click' occurs in events and in items",
-        'rename one',
-    ),
+    'unknown column': (lambda raw: None, {'colour': ColumnSpec('categorical')}, "describes 'colour'", 'they have user'),
+    'name used twice': (put('items', 'click', np.zeros(40)), {}, "'click' occurs in events and in items", 'rename one'),
     'unsafe name': (put('events', '../click', lambda c: np.zeros(600)), {}, "'../click'", 'use letters'),
     'broken offsets': (
         put('items', 'genres', lambda c: Ragged(c.values, c.offsets[::-1].copy())),
@@ -142,18 +109,8 @@ COLUMN_CASES = {
         "offsets of ragged column 'genres'",
         'start at 0',
     ),
-    'merged users': (
-        lambda raw: None,
-        {'user': ColumnSpec('categorical', buckets=5)},
-        "column 'user'",
-        'filter users',
-    ),
-    'merged items': (
-        lambda raw: None,
-        {'item': ColumnSpec('categorical', buckets=5)},
-        "column 'item'",
-        'share',
-    ),
+    'merged users': (lambda raw: None, {'user': ColumnSpec('categorical', buckets=5)}, "column 'user'", 'filter users'),
+    'merged items': (lambda raw: None, {'item': ColumnSpec('categorical', buckets=5)}, "column 'item'", 'share'),
     'disagreeing vocabulary': (
         lambda raw: None,
         {'category': ColumnSpec('categorical', vocabulary='genres')},

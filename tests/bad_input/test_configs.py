@@ -15,23 +15,11 @@ MOVIELENS = {
 }
 
 CASES: dict[str, Case] = {
-    'unknown section': (
-        config(optimiser={}),
-        r'config\.optimiser is not a section',
-        r"has the sections \('task'",
-    ),
+    'unknown section': (config(optimiser={}), r'config\.optimiser is not a section', r"has the sections \('task'"),
     'missing section': (config(features=None), r"no 'features'", r'has the sections'),
-    'misspelt key': (
-        config(train__batchsize=8),
-        r'train\.batchsize is not an option',
-        r"did you mean 'batch_size'",
-    ),
+    'misspelt key': (config(train__batchsize=8), r'train\.batchsize is not an option', r"did you mean 'batch_size'"),
     'misspelt model key': (config('DNN', model__width=(8,)), r'model\.width', r"did you mean 'widths'"),
-    'wrong type': (
-        config(train__batch_size='many'),
-        r"train\.batch_size = 'many' is str",
-        r'int such as 1024',
-    ),
+    'wrong type': (config(train__batch_size='many'), r"train\.batch_size = 'many' is str", r'int such as 1024'),
     'None for a number': (config(train__log_every=None), r'train\.log_every = None', r'int such as 100'),
     'count of zero': (config(train__epochs=0), r'train\.epochs = 0', r'give at least 1'),
     'no evaluation': (
@@ -39,36 +27,20 @@ CASES: dict[str, Case] = {
         r'train\.evals_per_epoch = 0',
         r'give a number above 0, such as 0\.5',
     ),
-    'text for a norm': (
-        config(train__clip_norm='big'),
-        r"train\.clip_norm = 'big' is str",
-        r'give float or None',
-    ),
+    'text for a norm': (config(train__clip_norm='big'), r"train\.clip_norm = 'big' is str", r'give float or None'),
     'yes for a count of steps': (
         config(train__skip_not_finite=True),
         r'train\.skip_not_finite = True is bool',
         r'give int or None',
     ),
-    'unknown row': (
-        lambda world: tiny('SIM', world.cache),
-        r"no row 'SIM'",
-        r"choose one of \[.*'CAN-DNN'",
-    ),
-    'unknown optimizer': (
-        config(train__optimizer='lion'),
-        r"train\.optimizer = 'lion'",
-        r"one of \['adagrad', 'adam'",
-    ),
+    'unknown row': (lambda world: tiny('SIM', world.cache), r"no row 'SIM'", r"choose one of \[.*'CAN-DNN'"),
+    'unknown optimizer': (config(train__optimizer='lion'), r"train\.optimizer = 'lion'", r"one of \['adagrad', 'adam'"),
     'unknown row optimizer': (
         config(train__row_optimizer='adam'),
         r"row optimizer 'adam'",
         r"choose one of \['lazy_adam'",
     ),
-    'unknown preset': (
-        config('CAN-DNN', model__preset='kdd'),
-        r"model\.preset = 'kdd'",
-        r"one of \['wsdm22_code'",
-    ),
+    'unknown preset': (config('CAN-DNN', model__preset='kdd'), r"model\.preset = 'kdd'", r"one of \['wsdm22_code'"),
     'unknown order reduce': (
         config('CAN-DNN', model__order_reduce='mean'),
         r"model\.order_reduce = 'mean' does not exist",
@@ -122,16 +94,8 @@ CASES: dict[str, Case] = {
         r'pairs: .*history/brand',
         r'write pairs as',
     ),
-    'unknown label': (
-        config(data__label={'kind': 'stars'}),
-        r"label kind 'stars'",
-        r'use one of impressions',
-    ),
-    'unknown split': (
-        config(data__split={'kind': 'random'}),
-        r"split kind 'random'",
-        r'use one of leave_last_out',
-    ),
+    'unknown label': (config(data__label={'kind': 'stars'}), r"label kind 'stars'", r'use one of impressions'),
+    'unknown split': (config(data__split={'kind': 'random'}), r"split kind 'random'", r'use one of leave_last_out'),
     'unknown monitor': (
         lambda world: running.fit(config(train__monitor='ndcg', train__epochs=1)(world), world.workdir / 'new'),
         r"train\.monitor = 'ndcg'",
@@ -152,11 +116,7 @@ CASES: dict[str, Case] = {
         r"jaxrec\.models\.can has no 'make'",
         r'it has .*make_task',
     ),
-    'mesh in words': (
-        lambda world: parse_mesh('8x1'),
-        r"--mesh='8x1'",
-        r'give two sizes, such as --mesh=4,2',
-    ),
+    'mesh in words': (lambda world: parse_mesh('8x1'), r"--mesh='8x1'", r'give two sizes, such as --mesh=4,2'),
     'unknown knob': (
         lambda world: simulate(world.log, item=5),
         r'world\.item is not an option',

@@ -50,18 +50,10 @@ def open_(**described: Any) -> Callable[[Any], Any]:
 
 
 CASES: dict[str, Case] = {
-    'cut column': (
-        cut_column,
-        r'events/item\.npy has \d+ bytes instead of \d+',
-        r'delete the folder and compile',
-    ),
+    'cut column': (cut_column, r'events/item\.npy has \d+ bytes instead of \d+', r'delete the folder and compile'),
     'no manifest': (drop_file('manifest.json'), r'manifest\.json is missing', r'use `compile_log`'),
     'no column': (drop_file('events/click.npy'), r'events/click\.npy is missing', r'compile it again'),
-    'another version': (
-        old_version,
-        r'manifest\.json is .*version 0, this library reads',
-        r'compile the log again',
-    ),
+    'another version': (old_version, r'manifest\.json is .*version 0, this library reads', r'compile the log again'),
     'log of another world': (
         lambda world: simulate(world.log, users=9, items=50, categories=5, seed=1),
         r'log holds a log of other content',
@@ -69,9 +61,7 @@ CASES: dict[str, Case] = {
     ),
     'damaged metrics': (
         spoil(
-            'metrics.jsonl',
-            lambda text: text.replace('{', '', 1),
-            lambda w: read_metrics(w.workdir / 'metrics.jsonl'),
+            'metrics.jsonl', lambda text: text.replace('{', '', 1), lambda w: read_metrics(w.workdir / 'metrics.jsonl')
         ),
         r'metrics\.jsonl:1 is not a JSON line',
         r'remove the line, or start a new workdir',
@@ -101,11 +91,7 @@ FILES: dict[str, Case] = {
         'manifest.json is click_log',
         'compile the log again',
     ),
-    'other version': (
-        lambda f: edit_json(f / 'manifest.json', version=99),
-        'version 99',
-        'compile the log again',
-    ),
+    'other version': (lambda f: edit_json(f / 'manifest.json', version=99), 'version 99', 'compile the log again'),
     'manifest without schema': (
         lambda f: (f / 'manifest.json').write_text('{"format": "jaxrec.behaviour_log", "version": 1}'),
         'lacks counts, fingerprint, schema',
@@ -116,11 +102,7 @@ FILES: dict[str, Case] = {
         'events has 600 rows',
         'compile the log again',
     ),
-    'no description': (
-        lambda f: (f / 'items' / 'columns.json').unlink(),
-        'items/columns.json',
-        'compile it again',
-    ),
+    'no description': (lambda f: (f / 'items' / 'columns.json').unlink(), 'items/columns.json', 'compile it again'),
     'broken description': (
         lambda f: (f / 'items' / 'columns.json').write_text('{'),
         'items/columns.json is damaged',

@@ -23,16 +23,8 @@ CASES: dict[str, Case] = {
         r"'candidate/item' of table 'item' holds id -1, outside \[0, 51\)",
         r'map unknown values to 1',
     ),
-    'too large': (
-        ids(51),
-        r"table 'item' holds id 51, outside \[0, 51\)",
-        r'build the table with more rows',
-    ),
-    'floats': (
-        ids(3, np.float32),
-        r"'candidate/item' of table 'item' has dtype float32",
-        r'ids are integers',
-    ),
+    'too large': (ids(51), r"table 'item' holds id 51, outside \[0, 51\)", r'build the table with more rows'),
+    'floats': (ids(3, np.float32), r"'candidate/item' of table 'item' has dtype float32", r'ids are integers'),
     'unknown table': (ids(3, table='brand'), r"ids of table 'brand'", r"the task has only \['item'\]"),
     '64 bits on a device': (
         batch(put_batch, candidate__item=lambda a: a.astype(np.int64)),
@@ -44,11 +36,7 @@ CASES: dict[str, Case] = {
         r"events/item holds ids 2\.\.999 but vocabulary 'item'",
         r'compile the log again',
     ),
-    'more rows than int32 names': (
-        lambda world: Table('t', 2**31, 4),
-        r"table 't': rows=2147483648",
-        r'give 2 to',
-    ),
+    'more rows than int32 names': (lambda world: Table('t', 2**31, 4), r"table 't': rows=2147483648", r'give 2 to'),
     'two tables of one name': (
         lambda world: as_specs([Table('t', 9, 4), Table('t', 9, 5)]),
         r"two tables are called 't'",
@@ -57,11 +45,7 @@ CASES: dict[str, Case] = {
 }
 
 VOCABULARIES: dict[str, Case] = {
-    'decoding padding': (
-        lambda log: log.vocabulary('item').decode(np.asarray([2, 0])),
-        'id 0',
-        'mask them first',
-    ),
+    'decoding padding': (lambda log: log.vocabulary('item').decode(np.asarray([2, 0])), 'id 0', 'mask them first'),
     'decoding past the end': (lambda log: log.vocabulary('item').decode(np.asarray([42])), 'id 42', '2..41'),
     'decoding buckets': (
         lambda log: Vocabulary.hashed(5).decode(np.asarray([2])),

@@ -99,11 +99,7 @@ FILES = {
         '--delimiter',
     ),
     'mixed delimiters behind an empty line': (file('u,i,t\n\nann,x,1\nbob;y;2\n'), 'a.csv:4', 'with one'),
-    'another delimiter than given': (
-        file(GOOD, format={'delimiter': ';'}),
-        "has no column 'u'",
-        'give the delimiter',
-    ),
+    'another delimiter than given': (file(GOOD, format={'delimiter': ';'}), "has no column 'u'", 'give the delimiter'),
     'latin-1 without saying so': (
         file('u,i,t\nJos\xe9,x,1\n'.encode('latin-1')),
         "'user' is no UTF-8 text (a.csv:2)",
@@ -116,11 +112,7 @@ FILES = {
         'a.csv:3 holds bytes that are no',
         'right encoding',
     ),
-    'an unclosed quote in a long file': (
-        file(HUGE * 2),
-        'a row after record 2 does not end',
-        'close its quote',
-    ),
+    'an unclosed quote in a long file': (file(HUGE * 2), 'a row after record 2 does not end', 'close its quote'),
     'an unclosed quote': (
         file('u,i,t\nann,x,1\nbob,"y,2\ncid,z,3\n'),
         'a.csv:3 opens a quote that is not closed before the end of the file, 2 lines later',
@@ -134,11 +126,7 @@ FILES = {
     'a header of one huge line': (file('u' * (1 << 21)), 'a.csv:1 is longer than', 'a header?'),
     'a Parquet file by another name': (file(b'PAR1....PAR1'), 'a Parquet file by its content', 'rename it'),
     'no Parquet file': (file(GOOD, 'a.parquet'), 'neither Parquet nor gzip', 'rename it'),
-    'a cut Parquet file': (
-        file(b'PAR1' + b'\0' * 40, 'a.parquet'),
-        'cannot be read as Parquet',
-        'write it again',
-    ),
+    'a cut Parquet file': (file(b'PAR1' + b'\0' * 40, 'a.parquet'), 'cannot be read as Parquet', 'write it again'),
     'no gzip file': (file(GOOD, 'a.csv.gz'), 'a.csv.gz is neither', 'rename it'),
     'a cut gzip file': (
         file(gzip.compress(GOOD.encode())[:-9], 'a.csv.gz'),
@@ -200,11 +188,7 @@ MAPPINGS = {
     'no JSON': (text_mapping('{"user": "u",\n"item": }'), 'mapping.json:2 is no JSON', 'mend that line'),
     'a list': (text_mapping('["u"]'), 'mapping.json is a list', 'JSON object'),
     'a mapping in latin-1': (text_mapping(b'{"user": "\xfc"}'), 'is not UTF-8', 'save it as UTF-8'),
-    'an unknown key': (
-        mapping(itmes={}),
-        "mapping.itmes is not a key of a mapping; did you mean 'items'?",
-        'allowed',
-    ),
+    'an unknown key': (mapping(itmes={}), "mapping.itmes is not a key of a mapping; did you mean 'items'?", 'allowed'),
     'no item': (mapping(item=None), "has no 'item'", '--item=column'),
     'neither user nor label': (mapping(user=None), "neither 'user' nor 'label'", '--user=column'),
     'attributes of nobody': (
@@ -213,11 +197,7 @@ MAPPINGS = {
         'list them under events',
     ),
     'an unknown unit': (mapping(time={'column': 't', 'unit': 'h'}), "time.unit is 'h'", 'use one of s, ms'),
-    'an unknown kind': (
-        mapping(events={'p': {'kind': 'text'}}),
-        "events.p: column kind 'text'",
-        'use one of',
-    ),
+    'an unknown kind': (mapping(events={'p': {'kind': 'text'}}), "events.p: column kind 'text'", 'use one of'),
     'no kind': (mapping(events={'p': {}}), 'events.p.kind is missing', 'say categorical'),
     'no separator': (mapping(events={'p': {'kind': 'multi'}}), 'events.p.separator is None', '"|"'),
     'an unknown option': (

@@ -67,11 +67,7 @@ CASES: dict[str, Case] = {
     'no length': (lambda log: source(log, lifelong={}), r'data\.lifelong\.length = 0', 'at least 1'),
     'a length in words': (lifelong(length='all'), r"data\.lifelong\.length = 'all' is str", 'int such as'),
     'nothing to keep': (lifelong(search='hard', keep=0), r'data\.lifelong\.keep = 0', 'give at least 1'),
-    'misspelt key': (
-        lifelong(serach='hard'),
-        r'data\.lifelong\.serach is not an option',
-        "did you mean 'search'",
-    ),
+    'misspelt key': (lifelong(serach='hard'), r'data\.lifelong\.serach is not an option', "did you mean 'search'"),
     'a search of the model': (
         lifelong(search='soft'),
         r"data\.lifelong\.search = 'soft' does not exist",
@@ -97,11 +93,7 @@ CASES: dict[str, Case] = {
         r'data\.lifelong reads the columns of features\.history, and there are none',
         r'leave data\.lifelong out',
     ),
-    'no gap description': (
-        lambda log: source(log, time_gap='day'),
-        r"data\.time_gap is 'day'",
-        "such as {'unit'",
-    ),
+    'no gap description': (lambda log: source(log, time_gap='day'), r"data\.time_gap is 'day'", "such as {'unit'"),
     'no unit': (gap(unit=0), r'data\.time_gap\.unit = 0', 'give at least 1'),
     'half a second': (gap(unit=0.5), r'data\.time_gap\.unit = 0\.5 is float', 'int such as 86400'),
     'two buckets': (gap(buckets=2), r'data\.time_gap\.buckets = 2', 'give 3 to 55'),
@@ -128,26 +120,14 @@ CASES: dict[str, Case] = {
 }
 
 CONFIGS: dict[str, Case] = {
-    'lifelong in a config': (
-        config('DIN', data__lifelong={'length': 0}),
-        r'data\.lifelong\.length = 0',
-        'at least 1',
-    ),
+    'lifelong in a config': (config('DIN', data__lifelong={'length': 0}), r'data\.lifelong\.length = 0', 'at least 1'),
     'a column that the log of a config lacks': (
         config('DIN', data__lifelong={'length': 8, 'search': 'hard', 'column': 'brand'}),
         r"data\.lifelong\.column = 'brand' is no column of the items",
         'use any of item, category',
     ),
-    'gaps in a config': (
-        config('DIN', data__time_gap={'unit': -1}),
-        r'data\.time_gap\.unit = -1',
-        'at least',
-    ),
-    'misspelt in a config': (
-        config(data__life_long={}),
-        r'data\.life_long is not',
-        "did you mean 'lifelong'",
-    ),
+    'gaps in a config': (config('DIN', data__time_gap={'unit': -1}), r'data\.time_gap\.unit = -1', 'at least'),
+    'misspelt in a config': (config(data__life_long={}), r'data\.life_long is not', "did you mean 'lifelong'"),
     'a log without users': (
         lambda world: build(clicks('LR', world.cache, lifelong={'length': 8})).source('train'),
         'is a click log, whose batches have no lifelong',

@@ -110,11 +110,7 @@ RAW: dict[str, Case] = {
     ),
     'no clicks': (raw(click=None), "lack the key column 'click'", 'they have time'),
     'no time': (raw(time=None), "lack the key column 'time'", 'they have item'),
-    'no pool': (
-        raw(pool=None),
-        'visits have time, item, .* and no pool',
-        'give the candidates of each visit',
-    ),
+    'no pool': (raw(pool=None), 'visits have time, item, .* and no pool', 'give the candidates of each visit'),
     'pools in one array': (
         raw(pool=lambda c: np.zeros((300, 4), int)),
         'no pool among them as `Ragged`',
@@ -227,11 +223,7 @@ FILES: dict[str, Case] = {
         r'events/shown\.npy has \d+ bytes instead of \d+',
         'delete the folder and compile it again',
     ),
-    'truncated pools': (
-        truncated('pools/candidates.values.npy'),
-        r'candidates\.values\.npy has',
-        'compile it',
-    ),
+    'truncated pools': (truncated('pools/candidates.values.npy'), r'candidates\.values\.npy has', 'compile it'),
     'no pools': (without_pools, r'pools/columns\.json is missing', 'compile it again'),
     'another kind of log': (
         other_format,

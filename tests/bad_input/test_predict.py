@@ -17,8 +17,8 @@ from jaxrec.data.ingest.rows import RowReader
 from jaxrec.data.simulators.ctr import simulate
 from jaxrec.data.sources.splits import make_split
 from jaxrec.runs import fit as running
-from jaxrec.runs import restore as restoring
 from jaxrec.runs import predict as scoring
+from jaxrec.runs import restore as restoring
 from jaxrec.runs.build import build
 from jaxrec.runs.row_files import RowWriter
 from jaxrec.runs.workdir import read_config
@@ -116,10 +116,7 @@ def start(change: Callable[[Any], None]) -> Callable[[Any], Any]:
 
 
 def other_model(world: Any) -> None:
-    world.config.task, world.config.model = (
-        'jaxrec.models.baselines.dnn:make_task',
-        {'dim': 4, 'widths': (8,)},
-    )
+    world.config.task, world.config.model = ('jaxrec.models.baselines.dnn:make_task', {'dim': 4, 'widths': (8,)})
 
 
 def later_log(world: Any) -> None:
@@ -150,11 +147,7 @@ def eight_devices(world: Any) -> Any:
 
 
 CASES = {
-    'no column of the user': (
-        rows('sku,ts,place,price\n'),
-        "new.csv:1 has no column 'uid'",
-        'correct the mapping',
-    ),
+    'no column of the user': (rows('sku,ts,place,price\n'), "new.csv:1 has no column 'uid'", 'correct the mapping'),
     'no column that the model reads': (rows('uid,sku,ts,price\n'), "no column 'place'", 'correct'),
     'no such column to keep': (rows(ROWS, keep=['id']), "new.csv:1 has no column 'id'", 'it has uid'),
     'a mapping without a feature': (
@@ -178,11 +171,7 @@ CASES = {
         'ingest the new files with --extend',
     ),
     'no log': (lambda w: scoring.history_log(w.run, str(w.folder)), 'is no log', '`jaxrec ingest`'),
-    'no workdir': (
-        lambda w: read_config(str(w.folder / 'config.json')),
-        'config.json is missing',
-        'a workdir',
-    ),
+    'no workdir': (lambda w: read_config(str(w.folder / 'config.json')), 'config.json is missing', 'a workdir'),
     'no checkpoint': (
         lambda w: restoring.restore_model(w.run, w.folder / 'nothing'),
         'holds no checkpoint',
@@ -211,11 +200,7 @@ CASES = {
     ),
     'another dtype': (call(**{'candidate/item': lambda a: a.astype(np.int64)}), 'is int64 [64, 1]', 'cast'),
     'an id out of range': (call(**{'candidate/item': lambda a: a + 1000}), 'outside [0, 22)', 'to 1'),
-    'unequal lengths': (
-        call(**{'candidate/item': lambda a: a[:3]}),
-        'unequal lengths',
-        "'candidate/item': 3",
-    ),
+    'unequal lengths': (call(**{'candidate/item': lambda a: a[:3]}), 'unequal lengths', "'candidate/item': 3"),
     'an absent scorer': (lambda w: load_scorer(w.folder / 'x'), 'x does not exist', '`jaxrec export`'),
     'a cut scorer': (cut, 'is no scorer or a damaged one', 'export it again'),
     'a scorer of another kind': (other_format, 'is onnx version 3', 'export it again'),

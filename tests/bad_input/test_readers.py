@@ -159,11 +159,7 @@ CASES = {
         r'train\.gz:200: 23 fields instead of 24',
         'repair the line',
     ),
-    'avazu: a click of 2': (
-        of_avazu(field(9, 1, b'2')),
-        r'train\.gz:9: click is 2 and not 0 or 1',
-        'repair the line',
-    ),
+    'avazu: a click of 2': (of_avazu(field(9, 1, b'2')), r'train\.gz:9: click is 2 and not 0 or 1', 'repair the line'),
     'avazu: an hour of 25': (
         of_avazu(field(150, 2, b'14102125')),
         r'train\.gz:150: hour is 14102125 and not YYMMDDHH',
@@ -184,11 +180,7 @@ CASES = {
         r'train\.gz cannot be read \(Not a gzipped file',
         r'fetch train\.gz',
     ),
-    'avazu: packed nothing': (
-        of_avazu(lambda content: b''),
-        r"train\.gz:1: header '' instead of",
-        r'another file\?',
-    ),
+    'avazu: packed nothing': (of_avazu(lambda content: b''), r"train\.gz:1: header '' instead of", r'another file\?'),
     'avazu: a header alone': (
         of_avazu(lambda content: content.partition(b'\n')[0] + b'\n'),
         r'train\.gz cannot be read \(Empty CSV file',

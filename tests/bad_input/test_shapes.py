@@ -29,11 +29,7 @@ def predict_on(world: Any) -> Any:
 evaluator_add = lambda b: CtrEvaluator().add(b, {'probability': np.full(b['label'].shape, 0.5)})
 
 CASES: dict[str, Case] = {
-    'batch without a key': (
-        train_on,
-        r"the batch lacks 'candidate/item'",
-        r'Give the source and the model the same',
-    ),
+    'batch without a key': (train_on, r"the batch lacks 'candidate/item'", r'Give the source and the model the same'),
     'prediction without a key': (predict_on, r"the batch lacks 'user/user'", r'the same features'),
     'predictions of another shape': (
         lambda world: CtrEvaluator().add(world.batch, {'probability': np.zeros((40, 1))}),
@@ -45,11 +41,7 @@ CASES: dict[str, Case] = {
         r'mesh shape \(64, 64\)',
         r'xla_force_host_platform_device_count',
     ),
-    'mesh of one size': (
-        lambda world: make_mesh((8,)),
-        r'mesh shape \(8,\)',
-        r'give two sizes \(data, model\)',
-    ),
+    'mesh of one size': (lambda world: make_mesh((8,)), r'mesh shape \(8,\)', r'give two sizes \(data, model\)'),
     'batch that the devices do not divide': (
         batch(lambda b: pad_to({k: v[:21] for k, v in b.items()}, 8), valid=None),
         r'batch of 21',

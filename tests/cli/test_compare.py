@@ -236,10 +236,7 @@ def test_a_row_adds_to_sections_and_takes_them_out(tmp_path):
 
 
 def test_a_workdir_that_another_process_fills_is_refused(run_compare, faked, tmp_path):
-    with (
-        hold(tmp_path),
-        pytest.raises(ValueError, match=rf'{tmp_path} is in use by another run .* another --workdir'),
-    ):
+    with hold(tmp_path), pytest.raises(ValueError, match=rf'{tmp_path} is in use by another run .* another --workdir'):
         run_compare(tmp_path)
     assert faked == [] and [path.name for path in tmp_path.iterdir()] == ['.lock']
     assert run_compare(tmp_path) == run_compare(tmp_path)

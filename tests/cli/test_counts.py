@@ -34,11 +34,7 @@ def test_amazon(counted):
     assert found['train examples'] == 2 * train and found['train + validation examples'] == 2 * both
     assert (found['test events'], found['test examples']) == (users - both, 2 * (users - both))
     sizes = {name: found[f'values of {name}'] for name in ('user', 'item', 'category')}
-    assert sizes == {
-        'user': expected['users'],
-        'item': expected['items'],
-        'category': expected['categories'],
-    }
+    assert sizes == {'user': expected['users'], 'item': expected['items'], 'category': expected['categories']}
     assert published.keys() <= found.keys() and found['values in all'] == sum(sizes.values())
     # The paper's parts are two examples for each of the 603,668 users.
     assert published['train + validation examples'] + published['test examples'] == 2 * 603_668

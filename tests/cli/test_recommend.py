@@ -15,13 +15,7 @@ from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.data.sessions.log import compile_sessions
 from jaxrec.data.sources.user_histories import UserHistories
 from jaxrec.models.onerec.generate import catalogue
-from jaxrec.models.onerec.recommend import (
-    Recommended,
-    check_extended,
-    expand,
-    make_recommender,
-    take_turns,
-)
+from jaxrec.models.onerec.recommend import Recommended, check_extended, expand, make_recommender, take_turns
 from jaxrec.models.onerec.requests import Asked, Tally, answer, read_users, to_rows
 from jaxrec.models.onerec.task import CODES
 from jaxrec.models.onerec.tokenizing.semantic_ids import SemanticIds
@@ -81,9 +75,7 @@ def test_a_trained_model_writes_sessions(trained, tmp_path):
 
 def test_rows_of_sessions():
     found = Recommended(
-        np.array([[[2, 3], [4, 2]], [[3, 4], [-1, -1]]]),
-        np.float32([[-1, -2], [-3, -np.inf]]),
-        *np.ones((2, 2)),
+        np.array([[[2, 3], [4, 2]], [[3, 4], [-1, -1]]]), np.float32([[-1, -2], [-3, -np.inf]]), *np.ones((2, 2))
     )
     names = np.array(['', '', 'x', 'y', 'z'], object)
     flat = to_rows(np.array(['u', 7], object).astype(str), found, names, nested=False).to_pydict()
@@ -214,9 +206,7 @@ def test_who_is_answered_and_when(loaded):
     log, asked = run.log, []
     times = log.events['time'][log.user_offsets[2:6]]  # of each user's first request: nothing before it
     request = Asked(
-        np.array(['a', 'b', 'c', 'd'], object),
-        np.array([2, 1, 4, 5], np.int32),
-        times + np.array([0, 0, 1, 9**9]),
+        np.array(['a', 'b', 'c', 'd'], object), np.array([2, 1, 4, 5], np.int32), times + np.array([0, 0, 1, 9**9])
     )
 
     def recommender(batch):

@@ -165,10 +165,7 @@ def test_a_closed_loop_learns_from_its_own_picks(world):
     for name in ('item', 'category'):
         picked = whole[f'candidate/{name}'][np.arange(256), slots]
         np.testing.assert_array_equal(batch[f'candidate/{name}'][:, 0], picked)
-    same(
-        source.impressions(rows, log.events['shown'][rows], log.events['click'][rows]),
-        source.impressions(rows),
-    )
+    same(source.impressions(rows, log.events['shown'][rows], log.events['click'][rows]), source.impressions(rows))
     with pytest.raises(ValueError, match='slots and clicks belong together'):
         source.impressions(rows, slots)
 

@@ -13,13 +13,7 @@ from jaxrec.data.simulators.scenes import VOCABULARY, World
 from jaxrec.data.simulators.scenes.acts import ACTS, Draft, draw_look, new_person, touch_shoulder
 from jaxrec.data.simulators.scenes.relations import relations_of
 from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, fill, textures
-from jaxrec.data.simulators.scenes.simulator import (
-    SimulatedScenes,
-    simulate,
-    simulate_scene,
-    stage_scene,
-    survey,
-)
+from jaxrec.data.simulators.scenes.simulator import SimulatedScenes, simulate, simulate_scene, stage_scene, survey
 from jaxrec.data.simulators.scenes.stage import COLUMNS, Frame, Stage
 from jaxrec.data.simulators.scenes.things import HELD, THINGS, make_held, make_thing
 from jaxrec.data.simulators.scenes.world import CELLS, PARTS, SEEN, UNSEEN, Draws
@@ -95,11 +89,7 @@ def test_masks_and_parts_belong_together(held_out):
 def test_a_scene_is_a_pure_function_of_its_arguments(held_out):
     assert_same(simulate_scene(WORLD, 0, 7, True), held_out[7].scene)
     assert_same(pickle.loads(pickle.dumps(held_out[7].scene)), held_out[7].scene)
-    others = (
-        simulate_scene(WORLD, 1, 7, True),
-        simulate_scene(WORLD, 0, 8, True),
-        simulate_scene(WORLD, 0, 7, False),
-    )
+    others = (simulate_scene(WORLD, 1, 7, True), simulate_scene(WORLD, 0, 8, True), simulate_scene(WORLD, 0, 7, False))
     for other in others:
         assert (other.image != held_out[7].scene.image).any()
 

@@ -137,6 +137,15 @@ def test_the_log_holds_the_events_of_the_world(tmp_path):
         np.testing.assert_array_equal(log.events[name][ours], events[name][order])
 
 
+def test_the_ground_truth_of_a_log_is_what_was_drawn(tmp_path):
+    log = ctr.simulate(tmp_path / 'log', **TINY)
+    read, drawn = ctr.load_truth(log.folder), ctr.make_truth(ctr.World(**TINY))
+    for field in dataclasses.fields(drawn):
+        np.testing.assert_array_equal(getattr(read, field.name), getattr(drawn, field.name), err_msg=field.name)
+    with pytest.raises(ValueError, match='other-truth'):
+        ctr.load_truth(tmp_path / 'other')
+
+
 def test_a_second_call_opens_the_same_log(tmp_path, monkeypatch):
     first = ctr.simulate(tmp_path / 'log', **TINY)
     monkeypatch.setattr(ctr, 'generate', lambda *_: pytest.fail('the world was made again'))

@@ -62,10 +62,7 @@ def inputs(step: int, batch: int) -> tuple[dict, dict, np.float32]:
             draw = lambda shape: rng.permutation(np.arange(1, 100_003, 701))[: np.prod(shape)].reshape(shape)
         if name == 'item' and step == SKEWED:
             draw = lambda shape: rng.integers(1, 90, shape)
-        ids[name] = {
-            'candidate': draw((batch, 1)).astype(np.int32),
-            'history': draw((batch, 4)).astype(np.int32),
-        }
+        ids[name] = {'candidate': draw((batch, 1)).astype(np.int32), 'history': draw((batch, 4)).astype(np.int32)}
     size = 0.01 if step == SPREAD else 1.0  # gradients too small to be clipped, once
     gradient = lambda x, dim: (size * rng.normal(size=(*x.shape, dim))).astype(np.float32)
     pull = {t: {f: gradient(x, SPECS[t].dim) for f, x in features.items()} for t, features in ids.items()}
@@ -92,11 +89,7 @@ def make_step(strategies: dict[str, str], mesh: Mesh | None, exchange: str | Non
 
 @functools.cache
 def run(
-    rotation: int,
-    mesh: Mesh | None = None,
-    exchange: str | None = None,
-    batch: int = 24,
-    clip: float | None = CLIP,
+    rotation: int, mesh: Mesh | None = None, exchange: str | None = None, batch: int = 24, clip: float | None = CLIP
 ) -> Run:
     """Trains the tables; on a mesh that divides the batch, ids and gradients arrive cut over it."""
     strategies = ROTATIONS[rotation]

@@ -30,13 +30,7 @@ def test_old_rows_stay_and_new_ones_are_drawn_as_for_a_fresh_table(shape, name):
     }
     cut = jax.NamedSharding(mesh, jax.P(mesh.axis_names))
     grown, grown_slots = emb.grow(
-        specs(NEW),
-        {'item': OLD},
-        jax.device_put(held, cut),
-        jax.device_put(slots, cut),
-        key,
-        optimizer,
-        mesh,
+        specs(NEW), {'item': OLD}, jax.device_put(held, cut), jax.device_put(slots, cut), key, optimizer, mesh
     )
     assert {shard.data.shape for shard in grown['item'].addressable_shards} == {(length // mesh.size, DIM)}
     got = np.asarray(grown['item'])

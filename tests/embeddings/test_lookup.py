@@ -41,12 +41,7 @@ def test_rows_past_the_table_read_zeros_even_where_the_array_is_longer():
 
 
 def test_the_exchange_follows_from_the_devices():
-    assert [emb.choose_exchange(n) for n in (1, 8, 9, 256)] == [
-        'gather_ids',
-        'gather_ids',
-        'all_to_all',
-        'all_to_all',
-    ]
+    assert [emb.choose_exchange(n) for n in (1, 8, 9, 256)] == ['gather_ids', 'gather_ids', 'all_to_all', 'all_to_all']
 
 
 def test_an_unknown_exchange_is_refused():

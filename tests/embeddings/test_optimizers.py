@@ -11,10 +11,7 @@ from jaxrec import embeddings as emb
 PAIRS = {
     'sgd': (emb.sgd(0.1), optax.sgd(0.1)),
     'adam': (emb.lazy_adam(0.01), optax.adam(0.01)),
-    'adam_options': (
-        emb.lazy_adam(0.01, b1=0.8, b2=0.99, eps=1e-3),
-        optax.adam(0.01, b1=0.8, b2=0.99, eps=1e-3),
-    ),
+    'adam_options': (emb.lazy_adam(0.01, b1=0.8, b2=0.99, eps=1e-3), optax.adam(0.01, b1=0.8, b2=0.99, eps=1e-3)),
     'schedule': (emb.sgd(optax.linear_schedule(1.0, 0.0, 4)), optax.sgd(optax.linear_schedule(1.0, 0.0, 4))),
 }
 

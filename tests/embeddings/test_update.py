@@ -34,11 +34,7 @@ def test_slots_remember_what_the_rules_need():
 
 def test_strategies_follow_from_static_sizes():
     ids, _, _ = steps.inputs(1, 24)  # 120 ids a table
-    assert emb.choose_strategies(steps.SPECS, ids) == {
-        'item': 'scratch',
-        'category': 'dense',
-        'user': 'dense',
-    }
+    assert emb.choose_strategies(steps.SPECS, ids) == {'item': 'scratch', 'category': 'dense', 'user': 'dense'}
     specs = emb.as_specs([emb.Table('t', 481, 2), emb.Table('u', 480, 2)])
     two = {'t': {'x': ids['item']['history'][:, :4], 'y': ids['item']['candidate']}, 'u': ids['item']}
     assert emb.choose_strategies(specs, two) == {'t': 'scratch', 'u': 'dense'}

@@ -123,10 +123,7 @@ def test_pcoc_is_predicted_over_observed():
 @pytest.mark.parametrize(
     ('call', 'message'),
     [
-        (
-            lambda: evaluation.auc([1, 1, 1], [0.1, 0.2, 0.3]),
-            r'both classes: 3 of 3 .* larger or less filtered',
-        ),
+        (lambda: evaluation.auc([1, 1, 1], [0.1, 0.2, 0.3]), r'both classes: 3 of 3 .* larger or less filtered'),
         (lambda: evaluation.auc([], []), r'both classes: 0 of 0'),
         (lambda: evaluation.auc([0, 1], [0.1, 0.2], [1, 0]), r'both classes: 0 of 1'),
         (lambda: evaluation.auc([0, 1], [0.1, np.nan]), r'scores\[1\] is nan .*diverged'),

@@ -195,10 +195,7 @@ def walk(target, model=None, **options):
         (call(rows=[], clicks=[], target=[], propensity=[]), 'there is no visit'),
         (walk(lambda batch: np.ones((20, 5))), r'at visit 0 sum to 5\.0 over the pool'),
         (walk(lambda batch: np.full((20, 5), np.nan)), 'at visit 0 sum to nan'),
-        (
-            walk(lambda batch: np.full((20, 5), 0.2), estimators=['dr']),
-            "'dr' is not among ips, snips: give a",
-        ),
+        (walk(lambda batch: np.full((20, 5), 0.2), estimators=['dr']), "'dr' is not among ips, snips: give a"),
         (walk(lambda batch: np.full((20, 5), 0.2), estimators=['mrdr']), "'mrdr' is not among"),
         (lambda: evaluate_off_policy(lambda batch: None, []), 'there is no batch'),
     ],

@@ -9,16 +9,7 @@ import pytest
 
 from jaxrec.data.sources.pool_source import PoolSource
 from jaxrec.evaluation.replay import ReplayOptions, progress, replay, resume, start
-from jaxrec.evaluation.tallies import (
-    RESAMPLED,
-    Tally,
-    bootstrap,
-    interval,
-    merge,
-    pick,
-    summarise,
-    wilson,
-)
+from jaxrec.evaluation.tallies import RESAMPLED, Tally, bootstrap, interval, merge, pick, summarise, wilson
 from tests.data.worlds import small_pools
 from tests.evaluation.bandits import Explaining, Fixed, Greedy, Logged, Random
 from tests.oracles import replay as oracle
@@ -134,11 +125,7 @@ def test_a_resumed_replay_ends_as_an_unbroken_one(log, options):
 def test_without_a_window_learned_events_are_let_go(log):
     policy = Greedy()
     end = replay(
-        policy,
-        source(log, 10),
-        start(policy.start(log.schema['item'].rows)),
-        KEY,
-        ReplayOptions(refit_every=50),
+        policy, source(log, 10), start(policy.start(log.schema['item'].rows)), KEY, ReplayOptions(refit_every=50)
     )
     assert end.learned == 0 and len(end.rows) == len(end.known) < end.tally.matches / 4
 

@@ -83,8 +83,7 @@ def small(monkeypatch):
         lambda: sim.infer('sim_infer'),
         lambda: age.age('age_score', direction='fgm'),
         pytest.param(
-            lambda: age.age('age_batch', 3, 4, direction='pgd', uncertainty='ucb', passes=2),
-            marks=pytest.mark.slow,
+            lambda: age.age('age_batch', 3, 4, direction='pgd', uncertainty='ucb', passes=2), marks=pytest.mark.slow
         ),
         pytest.param(lambda: age.neural_ucb('age_score_neural_ucb'), marks=pytest.mark.slow),
         lambda: replay.run('replay_linucb', 'linucb'),

@@ -153,10 +153,7 @@ def test_a_log_that_does_not_fit_leaves_nothing_beside_it(tmp_path):
     config = ml_collections.ConfigDict({'files': {'ids': {'make': f'{__name__}:make'}}})
     globals()['make'] = make
     data = {'cache': str(tmp_path / 'made'), 'label': {}, 'split': {}}
-    with (
-        files_up_to(4000),
-        pytest.raises(ValueError, match=r'made/make-\w+ could not be written \(.*\): it has'),
-    ):
+    with files_up_to(4000), pytest.raises(ValueError, match=r'made/make-\w+ could not be written \(.*\): it has'):
         make_files(config, log, data, {})
     assert not [path for path in (tmp_path / 'made').iterdir() if path.suffix != '.lock']
 

@@ -27,12 +27,7 @@ MODULES = slow_but_for(
 DEEP = slow_but_for(('DNN', 'SIM-soft'), [n for n in MODELS if n not in ('LR', 'FFM', 'DeepFM', 'PNN')])
 SHARDED = slow_but_for(('FFM', 'SIM-soft'), ('FFM', 'xDeepFM', 'PNN', 'SIM-hard', 'SIM-soft'))
 # What a model adds to the cross-entropy.
-LOSSES = {
-    'DIEN': {'auxiliary'},
-    'CAN-DIEN': {'auxiliary'},
-    'SIM-soft': {'search'},
-    'MIMN': {'utilisation'},
-}
+LOSSES = {'DIEN': {'auxiliary'}, 'CAN-DIEN': {'auxiliary'}, 'SIM-soft': {'search'}, 'MIMN': {'utilisation'}}
 
 
 @functools.cache

@@ -87,10 +87,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     'ONN': ('jaxrec.models.baselines.onn:make_task', {'dim': 4, 'widths': (8, 4), 'aware_dim': 3}),
 }
-CARTESIAN = {
-    'itemxitem': (3, 'history/item'),
-    'categoryxitem': (2, 'candidate/item'),
-}  # {column: (axes, other)}
+CARTESIAN = {'itemxitem': (3, 'history/item'), 'categoryxitem': (2, 'candidate/item')}  # {column: (axes, other)}
 
 
 def make_batch(size=6, candidates=3, length=5, features=RICH, seed=0, lengths=None) -> dict[str, np.ndarray]:
@@ -172,7 +169,7 @@ def make_task(name: str, features=RICH, **options) -> CtrTask:
         features = {side: [n for n in names if n != 'price'] for side, names in features.items()}
     if 'Cartesian' in name:
         features = {**features, 'cartesian': tuple(CARTESIAN)}
-    return resolve(path)({**defaults, **options, 'features': features}, SCHEMA)
+    return resolve(path, 'task')({**defaults, **options, 'features': features}, SCHEMA)
 
 
 @dataclasses.dataclass
@@ -227,9 +224,5 @@ def make_model(name: str, batch, features=RICH, std: float = 1.0, **options) -> 
 
 def make_setup(task: CtrTask, shape=(1, 1), exchange=None, learning_rate=0.01, row_learning_rate=0.1) -> Setup:
     return Setup(
-        task,
-        optax.adam(learning_rate),
-        emb.row_adagrad(row_learning_rate),
-        make_mesh(shape),
-        exchange=exchange,
+        task, optax.adam(learning_rate), emb.row_adagrad(row_learning_rate), make_mesh(shape), exchange=exchange
     )

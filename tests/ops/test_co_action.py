@@ -9,14 +9,7 @@ import pytest
 from jax.sharding import AxisType
 
 from jaxrec.models.can.model import PRESETS
-from jaxrec.ops.co_action import (
-    CHUNK,
-    co_action,
-    co_action_single,
-    output_width,
-    split_weights,
-    weight_width,
-)
+from jaxrec.ops.co_action import CHUNK, co_action, co_action_single, output_width, split_weights, weight_width
 from jaxrec.ops.histories.pooling import length_mask
 from jaxrec.parallel import make_mesh
 from tests.conftest import slow_cases_but_for
@@ -168,10 +161,7 @@ def test_candidates_and_padding_do_not_mix():
     together = unit(weights, inputs, mask)
     apart = [unit(weights[:, c : c + 1], inputs, mask) for c in range(3)]
     np.testing.assert_allclose(together, jnp.concatenate(apart, 1), rtol=1e-5, atol=1e-6)
-    longer, wider = (
-        np.pad(inputs, ((0, 0), (0, 3), (0, 0)), constant_values=7.0),
-        np.pad(mask, ((0, 0), (0, 3))),
-    )
+    longer, wider = (np.pad(inputs, ((0, 0), (0, 3), (0, 0)), constant_values=7.0), np.pad(mask, ((0, 0), (0, 3))))
     np.testing.assert_allclose(together, unit(weights, longer, wider), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(together, unit(weights, inputs, mask > 0))  # a bool mask is a mask
 

@@ -143,9 +143,6 @@ def test_numbers_are_refused_by_their_row(monkeypatch, bad, row):
     monkeypatch.setattr(ops, 'BLOCK_BYTES', 32)
     items = drawn(5)
     items[row, 2] = bad
-    for call in (
-        lambda: ops.nearest(items, drawn(2)),
-        lambda: ops.cluster_means(items, np.zeros(5, np.int32), 1),
-    ):
+    for call in (lambda: ops.nearest(items, drawn(2)), lambda: ops.cluster_means(items, np.zeros(5, np.int32), 1)):
         with pytest.raises(ValueError, match=rf'vector {row} has numbers .*: leave it out, or mend it'):
             call()

@@ -50,18 +50,7 @@ def network(x, up, down, activation):
 
 
 def moe_ffn(
-    x,
-    router,
-    up,
-    down,
-    upstream,
-    *,
-    top_k,
-    activation='swiglu',
-    mask=None,
-    bias=None,
-    renormalise=False,
-    slots=None,
+    x, router, up, down, upstream, *, top_k, activation='swiglu', mask=None, bias=None, renormalise=False, slots=None
 ):
     """[value, dropped, load, balance loss, z loss], gradients of sum(value * upstream).
 

@@ -28,18 +28,7 @@ def pair_loss(kind, won, lost, of_won, of_lost, beta, noise, likelihood, margin,
 
 
 def preference_loss(
-    kind,
-    winner,
-    losers,
-    reference_winner,
-    reference_losers,
-    *,
-    beta,
-    valid,
-    lengths,
-    noise,
-    likelihood,
-    margin,
+    kind, winner, losers, reference_winner, reference_losers, *, beta, valid, lengths, noise, likelihood, margin
 ):
     found = []
     for b in range(len(winner)):

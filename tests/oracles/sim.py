@@ -163,8 +163,7 @@ def interest_of(own, candidate, kept, options):
         return kept.mean(0) if len(kept) else np.zeros(kept.shape[1])
     if options['attention'] == 'mha':
         return attend(
-            projected_logits(candidate, kept, *(own['attention'][f'of_{x}'] for x in ('candidate', 'behaviour'))),
-            kept,
+            projected_logits(candidate, kept, *(own['attention'][f'of_{x}'] for x in ('candidate', 'behaviour'))), kept
         )
     wide = np.pad(candidate, (0, kept.shape[1] - len(candidate)))
     net = own['attention']['attention']

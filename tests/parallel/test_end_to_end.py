@@ -38,10 +38,7 @@ def train(name, shape, exchange):
     setup = worlds.make_setup(task, shape, exchange, row_learning_rate=0.3)._replace(clip_norm=0.2)
     state = init_state(setup, put_batch(next(batches(0, 1, features)), setup.mesh), seed=0)
     chex.clear_trace_counter()  # it counts by name, and this is another step
-    step, losses = (
-        jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0),
-        [],
-    )
+    step, losses = (jax.jit(chex.assert_max_traces(make_train_step(setup).__wrapped__, n=1), donate_argnums=0), [])
     for batch in batches(0, STEPS[name], features):
         state, metrics = step(state, put_batch(batch, setup.mesh))
         losses.append(metrics['loss'])

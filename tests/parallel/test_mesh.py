@@ -80,8 +80,7 @@ def test_64_bit_integers_stay_on_the_host(dtype):
     batch = {**make_batch(8), 'candidate/item': np.full((8, 2), 2**32 + 3, dtype)}
     for mesh in (None, make_mesh((8, 1))):
         with pytest.raises(
-            ValueError,
-            match=r"'candidate/item' is u?int64: 64-bit integers wrap on devices; keep it under 'host/'",
+            ValueError, match=r"'candidate/item' is u?int64: 64-bit integers wrap on devices; keep it under 'host/'"
         ):
             put_batch(batch, mesh)
 
@@ -100,10 +99,7 @@ def test_placement_counts_bytes_in_all_and_on_a_device():
     mesh = make_mesh((8, 1))
     table = jax.device_put(jnp.ones((8, 1024, 256)), jax.NamedSharding(mesh, jax.P('data')))
     text = placement(
-        {
-            'tables': {'item': table},
-            'params': [jax.device_put(jnp.ones(256 * 1024), jax.NamedSharding(mesh, jax.P()))],
-        }
+        {'tables': {'item': table}, 'params': [jax.device_put(jnp.ones(256 * 1024), jax.NamedSharding(mesh, jax.P()))]}
     )
     assert text == 'tables: 1 arrays, 8.00 MiB, 1.00 MiB a device\nparams: 1 arrays, 1.00 MiB, 1.00 MiB a device'
 

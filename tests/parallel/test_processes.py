@@ -38,10 +38,7 @@ GKE = {'TPU_WORKER_HOSTNAMES': 'tpu-0.svc,tpu-1.svc', 'TPU_WORKER_ID': '0'}
         ({'TPU_WORKER_HOSTNAMES': 'localhost'}, None),  # one host, or a plan for a slice
         ({'TPU_WORKER_HOSTNAMES': 'a', 'MEGASCALE_NUM_SLICES': '2'}, 'TPU slice'),
         ({'MEGASCALE_NUM_SLICES': ''}, None),
-        (
-            {'KUBERNETES_SERVICE_HOST': '10.0.0.1', 'JOB_COMPLETION_INDEX': '1'},
-            None,
-        ),  # maybe jobs of their own
+        ({'KUBERNETES_SERVICE_HOST': '10.0.0.1', 'JOB_COMPLETION_INDEX': '1'}, None),  # maybe jobs of their own
     ],
 )
 def test_launchers_are_known_by_what_they_set(environ, cluster):

@@ -37,11 +37,7 @@ def test_meshes_come_from_the_flag_the_config_or_all_devices():
     ('kind', 'error', 'says'),
     [
         ('v5e:2x2', 'libtpu is not installed', r"v5e:2x2 needs libtpu, .* pip install -e '.\[plan\]'"),
-        (
-            'v5e:3x5',
-            'no such topology',
-            r'libtpu knows no such slice \(no such topology\); try one of v5e:1x1, ',
-        ),
+        ('v5e:3x5', 'no such topology', r'libtpu knows no such slice \(no such topology\); try one of v5e:1x1, '),
     ],
 )
 def test_slices_that_cannot_be_described_are_refused(kind, error, says, monkeypatch):

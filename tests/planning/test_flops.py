@@ -73,11 +73,7 @@ def test_experts_and_convolutions_count():
     [
         ({'window_strides': (1, 1), 'padding': 'SAME'}, (2, 3, 8, 7), (5, 3, 3, 2)),
         ({'window_strides': (3, 2), 'padding': [(2, 0), (-1, 3)]}, (2, 3, 8, 7), (5, 3, 3, 4)),
-        (
-            {'window_strides': (1, 2), 'padding': [(0, 2), (1, 0)], 'lhs_dilation': (2, 3)},
-            (2, 3, 5, 4),
-            (5, 3, 3, 2),
-        ),
+        ({'window_strides': (1, 2), 'padding': [(0, 2), (1, 0)], 'lhs_dilation': (2, 3)}, (2, 3, 5, 4), (5, 3, 3, 2)),
         ({'window_strides': (1, 1), 'padding': 'SAME', 'rhs_dilation': (2, 1)}, (1, 4, 6, 6), (6, 2, 3, 3)),
     ],
     ids=['same', 'strides', 'holes', 'groups'],
@@ -87,10 +83,7 @@ def test_a_convolution_counts_the_numbers_that_meet(options, data, kernel):
     convolve = functools.partial(jax.lax.conv_general_dilated, feature_group_count=groups, **options)
     shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (data, kernel)]
     meets = np.asarray(jax.jit(convolve)(np.ones(data, np.float32), np.ones(kernel, np.float32)))
-    assert traced_flops(jax.make_jaxpr(convolve)(*shapes)) == (
-        2 * meets.sum(),
-        [],
-    )  # ones sum to their number
+    assert traced_flops(jax.make_jaxpr(convolve)(*shapes)) == (2 * meets.sum(), [])  # ones sum to their number
 
 
 def test_a_gradient_of_strided_convolutions_counts_no_holes():
@@ -103,10 +96,7 @@ def test_a_gradient_of_strided_convolutions_counts_no_holes():
 @pytest.mark.parametrize(('platform', 'products'), [('cpu', 3), ('tpu', 7)])
 def test_a_choice_by_platform_is_made_inside_loops_and_gradients(platform, products):
     product = lambda x: x @ x
-    layer = lambda x, _: (
-        jax.lax.platform_dependent(x, cpu=product, default=lambda x: product(product(x))),
-        None,
-    )
+    layer = lambda x, _: (jax.lax.platform_dependent(x, cpu=product, default=lambda x: product(product(x))), None)
     run = lambda x: jax.lax.scan(jax.checkpoint(layer), x, None, length=5)[0].sum()
     # Backwards two products for each, and one again of those whose result a second one takes.
     assert count(jax.grad(run), (4, 4), platform=platform) == (5 * products * 2 * 64, [])

@@ -9,6 +9,8 @@ from jaxrec.planning.collectives import Collective, first_group, merged, seconds
 from jaxrec.planning.hlo import Shape, parse_hlo, parse_shapes
 from jaxrec.planning.hlo_cost import program_cost
 
+# ruff: noqa: E501  (XLA's lines are long)
+
 PROGRAM = """HloModule jit_step, is_scheduled=true, num_partitions=8
 
 FileNames

@@ -32,15 +32,7 @@ def write_day(path: Path, day: int, rows: int, users: int, items: int) -> Path:
             what = 'click' if draw.random() < 0.2 + 0.5 * (item % 2) else 'view'
             time = 86_400 * (day + 1) + draw.integers(0, 5000)
             writer.writerow(
-                [
-                    f'u{draw.integers(users)}',
-                    f'i{item}',
-                    time,
-                    what,
-                    f'p{draw.integers(3)}',
-                    1.5,
-                    f'b{item % 4}',
-                ]
+                [f'u{draw.integers(users)}', f'i{item}', time, what, f'p{draw.integers(3)}', 1.5, f'b{item % 4}']
             )
     return path
 

@@ -49,10 +49,7 @@ def runs() -> list[tuple[str, str, str]]:
         shared = importlib.import_module(f'jaxrec.models.{folder.rpartition(".")[2]}.presets')
         # A log without histories has fewer rows, and its file names them.
         own = getattr(module, 'ROWS', shared.ROWS)
-        rows, compared = (
-            list(own),
-            getattr(module, 'COMPARED', () if own is not shared.ROWS else shared.COMPARED),
-        )
+        rows, compared = (list(own), getattr(module, 'COMPARED', () if own is not shared.ROWS else shared.COMPARED))
         family = folder, own is shared.ROWS
         if compared and family in met:
             wants = lambda row: str([row.get(section) for section in ('task', 'data', 'files')])
@@ -214,7 +211,7 @@ def test_a_key_or_a_section_is_given_on_the_command_line(tmp_path):
 
 @pytest.mark.parametrize('file', FILES)
 def test_a_config_says_how_to_run_it(file):
-    assert 'python -m experiments.' in (importlib.import_module(file).__doc__ or '')
+    assert 'jaxrec ' in (importlib.import_module(file).__doc__ or '')
 
 
 def test_an_option_that_the_file_leaves_out_is_given_too():

@@ -15,8 +15,8 @@ from jaxrec.data.sources.from_config import stored
 from jaxrec.data.sources.splits import TEST, TRAIN, UNUSED, VALIDATION, make_split
 from jaxrec.parallel import put_batch
 from jaxrec.runs import fit as running
-from jaxrec.runs import restore as restoring
 from jaxrec.runs import predict as scoring
+from jaxrec.runs import restore as restoring
 from jaxrec.runs.build import build
 from jaxrec.runs.models import model_config
 from jaxrec.training.export import export_scorer, load_scorer

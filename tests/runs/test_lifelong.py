@@ -37,18 +37,8 @@ def test_a_config_says_what_batches_hold(tmp_path):
 @pytest.mark.parametrize(
     ('row', 'section', 'changes', 'message'),
     [
-        (
-            'SIM-hard',
-            'lifelong',
-            {'column': 'item'},
-            r"data\.lifelong\.column = 'item' .* model\.column = 'cat",
-        ),
-        (
-            'SIM-soft',
-            'lifelong',
-            {'search': 'hard', 'keep': 5},
-            r'set data\.lifelong\.search = None, or model',
-        ),
+        ('SIM-hard', 'lifelong', {'column': 'item'}, r"data\.lifelong\.column = 'item' .* model\.column = 'cat"),
+        ('SIM-soft', 'lifelong', {'search': 'hard', 'keep': 5}, r'set data\.lifelong\.search = None, or model'),
         ('SIM-soft+time', 'time_gap', None, r'model\.time_gap .* give data\.time_gap'),
         ('DIN-full', 'lifelong', None, r'give data\.lifelong a window'),
     ],

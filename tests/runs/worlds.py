@@ -13,15 +13,7 @@ from jaxrec.models.sim.simulated import get_config as get_sim_config
 from jaxrec.runs import workdir as workdirs
 from jaxrec.training.state import abstract_state
 
-WORLD = {
-    'users': 80,
-    'items': 49,
-    'impressions': 20,
-    'categories': 5,
-    'groups': 4,
-    'content_dim': 3,
-    'seed': 0,
-}
+WORLD = {'users': 80, 'items': 49, 'impressions': 20, 'categories': 5, 'groups': 4, 'content_dim': 3, 'seed': 0}
 # A world of long histories: 16 behaviours of interests and 6 strays among 120, none of them in the last 40.
 LIFELONG = {
     'users': 40,

@@ -166,11 +166,7 @@ def test_a_user_that_the_log_does_not_know_has_no_history(made):
 @pytest.mark.parametrize(
     ('features', 'lifelong', 'message'),
     [
-        (
-            {'candidate': ['item', 'position']},
-            None,
-            "no candidate feature 'position': use any of item, genres",
-        ),
+        ({'candidate': ['item', 'position']}, None, "no candidate feature 'position': use any of item, genres"),
         ({'history': ['rating']}, None, "no history feature 'rating'"),
         ({'user': ['item']}, None, "no user feature 'item'"),
         ({}, {'length': 5, 'search': 'hard', 'column': 'item'}, "branches by 'category': build an index of"),

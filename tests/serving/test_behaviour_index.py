@@ -158,10 +158,7 @@ def test_an_event_is_on_the_disk_before_it_is_acknowledged(tmp_path):
     )
     killed = subprocess.run([sys.executable, '-c', program], cwd=REPOSITORY, timeout=60)
     assert killed.returncode == -9
-    event = (
-        np.asarray([3]),
-        {'item': np.asarray([4]), 'position': np.asarray([2]), 'time': np.asarray([77])},
-    )
+    event = (np.asarray([3]), {'item': np.asarray([4]), 'position': np.asarray([2]), 'time': np.asarray([77])})
     with BehaviourIndex(index.folder, log, writable=True) as opened:  # the lock went with the process
         agree(opened, loop(log, [event]))
 
@@ -274,11 +271,7 @@ def test_folders_that_are_no_index_of_this_log_are_refused(tmp_path):
     [
         (('item', 'colour'), 'category', "no behaviour column 'colour'; its columns are item, genres"),
         (('item', 'user'), 'category', "no behaviour column 'user'"),
-        (
-            ('item',),
-            'genres',
-            "no categorical item attribute 'genres' to branch by: use any of item, category",
-        ),
+        (('item',), 'genres', "no categorical item attribute 'genres' to branch by: use any of item, category"),
         (('item',), 'year', "no categorical item attribute 'year'"),
         (('item',), 'position', "no categorical item attribute 'position'"),
     ],
@@ -297,11 +290,6 @@ def test_blocks_hold_whole_users(monkeypatch):
 
 def test_trees_of_users_without_behaviours():
     order, category, start, forks = grow_trees(np.asarray([0, 2, 0]), np.asarray([4, 4], np.int32))
-    assert (order.tolist(), category.tolist(), start.tolist(), forks.tolist()) == (
-        [1, 0],
-        [4],
-        [0],
-        [0, 1, 0],
-    )
+    assert (order.tolist(), category.tolist(), start.tolist(), forks.tolist()) == ([1, 0], [4], [0], [0, 1, 0])
     order, category, start, forks = grow_trees(np.asarray([0]), np.zeros(0, np.int32))
     assert (len(order), len(category), len(start), forks.tolist()) == (0, 0, 0, [0])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
+from jaxrec.cli.sim import load_test
 from jaxrec.serving.load_test import clients as load_clients
-from jaxrec.cli.sim import load_test as run as load_test
 from jaxrec.serving.load_test.log import lifelong_users
 
 SMALL = {'users': 20, 'events': 6000, 'longest': 1000, 'long_users': 3, 'items': 400, 'categories': 50}

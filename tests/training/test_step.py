@@ -29,12 +29,7 @@ def slow_step(w, table, batch, rate, clip):
     return w - rate * scale * grad_w, table - rate * scale * grad_table, loss, norm
 
 
-CASES = [
-    ((1, 1), None, None),
-    ((1, 1), None, 0.5),
-    ((8, 1), 'gather_ids', 0.5),
-    ((4, 2), 'all_to_all', 0.5),
-]
+CASES = [((1, 1), None, None), ((1, 1), None, 0.5), ((8, 1), 'gather_ids', 0.5), ((4, 2), 'all_to_all', 0.5)]
 
 
 @pytest.mark.parametrize(('mesh', 'exchange', 'clip'), CASES)

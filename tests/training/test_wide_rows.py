@@ -75,13 +75,7 @@ def test_what_is_grown_lies_as_before(by_column):
     state = init_state(setup, make_batch(), 0)
     specs = emb.as_specs([emb.Table('item', ROWS, WIDTH, emb.normal(0.5))])
     tables, slots = emb.grow(
-        specs,
-        {'item': 11},
-        state.tables,
-        state.row_opt_state,
-        jax.random.key(0),
-        emb.lazy_adam(0.1),
-        setup.mesh,
+        specs, {'item': 11}, state.tables, state.row_opt_state, jax.random.key(0), emb.lazy_adam(0.1), setup.mesh
     )
     assert {x.format.layout.major_to_minor for x in jax.tree.leaves((tables, slots)) if x.ndim == 2} == {(1, 0)}
 

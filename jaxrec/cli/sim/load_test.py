@@ -60,12 +60,7 @@ def model_config(mode: str, folder: Path) -> ConfigDict:
     """The config of a mode's model."""
     keep = KEEP.value or {'hard': 200, 'soft': 50}.get(mode, 1)
     lifelong = {'length': LENGTH.value - SHORT, 'search': 'hard' if mode == 'hard' else None, 'keep': keep}
-    world = {
-        'users': USERS.value,
-        'events': LOG_EVENTS.value,
-        'longest': LENGTH.value,
-        'long_users': LONG_USERS.value,
-    }
+    world = {'users': USERS.value, 'events': LOG_EVENTS.value, 'longest': LENGTH.value, 'long_users': LONG_USERS.value}
     columns = ('item', 'category')
     return ConfigDict(
         {

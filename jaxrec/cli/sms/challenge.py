@@ -20,9 +20,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Of `jaxrec train`.', required=Tr
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes the files.', required=True)
 SPLIT = flags.DEFINE_enum('split', 'val', ['train', 'val'], 'Of the set.')
 SKIP = flags.DEFINE_multi_string(
-    'skip',
-    [],
-    'Further images that the script leaves out, by name without ending; three of its 19 are known.',
+    'skip', [], 'Further images that the script leaves out, by name without ending; three of its 19 are known.'
 )
 STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; default: the best on validation.')
 

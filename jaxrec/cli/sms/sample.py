@@ -1,6 +1,6 @@
-"""Writes three photographs with their relations as a folder of one's own images.
+"""Writes three annotated images with their relations as a folder of images.
 
-    jaxrec sms sample --output=runs/photographs
+    jaxrec sms sample --annotations=docs/results/sms/photographs.json --output=runs/photographs
     jaxrec train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs
 
 The folder is in the format of `jaxrec.data.images.records`. Relations of two photographs are annotated by us,
@@ -18,15 +18,17 @@ from absl import flags
 from jaxrec.cli.flags import DATA_DIR, friendly
 
 TOLD = ('images', 'entities', 'people', 'relations')
+ANNOTATIONS = flags.DEFINE_string('annotations', None, 'The annotations, photographs.json.', required=True)
 OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes annotations and PNGs.', required=True)
 
 
-def write(output: Path, data_dir: str | Path) -> dict[str, int]:
+def write(output: Path, data_dir: str | Path, annotations: str | Path) -> dict[str, int]:
     """Writes the folder and checks it.
 
     Args:
       output: must not hold annotations yet.
       data_dir: of the real data sets.
+      annotations: path of `photographs.json`.
 
     Returns:
       The counts of `check_folder`.
@@ -37,10 +39,11 @@ def write(output: Path, data_dir: str | Path) -> dict[str, int]:
     from jaxrec.data.images.record_writer import write_folder
     from jaxrec.data.images.records import check_folder
     from jaxrec.data.sources.splits import PARTS
-    from jaxrec.models.sms.images.annotated import photographs, vocabulary
+    from jaxrec.models.sms.images.annotated import photographs, read_annotations, vocabulary
 
-    scenes = photographs(data_dir)
-    write_folder(output, vocabulary(), scenes * len(PARTS), [part for part in PARTS for _ in scenes])
+    given = read_annotations(annotations)
+    scenes = photographs(data_dir, given)
+    write_folder(output, vocabulary(given), scenes * len(PARTS), [part for part in PARTS for _ in scenes])
     found = check_folder(output)
     if found.problems:
         raise ValueError('\n'.join(found.problems))
@@ -58,7 +61,7 @@ def main(_: list[str]) -> None:
             'the photographs are among the real data sets: give their folder by --data_dir, or in the '
             'environment variable JAXREC_DATA'
         )
-    counts = write(Path(OUTPUT.value), data_dir)
+    counts = write(Path(OUTPUT.value), data_dir, ANNOTATIONS.value)
     # Each part has the same images.
     told = ', '.join(f'{counts[name] // len(PARTS)} {name}' for name in TOLD)
     print(f'wrote {OUTPUT.value}: in each of {", ".join(PARTS)} {told}')

@@ -12,8 +12,8 @@ B examples, C candidates, L history, N keys.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,8 +26,15 @@ from jaxrec.data.logs.vocabulary import FIRST, MAX_ROWS, OUT_OF_VOCABULARY, PADD
 from jaxrec.keys import CHUNK, DistinctKeys, join_ids
 from jaxrec.options import read_options
 
-if TYPE_CHECKING:
-    from jaxrec.data.sources.batch_source import BatchSource
+
+class Examples(Protocol):
+    """What is read of a source: a dataclass whose items are batches, such as `BatchSource`."""
+
+    features: Mapping[str, Sequence[str]]
+    label: Mapping[str, Any]
+    split: Mapping[str, Any]
+    epochs: int
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +85,7 @@ class PairVocabulary:
         return found
 
 
-def open_vocabularies(source: 'BatchSource', log: Log, described: Mapping[str, Any]) -> tuple[PairVocabulary, ...]:
+def open_vocabularies(source: Examples, log: Log, described: Mapping[str, Any]) -> tuple[PairVocabulary, ...]:
     """Reads the pair vocabularies that a source needs; what the log's cache lacks is collected first.
 
     Args:
@@ -115,7 +122,7 @@ def open_vocabularies(source: 'BatchSource', log: Log, described: Mapping[str, A
     return tuple(_open(source, log, pair, options['min_count'], options['epochs']) for pair in pairs)
 
 
-def _open(source: 'BatchSource', log: Log, pair: Pair, min_count: int, epochs: int) -> PairVocabulary:
+def _open(source: Examples, log: Log, pair: Pair, min_count: int, epochs: int) -> PairVocabulary:
     """Opens one vocabulary by the digest of all that its content depends on."""
     drawn = isinstance(make_label(source.label), SampledNegatives)
     epochs = epochs if drawn else 1  # without draws every epoch has the same examples
@@ -135,14 +142,15 @@ def _open(source: 'BatchSource', log: Log, pair: Pair, min_count: int, epochs: i
     return PairVocabulary(pair, keys)
 
 
-def _collect(source: 'BatchSource', pair: Pair, min_count: int, epochs: int) -> np.ndarray:
+def _collect(source: Examples, pair: Pair, min_count: int, epochs: int) -> np.ndarray:
     """The distinct hashed keys of the training part, uint64 [N] ascending."""
     features: dict[str, tuple[str, ...]] = {'candidate': (pair.candidate,)}
     features[pair.side] = (*features.get(pair.side, ()), pair.column)
     apart = ('history_negatives', 'lifelong', 'time_gap')  # no pair is made of these
     without: dict[str, Any] = {name: None for name in apart if hasattr(source, name)}
-    training = dataclasses.replace(
-        source, part='train', features=features, cartesian={}, shuffle=False, remainder='pad', epochs=epochs,
+    training: Any = dataclasses.replace(
+        source,  # type: ignore[type-var]
+        part='train', features=features, cartesian={}, shuffle=False, remainder='pad', epochs=epochs,
         batch_size=max(1, CHUNK // getattr(source, 'history_length', 1)), process_index=0, process_count=1,
         **without,
     )  # fmt: skip

@@ -37,10 +37,7 @@ class Pair:
 
 
 def read_pairs(
-    given: Iterable[Sequence[str]],
-    features: Sequence[tuple[str, str]],
-    columns: Mapping[str, Column],
-    where: str,
+    given: Iterable[Sequence[str]], features: Sequence[tuple[str, str]], columns: Mapping[str, Column], where: str
 ) -> tuple[Pair, ...]:
     """Checks the pairs of a config.
 

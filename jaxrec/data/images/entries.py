@@ -126,12 +126,7 @@ class _Reading:
         return masks, categories, places
 
     def mask(
-        self,
-        item: Mapping[str, Any],
-        place: str,
-        key: int,
-        instances: np.ndarray | None,
-        size: tuple[int, int],
+        self, item: Mapping[str, Any], place: str, key: int, instances: np.ndarray | None, size: tuple[int, int]
     ) -> np.ndarray:
         """The mask of an entity, empty where it has problems."""
         mask = np.zeros(size, bool)

@@ -29,12 +29,7 @@ Columns = dict[str, np.ndarray]
 SHOWN = 20  # problems in a message
 KEPT = 2  # readers that a process keeps open: those of COCO hold all its annotations
 _READERS: dict[tuple[str, ...], 'SceneReader'] = {}
-BY_PART = {
-    'kind': 'by_column',
-    'column': 'part',
-    'validation': (1,),
-    'test': (2,),
-}  # the split of a log's own
+BY_PART = {'kind': 'by_column', 'column': 'part', 'validation': (1,), 'test': (2,)}  # the split of a log's own
 
 
 class SceneReader(Protocol):
@@ -215,9 +210,7 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
         which file; or nothing is left.
     """
     if not path:
-        raise ValueError(
-            'data.arguments.path is empty: name the folder of the images, as in --model=SMS --log=album'
-        )
+        raise ValueError('data.arguments.path is empty: name the folder of the images, as in --model=SMS --log=album')
     if broken not in ('refuse', 'skip'):
         raise ValueError(f"broken {broken!r} is unknown: use 'refuse' or 'skip'")
     where = Path(path).resolve()

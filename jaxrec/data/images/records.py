@@ -72,10 +72,7 @@ class ImageFolder:
         self.folder = Path(folder)
         path = self._path = self.folder / ANNOTATIONS
         content = read_json(path, 'write it as jaxrec.data.images.records says', mend='mend it there')
-        if not isinstance(content, dict) or (content.get('format'), content.get('version')) != (
-            FORMAT,
-            VERSION,
-        ):
+        if not isinstance(content, dict) or (content.get('format'), content.get('version')) != (FORMAT, VERSION):
             raise ValueError(f'{path} is not of this format: begin it with "format": "{FORMAT}", "version": {VERSION}')
         if unknown := sorted(set(content) - KEYS):
             raise ValueError(f'{path} has the unknown key {unknown[0]!r}: use {", ".join(sorted(KEYS))}')

@@ -160,10 +160,7 @@ def _open_csv(
             invalid_row_handler=set_aside,
         ),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.binary()),
-            include_columns=columns,
-            null_values=[],
-            check_utf8=False,
+            column_types=dict.fromkeys(columns, pa.binary()), include_columns=columns, null_values=[], check_utf8=False
         ),
     )
 

@@ -97,11 +97,7 @@ def _count(settings: dict[str, Any], taken: Taken) -> None:
         why = describe_rejected(taken.rejected) or 'the files have no rows'
         raise ValueError(f'the log would be empty ({why}): check inputs and mapping')
     settings['dropped'] = _sum(settings['dropped'], {r: found['rows'] for r, found in taken.rejected.items()})
-    settings['ingest'] |= {
-        'rows_read': taken.read,
-        'left_out': taken.rejected,
-        'extra_lines': taken.extra_lines,
-    }
+    settings['ingest'] |= {'rows_read': taken.read, 'left_out': taken.rejected, 'extra_lines': taken.extra_lines}
 
 
 def parts_of(inputs: Sequence[str | Path], mapping: LogMapping) -> list[Part]:

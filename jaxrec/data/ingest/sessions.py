@@ -25,15 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxrec.data.ingest.blocks import read_blocks
-from jaxrec.data.ingest.chunks import (
-    SHOWN,
-    Part,
-    Rejected,
-    describe_rejected,
-    locate,
-    merge_rejected,
-    take_rows,
-)
+from jaxrec.data.ingest.chunks import SHOWN, Part, Rejected, describe_rejected, locate, merge_rejected, take_rows
 from jaxrec.data.ingest.compile import parts_of
 from jaxrec.data.ingest.convert import split_lists
 from jaxrec.data.ingest.events import SECOND
@@ -50,12 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def ingest_sessions(
-    inputs: Sequence[str | Path],
-    mapping: LogMapping,
-    folder: str | Path,
-    *,
-    seed: int = 0,
-    strict: bool = False,
+    inputs: Sequence[str | Path], mapping: LogMapping, folder: str | Path, *, seed: int = 0, strict: bool = False
 ) -> SessionLog:
     """Compiles files of shown items to a session log.
 

@@ -66,15 +66,7 @@ def load_arrays(path: str | Path, kind: str, version: int, described: Described,
             found = {name: file[name] for name in (FORMAT, VERSION, *described) if name in file}
     except FileNotFoundError:
         raise ValueError(f'{path} is missing: {remedy}') from None
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{path} is no readable .npz file ({error}): {remedy}') from None
     is_kind, is_version = (str(found.get(name)) for name in (FORMAT, VERSION))
     if (is_kind, is_version) != (kind, str(version)):

@@ -100,8 +100,7 @@ def concatenate(first: np.ndarray | Ragged, second: np.ndarray | Ragged) -> Any:
 
 
 def write_columns(
-    folder: str | Path,
-    columns: Mapping[str, np.ndarray | Ragged] | Iterable[tuple[str, np.ndarray | Ragged]],
+    folder: str | Path, columns: Mapping[str, np.ndarray | Ragged] | Iterable[tuple[str, np.ndarray | Ragged]]
 ) -> None:
     """Writes columns of one length into a folder, the description last.
 

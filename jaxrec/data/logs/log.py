@@ -242,10 +242,7 @@ class Log:
 
     @classmethod
     def publish(
-        cls,
-        folder: Path,
-        settings: dict[str, Any],
-        tables: Callable[[Path], tuple[dict[str, Any], dict[str, int]]],
+        cls, folder: Path, settings: dict[str, Any], tables: Callable[[Path], tuple[dict[str, Any], dict[str, int]]]
     ) -> Self:
         """Writes a log beside `folder` and moves it there.
 

@@ -55,11 +55,7 @@ def write_visits(
     pools = registry.pools()
     write_columns(folder / 'pools', {'candidates': pools})
     counts = _write_items(folder, encoder, surveyed.items)
-    counts |= {
-        'events': visits,
-        'pools': len(pools.lengths),
-        'largest_pool': int(pools.lengths.max()),
-    }
+    counts |= {'events': visits, 'pools': len(pools.lengths), 'largest_pool': int(pools.lengths.max())}
     known = uniform or surveyed.has_propensity
     logging = 'unknown' if not known else 'uniform' if even else 'propensities'
     left_out = {'items that occur in no pool': surveyed.left_out} if surveyed.left_out else {}
@@ -158,7 +154,6 @@ def _write_items(folder: Path, encoder: Encoder, items: RawTable) -> dict[str, i
     ids = attributes.pop('item', np.zeros(0, np.int32))
     rows, schema = encoder.schema['item'].rows, encoder.schema
     write_columns(
-        folder / 'items',
-        {name: spread(column, ids, rows, schema.get(name)) for name, column in attributes.items()},
+        folder / 'items', {name: spread(column, ids, rows, schema.get(name)) for name, column in attributes.items()}
     )
     return {'items': rows - 2} | ({'items_without_attributes': rows - 2 - len(ids)} if items else {})

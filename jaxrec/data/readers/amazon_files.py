@@ -64,12 +64,7 @@ class AmazonReviews(BlockBuilder):
     A line that is no review has `user` `MALFORMED`, one without a usable time `time` `NO_TIME`.
     """
 
-    COLUMNS: ClassVar[Mapping[str, type]] = {
-        'user': str,
-        'item': str,
-        'rating': np.float32,
-        'time': np.int64,
-    }
+    COLUMNS: ClassVar[Mapping[str, type]] = {'user': str, 'item': str, 'rating': np.float32, 'time': np.int64}
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'Place reviews_<category>_5.json.gz from {ADDRESS} here.'
 
     def find(self, folder: Path) -> Sequence[Path]:

@@ -35,11 +35,7 @@ HEADER = ('id', 'click', 'hour', *FIELDS)
 class AvazuImpressions(BlockBuilder):
     """Lines of `train`: `click`, `hour` (YYMMDDHH) and the 21 fields as they are written, in order."""
 
-    COLUMNS: ClassVar[Mapping[str, type]] = {
-        'click': np.int8,
-        'hour': np.int32,
-        **dict.fromkeys(FIELDS, str),
-    }
+    COLUMNS: ClassVar[Mapping[str, type]] = {'click': np.int8, 'hour': np.int32, **dict.fromkeys(FIELDS, str)}
     MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
 
     def find(self, folder: Path) -> Sequence[Path]:

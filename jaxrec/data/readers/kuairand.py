@@ -22,12 +22,7 @@ from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.logs.schema import ColumnSpec
 from jaxrec.data.readers.blocks import join_blocks, read_blocks
-from jaxrec.data.readers.kuairand_files import (
-    KuairandEvents,
-    KuairandUsers,
-    KuairandVideos,
-    find_files,
-)
+from jaxrec.data.readers.kuairand_files import KuairandEvents, KuairandUsers, KuairandVideos, find_files
 from jaxrec.data.sessions.log import SessionLog, compile_sessions
 
 LABELS = {'view': 'long_view', 'like': 'is_like', 'follow': 'is_follow', 'share': 'is_forward'}

@@ -117,12 +117,7 @@ def _check_once(what: str, key: int, place: str, seen: dict[int, str]) -> None:
 
 @configurable('log')
 def compile_movielens(
-    data_dir: str | Path,
-    folder: str | Path,
-    edition: str = 'latest-small-2016',
-    *,
-    seed: int = 0,
-    fetch: bool = False,
+    data_dir: str | Path, folder: str | Path, edition: str = 'latest-small-2016', *, seed: int = 0, fetch: bool = False
 ) -> BehaviourLog:
     """Compiles an edition of MovieLens.
 
@@ -159,15 +154,7 @@ def compile_movielens(
         'year': ColumnSpec('numeric'),
     } | {name: ColumnSpec('categorical') for name in users or {} if name != 'user'}
     return compile_log(
-        folder,
-        events,
-        items,
-        users,
-        columns=columns,
-        sources=files.paths,
-        dropped=dropped,
-        notes=notes,
-        seed=seed,
+        folder, events, items, users, columns=columns, sources=files.paths, dropped=dropped, notes=notes, seed=seed
     )
 
 

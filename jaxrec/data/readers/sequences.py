@@ -156,11 +156,7 @@ def _attributes(items: Mapping[str, Any], path: Path, indexes: Sequence[Path]) -
     with open_file(path, REMEDY) as stream:
         names = [name for name in _fields(stream.readline()) if name.endswith(SID)]
     rows = [row.split() for row in text('attributes')]
-    columns = {
-        'item': items['item'],
-        'text': items['text'],
-        'attributes': Ragged.from_rows(rows, str),
-    }
+    columns = {'item': items['item'], 'text': items['text'], 'attributes': Ragged.from_rows(rows, str)}
     ids = [row.split('\t') for row in text('ids')]
     for place, name in enumerate(names):
         columns[_column_name(name, path)] = np.asarray([row[place] for row in ids], str)

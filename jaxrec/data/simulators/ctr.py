@@ -17,10 +17,11 @@ import numpy as np
 
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.simulators.worlds import check_knobs, compile_once, defaults_of
+from jaxrec.data.simulators.worlds import check_knobs, compile_once, defaults_of, read_truth, truth_columns
 from jaxrec.options import read_options
 
 DAY = 86_400
+PARTS = {'items': ('category', 'group', 'content', 'quality'), 'users': ('taste', 'lifelong'), 'pairs': ('pairs',)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +126,18 @@ def make_truth(world: World) -> Truth:
         taste=rng.normal(size=(world.users, world.content_dim)),
         lifelong=rng.integers(0, world.categories, (world.users, 2)),
     )
+
+
+def load_truth(folder: str | Path) -> Truth:
+    """Reads the ground truth of a simulated log, by raw numbers of items and users.
+
+    Args:
+      folder: of the log.
+
+    Raises:
+      ValueError: there is none.
+    """
+    return read_truth(folder, Truth, PARTS)
 
 
 class Catalogue:
@@ -263,9 +276,4 @@ def _compile(folder: str | Path, world: World) -> tuple[BehaviourLog, dict[str, 
         seed=world.seed,
         provenance='simulated',
     )
-    parts = {
-        'items': ('category', 'group', 'content', 'quality'),
-        'users': ('taste', 'lifelong'),
-        'pairs': ('pairs',),
-    }
-    return log, {part: {name: getattr(truth, name) for name in names} for part, names in parts.items()}
+    return log, truth_columns(truth, PARTS)

@@ -23,16 +23,7 @@ from jaxrec.configurable import configurable
 from jaxrec.data.logs.columns import Ragged, offsets_of
 from jaxrec.data.logs.vocabulary import hash64
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
-from jaxrec.data.simulators.feed_world import (
-    DAY,
-    PARTS,
-    START,
-    Truth,
-    World,
-    load_truth,
-    make_truth,
-    true_rate,
-)
+from jaxrec.data.simulators.feed_world import DAY, PARTS, START, Truth, World, load_truth, make_truth, true_rate
 from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
 from jaxrec.options import read_options
 

@@ -114,12 +114,7 @@ def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
 
 
 def _show(
-    world: World,
-    truth: Truth,
-    shelves: Shelves,
-    interests: np.ndarray,
-    recent: np.ndarray,
-    rng: np.random.Generator,
+    world: World, truth: Truth, shelves: Shelves, interests: np.ndarray, recent: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """int [U]: one item each, of a theme of the user's interests, of a recent category, or any."""
     users, places = np.arange(world.users), rng.random(world.users)

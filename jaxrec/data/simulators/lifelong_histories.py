@@ -76,12 +76,7 @@ def make_histories(world: World, truth: Truth) -> Histories:
 
 
 def _episodes(
-    world: World,
-    truth: Truth,
-    shelves: Shelves,
-    interests: np.ndarray,
-    habits: np.ndarray,
-    rng: np.random.Generator,
+    world: World, truth: Truth, shelves: Shelves, interests: np.ndarray, habits: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """int64 [U, I R E]: items and ages of the interests; staples stand in for episodes beyond the span."""
     shape = (*interests.shape, world.returns, world.episode)

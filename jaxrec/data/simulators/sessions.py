@@ -106,11 +106,7 @@ def _compile(folder: str | Path, world: World) -> tuple[SessionLog, dict[str, di
     log = compile_sessions(
         folder,
         requests,
-        {
-            'item': np.arange(world.items, dtype=np.int32),
-            'category': truth.category,
-            'length': truth.length,
-        },
+        {'item': np.arange(world.items, dtype=np.int32), 'category': truth.category, 'length': truth.length},
         columns={'category': ColumnSpec('categorical'), 'length': ColumnSpec('numeric')},
         seed=world.seed,
         provenance='simulated',

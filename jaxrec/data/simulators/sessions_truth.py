@@ -72,12 +72,7 @@ def chances(world: World, truth: Truth, users: np.ndarray, items: np.ndarray) ->
 
 
 def draw(
-    world: World,
-    truth: Truth,
-    users: np.ndarray,
-    items: np.ndarray,
-    valid: np.ndarray,
-    rng: np.random.Generator,
+    world: World, truth: Truth, users: np.ndarray, items: np.ndarray, valid: np.ndarray, rng: np.random.Generator
 ) -> Drawn:
     """What users do with sessions.
 

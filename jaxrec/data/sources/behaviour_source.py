@@ -197,11 +197,7 @@ class RequestSource(BatchSource):
             return event[:, None], slot, np.ones((len(pick), 1), bool)
         place = np.arange(self.candidates)
         begin, count = first[pick], first[pick + 1] - first[pick]
-        return (
-            begin[:, None] + np.minimum(place, count[:, None] - 1),
-            np.zeros_like(pick),
-            place < count[:, None],
-        )
+        return (begin[:, None] + np.minimum(place, count[:, None] - 1), np.zeros_like(pick), place < count[:, None])
 
     def _histories(self, requests: Requests, draw: Draw) -> Batch:
         """The history sides of a batch; `draw` names each example by its event and candidate."""

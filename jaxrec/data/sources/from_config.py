@@ -98,9 +98,7 @@ def stored(folder: str | Path, path: str) -> Log:
     del folder
     manifest = Path(path) / 'manifest.json'
     if not path or not manifest.is_file():
-        raise ValueError(
-            f'{path!r} is no log: give a folder that `jaxrec ingest` has written, as in --log=logs/mine'
-        )
+        raise ValueError(f'{path!r} is no log: give a folder that `jaxrec ingest` has written, as in --log=logs/mine')
     try:
         found = json.loads(manifest.read_text()).get('format')
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:

@@ -209,10 +209,7 @@ class PoolSource:
 
 
 def impressions(
-    columns: VisitColumns,
-    rows: np.ndarray,
-    slots: np.ndarray | None = None,
-    clicks: np.ndarray | None = None,
+    columns: VisitColumns, rows: np.ndarray, slots: np.ndarray | None = None, clicks: np.ndarray | None = None
 ) -> Batch:
     """As `PoolSource.impressions`."""
     log, events = columns.log, columns.log.events

@@ -129,12 +129,7 @@ class AlignedVectors:
 
 
 def fit_alignment(
-    content: Rows,
-    behaviour: np.ndarray,
-    known: np.ndarray | None = None,
-    *,
-    share: float = 0.5,
-    ridge: float = 0.1,
+    content: Rows, behaviour: np.ndarray, known: np.ndarray | None = None, *, share: float = 0.5, ridge: float = 0.1
 ) -> Alignment:
     """Fits how content and behaviour become one vector, on the items whose behaviour is known.
 

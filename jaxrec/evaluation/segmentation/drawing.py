@@ -19,10 +19,7 @@ from jaxrec.data.images.pixels import pillow, rle_encode
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.evaluation.segmentation.found import NOTHING, Found
 
-_TINT, _HIGHLIGHT = (
-    0.45,
-    0.85,
-)  # how much of an entity's colour covers its pixels, and those of its acting parts
+_TINT, _HIGHLIGHT = (0.45, 0.85)  # how much of an entity's colour covers its pixels, and those of its acting parts
 _GOLDEN = 0.618034  # hues this far apart stay apart, however many
 Point = tuple[float, float]  # x, y in the zoomed picture
 _INK, _PAPER = (255, 255, 255), (20, 20, 20)

@@ -86,11 +86,7 @@ def mask_ap(images: Sequence[EncodedImage], limits: Sequence[int] = (1, 10, 100)
     # [IoU, recall, class, area, limit]; -1 where a class has no true entity
     precision = evaluation.eval['precision'][..., 0, -1]
     mean = lambda values: float(values[values > -1].mean())
-    return {
-        'entity_ap': mean(precision),
-        'entity_ap_50': mean(precision[0]),
-        'entity_ap_75': mean(precision[5]),
-    }
+    return {'entity_ap': mean(precision), 'entity_ap_50': mean(precision[0]), 'entity_ap_75': mean(precision[5])}
 
 
 def _coco(images: Sequence[EncodedImage], entities: Sequence[Sequence[tuple[int, float, dict]]]) -> Any:

@@ -49,10 +49,7 @@ class Gate(nn.Module):
 
 
 def make_gate(
-    columns: Sequence[str],
-    features: Mapping[str, Sequence[str]],
-    schema: Mapping[str, Column],
-    widths: Sequence[int],
+    columns: Sequence[str], features: Mapping[str, Sequence[str]], schema: Mapping[str, Column], widths: Sequence[int]
 ) -> Gate:
     """Builds the gate of a model.
 

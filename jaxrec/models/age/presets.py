@@ -48,11 +48,7 @@ ADDED_ROWS: dict[str, dict[str, Any]] = {
 # Table 3's fixed thresholds on R6B, where a uniform logger earns .036, by what share of that rate they are: a
 # threshold means nothing apart from it. Where random earns more they would be open for every pair.
 R6B_CTR = 0.036
-THRESHOLDS = {
-    'AGE-TS threshold 56%': 0.02,
-    'AGE-TS threshold 28%': 0.01,
-    'AGE-TS threshold 14%': 0.005,
-}
+THRESHOLDS = {'AGE-TS threshold 56%': 0.02, 'AGE-TS threshold 28%': 0.01, 'AGE-TS threshold 14%': 0.005}
 
 
 def thresholds_at(ctr: float) -> dict[str, dict[str, Any]]:

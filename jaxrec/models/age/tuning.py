@@ -36,11 +36,7 @@ class Tuned(NamedTuple):
 
 
 def tune_lambda(
-    changed: Callable[[float], float],
-    target: float = 0.05,
-    low: float = 1e-4,
-    high: float = 1e6,
-    steps: int = 16,
+    changed: Callable[[float], float], target: float = 0.05, low: float = 1e-4, high: float = 1e6, steps: int = 16
 ) -> Tuned:
     """Finds the lambda that changes a wanted share of winners, by bisection on its logarithm.
 

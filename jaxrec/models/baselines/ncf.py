@@ -73,10 +73,7 @@ def make_pairs(user: Sequence[str], item: Sequence[str], features: FeatureMap) -
     sides = {side: [n for n in having_ids if n.startswith(f'{side}/')] for side in ('user', 'candidate')}
     users = list(user) or sides['user'][:1]
     items = [f'candidate/{name}' for name in item] or sides['candidate'][:1]
-    for key, names, example in (
-        ('user', users, "'user/user' or 'history/item'"),
-        ('item', items, "'item'"),
-    ):
+    for key, names, example in (('user', users, "'user/user' or 'history/item'"), ('item', items, "'item'")):
         unknown = [n for n in names if n not in having_ids or n.startswith('candidate/') != (key == 'item')]
         if unknown or not names:
             raise ValueError(

@@ -18,11 +18,7 @@ from jaxrec.models.ctr.task import CtrTask
 from jaxrec.ops.interactions import outer_product, pairwise_inner
 from jaxrec.options import read_options
 
-PRODUCTS = {
-    'inner': (pairwise_inner,),
-    'outer': (outer_product,),
-    'both': (pairwise_inner, outer_product),
-}
+PRODUCTS = {'inner': (pairwise_inner,), 'outer': (outer_product,), 'both': (pairwise_inner, outer_product)}
 
 
 class Pnn(nn.Module):

@@ -30,18 +30,8 @@ from jaxrec.options import read_options
 
 # The two readings of the paper: its text and equations, and its authors' code.
 PRESETS: dict[str, dict[str, Any]] = {
-    'wsdm22_paper': {
-        'order_reduce': 'sum',
-        'layer_output': 'concat',
-        'last_activation': 'tanh',
-        'use_bias': False,
-    },
-    'wsdm22_code': {
-        'order_reduce': 'concat',
-        'layer_output': 'concat',
-        'last_activation': 'none',
-        'use_bias': False,
-    },
+    'wsdm22_paper': {'order_reduce': 'sum', 'layer_output': 'concat', 'last_activation': 'tanh', 'use_bias': False},
+    'wsdm22_code': {'order_reduce': 'concat', 'layer_output': 'concat', 'last_activation': 'none', 'use_bias': False},
 }
 UNIT_OPTIONS: dict[str, Any] = {
     'dims': (16, 8, 4),

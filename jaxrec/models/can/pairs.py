@@ -18,8 +18,9 @@ from jaxrec.data.features.pairs import Pair, read_pairs
 from jaxrec.embeddings import Table, normal
 from jaxrec.models.ctr.features import FeatureMap, read
 from jaxrec.models.ctr.task import Ids
+from jaxrec.training.parameters import INDUCTION
 
-INDUCTION, FEED = '_induction', '_feed'
+FEED = '_feed'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,16 +25,8 @@ ROWS: dict[str, dict[str, Any]] = {
     'LR': {'task': 'jaxrec.models.baselines.lr:make_task', 'model': {'row_l2': 0.0}},
     'DNN': {'task': 'jaxrec.models.baselines.dnn:make_task', 'model': {**BASE}},
     'DIN': {'task': 'jaxrec.models.baselines.din:make_task', 'model': BASE | {'attention': (36,)}},
-    'DIEN': {
-        'task': 'jaxrec.models.baselines.dien:make_task',
-        'model': BASE | DIEN,
-        'data': NEGATIVES,
-    },
-    'Cartesian': {
-        'task': 'jaxrec.models.baselines.cartesian:make_task',
-        'model': {**BASE},
-        'data': CARTESIAN,
-    },
+    'DIEN': {'task': 'jaxrec.models.baselines.dien:make_task', 'model': BASE | DIEN, 'data': NEGATIVES},
+    'Cartesian': {'task': 'jaxrec.models.baselines.cartesian:make_task', 'model': {**BASE}, 'data': CARTESIAN},
     'CAN-DNN': can(),
     'CAN+Cartesian': can(base='cartesian') | {'data': CARTESIAN},
     'CAN-DIEN': can(base='dien', base_options={**DIEN}) | {'data': NEGATIVES},

@@ -39,12 +39,7 @@ class Written(NamedTuple):
 
 
 def make_generate(
-    task: SessionTask,
-    *,
-    beams: int,
-    items: int | None = None,
-    distinct: bool = True,
-    free: bool = False,
+    task: SessionTask, *, beams: int, items: int | None = None, distinct: bool = True, free: bool = False
 ) -> Callable[[Any, Any, Mapping[str, jax.Array], Trie], Written]:
     """Builds the jitted generation.
 

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import tqdm
 from jaxrec.data.logs.log import Log
 from jaxrec.data.sources.user_histories import UserHistories
 from jaxrec.models.onerec.recommend import check_extended, make_recommender
-from jaxrec.models.onerec.requests import Asked, Tally, answer, to_rows
+from jaxrec.models.onerec.requests import Asked, Tally, answer, ask, to_rows
 from jaxrec.models.onerec.task import CODES, SessionTask
 from jaxrec.models.onerec.tokenizing.tokens import item_names, read_tokens, read_trie
 from jaxrec.ops.generation.trie import Trie
@@ -87,6 +88,29 @@ def recommend_users(
             write(to_rows(asked.names[rows], found, names, nested))
             bar.update(int(rows[-1]) + 1 - bar.n)
     return tally, step
+
+
+def recommend_rows(
+    run: Experiment, workdir: Path, users: Sequence[Any], sessions: int, items: int, beams: int, step: int | None
+) -> list[dict[str, Any]]:
+    """Recommends sessions as of the end of the log.
+
+    Args:
+      run: the trained run.
+      workdir: of its checkpoints.
+      users: as the log names them.
+      sessions, items, beams, step: see `Wanted`.
+
+    Returns:
+      A dict a session: 'user', 'rank' from 1, 'items' and 'score'.
+
+    Raises:
+      ValueError: a model that names no items.
+    """
+    rows: list[dict[str, Any]] = []
+    wanted = Wanted(sessions, items, beams, step=step)
+    recommend_users(run, workdir, ask(users, run.log), wanted, True, lambda batch: rows.extend(batch.to_pylist()))
+    return rows
 
 
 def open_catalogue(log: Log, tokens: str | None, levels: Sequence[int] | None = None) -> tuple[Trie | None, np.ndarray]:

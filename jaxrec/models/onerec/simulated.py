@@ -38,14 +38,7 @@ OWN_ROWS = {name: changed(row, train=LASTING[name]) for name, row in BY_REQUEST.
 IDS = {
     'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
     'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
-    'arguments': {
-        'content': 'simulated',
-        'behaviour': 32,
-        'share': 0.3,
-        'levels': 3,
-        'clusters': 64,
-        'seed': 0,
-    },
+    'arguments': {'content': 'simulated', 'behaviour': 32, 'share': 0.3, 'levels': 3, 'clusters': 64, 'seed': 0},
 }
 
 

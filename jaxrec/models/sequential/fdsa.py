@@ -102,9 +102,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
             f'multi-valued; the log has {readable}'
         )
     module = Fdsa(
-        transformer,
-        schema['item'].rows,
-        tuple((name, schema[name].rows) for name in columns),
-        options['init_std'],
+        transformer, schema['item'].rows, tuple((name, schema[name].rows) for name in columns), options['init_std']
     )
     return NextItemTask(module, options['negatives'], options['best'])

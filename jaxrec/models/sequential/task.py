@@ -14,12 +14,7 @@ from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.data.sources.next_item_source import require_one_target
 from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.ops.dropout import fold_words, key_words
-from jaxrec.ops.generation.catalogue import (
-    catalogue_cross_entropy,
-    catalogue_scores,
-    rank_of,
-    sampled_cross_entropy,
-)
+from jaxrec.ops.generation.catalogue import catalogue_cross_entropy, catalogue_scores, rank_of, sampled_cross_entropy
 from jaxrec.ops.hashing import mix32
 from jaxrec.training.task import Batch, Metrics, Rows, WithoutTables
 

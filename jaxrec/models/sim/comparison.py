@@ -6,7 +6,6 @@ worlds alone; on real logs there is the agreement of the two stages.
 B batch, C candidates, S short and L long window, K kept.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,10 +16,9 @@ from jaxrec.configurable import configurable
 from jaxrec.data.simulators.lifelong_truth import Truth, beside_search, load_truth
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.evaluation.searches import Means, kept_slots, ratio, share_found
-from jaxrec.models.sim.inspection import make_inspect_step, most_attended
+from jaxrec.models.sim.inspection import make_inspect_step, most_attended, whole_windows
 from jaxrec.models.sim.interest import Inspection
 from jaxrec.models.sim.model import Sim
-from jaxrec.options import plain
 from jaxrec.parallel import put_batch
 from jaxrec.runs.build import Experiment
 from jaxrec.training.state import TrainState
@@ -54,8 +52,7 @@ def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None
     del evaluator
     if run.data.get('lifelong') is None:
         return {}
-    whole = plain(run.data['lifelong']) | {'search': None}
-    source = dataclasses.replace(run, data={**run.data, 'lifelong': whole}).source('test')
+    source = whole_windows(run)
     known = (truth_folder(run.log.folder) / 'groups').exists()
     truth = load_truth(run.log.folder) if known else None
     module = getattr(run.setup.task, 'module', None)

@@ -73,11 +73,7 @@ class TwoStages(nn.Module):
             return kept.runs.collect(self.attention(*kept.by_run(candidate))), losses
 
     def inspect(
-        self,
-        candidate: jax.Array,
-        past: Behaviours,
-        batch: Mapping[str, jax.Array],
-        found: Kept | None = None,
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], found: Kept | None = None
     ) -> Inspection:
         """Searches, and weighs the whole window.
 
@@ -118,11 +114,7 @@ class Sdim(nn.Module):
         return collision_pool(*self._hashed(candidate, past), past.length[:, 0], values), {}
 
     def inspect(
-        self,
-        candidate: jax.Array,
-        past: Behaviours,
-        batch: Mapping[str, jax.Array],
-        found: Kept | None = None,
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], found: Kept | None = None
     ) -> Inspection:
         """Names those that weigh most; arguments are those of `TwoStages`, there is no second stage."""
         scores = count_collisions(*self._hashed(candidate, past))
@@ -167,11 +159,7 @@ class Twin(nn.Module):
             return target_attention(logits(kept), kept.mask, kept.parts), {}
 
     def inspect(
-        self,
-        candidate: jax.Array,
-        past: Behaviours,
-        batch: Mapping[str, jax.Array],
-        found: Kept | None = None,
+        self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], found: Kept | None = None
     ) -> Inspection:
         """Searches, and weighs the whole window; arguments are those of `TwoStages`."""
         scores, logits = self.relevance(candidate, past)

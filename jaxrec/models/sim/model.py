@@ -157,12 +157,7 @@ def _interest(options: Mapping[str, Any], features: FeatureMap) -> nn.Module:
         'none': KeepAll,
         'hard': KeepAll,
         'soft': lambda: SoftSearch(
-            keep,
-            options['project'],
-            width,
-            options['alpha'],
-            options['aux_softmax'],
-            tuple(options['widths']),
+            keep, options['project'], width, options['alpha'], options['aux_softmax'], tuple(options['widths'])
         ),
         'soft_shared': lambda: SharedSearch(keep),
         'simhash': lambda: HashSearch(keep, options['hashes'], seed),

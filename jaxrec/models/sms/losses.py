@@ -68,11 +68,7 @@ def entity_targets(batch: Batch, size: tuple[int, ...], least_radius: int = 0) -
 
 
 def relation_targets(
-    batch: Batch,
-    entities: EntityTargets,
-    fraction: float,
-    subjects: int | None = None,
-    least_radius: int = 0,
+    batch: Batch, entities: EntityTargets, fraction: float, subjects: int | None = None, least_radius: int = 0
 ) -> RelationTargets:
     """Reads a batch's relations.
 
@@ -100,11 +96,7 @@ def relation_targets(
 
 
 def heat_targets(
-    cell: jax.Array,
-    radius: jax.Array,
-    category: jax.Array,
-    counts: jax.Array,
-    like: tuple[int, ...],
+    cell: jax.Array, radius: jax.Array, category: jax.Array, counts: jax.Array, like: tuple[int, ...]
 ) -> jax.Array:
     """Heatmaps of the shape `like` [B, h, w, classes] that are 1 at the points of each class."""
     return gaussian_maps(cell, radius, category, counts > 0, (like[1], like[2]), like[3])
@@ -208,7 +200,7 @@ def relation_losses(
       subjects: as for `relation_targets`.
 
     Returns:
-      {'relation', 'displacement', 'class', 'part'}: float32 [], weighted, of what there is.
+      {'relation', 'displacement', 'class', 'parts'}: float32 [], weighted, of what there is.
     """
     assert maps.relation is not None
     entities = entity_targets(batch, maps.entity.shape[1:3])
@@ -223,17 +215,14 @@ def relation_losses(
     away = mean_distance(found.subject, true.subject, true.counts)
     away = away + mean_distance(found.target, true.target, true.counts)
     heat_loss = focal_loss(maps.relation, heat, batch['valid'], network.clamp or None)
-    losses = {
-        'relation': network.heat_weight * heat_loss,
-        'displacement': network.displacement_weight * away,
-    }
+    losses = {'relation': network.heat_weight * heat_loss, 'displacement': network.displacement_weight * away}
     if found.category is not None:
         which = jnp.take_along_axis(batch['entity/category'], batch['relation/object'], 1)
         each = optax.softmax_cross_entropy_with_integer_labels(found.category, which) * true.counts
         losses['class'] = network.class_weight * jnp.sum(each) / jnp.maximum(true.counts.sum(), 1)
     if found.parts is not None:
         known = true.counts * parts_labelled(batch)[:, None]
-        losses['part'] = network.part_weight * part_loss(found.parts, batch['relation/parts'], known)
+        losses['parts'] = network.part_weight * part_loss(found.parts, batch['relation/parts'], known)
     return losses
 
 

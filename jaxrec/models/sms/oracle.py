@@ -57,12 +57,7 @@ def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> 
         shown = jnp.where(batch['part'] <= names.counts.parts, batch['part'], 0)
         parsing = fold(SURE * jax.nn.one_hot(shown, names.counts.parts + 1), network.fine)
     return fusion.read_out(
-        network,
-        entities,
-        logits if network.masks else None,
-        triplets,
-        parsing,
-        batch['image'].shape[1:3],
+        network, entities, logits if network.masks else None, triplets, parsing, batch['image'].shape[1:3]
     )
 
 

@@ -15,14 +15,7 @@ import jax.numpy as jnp
 
 from jaxrec.configurable import configurable, resolve
 from jaxrec.data.images.scene import Vocabulary
-from jaxrec.models.sms.losses import (
-    Losses,
-    entity_losses,
-    mask_logits,
-    parsing_losses,
-    relation_losses,
-    see_entities,
-)
+from jaxrec.models.sms.losses import Losses, entity_losses, mask_logits, parsing_losses, relation_losses, see_entities
 from jaxrec.models.sms.network import fusion
 from jaxrec.models.sms.network.backbones import STRIDE
 from jaxrec.models.sms.network.heads import Counts, Maps, Sms
@@ -220,11 +213,7 @@ class SmsTask(WithoutTables):
     def branch_losses(self, module: Any, batch: Batch, rng: jax.Array) -> Losses:
         """{name: float32 []}; a method of the module."""
         del rng
-        maps, network, names = (
-            module.maps(batch['image'], When(True, batch['valid'])),
-            self.network,
-            self.names,
-        )
+        maps, network, names = (module.maps(batch['image'], When(True, batch['valid'])), self.network, self.names)
         subjects = fusion.subjects(network, names)
         return {
             **entity_losses(network, maps, see_entities(network, maps, module.read_entities, batch), batch),

@@ -57,12 +57,7 @@ def feed_weights(sizes: Sizes, experts: int = 0) -> dict[str, Weight]:
 def encoder_weights(sizes: Sizes) -> dict[str, Any]:
     """What a layer has that attends to its own sequence."""
     norm = Weight((sizes.width,), 0)
-    return {
-        'self_norm': norm,
-        'self': attention_weights(sizes),
-        'feed_norm': norm,
-        'feed': feed_weights(sizes),
-    }
+    return {'self_norm': norm, 'self': attention_weights(sizes), 'feed_norm': norm, 'feed': feed_weights(sizes)}
 
 
 def decoder_weights(sizes: Sizes, experts: int = 0) -> dict[str, Any]:

@@ -223,13 +223,7 @@ def _ragged_forward(
 
 
 def _ragged_backward(
-    rows: jax.Array,
-    experts: Experts,
-    sizes: jax.Array,
-    pre: jax.Array,
-    of_out: jax.Array,
-    *,
-    activation: str,
+    rows: jax.Array, experts: Experts, sizes: jax.Array, pre: jax.Array, of_out: jax.Array, *, activation: str
 ) -> tuple[jax.Array, Experts]:
     product = lambda x, w: jax.lax.ragged_dot(x, w, sizes)
     pre, rows = _owned(pre, sizes), _owned(rows, sizes)  # what lies behind the last expert's rows may be NaN

@@ -86,14 +86,7 @@ def moe_ffn(
     routing = route(flat, router, top_k=top_k, mask=mask, bias=bias, renormalise=renormalise)
     slots = capacity(flat.shape[0], top_k, router.shape[1], capacity_factor)
     y, kept = apply_experts(
-        flat,
-        routing.expert,
-        routing.gate,
-        experts,
-        impl=impl,
-        slots=slots,
-        activation=activation,
-        kernel=kernel,
+        flat, routing.expert, routing.gate, experts, impl=impl, slots=slots, activation=activation, kernel=kernel
     )
     dropped = dropped_share(kept, routing.sums.load)
     info = MoeInfo(dropped, routing.sums.load, *router_losses(routing.sums), jnp.int32(1))

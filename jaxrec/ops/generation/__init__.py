@@ -1,1 +1,1 @@
-"""Constrained generation over a catalogue of semantic IDs: the trie, beam search, full-catalogue scores, preferences."""
+"""Constrained generation over a catalogue of semantic IDs: trie, beam search, full-catalogue scores, preferences."""

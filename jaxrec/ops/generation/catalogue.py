@@ -13,11 +13,7 @@ CHUNK_BYTES = 1 << 24  # of logits that exist at once
 
 
 def catalogue_cross_entropy(
-    hidden: jax.Array,
-    vectors: jax.Array,
-    labels: jax.Array,
-    allowed: jax.Array,
-    where: jax.Array | None = None,
+    hidden: jax.Array, vectors: jax.Array, labels: jax.Array, allowed: jax.Array, where: jax.Array | None = None
 ) -> jax.Array:
     """Cross-entropy of a softmax over all items, position by position.
 

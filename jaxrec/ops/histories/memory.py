@@ -207,13 +207,7 @@ def _write(memory: Memory, x: jax.Array, real: jax.Array, weights: Weights, move
 
 
 def _induce(
-    channels: jax.Array,
-    x: jax.Array,
-    slots: jax.Array,
-    read: jax.Array,
-    real: jax.Array,
-    gates: Gates,
-    moved: int,
+    channels: jax.Array, x: jax.Array, slots: jax.Array, read: jax.Array, real: jax.Array, gates: Gates, moved: int
 ) -> jax.Array:
     """Moves the channels of the slots that are read most (equation 9); between equals the first."""
     # Slots are few: counting who stands before whom is cheaper than sorting, and stays cut over devices.

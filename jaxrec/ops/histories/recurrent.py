@@ -35,12 +35,7 @@ def gru(inputs: jax.Array, mask: jax.Array, kernel: jax.Array, recurrent: jax.Ar
 
 
 def augru(
-    inputs: jax.Array,
-    attention: jax.Array,
-    mask: jax.Array,
-    kernel: jax.Array,
-    recurrent: jax.Array,
-    bias: jax.Array,
+    inputs: jax.Array, attention: jax.Array, mask: jax.Array, kernel: jax.Array, recurrent: jax.Array, bias: jax.Array
 ) -> jax.Array:
     """Runs, for each candidate, a GRU whose update gate is scaled by the candidate's attention (section 4.3).
 

@@ -54,12 +54,7 @@ def gaussian_radius(height: jax.Array, width: jax.Array, overlap: float = 0.7) -
 
 
 def gaussian_maps(
-    cell: jax.Array,
-    radius: jax.Array,
-    category: jax.Array,
-    valid: jax.Array,
-    size: tuple[int, int],
-    classes: int,
+    cell: jax.Array, radius: jax.Array, category: jax.Array, valid: jax.Array, size: tuple[int, int], classes: int
 ) -> jax.Array:
     """Draws a peak for each point in the map of its class; of overlapping ones the higher value counts.
 

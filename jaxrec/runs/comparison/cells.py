@@ -16,7 +16,6 @@ import numpy as np
 from jaxrec.configurable import configurable, resolve
 from jaxrec.evaluation.ranking import RankingEvaluator
 from jaxrec.files import replace_text
-from jaxrec.models.can.parameters import count_parameters
 from jaxrec.options import lay_over, plain
 from jaxrec.parallel import put_batch
 from jaxrec.runs.build import Experiment, batches, build
@@ -24,6 +23,7 @@ from jaxrec.runs.comparison.slices import judge_slice
 from jaxrec.runs.fit import fit
 from jaxrec.runs.restore import ceiling, restore_model, score
 from jaxrec.runs.timing import measure
+from jaxrec.training.parameters import count_parameters
 from jaxrec.training.state import init_state
 from jaxrec.training.step import make_train_step
 from jaxrec.training.writers import read_metrics
@@ -194,7 +194,7 @@ def trained(folder: Path, monitor: str, maximize: bool = True) -> bool:
 
 
 def count_trained(run: Experiment) -> dict[str, int]:
-    """Numbers that are trained: {'parameters', 'parameters_candidates'}, see `models.can.parameters`."""
+    """Numbers that are trained: {'parameters', 'parameters_candidates'}, see `training.parameters`."""
     example = run.example(run.source('validation'))
     params, _ = jax.eval_shape(run.setup.task.init, jax.random.key(0), example)
 

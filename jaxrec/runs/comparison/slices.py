@@ -62,10 +62,7 @@ def cold_items(run: Experiment) -> np.ndarray:
 
 
 # By the names that a table's `slices` may hold.
-SLICES = {
-    'unseen_pairs': Slice('unseen', _of_unseen_pairs),
-    'long_histories': Slice('long', _of_long_histories),
-}
+SLICES = {'unseen_pairs': Slice('unseen', _of_unseen_pairs), 'long_histories': Slice('long', _of_long_histories)}
 
 COLD_ITEMS = 'cold_items'  # of models that rank items
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import ml_collections
 
 from jaxrec.files import replace_text
 from jaxrec.runs.comparison.cells import CEILING, METRICS
-from jaxrec.runs.row_files import save_figure
+from jaxrec.runs.row_files import new_figure, save_figure
 
 log = logging.getLogger(__name__)
 
@@ -155,14 +154,11 @@ def _by_metric(rows: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) 
 
 def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None:
     """Draws the paired metrics of every row in every column, with one standard deviation to each side."""
-    matplotlib.use('agg')
-    import matplotlib.pyplot as plt
-
     metrics = [m for m in table.shown if m.rpartition('/')[2] in table.get('paired', AUCS)]
     metrics = [m for m in metrics if any(m in values for values in summary.values())]
     rows = list(summary)[::-1]
     size = (1 + 3 * len(metrics), 1 + 0.4 * len(rows))
-    figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False, layout='constrained')
+    figure, axes = new_figure(1, len(metrics), figsize=size, sharey=True, squeeze=False)
     for axis, metric in zip(axes[0], metrics, strict=True):
         for place, row in enumerate(rows):
             if (value := summary[row].get(metric)) is not None:

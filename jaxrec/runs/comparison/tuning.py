@@ -38,11 +38,7 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
 
 
 def trial_cells(
-    table: ml_collections.ConfigDict,
-    column: str,
-    row: str,
-    workdir: Path,
-    taken: Mapping[str, Any] | None = None,
+    table: ml_collections.ConfigDict, column: str, row: str, workdir: Path, taken: Mapping[str, Any] | None = None
 ) -> list[Cell]:
     """The trials of a row on one column.
 

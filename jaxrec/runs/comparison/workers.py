@@ -35,11 +35,7 @@ Runner = Callable[[Sequence[Cell], str], list[Result]]
 
 @contextmanager
 def runner(
-    workers: int,
-    data_dir: str | None,
-    slices: Sequence[str] = (),
-    judges: Sequence[str] = (),
-    run: str = RUN,
+    workers: int, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = (), run: str = RUN
 ) -> Iterator[Runner]:
     """Opens a runner of cells.
 

@@ -90,13 +90,7 @@ def metadata_lines(seed: int = 11) -> list[str]:
             record['categories'] = [[]]
         lines.append(str(record))
     again = str({'asin': '000000005X', 'categories': [['Books', 'Second Description']]})
-    return [
-        *lines[:30],
-        "{'asin': '000000025X', 'categories': [['Books'",
-        "open('evaluated', 'w')",
-        *lines[30:],
-        again,
-    ]
+    return [*lines[:30], "{'asin': '000000025X', 'categories': [['Books'", "open('evaluated', 'w')", *lines[30:], again]
 
 
 def write(

@@ -74,18 +74,7 @@ def user_rows() -> list[list[str]]:
     rows = []
     for user in range(24):
         if user != 7:
-            features = [
-                f'{"full_active" if user % 3 else "UNKNOWN"}',
-                0,
-                user % 2,
-                1,
-                3,
-                '(0,10]',
-                0,
-                '0',
-                0,
-                '0',
-            ]
+            features = [f'{"full_active" if user % 3 else "UNKNOWN"}', 0, user % 2, 1, 3, '(0,10]', 0, '0', 0, '0']
             rows.append([str(user), *map(str, features), '400', '366-730', *['1'] * 18])
     return rows
 

@@ -12,11 +12,7 @@ from jaxrec.data.sources.behaviour_source import RequestSource
 from jaxrec.keys import join_ids
 from tests.data.worlds import small_log
 
-FEATURES = {
-    'user': ['user', 'age'],
-    'candidate': ['item', 'category', 'position'],
-    'history': ['item', 'category'],
-}
+FEATURES = {'user': ['user', 'age'], 'candidate': ['item', 'category', 'position'], 'history': ['item', 'category']}
 RATING = {'kind': 'rating', 'threshold': 3.0}
 SAMPLED = {'kind': 'sampled_negatives', 'per_positive': 1, 'positives': RATING}
 PAIRS = (('item', 'history/item'), ('category', 'candidate/position'), ('item', 'user/age'))

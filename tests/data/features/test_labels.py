@@ -1,14 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.features.labels import (
-    Impressions,
-    OneOf,
-    Rating,
-    SampledNegatives,
-    history_bounds,
-    make_label,
-)
+from jaxrec.data.features.labels import Impressions, OneOf, Rating, SampledNegatives, history_bounds, make_label
 from jaxrec.data.logs.behaviour_log import compile_log
 from tests.data.worlds import COLUMNS, raw_world, small_log
 

@@ -6,16 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxrec.data.images.geometry import (
-    FILL,
-    crop,
-    fit,
-    keep_entities,
-    nearest,
-    resize,
-    resize_labels,
-    without_empty,
-)
+from jaxrec.data.images.geometry import FILL, crop, fit, keep_entities, nearest, resize, resize_labels, without_empty
 from jaxrec.data.images.scene import UNKNOWN_PART
 from tests.data.images.worlds import VOCABULARY, assert_same, random_scene
 

@@ -174,14 +174,8 @@ def test_run_lengths_are_cocos(seed):
         ('abc', 'here is no run-length mask: write'),
         ({'size': [3, 4]}, 'here is no run-length mask'),
         ({'size': 5, 'counts': [12]}, r'here has the size 5: write \[height, width\]'),
-        (
-            {'size': [3, 5], 'counts': [15]},
-            r'here is a mask of \[3, 5\], but the picture is \[3, 4\]: draw it anew',
-        ),
-        (
-            {'size': [3, 4], 'counts': [5, 6]},
-            'here: the counts cannot be read .*they add up to 11, not to 12',
-        ),
+        ({'size': [3, 5], 'counts': [15]}, r'here is a mask of \[3, 5\], but the picture is \[3, 4\]: draw it anew'),
+        ({'size': [3, 4], 'counts': [5, 6]}, 'here: the counts cannot be read .*they add up to 11, not to 12'),
         ({'size': [3, 4], 'counts': [-1, 13]}, 'here: the counts cannot be read'),
         ({'size': [3, 4], 'counts': []}, 'here: the counts cannot be read'),
         ({'size': [3, 4], 'counts': [0.5, 11.5]}, r'here: the counts .*0\.5 is no whole number'),

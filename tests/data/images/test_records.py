@@ -219,10 +219,7 @@ def test_all_problems_are_collected(folder):
         (lambda c: c.update(entities=['person', 3]), 'a name is no text'),
         (lambda c: c.update(person='man'), "person 'man' is no entity class"),
         (lambda c: c.update(geometric=['near']), "geometric names the relation 'near'"),
-        (
-            lambda c: c.update(geometrics=[]),
-            "has the unknown key 'geometrics': use entities, format",
-        ),
+        (lambda c: c.update(geometrics=[]), "has the unknown key 'geometrics': use entities, format"),
         (entry('split', ['train']), r"images\[0\] has the split \['train'\]: use one of train"),
         (entry('split', 'dev'), r"images\[0\] has the split 'dev': use one of train, validation, test"),
     ],

@@ -63,10 +63,7 @@ def test_arrays_that_do_not_belong_together_are_refused(changes, message):
     [
         ({'categories': np.array([0, 2], np.int32)}, 'entity 1 is of class 2; there are 2'),
         ({'masks': np.zeros((2, 4, 6), bool)}, 'entity 0 has no pixel'),
-        (
-            {'relations': np.array([[1, 2, 0]], np.int32)},
-            r'relation 0 joins entities \[1, 2\] of 2: give two',
-        ),
+        ({'relations': np.array([[1, 2, 0]], np.int32)}, r'relation 0 joins entities \[1, 2\] of 2: give two'),
         ({'relations': np.array([[1, 1, 0]], np.int32)}, 'relation 0 joins entity 1 to itself; give two'),
         ({'relations': np.array([[1, 0, 2]], np.int32)}, 'relation 0 is of kind 2, of 2'),
         ({'relation_parts': np.zeros((1, 3), bool)}, 'relation_parts has 3 columns, not 2'),
@@ -86,10 +83,7 @@ def test_numbers_without_a_name_are_refused(changes, message):
         ({'geometric': ('above',)}, "geometric names the relation 'above'"),
         ({'symmetric': ('kick',)}, "symmetric names the relation 'kick'"),
         ({'mirrored': (('left hand', 'right foot'),)}, "mirrored names the part 'right foot'"),
-        (
-            {'mirrored': (('left hand', 'left hand'),)},
-            "mirrored names the part 'left hand' twice: a part",
-        ),
+        ({'mirrored': (('left hand', 'left hand'),)}, "mirrored names the part 'left hand' twice: a part"),
         ({'mirrored': (('left hand', 'right hand'),) * 2}, "mirrored names the part 'left hand' twice"),
         ({'parts': tuple(map(str, range(255)))}, '255 parts do not fit a part map'),
     ],

@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.images.scene import UNKNOWN_PART
-from jaxrec.data.images.targets import (
-    TargetOptions,
-    encode,
-    measure_masks,
-    own_centres,
-    shrink_parts,
-    unpack_masks,
-)
+from jaxrec.data.images.targets import TargetOptions, encode, measure_masks, own_centres, shrink_parts, unpack_masks
 from tests.data.images.worlds import random_scene
 from tests.oracles.scenes import entity_targets, part_cells
 
@@ -133,12 +126,7 @@ def test_of_too_many_the_related_and_the_large_stay_and_the_rest_is_counted():
         scene.masks[entity, :side, :side] = True
     relations = np.array([[0, 2, 1], [2, 0, 0]], np.int32)
     scene = type(scene)(
-        scene.image,
-        scene.masks,
-        np.arange(4, dtype=np.int32) % 3,
-        scene.parts,
-        relations,
-        np.ones((2, 5), bool),
+        scene.image, scene.masks, np.arange(4, dtype=np.int32) % 3, scene.parts, relations, np.ones((2, 5), bool)
     )
     found = encode(scene, TargetOptions(stride=4, entities=3, relations=1))
     # The unrelated 1 is larger than the unrelated 3; the small 0 takes part in a relation.

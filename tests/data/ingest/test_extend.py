@@ -21,12 +21,7 @@ def days(tmp_path, monkeypatch):
     rows = rows_of(400, 0, users=20, items=25), rows_of(500, 1, users=30, items=40)
     files = [write_csv(tmp_path / f'day{n}.csv', day) for n, day in enumerate(rows)]
     first = ingest(files[:1], make_mapping(MAPPING), tmp_path / 'first')
-    return (
-        rows,
-        first,
-        ingest(files[1:], make_mapping(MAPPING), tmp_path / 'both', extend=first.folder),
-        files,
-    )
+    return (rows, first, ingest(files[1:], make_mapping(MAPPING), tmp_path / 'both', extend=first.folder), files)
 
 
 def test_ids_stay_and_new_ones_follow_in_hash_order(days):

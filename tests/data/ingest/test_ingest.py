@@ -180,11 +180,7 @@ def test_the_last_attribute_counts_and_changes_are_noted(tmp_path):
 def test_attributes_of_a_file_of_their_own(tmp_path):
     (tmp_path / 'items.csv').write_text('sku;b\nx;red\nz;green\nx;blue\n')
     mapping = PLAIN | {
-        'items': {
-            'file': str(tmp_path / 'items.csv'),
-            'key': 'sku',
-            'columns': {'b': {'kind': 'categorical'}},
-        }
+        'items': {'file': str(tmp_path / 'items.csv'), 'key': 'sku', 'columns': {'b': {'kind': 'categorical'}}}
     }
     log = take(tmp_path, 'u,i,t\na,x,1\na,y,2\n', mapping)
     ids = log.vocabulary('item').encode(np.asarray(['x', 'y']))

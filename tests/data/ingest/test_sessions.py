@@ -160,10 +160,7 @@ def without(name):
         (without('session'), r"the mapping has no 'session': a row of a session file has"),
         (without('time'), r"the mapping has no 'time': a row of a session file has"),
         (MAPPING | {'item': {'column': 'video', 'min_count': 2}}, r"'item' of the mapping has min_count"),
-        (
-            changed(played={'kind': 'categorical'}),
-            r'events\.played of the mapping is categorical: what is told',
-        ),
+        (changed(played={'kind': 'categorical'}), r'events\.played of the mapping is categorical: what is told'),
         (
             MAPPING | {'users': {'columns': {'like': {'kind': 'numeric'}}}, 'events': without('like')['events']},
             r'takes attributes of items from a file of their own, and none of users',

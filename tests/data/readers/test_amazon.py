@@ -115,14 +115,7 @@ def test_lines_are_parsed_and_never_executed(paths, tmp_path, monkeypatch, caplo
     assert not (tmp_path / 'evaluated').exists()
     assert '5 malformed lines of reviews, the first is line 1' in caplog.text
     assert '2 malformed lines of metadata, the first is line 31' in caplog.text
-    for line in (
-        b"__import__('os').getcwd()",
-        b'[' * 100_000,
-        b'{"a": ' * 5_000,
-        b'\xff\xfe',
-        b'(1, 2)',
-        b'',
-    ):
+    for line in (b"__import__('os').getcwd()", b'[' * 100_000, b'{"a": ' * 5_000, b'\xff\xfe', b'(1, 2)', b''):
         assert parse_line(line) is None
     assert parse_line(b"{'a': (1, None, True)}") == {'a': (1, None, True)} == parse_line(b"{'a':(1,None,True)}\r\n")
 

@@ -143,11 +143,7 @@ CHANGES = [
     (VIDEOS, lambda t: t.replace(',tag\n', ',tags\n'), r"basic_1k\.csv:1: no column 'tag' in"),
     (VIDEOS, lambda t: t.replace('\n3,', '\n3,4,', 1), r'basic_1k\.csv:5: 13 fields, video_id'),
     (VIDEOS, lambda t: t.replace('"12,65"', '"12,65', 1), r'basic_1k\.csv:\d+: '),
-    (
-        USERS,
-        lambda t: t.replace('\n3,', '\nthree,', 1),
-        r"features_1k\.csv:5: 31 fields, user_id \['three'\]",
-    ),
+    (USERS, lambda t: t.replace('\n3,', '\nthree,', 1), r"features_1k\.csv:5: 31 fields, user_id \['three'\]"),
     (USERS, lambda t: '', r'features_1k\.csv is empty: fetch KuaiRand'),
 ]
 

@@ -93,10 +93,7 @@ def expected_counts(ratings: str, separator: str) -> dict[str, int]:
     }
 
 
-EXTRACTS = {
-    'latest-small-2018': (small_files, 'ratings.csv', ','),
-    '1m': (million_files, 'ratings.dat', '::'),
-}
+EXTRACTS = {'latest-small-2018': (small_files, 'ratings.csv', ','), '1m': (million_files, 'ratings.dat', '::')}
 
 
 @pytest.mark.parametrize('edition', EXTRACTS)
@@ -184,11 +181,7 @@ def edit(name: str, old: str, new: str):
 
 
 BROKEN = {
-    'a word for a rating': (
-        'latest-small-2018',
-        edit('ratings.csv', ',0.5,', ',half,'),
-        r'ratings.csv:\d+: .*numbers',
-    ),
+    'a word for a rating': ('latest-small-2018', edit('ratings.csv', ',0.5,', ',half,'), r'ratings.csv:\d+: .*numbers'),
     'a rating off the scale': (
         'latest-small-2018',
         edit('ratings.csv', ',5.0,', ',5.5,'),
@@ -199,36 +192,20 @@ BROKEN = {
         edit('ratings.dat', '::5::9', '::4.5::9'),
         r'ratings.dat:\d+: rating 4.5 .*steps of 1.0',
     ),
-    'a missing field': (
-        'latest-small-2018',
-        edit('ratings.csv', '\r\n1,', '\r\n'),
-        r'ratings.csv:2: 3 fields',
-    ),
-    'a time before 1970': (
-        '1m',
-        edit('ratings.dat', '::9000', '::-9000'),
-        r'ratings.dat:\d+: .*timestamps at 0',
-    ),
+    'a missing field': ('latest-small-2018', edit('ratings.csv', '\r\n1,', '\r\n'), r'ratings.csv:2: 3 fields'),
+    'a time before 1970': ('1m', edit('ratings.dat', '::9000', '::-9000'), r'ratings.dat:\d+: .*timestamps at 0'),
     'another header': (
         'latest-small-2018',
         edit('movies.csv', 'title', 'name'),
         r'movies.csv:1: header .*another file',
     ),
-    'an open quote': (
-        'latest-small-2018',
-        edit('movies.csv', '(1998)"', '(1998)'),
-        r'movies.csv:\d+ is broken',
-    ),
+    'an open quote': ('latest-small-2018', edit('movies.csv', '(1998)"', '(1998)'), r'movies.csv:\d+ is broken'),
     'a movie listed twice': (
         'latest-small-2018',
         edit('movies.csv', '\n9,', '\n8,'),
         r'movies.csv:10: movie 8 .*csv:9',
     ),
-    'an empty genre': (
-        'latest-small-2018',
-        edit('movies.csv', 'Drama|War', 'Drama|'),
-        r'movies.csv:5: genres',
-    ),
+    'an empty genre': ('latest-small-2018', edit('movies.csv', 'Drama|War', 'Drama|'), r'movies.csv:5: genres'),
     'a movie without number': ('1m', edit('movies.dat', '\n9::', '\nnine::'), r"movies.dat:9: movie 'nine'"),
     'an unknown gender': ('1m', edit('users.dat', '::M::', '::X::'), r'users.dat:1: .*F or M'),
     'a user without line': ('1m', edit('users.dat', '7::', '77::'), r'user 7 has ratings but no line among'),

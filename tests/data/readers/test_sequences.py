@@ -89,11 +89,7 @@ def test_the_log_is_opened_again_and_files_may_lie_unpacked(folder, log, tmp_pat
 
 CHANGES = [
     ('sequences.txt', lambda t: t.replace('\n2 ', '\n2 x', 1), r'txt\.gz:2: .*users? and items are integers'),
-    (
-        'sequences.txt',
-        lambda t: t.replace('\n2 ', '\n2 -', 1),
-        r'txt\.gz:2: users and items are numbered from',
-    ),
+    ('sequences.txt', lambda t: t.replace('\n2 ', '\n2 -', 1), r'txt\.gz:2: users and items are numbered from'),
     ('sequences.txt', lambda t: f'7\n{t}', r'txt\.gz:1: user 7 has no items: leave the line out'),
     ('sequences.txt', lambda t: f'7 1 2\n{t}', r'txt\.gz:8: user 7 has a sequence before, in line 1'),
     ('sequences.txt', lambda t: '\n \n', r'has no sequence: place sequences\.txt'),
@@ -101,11 +97,7 @@ CHANGES = [
     ('items.tsv', lambda t: t.replace('\n3\t', '\n3\tx\t', 1), r'tsv\.gz:4: 6 fields instead of 5'),
     ('items.tsv', lambda t: t.replace('\n3\t', '\nB3\t', 1), r"tsv\.gz:4: item 'B3' and attributes"),
     ('items.tsv', lambda t: t.replace('letter_sid', 'letter-2_sid'), r"called 'letter-2_sid': rename them"),
-    (
-        'items.tsv',
-        lambda t: t.replace('letter_sid', 'plain_sid'),
-        r"both have the IDs 'plain_sid': rename one",
-    ),
+    ('items.tsv', lambda t: t.replace('letter_sid', 'plain_sid'), r"both have the IDs 'plain_sid': rename one"),
     ('items.tsv', lambda t: t + t.split('\n', 2)[1] + '\n', r'has 80 IDs for 81 items, row 80 is the first'),
     ('indexes/plain.index.json', lambda t: '[1]', r'is no index \(.*: give \{row: list of tokens\}'),
     ('indexes/plain.index.json', lambda t: t.replace('"5"', '"x"'), r'is no index'),

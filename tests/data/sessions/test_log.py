@@ -167,14 +167,8 @@ def test_unknown_items_are_named(tmp_path):
 @pytest.mark.parametrize(
     ('columns', 'message'),
     [
-        (
-            {'item': ColumnSpec('multi', min_count=3)},
-            "column 'item' is described with a width, buckets, a floor",
-        ),
-        (
-            {'user': ColumnSpec('categorical', buckets=3)},
-            "column 'user' is described with buckets or a floor",
-        ),
+        ({'item': ColumnSpec('multi', min_count=3)}, "column 'item' is described with a width, buckets, a floor"),
+        ({'user': ColumnSpec('categorical', buckets=3)}, "column 'user' is described with buckets or a floor"),
         ({'like': ColumnSpec('numeric')}, "column 'like' has not one number for each shown item: give it as"),
         ({'colour': ColumnSpec('numeric')}, "`columns` describes 'colour', which no table has"),
     ],

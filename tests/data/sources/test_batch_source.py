@@ -45,12 +45,7 @@ def test_a_remainder_is_dropped_or_padded():
     assert len(source()) == 2 and len(source(remainder='pad')) == 3
     last = source(remainder='pad', shuffle=False)[2]
     assert last['number'].tolist() == [8, 9, 0, 0]
-    assert last['valid'][:, 0].tolist() == [1, 1, 0, 0] and last['host/event'][:, 0].tolist() == [
-        8,
-        9,
-        -1,
-        -1,
-    ]
+    assert last['valid'][:, 0].tolist() == [1, 1, 0, 0] and last['host/event'][:, 0].tolist() == [8, 9, -1, -1]
 
 
 def test_processes_cut_one_batch_among_them():

@@ -117,10 +117,7 @@ def test_dtypes_and_shapes_are_the_contract(log):
 def test_events_of_one_instant_share_a_request(log, candidates):
     """Against a source of one candidate each: the same examples and histories, one request an instant."""
     options = {'part': 'test', 'shuffle': False, 'remainder': 'pad', 'epochs': 1}
-    lifelong = {
-        'lifelong': {'length': 20, 'search': 'hard', 'keep': 4},
-        'time_gap': {'unit': 1, 'buckets': 8},
-    }
+    lifelong = {'lifelong': {'length': 20, 'search': 'hard', 'keep': 4}, 'time_gap': {'unit': 1, 'buckets': 8}}
     alone = make(log, **options, **lifelong)
     singles = {}
     for batch in (alone[i] for i in range(alone.steps)):

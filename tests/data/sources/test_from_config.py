@@ -20,10 +20,7 @@ def no_log(folder):
     [
         ({'reader': 'x'}, "no 'log' but reader"),
         ({'log': 'tests.data.worlds:small_log', 'arguments': {'folder': 'x'}}, 'do not fit'),
-        (
-            {'log': 'tests.data.worlds:raw_world'},
-            "unexpected keyword argument 'folder'.: it takes users, items",
-        ),
+        ({'log': 'tests.data.worlds:raw_world'}, "unexpected keyword argument 'folder'.: it takes users, items"),
         (
             {'log': 'tests.data.sources.test_from_config:no_log'},
             'returned PosixPath: it must return a BehaviourLog or a ClickLog',

@@ -139,10 +139,7 @@ def test_what_is_beyond_the_caps_is_counted(own):
         ({'image_size': 'large'}, "image_size 'large'"),
         ({'stride': 0}, 'with stride 0'),
         ({'augment': {'zoom': 2}}, 'augment.zoom is not an option'),
-        (
-            {'label': {'kind': 'rating'}},
-            'is a scene log, it has no features, labels or pairs: leave them out',
-        ),
+        ({'label': {'kind': 'rating'}}, 'is a scene log, it has no features, labels or pairs: leave them out'),
         ({'features': {'user': ('user',)}}, 'is a scene log, it has no features'),
         ({'centre': 'top'}, "centre 'top' is unknown"),
         ({'part': 'dev'}, "part 'dev' is unknown"),

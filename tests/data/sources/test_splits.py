@@ -53,13 +53,7 @@ def test_ten_events_are_cut_seven_one_two(tmp_path):
 def test_per_user_time_cuts_only_the_events_it_is_told_to(tmp_path):
     log = small_log(tmp_path / 'log', users=20)
     cut = np.isin(log.vocabulary('position').decode(np.asarray(log.events['position'])), (1, 3))
-    config = {
-        'kind': 'per_user_time',
-        'validation': 0.25,
-        'test': 0.25,
-        'column': 'position',
-        'among': (1, 3),
-    }
+    config = {'kind': 'per_user_time', 'validation': 0.25, 'test': 0.25, 'column': 'position', 'among': (1, 3)}
     part = make_split(config)(log, None)
     assert part.dtype == np.int8 and 100 < cut.sum() < 500
     np.testing.assert_array_equal(part == UNUSED, ~cut)
@@ -99,10 +93,7 @@ def test_user_holdout_trains_on_no_more_than_is_left():
 
 def test_global_time_cuts_at_instants(tmp_path):
     log = small_log(tmp_path / 'log')
-    part, times = (
-        make_split({'kind': 'global_time', 'validation': 0.2, 'test': 0.2})(log, None),
-        log.events['time'],
-    )
+    part, times = (make_split({'kind': 'global_time', 'validation': 0.2, 'test': 0.2})(log, None), log.events['time'])
     ordered = np.sort(times)
     np.testing.assert_array_equal(part == TRAIN, times < ordered[360])
     np.testing.assert_array_equal(part == TEST, times >= ordered[480])

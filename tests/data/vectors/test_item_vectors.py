@@ -68,16 +68,10 @@ BROKEN = {
     'empty': (lambda path: path.write_bytes(b''), r'no readable \.npy file'),
     'objects': (lambda path: np.save(path, np.array([[{}]])), r'no readable \.npy file'),
     'archive': (lambda path: np.savez(path.open('wb'), a=np.ones(3)), r'v\.npy is no single \.npy array'),
-    'integers': (
-        lambda path: np.save(path, np.ones((2, 2), int)),
-        r'holds int64 \[2, 2\] in C order: save a',
-    ),
+    'integers': (lambda path: np.save(path, np.ones((2, 2), int)), r'holds int64 \[2, 2\] in C order: save a'),
     'one axis': (lambda path: np.save(path, np.ones(5)), r'holds float64 \[5\]'),
     'no width': (lambda path: np.save(path, np.ones((5, 0))), r'no readable|holds float64 \[5, 0\]'),
-    'columns first': (
-        lambda path: np.save(path, np.ones((3, 2)).T.copy('F')),
-        r'Fortran order: save a matrix',
-    ),
+    'columns first': (lambda path: np.save(path, np.ones((3, 2)).T.copy('F')), r'Fortran order: save a matrix'),
     'NaN': (lambda path: np.save(path, spoilt(7)), r'v\.npy: vector 7 has numbers that are not finite'),
 }
 

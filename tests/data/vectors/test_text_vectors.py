@@ -95,10 +95,7 @@ def test_files_of_no_text_vectors_are_refused(tmp_path, change, message):
         (lambda: fit_text_vectors(['', ''], 1), 'lower `least`, or give texts of words'),
         (lambda: fit_text_vectors([], 1), '0 texts have no term'),
         (lambda: fit_text_vectors('red nail', 1), 'texts must be a sequence of strings'),
-        (
-            lambda: fit_text_vectors(TEXTS, 2).transform(['red', None]),
-            'the empty one where there is none',
-        ),
+        (lambda: fit_text_vectors(TEXTS, 2).transform(['red', None]), 'the empty one where there is none'),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):

@@ -94,11 +94,7 @@ def random_image(draw, size=(4, 5), triplets=10):
         'triplets': [(*t[:3], frozenset(t[3]), t[4]) for t in predicted],
         'parts': tuple(each.reshape(-1).tolist() for each in part_maps),
     }
-    return (
-        scene(true, relations, part_maps[0], size),
-        found(guessed, predicted, part_maps[1], size),
-        plain,
-    )
+    return (scene(true, relations, part_maps[0], size), found(guessed, predicted, part_maps[1], size), plain)
 
 
 def pixels(mask):

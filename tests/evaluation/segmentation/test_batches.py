@@ -173,10 +173,7 @@ def spoiled(change):
             lambda _, found: found['entity/score'].__setitem__((0, 1), np.nan),
             "predictions of 'event 0': scores holds a NaN, usually of a model that diverged",
         ),
-        (
-            lambda _, found: found['triplet/score'].fill(np.nan),
-            "predictions of 'event 0': triplet_scores holds a NaN",
-        ),
+        (lambda _, found: found['triplet/score'].fill(np.nan), "predictions of 'event 0': triplet_scores holds a NaN"),
         (
             lambda _, found: found['triplet/subject'].__setitem__((0, 0), -1),
             rf"predictions of 'event 0': triplet 0 joins entities \[-1, \d\] of {KEPT}",
@@ -189,10 +186,7 @@ def spoiled(change):
             lambda _, found: found['triplet/object'].__setitem__((0, 0), NOTHING - 1),
             rf"predictions of 'event 0': triplet 0 joins entities \[\d, {NOTHING - 1}\] of {KEPT}",
         ),
-        (
-            lambda _, found: found.update(part=np.zeros((1, 3, 3), np.uint8)),
-            'choose a read_stride that divides',
-        ),
+        (lambda _, found: found.update(part=np.zeros((1, 3, 3), np.uint8)), 'choose a read_stride that divides'),
         (
             lambda batch, _: batch['entity/valid'].__setitem__((0, 2), False),
             'image 0 of the batch: a valid relation names an entity that is not valid',

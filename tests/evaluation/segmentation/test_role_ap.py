@@ -7,12 +7,7 @@ from jaxrec.data.images.agents import Agents
 from jaxrec.evaluation.segmentation.role_ap import average_precision, judge_roles, role_ap
 from tests.evaluation.segmentation.cases import BALL, HAND, HOLD, KICK, PERSON, box, found, scene
 
-ENTITIES = [
-    (PERSON, box(0, 0, 4, 4)),
-    (PERSON, box(0, 4, 4, 4)),
-    (BALL, box(4, 0, 2, 2)),
-    (BALL, box(6, 6, 2, 2)),
-]
+ENTITIES = [(PERSON, box(0, 0, 4, 4)), (PERSON, box(0, 4, 4, 4)), (BALL, box(4, 0, 2, 2)), (BALL, box(6, 6, 2, 2))]
 ROWS = np.array([0, 1])
 
 
@@ -73,10 +68,7 @@ def test_the_area_is_under_the_envelope_of_precision():
         (lambda: role_ap([], 4, 3), 'scenario 3 of role AP: there are'),
         (lambda: role_ap([], 4, 1), 'no image holds a deed: evaluate a larger part'),
         (lambda: Agents(ROWS, np.ones(1, bool), np.zeros((0, 3), int)), 'give one each'),
-        (
-            lambda: Agents(ROWS, np.ones(2, bool), np.array([[2, 0, 0]])),
-            'entity 2, which is no agent that is known',
-        ),
+        (lambda: Agents(ROWS, np.ones(2, bool), np.array([[2, 0, 0]])), 'entity 2, which is no agent that is known'),
         (lambda: Agents(ROWS, np.array([False, True]), np.array([[0, 2, 0]])), 'entity 0, which is no agent'),
     ],
 )

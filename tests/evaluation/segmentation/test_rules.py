@@ -56,14 +56,7 @@ def figures(*pairs, **arguments):
 def test_everything_right():
     truth = scene(ENTITIES, [HOLDS, (0, 1, NEXT_TO, set())])
     result = figures((truth, found(ENTITIES, [(*HOLDS, 0.9), (0, 1, NEXT_TO, set(), 0.8)])))
-    ones = (
-        'recall_G_75_parts',
-        'mean_recall_100_75',
-        'challenge',
-        'challenge_strict',
-        'entity_ap',
-        'error_right',
-    )
+    ones = ('recall_G_75_parts', 'mean_recall_100_75', 'challenge', 'challenge_strict', 'entity_ap', 'error_right')
     assert [result[key] for key in ones] == [1] * 6
     assert (result['wholly_right'], result['relations'], result['entities']) == (2, 2, 3)
     assert math.isnan(result['part_miou'])  # no pixel is of a part
@@ -308,10 +301,7 @@ def right(**changes) -> Found:
     [
         (lambda: right(masks=np.zeros((3, 8, 7), bool)), r'masks is bool \(3, 8, 7\), not bool \(3, 8, 8\)'),
         (lambda: right(scores=np.zeros(3)), 'scores is float64'),
-        (
-            lambda: right(triplets=np.array([[0, 3, 0]], np.int32)),
-            r'triplet 0 joins entities \[0, 3\] of 3; name',
-        ),
+        (lambda: right(triplets=np.array([[0, 3, 0]], np.int32)), r'triplet 0 joins entities \[0, 3\] of 3; name'),
         (lambda: right(triplets=np.array([[-1, 0, 0]], np.int32)), r'joins entities \[-1, 0\]'),
         (lambda: right(triplet_scores=np.array([np.nan], np.float32)), 'triplet_scores holds a NaN, usually'),
         (lambda: mask_ious(np.zeros((1, 2, 2), bool), np.zeros((1, 2, 3), bool)), 'bring both to one size'),
@@ -325,14 +315,8 @@ def right(**changes) -> Found:
         (lambda: RelationEvaluator(VOCABULARY).compute(), 'no valid image was evaluated'),
         (lambda: mask_ap([]), 'no image holds a true entity'),
         (lambda: part_miou(np.zeros((3, 3), int)), 'no image has a labelled human part'),
-        (
-            lambda: part_counts(np.full((1, 1), 3, np.uint8), np.zeros((1, 1), np.uint8), 2),
-            'the truth holds 3; 2',
-        ),
-        (
-            lambda: part_counts(np.zeros((1, 1), np.uint8), np.zeros((1, 2), np.uint8), 2),
-            'bring both to one size',
-        ),
+        (lambda: part_counts(np.full((1, 1), 3, np.uint8), np.zeros((1, 1), np.uint8), 2), 'the truth holds 3; 2'),
+        (lambda: part_counts(np.zeros((1, 1), np.uint8), np.zeros((1, 2), np.uint8), 2), 'bring both to one size'),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):

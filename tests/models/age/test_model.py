@@ -120,23 +120,11 @@ DNN = 'jaxrec.models.baselines.dnn:make_task'
     ('options', 'message'),
     [
         ({'base': {}}, r"model.base has no 'task': AGE wraps a CTR model"),
-        (
-            {'base': {'task': DNN, 'features': {}}},
-            'model.base.features: the base',
-        ),
-        (
-            {'base': {'task': DNN, 'wide': 3}},
-            'model.wide is not an option',
-        ),
+        ({'base': {'task': DNN, 'features': {}}}, 'model.base.features: the base'),
+        ({'base': {'task': DNN, 'wide': 3}}, 'model.wide is not an option'),
         ({'explore_lambd': 1.0}, "model.explore_lambd is not an option; did you mean 'explore_lambda'"),
-        (
-            {'explore_lambda': -1.0},
-            r'model.explore_lambda = -1.0: give a number, 0 or more',
-        ),
-        (
-            {'perturb': 'items'},
-            r"model.perturb = 'items' does not exist; choose one of",
-        ),
+        ({'explore_lambda': -1.0}, r'model.explore_lambda = -1.0: give a number, 0 or more'),
+        ({'perturb': 'items'}, r"model.perturb = 'items' does not exist; choose one of"),
         ({'direction': 'sgd'}, "model.direction = 'sgd' does not exist"),
         ({'uncertainty': 'gp'}, "model.uncertainty = 'gp' does not exist"),
         ({'dropout_place': 'rows'}, "model.dropout_place = 'rows' does not exist; choose one of"),
@@ -145,10 +133,7 @@ DNN = 'jaxrec.models.baselines.dnn:make_task'
         ({'passes': 0}, 'model.passes = 0: give at least 1'),
         ({'dropout_rate': 1.0}, r'model.dropout_rate = 1.0: give a share in \[0, 1\)'),
         ({'dgu_loss_weight': 0.0}, "model.dgu_loss_weight = 0.0: .* or set model.gate = 'none'"),
-        (
-            {'gate_columns': ('user',)},
-            "names 'user', which is not among features.candidate",
-        ),
+        ({'gate_columns': ('user',)}, "names 'user', which is not among features.candidate"),
         (
             {'perturb': 'user', 'features': {'user': ('price',), 'candidate': worlds.IDS}},
             r"model.perturb = 'user' moves no row: .* or set model.perturb = 'all'",

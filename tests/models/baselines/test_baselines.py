@@ -28,7 +28,7 @@ def test_lr_is_a_bias_and_a_weight_an_id():
 def test_lr_refuses_numbers():
     path, _ = worlds.MODELS['LR']
     with pytest.raises(ValueError, match=r"LR reads one-hots, but \['price'\] are numeric; leave them out or bucket"):
-        worlds.resolve(path)({'features': {'candidate': ('item', 'price')}}, worlds.SCHEMA)
+        worlds.resolve(path, 'task')({'features': {'candidate': ('item', 'price')}}, worlds.SCHEMA)
 
 
 def test_dnn_is_the_loop():

@@ -47,7 +47,7 @@ def test_can_reads_its_co_actions_beside_the_product():
 
 def make(**features):
     path, options = worlds.MODELS['Cartesian']
-    return worlds.resolve(path)({**options, 'features': {**worlds.FEATURES, **features}}, worlds.SCHEMA)
+    return worlds.resolve(path, 'task')({**options, 'features': {**worlds.FEATURES, **features}}, worlds.SCHEMA)
 
 
 def test_a_product_of_nothing_is_refused():

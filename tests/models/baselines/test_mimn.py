@@ -18,11 +18,7 @@ def cut(batch, older, sizes):
     """The batch with the first `older` [B] behaviours of each history in a window of their own."""
     length, (long, short) = batch['history/length'], sizes
     older = np.minimum(older, length)
-    parted = {
-        **batch,
-        'long/length': older.astype(np.int32),
-        'history/length': (length - older).astype(np.int32),
-    }
+    parted = {**batch, 'long/length': older.astype(np.int32), 'history/length': (length - older).astype(np.int32)}
     for key in [key for key in batch if key.startswith('history/') and key != 'history/length']:
         windows = {'long': (np.zeros_like(older), older, long), 'history': (older, length, short)}
         for side, (first, last, size) in windows.items():

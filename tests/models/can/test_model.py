@@ -27,11 +27,7 @@ def test_a_preset_is_the_loop_over_matched_pairs(preset):
     want = oracle.can(params, tables, batch, MATCHED, {**UNIT, **PRESETS[preset]})
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     other = oracle.can(
-        params,
-        tables,
-        batch,
-        MATCHED,
-        {**UNIT, **PRESETS[preset], 'last_activation': 'none', 'pooling': 'mean'},
+        params, tables, batch, MATCHED, {**UNIT, **PRESETS[preset], 'last_activation': 'none', 'pooling': 'mean'}
     )
     assert np.abs(got - other).max() > 0.01
     assert set(params) == {'head'}  # where checkpoints have it

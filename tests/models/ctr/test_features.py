@@ -19,12 +19,7 @@ def test_columns_of_one_vocabulary_share_a_table():
         'tag': ['candidate/tags', 'history/tags'],
     }
     assert features.table_rows() == {'user': 20, 'category': 7, 'item': 30, 'tag': 9}
-    assert set(features.ids(batch, '_weight')) == {
-        'user_weight',
-        'category_weight',
-        'item_weight',
-        'tag_weight',
-    }
+    assert set(features.ids(batch, '_weight')) == {'user_weight', 'category_weight', 'item_weight', 'tag_weight'}
 
 
 def test_vectors_are_the_loop():

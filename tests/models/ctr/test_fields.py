@@ -6,15 +6,7 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.models.baselines.dnn import base_tables
-from jaxrec.models.ctr.fields import (
-    AWARE,
-    WEIGHT,
-    AwareVectors,
-    FieldMap,
-    FieldVectors,
-    LinearTerms,
-    weight_tables,
-)
+from jaxrec.models.ctr.fields import AWARE, WEIGHT, AwareVectors, FieldMap, FieldVectors, LinearTerms, weight_tables
 from tests.models import worlds
 
 NAMES = (
@@ -123,11 +115,7 @@ def test_a_request_without_columns_has_no_fields():
     ('features', 'pooling', 'message'),
     [
         ({'candidate': ('item',)}, 'sum', r"FM crosses pairs .* only 'candidate/item'; name two columns"),
-        (
-            {'candidate': ('item', 'price')},
-            'max',
-            r"model\.history_pooling = 'max' does not exist; choose one of",
-        ),
+        ({'candidate': ('item', 'price')}, 'max', r"model\.history_pooling = 'max' does not exist; choose one of"),
         ({'candidate': ()}, 'sum', r'features\.candidate is empty'),
     ],
 )

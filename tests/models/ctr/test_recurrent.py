@@ -27,12 +27,7 @@ def test_the_auxiliary_net_by_hand():
     A sum of log(3), 0, -log(3) gives z = 3/4, 1/2, 1/4, a score of log(3), 0, -log(3), p = 3/4, 1/2, 1/4.
     """
     log3 = np.log(3.0)
-    params = {
-        'kernel_0': [[1.0], [1.0]],
-        'bias_0': [0.0],
-        'kernel_1': [[4 * log3]],
-        'bias_1': [-2 * log3],
-    }
+    params = {'kernel_0': [[1.0], [1.0]], 'bias_0': [0.0], 'kernel_1': [[4 * log3]], 'bias_1': [-2 * log3]}
     params = jax.tree.map(jnp.asarray, params, is_leaf=lambda x: isinstance(x, list))
     # Pairs (state, next, other): (log 3, 0, -log 3) and (-log 3, 0, log 3); the third entry is not real.
     states = log3 * np.array([[1.0, -1, 7]])[..., None]

@@ -69,10 +69,7 @@ def draw(run, folder, data_dir):
     """In place of `fit`: a checkpoint whose parameters are random."""
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, run.config)
-    shapes, rng = (
-        abstract_state(run.setup, run.example(run.source('train', shuffle=True))),
-        np.random.default_rng(0),
-    )
+    shapes, rng = (abstract_state(run.setup, run.example(run.source('train', shuffle=True))), np.random.default_rng(0))
     place = lambda x, value: jax.device_put(np.asarray(value, x.dtype), x.sharding)
     normal = lambda tree: jax.tree.map(lambda x: place(x, 0.4 * rng.normal(size=x.shape)), tree)
     zeros = lambda tree: jax.tree.map(lambda x: place(x, np.zeros(x.shape)), tree)

@@ -105,11 +105,7 @@ def test_predictions_are_those_of_the_loops(options):
 @pytest.mark.parametrize('options', [{'experts': 3}, pytest.param({}, marks=pytest.mark.slow)])
 def test_cached_steps_are_whole_sessions(options):
     network, task, params, _, batch = make(**options)
-    module, past, session = (
-        OneRec(network),
-        task.codes[batch['history/item']],
-        task.codes[batch['target/item']],
-    )
+    module, past, session = (OneRec(network), task.codes[batch['history/item']], task.codes[batch['target/item']])
 
     def whole(m):
         memory = m.encode(past, batch['history/length'])
@@ -277,10 +273,7 @@ def test_networks_that_cannot_be(config, message):
     [
         ({'history/item': None}, r"the batch lacks 'history/item'"),
         ({'target/item': np.zeros((3, 3), np.int32)}, r'\[B, 2\]: set model\.session'),
-        (
-            {'target/item': np.zeros((3, 1), np.int32)},
-            r'\(3, 1\); the network reads \[B, 2\]: set model\.se',
-        ),
+        ({'target/item': np.zeros((3, 1), np.int32)}, r'\(3, 1\); the network reads \[B, 2\]: set model\.se'),
         ({'history/item': np.zeros((3, 4, 2), np.int32)}, r'\[B, up to 4\]: set model\.history'),
     ],
 )

@@ -29,7 +29,7 @@ NAMES = ('sasrec', 'bert4rec', 'fdsa')
 
 def make(name, **options):
     config = {**SMALL, 'dropout': 0.0, **({'columns': ('category',)} if name == 'fdsa' else {}), **options}
-    task = resolve(f'jaxrec.models.sequential.{name}:make_task')(config, SCHEMA)
+    task = resolve(f'jaxrec.models.sequential.{name}:make_task', 'task')(config, SCHEMA)
     rng = np.random.default_rng(0)
     real = np.arange(4) < LENGTHS[:, None]  # padding is 0, as sources have it
     batch = {
@@ -203,11 +203,7 @@ def test_sampled_softmax_trains_too():
         ('sasrec', {'dropout': 1.0}, r'model\.dropout = 1\.0 is outside'),
         ('sasrec', {'best': 9}, r'model\.best = 9: give at least 10, of which coverage is told'),
         ('bert4rec', {'hide': 1.0}, r'model\.hide = 1\.0 is outside'),
-        (
-            'fdsa',
-            {'columns': ('price',)},
-            r"model\.columns = \('price',\): FDSA reads at least one column",
-        ),
+        ('fdsa', {'columns': ('price',)}, r"model\.columns = \('price',\): FDSA reads at least one column"),
         ('fdsa', {'columns': ()}, r"categorical or multi-valued; the log has \['category', 'item', 'tags'\]"),
     ],
 )

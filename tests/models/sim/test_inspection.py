@@ -6,14 +6,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.models.sim.inspection import make_inspect_step, most_attended
+from jaxrec.models.sim.inspection import inspect_run, make_inspect_step, most_attended, whole_windows
 from jaxrec.models.sim.interest import Sdim
 from jaxrec.models.sim.options import SIM_OPTIONS
 from jaxrec.ops.histories.simhash import hyperplanes
+from jaxrec.runs.build import build
+from jaxrec.runs.fit import fit
+from jaxrec.runs.restore import restore_model
+from jaxrec.runs.run import Run
 from tests.conftest import slow_but_for
 from tests.models import worlds
 from tests.models.sim.test_model import BLOCKS, make
 from tests.oracles import sim as oracle
+from tests.runs.worlds import tiny_sim
 
 KEEP = worlds.SIM['keep']
 
@@ -34,8 +39,7 @@ def sets(found):
 
 
 @pytest.mark.parametrize(
-    'name',
-    slow_but_for(('hard', 'soft', 'ETA', 'TWIN'), [n for n in BLOCKS if 'window' not in n and n != 'SDIM']),
+    'name', slow_but_for(('hard', 'soft', 'ETA', 'TWIN'), [n for n in BLOCKS if 'window' not in n and n != 'SDIM'])
 )
 def test_what_was_kept_is_what_the_loop_keeps(name):
     model, batch = make(**BLOCKS[name])
@@ -117,3 +121,45 @@ def test_models_of_other_rooms_tell_nothing():
     model = worlds.make_model('DIN', worlds.make_batch(features=worlds.FEATURES), worlds.FEATURES)
     with pytest.raises(ValueError, match=r'Din keeps nothing of .* inspect a model of jaxrec\.models\.sim'):
         make_inspect_step(worlds.make_setup(model.task))
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Runs whose loaders search, or whose models do."""
+    folder = tmp_path_factory.mktemp('sim')
+    for name in ('SIM-hard', 'DIN-full'):
+        fit(build(tiny_sim(name, folder)), folder / name)
+    return {name: Run(folder / name) for name in ('SIM-hard', 'DIN-full')}
+
+
+def test_a_run_keeps_what_the_loop_keeps_of_whole_windows(trained):
+    run = trained['SIM-hard']
+    batch = whole_windows(run.experiment)[0]
+    found = inspect_run(run, batch)
+    for b, c in np.argwhere(batch['valid'] > 0)[:10]:
+        category = batch['long/category'][b, : batch['long/length'][b]]
+        same = np.flatnonzero(category == batch['candidate/category'][b, c])[-5:]
+        assert np.flatnonzero(found.kept[b, c]).tolist() == same.tolist()
+    assert found.kept.any()
+
+
+def test_attention_is_the_softmax_over_what_was_kept(trained):
+    run = trained['SIM-hard']
+    batch = whole_windows(run.experiment)[0]
+    found = inspect_run(run, batch)
+    state, _ = restore_model(run.experiment, run.workdir)
+    logits = np.asarray(make_inspect_step(run.experiment.setup)(state, batch).logits)
+    kept = found.kept.any(-1)
+    for b, c in np.argwhere((batch['valid'] > 0) & kept)[:10]:
+        places = np.flatnonzero(found.kept[b, c])
+        wanted = np.mean([oracle.normalised(row.astype(np.float64)) for row in logits[b, c][:, places]], 0)
+        np.testing.assert_allclose(found.attention[b, c, places], wanted, rtol=1e-5)
+    assert not found.attention[~found.kept].any()
+
+
+def test_runs_that_keep_nothing_are_refused(trained, tmp_path):
+    run = trained['DIN-full']
+    with pytest.raises(ValueError, match=r"has model\.search = 'none', which keeps nothing"):
+        inspect_run(run, whole_windows(run.experiment)[0])
+    with pytest.raises(ValueError, match='reads no long window: give a run with'):
+        whole_windows(build(tiny_sim('DIN-short', tmp_path)))

@@ -41,8 +41,7 @@ def expected(model, batch, **options):
 
 
 @pytest.mark.parametrize(
-    'name',
-    slow_but_for(('hard', 'hard, DIN', 'soft', 'ETA', 'SDIM', 'TWIN', 'DIN over the long window'), BLOCKS),
+    'name', slow_but_for(('hard', 'hard, DIN', 'soft', 'ETA', 'SDIM', 'TWIN', 'DIN over the long window'), BLOCKS)
 )
 def test_every_search_and_attention_is_the_loop(name):
     model, batch = make(**BLOCKS[name])

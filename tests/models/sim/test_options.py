@@ -35,7 +35,7 @@ def test_alpha_is_that_of_the_search_unless_it_is_given():
 @pytest.mark.parametrize('preset', list(PRESETS))
 def test_every_preset_builds(preset):
     options = {'features': worlds.FEATURES, 'preset': preset}
-    task = worlds.resolve('jaxrec.models.sim:make_task')(options, worlds.SCHEMA)
+    task = worlds.resolve('jaxrec.models.sim:make_task', 'task')(options, worlds.SCHEMA)
     assert {table.dim for table in task.tables.values()} == {4 if 'cikm20' in preset else 18}
 
 
@@ -44,14 +44,8 @@ def test_every_preset_builds(preset):
     [
         ({'preset': 'cikm21'}, r"model.preset = 'cikm21' does not exist; choose one of \['cikm20_hard'"),
         ({'search': 'hash'}, r"model.search = 'hash' does not exist; choose one of \['hard', 'none', 'sdim'"),
-        (
-            {'attention': 'sum'},
-            r"model.attention = 'sum' does not exist; choose one of \['din', 'mean', 'mha'",
-        ),
-        (
-            {'short_model': 'gru'},
-            r"model.short_model = 'gru' does not exist; choose one of \['dien', 'din', 'none'",
-        ),
+        ({'attention': 'sum'}, r"model.attention = 'sum' does not exist; choose one of \['din', 'mean', 'mha'"),
+        ({'short_model': 'gru'}, r"model.short_model = 'gru' does not exist; choose one of \['dien', 'din', 'none'"),
         ({'keep': 0}, 'model.keep = 0: give at least 1'),
         ({'time_gap': -1}, 'model.time_gap = -1: give at least 0'),
         ({'beta': 0.0}, 'model.beta = 0.0: .* needs a positive weight'),
@@ -59,25 +53,16 @@ def test_every_preset_builds(preset):
         ({'alpha': 1.0, 'search': 'hard'}, "model.alpha = 1.0 .* the search 'hard' has none: set it to 0"),
         ({'alpha': 0.0}, 'model.alpha = 0 leaves W_a and W_b .* or set model.project = False'),
         ({'search': 'sdim', 'hash_group': 5}, 'model.hash_group = 5 must divide model.hashes = 48'),
-        (
-            {'search': 'sdim', 'attention': 'mean'},
-            "model.attention = 'mean', but the search 'sdim' brings its own",
-        ),
-        (
-            {'search': 'twin', 'attention': 'din'},
-            "model.attention = 'din', but the search 'twin' brings its own",
-        ),
-        (
-            {'search': 'hard', 'column': 'brand'},
-            "model.column = 'brand': .* name a categorical column of features",
-        ),
+        ({'search': 'sdim', 'attention': 'mean'}, "model.attention = 'mean', but the search 'sdim' brings its own"),
+        ({'search': 'twin', 'attention': 'din'}, "model.attention = 'din', but the search 'twin' brings its own"),
+        ({'search': 'hard', 'column': 'brand'}, "model.column = 'brand': .* name a categorical column of features"),
         ({'keeep': 3}, "model.keeep is not an option; did you mean 'keep'"),
         ({'base_options': {'dim': 3}}, 'model.base_options.dim: the base takes it from model.dim'),
     ],
 )
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        worlds.resolve('jaxrec.models.sim:make_task')({**FEATURES, **options}, worlds.SCHEMA)
+        worlds.resolve('jaxrec.models.sim:make_task', 'task')({**FEATURES, **options}, worlds.SCHEMA)
 
 
 def test_a_hard_search_wants_one_id():

@@ -15,15 +15,9 @@ WORDS = Vocabulary(
 )
 SIZE = 48
 # category, top, left, bottom, right in map cells of 4 pixels; a person's lower rows are its foot.
-IMAGES = (
-    ((1, 1, 1, 7, 3), (1, 1, 8, 7, 10), (0, 8, 4, 11, 7)),
-    ((1, 3, 5, 9, 7), (2, 8, 8, 11, 11)),
-)
+IMAGES = (((1, 1, 1, 7, 3), (1, 1, 8, 7, 10), (0, 8, 4, 11, 7)), ((1, 3, 5, 9, 7), (2, 8, 8, 11, 11)))
 # subject, object, relation, parts.
-RELATIONS = (
-    ((0, 1, 1, (0, 0)), (1, 0, 1, (0, 0)), (0, 2, 0, (0, 1))),
-    ((0, 1, 2, (1, 1)),),
-)
+RELATIONS = (((0, 1, 1, (0, 0)), (1, 0, 1, (0, 0)), (0, 2, 0, (0, 1))), ((0, 1, 2, (1, 1)),))
 COLOURS = ((230, 60, 60), (60, 200, 80), (70, 80, 220))
 ENTITIES, MOST_RELATIONS = 5, 4
 
@@ -81,11 +75,7 @@ def draw(task, batch, seed=0):
         if name in ('scale', 'var'):
             return np.ones(x.shape, np.float32)
         if name in ('bias', 'mean'):
-            rare = module in ('out', 'relation') and path[-3].key in (
-                'entity_heat',
-                'relation_heat',
-                'second',
-            )
+            rare = module in ('out', 'relation') and path[-3].key in ('entity_heat', 'relation_heat', 'second')
             return np.full(x.shape, -2.19 if rare else 0, np.float32)
         if name == 'kernel' and module.startswith('up_'):
             line = 1 - np.abs(np.arange(x.shape[0]) - (x.shape[0] / 2 - 0.5)) / (x.shape[0] / 2)

@@ -110,8 +110,7 @@ def test_names_of_sides_that_a_mirror_leaves_are_told():
 
 
 @pytest.mark.parametrize(
-    'pair',
-    [('LEFT HAND', 'RIGHT HAND'), ('L_hand', 'R_hand'), ('lefthand', 'righthand'), ('hand l', 'hand r')],
+    'pair', [('LEFT HAND', 'RIGHT HAND'), ('L_hand', 'R_hand'), ('lefthand', 'righthand'), ('hand l', 'hand r')]
 )
 def test_sides_are_told_however_they_are_written(pair):
     words = lambda **more: Vocabulary(('person',), ('hold', 'upright on'), (*pair, 'lip', 'rib'), **more)

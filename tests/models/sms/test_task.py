@@ -96,10 +96,7 @@ def test_what_relations_are_read_from_keeps_the_type_of_activations():
     task = make_task({'size': 'tiny', 'part_context': True, 'dtype': 'bfloat16'}, WORDS)
     params, state = jax.eval_shape(task.init, jax.random.key(0), BATCH)
     maps = jax.eval_shape(
-        lambda *x: task.module.apply({'params': x[0], **x[1]}, x[2], method=task.touch),
-        params,
-        state,
-        BATCH['image'],
+        lambda *x: task.module.apply({'params': x[0], **x[1]}, x[2], method=task.touch), params, state, BATCH['image']
     )
     assert str(maps.features.dtype) == str(maps.matched.dtype) == 'bfloat16'
     assert maps.matched.shape[-1] == task.network.neck + 1 + len(WORDS.parts)

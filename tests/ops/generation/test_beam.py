@@ -47,10 +47,7 @@ def model(tables, items):
         logits = jax.vmap(lambda table, at: table[at])(jnp.asarray(tables[place.level]), state)
         return logits, {'read': read, 'steps': cache['steps'] + 1}
 
-    return step, {
-        'read': jnp.zeros((batch, 1, inputs, 1), jnp.int32),
-        'steps': jnp.zeros((batch, 1), jnp.int32),
-    }
+    return step, {'read': jnp.zeros((batch, 1, inputs, 1), jnp.int32), 'steps': jnp.zeros((batch, 1), jnp.int32)}
 
 
 def row(tables, items, b, codes, normalised):
@@ -235,11 +232,7 @@ def test_a_batch_cut_over_devices_is_searched_where_it_lies(eight_devices):
 
 
 def test_beams_are_read_with_all_they_carry():
-    tree = {
-        'a': np.arange(12).reshape(2, 3, 2, 1),
-        'b': np.arange(6.0).reshape(2, 3),
-        'c': np.zeros((2, 3, 0)),
-    }
+    tree = {'a': np.arange(12).reshape(2, 3, 2, 1), 'b': np.arange(6.0).reshape(2, 3), 'c': np.zeros((2, 3, 0))}
     beams = np.array([[2, 2, 0, 1], [1, 0, 0, 2]])
     for name, found in take_beams(tree, beams).items():
         np.testing.assert_array_equal(found, tree[name][np.arange(2)[:, None], beams])
@@ -250,15 +243,9 @@ def test_beams_are_read_with_all_they_carry():
     [
         ({'beams': 0}, r'1 examples, 2 items, levels of \(3, 2\) codes, 0 beams: give 1 or more of each'),
         ({'sizes': (3,)}, r'answered level 0 with logits of shape \(1, 1, 3\)|trie has levels'),
-        (
-            {'sizes': (4, 2)},
-            r'levels of \(3, 2\) codes, the search \(4, 2\): build the trie with these sizes',
-        ),
+        ({'sizes': (4, 2)}, r'levels of \(3, 2\) codes, the search \(4, 2\): build the trie with these sizes'),
         ({'sizes': (4, 2), 'trie': None}, r'level 0 with logits of shape \(1, 1, 3\): there are 4 codes'),
-        (
-            {'cache': {'x': np.zeros((1, 5, 2))}},
-            r"cache\['x'\] has shape \(1, 5, 2\): it opens with one beam",
-        ),
+        ({'cache': {'x': np.zeros((1, 5, 2))}}, r"cache\['x'\] has shape \(1, 5, 2\): it opens with one beam"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(changed, message):

@@ -24,12 +24,7 @@ def make_weights(seed=0, balanced=True, induced=True):
     heads = draw(H, 4 * D + 2), draw(4 * D + 2)
     balance = 3 * draw(M, M)  # mean usage is a fraction: smaller ones would leave all shares alike
     return ops.Weights(
-        controller,
-        *heads,
-        draw(M, D),
-        draw(M, D),
-        balance if balanced else None,
-        channel if induced else None,
+        controller, *heads, draw(M, D), draw(M, D), balance if balanced else None, channel if induced else None
     )
 
 
@@ -52,8 +47,7 @@ recall = jax.jit(ops.recall)
 @pytest.mark.parametrize(
     ('balanced', 'moved'),
     slow_cases_but_for(
-        ((True, 1), (True, 3), (False, 2)),
-        [(balanced, moved) for balanced in (True, False) for moved in (1, 2, 3)],
+        ((True, 1), (True, 3), (False, 2)), [(balanced, moved) for balanced in (True, False) for moved in (1, 2, 3)]
     ),
 )
 def test_the_memory_is_the_loop(balanced, moved):

@@ -5,13 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.ops.segmentation.heatmaps import (
-    find_peaks,
-    focal_loss,
-    gaussian_maps,
-    gaussian_radius,
-    highest_near,
-)
+from jaxrec.ops.segmentation.heatmaps import find_peaks, focal_loss, gaussian_maps, gaussian_radius, highest_near
 from tests.oracles import heatmaps as oracle
 from tests.oracles.masks import gradient
 

@@ -36,10 +36,7 @@ def test_cells_are_packed_and_laid_into_another_workdir(tmp_path):
         (b'no gzip', r'cells.jsonl.gz cannot be read .*: give the cells.jsonl.gz of a workdir'),
         (gzip.compress(b'{"cell": "a/b/c"}\n'), r"cannot be read \(KeyError\('result'\)\)"),
         (gzip.compress(b'{"cell": "a/b'), r'cannot be read \(JSONDecodeError'),
-        (
-            gzip.compress(b'{"cell": "../b/c", "result": {}}\n'),
-            r"the cell '../b/c', which lies outside",
-        ),
+        (gzip.compress(b'{"cell": "../b/c", "result": {}}\n'), r"the cell '../b/c', which lies outside"),
     ],
     ids=['no_gzip', 'no_result', 'cut_off', 'outside'],  # a compressed file holds the time it was made
 )

@@ -28,11 +28,7 @@ def test_long_histories_are_those_beyond_the_short_window(tmp_path):
         earlier = of_user & (events['time'] < events['time'][event]) & (events['click'] == 1)
         mask.append(bool(earlier.sum() > 3))
     assert 0 < sum(mask) < len(mask) == 320
-    assert found == {
-        'auc_long': 0.5,
-        'share_long': pytest.approx(sum(mask) / len(mask)),
-        'examples_long': sum(mask),
-    }
+    assert found == {'auc_long': 0.5, 'share_long': pytest.approx(sum(mask) / len(mask)), 'examples_long': sum(mask)}
     assert best['examples_long'] == found['examples_long'] and best['auc_long'] > 0.6
 
 

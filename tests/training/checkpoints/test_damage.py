@@ -90,10 +90,7 @@ DAMAGES = {
     'a lost part': (drop('optimizer'), r'optimizer/\S+ is missing'),
     'a lost description': (drop('_CHECKPOINT_METADATA'), r'_CHECKPOINT_METADATA is missing'),
     'spoiled sums': (lambda step: (step / 'sums.json').write_text('{'), r'sums\.json cannot be read'),
-    'sums of another form': (
-        lambda step: (step / 'sums.json').write_text('[]'),
-        r'sums\.json cannot be read',
-    ),
+    'sums of another form': (lambda step: (step / 'sums.json').write_text('[]'), r'sums\.json cannot be read'),
     'metrics that are none': (
         lambda step: (step / 'metrics' / 'metrics').write_text('{"a'),
         r'metrics/metrics has 3 bytes instead of \d+',

@@ -69,11 +69,7 @@ def test_rows_come_back_on_any_mesh_whatever_the_pieces(tmp_path, monkeypatch, p
     files = RowFiles(wanted := tree(make_mesh(read)), rows)
     run(files.load(tmp_path / 'slots'))
     assert jax.tree.structure(files.tree) == jax.tree.structure(wanted)
-    got = {
-        'sum': files.tree['item/a']['sum'],
-        'mean': files.tree['item/a']['mean'],
-        'user': files.tree['user']['sum'],
-    }
+    got = {'sum': files.tree['item/a']['sum'], 'mean': files.tree['item/a']['mean'], 'user': files.tree['user']['sum']}
     for name, array in got.items():
         np.testing.assert_array_equal(np.asarray(array)[:ROWS], VALUES[name])
         assert not np.asarray(array)[ROWS:].any() and array.shape[0] % (read[0] * read[1]) == 0

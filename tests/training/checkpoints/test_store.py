@@ -122,18 +122,10 @@ def test_the_latest_and_the_best_are_kept(tmp_path, trained):
 
 
 OTHER_MODELS = {
-    'another width': (
-        Bilinear(dim=4),
-        V,
-        r"it has \[\[3\], 'float32'\] where.*\[\[4\], 'float32'\] at 'params/w",
-    ),
+    'another width': (Bilinear(dim=4), V, r"it has \[\[3\], 'float32'\] where.*\[\[4\], 'float32'\] at 'params/w"),
     'more rows': (Bilinear(rows=ROWS + 1), {'item': ROWS + 1}, r"\[\[19, 3\].*\[\[20, 3\].*at 'tables/item"),
     # Both pad to 24 rows on 8 devices: the padding must not hide it.
-    'rows within the padding': (
-        Bilinear(rows=22),
-        {'item': 22},
-        r"\[\[19, 3\].*\[\[22, 3\].*at 'tables/item",
-    ),
+    'rows within the padding': (Bilinear(rows=22), {'item': 22}, r"\[\[19, 3\].*\[\[22, 3\].*at 'tables/item"),
 }
 
 

@@ -27,13 +27,7 @@ from jaxrec.data.images.log import SceneLog, absolute, compile_annotated
 from jaxrec.data.images.pixels import how_it_lies, read_picture
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.images.annotated_images import AnnotatedImages
-from jaxrec.data.readers.images.pic_files import (
-    REMEDY,
-    read_classes,
-    read_entities,
-    read_relations,
-    require_edition,
-)
+from jaxrec.data.readers.images.pic_files import REMEDY, read_classes, read_entities, read_relations, require_edition
 from jaxrec.data.readers.images.pic_lists import (
     BROKEN,
     GEOMETRIC,

@@ -179,10 +179,7 @@ class VcocoScenes(AnnotatedImages):
         found: dict[tuple[int, int, int], None] = {}
         for subject, target, kind in self._deeds[image]:
             # Whose box is told is one person, though a crowd's box may fit it as well.
-            ends = [
-                self._row(listing, rows, subject, crowds=False),
-                self._row(listing, rows, target),
-            ]
+            ends = [self._row(listing, rows, subject, crowds=False), self._row(listing, rows, target)]
             where = f'V-COCO: image {image}, relation {self.vocabulary.relations[kind]!r}'
             if ends[0] is None or ends[1] is None:
                 named = subject if ends[0] is None else target

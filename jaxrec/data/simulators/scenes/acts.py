@@ -13,15 +13,7 @@ from jaxrec.data.simulators.scenes.stage import Colour, Frame, Look, Point
 from jaxrec.data.simulators.scenes.things import BENCH, SEAT, Thing, make_held, make_thing
 from jaxrec.data.simulators.scenes.world import SIDES, Draws
 
-HOLDABLE = {
-    'ball': 0.24,
-    'cup': 0.17,
-    'book': 0.19,
-    'phone': 0.12,
-    'umbrella': 0.12,
-    'hat': 0.08,
-    'bag': 0.08,
-}
+HOLDABLE = {'ball': 0.24, 'cup': 0.17, 'book': 0.19, 'phone': 0.12, 'umbrella': 0.12, 'hat': 0.08, 'bag': 0.08}
 HAT, PACK = 0.14, 0.10  # shares of people who wear one
 
 
@@ -185,10 +177,7 @@ def _carrying(draft: Draft, at: Point) -> None:
     person = new_person(draws, at, facing(draws, 115))
     up, ahead = draws.pose(0.06, 0.2) * person.height, draws.pose(0.18, 0.23) * person.height
     box = make_thing(
-        'box',
-        person.frame.at(up=up - 6.0, ahead=ahead, of=person.joints['hip']),
-        person.frame.yaw,
-        draft.look(),
+        'box', person.frame.at(up=up - 6.0, ahead=ahead, of=person.joints['hip']), person.frame.yaw, draft.look()
     )
     for side, grip in zip(SIDES, box.grips, strict=False):
         person.arms[side] = Limb(reach=grip.at)

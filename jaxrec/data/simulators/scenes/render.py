@@ -166,12 +166,7 @@ def _colour(
 
 
 def paint_backdrop(
-    size: int,
-    horizon: float,
-    colours: np.ndarray,
-    families: tuple[int, int],
-    pitch: float,
-    held_out: bool,
+    size: int, horizon: float, colours: np.ndarray, families: tuple[int, int], pitch: float, held_out: bool
 ) -> np.ndarray:
     """A wall or sky above the horizon and a floor below it.
 

@@ -58,11 +58,7 @@ class Frame:
     def at(self, left: float = 0.0, up: float = 0.0, ahead: float = 0.0, of: Point | None = None) -> Point:
         """The point so far to the left, up and ahead of the origin, or of another point."""
         x, y, z = self.origin if of is None else of
-        return (
-            x + self.cosine * left + self.sine * ahead,
-            y + up,
-            z - self.sine * left + self.cosine * ahead,
-        )
+        return (x + self.cosine * left + self.sine * ahead, y + up, z - self.sine * left + self.cosine * ahead)
 
 
 class Stage:

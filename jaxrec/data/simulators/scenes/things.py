@@ -183,19 +183,8 @@ def _bicycle(frame: Frame, look: Look) -> Thing:
     for hub in hubs:
         thing.disc(hub, 10.5 * wide, 10.5, DARK, hole=0.76)
         thing.disc(hub, 1.4, 1.4, DARK)
-    crank, post, head = (
-        frame.at(up=10.0, ahead=-1.0),
-        frame.at(up=26.0, ahead=-6.0),
-        frame.at(up=26.0, ahead=12.0),
-    )
-    for a, b in (
-        (hubs[0], crank),
-        (hubs[0], post),
-        (crank, post),
-        (crank, head),
-        (post, head),
-        (head, hubs[1]),
-    ):
+    crank, post, head = (frame.at(up=10.0, ahead=-1.0), frame.at(up=26.0, ahead=-6.0), frame.at(up=26.0, ahead=12.0))
+    for a, b in ((hubs[0], crank), (hubs[0], post), (crank, post), (crank, head), (post, head), (head, hubs[1])):
         thing.limb(a, b, 1.3, paint, front=0.2)
     saddle, bars = frame.at(up=29.5, ahead=-7.0), frame.at(up=34.0, ahead=12.5)
     thing.limb(post, saddle, 1.0, paint)
@@ -229,10 +218,7 @@ def _dog(frame: Frame, look: Look) -> Thing:
             frame.at(left, 32.0, 11.5), frame.at(left * 1.25, 27.0, 10.5), 1.8,
             plain_look((70, 48, 34), 0.2), front=1.0,
         )  # fmt: skip
-    thing.grips = [
-        Grip('surface', frame.at(up=33.0, ahead=12.5), 6.0),
-        Grip('surface', frame.at(up=26.0), 6.0),
-    ]
+    thing.grips = [Grip('surface', frame.at(up=33.0, ahead=12.5), 6.0), Grip('surface', frame.at(up=26.0), 6.0)]
     return thing
 
 

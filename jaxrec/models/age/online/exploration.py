@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
 from jaxrec.evaluation.replay import scored
 from jaxrec.evaluation.tallies import pick
 from jaxrec.models.age.replay.replayer import Replayed
-from jaxrec.runs.row_files import save_figure
+from jaxrec.runs.row_files import new_figure, save_figure
 
 Group = dict[str, Any]
 EDGES = (1, 3, 10, 30, 100, 300)  # taught events of an item, where groups begin; the first begins at 0
@@ -116,10 +115,7 @@ def draw(policy: str, groups: Sequence[Group], path: Path) -> None:
       groups: from `explored`.
       path: of the picture.
     """
-    matplotlib.use('agg')
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    figure, axes = new_figure(1, 2, figsize=(9, 3.2))
     names, at = [named(g) for g in groups], np.arange(len(groups))
     axes[0].bar(at, [g['moved'] for g in groups])
     axes[0].set(title=f'{policy}: score moved by, of the prediction')

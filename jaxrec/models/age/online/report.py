@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from jaxrec.runs.comparison.tables import spread
-from jaxrec.runs.row_files import save_figure
+from jaxrec.runs.row_files import new_figure, save_figure
 
 Result = Mapping[str, Any]
 Summary = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -126,11 +125,7 @@ def _verdicts(summary: Summary, seeds: int) -> list[str]:
     for name, found in summary['pairs'].items():
         told = [
             f'{words} in {found[key]["above"]} of {found[key]["n"]}'
-            for key, words in (
-                ('ctr', 'above A in CTR'),
-                ('true_ctr', 'in true CTR'),
-                ('nearer', 'nearer 1 in PCOC'),
-            )
+            for key, words in (('ctr', 'above A in CTR'), ('true_ctr', 'in true CTR'), ('nearer', 'nearer 1 in PCOC'))
             if key in found
         ]
         lines.append(f'- {name}: of {seeds} seeds B is {", ".join(told)}.')
@@ -156,10 +151,7 @@ def draw(results: Sequence[Result], explorers: Sequence[str], path: Path) -> Non
       explorers: their names.
       path: of the picture.
     """
-    matplotlib.use('agg')
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True, layout='constrained')
+    figure, axes = new_figure(1, 2, figsize=(10, 3.8), sharey=True)
     for axis, (plain, other) in zip(axes, (('A', 'B'), ('C', 'D')), strict=True):
         for bucket in (plain, *(f'{other} {name}' for name in explorers)):
             days = np.asarray([result['days'][bucket] for result in results], np.float64)  # [seeds, days]

@@ -120,14 +120,7 @@ def _gaussian_process(model: Config, train: Config, options: Config, schema: Sch
 
 
 def _dropout(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    defaults = {
-        'form': 'ts',
-        'scale': 1.0,
-        'rate': 0.01,
-        'passes': 20,
-        'scope': 'request',
-        'place': 'weights',
-    }
+    defaults = {'form': 'ts', 'scale': 1.0, 'rate': 0.01, 'passes': 20, 'scope': 'request', 'place': 'weights'}
     own = read_options(options, 'options', **defaults)
     return _neural(_task(model, schema), Dropout(**own), train)
 

@@ -150,11 +150,7 @@ def _pools(requests: Arrays) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chances(
-    score: jax.Array,
-    pool: jax.Array,
-    temperature: float,
-    epsilon: float,
-    explored: jax.Array | None = None,
+    score: jax.Array, pool: jax.Array, temperature: float, epsilon: float, explored: jax.Array | None = None
 ) -> jax.Array:
     """Probabilities of the candidates.
 

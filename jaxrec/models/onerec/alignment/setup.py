@@ -12,20 +12,8 @@ from ml_collections import ConfigDict
 
 from jaxrec.data.sources.session_source import SessionSource
 from jaxrec.models.onerec.alignment.mining import Miner
-from jaxrec.models.onerec.alignment.task import (
-    IPA,
-    ITERATIONS,
-    AlignTask,
-    Preference,
-    pairs_a_step,
-    steps_an_iteration,
-)
-from jaxrec.models.onerec.reward.open_scorer import (
-    Bench,
-    open_judge,
-    require_other_users,
-    require_same_length,
-)
+from jaxrec.models.onerec.alignment.task import IPA, ITERATIONS, AlignTask, Preference, pairs_a_step, steps_an_iteration
+from jaxrec.models.onerec.reward.open_scorer import Bench, open_judge, require_other_users, require_same_length
 from jaxrec.models.onerec.reward.values import JUDGE, TRUE
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.ops.generation.preference import TIE

@@ -38,11 +38,7 @@ def all_requests(run: Experiment, part: str) -> SessionSource:
 
 
 def judge_written(
-    write: Callable[[Any], Written | Recommended],
-    source: Any,
-    bench: Bench,
-    requests: int,
-    chunk: int,
+    write: Callable[[Any], Written | Recommended], source: Any, bench: Bench, requests: int, chunk: int
 ) -> dict[str, float]:
     """Lets a generator write sessions for some requests, and says what they are worth.
 
@@ -79,10 +75,7 @@ def judge_written(
 
 
 def rank_named(
-    name: Callable[[Any], Written | Recommended],
-    source: SessionSource,
-    requests: int,
-    chunk: int,
+    name: Callable[[Any], Written | Recommended], source: SessionSource, requests: int, chunk: int
 ) -> dict[str, float]:
     """Where the first item of the target stands among those that a model names first.
 

@@ -17,7 +17,8 @@ from jaxrec.data.sessions.log import SessionLog
 from jaxrec.data.simulators.sessions import Audience
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.data.sources.session_source import SessionSource, check_users
-from jaxrec.models.onerec.reward.network import RewardTask, calibration
+from jaxrec.models.onerec.reward import calibration
+from jaxrec.models.onerec.reward.network import RewardTask
 from jaxrec.models.onerec.reward.scorer import Judge
 from jaxrec.options import plain
 from jaxrec.runs.build import build

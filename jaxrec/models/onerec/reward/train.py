@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from jaxrec.data.sessions.labels import HEADS
 from jaxrec.data.simulators.sessions import Audience
 from jaxrec.data.sources.session_source import SessionSource
-from jaxrec.models.onerec.reward.network import RewardTask, calibration
+from jaxrec.models.onerec.reward import calibration
+from jaxrec.models.onerec.reward.network import RewardTask
 from jaxrec.models.onerec.reward.open_scorer import CALIBRATION, REPORT, open_audience, told_gaps
 from jaxrec.models.onerec.reward.shown import RewardEvaluator
 from jaxrec.runs.build import Experiment, batches, build

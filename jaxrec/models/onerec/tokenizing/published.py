@@ -1,4 +1,4 @@
-"""Semantic IDs that others made, where `config.files.ids` names this in place of `jaxrec.models.onerec.tokenizing.tokens`.
+"""Semantic IDs from elsewhere: `config.files.ids` names this module instead of `tokenizing.tokens`.
 
     config.files = {
         'ids': {'make': 'jaxrec.models.onerec.tokenizing.published:make_ids', 'arguments': {'column': 'letter_sid'}}
@@ -23,12 +23,7 @@ PUBLISHED = 'published'
 
 @configurable('artifact')
 def make_ids(
-    folder: Path,
-    log: Log,
-    data: Mapping[str, Any],
-    column: str = '',
-    file: str = '',
-    room: int | None = None,
+    folder: Path, log: Log, data: Mapping[str, Any], column: str = '', file: str = '', room: int | None = None
 ) -> Path:
     """Takes a log's semantic IDs as they are given; items that share theirs get ranks.
 

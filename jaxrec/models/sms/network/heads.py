@@ -102,13 +102,7 @@ class Sms(nn.Module):
         style = network.style
         dense = lambda out, bias=0.0: MapHead(network.hidden, out, bias, style.dtype)
         self.backbone = Backbone(
-            network.trunk_shape,
-            network.neck,
-            network.neck_kernel,
-            network.mean,
-            network.std,
-            style,
-            network.mask_fine,
+            network.trunk_shape, network.neck, network.neck_kernel, network.mean, network.std, style, network.mask_fine
         )
         self.entity_heat = dense(counts.entities, RARE)
         at_entity = {'offset': 2, 'size': 4} | ({'weights': network.mask_weights} if network.masks else {})

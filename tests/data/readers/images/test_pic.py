@@ -12,13 +12,7 @@ from configs.sms.pic import get_config
 from jaxrec.data.images.scene import UNKNOWN_PART
 from jaxrec.data.readers.images.pic import PicScenes, pic_vocabulary
 from jaxrec.data.readers.images.pic_files import read_relations
-from jaxrec.data.readers.images.pic_lists import (
-    CHOSEN_PARTS,
-    CHOSEN_RELATIONS,
-    ENTITIES,
-    MIRRORED_PARTS,
-    RELATIONS,
-)
+from jaxrec.data.readers.images.pic_lists import CHOSEN_PARTS, CHOSEN_RELATIONS, ENTITIES, MIRRORED_PARTS, RELATIONS
 from tests.data.extracts import pic as extract
 from tests.data.extracts.pictures import save_turned
 from tests.oracles import pic as oracle
@@ -197,12 +191,7 @@ def test_the_lists_have_the_published_lengths():
     assert {part for pair in MIRRORED_PARTS for part in pair} < set(CHOSEN_PARTS)
     numbers = {name: RELATIONS[2].index(name) + 1 for name in pic_vocabulary(2).geometric}
     assert sorted(numbers.values()) == [1, 2, 4, 13, 24, 25]
-    assert [ENTITIES[2].index(name) + 1 for name in ('human', 'train', 'property', 'squirrel')] == [
-        1,
-        65,
-        80,
-        143,
-    ]
+    assert [ENTITIES[2].index(name) + 1 for name in ('human', 'train', 'property', 'squirrel')] == [1, 65, 80, 143]
 
 
 def edited(change):
@@ -264,22 +253,10 @@ BAD = {
     'no such category': (lambda root: PicScenes(root, category='min')[0], "category='min'.*max or majority"),
     'no such name': (lambda root: PicScenes(root, entities=('human', 'dodo')), "'dodo' is no name of PIC"),
     'cut list': (lambda root: cut(root / 'relations_train.json') or PicScenes(root), 'is no JSON .*Fetch it'),
-    'no list': (
-        lambda root: (root / 'relations_train.json').write_text('{}') and PicScenes(root),
-        'holds a dict',
-    ),
-    'no name': (
-        edited(lambda e: e[3].pop('name')),
-        'entry 3 has no "name" with a list of "relations": repair',
-    ),
-    'a half relation': (
-        edited(lambda e: e[0]['relations'][2].pop('object')),
-        'relation 2 of indoor_00000.*whole',
-    ),
-    'a true relation': (
-        edited(lambda e: e[0]['relations'][1].update(subject=True)),
-        'relation 1 of indoor_00000',
-    ),
+    'no list': (lambda root: (root / 'relations_train.json').write_text('{}') and PicScenes(root), 'holds a dict'),
+    'no name': (edited(lambda e: e[3].pop('name')), 'entry 3 has no "name" with a list of "relations": repair'),
+    'a half relation': (edited(lambda e: e[0]['relations'][2].pop('object')), 'relation 2 of indoor_00000.*whole'),
+    'a true relation': (edited(lambda e: e[0]['relations'][1].update(subject=True)), 'relation 1 of indoor_00000'),
     'id without pixels': (
         edited(lambda e: e[0]['relations'][0].update(subject=77)),
         r"indoor_00000\.jpg: relation 0 names entity 77, which has no pixel .*irregular='drop'",
@@ -288,18 +265,12 @@ BAD = {
         edited(lambda e: e[0]['relations'][0].update(subject=3, object=3)),
         "relation 0 joins entity 3 with itself: mend it, or give irregular='drop'",
     ),
-    'no kind': (
-        edited(lambda e: e[0]['relations'][0].update(relation=31)),
-        'is of kind 31; there are 1 to 30',
-    ),
+    'no kind': (edited(lambda e: e[0]['relations'][0].update(relation=31)), 'is of kind 31; there are 1 to 30'),
     'missing PNG': (file('instance', pathlib.Path.unlink), r'instance.indoor_00000\.png is missing'),
     'cut PNG': (file('semantic', cut), r'semantic.indoor_00000\.png cannot be read .*truncated'),
     'cut JPEG': (file('image', cut), r'image.indoor_00000\.jpg cannot be read .*truncated'),
     'no JPEG': (file('image', pathlib.Path.unlink), r'image.indoor_00000\.jpg is missing'),
-    'PNGs of two sizes': (
-        file('semantic', of_size),
-        r'\(20, 28\) and .*\(20, 27\): both must be of one size',
-    ),
+    'PNGs of two sizes': (file('semantic', of_size), r'\(20, 28\) and .*\(20, 27\): both must be of one size'),
     'JPEG of another size': (file('image', of_size), r'\(20, 27\) but its mask .* is \(20, 28\)'),
     'PNG in colours': (
         file('instance', lambda path: Image.new('RGB', (28, 20)).save(path)),
@@ -315,10 +286,7 @@ BAD = {
         numbered([name.replace('-', '_') for name in RELATIONS[1]], 2),
         r'relation_categories\.json numbers relations as edition 1 does, .* read as of 2: give edition=1',
     ),
-    'edition 2 as 1': (
-        numbered(RELATIONS[2], 1),
-        'as edition 2 does, .* read as of 1: give edition=2',
-    ),
+    'edition 2 as 1': (numbered(RELATIONS[2], 1), 'as edition 2 does, .* read as of 1: give edition=2'),
     'labels: a gap': (labels('[{"name": "human", "id": 1}, {"name": "hat", "id": 3}]'), 'names no class 2'),
     'labels: nobody': (labels('[{"name": "hat", "id": 1}]'), "json names no class 'human' or 'person'"),
     'labels: no number': (labels('[{"name": "hat", "id": Infinity}]'), r'label_categories\.json is no list'),

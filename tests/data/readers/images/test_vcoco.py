@@ -47,11 +47,7 @@ def test_the_extract_is_rich(folder):
 
 @pytest.mark.parametrize(
     ('annotations', 'masks'),
-    [
-        ('vcoco.json', 'instances.json'),
-        ('pairs.json', 'instances.json'),
-        ('pairs.json', 'panoptic.json'),
-    ],
+    [('vcoco.json', 'instances.json'), ('pairs.json', 'instances.json'), ('pairs.json', 'panoptic.json')],
 )
 def test_scenes_and_agents_are_those_of_the_files(folder, annotations, masks):
     scenes, images = read(folder, annotations, masks), oracle.images(folder)

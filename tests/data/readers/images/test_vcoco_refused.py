@@ -57,10 +57,7 @@ def spoil_picture(change):
 
 
 BAD = {
-    'no file': (
-        lambda folder: (folder / 'vcoco.json').unlink() or read(folder),
-        r'vcoco\.json is missing: take',
-    ),
+    'no file': (lambda folder: (folder / 'vcoco.json').unlink() or read(folder), r'vcoco\.json is missing: take'),
     'cut file': (
         lambda folder: (folder / 'instances.json').write_text('{"images": [') and read(folder),
         r'instances\.json is no JSON .*Fetch it again',
@@ -69,14 +66,8 @@ BAD = {
         lambda folder: (folder / 'instances.json').write_text('[]') and read(folder),
         r'instances\.json is no COCO file of "images".*fetch the annotations',
     ),
-    'no V-COCO file': (
-        edited('vcoco.json', lambda d: d[0].pop('label')),
-        r"no V-COCO file \(KeyError\('label'",
-    ),
-    'ids that do not fit': (
-        edited('vcoco.json', lambda d: d[2]['role_object_id'].pop()),
-        'no V-COCO file.*reshape',
-    ),
+    'no V-COCO file': (edited('vcoco.json', lambda d: d[0].pop('label')), r"no V-COCO file \(KeyError\('label'"),
+    'ids that do not fit': (edited('vcoco.json', lambda d: d[2]['role_object_id'].pop()), 'no V-COCO file.*reshape'),
     'an action of no number': (
         edited('pairs.json', lambda d: d['annotations'][0]['actions'].__setitem__(0, 9), 'pairs.json'),
         'image 1000 has action 9 and object',
@@ -109,10 +100,7 @@ BAD = {
         edited('instances.json', lambda d: d['images'].pop(0)),
         r"names image 1000, of which .*instances\.json has no masks: .*irregular='drop'",
     ),
-    'id without mask': (
-        edited('vcoco.json', hold(99_999)),
-        "'hold obj' names 99999, which has no mask: mend",
-    ),
+    'id without mask': (edited('vcoco.json', hold(99_999)), "'hold obj' names 99999, which has no mask: mend"),
     'box without mask': (
         edited('pairs.json', lambda d: d['annotations'][0]['boxes_o'].__setitem__(0, [0, 0, 1, 1]), 'pairs.json'),
         r"image 1000, relation .* names \('.*', \(0, 0, 1, 1\)\), which has no mask",
@@ -122,10 +110,7 @@ BAD = {
     'no box': (annotation(bbox=[]), 'annotation 100 has no bbox of 4 numbers: add it'),
     'null for a box': (annotation(bbox=None), 'annotation 100 has no bbox of 4 numbers: add it'),
     'a word in a box': (annotation(bbox=['a', 0, 1, 1]), 'annotation 100 has no bbox of 4 numbers: add it'),
-    'a word in a mask': (
-        annotation(segmentation=[['a', 0, 1, 1, 2, 2]]),
-        'annotation 100 has no mask of pol',
-    ),
+    'a word in a mask': (annotation(segmentation=[['a', 0, 1, 1, 2, 2]]), 'annotation 100 has no mask of pol'),
     'no height': (
         edited('instances.json', lambda d: d['images'][1].pop('height')),
         r'instances\.json: images\[1\] has no id, height, width that can be used: fetch',
@@ -156,16 +141,10 @@ BAD = {
     ),
     'no mask': (annotation(segmentation=None), 'annotation 100 has no mask of polygons'),
     'two points': (annotation(segmentation=[[1, 1, 2, 2]]), 'annotation 100 has no mask of polygons'),
-    'nothing drawn': (
-        annotation(segmentation=[]),
-        "annotation 100 of image 1000 has no pixel: draw it.*'drop'",
-    ),
+    'nothing drawn': (annotation(segmentation=[]), "annotation 100 of image 1000 has no pixel: draw it.*'drop'"),
     'another size': (annotation(segmentation={'size': [24, 30], 'counts': [720]}), 'annotation 100.*24, 30'),
     'counts that do not fit': (annotation(segmentation={'size': [24, 32], 'counts': [7]}), 'annotation 100'),
-    'no picture': (
-        spoil_picture(pathlib.Path.unlink),
-        r'has no COCO_val2014_000000001000\.jpg nor 000000001000',
-    ),
+    'no picture': (spoil_picture(pathlib.Path.unlink), r'has no COCO_val2014_000000001000\.jpg nor 000000001000'),
     'cut picture': (
         spoil_picture(lambda path: path.write_bytes(path.read_bytes()[:90])),
         r'000000001000\.jpg cannot be read .*truncated',

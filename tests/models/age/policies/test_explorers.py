@@ -60,8 +60,7 @@ def pair_gradients(policy, state, batch, grad=None):
 
 
 @pytest.mark.parametrize(
-    'name',
-    slow_but_for(('gradient-UCB', 'UR-gradient-UCB'), ('gradient-UCB', 'norm-UCB', 'UR-gradient-UCB')),
+    'name', slow_but_for(('gradient-UCB', 'UR-gradient-UCB'), ('gradient-UCB', 'norm-UCB', 'UR-gradient-UCB'))
 )
 def test_sigma_is_that_of_a_loop_over_pairs(name):
     policy, state, ranked = learnt(name, ridge=0.5, scale=2.0)

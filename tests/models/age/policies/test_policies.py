@@ -148,10 +148,7 @@ def test_the_greedy_policy_is_a_plain_run_of_the_task():
         ({'policy': 'beta', 'options': {'item': 'tags'}}, "options.item = 'tags': name a categorical column"),
         ({'policy': 'linucb', 'options': {'context': ('age',)}}, "options.context names 'age'; the log has"),
         ({'policy': 'stochastic', 'options': {'epsilon': 2.0}}, 'options.epsilon = 2.0: give a temperature'),
-        (
-            {'policy': 'age', 'options': {'gate': 'open'}},
-            r"model.gate = 'open' does not exist; choose one of",
-        ),
+        ({'policy': 'age', 'options': {'gate': 'open'}}, r"model.gate = 'open' does not exist; choose one of"),
         (
             {'policy': 'age', 'train': {'clip_norm': 5.0}},
             r"train.clip_norm = 5.0: one norm is over base and gate, .* options.gate to 'fixed' or 'none'",

@@ -225,7 +225,7 @@ def test_every_row_of_every_file_builds(cache):
             assert all(config[section][key] == choices[0] for key, choices in keys.items()), row
     for file in ('simulated', 'histories', 'yahoo', 'open_bandit'):
         config = importlib.import_module(f'configs.age.{file}').get_config('AGE-UCB')
-        assert set(config) <= set(main.TOP) and callable(resolve(config.data.log))
+        assert set(config) <= set(main.TOP) and callable(resolve(config.data.log, 'log'))
 
 
 @pytest.fixture(scope='module')

@@ -236,10 +236,7 @@ def test_shares_of_a_session_are_labels_too():
     [
         ({'columns': ('price',)}, r"model\.columns names 'price', which is no categorical column"),
         ({'width': 9}, r'model\.width = 9 is no multiple of model\.heads = 2'),
-        (
-            {'head_weights': {'cmt': 1.0, 'swt': 1.0}},
-            r"head_weights names \['cmt', 'swt'\]; give one for each",
-        ),
+        ({'head_weights': {'cmt': 1.0, 'swt': 1.0}}, r"head_weights names \['cmt', 'swt'\]; give one for each"),
         ({'head_weights': {}}, r'model\.head_weights names \[\]; .* that is to be learned, at least one'),
         ({'positions': 2}, r'model\.positions = 2 of the reward model, and sessions have 3 items: raise it'),
     ],

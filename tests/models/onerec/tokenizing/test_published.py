@@ -102,19 +102,10 @@ def test_files_that_do_not_fit(log, tmp_path):
     keys = log.vocabulary('item').keys.tolist()
     for content, message in (
         (dict.fromkeys(keys[1:], '0 1'), rf'has nothing for item {keys[0]} of .*\(1 of 76 lack it\)'),
-        (
-            dict.fromkeys(keys, '0 1') | {keys[3]: '0'},
-            rf'item {keys[3]} has 1 levels and that of item {keys[0]} 2',
-        ),
+        (dict.fromkeys(keys, '0 1') | {keys[3]: '0'}, rf'item {keys[3]} has 1 levels and that of item {keys[0]} 2'),
         (dict.fromkeys(keys, '<b_1> <a_0>'), rf"'<b_1> <a_0>' of item {keys[0]} is no semantic ID"),
-        (
-            dict.fromkeys(keys, '0 1') | {keys[5]: f'0 {2**31}'},
-            rf'item {keys[5]} has the code {2**31}, and lev',
-        ),
-        (
-            dict.fromkeys(keys, '0 1') | {keys[5]: f'{2**20} 0'},
-            'levels have 1048576 codes at most: number those',
-        ),
+        (dict.fromkeys(keys, '0 1') | {keys[5]: f'0 {2**31}'}, rf'item {keys[5]} has the code {2**31}, and lev'),
+        (dict.fromkeys(keys, '0 1') | {keys[5]: f'{2**20} 0'}, 'levels have 1048576 codes at most: number those'),
         ({'red': '0'}, r'items of .* are integers'),
     ):
         path.write_text(json.dumps(content))

@@ -55,11 +55,7 @@ def judged(run, output):
 def test_a_network_that_errs_nowhere_has_all(made, tmp_path):
     split, written, scores = judged(of_log(made), tmp_path / 'out')
     assert scores['official'].final == scores['strict'].final == 1.0
-    assert [place.name for place in written] == [
-        'relations.json',
-        'instance',
-        'semantic',
-    ]  # as the script asks
+    assert [place.name for place in written] == ['relations.json', 'instance', 'semantic']  # as the script asks
     listed = json.loads(written.relations.read_text())
     assert [entry['name'] for entry in listed] == split.truth.names and len(listed) == extract.IMAGES
     assert Image.open(written.instance / 'indoor_00000.png').size == extract.SIZE[::-1]

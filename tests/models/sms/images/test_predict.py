@@ -18,17 +18,12 @@ from jaxrec.evaluation.segmentation.found import NOTHING, Found, truth_of
 from jaxrec.models.sms.images import finder as looking
 from jaxrec.models.sms.images.album import Limits, apart_from, look, pictures_of
 from jaxrec.models.sms.images.drawing import show
-from jaxrec.models.sms.images.finder import (
-    image_size,
-    make_finder,
-    names_of,
-    read_trained,
-    surest,
-    trained_of,
-)
+from jaxrec.models.sms.images.examples import read_examples
+from jaxrec.models.sms.images.finder import image_size, make_finder, names_of, read_trained, surest, trained_of
 from jaxrec.models.sms.weights.state_transfer import Description, load_network, save_network
 from jaxrec.runs.build import build
 from jaxrec.runs.fit import start_from
+from jaxrec.runs.run import Run
 from jaxrec.runs.workdir import claim, open_checkpoints, table_rows
 from jaxrec.training.state import init_state
 from tests.conftest import REPOSITORY
@@ -240,6 +235,19 @@ def test_what_is_right_is_counted_beside_the_truth(untrained, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == [f'test_{n:03d}.png' for n in range(3)]
     picture = read_picture(tmp_path / 'test_000.png')
     assert picture.shape[1] > 1.9 * (picture.shape[0] - 40)  # two beside each other
+
+
+def test_examples_are_scenes_of_the_log_with_what_is_found_in_them(untrained, find):
+    run, workdir, _ = untrained
+    examples = read_examples(Run(workdir), 'test', 3)
+    assert len(examples) == 3 and len(read_examples(Run(workdir), 'test', 9)) == 4  # all there are
+    for row, (scene, found) in enumerate(examples):
+        wanted = run.log.scene(16 + row)
+        np.testing.assert_array_equal(scene.image, wanted.image)
+        assert scene.relations.tolist() == wanted.relations.tolist()
+        (alone,) = find([scene.image])
+        np.testing.assert_allclose(found.triplet_scores, alone.triplet_scores, rtol=1e-4)
+        assert found.masks.shape[1:] == scene.image.shape[:2] and len(found.triplets)
 
 
 def test_what_no_batch_holds_is_counted_too(untrained, tmp_path):

@@ -195,10 +195,7 @@ def test_an_image_without_people_has_no_triplet(run_shifted):
 @pytest.mark.parametrize(
     ('sizes', 'message'),
     [
-        (
-            {'keep': 10**5},
-            r'model\.keep = 100000 of \d+ x \d+ x \d+, which are \d+: lower it, or give',
-        ),
+        ({'keep': 10**5}, r'model\.keep = 100000 of \d+ x \d+ x \d+, which are \d+: lower it, or give'),
         ({'points': 10**5}, r'model\.points = 100000 of \d+ x \d+ x \d+, which are \d+'),
     ],
 )

@@ -68,14 +68,8 @@ def test_a_trunk_is_made_thinner_in_steps_of_eight():
         ({'points': 10}, 'model.triplets = 100 of 10 that are made: raise model.points'),
         ({'points': 10, 'tries': 2, 'triplets': 31}, 'model.triplets = 31 of 30 that are made'),
         ({'tries': 0}, 'model.tries = 0: give at least 1'),
-        (
-            {'trunk': 'resnet_folded', 'mask_fine': True},
-            "'resnet_folded' has no map of stride 2",
-        ),
-        (
-            {'mask_context': 8},
-            'model.mask_context = 8 is of masks of stride 2 that read the trunk',
-        ),
+        ({'trunk': 'resnet_folded', 'mask_fine': True}, "'resnet_folded' has no map of stride 2"),
+        ({'mask_context': 8}, 'model.mask_context = 8 is of masks of stride 2 that read the trunk'),
         ({'mask_context': -1}, 'model.mask_context = -1: give a number from 0 on'),
     ],
 )
@@ -89,7 +83,7 @@ def test_the_rows_of_the_tables_build():
     batch = make_batch()
     shapes = {}
     for name, row in ROWS.items():
-        task = resolve(row['task'])({'size': 'tiny'} | row['model'], WORDS)
+        task = resolve(row['task'], 'task')({'size': 'tiny'} | row['model'], WORDS)
         shapes[name] = jax.eval_shape(task.init, jax.random.key(0), batch)[0]
     assert set(shapes['SMS']) - set(shapes['boxes']) == {'mask_branch'}
     assert set(shapes['SMS']) - set(shapes['no-parsing']) == {'parsing'}

@@ -40,8 +40,7 @@ def same(found, want):
 
 
 @pytest.mark.parametrize(
-    ('blocks', 'bottleneck', 'folded'),
-    [((2, 1, 1), False, False), ((1, 2), True, False), ((1, 1), False, True)],
+    ('blocks', 'bottleneck', 'folded'), [((2, 1, 1), False, False), ((1, 2), True, False), ((1, 1), False, True)]
 )
 def test_a_resnet_is_the_loop(blocks, bottleneck, folded):
     widths = (4, 5, 6)[: len(blocks)]

@@ -48,11 +48,7 @@ def file_of(shapes, extra=(), prefix=''):
 @pytest.mark.parametrize(
     ('name', 'published'),
     # The whole classifier of a thousand classes, as timm and torchvision count it, less its last layer.
-    [
-        ('dla34', 15_742_104 - 513_000),
-        ('resnet18', 11_689_512 - 513_000),
-        ('resnet50', 25_557_032 - 2_049_000),
-    ],
+    [('dla34', 15_742_104 - 513_000), ('resnet18', 11_689_512 - 513_000), ('resnet50', 25_557_032 - 2_049_000)],
 )
 def test_trunks_have_as_many_parameters_as_published(name, published):
     assert sum(x.size for x in jax.tree.leaves(shapes_of(name)['params'])) == published
@@ -220,12 +216,7 @@ def test_other_files_are_refused(content, message, tmp_path):
 def test_a_trunk_is_replaced_and_nothing_else(make, tmp_path):
     task = make({'size': 'tiny'}, WORDS)
     params, state = draw(task, make_batch())
-    extra = (
-        'hm.0.weight',
-        'dla_up.ida_0.proj_1.conv.weight',
-        'base.fc.bias',
-        'base.level3.tree2.project.0.weight',
-    )
+    extra = ('hm.0.weight', 'dla_up.ida_0.proj_1.conv.weight', 'base.fc.bias', 'base.level3.tree2.project.0.weight')
     known = shapes_of('dla_tiny')
     content = file_of(known, extra, prefix='base.')
     path = tmp_path / 'model.pth'

@@ -11,13 +11,7 @@ import pytest
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import make_task, two_stage
 from jaxrec.models.sms.task import SmsTask
-from jaxrec.models.sms.weights.state_transfer import (
-    Description,
-    by_name,
-    describe,
-    load_network,
-    save_network,
-)
+from jaxrec.models.sms.weights.state_transfer import Description, by_name, describe, load_network, save_network
 from tests.models.sms.scenes import WORDS, draw, make_batch
 
 BATCH = make_batch()
@@ -37,10 +31,7 @@ def saved(tmp_path, task, seed=0):
 
 
 def test_what_has_a_name_follows_it(tmp_path):
-    before, after = (
-        make_task(TINY, WORDS),
-        make_task(TINY | {'weights': str(tmp_path / 'network.npz')}, OTHER),
-    )
+    before, after = (make_task(TINY, WORDS), make_task(TINY | {'weights': str(tmp_path / 'network.npz')}, OTHER))
     old, old_state = saved(tmp_path, before)
     drawn, drawn_state = draw(after, BATCH, seed=1)
     new, new_state = after.pretrained(drawn, drawn_state)

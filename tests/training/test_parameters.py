@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxrec.models.can.parameters import count_parameters
+from jaxrec.training.parameters import count_parameters
 from tests.models import worlds
 
 
@@ -34,7 +34,7 @@ def test_the_paper_s_sizes_of_amazon_books():
     """Induction rows for the whole vocabulary are about 5 times the DNN's numbers, not the 3.3 of table 2."""
     rows = {'user': 543_060, 'item': 367_982, 'category': 1_600}
     schema = {name: worlds.Column('categorical', name, count, 1) for name, count in rows.items()}
-    tables = lambda name: worlds.resolve(worlds.MODELS[name][0])(
+    tables = lambda name: worlds.resolve(worlds.MODELS[name][0], 'task')(
         {'features': worlds.FEATURES, 'dim': 18}, schema
     ).tables.values()
     size = {name: sum(table.rows * table.dim for table in tables(name)) for name in ('DNN', 'CAN-DNN')}

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 
 from jaxrec.data.logs.vocabulary import FIRST
-from jaxrec.models.can.pairs import INDUCTION
 from jaxrec.training.task import Task
+
+INDUCTION = '_induction'  # ends the names of tables whose rows are the layers of CAN's micro networks
 
 
 class Parameters(NamedTuple):

@@ -1,0 +1,96 @@
+"""Explains the predictions for one image: which of them finds each true relation, or why none does."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxrec.data.images.scene import Scene, Vocabulary
+from jaxrec.evaluation.segmentation.challenge import LIMIT
+from jaxrec.evaluation.segmentation.errors import CAUSES, causes
+from jaxrec.evaluation.segmentation.found import NOTHING, Found
+from jaxrec.evaluation.segmentation.matching import PART_OVERLAP, agree, first_ranks, parts_are_labelled
+
+
+class Explanation(NamedTuple):
+    """What became of one true relation; prints as a line of text.
+
+    Attributes:
+      relation: in words, see `describe_triplet`.
+      cause: one of `errors.CAUSES`, 'right' where a prediction finds it, parts included.
+      rank: of the first prediction that finds it, parts aside, from 1; 0 where none of the best `LIMIT` does, and
+        then the other numbers are 0 too.
+      score: of that prediction, the product of the next three.
+      subject: score of its subject.
+      target: score of its object.
+      point: score of the relation itself, `score / (subject * target)`.
+      overlap: the smaller IoU of its subject's and its object's mask with the true ones.
+    """
+
+    relation: str
+    cause: str
+    rank: int = 0
+    score: float = 0.0
+    subject: float = 0.0
+    target: float = 0.0
+    point: float = 0.0
+    overlap: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.rank:
+            return f'{self.relation}: {self.cause}'
+        product = f'{self.score:.3f} = {self.subject:.2f} * {self.target:.2f} * {self.point:.2f}'
+        return f'{self.relation}: {self.cause}, rank {self.rank}, score {product}, IoU {self.overlap:.2f}'
+
+
+def explain_relations(scene: Scene, found: Found, vocabulary: Vocabulary, threshold: float = 0.5) -> list[Explanation]:
+    """Explains each true relation of an image by the predictions.
+
+    Args:
+      scene: the ground truth.
+      found: the predictions, of the same size and vocabulary.
+      vocabulary: of their numbers.
+      threshold: the least IoU of both masks.
+
+    Returns:
+      An explanation for each relation of the scene, in its order.
+
+    Raises:
+      ValueError: sizes or numbers of parts differ.
+    """
+    agreement = agree(scene, found)
+    parts = PART_OVERLAP if parts_are_labelled(scene) else None
+    why, ranks = causes(scene.relations, agreement, threshold, LIMIT, parts), first_ranks(agreement.hits(threshold))
+    explained = []
+    for row, rank in enumerate(ranks.tolist()):
+        text = describe_triplet(vocabulary, scene.categories, scene.relations[row], scene.relation_parts[row])
+        each = Explanation(text, CAUSES[why[row]])
+        if rank < LIMIT:
+            place = agreement.order[rank]
+            subject, target = found.scores[found.triplets[place, :2]].tolist()
+            score, overlap = float(found.triplet_scores[place]), float(agreement.overlap[row, rank])
+            point = score / (subject * target)
+            each = Explanation(text, each.cause, rank + 1, score, subject, target, point, overlap)
+        explained.append(each)
+    return explained
+
+
+def describe_triplet(vocabulary: Vocabulary, categories: NDArray, triplet: NDArray, parts: NDArray) -> str:
+    """Writes a relation in words.
+
+    Args:
+      vocabulary: of the numbers.
+      categories: int [N], classes of the entities.
+      triplet: int [3] of (subject, object, relation); the object may be `NOTHING`.
+      parts: bool [P], the parts of the subject that take part.
+
+    Returns:
+      Such as 'person 0 (left hand and right hand) hold book 2', with the entities' rows as numbers.
+    """
+    subject, target, relation = np.asarray(triplet).tolist()
+    named = ' and '.join(vocabulary.parts[part] for part in np.flatnonzero(parts))
+    named = f' ({named})' if named else ''
+    ends = [
+        'nothing' if end == NOTHING else f'{vocabulary.entities[categories[end]]} {end}' for end in (subject, target)
+    ]
+    return f'{ends[0]}{named} {vocabulary.relations[relation]} {ends[1]}'
