@@ -89,7 +89,8 @@ def resolve(path: str, kind: str) -> Any:
     marked = getattr(found, _MARK, None)
     # A subclass inherits the attribute and not the permission.
     if ours and marked != (kind, getattr(found, '__qualname__', '')):
-        raise ValueError(f'{path!r} is not a {kind} that a config may name; `jaxrec models` lists the tasks')
+        article = 'an' if kind[0] in 'aeiou' else 'a'
+        raise ValueError(f'{path!r} is not {article} {kind} that a config may name; `jaxrec models` lists the tasks')
     return found
 
 

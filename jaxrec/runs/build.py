@@ -25,7 +25,7 @@ from jaxrec.runs.sources import DATA_OPTIONS, SOURCE_OPTIONS, cut_source, log_of
 from jaxrec.training.checkpoints import SAVE_S
 from jaxrec.training.progress import LoopOptions
 from jaxrec.training.state import Setup
-from jaxrec.training.task import OnMesh, Particular
+from jaxrec.training.task import OnMesh, Particular, Task
 
 TOP = ('task', 'model', 'features', 'data', 'files', 'train', 'seed', 'mesh')
 TRAIN_OPTIONS: dict[str, Any] = {
@@ -132,6 +132,28 @@ def build(
     Raises:
       ValueError: a missing or unknown key, data that cannot be compiled, or batches that the task refuses.
     """
+    train = _read_train(config)
+    log = log_of(config, data_dir)
+    data = read_data(config, log)
+    features, schema = plain(config.features), dict(log.task_schema())
+    if data['cartesian']:  # how many pairs there are is known once training has been read
+        vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
+        schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
+        features['cartesian'] = tuple(vocabulary.name for vocabulary in vocabularies)
+    schema = _with_rows(schema, rows or {})
+    model = {**plain(config.get('model', {})), 'features': features}
+    model |= make_files(config, log, data, model)
+    task = resolve(config.task, 'task')(model, schema)
+    if isinstance(task, Particular):
+        task.check_data(data)
+    setup = _setup(task, config, log, data, train, mesh_shape)
+    if isinstance(task, OnMesh):
+        task.on(setup.mesh)  # refuses one that does not suit it, before anything is made
+    return Experiment(config, log, setup, data, train)
+
+
+def _read_train(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The train section, defaults filled in, of a config whose sections are checked."""
     for name in ('task', 'features', 'data'):
         if name not in config:
             raise ValueError(f'the config has no {name!r}; a config has the sections {TOP}')
@@ -149,24 +171,22 @@ def build(
             'model.weights begins with a published trunk, and train.init_from (--warm_start) with the '
             'parameters of another run, trunk included: give one of them'
         )
-    log = log_of(config, data_dir)
-    data = read_data(config, log)
-    features, schema = plain(config.features), dict(log.task_schema())
-    if data['cartesian']:  # how many pairs there are is known once training has been read
-        vocabularies = cut_source(config, log, data, train, 'train', shuffle=True).vocabularies
-        schema |= {vocabulary.name: vocabulary.column for vocabulary in vocabularies}
-        features['cartesian'] = tuple(vocabulary.name for vocabulary in vocabularies)
-    schema = _with_rows(schema, rows or {})
-    model = {**plain(config.get('model', {})), 'features': features}
-    model |= make_files(config, log, data, model)
-    task = resolve(config.task, 'task')(model, schema)
-    if isinstance(task, Particular):
-        task.check_data(data)
+    return train
+
+
+def _setup(
+    task: Task,
+    config: ml_collections.ConfigDict,
+    log: Log,
+    data: Mapping[str, Any],
+    train: Mapping[str, Any],
+    mesh_shape: tuple[int, int] | None,
+) -> Setup:
     shape = mesh_shape or config.get('mesh', None)
     steps = 0
     if train['schedule']:  # opened only where it counts
         steps = len(cut_source(config, log, data, train, 'train', shuffle=True))
-    setup = Setup(
+    return Setup(
         task,
         make_optimizer(
             train['optimizer'], train['learning_rate'], plain(train['schedule']), steps, train['weight_decay']
@@ -178,9 +198,6 @@ def build(
         skip_not_finite=bool(train['skip_not_finite']),
         tables_on=train['tables_on'],
     )
-    if isinstance(task, OnMesh):
-        task.on(setup.mesh)  # refuses one that does not suit it, before anything is made
-    return Experiment(config, log, setup, data, train)
 
 
 def _with_rows(schema: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from jaxrec.runs.row_files import new_figure, save_figure
 from jaxrec.runs.schedules import without_schedule
 from jaxrec.runs.sources import log_of
 from jaxrec.runs.workdir import claim_together, hold, open_checkpoints, own_checkpoints, read_config, table_rows
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.loop import train
 from jaxrec.training.progress import Progress
@@ -62,18 +63,7 @@ def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
     loader = make_loader(source)
     predict, watch = make_predict_step(run.setup), LogWatch(run.log)
     with open_checkpoints(run, workdir) as checkpoints:
-        if checkpoints.steps:
-            abstract = abstract_state(run.setup, example)
-            restored = checkpoints.restore(abstract, table_rows=table_rows(run), data=loader)
-            watch.require_same(restored.trained_on)
-            state = dataclasses.replace(restored.state, scratch=new_scratch(run.setup, example))
-            progress = Progress(**restored.progress)
-            log.info('restored step %d of %s', int(state.step), workdir)
-        elif run.train['init_from']:
-            state = start_from(run, Path(run.train['init_from']), example, data_dir)
-            progress = Progress(start=int(state.step))
-        else:
-            state, progress = init_state(run.setup, example, run.config.seed), Progress()
+        state, progress = _begin(run, workdir, example, checkpoints, loader, watch, data_dir)
         describe(run, source, state)
         if stop_awaited(int(state.step)):
             log.info('stopped by a signal before the next step; the same command goes on from there')
@@ -102,6 +92,30 @@ def _fit(run: Experiment, workdir: Path, data_dir: str | None) -> Progress:
     if stopped:
         raise SystemExit(0)
     return progress
+
+
+def _begin(
+    run: Experiment,
+    workdir: Path,
+    example: dict[str, jax.Array],
+    checkpoints: Checkpoints,
+    loader: Any,
+    watch: LogWatch,
+    data_dir: str | None,
+) -> tuple[TrainState, Progress]:
+    """The state of the latest checkpoint, of another run, or a new one."""
+    if checkpoints.steps:
+        abstract = abstract_state(run.setup, example)
+        restored = checkpoints.restore(abstract, table_rows=table_rows(run), data=loader)
+        watch.require_same(restored.trained_on)
+        state = dataclasses.replace(restored.state, scratch=new_scratch(run.setup, example))
+        progress = Progress(**restored.progress)
+        log.info('restored step %d of %s', int(state.step), workdir)
+        return state, progress
+    if run.train['init_from']:
+        state = start_from(run, Path(run.train['init_from']), example, data_dir)
+        return state, Progress(start=int(state.step))
+    return init_state(run.setup, example, run.config.seed), Progress()
 
 
 def start_from(

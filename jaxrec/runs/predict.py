@@ -69,8 +69,7 @@ def request_builder(run: Experiment, log: Log) -> RequestBuilder:
     """
     if isinstance(log, SessionLog) or run.data['source'] == 'next_item':
         raise ValueError(
-            f'the model of {run.config.task} gives rows no probability, it names items: use python -m '
-            '`jaxrec recommend`'
+            f'the model of {run.config.task} gives rows no probability, it names items: use `jaxrec recommend`'
         )
     vocabularies = run.source('train', shuffle=True).vocabularies if run.data['cartesian'] else ()
     return RequestBuilder(

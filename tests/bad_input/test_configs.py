@@ -33,7 +33,7 @@ CASES: dict[str, Case] = {
         r'train\.skip_not_finite = True is bool',
         r'give int or None',
     ),
-    'unknown row': (lambda world: tiny('SIM', world.cache), r"no row 'SIM'", r"choose one of \[.*'CAN-DNN'"),
+    'unknown row': (lambda world: tiny('SIM', world.cache), r"no model 'SIM'", r'[Cc]hoose one of .*CAN-DNN'),
     'unknown optimizer': (config(train__optimizer='lion'), r"train\.optimizer = 'lion'", r"one of \['adagrad', 'adam'"),
     'unknown row optimizer': (
         config(train__row_optimizer='adam'),

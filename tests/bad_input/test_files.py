@@ -69,7 +69,7 @@ CASES: dict[str, Case] = {
     'no config': (
         lambda world: read_config(str(world.log / 'config.json')),
         r'config\.json is missing',
-        r'experiments\.train',
+        r'jaxrec train',
     ),
     'arguments that do not fit': (
         open_(log='jaxrec.data.readers.movielens:compile_movielens', arguments={'folder_name': 'x'}),

@@ -275,7 +275,7 @@ def test_what_cannot_be_asked_for(loaded):
         make_recommender(run, state, beams=0)
     with pytest.raises(ValueError, match='5 items are asked for; the network writes 1 to 2'):
         make_recommender(run, state, items=5)
-    with pytest.raises(ValueError, match=r'names items: use python -m experiments\.onerec\.recommend'):
+    with pytest.raises(ValueError, match=r'names items: use `jaxrec recommend`'):
         request_builder(run, run.log)
     ctr = build(tiny_ctr('LR', run.config.data.cache))
     with pytest.raises(ValueError, match='makes a CtrTask, which names no items: give the workdir of a model'):

@@ -15,7 +15,7 @@ import mmap, subprocess, sys
 block = mmap.mmap(-1, 2**30)  # not of malloc, which may keep what is freed
 for _ in range(2**10):
     block.write(bytes(2**20))
-subprocess.run([sys.executable, '-c', 'from experiments import memory; print(memory.peak_mb())'], check=True)
+subprocess.run([sys.executable, '-c', 'from jaxrec.parallel.peak_memory import peak_mb; print(peak_mb())'], check=True)
 """
 
 

@@ -11,7 +11,7 @@ COMMANDS = [
     line
     for block in re.findall(r'```sh\n(.*?)```', PAGE, re.DOTALL)
     for line in block.replace('\\\n', ' ').splitlines()
-    if 'python -m' in line
+    if 'jaxrec ' in line and '--' in line
 ]
 
 
@@ -24,10 +24,13 @@ def test_there_are_commands_for_every_kind_of_machine():
 @pytest.mark.parametrize('command', COMMANDS)
 def test_commands_name_what_there_is(command):
     # Read, not imported: two mains in one process define the same flags.
-    main = re.search(r'python -m (\S+)', command).group(1).replace('.', '/')
-    sources = [(REPOSITORY / f'{name}.py').read_text() for name in (main, 'jaxrec/cli/flags')]
+    main = re.search(r'jaxrec (\w+) ', command).group(1)
+    sources = [
+        (REPOSITORY / f'{name}.py').read_text()
+        for name in (f'jaxrec/cli/{main}', 'jaxrec/cli/flags', 'jaxrec/cli/configs')
+    ]
     known = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", '\n'.join(sources)))
-    for name in re.findall(r'--(\w+)=', command.split('python -m')[1]):
+    for name in re.findall(r'--(\w+)=', command.split('jaxrec ')[1]):
         assert name in known, name
     for config in re.findall(r'--config=(\S+?\.py)', command):
         assert (REPOSITORY / config).exists(), config

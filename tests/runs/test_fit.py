@@ -224,11 +224,11 @@ def test_processes_claim_a_workdir_together(cache, tmp_path, monkeypatch):
     config, other = tiny('LR', cache), tiny('LR', cache)
     other.seed = 77
     workdirs.claim_together(tmp_path, config)
-    monkeypatch.setattr(running.jax, 'process_index', lambda: 1)
+    monkeypatch.setattr(workdirs.jax, 'process_index', lambda: 1)
     workdirs.claim_together(tmp_path, config)  # the first has written what this one would have
     with pytest.raises(ValueError, match=r'holds a run of another config \(seed was \d+ and is 77\)'):
         workdirs.claim_together(tmp_path, other)
-    monkeypatch.setattr(running, 'gather', lambda seen: [True, seen])
+    monkeypatch.setattr(workdirs, 'gather', lambda seen: [True, seen])
     with pytest.raises(ValueError, match=r'elsewhere of process 0 is not seen by process 1: give a --workdir on'):
         workdirs.claim_together(tmp_path / 'elsewhere', config)
     assert not (tmp_path / 'elsewhere').exists()

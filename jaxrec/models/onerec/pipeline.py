@@ -67,20 +67,7 @@ def run_pipeline(
     Raises:
       ValueError: an unknown section or method, or what a stage refuses.
     """
-    if wrong := sorted(set(config) ^ set(TOP)):
-        raise ValueError(f'config.{wrong[0]} is missing or no section; a pipeline has the sections {TOP}')
-    options = read_options(config.pipeline, 'pipeline', **PIPELINE_OPTIONS)
-    if not options['methods']:
-        raise ValueError(f'pipeline.methods is empty: name at least one of {METHODS}')
-    if unknown := sorted(set(options['methods']) - set(METHODS)):
-        raise ValueError(f'pipeline.methods names {unknown[0]!r}; choose of {METHODS}')
-    if unknown := sorted(set(options['of_method']) - set(METHODS)):
-        raise ValueError(f'pipeline.of_method names {unknown[0]!r}; choose of {METHODS}')
-    if options['requests'] < 1:
-        raise ValueError(
-            f'pipeline.requests = {options["requests"]}: give at least 1 request of the test part, for which '
-            'sessions are written and judged'
-        )
+    options = _read(config)
     configs = {method: _of_method(config.align, method, options['of_method']) for method in options['methods']}
     for changed in configs.values():  # before anything is trained and the workdir is taken
         read_alignment(changed, 'config.align')
@@ -106,6 +93,25 @@ def run_pipeline(
         write_json(workdir / 'table.json', rows)
         replace_text(workdir / 'table.md', to_table(rows) + '\n\n' + stage.describe() + '\n')
     return rows
+
+
+def _read(config: ConfigDict) -> dict[str, Any]:
+    """The options of the pipeline, checked."""
+    if wrong := sorted(set(config) ^ set(TOP)):
+        raise ValueError(f'config.{wrong[0]} is missing or no section; a pipeline has the sections {TOP}')
+    options = read_options(config.pipeline, 'pipeline', **PIPELINE_OPTIONS)
+    if not options['methods']:
+        raise ValueError(f'pipeline.methods is empty: name at least one of {METHODS}')
+    if unknown := sorted(set(options['methods']) - set(METHODS)):
+        raise ValueError(f'pipeline.methods names {unknown[0]!r}; choose of {METHODS}')
+    if unknown := sorted(set(options['of_method']) - set(METHODS)):
+        raise ValueError(f'pipeline.of_method names {unknown[0]!r}; choose of {METHODS}')
+    if options['requests'] < 1:
+        raise ValueError(
+            f'pipeline.requests = {options["requests"]}: give at least 1 request of the test part, for which '
+            'sessions are written and judged'
+        )
+    return options
 
 
 def _of_method(config: ConfigDict, method: str, own: Mapping[str, Any]) -> ConfigDict:

@@ -109,14 +109,7 @@ def _generating(
     needed = sessions * items if single else sessions
     if beams < needed:
         raise ValueError(f'{beams} beams for {sessions} sessions of {items} items: give at least {needed}')
-    if trie is None:
-        # The codes it was trained with: the files that a config names may hold others by now.
-        trie = catalogue(np.asarray(state.model_state[CODES]), task.network.levels)
-    elif trie.sizes != task.network.levels:
-        raise ValueError(
-            f'the trie has levels of {trie.sizes} codes and the model {task.network.levels}: give tokens '
-            'that extend those the model was trained with'
-        )
+    trie = _trie_of(task, state, trie)
     groups = groups_of(trie)
     trie = jax.device_put(trie, jax.NamedSharding(run.setup.mesh, jax.P()))
     count = 1 if single else items
@@ -139,6 +132,18 @@ def _generating(
         return Recommended(best, scores, alive.sum(1) * count, illegal)
 
     return answer
+
+
+def _trie_of(task: SessionTask, state: TrainState, trie: Trie | None) -> Trie:
+    if trie is None:
+        # The codes it was trained with: the files that a config names may hold others by now.
+        return catalogue(np.asarray(state.model_state[CODES]), task.network.levels)
+    if trie.sizes != task.network.levels:
+        raise ValueError(
+            f'the trie has levels of {trie.sizes} codes and the model {task.network.levels}: give tokens '
+            'that extend those the model was trained with'
+        )
+    return trie
 
 
 def _legal(items: np.ndarray, scores: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

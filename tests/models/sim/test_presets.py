@@ -26,15 +26,18 @@ COMMANDS = [
     command.strip()
     for name in FILES
     for command in (importlib.import_module(f'configs.sim.{name}').__doc__ or '').replace('\\\n', ' ').splitlines()
-    if command.strip().startswith('python -m')
+    if command.strip().startswith('jaxrec ')
 ]
 
 
 def parse(command: str) -> ConfigDict:
     """The config of a command line, whose main and flags exist."""
-    _, _, main, *given = command.split()
+    _, main, *given = command.split()
     # Read, not imported: two mains in one process define the same flags.
-    sources = [(REPOSITORY / f'{name}.py').read_text() for name in (main.replace('.', '/'), 'jaxrec/cli/flags')]
+    sources = [
+        (REPOSITORY / f'{name}.py').read_text()
+        for name in (f'jaxrec/cli/{main}', 'jaxrec/cli/flags', 'jaxrec/cli/configs')
+    ]
     known = re.findall(r"DEFINE_\w+\(\s*'(\w+)'", '\n'.join(sources))
     names = [re.match(r'--(\w+)', argument).group(1) for argument in given]
     assert set(names) <= set(known), command

@@ -62,7 +62,7 @@ def test_what_costs_something_is_told_before_what_comes_next():
         assert getattr(of_config, field) == getattr(NETWORK, field)
     counts.update({'of others': 2, 'turned': 3, 'train': 8})
     others, turned, following = advice(found, 'album')
-    assert others.startswith('2 relations have a subject that is no human: they are learned with --conf')
+    assert others.startswith('2 relations have a subject that is no human: they are learned with --set=')
     assert turned.startswith('3 pictures are marked by their camera as turned')
     assert following.endswith(f'{command} --set=model.any_subject=True')
     assert "'--log=my album'" in advice(found, 'my album')[-1]
@@ -134,7 +134,7 @@ def test_all_relations_are_drawn_and_large_pictures_made_small(album, tmp_path, 
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize('file', ['own', 'pic', 'vcoco', 'scenes', 'photographs'])
+@pytest.mark.parametrize('file', ['pic', 'vcoco', 'scenes', 'photographs'])
 def test_a_size_is_chosen_by_a_flag_and_what_the_file_says_stays(file):
     config = importlib.import_module(f'configs.sms.{file}').get_config('SMS')
     said = {name for name in config.model if name not in ('size', 'weights')}
@@ -146,13 +146,15 @@ def test_a_size_is_chosen_by_a_flag_and_what_the_file_says_stays(file):
 
 
 def test_what_is_advised_can_be_done():
-    """Every flag that this room's pages and messages name is one of the config that they name it for."""
-    texts = [path.read_text() for path in (REPOSITORY / 'experiments' / 'sms').rglob('*.py')]
-    flags = {flag for text in texts for flag in re.findall(r'--config\.([a-z_.]+[a-z_])', text)}
+    """Every flag that the pages and messages of SMS name is one of the config that they name it for."""
+    texts = [
+        path.read_text() for part in ('cli', 'models') for path in (REPOSITORY / 'jaxrec' / part / 'sms').rglob('*.py')
+    ]
+    flags = {flag for text in texts for flag in re.findall(r'--(?:config\.|set=)([a-z_.]+[a-z_])', text)}
     many = {f'{name} in one image at most': 999 for name in ('entities', 'relations')}
     counts = dict.fromkeys(COUNTED, 1) | many
     words = Vocabulary(('person', 'left shoe'), ('left of',), ('left hand',))
-    flags |= set(re.findall(r'--config\.([a-z_.]+)=', advice(Findings([], counts, [], words, {}), 'album')[-1]))
+    flags |= set(re.findall(r'--set=([a-z_.]+)=', advice(Findings([], counts, [], words, {}), 'album')[-1]))
     wanted = {'model.any_subject', 'data.augment.flip', 'train.batch_size', 'data.entities', 'data.relations'}
     assert wanted | {'model.keep', 'model.points', 'model.triplets'} <= flags
     config, options = (

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrec.configurable import allow_code
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.models.sms import make_task, prior, two_stage
 from jaxrec.models.sms.network.heads import part_shares
@@ -130,7 +131,10 @@ def test_batches_of_other_sizes_are_refused(changed, message):
 
 def test_the_evaluator_is_what_the_config_names():
     made = make_task({'size': 'tiny', 'evaluator': 'builtins:vars'}, {'vocabulary': WORDS})
-    assert made.evaluator() == vars(WORDS)
+    with pytest.raises(ValueError, match='may name code of jaxrec only'):
+        made.evaluator()
+    with allow_code(('builtins',)):
+        assert made.evaluator() == vars(WORDS)
     with pytest.raises(ValueError, match="the schema has no 'vocabulary'"):
         make_task({}, {})
     with pytest.raises(ValueError, match='images have none, leave it empty'):

@@ -59,7 +59,7 @@ def test_a_stack_is_its_layers_in_a_row(scan, remat):
     by_hand = x
     for i in range(3):
         by_hand = encoder_layer(layer_of(stack, i), by_hand, mask, 'swiglu', NONE)
-    np.testing.assert_allclose(whole, by_hand, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole, by_hand, rtol=1e-5, atol=5e-6)
     assert numbers.tolist() == [0, 1, 2]
     grad = lambda scan, remat: jax.grad(lambda s: (run(s, scan, remat)[0] ** 2).sum())(stack)
     # Of a small element only what is left of large sums: rounding is of the size of the array.

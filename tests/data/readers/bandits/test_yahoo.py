@@ -72,7 +72,7 @@ def test_pools_change_in_the_middle_of_a_batch(log):
 
 def test_blocks_of_any_size_give_the_same_log(paths, log, tmp_path, monkeypatch):
     for name in ('yahoo', 'open_bandit'):
-        monkeypatch.setattr(f'jaxrec.data.readers.{name}.BLOCK_ROWS', 150)
+        monkeypatch.setattr(f'jaxrec.data.readers.bandits.{name}.BLOCK_ROWS', 150)
     again = compile_yahoo(paths[0].parent, tmp_path / 'log')
     assert again.manifest['vocabularies'] == log.manifest['vocabularies']
     for name in ('time', 'item', 'pool', 'shown', 'click', 'day'):

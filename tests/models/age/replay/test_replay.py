@@ -337,7 +337,7 @@ def test_bad_calls_are_refused(cache, tmp_path):
     cell = Cell(tmp_path, tiny('DNN', cache), ConfigDict({}), 0, {})
     with pytest.raises(ValueError, match=r'neither slices nor judges'):
         cells.run_cell(cell, None, ('unseen_pairs',))
-    with pytest.raises(ValueError, match=r"no row 'AGE': choose one of"):
+    with pytest.raises(ValueError, match=r"no model 'AGE' for this data. Did you mean 'AGE-TS'"):
         tiny('AGE', cache)
     policy, stream, _ = started(tiny('random', cache, stream={'warm_up': 0}))
     with pytest.raises(ValueError, match=r'warm_up = 0 leaves nothing to train'):

@@ -35,6 +35,7 @@ from jaxrec.runs import workdir as workdirs
 from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, build
 from jaxrec.runs.optimizers import make_optimizer
 from jaxrec.runs.sources import read_data
+from jaxrec.training.checkpoints import Checkpoints
 from jaxrec.training.state import abstract_state, new_scratch
 from jaxrec.training.step import make_predict_step, make_train_step
 from tests.models.onerec import worlds
@@ -61,7 +62,7 @@ def pieces(tmp_path_factory):
     generator = tmp_path_factory.mktemp('generator')
     workdirs.claim(generator, world.config)
     state = worlds.drawn(world.setup, world.source, 0.4).replace(step=jnp.int32(7))
-    with running.Checkpoints(generator / 'checkpoints', 1, 'ntp', False) as checkpoints:
+    with Checkpoints(generator / 'checkpoints', 1, 'ntp', False) as checkpoints:
         checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
     labels, weights = SessionLabels(8.0), dict.fromkeys(HEADS, 1.0)
     bench = Bench(world.judge, 5, labels, Audience(world.log.folder), weights, (0.0, 1.0), world.source.items)
@@ -167,7 +168,7 @@ def test_a_generator_that_had_a_schedule_is_taken_over_without_it(pieces, tmp_pa
     setup = world.setup._replace(optimizer=make_optimizer('adam', 1e-2, schedule, 4))
     state = worlds.drawn(setup, world.source, 0.4)
     state = state.replace(opt_state=jax.tree.map(lambda x: x + 2, state.opt_state))
-    with running.Checkpoints(tmp_path / 'checkpoints', 1, 'ntp', False) as checkpoints:
+    with Checkpoints(tmp_path / 'checkpoints', 1, 'ntp', False) as checkpoints:
         checkpoints.save(state, {}, table_rows={}, data=None, metrics={'ntp': 1.0})
     taken = running.start_from(pieces.run, tmp_path, pieces.run.example(pieces.base))
     chex.assert_trees_all_equal(taken.params, state.params)

@@ -8,7 +8,8 @@ import pytest
 
 from jaxrec import embeddings as emb
 from jaxrec.data.logs.schema import Column
-from jaxrec.models.onerec.reward.network import calibration, make_task
+from jaxrec.models.onerec.reward import calibration
+from jaxrec.models.onerec.reward.network import make_task
 from jaxrec.models.onerec.reward.shown import HEADS, RewardEvaluator
 from tests.oracles import onerec as oracle
 

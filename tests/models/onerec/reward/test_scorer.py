@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxrec import embeddings as emb
-from jaxrec.models.onerec.reward.network import calibration, make_task
+from jaxrec.models.onerec.reward import calibration
+from jaxrec.models.onerec.reward.network import make_task
 from jaxrec.models.onerec.reward.shown import HEADS, as_sessions
 from jaxrec.training.state import new_scratch
 from jaxrec.training.step import make_train_step

@@ -155,7 +155,7 @@ def test_other_branches_and_other_files_are_refused(tmp_path):
         with pytest.raises(ValueError, match='is not handed over, only one of the branches backbone'):
             save_network(tmp_path / 'n.npz', Description(task.network, WORDS, (64, 48)), params, {})
     np.savez(tmp_path / 'n.npz', x=np.ones(3))
-    with pytest.raises(ValueError, match=r'n\.npz is None version None.*experiments\.sms\.export'):
+    with pytest.raises(ValueError, match=r'n\.npz is None version None.*write it with jaxrec sms export'):
         load_network(tmp_path / 'n.npz', task.network, WORDS, {}, {})
 
 
