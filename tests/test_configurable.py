@@ -17,10 +17,10 @@ def test_other_code_is_found_once_it_is_permitted():
     with allow_code(('json',)):
         assert resolve('json:dumps', 'task') is json.dumps
         assert resolve('json.decoder:JSONDecoder', 'log') is json.JSONDecoder
-        assert allowed_code() == ('json',)
+        assert allowed_code()[-1] == 'json'
         with pytest.raises(ValueError, match='--allow_code=jsonlike'):
             resolve('jsonlike:dumps', 'task')
-    assert allowed_code() == ()
+    assert 'json' not in allowed_code()
     with pytest.raises(ValueError, match='--allow_code=json'):
         resolve('json:dumps', 'task')
 

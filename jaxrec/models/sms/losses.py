@@ -200,7 +200,7 @@ def relation_losses(
       subjects: as for `relation_targets`.
 
     Returns:
-      {'relation', 'displacement', 'class', 'parts'}: float32 [], weighted, of what there is.
+      {'relation', 'displacement', 'class', 'part'}: float32 [], weighted, of what there is.
     """
     assert maps.relation is not None
     entities = entity_targets(batch, maps.entity.shape[1:3])
@@ -222,7 +222,7 @@ def relation_losses(
         losses['class'] = network.class_weight * jnp.sum(each) / jnp.maximum(true.counts.sum(), 1)
     if found.parts is not None:
         known = true.counts * parts_labelled(batch)[:, None]
-        losses['parts'] = network.part_weight * part_loss(found.parts, batch['relation/parts'], known)
+        losses['part'] = network.part_weight * part_loss(found.parts, batch['relation/parts'], known)
     return losses
 
 

@@ -228,7 +228,7 @@ class TwoStageTask(SmsTask):
         if parts.shape[-1]:
             known = counts * parts_labelled(batch)[:, None]
             own = of_relation(parts[row, subject, target], category, self.names.counts.parts)
-            losses['parts'] = network.part_weight * part_loss(own, batch['relation/parts'], known)
+            losses['part'] = network.part_weight * part_loss(own, batch['relation/parts'], known)
         return losses
 
     def true_members(self, batch: Batch, true: EntityTargets) -> Members:

@@ -132,7 +132,7 @@ def test_relations_of_images_without_labelled_parts_teach_no_parts(name):
 
     def told(part, taking, valid=BATCH['relation/valid']):
         batch = BATCH | {'part': part, 'relation/parts': taking, 'relation/valid': valid}
-        return float(it.step(*it.before, slots, batch)[3]['parts'])
+        return float(it.step(*it.before, slots, batch)[3]['part'])
 
     # A map of pixels tells that parts were labelled, and so does any relation's part.
     assert told(known, parts) != told(known, others) and told(unknown, parts) != told(unknown, others)
@@ -141,7 +141,7 @@ def test_relations_of_images_without_labelled_parts_teach_no_parts(name):
 
 
 def test_the_losses_have_names_and_weights():
-    names = {'entity', 'offset', 'size', 'mask', 'relation', 'displacement', 'parts', 'parsing', 'loss'}
+    names = {'entity', 'offset', 'size', 'mask', 'relation', 'displacement', 'part', 'parsing', 'loss'}
     assert set(begun('sms').first[0]) == names
     assert set(begun('two-stage').first[0]) == names - {'displacement', 'mask'}
     first = begun('sms').first[0]

@@ -76,7 +76,7 @@ def test_pairs_have_parts_of_their_relations_and_sizes_of_their_own():
     assert params['first']['entity_heat']['hidden']['kernel'].shape[-1] == 32
     loss = lambda *x: task.loss(*x, {}, BATCH, jax.random.key(0))
     _, (losses, _) = jax.eval_shape(loss, params, state)
-    assert 'parts' in losses and 'displacement' not in losses
+    assert 'part' in losses and 'displacement' not in losses
     found = jax.eval_shape(lambda *x: task.predict(*x, {}, BATCH), params, state)
     assert found['triplet/parts'].shape == (2, 12, 2)
 

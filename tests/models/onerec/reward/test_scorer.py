@@ -72,7 +72,7 @@ def test_a_calibration_is_kept(tmp_path):
     calibration.save(path, worlds.CALIBRATION[:3], 7)
     with pytest.raises(ValueError, match=r'calibration\.npz calibrates \(3, 2\), not a scale and a shift'):
         calibration.load(path)
-    with pytest.raises(ValueError, match=r'is missing: run experiments\.onerec\.reward'):
+    with pytest.raises(ValueError, match='is missing: run `jaxrec onerec reward`'):
         calibration.load(tmp_path / 'none.npz')
 
 
