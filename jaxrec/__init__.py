@@ -11,6 +11,8 @@ Names are imported when they are used: `import jaxrec` alone imports neither jax
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jaxrec.lazy import lazy_names
+
 if TYPE_CHECKING:
     from jaxrec.runs.api import compare as compare
     from jaxrec.runs.api import fit as fit
@@ -24,14 +26,13 @@ __all__ = ['Run', 'compare', 'fit', 'ingest', 'load', 'models', 'open_log']
 
 _PLACES = dict.fromkeys(('compare', 'fit', 'ingest', 'load', 'open_log'), 'jaxrec.runs.api')
 _PLACES['Run'] = 'jaxrec.runs.run'
+_find = lazy_names(__name__, _PLACES)
 
 
 def __getattr__(name: str) -> Any:
     if name == 'models':  # a package that can be called
         return importlib.import_module('jaxrec.models')
-    if name in _PLACES:
-        return getattr(importlib.import_module(_PLACES[name]), name)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}; it has {", ".join(__all__)}')
+    return _find(name)
 
 
 def __dir__() -> list[str]:

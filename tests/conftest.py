@@ -2,6 +2,7 @@
 
 import gc
 import os
+from importlib import metadata
 
 # Before jax is imported, and by the environment: child processes that tests start inherit the same devices.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -10,9 +11,18 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 # A program for several simulated devices that is read back from the persistent cache was seen to hang in its
 # collectives, some devices in one and some in another, until XLA aborted the process.
 os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'
-# Tests compile far more than they compute, and a third of their time is LLVM's passes over small programs.
-if os.environ['JAX_PLATFORMS'] == 'cpu':
-    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'.strip()
+# Tests compile far more than they compute: without LLVM's costly passes and XLA's fusions (whose code is several times
+# as long) it takes half the time. Newer versions of XLA may not know these flags, and stop at one that they don't.
+if os.environ['JAX_PLATFORMS'] == 'cpu' and metadata.version('jax').startswith('0.10.'):
+    os.environ['XLA_FLAGS'] = ' '.join(
+        [
+            os.environ.get('XLA_FLAGS', ''),
+            '--xla_backend_optimization_level=0',
+            '--xla_llvm_disable_expensive_passes=true',
+            '--xla_cpu_use_fusion_emitters=false',
+            '--xla_cpu_parallel_codegen_split_count=1',
+        ]
+    ).strip()
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator

@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.data.logs.click_log import ClickLog
 from jaxrec.data.logs.log import Log
-from jaxrec.data.sources.from_config import stored
 from jaxrec.runs.config import run_config
 
 HISTORY = 50
@@ -42,6 +41,8 @@ def click_config(path: str, name: str, rows: Mapping[str, Mapping[str, Any]]) ->
     Raises:
       ValueError: no log is there, or one whose events are no clicks.
     """
+    from jaxrec.data.sources.from_config import stored  # it imports jax, and the table of models does not
+
     log, row = stored('', path), rows[name]
     if not isinstance(log, BehaviourLog | ClickLog):
         raise ValueError(

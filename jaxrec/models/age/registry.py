@@ -5,7 +5,6 @@ import functools
 from ml_collections import ConfigDict
 
 from jaxrec.data.pools.log import PoolLog
-from jaxrec.data.sources.from_config import stored
 from jaxrec.models.age.presets import ROWS
 from jaxrec.models.age.simulated import get_config
 from jaxrec.runs.defaults import stored_log
@@ -25,6 +24,8 @@ def replay_config(path: str, name: str) -> ConfigDict:
     Raises:
       ValueError: no pool log is there.
     """
+    from jaxrec.data.sources.from_config import stored  # it imports jax, and the table of models does not
+
     log = stored('', path)
     if not isinstance(log, PoolLog):
         raise ValueError(f'{name} replays a pool log, and {path} is a {log.KIND}: see jaxrec.data.pools')

@@ -17,7 +17,6 @@ from jaxrec.data.logs.log import Log
 from jaxrec.data.sessions.filter import INTERACTIONS
 from jaxrec.data.sessions.labels import COLUMNS as LABEL_COLUMNS
 from jaxrec.data.sessions.log import SessionLog
-from jaxrec.data.sources.from_config import stored
 from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SESSION, SPLIT, TRAIN, of_length
 from jaxrec.models.onerec.stages import OF_METHOD, align_config, reward_config
 from jaxrec.options import changed
@@ -41,6 +40,8 @@ def log_config(path: str, name: str) -> ConfigDict:
     Raises:
       ValueError: no log is there, or one that cannot feed the model.
     """
+    from jaxrec.data.sources.from_config import stored  # it imports jax, and the table of models does not
+
     log = stored('', path)
     rows, items = rows_of(log), log.manifest['counts'].get('items', 0)
     _check(name, log, rows)

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from jaxrec.models.onerec.presets import SIZES
 from jaxrec.models.transformer.weights import Sizes
 from jaxrec.ops.experts.grouped import ACTIVATIONS, GATED
 from jaxrec.ops.experts.moe import IMPLEMENTATIONS
@@ -128,20 +129,6 @@ class Network:
     def gated(self) -> bool:
         """Whether feed-forward nets are gated."""
         return self.activation in GATED
-
-
-SHALLOW = {'encoder_layers': 3, 'decoder_layers': 3}
-SIZES: dict[str, dict[str, Any]] = {
-    'tiny': {
-        'levels': (64, 64, 64), 'history': 20, 'width': 64, 'heads': 4, 'encoder_layers': 2,
-        'decoder_layers': 2, 'hidden': 128, 'experts': 8, 'expert_hidden': 128,
-    },
-    '50m': {**SHALLOW, 'width': 256, 'heads': 4, 'hidden': 512, 'expert_hidden': 768},
-    '100m': {**SHALLOW, 'width': 384, 'heads': 6, 'hidden': 768, 'expert_hidden': 1_024},
-    '200m': {**SHALLOW, 'width': 512, 'hidden': 1_024, 'expert_hidden': 1_536},
-    '500m': {'width': 768, 'hidden': 1_536, 'expert_hidden': 2_048},
-    '1b': {},
-}  # fmt: skip
 
 
 def read_network(config: Mapping[str, Any]) -> Network:

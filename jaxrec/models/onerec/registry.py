@@ -4,15 +4,21 @@ import functools
 
 from ml_collections import ConfigDict
 
-from jaxrec.models.onerec.custom import log_config
 from jaxrec.models.onerec.presets import ROWS
-from jaxrec.models.onerec.simulated import get_config, reward_on_simulated
 from jaxrec.runs.models import Model
 
 REWARD = 'reward'
 
 
+def _on_log(path: str, name: str) -> ConfigDict:
+    from jaxrec.models.onerec.custom import log_config  # it imports jax, and the table of models does not
+
+    return log_config(path, name)
+
+
 def _simulated(name: str) -> ConfigDict:
+    from jaxrec.models.onerec.simulated import get_config, reward_on_simulated
+
     return reward_on_simulated() if name == REWARD else get_config(name)
 
 
@@ -23,7 +29,7 @@ MODELS = tuple(
         'a session log' if name in ('OneRec', REWARD) else 'a session log or a behaviour log',
         'jaxrec onerec reward' if name == REWARD else 'jaxrec train',
         'models/onerec',
-        functools.partial(log_config, name=name),
+        functools.partial(_on_log, name=name),
         functools.partial(_simulated, name),
     )
     for name in (*ROWS, REWARD)

@@ -1,3 +1,10 @@
 """SIM: Search-based User Interest Modeling with Lifelong Sequential Behavior Data (arXiv 2006.05639)."""
 
-from jaxrec.models.sim.model import make_task as make_task
+from typing import TYPE_CHECKING
+
+from jaxrec.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from jaxrec.models.sim.model import make_task as make_task
+
+__getattr__ = lazy_names(__name__, {'make_task': 'jaxrec.models.sim.model'})

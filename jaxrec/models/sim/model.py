@@ -25,7 +25,8 @@ from jaxrec.models.ctr.task import CtrTask, Ids, Scored
 from jaxrec.models.sim.attention import LocalActivation, Mean, MultiHead
 from jaxrec.models.sim.behaviours import Lifelong
 from jaxrec.models.sim.interest import Inspection, Sdim, Twin, TwoStages
-from jaxrec.models.sim.options import PRESETS, SHORT_MODELS, read_sim_options
+from jaxrec.models.sim.options import SHORT_MODELS, read_sim_options
+from jaxrec.models.sim.presets import PRESETS
 from jaxrec.models.sim.search import HashSearch, KeepAll, SharedSearch, SoftSearch
 
 

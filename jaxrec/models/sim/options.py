@@ -6,6 +6,7 @@ from typing import Any
 from jaxrec.data.logs.schema import Column
 from jaxrec.models.baselines.din import check_comparable
 from jaxrec.models.baselines.dnn import BASE_OPTIONS
+from jaxrec.models.sim.presets import PRESETS
 from jaxrec.options import read_options
 
 SEARCHES = ('hard', 'soft', 'soft_shared', 'simhash', 'sdim', 'twin', 'none')
@@ -33,19 +34,6 @@ SIM_OPTIONS: dict[str, Any] = {
     'hash_group': 3,
     'hash_seed': 0,
     'preset': None,
-}
-
-_CIKM20 = {'dim': 4, 'widths': (200, 80), 'attention': 'mha', 'keep': 50, 'short_model': 'dien'}
-_HARD = {**_CIKM20, 'search': 'hard', 'alpha': 0.0}
-_SOFT = {**_CIKM20, 'search': 'soft', 'alpha': 1.0, 'project': True, 'aux_softmax': False}
-PRESETS: dict[str, dict[str, Any]] = {
-    'cikm20_hard': _HARD,
-    'cikm20_hard_time': {**_HARD, 'time_gap': 4},
-    'cikm20_soft': _SOFT,
-    'cikm20_soft_time': {**_SOFT, 'time_gap': 4},
-    'eta': {'search': 'simhash', 'attention': 'mha', 'keep': 48},
-    'sdim': {'search': 'sdim', 'hashes': 48, 'hash_group': 3},
-    'twin': {'search': 'twin', 'num_heads': 4, 'keep': 100},
 }
 
 

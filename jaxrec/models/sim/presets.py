@@ -6,8 +6,21 @@ differ in how that is searched and attended to.
 
 from typing import Any
 
-from jaxrec.models.sim.options import PRESETS
 from jaxrec.options import changed
+
+_CIKM20 = {'dim': 4, 'widths': (200, 80), 'attention': 'mha', 'keep': 50, 'short_model': 'dien'}
+_HARD = {**_CIKM20, 'search': 'hard', 'alpha': 0.0}
+_SOFT = {**_CIKM20, 'search': 'soft', 'alpha': 1.0, 'project': True, 'aux_softmax': False}
+# Settings of papers, by the option `preset`.
+PRESETS: dict[str, dict[str, Any]] = {
+    'cikm20_hard': _HARD,
+    'cikm20_hard_time': {**_HARD, 'time_gap': 4},
+    'cikm20_soft': _SOFT,
+    'cikm20_soft_time': {**_SOFT, 'time_gap': 4},
+    'eta': {'search': 'simhash', 'attention': 'mha', 'keep': 48},
+    'sdim': {'search': 'sdim', 'hashes': 48, 'hash_group': 3},
+    'twin': {'search': 'twin', 'num_heads': 4, 'keep': 100},
+}
 
 KEEP = 50
 BASE = {'dim': 16, 'widths': (200, 80), 'history_pooling': 'mean', 'init_std': 0.01, 'row_l2': 0.0}

@@ -7,7 +7,8 @@ import pytest
 
 from configs.onerec.sized import ROWS, get_config
 from jaxrec.models.onerec.experts import expert_losses, new_biases
-from jaxrec.models.onerec.options import SIZES, Network, read_network
+from jaxrec.models.onerec.options import Network, read_network
+from jaxrec.models.onerec.presets import SIZES
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.models.onerec.token_evaluator import SessionEvaluator
 from jaxrec.ops.experts.moe import MoeInfo

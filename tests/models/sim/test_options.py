@@ -3,7 +3,8 @@
 import pytest
 
 from jaxrec.models.baselines.dnn import BASE_OPTIONS
-from jaxrec.models.sim.options import PRESETS, SIM_OPTIONS, read_sim_options
+from jaxrec.models.sim.options import SIM_OPTIONS, read_sim_options
+from jaxrec.models.sim.presets import PRESETS
 from tests.models import worlds
 
 FEATURES = {'features': worlds.FEATURES}

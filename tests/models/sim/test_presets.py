@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxrec.models.sim import presets as rows
-from jaxrec.models.sim.options import PRESETS
+from jaxrec.models.sim.presets import PRESETS
 from jaxrec.parallel import put_batch
 from jaxrec.runs.build import build
 from jaxrec.training.state import abstract_state, init_state, new_scratch
