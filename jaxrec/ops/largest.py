@@ -19,8 +19,7 @@ def largest(x: jax.Array, keep: int, *, width: int = WIDTH) -> tuple[jax.Array, 
 
     Args:
       x: float [B, N].
-      keep: K, from 1 to N.
-      width: W.
+      keep, width: K, from 1 to N, and W.
 
     Returns:
       float [B, K] and their positions, int32 [B, K].

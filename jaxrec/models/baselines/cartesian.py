@@ -30,7 +30,7 @@ OWN_OPTIONS: dict[str, Any] = {'base': 'dnn', 'base_options': {}}
 
 
 class CartesianInputs(nn.Module):
-    """A base with the vectors of the pair ids beside its vector, pooled over the history.
+    """A base whose vector is extended by those of the pair ids, pooled over the history.
 
     Attributes:
       base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
@@ -46,16 +46,7 @@ class CartesianInputs(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Joins the vectors of a batch.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: passed on to the base.
-
-        Returns:
-          x float [B, C, X + D * pairs] and the losses of the base.
-        """
+        """Joins the vectors of a batch, x float [B, C, X + D * pairs]; arguments and losses are those of the base."""
         x, losses = self.base(rows, batch, train)
         pooled = [self._pool(rows[name], batch, f'cartesian/{name}') for name in self.pairs]
         return jnp.concatenate([x, *pooled], -1), losses
@@ -72,15 +63,12 @@ class CartesianInputs(nn.Module):
 
 @configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base:
-    """A base with the Cartesian product beside it, as a base.
+    """A base extended by the Cartesian product, as a base.
 
     Args:
-      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; `features.cartesian` names the columns
-        of pair ids. `base` ('dnn' by default) and its `base_options`.
+      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; `features.cartesian` names the columns of pair
+        ids. `base` ('dnn' by default) and its `base_options`.
       schema: {column: Column} of the log and of the pair ids.
-
-    Returns:
-      The base.
 
     Raises:
       ValueError: there are no pair ids, or not those.
@@ -119,9 +107,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       config: `features` and any other of `BASE_OPTIONS`; `base` ('dnn' by default, see `ctr.base`) and its
         `base_options`.
       schema: {column: Column} of the log and of the pair ids.
-
-    Returns:
-      The task.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **OWN_OPTIONS)
     base = make_inputs({key: options[key] for key in (*SHARED, *OWN_OPTIONS)}, schema)

@@ -23,14 +23,7 @@ from jaxrec.options import read_options
 
 
 class DeepFfm(nn.Module):
-    """The sum of FFM and the DNN base.
-
-    Attributes:
-      fields: the field map.
-      aware_dim: A.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-    """
+    """The sum of FFM, with vectors of `aware_dim` A numbers, and the DNN base; other attributes are those of `Dnn`."""
 
     fields: FieldMap
     aware_dim: int = 18
@@ -48,14 +41,11 @@ class DeepFfm(nn.Module):
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
-    """Builds DeepFFM for a log; beside the base's tables it has FFM's, whose rows are F * A numbers wide.
+    """Builds DeepFFM for a log; in addition to the base's tables it has FFM's, whose rows are F * A numbers wide.
 
     Args:
       config: `features`, any other of `BASE_OPTIONS`, and `aware_dim` (18).
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: fewer than two fields.

@@ -23,12 +23,11 @@ DIN_OPTIONS: dict[str, Any] = {'attention': (80, 40), 'softmax': True}
 
 
 class DinInputs(nn.Module):
-    """User, pooled history, candidate, interest and their product: what stands before the head.
+    """User, pooled history, candidate, interest and their product: the input of the head.
 
     Attributes:
       features: the feature map; the history must have the candidate's width.
-      attention: hidden widths of the scoring net.
-      softmax: normalise the attention over the history.
+      attention, softmax: hidden widths of the scoring net, and whether to normalise over the history.
     """
 
     features: FeatureMap
@@ -47,14 +46,7 @@ class DinInputs(nn.Module):
 
 
 class Din(nn.Module):
-    """DIN's inputs and an MLP.
-
-    Attributes:
-      base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}); its parameters lie beside the
-        head's.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-    """
+    """DIN's inputs and an MLP; attributes are those of `Dnn`, and the base's parameters are siblings of the head's."""
 
     base: nn.Module
     widths: Sequence[int] = (200, 80)
@@ -72,15 +64,7 @@ class Din(nn.Module):
 
 
 def check_comparable(features: Mapping[str, Any], model: str) -> None:
-    """Refuses features that do not describe behaviours as they describe candidates.
-
-    Args:
-      features: {side: [column, ...]}.
-      model: the model that compares them, for the message.
-
-    Raises:
-      ValueError: history and candidate features differ.
-    """
+    """Refuses features {side: [column, ...]} of which history and candidate differ, by a ValueError for the model."""
     history, candidate = list(features.get('history', ())), list(features.get('candidate', ()))
     if history != candidate:
         raise ValueError(
@@ -97,12 +81,8 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
       config: the options of `ctr.base.SHARED`, and any of `DIN_OPTIONS`.
       schema: the log's {column: Column}.
 
-    Returns:
-      The base.
-
     Raises:
-      ValueError: history and candidate features differ, so that behaviours cannot be compared with
-        candidates.
+      ValueError: history and candidate features differ, so that behaviours cannot be compared with candidates.
     """
     shared = {key: BASE_OPTIONS[key] for key in SHARED}
     options = read_options(config, 'model', **shared, **DIN_OPTIONS)
@@ -119,9 +99,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Args:
       config: `features`, and any other of `BASE_OPTIONS` and `DIN_OPTIONS`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: what `make_inputs` refuses.

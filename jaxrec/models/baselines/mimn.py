@@ -53,13 +53,10 @@ MIMN_OPTIONS: dict[str, Any] = {
 
 
 class MemoryWeights(nn.Module):
-    """The parameters of a memory; see `ops.memory.Weights`.
+    """The parameters of a memory of M slots and a controller of width H; see `ops.memory.Weights`.
 
     Attributes:
-      slots: M.
-      hidden: H, of the controller.
-      balanced: multiply the write weights by what the slots' use makes of them.
-      induced: keep channels.
+      balanced, induced: balance the write weights by the slots' use; keep channels.
     """
 
     slots: int
@@ -69,14 +66,7 @@ class MemoryWeights(nn.Module):
 
     @nn.compact
     def __call__(self, size: int) -> Weights:
-        """Draws them, or gives them out.
-
-        Args:
-          size: D.
-
-        Returns:
-          The weights.
-        """
+        """Returns the weights for behaviours of width D."""
         zeros, normal = nn.initializers.zeros, nn.initializers.normal
         # A balance of zeros treats all slots alike, until the loss finds them used unevenly.
         return Weights(
@@ -91,16 +81,15 @@ class MemoryWeights(nn.Module):
 
 
 class MimnInputs(nn.Module):
-    """User, pooled history, candidate, what it reads, its product with the slots, its interest in channels.
+    """User, pooled history, candidate, its reading, its product with the slots, its interest in channels.
 
     Attributes:
       features: the feature map; the history must have the candidate's width.
       window: 'short' reads the history, 'full' what is older and then the history.
-      slots: M.
-      hidden: H, of the controller.
-      channels: how many a behaviour moves; 0 does without the memory induction unit.
+      slots, hidden: M, and H of the controller.
+      channels: how many a behaviour moves; 0 omits the memory induction unit.
       attention: hidden widths of the net that scores channels against candidates.
-      utilisation_weight: lambda of the utilisation loss; 0 does without it and without balance.
+      utilisation_weight: lambda of the utilisation loss; 0 omits it and the balance.
     """
 
     features: FeatureMap
@@ -115,12 +104,7 @@ class MimnInputs(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Makes the memory of each request, and reads it for each candidate.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether the utilisation loss is wanted.
+        """Writes the memory of each request, and reads it for each candidate; arguments are those of `DnnInputs`.
 
         Returns:
           x float [B, C, X], and in training {'utilisation': weighted loss float []}.
@@ -162,9 +146,6 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     Args:
       config: `features`, `dim`, `init_std`, and any of `MIMN_OPTIONS`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The base.
 
     Raises:
       ValueError: history and candidate features differ, or an option is out of range.
@@ -215,9 +196,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Args:
       config: `features`, and any other of `BASE_OPTIONS` and `MIMN_OPTIONS`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: what `make_inputs` refuses.

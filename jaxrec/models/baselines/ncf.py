@@ -28,14 +28,11 @@ FACTOR = '_factor'
 
 
 class Ncf(nn.Module):
-    """The weighted products of factors, summed with an MLP.
+    """The weighted products of factors, summed with an MLP; further attributes are those of `Dnn`.
 
     Attributes:
-      factors: the fields that are multiplied.
-      pairs: ((user field, item field), ...), names of fields.
+      factors, pairs: the fields that are multiplied, as ((user field, item field), ...).
       features: what the MLP reads.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
     """
 
     factors: FieldMap
@@ -56,11 +53,10 @@ class Ncf(nn.Module):
 
 
 def make_pairs(user: Sequence[str], item: Sequence[str], features: FeatureMap) -> tuple[tuple[str, str], ...]:
-    """Checks what stands for the user and what for the item; by default the first column of each side.
+    """Returns the user and item fields to multiply; by default the first column of each side.
 
     Args:
-      user: 'user/column' or 'history/column', or nothing for the default.
-      item: candidate columns, as many, or nothing for the default.
+      user, item: 'user/column' or 'history/column', and as many candidate columns; () for the default.
       features: the feature map.
 
     Returns:
@@ -93,13 +89,10 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds NCF for a log.
 
     Args:
-      config: `features` and any other of `BASE_OPTIONS`; `user` and `item`, what is multiplied with what
-        (default: the first column with ids of the user and of the candidate); `context` (False), whether the
-        MLP reads all features instead of these alone.
+      config: `features` and any other of `BASE_OPTIONS`; `user` and `item`, what is multiplied with what (default: the
+        first column with ids of the user and of the candidate); `context` (False), whether the MLP reads all features
+        instead of these alone.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: no user or item column.

@@ -23,14 +23,7 @@ from jaxrec.options import read_options
 
 
 class Onn(nn.Module):
-    """The DNN base with the field-aware product of every pair of fields.
-
-    Attributes:
-      fields: the field map.
-      aware_dim: A.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-    """
+    """The DNN base and the products of all pairs of fields, by vectors of `aware_dim` A numbers; else as `Dnn`."""
 
     fields: FieldMap
     aware_dim: int = 18
@@ -47,14 +40,11 @@ class Onn(nn.Module):
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
-    """Builds ONN for a log; beside the base's tables it has field-aware ones, F * A numbers a row.
+    """Builds ONN for a log; in addition to the base's tables it has field-aware ones, F * A numbers a row.
 
     Args:
       config: `features`, any other of `BASE_OPTIONS`, and `aware_dim` (18).
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: fewer than two fields.

@@ -20,15 +20,10 @@ from jaxrec.options import read_options
 
 
 class XDeepFm(nn.Module):
-    """The sum of first-order terms, a weighted sum of CIN's maps, and the DNN base.
+    """The sum of first-order terms, a weighted sum of CIN's maps, and the DNN base; else as `Dnn`.
 
     Attributes:
-      fields: the field map.
-      dim: D.
-      cin: feature maps of each layer.
-      cin_split: half of a layer's maps feeds the next layer, half the output.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
+      cin, cin_split: feature maps of each layer; half of a layer's maps feeds the next layer, half the output.
     """
 
     fields: FieldMap
@@ -62,9 +57,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Args:
       config: `features`, any other of `BASE_OPTIONS`, `cin` (100, 100) and `cin_split` (False).
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: fewer than two fields, or widths that make no CIN.

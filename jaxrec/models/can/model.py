@@ -1,8 +1,8 @@
-"""CAN (arXiv 2011.05625): the candidate's micro-networks read history, user or other columns beside a base.
+"""CAN (arXiv 2011.05625): the candidate's micro-networks read history, user or other columns, added to a base.
 
-A base (the paper's are DNN and DIEN) makes a vector for each candidate. Each pair (candidate column, other
-column) adds what the candidate id's micro-MLP makes of the other ids. The wide induction table is read once a
-candidate, the narrow feed table once a behaviour; see `pairs` for which row holds what.
+A base (the paper's are DNN and DIEN) computes a vector for each candidate. Each pair (candidate column, other column)
+adds what the candidate id's micro-MLP computes from the other ids. The wide induction table is read once a candidate,
+the narrow feed table once a behaviour; see `pairs` for the content of the rows.
 
 B batch, C candidates, L history, X width of the base.
 """
@@ -47,14 +47,11 @@ UNIT_OPTIONS: dict[str, Any] = {
 
 
 class Can(nn.Module):
-    """A base with one co-action vector a pair beside its vector, and an MLP on top.
+    """An MLP on a base's vector and one co-action vector a pair; further attributes are those of `Dnn`.
 
     Attributes:
-      base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
       co_actions: the pairs.
       unit: the options of `ops.co_action`, as sorted (name, value) pairs.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
     """
 
     base: nn.Module
@@ -95,12 +92,9 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
 
     Args:
       config: `features` and any other of `BASE_OPTIONS`; `base` ('dnn' by default, see `ctr.base`) and its
-        `base_options`; `preset` ('wsdm22_code' or 'wsdm22_paper'), any of `UNIT_OPTIONS` to override it,
-        `pairs`, and `combination_independence`.
+        `base_options`; `preset` ('wsdm22_code' or 'wsdm22_paper'), any of `UNIT_OPTIONS` to override it, `pairs`, and
+        `combination_independence`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: an unknown base or preset, an option of the unit that does not exist, or unusable pairs.

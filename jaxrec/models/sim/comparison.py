@@ -1,7 +1,7 @@
-"""Judges the searches of a table: what they keep of what matters, and of what their attention would look at.
+"""Evaluates the searches of a table: what they keep of the relevant behaviours, and of what attention would weigh most.
 
-A table names it among its `judges`, as 'jaxrec.models.sim.comparison:judge'. What matters is known in simulated
-worlds alone; on real logs there is the agreement of the two stages.
+A table names it among its `judges`, as 'jaxrec.models.sim.comparison:judge'. What is relevant is known in simulated
+worlds alone; on real logs the agreement of the two stages is measured.
 
 B batch, C candidates, S short and L long window, K kept.
 """
@@ -30,24 +30,23 @@ EXAMPLES = 4_096
 
 @configurable('scorer')
 def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None) -> dict[str, float]:
-    """Judges the search of a trained model on the test part; every search reads the whole window for it.
+    """Evaluates the search of a trained model on the test part; every search reads the complete window for it.
 
     Args:
-      run: the experiment.
-      state: of its model.
+      run, state: the experiment, and the state of its model.
       evaluator: unused.
 
     Returns:
-      Means over test examples, of whatever can be said: nothing without a long window;
-      - 'relevant_short', 'relevant_long': of the behaviours in either window that matter to the candidate,
-        the share in each; 'relevant_of_long', the share of the long window that matters;
-      - of searches 'recall', the share of those in the long window that is kept, beside 'recall_recent' and
+      Means over test examples, of whatever is defined: nothing without a long window;
+      - 'relevant_short', 'relevant_long': of the behaviours in either window that matter to the candidate, the share in
+        each; 'relevant_of_long', the share of the long window that matters;
+      - of searches 'recall', the share of those in the long window that is kept, with 'recall_recent' and
         'recall_random', of the K most recent and of K at random;
-      - of searches with an exact unit 'agreement': the share of the K behaviours to which that unit would
-        attend most, had it the whole window, that the search keeps (arXiv 2302.02352).
+      - of searches with an exact unit 'agreement': the share of the K behaviours to which that unit would attend most,
+        had it the complete window, that the search keeps (arXiv 2302.02352).
 
     Raises:
-      ValueError: the world's truth is known, but the batches do not hold the items that it is about.
+      ValueError: the world's ground truth is known, but the batches do not hold the items that it is about.
     """
     del evaluator
     if run.data.get('lifelong') is None:

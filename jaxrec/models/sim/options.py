@@ -50,18 +50,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def read_sim_options(config: Mapping[str, Any], schema: Mapping[str, Column]) -> dict[str, Any]:
-    """Merges a config over its preset and the defaults.
-
-    Args:
-      config: `features`, and any of `BASE_OPTIONS` and `SIM_OPTIONS`.
-      schema: the log's {column: Column}.
+    """Merges a config, `features` and any of `BASE_OPTIONS` and `SIM_OPTIONS`, over its preset and the defaults.
 
     Returns:
       {option: value}; `alpha` is a number.
 
     Raises:
-      ValueError: an unknown preset, search, attention or short model, a number out of range, features that
-        the search cannot compare, or options that contradict each other.
+      ValueError: an unknown preset, search, attention or short model, a number out of range, features that the search
+        cannot compare, or options that contradict each other.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **SIM_OPTIONS)
     preset = options['preset']

@@ -44,10 +44,6 @@ class Experts(NamedTuple):
 def check_experts(experts: Experts, activation: str) -> None:
     """Refuses weights that do not belong together.
 
-    Args:
-      experts: the weights.
-      activation: a key of `ACTIVATIONS`.
-
     Raises:
       ValueError: no such activation, or shapes that do not fit it or one another.
     """
@@ -144,10 +140,7 @@ _grouped.defvjp(_grouped_fwd, _grouped_bwd)
 def _blocks_forward(
     rows: jax.Array, experts: Experts, sizes: jax.Array, *, activation: str, block: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Blocks of falling sizes, so that few rows of the last one are nobody's.
-
-    What an expert's last block writes beyond its rows is zeros, and the next expert's rows replace them.
-    """
+    """Runs blocks of falling sizes; an expert's last block writes zeros past its rows, which the next one replaces."""
     starts = jnp.cumsum(sizes) - sizes
     steps = sorted({max(FEWEST, block >> shift) for shift in range(1, 5)}, reverse=True)
 
@@ -182,10 +175,7 @@ def _blocks_backward(
     activation: str,
     block: int,
 ) -> tuple[jax.Array, Experts]:
-    """One block an expert as a rule, of one of eight sizes; each further one costs a pass over the weights.
-
-    Rows beyond an expert's own have no gradient here, so they add nothing.
-    """
+    """Runs one block an expert as a rule, of eight sizes; each further one costs a pass over the weights."""
     starts = jnp.cumsum(sizes) - sizes
     quantum = max(FEWEST, block // 8)
 

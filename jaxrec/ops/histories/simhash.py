@@ -24,38 +24,20 @@ from jaxrec.ops.histories.search import Parts, split_like
 
 
 def hyperplanes(dim: int, hashes: int, seed: int) -> jax.Array:
-    """Draws the normals of random hyperplanes.
-
-    Args:
-      dim: D.
-      hashes: M.
-      seed: the same seed gives the same planes.
-
-    Returns:
-      float32 [D, M].
-    """
+    """Draws the normals float32 [D, M] of random hyperplanes; the same seed gives the same planes."""
     return hashing.counter_normal(jax.random.key(seed), jnp.arange(dim), hashes)
 
 
 def sign_bits(parts: Parts, planes: jax.Array) -> jax.Array:
-    """On which side of each hyperplane a vector lies.
-
-    Args:
-      parts: float [..., Di] each, E wide together.
-      planes: float [E, M].
-
-    Returns:
-      bool [..., M].
-    """
+    """On which side of each plane float [E, M] vectors in parts [..., Di], E wide together, lie; bool [..., M]."""
     return jax.lax.stop_gradient(jnp.concatenate(parts, -1)) @ planes > 0
 
 
 def hamming_scores(candidate: jax.Array, parts: Parts, planes: jax.Array) -> jax.Array:
-    """The negated Hamming distance of the bits of candidates and behaviours (ETA, section 3.3).
+    """Computes the negated Hamming distance of the bits of candidates and behaviours (ETA, section 3.3).
 
     Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each.
+      candidate, parts: float [B, C, E], and [B, L, Di] each.
       planes: float [E, M].
 
     Returns:
@@ -75,11 +57,10 @@ def hamming_scores(candidate: jax.Array, parts: Parts, planes: jax.Array) -> jax
 
 
 def collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int) -> jax.Array:
-    """Where all bits of a group agree.
+    """Marks where all bits of a group agree.
 
     Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each.
+      candidate, parts: float [B, C, E], and [B, L, Di] each.
       planes: float [E, M].
       group: tau, consecutive hashes a group; it divides M.
 
@@ -106,17 +87,7 @@ def _agree(ours: jax.Array, theirs: jax.Array) -> jax.Array:
 
 
 def count_collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int) -> jax.Array:
-    """How many groups of a behaviour collide with the candidate's, by which SDIM weighs it.
-
-    Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each.
-      planes: float [E, M].
-      group: as for `collisions`.
-
-    Returns:
-      float32 [B, C, L], whole numbers from 0 to G.
-    """
+    """How many groups collide, by which SDIM weighs a behaviour; float32 [B, C, L]. Arguments as for `collisions`."""
     return jnp.sum(collisions(candidate, parts, planes, group), -1).astype(jnp.float32).swapaxes(1, 2)
 
 
@@ -125,14 +96,11 @@ def collision_pool(
 ) -> jax.Array:
     """Sums, group by group, the behaviours that share the candidate's bits (SDIM, section 3.2).
 
-    Each group's sum is brought to length one and the groups are averaged, so a behaviour counts by how often
-    it collides: in expectation (1 - angle / pi)^tau. No top-K and no softmax.
+    Each group's sum is normalised to length one and the groups are averaged, so a behaviour counts by how often it
+    collides: in expectation (1 - angle / pi)^tau. No top-K and no softmax.
 
     Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each, what is hashed.
-      planes: float [E, M].
-      group: as for `collisions`.
+      candidate, parts, planes, group: as for `collisions`; the parts are what is hashed.
       length: int [B], real behaviours.
       values: float [B, L, Di] each, what is summed.
 

@@ -24,16 +24,14 @@ def inner_search(
 ) -> Kept:
     """Keeps the behaviours of the highest inner products (SIM, arXiv 2006.05639, eq. 1, soft).
 
-    It is `top_search` of `inner_scores`, ties and padding and all, at a cost that suits long histories. Short
-    ones go to these two.
+    Equals `top_search` of `inner_scores`, ties and padding included, at a cost that suits long histories. Short ones go
+    to these two.
 
     Args:
-      query: float [B, C, D].
-      parts: float [B, L, Di] each.
+      query, parts: float [B, C, D], and [B, L, Di] each.
       length: int [B], real behaviours.
       keep: K, at least 1; it may exceed L.
-      width: W.
-      chunk: candidates that are searched for at a time.
+      width, chunk: W, and candidates that are searched for at a time.
 
     Returns:
       The kept behaviours, oldest first.
