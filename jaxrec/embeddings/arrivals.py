@@ -1,7 +1,4 @@
-"""How the gradients of a batch reach the devices that own their rows.
-
-Runs inside `jax.shard_map`, or plainly on one device. What arrives is what one shard must sum and apply: all of it at
-once, or, when an all-to-all needs several rounds, one complete part of the rows a round (see `exchange`).
+"""How the gradients of a batch reach the devices that own their rows, inside `jax.shard_map` or on one device.
 
 n devices, m ids of one device, k arrived gradients, S rows of one shard, V rows, D width.
 """

@@ -1,10 +1,9 @@
 """All-to-all between the devices that ask for rows and the devices that own them, exact at any skew.
 
-Runs inside `jax.shard_map`. Ids are made unique on each device and padding ids dropped; what is left is sent to its
-owner in a buffer of fixed capacity [n, C]. When some device asks one owner for more than C rows, the exchange takes
-several rounds: round r of R carries the rows with (row mod R) = r, so that all requests for a row meet in one round and
-the owner always sees complete sums. R is the least power of two that fits; 1 unless ids are badly skewed, and it is
-reported. Tables travel together; one that needs fewer rounds than another sends empty buffers in the last ones.
+Runs inside `jax.shard_map`. Ids are made unique on each device and sent to their owners, without padding, in a buffer
+of fixed capacity [n, C]. When some device asks one owner for more than C rows, the exchange takes several rounds: round
+r of R carries the rows with (row mod R) = r, so that the owner always has complete sums. R is the least power of two
+that fits; it is reported. Tables travel together; one that needs fewer rounds sends empty buffers in the last ones.
 
 n devices, m ids of one device, U = m unique slots, C capacity, S rows of one shard, D width.
 """

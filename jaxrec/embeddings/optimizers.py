@@ -1,8 +1,4 @@
-"""Row optimizers: optax-shaped pairs that see only the rows a batch touched.
-
-`init(rows, dim)` makes the slots of a table; `update(grads, slots, step)` turns the summed gradient of n
-touched rows and their slots into additive updates and new slots. Rows that no id named are neither read nor
-written, so a step costs the same at any table size.
+"""Row optimizers: optax-shaped pairs that read and write only the rows a batch touched, at any table size.
 
 V rows, D width, n touched rows.
 """

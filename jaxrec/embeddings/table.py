@@ -1,8 +1,8 @@
-"""Embedding tables: what they are, how they are born, how they are cut over a mesh.
+"""Embedding tables: their description, their initial rows, and how they are sharded over a mesh.
 
-A table is an array [V, D] that lives outside the dense parameters. Row 0 is padding: it reads as zeros and never moves.
-Row 1 stands for values outside the vocabulary. On a mesh of n devices the array has `padded_rows(V, n)` rows, cut in
-contiguous blocks; the rows past V are zeros, no id reaches them, and checkpoints do not count them.
+A table is an array [V, D] outside the dense parameters. Row 0 is padding: it reads as zeros and never moves. Row 1 is
+for values outside the vocabulary. On a mesh of n devices the array has `padded_rows(V, n)` rows, sharded in contiguous
+blocks; the rows past V are zeros, no id reaches them, and checkpoints do not count them.
 
 V rows, D width, n devices.
 """

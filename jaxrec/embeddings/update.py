@@ -1,8 +1,6 @@
-"""Writing rows: duplicates summed over all features, one global norm, one row rule, in place.
+"""Writing rows: duplicates summed over all features, one global norm with the dense gradients, one row rule, in place.
 
-The order matters and is the same on one device and on many: sum the gradients of equal ids across the
-features of a table; take the global norm over these sums and the dense gradients together; scale; apply the
-row rule to the touched rows. Donate `tables`, `slots` and `scratch`, or every step copies them.
+Donate `tables`, `slots` and `scratch`, or every step copies them.
 
 B batch, V rows, S rows of one shard, n devices, m ids, D width.
 """
@@ -69,7 +67,7 @@ def choose_strategies(
     Returns:
       {table: 'dense', 'scratch' or 'sort'}.
     """
-    devices = 1 if mesh is None else mesh.size
+    devices, _ = cut_rows(mesh)
     # Of the devices that are compiled for, which need not be those at hand.
     platform = None if mesh is None else mesh.devices.flat[0].platform
     strategies = {}
@@ -166,10 +164,6 @@ class _Context(NamedTuple):
     asks: bool
 
 
-def _clip_scale(norm: jax.Array, clip_norm: float | None) -> jax.Array:
-    return jnp.ones_like(norm) if clip_norm is None else jnp.minimum(1.0, clip_norm / jnp.maximum(norm, 1e-16))
-
-
 def _update_shard(
     context: _Context,
     tables: Arrays,
@@ -191,7 +185,8 @@ def _update_shard(
         squares += jnp.sum(summed.sums**2)
     squares += later_squares(arrivals, {name: tables[name].shape[0] for name in ids})
     norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
-    scale = _clip_scale(norm, context.clip_norm)
+    clip = context.clip_norm
+    scale = jnp.ones_like(norm) if clip is None else jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-16))
     moves = jnp.isfinite(norm) & jnp.isfinite(asked) if context.asks else jnp.bool_(True)
 
     def apply(name: str, table: jax.Array, slots: Slots, sums: RowSums, dense: bool = False) -> tuple[jax.Array, Slots]:
@@ -213,15 +208,8 @@ def _sum(
     specs, sums, used = context.specs, {}, {}
     flat = {name: _by_feature(specs[name], ids[name], grads[name]) for name in ids}
     joined = {name: [jnp.concatenate(side) for side in sides] for name, sides in flat.items()}
-    arrivals = arrive(
-        specs,
-        shards,
-        {name: side[0] for name, side in joined.items()},
-        {name: side[1] for name, side in joined.items()},
-        context.exchange,
-        context.capacity_factor,
-        context.axes,
-    )
+    all_ids, all_grads = ({name: sides[i] for name, sides in joined.items()} for i in (0, 1))
+    arrivals = arrive(specs, shards, all_ids, all_grads, context.exchange, context.capacity_factor, context.axes)
     for name, first in arrivals.first.items():
         strategy, count = context.strategies[name], shards[name].shape[0]
         if strategy == 'dense' and not context.axes:

@@ -1,7 +1,4 @@
-"""Click prediction evaluated: gathers host batches and predictions, then computes the exact metrics once.
-
-The examples stay available as flat columns, with the event each came from, so that a part of them (new users, unseen
-pairs, one month) is evaluated by a mask over the same columns, and predictions can be written beside their events.
+"""Click prediction evaluated: collects host batches and predictions, then computes the exact metrics once.
 
 B batch, C candidates, N valid examples.
 """

@@ -1,8 +1,7 @@
 """Click metrics on host numpy, exact: the functions behind every reported number.
 
-All of them take flat arrays of one entry an example, compute in float64 and weight each entry; a validity mask is a
-weight of 0 or 1. Entries of weight 0 take part in nothing, so padding may hold any value. What a metric can't define
-(one class only, no click) is a `ValueError` that says why: a reported number is never a placeholder.
+They take flat arrays of one entry an example, compute in float64 and weight each entry; entries of weight 0 may hold
+any value. What a metric can't define (one class only, no click) is a `ValueError`, never a placeholder.
 
 N examples, G groups (users).
 """
@@ -115,7 +114,8 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | N
       ValueError: shapes differ, a value is out of its range, or no example has weight.
     """
     labels, probabilities, weights = _columns(labels, probabilities, weights, 'probabilities', probability=True)
-    _require_examples(labels, 'Log-loss')
+    if not labels.size:
+        raise ValueError('Log-loss of no examples: all weights are 0 or the arrays are empty. Check the split.')
     with np.errstate(divide='ignore'):
         losses = -np.log(np.maximum(_of_observed_class(labels, probabilities), eps))
     return float(np.average(losses, weights=weights))
@@ -197,8 +197,3 @@ def _require_all(fine: NDArray, values: NDArray, name: str, allowed: str) -> Non
         at = int(np.argmin(fine))
         count = int(fine.size - fine.sum())
         raise ValueError(f'{name}[{at}] is {values[at]} (and {count - 1} more like it); {name} must be {allowed}.')
-
-
-def _require_examples(labels: NDArray, metric: str) -> None:
-    if not labels.size:
-        raise ValueError(f'{metric} of no examples: all weights are 0 or the arrays are empty. Check the split.')

@@ -22,7 +22,6 @@ class RankingEvaluator:
     """
 
     def __init__(self, cuts: Sequence[int] = CUTS, catalogue: int | None = None):
-        """Starts empty."""
         self.cuts, self.catalogue = tuple(cuts), catalogue
         self.ranks: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []

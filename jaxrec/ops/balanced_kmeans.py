@@ -1,12 +1,8 @@
 """Balanced k-means, Algorithm 1 of OneRec (arXiv 2502.18965): clusters of equal numbers of vectors.
 
-A pass sets all vectors free and visits the clusters one after the other: each takes the w = V / K free
-vectors that are nearest to its centroid, and its centroid becomes their mean at once. Clusters visited late
-take what is left, wherever it lies. What the paper leaves open: where K does not divide V the first V mod K
-clusters take one vector more; of equal distances the lower index goes first; passes are capped.
-
-`balanced_kmeans` is the algorithm as one jitted program over vectors in memory, `balanced_kmeans_streamed`
-the same over vectors in a file, in an order of computation that reads the file seldom.
+A pass frees all vectors and visits the clusters one after the other: each takes the w = V / K free vectors nearest to
+its centroid, and its centroid becomes their mean at once. What the paper leaves open: where K does not divide V the
+first V mod K clusters take one vector more; of equal distances the lower index goes first; passes are capped.
 
 V vectors, D width, K clusters, w width of a cluster, G clusters of a group, n vectors of a block, P passes.
 """
@@ -68,15 +64,9 @@ def balanced_kmeans(
     total, centroids = _check(items, centroids, passes, tolerance)
     items = check_finite(np.asarray(items, np.float32))
     origin = middle(centroids)
-    moved_items, moved_centroids = items - origin, centroids - origin
-    codes, made, moved = _run(
-        moved_items,
-        _first_equal(items),
-        moved_centroids,
-        quotas(total, len(centroids)),
-        visit_orders(len(centroids), passes, order_seed),
-        int(tolerance * total),
-    )
+    quota, orders = quotas(total, len(centroids)), visit_orders(len(centroids), passes, order_seed)
+    still = int(tolerance * total)
+    codes, made, moved = _run(items - origin, _first_equal(items), centroids - origin, quota, orders, still)
     codes = np.asarray(codes)
     return Clusters(cluster_means(items, codes, len(centroids))[0], codes, int(made), int(moved))
 

@@ -1,7 +1,4 @@
-"""A function of a batch, computed a few examples at a time.
-
-XLA's CPU backend writes every intermediate of a product out. Of a few examples they stay in the cache; those
-of a batch are written to memory and read back, and may be several times what goes in and comes out.
+"""A function of a batch, computed a few examples at a time, so that its intermediates stay in a CPU's cache.
 
 B batch, n devices, Q examples of a device, S of them at a time, N chunks.
 """

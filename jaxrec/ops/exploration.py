@@ -1,7 +1,6 @@
 """Exploration by adversarial gradients (AGE, arXiv 2112.11136): directions, uncertainties, gates, steps.
 
-Whatever is perturbed is a tree of arrays [B, C, ...]: every candidate has its own copy, the user's rows too,
-so that one candidate's gradient never meets another's.
+Perturbations are trees of arrays [B, C, ...]: every candidate has its own copy, of the user's rows too.
 
 B requests, C candidates, N passes, T gradient steps.
 """

@@ -1,9 +1,6 @@
 """Random numbers by counter: element (row, column) of a stream is a hash of (seed, row, column).
 
-No state, no temporaries and no dependence on how an array is sharded: a table of 10^8 rows is drawn shard by shard and
-is the same table on any number of devices. Threefry would hold a second copy of the table in bits while it draws.
-
-V rows, D width.
+No state, no temporaries and no dependence on how an array is sharded. V rows, D width.
 """
 
 import jax

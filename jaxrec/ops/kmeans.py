@@ -1,7 +1,6 @@
 """Plain k-means over vectors of any number, and what every k-means needs: nearest centroids and means.
 
-Vectors are read in blocks, so they may lie in a file, and no array of all vectors times all centroids is ever
-made. Blocks go to one jitted program; sums over them are kept on the host in float64.
+Vectors are read in blocks, so they may be in a file; sums over them are kept on the host in float64.
 
 V vectors, D width, K clusters, n vectors of a block.
 """

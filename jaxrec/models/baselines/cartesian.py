@@ -1,9 +1,7 @@
-"""DNN + Cartesian product: every pair of ids that met in training is an id with a row of its own.
+"""DNN + Cartesian product (CAN, arXiv 2011.05625, table 2): every pair of ids that met in training has its own row.
 
-What CAN (arXiv 2011.05625, table 2) is measured against: such rows learn the effect of a pair best, but there
-are as many as pairs, and a pair that training never saw has none. Pair ids come with the batch, `cartesian/*`
-as `data.cartesian` makes them. A pair without an id of its own says nothing, so an example all of whose pairs
-are new is scored by the base alone.
+Pair ids come with the batch, `cartesian/*` as `data.cartesian` makes them. A pair without an id adds nothing, so an
+example all of whose pairs are new is scored by the base alone.
 
 B batch, C candidates, L history, X width of the base, D width.
 """
@@ -18,8 +16,8 @@ import jax.numpy as jnp
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.schema import Column
 from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
-from jaxrec.embeddings import Table, as_specs, normal
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn
+from jaxrec.embeddings import Table, normal
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, SHARED_OPTIONS, on_base
 from jaxrec.models.ctr.base import SHARED, Base, make_base
 from jaxrec.models.ctr.features import POOLINGS, read
 from jaxrec.models.ctr.task import CtrTask, Ids
@@ -73,8 +71,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
     Raises:
       ValueError: there are no pair ids, or not those.
     """
-    shared = {key: BASE_OPTIONS[key] for key in SHARED}
-    options = read_options(config, 'model.base_options', **shared, **OWN_OPTIONS)
+    options = read_options(config, 'model.base_options', **SHARED_OPTIONS, **OWN_OPTIONS)
     given = {side: names for side, names in options['features'].items() if side != 'cartesian'}
     pairs = tuple(options['features'].get('cartesian', ()))
     if not pairs:
@@ -95,8 +92,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
         own = {name: {f'cartesian/{name}': read(batch, f'cartesian/{name}')} for name in pairs}
         return base.ids(batch) | own
 
-    module = CartesianInputs(base.module, pairs, options['history_pooling'])
-    return Base(module, [*base.tables, *tables], ids)
+    return Base(CartesianInputs(base.module, pairs, options['history_pooling']), [*base.tables, *tables], ids)
 
 
 @configurable('task')
@@ -109,6 +105,4 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       schema: {column: Column} of the log and of the pair ids.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **OWN_OPTIONS)
-    base = make_inputs({key: options[key] for key in (*SHARED, *OWN_OPTIONS)}, schema)
-    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'])
-    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])
+    return on_base(make_inputs({key: options[key] for key in (*SHARED, *OWN_OPTIONS)}, schema), options)

@@ -1,7 +1,4 @@
-"""DeepFFM: a field-aware factorisation machine and an MLP on embeddings of its own, summed.
-
-The name has several readings. This is the one that CAN (arXiv 2011.05625, table 3) compares with: DeepFM with
-the factorisation machine replaced by FFM.
+"""DeepFFM, as in CAN (arXiv 2011.05625, table 3): DeepFM with FFM, on embeddings of its own, in place of FM.
 
 B batch, C candidates, F fields, A width of a field-aware vector, D width.
 """

@@ -13,9 +13,8 @@ import flax.linen as nn
 import jax
 
 from jaxrec.configurable import configurable
-from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.din import check_comparable
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn, base_tables, join
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, SHARED_OPTIONS, base_tables, join, on_base
 from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import NEGATIVE, FeatureMap, Inputs, read
 from jaxrec.models.ctr.layers import ACTIVATIONS, TargetAttention, over_candidates
@@ -100,8 +99,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     Raises:
       ValueError: history and candidate features differ, or an option is out of range.
     """
-    shared = {key: BASE_OPTIONS[key] for key in SHARED}
-    options = read_options(config, 'model', **shared, **DIEN_OPTIONS)
+    options = read_options(config, 'model', **SHARED_OPTIONS, **DIEN_OPTIONS)
     check_comparable(options['features'], 'DIEN')
     hidden, weight = options['hidden'], options['auxiliary_weight']
     if hidden < 1:
@@ -128,5 +126,4 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     if options['activation'] not in ACTIVATIONS:
         raise ValueError(f'model.activation = {options["activation"]!r}: choose one of {ACTIVATIONS}')
     base = make_inputs({key: options[key] for key in (*SHARED, *DIEN_OPTIONS)}, schema)
-    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'], options['activation'])
-    return CtrTask(module, as_specs(list(base.tables)), base.ids, options['row_l2'])
+    return on_base(base, options, options['activation'])

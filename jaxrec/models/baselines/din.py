@@ -11,10 +11,10 @@ import jax
 
 from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, SHARED_OPTIONS, Dnn, base_tables, join
 from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import FeatureMap
-from jaxrec.models.ctr.layers import Mlp, TargetAttention
+from jaxrec.models.ctr.layers import TargetAttention
 from jaxrec.models.ctr.task import CtrTask
 from jaxrec.options import read_options
 
@@ -45,22 +45,12 @@ class DinInputs(nn.Module):
         return join(x, interest, interest * x.candidate), {}
 
 
-class Din(nn.Module):
-    """DIN's inputs and an MLP; attributes are those of `Dnn`, and the base's parameters are siblings of the head's."""
-
-    base: nn.Module
-    widths: Sequence[int] = (200, 80)
-    batch_norm: bool = False
+class Din(Dnn):
+    """A `Dnn` on DIN's inputs, whose parameters are siblings of the head's."""
 
     def setup(self) -> None:
-        """Keeps the attention where a DIN of one piece had it, for its checkpoints."""
+        """Keeps the attention where checkpoints of earlier versions have it."""
         nn.share_scope(self, self.base)
-
-    @nn.compact
-    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
-        """Scores the candidates; arguments and logits are those of `Dnn`."""
-        x, _ = self.base(rows, batch, train)
-        return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
 
 
 def check_comparable(features: Mapping[str, Any], model: str) -> None:
@@ -84,8 +74,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     Raises:
       ValueError: history and candidate features differ, so that behaviours cannot be compared with candidates.
     """
-    shared = {key: BASE_OPTIONS[key] for key in SHARED}
-    options = read_options(config, 'model', **shared, **DIN_OPTIONS)
+    options = read_options(config, 'model', **SHARED_OPTIONS, **DIN_OPTIONS)
     check_comparable(options['features'], 'DIN')
     features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     module = DinInputs(features, tuple(options['attention']), options['softmax'])

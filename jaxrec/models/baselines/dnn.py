@@ -28,6 +28,7 @@ BASE_OPTIONS: dict[str, Any] = {
     'init_std': 0.01,
     'row_l2': 0.0,
 }
+SHARED_OPTIONS = {key: BASE_OPTIONS[key] for key in SHARED}
 
 
 class DnnInputs(nn.Module):
@@ -98,10 +99,16 @@ def base_tables(features: FeatureMap, dim: int, init_std: float) -> list[Table]:
     return [Table(name, rows, dim, normal(init_std)) for name, rows in features.table_rows().items()]
 
 
+def on_base(base: Base, options: Mapping[str, Any], activation: str = 'prelu') -> CtrTask:
+    """The task of `Dnn` on a base, by the options of `BASE_OPTIONS`."""
+    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'], activation)
+    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])
+
+
 @configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
     """The DNN without its head, as a base; config has the options of `ctr.base.SHARED` alone."""
-    options = read_options(config, 'model.base_options', **{key: BASE_OPTIONS[key] for key in SHARED})
+    options = read_options(config, 'model.base_options', **SHARED_OPTIONS)
     features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     tables = base_tables(features, options['dim'], options['init_std'])
     return Base(DnnInputs(features), tables, features.ids)
@@ -116,6 +123,4 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       schema: the log's {column: Column}.
     """
     options = read_options(config, 'model', **BASE_OPTIONS)
-    base = make_inputs({key: options[key] for key in SHARED}, schema)
-    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'])
-    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])
+    return on_base(make_inputs({key: options[key] for key in SHARED}, schema), options)

@@ -53,9 +53,5 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     options = read_options(config, 'model', **{key: BASE_OPTIONS[key] for key in OPTIONS})
     fields = FieldMap.make(options['features'], schema, options['history_pooling'], 'FFM')
     tables = weight_tables(fields.features) + fields.aware_tables(options['dim'], options['init_std'])
-    return CtrTask(
-        Ffm(fields, options['dim']),
-        as_specs(tables),
-        lambda batch: fields.ids(batch, (WEIGHT, AWARE)),
-        options['row_l2'],
-    )
+    ids = lambda batch: fields.ids(batch, (WEIGHT, AWARE))
+    return CtrTask(Ffm(fields, options['dim']), as_specs(tables), ids, options['row_l2'])

@@ -47,9 +47,5 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     numeric = [name for name, column in fmap.columns.items() if column.kind == 'numeric']
     if numeric:
         raise ValueError(f'LR reads one-hots, but {numeric} are numeric; leave them out or bucket them')
-    return CtrTask(
-        LogisticRegression(fmap),
-        as_specs(weight_tables(fmap)),
-        lambda batch: fmap.ids(batch, WEIGHT),
-        row_l2=options['row_l2'],
-    )
+    ids = lambda batch: fmap.ids(batch, WEIGHT)
+    return CtrTask(LogisticRegression(fmap), as_specs(weight_tables(fmap)), ids, options['row_l2'])

@@ -1,7 +1,4 @@
-"""ONN: every operation on a feature has an embedding of its own (arXiv 1904.12579).
-
-The operations are the copy into the MLP, which reads the base's embedding, and the product with each other
-field, which reads a field-aware vector; all products stand beside the MLP's input.
+"""ONN (arXiv 1904.12579): the MLP reads the base's embeddings and all products of pairs of field-aware vectors.
 
 B batch, C candidates, F fields, A width of a field-aware vector, D width.
 """

@@ -1,11 +1,9 @@
 """Fields: every feature as one vector, for models that cross features.
 
-A field is one feature of one side. User and candidate columns are fields as they are, several values of one column by
-their mean; a history column is a field once it is pooled over the real behaviours, so pairs inside a history are not
-crossed. A numeric column is its signed logarithm times a learned vector (in a history: the pooled logarithms times it),
-as a factorisation machine treats a real-valued feature.
-
-Fields of the request (user and history) are made once a request and have no candidate axis.
+A field is one feature of one side. Several values of one column are averaged; a history column is a field once it is
+pooled over the real behaviours, so pairs inside a history are not crossed. A numeric column is its signed logarithm
+times a learned vector (in a history: the pooled logarithms times it). Fields of the request (user and history) are made
+once a request and have no candidate axis.
 
 B batch, C candidates, R request fields, K candidate fields, F = R + K, D width.
 """

@@ -50,7 +50,7 @@ def behaviour_effects(
     found: list[list[np.ndarray]] = []
     for batch in batches(source, most):
         real = batch['valid'].any(1)
-        effect = take_local(measure(state, put_batch(batch, experiment.setup.mesh)))[: len(real)]
+        effect = take_local(measure(state, put_batch(batch, experiment.setup.mesh)))[: len(batch['valid'])]
         found.append([x[real] for x in (batch[f'history/{column}'], batch[f'candidate/{column}'], effect)])
     return BehaviourEffects(*map(np.concatenate, zip(*found, strict=True)))
 

@@ -16,7 +16,7 @@ from jaxrec.configurable import configurable
 from jaxrec.data.simulators.lifelong_truth import Truth, beside_search, load_truth
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.evaluation.searches import Means, kept_slots, ratio, share_found
-from jaxrec.models.sim.inspection import make_inspect_step, most_attended, whole_windows
+from jaxrec.models.sim.inspection import make_inspect_step, most_attended, whole_windows, window_size
 from jaxrec.models.sim.interest import Inspection
 from jaxrec.models.sim.model import Sim
 from jaxrec.parallel import put_batch
@@ -60,16 +60,14 @@ def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None
     step = max(1, -(-source.events // EXAMPLES))
     for place in range(0, len(source), step):
         batch = source[place]
-        inspected = Inspection(None, None)
-        if inspect is not None:
-            inspected = inspect(state, put_batch(batch, run.setup.mesh))
+        inspected = inspect(state, put_batch(batch, run.setup.mesh)) if inspect else Inspection(None, None)
         means.add(_values(batch, truth, inspected), batch['valid'] > 0)
     return means.compute()
 
 
 def _values(batch: Mapping[str, np.ndarray], truth: Truth | None, inspected: Inspection) -> dict[str, np.ndarray]:
     """{metric: float64 [B, C]} of one batch; the inspection may have rows that fill up the devices."""
-    rows, size = len(batch['valid']), _size(batch)
+    rows, size = len(batch['valid']), window_size(batch)
     values: dict[str, np.ndarray] = {}
     relevant = None
     if truth is not None:
@@ -90,10 +88,6 @@ def _values(batch: Mapping[str, np.ndarray], truth: Truth | None, inspected: Ins
         index, length = jax.device_get(_attended(inspected.logits[:rows], batch['long/length'], keep))
         values['agreement'] = share_found(kept_slots(index, length, size), found)
     return values
-
-
-def _size(batch: Mapping[str, np.ndarray]) -> int:
-    return next(x.shape[1] for key, x in batch.items() if key.startswith('long/') and x.ndim > 1)
 
 
 def _relevant(batch: Mapping[str, np.ndarray], truth: Truth, side: str) -> np.ndarray:

@@ -73,12 +73,16 @@ def inspect_run(run: Run, batch: Mapping[str, NDArray], step: int | None = None)
     if found.kept is None:
         raise ValueError(f'{run.workdir} has model.search = {experiment.config.model.search!r}, which keeps nothing')
     rows = len(batch['valid'])  # the mesh may have filled the batch up
-    size = next(x.shape[1] for key, x in batch.items() if key.startswith('long/') and x.ndim > 1)
-    kept = kept_slots(found.kept.index[:rows], found.kept.length[:rows], size)
+    kept = kept_slots(found.kept.index[:rows], found.kept.length[:rows], window_size(batch))
     if found.logits is None:
         return Searched(kept, None)
     weights = masked_softmax(found.logits[:rows], jnp.asarray(kept[:, :, None]))
     return Searched(kept, np.asarray(weights.mean(2)))
+
+
+def window_size(batch: Mapping[str, NDArray]) -> int:
+    """L, of a batch of `whole_windows`."""
+    return next(x.shape[1] for key, x in batch.items() if key.startswith('long/') and x.ndim > 1)
 
 
 def make_inspect_step(setup: Setup) -> Callable[[TrainState, Batch], Inspection]:

@@ -1,8 +1,7 @@
 """SIM (arXiv 2006.05639): a long history is searched for what fits the candidate, and attended to exactly.
 
-A short model (the paper's is DIEN) reads the most recent behaviours; a long-term interest is made of those
-before them: a search keeps few of thousands, attention weighs these. ETA, SDIM and TWIN are other choices of
-the same block, and without a search it is a plain model of the whole long window.
+A short model (the paper's is DIEN) reads the most recent behaviours; a long-term interest those before them: a search
+keeps few of thousands, attention weighs these. ETA, SDIM and TWIN are other choices of the same block.
 
 B batch, C candidates, X width of the short model.
 """
@@ -98,24 +97,12 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     hard, time_gap = options['search'] == 'hard', bool(options['time_gap'])
     lifelong = Lifelong(features, hard, options['keep'], options['column'], time_gap)
     base = _short_model(options, schema)
-    module = Sim(
-        base.module,
-        _interest(options, features),
-        features,
-        lifelong,
-        float(options['beta']),
-        tuple(options['widths']),
-        options['batch_norm'],
-    )
+    head = float(options['beta']), tuple(options['widths']), options['batch_norm']
+    module = Sim(base.module, _interest(options, features), features, lifelong, *head)
     tables = base_tables(features, options['dim'], options['init_std'])
-    return CtrTask(
-        module,
-        as_specs(tables),
-        lambda batch: _merge(base.ids(batch), lifelong.ids(batch)),
-        options['row_l2'],
-        lambda batch: _merge(base.ids(batch), lifelong.given_ids(batch)),
-        lifelong.check_data,
-    )
+    ids = lambda batch: _merge(base.ids(batch), lifelong.ids(batch))
+    given_ids = lambda batch: _merge(base.ids(batch), lifelong.given_ids(batch))
+    return CtrTask(module, as_specs(tables), ids, options['row_l2'], given_ids, lifelong.check_data)
 
 
 def _short_model(options: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:

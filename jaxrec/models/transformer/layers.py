@@ -1,11 +1,10 @@
-"""Transformer layers as functions of their weights, of an encoder and of a decoder, whole or step by step.
+"""Transformer layers as functions of their weights, of an encoder and of a decoder, for sequences or step by step.
 
-Each adds what it computes from a normed copy: attention to itself, in the decoder attention to a memory,
-then a feed-forward net, in whose place the decoder may have anything. Weights of a kind lie stacked over the
-layers, so that a stack can be scanned.
+Each adds what it computes from a normed copy: attention to itself, in the decoder attention to a memory, then a
+feed-forward net, which the decoder may replace. Weights of a kind are stacked over the layers, to be scanned.
 
-B batch, C sessions of a request, Q queries, S memory tokens, T own tokens, K beams, N layers, X width, H
-heads, D width of a head, F hidden.
+B batch, C sessions of a request, Q queries, S memory tokens, T own tokens, K beams, N layers, X width, H heads, D width
+of a head, F hidden.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
-"""How rows travel to the groups that their tokens chose, and what came of them back.
+"""How rows travel to the groups that their tokens chose, and the results back.
 
-Rows travel by pairs of index arrays that undo one another, so that values and gradients are both gathers: a
-scatter of rows is slow on CPUs. Groups are experts, or devices that hold some.
+Rows travel by pairs of index arrays that undo one another, so that values and gradients are both gathers: a scatter of
+rows is slow on CPUs. Groups are experts, or devices that hold some.
 
 T tokens, K groups chosen a token, N = K * T choices, G groups, C slots of each, P slots in all, D width.
 """

@@ -1,12 +1,10 @@
-"""The mixture-of-experts feed-forward of OneRec (arXiv 2502.18965, eq. 2), on one device.
+"""The mixture-of-experts feed-forward of OneRec (arXiv 2502.18965, eq.
 
-Two ways to bring tokens to their experts, behind one call:
+2), on one device; sharded in `parallel.experts`.
 
 * `ragged`: tokens are sorted by expert and nothing is dropped, however uneven the loads are.
-* `capacity`: every expert has a fixed number of slots; what finds none is dropped, and counted. Slots go to
-  first choices before second ones, and to earlier tokens before later ones.
-
-`parallel.experts` cuts the same over a mesh.
+* `capacity`: every expert has a fixed number of slots; choices without one are dropped, and counted. Slots go to first
+  choices before second ones, and to earlier tokens before later ones.
 
 T tokens, K experts chosen a token, N = K * T choices, E experts, C slots, D width, F hidden width.
 """

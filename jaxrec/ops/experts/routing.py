@@ -1,8 +1,8 @@
-"""Routers of a mixture of experts: probabilities, the experts chosen, gates, and what keeps loads even.
+"""Routers of a mixture of experts: probabilities, the experts chosen, gates, and what keeps loads even; all float32.
 
-OneRec (arXiv 2502.18965, eq. 2) takes the softmax over experts and gates by the probability inside the top k. Its text
-names no balancing. Here are the auxiliary loss of Switch (arXiv 2101.03961, eq. 4), the router z-loss of ST-MoE (arXiv
-2202.08906, eq. 5), and the bias without a loss of DeepSeek (arXiv 2408.15664). All of it is float32.
+OneRec (arXiv 2502.18965, eq. 2) gates by the softmax over experts inside the top k, and names no balancing. Here are
+the auxiliary loss of Switch (arXiv 2101.03961, eq. 4), the router z-loss of ST-MoE (arXiv 2202.08906, eq. 5), and the
+bias without a loss of DeepSeek (arXiv 2408.15664).
 
 T tokens, D width, E experts, K experts chosen a token.
 """

@@ -1,7 +1,6 @@
 """The net by which DIN scores behaviours against candidates (arXiv 1706.06978, figure 2).
 
-Its first layer reads [c, h, c * h] of each pair. It is taken term by term, and a behaviour meets one kernel
-for each candidate, h W + (c * h) V = h (W + c V), all side by side: no product is made for every pair.
+Its first layer reads [c, h, c * h] of each pair term by term: h W + (c * h) V = h (W + c V), with no product a pair.
 
 B batch, C candidates, L history, D width, W first hidden width.
 """

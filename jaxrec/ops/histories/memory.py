@@ -1,12 +1,11 @@
 """A memory written behaviour by behaviour and read by candidates (MIMN, arXiv 1905.09248, section 4).
 
-A controller, a GRU, addresses m slots by content, reads them, and erases and adds (a neural Turing machine,
-equations 1 to 4); its write weights are balanced by how much each slot has been used (5 to 8), and the slots
-it reads most drive channels, one GRU a slot with shared weights (9). No candidate takes part: the memory of a
-request is made once, and can be carried on from where it stood when new behaviours arrive.
+A controller, a GRU, addresses slots by content, reads them, and erases and adds (a neural Turing machine, equations 1
+to 4); its write weights are balanced by how much each slot has been used (5 to 8), and the slots it reads most drive
+channels, one GRU a slot with shared weights (9).
 
-B batch, C candidates, L history, D width of a behaviour, H of the controller, M slots, Q queries, K channels
-that a behaviour moves; gates are (reset, update, candidate state).
+B batch, C candidates, L history, D width of a behaviour, H of the controller, M slots, Q queries, K channels that a
+behaviour moves; gates are (reset, update, candidate state).
 """
 
 from typing import NamedTuple

@@ -1,11 +1,9 @@
 """Searching a long history for what fits a candidate: the first stage of SIM (arXiv 2006.05639, section 3.1).
 
-A search scores every behaviour against every candidate and keeps K of them. What it kept is known by positions and a
-count: whether a slot is real follows from the history's length alone, never from a score, so padding cannot outrank a
-behaviour and no behaviour is lost. Among equal scores newer behaviours win. Positions carry no gradient.
-
-The vector of a behaviour comes in parts, one a column, and they are never joined over the whole history: the copy would
-cost more than the search.
+A search scores every behaviour against every candidate and keeps K of them. Whether a slot is real follows from the
+history's length alone, never from a score, so padding cannot outrank a behaviour. Among equal scores newer behaviours
+win. Positions carry no gradient. The vector of a behaviour comes in parts, one a column, which are not concatenated
+over the history: the copy would cost more than the search.
 
 B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of its parts, W words of 32 bits.
 """

@@ -1,14 +1,11 @@
 """Random hyperplanes: bits whose agreement grows with the cosine of two vectors.
 
-ETA (arXiv 2108.04468) keeps the behaviours whose bits are nearest to the candidate's; SDIM (arXiv 2205.10249)
-pools the behaviours that share groups of bits with it. The hyperplanes are drawn from a seed and never learn,
-and the bits carry no gradient.
+ETA (arXiv 2108.04468) keeps the behaviours whose bits are nearest to the candidate's; SDIM (arXiv 2205.10249) pools the
+behaviours that share groups of bits with it. The hyperplanes are drawn from a seed and never learn; the bits carry no
+gradient and are computed a few examples at a time.
 
-The vector of a behaviour comes in parts, as in `ops.search`. Its bits take more room than itself, so they are
-made a few examples at a time, and joining the parts of these is cheaper than hashing them apart.
-
-B batch, S examples at a time, C candidates, L history, E width of a candidate, D of what is summed, Di of a
-part, M hashes, G groups of them.
+B batch, S examples at a time, C candidates, L history, E width of a candidate, D of what is summed, Di of a part, M
+hashes, G groups of them.
 """
 
 import functools

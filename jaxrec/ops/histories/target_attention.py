@@ -1,10 +1,7 @@
 """Multi-head target attention over the behaviours a search kept (SIM, arXiv 2006.05639, eq. 3-4).
 
-The candidate is projected once to the width of a behaviour, so that no behaviour is projected: <W_b z, W_a c>
-is <z, W_b^T W_a c>. TWIN (arXiv 2302.02352) adds one number a head and behaviour.
-
-The vector of a behaviour comes in parts, as in `ops.search`. Behaviours are kept for each candidate, N = C,
-or shared by all, N = 1, and then never tiled.
+The candidate is projected once to the width of a behaviour, so that no behaviour is projected: <W_b z, W_a c> is <z,
+W_b^T W_a c>. Behaviours, in parts, are kept for each candidate, N = C, or shared by all, N = 1, and then never tiled.
 
 B batch, C candidates, K kept, H heads, E width of a candidate, D of a behaviour, Di of a part, A of a head.
 """

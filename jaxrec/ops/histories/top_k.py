@@ -1,9 +1,8 @@
 """The soft search of a lifelong history from many candidates: exact, in one pass over the scores.
 
-`search.top_search` passes over the scores 32 times and more, which costs little at a thousand behaviours and
-nearly everything at 54,000 and 400 candidates. The largest of a bin takes one pass, so bins are ranked first
-and only the K best of them are searched, both by `top_search`. `jax.lax.top_k` is no faster over so few, and
-gathers a batch that is cut over devices.
+`search.top_search` passes over the scores 32 times and more. The largest of a bin takes one pass, so bins are ranked
+first and only the K best of them are searched, both by `top_search`. `jax.lax.top_k` is no faster over so few, and
+gathers a sharded batch.
 
 B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of its parts, W width of a bin.
 """
