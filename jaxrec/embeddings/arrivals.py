@@ -49,9 +49,6 @@ def arrive(
       ids, grads: {table: int32 [m]}, global ids of this device, and {table: float32 [m, D]}.
       exchange, factor: 'gather_ids' or 'all_to_all', and the capacity factor of the latter.
       axes: the mesh axes that rows are sharded over; () on one device.
-
-    Returns:
-      What arrives at this shard.
     """
     counts = {name: shards[name].shape[0] for name in ids}
     devices = jax.lax.axis_size(axes) if axes else 1
@@ -108,9 +105,6 @@ def apply_later(
       arrivals: what reached this shard.
       apply: (table's name, table, slots, sums) -> (table, slots).
       tables, slots: {table: float32 [S, D]} and {table: {slot: [S] or [S, D]}}.
-
-    Returns:
-      The new tables and slots.
     """
     held = dict(tables), dict(slots)
     if arrivals.later is None:

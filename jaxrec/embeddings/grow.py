@@ -33,9 +33,6 @@ def grow(
       key: as for `init_tables`: the new rows are the ones it would draw.
       default, mesh: the optimizer of tables that name none, and the mesh of the rows.
 
-    Returns:
-      Tables and slots.
-
     Raises:
       ValueError: a table that would shrink.
     """

@@ -98,7 +98,7 @@ def co_action(
     pooling: str = 'sum',
     order_independence: bool = False,
 ) -> jax.Array:
-    """Runs every candidate's micro-MLP over the history and pools its layers' outputs (eq. 5-11).
+    """Runs every candidate's micro-MLP over the history and pools its layers' outputs (eq. 5-11), [B, C, output_width].
 
     The history is pooled after the unit, as the paper's text and code do; its eq. 10 prints the other order.
 
@@ -116,9 +116,6 @@ def co_action(
       last_activation: 'none' (code) or 'tanh' (paper) after the last layer.
       pooling: 'sum', or 'mean' over the real behaviours; an empty history gives zeros.
       order_independence: each order has a micro-MLP of its own (section 4.4) instead of all sharing one.
-
-    Returns:
-      float [B, C, output_width].
 
     Raises:
       ValueError: an option that does not exist.
@@ -149,17 +146,14 @@ def co_action(
 
 
 def co_action_single(weights: jax.Array, inputs: jax.Array, present: jax.Array, **options: Any) -> jax.Array:
-    """Runs every candidate's micro-MLP over one id of its own, such as another column of the candidate.
+    """Runs every candidate's micro-MLP over one id of its own, [B, C, output_width].
 
-    There is nothing to pool; an id that is absent gives zeros, whatever the biases are.
+    The id may be another column of the candidate. Nothing is pooled; an absent id gives zeros, whatever the biases.
 
     Args:
       weights, inputs: float [B, C, P] as for `co_action`, and [B, C, I], the feed row of each candidate.
       present: float or bool [B, C], 1 where there is an id.
       **options: those of `co_action`.
-
-    Returns:
-      float [B, C, output_width].
     """
     chex.assert_rank([weights, inputs, present], [3, 3, 2])
     unit = lambda weights, inputs, present: co_action(weights[:, None], inputs[:, None], present[:, None], **options)

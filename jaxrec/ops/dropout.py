@@ -73,9 +73,6 @@ def drop_units(params: Any, words: jax.Array, rate: float) -> Any:
     Args:
       params: a tree of dicts; layers are those with a 'kernel' float [..., U], and perhaps a 'bias' [U].
       words, rate: as for `keep_mask`.
-
-    Returns:
-      The same tree.
     """
 
     def drop(node: Any, path: str) -> Any:

@@ -58,7 +58,7 @@ def fgm_direction(gradient: Tree) -> Tree:
 
 
 def pgd_direction(gradient: Tree, gradient_at: Callable[[Tree], Tree], size: jax.Array, steps: int) -> Tree:
-    """The direction of projected gradient steps (eq. 14): T steps of equal size, their sum normalised.
+    """The direction of projected gradient steps (eq. 14): T steps of equal size, their sum normalised to norm 1 or 0.
 
     The paper leaves T, the steps' size and the projection open. Here each step goes a T-th of the way along the unit
     gradient at where the last one ended, up for a positive size and down for a negative one.
@@ -68,9 +68,6 @@ def pgd_direction(gradient: Tree, gradient_at: Callable[[Tree], Tree], size: jax
       gradient_at: the gradient at the rows plus a tree like it.
       size: float [B, C], how far the perturbation will go.
       steps: T; one step is `fgm_direction`.
-
-    Returns:
-      The same tree, of norm 1 or 0.
     """
     first = unit(gradient)
 
@@ -82,29 +79,23 @@ def pgd_direction(gradient: Tree, gradient_at: Callable[[Tree], Tree], size: jax
 
 
 def thompson_delta(base: jax.Array, sample: jax.Array, *, signed: bool = True) -> jax.Array:
-    """Uncertainty in Thompson's form (eq. 13): one network of the distribution against the whole one.
+    """Uncertainty in Thompson's form (eq. 13), [B, C]: one network of the distribution against the complete one.
 
     Args:
       base, sample: float [B, C], predictions without dropout and of one pass.
       signed: a pass below the base lowers the score; False takes the absolute value, for comparison only.
-
-    Returns:
-      float [B, C].
     """
     delta = sample - base
     return delta if signed else jnp.abs(delta)
 
 
 def ucb_delta(base: jax.Array, samples: jax.Array, *, spread: str = 'std', centre: str = 'base') -> jax.Array:
-    """Uncertainty in the form of an upper confidence bound (eq. 12): the spread of N passes.
+    """Uncertainty in the form of an upper confidence bound (eq. 12), [B, C], 0 or more: the spread of N passes.
 
     Args:
       base, samples: float [B, C] and [N, B, C], predictions without dropout and of the passes.
       spread: 'std', or 'var' for its square.
       centre: 'base' measures from the base, 'mean' from the passes' mean.
-
-    Returns:
-      float [B, C], 0 or more.
 
     Raises:
       ValueError: an unknown spread or centre.

@@ -16,11 +16,6 @@ import jax
 import jax.numpy as jnp
 
 
-def pair_count(fields: int) -> int:
-    """P, the pairs of different fields."""
-    return fields * (fields - 1) // 2
-
-
 def join_fields(request: jax.Array, candidate: jax.Array) -> jax.Array:
     """Gives every candidate all fields, float [B, C, F, D], for interactions that mix them from the start."""
     chex.assert_rank([request, candidate], [3, 4])

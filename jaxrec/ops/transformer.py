@@ -77,15 +77,12 @@ def attend(
 
 
 def attend_own(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
-    """Attention of beams that have keys of their own.
+    """Attention of beams that have keys of their own, float [B, K, Q, H, D].
 
     Args:
       query: float [B, K, Q, H, D], the newest positions of each of K beams.
       key, value: float [B, K, S, H, D], all positions.
       mask: bool, broadcasts to [B, K, H, Q, S].
-
-    Returns:
-      float [B, K, Q, H, D].
     """
     chex.assert_rank([query, key, value], 5)
     logits = jnp.einsum('bkqhd,bkshd->bkhqs', query, key, preferred_element_type=jnp.float32)
@@ -119,16 +116,13 @@ def project(x: jax.Array, weights: jax.Array) -> jax.Array:
 def feed_forward(
     x: jax.Array, up: jax.Array, down: jax.Array, activation: str, drop: Callable[[jax.Array], jax.Array] | None = None
 ) -> jax.Array:
-    """Two layers, the first of which may hold a gate and what it gates (arXiv 2002.05202, eq. 6).
+    """Two layers, the first of which may hold a gate and what it gates (arXiv 2002.05202, eq. 6); float [..., X].
 
     Args:
       x: float [..., X].
       up, down: float [X, F], or [X, 2 F] where the activation is gated, the gate first; and [F, X].
       activation: one of `ops.grouped.ACTIVATIONS`.
       drop: dropout of the hidden units; None for none.
-
-    Returns:
-      float [..., X].
     """
     hidden = ACTIVATIONS[activation](project(x, up))
     return project(hidden if drop is None else drop(hidden), down)

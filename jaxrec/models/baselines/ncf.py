@@ -53,14 +53,11 @@ class Ncf(nn.Module):
 
 
 def make_pairs(user: Sequence[str], item: Sequence[str], features: FeatureMap) -> tuple[tuple[str, str], ...]:
-    """Returns the user and item fields to multiply; by default the first column of each side.
+    """Returns the ((user field, item field), ...) to multiply; by default the first column of each side.
 
     Args:
       user, item: 'user/column' or 'history/column', and as many candidate columns; () for the default.
       features: the feature map.
-
-    Returns:
-      ((user field, item field), ...).
 
     Raises:
       ValueError: no user column, a column that is no feature or has no ids, or lists of unequal length.

@@ -34,14 +34,11 @@ class Scored(NamedTuple):
 
 
 def mean_cross_entropy(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Binary cross-entropy, averaged over the valid candidates.
+    """Binary cross-entropy, averaged over the valid candidates, float32 [].
 
     Args:
       logits: float [B, C].
       batch: {key: [B, ...]} with label and valid float [B, C].
-
-    Returns:
-      float32 [].
 
     Raises:
       ValueError: label or valid is absent or of another shape.

@@ -107,11 +107,7 @@ def _of_one_width(candidate: jax.Array, behaviours: Behaviours) -> tuple[jax.Arr
 def projections(
     module: nn.Module, candidate: jax.Array, behaviours: Behaviours, heads: int, width: int
 ) -> tuple[jax.Array, jax.Array]:
-    """W_a and W_b of each head, parameters of the module; each head is drawn as a layer of its own.
-
-    Returns:
-      float [H, E, width] and [H, D, width].
-    """
+    """W_a [H, E, width] and W_b [H, D, width], parameters of the module; a head is drawn as a layer of its own."""
     glorot = nn.initializers.glorot_normal(batch_axis=0)
     wide = sum(part.shape[-1] for part in behaviours.parts)
     return (

@@ -61,9 +61,6 @@ def route(
       bias: float [E], added to the probabilities where experts are chosen, and nowhere else; None for none.
       renormalise: whether a token's gates are divided by their sum; the paper leaves them as they are.
 
-    Returns:
-      The routing.
-
     Raises:
       ValueError: more experts are chosen than there are, or none.
     """

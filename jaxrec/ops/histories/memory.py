@@ -132,7 +132,7 @@ def address(key: jax.Array, strength: jax.Array, slots: jax.Array, keys: jax.Arr
 
 
 def balance(usage: jax.Array, count: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Returns the factors of write weights by which no slot is used up or left idle (equation 5).
+    """Returns P_t [B, M], factors of write weights by which no slot is used up or left idle (equation 5).
 
     Equation 5 reads the sum of the weights so far, which saturates the softmax as the history grows; their mean does
     not. No gradient goes through the usage.
@@ -140,9 +140,6 @@ def balance(usage: jax.Array, count: jax.Array, matrix: jax.Array) -> jax.Array:
     Args:
       usage, count: float [B, M] and [B], the sum of the balanced weights so far, of how many behaviours.
       matrix: float [M, M], W_g.
-
-    Returns:
-      float [B, M], P_t.
     """
     return jax.nn.softmax(jax.lax.stop_gradient(_mean_usage(usage, count)) @ matrix.T, -1)
 

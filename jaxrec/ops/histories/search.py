@@ -38,16 +38,13 @@ class Found(NamedTuple):
 
 
 def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, keep: int) -> Kept:
-    """Keeps the K most recent behaviours that share an id with the candidate (eq. 1, hard).
+    """Keeps the K most recent behaviours that share an id with the candidate, oldest first (eq. 1, hard).
 
     Args:
       history: int [B, L], such as the categories of the behaviours, oldest first and left aligned.
       candidate: int [B, C]; 0, which is padding, equals nothing.
       length: int [B], real behaviours.
       keep: K, at least 1.
-
-    Returns:
-      The kept behaviours, oldest first.
     """
     chex.assert_rank([history, candidate, length], [2, 2, 1])
     real = (length_mask(length, history.shape[1]) > 0) & (history != 0)
@@ -55,15 +52,12 @@ def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, kee
 
 
 def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
-    """Keeps the K behaviours of the highest scores.
+    """Keeps the K behaviours of the highest scores, oldest first.
 
     Args:
       scores: float [B, C, L]; those after the length do not matter.
       length: int [B], real behaviours.
       keep: K, at least 1; it may exceed L.
-
-    Returns:
-      The kept behaviours, oldest first.
     """
     chex.assert_rank([scores, length], [3, 1])
     real = length_mask(length, scores.shape[-1])[:, None] > 0
@@ -87,9 +81,6 @@ def soft_search(query: jax.Array, parts: Parts, length: jax.Array, keep: int, *,
       query, parts: float [B, C, D], and [B, L, Di] each.
       length, keep: as for `top_search`.
       softmax: as for `score_pool`.
-
-    Returns:
-      What was found.
     """
     chex.assert_rank([query, length, *parts], [3, 1, *[3] * len(parts)])
     return _soft_search(query, tuple(parts), length, keep, softmax)

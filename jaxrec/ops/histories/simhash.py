@@ -54,15 +54,12 @@ def hamming_scores(candidate: jax.Array, parts: Parts, planes: jax.Array) -> jax
 
 
 def collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int) -> jax.Array:
-    """Marks where all bits of a group agree.
+    """Marks where all bits of a group agree, bool [B, L, C, G].
 
     Args:
       candidate, parts: float [B, C, E], and [B, L, Di] each.
       planes: float [E, M].
       group: tau, consecutive hashes a group; it divides M.
-
-    Returns:
-      bool [B, L, C, G].
     """
     chex.assert_rank([candidate, *parts], 3)
     return _agree(_grouped_bits([candidate], planes, group), _grouped_bits(parts, planes, group))

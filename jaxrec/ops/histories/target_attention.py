@@ -39,14 +39,11 @@ def target_logits(query: jax.Array, parts: Parts) -> jax.Array:
 
 
 def cross_bias(parts: Parts, squeeze: Parts, weights: jax.Array) -> jax.Array:
-    """Computes what a behaviour's own features add to its relevance to any candidate (TWIN, eq. 4, last term).
+    """Computes what a behaviour's own features add to its relevance, [B, N, H, K] (TWIN, eq. 4, last term).
 
     Args:
       parts, squeeze: float [B, N, K, Di] each, of J features, and [Di] each, which makes one number of a feature.
       weights: float [H, J], of that number in each head.
-
-    Returns:
-      float [B, N, H, K].
     """
     numbers = [part @ vector for part, vector in zip(parts, squeeze, strict=True)]  # [B, N, K]
     return jnp.einsum('jbnk,hj->bnhk', jnp.stack(numbers), weights)

@@ -21,7 +21,7 @@ CHUNK = 64  # candidates whose scores are in memory at a time: 14 MB of 54,000 b
 def inner_search(
     query: jax.Array, parts: Parts, length: jax.Array, keep: int, *, width: int = WIDTH, chunk: int = CHUNK
 ) -> Kept:
-    """Keeps the behaviours of the highest inner products (SIM, arXiv 2006.05639, eq. 1, soft).
+    """Keeps the behaviours of the highest inner products, oldest first (SIM, arXiv 2006.05639, eq. 1, soft).
 
     Equals `top_search` of `inner_scores`, ties and padding included, at a cost that suits long histories. Short ones go
     to these two.
@@ -31,9 +31,6 @@ def inner_search(
       length: int [B], real behaviours.
       keep: K, at least 1; it may exceed L.
       width, chunk: W, and candidates that are searched for at a time.
-
-    Returns:
-      The kept behaviours, oldest first.
 
     Raises:
       ValueError: a width or a chunk below 1.
