@@ -45,7 +45,7 @@ class RankingEvaluator:
         """The evaluator of both sets of users, this one's first.
 
         Raises:
-          ValueError: the two judge by different cuts or catalogues.
+          ValueError: the two have different cuts or catalogues.
         """
         if (self.cuts, self.catalogue) != (other.cuts, other.catalogue):
             raise ValueError('the evaluators judge by different rules: make both with the same arguments')
@@ -62,7 +62,7 @@ class RankingEvaluator:
           k the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users'.
 
         Raises:
-          ValueError: nothing was taken in, or a rank that is none.
+          ValueError: no batch was added, or a rank is below 1 or NaN.
         """
         ranks = np.concatenate(self.ranks) if self.ranks else np.zeros(0)
         if not len(ranks):

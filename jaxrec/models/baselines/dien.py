@@ -23,7 +23,7 @@ from jaxrec.models.ctr.task import CtrTask
 from jaxrec.ops.histories.pooling import attention_weights
 from jaxrec.options import read_options
 
-# What DIEN before its head can be told, beside what every base is.
+# The options of DIEN before its head, in addition to those of every base.
 DIEN_OPTIONS: dict[str, Any] = {'hidden': 36, 'attention': (36,), 'auxiliary_weight': 1.0}
 
 

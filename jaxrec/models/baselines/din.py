@@ -18,7 +18,7 @@ from jaxrec.models.ctr.layers import TargetAttention
 from jaxrec.models.ctr.task import CtrTask
 from jaxrec.options import read_options
 
-# What DIN before its head can be told, beside what every base is.
+# The options of DIN before its head, in addition to those of every base.
 DIN_OPTIONS: dict[str, Any] = {'attention': (80, 40), 'softmax': True}
 
 

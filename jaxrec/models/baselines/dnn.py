@@ -18,7 +18,7 @@ from jaxrec.models.ctr.layers import Mlp, over_candidates
 from jaxrec.models.ctr.task import CtrTask, Scored
 from jaxrec.options import read_options
 
-# What every model on this base can be told.
+# The options of every model on this base.
 BASE_OPTIONS: dict[str, Any] = {
     'features': {},
     'dim': 18,

@@ -40,7 +40,7 @@ from jaxrec.ops.histories.pooling import length_mask
 from jaxrec.options import read_options
 
 WINDOWS = ('short', 'full')
-# What MIMN before its head can be told, beside what every base is.
+# The options of MIMN before its head, in addition to those of every base.
 MIMN_OPTIONS: dict[str, Any] = {
     'window': 'short',
     'slots': 4,

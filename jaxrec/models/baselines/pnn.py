@@ -1,4 +1,4 @@
-"""PNN: the products of all pairs of fields beside the MLP's input (arXiv 1611.00144).
+"""PNN: the products of all pairs of fields, appended to the MLP's input (arXiv 1611.00144).
 
 B batch, C candidates, F fields, D width.
 """

@@ -19,7 +19,7 @@ BASES = {
     'dien': 'jaxrec.models.baselines.dien:make_inputs',
     'cartesian': 'jaxrec.models.baselines.cartesian:make_inputs',
 }
-# A model and its base are told these once, in the model's options.
+# The options that a model and its base share, given once, in the model's options.
 SHARED = ('features', 'dim', 'history_pooling', 'init_std')
 
 

@@ -18,7 +18,7 @@ from jaxrec.data.logs.schema import Column
 from jaxrec.ops.histories.pooling import length_mask, masked_mean, masked_sum
 
 POOLINGS = {'sum': masked_sum, 'mean': masked_mean}
-NEGATIVE = 'history_negative'  # beside each behaviour one that did not happen, where a source draws them
+NEGATIVE = 'history_negative'  # for each behaviour one that did not happen, where a source draws them
 
 
 class Inputs(NamedTuple):

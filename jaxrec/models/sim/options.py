@@ -10,7 +10,7 @@ from jaxrec.options import read_options
 
 SEARCHES = ('hard', 'soft', 'soft_shared', 'simhash', 'sdim', 'twin', 'none')
 ATTENTIONS = ('mha', 'din', 'mean')
-# What stands beside the long-term interest; 'none' reads no short history.
+# The bases of the short models; 'none' reads no short history.
 SHORT_MODELS = {'din': 'din', 'dien': 'dien', 'none': 'dnn'}
 
 SIM_OPTIONS: dict[str, Any] = {
