@@ -1,8 +1,4 @@
-"""How the gradients of a batch reach the devices that own their rows.
-
-Runs inside `jax.shard_map`, or plainly on one device. What arrives is what one shard must sum and apply: all
-of it at once, or, when an all-to-all needs several rounds, one complete part of the rows a round (see
-`exchange`).
+"""How the gradients of a batch reach the devices that own their rows, inside `jax.shard_map` or on one device.
 
 n devices, m ids of one device, k arrived gradients, S rows of one shard, V rows, D width.
 """
@@ -49,16 +45,10 @@ def arrive(
     """Moves gradients to the shards that own their rows.
 
     Args:
-      specs: {table: Table}.
-      shards: {table: float32 [S, D]}, this device's rows.
-      ids: {table: int32 [m]}, global ids of this device.
-      grads: {table: float32 [m, D]}.
-      exchange: 'gather_ids' or 'all_to_all'.
-      factor: capacity factor of the all-to-all.
-      axes: the mesh axes that rows are cut over; () on one device.
-
-    Returns:
-      What arrives at this shard.
+      specs, shards: {table: Table}, and {table: float32 [S, D]}, this device's rows.
+      ids, grads: {table: int32 [m]}, global ids of this device, and {table: float32 [m, D]}.
+      exchange, factor: 'gather_ids' or 'all_to_all', and the capacity factor of the latter.
+      axes: the mesh axes that rows are sharded over; () on one device.
     """
     counts = {name: shards[name].shape[0] for name in ids}
     devices = jax.lax.axis_size(axes) if axes else 1
@@ -92,15 +82,7 @@ def _sum_equal(requests: ex.Requests, grads: jax.Array) -> jax.Array:
 
 
 def later_squares(arrivals: Arrivals, counts: Mapping[str, int]) -> jax.Array:
-    """Sums the squares of the row sums that arrive after the first round.
-
-    Args:
-      arrivals: what reached this shard.
-      counts: {table: S}.
-
-    Returns:
-      float32 [], zero where there is one round.
-    """
+    """Sums the squares, float32 [], of the row sums that arrive after the first round; `counts` is {table: S}."""
     if arrivals.later is None:
         return jnp.float32(0)
     part = arrivals.later
@@ -122,11 +104,7 @@ def apply_later(
     Args:
       arrivals: what reached this shard.
       apply: (table's name, table, slots, sums) -> (table, slots).
-      tables: {table: float32 [S, D]}.
-      slots: {table: {slot: [S] or [S, D]}}.
-
-    Returns:
-      The new tables and slots.
+      tables, slots: {table: float32 [S, D]} and {table: {slot: [S] or [S, D]}}.
     """
     held = dict(tables), dict(slots)
     if arrivals.later is None:

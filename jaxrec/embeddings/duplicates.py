@@ -1,13 +1,12 @@
 """Summing the gradients of equal ids, three exact ways.
 
-A row rule must see the sum over all occurrences of a row: (g1 + g2)^2 is not g1^2 + g2^2. Which way is
-fastest depends on static sizes and on the platform alone:
+A row rule must see the sum over all occurrences of a row: (g1 + g2)^2 is not g1^2 + g2^2. Which way is fastest depends
+on static sizes and on the platform alone:
 
 * `dense`: accumulate into a [V, D] buffer. Best when the table is not much larger than the number of ids.
-* `scratch`: each id writes its position into a donated int32 per row and reads it back, so that all
-duplicates see one
-  representative; gradients are summed onto it. No sort and nothing of size V is made. XLA's CPU backend
-  scatters in order, so the winner is the last occurrence; where the order is undefined, use `sort`.
+* `scratch`: each id writes its position into a donated int32 per row and reads it back, so that all duplicates see one
+  representative; gradients are summed onto it. No sort and nothing of size V is made. XLA's CPU backend scatters in
+  order, so the winner is the last occurrence; where the order is undefined, use `sort`.
 * `sort`: sort the ids and sum runs. For GPUs and TPUs.
 
 V rows of this shard, n ids, D width.
@@ -31,8 +30,7 @@ class RowSums(NamedTuple):
     """Gradients summed by row.
 
     Attributes:
-      rows: int32 [n], each touched row once, V elsewhere; [V] under `dense`, where entry v is v or,
-        untouched, V.
+      rows: int32 [n], each touched row once, V elsewhere; [V] under `dense`, where entry v is v or, untouched, V.
       sums: float32 [n, D], the sum of the row's gradients; zeros where rows is V.
     """
 
@@ -41,16 +39,7 @@ class RowSums(NamedTuple):
 
 
 def choose_strategy(rows: int, ids: int, platform: str | None = None) -> str:
-    """Picks the way to sum duplicates from static sizes.
-
-    Args:
-      rows: V, rows of the shard.
-      ids: n, ids a step.
-      platform: 'cpu', 'gpu' or 'tpu'; None asks JAX.
-
-    Returns:
-      One of `STRATEGIES`.
-    """
+    """Picks the way to sum duplicates of n ids a step in V rows of a shard; `platform` None asks JAX."""
     if rows <= DENSE_ROWS_PER_ID * ids:
         return 'dense'
     return 'scratch' if (platform or jax.default_backend()) == 'cpu' else 'sort'
@@ -62,14 +51,13 @@ def sum_duplicates(
     """Sums the gradients of equal ids.
 
     Args:
-      ids: int32 [n]; V means "drop me".
-      grads: float32 [n, D].
+      ids, grads: int32 [n], V means "drop me"; and float32 [n, D].
       rows: V.
       strategy: one of `STRATEGIES`.
       scratch: int32 [V] of any content, only for 'scratch'; donate it.
 
     Returns:
-      The sums, and the scratch to hand in next time (None for the other strategies).
+      The sums, and the scratch to pass in next time (None for the other strategies).
 
     Raises:
       ValueError: an unknown strategy, or 'scratch' without a scratch array.
@@ -86,16 +74,7 @@ def sum_duplicates(
 
 
 def sum_dense(ids: Sequence[jax.Array], grads: Sequence[jax.Array], rows: int) -> RowSums:
-    """The strategy `dense`, of gradients in several pieces, which need not be joined for it.
-
-    Args:
-      ids: int32 [n] each; V means "drop me".
-      grads: float32 [n, D] each.
-      rows: V.
-
-    Returns:
-      The sums, as if all pieces lay end to end.
-    """
+    """The strategy `dense`, of ids [n] and gradients [n, D] in pieces, which need not be concatenated for it."""
     sums, touched = jnp.zeros((rows, grads[0].shape[1]), grads[0].dtype), jnp.zeros(rows, bool)
     for some, theirs in zip(ids, grads, strict=True):
         sums = _add_rows(sums, some, theirs)
@@ -110,11 +89,7 @@ def _add_rows(sums: jax.Array, ids: jax.Array, grads: jax.Array) -> jax.Array:
 
 
 def _add_windows(sums: jax.Array, ids: jax.Array, grads: jax.Array) -> jax.Array:
-    """`_add_rows` row by row as windows [1, D].
-
-    XLA's CPU makes this of `.at[ids].add` as well, but only after it has copied the gradients to turn them
-    into windows; a TPU would make a loop over the rows of it.
-    """
+    """`_add_rows` as windows [1, D]: XLA's CPU makes them of `.at[ids].add` too, but copies the gradients first."""
     windows = jax.lax.ScatterDimensionNumbers((1, 2), (), (0,))
     mode = jax.lax.GatherScatterMode.FILL_OR_DROP
     return jax.lax.scatter_add(sums, ids[:, None], grads[:, None], windows, mode=mode)

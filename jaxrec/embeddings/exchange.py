@@ -1,11 +1,9 @@
 """All-to-all between the devices that ask for rows and the devices that own them, exact at any skew.
 
-Runs inside `jax.shard_map`. Ids are made unique on each device and padding ids dropped; what is left is sent
-to its owner in a buffer of fixed capacity [n, C]. When some device asks one owner for more than C rows, the
-exchange takes several rounds: round r of R carries the rows with (row mod R) = r, so that all requests for a
-row meet in one round and the owner always sees complete sums. R is the least power of two that fits; 1 unless
-ids are badly skewed, and it is reported. Tables travel together; one that needs fewer rounds than another
-sends empty buffers in the last ones.
+Runs inside `jax.shard_map`. Ids are made unique on each device and sent to their owners, without padding, in a buffer
+of fixed capacity [n, C]. When some device asks one owner for more than C rows, the exchange takes several rounds: round
+r of R carries the rows with (row mod R) = r, so that the owner always has complete sums. R is the least power of two
+that fits; it is reported. Tables travel together; one that needs fewer rounds sends empty buffers in the last ones.
 
 n devices, m ids of one device, U = m unique slots, C capacity, S rows of one shard, D width.
 """
@@ -30,8 +28,7 @@ class Requests(NamedTuple):
 
     Attributes:
       rows: int32 [U], ascending global row ids, then `n * S` (nobody's).
-      slot: int32 [m], where each id of the device stands in `rows`.
-      order: int32 [m], the ids' ascending order (`slot[order]` is sorted).
+      slot, order: int32 [m], the index in `rows` of each id, and the ids' ascending order (`slot[order]` is sorted).
       rounds: int32 [], R, the same on all devices.
     """
 
@@ -42,43 +39,17 @@ class Requests(NamedTuple):
 
 
 def capacity(ids: int, devices: int, factor: float = 1.25) -> int:
-    """Slots of the send buffer for each owner.
-
-    Args:
-      ids: m, ids of one device.
-      devices: n.
-      factor: room above a perfectly even spread; seeded hash order of ids keeps the spread even.
-
-    Returns:
-      C, at least 8 and at most m.
-    """
+    """C, slots of the send buffer for each owner of m ids: at least 8 and at most m, `factor` above an even spread."""
     return max(1, min(ids, max(8, math.ceil(factor * ids / devices))))
 
 
 def owned_ids(ids: jax.Array, rows: int, nobody: int) -> jax.Array:
-    """Maps padding and out-of-range ids to one id that no shard owns; they never travel.
-
-    Args:
-      ids: int32 [m].
-      rows: V.
-      nobody: n * S, the first id past all shards.
-
-    Returns:
-      int32 [m].
-    """
+    """Maps padding and ids outside [0, rows) to `nobody`, n * S, which no shard owns; they never travel. int32 [m]."""
     return jnp.where((ids > 0) & (ids < rows), ids, nobody)
 
 
 def make_requests(ids: jax.Array, nobody: int) -> Requests:
-    """Makes the ids of one table on this device unique.
-
-    Args:
-      ids: int32 [m], global row ids; `nobody` where there is nothing to ask.
-      nobody: n * S.
-
-    Returns:
-      The requests, in one round.
-    """
+    """Makes the ids int32 [m] of one table on this device unique, `nobody` for nothing; the requests, in one round."""
     order = argsort(ids)
     ascending = ids[order]
     first = jnp.concatenate([jnp.ones_like(ids[:1], bool), ascending[1:] != ascending[:-1]])
@@ -121,14 +92,11 @@ def _fullest(rows: jax.Array, rounds: jax.Array, shard_rows: int, devices: int) 
 
 
 def buffer_slots(requests: Requests, turn: jax.Array, shard_rows: int, devices: int, cap: int) -> jax.Array:
-    """Where each requested row travels in one round.
+    """Returns the slot in which each requested row travels in one round.
 
     Args:
-      requests: the device's requests.
-      turn: int32 [], the round.
-      shard_rows: S.
-      devices: n.
-      cap: C.
+      requests, turn: the device's requests, and the round int32 [].
+      shard_rows, devices, cap: S, n and C.
 
     Returns:
       int32 [U]: the flat slot owner * C + position, or n * C for rows that do not travel in this round.
@@ -146,11 +114,8 @@ class Exchange(NamedTuple):
     """What one device asks for of all tables, and how it travels.
 
     Attributes:
-      requests: {table: Requests}.
-      shard_rows: {table: S}.
-      caps: {table: C}.
-      devices: n.
-      axes: the mesh axes that the rows are cut over.
+      requests, shard_rows, caps: {table: Requests}, {table: S} and {table: C}.
+      devices, axes: n, and the mesh axes that the rows are sharded over.
     """
 
     requests: Mapping[str, Requests]
@@ -165,14 +130,11 @@ class Exchange(NamedTuple):
         return functools.reduce(jnp.maximum, (r.rounds for r in self.requests.values()))
 
     def ask(self, turn: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Tells owners which rows are meant in one round.
-
-        Args:
-          turn: int32 [], the round.
+        """Sends the rows of one round `turn` int32 [] to their owners.
 
         Returns:
-          {table: int32 [n * C]}, rows of this shard that the n devices mean, S where a slot is empty; and
-          {table: int32 [U]}, the slots in which this device's requests travel.
+          {table: int32 [n * C]}, rows of this shard that the n devices ask for, S where a slot is empty; and {table:
+          int32 [U]}, the slots in which this device's requests travel.
         """
         slots, rows = {}, {}
         for name, requests in self.requests.items():
@@ -200,14 +162,9 @@ class Exchange(NamedTuple):
         return self._swap(buffers)
 
     def send_back(self, values: Arrays, slots: Arrays) -> dict[str, jax.Array]:
-        """Carries the owners' answers back to the requests.
+        """Carries the owners' answers {table: [n * C, D]}, in the order of the requests, back in the slots of `ask`.
 
-        Args:
-          values: {table: [n * C, D]}, answers in the order in which the requests arrived.
-          slots: of `ask`.
-
-        Returns:
-          {table: [U, D]}, zeros where a row did not travel in this round.
+        Returns {table: [U, D]}, zeros where a row did not travel in this round.
         """
         swapped = self._swap(values)
         return {name: x.at[slots[name]].get(mode='fill', fill_value=0) for name, x in swapped.items()}
@@ -226,13 +183,8 @@ def make_exchange(ids: Arrays, shard_rows: Mapping[str, int], devices: int, fact
 
     Args:
       ids: {table: int32 [m]}, global row ids of this device; `n * S` where there is nothing to ask.
-      shard_rows: {table: S}.
-      devices: n.
-      factor: of `capacity`.
-      axes: the mesh axes that the rows are cut over.
-
-    Returns:
-      The exchange.
+      shard_rows, devices: {table: S} and n.
+      factor, axes: of `capacity`, and the mesh axes that the rows are sharded over.
     """
     caps = {name: capacity(x.shape[0], devices, factor) for name, x in ids.items()}
     requests = {name: make_requests(x, shard_rows[name] * devices) for name, x in ids.items()}

@@ -27,16 +27,11 @@ def grow(
     """Fills the rows past the old ones; every shard works on its own rows, nothing moves between devices.
 
     Args:
-      specs: {table: Table} of the grown tables.
-      old_rows: {table: V'}, V' <= V.
+      specs, old_rows: {table: Table} of the grown tables, and {table: V'}, V' <= V.
       tables: {table: float32 [V padded, D]}, of which the first V' rows count; donated.
       slots: {table: {slot: [V padded] or [V padded, D]}}, likewise; donated.
       key: as for `init_tables`: the new rows are the ones it would draw.
-      default: the optimizer of tables that name none.
-      mesh: where the rows are cut.
-
-    Returns:
-      Tables and slots.
+      default, mesh: the optimizer of tables that name none, and the mesh of the rows.
 
     Raises:
       ValueError: a table that would shrink.

@@ -2,14 +2,11 @@
 
 Two ways to fetch rows that other devices own:
 
-* `gather_ids`: every device sees all ids, reads the rows it owns, and a reduce-scatter hands them out. One
-all-gather and
-  one reduce-scatter, no capacity, bytes ~ B * D * n. The default up to 8 devices.
-* `all_to_all`: ids are made unique and sent to their owners, rows come back. Bytes ~ B * D. The default
-beyond.
+* `gather_ids`: every device sees all ids, reads the rows it owns, and a reduce-scatter distributes them. One all-gather
+  and one reduce-scatter, no capacity, bytes ~ B * D * n. The default up to 8 devices.
+* `all_to_all`: ids are made unique and sent to their owners, rows come back. Bytes ~ B * D. The default beyond.
 
-Ids outside [0, V) read zeros, as padding does; they never wrap or clamp. `check_ids` refuses them on the
-host.
+Ids outside [0, V) read zeros, as padding does; they never wrap or clamp. `check_ids` refuses them on the host.
 
 B batch, V rows, S rows of one shard, n devices, D width.
 """
@@ -30,14 +27,7 @@ GATHER_IDS_UP_TO = 8
 
 
 def choose_exchange(devices: int) -> str:
-    """The default way to move rows between devices.
-
-    Args:
-      devices: n.
-
-    Returns:
-      'gather_ids' up to 8 devices, 'all_to_all' beyond.
-    """
+    """The default way to move rows between n devices: 'gather_ids' up to 8 of them, 'all_to_all' beyond."""
     return 'gather_ids' if devices <= GATHER_IDS_UP_TO else 'all_to_all'
 
 
@@ -52,13 +42,13 @@ def lookup(
 ) -> dict[str, dict[str, jax.Array]]:
     """Reads the rows of every feature.
 
-    Not to be differentiated: take gradients with respect to what it returns and hand them to `update`.
+    Not to be differentiated: take gradients with respect to what it returns and pass them to `update`.
 
     Args:
       specs: {table: Table}.
       tables: {table: float32 [V padded, D]} as made by `init_tables` for the same mesh.
       ids: {table: {feature: int32 [B, ...]}}.
-      mesh: the mesh that rows (and batches) are cut over; None or one device: a plain gather.
+      mesh: the mesh that rows (and batches) are sharded over; None or one device: a plain gather.
       exchange: 'gather_ids' or 'all_to_all'; None takes `choose_exchange`.
       capacity_factor: room in all-to-all buffers above an even spread; too little costs rounds, never rows.
 
@@ -100,15 +90,7 @@ def lookup(
 
 
 def pad_batch(features: Features, devices: int) -> dict[str, jax.Array]:
-    """Pads the batch of every feature with id 0, or zero gradients, to a multiple of the devices.
-
-    Args:
-      features: {feature: [B, ...]}.
-      devices: n.
-
-    Returns:
-      {feature: [B padded, ...]}; the arrays themselves when n divides B.
-    """
+    """Pads {feature: [B, ...]} with zeros to a multiple of n devices; the arrays themselves when n divides B."""
     extra = -batch_size(features) % devices
     if not extra:
         return dict(features)
@@ -116,26 +98,12 @@ def pad_batch(features: Features, devices: int) -> dict[str, jax.Array]:
 
 
 def batch_size(features: Features) -> int:
-    """The leading size that all features share.
-
-    Args:
-      features: {feature: [B, ...]}.
-
-    Returns:
-      B.
-    """
+    """B, the leading size that all features share."""
     return next(iter(features.values())).shape[0]
 
 
 def flatten(features: Features) -> jax.Array:
-    """Lays all features of a table end to end, in the order of their names.
-
-    Args:
-      features: {feature: [B, ..., *]}, ids.
-
-    Returns:
-      [m], m the number of ids.
-    """
+    """Concatenates all features' ids [B, ..., *] of a table, in the order of their names, to [m]."""
     return jnp.concatenate([ids.reshape(-1) for _, ids in sorted(features.items())])
 
 

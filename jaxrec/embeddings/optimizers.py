@@ -1,8 +1,4 @@
-"""Row optimizers: optax-shaped pairs that see only the rows a batch touched.
-
-`init(rows, dim)` makes the slots of a table; `update(grads, slots, step)` turns the summed gradient of n
-touched rows and their slots into additive updates and new slots. Rows that no id named are neither read nor
-written, so a step costs the same at any table size.
+"""Row optimizers: optax-shaped pairs that read and write only the rows a batch touched, at any table size.
 
 V rows, D width, n touched rows.
 """
@@ -22,8 +18,8 @@ class RowOptimizer(NamedTuple):
 
     Attributes:
       init: (V, D) -> {slot: zeros-like [V] or [V, D]}.
-      update: (grads float32 [n, D], slots {slot: [n] or [n, D]}, step int32 [], counted from 1) -> (updates
-        float32 [n, D] to be added to the rows, new slots).
+      update: (grads float32 [n, D], slots {slot: [n] or [n, D]}, step int32 [], counted from 1) -> (updates float32 [n,
+        D] to be added to the rows, new slots).
     """
 
     init: Callable[[int, int], Slots]
@@ -36,13 +32,9 @@ def _rate(learning_rate: LearningRate, step: jax.Array) -> jax.Array | float:
 
 
 def sgd(learning_rate: LearningRate) -> RowOptimizer:
-    """Plain gradient descent on the touched rows; equals dense SGD exactly.
+    """Gradient descent on the touched rows; equals dense SGD exactly.
 
-    Args:
-      learning_rate: a number, or a schedule of the step (optax style, counted from 0).
-
-    Returns:
-      A `RowOptimizer` without slots.
+    The rate may be a schedule of the step, as in optax.
     """
 
     def update(grads: jax.Array, slots: Slots, step: jax.Array) -> tuple[jax.Array, Slots]:
@@ -52,18 +44,15 @@ def sgd(learning_rate: LearningRate) -> RowOptimizer:
 
 
 def row_adagrad(learning_rate: LearningRate, initial: float = 0.0, eps: float = 1e-8) -> RowOptimizer:
-    """Row-wise Adagrad: one accumulator a row, fed with the mean square of the row's gradient.
+    """Row-wise Adagrad: one accumulator a row, `sum` [V], fed with the mean square of the row's gradient.
 
-    a += mean_d(g_d^2);  row -= lr * g / sqrt(a + eps). The default: one float a row, and nothing goes stale,
-    since a zero gradient would not have changed the accumulator.
+    a += mean_d(g_d^2);  row -= lr * g / sqrt(a + eps). The default: one float a row, and nothing goes stale, since a
+    zero gradient would not have changed the accumulator.
 
     Args:
       learning_rate: a number, or a schedule of the step.
       initial: what the accumulators start from.
       eps: added inside the square root.
-
-    Returns:
-      A `RowOptimizer` with the slot `sum` [V].
     """
 
     def init(rows: int, dim: int) -> Slots:
@@ -77,21 +66,16 @@ def row_adagrad(learning_rate: LearningRate, initial: float = 0.0, eps: float = 
 
 
 def lazy_adam(learning_rate: LearningRate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> RowOptimizer:
-    """Adam on the touched rows, with the moments decayed for the steps a row has slept through.
+    """Adam on the touched rows, with the moments decayed for the steps that did not touch a row.
 
-    The moments are those of dense Adam, because a zero gradient only decays them: for a row last touched at
-    step s, m <- b1^(t - s) m + (1 - b1) g. What is lazy is the row itself: dense Adam would have kept moving
-    it between s and t.
+    The moments are those of dense Adam, because a zero gradient only decays them: for a row last touched at step s, m
+    <- b1^(t - s) m + (1 - b1) g. What is lazy is the row itself: dense Adam would have kept moving it between s and t.
+    The slots are `mean` and `square` [V, D] and `last` int32 [V], the step of the last touch.
 
     Args:
       learning_rate: a number, or a schedule of the step.
-      b1: decay of the first moment.
-      b2: decay of the second moment.
+      b1, b2: decay of the first and of the second moment.
       eps: added to the root of the second moment, as in optax.
-
-    Returns:
-      A `RowOptimizer` with the slots `mean` and `square` [V, D] and `last` int32 [V], the step of the last
-      touch.
     """
 
     def init(rows: int, dim: int) -> Slots:
@@ -122,9 +106,6 @@ def make_row_optimizer(name: str, learning_rate: LearningRate, **options: float)
       name: 'row_adagrad', 'lazy_adam' or 'sgd'.
       learning_rate: a number, or a schedule of the step.
       **options: the optimizer's other arguments.
-
-    Returns:
-      A `RowOptimizer`.
 
     Raises:
       ValueError: an unknown name.

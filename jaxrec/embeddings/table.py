@@ -1,9 +1,8 @@
-"""Embedding tables: what they are, how they are born, how they are cut over a mesh.
+"""Embedding tables: their description, their initial rows, and how they are sharded over a mesh.
 
-A table is an array [V, D] that lives outside the dense parameters. Row 0 is padding: it reads as zeros and
-never moves. Row 1 stands for values outside the vocabulary. On a mesh of n devices the array has
-`padded_rows(V, n)` rows, cut in contiguous blocks; the rows past V are zeros, no id reaches them, and
-checkpoints do not count them.
+A table is an array [V, D] outside the dense parameters. Row 0 is padding: it reads as zeros and never moves. Row 1 is
+for values outside the vocabulary. On a mesh of n devices the array has `padded_rows(V, n)` rows, sharded in contiguous
+blocks; the rows past V are zeros, no id reaches them, and checkpoints do not count them.
 
 V rows, D width, n devices.
 """
@@ -27,26 +26,12 @@ Initializer = Callable[[jax.Array, jax.Array, int], jax.Array]  # (key, rows int
 
 
 def normal(std: float = 0.01) -> Initializer:
-    """Gaussian rows of mean 0.
-
-    Args:
-      std: standard deviation.
-
-    Returns:
-      An initializer: (key, rows int32 [V], D) -> float32 [V, D].
-    """
+    """Returns an initializer of Gaussian rows of mean 0 and this standard deviation."""
     return lambda key, rows, dim: std * hashing.counter_normal(key, rows, dim)
 
 
 def uniform(limit: float = 0.01) -> Initializer:
-    """Rows uniform in (-limit, limit); several times cheaper to draw than Gaussian ones.
-
-    Args:
-      limit: half the width of the interval.
-
-    Returns:
-      An initializer: (key, rows int32 [V], D) -> float32 [V, D].
-    """
+    """Returns an initializer of rows uniform in (-limit, limit); several times cheaper to draw than Gaussian ones."""
     return lambda key, rows, dim: limit * (2 * hashing.counter_uniform(key, rows, dim) - 1)
 
 
@@ -56,9 +41,8 @@ class Table:
 
     Attributes:
       name: unique in its task.
-      rows: V, ids 0 (padding) and 1 (out of vocabulary) included.
-      dim: D.
-      initializer: draws the rows; row 0 is zeroed whatever it says.
+      rows, dim: V, ids 0 (padding) and 1 (out of vocabulary) included; and D.
+      initializer: draws the rows; row 0 is zeroed whatever it returns.
       optimizer: its row optimizer; None takes the run's.
 
     Raises:
@@ -82,13 +66,7 @@ class Table:
 
 
 def as_specs(tables: Sequence[Table]) -> dict[str, Table]:
-    """Indexes table specs by name.
-
-    Args:
-      tables: the specs of one task.
-
-    Returns:
-      {name: spec}.
+    """Indexes the table specs of one task by name.
 
     Raises:
       ValueError: two tables share a name.
@@ -101,43 +79,20 @@ def as_specs(tables: Sequence[Table]) -> dict[str, Table]:
 
 
 def padded_rows(rows: int, devices: int) -> int:
-    """Rows of the array that holds a table on so many devices.
-
-    Args:
-      rows: V.
-      devices: n.
-
-    Returns:
-      The least multiple of n that is at least V.
-    """
+    """Rows of the array that holds a table on n devices: the least multiple of n that is at least V."""
     return -(-rows // devices) * devices
 
 
 def cut_rows(mesh: jax.sharding.Mesh | None) -> tuple[int, jax.NamedSharding | None]:
-    """How the rows of tables, slots and scratch are cut.
-
-    Args:
-      mesh: over whose axes; None for one device.
-
-    Returns:
-      The number of devices and the sharding of arrays [V padded, ...], None without a mesh.
-    """
+    """The number of devices, and the sharding of rows [V padded, ...] of tables and slots, None without a mesh."""
     return (1, None) if mesh is None else (mesh.size, jax.NamedSharding(mesh, jax.P(mesh.axis_names)))
 
 
 def place_rows(mesh: jax.sharding.Mesh | None, shape: Sequence[int]) -> Placement:
-    """Where an array of rows lies, and on TPUs in which order.
+    """The sharding of `cut_rows` for an array of shape (V padded, ...), with the order of rows for wide ones on TPUs.
 
-    A TPU lays a float32 [V, 160] out column after column, since its rows would be padded to 256, but takes
-    rows of 128 numbers and more from arrays that lie row after row: each step would copy the table there and
-    back.
-
-    Args:
-      mesh: over whose axes rows are cut; None for one device.
-      shape: (V padded, ...).
-
-    Returns:
-      The sharding of `cut_rows`, with the order of rows for wide ones on TPUs; None without a mesh.
+    A TPU lays a float32 [V, 160] out column after column, since its rows would be padded to 256, but takes rows of 128
+    numbers and more from arrays that are row-major: each step would copy the table to that order and back.
     """
     _, sharding = cut_rows(mesh)
     if mesh is None or mesh.devices.flat[0].platform not in BY_ROW_ON or len(shape) < 2 or shape[-1] < WIDE:
@@ -153,7 +108,7 @@ def init_tables(
     Args:
       specs: {name: Table}.
       key: a typed PRNG key; each table folds in a checksum of its name, so adding a table changes no other.
-      mesh: where the rows are cut; None for one device.
+      mesh: where the rows are sharded; None for one device.
 
     Returns:
       {name: float32 [padded_rows(V, n), D]}, row 0 and the rows past V zero.
@@ -183,8 +138,7 @@ def check_ids(specs: Mapping[str, Table], ids: Mapping[str, Mapping[str, np.ndar
     """Refuses host ids that no row answers to; the last moment to do so, since a jitted step cannot raise.
 
     Args:
-      specs: {table: Table}.
-      ids: {table: {feature: int [B, ...]}}, numpy arrays.
+      specs, ids: {table: Table} and {table: {feature: int [B, ...]}}, numpy arrays.
 
     Raises:
       ValueError: an id outside [0, rows), a dtype that is not an integer, or a table that does not exist.

@@ -1,8 +1,6 @@
-"""Writing rows: duplicates summed over all features, one global norm, one row rule, in place.
+"""Writing rows: duplicates summed over all features, one global norm with the dense gradients, one row rule, in place.
 
-The order matters and is the same on one device and on many: sum the gradients of equal ids across the
-features of a table; take the global norm over these sums and the dense gradients together; scale; apply the
-row rule to the touched rows. Donate `tables`, `slots` and `scratch`, or every step copies them.
+Donate `tables`, `slots` and `scratch`, or every step copies them.
 
 B batch, V rows, S rows of one shard, n devices, m ids, D width.
 """
@@ -42,15 +40,9 @@ class UpdateInfo(NamedTuple):
 
 
 def init_slots(specs: Mapping[str, Table], default: RowOptimizer, mesh: Mesh | None = None) -> dict[str, Slots]:
-    """Makes the optimizer state of every table, cut over the mesh as the tables are.
+    """Makes the optimizer state {table: {slot: [V padded] or [V padded, D]}} of all tables, sharded as they are.
 
-    Args:
-      specs: {table: Table}.
-      default: the optimizer of tables that name none.
-      mesh: where the rows are cut; None for one device.
-
-    Returns:
-      {table: {slot: [V padded] or [V padded, D]}}.
+    `default` is the optimizer of tables that name none.
     """
     devices, _ = cut_rows(mesh)
     make = lambda spec: (spec.optimizer or default).init(padded_rows(spec.rows, devices), spec.dim)
@@ -69,16 +61,13 @@ def choose_strategies(
     """Picks how each table sums duplicates, from static sizes.
 
     Args:
-      specs: {table: Table}.
-      ids: {table: {feature: [B, ...]}}; shapes are enough.
-      mesh: the mesh of the step.
-      exchange: as for `update`.
-      capacity_factor: as for `update`.
+      specs, ids: {table: Table} and {table: {feature: [B, ...]}}; shapes are enough.
+      mesh, exchange, capacity_factor: as for `update`.
 
     Returns:
       {table: 'dense', 'scratch' or 'sort'}.
     """
-    devices = 1 if mesh is None else mesh.size
+    devices, _ = cut_rows(mesh)
     # Of the devices that are compiled for, which need not be those at hand.
     platform = None if mesh is None else mesh.devices.flat[0].platform
     strategies = {}
@@ -92,16 +81,7 @@ def choose_strategies(
 
 
 def init_scratch(specs: Mapping[str, Table], strategies: Mapping[str, str], mesh: Mesh | None = None) -> Arrays:
-    """Makes the work arrays of the tables that sum duplicates by `scratch`; their content never matters.
-
-    Args:
-      specs: {table: Table}.
-      strategies: {table: strategy}.
-      mesh: where the rows are cut.
-
-    Returns:
-      {table: int32 [V padded]}.
-    """
+    """Makes the work arrays int32 [V padded] of the tables of strategy `scratch`; their content never matters."""
     devices, sharding = cut_rows(mesh)
     return {
         name: jnp.zeros(padded_rows(specs[name].rows, devices), jnp.int32, device=sharding)
@@ -131,23 +111,17 @@ def update(
     """Applies the gradients of looked-up rows to their tables.
 
     Args:
-      specs: {table: Table}.
-      default: the optimizer of tables that name none.
-      tables: {table: float32 [V padded, D]}; donate.
-      slots: {table: {slot: array}}, from `init_slots`; donate.
-      scratch: {table: int32 [V padded]}, from `init_scratch`; donate.
-      ids: {table: {feature: int32 [B, ...]}}, what `lookup` was given. Ids 0 and ids outside [0, V) move
-        nothing.
+      specs, default: {table: Table}, and the optimizer of tables that name none.
+      tables, slots, scratch: of `init_tables`, `init_slots` and `init_scratch`; donate all three.
+      ids: {table: {feature: int32 [B, ...]}}, as for `lookup`. Ids 0 and ids outside [0, V) move nothing.
       grads: {table: {feature: float32 [B, ..., D]}}.
       step: int32 [], counted from 1.
       strategies: {table: strategy}, from `choose_strategies`.
-      dense_norm: the norm of the dense gradients, which shares the clipping.
-      clip_norm: the largest global norm; None does not clip.
-      mesh: as for `lookup`.
-      exchange: as for `lookup`.
-      capacity_factor: as for `lookup`.
-      if_finite: float [], such as the loss: rows and slots keep every bit unless it and the norm are finite.
-        None does not ask.
+      dense_norm, clip_norm: the norm of the dense gradients, which shares the clipping; and the largest global norm,
+        None does not clip.
+      mesh, exchange, capacity_factor: as for `lookup`.
+      if_finite: float [], such as the loss: rows and slots keep every bit unless it and the norm are finite. None skips
+        the check.
 
     Returns:
       New tables, slots and scratch, and what happened.
@@ -190,10 +164,6 @@ class _Context(NamedTuple):
     asks: bool
 
 
-def _clip_scale(norm: jax.Array, clip_norm: float | None) -> jax.Array:
-    return jnp.ones_like(norm) if clip_norm is None else jnp.minimum(1.0, clip_norm / jnp.maximum(norm, 1e-16))
-
-
 def _update_shard(
     context: _Context,
     tables: Arrays,
@@ -215,7 +185,8 @@ def _update_shard(
         squares += jnp.sum(summed.sums**2)
     squares += later_squares(arrivals, {name: tables[name].shape[0] for name in ids})
     norm = jnp.sqrt((jax.lax.psum(squares, axes) if axes else squares) + dense_norm**2)
-    scale = _clip_scale(norm, context.clip_norm)
+    clip = context.clip_norm
+    scale = jnp.ones_like(norm) if clip is None else jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-16))
     moves = jnp.isfinite(norm) & jnp.isfinite(asked) if context.asks else jnp.bool_(True)
 
     def apply(name: str, table: jax.Array, slots: Slots, sums: RowSums, dense: bool = False) -> tuple[jax.Array, Slots]:
@@ -237,15 +208,8 @@ def _sum(
     specs, sums, used = context.specs, {}, {}
     flat = {name: _by_feature(specs[name], ids[name], grads[name]) for name in ids}
     joined = {name: [jnp.concatenate(side) for side in sides] for name, sides in flat.items()}
-    arrivals = arrive(
-        specs,
-        shards,
-        {name: side[0] for name, side in joined.items()},
-        {name: side[1] for name, side in joined.items()},
-        context.exchange,
-        context.capacity_factor,
-        context.axes,
-    )
+    all_ids, all_grads = ({name: sides[i] for name, sides in joined.items()} for i in (0, 1))
+    arrivals = arrive(specs, shards, all_ids, all_grads, context.exchange, context.capacity_factor, context.axes)
     for name, first in arrivals.first.items():
         strategy, count = context.strategies[name], shards[name].shape[0]
         if strategy == 'dense' and not context.axes:
@@ -279,12 +243,9 @@ def apply_rows(
     """Applies a row rule to the rows that `sums` names.
 
     Args:
-      rule: `RowOptimizer.update`.
-      table: float32 [S, D].
-      slots: {slot: [S] or [S, D]}.
+      rule, table, slots: `RowOptimizer.update`, float32 [S, D], and {slot: [S] or [S, D]}.
       sums: rows [n] and sums [n, D].
-      scale: float32 [], multiplies the gradients.
-      step: int32 [], counted from 1.
+      scale, step: float32 [], multiplies the gradients; and int32 [], counted from 1.
       dense: the sums are those of the `dense` strategy, entry v belongs to row v.
       moves: bool [], whether any row does; None for yes.
 

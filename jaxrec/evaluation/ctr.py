@@ -1,8 +1,4 @@
-"""Click prediction evaluated: gathers host batches and predictions, then computes the exact metrics once.
-
-The examples stay available as flat columns, with the event each came from, so that a part of them (new users,
-unseen pairs, one month) is evaluated by a mask over the same columns, and predictions can be written beside
-their events.
+"""Click prediction evaluated: collects host batches and predictions, then computes the exact metrics once.
 
 B batch, C candidates, N valid examples.
 """
@@ -68,16 +64,15 @@ class CtrEvaluator:
         self._parts: list[dict[str, NDArray]] = []
 
     def add(self, batch: Mapping[str, ArrayLike], predictions: Mapping[str, ArrayLike]) -> None:
-        """Takes the valid examples of one batch.
+        """Adds the valid examples of one batch.
 
         Args:
-          batch: the host batch; `label` and `valid` [B, C], and where the log has them `host/group` [B]
-            (user) and `host/event` [B, C] (row of the event in the log).
+          batch: the host batch; `label` and `valid` [B, C], and where the log has them `host/group` [B] (user) and
+            `host/event` [B, C] (row of the event in the log).
           predictions: what the task predicts for it; `probability` [B, C].
 
         Raises:
-          ValueError: a key is missing or a shape differs, or this batch has other host keys than those
-            before.
+          ValueError: a key is missing or a shape differs, or this batch has other host keys than those before.
         """
         label = _array(batch, 'label', 'the batch')
         valid = _array(batch, 'valid', 'the batch', label.shape) > 0
@@ -112,10 +107,7 @@ class CtrEvaluator:
         return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
     def compute(self, where: NDArray | None = None) -> dict[str, float | int]:
-        """The metrics of all examples, or of those that a mask keeps; entries as `ctr_metrics` says.
-
-        Args:
-          where: bool [N], aligned with `columns()`; None keeps all.
+        """The metrics, as in `ctr_metrics`, of all examples, or of those where a mask bool [N] of `columns()` is True.
 
         Raises:
           ValueError: no batch was added, the mask does not fit, or a metric is undefined.

@@ -1,9 +1,7 @@
 """Click metrics on host numpy, exact: the functions behind every reported number.
 
-All of them take flat arrays of one entry an example, compute in float64 and weight each entry; a validity
-mask is a weight of 0 or 1. Entries of weight 0 take part in nothing, so padding may hold any value. What a
-metric can't define (one class only, no click) is a `ValueError` that says why: a reported number is never a
-placeholder.
+They take flat arrays of one entry an example, compute in float64 and weight each entry; entries of weight 0 may hold
+any value. What a metric can't define (one class only, no click) is a `ValueError`, never a placeholder.
 
 N examples, G groups (users).
 """
@@ -22,9 +20,8 @@ class GroupedAuc(NamedTuple):
 
     Attributes:
       value: the impression-weighted mean of the groups' AUCs.
-      groups: number of groups that enter it.
-      dropped: number of groups left out because all their examples are of one class.
-      coverage: share of the total weight that the groups which enter it hold, in (0, 1].
+      groups, dropped: numbers of groups in it, and of those skipped because all their examples are of one class.
+      coverage: share of the total weight that the groups in it hold, in (0, 1].
     """
 
     value: float
@@ -67,8 +64,7 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: Array
       labels: 0 or 1, [N].
       scores: any real scores, [N].
       groups: integer key of each example's group, [N].
-      weights: weight >= 0 of each example, [N]; None means 1 each. A group's impressions are its sum of
-        weights.
+      weights: weight >= 0 of each example, [N]; None means 1 each. A group's impressions are its sum of weights.
 
     Returns:
       A `GroupedAuc`. O(N log N), whatever G is.
@@ -103,13 +99,11 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: Array
 def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None, eps: float = EPS) -> float:
     """Mean negative log-likelihood of the labels, in nats.
 
-    The probability of the class that occurred is floored at `eps`: a float32 sigmoid is exactly 1 from a
-    logit of about 17 on, and one confident miss would make the mean infinite. `count_floored` tells how many
-    examples that concerns.
+    The probability of the class that occurred is floored at `eps`: a float32 sigmoid is exactly 1 from a logit of about
+    17 on, and one confident miss would make the mean infinite. `count_floored` counts these examples.
 
     Args:
-      labels: 0 or 1, [N].
-      probabilities: of label 1, in [0, 1], [N].
+      labels, probabilities: 0 or 1, and of label 1, in [0, 1], [N].
       weights: weight >= 0 of each example, [N]; None means 1 each.
       eps: the floor; 0 gives the unfloored, perhaps infinite, loss.
 
@@ -120,7 +114,8 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | N
       ValueError: shapes differ, a value is out of its range, or no example has weight.
     """
     labels, probabilities, weights = _columns(labels, probabilities, weights, 'probabilities', probability=True)
-    _require_examples(labels, 'Log-loss')
+    if not labels.size:
+        raise ValueError('Log-loss of no examples: all weights are 0 or the arrays are empty. Check the split.')
     with np.errstate(divide='ignore'):
         losses = -np.log(np.maximum(_of_observed_class(labels, probabilities), eps))
     return float(np.average(losses, weights=weights))
@@ -135,15 +130,7 @@ def count_floored(
 
 
 def pcoc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Predicted clicks over observed clicks; 1 is calibrated, above 1 over-predicts.
-
-    Args:
-      labels: 0 or 1, [N].
-      probabilities: of label 1, in [0, 1], [N].
-      weights: weight >= 0 of each example, [N]; None means 1 each.
-
-    Returns:
-      The ratio, >= 0.
+    """Predicted clicks over observed clicks, >= 0; 1 is calibrated, above 1 over-predicts. Arguments as for `log_loss`.
 
     Raises:
       ValueError: shapes differ, a value is out of its range, or no click was observed.
@@ -210,8 +197,3 @@ def _require_all(fine: NDArray, values: NDArray, name: str, allowed: str) -> Non
         at = int(np.argmin(fine))
         count = int(fine.size - fine.sum())
         raise ValueError(f'{name}[{at}] is {values[at]} (and {count - 1} more like it); {name} must be {allowed}.')
-
-
-def _require_examples(labels: NDArray, metric: str) -> None:
-    if not labels.size:
-        raise ValueError(f'{metric} of no examples: all weights are 0 or the arrays are empty. Check the split.')

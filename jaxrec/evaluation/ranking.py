@@ -1,6 +1,6 @@
-"""Full ranking evaluated: where the next item stands among all, and what share of the items is ever named.
+"""Full ranking evaluated: the rank of the next item among all, and the share of the items that is ever recommended.
 
-B batch, K items that are named.
+B batch, K recommended items.
 """
 
 import copy
@@ -14,30 +14,26 @@ CUTS = (5, 10)
 
 
 class RankingEvaluator:
-    """Accumulates the ranks of targets.
+    """Accumulates the ranks of targets, from which `of_cold` computes the recall of cold items too.
 
-    The recall of cold items, such as those that training hardly saw, is told apart by `of_cold`.
+    Args:
+      cuts: at which recall and NDCG are computed.
+      catalogue: items that could be named; None where that is not known.
     """
 
     def __init__(self, cuts: Sequence[int] = CUTS, catalogue: int | None = None):
-        """Starts empty.
-
-        Args:
-          cuts: at which recall and NDCG are computed.
-          catalogue: items that could be named; None where that is not known.
-        """
         self.cuts, self.catalogue = tuple(cuts), catalogue
         self.ranks: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
         self.named: set[int] = set()
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes in a host batch.
+        """Adds a host batch.
 
         Args:
           batch: with 'target/item' [B, 1] and 'valid' [B, 1].
-          predictions: 'rank' float [B], from 1, inf for a target that was not reached, and 'items' int
-            [B, K], the best first; negative ones are no items.
+          predictions: 'rank' float [B], from 1, inf for a target that was not reached, and 'items' int [B, K], the best
+            first; negative ones are no items.
         """
         valid = np.asarray(batch['valid'])[:, 0] > 0
         self.ranks.append(np.asarray(predictions['rank'], np.float64)[valid])
@@ -49,7 +45,7 @@ class RankingEvaluator:
         """The evaluator of both sets of users, this one's first.
 
         Raises:
-          ValueError: the two judge by different cuts or catalogues.
+          ValueError: the two have different cuts or catalogues.
         """
         if (self.cuts, self.catalogue) != (other.cuts, other.catalogue):
             raise ValueError('the evaluators judge by different rules: make both with the same arguments')
@@ -66,7 +62,7 @@ class RankingEvaluator:
           k the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users'.
 
         Raises:
-          ValueError: nothing was taken in, or a rank that is none.
+          ValueError: no batch was added, or a rank is below 1 or NaN.
         """
         ranks = np.concatenate(self.ranks) if self.ranks else np.zeros(0)
         if not len(ranks):
@@ -85,14 +81,7 @@ class RankingEvaluator:
         return metrics
 
     def of_cold(self, cold: np.ndarray) -> dict[str, float]:
-        """How well targets are found that are cold.
-
-        Args:
-          cold: bool [item rows].
-
-        Returns:
-          'cold_users', whose target is one, and 'cold_recall@k' among them, NaN where there are none.
-        """
+        """The number of targets that are cold (bool [item rows]), 'cold_users', and their 'cold_recall@k' or NaN."""
         ranks = np.concatenate([np.zeros(0), *self.ranks])
         mine = ranks[cold[np.concatenate([np.zeros(0, np.int64), *self.targets])]]
         share = lambda cut: float((mine <= cut).mean()) if len(mine) else math.nan

@@ -11,15 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def kept_slots(index: ArrayLike, length: ArrayLike, size: int) -> NDArray:
-    """Marks what was kept.
+    """Marks the kept behaviours, bool [..., L].
 
     Args:
-      index: integer [..., K], positions; real ones stand first and are distinct.
-      length: integer [...], how many are real.
+      index, length: integer [..., K], positions, of which the first `length` [...] are real and distinct.
       size: L.
-
-    Returns:
-      bool [..., L].
 
     Raises:
       ValueError: a real position is not in the history.
@@ -34,14 +30,9 @@ def kept_slots(index: ArrayLike, length: ArrayLike, size: int) -> NDArray:
 
 
 def share_found(wanted: NDArray, found: NDArray) -> NDArray:
-    """The share of what is wanted that was found: recall, or the agreement of two choices.
+    """The share of what is wanted, bool [..., L], that was found: recall, or the agreement of two choices.
 
-    Args:
-      wanted: bool [..., L].
-      found: bool [..., L].
-
-    Returns:
-      float64 [...]; NaN where nothing is wanted.
+    Returns float64 [...]; NaN where nothing is wanted.
     """
     return ratio((wanted & found).sum(-1), wanted.sum(-1))
 
@@ -66,11 +57,7 @@ class Means:
         self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, values: Mapping[str, NDArray], valid: NDArray) -> None:
-        """Takes in one batch.
-
-        Args:
-          values: {name: float [B, C]}.
-          valid: bool [B, C], which are examples.
+        """Adds the values {name: float [B, C]} of one batch where `valid` bool [B, C].
 
         Raises:
           ValueError: a shape differs.

@@ -1,4 +1,4 @@
-"""Parts of a test set on which a claim is judged apart.
+"""Parts of a test set that are evaluated apart.
 
 B batch, L history, N examples.
 """
@@ -16,8 +16,7 @@ def pair_keys(batch: Batch, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Names each (candidate, behaviour) pair of a batch by one 64-bit number.
 
     Args:
-      batch: with `candidate/<column>` [B, 1], `history/<column>` [B, L], `history/length` [B] and
-        `valid` [B, 1].
+      batch: with `candidate/<column>` [B, 1], `history/<column>` [B, L], `history/length` [B] and `valid` [B, 1].
       column: the id column whose pairs count.
 
     Returns:
@@ -32,12 +31,11 @@ def unseen_pairs(train: Iterable[Batch], test: Iterable[Batch], column: str = 'i
     """Marks test examples none of whose (candidate, behaviour) pairs occurred in any training example.
 
     Args:
-      train: batches of the training part, each example at least once.
-      test: batches of the test part.
+      train, test: batches of each part, each example at least once.
       column: the id column whose pairs count.
 
     Returns:
-      bool [N], for the valid test examples in order; those with an empty history are left out (False).
+      bool [N], for the valid test examples in order; False for those with an empty history.
 
     Raises:
       ValueError: there is no training batch.

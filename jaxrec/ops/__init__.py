@@ -1,1 +1,1 @@
-"""Pure functions on arrays: no parameters, no config, no other room of jaxrec."""
+"""Pure functions on arrays: no parameters, no config, no other package of jaxrec."""

@@ -1,12 +1,8 @@
 """Balanced k-means, Algorithm 1 of OneRec (arXiv 2502.18965): clusters of equal numbers of vectors.
 
-A pass sets all vectors free and visits the clusters one after the other: each takes the w = V / K free
-vectors that are nearest to its centroid, and its centroid becomes their mean at once. Clusters visited late
-take what is left, wherever it lies. What the paper leaves open: where K does not divide V the first V mod K
-clusters take one vector more; of equal distances the lower index goes first; passes are capped.
-
-`balanced_kmeans` is the algorithm as one jitted program over vectors in memory, `balanced_kmeans_streamed`
-the same over vectors in a file, in an order of computation that reads the file seldom.
+A pass frees all vectors and visits the clusters one after the other: each takes the w = V / K free vectors nearest to
+its centroid, and its centroid becomes their mean at once. What the paper leaves open: where K does not divide V the
+first V mod K clusters take one vector more; of equal distances the lower index goes first; passes are capped.
 
 V vectors, D width, K clusters, w width of a cluster, G clusters of a group, n vectors of a block, P passes.
 """
@@ -26,29 +22,14 @@ BLOCK_BYTES = 1 << 23  # of the distances of a block
 
 
 def quotas(items: int, clusters: int) -> np.ndarray:
-    """How many vectors each cluster takes: V / K, rounded up in the first V mod K clusters.
-
-    Args:
-      items: V.
-      clusters: K, at most V.
-
-    Returns:
-      int32 [K], their sum V.
-    """
+    """How many of V vectors each of K clusters takes, int32 [K]: V / K, rounded up in the first V mod K clusters."""
     return (items // clusters + (np.arange(clusters) < items % clusters)).astype(np.int32)
 
 
 def visit_orders(clusters: int, passes: int, seed: Seed | None) -> np.ndarray:
-    """In which order each pass visits the clusters.
+    """In which order each of P passes visits the K clusters, int32 [P, K]; by index, as in the paper, for seed None.
 
-    Args:
-      clusters: K.
-      passes: P.
-      seed: of an order that is drawn anew for every pass, so that no cluster always comes last, and nothing
-        need ever come to rest; None for the paper's, by index.
-
-    Returns:
-      int32 [P, K], permutations.
+    A seed draws a new order for every pass, so that no cluster always comes last; the passes then may never converge.
     """
     by_index = np.tile(np.arange(clusters, dtype=np.int32), (passes, 1))
     return by_index if seed is None else np.random.default_rng(seed).permuted(by_index, axis=1)
@@ -64,8 +45,8 @@ def balanced_kmeans(
 ) -> Clusters:
     """Clusters vectors in memory by Algorithm 1 of OneRec (arXiv 2502.18965).
 
-    Equal vectors have equal distances, whatever the hardware, so that the lower index decides among them. A
-    pass takes K matrix-vector products; nothing larger than the vectors is made.
+    Equal vectors have equal distances on any hardware, so that the lower index decides among them. A pass takes K
+    matrix-vector products; nothing larger than the vectors is allocated.
 
     Args:
       items: float [V, D].
@@ -75,7 +56,7 @@ def balanced_kmeans(
       tolerance: stop when at most this share of the vectors moved.
 
     Returns:
-      The clusters, `centroids` the means of what `codes` put into them.
+      The clusters, `centroids` the means of the vectors of each code.
 
     Raises:
       ValueError: shapes, numbers, passes or a tolerance that cannot be.
@@ -83,15 +64,9 @@ def balanced_kmeans(
     total, centroids = _check(items, centroids, passes, tolerance)
     items = check_finite(np.asarray(items, np.float32))
     origin = middle(centroids)
-    moved_items, moved_centroids = items - origin, centroids - origin
-    codes, made, moved = _run(
-        moved_items,
-        _first_equal(items),
-        moved_centroids,
-        quotas(total, len(centroids)),
-        visit_orders(len(centroids), passes, order_seed),
-        int(tolerance * total),
-    )
+    quota, orders = quotas(total, len(centroids)), visit_orders(len(centroids), passes, order_seed)
+    still = int(tolerance * total)
+    codes, made, moved = _run(items - origin, _first_equal(items), centroids - origin, quota, orders, still)
     codes = np.asarray(codes)
     return Clusters(cluster_means(items, codes, len(centroids))[0], codes, int(made), int(moved))
 
@@ -161,29 +136,25 @@ def balanced_kmeans_streamed(
 ) -> Clusters:
     """Clusters vectors of any number by Algorithm 1 of OneRec, reading them in blocks.
 
-    It is exact, not an approximation. In a pass a cluster's choice depends on its old centroid and on which
-    vectors are still free, so the clusters of a group, G neighbours in the order of visits, are served by one
-    reading: for the j-th of them it keeps the q_1 + ... + q_j nearest vectors of those free before the group,
-    q being quotas. However many of these the clusters before it take, q_j remain, and they are the nearest.
-    Distances are computed for free vectors alone, K V / 2 of them a pass, as matrix products.
+    It is exact, not an approximation. In a pass a cluster's choice depends on its old centroid and on which vectors are
+    still free, so the clusters of a group, G neighbours in the order of visits, are served by one reading: for the j-th
+    of them it keeps the q_1 + ... + q_j nearest vectors of those free before the group, q being quotas. However many of
+    these the clusters before it take, q_j remain, and they are the nearest. Distances are computed for free vectors
+    alone, K V / 2 of them a pass, as matrix products.
 
-    It differs from `balanced_kmeans` in rounding: means are summed in float64 between passes too, and where
-    the distances of two vectors to a centroid differ by less than the rounding of a product, which one is
-    taken may differ, even among equal vectors.
+    It differs from `balanced_kmeans` in rounding: means are summed in float64 between passes too, and where the
+    distances of two vectors to a centroid differ by less than the rounding of a product, which one is taken may differ,
+    even among equal vectors.
 
-    Reads K / (2 G) + 1 times the size of the vectors a pass. Memory: about 9 G^2 w bytes for the shortlists,
-    9 V bytes of codes and indices, a few blocks; 0.4 GB at 10 million vectors and K = 8192.
+    Reads K / (2 G) + 1 times the size of the vectors a pass. Memory: about 9 G^2 w bytes for the shortlists, 9 V bytes
+    of codes and indices, a few blocks; 0.4 GB at 10 million vectors and K = 8192.
 
     Args:
-      items: [V, D].
-      centroids: float [K, D], to start from.
-      order_seed: of the order of visits, see `visit_orders`; None for that of the indices.
-      passes: at most so many.
-      tolerance: stop when at most this share of the vectors moved.
+      items, centroids, order_seed, passes, tolerance: as for `balanced_kmeans`.
       group: G, at least 1; larger ones read less often and keep more in memory. The result is the same.
 
     Returns:
-      The clusters, `centroids` the means of what `codes` put into them.
+      The clusters, `centroids` the means of the vectors of each code.
 
     Raises:
       ValueError: shapes, numbers, passes, a tolerance or a group that cannot be.

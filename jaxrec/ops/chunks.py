@@ -1,7 +1,4 @@
-"""A function of a batch, computed a few examples at a time.
-
-XLA's CPU backend writes every intermediate of a product out. Of a few examples they stay in the cache; those
-of a batch are written to memory and read back, and may be several times what goes in and comes out.
+"""A function of a batch, computed a few examples at a time, so that its intermediates stay in a CPU's cache.
 
 B batch, n devices, Q examples of a device, S of them at a time, N chunks.
 """
@@ -19,9 +16,9 @@ CHUNK_BYTES = 1 << 23  # what the caches of two cores hold, about
 def by_chunks(function: Callable[..., Any], *arrays: jax.Array, bytes_each: int, limit: int | None = None) -> Any:
     """Applies a function of examples to a batch of them.
 
-    Nothing is cut on accelerators, which make intermediates as they are consumed, nor where little is made.
-    Which of them it is follows the devices that the program is compiled for. A chunk has as many examples of
-    each device that may hold a share of the batch, at least one, so that a batch that is cut stays cut.
+    Nothing is split on accelerators, which consume intermediates as they are computed, nor where these are small. This
+    follows the devices that the program is compiled for. A chunk has as many examples of each device that may hold a
+    share of the batch, at least one, so that a sharded batch stays sharded.
 
     Args:
       function: (array [n S, ...], ...) -> tree of arrays [n S, ...]; no example depends on another.
@@ -30,7 +27,7 @@ def by_chunks(function: Callable[..., Any], *arrays: jax.Array, bytes_each: int,
       limit: of those of a chunk; None for `CHUNK_BYTES`.
 
     Returns:
-      The tree of arrays [B, ...]; not to be differentiated where the batch is cut.
+      The tree of arrays [B, ...]; not to be differentiated where the batch is split.
     """
     batch = arrays[0].shape[0]
     devices = _devices(arrays[0])
@@ -99,16 +96,9 @@ def _devices(x: jax.Array) -> int:
 
 
 def chunk_sizes(batch: int, bytes_each: int, limit: int) -> tuple[int, int]:
-    """Into which equal chunks a batch is cut.
+    """Returns S and N of the equal chunks of Q examples, each within a limit of bytes or one example.
 
-    Args:
-      batch: Q.
-      bytes_each: of an example's intermediates.
-      limit: of those of a chunk.
-
-    Returns:
-      S and N, so that a chunk keeps to the limit or is one example. N S is Q where less than twice the fewest
-      chunks divide it, else up to N - 1 more.
+    N S is Q where less than twice the fewest chunks divide it, else up to N - 1 more.
     """
     most = max(1, limit // max(bytes_each, 1))
     if batch <= most:

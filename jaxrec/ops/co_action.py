@@ -1,12 +1,11 @@
 """The co-action unit of CAN (arXiv 2011.05625, eq. 5-11): one id's private micro-MLP, another id its input.
 
-The candidate's row holds the weights of a small network, the behaviour's row is its input, so a pair
-(candidate, behaviour) that was never seen together is still scored by what each learned apart. Powers of the
-input (orders) are fed through the same network or, with order independence (level 3 of section 4.4), each
-through a network of its own.
+The candidate's row holds the weights of a small network, the behaviour's row is its input, so a pair (candidate,
+behaviour) that was never seen together is still scored by what each learned apart. Powers of the input (orders) are fed
+through the same network or, with order independence (level 3 of section 4.4), each through a network of its own.
 
-B batch, C candidates, L history, I = dims[0] input width, O orders, H = width of the kept layers, P numbers
-of a micro-MLP.
+B batch, C candidates, L history, I = dims[0] input width, O orders, H = width of the kept layers, P numbers of a
+micro-MLP.
 """
 
 import functools
@@ -38,9 +37,8 @@ def check_unit(where: str, *, dims: Sequence[int], orders: int, **chosen: Any) -
     """Refuses options of the unit that do not exist.
 
     Args:
-      where: what stands before an option's name in the message, such as 'model.'.
-      dims: as for `co_action`.
-      orders: as for `co_action`.
+      where: what precedes an option's name in the message, such as 'model.'.
+      dims, orders: as for `co_action`.
       **chosen: any of the options in `CHOICES`.
 
     Raises:
@@ -59,44 +57,20 @@ def check_unit(where: str, *, dims: Sequence[int], orders: int, **chosen: Any) -
 
 
 def weight_width(dims: Sequence[int], use_bias: bool = False) -> int:
-    """Numbers that one micro-MLP needs: P = sum_i (d_i * d_{i+1} + bias).
-
-    Args:
-      dims: layer widths from input to output, such as (16, 8, 4).
-      use_bias: whether every layer has biases.
-
-    Returns:
-      P: 160 for (16, 8, 4) without bias, 172 with.
-    """
+    """Numbers of one micro-MLP: P = sum_i (d_i * d_{i+1} + bias); 160 for (16, 8, 4) without bias, 172 with."""
     return sum(i * o + (o if use_bias else 0) for i, o in itertools.pairwise(dims))
 
 
 def output_width(dims: Sequence[int], orders: int, layer_output: str, order_reduce: str) -> int:
-    """Numbers that the unit returns for one candidate.
-
-    Args:
-      dims: layer widths.
-      orders: O.
-      layer_output: 'concat' or 'last'.
-      order_reduce: 'concat' or 'sum'.
-
-    Returns:
-      H, times O when the orders are concatenated.
-    """
+    """Numbers that the unit returns for one candidate: H, times the orders where these are concatenated."""
     width = sum(dims[1:]) if layer_output == 'concat' else dims[-1]
     return width * (orders if order_reduce == 'concat' else 1)
 
 
 def split_weights(weights: jax.Array, dims: Sequence[int], use_bias: bool = False) -> list[Layer]:
-    """Cuts weight rows into the layers of the micro-MLPs.
+    """Splits weight rows [..., P] into the layers of the micro-MLPs; a row has the matrix row-major, then its bias.
 
-    Args:
-      weights: float [..., P], layer by layer: the matrix row-major, then its bias.
-      dims: layer widths.
-      use_bias: whether every layer has biases.
-
-    Returns:
-      For each layer the matrix [..., d_i, d_{i+1}] and the bias [..., d_{i+1}] or None.
+    Returns for each layer the matrix [..., d_i, d_{i+1}] and the bias [..., d_{i+1}] or None.
     """
     chex.assert_axis_dimension(weights, -1, weight_width(dims, use_bias))
     layers, start = [], 0
@@ -124,7 +98,7 @@ def co_action(
     pooling: str = 'sum',
     order_independence: bool = False,
 ) -> jax.Array:
-    """Runs every candidate's micro-MLP over the history and pools its layers' outputs (eq. 5-11).
+    """Runs every candidate's micro-MLP over the history and pools its layers' outputs (eq. 5-11), [B, C, output_width].
 
     The history is pooled after the unit, as the paper's text and code do; its eq. 10 prints the other order.
 
@@ -142,9 +116,6 @@ def co_action(
       last_activation: 'none' (code) or 'tanh' (paper) after the last layer.
       pooling: 'sum', or 'mean' over the real behaviours; an empty history gives zeros.
       order_independence: each order has a micro-MLP of its own (section 4.4) instead of all sharing one.
-
-    Returns:
-      float [B, C, output_width].
 
     Raises:
       ValueError: an option that does not exist.
@@ -175,18 +146,14 @@ def co_action(
 
 
 def co_action_single(weights: jax.Array, inputs: jax.Array, present: jax.Array, **options: Any) -> jax.Array:
-    """Runs every candidate's micro-MLP over one id of its own, such as another column of the candidate.
+    """Runs every candidate's micro-MLP over one id of its own, [B, C, output_width].
 
-    There is nothing to pool; an id that is absent gives zeros, whatever the biases say.
+    The id may be another column of the candidate. Nothing is pooled; an absent id gives zeros, whatever the biases.
 
     Args:
-      weights: float [B, C, P], or [B, C, O * P] with order independence.
-      inputs: float [B, C, I], the feed row that each candidate meets.
+      weights, inputs: float [B, C, P] as for `co_action`, and [B, C, I], the feed row of each candidate.
       present: float or bool [B, C], 1 where there is an id.
       **options: those of `co_action`.
-
-    Returns:
-      float [B, C, output_width].
     """
     chex.assert_rank([weights, inputs, present], [3, 3, 2])
     unit = lambda weights, inputs, present: co_action(weights[:, None], inputs[:, None], present[:, None], **options)

@@ -16,27 +16,12 @@ from jaxrec.ops.hashing import mix32
 
 
 def key_words(key: jax.Array) -> jax.Array:
-    """The two words that seed masks.
-
-    Args:
-      key: a typed PRNG key.
-
-    Returns:
-      uint32 [2].
-    """
+    """The two words, uint32 [2], of a typed PRNG key that seed masks."""
     return jax.random.key_data(key).astype(jnp.uint32).reshape(-1)[-2:]
 
 
 def fold_words(words: jax.Array, number: jax.Array | int) -> jax.Array:
-    """Derives the words of one of many draws, such as a pass or a request; `jax.random.fold_in` by one hash.
-
-    Args:
-      words: uint32 [2].
-      number: int [], which draw.
-
-    Returns:
-      uint32 [2].
-    """
+    """Derives the words uint32 [2] of one of many draws, such as a pass or a request; `fold_in` by one hash."""
     salt = mix32(jnp.asarray(number).astype(jnp.uint32) + jnp.uint32(1))
     return mix32(words ^ jnp.stack([salt, mix32(salt)]))
 
@@ -66,15 +51,9 @@ def keep_mask(words: jax.Array, layer: int, shape: Sequence[int], rate: float) -
 
 
 def drop_weights(params: Any, words: jax.Array, rate: float) -> Any:
-    """Thins a network: every leaf times a mask of its own shape (AGE, arXiv 2112.11136, section 3.3).
+    """Multiplies every leaf of a tree by a mask of its own shape (AGE, arXiv 2112.11136, section 3.3).
 
-    Args:
-      params: a tree of float arrays; the layer of a mask is a checksum of its leaf's path.
-      words: uint32 [2].
-      rate: probability of a zero, in [0, 1).
-
-    Returns:
-      The same tree.
+    The layer of a mask is a checksum of its leaf's path; `words` uint32 [2] and `rate` are those of `keep_mask`.
     """
 
     def drop(path: tuple, leaf: jax.Array) -> jax.Array:
@@ -85,19 +64,15 @@ def drop_weights(params: Any, words: jax.Array, rate: float) -> Any:
 
 
 def drop_units(params: Any, words: jax.Array, rate: float) -> Any:
-    """Thins a network unit by unit: dropout of activations, said by the weights that make them.
+    """Drops a network's units: dropout of activations, applied to the weights that compute them.
 
-    A unit's mask multiplies its column of the kernel and its bias. Where an activation f has f(m z) = m f(z)
-    for m >= 0, as ReLU and PReLU have, this is f(z) times the mask; elsewhere it is z that is dropped. A
-    layer with a single unit is a score and is left whole, as is what is no layer.
+    A unit's mask multiplies its column of the kernel and its bias. Where an activation f has f(m z) = m f(z) for m >=
+    0, as ReLU and PReLU have, this is f(z) times the mask; elsewhere z is dropped. A layer with a single unit is a
+    score and is not changed, like any node that is no layer.
 
     Args:
       params: a tree of dicts; layers are those with a 'kernel' float [..., U], and perhaps a 'bias' [U].
-      words: uint32 [2].
-      rate: probability of a zero, in [0, 1).
-
-    Returns:
-      The same tree.
+      words, rate: as for `keep_mask`.
     """
 
     def drop(node: Any, path: str) -> Any:

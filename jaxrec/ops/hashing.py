@@ -1,10 +1,6 @@
 """Random numbers by counter: element (row, column) of a stream is a hash of (seed, row, column).
 
-No state, no temporaries and no dependence on how an array is sharded: a table of 10^8 rows is drawn shard by
-shard and is the same table on any number of devices. Threefry would hold a second copy of the table in bits
-while it draws.
-
-V rows, D width.
+No state, no temporaries and no dependence on how an array is sharded. V rows, D width.
 """
 
 import jax
@@ -15,29 +11,19 @@ _FIRST, _SECOND, _GOLDEN = 0x7FEB352D, 0x846CA68B, 0x9E3779B9
 
 
 def mix32(x: jax.Array) -> jax.Array:
-    """Scrambles 32-bit counters: every input bit flips every output bit with probability near one half.
-
-    Args:
-      x: uint32 [...], counters or earlier hashes.
-
-    Returns:
-      uint32 [...], a bijection of the input.
-    """
+    """Hashes 32-bit counters, a bijection: every input bit flips every output bit with probability near one half."""
     x = (x ^ (x >> 16)) * jnp.uint32(_FIRST)
     x = (x ^ (x >> 15)) * jnp.uint32(_SECOND)
     return x ^ (x >> 16)
 
 
 def counter_bits(key: jax.Array, rows: jax.Array, dim: int) -> jax.Array:
-    """Draws 32 random bits for each (row, column).
+    """Draws 32 random bits for each (row, column), uint32 [V, D].
 
     Args:
       key: a typed PRNG key; its two words seed the stream.
       rows: int32 [V], row numbers.
       dim: D, the number of columns.
-
-    Returns:
-      uint32 [V, D].
     """
     word = jax.random.key_data(key).astype(jnp.uint32)
     row = mix32(rows.astype(jnp.uint32) ^ word[0])[:, None]  # [V, 1]
@@ -46,29 +32,11 @@ def counter_bits(key: jax.Array, rows: jax.Array, dim: int) -> jax.Array:
 
 
 def counter_uniform(key: jax.Array, rows: jax.Array, dim: int) -> jax.Array:
-    """Draws uniform numbers strictly inside (0, 1) for each (row, column).
-
-    Args:
-      key: a typed PRNG key.
-      rows: int32 [V], row numbers.
-      dim: D, the number of columns.
-
-    Returns:
-      float32 [V, D].
-    """
+    """Draws float32 [V, D] uniform strictly inside (0, 1); arguments are those of `counter_bits`."""
     bits = counter_bits(key, rows, dim) >> 9  # 23 bits are what a float32 holds between .5 and 1
     return (bits.astype(jnp.float32) + 0.5) * jnp.float32(2.0**-23)
 
 
 def counter_normal(key: jax.Array, rows: jax.Array, dim: int) -> jax.Array:
-    """Draws standard normal numbers for each (row, column), by the inverse of the normal distribution.
-
-    Args:
-      key: a typed PRNG key.
-      rows: int32 [V], row numbers.
-      dim: D, the number of columns.
-
-    Returns:
-      float32 [V, D].
-    """
+    """Draws standard normal float32 [V, D], by the inverse of the distribution; arguments as for `counter_bits`."""
     return jax.scipy.special.ndtri(counter_uniform(key, rows, dim))

@@ -1,9 +1,10 @@
 """Feature interactions: inner, outer and field-aware products of fields, and compressed interaction.
 
-A field is one feature as one vector. Those of the request (user and pooled history) have no candidate axis:
-what they make among themselves is computed once a request and given to its candidates last. Fields are
-numbered request first; pairs stand in the order request with request, request with candidate, candidate with
-candidate, inside each by the first field and then the second.
+A field is one feature as one vector, and functions take the fields of the request, float [B, R, D], and of the
+candidate, [B, C, K, D]. Those of the request (user and pooled history) have no candidate axis: what they yield among
+themselves is computed once a request and given to its candidates last. Fields are numbered request first; pairs have
+the order request with request, request with candidate, candidate with candidate, inside each by the first field and
+then the second.
 
 B batch, C candidates, R request fields, K candidate fields, F = R + K, P = F (F - 1) / 2 pairs, D width.
 """
@@ -15,57 +16,21 @@ import jax
 import jax.numpy as jnp
 
 
-def pair_count(fields: int) -> int:
-    """Pairs of different fields.
-
-    Args:
-      fields: F.
-
-    Returns:
-      P.
-    """
-    return fields * (fields - 1) // 2
-
-
 def join_fields(request: jax.Array, candidate: jax.Array) -> jax.Array:
-    """Gives every candidate all fields; for interactions that mix them from the start.
-
-    Args:
-      request: float [B, R, D].
-      candidate: float [B, C, K, D].
-
-    Returns:
-      float [B, C, F, D].
-    """
+    """Gives every candidate all fields, float [B, C, F, D], for interactions that mix them from the start."""
     chex.assert_rank([request, candidate], [3, 4])
     return jnp.concatenate([_over_candidates(request, candidate), candidate], 2)
 
 
 def fm_second_order(request: jax.Array, candidate: jax.Array) -> jax.Array:
-    """The inner products of all pairs, summed by half of (square of sum - sum of squares) (FM, ICDM 2010).
-
-    Args:
-      request: float [B, R, D].
-      candidate: float [B, C, K, D].
-
-    Returns:
-      float [B, C].
-    """
+    """The summed inner products [B, C] of all pairs, by half of (square of sum - sum of squares) (FM, ICDM 2010)."""
     chex.assert_rank([request, candidate], [3, 4])
     squares = (request**2).sum((1, 2))[:, None] + (candidate**2).sum((2, 3))
     return 0.5 * ((_sum_fields(request, candidate) ** 2).sum(-1) - squares)
 
 
 def pairwise_inner(request: jax.Array, candidate: jax.Array) -> jax.Array:
-    """The inner product of every pair of fields (IPNN, arXiv 1611.00144).
-
-    Args:
-      request: float [B, R, D].
-      candidate: float [B, C, K, D].
-
-    Returns:
-      float [B, C, P].
-    """
+    """The inner product [B, C, P] of every pair of fields (IPNN, arXiv 1611.00144)."""
     chex.assert_rank([request, candidate], [3, 4])
     return _pairs(
         jnp.einsum('bid,bjd->bij', request, request),
@@ -75,31 +40,20 @@ def pairwise_inner(request: jax.Array, candidate: jax.Array) -> jax.Array:
 
 
 def outer_product(request: jax.Array, candidate: jax.Array) -> jax.Array:
-    """The outer products of all fields with all, superposed: that of their sum (OPNN, arXiv 1611.00144).
-
-    Args:
-      request: float [B, R, D].
-      candidate: float [B, C, K, D].
-
-    Returns:
-      float [B, C, D * D].
-    """
+    """The outer products of all fields with all, superposed, [B, C, D * D]: that of their sum (OPNN, 1611.00144)."""
     total = _sum_fields(request, candidate)
     product = total[..., :, None] * total[..., None, :]
     return product.reshape(*total.shape[:-1], total.shape[-1] ** 2)
 
 
 def field_aware_inner(request: jax.Array, candidate: jax.Array) -> jax.Array:
-    """For every pair the inner product of what each field keeps for the other (FFM, RecSys 2016, eq. 4).
+    """For every pair the inner product [B, C, P] of what each field keeps for the other (FFM, RecSys 2016, eq. 4).
 
     Their sum is FFM's second-order term; one by one they are the products of ONN (arXiv 1904.12579).
 
     Args:
       request: float [B, R, F, D], [b, i, j] is the vector of field i for field j; those for i = j are unused.
       candidate: float [B, C, K, F, D], [b, c, i, j] the same of candidate field i, number R + i.
-
-    Returns:
-      float [B, C, P].
     """
     chex.assert_rank([request, candidate], [4, 5])
     chex.assert_axis_dimension(request, 2, request.shape[1] + candidate.shape[2])
@@ -113,15 +67,12 @@ def field_aware_inner(request: jax.Array, candidate: jax.Array) -> jax.Array:
 
 
 def cin_shapes(fields: int, widths: Sequence[int], split: bool = False) -> list[tuple[int, int, int]]:
-    """Shapes of the kernels of a compressed interaction network.
+    """Shapes of the kernels of a compressed interaction network: for each layer (H of the layer before, F, its width).
 
     Args:
       fields: F.
       widths: feature maps of each layer.
       split: the first half of a layer's maps feeds the next, the second half the output (the authors' code).
-
-    Returns:
-      For each layer (H of the layer before, F, its width).
 
     Raises:
       ValueError: no layer, a width below 1, or an odd width that is to be split.
@@ -138,11 +89,10 @@ def cin_shapes(fields: int, widths: Sequence[int], split: bool = False) -> list[
 
 
 def cin_layer(hidden: jax.Array, base: jax.Array, kernel: jax.Array) -> jax.Array:
-    """One layer of compressed interaction (xDeepFM, arXiv 1803.05170, eq. 6); maps and fields stand last.
+    """One layer of compressed interaction (xDeepFM, arXiv 1803.05170, eq. 6), with maps and fields as last axes.
 
     Args:
-      hidden: float [..., D, H], the maps of the layer before.
-      base: float [..., D, F], the fields.
+      hidden, base: float [..., D, H] and [..., D, F], the maps of the layer before, and the fields.
       kernel: float [H, F, O].
 
     Returns:
@@ -155,13 +105,11 @@ def cin_layer(hidden: jax.Array, base: jax.Array, kernel: jax.Array) -> jax.Arra
 
 
 def cin(request: jax.Array, candidate: jax.Array, kernels: Sequence[jax.Array], split: bool = False) -> jax.Array:
-    """Compressed interaction: layer after layer of maps, each summed over its width (xDeepFM).
+    """Compressed interaction (xDeepFM): layer after layer of maps, each summed over its width.
 
     Args:
-      request: float [B, R, D].
-      candidate: float [B, C, K, D].
-      kernels: float, of the shapes that `cin_shapes` gives.
-      split: as in `cin_shapes`.
+      request, candidate: the fields.
+      kernels, split: float, of the shapes of `cin_shapes`, and its option.
 
     Returns:
       float [B, C, W], W all maps that feed the output, layer by layer.

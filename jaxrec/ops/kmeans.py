@@ -1,7 +1,6 @@
 """Plain k-means over vectors of any number, and what every k-means needs: nearest centroids and means.
 
-Vectors are read in blocks, so they may lie in a file, and no array of all vectors times all centroids is ever
-made. Blocks go to one jitted program; sums over them are kept on the host in float64.
+Vectors are read in blocks, so they may be in a file; sums over them are kept on the host in float64.
 
 V vectors, D width, K clusters, n vectors of a block.
 """
@@ -33,10 +32,8 @@ class Clusters(NamedTuple):
     """What a k-means found.
 
     Attributes:
-      centroids: float32 [K, D].
-      codes: int32 [V], the cluster of each vector.
-      passes: over all vectors that were made.
-      moved: vectors that changed their cluster in the last of them.
+      centroids, codes: float32 [K, D], and int32 [V], the cluster of each vector.
+      passes, moved: passes over all vectors, and vectors that changed their cluster in the last of them.
     """
 
     centroids: np.ndarray
@@ -46,15 +43,7 @@ class Clusters(NamedTuple):
 
 
 def first_centroids(items: Rows, clusters: int, seed: Seed) -> np.ndarray:
-    """Draws distinct vectors as the centroids that a k-means starts from.
-
-    Args:
-      items: [V, D].
-      clusters: K.
-      seed: of the draw.
-
-    Returns:
-      float32 [K, D].
+    """Draws K distinct vectors as the centroids, float32 [K, D], that a k-means starts from.
 
     Raises:
       ValueError: vectors that are no matrix, or fewer of them than clusters.
@@ -70,12 +59,11 @@ def first_centroids(items: Rows, clusters: int, seed: Seed) -> np.ndarray:
 def nearest(items: Rows, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds the nearest centroid of each vector, argmin_k ||r - c_k||^2 (OneRec, arXiv 2502.18965, 4.1).
 
-    Distances are compared by matrix products, whose rounding may decide between two centroids that are almost
-    equally near. Of equal ones the first wins.
+    Distances are compared by matrix products, whose rounding may decide between two centroids that are almost equally
+    near. Of equal ones the first wins.
 
     Args:
-      items: [V, D].
-      centroids: float [K, D].
+      items, centroids: [V, D] and float [K, D].
 
     Returns:
       int32 [V], the nearest centroid, and float32 [V], the squared distance to it.
@@ -105,29 +93,15 @@ def _nearest_of_block(block: jax.Array, centroids: jax.Array, origin: jax.Array)
 
 
 def middle(centroids: np.ndarray) -> np.ndarray:
-    """A point among most centroids, so that products of differences to it round little.
+    """The median float32 [D] of centroids: products of differences to it round little.
 
     What all vectors have in common would cost distances their digits; so would a far centroid as the origin.
-
-    Args:
-      centroids: float [K, D].
-
-    Returns:
-      float32 [D], the median of each coordinate.
     """
     return np.median(np.asarray(centroids, np.float32), 0).astype(np.float32)
 
 
 def half_distances(block: jax.Array, centroids: jax.Array) -> jax.Array:
-    """What orders centroids as the distances of a vector do: ||c||^2 / 2 - <c, x>.
-
-    Args:
-      block: float32 [n, D].
-      centroids: float32 [K, D].
-
-    Returns:
-      float32 [K, n].
-    """
+    """Orders centroids [K, D] as the distances of vectors [n, D] do, by ||c||^2 / 2 - <c, x>; float32 [K, n]."""
     norms = jnp.sum(jnp.square(centroids), -1) / 2
     return norms[:, None] - jnp.matmul(centroids, block.T, precision=jax.lax.Precision.HIGHEST)
 
@@ -136,8 +110,7 @@ def cluster_means(items: Rows, codes: np.ndarray, clusters: int) -> tuple[np.nda
     """Averages the vectors of each cluster, in float64, one pass over blocks.
 
     Args:
-      items: [V, D].
-      codes: int [V], 0 to K - 1.
+      items, codes: [V, D] and int [V], 0 to K - 1.
       clusters: K.
 
     Returns:
@@ -156,13 +129,12 @@ def cluster_means(items: Rows, codes: np.ndarray, clusters: int) -> tuple[np.nda
 def plain_kmeans(items: Rows, centroids: np.ndarray, *, passes: int = 30, tolerance: float = 1e-3) -> Clusters:
     """Lloyd's k-means: every vector joins its nearest centroid, every centroid becomes a mean.
 
-    An empty cluster takes a vector that is farthest from its own centroid: the first of them the farthest,
-    the second the second farthest, and so on, of equal ones the first. That vector leaves its old mean only
-    in the next pass. Clusters may be empty in the end, where vectors are equal.
+    An empty cluster takes a vector that is farthest from its own centroid: the first of them the farthest, the second
+    the second farthest, and so on, of equal ones the first. That vector leaves its old mean only in the next pass.
+    Clusters may be empty in the end, where vectors are equal.
 
     Args:
-      items: [V, D].
-      centroids: float [K, D], to start from.
+      items, centroids: [V, D], and float [K, D] to start from.
       passes: at most so many.
       tolerance: stop when at most this share of the vectors moved.
 
@@ -187,29 +159,14 @@ def plain_kmeans(items: Rows, centroids: np.ndarray, *, passes: int = 30, tolera
 
 
 def blocks(items: Rows, rows: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Reads vectors block by block.
-
-    Args:
-      items: [V, D].
-      rows: n.
-
-    Yields:
-      The first row of a block, and float32 [n or fewer, D].
-
-    Raises:
-      ValueError: numbers that are not finite, or too large to be squared.
-    """
+    """Yields the first row of each block of n vectors, and its vectors float32 [n or fewer, D], `check_finite`d."""
     for first in range(0, items.shape[0], rows):
         block = np.asarray(items[first : first + rows], np.float32)
         yield first, check_finite(block, first)
 
 
 def check_finite(block: np.ndarray, first: int = 0) -> np.ndarray:
-    """Returns the vectors [n, D] as they are.
-
-    Args:
-      block: float [n, D].
-      first: its first row among all vectors, for the message.
+    """Returns the vectors [n, D] as they are; `first` is their first row among all, for the message.
 
     Raises:
       ValueError: numbers that are not finite, or too large to be squared.
@@ -224,14 +181,7 @@ def check_finite(block: np.ndarray, first: int = 0) -> np.ndarray:
 
 
 def check_rows(items: Rows, clusters: int) -> tuple[int, int]:
-    """Checks that vectors can be put into so many clusters.
-
-    Args:
-      items: [V, D].
-      clusters: K.
-
-    Returns:
-      V and D.
+    """Returns V and D of vectors that can be grouped into so many clusters.
 
     Raises:
       ValueError: vectors that are no matrix, or fewer of them than clusters.
@@ -244,15 +194,7 @@ def check_rows(items: Rows, clusters: int) -> tuple[int, int]:
 
 
 def check_passes(passes: int, tolerance: float) -> None:
-    """Checks when a k-means stops.
-
-    Args:
-      passes: at most so many.
-      tolerance: the share of vectors that may still move.
-
-    Raises:
-      ValueError: no pass, or a tolerance that is no share.
-    """
+    """Refuses less than one pass, and a tolerance that is no share, by a ValueError."""
     if passes < 1 or not 0 <= tolerance < 1:
         raise ValueError(
             f'{passes} passes with tolerance {tolerance}: at least one pass, and a share of vectors from 0 to below 1'

@@ -1,8 +1,7 @@
-"""The K largest of long rows: exact, in the order of `jax.lax.top_k`, in one pass over what is long.
+"""The K largest of long rows: exact, in the order of `jax.lax.top_k`, in one pass over the long axis.
 
-XLA's CPU backend finds the K largest with a heap, one element at a time; a sort of a row on an accelerator
-grows with it likewise. The largest of a bin is a vector operation, so bins are ranked first, by bins of bins
-where these are many, and only the K best of them are searched.
+The largest of a bin is a vector operation, so bins are ranked first, by bins of bins where these are many, and only the
+K best of them are searched.
 
 N elements of a row, K kept, W width of a bin.
 """
@@ -19,8 +18,7 @@ def largest(x: jax.Array, keep: int, *, width: int = WIDTH) -> tuple[jax.Array, 
 
     Args:
       x: float [B, N].
-      keep: K, from 1 to N.
-      width: W.
+      keep, width: K, from 1 to N, and W.
 
     Returns:
       float [B, K] and their positions, int32 [B, K].

@@ -17,11 +17,11 @@ from jaxrec.ops.experts.grouped import ACTIVATIONS
 
 
 class Drop(NamedTuple):
-    """Dropout by counter, as in `ops.dropout`; what is dropped is told apart by a number for its place.
+    """Dropout by counter, as in `ops.dropout`; what is dropped depends on a number for its place.
 
     Attributes:
       words: uint32 [2], from `key_words` or `fold_words`.
-      rate: probability of a zero, in [0, 1); 0 leaves everything.
+      rate: probability of a zero, in [0, 1); 0 drops nothing.
     """
 
     words: jax.Array
@@ -39,15 +39,9 @@ class Drop(NamedTuple):
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, epsilon: float = 1e-6) -> jax.Array:
-    """Divides by the root of the mean square (arXiv 1910.07467, eq. 4).
+    """Divides float [..., X] by the root of its mean square plus epsilon, times a scale [X] (arXiv 1910.07467, eq.
 
-    Args:
-      x: float [..., X].
-      scale: float [X].
-      epsilon: added to the mean square.
-
-    Returns:
-      [..., X], of the dtype of x.
+    4).
     """
     chex.assert_equal(x.shape[-1:], scale.shape)
     wide = x.astype(jnp.float32)
@@ -70,7 +64,7 @@ def attend(
       query: float [B, Q, H, D].
       key, value: float [B, S, H, D].
       mask: bool, broadcasts to [B, H, Q, S]; False is not attended to.
-      drop: of the weights, where they are thinned.
+      drop: dropout of the weights; None for none.
 
     Returns:
       float [B, Q, H, D]; zeros where there is nothing to attend to.
@@ -83,15 +77,12 @@ def attend(
 
 
 def attend_own(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
-    """Attention of beams that have keys of their own.
+    """Attention of beams that have keys of their own, float [B, K, Q, H, D].
 
     Args:
       query: float [B, K, Q, H, D], the newest positions of each of K beams.
       key, value: float [B, K, S, H, D], all positions.
       mask: bool, broadcasts to [B, K, H, Q, S].
-
-    Returns:
-      float [B, K, Q, H, D].
     """
     chex.assert_rank([query, key, value], 5)
     logits = jnp.einsum('bkqhd,bkshd->bkhqs', query, key, preferred_element_type=jnp.float32)
@@ -107,18 +98,11 @@ def _softmax(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 
 def project(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """A product with weights, written so that XLA's CPU backend is as fast in its gradient as in itself.
+    """Multiplies float [..., X] by weights [X, F], as fast in its gradient as in itself on XLA's CPU backend.
 
-    That backend takes twice the time for the product of two long matrices whose result is taller than wide,
-    or that have more than one axis of rows. So rows lie flat, and tall weights are turned before they are
-    multiplied, behind a barrier: else XLA turns the product back.
-
-    Args:
-      x: float [..., X].
-      weights: float [X, F].
-
-    Returns:
-      float [..., F].
+    That backend takes twice the time for the product of two long matrices whose result is taller than wide, or that
+    have more than one axis of rows. So rows are flattened, and tall weights are transposed before they are multiplied,
+    behind a barrier: else XLA transposes the product back.
     """
     chex.assert_rank(weights, 2)
     flat = x.reshape(-1, x.shape[-1])
@@ -132,17 +116,13 @@ def project(x: jax.Array, weights: jax.Array) -> jax.Array:
 def feed_forward(
     x: jax.Array, up: jax.Array, down: jax.Array, activation: str, drop: Callable[[jax.Array], jax.Array] | None = None
 ) -> jax.Array:
-    """Two layers, the first of which may hold a gate beside what it gates (arXiv 2002.05202, eq. 6).
+    """Two layers, the first of which may hold a gate and what it gates (arXiv 2002.05202, eq. 6); float [..., X].
 
     Args:
       x: float [..., X].
-      up: float [X, F], or [X, 2 F] where the activation is gated, the gate first.
-      down: float [F, X].
+      up, down: float [X, F], or [X, 2 F] where the activation is gated, the gate first; and [F, X].
       activation: one of `ops.grouped.ACTIVATIONS`.
-      drop: of the hidden units, where they are thinned.
-
-    Returns:
-      float [..., X].
+      drop: dropout of the hidden units; None for none.
     """
     hidden = ACTIVATIONS[activation](project(x, up))
     return project(hidden if drop is None else drop(hidden), down)

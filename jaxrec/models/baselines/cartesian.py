@@ -1,9 +1,7 @@
-"""DNN + Cartesian product: every pair of ids that met in training is an id with a row of its own.
+"""DNN + Cartesian product (CAN, arXiv 2011.05625, table 2): every pair of ids that met in training has its own row.
 
-What CAN (arXiv 2011.05625, table 2) is measured against: such rows learn the effect of a pair best, but there
-are as many as pairs, and a pair that training never saw has none. Pair ids come with the batch, `cartesian/*`
-as `data.cartesian` makes them. A pair without an id of its own says nothing, so an example all of whose pairs
-are new is scored by the base alone.
+Pair ids come with the batch, `cartesian/*` as `data.cartesian` makes them. A pair without an id adds nothing, so an
+example all of whose pairs are new is scored by the base alone.
 
 B batch, C candidates, L history, X width of the base, D width.
 """
@@ -18,8 +16,8 @@ import jax.numpy as jnp
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.schema import Column
 from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
-from jaxrec.embeddings import Table, as_specs, normal
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn
+from jaxrec.embeddings import Table, normal
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, SHARED_OPTIONS, on_base
 from jaxrec.models.ctr.base import SHARED, Base, make_base
 from jaxrec.models.ctr.features import POOLINGS, read
 from jaxrec.models.ctr.task import CtrTask, Ids
@@ -30,7 +28,7 @@ OWN_OPTIONS: dict[str, Any] = {'base': 'dnn', 'base_options': {}}
 
 
 class CartesianInputs(nn.Module):
-    """A base with the vectors of the pair ids beside its vector, pooled over the history.
+    """A base whose vector is extended by those of the pair ids, pooled over the history.
 
     Attributes:
       base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
@@ -46,16 +44,7 @@ class CartesianInputs(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Joins the vectors of a batch.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: passed on to the base.
-
-        Returns:
-          x float [B, C, X + D * pairs] and the losses of the base.
-        """
+        """Joins the vectors of a batch, x float [B, C, X + D * pairs]; arguments and losses are those of the base."""
         x, losses = self.base(rows, batch, train)
         pooled = [self._pool(rows[name], batch, f'cartesian/{name}') for name in self.pairs]
         return jnp.concatenate([x, *pooled], -1), losses
@@ -72,21 +61,17 @@ class CartesianInputs(nn.Module):
 
 @configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base:
-    """A base with the Cartesian product beside it, as a base.
+    """A base extended by the Cartesian product, as a base.
 
     Args:
-      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; `features.cartesian` names the columns
-        of pair ids. `base` ('dnn' by default) and its `base_options`.
+      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; `features.cartesian` names the columns of pair
+        ids. `base` ('dnn' by default) and its `base_options`.
       schema: {column: Column} of the log and of the pair ids.
-
-    Returns:
-      The base.
 
     Raises:
       ValueError: there are no pair ids, or not those.
     """
-    shared = {key: BASE_OPTIONS[key] for key in SHARED}
-    options = read_options(config, 'model.base_options', **shared, **OWN_OPTIONS)
+    options = read_options(config, 'model.base_options', **SHARED_OPTIONS, **OWN_OPTIONS)
     given = {side: names for side, names in options['features'].items() if side != 'cartesian'}
     pairs = tuple(options['features'].get('cartesian', ()))
     if not pairs:
@@ -107,8 +92,7 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Column]) -> Base
         own = {name: {f'cartesian/{name}': read(batch, f'cartesian/{name}')} for name in pairs}
         return base.ids(batch) | own
 
-    module = CartesianInputs(base.module, pairs, options['history_pooling'])
-    return Base(module, [*base.tables, *tables], ids)
+    return Base(CartesianInputs(base.module, pairs, options['history_pooling']), [*base.tables, *tables], ids)
 
 
 @configurable('task')
@@ -119,11 +103,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       config: `features` and any other of `BASE_OPTIONS`; `base` ('dnn' by default, see `ctr.base`) and its
         `base_options`.
       schema: {column: Column} of the log and of the pair ids.
-
-    Returns:
-      The task.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **OWN_OPTIONS)
-    base = make_inputs({key: options[key] for key in (*SHARED, *OWN_OPTIONS)}, schema)
-    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'])
-    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])
+    return on_base(make_inputs({key: options[key] for key in (*SHARED, *OWN_OPTIONS)}, schema), options)

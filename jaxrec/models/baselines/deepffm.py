@@ -1,7 +1,4 @@
-"""DeepFFM: a field-aware factorisation machine and an MLP on embeddings of its own, summed.
-
-The name has several readings. This is the one that CAN (arXiv 2011.05625, table 3) compares with: DeepFM with
-the factorisation machine replaced by FFM.
+"""DeepFFM, as in CAN (arXiv 2011.05625, table 3): DeepFM with FFM, on embeddings of its own, in place of FM.
 
 B batch, C candidates, F fields, A width of a field-aware vector, D width.
 """
@@ -23,14 +20,7 @@ from jaxrec.options import read_options
 
 
 class DeepFfm(nn.Module):
-    """The sum of FFM and the DNN base.
-
-    Attributes:
-      fields: the field map.
-      aware_dim: A.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-    """
+    """The sum of FFM, with vectors of `aware_dim` A numbers, and the DNN base; other attributes are those of `Dnn`."""
 
     fields: FieldMap
     aware_dim: int = 18
@@ -48,14 +38,11 @@ class DeepFfm(nn.Module):
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
-    """Builds DeepFFM for a log; beside the base's tables it has FFM's, whose rows are F * A numbers wide.
+    """Builds DeepFFM for a log; in addition to the base's tables it has FFM's, whose rows are F * A numbers wide.
 
     Args:
       config: `features`, any other of `BASE_OPTIONS`, and `aware_dim` (18).
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: fewer than two fields.

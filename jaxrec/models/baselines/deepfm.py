@@ -20,14 +20,7 @@ from jaxrec.options import read_options
 
 
 class DeepFm(nn.Module):
-    """The sum of first-order terms, second-order terms and the DNN base.
-
-    Attributes:
-      fields: the field map.
-      dim: D.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-    """
+    """The sum of first-order terms, second-order terms and the DNN base, whose attributes are those of `Dnn`."""
 
     fields: FieldMap
     dim: int = 18
@@ -51,9 +44,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Args:
       config: `features` and any other of `BASE_OPTIONS`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: fewer than two fields.

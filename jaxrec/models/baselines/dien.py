@@ -1,7 +1,7 @@
 """DIEN: how interests evolve towards each candidate (arXiv 1809.03672); a base of CAN (arXiv 2011.05625).
 
-A GRU makes a state of each behaviour and an auxiliary loss teaches the states to tell what came next (section
-4.2); attention weighs them against a candidate, and an AUGRU walks through them by its weights (section 4.3).
+A GRU computes a state of each behaviour and an auxiliary loss trains the states to predict what came next (section
+4.2); attention weighs them against a candidate, and an AUGRU runs over them by its weights (section 4.3).
 
 B batch, C candidates, L history, D width of a behaviour, H hidden width, X width of the head's input.
 """
@@ -13,9 +13,8 @@ import flax.linen as nn
 import jax
 
 from jaxrec.configurable import configurable
-from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.din import check_comparable
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn, base_tables, join
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, SHARED_OPTIONS, base_tables, join, on_base
 from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import NEGATIVE, FeatureMap, Inputs, read
 from jaxrec.models.ctr.layers import ACTIVATIONS, TargetAttention, over_candidates
@@ -24,18 +23,18 @@ from jaxrec.models.ctr.task import CtrTask
 from jaxrec.ops.histories.pooling import attention_weights
 from jaxrec.options import read_options
 
-# What DIEN before its head can be told, beside what every base is.
+# The options of DIEN before its head, in addition to those of every base.
 DIEN_OPTIONS: dict[str, Any] = {'hidden': 36, 'attention': (36,), 'auxiliary_weight': 1.0}
 
 
 class DienInputs(nn.Module):
-    """User, pooled history, candidate, their product, evolved interest: what stands before the head.
+    """User, pooled history, candidate, their product, evolved interest: the input of the head.
 
     Attributes:
       features: the feature map; the history must have the candidate's width.
       hidden: H, of both recurrences.
       attention: hidden widths of the net that scores states against candidates; () is the paper's h W c.
-      auxiliary_weight: of the auxiliary loss; 0 does without it and without negatives.
+      auxiliary_weight: of the auxiliary loss; 0 omits it and needs no negatives.
     """
 
     features: FeatureMap
@@ -47,12 +46,7 @@ class DienInputs(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Reads the history twice: on its own, and towards each candidate.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether the auxiliary loss is wanted.
+        """Reads the history twice, on its own and towards each candidate; arguments are those of `DnnInputs`.
 
         Returns:
           x float [B, C, X], and in training {'auxiliary': weighted loss float []}.
@@ -102,14 +96,10 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
       config: `features`, `dim`, `init_std`, and any of `DIEN_OPTIONS`.
       schema: the log's {column: Column}.
 
-    Returns:
-      The base.
-
     Raises:
       ValueError: history and candidate features differ, or an option is out of range.
     """
-    shared = {key: BASE_OPTIONS[key] for key in SHARED}
-    options = read_options(config, 'model', **shared, **DIEN_OPTIONS)
+    options = read_options(config, 'model', **SHARED_OPTIONS, **DIEN_OPTIONS)
     check_comparable(options['features'], 'DIEN')
     hidden, weight = options['hidden'], options['auxiliary_weight']
     if hidden < 1:
@@ -129,9 +119,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       config: `features`, any other of `BASE_OPTIONS` and `DIEN_OPTIONS`, and `activation` ('prelu').
       schema: the log's {column: Column}.
 
-    Returns:
-      The task.
-
     Raises:
       ValueError: an unknown activation, or what `make_inputs` refuses.
     """
@@ -139,5 +126,4 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     if options['activation'] not in ACTIVATIONS:
         raise ValueError(f'model.activation = {options["activation"]!r}: choose one of {ACTIVATIONS}')
     base = make_inputs({key: options[key] for key in (*SHARED, *DIEN_OPTIONS)}, schema)
-    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'], options['activation'])
-    return CtrTask(module, as_specs(list(base.tables)), base.ids, options['row_l2'])
+    return on_base(base, options, options['activation'])

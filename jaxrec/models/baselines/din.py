@@ -11,24 +11,23 @@ import jax
 
 from jaxrec.configurable import configurable
 from jaxrec.embeddings import as_specs
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, SHARED_OPTIONS, Dnn, base_tables, join
 from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import FeatureMap
-from jaxrec.models.ctr.layers import Mlp, TargetAttention
+from jaxrec.models.ctr.layers import TargetAttention
 from jaxrec.models.ctr.task import CtrTask
 from jaxrec.options import read_options
 
-# What DIN before its head can be told, beside what every base is.
+# The options of DIN before its head, in addition to those of every base.
 DIN_OPTIONS: dict[str, Any] = {'attention': (80, 40), 'softmax': True}
 
 
 class DinInputs(nn.Module):
-    """User, pooled history, candidate, interest and their product: what stands before the head.
+    """User, pooled history, candidate, interest and their product: the input of the head.
 
     Attributes:
       features: the feature map; the history must have the candidate's width.
-      attention: hidden widths of the scoring net.
-      softmax: normalise the attention over the history.
+      attention, softmax: hidden widths of the scoring net, and whether to normalise over the history.
     """
 
     features: FeatureMap
@@ -46,41 +45,16 @@ class DinInputs(nn.Module):
         return join(x, interest, interest * x.candidate), {}
 
 
-class Din(nn.Module):
-    """DIN's inputs and an MLP.
-
-    Attributes:
-      base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}); its parameters lie beside the
-        head's.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-    """
-
-    base: nn.Module
-    widths: Sequence[int] = (200, 80)
-    batch_norm: bool = False
+class Din(Dnn):
+    """A `Dnn` on DIN's inputs, whose parameters are siblings of the head's."""
 
     def setup(self) -> None:
-        """Keeps the attention where a DIN of one piece had it, for its checkpoints."""
+        """Keeps the attention where checkpoints of earlier versions have it."""
         nn.share_scope(self, self.base)
-
-    @nn.compact
-    def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
-        """Scores the candidates; arguments and logits are those of `Dnn`."""
-        x, _ = self.base(rows, batch, train)
-        return Mlp((*self.widths, 1), self.batch_norm, name='head')(x, train, batch['valid'])[..., 0]
 
 
 def check_comparable(features: Mapping[str, Any], model: str) -> None:
-    """Refuses features that do not describe behaviours as they describe candidates.
-
-    Args:
-      features: {side: [column, ...]}.
-      model: the model that compares them, for the message.
-
-    Raises:
-      ValueError: history and candidate features differ.
-    """
+    """Refuses features {side: [column, ...]} of which history and candidate differ, by a ValueError for the model."""
     history, candidate = list(features.get('history', ())), list(features.get('candidate', ()))
     if history != candidate:
         raise ValueError(
@@ -97,15 +71,10 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
       config: the options of `ctr.base.SHARED`, and any of `DIN_OPTIONS`.
       schema: the log's {column: Column}.
 
-    Returns:
-      The base.
-
     Raises:
-      ValueError: history and candidate features differ, so that behaviours cannot be compared with
-        candidates.
+      ValueError: history and candidate features differ, so that behaviours cannot be compared with candidates.
     """
-    shared = {key: BASE_OPTIONS[key] for key in SHARED}
-    options = read_options(config, 'model', **shared, **DIN_OPTIONS)
+    options = read_options(config, 'model', **SHARED_OPTIONS, **DIN_OPTIONS)
     check_comparable(options['features'], 'DIN')
     features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     module = DinInputs(features, tuple(options['attention']), options['softmax'])
@@ -119,9 +88,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Args:
       config: `features`, and any other of `BASE_OPTIONS` and `DIN_OPTIONS`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: what `make_inputs` refuses.

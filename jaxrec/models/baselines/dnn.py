@@ -18,7 +18,7 @@ from jaxrec.models.ctr.layers import Mlp, over_candidates
 from jaxrec.models.ctr.task import CtrTask, Scored
 from jaxrec.options import read_options
 
-# What every model on this base can be told.
+# The options of every model on this base.
 BASE_OPTIONS: dict[str, Any] = {
     'features': {},
     'dim': 18,
@@ -28,14 +28,11 @@ BASE_OPTIONS: dict[str, Any] = {
     'init_std': 0.01,
     'row_l2': 0.0,
 }
+SHARED_OPTIONS = {key: BASE_OPTIONS[key] for key in SHARED}
 
 
 class DnnInputs(nn.Module):
-    """Concatenates user, pooled history and candidate: what stands before the head.
-
-    Attributes:
-      features: the feature map.
-    """
+    """Concatenates user, pooled history and candidate: the input of the head."""
 
     features: FeatureMap
 
@@ -48,16 +45,16 @@ class DnnInputs(nn.Module):
         Args:
           rows: {table: {feature: [B, ..., D]}}.
           batch: {key: [B, ...]}.
-          train: unused.
+          train: whether the losses of training are wanted; there are none here.
 
         Returns:
-          x float [B, C, X] and no losses.
+          x float [B, C, X] and {name: weighted loss float []}.
         """
         return join(self.features.vectors(rows, batch)), {}
 
 
 class Dnn(nn.Module):
-    """An MLP on what a base makes of rows and batch.
+    """An MLP on the vectors of a base.
 
     Attributes:
       base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
@@ -91,46 +88,27 @@ class Dnn(nn.Module):
 
 
 def join(x: Inputs, *others: jax.Array) -> jax.Array:
-    """The base's input: user, candidate, the pooled history, and what else a model adds.
-
-    Args:
-      x: the vectors of a batch.
-      *others: float [B, C, *].
-
-    Returns:
-      float [B, C, *].
-    """
+    """Concatenates user, pooled history, candidate and further vectors [B, C, *] of a model, float [B, C, *]."""
     candidates = x.candidate.shape[1]
     request = jnp.concatenate([x.user, x.pooled], -1)
     return jnp.concatenate([over_candidates(request, candidates), x.candidate, *others], -1)
 
 
 def base_tables(features: FeatureMap, dim: int, init_std: float) -> list[Table]:
-    """The embedding tables of the features, one a vocabulary.
-
-    Args:
-      features: the feature map.
-      dim: D.
-      init_std: standard deviation of the initial rows.
-
-    Returns:
-      The tables.
-    """
+    """The embedding tables of the features, one a vocabulary, whose initial rows have this standard deviation."""
     return [Table(name, rows, dim, normal(init_std)) for name, rows in features.table_rows().items()]
+
+
+def on_base(base: Base, options: Mapping[str, Any], activation: str = 'prelu') -> CtrTask:
+    """The task of `Dnn` on a base, by the options of `BASE_OPTIONS`."""
+    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'], activation)
+    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])
 
 
 @configurable('task')
 def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
-    """The DNN without its head, as a base.
-
-    Args:
-      config: the options of `ctr.base.SHARED`, as in `BASE_OPTIONS`; it has none of its own.
-      schema: the log's {column: Column}.
-
-    Returns:
-      The base.
-    """
-    options = read_options(config, 'model.base_options', **{key: BASE_OPTIONS[key] for key in SHARED})
+    """The DNN without its head, as a base; config has the options of `ctr.base.SHARED` alone."""
+    options = read_options(config, 'model.base_options', **SHARED_OPTIONS)
     features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     tables = base_tables(features, options['dim'], options['init_std'])
     return Base(DnnInputs(features), tables, features.ids)
@@ -143,11 +121,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Args:
       config: `features` and any other of `BASE_OPTIONS`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
     """
     options = read_options(config, 'model', **BASE_OPTIONS)
-    base = make_inputs({key: options[key] for key in SHARED}, schema)
-    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'])
-    return CtrTask(module, as_specs(base.tables), base.ids, options['row_l2'])
+    return on_base(make_inputs({key: options[key] for key in SHARED}, schema), options)

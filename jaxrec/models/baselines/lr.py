@@ -18,26 +18,13 @@ from jaxrec.options import read_options
 
 
 class LogisticRegression(nn.Module):
-    """A bias and the sum of the weights of all one-hots.
-
-    Attributes:
-      features: the feature map.
-    """
+    """A bias and the sum of the weights of all one-hots."""
 
     features: FeatureMap
 
     @nn.compact
     def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., 1]}}.
-          batch: {key: [B, ...]}.
-          train: unused.
-
-        Returns:
-          logits float32 [B, C].
-        """
+        """Scores the candidates; arguments and logits are those of `Dnn`, rows one number wide."""
         bias = self.param('bias', nn.initializers.zeros, ())
         x = self.features.vectors({name.removesuffix(WEIGHT): r for name, r in rows.items()}, batch)
         return bias + x.user.sum(-1)[:, None] + x.candidate.sum(-1)
@@ -45,14 +32,11 @@ class LogisticRegression(nn.Module):
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
-    """Builds logistic regression for a log.
+    """Builds logistic regression for a log; history features are omitted.
 
     Args:
       config: `features`, and `row_l2` (default 0).
       schema: the log's {column: Column}.
-
-    Returns:
-      The task; history features are left out, numeric columns are refused.
 
     Raises:
       ValueError: a numeric column among the features.
@@ -63,9 +47,5 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     numeric = [name for name, column in fmap.columns.items() if column.kind == 'numeric']
     if numeric:
         raise ValueError(f'LR reads one-hots, but {numeric} are numeric; leave them out or bucket them')
-    return CtrTask(
-        LogisticRegression(fmap),
-        as_specs(weight_tables(fmap)),
-        lambda batch: fmap.ids(batch, WEIGHT),
-        row_l2=options['row_l2'],
-    )
+    ids = lambda batch: fmap.ids(batch, WEIGHT)
+    return CtrTask(LogisticRegression(fmap), as_specs(weight_tables(fmap)), ids, options['row_l2'])

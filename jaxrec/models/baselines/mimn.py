@@ -1,23 +1,23 @@
 """MIMN: a memory of fixed size, written once a request and read by each candidate (arXiv 1905.09248).
 
-The candidate takes no part in writing, so the memory can be kept up outside of requests however long the
-history is (section 4.5): `ops.memory.memorise` makes it or carries it on, `ops.memory.recall` reads it.
+The candidate takes no part in writing, so the memory can be updated outside of requests (section 4.5):
+`ops.memory.memorise` starts or extends it, `ops.memory.recall` reads it.
 
 Where the paper is silent or contradicts itself:
-- Keys have strengths, and slots have keys of their own beside their content, as in the authors' code: the
-  softmax of mere cosines, equation 1, hardly tells slots apart.
-- A behaviour reads the memory, and its channels read it, before it writes (the paper's M_t is both). Slots
-  get no gradient from channels. Channels, slots and behaviours have one width; a behaviour moves one channel.
-  All as in the authors' code.
-- Usage is a mean, not a sum, in equations 5 and 8, so that neither W_g nor lambda depends on the length;
-  their code divides by a constant, and balances otherwise (a convolution over neighbouring slots, sharpened).
-  The loss is the mean over requests with a history and teaches W_g alone. lambda is not given.
-- The candidate reads as the next behaviour would. Channels are weighed by DIN's net. The product is the
-  candidate's with the mean slot; theirs, with all that was ever added, grows with the history.
+- Keys have strengths, and slots have keys of their own apart from their content, as in the authors' code: the softmax
+  of mere cosines, equation 1, hardly separates slots.
+- A behaviour reads the memory, and its channels read it, before it writes (the paper's M_t is both). Slots get no
+  gradient from channels. Channels, slots and behaviours have one width; a behaviour moves one channel. All as in the
+  authors' code.
+- Usage is a mean, not a sum, in equations 5 and 8, so that neither W_g nor lambda depends on the length; their code
+  divides by a constant, and balances by a convolution over neighbouring slots, sharpened. The loss is the mean over
+  requests with a history and trains W_g alone. lambda is not given.
+- The candidate reads as the next behaviour would. Channels are weighed by DIN's net. The product is the candidate's
+  with the mean slot; theirs, with the sum of all that was added, grows with the history.
 - The first reading and channels are zeros, the first slots are learnt. No auxiliary loss, as in their tables.
 
-B batch, C candidates, L long window, S short window, T both, D width of a behaviour, H of the controller, M
-slots, X width of the head's input.
+B batch, C candidates, L long window, S short window, T both, D width of a behaviour, H of the controller, M slots, X
+width of the head's input.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.configurable import configurable
-from jaxrec.embeddings import as_specs
 from jaxrec.models.baselines.din import check_comparable
-from jaxrec.models.baselines.dnn import BASE_OPTIONS, Dnn, base_tables, join
+from jaxrec.models.baselines.dnn import BASE_OPTIONS, SHARED_OPTIONS, base_tables, join, on_base
 from jaxrec.models.ctr.base import SHARED, Base
 from jaxrec.models.ctr.features import POOLINGS, FeatureMap, Inputs, read
 from jaxrec.models.ctr.layers import TargetAttention, over_candidates
@@ -41,7 +40,7 @@ from jaxrec.ops.histories.pooling import length_mask
 from jaxrec.options import read_options
 
 WINDOWS = ('short', 'full')
-# What MIMN before its head can be told, beside what every base is.
+# The options of MIMN before its head, in addition to those of every base.
 MIMN_OPTIONS: dict[str, Any] = {
     'window': 'short',
     'slots': 4,
@@ -53,13 +52,10 @@ MIMN_OPTIONS: dict[str, Any] = {
 
 
 class MemoryWeights(nn.Module):
-    """The parameters of a memory; see `ops.memory.Weights`.
+    """The parameters of a memory of M slots and a controller of width H; see `ops.memory.Weights`.
 
     Attributes:
-      slots: M.
-      hidden: H, of the controller.
-      balanced: multiply the write weights by what the slots' use makes of them.
-      induced: keep channels.
+      balanced, induced: balance the write weights by the slots' use; keep channels.
     """
 
     slots: int
@@ -69,14 +65,7 @@ class MemoryWeights(nn.Module):
 
     @nn.compact
     def __call__(self, size: int) -> Weights:
-        """Draws them, or gives them out.
-
-        Args:
-          size: D.
-
-        Returns:
-          The weights.
-        """
+        """Returns the weights for behaviours of width D."""
         zeros, normal = nn.initializers.zeros, nn.initializers.normal
         # A balance of zeros treats all slots alike, until the loss finds them used unevenly.
         return Weights(
@@ -91,16 +80,15 @@ class MemoryWeights(nn.Module):
 
 
 class MimnInputs(nn.Module):
-    """User, pooled history, candidate, what it reads, its product with the slots, its interest in channels.
+    """User, pooled history, candidate, its reading, its product with the slots, its interest in channels.
 
     Attributes:
       features: the feature map; the history must have the candidate's width.
       window: 'short' reads the history, 'full' what is older and then the history.
-      slots: M.
-      hidden: H, of the controller.
-      channels: how many a behaviour moves; 0 does without the memory induction unit.
+      slots, hidden: M, and H of the controller.
+      channels: how many a behaviour moves; 0 omits the memory induction unit.
       attention: hidden widths of the net that scores channels against candidates.
-      utilisation_weight: lambda of the utilisation loss; 0 does without it and without balance.
+      utilisation_weight: lambda of the utilisation loss; 0 omits it and the balance.
     """
 
     features: FeatureMap
@@ -115,12 +103,7 @@ class MimnInputs(nn.Module):
     def __call__(
         self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Makes the memory of each request, and reads it for each candidate.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether the utilisation loss is wanted.
+        """Writes the memory of each request, and reads it for each candidate; arguments are those of `DnnInputs`.
 
         Returns:
           x float [B, C, X], and in training {'utilisation': weighted loss float []}.
@@ -163,25 +146,18 @@ def make_inputs(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:
       config: `features`, `dim`, `init_std`, and any of `MIMN_OPTIONS`.
       schema: the log's {column: Column}.
 
-    Returns:
-      The base.
-
     Raises:
       ValueError: history and candidate features differ, or an option is out of range.
     """
-    shared = {key: BASE_OPTIONS[key] for key in SHARED}
-    options = read_options(config, 'model', **shared, **MIMN_OPTIONS)
+    options = read_options(config, 'model', **SHARED_OPTIONS, **MIMN_OPTIONS)
     check_comparable(options['features'], 'MIMN')
     _check(options)
     features = FeatureMap.make(options['features'], schema, options['history_pooling'])
     own = {name: options[name] for name in MIMN_OPTIONS} | {'attention': tuple(options['attention'])}
 
     def ids(batch: Mapping[str, Any]) -> Ids:
-        found = features.ids(batch)
-        if options['window'] == 'full':
-            for table, older in features.as_history('long').ids(batch).items():
-                found[table] |= older
-        return found
+        older = features.as_history('long').ids(batch) if options['window'] == 'full' else {}
+        return {table: found | older.get(table, {}) for table, found in features.ids(batch).items()}
 
     return Base(MimnInputs(features, **own), base_tables(features, options['dim'], options['init_std']), ids)
 
@@ -216,13 +192,8 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       config: `features`, and any other of `BASE_OPTIONS` and `MIMN_OPTIONS`.
       schema: the log's {column: Column}.
 
-    Returns:
-      The task.
-
     Raises:
       ValueError: what `make_inputs` refuses.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **MIMN_OPTIONS)
-    base = make_inputs({key: options[key] for key in (*SHARED, *MIMN_OPTIONS)}, schema)
-    module = Dnn(base.module, tuple(options['widths']), options['batch_norm'])
-    return CtrTask(module, as_specs(list(base.tables)), base.ids, options['row_l2'])
+    return on_base(make_inputs({key: options[key] for key in (*SHARED, *MIMN_OPTIONS)}, schema), options)

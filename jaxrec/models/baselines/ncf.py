@@ -1,8 +1,8 @@
-"""NCF: NeuMF, an element-wise product of user and item factors beside an MLP (arXiv 1708.05031, eq. 12).
+"""NCF: NeuMF, an element-wise product of user and item factors added to an MLP (arXiv 1708.05031, eq. 12).
 
-Product and MLP have tables of their own, as in the paper. What stands for the user and what for the item are
-options: the paper takes the two ids; CAN (arXiv 2011.05625, table 3) compares with a form in which the pooled
-history stands for the user, once by item and once by category, and the MLP reads all features.
+Product and MLP have tables of their own, as in the paper. The columns for user and item are options: the paper takes
+the two ids; in CAN (arXiv 2011.05625, table 3) it is the pooled history, once by item and once by category, and the MLP
+reads all features.
 
 B batch, C candidates, D width.
 """
@@ -21,21 +21,18 @@ from jaxrec.models.baselines.dnn import BASE_OPTIONS, base_tables, join
 from jaxrec.models.ctr.features import FeatureMap
 from jaxrec.models.ctr.fields import FieldMap
 from jaxrec.models.ctr.layers import Mlp
-from jaxrec.models.ctr.task import CtrTask, Ids
+from jaxrec.models.ctr.task import CtrTask
 from jaxrec.options import read_options
 
 FACTOR = '_factor'
 
 
 class Ncf(nn.Module):
-    """The weighted products of factors, summed with an MLP.
+    """The weighted products of factors, summed with an MLP; further attributes are those of `Dnn`.
 
     Attributes:
-      factors: the fields that are multiplied.
-      pairs: ((user field, item field), ...), names of fields.
+      factors, pairs: the fields that are multiplied, as ((user field, item field), ...).
       features: what the MLP reads.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
     """
 
     factors: FieldMap
@@ -56,15 +53,11 @@ class Ncf(nn.Module):
 
 
 def make_pairs(user: Sequence[str], item: Sequence[str], features: FeatureMap) -> tuple[tuple[str, str], ...]:
-    """Checks what stands for the user and what for the item; by default the first column of each side.
+    """Returns the ((user field, item field), ...) to multiply; by default the first column of each side.
 
     Args:
-      user: 'user/column' or 'history/column', or nothing for the default.
-      item: candidate columns, as many, or nothing for the default.
+      user, item: 'user/column' or 'history/column', and as many candidate columns; () for the default.
       features: the feature map.
-
-    Returns:
-      ((user field, item field), ...).
 
     Raises:
       ValueError: no user column, a column that is no feature or has no ids, or lists of unequal length.
@@ -93,13 +86,10 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds NCF for a log.
 
     Args:
-      config: `features` and any other of `BASE_OPTIONS`; `user` and `item`, what is multiplied with what
-        (default: the first column with ids of the user and of the candidate); `context` (False), whether the
-        MLP reads all features instead of these alone.
+      config: `features` and any other of `BASE_OPTIONS`; `user` and `item`, what is multiplied with what (default: the
+        first column with ids of the user and of the candidate); `context` (False), whether the MLP reads all features
+        instead of these alone.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: no user or item column.
@@ -114,13 +104,8 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     factors = FieldMap.make(chosen, schema, options['history_pooling'], 'NCF')
     read = features if options['context'] else factors.features
     tables = base_tables(read, options['dim'], options['init_std'])
-    tables += [
-        dataclasses.replace(table, name=f'{table.name}{FACTOR}')
-        for table in base_tables(factors.features, options['dim'], options['init_std'])
-    ]
+    own = base_tables(factors.features, options['dim'], options['init_std'])
+    tables += [dataclasses.replace(table, name=f'{table.name}{FACTOR}') for table in own]
     module = Ncf(factors, pairs, read, tuple(options['widths']), options['batch_norm'])
-
-    def ids(batch: Mapping[str, Any]) -> Ids:
-        return read.ids(batch) | factors.ids(batch, (FACTOR,))
-
+    ids = lambda batch: read.ids(batch) | factors.ids(batch, (FACTOR,))
     return CtrTask(module, as_specs(tables), ids, options['row_l2'])

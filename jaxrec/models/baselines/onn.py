@@ -1,7 +1,4 @@
-"""ONN: every operation on a feature has an embedding of its own (arXiv 1904.12579).
-
-The operations are the copy into the MLP, which reads the base's embedding, and the product with each other
-field, which reads a field-aware vector; all products stand beside the MLP's input.
+"""ONN (arXiv 1904.12579): the MLP reads the base's embeddings and all products of pairs of field-aware vectors.
 
 B batch, C candidates, F fields, A width of a field-aware vector, D width.
 """
@@ -23,14 +20,7 @@ from jaxrec.options import read_options
 
 
 class Onn(nn.Module):
-    """The DNN base with the field-aware product of every pair of fields.
-
-    Attributes:
-      fields: the field map.
-      aware_dim: A.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
-    """
+    """The DNN base and the products of all pairs of fields, by vectors of `aware_dim` A numbers; else as `Dnn`."""
 
     fields: FieldMap
     aware_dim: int = 18
@@ -47,14 +37,11 @@ class Onn(nn.Module):
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
-    """Builds ONN for a log; beside the base's tables it has field-aware ones, F * A numbers a row.
+    """Builds ONN for a log; in addition to the base's tables it has field-aware ones, F * A numbers a row.
 
     Args:
       config: `features`, any other of `BASE_OPTIONS`, and `aware_dim` (18).
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: fewer than two fields.

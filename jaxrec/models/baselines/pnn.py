@@ -1,4 +1,4 @@
-"""PNN: the products of all pairs of fields beside the MLP's input (arXiv 1611.00144).
+"""PNN: the products of all pairs of fields, appended to the MLP's input (arXiv 1611.00144).
 
 B batch, C candidates, F fields, D width.
 """
@@ -22,14 +22,10 @@ PRODUCTS = {'inner': (pairwise_inner,), 'outer': (outer_product,), 'both': (pair
 
 
 class Pnn(nn.Module):
-    """The DNN base with a product layer.
+    """The DNN base with a product layer; further attributes are those of `Dnn`.
 
     Attributes:
-      fields: the field map.
       product: 'inner' (IPNN, F (F - 1) / 2 inputs), 'outer' (OPNN, D * D inputs) or 'both' (PNN*).
-      dim: D.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
     """
 
     fields: FieldMap
@@ -54,9 +50,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     Args:
       config: `features`, any other of `BASE_OPTIONS`, and `product` ('inner', 'outer' or 'both').
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: fewer than two fields, or an unknown product.

@@ -20,15 +20,10 @@ from jaxrec.options import read_options
 
 
 class XDeepFm(nn.Module):
-    """The sum of first-order terms, a weighted sum of CIN's maps, and the DNN base.
+    """The sum of first-order terms, a weighted sum of CIN's maps, and the DNN base; else as `Dnn`.
 
     Attributes:
-      fields: the field map.
-      dim: D.
-      cin: feature maps of each layer.
-      cin_split: half of a layer's maps feeds the next layer, half the output.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
+      cin, cin_split: feature maps of each layer; half of a layer's maps feeds the next layer, half the output.
     """
 
     fields: FieldMap
@@ -44,10 +39,8 @@ class XDeepFm(nn.Module):
         linear = LinearTerms(self.fields, name='linear')(rows, batch)
         vectors = FieldVectors(self.fields, self.dim, name='vectors')(rows, batch)
         scale = nn.initializers.glorot_normal(in_axis=(0, 1))  # a map sums over all pairs (h, f)
-        kernels = [
-            self.param(f'cin_{depth}', scale, shape)
-            for depth, shape in enumerate(cin_shapes(len(self.fields.names), self.cin, self.cin_split))
-        ]
+        shapes = cin_shapes(len(self.fields.names), self.cin, self.cin_split)
+        kernels = [self.param(f'cin_{depth}', scale, shape) for depth, shape in enumerate(shapes)]
         maps = cin(*vectors, kernels, self.cin_split)
         crossed = nn.Dense(1, use_bias=False, name='maps')(maps)[..., 0]
         x = join(self.fields.features.vectors(rows, batch))
@@ -63,9 +56,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
       config: `features`, any other of `BASE_OPTIONS`, `cin` (100, 100) and `cin_split` (False).
       schema: the log's {column: Column}.
 
-    Returns:
-      The task.
-
     Raises:
       ValueError: fewer than two fields, or widths that make no CIN.
     """
@@ -73,12 +63,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     fields = FieldMap.make(options['features'], schema, options['history_pooling'], 'xDeepFM')
     cin_shapes(len(fields.names), options['cin'], options['cin_split'])  # refuses widths before any batch
     tables = base_tables(fields.features, options['dim'], options['init_std']) + weight_tables(fields.features)
-    module = XDeepFm(
-        fields,
-        options['dim'],
-        tuple(options['cin']),
-        options['cin_split'],
-        tuple(options['widths']),
-        options['batch_norm'],
-    )
+    crossing = tuple(options['cin']), options['cin_split']
+    module = XDeepFm(fields, options['dim'], *crossing, tuple(options['widths']), options['batch_norm'])
     return CtrTask(module, as_specs(tables), lambda batch: fields.ids(batch, ('', WEIGHT)), options['row_l2'])

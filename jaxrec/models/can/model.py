@@ -1,8 +1,7 @@
-"""CAN (arXiv 2011.05625): the candidate's micro-networks read history, user or other columns beside a base.
+"""CAN (arXiv 2011.05625): the candidate's micro-networks read history, user or other columns, added to a base.
 
-A base (the paper's are DNN and DIEN) makes a vector for each candidate. Each pair (candidate column, other
-column) adds what the candidate id's micro-MLP makes of the other ids. The wide induction table is read once a
-candidate, the narrow feed table once a behaviour; see `pairs` for which row holds what.
+Each pair (candidate column, other column) adds what the candidate id's micro-MLP computes from the other ids to the
+vector of a base (the paper's are DNN and DIEN). See `pairs` for the content of the rows.
 
 B batch, C candidates, L history, X width of the base.
 """
@@ -33,28 +32,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     'wsdm22_paper': {'order_reduce': 'sum', 'layer_output': 'concat', 'last_activation': 'tanh', 'use_bias': False},
     'wsdm22_code': {'order_reduce': 'concat', 'layer_output': 'concat', 'last_activation': 'none', 'use_bias': False},
 }
-UNIT_OPTIONS: dict[str, Any] = {
-    'dims': (16, 8, 4),
-    'orders': 3,
-    'use_bias': False,
-    'layer_output': 'concat',
-    'order_reduce': 'concat',
-    'activation': 'tanh',
-    'last_activation': 'none',
-    'pooling': 'sum',
-    'order_independence': False,
-}
+UNIT_OPTIONS: dict[str, Any] = {**(co_action.__kwdefaults__ or {})}
 
 
 class Can(nn.Module):
-    """A base with one co-action vector a pair beside its vector, and an MLP on top.
+    """An MLP on a base's vector and one co-action vector a pair; further attributes are those of `Dnn`.
 
     Attributes:
-      base: called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
       co_actions: the pairs.
       unit: the options of `ops.co_action`, as sorted (name, value) pairs.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
     """
 
     base: nn.Module
@@ -95,27 +81,15 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
 
     Args:
       config: `features` and any other of `BASE_OPTIONS`; `base` ('dnn' by default, see `ctr.base`) and its
-        `base_options`; `preset` ('wsdm22_code' or 'wsdm22_paper'), any of `UNIT_OPTIONS` to override it,
-        `pairs`, and `combination_independence`.
+        `base_options`; `preset` ('wsdm22_code' or 'wsdm22_paper'), any of `UNIT_OPTIONS` to override it, `pairs`, and
+        `combination_independence`.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: an unknown base or preset, an option of the unit that does not exist, or unusable pairs.
     """
-    options = read_options(
-        config,
-        'model',
-        **BASE_OPTIONS,
-        **UNIT_OPTIONS,
-        base='dnn',
-        base_options={},
-        preset='wsdm22_code',
-        pairs=(),
-        combination_independence=False,
-    )
+    own = {'base': 'dnn', 'base_options': {}, 'preset': 'wsdm22_code', 'pairs': (), 'combination_independence': False}
+    options = read_options(config, 'model', **BASE_OPTIONS, **UNIT_OPTIONS, **own)
     unit = _unit(config, options)
     base = make_base(options['base'], options, options['base_options'], schema)
     sides = {side: names for side, names in options['features'].items() if side in SIDES}

@@ -28,12 +28,10 @@ class CoActions:
     """The pairs of a model and their tables.
 
     Attributes:
-      pairs: the co-actions.
-      features: the feature map that the pairs' columns belong to.
-      width: P.
-      inputs: I.
-      combination_independence: every pair has its own slice of its two tables; else the pairs of one table
-        share its rows.
+      pairs, features: the co-actions, and the feature map of their columns.
+      width, inputs: P and I.
+      combination_independence: every pair has its own slice of its two tables; else the pairs of one table share its
+        rows.
     """
 
     pairs: tuple[Pair, ...]
@@ -48,14 +46,7 @@ class CoActions:
         return f'{columns[pair.candidate].vocabulary}{INDUCTION}', f'{columns[pair.column].vocabulary}{FEED}'
 
     def ids(self, batch: Mapping[str, Any]) -> Ids:
-        """Rows of the induction and feed tables.
-
-        Args:
-          batch: {key: [B, ...]}.
-
-        Returns:
-          {table: {'side/column': ids}}.
-        """
+        """Rows of the induction and feed tables of a batch {key: [B, ...]}: {table: {'side/column': ids}}."""
         ids: Ids = {}
         for pair in self.pairs:
             for key, table in zip(pair.keys, self.table_names(pair), strict=True):
@@ -63,14 +54,7 @@ class CoActions:
         return ids
 
     def tables(self, init_std: float) -> list[Table]:
-        """The induction and feed tables.
-
-        Args:
-          init_std: standard deviation of the initial rows.
-
-        Returns:
-          One table a name, however many pairs read it; as wide as their slices together.
-        """
+        """The induction and feed tables, one a name, as wide as the slices of all pairs that read it."""
         tables: dict[str, Table] = {}
         for pair in self.pairs:
             columns = (self.features.columns[name] for name in (pair.candidate, pair.column))
@@ -88,11 +72,7 @@ class CoActions:
         return slice(before, before + self.width), slice(fed_before, fed_before + self.inputs)
 
     def read(self, pair: Pair, rows: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-        """Takes a pair's slices out of the rows.
-
-        Args:
-          pair: one of the pairs.
-          rows: {table: {'side/column': [B, ..., *]}}.
+        """Takes a pair's slices out of the rows {table: {'side/column': [B, ..., *]}}.
 
         Returns:
           weights float [B, C, P] and inputs float [B, L, I], [B, C, I] or [B, I], as the side has it.
@@ -108,9 +88,6 @@ def make_pairs(given: Sequence[Sequence[str]], features: FeatureMap) -> tuple[Pa
     Args:
       given: (candidate column, 'side/column') pairs; none of them for the default.
       features: the feature map.
-
-    Returns:
-      The pairs.
 
     Raises:
       ValueError: pairs that `data.pairs.read_pairs` refuses, or no pair at all.

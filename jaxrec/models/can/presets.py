@@ -95,29 +95,15 @@ PUBLISHED = {
 
 
 def averaged(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its histories averaged, those that co-actions read included.
-
-    Args:
-      row: one of `ROWS`.
-
-    Returns:
-      The row, changed where its model pools a history.
-    """
+    """One of `ROWS` with its histories averaged, where its model pools a history, those of co-actions included."""
     means = {key: 'mean' for key in ('history_pooling', 'pooling') if key in row['model']}
     return changed(row, model=means)
 
 
 def floored(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Rows as a table has them: pairs have ids of their own from `PAIR_FLOOR` occurrences in training on.
+    """`ROWS` in which pairs have ids of their own from `PAIR_FLOOR` occurrences in training on.
 
-    With every pair in a row of its own a pair is seen once or twice in training, and its labels are learned
-    by heart.
-
-    Args:
-      rows: {name: row}, as `ROWS`.
-
-    Returns:
-      The rows, those that read pairs by id changed.
+    With every pair in a row of its own a pair is seen once or twice in training, and its labels are learned by heart.
     """
     floor = {'cartesian': {'min_count': PAIR_FLOOR}}
     by_pairs = {name: row for name, row in rows.items() if 'cartesian' in row.get('data', {})}

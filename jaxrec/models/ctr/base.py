@@ -1,4 +1,4 @@
-"""Bases: what stands before a model's head, chosen by a config, to which a paper adds vectors of its own.
+"""Bases: the input of a model's head, chosen by a config, to which a paper adds vectors of its own.
 
 B batch, C candidates, X width.
 """
@@ -19,7 +19,7 @@ BASES = {
     'dien': 'jaxrec.models.baselines.dien:make_inputs',
     'cartesian': 'jaxrec.models.baselines.cartesian:make_inputs',
 }
-# A model and its base are told these once, in the model's options.
+# The options that a model and its base share, given once, in the model's options.
 SHARED = ('features', 'dim', 'history_pooling', 'init_std')
 
 
@@ -28,8 +28,7 @@ class Base(NamedTuple):
 
     Attributes:
       module: called as (rows, batch, train) -> (x float [B, C, X], losses {name: float []}).
-      tables: the tables whose rows it reads.
-      ids: batch -> {table: {feature: ids}}.
+      tables, ids: the tables whose rows it reads, and batch -> {table: {feature: ids}}.
     """
 
     module: nn.Module
@@ -42,15 +41,11 @@ def make_base(name: str, options: Mapping[str, Any], own: Mapping[str, Any], sch
 
     Args:
       name: one of `BASES`, or the import path of a function (config, schema) -> `Base`.
-      options: the model's; those of `SHARED` are the base's too.
-      own: the base's further options, `base_options` in a config.
+      options, own: the model's, of which those of `SHARED` are the base's too, and its further ones, `base_options`.
       schema: the log's {column: Column}.
 
-    Returns:
-      The base.
-
     Raises:
-      ValueError: there is no such base, it is given twice what the model is told, or what it refuses itself.
+      ValueError: there is no such base, an option given twice, or what the base itself refuses.
     """
     if name not in BASES and ':' not in name:
         raise ValueError(

@@ -18,17 +18,15 @@ from jaxrec.data.logs.schema import Column
 from jaxrec.ops.histories.pooling import length_mask, masked_mean, masked_sum
 
 POOLINGS = {'sum': masked_sum, 'mean': masked_mean}
-NEGATIVE = 'history_negative'  # beside each behaviour one that did not happen, where a source draws them
+NEGATIVE = 'history_negative'  # for each behaviour one that did not happen, where a source draws them
 
 
 class Inputs(NamedTuple):
     """A batch in vectors.
 
     Attributes:
-      user: float [B, Fu * D], or [B, 0] without user features.
-      candidate: float [B, C, Fc * D].
-      history: float [B, L, Fh * D], or [B, 0, 0] without history features.
-      mask: float [B, L], 1 for real history slots.
+      user, candidate: float [B, Fu * D], or [B, 0] without user features; and [B, C, Fc * D].
+      history, mask: float [B, L, Fh * D], or [B, 0, 0] without history features; and [B, L], 1 for real history slots.
       pooled: float [B, Fh * D], the history in one vector.
       negative: float [B, L, Fh * D], behaviours that did not happen; None where they are not read.
     """
@@ -46,8 +44,7 @@ class FeatureMap:
     """Which features a model reads, in the order in which it concatenates them.
 
     Attributes:
-      features: ((side, column), ...).
-      columns: {column: Column}.
+      features, columns: ((side, column), ...) and {column: Column}.
       history_pooling: 'sum', or 'mean' where histories at test are longer than those of training.
       negatives: read the history's columns once more under 'history_negative', from batches that have them.
     """
@@ -65,16 +62,7 @@ class FeatureMap:
         history_pooling: str = 'sum',
         negatives: bool = False,
     ) -> 'FeatureMap':
-        """Reads a config's features against a log's schema.
-
-        Args:
-          features: {side: [column, ...]}; only the three sides are allowed.
-          schema: the log's {column: Column}; a vocabulary's name is its table's.
-          history_pooling: 'sum' or 'mean'.
-          negatives: as the attribute.
-
-        Returns:
-          The feature map.
+        """Reads a config's features {side: [column, ...]} against a log's schema, whose vocabularies name the tables.
 
         Raises:
           ValueError: an unknown side, column or pooling, or no candidate feature.
@@ -103,14 +91,7 @@ class FeatureMap:
         return cls(tuple(pairs), {name: schema[name] for _, name in pairs}, history_pooling, negatives)
 
     def ids(self, batch: Mapping[str, Any], suffix: str = '') -> dict[str, dict[str, Any]]:
-        """Names the rows of all features that have a table.
-
-        Args:
-          batch: {'side/column': array}.
-          suffix: appended to the table names.
-
-        Returns:
-          {table: {'side/column': ids [B, ...]}}.
+        """Names the rows of all features that have a table: {table with suffix: {'side/column': ids [B, ...]}}.
 
         Raises:
           ValueError: the batch lacks a feature.
@@ -124,11 +105,7 @@ class FeatureMap:
         return ids
 
     def table_rows(self) -> dict[str, int]:
-        """Rows of every vocabulary that a feature reads.
-
-        Returns:
-          {vocabulary: V}.
-        """
+        """Rows of every vocabulary that a feature reads, {vocabulary: V}."""
         columns = (self.columns[name] for _, name in self.features)
         return {c.vocabulary: c.rows for c in columns if c.vocabulary is not None and c.kind != 'numeric'}
 
@@ -138,9 +115,6 @@ class FeatureMap:
         Args:
           rows: {table: {'side/column': [B, ..., D]}} as `lookup` returns them for `ids`.
           batch: {'side/column': array}.
-
-        Returns:
-          The inputs.
         """
         parts = {side: self.parts(side, rows, batch) for side in (*SIDES, NEGATIVE)}
         batch_size = read(batch, 'label').shape[0]
@@ -155,16 +129,7 @@ class FeatureMap:
     def parts(
         self, side: str, rows: Mapping[str, Mapping[str, jax.Array]], batch: Mapping[str, jax.Array]
     ) -> tuple[jax.Array, ...]:
-        """The vectors of one side, a part each column, before they are concatenated.
-
-        Args:
-          side: such as 'history'.
-          rows: {table: {'side/column': [B, ..., D]}} as `lookup` returns them for `ids`.
-          batch: {'side/column': array}.
-
-        Returns:
-          float [B, ..., Di] each; none for a side without features.
-        """
+        """The vectors [B, ..., Di] of one side, such as 'history', a part each column; the rest as for `vectors`."""
         found = []
         for where, name in self._read(batch):
             if where != side:
@@ -182,14 +147,7 @@ class FeatureMap:
         return tuple(found)
 
     def as_history(self, side: str) -> 'FeatureMap':
-        """The history's columns alone, under another side: behaviours of another window, of the same tables.
-
-        Args:
-          side: such as 'long'.
-
-        Returns:
-          The feature map.
-        """
+        """The history's columns alone, under another side such as 'long': another window in the same tables."""
         features = tuple((side, name) for where, name in self.features if where == 'history')
         return dataclasses.replace(self, features=features, negatives=False)
 
@@ -201,14 +159,7 @@ class FeatureMap:
 
 
 def read(batch: Mapping[str, Any], key: str) -> Any:
-    """Reads one key of a batch.
-
-    Args:
-      batch: {key: array}.
-      key: such as 'candidate/item'.
-
-    Returns:
-      The array.
+    """Reads one key of a batch, such as 'candidate/item'.
 
     Raises:
       ValueError: the batch lacks the key.

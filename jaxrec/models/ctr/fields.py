@@ -1,11 +1,9 @@
-"""Fields: every feature as one vector, which is what models of feature interactions cross.
+"""Fields: every feature as one vector, for models that cross features.
 
-A field is one feature of one side. User and candidate columns are fields as they are, several values of one
-column by their mean; a history column is a field once it is pooled over the real behaviours, so pairs inside
-a history are not crossed. A numeric column is its signed logarithm times a learned vector (in a history: the
-pooled logarithms times it), as a factorisation machine treats a real-valued feature.
-
-Fields of the request (user and history) are made once a request and have no candidate axis.
+A field is one feature of one side. Several values of one column are averaged; a history column is a field once it is
+pooled over the real behaviours, so pairs inside a history are not crossed. A numeric column is its signed logarithm
+times a learned vector (in a history: the pooled logarithms times it). Fields of the request (user and history) are made
+once a request and have no candidate axis.
 
 B batch, C candidates, R request fields, K candidate fields, F = R + K, D width.
 """
@@ -38,11 +36,7 @@ class Fields(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FieldMap:
-    """Which fields a model crosses.
-
-    Attributes:
-      features: the feature map; its `history_pooling` makes history columns fields.
-    """
+    """Which fields a model crosses; the `history_pooling` of `features` makes history columns fields."""
 
     features: FeatureMap
 
@@ -50,16 +44,7 @@ class FieldMap:
     def make(
         cls, features: Mapping[str, Any], schema: Mapping[str, Any], history_pooling: str, model: str
     ) -> 'FieldMap':
-        """Reads a config's features as fields.
-
-        Args:
-          features: {side: [column, ...]}.
-          schema: the log's {column: Column}.
-          history_pooling: 'sum' or 'mean'.
-          model: its name, for messages.
-
-        Returns:
-          The field map.
+        """Reads a config's features as fields; `model` is the name in messages, the rest as for `FeatureMap.make`.
 
         Raises:
           ValueError: what `FeatureMap.make` refuses, or fewer than two fields.
@@ -85,22 +70,14 @@ class FieldMap:
         return tuple(name for name in self.names if kinds[name] == 'numeric')
 
     def ids(self, batch: Mapping[str, Any], suffixes: Sequence[str] = ('',)) -> dict[str, dict[str, Any]]:
-        """Names the rows of several tables a vocabulary.
-
-        Args:
-          batch: {'side/column': array}.
-          suffixes: of the tables, such as '' and `WEIGHT`.
-
-        Returns:
-          {table: {'side/column': ids [B, ...]}}.
-        """
+        """Names the rows of tables of each suffix, such as '' and `WEIGHT`: {table: {'side/column': ids [B, ...]}}."""
         return {table: ids for suffix in suffixes for table, ids in self.features.ids(batch, suffix).items()}
 
     def read(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], suffix: str = '') -> dict[str, jax.Array]:
         """Reads every field's row, pooled over values and behaviours; of a numeric field its one number.
 
         Args:
-          rows: {table: {'side/column': [B, ..., W]}}.
+          rows: {table with suffix: {'side/column': [B, ..., W]}}.
           batch: {'side/column': array}.
           suffix: of the tables.
 
@@ -125,15 +102,7 @@ class FieldMap:
         return len(self.names) - (len(readers) == 1)
 
     def aware_tables(self, dim: int, init_std: float) -> list[Table]:
-        """The tables of field-aware vectors: F * D numbers a row, or (F - 1) * D; see `slots`.
-
-        Args:
-          dim: D.
-          init_std: standard deviation of the initial rows.
-
-        Returns:
-          The tables.
-        """
+        """The tables of field-aware vectors: F * D numbers a row, or (F - 1) * D; see `slots`."""
         return [
             Table(f'{name}{AWARE}', rows, self.slots(name) * dim, normal(init_std))
             for name, rows in self.features.table_rows().items()
@@ -141,25 +110,12 @@ class FieldMap:
 
 
 def weight_tables(features: FeatureMap) -> list[Table]:
-    """Tables one number wide: the weights of one-hots.
-
-    Args:
-      features: the feature map.
-
-    Returns:
-      One table a vocabulary, `<vocabulary>_weight`.
-    """
+    """Tables one number wide, the weights of one-hots: one table a vocabulary, `<vocabulary>_weight`."""
     return [Table(f'{name}{WEIGHT}', rows, 1, uniform(1e-4)) for name, rows in features.table_rows().items()]
 
 
 class FieldVectors(nn.Module):
-    """One vector a field; owns those of the numeric fields.
-
-    Attributes:
-      fields: the field map.
-      dim: D.
-      suffix: of the tables.
-    """
+    """One vector of `dim` numbers a field; owns those of the numeric fields."""
 
     fields: FieldMap
     dim: int
@@ -167,40 +123,22 @@ class FieldVectors(nn.Module):
 
     @nn.compact
     def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> Fields:
-        """Reads the fields of a batch.
-
-        Args:
-          rows: {table: {'side/column': [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-
-        Returns:
-          The fields.
-        """
+        """Reads the fields of a batch from rows {table: {'side/column': [B, ..., D]}}."""
         found = _scale_numbers(self, self.fields, self.fields.read(rows, batch, self.suffix), self.dim)
         return _stack(found, self.dim)
 
 
 class AwareVectors(nn.Module):
-    """For every field one vector towards each other field; owns those of the numeric fields.
-
-    Attributes:
-      fields: the field map.
-      dim: D.
-    """
+    """For every field one vector of `dim` numbers towards each other field; owns those of the numeric fields."""
 
     fields: FieldMap
     dim: int
 
     @nn.compact
     def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> Fields:
-        """Reads the field-aware vectors of a batch.
+        """Reads the field-aware vectors of a batch from rows [B, ..., F * D or (F - 1) * D].
 
-        Args:
-          rows: {table: {'side/column': [B, ..., F * D or (F - 1) * D]}}.
-          batch: {key: [B, ...]}.
-
-        Returns:
-          The fields, field-aware; vectors of a field for itself are zeros where its table has none.
+        Vectors of a field for itself are zeros where its table has none.
         """
         count = len(self.fields.names)
         found = self.fields.read(rows, batch, AWARE)
@@ -215,25 +153,13 @@ class AwareVectors(nn.Module):
 
 
 class LinearTerms(nn.Module):
-    """First-order terms: a bias and the weights of all fields, pooled as the fields are.
-
-    Attributes:
-      fields: the field map.
-    """
+    """First-order terms: a bias and the weights of all fields, pooled as the fields are."""
 
     fields: FieldMap
 
     @nn.compact
     def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
-        """Sums the weights.
-
-        Args:
-          rows: {table: {'side/column': [B, ..., 1]}}, of the tables of `weight_tables`.
-          batch: {key: [B, ...]}.
-
-        Returns:
-          float32 [B, C].
-        """
+        """Sums the weights, rows [B, ..., 1] of the tables of `weight_tables`, to float32 [B, C]."""
         bias = self.param('bias', nn.initializers.zeros, ())
         request, candidate = FieldVectors(self.fields, 1, WEIGHT, name='weights')(rows, batch)
         return bias + request.sum((1, 2))[:, None] + candidate.sum((2, 3))

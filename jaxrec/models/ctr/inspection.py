@@ -22,13 +22,7 @@ from jaxrec.training.task import Batch
 
 
 class BehaviourEffects(NamedTuple):
-    """Effects of behaviours, with the ids of both sides.
-
-    Attributes:
-      history: int32 [N, L], ids of the behaviours, 0 where there is none.
-      candidate: int32 [N, C], ids of the candidates.
-      effect: float32 [N, C, L], in logits.
-    """
+    """Effects float32 [N, C, L] of behaviours, in logits; ids int32 [N, L], 0 for none, and of candidates [N, C]."""
 
     history: np.ndarray
     candidate: np.ndarray
@@ -46,9 +40,6 @@ def behaviour_effects(
       column: of the history and the candidate.
       part: 'train', 'validation' or 'test'.
       most: batches that are read, the first of the part; None for all.
-
-    Returns:
-      The effects.
 
     Raises:
       ValueError: as `make_behaviour_effects`.
@@ -71,12 +62,11 @@ def make_behaviour_effects(
 
     Args:
       setup: of a `CtrTask`.
-      tables: whose rows of a behaviour are set to zero.
-      column: of the history.
+      tables, column: whose rows of a behaviour are set to zero, and of which history column.
 
     Returns:
-      (state, batch) -> float32 [B, C, L], 0 where there is no behaviour. Of the state `params`, `model_state`
-      and `tables` are read.
+      (state, batch) -> float32 [B, C, L], 0 where there is no behaviour. Of the state `params`, `model_state` and
+      `tables` are read.
 
     Raises:
       ValueError: the task predicts no clicks, a table is not read by this column, or tables are on the host.

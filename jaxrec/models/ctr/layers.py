@@ -30,15 +30,12 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
-        """Maps [..., D] to [..., widths[-1]].
+        """Maps float [..., D] to [..., widths[-1]].
 
         Args:
           x: float [..., D].
           train: batch statistics are of this batch, and update the running ones.
           valid: float [...], rows that count for batch statistics, Dice's too; None counts all.
-
-        Returns:
-          float [..., widths[-1]].
         """
         if self.batch_norm:
             mask = None if valid is None else valid[..., None] > 0
@@ -68,16 +65,7 @@ class Dice(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
-        """Maps [N, D] to [N, D].
-
-        Args:
-          x: float [N, D].
-          train: statistics are of this batch, and update the running ones.
-          valid: float [N], rows that count for the statistics; None counts all.
-
-        Returns:
-          float [N, D], p * x + (1 - p) * slope * x.
-        """
+        """Maps [N, D] to p * x + (1 - p) * slope * x; arguments are those of `Mlp`."""
         mask = None if valid is None else valid[:, None] > 0
         norm = nn.BatchNorm(not train, momentum=0.99, use_scale=False, use_bias=False, name='norm')
         slope = self.param('slope', nn.initializers.constant(0.25), (x.shape[-1],))
@@ -97,29 +85,12 @@ class TargetAttention(nn.Module):
     softmax: bool = True
 
     def __call__(self, candidate: jax.Array, history: jax.Array, mask: jax.Array) -> jax.Array:
-        """Pools the history for each candidate.
-
-        Args:
-          candidate: float [B, C, D].
-          history: float [B, L, D].
-          mask: float [B, L].
-
-        Returns:
-          float [B, C, D].
-        """
+        """Pools the history [B, L, D], masked by [B, L], for each candidate [B, C, D]; float [B, C, D]."""
         return attention_pool(self.logits(candidate, history), history, mask, softmax=self.softmax)
 
     @nn.compact
     def logits(self, candidate: jax.Array, history: jax.Array) -> jax.Array:
-        """Scores each behaviour against each candidate.
-
-        Args:
-          candidate: float [B, C, D].
-          history: float [B, L, D].
-
-        Returns:
-          float [B, C, L].
-        """
+        """Scores each behaviour [B, L, D] against each candidate [B, C, D]; float [B, C, L]."""
         size, width = candidate.shape[-1], self.widths[0]
         kernel = lambda name: self.param(name, nn.initializers.glorot_normal(), (size, width))
         kernels = {name: kernel(name) for name in ('candidate', 'history', 'product')}
@@ -130,13 +101,5 @@ class TargetAttention(nn.Module):
 
 
 def over_candidates(x: jax.Array, candidates: int) -> jax.Array:
-    """Gives every candidate the request's vector.
-
-    Args:
-      x: float [B, D].
-      candidates: C.
-
-    Returns:
-      float [B, C, D].
-    """
+    """Gives every candidate the request's vector: [B, D] to [B, C, D]."""
     return jnp.broadcast_to(x[:, None], (x.shape[0], candidates, x.shape[1]))

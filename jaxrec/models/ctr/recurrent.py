@@ -1,7 +1,5 @@
 """Layers over the order of a history: GRU, AUGRU, and the net of DIEN's auxiliary loss (arXiv 1809.03672).
 
-They own parameters, the maths is in `ops`.
-
 B batch, C candidates, L history, D input width, H hidden width.
 """
 
@@ -16,60 +14,29 @@ from jaxrec.ops.histories.recurrent import augru, gru
 
 
 class Gru(nn.Module):
-    """A GRU over the history; see `ops.recurrent.gru`.
-
-    Attributes:
-      hidden: H.
-    """
+    """A GRU of width H over the history; see `ops.recurrent.gru`."""
 
     hidden: int
 
     @nn.compact
     def __call__(self, inputs: jax.Array, mask: jax.Array) -> jax.Array:
-        """Reads a history from its oldest behaviour to its newest.
-
-        Args:
-          inputs: float [B, L, D].
-          mask: float [B, L].
-
-        Returns:
-          float [B, L, H], the state after each behaviour.
-        """
+        """Reads a history [B, L, D], masked by [B, L], to the state after each behaviour, float [B, L, H]."""
         return gru(inputs, mask, *gate_weights(self, inputs.shape[-1], self.hidden))
 
 
 class Augru(nn.Module):
-    """A GRU whose update gate is scaled by attention; see `ops.recurrent.augru`.
-
-    Attributes:
-      hidden: H.
-    """
+    """A GRU of width H whose update gate is scaled by attention; see `ops.recurrent.augru`."""
 
     hidden: int
 
     @nn.compact
     def __call__(self, inputs: jax.Array, attention: jax.Array, mask: jax.Array) -> jax.Array:
-        """Reads a history once for each candidate.
-
-        Args:
-          inputs: float [B, L, D].
-          attention: float [B, C, L].
-          mask: float [B, L].
-
-        Returns:
-          float [B, C, H], the last state.
-        """
+        """Reads a history [B, L, D] once for each candidate, with attention [B, C, L], to the last state [B, C, H]."""
         return augru(inputs, attention, mask, *gate_weights(self, inputs.shape[-1], self.hidden))
 
 
 def gate_weights(module: nn.Module, size: int, hidden: int, prefix: str = '') -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The parameters of a GRU; each gate is drawn as a layer of its own.
-
-    Args:
-      module: owns them; called in its compact method.
-      size: D.
-      hidden: H.
-      prefix: of their names.
+    """The parameters of a GRU, each gate drawn as a layer of its own; called in the compact method of the module.
 
     Returns:
       kernel float [3, D, H], recurrent float [3, H, H] and bias float [3, H].
@@ -83,7 +50,7 @@ def gate_weights(module: nn.Module, size: int, hidden: int, prefix: str = '') ->
 
 
 class NextBehaviour(nn.Module):
-    """A small net says whether a behaviour follows a state; its loss teaches the states (section 4.2).
+    """A small net that scores whether a behaviour follows a state; its loss trains the states (section 4.2).
 
     Attributes:
       widths: hidden widths of the net, with sigmoid after each.
@@ -93,17 +60,7 @@ class NextBehaviour(nn.Module):
 
     @nn.compact
     def __call__(self, states: jax.Array, history: jax.Array, negative: jax.Array, mask: jax.Array) -> jax.Array:
-        """The loss of telling each next behaviour from its negative.
-
-        Args:
-          states: float [B, L, H], after each behaviour.
-          history: float [B, L, D].
-          negative: float [B, L, D], beside each behaviour one that did not happen.
-          mask: float [B, L], behaviours that count.
-
-        Returns:
-          float [].
-        """
+        """The loss float [] of `ops.auxiliary.next_behaviour_loss`, whose first four arguments these are."""
         sizes = (states.shape[-1] + history.shape[-1], *self.widths, 1)
         layers = []
         for depth, (size, width) in enumerate(itertools.pairwise(sizes)):

@@ -21,12 +21,11 @@ Ids = dict[str, dict[str, Any]]
 
 
 class Scored(NamedTuple):
-    """What a module returns that brings losses of its own.
+    """The result of a module with losses of its own.
 
     Attributes:
-      logits: float [B, C].
-      losses: {name: float []}, weighted as they count.
-      weight: of the cross-entropy of the logits beside those losses.
+      logits, losses: float [B, C] and {name: float []}, weighted.
+      weight: of the cross-entropy of the logits, added to those losses.
     """
 
     logits: jax.Array
@@ -35,14 +34,11 @@ class Scored(NamedTuple):
 
 
 def mean_cross_entropy(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Binary cross-entropy, averaged over the valid candidates.
+    """Binary cross-entropy, averaged over the valid candidates, float32 [].
 
     Args:
       logits: float [B, C].
       batch: {key: [B, ...]} with label and valid float [B, C].
-
-    Returns:
-      float32 [].
 
     Raises:
       ValueError: label or valid is absent or of another shape.
@@ -66,16 +62,7 @@ def blank_rows(tables: Mapping[str, Table], ids: Ids) -> dict[str, dict[str, jax
 
 
 def row_penalty(rows: Rows, weight: float, valid: jax.Array) -> jax.Array:
-    """Half the squared rows that an example reads, averaged over the examples.
-
-    Args:
-      rows: {table: {feature: float [B, ..., D]}}.
-      weight: of the penalty.
-      valid: float [B, C], 1 for examples that count.
-
-    Returns:
-      float32 [].
-    """
+    """Half the squared rows that an example reads, averaged over the examples (`valid` [B, C]), times the weight."""
     squares = jnp.asarray(sum(jnp.sum(x**2) for features in rows.values() for x in features.values()))
     return 0.5 * weight * squares / jnp.maximum(valid.sum(), 1)
 
@@ -86,13 +73,10 @@ class CtrTask:
 
     Attributes:
       module: a Flax module called as (rows, batch, train) -> logits [B, C], or `Scored`.
-      tables: {table: Table}.
-      ids: batch -> {table: {feature: ids}}.
+      tables, ids: {table: Table}, and batch -> {table: {feature: ids}}.
       row_l2: weight of half the squared rows that an example reads, averaged over the examples.
-      named: batch -> {table: {batch key: ids}}, as `given_ids`; None where `ids` itself takes nothing but
-        what stands in a batch.
-      wanted: refuses a config's section `data` whose batches the module cannot read as it means to; None
-        where the features say all that it wants.
+      named: batch -> {table: {batch key: ids}}, as `given_ids`; None where `ids` itself reads a batch alone.
+      wanted: refuses a config's section `data` whose batches the module cannot read as intended; None for no check.
     """
 
     module: nn.Module
@@ -103,34 +87,16 @@ class CtrTask:
     wanted: Callable[[Mapping[str, Any]], None] | None = None
 
     def check_data(self, data: Mapping[str, Any]) -> None:
-        """Checks that batches are made as the module wants to read them.
-
-        Args:
-          data: the section of a config, defaults filled in.
-
-        Raises:
-          ValueError: they are not.
-        """
+        """Refuses a config's section `data`, defaults filled in, whose batches the module cannot read (ValueError)."""
         if self.wanted is not None:
             self.wanted(data)
 
     def given_ids(self, batch: Mapping[str, Any]) -> Ids:
-        """The ids that stand in a batch, of which `ids` looks up all or some.
-
-        Args:
-          batch: {key: [B, ...]}; shapes are enough.
-
-        Returns:
-          {table: {batch key: ids}}.
-        """
+        """The ids {table: {batch key: ids}} in a batch, of which `ids` looks up all or some; shapes are enough."""
         return (self.named or self.ids)(batch)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
-        """Draws the parameters.
-
-        Args:
-          rng: a typed key.
-          batch: {key: [B, ...]}; only its shapes matter.
+        """Draws the parameters from a typed key; only the shapes of the batch matter.
 
         Returns:
           (params, model_state): model_state holds batch statistics where the module keeps them.
@@ -145,8 +111,7 @@ class CtrTask:
         """Mean cross-entropy over the valid candidates, plus the module's own losses and the row penalty.
 
         Args:
-          params: the module's parameters.
-          model_state: its other collections.
+          params, model_state: the module's parameters and its other collections.
           rows: {table: {feature: [B, ..., D]}}.
           batch: {key: [B, ...]} with label and valid float [B, C].
           rng: a typed key; unused, the module draws nothing.
@@ -176,27 +141,12 @@ class CtrTask:
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Scores every candidate.
-
-        Args:
-          params: the module's parameters.
-          model_state: its other collections.
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          rng: unused.
-
-        Returns:
-          {'logits', 'probability'}: float32 [B, C].
-        """
+        """Scores every candidate: {'logits', 'probability'}, float32 [B, C]. Arguments are those of `loss`."""
         del rng
         scored: Any = self.module.apply({'params': params, **model_state}, rows, batch, train=False)
         logits = (scored.logits if isinstance(scored, Scored) else scored).astype(jnp.float32)
         return {'logits': logits, 'probability': jax.nn.sigmoid(logits)}
 
     def evaluator(self) -> CtrEvaluator:
-        """A fresh accumulator of AUC, GAUC, log-loss and PCOC.
-
-        Returns:
-          The evaluator.
-        """
+        """A fresh accumulator of AUC, GAUC, log-loss and PCOC."""
         return CtrEvaluator()

@@ -1,7 +1,7 @@
 """The second stage: attention of a candidate to what a search kept (arXiv 2006.05639, section 3.2).
 
-Each layer maps (candidate, behaviours) to one vector a candidate; behaviours may also be those of a whole
-window, which all candidates share. `logits` is how it weighs them before its softmax.
+Each layer maps (candidate, behaviours) to one vector a candidate; behaviours may also be those of a complete window,
+which all candidates share. `logits` is the attention before its softmax.
 
 B batch, C candidates, K kept, N = C or 1, E width of a candidate, D of a behaviour, Di of a part, H heads.
 """
@@ -22,24 +22,13 @@ GAPS = 64
 
 
 class Gaps(nn.Module):
-    """Embeds the time since each behaviour (e^t of section 3.2).
-
-    Attributes:
-      dim: width of the embedding; 0 does without.
-    """
+    """Embeds the time since each behaviour (e^t of section 3.2) in `dim` numbers; 0 omits it."""
 
     dim: int
 
     @nn.compact
     def __call__(self, behaviours: Behaviours) -> Behaviours:
-        """Adds the embedding to the behaviours as a further part: z = [e; e^t].
-
-        Args:
-          behaviours: with gaps, unless the width is 0.
-
-        Returns:
-          The behaviours.
-        """
+        """Adds the embedding to the behaviours as a further part: z = [e; e^t]; they have gaps, unless `dim` is 0."""
         if not self.dim:
             return behaviours
         table = self.param('embedding', nn.initializers.normal(0.01), (GAPS, self.dim))
@@ -48,26 +37,13 @@ class Gaps(nn.Module):
 
 
 class MultiHead(nn.Module):
-    """Multi-head target attention whose values are the behaviours themselves (eq. 3-4).
-
-    Attributes:
-      heads: H.
-      width: of the projections of each head.
-    """
+    """Multi-head target attention whose values are the behaviours themselves (eq. 3-4); `width` is of a head."""
 
     heads: int = 2
     width: int = 64
 
     def __call__(self, candidate: jax.Array, behaviours: Behaviours) -> jax.Array:
-        """Attends from each candidate.
-
-        Args:
-          candidate: float [B, C, E].
-          behaviours: of each candidate or of all.
-
-        Returns:
-          float [B, C, H * D]; zeros without behaviours.
-        """
+        """Attends from each candidate float [B, C, E] to its behaviours; [B, C, H * D], zeros without behaviours."""
         logits = self.logits(candidate, behaviours)
         return target_attention(logits, behaviours.mask, behaviours.parts)
 
@@ -79,11 +55,10 @@ class MultiHead(nn.Module):
 
 
 class LocalActivation(nn.Module):
-    """DIN's attention as the second stage; its net sees a candidate as a behaviour of no time gap.
+    """DIN's attention as the second stage; its net reads a candidate as a behaviour of no time gap.
 
     Attributes:
-      widths: hidden widths of the scoring net.
-      softmax: normalise over the behaviours; DIN's paper does not.
+      widths, softmax: as for `TargetAttention`.
     """
 
     widths: Sequence[int] = (80, 40)
@@ -132,18 +107,7 @@ def _of_one_width(candidate: jax.Array, behaviours: Behaviours) -> tuple[jax.Arr
 def projections(
     module: nn.Module, candidate: jax.Array, behaviours: Behaviours, heads: int, width: int
 ) -> tuple[jax.Array, jax.Array]:
-    """W_a and W_b of each head, parameters of the module.
-
-    Args:
-      module: whose parameters they are.
-      candidate: float [B, C, E].
-      behaviours: D wide.
-      heads: H.
-      width: of the projections.
-
-    Returns:
-      float [H, E, width] and [H, D, width]; each head is drawn as a layer of its own.
-    """
+    """W_a [H, E, width] and W_b [H, D, width], parameters of the module; a head is drawn as a layer of its own."""
     glorot = nn.initializers.glorot_normal(batch_axis=0)
     wide = sum(part.shape[-1] for part in behaviours.parts)
     return (

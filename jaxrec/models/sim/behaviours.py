@@ -1,15 +1,15 @@
 """The behaviours older than the short window: which rows they need, and what a model reads of them.
 
-They stand in a batch on one of two sides, with the columns of `features.history` and in the tables of these:
-'long', the whole window [B, L], or 'kept', what a hard search kept of it for each candidate [B, C, K]. A
-loader may have searched already; else a hard search is a pure function of the batch's ids, so it runs before
-the lookup and only kept behaviours are looked up.
+In a batch they have one of two sides, with the columns of `features.history` and in the tables of these: 'long', the
+complete window [B, L], or 'kept', what a hard search kept of it for each candidate [B, C, K]. A loader may have
+searched already; else a hard search is a pure function of the batch's ids, so it runs before the lookup and only kept
+behaviours are looked up.
 
-Of a service's batch, candidates of one category share a sequence of kept behaviours [B, G, K]: each such run
-has M slots for its candidates.
+Of a service's batch, candidates of one category share a sequence of kept behaviours [B, G, K]: each such run has M
+slots for its candidates.
 
-B batch, C candidates, L history, K kept, N = C for behaviours kept for each candidate, G for those kept for
-each run of them, else 1, E width of a candidate, Di of a column's vector.
+B batch, C candidates, L history, K kept, N = C for behaviours kept for each candidate, G for those kept for each run of
+them, else 1, E width of a candidate, Di of a column's vector.
 """
 
 import dataclasses
@@ -46,14 +46,7 @@ class Runs(NamedTuple):
     place: jax.Array
 
     def collect(self, found: jax.Array) -> jax.Array:
-        """Gives each candidate what was found for its slot.
-
-        Args:
-          found: [B * G, M, *].
-
-        Returns:
-          [B, C, *].
-        """
+        """Gives each candidate what was found for its slot: [B * G, M, *] to [B, C, *]."""
         found = found.reshape(len(self.slot), -1, found.shape[-1])
         return take_kept(found, self.place[..., None])[:, :, 0]
 
@@ -81,29 +74,14 @@ class Behaviours(NamedTuple):
         return length_mask(self.length, self.parts[0].shape[2])
 
     def choose(self, kept: Kept, parts: tuple[jax.Array, ...] | None = None) -> 'Behaviours':
-        """What a search kept of behaviours that all candidates share.
-
-        Args:
-          kept: positions [B, C, K] and how many of them are real.
-          parts: float [B, C, K, Di] each, where the search has read the vectors already.
-
-        Returns:
-          The kept behaviours, N = C.
-        """
+        """What a search kept of behaviours that all candidates share, N = C; `parts` [B, C, K, Di] if already read."""
         take = lambda x: take_kept(x[:, 0], kept.index)
         gap = None if self.gap is None else take(self.gap)
         parts = parts or tuple(take(part) for part in self.parts)
         return Behaviours(parts, gap, kept.length, kept)
 
     def by_run(self, candidate: jax.Array) -> tuple[jax.Array, 'Behaviours']:
-        """Makes an example of each run, whose candidates share all its behaviours.
-
-        Args:
-          candidate: float [B, C, E].
-
-        Returns:
-          Candidates [B * G, M, E] and behaviours, N = 1.
-        """
+        """Makes an example of each run: candidates [B, C, E] to [B * G, M, E], and the behaviours they share, N = 1."""
         assert self.runs is not None
         fold = lambda x: x.reshape(-1, *x.shape[2:])
         parts = tuple(_of_all(fold(part)) for part in self.parts)
@@ -119,8 +97,7 @@ class Lifelong:
     Attributes:
       features: the model's; its history columns are those of the behaviours.
       hard: read what a hard search kept, the loader's or its own; False reads all.
-      keep: K of the hard search.
-      column: what the hard search compares.
+      keep, column: K of the hard search, and what it compares.
       time_gap: read the time since each behaviour.
     """
 
@@ -131,13 +108,7 @@ class Lifelong:
     time_gap: bool
 
     def ids(self, batch: Mapping[str, Any]) -> Ids:
-        """Names the rows of the behaviours that the model reads.
-
-        Args:
-          batch: {'side/column': array}.
-
-        Returns:
-          {table: {'long/column': ids [B, L]}}, or {table: {'kept/column': ids [B, C, K]}}.
+        """Names the rows that the model reads: {table: {'long/column': ids [B, L]}}, or {'kept/column': ids [B, C, K]}.
 
         Raises:
           ValueError: what `searched` refuses, or the batch lacks a column.
@@ -146,10 +117,7 @@ class Lifelong:
         return self.features.as_history(side).ids(batch)
 
     def check_data(self, data: Mapping[str, Any]) -> None:
-        """Checks that the loader makes the windows that the model is told to read.
-
-        Args:
-          data: the section of a config.
+        """Checks that the loader, by a config's section `data`, makes the windows that the model reads.
 
         Raises:
           ValueError: no long window, a search that the model does not read or by another column, or no gaps.
@@ -169,7 +137,7 @@ class Lifelong:
             raise ValueError(f'model.time_gap reads the time since each behaviour: {_GAPS}')
 
     def given_ids(self, batch: Mapping[str, Any]) -> Ids:
-        """Names the ids as they stand in the batch; arguments and results are those of `ids`."""
+        """Names the ids as they are in the batch; arguments and results are those of `ids`."""
         side = self._side(batch)
         _check(batch, side)
         return self.features.as_history(side).ids(batch)
@@ -177,12 +145,9 @@ class Lifelong:
     def searched(self, batch: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Does the hard search, if there is one and the loader has not done it.
 
-        Args:
-          batch: {'side/column': array}.
-
         Returns:
-          The batch, with 'kept/column', 'kept/length' and 'kept/gap' if a hard search is wanted; and the side
-          that is to be read.
+          The batch, with 'kept/column', 'kept/length' and 'kept/gap' if a hard search is wanted; and the side to be
+          read.
 
         Raises:
           ValueError: the loader kept another number than the model wants, or a key is absent.
@@ -209,13 +174,7 @@ class Lifelong:
         return {**batch, **own}, KEPT
 
     def found(self, batch: Mapping[str, Any]) -> Kept:
-        """Does the hard search.
-
-        Args:
-          batch: {'side/column': array} with the whole window.
-
-        Returns:
-          Where in the window the kept behaviours lie.
+        """Does the hard search: the positions, in the complete window of the batch, of what it keeps.
 
         Raises:
           ValueError: the batch lacks the window, or the column that is compared.

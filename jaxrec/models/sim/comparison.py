@@ -1,7 +1,7 @@
-"""Judges the searches of a table: what they keep of what matters, and of what their attention would look at.
+"""Evaluates the searches of a table: what they keep of the relevant behaviours, and of what attention would weigh most.
 
-A table names it among its `judges`, as 'jaxrec.models.sim.comparison:judge'. What matters is known in simulated
-worlds alone; on real logs there is the agreement of the two stages.
+A table names it among its `judges`, as 'jaxrec.models.sim.comparison:judge'. What is relevant is known in simulated
+worlds alone; on real logs the agreement of the two stages is measured.
 
 B batch, C candidates, S short and L long window, K kept.
 """
@@ -16,7 +16,7 @@ from jaxrec.configurable import configurable
 from jaxrec.data.simulators.lifelong_truth import Truth, beside_search, load_truth
 from jaxrec.data.simulators.worlds import truth_folder
 from jaxrec.evaluation.searches import Means, kept_slots, ratio, share_found
-from jaxrec.models.sim.inspection import make_inspect_step, most_attended, whole_windows
+from jaxrec.models.sim.inspection import make_inspect_step, most_attended, whole_windows, window_size
 from jaxrec.models.sim.interest import Inspection
 from jaxrec.models.sim.model import Sim
 from jaxrec.parallel import put_batch
@@ -30,24 +30,23 @@ EXAMPLES = 4_096
 
 @configurable('scorer')
 def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None) -> dict[str, float]:
-    """Judges the search of a trained model on the test part; every search reads the whole window for it.
+    """Evaluates the search of a trained model on the test part; every search reads the complete window for it.
 
     Args:
-      run: the experiment.
-      state: of its model.
+      run, state: the experiment, and the state of its model.
       evaluator: unused.
 
     Returns:
-      Means over test examples, of whatever can be said: nothing without a long window;
-      - 'relevant_short', 'relevant_long': of the behaviours in either window that matter to the candidate,
-        the share in each; 'relevant_of_long', the share of the long window that matters;
-      - of searches 'recall', the share of those in the long window that is kept, beside 'recall_recent' and
+      Means over test examples, of whatever is defined: nothing without a long window;
+      - 'relevant_short', 'relevant_long': of the behaviours in either window that matter to the candidate, the share in
+        each; 'relevant_of_long', the share of the long window that matters;
+      - of searches 'recall', the share of those in the long window that is kept, with 'recall_recent' and
         'recall_random', of the K most recent and of K at random;
-      - of searches with an exact unit 'agreement': the share of the K behaviours to which that unit would
-        attend most, had it the whole window, that the search keeps (arXiv 2302.02352).
+      - of searches with an exact unit 'agreement': the share of the K behaviours to which that unit would attend most,
+        had it the complete window, that the search keeps (arXiv 2302.02352).
 
     Raises:
-      ValueError: the world's truth is known, but the batches do not hold the items that it is about.
+      ValueError: the world's ground truth is known, but the batches do not hold the items that it is about.
     """
     del evaluator
     if run.data.get('lifelong') is None:
@@ -61,16 +60,14 @@ def judge(run: Experiment, state: TrainState, evaluator: Evaluator | None = None
     step = max(1, -(-source.events // EXAMPLES))
     for place in range(0, len(source), step):
         batch = source[place]
-        inspected = Inspection(None, None)
-        if inspect is not None:
-            inspected = inspect(state, put_batch(batch, run.setup.mesh))
+        inspected = inspect(state, put_batch(batch, run.setup.mesh)) if inspect else Inspection(None, None)
         means.add(_values(batch, truth, inspected), batch['valid'] > 0)
     return means.compute()
 
 
 def _values(batch: Mapping[str, np.ndarray], truth: Truth | None, inspected: Inspection) -> dict[str, np.ndarray]:
     """{metric: float64 [B, C]} of one batch; the inspection may have rows that fill up the devices."""
-    rows, size = len(batch['valid']), _size(batch)
+    rows, size = len(batch['valid']), window_size(batch)
     values: dict[str, np.ndarray] = {}
     relevant = None
     if truth is not None:
@@ -91,10 +88,6 @@ def _values(batch: Mapping[str, np.ndarray], truth: Truth | None, inspected: Ins
         index, length = jax.device_get(_attended(inspected.logits[:rows], batch['long/length'], keep))
         values['agreement'] = share_found(kept_slots(index, length, size), found)
     return values
-
-
-def _size(batch: Mapping[str, np.ndarray]) -> int:
-    return next(x.shape[1] for key, x in batch.items() if key.startswith('long/') and x.ndim > 1)
 
 
 def _relevant(batch: Mapping[str, np.ndarray], truth: Truth, side: str) -> np.ndarray:

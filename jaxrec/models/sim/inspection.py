@@ -35,8 +35,8 @@ class Searched(NamedTuple):
 
     Attributes:
       kept: bool [B, C, L], the behaviours that are kept for each candidate.
-      attention: float32 [B, C, L], the exact unit's weights of the kept behaviours, their softmax averaged over
-        the heads; 0 for the others, None where the exact unit weighs nothing.
+      attention: float32 [B, C, L], the exact unit's weights of the kept behaviours, their softmax averaged over the
+        heads; 0 for the others, None where the exact unit weighs nothing.
     """
 
     kept: NDArray
@@ -44,14 +44,7 @@ class Searched(NamedTuple):
 
 
 def whole_windows(run: Experiment, part: str = 'test') -> BatchSource:
-    """Opens batches that hold the whole long window, also where the loader of the run searches it.
-
-    Args:
-      run: with `data.lifelong`.
-      part: 'train', 'validation' or 'test'.
-
-    Returns:
-      The source, in the order of the log.
+    """Opens a part in batches with the complete long window, in the order of the log, even if the loader searches.
 
     Raises:
       ValueError: the run reads no long window.
@@ -70,9 +63,6 @@ def inspect_run(run: Run, batch: Mapping[str, NDArray], step: int | None = None)
       batch: of `whole_windows`.
       step: which checkpoint; None takes the best on validation.
 
-    Returns:
-      What is kept, and how it is weighed.
-
     Raises:
       ValueError: the model has no search, or as `make_inspect_step`.
     """
@@ -83,23 +73,24 @@ def inspect_run(run: Run, batch: Mapping[str, NDArray], step: int | None = None)
     if found.kept is None:
         raise ValueError(f'{run.workdir} has model.search = {experiment.config.model.search!r}, which keeps nothing')
     rows = len(batch['valid'])  # the mesh may have filled the batch up
-    size = next(x.shape[1] for key, x in batch.items() if key.startswith('long/') and x.ndim > 1)
-    kept = kept_slots(found.kept.index[:rows], found.kept.length[:rows], size)
+    kept = kept_slots(found.kept.index[:rows], found.kept.length[:rows], window_size(batch))
     if found.logits is None:
         return Searched(kept, None)
     weights = masked_softmax(found.logits[:rows], jnp.asarray(kept[:, :, None]))
     return Searched(kept, np.asarray(weights.mean(2)))
 
 
+def window_size(batch: Mapping[str, NDArray]) -> int:
+    """L, of a batch of `whole_windows`."""
+    return next(x.shape[1] for key, x in batch.items() if key.startswith('long/') and x.ndim > 1)
+
+
 def make_inspect_step(setup: Setup) -> Callable[[TrainState, Batch], Inspection]:
     """Builds the jitted inspection of a model's search.
 
-    Args:
-      setup: task and mesh.
-
     Returns:
-      (state, batch) -> `Inspection`; batches hold the whole long window, and of the state `params`,
-      `model_state` and `tables` are read.
+      (state, batch) -> `Inspection`; batches hold the complete long window, and of the state `params`, `model_state`
+      and `tables` are read.
 
     Raises:
       ValueError: the task is not one of this package, or its tables live on the host.
@@ -124,15 +115,9 @@ def make_inspect_step(setup: Setup) -> Callable[[TrainState, Batch], Inspection]
 
 
 def most_attended(logits: jax.Array, length: jax.Array, keep: int) -> Kept:
-    """The behaviours that get the highest attention, summed over the heads.
+    """The positions of the K behaviours of the highest attention, summed over the heads, oldest first.
 
-    Args:
-      logits: float [B, C, H, L], of an `Inspection`.
-      length: int [B], real behaviours.
-      keep: K.
-
-    Returns:
-      Their positions, oldest first.
+    `logits` float [B, C, H, L] are those of an `Inspection`, `length` int [B] counts real behaviours.
     """
     mask = length_mask(length, logits.shape[-1])[:, None]
     return top_search(log_attention(logits, mask), length, keep)

@@ -1,7 +1,7 @@
 """Long-term interest in a candidate: a search and an attention, or a unit that is both.
 
-An interest maps (candidate, behaviours, batch, train) to a vector a candidate and the losses it brings.
-`inspect` tells judges what its search keeps of a whole window, and how its attention weighs all of that.
+An interest maps (candidate, behaviours, batch, train) to a vector a candidate and its losses. `inspect` returns what
+its search keeps of a complete window, and how its attention weighs all of that.
 
 B batch, C candidates, L history, K kept, E width of a candidate, D of a behaviour, H heads, J cross features.
 """
@@ -23,12 +23,12 @@ Interest = tuple[jax.Array, dict[str, jax.Array]]
 
 
 class Inspection(NamedTuple):
-    """What a search keeps of a window, and what attention would make of all of it.
+    """What a search keeps of a window, and how attention would weigh all of it.
 
     Attributes:
       kept: positions [B, C, K]; None without a search.
-      logits: float [B, C, H, L], the exact unit's before its softmax, what stands on padding does not matter;
-        None where it weighs nothing.
+      logits: float [B, C, H, L], the exact unit's before its softmax, arbitrary on padding; None where it weighs
+        nothing.
     """
 
     kept: Kept | None
@@ -41,7 +41,7 @@ class TwoStages(nn.Module):
     Attributes:
       search: called as (candidate, behaviours, batch, train) -> (kept behaviours, {name: loss}).
       attention: called as (candidate, kept behaviours) -> float [B, C, *].
-      time_gap: width of the time embedding, which only the attention reads; 0 does without.
+      time_gap: width of the time embedding, which only the attention reads; 0 omits it.
     """
 
     search: nn.Module
@@ -56,10 +56,8 @@ class TwoStages(nn.Module):
         """Searches and attends.
 
         Args:
-          candidate: float [B, C, E].
-          past: behaviours, all or kept.
-          batch: {key: [B, ...]}.
-          train: whether losses are wanted.
+          candidate, past: float [B, C, E], and behaviours, all or kept.
+          batch, train: {key: [B, ...]}, and whether losses are wanted.
 
         Returns:
           float [B, C, *] and {name: weighted loss float []}.
@@ -75,16 +73,14 @@ class TwoStages(nn.Module):
     def inspect(
         self, candidate: jax.Array, past: Behaviours, batch: Mapping[str, jax.Array], found: Kept | None = None
     ) -> Inspection:
-        """Searches, and weighs the whole window.
+        """Searches, and weighs the complete window.
 
         Args:
-          candidate: float [B, C, E].
-          past: all behaviours.
-          batch: {key: [B, ...]}.
+          candidate, past, batch: as for `__call__`, of all behaviours.
           found: what a search of ids keeps, which was done before.
 
         Returns:
-          What was kept, and logits of the whole window.
+          What was kept, and logits of the complete window.
         """
         kept = self.search(candidate, past, batch, False)[0].kept if found is None else found
         return Inspection(kept, self.attention.logits(candidate, self.gaps(past)))
@@ -94,11 +90,9 @@ class Sdim(nn.Module):
     """Pools the behaviours that collide with the candidate in groups of hashes (arXiv 2205.10249).
 
     Attributes:
-      hashes: m.
-      group: tau, hashes a group.
-      seed: of the hyperplanes.
-      time_gap: width of the time embedding, which is pooled and not hashed; 0 does without.
-      keep: K, how many of those that collide most often count as kept where searches are judged.
+      hashes, group, seed: m, tau hashes a group, and the seed of the hyperplanes.
+      time_gap: width of the time embedding, which is pooled and not hashed; 0 omits it.
+      keep: K, how many of those that collide most often count as kept where searches are evaluated.
     """
 
     hashes: int = 48
@@ -128,16 +122,15 @@ class Sdim(nn.Module):
 class Twin(nn.Module):
     """The same target attention in both stages (arXiv 2302.02352).
 
-    The first stage ranks all behaviours by the sum of the heads' relevance, the second attends to the best by
-    that same relevance, through which all of it learns.
+    The first stage ranks all behaviours by the sum of the heads' relevance, the second attends to the best by that same
+    relevance, through which all of it learns.
 
     Attributes:
       keep: K.
-      inherent: whether each history column describes the item itself; the others are cross features, of
-        which each head sees one number.
-      heads: H.
-      width: of the projections of each head.
-      time_gap: width of the time embedding, a cross feature too; 0 does without.
+      inherent: whether each history column describes the item itself; the others are cross features, of which each head
+        reads one number.
+      heads, width: H, and of the projections of each head.
+      time_gap: width of the time embedding, a cross feature too; 0 omits it.
     """
 
     keep: int
@@ -167,15 +160,11 @@ class Twin(nn.Module):
 
     @nn.compact
     def relevance(self, candidate: jax.Array, past: Behaviours) -> tuple[jax.Array, Callable[[Behaviours], jax.Array]]:
-        """Scores the whole window, and says how any behaviours are weighed.
-
-        Args:
-          candidate: float [B, C, E].
-          past: all behaviours.
+        """Scores the complete window, and returns the function that weighs any behaviours.
 
         Returns:
-          The first stage's scores, float [B, C, L]; and the second's logits, a function from behaviours with
-          their time embeddings to float [B, C, H, K].
+          The first stage's scores, float [B, C, L]; and the second's logits, a function from behaviours with their time
+          embeddings to float [B, C, H, K].
         """
         keys, cross = self._split(self.gaps(past))
         weights = projections(self, candidate, past._replace(parts=keys), self.heads, self.width)

@@ -1,8 +1,7 @@
 """SIM (arXiv 2006.05639): a long history is searched for what fits the candidate, and attended to exactly.
 
-A short model (the paper's is DIEN) reads the most recent behaviours; a long-term interest is made of those
-before them: a search keeps few of thousands, attention weighs these. ETA, SDIM and TWIN are other choices of
-the same block, and without a search it is a plain model of the whole long window.
+A short model (the paper's is DIEN) reads the most recent behaviours; a long-term interest those before them: a search
+keeps few of thousands, attention weighs these. ETA, SDIM and TWIN are other choices of the same block.
 
 B batch, C candidates, X width of the short model.
 """
@@ -31,16 +30,13 @@ from jaxrec.models.sim.search import HashSearch, KeepAll, SharedSearch, SoftSear
 
 
 class Sim(nn.Module):
-    """A short model with a vector of long-term interest beside its own, and an MLP on top.
+    """An MLP on the vectors of a short model and of long-term interest; further attributes are those of `Dnn`.
 
     Attributes:
       base: the short model, called as (rows, batch, train) -> (x float [B, C, X], {name: loss}).
       interest: called as (candidate, behaviours, batch, train) -> (float [B, C, *], {name: loss}).
-      features: the feature map.
-      lifelong: how the behaviours before the short window are read.
+      features, lifelong: the feature map, and how the behaviours before the short window are read.
       beta: weight of the loss of the scores.
-      widths: hidden widths of the MLP.
-      batch_norm: normalise the MLP's input.
     """
 
     base: nn.Module
@@ -53,16 +49,7 @@ class Sim(nn.Module):
 
     @nn.compact
     def __call__(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array], train: bool = False) -> Scored:
-        """Scores the candidates.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          train: whether losses are wanted and batch statistics are of this batch.
-
-        Returns:
-          logits float32 [B, C] and the losses of the short model and of the search.
-        """
+        """Scores the candidates as `Dnn` does, with the losses of the short model and of the search."""
         x, losses = self.base(rows, batch, train)
         candidate = jnp.concatenate(self.features.parts('candidate', rows, batch), -1)
         interest, own = self.interest(candidate, self.lifelong.read(rows, batch), batch, train)
@@ -71,11 +58,11 @@ class Sim(nn.Module):
         return Scored(logits, losses | own, self.beta)
 
     def inspect(self, rows: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> Inspection:
-        """Tells what the search keeps, for judges: see `inspection.make_inspect_step`.
+        """Returns what the search keeps: see `inspection.make_inspect_step`.
 
         Args:
           rows: {table: {feature: [B, ..., D]}}, looked up for the task's `given_ids`.
-          batch: {key: [B, ...]} with the whole window, whatever the search.
+          batch: {key: [B, ...]} with the complete window, whatever the search.
 
         Returns:
           Positions in the long window, and how the exact unit weighs all of it.
@@ -99,12 +86,9 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     """Builds SIM, or another model of long histories, for a log.
 
     Args:
-      config: `features`, and any other of `BASE_OPTIONS` and `SIM_OPTIONS`: `preset` (see `PRESETS`, any
-        option overrides it), `search`, `attention`, `short_model` and its `base_options`, and the rest.
+      config: `features`, and any other of `BASE_OPTIONS` and `SIM_OPTIONS`: `preset` (see `PRESETS`, any option
+        overrides it), `search`, `attention`, `short_model` and its `base_options`, and the rest.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: what `read_sim_options` or the short model refuse.
@@ -114,24 +98,12 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> CtrTask:
     hard, time_gap = options['search'] == 'hard', bool(options['time_gap'])
     lifelong = Lifelong(features, hard, options['keep'], options['column'], time_gap)
     base = _short_model(options, schema)
-    module = Sim(
-        base.module,
-        _interest(options, features),
-        features,
-        lifelong,
-        float(options['beta']),
-        tuple(options['widths']),
-        options['batch_norm'],
-    )
+    head = float(options['beta']), tuple(options['widths']), options['batch_norm']
+    module = Sim(base.module, _interest(options, features), features, lifelong, *head)
     tables = base_tables(features, options['dim'], options['init_std'])
-    return CtrTask(
-        module,
-        as_specs(tables),
-        lambda batch: _merge(base.ids(batch), lifelong.ids(batch)),
-        options['row_l2'],
-        lambda batch: _merge(base.ids(batch), lifelong.given_ids(batch)),
-        lifelong.check_data,
-    )
+    ids = lambda batch: _merge(base.ids(batch), lifelong.ids(batch))
+    given_ids = lambda batch: _merge(base.ids(batch), lifelong.given_ids(batch))
+    return CtrTask(module, as_specs(tables), ids, options['row_l2'], given_ids, lifelong.check_data)
 
 
 def _short_model(options: Mapping[str, Any], schema: Mapping[str, Any]) -> Base:

@@ -11,7 +11,7 @@ from jaxrec.options import read_options
 
 SEARCHES = ('hard', 'soft', 'soft_shared', 'simhash', 'sdim', 'twin', 'none')
 ATTENTIONS = ('mha', 'din', 'mean')
-# What stands beside the long-term interest; 'none' reads no short history.
+# The bases of the short models; 'none' reads no short history.
 SHORT_MODELS = {'din': 'din', 'dien': 'dien', 'none': 'dnn'}
 
 SIM_OPTIONS: dict[str, Any] = {
@@ -38,18 +38,14 @@ SIM_OPTIONS: dict[str, Any] = {
 
 
 def read_sim_options(config: Mapping[str, Any], schema: Mapping[str, Column]) -> dict[str, Any]:
-    """Merges a config over its preset and the defaults.
-
-    Args:
-      config: `features`, and any of `BASE_OPTIONS` and `SIM_OPTIONS`.
-      schema: the log's {column: Column}.
+    """Merges a config, `features` and any of `BASE_OPTIONS` and `SIM_OPTIONS`, over its preset and the defaults.
 
     Returns:
       {option: value}; `alpha` is a number.
 
     Raises:
-      ValueError: an unknown preset, search, attention or short model, a number out of range, features that
-        the search cannot compare, or options that contradict each other.
+      ValueError: an unknown preset, search, attention or short model, a number out of range, features that the search
+        cannot compare, or options that contradict each other.
     """
     options = read_options(config, 'model', **BASE_OPTIONS, **SIM_OPTIONS)
     preset = options['preset']

@@ -94,7 +94,7 @@ def of_paper(preset: str) -> dict[str, Any]:
 
 
 PAPER_ROWS = {name: of_paper(name) for name in PRESETS if name.startswith('cikm20')}
-# Those whose cost hardly grows with the history, beside the reference.
+# Those whose cost hardly grows with the history, and the reference.
 SEARCHING = tuple(name for name in ROWS if name not in ('DIN-avg', 'DIN-full', 'MIMN'))
 # Of arXiv 2006.05639, whose Taobao is another than the public one.
 PUBLISHED = {

@@ -39,7 +39,7 @@ class SoftSearch(nn.Module):
       keep: K.
       project: score by W_b e and W_a c; False scores by e and c themselves.
       width: of the projections.
-      alpha: weight of the loss; 0 does without it.
+      alpha: weight of the loss; 0 omits it.
       softmax: normalise the scores in the loss's pooling, as public code does.
       widths: hidden widths of the net that the loss trains.
     """
@@ -56,8 +56,7 @@ class SoftSearch(nn.Module):
         """Searches for each candidate.
 
         Args:
-          candidate: float [B, C, E].
-          past: all behaviours, N = 1.
+          candidate, past: float [B, C, E], and all behaviours, N = 1.
           batch: {key: [B, ...]} with label and valid in training.
           train: whether the loss is wanted.
 
@@ -78,11 +77,7 @@ class SoftSearch(nn.Module):
 
 
 class SharedSearch(nn.Module):
-    """Keeps the behaviours of the highest cosines, by the embeddings that the rest of the model trains.
-
-    Attributes:
-      keep: K.
-    """
+    """Keeps the K behaviours of the highest cosines, by the embeddings that the rest of the model trains."""
 
     keep: int
 
@@ -94,10 +89,9 @@ class SharedSearch(nn.Module):
 
 
 class HashSearch(nn.Module):
-    """Keeps the behaviours whose SimHash bits are nearest to the candidate's: ETA (arXiv 2108.04468).
+    """Keeps the K behaviours whose SimHash bits are nearest to the candidate's: ETA (arXiv 2108.04468).
 
     Attributes:
-      keep: K.
       hashes: bits of a vector; 0 takes two a number of it, beyond which little is gained.
       seed: of the hyperplanes.
     """

@@ -21,8 +21,8 @@ CALLS = 5
 def milliseconds_by_length(run: Experiment, lengths: Sequence[int]) -> list[float]:
     """Times the scoring of one test batch whose long windows are lengthened by repeating their behaviours.
 
-    The time does not depend on what the model has learned, so its parameters are newly drawn. A hard search
-    runs within the model, and compilation is not counted.
+    The time does not depend on what the model has learned, so its parameters are newly drawn. A hard search runs within
+    the model, and compilation is not counted.
 
     Args:
       run: with `data.lifelong`.

@@ -1,11 +1,10 @@
-"""Transformer layers as functions of their weights, of an encoder and of a decoder, whole or step by step.
+"""Transformer layers as functions of their weights, of an encoder and of a decoder, for sequences or step by step.
 
-Each adds what it computes from a normed copy: attention to itself, in the decoder attention to a memory,
-then a feed-forward net, in whose place the decoder may have anything. Weights of a kind lie stacked over the
-layers, so that a stack can be scanned.
+Each adds what it computes from a normed copy: attention to itself, in the decoder attention to a memory, then a
+feed-forward net, which the decoder may replace. Weights of a kind are stacked over the layers, to be scanned.
 
-B batch, C sessions of a request, Q queries, S memory tokens, T own tokens, K beams, N layers, X width, H
-heads, D width of a head, F hidden.
+B batch, C sessions of a request, Q queries, S memory tokens, T own tokens, K beams, N layers, X width, H heads, D width
+of a head, F hidden.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,12 +21,7 @@ WEIGHTS, OUT, CROSS_WEIGHTS, CROSS_OUT, HIDDEN, FED = range(6)
 
 
 class Memory(NamedTuple):
-    """What the decoder sees of a history.
-
-    Attributes:
-      hidden: float [B, S, X].
-      mask: bool [B, S], False on padding.
-    """
+    """A history for the decoder: hidden float [B, S, X] and mask bool [B, S], False on padding."""
 
     hidden: jax.Array
     mask: jax.Array
@@ -45,15 +39,7 @@ Feed = Callable[[Tree, jax.Array], tuple[jax.Array, Any]]
 
 
 def keys_values(weights: Tree, x: jax.Array) -> KeysValues:
-    """Projects what is attended to.
-
-    Args:
-      weights: 'key' and 'value', float [X, H, D].
-      x: float [..., X].
-
-    Returns:
-      Keys and values [..., H, D].
-    """
+    """Projects what is attended to, float [..., X], by 'key' and 'value' [X, H, D] to keys and values [..., H, D]."""
     return KeysValues(_heads(weights['key'], x), _heads(weights['value'], x))
 
 
@@ -73,17 +59,13 @@ def _out(weights: Tree, x: jax.Array) -> jax.Array:
 
 
 def encoder_layer(weights: Tree, x: jax.Array, mask: jax.Array, activation: str, drop: Drop) -> jax.Array:
-    """One layer over a sequence that attends to itself.
+    """One layer over a sequence that attends to itself, float [B, S, X] to [B, S, X].
 
     Args:
       weights: 'self_norm', 'self', 'feed_norm', 'feed' of this layer.
       x: float [B, S, X].
       mask: bool, broadcasts to [B, H, S, S]; False is not attended to.
-      activation: of the feed-forward net.
-      drop: of this layer.
-
-    Returns:
-      float [B, S, X].
+      activation, drop: of the feed-forward net, and the dropout of this layer.
     """
     with jax.named_scope('self'):
         x = x + _attend_all(weights, x, mask, drop)
@@ -93,17 +75,7 @@ def encoder_layer(weights: Tree, x: jax.Array, mask: jax.Array, activation: str,
 
 
 def feed_dense(weights: Tree, x: jax.Array, activation: str, drop: Drop | None) -> jax.Array:
-    """One feed-forward net.
-
-    Args:
-      weights: 'feed' of this layer, its 'up' and 'down'.
-      x: float [..., X].
-      activation: of the net.
-      drop: of this layer; None to score.
-
-    Returns:
-      float [..., X].
-    """
+    """One feed-forward net, of 'feed' with its 'up' and 'down', on float [..., X]; no dropout for None, to score."""
     thin = None if drop is None else lambda hidden: drop(hidden, HIDDEN)
     return feed_forward(x, weights['feed']['up'], weights['feed']['down'], activation, thin)
 
@@ -128,18 +100,17 @@ def _attend_history(weights: Tree, x: jax.Array, history: KeysValues, mask: jax.
 def decoder_layer(
     weights: Tree, x: jax.Array, memory: Memory, causal: jax.Array, feed: Feed, drop: Drop
 ) -> tuple[jax.Array, Any]:
-    """One layer over a whole session, each position of which sees those before it.
+    """One layer over a complete session, each position of which reads those before it.
 
     Args:
       weights: 'self_norm', 'self', 'cross_norm', 'cross', 'feed_norm' of this layer and what `feed` reads.
       x: float [B C, T, X], the C sessions of a request one after the other.
       memory: of the B histories, each projected once for its sessions.
       causal: bool [T, T].
-      feed: the feed-forward net.
-      drop: of this layer.
+      feed, drop: the feed-forward net, and the dropout of this layer.
 
     Returns:
-      float [B C, T, X], and what `feed` tells of itself.
+      float [B C, T, X], and what `feed` reports.
     """
     with jax.named_scope('self'):
         x = x + _attend_all(weights, x, causal, drop)
@@ -159,7 +130,7 @@ def decoder_step(
     mask: jax.Array,
     feed: Feed,
 ) -> tuple[jax.Array, KeysValues]:
-    """The same layer at the newest positions of beams, whose earlier ones lie in a cache.
+    """The same layer at the newest positions of beams, whose earlier ones are in a cache.
 
     Args:
       weights: as in `decoder_layer`.
@@ -196,14 +167,14 @@ def run_layers(
     """Applies a stack of layers one after the other.
 
     Args:
-      layer: (x, weights of a layer, its number int []) -> (x, what it tells).
-      x: what the first one reads.
+      layer: (x, weights of a layer, its number int []) -> (x, what it reports).
+      x: the input of the first.
       stack: weights with a leading axis N.
       scan: compile one layer and loop over it, instead of all layers in a row.
       remat: compute a layer's insides again for its gradient instead of keeping them.
 
     Returns:
-      What the last one makes of it, and what all tell, with a leading axis N.
+      The output of the last, and what all report, with a leading axis N.
     """
     layer = jax.checkpoint(layer) if remat else layer
     number = jax.tree.leaves(stack)[0].shape[0]

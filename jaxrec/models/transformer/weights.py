@@ -11,15 +11,7 @@ import jax.numpy as jnp
 
 
 class Sizes(NamedTuple):
-    """Of a layer.
-
-    Attributes:
-      width: X.
-      heads: H.
-      head_width: D.
-      hidden: F of the feed-forward net.
-      gated: whether that net has a gate.
-    """
+    """Of a layer: X, H, D, F of the feed-forward net, and whether that net has a gate."""
 
     width: int
     heads: int
@@ -71,15 +63,9 @@ def decoder_weights(sizes: Sizes, experts: int = 0) -> dict[str, Any]:
 
 
 def draw_stack(key: jax.Array, layer: Mapping[str, Any], layers: int) -> dict[str, Any]:
-    """Draws the weights of a stack of layers.
+    """Draws the weights of N layers from a tree of `Weight`: float32 [N, ...], ones for scales, else normal.
 
-    Args:
-      key: a typed key.
-      layer: a tree of `Weight`.
-      layers: N.
-
-    Returns:
-      The tree, float32 [N, ...]: scales are ones, others normal with variance 1 / fan_in.
+    The variance is 1 / fan_in.
     """
     leaves, tree = jax.tree.flatten(layer, is_leaf=lambda node: isinstance(node, Weight))
     keys = jax.random.split(key, len(leaves))

@@ -1,7 +1,7 @@
-"""How rows travel to the groups that their tokens chose, and what came of them back.
+"""How rows travel to the groups that their tokens chose, and the results back.
 
-Rows travel by pairs of index arrays that undo one another, so that values and gradients are both gathers: a
-scatter of rows is slow on CPUs. Groups are experts, or devices that hold some.
+Rows travel by pairs of index arrays that undo one another, so that values and gradients are both gathers: a scatter of
+rows is slow on CPUs. Groups are experts, or devices that hold some.
 
 T tokens, K groups chosen a token, N = K * T choices, G groups, C slots of each, P slots in all, D width.
 """
@@ -19,10 +19,8 @@ class Groups(NamedTuple):
     """Choices sorted by the group that they go to, stably.
 
     Attributes:
-      order: int32 [N], the sorted choices; those of no group come last.
-      place: int32 [N], where each choice stands in `order`.
-      start: int32 [G], where each group begins.
-      size: int32 [G], its choices.
+      order, place: int32 [N], the sorted choices, those of no group last; and the position of each choice in `order`.
+      start, size: int32 [G], the first position of each group, and its choices.
     """
 
     order: jax.Array
@@ -32,11 +30,9 @@ class Groups(NamedTuple):
 
 
 class Trip(NamedTuple):
-    """How choices travel to slots and back; an index beyond the end is nobody's.
+    """How choices travel to slots and back: the slot of each choice, int32 [N], and the choice in each slot, int32 [P].
 
-    Attributes:
-      slot: int32 [N], the slot of each choice, P for none.
-      choice: int32 [P], the choice in each slot, N for none.
+    An index past the end, P or N, is none.
     """
 
     slot: jax.Array
@@ -44,15 +40,7 @@ class Trip(NamedTuple):
 
 
 def sort_by_group(group: jax.Array, groups: int) -> Groups:
-    """Sorts choices by the group they go to.
-
-    Args:
-      group: int32 [N]; `groups` for those that go nowhere.
-      groups: G.
-
-    Returns:
-      The sorted choices.
-    """
+    """Sorts choices by the group they go to, int32 [N], which is the number of groups for those that go nowhere."""
     order = argsort(group)
     place = jnp.zeros_like(order).at[order].set(jnp.arange(order.shape[0], dtype=order.dtype))
     size = jnp.zeros_like(group, shape=(groups,)).at[group].add(1, mode='drop')
@@ -96,29 +84,19 @@ def send(x: jax.Array, trip: Trip, everything: bool = False) -> jax.Array:
 
 
 def bring_back(rows: jax.Array, trip: Trip, everything: bool = False) -> jax.Array:
-    """Brings what came of the slots back to the choices.
-
-    Args:
-      rows: float [P, D].
-      trip: the one that brought them there.
-      everything: whether all choices travelled and filled all slots.
-
-    Returns:
-      float [N, D], zeros for choices that did not travel.
-    """
+    """Brings the results [P, D] of slots back to the choices, float [N, D], zeros for those that did not travel."""
     return _move(rows, trip.slot, trip.choice[None], everything)
 
 
 def collect(rows: jax.Array, trip: Trip, gate: jax.Array, everything: bool = False) -> jax.Array:
-    """Brings what came of the slots back to the tokens, as `combine` after `bring_back`.
+    """Brings the results of slots back to the tokens, as `combine` after `bring_back`.
 
     The rows of choices are never laid out, in the gradient neither: a fifth of the time.
 
     Args:
       rows: float [P, D].
-      trip: the one that brought them there.
+      trip, everything: as for `send`.
       gate: float32 [T, K].
-      everything: whether all choices travelled and filled all slots.
 
     Returns:
       [T, D] of the rows' dtype.

@@ -1,15 +1,15 @@
-"""Feed-forward networks of many experts over rows that lie expert by expert, without padding or dropping.
+"""Feed-forward networks of many experts over rows sorted by expert, without padding or dropping.
 
-On accelerators the products are `jax.lax.ragged_dot`. XLA's CPU backend computes that densely, every row by
-every expert, so there rows are cut into blocks of one expert each. Cut from a stack of weights, an expert is
-a copy, so the outer loop is over experts and the inner one over blocks, as many as its load needs.
+On accelerators the products are `jax.lax.ragged_dot`. XLA's CPU backend computes that densely, every row by every
+expert, so there rows are split into blocks of one expert each. Sliced from a stack of weights, an expert is a copy, so
+the outer loop is over experts and the inner one over blocks, as many as its load needs.
 
 N rows, E experts, D width, F hidden width, H width of the first product: 2 * F if gated, else F.
 """
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -43,10 +43,6 @@ class Experts(NamedTuple):
 
 def check_experts(experts: Experts, activation: str) -> None:
     """Refuses weights that do not belong together.
-
-    Args:
-      experts: the weights.
-      activation: a key of `ACTIVATIONS`.
 
     Raises:
       ValueError: no such activation, or shapes that do not fit it or one another.
@@ -113,13 +109,14 @@ def _forward(
     rows: jax.Array, experts: Experts, sizes: jax.Array, activation: str, kernel: str | None, block: int
 ) -> tuple[jax.Array, jax.Array]:
     """The result [N, D], and the first products [N, H]."""
-    run = {
-        'blocks': functools.partial(_blocks_forward, activation=activation, block=block),
-        'ragged_dot': functools.partial(_ragged_forward, activation=activation),
-    }
-    if kernel is not None:
-        return run[kernel](rows, experts, sizes)
-    return jax.lax.platform_dependent(rows, experts, sizes, cpu=run['blocks'], default=run['ragged_dot'])
+    blocks = functools.partial(_blocks_forward, activation=activation, block=block)
+    return _run(kernel, blocks, functools.partial(_ragged_forward, activation=activation), rows, experts, sizes)
+
+
+def _run(kernel: str | None, blocks: Callable, ragged: Callable, *arguments: Any) -> Any:
+    if kernel is None:
+        return jax.lax.platform_dependent(*arguments, cpu=blocks, default=ragged)
+    return (blocks if kernel == 'blocks' else ragged)(*arguments)
 
 
 def _grouped_fwd(rows, experts, sizes, activation, kernel, block):
@@ -128,14 +125,8 @@ def _grouped_fwd(rows, experts, sizes, activation, kernel, block):
 
 
 def _grouped_bwd(activation, kernel, block, kept, of_out):
-    run = {
-        'blocks': functools.partial(_blocks_backward, activation=activation, block=block),
-        'ragged_dot': functools.partial(_ragged_backward, activation=activation),
-    }
-    if kernel is not None:
-        return *run[kernel](*kept, of_out), None
-    found = jax.lax.platform_dependent(*kept, of_out, cpu=run['blocks'], default=run['ragged_dot'])
-    return *found, None
+    blocks = functools.partial(_blocks_backward, activation=activation, block=block)
+    return *_run(kernel, blocks, functools.partial(_ragged_backward, activation=activation), *kept, of_out), None
 
 
 _grouped.defvjp(_grouped_fwd, _grouped_bwd)
@@ -144,10 +135,7 @@ _grouped.defvjp(_grouped_fwd, _grouped_bwd)
 def _blocks_forward(
     rows: jax.Array, experts: Experts, sizes: jax.Array, *, activation: str, block: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Blocks of falling sizes, so that few rows of the last one are nobody's.
-
-    What an expert's last block writes beyond its rows is zeros, and the next expert's rows replace them.
-    """
+    """Runs blocks of falling sizes; an expert's last block writes zeros past its rows, which the next one replaces."""
     starts = jnp.cumsum(sizes) - sizes
     steps = sorted({max(FEWEST, block >> shift) for shift in range(1, 5)}, reverse=True)
 
@@ -168,8 +156,7 @@ def _blocks_forward(
         return carry
 
     empty = [vary_like(jnp.zeros((len(rows), w.shape[2]), rows.dtype), rows) for w in experts[::-1]]
-    out, pre = jax.lax.fori_loop(0, len(sizes), expert, tuple(empty))
-    return out, pre
+    return jax.lax.fori_loop(0, len(sizes), expert, tuple(empty))
 
 
 def _blocks_backward(
@@ -182,10 +169,7 @@ def _blocks_backward(
     activation: str,
     block: int,
 ) -> tuple[jax.Array, Experts]:
-    """One block an expert as a rule, of one of eight sizes; each further one costs a pass over the weights.
-
-    Rows beyond an expert's own have no gradient here, so they add nothing.
-    """
+    """Runs one block an expert as a rule, of eight sizes; each further one costs a pass over the weights."""
     starts = jnp.cumsum(sizes) - sizes
     quantum = max(FEWEST, block // 8)
 

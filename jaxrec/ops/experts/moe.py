@@ -1,12 +1,10 @@
-"""The mixture-of-experts feed-forward of OneRec (arXiv 2502.18965, eq. 2), on one device.
+"""The mixture-of-experts feed-forward of OneRec (arXiv 2502.18965, eq.
 
-Two ways to bring tokens to their experts, behind one call:
+2), on one device; sharded in `parallel.experts`.
 
 * `ragged`: tokens are sorted by expert and nothing is dropped, however uneven the loads are.
-* `capacity`: every expert has a fixed number of slots; what finds none is dropped, and counted. Slots go to
-  first choices before second ones, and to earlier tokens before later ones.
-
-`parallel.experts` cuts the same over a mesh.
+* `capacity`: every expert has a fixed number of slots; choices without one are dropped, and counted. Slots go to first
+  choices before second ones, and to earlier tokens before later ones.
 
 T tokens, K experts chosen a token, N = K * T choices, E experts, C slots, D width, F hidden width.
 """
@@ -26,7 +24,7 @@ IMPLEMENTATIONS = ('capacity', 'ragged')
 
 
 class MoeInfo(NamedTuple):
-    """What a training loop wants to know.
+    """What a training loop reports.
 
     Attributes:
       dropped: float32 [], the share of real tokens' choices that found no slot.
@@ -96,19 +94,7 @@ def moe_ffn(
 def check_moe(
     x: jax.Array, router: jax.Array, experts: Experts, impl: str, capacity_factor: float, activation: str
 ) -> None:
-    """Refuses what no mixture can be made of.
-
-    Args:
-      x: float [..., D].
-      router: float [D, E].
-      experts: their weights.
-      impl: one of `IMPLEMENTATIONS`.
-      capacity_factor: above 0.
-      activation: a key of `ACTIVATIONS`.
-
-    Raises:
-      ValueError: see `moe_ffn`.
-    """
+    """Refuses options and shapes that `moe_ffn`, whose arguments these are, cannot use, by a ValueError."""
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f'impl {impl!r} does not exist; choose one of {IMPLEMENTATIONS}')
     if not capacity_factor > 0:
@@ -123,16 +109,11 @@ def check_moe(
 
 
 def capacity(tokens: int, top_k: int, experts: int, factor: float) -> int:
-    """Slots of every expert.
+    """C, slots of every expert: at least 1 and at most T, since no token chooses an expert twice.
 
     Args:
-      tokens: T.
-      top_k: K.
-      experts: E.
+      tokens, top_k, experts: T, K and E.
       factor: room above an even spread.
-
-    Returns:
-      C, at least 1 and at most T: no token chooses an expert twice.
     """
     return max(1, min(tokens, math.ceil(factor * tokens * top_k / experts)))
 
@@ -155,11 +136,8 @@ def apply_experts(
       x: float [T, D].
       expert: int32 [T, K]; E, the number of experts here, where a choice is nobody's or another device's.
       gate: float32 [T, K].
-      experts: E of them.
-      impl: 'ragged' or 'capacity'.
+      experts, impl, activation, kernel: as for `moe_ffn`.
       slots: C, for 'capacity'.
-      activation: a key of `ACTIVATIONS`.
-      kernel: of `grouped_ffn`.
       typical: choices that an expert usually has.
 
     Returns:
@@ -178,29 +156,12 @@ def apply_experts(
 
 
 def expert_ffn(rows: jax.Array, experts: Experts, activation: str) -> jax.Array:
-    """Runs every expert's network over its slots.
-
-    Args:
-      rows: float [E, C, D].
-      experts: the weights.
-      activation: a key of `ACTIVATIONS`.
-
-    Returns:
-      float [E, C, D].
-    """
+    """Runs every expert's network over its slots, float [E, C, D] to [E, C, D]."""
     up, down = (vary_like(w, rows).astype(rows.dtype) for w in experts)
     return ACTIVATIONS[activation](rows @ up) @ down
 
 
 def dropped_share(kept: jax.Array, load: jax.Array) -> jax.Array:
-    """The share of choices that found no slot.
-
-    Args:
-      kept: int32 [], those that did.
-      load: float32 [E], all.
-
-    Returns:
-      float32 [], exactly 0 when none is missing, and when there was none.
-    """
+    """The share of choices (`load` float32 [E]) that found no slot: exactly 0 when all were kept, or none exist."""
     total = load.sum()
     return (total - kept.astype(jnp.float32)) / jnp.maximum(total, 1)

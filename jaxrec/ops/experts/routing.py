@@ -1,9 +1,8 @@
-"""Routers of a mixture of experts: probabilities, the experts chosen, gates, and what keeps loads even.
+"""Routers of a mixture of experts: probabilities, the experts chosen, gates, and what keeps loads even; all float32.
 
-OneRec (arXiv 2502.18965, eq. 2) takes the softmax over experts and gates by the probability inside the top k.
-Its text names no balancing. Here are the auxiliary loss of Switch (arXiv 2101.03961, eq. 4), the router
-z-loss of ST-MoE (arXiv 2202.08906, eq. 5), and the bias without a loss of DeepSeek (arXiv 2408.15664). All of
-it is float32.
+OneRec (arXiv 2502.18965, eq. 2) gates by the softmax over experts inside the top k, and names no balancing. Here are
+the auxiliary loss of Switch (arXiv 2101.03961, eq. 4), the router z-loss of ST-MoE (arXiv 2202.08906, eq. 5), and the
+bias without a loss of DeepSeek (arXiv 2408.15664).
 
 T tokens, D width, E experts, K experts chosen a token.
 """
@@ -19,10 +18,8 @@ class RouterSums(NamedTuple):
     """Sums over real tokens, from which losses follow; those of several devices are added first.
 
     Attributes:
-      load: float32 [E], how often each expert was chosen.
-      probability: float32 [E], summed probabilities.
-      z: float32 [], summed squares of log sum exp of the logits.
-      tokens: float32 [], real tokens.
+      load, probability: float32 [E], how often each expert was chosen, and summed probabilities.
+      z, tokens: float32 [], summed squares of log sum exp of the logits, and real tokens.
     """
 
     load: jax.Array
@@ -36,8 +33,8 @@ class Routing(NamedTuple):
 
     Attributes:
       expert: int32 [T, K], the chosen experts, the best first; E for padding.
-      gate: float32 [T, K], what their outputs are weighted by; 0 for padding.
-      sums: what losses and loads are made of.
+      gate: float32 [T, K], the weights of their outputs; 0 for padding.
+      sums: what losses and loads are computed from.
     """
 
     expert: jax.Array
@@ -54,9 +51,7 @@ def route(
     bias: jax.Array | None = None,
     renormalise: bool = False,
 ) -> Routing:
-    """Chooses each token's experts and their gates (OneRec, eq. 2).
-
-    Of equal scores the expert of the lower number is chosen.
+    """Chooses each token's experts and their gates (OneRec, eq. 2); of equal scores the expert of the lower number.
 
     Args:
       x: float [T, D].
@@ -65,9 +60,6 @@ def route(
       mask: bool or float [T], 1 for real tokens; None when all are.
       bias: float [E], added to the probabilities where experts are chosen, and nowhere else; None for none.
       renormalise: whether a token's gates are divided by their sum; the paper leaves them as they are.
-
-    Returns:
-      The routing.
 
     Raises:
       ValueError: more experts are chosen than there are, or none.
@@ -96,15 +88,11 @@ def route(
 
 
 def router_losses(sums: RouterSums) -> tuple[jax.Array, jax.Array]:
-    """The losses of a router over a whole batch.
-
-    Args:
-      sums: over all tokens of the batch.
+    """The losses of a router from its sums over all tokens of a batch; both are 0 where there is no real token.
 
     Returns:
-      Two float32 []: E * sum_e f_e * P_e, with f_e the share of all choices that fell on expert e and P_e its
-      mean probability, which is 1 when both are even; and the mean square of log sum exp of the logits. Both
-      are 0 where there is no real token.
+      Two float32 []: E * sum_e f_e * P_e, with f_e the share of all choices that fell on expert e and P_e its mean
+      probability, which is 1 when both are even; and the mean square of log sum exp of the logits.
     """
     tokens = jnp.maximum(sums.tokens, 1)
     share = sums.load / jnp.maximum(sums.load.sum(), 1)
@@ -113,15 +101,9 @@ def router_losses(sums: RouterSums) -> tuple[jax.Array, jax.Array]:
 
 
 def update_bias(bias: jax.Array, load: jax.Array, rate: float = 1e-3) -> jax.Array:
-    """Moves the router's bias towards even loads (arXiv 2408.15664, algorithm 1).
+    """Moves the router's bias float32 [E] by a rate towards even loads (arXiv 2408.15664, algorithm 1).
 
-    Args:
-      bias: float32 [E].
-      load: float [E], how often each expert was chosen in the last batch.
-      rate: how far each bias moves.
-
-    Returns:
-      float32 [E]: higher by the rate for experts below the mean load, lower for those above it.
+    The load float [E] is that of the last batch. The bias rises for experts below the mean load and falls above it.
     """
     chex.assert_equal_shape([bias, load])
     load = load.astype(jnp.float32)

@@ -16,15 +16,7 @@ Layer = tuple[jax.Array, jax.Array]
 
 
 def pair_loss(clicked: jax.Array, other: jax.Array) -> jax.Array:
-    """Cross-entropy of telling a behaviour that came next from one that did not.
-
-    Args:
-      clicked: float [...], logits of the behaviours that came next.
-      other: float [...], logits of their negatives.
-
-    Returns:
-      float [...], -log sigmoid(clicked) - log(1 - sigmoid(other)).
-    """
+    """Cross-entropy -log sigmoid(clicked) - log(1 - sigmoid(other)) of logits [...] of behaviours and negatives."""
     return jax.nn.softplus(-clicked) + jax.nn.softplus(other)
 
 
@@ -33,16 +25,15 @@ def next_behaviour_loss(
 ) -> jax.Array:
     """Scores what followed each state, and its negative, by a small net, and averages the pairs' losses.
 
-    The paper sums over each history and divides by the number of histories; the authors' code averages, over
-    padding too. The mean over real pairs depends neither on the length of histories nor on padding.
+    The paper sums over each history and divides by the number of histories; the authors' code averages, over padding
+    too. The mean over real pairs depends neither on the length of histories nor on padding.
 
     Args:
-      states: float [B, L, H], the state after each behaviour.
-      history: float [B, L, D].
-      negative: float [B, L, D], beside each behaviour one that did not happen.
+      states, history, negative: float [B, L, H], [B, L, D] and [B, L, D], the state after each behaviour, the
+        behaviours, and for each one that did not happen.
       mask: float [B, L], 1 for behaviours that count as next ones.
-      layers: (kernel, bias) of the net on [state, behaviour], [H + D, W] and [W] to [W, 1] and [1]; sigmoid
-        between them.
+      layers: (kernel, bias) of the net on [state, behaviour], [H + D, W] and [W] to [W, 1] and [1]; sigmoid between
+        them.
 
     Returns:
       float [], the mean of `pair_loss` over the pairs that count; 0 where none does.

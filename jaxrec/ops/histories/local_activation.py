@@ -1,7 +1,6 @@
 """The net by which DIN scores behaviours against candidates (arXiv 1706.06978, figure 2).
 
-Its first layer reads [c, h, c * h] of each pair. It is taken term by term, and a behaviour meets one kernel
-for each candidate, h W + (c * h) V = h (W + c V), all side by side: no product is made for every pair.
+Its first layer reads [c, h, c * h] of each pair term by term: h W + (c * h) V = h (W + c V), with no product a pair.
 
 B batch, C candidates, L history, D width, W first hidden width.
 """
@@ -16,17 +15,15 @@ import jax.numpy as jnp
 def first_layer(
     candidate: jax.Array, history: jax.Array, kernels: Mapping[str, jax.Array], bias: jax.Array
 ) -> jax.Array:
-    """What the net's first layer makes of each candidate and behaviour, after its sigmoid.
+    """Computes the net's first layer for each candidate and behaviour, its sigmoid included.
 
     Args:
-      candidate: float [B, C, D].
-      history: float [B, L, D].
+      candidate, history: float [B, C, D] and [B, L, D].
       kernels: float [D, W] each, by what they are multiplied with: `candidate`, `history` and `product`.
       bias: float [W].
 
     Returns:
-      float [B, L, C, W]. Move the candidates' axis once a pair is one number, since on a CPU W numbers of
-      each would be copied twice.
+      float [B, L, C, W]. Move the candidates' axis once a pair is one number: on a CPU moving W numbers costs a copy.
     """
     chex.assert_rank([candidate, history], 3)
     (batch, candidates, _), length = candidate.shape, history.shape[1]

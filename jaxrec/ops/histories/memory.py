@@ -1,12 +1,11 @@
 """A memory written behaviour by behaviour and read by candidates (MIMN, arXiv 1905.09248, section 4).
 
-A controller, a GRU, addresses m slots by content, reads them, and erases and adds (a neural Turing machine,
-equations 1 to 4); its write weights are balanced by how much each slot has been used (5 to 8), and the slots
-it reads most drive channels, one GRU a slot with shared weights (9). No candidate takes part: the memory of a
-request is made once, and can be carried on from where it stood when new behaviours arrive.
+A controller, a GRU, addresses slots by content, reads them, and erases and adds (a neural Turing machine, equations 1
+to 4); its write weights are balanced by how much each slot has been used (5 to 8), and the slots it reads most drive
+channels, one GRU a slot with shared weights (9).
 
-B batch, C candidates, L history, D width of a behaviour, H of the controller, M slots, Q queries, K channels
-that a behaviour moves; gates are (reset, update, candidate state).
+B batch, C candidates, L history, D width of a behaviour, H of the controller, M slots, Q queries, K channels that a
+behaviour moves; gates are (reset, update, candidate state).
 """
 
 from typing import NamedTuple
@@ -19,13 +18,7 @@ from jaxrec.ops.histories.recurrent import gru_step
 
 
 class Gates(NamedTuple):
-    """A GRU on two vectors, [behaviour, what it is told beside].
-
-    Attributes:
-      kernel: float [3, 2 * D, H], from both to the gates.
-      recurrent: float [3, H, H].
-      bias: float [3, H].
-    """
+    """A GRU on [behaviour, second vector]: kernel float [3, 2 * D, H], recurrent [3, H, H] and bias [3, H]."""
 
     kernel: jax.Array
     recurrent: jax.Array
@@ -33,16 +26,15 @@ class Gates(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What a memory is written and read with.
+    """The parameters of a memory.
 
     Attributes:
-      controller: beside a behaviour it is told the last reading.
-      heads: float [H, 4 * D + 2], from the controller to (read key, write key, erase, add, two strengths).
-      heads_bias: float [4 * D + 2].
-      keys: float [M, D], where a slot is found beside its content.
-      initial: float [M, D], the slots before the first behaviour.
+      controller: its second vector is the last reading.
+      heads, heads_bias: float [H, 4 * D + 2] and [4 * D + 2], from the controller to (read key, write key, erase, add,
+        two strengths).
+      keys, initial: float [M, D], keys of the slots apart from their content, and the slots before the first behaviour.
       balance: float [M, M], W_g of equation 5; None leaves the write weights as they are.
-      channel: of width D, beside a behaviour it is told the slot; None keeps no channels.
+      channel: of width D, its second vector is the slot; None keeps no channels.
     """
 
     controller: Gates
@@ -55,13 +47,11 @@ class Weights(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What a request's behaviours have left.
+    """The memory of a request.
 
     Attributes:
-      state: float [B, H], of the controller.
-      reading: float [B, D], what the last behaviour read.
-      slots: float [B, M, D].
-      channels: float [B, M, D], zeros where there are none.
+      state, reading: float [B, H] and [B, D], of the controller, and what the last behaviour read.
+      slots, channels: float [B, M, D]; channels are zeros where there are none.
       usage: float [B, M], the sum of the write weights; its gradient is that of `balance` alone.
       count: float [B], behaviours written.
     """
@@ -81,10 +71,10 @@ def memorise(
 
     Args:
       inputs: float [B, L, D].
-      mask: float [B, L], 1 for real behaviours, wherever they stand; everything holds still on the others.
+      mask: float [B, L], 1 for real behaviours, at any positions; the others change nothing.
       weights: the memory's.
       moved: K, channels that a behaviour moves.
-      start: the memory to carry on from; None begins one.
+      start: the memory to resume from; None begins one.
 
     Returns:
       The memory after the last real behaviour; for an empty history, that at the start.
@@ -129,10 +119,8 @@ def address(key: jax.Array, strength: jax.Array, slots: jax.Array, keys: jax.Arr
     """Finds slots by their content and by their own keys (equations 1 and 2).
 
     Args:
-      key: float [B, Q, D], what is looked for.
-      strength: float [B, Q], how sharply, before 2 (1 + softplus).
-      slots: float [B, M, D].
-      keys: float [M, D].
+      key, strength: float [B, Q, D] and [B, Q], what is looked for, and how sharply, before 2 (1 + softplus).
+      slots, keys: float [B, M, D] and [M, D].
 
     Returns:
       float [B, Q, M], softmax over the slots of strength times the mean of both cosines.
@@ -144,28 +132,23 @@ def address(key: jax.Array, strength: jax.Array, slots: jax.Array, keys: jax.Arr
 
 
 def balance(usage: jax.Array, count: jax.Array, matrix: jax.Array) -> jax.Array:
-    """By what write weights are multiplied so that no slot is used up or left idle (equation 5).
+    """Returns P_t [B, M], factors of write weights by which no slot is used up or left idle (equation 5).
 
-    Equation 5 reads the sum of the weights so far, which saturates the softmax as the history grows; their
-    mean does not. No gradient goes through the usage.
+    Equation 5 reads the sum of the weights so far, which saturates the softmax as the history grows; their mean does
+    not. No gradient goes through the usage.
 
     Args:
-      usage: float [B, M], the sum of the balanced weights so far.
-      count: float [B], of how many behaviours.
+      usage, count: float [B, M] and [B], the sum of the balanced weights so far, of how many behaviours.
       matrix: float [M, M], W_g.
-
-    Returns:
-      float [B, M], P_t.
     """
     return jax.nn.softmax(jax.lax.stop_gradient(_mean_usage(usage, count)) @ matrix.T, -1)
 
 
 def utilisation_loss(usage: jax.Array, count: jax.Array, counts: jax.Array) -> jax.Array:
-    """How unevenly the slots are used: the squared deviations of equation 8, of the mean weights.
+    """Measures how unevenly the slots are used: the squared deviations of equation 8, of the mean weights.
 
     Args:
-      usage: float [B, M], the sum of the balanced weights.
-      count: float [B], of how many behaviours.
+      usage, count: float [B, M] and [B], as for `balance`.
       counts: float [B], 1 for examples that count; those without a behaviour do not.
 
     Returns:

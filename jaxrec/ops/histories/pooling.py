@@ -9,55 +9,24 @@ import jax.numpy as jnp
 
 
 def length_mask(length: jax.Array, size: int) -> jax.Array:
-    """Marks the real slots of left-aligned histories.
-
-    Args:
-      length: int [B, ...], number of real slots.
-      size: L.
-
-    Returns:
-      float32 [B, ..., L], 1 for slots before the length.
-    """
+    """Marks the real slots of left-aligned histories: int [B, ...] lengths to float32 [B, ..., L], for L = `size`."""
     return (jnp.arange(size) < length[..., None]).astype(jnp.float32)
 
 
 def masked_sum(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """Sums the real slots.
-
-    Args:
-      x: float [..., L, D].
-      mask: float [..., L].
-
-    Returns:
-      float [..., D]; zeros for an empty history.
-    """
+    """Sums the real slots: float [..., L, D] under a mask [..., L] to [..., D], zeros for an empty history."""
     return jnp.einsum('...ld,...l->...d', x, mask)
 
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """Averages the real slots.
-
-    Args:
-      x: float [..., L, D].
-      mask: float [..., L].
-
-    Returns:
-      float [..., D]; zeros for an empty history.
-    """
+    """Averages the real slots; arguments and result are those of `masked_sum`."""
     return masked_sum(x, mask) / jnp.maximum(mask.sum(-1, keepdims=True), 1)
 
 
 def count_same(candidate: jax.Array, history: jax.Array, mask: jax.Array, least: int = 0) -> jax.Array:
-    """Counts how often histories hold the value of each candidate.
+    """Counts how often histories int [B, L] hold the value of each candidate int [B, C].
 
-    Args:
-      candidate: int [B, C].
-      history: int [B, L].
-      mask: float [B, L].
-      least: values below are like nothing.
-
-    Returns:
-      float32 [B, C].
+    Values below `least` equal nothing. Mask float [B, L]. Returns float32 [B, C].
     """
     same = (candidate[:, :, None] == history[:, None]) & (candidate >= least)[:, :, None]
     return jnp.einsum('bcl,bl->bc', same.astype(jnp.float32), mask)
@@ -80,14 +49,9 @@ def attention_weights(logits: jax.Array, mask: jax.Array, *, softmax: bool = Tru
 
 
 def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Normalises over the real slots.
+    """Normalises logits [..., L] over the real slots of a mask, float or bool, that broadcasts over the leading axes.
 
-    Args:
-      logits: float [..., L].
-      mask: float or bool [..., L], broadcast over the axes before the last.
-
-    Returns:
-      float [..., L]; zero where the mask is, and everywhere if it is all zeros.
+    Returns float [..., L], zero where the mask is, and everywhere if it is all zeros.
     """
     logits, real = jnp.asarray(logits), mask > 0
     # A finite floor keeps value and gradient of an all-masked history at zero instead of NaN.
@@ -98,10 +62,8 @@ def attention_pool(logits: jax.Array, values: jax.Array, mask: jax.Array, *, sof
     """Weighs each behaviour by its relevance to each candidate and sums (DIN, arXiv 1706.06978, eq. 3).
 
     Args:
-      logits: float [B, C, L], relevance of behaviour l to candidate c.
+      logits, mask, softmax: as for `attention_weights`; the DIN paper has softmax=False.
       values: float [B, L, D]; shared by the candidates, never tiled.
-      mask: float [B, L].
-      softmax: normalise over the real behaviours; False uses the raw relevance, as the DIN paper does.
 
     Returns:
       float [B, C, D]; zeros for an empty history.

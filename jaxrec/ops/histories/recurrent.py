@@ -1,8 +1,7 @@
 """Gated recurrent units over padded histories (DIEN, arXiv 1809.03672, sections 4.2 and 4.3).
 
-GRU, and AUGRU whose update gate a candidate's attention scales. Both are one recurrence: an update gate of
-zero leaves the state as it is, so padding is attention of zero, and a GRU is an AUGRU that attends fully to
-every real behaviour.
+GRU, and AUGRU whose update gate a candidate's attention scales. Both are one recurrence: an update gate of zero leaves
+the state as it is, so padding is attention of zero, and a GRU is an AUGRU that attends fully to every real behaviour.
 
 B batch, C candidates, L history, D input width, H hidden width; gates are (reset, update, candidate state).
 """
@@ -20,13 +19,12 @@ def gru(inputs: jax.Array, mask: jax.Array, kernel: jax.Array, recurrent: jax.Ar
     Args:
       inputs: float [B, L, D], left-aligned.
       mask: float [B, L], 1 for real behaviours.
-      kernel: float [3, D, H], from the input to the gates.
+      kernel, bias: float [3, D, H] and [3, H], from the input to the gates.
       recurrent: float [3, H, H], from the state to the gates; reset scales the product, not the state.
-      bias: float [3, H].
 
     Returns:
-      float [B, L, H], the state after each behaviour; it holds still on padding, so the last one is that of
-      the last real behaviour, zeros for an empty history.
+      float [B, L, H], the state after each behaviour. It is constant on padding, so the last one is that of the last
+      real behaviour, zeros for an empty history.
     """
     chex.assert_rank(inputs, 3)
     chex.assert_shape(mask, inputs.shape[:2])
@@ -42,10 +40,7 @@ def augru(
     Args:
       inputs: float [B, L, D], left-aligned; shared by the candidates, never tiled.
       attention: float [B, C, L], weight of behaviour l for candidate c.
-      mask: float [B, L], 1 for real behaviours.
-      kernel: float [3, D, H], from the input to the gates.
-      recurrent: float [3, H, H], from the state to the gates; reset scales the product, not the state.
-      bias: float [3, H].
+      mask, kernel, recurrent, bias: as for `gru`.
 
     Returns:
       float [B, C, H], the state after the last real behaviour; zeros for an empty history.
@@ -58,12 +53,11 @@ def augru(
 
 
 def gru_step(state: jax.Array, of_input: Sequence[jax.Array], recurrent: jax.Array, scale: jax.Array) -> jax.Array:
-    """One step of a GRU whose update gate is scaled (sections 4.2 and 4.3).
+    """Computes one step of a GRU whose update gate is scaled (sections 4.2 and 4.3).
 
     Args:
       state: float [..., H].
-      of_input: float [..., H] for each gate, what the input and the bias make; against one state there may be
-        several inputs, as numpy broadcasts.
+      of_input: float [..., H] for each gate, input times kernel plus bias; it broadcasts against the state.
       recurrent: float [3, H, H], from the state to the gates.
       scale: float [...], of the update gate; 0 keeps the state as it is.
 

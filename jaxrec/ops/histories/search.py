@@ -1,15 +1,11 @@
 """Searching a long history for what fits a candidate: the first stage of SIM (arXiv 2006.05639, section 3.1).
 
-A search scores every behaviour against every candidate and keeps K of them. What it kept is known by
-positions and a count: whether a slot is real follows from the history's length alone, never from a score, so
-padding cannot outrank a behaviour and no behaviour is lost. Among equal scores newer behaviours win.
-Positions carry no gradient.
+A search scores every behaviour against every candidate and keeps K of them. Whether a slot is real follows from the
+history's length alone, never from a score, so padding cannot outrank a behaviour. Among equal scores newer behaviours
+win. Positions carry no gradient. The vector of a behaviour comes in parts, one a column, which are not concatenated
+over the history: the copy would cost more than the search.
 
-The vector of a behaviour comes in parts, one a column, and they are never joined over the whole history: the
-copy would cost more than the search.
-
-B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of its parts, W words of
-32 bits.
+B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of its parts, W words of 32 bits.
 """
 
 import functools
@@ -27,25 +23,14 @@ Parts = Sequence[jax.Array]  # float [B, L, Di], side by side the vectors of beh
 
 
 class Kept(NamedTuple):
-    """What a search kept of a history.
-
-    Attributes:
-      index: int32 [B, C, K], positions in the history, ascending; 0 in slots that are not real.
-      length: int32 [B, C], number of real slots, which come first.
-    """
+    """What a search kept: ascending positions int32 [B, C, K], 0 in slots that are not real, and their count [B, C]."""
 
     index: jax.Array  # type: ignore[assignment]  # a tuple's method of that name is not missed
     length: jax.Array
 
 
 class Found(NamedTuple):
-    """What a soft search found.
-
-    Attributes:
-      kept: positions and lengths.
-      parts: float [B, C, K, Di] each, the vectors of the kept behaviours.
-      pooled: float [B, C, D], all behaviours by their scores.
-    """
+    """A soft search's `Kept`, the vectors [B, C, K, Di] of each part, and all behaviours by their scores, [B, C, D]."""
 
     kept: Kept
     parts: tuple[jax.Array, ...]
@@ -53,16 +38,13 @@ class Found(NamedTuple):
 
 
 def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, keep: int) -> Kept:
-    """Keeps the K most recent behaviours that share an id with the candidate (eq. 1, hard).
+    """Keeps the K most recent behaviours that share an id with the candidate, oldest first (eq. 1, hard).
 
     Args:
       history: int [B, L], such as the categories of the behaviours, oldest first and left aligned.
       candidate: int [B, C]; 0, which is padding, equals nothing.
       length: int [B], real behaviours.
       keep: K, at least 1.
-
-    Returns:
-      The kept behaviours, oldest first.
     """
     chex.assert_rank([history, candidate, length], [2, 2, 1])
     real = (length_mask(length, history.shape[1]) > 0) & (history != 0)
@@ -70,15 +52,12 @@ def hard_search(history: jax.Array, candidate: jax.Array, length: jax.Array, kee
 
 
 def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
-    """Keeps the K behaviours of the highest scores.
+    """Keeps the K behaviours of the highest scores, oldest first.
 
     Args:
-      scores: float [B, C, L]; what stands behind the length does not matter.
+      scores: float [B, C, L]; those after the length do not matter.
       length: int [B], real behaviours.
       keep: K, at least 1; it may exceed L.
-
-    Returns:
-      The kept behaviours, oldest first.
     """
     chex.assert_rank([scores, length], [3, 1])
     real = length_mask(length, scores.shape[-1])[:, None] > 0
@@ -94,19 +73,14 @@ def top_search(scores: jax.Array, length: jax.Array, keep: int) -> Kept:
 def soft_search(query: jax.Array, parts: Parts, length: jax.Array, keep: int, *, softmax: bool = False) -> Found:
     """Keeps the K behaviours of the highest inner products, and pools all of them by these (eq. 1-2, soft).
 
-    It is `inner_scores`, `top_search`, `take_kept` and `score_pool`, with a gradient that passes over the
-    history as seldom as it can: scoring, pooling and keeping each have a slope the size of the history, and
-    their sum is written once.
+    It is `inner_scores`, `top_search`, `take_kept` and `score_pool`, with a gradient that passes over the history as
+    seldom as it can: scoring, pooling and keeping each have a slope the size of the history, and their sum is written
+    once.
 
     Args:
-      query: float [B, C, D].
-      parts: float [B, L, Di] each.
-      length: int [B], real behaviours.
-      keep: K, at least 1; it may exceed L.
+      query, parts: float [B, C, D], and [B, L, Di] each.
+      length, keep: as for `top_search`.
       softmax: as for `score_pool`.
-
-    Returns:
-      What was found.
     """
     chex.assert_rank([query, length, *parts], [3, 1, *[3] * len(parts)])
     return _soft_search(query, tuple(parts), length, keep, softmax)
@@ -163,14 +137,9 @@ def _add_kept(x: jax.Array, index: jax.Array, kept: jax.Array) -> jax.Array:
 
 
 def take_kept(x: jax.Array, index: jax.Array) -> jax.Array:
-    """Reads a history at the kept positions; it is not tiled over the candidates.
+    """Reads a history [B, L, ...] at the kept positions int32 [B, C, K], without tiling it over the candidates.
 
-    Args:
-      x: [B, L, ...].
-      index: int32 [B, C, K], positions below L.
-
-    Returns:
-      [B, C, K, ...]; zeros for a history of no slots.
+    Returns [B, C, K, ...], zeros for a history of no slots.
     """
     chex.assert_rank(index, 3)
     if not x.shape[1]:
@@ -180,15 +149,7 @@ def take_kept(x: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def split_like(x: jax.Array, parts: Parts) -> list[jax.Array]:
-    """Cuts the last axis as the parts cut theirs.
-
-    Args:
-      x: [..., D].
-      parts: [..., Di] each.
-
-    Returns:
-      [..., Di] each.
-    """
+    """Splits the last axis of [..., D] at the widths of the parts [..., Di]."""
     ends, end = [], 0
     for part in parts:
         ends.append(end := end + part.shape[-1])
@@ -197,14 +158,9 @@ def split_like(x: jax.Array, parts: Parts) -> list[jax.Array]:
 
 
 def inner_scores(query: jax.Array, parts: Parts) -> jax.Array:
-    """Inner products of candidates and behaviours (eq. 1, soft, with W_b^T W_a e_a as the query).
+    """Computes the inner products [B, C, L] of candidates [B, C, D] and behaviours (eq.
 
-    Args:
-      query: float [B, C, D].
-      parts: float [B, L, Di] each.
-
-    Returns:
-      float [B, C, L].
+    1, soft; query W_b^T W_a e_a).
     """
     chex.assert_rank([query, *parts], 3)
     pairs = zip(split_like(query, parts), parts, strict=True)
@@ -212,15 +168,7 @@ def inner_scores(query: jax.Array, parts: Parts) -> jax.Array:
 
 
 def cosine_scores(query: jax.Array, parts: Parts) -> jax.Array:
-    """Cosines of candidates and behaviours, up to the candidate's length, which ranks nothing.
-
-    Args:
-      query: float [B, C, D].
-      parts: float [B, L, Di] each.
-
-    Returns:
-      float [B, C, L]; 0 for a behaviour of zeros.
-    """
+    """Computes `inner_scores` of behaviours of length one, 0 for zeros: cosines up to the candidate's length."""
     squares = sum(jnp.sum(part * part, -1) for part in parts)  # [B, L]
     some = squares > 0
     scale = jnp.where(some, jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)
@@ -245,29 +193,13 @@ def score_pool(scores: jax.Array, length: jax.Array, parts: Parts, *, softmax: b
 
 
 def pool_weights(scores: jax.Array, length: jax.Array, *, softmax: bool = False) -> jax.Array:
-    """What `score_pool` weighs behaviours with.
-
-    Args:
-      scores: float [B, C, L].
-      length: int [B], real behaviours.
-      softmax: normalise over the real behaviours.
-
-    Returns:
-      float [B, C, L], zeros behind the length.
-    """
+    """The weights [B, C, L] of `score_pool`, whose arguments these are; zeros after the length."""
     real = length_mask(length, scores.shape[-1])[:, None]
     return masked_softmax(scores, real) if softmax else scores * real.astype(scores.dtype)
 
 
 def pack_bits(bits: jax.Array) -> jax.Array:
-    """Packs bits into words, bit l into bit l % 32 of word l // 32.
-
-    Args:
-      bits: bool [..., L].
-
-    Returns:
-      uint32 [..., W].
-    """
+    """Packs bool [..., L] into uint32 [..., W], bit l into bit l % 32 of word l // 32."""
     bits = jnp.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, -bits.shape[-1] % WORD)])
     bits = bits.reshape(*bits.shape[:-1], bits.shape[-1] // WORD, WORD).astype(jnp.uint32)
     return jnp.sum(bits << jnp.arange(WORD, dtype=jnp.uint32), -1, dtype=jnp.uint32)

@@ -1,14 +1,11 @@
 """Random hyperplanes: bits whose agreement grows with the cosine of two vectors.
 
-ETA (arXiv 2108.04468) keeps the behaviours whose bits are nearest to the candidate's; SDIM (arXiv 2205.10249)
-pools the behaviours that share groups of bits with it. The hyperplanes are drawn from a seed and never learn,
-and the bits carry no gradient.
+ETA (arXiv 2108.04468) keeps the behaviours whose bits are nearest to the candidate's; SDIM (arXiv 2205.10249) pools the
+behaviours that share groups of bits with it. The hyperplanes are drawn from a seed and never learn; the bits carry no
+gradient and are computed a few examples at a time.
 
-The vector of a behaviour comes in parts, as in `ops.search`. Its bits take more room than itself, so they are
-made a few examples at a time, and joining the parts of these is cheaper than hashing them apart.
-
-B batch, S examples at a time, C candidates, L history, E width of a candidate, D of what is summed, Di of a
-part, M hashes, G groups of them.
+B batch, S examples at a time, C candidates, L history, E width of a candidate, D of what is summed, Di of a part, M
+hashes, G groups of them.
 """
 
 import functools
@@ -24,38 +21,20 @@ from jaxrec.ops.histories.search import Parts, split_like
 
 
 def hyperplanes(dim: int, hashes: int, seed: int) -> jax.Array:
-    """Draws the normals of random hyperplanes.
-
-    Args:
-      dim: D.
-      hashes: M.
-      seed: the same seed gives the same planes.
-
-    Returns:
-      float32 [D, M].
-    """
+    """Draws the normals float32 [D, M] of random hyperplanes; the same seed gives the same planes."""
     return hashing.counter_normal(jax.random.key(seed), jnp.arange(dim), hashes)
 
 
 def sign_bits(parts: Parts, planes: jax.Array) -> jax.Array:
-    """On which side of each hyperplane a vector lies.
-
-    Args:
-      parts: float [..., Di] each, E wide together.
-      planes: float [E, M].
-
-    Returns:
-      bool [..., M].
-    """
+    """On which side of each plane float [E, M] vectors in parts [..., Di], E wide together, lie; bool [..., M]."""
     return jax.lax.stop_gradient(jnp.concatenate(parts, -1)) @ planes > 0
 
 
 def hamming_scores(candidate: jax.Array, parts: Parts, planes: jax.Array) -> jax.Array:
-    """The negated Hamming distance of the bits of candidates and behaviours (ETA, section 3.3).
+    """Computes the negated Hamming distance of the bits of candidates and behaviours (ETA, section 3.3).
 
     Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each.
+      candidate, parts: float [B, C, E], and [B, L, Di] each.
       planes: float [E, M].
 
     Returns:
@@ -75,16 +54,12 @@ def hamming_scores(candidate: jax.Array, parts: Parts, planes: jax.Array) -> jax
 
 
 def collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int) -> jax.Array:
-    """Where all bits of a group agree.
+    """Marks where all bits of a group agree, bool [B, L, C, G].
 
     Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each.
+      candidate, parts: float [B, C, E], and [B, L, Di] each.
       planes: float [E, M].
       group: tau, consecutive hashes a group; it divides M.
-
-    Returns:
-      bool [B, L, C, G].
     """
     chex.assert_rank([candidate, *parts], 3)
     return _agree(_grouped_bits([candidate], planes, group), _grouped_bits(parts, planes, group))
@@ -106,17 +81,7 @@ def _agree(ours: jax.Array, theirs: jax.Array) -> jax.Array:
 
 
 def count_collisions(candidate: jax.Array, parts: Parts, planes: jax.Array, group: int) -> jax.Array:
-    """How many groups of a behaviour collide with the candidate's, by which SDIM weighs it.
-
-    Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each.
-      planes: float [E, M].
-      group: as for `collisions`.
-
-    Returns:
-      float32 [B, C, L], whole numbers from 0 to G.
-    """
+    """How many groups collide, by which SDIM weighs a behaviour; float32 [B, C, L]. Arguments as for `collisions`."""
     return jnp.sum(collisions(candidate, parts, planes, group), -1).astype(jnp.float32).swapaxes(1, 2)
 
 
@@ -125,14 +90,11 @@ def collision_pool(
 ) -> jax.Array:
     """Sums, group by group, the behaviours that share the candidate's bits (SDIM, section 3.2).
 
-    Each group's sum is brought to length one and the groups are averaged, so a behaviour counts by how often
-    it collides: in expectation (1 - angle / pi)^tau. No top-K and no softmax.
+    Each group's sum is normalised to length one and the groups are averaged, so a behaviour counts by how often it
+    collides: in expectation (1 - angle / pi)^tau. No top-K and no softmax.
 
     Args:
-      candidate: float [B, C, E].
-      parts: float [B, L, Di] each, what is hashed.
-      planes: float [E, M].
-      group: as for `collisions`.
+      candidate, parts, planes, group: as for `collisions`; the parts are what is hashed.
       length: int [B], real behaviours.
       values: float [B, L, Di] each, what is summed.
 

@@ -1,10 +1,7 @@
 """Multi-head target attention over the behaviours a search kept (SIM, arXiv 2006.05639, eq. 3-4).
 
-The candidate is projected once to the width of a behaviour, so that no behaviour is projected: <W_b z, W_a c>
-is <z, W_b^T W_a c>. TWIN (arXiv 2302.02352) adds one number a head and behaviour.
-
-The vector of a behaviour comes in parts, as in `ops.search`. Behaviours are kept for each candidate, N = C,
-or shared by all, N = 1, and then never tiled.
+The candidate is projected once to the width of a behaviour, so that no behaviour is projected: <W_b z, W_a c> is <z,
+W_b^T W_a c>. Behaviours, in parts, are kept for each candidate, N = C, or shared by all, N = 1, and then never tiled.
 
 B batch, C candidates, K kept, H heads, E width of a candidate, D of a behaviour, Di of a part, A of a head.
 """
@@ -20,15 +17,11 @@ from jaxrec.ops.histories.search import Parts, split_like
 
 
 def project_query(candidate: jax.Array, of_candidate: jax.Array, of_behaviour: jax.Array) -> jax.Array:
-    """What each head's behaviours are multiplied with: W_b^T W_a c.
+    """Computes what each head's behaviours are multiplied with, W_b^T W_a c; float [B, C, H, D].
 
     Args:
       candidate: float [B, C, E].
-      of_candidate: float [H, E, A], W_a of each head.
-      of_behaviour: float [H, D, A], W_b of each head.
-
-    Returns:
-      float [B, C, H, D].
+      of_candidate, of_behaviour: float [H, E, A] and [H, D, A], W_a and W_b of each head.
     """
     chex.assert_rank([candidate, of_candidate, of_behaviour], 3)
     query = jnp.einsum('bce,hea->bcha', candidate, of_candidate)
@@ -36,14 +29,9 @@ def project_query(candidate: jax.Array, of_candidate: jax.Array, of_behaviour: j
 
 
 def target_logits(query: jax.Array, parts: Parts) -> jax.Array:
-    """Relevance of each behaviour to each candidate, by head (eq. 3 before its softmax).
+    """Relevance [B, C, H, K] to a query [B, C, H, D] of behaviours [B, N, K, Di] in parts (eq.
 
-    Args:
-      query: float [B, C, H, D].
-      parts: float [B, N, K, Di] each.
-
-    Returns:
-      float [B, C, H, K].
+    3 before its softmax).
     """
     chex.assert_rank([query, *parts], 4)
     pairs = zip(split_like(query, parts), parts, strict=True)
@@ -51,22 +39,18 @@ def target_logits(query: jax.Array, parts: Parts) -> jax.Array:
 
 
 def cross_bias(parts: Parts, squeeze: Parts, weights: jax.Array) -> jax.Array:
-    """What a behaviour's own features add to its relevance, whatever the candidate (TWIN, eq. 4, last term).
+    """Computes what a behaviour's own features add to its relevance, [B, N, H, K] (TWIN, eq. 4, last term).
 
     Args:
-      parts: float [B, N, K, Di] each, of J features.
-      squeeze: float [Di] each, which makes one number of a feature.
-      weights: float [H, J], what each head makes of it.
-
-    Returns:
-      float [B, N, H, K].
+      parts, squeeze: float [B, N, K, Di] each, of J features, and [Di] each, which makes one number of a feature.
+      weights: float [H, J], of that number in each head.
     """
     numbers = [part @ vector for part, vector in zip(parts, squeeze, strict=True)]  # [B, N, K]
     return jnp.einsum('jbnk,hj->bnhk', jnp.stack(numbers), weights)
 
 
 def target_attention(logits: jax.Array, mask: jax.Array, parts: Parts) -> jax.Array:
-    """Sums the behaviours by the softmax of their relevance, each head's sum beside the others' (eq. 4).
+    """Sums the behaviours by the softmax of their relevance and concatenates the heads (eq. 4).
 
     Args:
       logits: float [B, C, H, K].
@@ -83,16 +67,9 @@ def target_attention(logits: jax.Array, mask: jax.Array, parts: Parts) -> jax.Ar
 
 
 def log_attention(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """The logarithm of the attention that behaviours get, averaged over the heads.
+    """The logarithm [B, C, K] of the attention, averaged over heads, -inf where masked; see `target_attention`.
 
     Behaviours of hardly any attention keep their order in it, as they would not in the attention itself.
-
-    Args:
-      logits: float [B, C, H, K].
-      mask: float [B, N, K], 1 for real behaviours.
-
-    Returns:
-      float [B, C, K]; -inf where the mask is 0.
     """
     chex.assert_rank([logits, mask], [4, 3])
     real = mask[:, :, None] > 0

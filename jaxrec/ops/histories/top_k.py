@@ -1,9 +1,8 @@
 """The soft search of a lifelong history from many candidates: exact, in one pass over the scores.
 
-`search.top_search` passes over the scores 32 times and more, which costs little at a thousand behaviours and
-nearly everything at 54,000 and 400 candidates. The largest of a bin takes one pass, so bins are ranked first
-and only the K best of them are searched, both by `top_search`. `jax.lax.top_k` is no faster over so few, and
-gathers a batch that is cut over devices.
+`search.top_search` passes over the scores 32 times and more. The largest of a bin takes one pass, so bins are ranked
+first and only the K best of them are searched, both by `top_search`. `jax.lax.top_k` is no faster over so few, and
+gathers a sharded batch.
 
 B batch, C candidates, L history, K kept, D width of a behaviour, Di of one of its parts, W width of a bin.
 """
@@ -22,21 +21,16 @@ CHUNK = 64  # candidates whose scores are in memory at a time: 14 MB of 54,000 b
 def inner_search(
     query: jax.Array, parts: Parts, length: jax.Array, keep: int, *, width: int = WIDTH, chunk: int = CHUNK
 ) -> Kept:
-    """Keeps the behaviours of the highest inner products (SIM, arXiv 2006.05639, eq. 1, soft).
+    """Keeps the behaviours of the highest inner products, oldest first (SIM, arXiv 2006.05639, eq. 1, soft).
 
-    It is `top_search` of `inner_scores`, ties and padding and all, at a cost that suits long histories. Short
-    ones go to these two.
+    Equals `top_search` of `inner_scores`, ties and padding included, at a cost that suits long histories. Short ones go
+    to these two.
 
     Args:
-      query: float [B, C, D].
-      parts: float [B, L, Di] each.
+      query, parts: float [B, C, D], and [B, L, Di] each.
       length: int [B], real behaviours.
       keep: K, at least 1; it may exceed L.
-      width: W.
-      chunk: candidates that are searched for at a time.
-
-    Returns:
-      The kept behaviours, oldest first.
+      width, chunk: W, and candidates that are searched for at a time.
 
     Raises:
       ValueError: a width or a chunk below 1.
