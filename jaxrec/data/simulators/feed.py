@@ -1,13 +1,13 @@
 """A seeded feed whose true click rates are known: items arrive and leave, and what they are worth is unknown.
 
-Some 38 items are live at a time, each for some days. A visit's user clicks an item at a rate that hangs on
-the item's quality, on a random table over (hidden group of the user, hidden group of the item), on tastes of
-user groups for single items, and fades with the item's age. Of items a category, which often tells the group,
-and a source, which tells a part of the quality, are known; of users traits, which often tell the group.
+Some 38 items are live at a time, each for some days. A visit's user clicks an item at a rate that hangs on the item's
+quality, on a random table over (hidden group of the user, hidden group of the item), on tastes of user groups for
+single items, and fades with the item's age. Of items a category, which often tells the group, and a source, which tells
+a part of the quality, are known; of users traits, which often tell the group.
 
-The log is made by a logger that draws uniformly from the live items. `Feed` is the world behind a log: it
-judges picks by their true rates, and it answers other picks than the logger's with clicks, so that a policy
-can be run in a closed loop: the same users at the same times, and the same luck for the same pick.
+The log is made by a logger that draws uniformly from the live items. `Feed` is the world behind a log: it judges picks
+by their true rates, and it answers other picks than the logger's with clicks, so that a policy can be run in a closed
+loop: the same users at the same times, and the same luck for the same pick.
 
 B visits, C candidates, L history, U users, V items, N visits of the log.
 """
@@ -128,8 +128,8 @@ def simulate(folder: str | Path, **knobs: Any) -> PoolLog:
       **knobs: fields of `World`.
 
     Returns:
-      The log: the user side is `traits` and histories of clicked items, the candidates' `item`, `category`
-      and `source`; `user`, its raw number, is for judges only.
+      The log: the user side is `traits` and histories of clicked items, the candidates' `item`, `category` and
+      `source`; `user`, its raw number, is for judges only.
 
     Raises:
       ValueError: a knob that does not exist or a value out of its range.

@@ -26,8 +26,8 @@ class World:
       days: that the log lasts.
       users: U.
       live: candidates at a time, on average; with `lifetime=0` always that many.
-      lifetime: days that an item lives, on average; others arrive in the places of those that leave. With 0
-        the first items stay and no other arrives.
+      lifetime: days that an item lives, on average; others arrive in the places of those that leave. With 0 the first
+        items stay and no other arrives.
       user_groups: P, hidden.
       item_groups: Q, hidden.
       traits: K, what may be known of users.
@@ -37,8 +37,7 @@ class World:
       category_signal: share of items whose category is one of their group's.
       sources: of items; each has a quality of its own.
       source_share: share of the variance of quality that is the source's.
-      quality_effect: standard deviation of an item's quality in logits; what the source does not tell, only
-        clicks do.
+      quality_effect: standard deviation of an item's quality in logits; what the source does not tell, only clicks do.
       pair_effect: standard deviation over (user group, item group) in logits.
       own_effect: standard deviation over (user group, item) in logits, which nothing known of the item tells.
       activity_effect: standard deviation over users in logits.
@@ -163,8 +162,8 @@ def make_truth(world: World) -> Truth:
 def _lives(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """When items come and go, in order of their coming.
 
-    A place of the feed holds one item after the other, with a short gap between them; the first one is met in
-    the middle of its life.
+    A place of the feed holds one item after the other, with a short gap between them; the first one is met in the
+    middle of its life.
     """
     if world.lifetime == 0:
         return np.full(world.live, -np.inf), np.full(world.live, np.inf)

@@ -31,8 +31,8 @@ class VisitColumns:
 
         Args:
           log: the log.
-          features: 'user': event columns; 'candidate': `item`, item attributes and event columns with a
-            number for each candidate; 'history': `item` and item attributes, where the log has histories.
+          features: 'user': event columns; 'candidate': `item`, item attributes and event columns with a number for each
+            candidate; 'history': `item` and item attributes, where the log has histories.
 
         Raises:
           ValueError: for a side or a column that the log does not have.
@@ -95,12 +95,12 @@ class VisitColumns:
 class PoolSource:
     """Random access to batches of consecutive visits, as Grain takes it.
 
-    A batch is a dict: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `pool` bool [B, C] (which slots
-    hold a candidate, from the left), `shown` int32 [B] (slot of the item that was shown), `click` float32
-    [B]; unless the log's are unknown, `propensity` float32 [B]; with history features `history/<col>` [B, L,
-    ...] and `history/length` int32 [B]; on the host `host/time` [B], `host/event` int64 [B] (row in the log)
-    and `host/propensity` float64 [B]. Ids are int32, numeric columns float32. The last batch is padded with
-    visits of `host/event` -1 that have no candidate, click 0 and propensity 1.
+    A batch is a dict: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `pool` bool [B, C] (which slots hold a
+    candidate, from the left), `shown` int32 [B] (slot of the item that was shown), `click` float32 [B]; unless the
+    log's are unknown, `propensity` float32 [B]; with history features `history/<col>` [B, L, ...] and `history/length`
+    int32 [B]; on the host `host/time` [B], `host/event` int64 [B] (row in the log) and `host/propensity` float64 [B].
+    Ids are int32, numeric columns float32. The last batch is padded with visits of `host/event` -1 that have no
+    candidate, click 0 and propensity 1.
 
     Args:
       log_folder: of a `PoolLog`.
@@ -194,9 +194,9 @@ class PoolSource:
           clicks: 0 or 1 [n], what it earned; with `slots` and not without.
 
         Returns:
-          `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1],
-          `host/event` int64 [n, 1]; with history features those too. Said once more as visits whose pool is
-          what was shown: `pool` bool [n, 1], all true, `shown` int32 [n], all 0, and `click` float32 [n].
+          `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1], `host/event` int64
+          [n, 1]; with history features those too. Said once more as visits whose pool is what was shown: `pool` bool
+          [n, 1], all true, `shown` int32 [n], all 0, and `click` float32 [n].
 
         Raises:
           ValueError: a slot without a candidate, a click other than 0 and 1, or one of both alone.
@@ -254,8 +254,8 @@ class ImpressionSource(BatchSource):
       log_folder: of a `PoolLog`.
       features: {side: columns}, see `VisitColumns`.
       label: 'impressions'.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian:
-        see `BatchSource`.
+      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
+        `BatchSource`.
 
     Attributes:
       log: the opened log.

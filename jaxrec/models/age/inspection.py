@@ -55,9 +55,6 @@ def inspect_requests(policy: Policy, state: TrainState, requests: Mapping[str, A
       requests: {key: [B, ...]}, such as a batch of a `PoolSource`.
       rng: a typed key.
 
-    Returns:
-      The scores, and how they came about.
-
     Raises:
       ValueError: a policy that is not AGE, or a state without a lambda.
     """
@@ -104,10 +101,8 @@ def scores_along(
 
     @jax.jit
     def scored(params: Any, model_state: Any, rows: Rows, batch: Batch) -> jax.Array:
-        pairs, whole = (
-            Pairs(task.base, params, model_state, rows, batch, options.perturb),
-            jnp.ones_like(batch['valid']),
-        )
+        pairs = Pairs(task.base, params, model_state, rows, batch, options.perturb)
+        whole = jnp.ones_like(batch['valid'])
         delta = move(pairs, largest * whole, rng, options)
         after = lambda size: pairs.scores(scale_pairs(delta, size / largest * whole))['probability']
         return jax.lax.map(after, jnp.asarray(sizes))
@@ -116,11 +111,7 @@ def scores_along(
 
 
 def _age_of(policy: Policy) -> tuple[NeuralPolicy, AgeTask]:
-    """The policy beneath chance, and its task.
-
-    Raises:
-      ValueError: it is not AGE.
-    """
+    """The policy beneath chance, and its task; a ValueError if it is not AGE."""
     inner = unwrapped(policy)
     task = inner.task.base if isinstance(inner, NeuralPolicy) else None
     if not isinstance(inner, NeuralPolicy) or not isinstance(task, AgeTask):

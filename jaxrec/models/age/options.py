@@ -8,13 +8,17 @@ from jaxrec.ops.dropout import DROPS
 from jaxrec.ops.exploration import CENTRES, SPREADS
 from jaxrec.options import read_options
 
-PERTURBED = ('all', 'item', 'user')
-DIRECTIONS = ('pgd', 'fgm', 'random')
-UNCERTAINTIES = ('ts', 'ucb', 'gaussian')
-SCOPES = ('request', 'candidate')
-PLACES = tuple(DROPS)
-VARIANTS = ('v2', 'v1')
-GATES = ('dgu', 'fixed', 'none')
+ALLOWED = {
+    'perturb': ('all', 'item', 'user'),
+    'direction': ('pgd', 'fgm', 'random'),
+    'uncertainty': ('ts', 'ucb', 'gaussian'),
+    'ucb_spread': SPREADS,
+    'ucb_centre': CENTRES,
+    'mask_scope': ('request', 'candidate'),
+    'dropout_place': tuple(DROPS),
+    'variant': ('v2', 'v1'),
+    'gate': ('dgu', 'fixed', 'none'),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Exploration:
     """How scores are explored.
 
     Attributes:
-      explore_lambda: the step's size per unit of uncertainty; None must be given or tuned before exploring,
-        since the paper's 1e-3 has no effect without its own, unstated scales.
+      explore_lambda: the step's size per unit of uncertainty; None must be given or tuned before exploring, since the
+        paper's 1e-3 has no effect without its own, unstated scales.
       perturb: 'all' rows, or those of the 'item' (the candidate's columns) or of the 'user' side alone.
       direction: 'pgd', 'fgm', or 'random', the ablation without g; what replaces it is not published.
       pgd_steps: T.
@@ -61,18 +65,7 @@ class Exploration:
     gate_slope: float = 10.0
 
     def __post_init__(self) -> None:
-        allowed = {
-            'perturb': PERTURBED,
-            'direction': DIRECTIONS,
-            'uncertainty': UNCERTAINTIES,
-            'ucb_spread': SPREADS,
-            'ucb_centre': CENTRES,
-            'mask_scope': SCOPES,
-            'dropout_place': PLACES,
-            'variant': VARIANTS,
-            'gate': GATES,
-        }
-        for name, values in allowed.items():
+        for name, values in ALLOWED.items():
             if getattr(self, name) not in values:
                 raise ValueError(f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {values}')
         for name in ('pgd_steps', 'passes'):
@@ -82,9 +75,10 @@ class Exploration:
             raise ValueError(f'model.dropout_rate = {self.dropout_rate}: give a share in [0, 1)')
         if self.gate_slope <= 0:
             raise ValueError(f'model.gate_slope = {self.gate_slope}: a gate opens upwards, give more than 0')
-        if self.explore_lambda is not None and not _is_size(self.explore_lambda):
+        size = self.explore_lambda
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | float) or size < 0):
             raise ValueError(
-                f'model.explore_lambda = {self.explore_lambda!r}: give a number, 0 or more, or None and tune '
+                f'model.explore_lambda = {size!r}: give a number, 0 or more, or None and tune '
                 'it to a share of changed winners with models.age.tune_lambda'
             )
 
@@ -121,7 +115,3 @@ def read_age_options(config: Mapping[str, Any]) -> tuple[dict[str, Any], Explora
         )
     exploration = Exploration(**{name: options.pop(name) for name in EXPLORED})
     return options, exploration
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0

@@ -1,7 +1,4 @@
-"""Lambda has no scale of its own, so it is chosen by what it does: the share of winners that it changes.
-
-B requests, C candidates.
-"""
+"""Lambda has no scale of its own, so it is chosen by the share of winners that it changes."""
 
 import math
 from collections.abc import Callable
@@ -40,19 +37,19 @@ def tune_lambda(
 ) -> Tuned:
     """Finds the lambda that changes a wanted share of winners, by bisection on its logarithm.
 
-    The share rises with lambda up to a point and need not beyond, so the bisection starts below the first
-    decade that reaches the target.
+    The share rises with lambda up to a point and need not beyond, so the bisection starts below the first decade that
+    reaches the target.
 
     Args:
-      changed: lambda -> share of requests whose winner it changes, in [0, 1]; always on the same requests
-        with the same key.
+      changed: lambda -> share of requests whose winner it changes, in [0, 1]; always on the same requests with the same
+        key.
       target: the wanted share, in (0, 1).
       low: where to start.
       high: where to give up.
       steps: bisections of the decade.
 
     Returns:
-      Of all tried lambdas that whose share is nearest to the target, the smaller among equals.
+      The tried lambda whose share is nearest to the target, the smaller among equals.
 
     Raises:
       UnreachedError: a target that no lambda up to `high` reaches.

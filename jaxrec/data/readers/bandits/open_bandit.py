@@ -1,9 +1,9 @@
 """Open Bandit Dataset (arXiv 2008.07146): a TFDS builder of its rows, and the compiler to a pool log.
 
-`<behaviour policy>/<campaign>/<campaign>.csv` has a row for each of three positions of an impression: time,
-item, position, click, the logger's propensity for that item at that position, four anonymous user features,
-and the user's affinity to each of the K items of the campaign. `item_context.csv` beside it has four features
-of each item. The small sample and the full set are laid out alike; the files are placed by hand.
+`<behaviour policy>/<campaign>/<campaign>.csv` has a row for each of three positions of an impression: time, item,
+position, click, the logger's propensity for that item at that position, four anonymous user features, and the user's
+affinity to each of the K items of the campaign. `item_context.csv` beside it has four features of each item. The small
+sample and the full set are laid out alike; the files are placed by hand.
 
 Letters: n rows of a block, N of all, K items, F entries that are not 0 of the affinities.
 """
@@ -119,9 +119,9 @@ def compile_open_bandit(
 ) -> PoolLog:
     """Compiles a campaign to a pool log, every row a visit whose pool are all items of the campaign.
 
-    What is known before the choice is `position` and `user_feature_0` to `_3`, all categorical. Candidates
-    have `item_feature_0` (a number) and `item_feature_1` to `_3` (categorical), and `affinity`, the user's to
-    each of them. `time` is in seconds since 1970. Rows are sorted by time, stably, where they are not.
+    What is known before the choice is `position` and `user_feature_0` to `_3`, all categorical. Candidates have
+    `item_feature_0` (a number) and `item_feature_1` to `_3` (categorical), and `affinity`, the user's to each of them.
+    `time` is in seconds since 1970. Rows are sorted by time, stably, where they are not.
 
     Args:
       data_dir: where the set lies.

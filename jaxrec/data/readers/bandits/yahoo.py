@@ -4,10 +4,9 @@ A line of `ydata-fp-td-clicks-v2_0.201110DD` is one visit,
 
     1317513291 id-560620 0 |user 1 9 11 13 23 16 18 |id-552077 |id-555224 |id-555528
 
-seconds since 1970, the article that was shown, whether it was clicked, the features of the user (numbers of
-1 to 136), and the articles that it was drawn from, uniformly at random. There are fifteen files, of 2 to 16
-October 2011, some 28 million lines in all. Fetching them takes an agreement with Yahoo!, so they are placed
-by hand.
+seconds since 1970, the article that was shown, whether it was clicked, the features of the user (numbers of 1 to 136),
+and the articles that it was drawn from, uniformly at random. There are fifteen files, of 2 to 16 October 2011, some 28
+million lines in all. Fetching them takes an agreement with Yahoo!, so they are placed by hand.
 
 Letters: n lines of a block, k distinct pools and u distinct users of a block.
 """
@@ -41,9 +40,9 @@ log = logging.getLogger(__name__)
 class YahooVisits(BlockBuilder):
     """Lines of all files, in order.
 
-    Blocks have `time`, `item`, `click` and `day`, n of each; `pool` and `user`, n codes of the distinct ones;
-    and these, end to end (`pool_values`, `user_values`), with `pool_lengths` [k] and `user_lengths` [u].
-    `dropped` and `noted` count lines by the reasons in `yahoo_lines`; `first_dropped` is a message, if any.
+    Blocks have `time`, `item`, `click` and `day`, n of each; `pool` and `user`, n codes of the distinct ones; and
+    these, end to end (`pool_values`, `user_values`), with `pool_lengths` [k] and `user_lengths` [u]. `dropped` and
+    `noted` count lines by the reasons in `yahoo_lines`; `first_dropped` is a message, if any.
     """
 
     VERSION = tfds.core.Version('1.1.0')  # 1.0.0 counted no lines of another day
@@ -134,24 +133,22 @@ def compile_yahoo(
 ) -> PoolLog:
     """Compiles R6B to a pool log, every line a visit, logged uniformly.
 
-    The user side is `features` (multi-valued, 1 to 136 as the file has them); articles have no features but
-    their id. `day` (of October 2011) is kept beside, no feature, to tune on other days than those of the
-    test. What is stored follows no line's order of features or articles. Memory is that of a block.
+    The user side is `features` (multi-valued, 1 to 136 as the file has them); articles have no features but their id.
+    `day` (of October 2011) is kept beside, no feature, to tune on other days than those of the test. What is stored
+    follows no line's order of features or articles. Memory is that of a block.
 
     Args:
       data_dir: where the files lie, plain or .gz.
       folder: where the log will lie; the prepared TFDS data lie beside it, under `tfds/`.
       days: which files to read; all that are there by default.
-      irregular: lines that cannot be replayed (malformed, of another day than their file, out of time order,
-        a click other than 0 and 1, an empty pool, the shown article missing from it, a feature outside
-        1..136): 'refuse', or 'drop' and count them in the manifest. Features and articles that a line names
-        twice are counted as notes.
+      irregular: lines that cannot be replayed (malformed, of another day than their file, out of time order, a click
+        other than 0 and 1, an empty pool, the shown article missing from it, a feature outside 1..136): 'refuse', or
+        'drop' and count them in the manifest. Features and articles that a line names twice are counted as notes.
       most_dropped: share of the lines that may be dropped.
       seed: of the hash that assigns ids.
 
     Raises:
-      ValueError: when files are missing, for an irregular line, which is named, or when more than
-        `most_dropped` are.
+      ValueError: when files are missing, for an irregular line, which is named, or when more than `most_dropped` are.
     """
     if irregular not in IRREGULAR:
         raise ValueError(f'irregular={irregular!r}: say what becomes of such lines, {" or ".join(IRREGULAR)}')

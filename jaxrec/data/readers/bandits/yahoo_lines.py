@@ -1,7 +1,6 @@
 """Lines of Yahoo! R6B, parsed one by one into the columns of a block.
 
-Users and pools repeat: each distinct text is parsed once a block, and a line costs little more than its
-splitting.
+Users and pools repeat: each distinct text is parsed once a block, and a line costs little more than its splitting.
 
 Letters: n lines, k distinct pools, u distinct users.
 """
@@ -68,8 +67,8 @@ class Lines:
 
         Args:
           text: the line.
-          day: of October 2011, that of its file. A time may lie a day before or after it, since days are
-            local; one further away is an error, which would leave the lines after it out of order.
+          day: of October 2011, that of its file. A time may lie a day before or after it, since days are local; one
+            further away is an error, which would leave the lines after it out of order.
           last: the time of the line before it.
 
         Returns:

@@ -1,11 +1,10 @@
 """The fair buckets of AGE's online experiment (arXiv 2112.11136, section 5.3), served in a simulated feed.
 
-The users are cut into three parts of the traffic. The common part is served by a model that learns from it
-alone. The second is served twice, as bucket C without exploring and as bucket D by an explorer, the third
-twice too, as A by a model that learns from the common part and C, and as B by one that learns from the common
-part and D. C is served by A's model, and D by an explorer that learns what B's model does, so that what it
-found comes back to it. A and B, and C and D, are given the same visits with the same luck, which no live
-experiment can do: what differs is the model alone.
+The users are cut into three parts of the traffic. The common part is served by a model that learns from it alone. The
+second is served twice, as bucket C without exploring and as bucket D by an explorer. The third is served twice too, as
+A by a model that learns from the common part and C, and as B by one that learns from the common part and D. C is served
+by A's model, D by an explorer that learns what B's model does, so that it benefits from what it found. A and B, and C
+and D, are given the same visits with the same luck, so they differ in the model alone.
 
 B visits of a batch, C candidates, V items, n visits of a part.
 """
@@ -91,8 +90,8 @@ class Buckets:
         """Trains the models on the warm-up.
 
         Args:
-          config: of the plain model, as `streams` takes it, with `explorers`, {name: changes to it}, and
-            `online`, any of `ONLINE_OPTIONS`.
+          config: of the plain model, as `streams` takes it, with `explorers`, {name: changes to it}, and `online`, any
+            of `ONLINE_OPTIONS`.
           stream: of a simulated feed.
 
         Raises:

@@ -64,7 +64,7 @@ class BetaBernoulli:
 
     def rank(self, memory: Any, batch: Batch, rng: jax.Array) -> Ranked:
         """As `Memory.rank`."""
-        clicks, skips = (memory[name][batch[self.item]] for name in ('clicks', 'skips'))
+        clicks, skips = memory['clicks'][batch[self.item]], memory['skips'][batch[self.item]]
         return Ranked(jax.random.beta(rng, clicks, skips), clicks / (clicks + skips))
 
     def observe(self, memory: Any, batch: Batch) -> Any:
@@ -123,9 +123,6 @@ class LinUcb:
 
     def entries(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """The users in numbers, those alone that a context may have beside zeros.
-
-        Args:
-          batch: {key: [B, ...]}.
 
         Returns:
           Places int32 [B, W] below d, and values float32 [B, W], which add where a place occurs twice.

@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from jaxrec.models.age.policies.neural import Greedy, Model, bonus, check_form
+from jaxrec.models.age.pairs import Model
+from jaxrec.models.age.policies.neural import Greedy, bonus, check_form
 from jaxrec.models.age.policies.policy import Ranked
 from jaxrec.models.age.uncertainty import dropout_pass, dropout_passes
 from jaxrec.ops.dropout import DROPS, key_words
@@ -48,9 +49,8 @@ class Dropout(Greedy):
     def rank(self, model: Model, memory: dict[str, Any], rng: jax.Array) -> Ranked:
         """As `Explorer.rank`."""
         probability, words = model.predict()['probability'], key_words(rng)
-        where = self.scope, self.place
         if self.form == 'ts':
-            return Ranked(dropout_pass(*model.arguments, words, self.rate, *where), probability)
-        samples = dropout_passes(*model.arguments, words, self.rate, self.passes, *where)
+            return Ranked(dropout_pass(model, words, self.rate, self.scope, self.place), probability)
+        samples = dropout_passes(model, words, self.rate, self.passes, self.scope, self.place)
         spread = ucb_delta(probability, samples)
         return Ranked(bonus('ucb', self.scale, probability, spread, rng), probability)

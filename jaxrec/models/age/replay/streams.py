@@ -4,8 +4,8 @@
     policy = build_policy(config, stream)
     started = warm(config, policy, stream)      # trained on the first visits, AGE's lambda tuned there
 
-The config has the sections `features`, `data` (a pool log: `log`, `arguments`, `cache`), `stream`, and of the
-policy `policy`, `model`, `options` and `train`, as `jaxrec.models.age.policies.make_policy` takes them.
+The config has the sections `features`, `data` (a pool log: `log`, `arguments`, `cache`), `stream`, and of the policy
+`policy`, `model`, `options` and `train`, as `jaxrec.models.age.policies.make_policy` takes them.
 
 B visits of a batch, C candidates, N visits of the stream.
 """
@@ -95,8 +95,8 @@ class Started(NamedTuple):
 
     Attributes:
       state: what it has learned.
-      tuned: of AGE, {'explore_lambda', 'changed'}: its lambda and the share of winners that it changed; empty
-        of other policies, and where the config gives the lambda.
+      tuned: of AGE, {'explore_lambda', 'changed'}: its lambda and the share of winners that it changed; empty of other
+        policies, and where the config gives the lambda.
     """
 
     state: TrainState
@@ -108,10 +108,7 @@ def open_stream(config: ConfigDict, data_dir: str | None = None) -> Stream:
 
     Args:
       config: `features`, `data` and `stream`.
-      data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
-
-    Returns:
-      The stream.
+      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
 
     Raises:
       ValueError: a missing or unknown key, a log without pools, or a warm-up that leaves no visit.
@@ -139,18 +136,7 @@ def open_stream(config: ConfigDict, data_dir: str | None = None) -> Stream:
 
 
 def build_policy(config: ConfigDict, stream: Stream) -> Policy:
-    """Builds a config's policy for a stream.
-
-    Args:
-      config: `policy`, `model`, `options`, `train` and `features`.
-      stream: from `open_stream`.
-
-    Returns:
-      The policy.
-
-    Raises:
-      ValueError: what `make_policy` refuses.
-    """
+    """Builds a config's policy for a stream, from `policy`, `model`, `options`, `train` and `features`."""
     sections = {name: plain(config[name]) for name in POLICY if name in config}
     model = {**sections.get('model', {}), 'features': plain(config.features)}
     return make_policy({**sections, 'model': model}, stream.log.schema)
@@ -159,17 +145,14 @@ def build_policy(config: ConfigDict, stream: Stream) -> Policy:
 def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
     """Teaches a policy the warm-up, whatever was shown there, and then tunes AGE's lambda on its last batch.
 
-    Policies with one network are drawn alike and see the same batches, so of one seed they all start from
-    the same model, to the bit; AGE's gate learns beside it. An ensemble cannot start from one model: its
-    networks must differ. What else a policy remembers is of these visits too.
+    Policies with one network are drawn alike and see the same batches, so of one seed they all start from the same
+    model, to the bit; AGE's gate learns beside it. The networks of an ensemble must differ, so it starts from others.
+    What else a policy remembers is of these visits too.
 
     Args:
       config: `seed` and `stream.changed`.
       policy: from `build_policy`.
       stream: from `open_stream`.
-
-    Returns:
-      The state, and AGE's lambda.
 
     Raises:
       ValueError: a share that no lambda changes.
