@@ -27,16 +27,11 @@ class BinnedAuc:
     Buckets are equally wide in the logit, not in the probability, where the clicks of a rare event would share a few of
     them. Pairs within a bucket count half, so the error is at most half the share of such pairs. Counts are int32:
     merging is exact in any order, up to 2^31 - 1 examples a bucket.
-
-    Attributes:
-      negative: number of negatives in each bucket, int32 [K].
-      positive: number of positives in each bucket, int32 [K].
-      invalid: number of valid examples whose logit was NaN or whose label was not 0 or 1, int32 [].
     """
 
-    negative: jax.Array
-    positive: jax.Array
-    invalid: jax.Array
+    negative: jax.Array  # number of negatives in each bucket, int32 [K]
+    positive: jax.Array  # number of positives in each bucket, int32 [K]
+    invalid: jax.Array  # number of valid examples whose logit was NaN or whose label was not 0 or 1, int32 []
 
     @classmethod
     def empty(cls, buckets: int = 4096) -> Self:

@@ -17,21 +17,13 @@ from jaxrec.evaluation.tallies import Tally, count, pick
 
 
 class Served(NamedTuple):
-    """What was shown to a part of a batch, and what came of it.
+    """What was shown to a part of a batch, and what came of it."""
 
-    Attributes:
-      rows: int64 [n], visits of the log.
-      slots: int64 [n], places in their pools.
-      clicks: float32 [n].
-      tally: all visits match, so `ctr` is what was earned and `pcoc` predicted over earned.
-      propensities: float32 [n], with which each was drawn, of a policy that has `act`; else None.
-    """
-
-    rows: NDArray
-    slots: NDArray
-    clicks: NDArray
-    tally: Tally
-    propensities: NDArray | None = None
+    rows: NDArray  # int64 [n], visits of the log
+    slots: NDArray  # int64 [n], places in their pools
+    clicks: NDArray  # float32 [n]
+    tally: Tally  # all visits match, so `ctr` is what was earned and `pcoc` predicted over earned
+    propensities: NDArray | None = None  # float32 [n], with which each was drawn, of a policy that has `act`
 
 
 def serve(

@@ -30,15 +30,10 @@ _CHUNK = 1 << 11  # visits whose bootstrap counts are held at a time
 
 
 class Sums(NamedTuple):
-    """Sums over visits, from which every estimate follows.
+    """Sums over visits, from which every estimate follows."""
 
-    Attributes:
-      plain: float64 [T], each visit once.
-      resampled: float64 [R, T], each visit as often as the replicate has it.
-    """
-
-    plain: NDArray
-    resampled: NDArray
+    plain: NDArray  # float64 [T], each visit once
+    resampled: NDArray  # float64 [R, T], each visit as often as the replicate has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +103,7 @@ def off_policy_sums(
       propensity: probability with which the logger did, [n]; None leaves only the direct method.
       modelled: sum over candidates of target * modelled click probability, [n]; for 'dm' and 'dr'.
       modelled_shown: modelled click probability of the shown item, [n]; for 'dr'.
-      replicates: R.
-      seed: of the bootstrap.
+      replicates, seed: R, and the seed of the bootstrap.
 
     Returns:
       The sums; those of terms that were not given are NaN.
@@ -127,10 +121,8 @@ def off_policy_sums(
         given = _column('propensity', propensity, visits)
         _require('propensity', given, (given > 0) & (given <= 1), 'in (0, 1]: such visits cannot be weighted')
         weight = aim / given
-    model, shown = (
-        nothing if values is None else _finite(name, values, visits)
-        for name, values in (('modelled', modelled), ('modelled_shown', modelled_shown))
-    )
+    model = nothing if modelled is None else _finite('modelled', modelled, visits)
+    shown = nothing if modelled_shown is None else _finite('modelled_shown', modelled_shown, visits)
     columns = {
         'visits': np.ones(len(visits)),
         'weight': weight,
@@ -218,9 +210,8 @@ def evaluate_off_policy(
       visits: batches as `jaxrec.data.sources.pool_source.PoolSource` cuts them.
       model: (batch) -> modelled click probability of each candidate [B, C], for 'dm' and 'dr'; fitted on other visits.
       estimators: which of 'ips', 'snips', 'dm' and 'dr'; by default all that the model allows.
-      replicates: of the bootstrap.
+      replicates, seed: of the bootstrap.
       level: share of the replicates inside an interval.
-      seed: of the bootstrap.
 
     Raises:
       ValueError: an unknown estimator or one without its model; a log whose logger is not known, which allows only the

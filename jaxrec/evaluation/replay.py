@@ -86,13 +86,9 @@ class ReplayOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ('refit_every', self.refit_every, 1),
-            ('window', 1 if self.window is None else self.window, 1),
-            ('warm_up', self.warm_up, 0),
-            ('delay', self.delay, 0),
-        ):
-            if not value >= least:
+        for name, least in {'refit_every': 1, 'window': 1, 'warm_up': 0, 'delay': 0}.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
                 raise ValueError(f'replay.{name} = {value}: give at least {least}')
         if self.accept not in ('matches', 'propensity'):
             raise ValueError(f"replay.accept = {self.accept!r}: use 'matches' or 'propensity'")
@@ -104,27 +100,16 @@ class ReplayOptions:
 
 
 class ReplayState(NamedTuple):
-    """Where a replay stands.
+    """Where a replay stands."""
 
-    Attributes:
-      position: next batch.
-      policy: state of the policy.
-      rows: int64 [M], accepted events, rows of the log in order; without a window only those not learned.
-      known: float64 [M], times from which their feedback is known.
-      learned: how many of the first of them `learn` has been given.
-      seen: visits so far, warm-up included.
-      refits: calls of `learn`.
-      tally: counts so far.
-    """
-
-    position: int
-    policy: Any
-    rows: NDArray
-    known: NDArray
-    learned: int
-    seen: int
-    refits: int
-    tally: Tally
+    position: int  # next batch
+    policy: Any  # state of the policy
+    rows: NDArray  # int64 [M], accepted events, rows of the log in order; without a window only those not learned
+    known: NDArray  # float64 [M], times from which their feedback is known
+    learned: int  # how many of the first of them `learn` has been given
+    seen: int  # visits so far, warm-up included
+    refits: int  # calls of `learn`
+    tally: Tally  # counts so far
 
 
 def start(policy_state: Any) -> ReplayState:

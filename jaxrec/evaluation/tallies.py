@@ -49,8 +49,7 @@ def count(
     Args:
       picks: int64 [B], slots.
       pool: bool [B, C], which slots hold a candidate.
-      counted: bool [B], the visits that count.
-      accepted: bool [B], those among them whose pick was shown.
+      counted, accepted: bool [B], the visits that count, and those among them whose pick was shown.
       click: 0 or 1 [B], what the accepted ones earned.
       predicted: click rates [B, C] that the policy predicts, NaN where it has none.
       rates: true click rates of the n counted visits, [n, C'] with C' as large as their pools.
@@ -147,11 +146,7 @@ def interval(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[float
 
 
 def pick(scores: Any, pool: NDArray) -> NDArray:
-    """Returns the slot of the highest score of each pool, the first one of equal ones, int64 [B].
-
-    Args:
-      scores: [B, C].
-      pool: bool [B, C], which slots hold a candidate; at least one.
+    """Returns the slot of the highest score [B, C] of each pool bool [B, C], the first one of equal ones, int64 [B].
 
     Raises:
       ValueError: a candidate's score is NaN, or the shape is another.

@@ -24,21 +24,13 @@ from jaxrec.training.task import Batch
 
 
 class Explored(NamedTuple):
-    """Scores of a batch of requests, each float32 [B, C].
+    """Scores of a batch of requests, each float32 [B, C]."""
 
-    Attributes:
-      score: what to rank by.
-      probability: the base's prediction.
-      delta: delta_y.
-      gate: 0 to 1, where exploration is allowed.
-      size: gate * lambda * delta_y, how far the rows moved.
-    """
-
-    score: jax.Array
-    probability: jax.Array
-    delta: jax.Array
-    gate: jax.Array
-    size: jax.Array
+    score: jax.Array  # what to rank by
+    probability: jax.Array  # the base's prediction
+    delta: jax.Array  # delta_y
+    gate: jax.Array  # 0 to 1, where exploration is allowed
+    size: jax.Array  # gate * lambda * delta_y, how far the rows moved
 
 
 def _open_gate(probability: jax.Array, average: jax.Array | None, options: Exploration) -> jax.Array:

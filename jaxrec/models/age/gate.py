@@ -19,15 +19,10 @@ from jaxrec.models.ctr.layers import Mlp
 
 
 class Gate(nn.Module):
-    """The net f_dgu.
+    """The net f_dgu."""
 
-    Attributes:
-      features: a map of candidate columns alone.
-      widths: of the hidden layers; one makes the paper's two-layer net.
-    """
-
-    features: FeatureMap
-    widths: Sequence[int] = (32,)
+    features: FeatureMap  # a map of candidate columns alone
+    widths: Sequence[int] = (32,)  # of the hidden layers; one makes the paper's two-layer net
 
     @nn.compact
     def __call__(self, rows: Mapping[str, Mapping[str, jax.Array]], batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -55,11 +50,7 @@ def make_gate(
 
 
 def own_rows(features: FeatureMap, rows: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, dict[str, jax.Array]]:
-    """Finds the rows of candidate columns in the tables of any model.
-
-    Args:
-      features: a map of candidate columns alone.
-      rows: {table: {feature: [B, ..., D]}} of the model, whatever its tables are called.
+    """Finds the rows of candidate columns, the `features` map, in a model's rows, whatever its tables are called.
 
     Returns:
       {vocabulary: {feature: [B, ..., D]}}; of several tables of a column the one of its vocabulary's own name, since

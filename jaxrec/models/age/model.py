@@ -50,18 +50,12 @@ class AgeTask(TaskWrapper):
     """A CTR task that can explore; implements `training.task.Task`.
 
     Parameters are {'base'} or {'base', 'gate'}; the other state is the base's.
-
-    Attributes:
-      base: the CTR task.
-      gate: the gating unit; None where the exploration has no use for one.
-      exploration: how scores are explored.
-      dgu_loss_weight: of the gate's cross-entropy beside the base's loss.
     """
 
-    base: CtrTask
-    gate: Gate | None
-    exploration: Exploration
-    dgu_loss_weight: float = 1.0
+    base: CtrTask  # the CTR task
+    gate: Gate | None  # the gating unit; None where the exploration has no use for one
+    exploration: Exploration  # how scores are explored
+    dgu_loss_weight: float = 1.0  # of the gate's cross-entropy beside the base's loss
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Checks a config's section `data` as the base does."""
@@ -109,17 +103,8 @@ class AgeTask(TaskWrapper):
     ) -> Explored:
         """Scores whole pools with pseudo-exploration (algorithm 1); see `explore.explore`.
 
-        Args:
-          params, model_state, rows: as for `predict`.
-          batch: {key: [B, ...]} with `valid` [B, C], the pool, and where wanted `explorable` [B, C].
-          rng: a typed key.
-          explore_lambda: float []; None takes the config's.
-
-        Returns:
-          The scores, and how they came about.
-
-        Raises:
-          ValueError: neither the config nor the call gives a lambda.
+        `batch` has `valid` [B, C], the pool, and where wanted `explorable` [B, C]; `rng` is a typed key. Where
+        `explore_lambda` float [] is None it is the config's; without one there is a ValueError.
         """
         size, average = self.size(explore_lambda), self.average(params, rows, batch)
         return explore(Model(self.base, params['base'], model_state, rows, batch), rng, size, self.exploration, average)

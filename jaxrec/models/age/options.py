@@ -23,46 +23,25 @@ ALLOWED = {
 
 @dataclasses.dataclass(frozen=True)
 class Exploration:
-    """How scores are explored.
+    """How scores are explored; the paper's lambda of 1e-3 has no effect without its own, unstated scales."""
 
-    Attributes:
-      explore_lambda: the step's size per unit of uncertainty; None must be given or tuned before exploring, since the
-        paper's 1e-3 has no effect without its own, unstated scales.
-      perturb: 'all' rows, or those of the 'item' (the candidate's columns) or of the 'user' side alone.
-      direction: 'pgd', 'fgm', or 'random', the ablation without g; what replaces it is not published.
-      pgd_steps: T.
-      uncertainty: 'ts', 'ucb', or 'gaussian', the ablation without delta_y: a standard normal number.
-      dropout_rate: share of the weights that a pass sets to zero.
-      dropout_place: 'weights', the paper's, or 'activations', whole units of the hidden layers.
-      passes: N of 'ucb'.
-      ucb_spread: 'std' or 'var'.
-      ucb_centre: the spread is around the 'base' prediction, or the 'mean' of the passes.
-      ts_signed: keep the sign of 'ts'; False takes the absolute value, for comparison.
-      mask_scope: a network for each 'request' (one posterior sample), or for each 'candidate'.
-      variant: 'v2', or 'v1': the unknown feedback is taken for a click, so that scores only rise.
-      gate: 'dgu', a net's average CTR of the item; 'fixed', `gate_threshold`; or 'none'.
-      gate_threshold: of 'fixed', a probability.
-      soft_gate: sigmoid(`gate_slope` * (prediction - threshold)) in place of 0 and 1.
-      gate_slope: of the soft gate.
-    """
-
-    explore_lambda: float | None = None
-    perturb: str = 'all'
-    direction: str = 'pgd'
-    pgd_steps: int = 5
-    uncertainty: str = 'ts'
-    dropout_rate: float = 0.01
-    dropout_place: str = 'weights'
-    passes: int = 20
-    ucb_spread: str = 'std'
-    ucb_centre: str = 'base'
-    ts_signed: bool = True
-    mask_scope: str = 'request'
-    variant: str = 'v2'
-    gate: str = 'dgu'
-    gate_threshold: float = 0.01
-    soft_gate: bool = False
-    gate_slope: float = 10.0
+    explore_lambda: float | None = None  # step per unit of uncertainty; None must be tuned or given
+    perturb: str = 'all'  # 'all' rows, or those of the 'item' (the candidate's columns) or 'user' side alone
+    direction: str = 'pgd'  # 'pgd', 'fgm', or 'random', the ablation without g; what replaces it is not published
+    pgd_steps: int = 5  # T
+    uncertainty: str = 'ts'  # 'ts', 'ucb', or 'gaussian', the ablation without delta_y: a standard normal number
+    dropout_rate: float = 0.01  # share of the weights that a pass sets to zero
+    dropout_place: str = 'weights'  # 'weights', the paper's, or 'activations', whole units of the hidden layers
+    passes: int = 20  # N of 'ucb'
+    ucb_spread: str = 'std'  # 'std' or 'var'
+    ucb_centre: str = 'base'  # the spread is around the 'base' prediction, or the 'mean' of the passes
+    ts_signed: bool = True  # keep the sign of 'ts'; False takes the absolute value, for comparison
+    mask_scope: str = 'request'  # a network for each 'request' (one posterior sample), or each 'candidate'
+    variant: str = 'v2'  # 'v2', or 'v1': the unknown feedback is taken for a click, so that scores only rise
+    gate: str = 'dgu'  # 'dgu', a net's average CTR of the item; 'fixed', `gate_threshold`; or 'none'
+    gate_threshold: float = 0.01  # of 'fixed', a probability
+    soft_gate: bool = False  # sigmoid(`gate_slope` * (prediction - threshold)) in place of 0 and 1
+    gate_slope: float = 10.0  # of the soft gate
 
     def __post_init__(self) -> None:
         for name, values in ALLOWED.items():

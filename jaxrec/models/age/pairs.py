@@ -43,21 +43,13 @@ def is_perturbed(key: str, perturb: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A CTR task at work on a batch.
+    """A CTR task at work on a batch."""
 
-    Attributes:
-      task: the CTR task.
-      params: its parameters.
-      model_state: its other state.
-      rows: {table: {feature: [B, ..., D]}}.
-      batch: {key: [B, ...]}.
-    """
-
-    task: Any
-    params: Any
-    model_state: Any
-    rows: Rows
-    batch: Batch
+    task: Any  # the CTR task
+    params: Any  # its parameters
+    model_state: Any  # its other state
+    rows: Rows  # {table: {feature: [B, ..., D]}}
+    batch: Batch  # {key: [B, ...]}
 
     @property
     def arguments(self) -> tuple[Any, Any, Any, Rows, Batch]:

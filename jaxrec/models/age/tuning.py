@@ -19,17 +19,11 @@ class UnreachedError(ValueError):
 
 
 class Tuned(NamedTuple):
-    """A lambda and what it does.
+    """A lambda and what it does."""
 
-    Attributes:
-      explore_lambda: the step's size per unit of uncertainty.
-      changed: the share of requests whose winner it changes.
-      tried: {lambda: share} of all that were tried.
-    """
-
-    explore_lambda: float
-    changed: float
-    tried: dict[float, float]
+    explore_lambda: float  # the step's size per unit of uncertainty
+    changed: float  # the share of requests whose winner it changes
+    tried: dict[float, float]  # {lambda: share} of all that were tried
 
 
 def tune_lambda(
@@ -44,8 +38,7 @@ def tune_lambda(
       changed: lambda -> share of requests whose winner it changes, in [0, 1]; always on the same requests with the same
         key.
       target: the wanted share, in (0, 1).
-      low: where to start.
-      high: where to give up.
+      low, high: where to start and to give up.
       steps: bisections of the decade.
 
     Returns:

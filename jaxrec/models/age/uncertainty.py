@@ -70,7 +70,7 @@ def dropout_passes(
 
 
 def uncertainty(model: Model, rng: jax.Array, base: jax.Array, options: Exploration) -> jax.Array:
-    """Computes delta_y float32 [B, C], as the options say, of the whole network's probabilities `base` [B, C]."""
+    """Computes delta_y float32 [B, C], as the options say, of the network's probabilities `base` [B, C]."""
     rate, where = options.dropout_rate, (options.mask_scope, options.dropout_place)
     if options.uncertainty == 'ucb':
         samples = dropout_passes(model, key_words(rng), rate, options.passes, *where)

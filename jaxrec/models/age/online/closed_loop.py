@@ -20,19 +20,13 @@ from jaxrec.training.state import TrainState
 
 
 class ServedStream(NamedTuple):
-    """A stream that was served to its end by a policy.
+    """A stream that was served to its end by a policy."""
 
-    Attributes:
-      stream, policy, state: its visits, the policy, and its state at the end.
-      tuned: AGE's {'explore_lambda', 'changed'} after the warm-up; empty for other policies.
-      tallies: the counts of each batch, in the order of time.
-    """
-
-    stream: Stream
+    stream: Stream  # its visits, the policy, and its state at the end
     policy: Policy
     state: TrainState
-    tuned: dict[str, float]
-    tallies: tuple[Tally, ...]
+    tuned: dict[str, float]  # AGE's {'explore_lambda', 'changed'} after the warm-up; empty for other policies
+    tallies: tuple[Tally, ...]  # the counts of each batch, in the order of time
 
     @property
     def metrics(self) -> dict[str, float | int | str]:
@@ -43,9 +37,8 @@ class ServedStream(NamedTuple):
 def serve_stream(config: ConfigDict, data_dir: str | None = None) -> ServedStream:
     """Trains a policy on the warm-up, then serves each batch and learns from what was shown and clicked.
 
-    Args:
-      config: of a replay, such as `jaxrec.models.age.simulated.get_config`; its section `replay` is not used.
-      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
+    `config` is that of a replay, such as `jaxrec.models.age.simulated.get_config`; its section `replay` is not used.
+    `data_dir` is where real data sets are; None takes the environment variable JAXREC_DATA.
 
     Raises:
       ValueError: an unknown section or option, or a log that is no simulated feed.

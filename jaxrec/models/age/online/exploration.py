@@ -31,8 +31,7 @@ def explored(done: Replayed, draws: int, seed: int = 0, edges: Sequence[int] = E
 
     Args:
       done: from `walk`.
-      draws: S.
-      seed: of the draws.
+      draws, seed: S, and the seed of the draws.
       edges: where groups begin, in taught events.
 
     Returns:

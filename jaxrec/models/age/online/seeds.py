@@ -30,7 +30,7 @@ def run_seed(config: ConfigDict, seed: int, folder: Path, data_dir: str | None =
       data_dir: where real data sets are.
 
     Returns:
-      {'seed', 'buckets', 'days', 'tuned', 'seconds'}, see `describe`.
+      {'seed', 'seconds'} and what `describe` returns.
 
     Raises:
       ValueError: an unknown section or option, no explorer, or a stream without a world.

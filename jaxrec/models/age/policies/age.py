@@ -24,13 +24,9 @@ from jaxrec.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Age(Greedy):
-    """Ranks by `AgeTask.explore`.
+    """Ranks by `AgeTask.explore`."""
 
-    Attributes:
-      explore_lambda: the step's size per unit of uncertainty; None must be tuned before ranking.
-    """
-
-    explore_lambda: float | None = None
+    explore_lambda: float | None = None  # the step's size per unit of uncertainty; None must be tuned before ranking
 
     def start(self, tables: Mapping[str, Table], params: Any) -> dict[str, Any]:
         """The lambda, NaN until there is one."""
@@ -53,14 +49,14 @@ class Age(Greedy):
 def tune(
     policy: Policy, state: TrainState, requests: Arrays, rng: jax.Array, target: float = 0.05
 ) -> tuple[TrainState, float]:
-    """Sets the lambda that changes a share of winners.
+    """Sets the lambda with which a share `target` of the requests {key: [B, ...]} has another winner.
 
     Args:
       policy: AGE's, or a `Stochastic` of it, whose chance is left out.
       state: trained, since an untrained network has no uncertainty to speak of.
-      requests: {key: [B, ...]}, enough to estimate the share.
+      requests: enough to estimate the share.
       rng: a typed key, the same for every lambda that is tried.
-      target: the share of requests whose winner may change.
+      target: the share.
 
     Returns:
       The state with its lambda, and the share of winners that this lambda changes.

@@ -18,23 +18,14 @@ from jaxrec.ops.exploration import ucb_delta
 
 @dataclasses.dataclass(frozen=True)
 class Dropout(Greedy):
-    """Ranks by one thinned network a request, or by the spread of several.
+    """Ranks by one thinned network a request, or by the spread of several."""
 
-    Attributes:
-      form: 'ts' or 'ucb'.
-      scale: of the spread in 'ucb'.
-      rate: share of the weights that a pass sets to zero.
-      passes: N of 'ucb'.
-      scope: a network for each 'request', or for each 'candidate'.
-      place: 'weights', or 'activations', whole units.
-    """
-
-    form: str = 'ts'
-    scale: float = 1.0
-    rate: float = 0.01
-    passes: int = 20
-    scope: str = 'request'
-    place: str = 'weights'
+    form: str = 'ts'  # 'ts' or 'ucb'
+    scale: float = 1.0  # of the spread in 'ucb'
+    rate: float = 0.01  # share of the weights that a pass sets to zero
+    passes: int = 20  # N of 'ucb'
+    scope: str = 'request'  # a network for each 'request', or for each 'candidate'
+    place: str = 'weights'  # 'weights', or 'activations', whole units
 
     def __post_init__(self) -> None:
         check_form(self.form, self.scale)

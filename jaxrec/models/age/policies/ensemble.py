@@ -22,17 +22,11 @@ from jaxrec.training.task import Batch, Metrics, Rows, Task
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleTask(TaskWrapper):
-    """M copies of a task with stacked parameters over shared tables; implements `training.task.Task`.
+    """M copies of a task with stacked parameters over shared tables; implements `training.task.Task`."""
 
-    Attributes:
-      base: the task.
-      networks: M.
-      share: of the events that each network learns from.
-    """
-
-    base: Task
-    networks: int = 5
-    share: float = 1.0
+    base: Task  # the task
+    networks: int = 5  # M
+    share: float = 1.0  # of the events that each network learns from
 
     def __post_init__(self) -> None:
         if self.networks < 2 or not 0 < self.share <= 1:
@@ -72,15 +66,10 @@ class EnsembleTask(TaskWrapper):
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble(Greedy):
-    """Ranks by one network, drawn for each request, or by mean and standard deviation.
+    """Ranks by one network, drawn for each request, or by mean and standard deviation."""
 
-    Attributes:
-      form: 'ts' or 'ucb'.
-      scale: of the standard deviation in 'ucb'.
-    """
-
-    form: str = 'ts'
-    scale: float = 1.0
+    form: str = 'ts'  # 'ts' or 'ucb'
+    scale: float = 1.0  # of the standard deviation in 'ucb'
 
     def __post_init__(self) -> None:
         check_form(self.form, self.scale)

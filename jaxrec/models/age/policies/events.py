@@ -88,8 +88,8 @@ def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:
 
 def _features(arrays: Arrays) -> dict[str, np.ndarray]:
     """What models read; keys under 'host/' stay there."""
-    kept = {key: x for key, x in arrays.items() if key not in NO_FEATURES and not key.startswith('host/')}
-    return {key: np.asarray(x) for key, x in kept.items()}
+    is_feature = lambda key: key not in NO_FEATURES and not key.startswith('host/')
+    return {key: np.asarray(x) for key, x in arrays.items() if is_feature(key)}
 
 
 def _read(arrays: Arrays, key: str) -> Any:

@@ -25,23 +25,14 @@ from jaxrec.training.task import Batch, Rows
 
 @dataclasses.dataclass(frozen=True)
 class GaussianProcess(Greedy):
-    """Ranks by a posterior over the last layer.
+    """Ranks by a posterior over the last layer."""
 
-    Attributes:
-      form: 'ts', one draw of the last layer for each request, or 'ucb'.
-      scale: of the posterior's standard deviation.
-      ridge: prior precision.
-      fourier: how many random Fourier features; 0 keeps the linear kernel of phi.
-      length: of the RBF kernel, in units of the norm of phi.
-      forget: what A keeps at each update, for features that drift as the network learns.
-    """
-
-    form: str = 'ts'
-    scale: float = 1.0
-    ridge: float = 1.0
-    fourier: int = 0
-    length: float = 1.0
-    forget: float = 1.0
+    form: str = 'ts'  # 'ts', one draw of the last layer for each request, or 'ucb'
+    scale: float = 1.0  # of the posterior's standard deviation
+    ridge: float = 1.0  # prior precision
+    fourier: int = 0  # how many random Fourier features; 0 keeps the linear kernel of phi
+    length: float = 1.0  # of the RBF kernel, in units of the norm of phi
+    forget: float = 1.0  # what A keeps at each update, for features that drift as the network learns
 
     def __post_init__(self) -> None:
         check_form(self.form, self.scale)

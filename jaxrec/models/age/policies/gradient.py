@@ -29,25 +29,15 @@ from jaxrec.training.task import Batch, Rows
 
 @dataclasses.dataclass(frozen=True)
 class Gradient(Greedy):
-    """Ranks by the mean and a gradient's length.
+    """Ranks by the mean and a gradient's length."""
 
-    Attributes:
-      form: 'ts', a Gaussian draw for each candidate, or 'ucb'.
-      scale: of sigma.
-      ridge: what U starts from.
-      precision: collect U; False takes the plain L2 norm.
-      refine: batch key of the item, such as 'candidate/item', to refine by; None does without.
-      items: rows of the item's vocabulary.
-      prior: clicks that every item is taken to have had, as predicted.
-    """
-
-    form: str = 'ucb'
-    scale: float = 1.0
-    ridge: float = 1.0
-    precision: bool = True
-    refine: str | None = None
-    items: int = 0
-    prior: float = 1.0
+    form: str = 'ucb'  # 'ts', a Gaussian draw for each candidate, or 'ucb'
+    scale: float = 1.0  # of sigma
+    ridge: float = 1.0  # what U starts from
+    precision: bool = True  # collect U; False takes the plain L2 norm
+    refine: str | None = None  # batch key of the item, such as 'candidate/item', to refine by; None does without
+    items: int = 0  # rows of the item's vocabulary
+    prior: float = 1.0  # clicks that every item is taken to have had, as predicted
 
     # What is predicted of a click tells nothing of the doubt once the model was trained on that click.
     observes_first = True

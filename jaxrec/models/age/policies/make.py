@@ -1,6 +1,5 @@
 """Builds the policy that a config names."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -86,11 +85,6 @@ def _task(model: Config, schema: Schema) -> Task:
     return resolve(own.pop('task'), 'task')(own, schema)
 
 
-def _greedy(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    read_options(options, 'options')
-    return _neural(_task(model, schema), Greedy(), train)
-
-
 def _epsilon(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
     own = read_options(options, 'options', epsilon=0.1)
     return Stochastic(_neural(_task(model, schema), Greedy(), train), 0.0, float(own['epsilon']))
@@ -113,7 +107,7 @@ def _gradient(model: Config, train: Config, options: Config, schema: Schema) -> 
 
 def _explored(explorer: Callable[..., Explorer]) -> Callable[[Config, Config, Config, Schema], Policy]:
     """A builder of an explorer whose options, with their defaults, are the fields of its dataclass."""
-    defaults = {field.name: field.default for field in dataclasses.fields(explorer)}  # type: ignore[arg-type]
+    defaults = {name: field.default for name, field in getattr(explorer, '__dataclass_fields__', {}).items()}
 
     def build(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
         return _neural(_task(model, schema), explorer(**read_options(options, 'options', **defaults)), train)
@@ -123,8 +117,7 @@ def _explored(explorer: Callable[..., Explorer]) -> Callable[[Config, Config, Co
 
 def _age(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
     base = _network(model)
-    features = base.pop('features', {})
-    task = age_model.make_task({**options, 'features': features, 'base': base}, schema)
+    task = age_model.make_task({**options, 'features': base.pop('features', {}), 'base': base}, schema)
     if task.gate is not None and train['clip_norm'] is not None:
         raise ValueError(
             f'train.clip_norm = {train["clip_norm"]}: one norm is over base and gate, so the gate would '
@@ -174,7 +167,7 @@ def _item(name: str | None, model: Config, schema: Schema) -> tuple[str, int]:
 
 POLICIES: dict[str, Callable[[Config, Config, Config, Schema], Policy]] = {
     'random': _random,
-    'dnn': _greedy,
+    'dnn': _explored(Greedy),
     'epsilon_greedy': _epsilon,
     'ensemble': _ensemble,
     'gradient': _gradient,

@@ -72,15 +72,10 @@ class Greedy:
 
 @dataclasses.dataclass(frozen=True)
 class ExploringTask(TaskWrapper):
-    """A CTR task beside which an explorer remembers; implements `training.task.Task`.
+    """A CTR task beside which an explorer remembers; implements `training.task.Task`."""
 
-    Attributes:
-      base: the task, whose loss, predictions and parameters these are.
-      explorer: its memory is `model_state['memory']`, the task's own state `model_state['base']`.
-    """
-
-    base: Task
-    explorer: Explorer
+    base: Task  # the task, whose loss, predictions and parameters these are
+    explorer: Explorer  # its memory is `model_state['memory']`, the task's own state `model_state['base']`
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """The base's parameters, and a memory beside its state; arguments are those of `Task.init`."""
@@ -103,17 +98,11 @@ class ExploringTask(TaskWrapper):
 
 @dataclasses.dataclass(frozen=True)
 class NeuralPolicy(Policy):
-    """Ranks by a CTR model and an explorer.
+    """Ranks by a CTR model and an explorer."""
 
-    Attributes:
-      setup: an `ExploringTask`, its optimizers, and a mesh of one device.
-      batch_size: pairs of a step; more are learnt in steps of it, fewer are padded.
-      epochs: how often each call of `learn` goes over its events.
-    """
-
-    setup: Setup
-    batch_size: int = 256
-    epochs: int = 1
+    setup: Setup  # an `ExploringTask`, its optimizers, and a mesh of one device
+    batch_size: int = 256  # pairs of a step; more are learnt in steps of it, fewer are padded
+    epochs: int = 1  # how often each call of `learn` goes over its events
 
     @property
     def task(self) -> ExploringTask:
@@ -137,7 +126,7 @@ class NeuralPolicy(Policy):
         return abstract_state(self.setup, self._pairs_like(requests))
 
     def with_scratch(self, state: TrainState, requests: Arrays) -> TrainState:
-        """Gives a restored state its work space; arguments and result are those of `Policy.with_scratch`."""
+        """Gives a restored state its work space; see `Policy.with_scratch`."""
         return dataclasses.replace(state, scratch=new_scratch(self.setup, self._pairs_like(requests)))
 
     def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:

@@ -19,15 +19,10 @@ from jaxrec.training.task import Batch
 
 
 class Ranked(NamedTuple):
-    """A batch of requests, ranked.
+    """A batch of requests, ranked."""
 
-    Attributes:
-      score: float32 [B, C], what to rank by; -inf outside the pool.
-      probability: float32 [B, C], the CTR that is predicted without exploring; NaN where there is none.
-    """
-
-    score: jax.Array
-    probability: jax.Array
+    score: jax.Array  # float32 [B, C], what to rank by; -inf outside the pool
+    probability: jax.Array  # float32 [B, C], the CTR that is predicted without exploring; NaN where there is none
 
 
 class Policy(Protocol):
@@ -74,15 +69,10 @@ class Memory(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class MemoryPolicy(Policy):
-    """A policy whose whole state is a memory.
+    """A policy whose whole state is a memory."""
 
-    Attributes:
-      bandit: ranks and remembers.
-      batch_size: pairs of one jitted update; more are learnt in parts of it.
-    """
-
-    bandit: Memory
-    batch_size: int = 256
+    bandit: Memory  # ranks and remembers
+    batch_size: int = 256  # pairs of one jitted update; more are learnt in parts of it
 
     def init(self, rng: jax.Array, requests: Arrays) -> TrainState:
         """Starts with an empty memory; arguments are those of `Policy.init`."""
@@ -124,13 +114,10 @@ def in_pool(ranked: Ranked, batch: Batch) -> Ranked:
 def restore_policy(
     checkpoints: Checkpoints, policy: Policy, requests: Arrays, step: int | None = None
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Reads a policy's state back; what follows is what would have followed without the break.
+    """Reads a policy's state back from a checkpoint; it continues as it would have without the break.
 
-    Args:
-      checkpoints: where `save` was called with the policy's `table_rows`.
-      policy: built from the config that it was saved with.
-      requests: {key: [B, ...]}, only shapes matter.
-      step: which checkpoint; None is the latest.
+    `policy` is built from the config that it was saved with, of `requests` only shapes matter, and `step` None is the
+    latest checkpoint.
 
     Returns:
       The state, and the progress of the stream.

@@ -1,8 +1,8 @@
 """Chance on top of a policy, with known propensities, so that its log can be used by other estimators.
 
 p = (1 - epsilon) * softmax(score / temperature) + epsilon / pool, over the pool; temperature 0 is the winner.
-Epsilon-greedy is this wrapper around the greedy policy at temperature 0. Where requests say what is `explorable`, the
-share epsilon is drawn from that part of the pool, and without any there is none.
+Epsilon-greedy is this wrapper around the greedy policy at temperature 0. Where requests have `explorable`, the share
+epsilon is drawn from that part of the pool, and without any there is none.
 
 B requests, C candidates.
 """
@@ -23,15 +23,10 @@ from jaxrec.training.state import TrainState
 
 
 class Shown(NamedTuple):
-    """What was drawn for a batch of requests.
+    """What was drawn for a batch of requests."""
 
-    Attributes:
-      shown: int32 [B], positions in the pool.
-      propensity: float32 [B], the probability with which each was drawn, given the policy's scores.
-    """
-
-    shown: jax.Array
-    propensity: jax.Array
+    shown: jax.Array  # int32 [B], positions in the pool
+    propensity: jax.Array  # float32 [B], the probability with which each was drawn, given the policy's scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +35,11 @@ class Stochastic(Policy):
 
     A base that draws by itself, such as Thompson sampling, is conditioned on its own draw: the propensities are those
     of the chance on top, so give the estimators them and the scores of the same key.
-
-    Attributes:
-      base: the policy.
-      temperature: of the softmax; 0 takes the winner.
-      epsilon: share of requests whose pool is drawn from uniformly.
     """
 
-    base: Policy
-    temperature: float = 0.0
-    epsilon: float = 0.1
+    base: Policy  # the policy
+    temperature: float = 0.0  # of the softmax; 0 takes the winner
+    epsilon: float = 0.1  # share of requests whose pool is drawn from uniformly
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 <= self.epsilon <= 1:
@@ -135,8 +125,7 @@ def chances(
     """Computes the probabilities of the candidates, float32 [B, C]; zeros without a pool.
 
     Args:
-      score: float [B, C], -inf outside the pool.
-      pool: bool [B, C].
+      score, pool: float [B, C], -inf outside the pool, and bool [B, C].
       temperature: 0 or more.
       epsilon: in [0, 1]; 0 for a request of which nothing may be explored.
       explored: bool [B, C], the part of the pool that epsilon is drawn from; None is all of it.

@@ -24,13 +24,8 @@ from jaxrec.options import plain
 def estimate(config: ConfigDict, policy: Policy, stream: Stream, replicates: int = 1000) -> dict[str, Estimate]:
     """Estimates a policy's click rate on the visits after the warm-up, from which it does not learn.
 
-    The model of the direct method is the config's, trained on the warm-up, which is not evaluated.
-
-    Args:
-      config: of the policy.
-      policy: from `build_policy`.
-      stream: its visits.
-      replicates: of the bootstrap.
+    The model of the direct method is the config's, trained on the warm-up, which is not evaluated. `policy` is that of
+    `build_policy`, and the bootstrap has so many `replicates`.
 
     Returns:
       {'ips', 'snips', 'dm', 'dr': estimate}.

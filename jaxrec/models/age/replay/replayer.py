@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,19 +43,13 @@ MONITORS = ('ctr', 'clicks', 'true_ctr')  # the last of simulated worlds alone
 
 
 class Replayed(NamedTuple):
-    """A stream that was replayed to its end.
+    """A stream that was replayed to its end."""
 
-    Attributes:
-      stream, policy, state: the visits, the policy as it was built, and the state at the end.
-      tuned: AGE's lambda and the share of winners that it changed at the end of the warm-up; else empty.
-      early: the counts at `told_at`; None without.
-    """
-
-    stream: Stream
+    stream: Stream  # the visits, the policy as it was built, and the state at the end
     policy: Policy
     state: ReplayState
-    tuned: dict[str, float]
-    early: Tally | None = None
+    tuned: dict[str, float]  # AGE's lambda and the share of winners that it changed after the warm-up; else empty
+    early: Tally | None = None  # the counts at `told_at`; None without
 
 
 def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None = None) -> Replayed:
@@ -83,8 +77,7 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
         if checkpoints and checkpoints.steps:
             learned, told = restore_policy(checkpoints, policy, stream.before())
             state, tuned = resume(learned, told['replay']), told['tuned']
-            kept = told.get('early')  # older checkpoints have none, or the values alone
-            early = kept and (Tally(**kept) if isinstance(kept, Mapping) else Tally(*kept))
+            early = _kept(told.get('early'))
             log.info('restored at visit %d of %d', state.seen, stream.source.visits)
         else:
             learned, tuned = warm(config, policy, stream)
@@ -102,6 +95,13 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
                 checkpoints.save(state.policy, told, table_rows=policy.table_rows)
                 saved = step
     return Replayed(stream, policy, state, tuned, early)
+
+
+def _kept(early: Mapping[str, Any] | Sequence[Any] | None) -> Tally | None:
+    """The counts that a checkpoint holds; older ones hold none, or the values alone."""
+    if early is None:
+        return None
+    return Tally(**early) if isinstance(early, Mapping) else Tally(*early)
 
 
 def _check_monitor(monitor: str, stream: Stream) -> None:
@@ -144,15 +144,8 @@ def _replay_options(given: Mapping[str, Any], stream: Stream) -> ReplayOptions:
     smallest = given['smallest_propensity']
     if given['accept'] == 'propensity' and not smallest and 'propensity' in stream.log.events:
         smallest = float(stream.log.events['propensity'][:].min())
-    return ReplayOptions(
-        refit_every=given['refit_every'],
-        window=given['window'],
-        delay=given['delay'],
-        warm_up=stream.warm_up,
-        pretrained=True,
-        accept=given['accept'],
-        smallest_propensity=smallest,
-    )
+    own = {name: given[name] for name in ('refit_every', 'window', 'delay', 'accept')}
+    return ReplayOptions(**own, warm_up=stream.warm_up, pretrained=True, smallest_propensity=smallest)
 
 
 def report(config: ConfigDict, done: Replayed) -> dict[str, Any]:

@@ -12,7 +12,7 @@ B visits of a batch, C candidates, N visits of the stream.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -61,17 +61,11 @@ def _with_long(batch: Batch) -> Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Visits in time order.
+    """Visits in time order."""
 
-    Attributes:
-      source: their batches.
-      warm_up: how many of the first ones are there to learn from.
-      world: which knows the true click rates and answers other picks; None of a real log.
-    """
-
-    source: StreamSource
-    warm_up: int
-    world: Feed | None
+    source: StreamSource  # their batches
+    warm_up: int  # how many of the first ones are there to learn from
+    world: Feed | None  # which knows the true click rates and answers other picks; None of a real log
 
     @property
     def log(self) -> PoolLog:
@@ -90,25 +84,10 @@ class Stream:
         return self.source.at(np.arange(first, min(first + size, self.source.visits)), size)
 
 
-class Started(NamedTuple):
-    """A policy after the warm-up.
-
-    Attributes:
-      state: what it has learned.
-      tuned: of AGE, {'explore_lambda', 'changed'}: its lambda and the share of winners that it changed; empty of other
-        policies, and where the config gives the lambda.
-    """
-
-    state: TrainState
-    tuned: dict[str, float]
-
-
 def open_stream(config: ConfigDict, data_dir: str | None = None) -> Stream:
-    """Opens the visits that a config names; compiles the log if it is not there.
+    """Opens the visits that a config's `features`, `data` and `stream` name; compiles the log if it is not there.
 
-    Args:
-      config: `features`, `data` and `stream`.
-      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
+    `data_dir` is where real data sets are; None takes the environment variable JAXREC_DATA.
 
     Raises:
       ValueError: a missing or unknown key, a log without pools, or a warm-up that leaves no visit.
@@ -142,20 +121,19 @@ def build_policy(config: ConfigDict, stream: Stream) -> Policy:
     return make_policy({**sections, 'model': model}, stream.log.schema)
 
 
-def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
+def warm(config: ConfigDict, policy: Policy, stream: Stream) -> tuple[TrainState, dict[str, float]]:
     """Teaches a policy the warm-up, whatever was shown there, and then tunes AGE's lambda on its last batch.
 
     Policies with one network are drawn alike and see the same batches, so of one seed they all start from the same
     model, to the bit; AGE's gate learns beside it. The networks of an ensemble must differ, so it starts from others.
     What else a policy remembers is of these visits too.
 
-    Args:
-      config: `seed` and `stream.changed`.
-      policy: from `build_policy`.
-      stream: from `open_stream`.
+    Returns:
+      The state, and of AGE {'explore_lambda', 'changed'}: its lambda and the share of winners that it changes; empty of
+      other policies, and where the config gives the lambda.
 
     Raises:
-      ValueError: a share that no lambda changes.
+      ValueError: a share `stream.changed` that no lambda changes.
     """
     requests = stream.before()
     state = policy.init(jax.random.key(config.seed), requests)
@@ -163,14 +141,12 @@ def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
         shown = stream.source.impressions(np.arange(stream.warm_up))
         state = policy.learn(state, without_host(shown))
     inner = unwrapped(policy)
-    if not isinstance(inner, NeuralPolicy):
-        return Started(state, {})
-    explorer = inner.task.explorer
+    explorer = inner.task.explorer if isinstance(inner, NeuralPolicy) else None
     if not isinstance(explorer, Age) or explorer.explore_lambda is not None:
-        return Started(state, {})
+        return state, {}
     target = read_options(config.get('stream', {}), 'stream', **STREAM_OPTIONS)['changed']
     # No batch of the stream is scored with a key of this number.
     rng = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
     state, changed = tune(policy, state, requests, rng, target)
     found = float(state.model_state['memory']['explore_lambda'])
-    return Started(state, {'explore_lambda': found, 'changed': changed})
+    return state, {'explore_lambda': found, 'changed': changed}
