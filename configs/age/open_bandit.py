@@ -2,12 +2,11 @@
 
     jaxrec age replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
 
-Needs the set, or its sample of 10,000 rows a campaign, under --data_dir or $JAXREC_DATA;
-jaxrec/data/readers/bandits/open_bandit.py says where from. The counts below suit the sample, of which hardly a click
-is left to replay: the run says so. The whole set bears the counts of configs/age/simulated.py. The log of the
-other logger, behaviour='bts', has propensities that differ, and is thinned to a uniform one by
---config.replay.accept=propensity; IPS, SNIPS, DM and DR are printed beside.
-After the colon stands the row, one of jaxrec/models/age/presets.py.
+The name after the colon is a row of jaxrec/models/age/presets.py. Needs the set, or its sample of 10,000 rows a
+campaign, under --data_dir or $JAXREC_DATA; jaxrec/data/readers/bandits/open_bandit.py has its source. The counts below
+suit the sample, of which hardly a click is left to replay: the run says so. The full set bears the counts of
+configs/age/simulated.py. The log of the other logger, behaviour='bts', has propensities that differ, and is thinned to
+a uniform one by --config.replay.accept=propensity; IPS, SNIPS, DM and DR are printed too.
 """
 
 from ml_collections import ConfigDict

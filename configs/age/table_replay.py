@@ -1,43 +1,28 @@
-"""AGE's tables 1 to 3 (arXiv 2112.11136) on simulated feeds into which new items arrive, the truth known.
+"""AGE's tables 1 to 3 (arXiv 2112.11136) on simulated feeds into which new items arrive, with known true rates.
 
     jaxrec compare --config=configs/age/table_replay.py --workdir=runs/age_table
     jaxrec compare --config=configs/age/table_replay.py --workdir=runs/age_quick --quick
 
-Two columns, each a uniform log with pools of some 38: a million visits after the warm-up, of which metrics
-that begin with `early_` are of the first half; and a million of a feed whose items are all there from the
-start. --rows=DNN,AGE-TS chooses among the rows of jaxrec/models/age/presets.py, and `only` says which of them the
-second column has.
+Two data sets, each a uniform log with pools of some 38: a million visits after the warm-up, of which metrics that begin
+with `early_` are of the first half; and a million of a feed whose items are all there from the start. --rows=DNN,AGE-TS
+chooses among the rows of jaxrec/models/age/presets.py; `only` names those of the second data set.
 
-Protocol. The first 80,000 visits train one model a seed, from which every method starts: they are drawn alike
-and see the same batches, so no file is shared. An ensemble's networks must differ, so it trains its own five.
-The rest is replayed with a refit each 20,000 visits on the last 20,000 matched events, those of the warm-up
-among them; what a method counts or sums beside its network takes in each event once. No model reads a
-history, which holds clicks of visits that the replay skips. AGE's lambda is tuned at the end of the warm-up
-to change a share of the winners; a trial in which no lambda does is put down as failed, and a test is tuned
-to the largest share that one does change, which its caveat says.
+Protocol. The first 80,000 visits train one model a seed, from which every method starts: they are drawn alike and see
+the same batches. An ensemble's networks must differ, so it trains its own five. The rest is replayed with a refit each
+20,000 visits on the last 20,000 matched events, those of the warm-up among them; what a method counts or sums beside
+its network takes in each event once. AGE's lambda is tuned at the end of the warm-up to change a share of the winners,
+20 % first of three choices (the library's default is 5 %). A trial in which no lambda does has failed; a test is tuned
+to the largest share that one does change, as its caveat says.
 
-Every row with a network has three trials, which try the same three learning rates, each with a draw of how
-far the method explores where that is a number (DNN and Ensemble-TS have none); LinUCB has three of that
-number alone. random and beta-TS have no network and nothing to tune. A trial walks the first half of the
-tuning world's stream and is judged by the true CTR of the picks, which no real log could tell, since clicks
-of so short a stream would choose by luck. In the other column rows run as they were chosen for the first.
+Every row with a network has three trials, which try the same three learning rates, each with a draw of how far the
+method explores where that is a number (DNN and Ensemble-TS have none); LinUCB has three of that number alone. random
+and beta-TS have nothing to tune. A trial replays the first half of the tuning world's stream and is evaluated by the
+true CTR of the picks, since clicks of so short a stream would choose by luck. The second data set takes the options
+chosen for the first.
 
-Random earns about what it does on R6B, so the fixed thresholds of table 3 are the paper's own.
-
-How the world was chosen: by rows that are not AGE's, on seeds 1001 to 1003, which no cell has, one run each
-of the full length. It is to be as R6B in what the paper tells of it: articles with an id and no other
-feature, random at .036, a DNN that earns 1.49 times that. With quality .8, pairs .4, items that live for two
-days and a bias of -3.3 random had .037 and .043, DNN .059, .066 and .060 (1.6 and 1.5 times), who knew all
-.144, .196 and .172; and exploring paid: eps-greedy .057, .108 and .079, Ensemble-TS .063, .094 and .073,
-MC-dropout-TS .065 and .072. That was kept. The same feed at rates three times as high (bias -2.2) had DNN
-.168, .174 and .161 of .327, .407 and .372, eps-greedy .182, .189 and .199, Ensemble-TS .172, .198 and .186,
-MC-dropout-TS .154 and .158. AGE was run in neither before that choice; afterwards once, to time it.
-
-The target of 20% of changed winners is the first of three choices; the library's default is 5%.
-
-Cost: some four and a half hours of one worker, on busy cores: a cell took 5 s (random) to 445 (AGE-UCB
-without its gate, 20 passes). The figures are in jaxrec/models/age/README.md, and
---cells=docs/results/age/cells_replay.jsonl.gz takes the finished cells from there.
+Cost: four and a half hours of one worker, on busy cores: a run took 5 s (random) to 445 (AGE-UCB without its gate, 20
+passes). jaxrec/models/age/README.md has the results and how the world was chosen, and
+--cells=docs/results/age/cells_replay.jsonl.gz takes the finished runs from there.
 """
 
 from ml_collections import ConfigDict
@@ -53,8 +38,8 @@ def get_config() -> ConfigDict:
     """Builds the table's config.
 
     Returns:
-      Columns: `simulated`, a million visits after the warm-up; `null`, the same without arriving items. Rows,
-      search space, seeds.
+      Columns: `simulated`, a million visits after the warm-up; `null`, the same without arriving items. Rows, search
+      space, seeds.
     """
     run = one_run('DNN')
     world = {key: run[key] for key in ('features', 'data', 'stream', 'replay', 'train', 'model')}

@@ -1,13 +1,12 @@
-"""AGE and what it is compared with on Yahoo! R6B, the paper's data: users of 136 features, bare articles.
+"""AGE and what it is compared with on Yahoo! R6B, the paper's data: users of 136 features, articles without any.
 
     jaxrec age replay --config=configs/age/yahoo.py:AGE-TS --workdir=runs/age_r6b
 
-Needs the files of Webscope's R6B under --data_dir or $JAXREC_DATA, placed by hand after an agreement with
-Yahoo!; jaxrec/data/readers/bandits/yahoo.py says where from and how they are called. Not run here, for want of them.
-Days to tune on, apart from those of the test:
---config.data.arguments="{'data_dir': '', 'irregular': 'drop', 'days': (2,)}".
-After the colon stands the row, one of jaxrec/models/age/presets.py. From the paper: the first 80,000 visits train what
-every method starts from. The rest is not stated there; learning is in chunks of 80,000 visits.
+The name after the colon is a row of jaxrec/models/age/presets.py. Needs the files of Webscope's R6B under --data_dir or
+$JAXREC_DATA, placed by hand after an agreement with Yahoo!; jaxrec/data/readers/bandits/yahoo.py has their source and
+names. Not run here, for want of them. Days to tune on, apart from those of the test:
+--config.data.arguments="{'data_dir': '', 'irregular': 'drop', 'days': (2,)}". As in the paper, the first 80,000 visits
+train what every method starts from. The rest is not stated there; learning is in chunks of 80,000 visits.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,9 @@
 """Mergeable metric states for training curves: built in a jitted step, summed over steps, read on the host.
 
-Each state is a pytree with the same three verbs: `from_batch` (jit-friendly, weighted by the validity mask),
-`merge` (associative; `empty()` is its neutral element) and `compute` (host float). The states are sums, so a
-step compiled over a mesh needs nothing more. A state that has seen too little to define its metric computes
-to NaN: a window without a click must not stop a training run. Numbers that are reported come from
-`jaxrec.evaluation.metrics` instead.
+Each state is a pytree with the same three verbs: `from_batch` (jit-friendly, weighted by the validity mask), `merge`
+(associative; `empty()` is its neutral element) and `compute` (host float). The states are sums, so they need nothing
+more on a mesh. A state that has seen too little to define its metric computes to NaN: a window without a click must not
+stop a training run. Reported numbers come from `jaxrec.evaluation.metrics` instead.
 
 B batch, C candidates, K buckets; labels, logits and valid are [B, C], or of any one shape.
 """
@@ -25,30 +24,21 @@ LOGIT_RANGE = 16.0  # sigmoid(-16) is 1e-7: beyond, float32 probabilities hardly
 class BinnedAuc:
     """AUC from counts per bucket of the logit.
 
-    Buckets are equally wide in the logit, not in the probability, where the clicks of a rare event would
-    share a few of them. Pairs within a bucket count half, so the error is at most half the share of such
-    pairs. Counts are int32: merging is exact in any order, up to 2^31 - 1 examples a bucket.
-
-    Attributes:
-      negative: number of negatives in each bucket, int32 [K].
-      positive: number of positives in each bucket, int32 [K].
-      invalid: number of valid examples whose logit was NaN or whose label was not 0 or 1, int32 [].
+    Buckets are equally wide in the logit, not in the probability, where the clicks of a rare event would share a few of
+    them. Pairs within a bucket count half, so the error is at most half the share of such pairs. Counts are int32:
+    merging is exact in any order, up to 2^31 - 1 examples a bucket.
     """
 
-    negative: jax.Array
-    positive: jax.Array
-    invalid: jax.Array
+    negative: jax.Array  # number of negatives in each bucket, int32 [K]
+    positive: jax.Array  # number of positives in each bucket, int32 [K]
+    invalid: jax.Array  # number of valid examples whose logit was NaN or whose label was not 0 or 1, int32 []
 
     @classmethod
     def empty(cls, buckets: int = 4096) -> Self:
         """A state that has seen nothing, with K = `buckets`."""
         if buckets < 2:
             raise ValueError(f'BinnedAuc got buckets={buckets}; at least 2 are needed to order anything.')
-        return cls(
-            negative=jnp.zeros(buckets, jnp.int32),
-            positive=jnp.zeros(buckets, jnp.int32),
-            invalid=jnp.zeros((), jnp.int32),
-        )
+        return cls(jnp.zeros(buckets, jnp.int32), jnp.zeros(buckets, jnp.int32), jnp.zeros((), jnp.int32))
 
     @classmethod
     def from_batch(cls, labels: jax.Array, logits: jax.Array, valid: jax.Array, buckets: int = 4096) -> Self:
@@ -59,9 +49,6 @@ class BinnedAuc:
           logits: log-odds of label 1, [B, C]; those beyond +-16 fall into the outermost buckets.
           valid: 1 for examples, 0 for padding, [B, C]; fractional weights count as 1.
           buckets: K.
-
-        Returns:
-          The state of this batch alone.
         """
         chex.assert_equal_shape([labels, logits, valid])
         logits = logits.astype(jnp.float32)
@@ -87,9 +74,8 @@ class BinnedAuc:
         Raises:
           ValueError: an example had a NaN logit or a label that is not 0 or 1, or a bucket overflowed.
         """
-        negative, positive, invalid = (
-            np.asarray(leaf, np.float64) for leaf in jax.device_get((self.negative, self.positive, self.invalid))
-        )
+        counts = jax.device_get((self.negative, self.positive, self.invalid))
+        negative, positive, invalid = (np.asarray(leaf, np.float64) for leaf in counts)
         if invalid:
             raise ValueError(
                 f'{int(invalid)} examples had a NaN logit or a label other than 0 and 1; '
@@ -106,8 +92,8 @@ class BinnedAuc:
 class _Ratio:
     """A quotient of two sums over examples, float32 [] each.
 
-    A batch's sum is added at once, so rounding stays near 1e-7 of the result; only past some 2^24 batches
-    would it stall.
+    A batch's sum is added at once, so rounding stays near 1e-7 of the result; only past some 2^24 batches would it
+    stall.
     """
 
     numerator: jax.Array
@@ -116,17 +102,14 @@ class _Ratio:
     @classmethod
     def empty(cls) -> Self:
         """A state that has seen nothing."""
-        return cls(numerator=jnp.zeros((), jnp.float32), denominator=jnp.zeros((), jnp.float32))
+        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
     @classmethod
     def _sums(cls, numerator: jax.Array, denominator: jax.Array, valid: jax.Array) -> Self:
         """Sums both [B, C] terms over the valid examples; what padding holds is cut, so it may be NaN."""
         chex.assert_equal_shape([numerator, denominator, valid])
-
-        def total(term: jax.Array) -> jax.Array:
-            return jnp.sum(jnp.where(valid > 0, term * valid, 0), dtype=jnp.float32)
-
-        return cls(numerator=total(numerator), denominator=total(denominator))
+        total = lambda term: jnp.sum(jnp.where(valid > 0, term * valid, 0), dtype=jnp.float32)
+        return cls(total(numerator), total(denominator))
 
     def merge(self, other: Self) -> Self:
         """The state of both sets of examples."""

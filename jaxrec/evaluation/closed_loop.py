@@ -1,7 +1,6 @@
-"""Serving a stream by a policy whose picks are answered: an online experiment where the world is simulated.
+"""Serves simulated visits by a policy: its picks are answered, as in an online experiment.
 
-One batch at a time, and of it any part of the traffic, so that buckets share a stream; what each policy
-learns, from which buckets and when, is the experiment's own affair.
+Any part of a batch can be served, so that buckets share a stream. The experiment decides what each policy learns.
 
 B visits of a batch, C candidates, n served visits.
 """
@@ -18,21 +17,13 @@ from jaxrec.evaluation.tallies import Tally, count, pick
 
 
 class Served(NamedTuple):
-    """What was shown to a part of a batch, and what came of it.
+    """What was shown to a part of a batch, and what came of it."""
 
-    Attributes:
-      rows: int64 [n], visits of the log.
-      slots: int64 [n], places in their pools.
-      clicks: float32 [n].
-      tally: all visits match, so `ctr` is what was earned and `pcoc` predicted over earned.
-      propensities: float32 [n], with which each was drawn, of a policy that has `act`; else None.
-    """
-
-    rows: NDArray
-    slots: NDArray
-    clicks: NDArray
-    tally: Tally
-    propensities: NDArray | None = None
+    rows: NDArray  # int64 [n], visits of the log
+    slots: NDArray  # int64 [n], places in their pools
+    clicks: NDArray  # float32 [n]
+    tally: Tally  # all visits match, so `ctr` is what was earned and `pcoc` predicted over earned
+    propensities: NDArray | None = None  # float32 [n], with which each was drawn, of a policy that has `act`
 
 
 def serve(
@@ -50,15 +41,15 @@ def serve(
     Args:
       policy: scores; see `jaxrec.evaluation.replay.Policy`.
       policy_state: its state.
-      batch: visits; what was logged of them is not looked at.
+      batch: visits; what was logged of them is not read.
       rng: key.
       answer: (rows [n], slots [n]) -> clicks [n], such as `jaxrec.data.simulators.feed.Feed.clicks`.
       where: bool [B], the part of the traffic that is served; all of it by default.
       truth: rows [n] -> true click rates [n, C], such as `Feed.rates`.
 
     Returns:
-      What was shown, to be logged with its propensities where the policy tells them;
-      `PoolSource.impressions(rows, slots, clicks)` is what can be learned from it.
+      What was shown, with its propensities where the policy has them; `PoolSource.impressions(rows, slots, clicks)` is
+      what can be learned from it.
     """
     rows, pool = np.asarray(batch['host/event']), np.asarray(batch['pool'])
     served = rows >= 0 if where is None else (rows >= 0) & where
@@ -68,9 +59,8 @@ def serve(
     click[served] = answer(rows[served], picks[served])
     rates = None if truth is None else truth(rows[served])
     tally = count(picks, pool, served, served, click, predicted, rates)
-    act = getattr(policy, 'act', None)
-    if act is None:
-        return Served(rows[served], picks[served], click[served], tally)
+    shown = Served(rows[served], picks[served], click[served], tally)
+    if not hasattr(policy, 'act'):
+        return shown
     # The same key draws the same picks.
-    chances = np.asarray(act(policy_state, visible(batch), rng).propensity)
-    return Served(rows[served], picks[served], click[served], tally, chances[served])
+    return shown._replace(propensities=np.asarray(policy.act(policy_state, visible(batch), rng).propensity)[served])

@@ -7,14 +7,14 @@ With w = target(shown) / propensity(shown) at each visit and q a model of the cl
     dm     mean over visits of sum_a target(a) * q(a)          as biased as the model
     dr     dm + mean of w * (click - q(shown))                 unbiased if either is right
 
-(Dudik, Langford and Li, 2011, arXiv 1103.4601; Swaminathan and Joachims, 2015). Intervals are percentiles of
-a Poisson bootstrap over visits, seeded by visit, so that states of parts of a log merge to the state of all.
+(Dudik, Langford and Li, 2011, arXiv 1103.4601; Swaminathan and Joachims, 2015). Intervals are percentiles of a Poisson
+bootstrap over visits, seeded by visit, so that states of parts of a log merge to the state of all.
 
 B visits of a batch, C candidates, n visits, R replicates, T terms.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,15 +30,10 @@ _CHUNK = 1 << 11  # visits whose bootstrap counts are held at a time
 
 
 class Sums(NamedTuple):
-    """Sums over visits, from which every estimate follows.
+    """Sums over visits, from which every estimate follows."""
 
-    Attributes:
-      plain: float64 [T], each visit once.
-      resampled: float64 [R, T], each visit as often as the replicate has it.
-    """
-
-    plain: NDArray
-    resampled: NDArray
+    plain: NDArray  # float64 [T], each visit once
+    resampled: NDArray  # float64 [R, T], each visit as often as the replicate has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +42,13 @@ class Estimate:
 
     Attributes:
       value: the estimate.
-      low, high: the interval; NaN where none was clicked and the estimate weighs clicks, since every
-        replicate has none then.
+      low, high: the interval; NaN where none was clicked and the estimate weighs clicks, since every replicate has none
+        then.
       level: share of the replicates inside it.
       visits, matches, clicks: visits; those that weigh anything; clicks among these.
       effective: (sum of w)^2 / sum of w^2, as many equally weighted visits are worth as much.
-      effective_clicks: the same of the clicks, which a few visits of large weight may make up; of 'dm', which
-        weighs none, `clicks`.
+      effective_clicks: the same of the clicks, which a few visits of large weight may make up; of 'dm', which weighs
+        none, `clicks`.
     """
 
     value: float
@@ -108,8 +103,7 @@ def off_policy_sums(
       propensity: probability with which the logger did, [n]; None leaves only the direct method.
       modelled: sum over candidates of target * modelled click probability, [n]; for 'dm' and 'dr'.
       modelled_shown: modelled click probability of the shown item, [n]; for 'dr'.
-      replicates: R.
-      seed: of the bootstrap.
+      replicates, seed: R, and the seed of the bootstrap.
 
     Returns:
       The sums; those of terms that were not given are NaN.
@@ -122,16 +116,13 @@ def off_policy_sums(
     aim = _column('target', target, visits)
     _require('clicks', click, np.isin(click, (0, 1)), '0 or 1')
     _require('target', aim, (aim >= 0) & (aim <= 1 + 1e-6), 'probabilities')
-    nothing = np.full(len(visits), np.nan)
-    weight = nothing
+    weight = nothing = np.full(len(visits), np.nan)
     if propensity is not None:
         given = _column('propensity', propensity, visits)
         _require('propensity', given, (given > 0) & (given <= 1), 'in (0, 1]: such visits cannot be weighted')
         weight = aim / given
-    model, shown = (
-        nothing if values is None else _finite(name, values, visits)
-        for name, values in (('modelled', modelled), ('modelled_shown', modelled_shown))
-    )
+    model = nothing if modelled is None else _finite('modelled', modelled, visits)
+    shown = nothing if modelled_shown is None else _finite('modelled_shown', modelled_shown, visits)
     columns = {
         'visits': np.ones(len(visits)),
         'weight': weight,
@@ -161,21 +152,12 @@ def merge_sums(first: Sums, second: Sums) -> Sums:
     return Sums(first.plain + second.plain, first.resampled + second.resampled)
 
 
-def estimates(sums: Sums, level: float = 0.95, names: Iterable[str] = ESTIMATORS) -> dict[str, Estimate]:
-    """Every estimate that the sums allow.
-
-    Args:
-      sums: of all visits.
-      level: share of the replicates inside an interval.
-      names: which of `ESTIMATORS`.
-
-    Returns:
-      {'ips', 'snips', 'dm' and 'dr', as far as their terms were given: estimate}.
+def estimates(sums: Sums, level: float = 0.95, names: Sequence[str] = ESTIMATORS) -> dict[str, Estimate]:
+    """Computes every estimate of `names` that the sums allow; intervals hold a share `level` of the replicates.
 
     Raises:
       ValueError: no visit, or estimates that weigh clicks of a target that never shows what was logged.
     """
-    names = tuple(names)
     total = dict(zip(_TERMS, sums.plain, strict=True))
     if not total['visits']:
         raise ValueError('there is no visit to estimate from: check the log and the batches')
@@ -184,7 +166,8 @@ def estimates(sums: Sums, level: float = 0.95, names: Iterable[str] = ESTIMATORS
             'the target policy shows none of the logged items, so nothing can be said of it: check that its '
             'candidates are those of the log'
         )
-    effective = total['weight'] ** 2 / total['weight2'] if total['weight'] > 0 else total['visits']
+    effective = float(total['weight'] ** 2 / total['weight2'] if total['weight'] > 0 else total['visits'])
+    counts = int(total['visits']), int(total['matches']), int(total['clicks'])
     # Rounded, since equal weights need not leave a whole number of clicks whole.
     worth = round(total['reward'] ** 2 / total['reward2'], 6) if total['reward'] > 0 else 0.0
     values = {name: _estimate(name, sums.plain) for name in names}
@@ -194,17 +177,8 @@ def estimates(sums: Sums, level: float = 0.95, names: Iterable[str] = ESTIMATORS
         if name not in WEIGHTED or total['clicks']:
             drawn = _estimate(name, sums.resampled)
             low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        found[name] = Estimate(
-            value=float(values[name]),
-            low=float(low),
-            high=float(high),
-            level=level,
-            visits=int(total['visits']),
-            matches=int(total['matches']),
-            clicks=int(total['clicks']),
-            effective=float(effective),
-            effective_clicks=float(worth if name in WEIGHTED else total['clicks']),
-        )
+        about = worth if name in WEIGHTED else total['clicks']
+        found[name] = Estimate(float(values[name]), float(low), float(high), level, *counts, effective, float(about))
     return found
 
 
@@ -229,24 +203,19 @@ def evaluate_off_policy(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Walks a log once and estimates the click rate of a policy that does not learn meanwhile.
+    """Reads a log once and estimates the click rate of a policy that does not learn meanwhile.
 
     Args:
       target: (batch) -> the policy's probability of each candidate [B, C]; a deterministic one gives 0 and 1.
       visits: batches as `jaxrec.data.sources.pool_source.PoolSource` cuts them.
-      model: (batch) -> modelled click probability of each candidate [B, C], for 'dm' and 'dr'. It must not
-        have been fitted on these visits.
+      model: (batch) -> modelled click probability of each candidate [B, C], for 'dm' and 'dr'; fitted on other visits.
       estimators: which of 'ips', 'snips', 'dm' and 'dr'; by default all that the model allows.
-      replicates: of the bootstrap.
+      replicates, seed: of the bootstrap.
       level: share of the replicates inside an interval.
-      seed: of the bootstrap.
-
-    Returns:
-      {estimator: estimate}.
 
     Raises:
-      ValueError: for an unknown estimator or one without its model; for a log whose logger is not known, of
-        which only the direct method can be had; for probabilities that do not sum to 1 over the pool.
+      ValueError: an unknown estimator or one without its model; a log whose logger is not known, which allows only the
+        direct method; probabilities that do not sum to 1 over the pool.
     """
     possible = ESTIMATORS if model is not None else ('ips', 'snips')
     wanted = possible if estimators is None else tuple(estimators)
@@ -279,12 +248,11 @@ def _batch_sums(
     pool, shown, rows = (np.asarray(batch[key]) for key in ('pool', 'shown', 'host/event'))
     real, at = rows >= 0, np.arange(len(rows))
     chance = np.where(pool, np.asarray(target(batch), np.float64), 0)  # [B, C]
-    total = chance.sum(1)
-    wrong = real & ~(np.abs(total - 1) < 1e-4)
+    wrong = real & ~(np.abs(chance.sum(1) - 1) < 1e-4)
     if wrong.any():
         b = int(np.argmax(wrong))
         raise ValueError(
-            f"the target's probabilities at visit {rows[b]} sum to {total[b]} over the pool: they must sum "
+            f"the target's probabilities at visit {rows[b]} sum to {chance[b].sum()} over the pool: they must sum "
             'to 1, give padding 0'
         )
     chosen: dict[str, NDArray] = {}

@@ -1,12 +1,12 @@
-"""Replay of a randomly logged stream (Li et al., arXiv 1003.5956): a policy that learns, judged offline.
+"""Replay of a randomly logged stream (Li et al., arXiv 1003.5956): evaluates a policy that learns, offline.
 
-The log is walked once, in time order. Where the policy's pick is the item that was shown, the visit counts
-and may teach; everything else is skipped and teaches nothing. Under uniform logging the events that are left
-are distributed as if the policy had served them, so clicks / matches is its click rate.
+The log is read once, in time order. Where the policy's pick is the item that was shown, the visit counts and may teach;
+all others are skipped. Under uniform logging the remaining events are distributed as if the policy had served them, so
+clicks / matches is its click rate.
 
-Between two refits a policy's state stands still, so visits are scored in batches. A run is a pure function of
-its arguments and its state, a pytree of arrays and the policy's own state: kept at any batch and resumed, it
-ends as an unbroken one would have.
+Between two refits a policy's state does not change, so visits are scored in batches. A run is a pure function of its
+arguments and its state, a pytree of arrays and the policy's own state: a run resumed from any batch ends as an unbroken
+one.
 
 B visits of a batch, C candidates, M accepted events.
 """
@@ -29,9 +29,9 @@ UNIFORM_WITHIN = 1e-4  # of 1, for propensity * pool size
 class Policy(Protocol):
     """What can be replayed; the state is a pytree and belongs to the policy alone.
 
-    Batches come without their `host/` keys. A policy may also have `rank`, which is then called instead of
-    `score` with the same arguments: it returns an object with `score` [B, C] and `probability` [B, C], the
-    click rates that it predicts without exploring, NaN where it has no idea.
+    Batches come without their `host/` keys. A policy may also have `rank`, which is then called instead of `score` with
+    the same arguments: it returns an object with `score` [B, C] and `probability` [B, C], the click rates that it
+    predicts without exploring, NaN where it has no idea.
     """
 
     def score(self, state: Any, requests: Batch, rng: jax.Array) -> Any:
@@ -40,8 +40,8 @@ class Policy(Protocol):
     def learn(self, state: Any, matched: Batch) -> Any:
         """Returns the state after learning from accepted events, as `Visits.impressions` gives them.
 
-        Beside them `seen` bool [M] says which an earlier call was given already, or the warm-up was.
-        The old state may be given up, so a state that was learned from is not to be used again.
+        Beside them `seen` bool [M] says which an earlier call was given already, or the warm-up was. The old state may
+        be given up, so a state that was learned from is not to be used again.
         """
 
 
@@ -63,15 +63,15 @@ class ReplayOptions:
     """How a policy is replayed.
 
     Attributes:
-      refit_every: visits between two calls of `learn`, warm-up not counted; a call follows the batch that
-        completes them.
-      window: `learn` is given the last so many accepted events each time, those of the warm-up included; None
-        gives it those that it has not seen. A window longer than the log is a growing one.
+      refit_every: visits between two calls of `learn`, warm-up not counted; a call follows the batch that completes
+        them.
+      window: `learn` is given the last so many accepted events each time, those of the warm-up included; None gives it
+        those that it has not seen. A window longer than the log is a growing one.
       delay: seconds (in the unit of the log's times) until the feedback of an accepted event is known.
       warm_up: the first so many visits are accepted whole, taught in one call, and not counted.
       pretrained: the policy has learned from the warm-up already: it only enters the window.
-      accept: 'matches', every match, for uniform logs; or 'propensity', a match with probability
-        `smallest_propensity` / propensity, for logs whose propensities differ.
+      accept: 'matches', every match, for uniform logs; or 'propensity', a match with probability `smallest_propensity`
+        / propensity, for logs whose propensities differ.
       smallest_propensity: of the log.
       seed: of what 'propensity' draws.
     """
@@ -86,13 +86,9 @@ class ReplayOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ('refit_every', self.refit_every, 1),
-            ('window', 1 if self.window is None else self.window, 1),
-            ('warm_up', self.warm_up, 0),
-            ('delay', self.delay, 0),
-        ):
-            if not value >= least:
+        for name, least in {'refit_every': 1, 'window': 1, 'warm_up': 0, 'delay': 0}.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
                 raise ValueError(f'replay.{name} = {value}: give at least {least}')
         if self.accept not in ('matches', 'propensity'):
             raise ValueError(f"replay.accept = {self.accept!r}: use 'matches' or 'propensity'")
@@ -104,27 +100,16 @@ class ReplayOptions:
 
 
 class ReplayState(NamedTuple):
-    """Where a replay stands.
+    """Where a replay stands."""
 
-    Attributes:
-      position: next batch.
-      policy: state of the policy.
-      rows: int64 [M], accepted events, rows of the log in order; without a window only those not learned.
-      known: float64 [M], times from which their feedback is known.
-      learned: how many of the first of them `learn` has been given.
-      seen: visits so far, warm-up included.
-      refits: calls of `learn`.
-      tally: counts so far.
-    """
-
-    position: int
-    policy: Any
-    rows: NDArray
-    known: NDArray
-    learned: int
-    seen: int
-    refits: int
-    tally: Tally
+    position: int  # next batch
+    policy: Any  # state of the policy
+    rows: NDArray  # int64 [M], accepted events, rows of the log in order; without a window only those not learned
+    known: NDArray  # float64 [M], times from which their feedback is known
+    learned: int  # how many of the first of them `learn` has been given
+    seen: int  # visits so far, warm-up included
+    refits: int  # calls of `learn`
+    tally: Tally  # counts so far
 
 
 def start(policy_state: Any) -> ReplayState:
@@ -157,23 +142,20 @@ def replay(
     until: int | None = None,
     truth: Callable[[NDArray], NDArray] | None = None,
 ) -> ReplayState:
-    """Walks on through the visits.
+    """Replays the visits from where `state` is.
 
     Args:
       policy: scores and learns.
       visits: all of them, whatever the position.
       state: from `start`, or where an earlier call has ended.
       rng: key; batch i is scored with `fold_in(rng, i)`.
-      options: as `ReplayOptions` says.
+      options: see `ReplayOptions`.
       until: batch before which to stop; the end by default. Calls to the same end give the same result.
       truth: rows int64 [B] -> true click rates [B, C], in the order of the pools, of a simulated world.
 
-    Returns:
-      The state at the end.
-
     Raises:
-      ValueError: a log whose items were not drawn at random, scores that are not numbers, and visits of one's
-        own source that are out of order, or whose pool, shown slot or click cannot be.
+      ValueError: a log whose items were not drawn at random, scores that are not numbers, and visits of a custom source
+        that are out of order, or whose pool, shown slot or click is not valid.
     """
     options = options or ReplayOptions()
     last = len(visits) if until is None else min(until, len(visits))
@@ -225,10 +207,14 @@ def _check(batch: Batch, real: NDArray, latest: float) -> None:
         ('host/time', time, ~(np.diff(time, prepend=latest) >= 0), 'it is earlier than the one before it, sort them'),
     )
     for key, values, wrong, remedy in checks:
-        if (wrong & real).any():
-            b = int(np.argmax(wrong & real))
-            size = ' items' if key == 'pool' else ''
-            raise ValueError(f'visit {rows[b]} has {key} {values[b]}{size}: {remedy}')
+        _refuse(rows, wrong & real, key, values, f'{" items" if key == "pool" else ""}: {remedy}')
+
+
+def _refuse(rows: NDArray, wrong: NDArray, name: str, values: NDArray, why: str) -> None:
+    """Raises a ValueError that names the first wrong visit, its value and why it is refused."""
+    if wrong.any():
+        b = int(np.argmax(wrong))
+        raise ValueError(f'visit {rows[b]} has {name} {values[b]}{why}')
 
 
 def _serve(
@@ -250,16 +236,10 @@ def _serve(
 
 
 def scored(policy: Policy, policy_state: Any, batch: Batch, rng: jax.Array) -> tuple[NDArray, NDArray | None]:
-    """Asks a policy, which is shown neither what was logged nor what came of it.
-
-    Args:
-      policy: scores.
-      policy_state: its state.
-      batch: visits.
-      rng: key.
+    """Scores visits, of which the policy sees neither what was logged nor what came of it.
 
     Returns:
-      Scores [B, C], and the predicted click rates [B, C] of a policy that has `rank`.
+      Scores [B, C], and the predicted click rates [B, C] of a policy that has `rank`, else None.
     """
     requests = visible(batch)
     rank = getattr(policy, 'rank', None)
@@ -288,30 +268,19 @@ def _accepted(batch: Batch, picks: NDArray, counted: NDArray, options: ReplayOpt
             'at random: compile it with propensities, or with uniform=True if that is so'
         )
     propensity = np.asarray(batch.get('host/propensity', batch['propensity']), np.float64)
-    if (wrong := counted & ~((propensity > 0) & (propensity <= 1))).any():
-        b = int(np.argmax(wrong))
-        raise ValueError(
-            f'visit {rows[b]} has propensity {propensity[b]}: it is the probability with which the logger '
-            'showed the item, above 0 and at most 1; correct it or drop the visit'
-        )
+    wrong = counted & ~((propensity > 0) & (propensity <= 1))
+    why = 'it is the probability with which the logger showed the item, above 0 and at most 1'
+    _refuse(rows, wrong, 'propensity', propensity, f': {why}; correct it or drop the visit')
     matched = counted & (picks == np.asarray(batch['shown']))
     if options.accept == 'matches':
         uneven = counted & ~(np.abs(propensity * np.asarray(batch['pool']).sum(1) - 1) <= UNIFORM_WITHIN)
-        if uneven.any():
-            b = int(np.argmax(uneven))
-            raise ValueError(
-                f'visit {rows[b]} has propensity {propensity[b]}, which is not uniform over its pool, so '
-                "plain matches favour what the logger favoured: set accept='propensity' and "
-                'smallest_propensity, or estimate by off_policy'
-            )
+        why = 'which is not uniform over its pool, so plain matches favour what the logger favoured'
+        remedy = "set accept='propensity' and smallest_propensity, or estimate by off_policy"
+        _refuse(rows, uneven, 'propensity', propensity, f', {why}: {remedy}')
         return matched
     below = counted & ~(propensity >= options.smallest_propensity * (1 - 1e-6))
-    if below.any():
-        b = int(np.argmax(below))
-        raise ValueError(
-            f'visit {rows[b]} has propensity {propensity[b]}, below smallest_propensity = '
-            f'{options.smallest_propensity}: give the smallest of the log'
-        )
+    why = f', below smallest_propensity = {options.smallest_propensity}: give the smallest of the log'
+    _refuse(rows, below, 'propensity', propensity, why)
     return matched & (uniforms(rows, options.seed) < options.smallest_propensity / propensity)
 
 

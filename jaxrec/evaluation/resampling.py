@@ -1,7 +1,7 @@
 """Random numbers that belong to a visit: the same whoever draws them, in whatever order and batch.
 
-So a bootstrap over parts of a log merges to the bootstrap over all of it, and a resumed run draws what an
-unbroken one would have drawn.
+So a bootstrap over parts of a log merges to the bootstrap over all of it, and a resumed run draws what an unbroken one
+would have drawn.
 
 n visits, R replicates.
 """
@@ -16,13 +16,9 @@ _LEVELS = 1 << 16
 _KEYS = 4  # 16-bit numbers in a word
 
 
-def _poisson_table() -> NDArray:
-    """The count of mean 1 that each of 2^16 equally likely numbers stands for, uint8 [2^16]."""
-    cumulative = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(16)])
-    return np.searchsorted(cumulative * _LEVELS, np.arange(_LEVELS) + 0.5).astype(np.uint8)
-
-
-_POISSON = _poisson_table()
+_CUMULATIVE = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(16)])
+# The count of mean 1 that each of 2^16 equally likely numbers stands for, uint8 [2^16].
+_POISSON = np.searchsorted(_CUMULATIVE * _LEVELS, np.arange(_LEVELS) + 0.5).astype(np.uint8)
 
 
 def _mix(x: NDArray) -> NDArray:
@@ -39,26 +35,12 @@ def _words(rows: NDArray, seed: int, stream: int) -> NDArray:
 
 
 def uniforms(rows: NDArray, seed: int, stream: int = 0) -> NDArray:
-    """One number of each visit, uniform in [0, 1).
-
-    Args:
-      rows: integer [n], which visits of the log.
-      seed: of all draws.
-      stream: tells draws for different purposes apart.
-
-    Returns:
-      float64 [n].
-    """
+    """Draws one number of each visit of the log, uniform in [0, 1), float64 [n]; `stream` separates purposes."""
     return (_words(rows, seed, stream) >> np.uint64(11)) * 2.0**-53
 
 
 def poisson_counts(rows: NDArray, replicates: int, seed: int) -> NDArray:
-    """How often each visit occurs in each replicate of a Poisson bootstrap.
-
-    Args:
-      rows: integer [n], which visits of the log.
-      replicates: R.
-      seed: of all draws.
+    """Draws how often each visit of the log occurs in each replicate of a Poisson bootstrap.
 
     Returns:
       uint8 [n, R], Poisson of mean 1 to within 2^-16 of each probability.

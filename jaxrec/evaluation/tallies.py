@@ -1,4 +1,4 @@
-"""What is counted of a policy that is replayed, or served, and what follows from the counts.
+"""Counts of a policy that is replayed or served, and the metrics that follow from them.
 
 B visits of a batch, C candidates.
 """
@@ -19,8 +19,7 @@ class Tally(NamedTuple):
 
     Attributes:
       visits, matches, clicks: visits scored; those whose pick was shown; clicks among these.
-      judged, chosen, best: visits whose true click rates are known, the sums of the pick's and of the best
-        candidate's.
+      judged, chosen, best: visits whose true click rates are known, the sums of the pick's and of the best candidate's.
       compared, changed: visits with predicted click rates, and those whose pick is not the highest of them.
       predicted: sum over matches of the pick's predicted click rate.
     """
@@ -50,14 +49,10 @@ def count(
     Args:
       picks: int64 [B], slots.
       pool: bool [B, C], which slots hold a candidate.
-      counted: bool [B], the visits that count.
-      accepted: bool [B], those among them whose pick was shown.
+      counted, accepted: bool [B], the visits that count, and those among them whose pick was shown.
       click: 0 or 1 [B], what the accepted ones earned.
-      predicted: click rates [B, C] that the policy predicts, NaN where it has no idea.
+      predicted: click rates [B, C] that the policy predicts, NaN where it has none.
       rates: true click rates of the n counted visits, [n, C'] with C' as large as their pools.
-
-    Returns:
-      The tally.
     """
     tally = Tally(int(counted.sum()), int(accepted.sum()), int(click[accepted].sum()))
     if predicted is not None:
@@ -78,21 +73,18 @@ def count(
 
 
 def merge(first: Tally, second: Tally) -> Tally:
-    """The tally of both sets of visits."""
+    """Adds the tallies of different visits."""
     return Tally._make(a + b for a, b in zip(first, second, strict=True))
 
 
 def summarise(tally: Tally) -> dict[str, float | int | str]:
-    """What a tally says.
-
-    Args:
-      tally: of all visits.
+    """Computes the metrics of a tally of all visits.
 
     Returns:
-      `visits`, `matches`, `match_rate`, `clicks`, `ctr` with its 95 % Wilson interval `ctr_low`, `ctr_high`,
-      and `caveat` ('' from 100 clicks on); where true rates are known `true_ctr` and `regret` (of all visits,
-      in clicks a visit); where click rates are predicted `changed` (share of visits whose pick is not the
-      highest of them), and if so everywhere `pcoc`, predicted over observed clicks of the matches.
+      `visits`, `matches`, `match_rate`, `clicks`, `ctr` with its 95 % Wilson interval `ctr_low`, `ctr_high`, and
+      `caveat` ('' from 100 clicks on); where true rates are known `true_ctr` and `regret` (of all visits, in clicks a
+      visit); where click rates are predicted `changed` (share of visits whose pick is not the highest of them), and if
+      so everywhere `pcoc`, predicted over observed clicks of the matches.
 
     Raises:
       ValueError: no visit matched.
@@ -131,18 +123,10 @@ def wilson(clicks: int, matches: int) -> tuple[float, float]:
 
 
 def bootstrap(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of clicks / matches by a Poisson bootstrap over the matches.
+    """Returns the 95 % interval of clicks / matches by a Poisson bootstrap over the matches.
 
-    Each match is drawn Poisson(1) times, so the clicks of a replicate are Poisson(clicks) and the rest
-    Poisson(matches - clicks), whichever matches they are.
-
-    Args:
-      tally: with matches.
-      replicates: how many.
-      seed: of the draws.
-
-    Returns:
-      The 2.5 and 97.5 percentiles.
+    Each match is drawn Poisson(1) times, so the clicks of a replicate are Poisson(clicks) and the rest Poisson(matches
+    - clicks), whichever matches they are.
     """
     rng = np.random.default_rng(seed)
     clicks = rng.poisson(tally.clicks, replicates)
@@ -152,15 +136,9 @@ def bootstrap(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[floa
 
 
 def interval(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[float, float, str]:
-    """The 95 % interval of clicks / matches: the bootstrap's, or Wilson's where there is little to resample.
+    """Returns the ends of the 95 % interval of clicks / matches, and whose it is.
 
-    Args:
-      tally: with matches.
-      replicates: of the bootstrap.
-      seed: of its draws.
-
-    Returns:
-      Its ends, and whose it is: 'bootstrap', or 'wilson' with fewer than `RESAMPLED` clicks or skips.
+    It is the 'bootstrap' of `replicates` draws, or 'wilson' with fewer than `RESAMPLED` clicks or skips to resample.
     """
     if min(tally.clicks, tally.matches - tally.clicks) < RESAMPLED:
         return *wilson(tally.clicks, tally.matches), 'wilson'
@@ -168,14 +146,7 @@ def interval(tally: Tally, replicates: int = 1000, seed: int = 0) -> tuple[float
 
 
 def pick(scores: Any, pool: NDArray) -> NDArray:
-    """The slot of the highest score of each pool, the first one of equal ones.
-
-    Args:
-      scores: [B, C].
-      pool: bool [B, C], which slots hold a candidate; at least one.
-
-    Returns:
-      int64 [B].
+    """Returns the slot of the highest score [B, C] of each pool bool [B, C], the first one of equal ones, int64 [B].
 
     Raises:
       ValueError: a candidate's score is NaN, or the shape is another.

@@ -1,10 +1,10 @@
-"""Where a policy explores: at items that it knows little of, or elsewhere?
+"""Measures where a policy explores: at items that it knows little of, or elsewhere.
 
     jaxrec age exploration --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_where
 
-Walks the stream as a replay does, then ranks its last visits several times with other keys, and sorts all
-candidates by how many of the events that the last refit could see were theirs. What explores as a bandit does
-moves the scores of those most that it has hardly met. The workdir takes `exploring.json` and `exploring.png`.
+Replays the stream, then ranks its last visits several times with other keys, and sorts all candidates by how many of
+the events that the last refit could see were theirs. A bandit moves most the scores of those that it has hardly met.
+The workdir takes `exploring.json` and `exploring.png`.
 """
 
 from pathlib import Path

@@ -3,10 +3,10 @@
     jaxrec age online --config=configs/age/online.py --workdir=runs/age_online
     jaxrec age online --config=configs/age/online.py --workdir=runs/tuning --first_seed=1000
 
-Bucket D explores and C does not; A and B serve without exploring, A by a model that learns from the common
-traffic and C, B by one that learns from the common traffic and D. B is compared with A, see
-`jaxrec.models.age.online.buckets`. Each seed is another world, another cut of its users and other models; a finished
-one is not run again. The workdir takes `table.md`, `table.json`, `ctr.png`, `config.json` and the seeds.
+Bucket D explores and C does not; A and B serve without exploring, A by a model that learns from the common traffic and
+C, B by one that learns from the common traffic and D. B is compared with A, see `jaxrec.models.age.online.buckets`.
+Each seed is another world, another cut of its users and other models; a finished one is not run again. The workdir
+takes `table.md`, `table.json`, `ctr.png`, `config.json` and the seeds.
 """
 
 from pathlib import Path

@@ -4,11 +4,11 @@
     jaxrec age replay --config=configs/age/yahoo.py:AGE-TS --workdir=runs/age_r6b
     jaxrec age replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
 
-The first visits train the model that every method starts from; the rest is walked once, and where the pick is
-what was shown, the click counts and may teach. A stopped run goes on from its last checkpoint when the same
-command is given again, and ends as an unbroken one. The workdir takes `replay.json`, `config.json` and
-`checkpoints/`. Where the log's propensities differ, and with --config.replay.off_policy=True of any log, the
-policy is also judged as the warm-up left it, by IPS, SNIPS, the direct method and doubly robust.
+The first visits train the model that every method starts from. In the rest a click counts and may teach where the pick
+is what was shown. The same command resumes a stopped run from its last checkpoint, and it ends as an unbroken one. The
+workdir takes `replay.json`, `config.json` and `checkpoints/`. Where the log's propensities differ, and with
+--config.replay.off_policy=True of any log, the policy as the warm-up left it is also evaluated by IPS, SNIPS, the
+direct method and doubly robust.
 """
 
 from pathlib import Path

@@ -23,19 +23,15 @@ UNIFORM_WITHIN = 1e-6  # of 1, for propensity * pool size: what rounding to floa
 def write_visits(
     folder: Path, blocks: Iterable[RawTable], surveyed: Survey, uniform: bool
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """Encodes blocks of visits in their order and writes `events/`, `pools/`, `items/` and `vocab/`.
+    """Encodes the surveyed blocks of visits in order and writes `events/`, `pools/`, `items/` and `vocab/` of a log.
 
-    Args:
-      folder: of the log.
-      blocks: the ones that were surveyed.
-      surveyed: what was found.
-      uniform: without propensities: each shown item was drawn uniformly from its pool.
+    Without propensities `uniform` tells that each shown item was drawn uniformly from its pool.
 
     Returns:
-      What the manifest says of the schema, the vocabularies, the counts and the logging; and rows left out.
+      The manifest's schema, vocabularies, counts and logging; and {reason: skipped rows}.
 
     Raises:
-      ValueError: for a shown item that is not in its pool, or an item twice in one.
+      ValueError: a shown item that is not in its pool, or an item twice in one.
     """
     encoder, registry = Encoder(surveyed.specs, surveyed.vocabularies), _Registry()
     visits, even = 0, True

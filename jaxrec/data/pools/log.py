@@ -1,10 +1,10 @@
 """Pool logs: at each visit one item was shown out of a pool of candidates, and clicked or not.
 
-What contextual bandits learn from and are judged on. A log folder holds `manifest.json`, `events/` (one row a
-visit, in time order), `pools/` (each distinct pool once: visits share them), `items/` (row = item id) and
-`vocab/`. The key columns are always called `time`, `item` (the shown one), `pool`, `click` and `propensity`
-(the probability with which the logger showed that item); `history` is what a user met before. All other
-event columns say what is known of a visit before the choice: its user side.
+Contextual bandits learn from them and are evaluated on them. A log folder holds `manifest.json`, `events/` (one row a
+visit, in time order), `pools/` (each distinct pool once: visits share them), `items/` (row = item id) and `vocab/`. The
+key columns are `time`, `item` (the shown one), `pool`, `click` and `propensity` (the probability with which the logger
+showed that item); `history` is what a user met before. All other event columns are known before the choice: the user
+side.
 
 Letters: N visits, K distinct pools, C candidates of the largest pool, V item rows.
 """
@@ -34,9 +34,9 @@ class PoolLog(Log):
 
     Attributes:
       folder, manifest, schema: see `Log`.
-      events: ColumnStore of N rows in time order: `time`; `item` int32, the shown one; `pool` int32, its row
-        in `pools`; `shown` int32, the item's place in the pool; `click` of 0 and 1; `propensity` float64
-        where the logger's are known; the other columns.
+      events: ColumnStore of N rows in time order: `time`; `item` int32, the shown one; `pool` int32, its row in
+        `pools`; `shown` int32, the item's place in the pool; `click` of 0 and 1; `propensity` float64 where the
+        logger's are known; the other columns.
       items: ColumnStore of item attributes, row = item id; rows 0 and 1 included.
       pools: ColumnStore of K rows: `candidates`, ragged int32, ascending item ids.
     """
@@ -50,8 +50,8 @@ class PoolLog(Log):
         """Opens a log folder; with `check_ids` every visit is checked, as `compile_pools` checks raw ones.
 
         Raises:
-          ValueError: as `Log`; for visits that are out of time order, or whose shown item is not in their
-            pool, whose click is not 0 or 1 or whose propensity is none; and for an empty pool.
+          ValueError: as `Log`; for visits that are out of time order, or whose shown item is not in their pool, whose
+            click is not 0 or 1 or whose propensity is none; and for an empty pool.
         """
         super().__init__(folder, check_ids)
         self.items, self.pools = self.stores['items'], self.stores['pools']
@@ -109,13 +109,8 @@ class PoolLog(Log):
 
     def is_pair(self, name: str) -> bool:
         """Whether an event column holds a number for each candidate of the visit's pool."""
-        described = self.schema.get(name)
-        return (
-            name in self.events
-            and isinstance(self.events[name], Ragged)
-            and described is not None
-            and described.kind == 'numeric'
-        )
+        numeric = name in self.schema and self.schema[name].kind == 'numeric'
+        return numeric and name in self.events and isinstance(self.events[name], Ragged)
 
 
 def compile_pools(
@@ -134,31 +129,25 @@ def compile_pools(
 ) -> PoolLog:
     """Compiles visits to a log folder, which appears complete or not at all.
 
-    Visits may come in blocks, which are read twice and never held together: memory is that of a block, of the
-    distinct pools and of the vocabularies.
+    Visits may come in blocks, which are read twice and never held together: memory is that of a block, of the distinct
+    pools and of the vocabularies.
 
     Args:
-      folder: where the log will lie. If it already holds the log of the same content and settings, that one
-        is returned.
-      visits: raw columns [N] in time order, or something that yields them in blocks each time it is iterated.
-        Required are `time`, `item` (the shown one), `pool` (`Ragged` of raw items, or `Pools`) and `click`.
-        `propensity` is the probability with which the logger showed the item. `history` is `Ragged` of raw
-        items that the user met before, oldest first. A `Ragged` described as numeric holds one number for
-        each candidate, in the order of the pool. Columns not in `columns` are stored as they are, must be
-        numeric and are no features.
-      items: raw attributes by item, among them the key column `item`. Items of no pool and no history are
-        left out.
+      folder: of the log. If it already holds the log of the same content and settings, that one is returned.
+      visits: raw columns [N] in time order, or something that yields them in blocks each time it is iterated. Required
+        are `time`, `item` (the shown one), `pool` (`Ragged` of raw items, or `Pools`) and `click`. `propensity` is the
+        probability with which the logger showed the item. `history` is `Ragged` of raw items that the user met before,
+        oldest first. A `Ragged` described as numeric holds one number for each candidate, in the order of the pool.
+        Columns not in `columns` are stored as they are, must be numeric and are no features.
+      items: raw attributes by item, among them the key column `item`. Items of no pool and no history are skipped.
       columns: how columns become features; `item` and `history` are features in any case.
-      uniform: without propensities: say that the logger drew each shown item uniformly from its pool.
+      uniform: for visits without propensities: the logger drew each shown item uniformly from its pool.
       sources, dropped, notes, request, seed, provenance: see `compile_log`.
 
-    Returns:
-      The opened log.
-
     Raises:
-      ValueError: for visits that cannot be compiled, naming the visit: out of time order, an empty pool, a
-        shown item missing from it, an item twice in it, a click other than 0 and 1, a propensity outside
-        (0, 1]; and for a folder that holds anything else.
+      ValueError: visits that cannot be compiled, naming the visit: out of time order, an empty pool, a shown item
+        missing from it, an item twice in it, a click other than 0 and 1, a propensity outside (0, 1]; a folder that
+        holds anything else.
     """
     folder = Path(folder)
     blocks = [visits] if isinstance(visits, Mapping) else visits

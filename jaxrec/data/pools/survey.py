@@ -1,4 +1,4 @@
-"""The first pass over visits with candidate pools: what each block must be, and the vocabularies of all.
+"""The first pass over visits with candidate pools: checks each block, and makes the vocabularies of all.
 
 Letters: N visits, n of a block, k distinct pools of a block.
 """
@@ -19,55 +19,27 @@ from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY, Vocabulary, merge_cou
 
 
 class Pools(NamedTuple):
-    """The pools of visits that share them.
+    """The pools of visits that share them."""
 
-    Attributes:
-      codes: integer [n], each in [0, k); the pool of visit n is row `codes[n]`.
-      rows: `Ragged` of k rows of raw items.
-    """
-
-    codes: np.ndarray
-    rows: Ragged
+    codes: np.ndarray  # integer [n], each in [0, k); the pool of visit n is row `codes[n]`
+    rows: Ragged  # `Ragged` of k rows of raw items
 
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What the first pass finds.
+    """What the first pass finds."""
 
-    Attributes:
-      specs: how columns become features, keys included; those of pair columns too.
-      pairs: event columns with a number for each candidate.
-      vocabularies: {name: vocabulary}.
-      items: checked raw attributes of the items that occur.
-      left_out: attribute rows of items that occur in no pool and no history.
-      digest: of the content.
-      has_propensity: whether visits have that column.
-    """
-
-    specs: Mapping[str, ColumnSpec]
-    pairs: tuple[str, ...]
-    vocabularies: Mapping[str, Vocabulary]
-    items: RawTable
-    left_out: int
-    digest: str
-    has_propensity: bool
+    specs: Mapping[str, ColumnSpec]  # how columns become features, keys included; those of pair columns too
+    pairs: tuple[str, ...]  # event columns with a number for each candidate
+    vocabularies: Mapping[str, Vocabulary]  # {name: vocabulary}
+    items: RawTable  # checked raw attributes of the items that occur
+    left_out: int  # attribute rows of items that occur in no pool and no history
+    digest: str  # of the content
+    has_propensity: bool  # whether visits have that column
 
 
 def survey(blocks: Iterable[RawTable], items: RawTable, columns: Mapping[str, ColumnSpec], seed: int) -> Survey:
-    """Checks all blocks, each alone, and counts the values of their columns.
-
-    Args:
-      blocks: raw visits, as `compile_pools` says.
-      items: raw attributes by item.
-      columns: how columns become features.
-      seed: of the vocabularies.
-
-    Returns:
-      The survey.
-
-    Raises:
-      ValueError: for columns that cannot be compiled.
-    """
+    """Checks all blocks of raw visits, each alone, and counts the values of their columns; see `compile_pools`."""
     counts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     digest, last = hashlib.sha256(), None
     kinds: dict[str, Any] = {}
@@ -115,16 +87,10 @@ def _digest(table: RawTable) -> bytes:
 
 
 def numbered(blocks: Iterable[RawTable]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Counts visits through their blocks.
-
-    Args:
-      blocks: raw visits.
-
-    Yields:
-      The number of a block's first visit, and the block, its pools as `Pools`; empty blocks are passed over.
+    """Yields the number of each block's first visit, and the block, its pools as `Pools`, but for empty blocks.
 
     Raises:
-      ValueError: for a block without pools.
+      ValueError: a block without pools.
     """
     first = 0
     for given in blocks:
@@ -202,20 +168,14 @@ def _check_same_columns(found: Mapping[str, Any], kinds: Mapping[str, Any], firs
 
 def _kinds(block: Mapping[str, Any]) -> dict[str, str]:
     """What must not change from block to block: texts may differ in width, numbers not in dtype."""
-    kinds = {}
-    for name, column in block.items():
-        values = column.rows.values if isinstance(column, Pools) else values_of(column)
-        values = np.asarray(values)
-        kinds[name] = f'{type(column).__name__} {"str" if values.dtype.kind == "U" else values.dtype}'
-    return kinds
+    values = lambda column: column.rows.values if isinstance(column, Pools) else values_of(column)
+    dtypes = {name: np.asarray(values(column)).dtype for name, column in block.items()}
+    return {n: f'{type(block[n]).__name__} {"str" if dtype.kind == "U" else dtype}' for n, dtype in dtypes.items()}
 
 
 def _pair_columns(block: Mapping[str, Any], columns: Mapping[str, ColumnSpec]) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, column in block.items()
-        if isinstance(column, Ragged) and name in columns and columns[name].kind == 'numeric'
-    )
+    numeric = {name for name, spec in columns.items() if spec.kind == 'numeric'}
+    return tuple(name for name, column in block.items() if isinstance(column, Ragged) and name in numeric)
 
 
 def _with_keys(columns: Mapping[str, ColumnSpec], block: Mapping[str, Any]) -> dict[str, ColumnSpec]:

@@ -1,13 +1,13 @@
-"""A seeded feed whose true click rates are known: items arrive and leave, and what they are worth is unknown.
+"""A seeded feed whose true click rates are known: items arrive and leave, and their quality is unknown.
 
-Some 38 items are live at a time, each for some days. A visit's user clicks an item at a rate that hangs on
-the item's quality, on a random table over (hidden group of the user, hidden group of the item), on tastes of
-user groups for single items, and fades with the item's age. Of items a category, which often tells the group,
-and a source, which tells a part of the quality, are known; of users traits, which often tell the group.
+Some 38 items are live at a time, each for some days. A user clicks an item at a rate that depends on the item's
+quality, on a random table over (hidden group of the user, hidden group of the item), on tastes of user groups for
+single items, and fades with the item's age. Known are of items a category, which often reveals the group, and a source,
+which reveals a part of the quality; of users traits, which often reveal the group.
 
-The log is made by a logger that draws uniformly from the live items. `Feed` is the world behind a log: it
-judges picks by their true rates, and it answers other picks than the logger's with clicks, so that a policy
-can be run in a closed loop: the same users at the same times, and the same luck for the same pick.
+The logger draws uniformly from the live items. `Feed` is the world behind a log: it knows the true rates of picks, and
+answers other picks than the logger's with clicks, so that a policy can be run in a closed loop: the same users at the
+same times, and the same luck for the same pick.
 
 B visits, C candidates, L history, U users, V items, N visits of the log.
 """
@@ -36,12 +36,6 @@ class Visits:
     """All visits of a world under the uniform logger, in blocks each time they are iterated."""
 
     def __init__(self, world: World, truth: Truth):
-        """Finds out which items are live when.
-
-        Args:
-          world: the knobs.
-          truth: from `make_truth`.
-        """
         self.world, self.truth = world, truth
         times = np.concatenate([truth.born, truth.died])
         self.changes = np.unique(times[(times > START) & (times < world.end)])
@@ -65,7 +59,7 @@ class Visits:
         pool = np.searchsorted(self.changes, time, side='right')
         size = self.pools.lengths[pool]
         item = self.pools.values[self.pools.offsets[pool] + (rng.random(count) * size).astype(np.int64)]
-        click = draw_clicks(world, number, item, true_rate(world, truth, user, item, time))
+        click = _draw_clicks(world, number, item, true_rate(world, truth, user, item, time))
         clicks.add(user[click], number[click], item[click])
         return {
             'time': time,
@@ -102,18 +96,8 @@ class _Clicks:
         return Ragged(self._item[place], offsets)
 
 
-def draw_clicks(world: World, number: np.ndarray, item: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """Whether visits end in a click; the luck of a visit with an item is the same whoever shows it.
-
-    Args:
-      world: the knobs.
-      number: integer [...], which visits.
-      item: integer [...], raw numbers of the shown items.
-      rate: float [...], their true rates.
-
-    Returns:
-      bool [...].
-    """
+def _draw_clicks(world: World, number: np.ndarray, item: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """Whether visits `number` end in a click on raw `item` at its true `rate`; the same luck whoever shows it."""
     key = number.astype(np.int64) << 24 | item
     luck = (hash64(key.reshape(-1), world.seed + 1) >> np.uint64(11)) * 2.0**-53
     return luck.reshape(key.shape) < rate
@@ -121,15 +105,15 @@ def draw_clicks(world: World, number: np.ndarray, item: np.ndarray, rate: np.nda
 
 @configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> PoolLog:
-    """Simulates a feed and compiles its log; a log of the same world is opened, not made again.
+    """Simulates a feed and compiles its log; a log of the same world is opened, not simulated again.
 
     Args:
-      folder: where the log goes; `<folder>-truth` beside it takes the truth, and the knobs as `world.json`.
+      folder: of the log; `<folder>-truth` takes the ground truth, and the knobs as `world.json`.
       **knobs: fields of `World`.
 
     Returns:
-      The log: the user side is `traits` and histories of clicked items, the candidates' `item`, `category`
-      and `source`; `user`, its raw number, is for judges only.
+      The log: the user side is `traits` and histories of clicked items, the candidates' `item`, `category` and
+      `source`; `user`, its raw number, is no feature.
 
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
@@ -145,11 +129,7 @@ def _compile(folder: str | Path, world: World) -> tuple[PoolLog, dict[str, dict[
         folder,
         Visits(world, truth),
         {'item': items, 'category': truth.category, 'source': truth.source},
-        columns={
-            'traits': ColumnSpec('multi'),
-            'category': ColumnSpec('categorical'),
-            'source': ColumnSpec('categorical'),
-        },
+        columns={'traits': ColumnSpec('multi'), **dict.fromkeys(('category', 'source'), ColumnSpec('categorical'))},
         seed=world.seed,
         provenance='simulated',
     )
@@ -160,14 +140,7 @@ class Feed:
     """The world behind a log."""
 
     def __init__(self, folder: str | Path):
-        """Opens a simulated log and its truth.
-
-        Args:
-          folder: of the log.
-
-        Raises:
-          ValueError: when there is no such log, or no truth beside it.
-        """
+        """Opens a simulated log and its ground truth; a ValueError if either is not there."""
         self.log = PoolLog(folder, check_ids=False)
         path = truth_folder(folder) / 'world.json'
         if not path.is_file():
@@ -178,30 +151,22 @@ class Feed:
         self._raw = np.concatenate([[0, 0], self.log.vocabulary('item').keys])
 
     def rates(self, rows: np.ndarray) -> np.ndarray:
-        """True click rates of all candidates of visits.
+        """Returns the true click rates of all candidates of visits `rows` [B].
 
-        Args:
-          rows: integer [B], visits of the log.
-
-        Returns:
-          float64 [B, C], in the order of each pool, 0 where there is no candidate.
+        They are float64 [B, C], in the order of each pool, 0 where there is no candidate.
         """
-        items = self.log.padded_pools[self.log.events['pool'][rows]]
-        user, time = self.log.events['user'][rows][:, None], self.log.events['time'][rows][:, None]
+        events = self.log.events
+        items = self.log.padded_pools[events['pool'][rows]]
+        user, time = events['user'][rows][:, None], events['time'][rows][:, None]
         return np.where(items > 0, true_rate(self.world, self.truth, user, self._raw[items], time), 0)
 
     def clicks(self, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        """What users do when they are shown these candidates; the logger's picks earn the logger's clicks.
+        """Draws the clicks, float32 [B] of 0 and 1, on the candidates in `slots` [B] of visits `rows` [B].
 
-        Args:
-          rows: integer [B], visits of the log.
-          slots: integer [B], places in their pools.
-
-        Returns:
-          float32 [B], 0 or 1.
+        The logger's picks earn the logger's clicks.
 
         Raises:
-          ValueError: for a place without a candidate.
+          ValueError: a slot without a candidate.
         """
         items = self.log.padded_pools[self.log.events['pool'][rows], slots]
         if (items == 0).any():
@@ -212,29 +177,24 @@ class Feed:
         user, time = self.log.events['user'][rows], self.log.events['time'][rows]
         raw = self._raw[items]
         rate = true_rate(self.world, self.truth, user, raw, time)
-        return draw_clicks(self.world, np.asarray(rows), raw, rate).astype(np.float32)
+        return _draw_clicks(self.world, np.asarray(rows), raw, rate).astype(np.float32)
 
     def buckets(self, rows: np.ndarray, shares: Sequence[float], seed: int = 0) -> np.ndarray:
         """Cuts the traffic by user, as an online experiment does.
 
         Args:
           rows: integer [B], visits of the log.
-          shares: of the users that each bucket gets; what is left to 1 belongs to none.
+          shares: of the users that each bucket gets; the rest up to 1 belongs to none.
           seed: another one is another cut.
 
         Returns:
           int64 [B], the bucket of each visit, `len(shares)` for those of none.
 
         Raises:
-          ValueError: for shares that are negative or more than all.
+          ValueError: shares that are negative or sum to more than 1.
         """
         edges = np.cumsum(shares)
         if min(shares) < 0 or edges[-1] > 1 + 1e-9:
             raise ValueError(f'shares {tuple(shares)} are no shares of one traffic: give at most 1 in all')
         place = (hash64(self.log.events['user'][rows], seed) >> np.uint64(11)) * 2.0**-53
         return np.searchsorted(edges, place, side='right')
-
-    def ages(self, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        """Seconds that candidates have been live, float64 [B]; infinite where items stay all the time."""
-        items = self.log.padded_pools[self.log.events['pool'][rows], slots]
-        return self.log.events['time'][rows] - self.truth.born[self._raw[items]]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.logs.columns import Ragged
+from jaxrec.data.logs.columns import Ragged, offsets_of
 from jaxrec.data.simulators.worlds import check_knobs, read_truth
 
 DAY = 86_400
@@ -19,57 +19,30 @@ VACANT = 0.05  # share of its time that a place of the feed is vacant, between t
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The knobs of a feed.
+    """The knobs of a feed."""
 
-    Attributes:
-      visits: of the log, evenly over its days.
-      days: that the log lasts.
-      users: U.
-      live: candidates at a time, on average; with `lifetime=0` always that many.
-      lifetime: days that an item lives, on average; others arrive in the places of those that leave. With 0
-        the first items stay and no other arrives.
-      user_groups: P, hidden.
-      item_groups: Q, hidden.
-      traits: K, what may be known of users.
-      active: traits that a user has, at most.
-      trait_signal: share of a user's traits that are drawn from those of its group.
-      categories: of items; each group of items has some of them.
-      category_signal: share of items whose category is one of their group's.
-      sources: of items; each has a quality of its own.
-      source_share: share of the variance of quality that is the source's.
-      quality_effect: standard deviation of an item's quality in logits; what the source does not tell, only
-        clicks do.
-      pair_effect: standard deviation over (user group, item group) in logits.
-      own_effect: standard deviation over (user group, item) in logits, which nothing known of the item tells.
-      activity_effect: standard deviation over users in logits.
-      fade: logits that an item has lost at the end of its life.
-      bias: logit of an average user and item.
-      history: clicks that a visit's history holds, at most.
-      seed: of everything.
-    """
-
-    visits: int = 1_080_000
-    days: float = 15.0
-    users: int = 20_000
-    live: int = 38
-    lifetime: float = 5.0
-    user_groups: int = 12
-    item_groups: int = 10
-    traits: int = 136
-    active: int = 10
-    trait_signal: float = 0.7
-    categories: int = 20
-    category_signal: float = 0.8
-    sources: int = 15
-    source_share: float = 0.25
-    quality_effect: float = 0.6
-    pair_effect: float = 0.5
-    own_effect: float = 0.3
-    activity_effect: float = 0.3
-    fade: float = 0.5
-    bias: float = -3.3
-    history: int = 10
-    seed: int = 0
+    visits: int = 1_080_000  # of the log, evenly over its days
+    days: float = 15.0  # that the log lasts
+    users: int = 20_000  # U
+    live: int = 38  # candidates at a time, on average; with `lifetime=0` always that many
+    lifetime: float = 5.0  # days that an item lives, on average, until another replaces it; with 0 the first items stay
+    user_groups: int = 12  # P, hidden
+    item_groups: int = 10  # Q, hidden
+    traits: int = 136  # K, what may be known of users
+    active: int = 10  # traits that a user has, at most
+    trait_signal: float = 0.7  # share of a user's traits that are drawn from those of its group
+    categories: int = 20  # of items; each group of items has some of them
+    category_signal: float = 0.8  # share of items whose category is one of their group's
+    sources: int = 15  # of items; each has a quality of its own
+    source_share: float = 0.25  # share of the variance of quality that is the source's
+    quality_effect: float = 0.6  # standard deviation of an item's quality in logits, of which the source reveals a part
+    pair_effect: float = 0.5  # standard deviation over (user group, item group) in logits
+    own_effect: float = 0.3  # standard deviation over (user group, item) in logits, which no known column reveals
+    activity_effect: float = 0.3  # standard deviation over users in logits
+    fade: float = 0.5  # logits that an item has lost at the end of its life
+    bias: float = -3.3  # logit of an average user and item
+    history: int = 10  # clicks that a visit's history holds, at most
+    seed: int = 0  # of everything
 
     def __post_init__(self) -> None:
         check_knobs(self, shares=('trait_signal', 'category_signal', 'source_share'))
@@ -92,32 +65,19 @@ class World:
 
 
 class Truth(NamedTuple):
-    """What the world knows and no log tells.
+    """The ground truth of a world, which no log holds."""
 
-    Attributes:
-      born, died: float64 [V], seconds since 1970; -inf and inf of items that stay.
-      item_group: int64 [V].
-      category: int64 [V].
-      source: int64 [V].
-      quality: float64 [V], logits, the source's part included.
-      own: float64 [V, P], logits.
-      user_group: int64 [U].
-      activity: float64 [U], logits.
-      traits: `Ragged` of U rows.
-      pairs: float64 [P, Q], logits.
-    """
-
-    born: np.ndarray
-    died: np.ndarray
-    item_group: np.ndarray
-    category: np.ndarray
-    source: np.ndarray
-    quality: np.ndarray
-    own: np.ndarray
-    user_group: np.ndarray
-    activity: np.ndarray
-    traits: Ragged
-    pairs: np.ndarray
+    born: np.ndarray  # float64 [V], seconds since 1970; -inf and inf of items that stay
+    died: np.ndarray  # likewise
+    item_group: np.ndarray  # int64 [V]
+    category: np.ndarray  # int64 [V]
+    source: np.ndarray  # int64 [V]
+    quality: np.ndarray  # float64 [V], logits, the source's part included
+    own: np.ndarray  # float64 [V, P], logits
+    user_group: np.ndarray  # int64 [U]
+    activity: np.ndarray  # float64 [U], logits
+    traits: Ragged  # `Ragged` of U rows
+    pairs: np.ndarray  # float64 [P, Q], logits
 
 
 PARTS = {
@@ -128,14 +88,7 @@ PARTS = {
 
 
 def make_truth(world: World) -> Truth:
-    """Draws items with their times, users, and the table of their groups.
-
-    Args:
-      world: the knobs.
-
-    Returns:
-      The truth.
-    """
+    """Draws items with their times, users, and the table of their groups."""
     rng = np.random.default_rng((world.seed, 1))
     born, died = _lives(world, rng)
     items = len(born)
@@ -163,16 +116,15 @@ def make_truth(world: World) -> Truth:
 def _lives(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """When items come and go, in order of their coming.
 
-    A place of the feed holds one item after the other, with a short gap between them; the first one is met in
-    the middle of its life.
+    A place of the feed holds one item after the other, with a short gap between; the first is met in the middle of its
+    life.
     """
     if world.lifetime == 0:
         return np.full(world.live, -np.inf), np.full(world.live, np.inf)
     mean, spans = world.lifetime * DAY, []
     for _ in range(round(world.live / (1 - VACANT))):
-        time = float(START)
         life = rng.gamma(2.0, mean / 2)
-        time -= rng.uniform() * life
+        time = START - rng.uniform() * life
         while time < world.end:
             spans.append((time, time + life))
             time += life + rng.exponential(mean * VACANT / (1 - VACANT))
@@ -192,21 +144,13 @@ def _traits(world: World, group: np.ndarray, rng: np.random.Generator) -> Ragged
     drawn = _of_group(repeated, world.user_groups, world.traits, world.trait_signal, rng)
     rows = np.sort(drawn.reshape(world.users, world.active), 1)
     first = np.concatenate([np.ones((world.users, 1), bool), rows[:, 1:] != rows[:, :-1]], 1)
-    offsets = np.concatenate([[0], np.cumsum(first.sum(1))]).astype(np.int64)
-    return Ragged(rows[first].astype(np.int16), offsets)
+    return Ragged(rows[first].astype(np.int16), offsets_of(first.sum(1)))
 
 
 def true_rate(world: World, truth: Truth, user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """The probability that users click items.
+    """Computes the probability that users click items at a time, float64 of the broadcast shape.
 
-    Args:
-      world: the knobs.
-      truth: from `make_truth`.
-      user, item: raw numbers, of shapes that broadcast.
-      time: seconds since 1970, likewise.
-
-    Returns:
-      float64 of the broadcast shape.
+    `user` and `item` are raw numbers, `time` is in seconds since 1970; their shapes broadcast.
     """
     group = truth.user_group[user]
     logit = world.bias + truth.quality[item] + truth.activity[user]
@@ -218,12 +162,5 @@ def true_rate(world: World, truth: Truth, user: np.ndarray, item: np.ndarray, ti
 
 
 def load_truth(folder: str | Path) -> Truth:
-    """Reads the truth of a compiled feed.
-
-    Args:
-      folder: of the log; the truth lies beside it.
-
-    Raises:
-      ValueError: when it does not.
-    """
+    """Reads the ground truth of the compiled feed in `folder`; a ValueError if it has none."""
     return read_truth(folder, Truth, PARTS)

@@ -1,12 +1,13 @@
 """Batches of a pool log: visits in time order with all their candidates, or the shown items alone.
 
-`PoolSource` is what a policy walks through: batch i holds the visits that follow those of batch i - 1.
-`ImpressionSource` is what a CTR model trains on: requests whose single candidate is the item that was shown.
+A policy reads `PoolSource`: batch i holds the visits that follow those of batch i - 1. A CTR model trains on
+`ImpressionSource`: requests whose single candidate is the item that was shown.
 
 Letters: B visits a batch, C candidates, L history, W values of a multi-valued column, N visits of the log.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,19 +25,18 @@ KEYS = ('time', 'item', 'pool', 'shown', 'click', 'propensity', 'history')
 
 
 class VisitColumns:
-    """Gathers the features of visits and of candidates."""
+    """Gathers the features of visits and of candidates.
+
+    Args:
+      log: the log.
+      features: 'user': event columns; 'candidate': `item`, item attributes and event columns with a number for each
+        candidate; 'history': `item` and item attributes, where the log has histories.
+
+    Raises:
+      ValueError: a side or a column that the log does not have.
+    """
 
     def __init__(self, log: PoolLog, features: Mapping[str, Sequence[str]]):
-        """Checks the features against the log.
-
-        Args:
-          log: the log.
-          features: 'user': event columns; 'candidate': `item`, item attributes and event columns with a
-            number for each candidate; 'history': `item` and item attributes, where the log has histories.
-
-        Raises:
-          ValueError: for a side or a column that the log does not have.
-        """
         unknown = set(features.keys()) - set(SIDES)
         if unknown:
             raise ValueError(f'features have no side {sorted(unknown)[0]!r}: use {", ".join(SIDES)}')
@@ -59,20 +59,16 @@ class VisitColumns:
         batch = {f'user/{name}': take(log.events[name], rows, log.schema[name].width) for name in self.features['user']}
         if self.features['history']:
             history = log.events['history']
-            width = log.schema['history'].width
-            met = history.rows(rows, width)
+            met = history.rows(rows, log.schema['history'].width)
             batch |= {f'history/{name}': self._of_items(name, met) for name in self.features['history']}
-            lengths = history.offsets[rows + 1] - history.offsets[rows]
-            batch['history/length'] = lengths.astype(np.int32)
+            batch['history/length'] = (history.offsets[rows + 1] - history.offsets[rows]).astype(np.int32)
         return batch
 
     def of_candidates(self, rows: np.ndarray, items: np.ndarray, slots: np.ndarray) -> Batch:
-        """`candidate/<column>` [B, C, ...].
+        """`candidate/<column>` [B, C, ...] of visits `rows` [B].
 
-        Args:
-          rows: integer [B], visits.
-          items: int32 [B, C], ids, 0 where there is no candidate.
-          slots: integer, broadcasts with [B, C], their places in the visits' pools.
+        `items` are ids int32 [B, C], 0 where there is no candidate, and `slots` broadcast with them: places in the
+        pools.
         """
         batch: Batch = {}
         for name in self.features['candidate']:
@@ -95,12 +91,12 @@ class VisitColumns:
 class PoolSource:
     """Random access to batches of consecutive visits, as Grain takes it.
 
-    A batch is a dict: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `pool` bool [B, C] (which slots
-    hold a candidate, from the left), `shown` int32 [B] (slot of the item that was shown), `click` float32
-    [B]; unless the log's are unknown, `propensity` float32 [B]; with history features `history/<col>` [B, L,
-    ...] and `history/length` int32 [B]; on the host `host/time` [B], `host/event` int64 [B] (row in the log)
-    and `host/propensity` float64 [B]. Ids are int32, numeric columns float32. The last batch is padded with
-    visits of `host/event` -1 that have no candidate, click 0 and propensity 1.
+    A batch is a dict: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `pool` bool [B, C] (which slots hold a
+    candidate, from the left), `shown` int32 [B] (slot of the item that was shown), `click` float32 [B]; unless the
+    log's are unknown, `propensity` float32 [B]; with history features `history/<col>` [B, L, ...] and `history/length`
+    int32 [B]; on the host `host/time` [B], `host/event` int64 [B] (row in the log) and `host/propensity` float64 [B].
+    Ids are int32, numeric columns float32. The last batch is padded with visits of `host/event` -1 that have no
+    candidate, click 0 and propensity 1.
 
     Args:
       log_folder: of a `PoolLog`.
@@ -159,15 +155,7 @@ class PoolSource:
         return self.at(np.arange(begin, min(begin + self.batch_size, int(self.last or 0))), self.batch_size)
 
     def at(self, rows: np.ndarray, size: int | None = None) -> Batch:
-        """The batch of any visits.
-
-        Args:
-          rows: integer [n], visits of the log.
-          size: B >= n, to which the batch is padded; n by default.
-
-        Returns:
-          As the class says.
-        """
+        """Returns the batch of any visits `rows` [n], padded to `size` visits, B >= n; n by default."""
         log = self.log
         items = log.padded_pools[log.events['pool'][rows]]
         items = np.pad(items, ((0, 0), (0, int(self.candidates or 0) - items.shape[1])))
@@ -186,7 +174,7 @@ class PoolSource:
         return batch if size is None or len(rows) == size else _pad(batch, size)
 
     def impressions(self, rows: np.ndarray, slots: np.ndarray | None = None, clicks: np.ndarray | None = None) -> Batch:
-        """What a CTR model learns from visits: requests whose single candidate is the item that was shown.
+        """Returns what a CTR model learns from visits: requests whose single candidate is the item that was shown.
 
         Args:
           rows: integer [n], visits of the log.
@@ -194,21 +182,21 @@ class PoolSource:
           clicks: 0 or 1 [n], what it earned; with `slots` and not without.
 
         Returns:
-          `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1],
-          `host/event` int64 [n, 1]; with history features those too. Said once more as visits whose pool is
-          what was shown: `pool` bool [n, 1], all true, `shown` int32 [n], all 0, and `click` float32 [n].
+          `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1], `host/event` int64
+          [n, 1]; with history features those too. The same as visits whose pool is what was shown: `pool` bool [n, 1],
+          all true, `shown` int32 [n], all 0, and `click` float32 [n].
 
         Raises:
           ValueError: a slot without a candidate, a click other than 0 and 1, or one of both alone.
         """
-        return impressions(self._columns, rows, slots, clicks)
+        return _impressions(self._columns, rows, slots, clicks)
 
     def __reduce__(self):
-        arguments = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return _rebuild, (arguments,)
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return functools.partial(type(self), own.pop('log_folder'), **own), ()
 
 
-def impressions(
+def _impressions(
     columns: VisitColumns, rows: np.ndarray, slots: np.ndarray | None = None, clicks: np.ndarray | None = None
 ) -> Batch:
     """As `PoolSource.impressions`."""
@@ -233,36 +221,21 @@ def impressions(
 
 
 def _check_shown(rows: np.ndarray, sizes: np.ndarray, slots: np.ndarray, clicks: np.ndarray) -> None:
-    outside, strange = (slots < 0) | (slots >= sizes), ~np.isin(clicks, (0, 1))
-    if outside.any():
+    if (outside := (slots < 0) | (slots >= sizes)).any():
         n = int(np.argmax(outside))
         raise ValueError(f'visit {rows[n]} was shown slot {slots[n]} of a pool of {sizes[n]}: give a place in it')
-    if strange.any():
+    if (strange := ~np.isin(clicks, (0, 1))).any():
         n = int(np.argmax(strange))
-        raise ValueError(
-            f'visit {rows[n]} earned click {clicks[n]}: a click is 0 or 1, leave out visits without feedback'
-        )
+        remedy = 'a click is 0 or 1, leave out visits without feedback'
+        raise ValueError(f'visit {rows[n]} earned click {clicks[n]}: {remedy}')
 
 
 @dataclasses.dataclass(eq=False)
 class ImpressionSource(BatchSource):
     """Random access to the shown items of a pool log, by split and in any order, as a CTR model trains.
 
-    A batch is that of `PoolSource.impressions`, without `pool`, `shown` and `click`.
-
-    Args:
-      log_folder: of a `PoolLog`.
-      features: {side: columns}, see `VisitColumns`.
-      label: 'impressions'.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian:
-        see `BatchSource`.
-
-    Attributes:
-      log: the opened log.
-      events, examples, steps, vocabularies: see `BatchSource`.
-
-    Raises:
-      ValueError: for arguments that do not fit the log or each other.
+    A batch is that of `PoolSource.impressions`, without `pool`, `shown` and `click`. Arguments, attributes and errors
+    are those of `BatchSource`, with a `PoolLog`, the features of `VisitColumns` and the label 'impressions'.
     """
 
     def _open(self) -> tuple[Log, int, int]:
@@ -276,12 +249,8 @@ class ImpressionSource(BatchSource):
         return self.log, len(self._rows), len(self._rows)
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
-        batch = impressions(self._columns, self._rows[pick])
+        batch = _impressions(self._columns, self._rows[pick])
         return {name: array for name, array in batch.items() if name not in ('pool', 'shown', 'click')}
-
-
-def _rebuild(arguments: Mapping) -> PoolSource:
-    return PoolSource(**arguments)
 
 
 def _pad(batch: Batch, size: int) -> Batch:

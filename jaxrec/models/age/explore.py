@@ -1,7 +1,7 @@
 """Pseudo-exploration (arXiv 2112.11136, algorithm 1): predict, doubt, direct, gate, and score again.
 
-One call scores whole padded pools for a batch of requests. Uncertainty is never added to a score: the rows
-move by lambda * delta_y along the unit gradient of the output, where the gate allows, and are scored there.
+One call scores whole padded pools for a batch of requests. Uncertainty is never added to a score: the rows move by
+lambda * delta_y along the unit gradient of the output, where the gate allows, and are scored there.
 
 B requests, C candidates, D width.
 """
@@ -14,44 +14,27 @@ import jax.numpy as jnp
 
 from jaxrec import embeddings as emb
 from jaxrec.models.age.options import Exploration
-from jaxrec.models.age.pairs import Pairs
+from jaxrec.models.age.pairs import Model, Pairs
 from jaxrec.models.age.uncertainty import uncertainty
 from jaxrec.ops import exploration as ops
 from jaxrec.ops.chunks import by_chunks
 from jaxrec.ops.hashing import counter_normal
 from jaxrec.training.state import Setup, TrainState
-from jaxrec.training.task import Batch, Rows, Task
+from jaxrec.training.task import Batch
 
 
 class Explored(NamedTuple):
-    """Scores of a batch of requests, each float32 [B, C].
+    """Scores of a batch of requests, each float32 [B, C]."""
 
-    Attributes:
-      score: what to rank by.
-      probability: the base's prediction.
-      delta: delta_y.
-      gate: 0 to 1, where exploration is allowed.
-      size: gate * lambda * delta_y, how far the rows moved.
-    """
-
-    score: jax.Array
-    probability: jax.Array
-    delta: jax.Array
-    gate: jax.Array
-    size: jax.Array
+    score: jax.Array  # what to rank by
+    probability: jax.Array  # the base's prediction
+    delta: jax.Array  # delta_y
+    gate: jax.Array  # 0 to 1, where exploration is allowed
+    size: jax.Array  # gate * lambda * delta_y, how far the rows moved
 
 
-def open_gate(probability: jax.Array, average: jax.Array | None, options: Exploration) -> jax.Array:
-    """Where exploration is allowed (eq. 16).
-
-    Args:
-      probability: float32 [B, C].
-      average: float32 [B, C], the gating unit's estimate; None without one.
-      options: how scores are explored.
-
-    Returns:
-      float32 [B, C].
-    """
+def _open_gate(probability: jax.Array, average: jax.Array | None, options: Exploration) -> jax.Array:
+    """Where exploration is allowed (eq. 16), float32 [B, C]; `average` is the gating unit's, None without one."""
     if options.gate == 'none':
         return jnp.ones_like(probability)
     threshold = jnp.float32(options.gate_threshold) if average is None else average
@@ -61,7 +44,7 @@ def open_gate(probability: jax.Array, average: jax.Array | None, options: Explor
 
 
 def move(pairs: Pairs, size: jax.Array, rng: jax.Array, options: Exploration) -> ops.Tree:
-    """What is added to the rows of each candidate: `size` times its unit direction g (eq. 8 or 14).
+    """Computes what is added to the rows of each candidate: `size` times its unit direction g (eq. 8 or 14).
 
     Args:
       pairs: of the batch.
@@ -84,11 +67,7 @@ def move(pairs: Pairs, size: jax.Array, rng: jax.Array, options: Exploration) ->
 
 
 def explore(
-    task: Task,
-    params: Any,
-    model_state: Any,
-    rows: Rows,
-    batch: Batch,
+    model: Model,
     rng: jax.Array,
     explore_lambda: jax.typing.ArrayLike,
     options: Exploration,
@@ -97,47 +76,34 @@ def explore(
     """Scores whole pools of candidates.
 
     Args:
-      task: the CTR task that is explored.
-      params: its parameters.
-      model_state: its other state.
-      rows: {table: {feature: [B, ..., D]}}.
-      batch: {key: [B, ...]} with `valid` [B, C], the pool; an `explorable` [B, C] of 0 keeps a candidate's
-        base score, such as that of an item with impressions enough.
+      model: the CTR task that is explored, on a batch with `valid` [B, C], the pool; an `explorable` [B, C] of 0 keeps
+        a candidate's base score, such as that of an item with impressions enough.
       rng: a typed key.
       explore_lambda: float [], the step per unit of uncertainty; 0 leaves the base's scores to the bit.
       options: how scores are explored.
-      average: float32 [B, C], the gating unit's estimate, if the gate wants one.
+      average: float32 [B, C], the gating unit's estimate, if the gate reads one.
 
     Returns:
       The scores, and how they came about.
     """
+    batch = model.batch
     with jax.named_scope('predict'):
-        base = task.predict(params, model_state, rows, batch)['probability']
+        base = model.predict()['probability']
     with jax.named_scope('uncertainty'):
-        delta = uncertainty(task, params, model_state, rows, batch, rng, base, options)
-    gate = open_gate(base, average, options)
+        delta = uncertainty(model, rng, base, options)
+    gate = _open_gate(base, average, options)
     allowed = batch['valid'] * batch['explorable'] if 'explorable' in batch else batch['valid']
     size = gate * allowed * explore_lambda * delta
-    moved = _moved(task, params, model_state, rows, batch, size, rng, options)
-    return Explored(ops.keep_unmoved(base, moved, size), base, delta, gate, size)
+    return Explored(ops.keep_unmoved(base, _moved(model, size, rng, options), size), base, delta, gate, size)
 
 
-def _moved(
-    task: Task,
-    params: Any,
-    model_state: Any,
-    rows: Rows,
-    batch: Batch,
-    size: jax.Array,
-    rng: jax.Array,
-    options: Exploration,
-) -> jax.Array:
+def _moved(model: Model, size: jax.Array, rng: jax.Array, options: Exploration) -> jax.Array:
     """Probabilities [B, C] at the moved rows, some requests at a time: each candidate has rows of its own."""
-    leaves, tree = jax.tree.flatten((rows, batch))
+    leaves, tree = jax.tree.flatten((model.rows, model.batch))
 
     def score(size: jax.Array, *leaves: jax.Array) -> jax.Array:
         rows, batch = jax.tree.unflatten(tree, leaves)
-        pairs = Pairs(task, params, model_state, rows, batch, options.perturb)
+        pairs = Pairs(model.task, model.params, model.model_state, rows, batch, options.perturb)
         with jax.named_scope('direction'):
             delta = move(pairs, size, rng, options)
         with jax.named_scope('explored'):
@@ -145,20 +111,16 @@ def _moved(
 
     if options.direction == 'random':  # drawn by the places of requests in their batch
         return score(size, *leaves)
-    pairs = Pairs(task, params, model_state, rows, batch, options.perturb)
     # Of float32: the delta, its gradient, the moved rows and what a layer reads of them.
-    return by_chunks(score, size, *leaves, bytes_each=4 * 4 * pairs.width * size.shape[1])
+    width = Pairs(*model.arguments, options.perturb).width
+    return by_chunks(score, size, *leaves, bytes_each=4 * 4 * width * size.shape[1])
 
 
 def make_explore_step(setup: Setup) -> Callable[..., Explored]:
-    """Builds the jitted exploration.
-
-    Args:
-      setup: an `AgeTask` and its mesh.
+    """Builds the jitted exploration of a setup's `AgeTask` on its mesh.
 
     Returns:
-      (state, batch, rng, explore_lambda=None) -> `Explored`; None takes the config's. Another lambda is no
-      new program.
+      (state, batch, rng, explore_lambda=None) -> `Explored`; None takes the config's. Another lambda is no new program.
 
     Raises:
       ValueError: as `AgeTask.explore`, when called; tables that live on the host.

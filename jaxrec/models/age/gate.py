@@ -1,7 +1,7 @@
 """The dynamic gating unit (arXiv 2112.11136, section 3.4; version 1 calls it Dynamic Threshold Unit).
 
-A shallow net on the item's features alone learns the item's average CTR from the clicks that train the model.
-It reads the model's own rows and sends no gradient into them.
+A shallow net on the item's features alone learns the item's average CTR from the clicks that train the model. It reads
+the model's own rows and sends no gradient into them.
 
 B requests, C candidates, D width, W values of a multi-valued column.
 """
@@ -19,30 +19,14 @@ from jaxrec.models.ctr.layers import Mlp
 
 
 class Gate(nn.Module):
-    """The net f_dgu.
+    """The net f_dgu."""
 
-    Attributes:
-      features: a map of candidate columns alone.
-      widths: of the hidden layers; one makes the paper's two-layer net.
-    """
-
-    features: FeatureMap
-    widths: Sequence[int] = (32,)
+    features: FeatureMap  # a map of candidate columns alone
+    widths: Sequence[int] = (32,)  # of the hidden layers; one makes the paper's two-layer net
 
     @nn.compact
     def __call__(self, rows: Mapping[str, Mapping[str, jax.Array]], batch: Mapping[str, jax.Array]) -> jax.Array:
-        """Estimates the average CTR of each candidate.
-
-        Args:
-          rows: {table: {feature: [B, ..., D]}} of the model it is beside.
-          batch: {key: [B, ...]}.
-
-        Returns:
-          logits float32 [B, C].
-
-        Raises:
-          ValueError: the model has no rows of a column.
-        """
+        """Estimates the average CTR of each candidate, logits float32 [B, C], from rows of the model it is beside."""
         own = jax.lax.stop_gradient(own_rows(self.features, rows))
         parts = self.features.parts('candidate', own, batch)
         return Mlp((*self.widths, 1), name='item')(jnp.concatenate(parts, -1))[..., 0]
@@ -51,16 +35,7 @@ class Gate(nn.Module):
 def make_gate(
     columns: Sequence[str], features: Mapping[str, Sequence[str]], schema: Mapping[str, Column], widths: Sequence[int]
 ) -> Gate:
-    """Builds the gate of a model.
-
-    Args:
-      columns: candidate columns that describe the item; none takes all of the model's.
-      features: the model's {side: [column, ...]}.
-      schema: the log's {column: Column}.
-      widths: of the hidden layers.
-
-    Returns:
-      The gate.
+    """Builds the gate of a model with `features` {side: [column, ...]}, on candidate `columns`, all of them if empty.
 
     Raises:
       ValueError: a column that is not the candidate's.
@@ -75,15 +50,11 @@ def make_gate(
 
 
 def own_rows(features: FeatureMap, rows: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, dict[str, jax.Array]]:
-    """Finds the rows of candidate columns in the tables of any model.
-
-    Args:
-      features: a map of candidate columns alone.
-      rows: {table: {feature: [B, ..., D]}} of the model, whatever its tables are called.
+    """Finds the rows of candidate columns, the `features` map, in a model's rows, whatever its tables are called.
 
     Returns:
-      {vocabulary: {feature: [B, ..., D]}}; of several tables of a column the one of its vocabulary's own
-      name, since others may be wide, else the first by name.
+      {vocabulary: {feature: [B, ..., D]}}; of several tables of a column the one of its vocabulary's own name, since
+      others may be wide, else the first by name.
 
     Raises:
       ValueError: no table has rows of a column.
@@ -107,16 +78,6 @@ def own_rows(features: FeatureMap, rows: Mapping[str, Mapping[str, jax.Array]]) 
 
 
 def item_average(gate: Gate, params: Any, rows: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """The gate's estimate as a probability.
-
-    Args:
-      gate: the net.
-      params: its parameters.
-      rows: {table: {feature: [B, ..., D]}}.
-      batch: {key: [B, ...]}.
-
-    Returns:
-      float32 [B, C].
-    """
+    """Estimates each item's average CTR, float32 [B, C], from the parameters of the gate and the model's rows."""
     logits: Any = gate.apply({'params': params}, rows, batch)
     return jax.nn.sigmoid(logits.astype(jnp.float32))

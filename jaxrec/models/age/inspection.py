@@ -27,36 +27,20 @@ from jaxrec.training.task import Batch, Rows
 
 
 class Inspection(NamedTuple):
-    """How the candidates of requests are explored.
+    """How the candidates of requests are explored."""
 
-    Attributes:
-      pool: bool [B, C], the candidates; the other slots of all arrays are padding.
-      probability: float32 [B, C], the prediction without exploring.
-      score: float32 [B, C], what AGE ranks by.
-      delta: float32 [B, C], the uncertainty of eq. 12 or 13.
-      gate: float32 [B, C], 0 to 1, where exploration is allowed.
-      average: float32 [B, C], click rate of each item as the gate estimates it; NaN without a gating unit.
-    """
-
-    pool: NDArray
-    probability: NDArray
-    score: NDArray
-    delta: NDArray
-    gate: NDArray
-    average: NDArray
+    pool: NDArray  # bool [B, C], the candidates; the other slots of all arrays are padding
+    probability: NDArray  # float32 [B, C], the prediction without exploring
+    score: NDArray  # float32 [B, C], what AGE ranks by
+    delta: NDArray  # float32 [B, C], the uncertainty of eq. 12 or 13
+    gate: NDArray  # float32 [B, C], 0 to 1, where exploration is allowed
+    average: NDArray  # float32 [B, C], click rate of each item as the gate estimates it; NaN without a gating unit
 
 
 def inspect_requests(policy: Policy, state: TrainState, requests: Mapping[str, Any], rng: jax.Array) -> Inspection:
-    """Explores requests once, without serving or learning.
+    """Explores requests {key: [B, ...]}, such as a batch of a `PoolSource`, once, without serving or learning.
 
-    Args:
-      policy: AGE, as `jaxrec.models.age.policies.make_policy` builds it.
-      state: of the policy, with a lambda.
-      requests: {key: [B, ...]}, such as a batch of a `PoolSource`.
-      rng: a typed key.
-
-    Returns:
-      The scores, and how they came about.
+    `policy` is AGE, as `jaxrec.models.age.policies.make_policy` builds it, its state has a lambda, `rng` is a key.
 
     Raises:
       ValueError: a policy that is not AGE, or a state without a lambda.
@@ -78,12 +62,10 @@ def inspect_requests(policy: Policy, state: TrainState, requests: Mapping[str, A
 def scores_along(
     policy: Policy, state: TrainState, requests: Mapping[str, Any], direction: str, steps: ArrayLike, rng: jax.Array
 ) -> NDArray:
-    """Scores each candidate after steps of several sizes along one unit direction, f(h + s g).
+    """Scores each candidate of requests after steps of several sizes along one unit direction, f(h + s g).
 
     Args:
-      policy: AGE, as `jaxrec.models.age.policies.make_policy` builds it.
-      state: of the policy.
-      requests: {key: [B, ...]}, such as a batch of a `PoolSource`.
+      policy, state, requests: as for `inspect_requests`.
       direction: 'fgm', 'pgd' or 'random'; PGD's gradient steps are those of the largest s.
       steps: float [S], sizes s, not all of them 0.
       rng: a typed key, which only a random direction reads.
@@ -104,10 +86,8 @@ def scores_along(
 
     @jax.jit
     def scored(params: Any, model_state: Any, rows: Rows, batch: Batch) -> jax.Array:
-        pairs, whole = (
-            Pairs(task.base, params, model_state, rows, batch, options.perturb),
-            jnp.ones_like(batch['valid']),
-        )
+        pairs = Pairs(task.base, params, model_state, rows, batch, options.perturb)
+        whole = jnp.ones_like(batch['valid'])
         delta = move(pairs, largest * whole, rng, options)
         after = lambda size: pairs.scores(scale_pairs(delta, size / largest * whole))['probability']
         return jax.lax.map(after, jnp.asarray(sizes))
@@ -116,11 +96,7 @@ def scores_along(
 
 
 def _age_of(policy: Policy) -> tuple[NeuralPolicy, AgeTask]:
-    """The policy beneath chance, and its task.
-
-    Raises:
-      ValueError: it is not AGE.
-    """
+    """The policy beneath chance, and its task; a ValueError if it is not AGE."""
     inner = unwrapped(policy)
     task = inner.task.base if isinstance(inner, NeuralPolicy) else None
     if not isinstance(inner, NeuralPolicy) or not isinstance(task, AgeTask):

@@ -1,7 +1,6 @@
 """AGE (arXiv 2112.11136) around any CTR task: the gate trains beside it, and scores can be explored.
 
-Loss and predictions are the base's own; what AGE adds is a gate, which sends no gradient into anything of the
-base, and `explore`.
+Loss and predictions are the base's own; AGE adds a gate, which sends no gradient into the base, and `explore`.
 
 B requests, C candidates, D width.
 """
@@ -11,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.configurable import configurable, resolve
@@ -19,26 +17,15 @@ from jaxrec.embeddings import Table
 from jaxrec.models.age.explore import Explored, explore
 from jaxrec.models.age.gate import Gate, item_average, make_gate
 from jaxrec.models.age.options import Exploration, read_age_options
-from jaxrec.models.age.pairs import is_perturbed
-from jaxrec.models.ctr.task import CtrTask, Ids, mean_cross_entropy
+from jaxrec.models.age.pairs import Model, is_perturbed
+from jaxrec.models.ctr.task import CtrTask, Ids, blank_rows, mean_cross_entropy
 from jaxrec.training.task import Batch, Evaluator, Metrics, Rows
 
 
-@dataclasses.dataclass(frozen=True)
-class AgeTask:
-    """A CTR task that can explore; implements `training.task.Task`.
+class TaskWrapper:
+    """A task around another, `base`, whose tables, ids and evaluator are its own; for tasks to inherit."""
 
-    Attributes:
-      base: the CTR task.
-      gate: the gating unit; None where the exploration has no use for one.
-      exploration: how scores are explored.
-      dgu_loss_weight: of the gate's cross-entropy beside the base's loss.
-    """
-
-    base: CtrTask
-    gate: Gate | None
-    exploration: Exploration
-    dgu_loss_weight: float = 1.0
+    base: Any
 
     @property
     def tables(self) -> Mapping[str, Table]:
@@ -50,52 +37,42 @@ class AgeTask:
         return self.base.ids(batch)
 
     def given_ids(self, batch: Mapping[str, Any]) -> Ids:
-        """The base's ids as they stand in a batch."""
+        """The base's ids as they are in a batch."""
         return self.base.given_ids(batch)
-
-    def check_data(self, data: Mapping[str, Any]) -> None:
-        """What the base refuses of a config's section `data`."""
-        self.base.check_data(data)
 
     def evaluator(self) -> Evaluator:
         """The base's evaluator."""
         return self.base.evaluator()
 
+
+@dataclasses.dataclass(frozen=True)
+class AgeTask(TaskWrapper):
+    """A CTR task that can explore; implements `training.task.Task`.
+
+    Parameters are {'base'} or {'base', 'gate'}; the other state is the base's.
+    """
+
+    base: CtrTask  # the CTR task
+    gate: Gate | None  # the gating unit; None where the exploration has no use for one
+    exploration: Exploration  # how scores are explored
+    dgu_loss_weight: float = 1.0  # of the gate's cross-entropy beside the base's loss
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Checks a config's section `data` as the base does."""
+        self.base.check_data(data)
+
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
-        """Draws the parameters; those of the base as the base alone would.
-
-        Args:
-          rng: a typed key.
-          batch: {key: [B, ...]}; only its shapes matter.
-
-        Returns:
-          ({'base'} or {'base', 'gate'}, model_state of the base).
-        """
+        """Draws (params, model_state), those of the base as the base alone would; see `Task.init`."""
         params, model_state = self.base.init(rng, batch)
         if self.gate is None:
             return {'base': params}, model_state
-        rows = {
-            table: {key: jnp.zeros((*x.shape, self.tables[table].dim)) for key, x in features.items()}
-            for table, features in self.ids(batch).items()
-        }
-        own = dict(self.gate.init(jax.random.fold_in(rng, 1), rows, batch))
+        own = dict(self.gate.init(jax.random.fold_in(rng, 1), blank_rows(self.tables, self.ids(batch)), batch))
         return {'base': params, 'gate': own['params']}, model_state
 
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """The base's loss, plus the gate's cross-entropy on the same labels (eq. 17).
-
-        Args:
-          params: as `init` draws them.
-          model_state: the base's.
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]} with label and valid float [B, C].
-          rng: a typed key, the base's.
-
-        Returns:
-          loss float32 [], (the base's metrics and 'dgu_logloss', new model_state).
-        """
+        """Returns `Task.loss` of the base, plus the gate's cross-entropy on the same labels (eq. 17, 'dgu_logloss')."""
         loss, (metrics, new_state) = self.base.loss(params['base'], model_state, rows, batch, rng)
         if self.gate is None:
             return loss, (metrics, new_state)
@@ -106,33 +83,13 @@ class AgeTask:
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """The base's predictions, unexplored, and the gate's.
-
-        Args:
-          params: as `init` draws them.
-          model_state: the base's.
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          rng: the base's.
-
-        Returns:
-          {'logits', 'probability', 'item_average'}: float32 [B, C]; the last with a gating unit only.
-        """
+        """Returns the base's predictions, unexplored, and with a gating unit its 'item_average' float32 [B, C]."""
         predictions = self.base.predict(params['base'], model_state, rows, batch, rng)
         average = self.average(params, rows, batch)
         return predictions if average is None else {**predictions, 'item_average': average}
 
     def average(self, params: Any, rows: Rows, batch: Batch) -> jax.Array | None:
-        """The gating unit's estimate of each item's average CTR.
-
-        Args:
-          params: as `init` draws them.
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-
-        Returns:
-          float32 [B, C], or None without a unit.
-        """
+        """Estimates each item's average CTR by the gating unit, float32 [B, C]; None without a unit."""
         return None if self.gate is None else item_average(self.gate, params['gate'], rows, batch)
 
     def explore(
@@ -146,36 +103,14 @@ class AgeTask:
     ) -> Explored:
         """Scores whole pools with pseudo-exploration (algorithm 1); see `explore.explore`.
 
-        Args:
-          params: as `init` draws them.
-          model_state: the base's.
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]} with `valid` [B, C], the pool, and where wanted `explorable` [B, C].
-          rng: a typed key.
-          explore_lambda: float []; None takes the config's.
-
-        Returns:
-          The scores, and how they came about.
-
-        Raises:
-          ValueError: neither the config nor the call gives a lambda.
+        `batch` has `valid` [B, C], the pool, and where wanted `explorable` [B, C]; `rng` is a typed key. Where
+        `explore_lambda` float [] is None it is the config's; without one there is a ValueError.
         """
         size, average = self.size(explore_lambda), self.average(params, rows, batch)
-        model = self.base, params['base'], model_state
-        return explore(*model, rows, batch, rng, size, self.exploration, average)
+        return explore(Model(self.base, params['base'], model_state, rows, batch), rng, size, self.exploration, average)
 
     def size(self, explore_lambda: jax.Array | float | None = None) -> jax.Array | np.float32:
-        """The step's size per unit of uncertainty.
-
-        Args:
-          explore_lambda: float []; None takes the config's.
-
-        Returns:
-          float32 [].
-
-        Raises:
-          ValueError: neither the config nor the call gives it.
-        """
+        """Returns the step's size per unit of uncertainty, float32 []; None takes the config's, which may be absent."""
         found = self.exploration.explore_lambda if explore_lambda is None else explore_lambda
         if found is None:
             raise ValueError(
@@ -190,25 +125,21 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> AgeTask:
     """Wraps a CTR model of the library.
 
     Args:
-      config: `features`; `base`, {'task': import path, option: value}; any of `options.TRAINED` and of the
-        attributes of `options.Exploration`.
+      config: `features`; `base`, {'task': import path, option: value}; any of `options.TRAINED` and of the attributes
+        of `options.Exploration`.
       schema: the log's {column: Column}.
 
-    Returns:
-      The task.
-
     Raises:
-      ValueError: an unknown option or value, no base, what the base refuses, a gate column that is not the
-        candidate's, or nothing to perturb.
+      ValueError: an unknown option or value, no base, what the base refuses, a gate column that is not the candidate's,
+        or nothing to perturb.
     """
     options, exploration = read_age_options(config)
-    own = {name: value for name, value in options['base'].items() if name != 'task'}
-    base = resolve(options['base']['task'], 'task')({**own, 'features': options['features']}, schema)
-    _check_perturbed(exploration.perturb, options['features'], schema)
+    features, own = options['features'], dict(options['base'])
+    base = resolve(own.pop('task'), 'task')({**own, 'features': features}, schema)
+    _check_perturbed(exploration.perturb, features, schema)
     gate = None
     if exploration.gate == 'dgu':
-        columns, widths = options['gate_columns'], options['gate_widths']
-        gate = make_gate(columns, options['features'], schema, widths)
+        gate = make_gate(options['gate_columns'], features, schema, options['gate_widths'])
     return AgeTask(base, gate, exploration, float(options['dgu_loss_weight']))
 
 

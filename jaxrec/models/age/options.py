@@ -8,71 +8,43 @@ from jaxrec.ops.dropout import DROPS
 from jaxrec.ops.exploration import CENTRES, SPREADS
 from jaxrec.options import read_options
 
-PERTURBED = ('all', 'item', 'user')
-DIRECTIONS = ('pgd', 'fgm', 'random')
-UNCERTAINTIES = ('ts', 'ucb', 'gaussian')
-SCOPES = ('request', 'candidate')
-PLACES = tuple(DROPS)
-VARIANTS = ('v2', 'v1')
-GATES = ('dgu', 'fixed', 'none')
+ALLOWED = {
+    'perturb': ('all', 'item', 'user'),
+    'direction': ('pgd', 'fgm', 'random'),
+    'uncertainty': ('ts', 'ucb', 'gaussian'),
+    'ucb_spread': SPREADS,
+    'ucb_centre': CENTRES,
+    'mask_scope': ('request', 'candidate'),
+    'dropout_place': tuple(DROPS),
+    'variant': ('v2', 'v1'),
+    'gate': ('dgu', 'fixed', 'none'),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Exploration:
-    """How scores are explored.
+    """How scores are explored; the paper's lambda of 1e-3 has no effect without its own, unstated scales."""
 
-    Attributes:
-      explore_lambda: the step's size per unit of uncertainty; None must be given or tuned before exploring,
-        since the paper's 1e-3 has no effect without its own, unstated scales.
-      perturb: 'all' rows, or those of the 'item' (the candidate's columns) or of the 'user' side alone.
-      direction: 'pgd', 'fgm', or 'random', the ablation without g; what replaces it is not published.
-      pgd_steps: T.
-      uncertainty: 'ts', 'ucb', or 'gaussian', the ablation without delta_y: a standard normal number.
-      dropout_rate: share of the weights that a pass sets to zero.
-      dropout_place: 'weights', the paper's, or 'activations', whole units of the hidden layers.
-      passes: N of 'ucb'.
-      ucb_spread: 'std' or 'var'.
-      ucb_centre: the spread is around the 'base' prediction, or the 'mean' of the passes.
-      ts_signed: keep the sign of 'ts'; False takes the absolute value, for comparison.
-      mask_scope: a network for each 'request' (one posterior sample), or for each 'candidate'.
-      variant: 'v2', or 'v1': the unknown feedback is taken for a click, so that scores only rise.
-      gate: 'dgu', a net's average CTR of the item; 'fixed', `gate_threshold`; or 'none'.
-      gate_threshold: of 'fixed', a probability.
-      soft_gate: sigmoid(`gate_slope` * (prediction - threshold)) in place of 0 and 1.
-      gate_slope: of the soft gate.
-    """
-
-    explore_lambda: float | None = None
-    perturb: str = 'all'
-    direction: str = 'pgd'
-    pgd_steps: int = 5
-    uncertainty: str = 'ts'
-    dropout_rate: float = 0.01
-    dropout_place: str = 'weights'
-    passes: int = 20
-    ucb_spread: str = 'std'
-    ucb_centre: str = 'base'
-    ts_signed: bool = True
-    mask_scope: str = 'request'
-    variant: str = 'v2'
-    gate: str = 'dgu'
-    gate_threshold: float = 0.01
-    soft_gate: bool = False
-    gate_slope: float = 10.0
+    explore_lambda: float | None = None  # step per unit of uncertainty; None must be tuned or given
+    perturb: str = 'all'  # 'all' rows, or those of the 'item' (the candidate's columns) or 'user' side alone
+    direction: str = 'pgd'  # 'pgd', 'fgm', or 'random', the ablation without g; what replaces it is not published
+    pgd_steps: int = 5  # T
+    uncertainty: str = 'ts'  # 'ts', 'ucb', or 'gaussian', the ablation without delta_y: a standard normal number
+    dropout_rate: float = 0.01  # share of the weights that a pass sets to zero
+    dropout_place: str = 'weights'  # 'weights', the paper's, or 'activations', whole units of the hidden layers
+    passes: int = 20  # N of 'ucb'
+    ucb_spread: str = 'std'  # 'std' or 'var'
+    ucb_centre: str = 'base'  # the spread is around the 'base' prediction, or the 'mean' of the passes
+    ts_signed: bool = True  # keep the sign of 'ts'; False takes the absolute value, for comparison
+    mask_scope: str = 'request'  # a network for each 'request' (one posterior sample), or each 'candidate'
+    variant: str = 'v2'  # 'v2', or 'v1': the unknown feedback is taken for a click, so that scores only rise
+    gate: str = 'dgu'  # 'dgu', a net's average CTR of the item; 'fixed', `gate_threshold`; or 'none'
+    gate_threshold: float = 0.01  # of 'fixed', a probability
+    soft_gate: bool = False  # sigmoid(`gate_slope` * (prediction - threshold)) in place of 0 and 1
+    gate_slope: float = 10.0  # of the soft gate
 
     def __post_init__(self) -> None:
-        allowed = {
-            'perturb': PERTURBED,
-            'direction': DIRECTIONS,
-            'uncertainty': UNCERTAINTIES,
-            'ucb_spread': SPREADS,
-            'ucb_centre': CENTRES,
-            'mask_scope': SCOPES,
-            'dropout_place': PLACES,
-            'variant': VARIANTS,
-            'gate': GATES,
-        }
-        for name, values in allowed.items():
+        for name, values in ALLOWED.items():
             if getattr(self, name) not in values:
                 raise ValueError(f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {values}')
         for name in ('pgd_steps', 'passes'):
@@ -82,9 +54,10 @@ class Exploration:
             raise ValueError(f'model.dropout_rate = {self.dropout_rate}: give a share in [0, 1)')
         if self.gate_slope <= 0:
             raise ValueError(f'model.gate_slope = {self.gate_slope}: a gate opens upwards, give more than 0')
-        if self.explore_lambda is not None and not _is_size(self.explore_lambda):
+        size = self.explore_lambda
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | float) or size < 0):
             raise ValueError(
-                f'model.explore_lambda = {self.explore_lambda!r}: give a number, 0 or more, or None and tune '
+                f'model.explore_lambda = {size!r}: give a number, 0 or more, or None and tune '
                 'it to a share of changed winners with models.age.tune_lambda'
             )
 
@@ -121,7 +94,3 @@ def read_age_options(config: Mapping[str, Any]) -> tuple[dict[str, Any], Explora
         )
     exploration = Exploration(**{name: options.pop(name) for name in EXPLORED})
     return options, exploration
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0

@@ -12,18 +12,7 @@ from jaxrec.runs.models import Model
 
 
 def replay_config(path: str, name: str) -> ConfigDict:
-    """The config of the replay of one policy on a pool log.
-
-    Args:
-      path: of the log.
-      name: of the policy.
-
-    Returns:
-      The config.
-
-    Raises:
-      ValueError: no pool log is there.
-    """
+    """Builds the config of the replay of the policy `name` on the pool log at `path`; a ValueError if none is there."""
     from jaxrec.data.sources.from_config import stored  # it imports jax, and the table of models does not
 
     log = stored('', path)

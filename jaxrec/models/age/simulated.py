@@ -1,7 +1,7 @@
 """AGE and what it is compared with, replayed on a simulated feed into which new items arrive.
 
-No model reads histories: those of the log hold clicks on all that its uniform logger showed, and a replay learns
-from matches alone.
+No model reads histories: those of the log hold clicks on all that its uniform logger showed, and a replay learns from
+matches alone.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,4 @@
-"""Lambda has no scale of its own, so it is chosen by what it does: the share of winners that it changes.
-
-B requests, C candidates.
-"""
+"""Lambda has no scale of its own, so it is chosen by the share of winners that it changes."""
 
 import math
 from collections.abc import Callable
@@ -22,17 +19,11 @@ class UnreachedError(ValueError):
 
 
 class Tuned(NamedTuple):
-    """A lambda and what it does.
+    """A lambda and what it does."""
 
-    Attributes:
-      explore_lambda: the step's size per unit of uncertainty.
-      changed: the share of requests whose winner it changes.
-      tried: {lambda: share} of all that were tried.
-    """
-
-    explore_lambda: float
-    changed: float
-    tried: dict[float, float]
+    explore_lambda: float  # the step's size per unit of uncertainty
+    changed: float  # the share of requests whose winner it changes
+    tried: dict[float, float]  # {lambda: share} of all that were tried
 
 
 def tune_lambda(
@@ -40,19 +31,18 @@ def tune_lambda(
 ) -> Tuned:
     """Finds the lambda that changes a wanted share of winners, by bisection on its logarithm.
 
-    The share rises with lambda up to a point and need not beyond, so the bisection starts below the first
-    decade that reaches the target.
+    The share rises with lambda up to a point and need not beyond, so the bisection starts below the first decade that
+    reaches the target.
 
     Args:
-      changed: lambda -> share of requests whose winner it changes, in [0, 1]; always on the same requests
-        with the same key.
+      changed: lambda -> share of requests whose winner it changes, in [0, 1]; always on the same requests with the same
+        key.
       target: the wanted share, in (0, 1).
-      low: where to start.
-      high: where to give up.
+      low, high: where to start and to give up.
       steps: bisections of the decade.
 
     Returns:
-      Of all tried lambdas that whose share is nearest to the target, the smaller among equals.
+      The tried lambda whose share is nearest to the target, the smaller among equals.
 
     Raises:
       UnreachedError: a target that no lambda up to `high` reaches.

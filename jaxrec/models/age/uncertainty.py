@@ -9,34 +9,22 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.age.options import Exploration
-from jaxrec.models.age.pairs import is_per_candidate
+from jaxrec.models.age.pairs import Model, candidate_axes, is_per_candidate
 from jaxrec.ops.dropout import DROPS, fold_words, key_words
 from jaxrec.ops.exploration import thompson_delta, ucb_delta
 from jaxrec.ops.hashing import counter_normal
-from jaxrec.training.task import Batch, Rows, Task
+from jaxrec.training.task import Batch, Rows
 
 AT_ONCE = 1 << 20  # numbers of thinned networks that exist at a time, 4 MiB, which a cache may hold
 
 
 def dropout_pass(
-    task: Task,
-    params: Any,
-    model_state: Any,
-    rows: Rows,
-    batch: Batch,
-    words: jax.Array,
-    rate: float,
-    scope: str = 'request',
-    place: str = 'weights',
+    model: Model, words: jax.Array, rate: float, scope: str = 'request', place: str = 'weights'
 ) -> jax.Array:
     """Scores every request by a thinned network of its own.
 
     Args:
-      task: the CTR task.
-      params: its parameters.
-      model_state: its other state.
-      rows: {table: {feature: [B, ..., D]}}.
-      batch: {key: [B, ...]}.
+      model: a CTR task on a batch.
       words: uint32 [2], which networks.
       rate: share of the weights or of the units that are set to zero.
       scope: 'request', one network for all of a request's candidates, or 'candidate', one for each.
@@ -45,6 +33,7 @@ def dropout_pass(
     Returns:
       Probabilities float32 [B, C].
     """
+    task, params, model_state, rows, batch = model.arguments
 
     def one(number: jax.Array, rows: Rows, batch: Batch) -> jax.Array:
         thin = DROPS[place](params, fold_words(words, number), rate)
@@ -56,8 +45,7 @@ def dropout_pass(
         return _map(one, jnp.arange(size), rows, batch, params)
 
     def each(request: jax.Array, rows: Rows, batch: Batch) -> jax.Array:
-        axes = lambda features: {key: 0 if is_per_candidate(key) else None for key in features}
-        in_axes = (0, {table: axes(features) for table, features in rows.items()}, axes(batch))
+        in_axes = (0, {table: candidate_axes(features) for table, features in rows.items()}, candidate_axes(batch))
         widen = lambda f: {key: x[None] if is_per_candidate(key) else x for key, x in f.items()}
 
         def alone(number: jax.Array, rows: Rows, batch: Batch) -> jax.Array:
@@ -70,64 +58,27 @@ def dropout_pass(
 
 
 def dropout_passes(
-    task: Task,
-    params: Any,
-    model_state: Any,
-    rows: Rows,
-    batch: Batch,
-    words: jax.Array,
-    rate: float,
-    passes: int,
-    scope: str = 'request',
-    place: str = 'weights',
+    model: Model, words: jax.Array, rate: float, passes: int, scope: str = 'request', place: str = 'weights'
 ) -> jax.Array:
-    """Several passes; arguments as for `dropout_pass`.
-
-    Returns:
-      Probabilities float32 [N, B, C].
-    """
-    model = task, params, model_state, rows, batch
-    draw = lambda n: dropout_pass(*model, fold_words(words, n), rate, scope, place)
-    each = batch['valid'].shape[0] * count(params) * (1 if scope == 'request' else batch['valid'].shape[1])
+    """Scores by several passes, float32 [N, B, C]; the other arguments are those of `dropout_pass`."""
+    draw = lambda n: dropout_pass(model, fold_words(words, n), rate, scope, place)
+    requests, candidates = model.batch['valid'].shape
+    each = requests * count(model.params) * (1 if scope == 'request' else candidates)
     if passes * each <= AT_ONCE:
         return jax.vmap(draw)(jnp.arange(passes))
     return jax.lax.map(draw, jnp.arange(passes))
 
 
-def uncertainty(
-    task: Task,
-    params: Any,
-    model_state: Any,
-    rows: Rows,
-    batch: Batch,
-    rng: jax.Array,
-    base: jax.Array,
-    options: Exploration,
-) -> jax.Array:
-    """delta_y, as the options have it.
-
-    Args:
-      task: the CTR task.
-      params: its parameters.
-      model_state: its other state.
-      rows: {table: {feature: [B, ..., D]}}.
-      batch: {key: [B, ...]}.
-      rng: a typed key.
-      base: float32 [B, C], probabilities of the whole network.
-      options: how scores are explored.
-
-    Returns:
-      float32 [B, C].
-    """
+def uncertainty(model: Model, rng: jax.Array, base: jax.Array, options: Exploration) -> jax.Array:
+    """Computes delta_y float32 [B, C], as the options say, of the network's probabilities `base` [B, C]."""
     rate, where = options.dropout_rate, (options.mask_scope, options.dropout_place)
-    model = task, params, model_state, rows, batch
     if options.uncertainty == 'ucb':
-        samples = dropout_passes(*model, key_words(rng), rate, options.passes, *where)
+        samples = dropout_passes(model, key_words(rng), rate, options.passes, *where)
         return ucb_delta(base, samples, spread=options.ucb_spread, centre=options.ucb_centre)
     if options.uncertainty == 'gaussian':
         delta = counter_normal(rng, jnp.arange(base.shape[0]), base.shape[1])
     else:
-        delta = thompson_delta(base, dropout_pass(*model, key_words(rng), rate, *where))
+        delta = thompson_delta(base, dropout_pass(model, key_words(rng), rate, *where))
     return delta if options.ts_signed and options.variant == 'v2' else jnp.abs(delta)
 
 

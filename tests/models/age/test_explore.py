@@ -13,7 +13,7 @@ import pytest
 from jaxrec import embeddings as emb
 from jaxrec.models.age import make_explore_step, make_task, tune_lambda
 from jaxrec.models.age.options import Exploration
-from jaxrec.models.age.pairs import Pairs, is_per_candidate
+from jaxrec.models.age.pairs import Model, Pairs, is_per_candidate
 from jaxrec.models.age.uncertainty import dropout_pass, dropout_passes
 from jaxrec.ops.dropout import DROPS, drop_weights, fold_words, key_words
 from jaxrec.ops.exploration import changed_share, pair_norm
@@ -156,7 +156,7 @@ def test_the_step_of_a_linear_model_is_its_closed_form(direction):
     rows = {'t': {key: jnp.asarray(rng.normal(size=shape), jnp.float32) for key, shape in shapes.items()}}
     batch = {'valid': jnp.ones((2, 4)), 'label': jnp.zeros((2, 4))}
     options = Exploration(gate='none', direction=direction, dropout_rate=0.3)
-    got = jax.jit(lambda: explore(Linear(), params, {}, rows, batch, KEY, 2.0, options))()
+    got = jax.jit(lambda: explore(Model(Linear(), params, {}, rows, batch), KEY, 2.0, options))()
     assert np.abs(got.delta).min() > 1e-4 and (got.delta < 0).any() and (got.delta > 0).any()
     np.testing.assert_allclose(got.size, 2 * got.delta, rtol=1e-6)
     norm = np.sqrt((params['own'] ** 2).sum() + 5 * (params['shared'] ** 2).sum())
@@ -170,8 +170,8 @@ def test_networks_that_do_not_fit_at_once_are_made_in_parts(scope, monkeypatch):
     from jaxrec.models.age import uncertainty
 
     task, params, model_state, rows, batch = made()
-    model = task.base, params['base'], model_state, rows, batch
-    passes = lambda: dropout_passes(*model, key_words(KEY), 0.2, 3, scope)
+    model = Model(task.base, params['base'], model_state, rows, batch)
+    passes = lambda: dropout_passes(model, key_words(KEY), 0.2, 3, scope)
     whole = jax.jit(passes)()
     size = uncertainty.count(params['base']) * (1 if scope == 'request' else 4)
     maps, mapped = [], jax.lax.map
@@ -183,14 +183,16 @@ def test_networks_that_do_not_fit_at_once_are_made_in_parts(scope, monkeypatch):
 
 def test_thompson_and_confidence_deltas_are_those_of_thinned_networks():
     task, params, model_state, rows, batch = made()
-    model = task.base, params['base'], model_state, rows, batch
+    model = Model(task.base, params['base'], model_state, rows, batch)
     base = plain()['probability']
     words, samples = key_words(KEY), np.zeros((3, *base.shape))
-    thinned = jax.jit(lambda w: task.base.predict(drop_weights(params['base'], w, 0.2), *model[2:])['probability'])
+    thinned = jax.jit(
+        lambda w: task.base.predict(drop_weights(params['base'], w, 0.2), *model.arguments[2:])['probability']
+    )
     for n in range(3):
         for b in range(len(base)):
             samples[n, b] = thinned(fold_words(fold_words(words, n), b))[b]
-    got = jax.jit(lambda: dropout_passes(*model, words, 0.2, 3))()
+    got = jax.jit(lambda: dropout_passes(model, words, 0.2, 3))()
     np.testing.assert_allclose(got, samples, rtol=1e-4)
     for spread, centre in (('std', 'base'), ('var', 'mean')):
         ucb = run(uncertainty='ucb', passes=3, ucb_spread=spread, ucb_centre=centre, direction='fgm')
@@ -208,10 +210,10 @@ def test_thompson_and_confidence_deltas_are_those_of_thinned_networks():
 @pytest.mark.parametrize('place', DROPS)
 def test_a_network_a_candidate_is_one_of_its_own(place):
     task, params, model_state, rows, batch = made()
-    model = task.base, params['base'], model_state, rows, batch
-    got = jax.jit(lambda: dropout_pass(*model, key_words(KEY), 0.2, 'candidate', place))()
+    model = Model(task.base, params['base'], model_state, rows, batch)
+    got = jax.jit(lambda: dropout_pass(model, key_words(KEY), 0.2, 'candidate', place))()
     thin = DROPS[place](params['base'], fold_words(key_words(KEY), 1 * 4 + 2), 0.2)
-    want = jax.jit(task.base.predict)(thin, *model[2:])['probability'][1, 2]
+    want = jax.jit(task.base.predict)(thin, *model.arguments[2:])['probability'][1, 2]
     np.testing.assert_allclose(got[1, 2], want, rtol=1e-4)
 
 

@@ -15,7 +15,7 @@ def started(row, cache, **sections):
     config = tiny(row, cache, **sections)
     stream = open_stream(config)
     policy = build_policy(config, stream)
-    return policy, warm(config, policy, stream).state, stream.before()
+    return policy, warm(config, policy, stream)[0], stream.before()
 
 
 @pytest.fixture(scope='module')

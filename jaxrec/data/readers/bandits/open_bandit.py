@@ -1,9 +1,9 @@
 """Open Bandit Dataset (arXiv 2008.07146): a TFDS builder of its rows, and the compiler to a pool log.
 
-`<behaviour policy>/<campaign>/<campaign>.csv` has a row for each of three positions of an impression: time,
-item, position, click, the logger's propensity for that item at that position, four anonymous user features,
-and the user's affinity to each of the K items of the campaign. `item_context.csv` beside it has four features
-of each item. The small sample and the full set are laid out alike; the files are placed by hand.
+`<behaviour policy>/<campaign>/<campaign>.csv` has a row for each of three positions of an impression: time, item,
+position, click, the logger's propensity for that item at that position, four anonymous user features, and the user's
+affinity to each of the K items of the campaign. `item_context.csv` has four features of each item. The small sample and
+the full set have the same layout; the files are placed by hand.
 
 Letters: n rows of a block, N of all, K items, F entries that are not 0 of the affinities.
 """
@@ -73,10 +73,8 @@ class OpenBanditRows(BlockBuilder):
             yield {
                 'time': _seconds(files[0], line, block['timestamp']),
                 'item': block['item_id'],
-                'position': block['position'],
-                'click': click,
                 'propensity': chance,
-                **{name: block[name] for name in USER_FEATURES},
+                **{name: block[name] for name in ('position', 'click', *USER_FEATURES)},
                 'affinity_row': row.astype(np.int32),
                 'affinity_item': item.astype(np.int32),
                 'affinity_value': lent[row, item],
@@ -85,18 +83,10 @@ class OpenBanditRows(BlockBuilder):
 
 
 def find_campaign(data_dir: str | Path, behaviour: str, campaign: str) -> list[Path]:
-    """Finds the rows and the item features of a campaign, plain or packed.
+    """Finds the rows and the item features of a campaign, plain or packed, see `compile_open_bandit`.
 
-    Args:
-      data_dir: the folder of the set, or one that holds it under a name of `ROOTS`.
-      behaviour: the logger, 'random' or 'bts' (Bernoulli Thompson sampling).
-      campaign: 'all', 'men' or 'women'.
-
-    Returns:
-      The two paths.
-
-    Raises:
-      ValueError: for another name, or saying where it looked.
+    `data_dir` is the folder of the set, or one that holds it under a name of `ROOTS`. Raises a ValueError for another
+    logger or campaign, or naming the places searched.
     """
     if behaviour not in BEHAVIOURS or campaign not in CAMPAIGNS:
         raise ValueError(
@@ -119,24 +109,24 @@ def compile_open_bandit(
 ) -> PoolLog:
     """Compiles a campaign to a pool log, every row a visit whose pool are all items of the campaign.
 
-    What is known before the choice is `position` and `user_feature_0` to `_3`, all categorical. Candidates
-    have `item_feature_0` (a number) and `item_feature_1` to `_3` (categorical), and `affinity`, the user's to
-    each of them. `time` is in seconds since 1970. Rows are sorted by time, stably, where they are not.
+    Known before the choice are `position` and `user_feature_0` to `_3`, all categorical. Candidates have
+    `item_feature_0` (a number) and `item_feature_1` to `_3` (categorical), and `affinity`, the user's to each of them.
+    `time` is in seconds since 1970. Rows are sorted by time, stably, where they are not.
 
     Args:
-      data_dir: where the set lies.
-      folder: where the log will lie; the prepared TFDS data lie beside it, under `tfds/`.
-      behaviour: the logger, 'random' or 'bts'.
+      data_dir: of the set.
+      folder: of the log; the prepared TFDS data go to `tfds/` next to it.
+      behaviour: the logger, 'random' or 'bts' (Bernoulli Thompson sampling).
       campaign: 'all', 'men' or 'women'.
       affinity: keep affinities; dense they take 4 K bytes a row.
       seed: of the hash that assigns ids.
 
     Raises:
-      ValueError: when a file is missing, or for a malformed row, which is named.
+      ValueError: a file is missing, or a row is malformed, which is named.
     """
     files = find_campaign(data_dir, behaviour, campaign)
-    request: dict[str, Any] = {'reader': OpenBanditRows.tag(), 'behaviour': behaviour, 'campaign': campaign}
-    request |= {'affinity': affinity, 'seed': seed}
+    about = {'behaviour': behaviour, 'campaign': campaign, 'affinity': affinity, 'seed': seed}
+    request: dict[str, Any] = {'reader': OpenBanditRows.tag(), **about}
     if made := PoolLog.of_request(folder, files, request):
         return made
     items = _item_context(files[1])
@@ -148,13 +138,12 @@ def compile_open_bandit(
         )
     rows = _Rows(read_blocks(OpenBanditRows, files, folder), items['item'], affinity)
     categories = ('position', *USER_FEATURES, *ITEM_FEATURES[1:])
-    columns = {name: ColumnSpec('categorical') for name in categories}
-    columns |= {ITEM_FEATURES[0]: ColumnSpec('numeric')}
+    numbers = (ITEM_FEATURES[0], *(['affinity'] if affinity else []))
     return compile_pools(
         folder,
         rows,
         items,
-        columns=columns | ({'affinity': ColumnSpec('numeric')} if affinity else {}),
+        columns=dict.fromkeys(categories, ColumnSpec('categorical')) | dict.fromkeys(numbers, ColumnSpec('numeric')),
         sources=files,
         notes={'rows out of time order': rows.moved} if rows.moved else None,
         request=request,
@@ -186,19 +175,14 @@ class _Rows:
         row = np.argsort(order, kind='stable')[lent['row']]
         by_row = np.argsort(row, kind='stable')
         self._lent = {'row': row[by_row], 'item': lent['item'][by_row], 'value': lent['value'][by_row]}
-        self._columns = {
-            name: c._replace(codes=c.codes[order]) if isinstance(c, Coded) else c[order] for name, c in columns.items()
-        }
+        self._columns = _picked(columns, order)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         visits, size = len(self._columns['time']), len(self._items)
         for first in range(0, visits, BLOCK_ROWS):
             part = slice(first, min(first + BLOCK_ROWS, visits))
             count = part.stop - first
-            block: dict[str, Any] = {
-                name: c._replace(codes=c.codes[part]) if isinstance(c, Coded) else c[part]
-                for name, c in self._columns.items()
-            }
+            block = _picked(self._columns, part)
             pool = Ragged(self._items, np.asarray([0, size], np.int64))
             block['pool'] = Pools(np.zeros(count, np.int32), pool)
             if self._affinity:
@@ -209,6 +193,12 @@ class _Rows:
                 dense = dense[:, self._items]  # in the order of the pool
                 block['affinity'] = Ragged(dense.reshape(-1), np.arange(count + 1, dtype=np.int64) * size)
             yield block
+
+
+def _picked(columns: Mapping[str, Any], rows: Any) -> dict[str, Any]:
+    """Rows of columns, by a slice or by numbers."""
+    pick = lambda column: column._replace(codes=column.codes[rows]) if isinstance(column, Coded) else column[rows]
+    return {name: pick(column) for name, column in columns.items()}
 
 
 def _header(path: Path) -> tuple[tuple[str, ...], str, list[str]]:

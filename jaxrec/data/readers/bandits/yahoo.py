@@ -4,10 +4,9 @@ A line of `ydata-fp-td-clicks-v2_0.201110DD` is one visit,
 
     1317513291 id-560620 0 |user 1 9 11 13 23 16 18 |id-552077 |id-555224 |id-555528
 
-seconds since 1970, the article that was shown, whether it was clicked, the features of the user (numbers of
-1 to 136), and the articles that it was drawn from, uniformly at random. There are fifteen files, of 2 to 16
-October 2011, some 28 million lines in all. Fetching them takes an agreement with Yahoo!, so they are placed
-by hand.
+seconds since 1970, the article that was shown, whether it was clicked, the features of the user (numbers of 1 to 136),
+and the articles that it was drawn from, uniformly at random. There are fifteen files, of 2 to 16 October 2011, some 28
+million lines in all. Fetching them takes an agreement with Yahoo!, so they are placed by hand.
 
 Letters: n lines of a block, k distinct pools and u distinct users of a block.
 """
@@ -41,9 +40,9 @@ log = logging.getLogger(__name__)
 class YahooVisits(BlockBuilder):
     """Lines of all files, in order.
 
-    Blocks have `time`, `item`, `click` and `day`, n of each; `pool` and `user`, n codes of the distinct ones;
-    and these, end to end (`pool_values`, `user_values`), with `pool_lengths` [k] and `user_lengths` [u].
-    `dropped` and `noted` count lines by the reasons in `yahoo_lines`; `first_dropped` is a message, if any.
+    Blocks have `time`, `item`, `click` and `day`, n of each; `pool` and `user`, n codes of the distinct ones; and
+    these, end to end (`pool_values`, `user_values`), with `pool_lengths` [k] and `user_lengths` [u]. `dropped` and
+    `noted` count lines by the reasons in `yahoo_lines`; `first_dropped` is a message, if any.
     """
 
     VERSION = tfds.core.Version('1.1.0')  # 1.0.0 counted no lines of another day
@@ -97,17 +96,10 @@ def day_of(path: Path) -> int:
 
 
 def find_days(data_dir: str | Path, days: Sequence[int] | None) -> list[Path]:
-    """Finds the files of some days, plain or packed.
+    """Finds the files of `days` of October 2011, all that are there by default, plain or packed, in order.
 
-    Args:
-      data_dir: the folder that holds them, or one that holds a folder of `FOLDERS`; or one file itself.
-      days: of October 2011, each of 2 to 16; all whose files are there by default.
-
-    Returns:
-      The paths, by day.
-
-    Raises:
-      ValueError: for another day, or when a file, or by default every file, is missing.
+    `data_dir` is the folder that holds them, one that holds a folder of `FOLDERS`, or one file. A ValueError names a
+    day outside 2 to 16, or a missing file, by default only if all are missing.
     """
     wanted = DAYS if days is None else tuple(sorted(days))
     if unknown := [day for day in wanted if day not in DAYS]:
@@ -134,24 +126,22 @@ def compile_yahoo(
 ) -> PoolLog:
     """Compiles R6B to a pool log, every line a visit, logged uniformly.
 
-    The user side is `features` (multi-valued, 1 to 136 as the file has them); articles have no features but
-    their id. `day` (of October 2011) is kept beside, no feature, to tune on other days than those of the
-    test. What is stored follows no line's order of features or articles. Memory is that of a block.
+    The user side is `features` (multi-valued, 1 to 136 as in the file); articles have no features but their id. `day`
+    (of October 2011) is kept, but is no feature, to tune on other days than those of the test. What is stored follows
+    no line's order of features or articles. Memory is that of a block.
 
     Args:
-      data_dir: where the files lie, plain or .gz.
-      folder: where the log will lie; the prepared TFDS data lie beside it, under `tfds/`.
+      data_dir: where the files are, plain or .gz.
+      folder: of the log; the prepared TFDS data go to `tfds/` next to it.
       days: which files to read; all that are there by default.
-      irregular: lines that cannot be replayed (malformed, of another day than their file, out of time order,
-        a click other than 0 and 1, an empty pool, the shown article missing from it, a feature outside
-        1..136): 'refuse', or 'drop' and count them in the manifest. Features and articles that a line names
-        twice are counted as notes.
+      irregular: lines that cannot be replayed (malformed, of another day than their file, out of time order, a click
+        other than 0 and 1, an empty pool, the shown article missing from it, a feature outside 1..136): 'refuse', or
+        'drop' and count them in the manifest. Features and articles that a line names twice are counted as notes.
       most_dropped: share of the lines that may be dropped.
       seed: of the hash that assigns ids.
 
     Raises:
-      ValueError: when files are missing, for an irregular line, which is named, or when more than
-        `most_dropped` are.
+      ValueError: missing files, an irregular line, which is named, or more than `most_dropped` of them.
     """
     if irregular not in IRREGULAR:
         raise ValueError(f'irregular={irregular!r}: say what becomes of such lines, {" or ".join(IRREGULAR)}')
@@ -161,15 +151,16 @@ def compile_yahoo(
         return made
     visits = _Visits(files, folder, irregular)
     counted, kept = visits.counts()
-    _tell_dropped({reason: counted[reason] for reason in DROPPED}, kept, most_dropped)
+    dropped, notes = ({reason: counted[reason] for reason in of if counted[reason]} for of in (DROPPED, NOTED))
+    _tell_dropped(dropped, kept, most_dropped)
     return compile_pools(
         folder,
         visits,
         columns={'features': ColumnSpec('multi')},
         uniform=True,
         sources=files,
-        dropped={reason: lines for reason, lines in counted.items() if lines and reason in DROPPED},
-        notes={reason: lines for reason, lines in counted.items() if lines and reason in NOTED},
+        dropped=dropped,
+        notes=notes,
         request=request,
         seed=seed,
     )
@@ -180,9 +171,8 @@ def _tell_dropped(dropped: Mapping[str, int], kept: int, most: float) -> None:
     lines = sum(dropped.values())
     if not lines:
         return
-    told = f'{lines} of {lines + kept} lines cannot be replayed: ' + ', '.join(
-        f'{count} {reason}' for reason, count in dropped.items() if count
-    )
+    reasons = ', '.join(f'{count} {reason}' for reason, count in dropped.items())
+    told = f'{lines} of {lines + kept} lines cannot be replayed: {reasons}'
     if lines > most * (lines + kept):
         raise ValueError(
             f'{told}. That is more than most_dropped = {most:g} of them: look at the files, or give a larger share'

@@ -1,7 +1,6 @@
 """Lines of Yahoo! R6B, parsed one by one into the columns of a block.
 
-Users and pools repeat: each distinct text is parsed once a block, and a line costs little more than its
-splitting.
+Users and pools repeat: each distinct text is parsed once a block.
 
 Letters: n lines, k distinct pools, u distinct users.
 """
@@ -64,19 +63,13 @@ class Lines:
             yield from enumerate(stream, 1)
 
     def add(self, text: bytes, day: int, last: int | None) -> int:
-        """Takes in a line.
+        """Adds a line of the file of a `day` of October 2011, and returns its time; `last` is that of the line before.
 
-        Args:
-          text: the line.
-          day: of October 2011, that of its file. A time may lie a day before or after it, since days are
-            local; one further away is an error, which would leave the lines after it out of order.
-          last: the time of the line before it.
-
-        Returns:
-          Its time.
+        A time may be a day before or after the file's, since days are local; one further away is an error, which would
+        leave the lines after it out of order.
 
         Raises:
-          Irregular: the line cannot be replayed; nothing was taken in.
+          Irregular: the line cannot be replayed; nothing was added.
         """
         head, bar, rest = text.partition(b'|user')
         fields = head.split()

@@ -1,11 +1,10 @@
 """The fair buckets of AGE's online experiment (arXiv 2112.11136, section 5.3), served in a simulated feed.
 
-The users are cut into three parts of the traffic. The common part is served by a model that learns from it
-alone. The second is served twice, as bucket C without exploring and as bucket D by an explorer, the third
-twice too, as A by a model that learns from the common part and C, and as B by one that learns from the common
-part and D. C is served by A's model, and D by an explorer that learns what B's model does, so that what it
-found comes back to it. A and B, and C and D, are given the same visits with the same luck, which no live
-experiment can do: what differs is the model alone.
+The users are cut into three parts of the traffic. The common part is served by a model that learns from it alone. The
+second is served twice, as bucket C without exploring and as bucket D by an explorer. The third is served twice too, as
+A by a model that learns from the common part and C, and as B by one that learns from the common part and D. A's model
+also serves C, and D's explorer learns what B's model does. A and B, and C and D, are given the same visits with the
+same luck, so they differ in the model alone.
 
 B visits of a batch, C candidates, V items, n visits of a part.
 """
@@ -40,19 +39,12 @@ SERVED_BY_A_MODEL = {'common': COMMON, 'C': EXPLORED, 'A': JUDGED}
 
 @dataclasses.dataclass
 class Bucket:
-    """What a bucket has shown.
+    """What a bucket has shown."""
 
-    Attributes:
-      part: of the traffic.
-      days: a tally a day.
-      new: impressions of items that the common traffic had shown fewer than `max_impressions` times.
-      fresh: served batches since the last learning.
-    """
-
-    part: int
-    days: list[Tally]
-    new: int = 0
-    fresh: list[Served] = dataclasses.field(default_factory=list)
+    part: int  # of the traffic
+    days: list[Tally]  # a tally a day
+    new: int = 0  # impressions of items that the common traffic had shown fewer than `max_impressions` times
+    fresh: list[Served] = dataclasses.field(default_factory=list)  # served batches since the last learning
 
     @property
     def tally(self) -> Tally:
@@ -62,21 +54,13 @@ class Bucket:
 
 @dataclasses.dataclass
 class Model:
-    """A model at work.
+    """A model at work."""
 
-    Attributes:
-      policy: ranks and learns.
-      state: where it stands.
-      serves: its buckets.
-      learns: the buckets whose feedback it is given.
-      counts: int64 [V], impressions that it was given; an explorer leaves alone what has enough.
-    """
-
-    policy: Policy
-    state: Any
-    serves: tuple[str, ...]
-    learns: tuple[str, ...]
-    counts: NDArray
+    policy: Policy  # ranks and learns
+    state: Any  # where it stands
+    serves: tuple[str, ...]  # its buckets
+    learns: tuple[str, ...]  # the buckets whose feedback it is given
+    counts: NDArray  # int64 [V], impressions given to it; an explorer leaves alone what has enough
 
 
 class Buckets:
@@ -88,15 +72,11 @@ class Buckets:
     """
 
     def __init__(self, config: ConfigDict, stream: Stream):
-        """Trains the models on the warm-up.
+        """Trains the models on the warm-up of a simulated feed.
 
-        Args:
-          config: of the plain model, as `streams` takes it, with `explorers`, {name: changes to it}, and
-            `online`, any of `ONLINE_OPTIONS`.
-          stream: of a simulated feed.
-
-        Raises:
-          ValueError: a stream whose world is not known, an unknown option, or shares that cut no traffic.
+        `config` is that of the plain model, as `streams` takes it, with `explorers`, {name: changes to it}, and
+        `online`, any of `ONLINE_OPTIONS`. A ValueError names an unknown option, a stream whose world is not known, and
+        shares that cut no traffic.
         """
         if stream.world is None:
             raise ValueError(
@@ -146,11 +126,7 @@ class Buckets:
         return Model(policy, state, serves, learns, counts)
 
     def run(self) -> Iterator[int]:
-        """Serves what follows the warm-up, to the end.
-
-        Yields:
-          Visits that were served since the last time, after each learning.
-        """
+        """Serves the visits after the warm-up, to the end; yields the number of visits served before each learning."""
         step, last = self.options['learn_every'], self.stream.source.visits
         for first in range(self.stream.warm_up, last, step):
             rows = np.arange(first, min(first + step, last))

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxrec.data.simulators.feed import Feed
 from jaxrec.evaluation.closed_loop import serve
 from jaxrec.evaluation.replay import without_host
 from jaxrec.evaluation.tallies import Tally, merge, summarise
@@ -21,21 +20,13 @@ from jaxrec.training.state import TrainState
 
 
 class ServedStream(NamedTuple):
-    """A stream that was served to its end.
+    """A stream that was served to its end by a policy."""
 
-    Attributes:
-      stream: its visits.
-      policy: which served them.
-      state: of the policy at the end.
-      tuned: AGE's {'explore_lambda', 'changed'} after the warm-up; empty for other policies.
-      tallies: the counts of each batch, in the order of time.
-    """
-
-    stream: Stream
+    stream: Stream  # its visits, the policy, and its state at the end
     policy: Policy
     state: TrainState
-    tuned: dict[str, float]
-    tallies: tuple[Tally, ...]
+    tuned: dict[str, float]  # AGE's {'explore_lambda', 'changed'} after the warm-up; empty for other policies
+    tallies: tuple[Tally, ...]  # the counts of each batch, in the order of time
 
     @property
     def metrics(self) -> dict[str, float | int | str]:
@@ -46,12 +37,8 @@ class ServedStream(NamedTuple):
 def serve_stream(config: ConfigDict, data_dir: str | None = None) -> ServedStream:
     """Trains a policy on the warm-up, then serves each batch and learns from what was shown and clicked.
 
-    Args:
-      config: of a replay, such as `jaxrec.models.age.simulated.get_config`; its section `replay` is not used.
-      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
-
-    Returns:
-      The policy and its counts.
+    `config` is that of a replay, such as `jaxrec.models.age.simulated.get_config`; its section `replay` is not used.
+    `data_dir` is where real data sets are; None takes the environment variable JAXREC_DATA.
 
     Raises:
       ValueError: an unknown section or option, or a log that is no simulated feed.
@@ -66,20 +53,12 @@ def serve_stream(config: ConfigDict, data_dir: str | None = None) -> ServedStrea
         )
     policy = build_policy(config, stream)
     state, tuned = warm(config, policy, stream)
-    tallies = []
-    for first in range(stream.warm_up, stream.source.visits, stream.source.batch_size):
-        state, tally = _serve_batch(policy, state, stream, stream.world, first, config.seed)
-        tallies.append(tally)
+    tallies, size = [], stream.source.batch_size
+    for first in range(stream.warm_up, stream.source.visits, size):
+        batch = stream.source.at(np.arange(first, min(first + size, stream.source.visits)), size)
+        key = jax.random.fold_in(jax.random.key(config.seed), first)
+        served = serve(policy, state, batch, key, stream.world.clicks, truth=stream.world.rates)
+        shown = stream.source.impressions(served.rows, served.slots, served.clicks)
+        state = policy.learn(state, without_host(shown))
+        tallies.append(served.tally)
     return ServedStream(stream, policy, state, tuned, tuple(tallies))
-
-
-def _serve_batch(
-    policy: Policy, state: TrainState, stream: Stream, world: Feed, first: int, seed: int
-) -> tuple[TrainState, Tally]:
-    """Serves the B visits from `first` on; the state that has learned from them, and their counts."""
-    size = stream.source.batch_size
-    batch = stream.source.at(np.arange(first, min(first + size, stream.source.visits)), size)
-    key = jax.random.fold_in(jax.random.key(seed), first)
-    served = serve(policy, state, batch, key, world.clicks, truth=world.rates)
-    shown = stream.source.impressions(served.rows, served.slots, served.clicks)
-    return policy.learn(state, without_host(shown)), served.tally

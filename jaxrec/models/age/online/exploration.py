@@ -1,4 +1,4 @@
-"""How far a policy's scores move where it explores, by how much it was taught of the items.
+"""How far a policy's scores move where it explores, by how many events of the items it was taught.
 
 B visits, C candidates, S draws.
 """
@@ -27,19 +27,18 @@ def taught(done: Replayed) -> NDArray:
 
 
 def explored(done: Replayed, draws: int, seed: int = 0, edges: Sequence[int] = EDGES) -> list[Group]:
-    """Sorts the candidates of the last visits by what was taught of them.
+    """Sorts the candidates of the last visits by how many of their events were taught.
 
     Args:
       done: from `walk`.
-      draws: S.
-      seed: of the draws.
+      draws, seed: S, and the seed of the draws.
       edges: where groups begin, in taught events.
 
     Returns:
-      Of each group that has candidates: `from` and `until` (None: no end) in taught events, `candidates`, the
-      share of all; `predicted`, their mean predicted CTR; `moved`, the root mean square of score minus
-      prediction over the mean prediction; `highest` and `picked`, the shares of visits and draws in which the
-      highest prediction and the pick are of the group; and of simulated worlds `true_ctr`, their mean rate.
+      Of each group that has candidates: `from` and `until` (None: no end) in taught events, `candidates`, the share of
+      all; `predicted`, their mean predicted CTR; `moved`, the root mean square of score minus prediction over the mean
+      prediction; `highest` and `picked`, the shares of visits and draws in which the highest prediction and the pick
+      are of the group; and of simulated worlds `true_ctr`, their mean rate.
 
     Raises:
       ValueError: a policy that predicts nothing, such as random.
@@ -60,15 +59,14 @@ def explored(done: Replayed, draws: int, seed: int = 0, edges: Sequence[int] = E
             raise ValueError('the policy predicts no click rates, so nothing says what exploring changes')
         scores, predicted = scores[real], known[real]
         squares += np.where(pool, scores - predicted, 0) ** 2
-        for place, by in ((0, predicted), (1, scores)):
-            best = pick(by, pool)
-            counts[place] += np.bincount(group[np.arange(len(rows)), best], minlength=len(edges) + 1)
+        for place, by in enumerate((predicted, scores)):
+            counts[place] += np.bincount(group[np.arange(len(rows)), pick(by, pool)], minlength=len(edges) + 1)
     rates = None if done.stream.truth is None else done.stream.truth(rows)[:, : pool.shape[1]]
     shares = counts / (draws * len(rows))
     return [
         _group(group == g, edges, g, predicted, squares / draws, rates)
-        | {'candidates': float((group == g).sum() / pool.sum())}
-        | {'highest': float(shares[0, g]), 'picked': float(shares[1, g])}
+        | {'candidates': float((group == g).sum() / pool.sum()), 'highest': float(shares[0, g])}
+        | {'picked': float(shares[1, g])}
         for g in range(len(edges) + 1)
         if (group == g).any()
     ]
@@ -84,7 +82,7 @@ def _group(
 
 
 def named(group: Group) -> str:
-    """How many taught events the items of a group have, in words."""
+    """Formats how many taught events the items of a group have."""
     begin, end = group['from'], group['until']
     if end is None:
         return f'{begin} and more'
@@ -92,15 +90,7 @@ def named(group: Group) -> str:
 
 
 def to_text(policy: str, groups: Sequence[Group]) -> str:
-    """Lays the groups out, a line each.
-
-    Args:
-      policy: its name.
-      groups: from `explored`.
-
-    Returns:
-      Lines with a head.
-    """
+    """Formats the groups of a policy's `explored`, a line each."""
     keys = [key for key in groups[0] if key not in ('from', 'until')]
     lines = [f'{policy}: taught events'.ljust(34) + ''.join(key.rjust(12) for key in keys)]
     lines += [named(g).rjust(34) + ''.join(f'{g[key]:12.4f}' for key in keys) for g in groups]
@@ -108,13 +98,7 @@ def to_text(policy: str, groups: Sequence[Group]) -> str:
 
 
 def draw(policy: str, groups: Sequence[Group], path: Path) -> None:
-    """Draws how far scores move, and whose candidates are picked.
-
-    Args:
-      policy: its name.
-      groups: from `explored`.
-      path: of the picture.
-    """
+    """Draws how far scores move, and the shares of candidates, highest predictions and picks of each group."""
     figure, axes = new_figure(1, 2, figsize=(9, 3.2))
     names, at = [named(g) for g in groups], np.arange(len(groups))
     axes[0].bar(at, [g['moved'] for g in groups])

@@ -1,7 +1,7 @@
-"""What the buckets of an online experiment have earned: by seed, paired, as a table and as a picture.
+"""What the buckets of an online experiment have earned: by seed, paired, as a table and as a figure.
 
-A seed's result is plain JSON: `buckets`, {bucket: what `summarise` says of it, and `new`}; `days`, {bucket:
-[true click rate of each day, None before the experiment]}; `tuned`, {explorer: its lambda}.
+A seed's result is plain JSON: `buckets`, {bucket: its `summarise`d metrics, and `new`}; `days`, {bucket: [true click
+rate of each day, None before the experiment]}; `tuned`, {explorer: its lambda}.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,7 @@ HEAD = {
 
 
 def pair(result: Result, explorer: str) -> dict[str, float]:
-    """Bucket B of an explorer against A, and D against C.
-
-    Args:
-      result: of a seed.
-      explorer: its name.
+    """Compares bucket B of an explorer with A, and D with C, in the result of a seed.
 
     Returns:
       The keys of `HEAD`; without those that have no value, since nothing was clicked or nothing was new.
@@ -51,11 +47,7 @@ def pair(result: Result, explorer: str) -> dict[str, float]:
 
 
 def summarise_seeds(results: Sequence[Result], explorers: Sequence[str]) -> Summary:
-    """Mean and standard deviation over seeds.
-
-    Args:
-      results: of the seeds.
-      explorers: their names.
+    """Computes mean and standard deviation over seeds.
 
     Returns:
       {'pairs': {explorer: {metric: {'mean', 'sd', 'n', 'above': seeds above 0}}}, 'buckets': {bucket: ...}}.
@@ -77,22 +69,16 @@ def summarise_seeds(results: Sequence[Result], explorers: Sequence[str]) -> Summ
 
 
 def to_markdown(summary: Summary, published: Mapping[str, Mapping[str, str]], results: Sequence[Result]) -> str:
-    """Lays the tables out.
-
-    Args:
-      summary: from `summarise_seeds`.
-      published: {explorer: {metric: text}}.
-      results: of the seeds.
-
-    Returns:
-      Markdown: pairs with the published figures beside them, buckets, and what is to be said of either.
-    """
-    lines = ['# Online experiment in a simulated feed', '']
-    lines += [f'{len(results)} seeds, mean ± sample standard deviation; B and A, D and C served the same visits.']
-    rows = []
-    for name, found in summary['pairs'].items():
-        told = dict(published.get(name, {}))
-        rows.append([name, *(_cell(found, key, key in SHARES) for key in HEAD), *_told(told)])
+    """Formats a summary of seeds as Markdown: pairs, with `published` {explorer: {metric: text}}, and buckets."""
+    lines = [
+        '# Online experiment in a simulated feed',
+        '',
+        f'{len(results)} seeds, mean ± sample standard deviation; B and A, D and C served the same visits.',
+    ]
+    rows = [
+        [name, *(_cell(found, key, key in SHARES) for key in HEAD), *_told(published.get(name, {}))]
+        for name, found in summary['pairs'].items()
+    ]
     rows += [[name, *[''] * len(HEAD), *_told(x)] for name, x in published.items() if name not in summary['pairs']]
     lines += _table(['explorer', *HEAD.values(), *(f'published: {key}' for key in ('CTR', 'PV', 'PCOC'))], rows)
     buckets = [[name, *(_cell(x, key) for key in OF_BUCKETS)] for name, x in summary['buckets'].items()]
@@ -120,7 +106,7 @@ def _cell(found: Mapping[str, Mapping[str, float]], key: str, percent: bool = Fa
 
 
 def _verdicts(summary: Summary, seeds: int) -> list[str]:
-    """How often the model of what was explored was the better one."""
+    """In how many seeds the model of what was explored was the better one."""
     lines = []
     for name, found in summary['pairs'].items():
         told = [
@@ -133,23 +119,20 @@ def _verdicts(summary: Summary, seeds: int) -> list[str]:
 
 
 def _caveats(results: Sequence[Result]) -> list[str]:
-    """What summaries of buckets say of themselves, each with its interval."""
-    lines = []
-    for result in results:
-        for name, x in result['buckets'].items():
-            if x['caveat']:
-                interval = f'{x["ctr"]:.4f} [{x["ctr_low"]:.4f}, {x["ctr_high"]:.4f}]'
-                lines.append(f'- seed {result["seed"]}, bucket {name}: CTR {interval}; {x["caveat"]}')
-    return lines
+    """The caveats of all buckets, each with its interval."""
+    interval = lambda x: f'{x["ctr"]:.4f} [{x["ctr_low"]:.4f}, {x["ctr_high"]:.4f}]'
+    return [
+        f'- seed {result["seed"]}, bucket {name}: CTR {interval(x)}; {x["caveat"]}'
+        for result in results
+        for name, x in result['buckets'].items()
+        if x['caveat']
+    ]
 
 
 def draw(results: Sequence[Result], explorers: Sequence[str], path: Path) -> None:
     """Draws the true click rate of each day: A and the B buckets, C and the D buckets.
 
-    Args:
-      results: of the seeds; the mean is drawn, with one standard deviation to each side.
-      explorers: their names.
-      path: of the picture.
+    The mean over the seeds' results is drawn, with one standard deviation to each side.
     """
     figure, axes = new_figure(1, 2, figsize=(10, 3.8), sharey=True)
     for axis, (plain, other) in zip(axes, (('A', 'B'), ('C', 'D')), strict=True):

@@ -1,4 +1,4 @@
-"""One seed of AGE's online experiment: run once, and told in plain JSON."""
+"""One seed of AGE's online experiment: run once, its result kept as plain JSON."""
 
 import logging
 import time
@@ -27,10 +27,10 @@ def run_seed(config: ConfigDict, seed: int, folder: Path, data_dir: str | None =
       config: the sections of `TOP`.
       seed: of the world, the cut of its users and the models.
       folder: takes `result.json`.
-      data_dir: where real data sets lie.
+      data_dir: where real data sets are.
 
     Returns:
-      {'seed', 'buckets', 'days', 'tuned', 'seconds'}, see `describe`.
+      {'seed', 'seconds'} and what `describe` returns.
 
     Raises:
       ValueError: an unknown section or option, no explorer, or a stream without a world.
@@ -60,14 +60,7 @@ def run_seed(config: ConfigDict, seed: int, folder: Path, data_dir: str | None =
 
 
 def describe(buckets: Buckets) -> dict[str, Any]:
-    """What became of a seed.
-
-    Args:
-      buckets: served to the end.
-
-    Returns:
-      `buckets`, `days` and `tuned`.
-    """
+    """Returns `buckets`, `days` and `tuned` of buckets that were served to the end."""
     found: dict[str, Any] = {'buckets': {}, 'days': {}, 'tuned': buckets.tuned}
     for name, bucket in buckets.buckets.items():
         found['buckets'][name] = {**summarise(bucket.tally), 'new': bucket.new}

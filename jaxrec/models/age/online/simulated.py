@@ -1,8 +1,8 @@
 """AGE's online experiment (arXiv 2112.11136, section 5.3) on a simulated feed into which new items arrive.
 
-`still` is the feed in which no item arrives: nothing is new or explored, and B has no reason to win. The paper
-explores items below 3,000 impressions, of the 10,000 that an item needs there to be learned; here an item that is
-shown like all others ends with some 600, so the limit is scaled.
+`still` is the feed in which no item arrives: nothing is new or explored, and B has no reason to win. The paper explores
+items below 3,000 impressions, of the 10,000 that an item needs there to be learned; here an item that is shown like all
+others ends with some 600, so the limit is scaled.
 """
 
 from ml_collections import ConfigDict

@@ -1,15 +1,14 @@
-"""Policies: who is shown, and what is learnt from it.
+"""Policies: what is shown, and what is learnt from it.
 
-A room of its own beside `models`: a model says how likely a click is, a policy ranks a pool of candidates to
-learn by what it shows, and stands between a model and a stream of requests. It may import models and
-training; models know no policy, and replay and simulators know the protocol alone.
+A model says how likely a click is. A policy ranks a pool of candidates and learns from what it shows. Replay and
+simulators know the protocol `Policy` alone.
 
     policy = make_policy({'policy': 'age', 'model': {'features': FEATURES}, ...}, schema)
     state = policy.init(jax.random.key(0), requests)     # shapes of one batch of requests
     scores = policy.score(state, requests, key)          # [B, C], -inf outside the pool; rank by it
     state = policy.learn(state, matched_events)          # the old state is given up
 
-States are `TrainState`s, so the checkpoints of training runs save and restore them mid-stream.
+States are `TrainState`s, so checkpoints save and restore them mid-stream.
 """
 
 from jaxrec.models.age.policies.make import POLICIES as POLICIES
@@ -17,6 +16,5 @@ from jaxrec.models.age.policies.make import make_policy as make_policy
 from jaxrec.models.age.policies.policy import Policy as Policy
 from jaxrec.models.age.policies.policy import Ranked as Ranked
 from jaxrec.models.age.policies.policy import restore_policy as restore_policy
-from jaxrec.models.age.policies.policy import save_policy as save_policy
 from jaxrec.models.age.policies.stochastic import Stochastic as Stochastic
 from jaxrec.models.age.policies.stochastic import unwrapped as unwrapped

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.embeddings import Table
+from jaxrec.models.age.pairs import Model
 from jaxrec.models.age.policies.events import Arrays
-from jaxrec.models.age.policies.neural import Greedy, Model, NeuralPolicy
+from jaxrec.models.age.policies.neural import Greedy, NeuralPolicy
 from jaxrec.models.age.policies.policy import Policy, Ranked
 from jaxrec.models.age.policies.stochastic import unwrapped
 from jaxrec.models.age.tuning import tune_lambda
@@ -23,13 +24,9 @@ from jaxrec.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Age(Greedy):
-    """Ranks by `AgeTask.explore`.
+    """Ranks by `AgeTask.explore`."""
 
-    Attributes:
-      explore_lambda: the step's size per unit of uncertainty; None must be tuned before ranking.
-    """
-
-    explore_lambda: float | None = None
+    explore_lambda: float | None = None  # the step's size per unit of uncertainty; None must be tuned before ranking
 
     def start(self, tables: Mapping[str, Table], params: Any) -> dict[str, Any]:
         """The lambda, NaN until there is one."""
@@ -38,8 +35,7 @@ class Age(Greedy):
 
     def rank(self, model: Model, memory: dict[str, Any], rng: jax.Array) -> Ranked:
         """As `Explorer.rank`."""
-        _, *arguments = model.arguments
-        explored = model.task.explore(*arguments, rng, memory['explore_lambda'])
+        explored = model.task.explore(*model.arguments[1:], rng, memory['explore_lambda'])
         return Ranked(explored.score, explored.probability)
 
     def ready(self, memory: dict[str, Any]) -> None:
@@ -53,14 +49,14 @@ class Age(Greedy):
 def tune(
     policy: Policy, state: TrainState, requests: Arrays, rng: jax.Array, target: float = 0.05
 ) -> tuple[TrainState, float]:
-    """Sets the lambda that changes a share of winners.
+    """Sets the lambda with which a share `target` of the requests {key: [B, ...]} has another winner.
 
     Args:
-      policy: AGE's, or the chance on top of it, which is left out.
+      policy: AGE's, or a `Stochastic` of it, whose chance is left out.
       state: trained, since an untrained network has no uncertainty to speak of.
-      requests: {key: [B, ...]}, as many as tell the share.
+      requests: enough to estimate the share.
       rng: a typed key, the same for every lambda that is tried.
-      target: the share of requests whose winner may change.
+      target: the share.
 
     Returns:
       The state with its lambda, and the share of winners that this lambda changes.
@@ -73,22 +69,14 @@ def tune(
         raise ValueError('only AGE has a lambda: tune the state of a policy made with policy = "age"')
 
     def changed(explore_lambda: float) -> float:
-        ranked = inner.rank(with_lambda(state, explore_lambda), requests, rng)
+        ranked = inner.rank(_with_lambda(state, explore_lambda), requests, rng)
         return float(changed_share(ranked.probability, ranked.score, np.asarray(requests['pool'])))
 
     tuned = tune_lambda(changed, target)
-    return with_lambda(state, tuned.explore_lambda), tuned.changed
+    return _with_lambda(state, tuned.explore_lambda), tuned.changed
 
 
-def with_lambda(state: TrainState, explore_lambda: float) -> TrainState:
-    """The same state with another lambda.
-
-    Args:
-      state: of an AGE policy.
-      explore_lambda: the step's size per unit of uncertainty.
-
-    Returns:
-      The state.
-    """
+def _with_lambda(state: TrainState, explore_lambda: float) -> TrainState:
+    """The state of an AGE policy with another lambda."""
     memory = {**state.model_state['memory'], 'explore_lambda': jnp.float32(explore_lambda)}
     return dataclasses.replace(state, model_state={**state.model_state, 'memory': memory})

@@ -37,25 +37,17 @@ class Random:
 
 @dataclasses.dataclass(frozen=True)
 class BetaBernoulli:
-    """Thompson sampling of each item's own CTR.
+    """Thompson sampling of each item's own CTR."""
 
-    Attributes:
-      item: batch key of the item, such as 'candidate/item'.
-      items: V.
-      clicks: of the prior.
-      skips: of the prior.
-    """
-
-    item: str
-    items: int
-    clicks: float = 1.0
-    skips: float = 1.0
+    item: str  # batch key of the item, such as 'candidate/item'
+    items: int  # V
+    clicks: float = 1.0  # of the prior
+    skips: float = 1.0  # of the prior
 
     def __post_init__(self) -> None:
         if self.clicks <= 0 or self.skips <= 0:
-            raise ValueError(
-                f'options.clicks = {self.clicks} and options.skips = {self.skips}: a Beta prior needs more than 0'
-            )
+            given = f'options.clicks = {self.clicks} and options.skips = {self.skips}'
+            raise ValueError(f'{given}: a Beta prior needs more than 0')
 
     def start(self) -> Any:
         """As `Memory.start`."""
@@ -64,7 +56,7 @@ class BetaBernoulli:
 
     def rank(self, memory: Any, batch: Batch, rng: jax.Array) -> Ranked:
         """As `Memory.rank`."""
-        clicks, skips = (memory[name][batch[self.item]] for name in ('clicks', 'skips'))
+        clicks, skips = memory['clicks'][batch[self.item]], memory['skips'][batch[self.item]]
         return Ranked(jax.random.beta(rng, clicks, skips), clicks / (clicks + skips))
 
     def observe(self, memory: Any, batch: Batch) -> Any:
@@ -81,20 +73,13 @@ class LinUcb:
     """A ridge regression of clicks on the user for each item, and its confidence bound.
 
     The context is a 1 and the one-hots of the user's columns, several values a column beside each other.
-
-    Attributes:
-      item: batch key of the item, such as 'candidate/item'.
-      items: V.
-      context: {user column: Column}, categorical, multi-valued or numeric.
-      scale: alpha, of the deviation.
-      ridge: of the regressions.
     """
 
-    item: str
-    items: int
-    context: Mapping[str, Column]
-    scale: float = 1.0
-    ridge: float = 1.0
+    item: str  # batch key of the item, such as 'candidate/item'
+    items: int  # V
+    context: Mapping[str, Column]  # {user column: Column}, categorical, multi-valued or numeric
+    scale: float = 1.0  # alpha, of the deviation
+    ridge: float = 1.0  # of the regressions
 
     def __post_init__(self) -> None:
         numbers = self.items * self.size**2
@@ -123,9 +108,6 @@ class LinUcb:
 
     def entries(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """The users in numbers, those alone that a context may have beside zeros.
-
-        Args:
-          batch: {key: [B, ...]}.
 
         Returns:
           Places int32 [B, W] below d, and values float32 [B, W], which add where a place occurs twice.

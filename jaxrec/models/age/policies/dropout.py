@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from jaxrec.models.age.policies.neural import Greedy, Model, bonus, check_form
+from jaxrec.models.age.pairs import Model
+from jaxrec.models.age.policies.neural import Greedy, bonus, check_form
 from jaxrec.models.age.policies.policy import Ranked
 from jaxrec.models.age.uncertainty import dropout_pass, dropout_passes
 from jaxrec.ops.dropout import DROPS, key_words
@@ -17,23 +18,14 @@ from jaxrec.ops.exploration import ucb_delta
 
 @dataclasses.dataclass(frozen=True)
 class Dropout(Greedy):
-    """Ranks by one thinned network a request, or by the spread of several.
+    """Ranks by one thinned network a request, or by the spread of several."""
 
-    Attributes:
-      form: 'ts' or 'ucb'.
-      scale: of the spread in 'ucb'.
-      rate: share of the weights that a pass sets to zero.
-      passes: N of 'ucb'.
-      scope: a network for each 'request', or for each 'candidate'.
-      place: 'weights', or 'activations', whole units.
-    """
-
-    form: str = 'ts'
-    scale: float = 1.0
-    rate: float = 0.01
-    passes: int = 20
-    scope: str = 'request'
-    place: str = 'weights'
+    form: str = 'ts'  # 'ts' or 'ucb'
+    scale: float = 1.0  # of the spread in 'ucb'
+    rate: float = 0.01  # share of the weights that a pass sets to zero
+    passes: int = 20  # N of 'ucb'
+    scope: str = 'request'  # a network for each 'request', or for each 'candidate'
+    place: str = 'weights'  # 'weights', or 'activations', whole units
 
     def __post_init__(self) -> None:
         check_form(self.form, self.scale)
@@ -48,9 +40,8 @@ class Dropout(Greedy):
     def rank(self, model: Model, memory: dict[str, Any], rng: jax.Array) -> Ranked:
         """As `Explorer.rank`."""
         probability, words = model.predict()['probability'], key_words(rng)
-        where = self.scope, self.place
         if self.form == 'ts':
-            return Ranked(dropout_pass(*model.arguments, words, self.rate, *where), probability)
-        samples = dropout_passes(*model.arguments, words, self.rate, self.passes, *where)
+            return Ranked(dropout_pass(model, words, self.rate, self.scope, self.place), probability)
+        samples = dropout_passes(model, words, self.rate, self.passes, self.scope, self.place)
         spread = ucb_delta(probability, samples)
         return Ranked(bonus('ucb', self.scale, probability, spread, rng), probability)

@@ -1,39 +1,32 @@
-"""Ensembles: several networks over the same tables, of which one is drawn, or whose spread is the doubt.
+"""Ensembles: several networks over the same tables, of which one is drawn, or whose spread is the uncertainty.
 
-The paper has 5 networks (arXiv 2112.11136, section 4.4). They differ by how they were drawn, and on
-request by which events each of them sees.
+The paper has 5 networks (arXiv 2112.11136, section 4.4). They differ in their initial values, and on request in the
+events that each learns from.
 
 B requests, C candidates, M networks.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxrec.embeddings import Table
-from jaxrec.models.age.policies.neural import Greedy, Model, bonus, check_form
+from jaxrec.models.age.model import TaskWrapper
+from jaxrec.models.age.pairs import Model
+from jaxrec.models.age.policies.neural import Greedy, bonus, check_form
 from jaxrec.models.age.policies.policy import Ranked
-from jaxrec.models.ctr.task import Ids
 from jaxrec.ops.dropout import keep_mask, key_words
-from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, Task
+from jaxrec.training.task import Batch, Metrics, Rows, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class EnsembleTask:
-    """M copies of a task with stacked parameters over shared tables; implements `training.task.Task`.
+class EnsembleTask(TaskWrapper):
+    """M copies of a task with stacked parameters over shared tables; implements `training.task.Task`."""
 
-    Attributes:
-      base: the task.
-      networks: M.
-      share: of the events that each network learns from.
-    """
-
-    base: Task
-    networks: int = 5
-    share: float = 1.0
+    base: Task  # the task
+    networks: int = 5  # M
+    share: float = 1.0  # of the events that each network learns from
 
     def __post_init__(self) -> None:
         if self.networks < 2 or not 0 < self.share <= 1:
@@ -41,23 +34,6 @@ class EnsembleTask:
                 f'options.networks = {self.networks} and options.share = {self.share}: give at least 2 '
                 'networks, each of which sees a share of the events in (0, 1]'
             )
-
-    @property
-    def tables(self) -> Mapping[str, Table]:
-        """The base's tables."""
-        return self.base.tables
-
-    def ids(self, batch: Mapping[str, Any]) -> Ids:
-        """The base's ids."""
-        return self.base.ids(batch)
-
-    def given_ids(self, batch: Mapping[str, Any]) -> Ids:
-        """The base's ids as they stand in a batch."""
-        return self.base.given_ids(batch)
-
-    def evaluator(self) -> Evaluator:
-        """The base's evaluator."""
-        return self.base.evaluator()
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws every network apart; parameters and state have a leading axis M."""
@@ -75,25 +51,13 @@ class EnsembleTask:
                 seen = {**batch, 'valid': batch['valid'] * mask}
             return self.base.loss(params, model_state, rows, seen, own)
 
-        numbers = jnp.arange(self.networks)
-        losses, (metrics, new_state) = jax.vmap(one)(params, model_state, numbers)
+        losses, (metrics, new_state) = jax.vmap(one)(params, model_state, jnp.arange(self.networks))
         return losses.mean(), (jax.tree.map(lambda x: x.mean(0), metrics), new_state)
 
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """The mean probability, its logit, and each network's own.
-
-        Args:
-          params: stacked.
-          model_state: stacked.
-          rows: {table: {feature: [B, ..., D]}}.
-          batch: {key: [B, ...]}.
-          rng: unused.
-
-        Returns:
-          {'logits', 'probability': float32 [B, C], 'networks': float32 [B, C, M]}.
-        """
+        """Returns the mean 'probability', its 'logits' [B, C], and each network's own as 'networks' [B, C, M]."""
         one = lambda params, state: self.base.predict(params, state, rows, batch)['probability']
         networks = jax.vmap(one, out_axes=-1)(params, model_state)
         mean = networks.mean(-1)
@@ -102,15 +66,10 @@ class EnsembleTask:
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble(Greedy):
-    """Ranks by one network, drawn for each request, or by mean and standard deviation.
+    """Ranks by one network, drawn for each request, or by mean and standard deviation."""
 
-    Attributes:
-      form: 'ts' or 'ucb'.
-      scale: of the standard deviation in 'ucb'.
-    """
-
-    form: str = 'ts'
-    scale: float = 1.0
+    form: str = 'ts'  # 'ts' or 'ucb'
+    scale: float = 1.0  # of the standard deviation in 'ucb'
 
     def __post_init__(self) -> None:
         check_form(self.form, self.scale)

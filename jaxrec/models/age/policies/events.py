@@ -1,8 +1,8 @@
 """Requests and events as the batches that models read.
 
-A request is a pool of candidates for a user: `side/column` features, and `pool` bool [B, C]. An event adds
-`shown` int32 [B], `click` float32 [B], `valid` [B], and where a call repeats events `seen` bool [B]. All are
-host arrays of a fixed B, padded by requests without a pool and events that are not valid.
+A request is a pool of candidates for a user: `side/column` features, and `pool` bool [B, C]. An event adds `shown`
+int32 [B], `click` float32 [B], `valid` [B], and where a call repeats events `seen` bool [B]. All are host arrays of a
+fixed B, padded by requests without a pool and events that are not valid.
 
 B requests, C candidates.
 """
@@ -19,17 +19,7 @@ Arrays = Mapping[str, Any]
 
 
 def as_batch(requests: Arrays) -> dict[str, np.ndarray]:
-    """The batch that scores whole pools.
-
-    Args:
-      requests: {key: [B, ...]} with `pool` [B, C].
-
-    Returns:
-      {key: [B, ...]} with `valid` float32 [B, C], the pool, and a `label` of zeros.
-
-    Raises:
-      ValueError: no pool.
-    """
+    """Returns the batch that scores whole pools: features, `valid` float32 [B, C], the pool, and a `label` of zeros."""
     pool = np.asarray(_read(requests, 'pool')).astype(np.float32)
     return {**_features(requests), 'valid': pool, 'label': np.zeros_like(pool)}
 
@@ -71,14 +61,7 @@ def shown_pairs(events: Arrays) -> dict[str, np.ndarray]:
 
 
 def unseen(events: Arrays) -> Arrays:
-    """The events that no earlier call was given, which are those to remember; the others are not valid.
-
-    Args:
-      events: {key: [B, ...]}, with `seen` where some are given again.
-
-    Returns:
-      The same, with another `valid`.
-    """
+    """Marks the events that an earlier call was given, where `seen` says so, as not valid."""
     if 'seen' not in events:
         return events
     fresh = ~np.asarray(events['seen'], bool)
@@ -87,14 +70,7 @@ def unseen(events: Arrays) -> Arrays:
 
 
 def fresh_pairs(events: Arrays) -> np.ndarray:
-    """Which of `shown_pairs(events)` no earlier call was given.
-
-    Args:
-      events: {key: [B, ...]}.
-
-    Returns:
-      bool [n].
-    """
+    """Returns which of `shown_pairs(events)` no earlier call was given, bool [n]."""
     count = len(np.asarray(events['shown']))
     seen = np.asarray(events.get('seen', np.zeros(count)), bool)
     valid = np.asarray(events.get('valid', np.ones(count))).reshape(count) > 0
@@ -102,15 +78,7 @@ def fresh_pairs(events: Arrays) -> np.ndarray:
 
 
 def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:
-    """Cuts pairs into batches of one size, the last one padded with pairs that are not valid.
-
-    Args:
-      pairs: {key: [n, ...]}.
-      size: of a batch.
-
-    Yields:
-      {key: [size, ...]}; nothing for no pairs.
-    """
+    """Cuts pairs {key: [n, ...]} into batches of `size`, the last one padded with pairs that are not valid."""
     count = len(pairs['valid'])
     for start in range(0, count, size):
         part = {key: x[start : start + size] for key, x in pairs.items()}
@@ -120,8 +88,8 @@ def parts(pairs: Arrays, size: int) -> Iterator[dict[str, np.ndarray]]:
 
 def _features(arrays: Arrays) -> dict[str, np.ndarray]:
     """What models read; keys under 'host/' stay there."""
-    kept = {key: x for key, x in arrays.items() if key not in NO_FEATURES and not key.startswith('host/')}
-    return {key: np.asarray(x) for key, x in kept.items()}
+    is_feature = lambda key: key not in NO_FEATURES and not key.startswith('host/')
+    return {key: np.asarray(x) for key, x in arrays.items() if is_feature(key)}
 
 
 def _read(arrays: Arrays, key: str) -> Any:

@@ -1,10 +1,9 @@
 """A Gaussian process on the network's last hidden layer, in place of its last weights.
 
-A stand-in for the paper's GP rows (after DUAL, KDD 2021), whose details its text leaves open: a deep kernel
-k(x, x') = phi(x) . phi(x') / ridge, phi the last hidden layer and a 1, or random Fourier features of it for
-an RBF kernel (Rahimi and Recht, 2007). The posterior of the logit is Laplace's: A = ridge I + sum p (1 - p)
-phi phi^T over what was shown, with phi as it was then; the variance around the network's logit is phi^T
-A^-1 phi.
+A stand-in for the paper's GP rows (after DUAL, KDD 2021), whose details its text leaves open: a deep kernel k(x, x') =
+phi(x) . phi(x') / ridge, phi the last hidden layer and a 1, or random Fourier features of it for an RBF kernel (Rahimi
+and Recht, 2007). The posterior of the logit is Laplace's: A = ridge I + sum p (1 - p) phi phi^T over what was shown,
+with phi as it was then; the variance around the network's logit is phi^T A^-1 phi.
 
 B requests, C candidates, H features.
 """
@@ -18,31 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.embeddings import Table
-from jaxrec.models.age.pairs import is_per_candidate
-from jaxrec.models.age.policies.neural import Greedy, Model, check_form, probability_of
+from jaxrec.models.age.pairs import Model, candidate_axes, with_candidates
+from jaxrec.models.age.policies.neural import Greedy, check_form
 from jaxrec.models.age.policies.policy import Ranked
 from jaxrec.training.task import Batch, Rows
 
 
 @dataclasses.dataclass(frozen=True)
 class GaussianProcess(Greedy):
-    """Ranks by a posterior over the last layer.
+    """Ranks by a posterior over the last layer."""
 
-    Attributes:
-      form: 'ts', one draw of the last layer for each request, or 'ucb'.
-      scale: of the posterior's standard deviation.
-      ridge: prior precision.
-      fourier: how many random Fourier features; 0 keeps the linear kernel of phi.
-      length: of the RBF kernel, in units of the norm of phi.
-      forget: what A keeps at each update, for features that drift as the network learns.
-    """
-
-    form: str = 'ts'
-    scale: float = 1.0
-    ridge: float = 1.0
-    fourier: int = 0
-    length: float = 1.0
-    forget: float = 1.0
+    form: str = 'ts'  # 'ts', one draw of the last layer for each request, or 'ucb'
+    scale: float = 1.0  # of the posterior's standard deviation
+    ridge: float = 1.0  # prior precision
+    fourier: int = 0  # how many random Fourier features; 0 keeps the linear kernel of phi
+    length: float = 1.0  # of the RBF kernel, in units of the norm of phi
+    forget: float = 1.0  # what A keeps at each update, for features that drift as the network learns
 
     def __post_init__(self) -> None:
         check_form(self.form, self.scale)
@@ -60,33 +50,26 @@ class GaussianProcess(Greedy):
 
     def rank(self, model: Model, memory: dict[str, Any], rng: jax.Array) -> Ranked:
         """As `Explorer.rank`."""
-        predicted, phi = model.predict(), self.features(model)
+        predicted, phi = model.predict(), self._features(model)
         size = phi.shape[-1]
         chol = jnp.linalg.cholesky(memory['evidence'] + self.ridge * jnp.eye(size))
         # |L^-1 phi| is the deviation, and (L^-1 phi) . z that of one draw of the last layer.
-        whitened = jax.scipy.linalg.solve_triangular(chol, phi.reshape(-1, size).T, lower=True).T
-        whitened = whitened.reshape(phi.shape)
+        whitened = jax.scipy.linalg.solve_triangular(chol, phi.reshape(-1, size).T, lower=True).T.reshape(phi.shape)
         if self.form == 'ucb':
             moved = jnp.sqrt(jnp.sum(whitened**2, -1))
         else:
             moved = jnp.einsum('bch,bh->bc', whitened, jax.random.normal(rng, (phi.shape[0], size)))
-        return Ranked(probability_of(predicted['logits'] + self.scale * moved), predicted['probability'])
+        logits = (predicted['logits'] + self.scale * moved).astype(jnp.float32)
+        return Ranked(jax.nn.sigmoid(logits), predicted['probability'])
 
     def observe(self, model: Model, memory: dict[str, Any]) -> dict[str, Any]:
         """Adds p (1 - p) phi phi^T of what was shown."""
-        p, phi = model.predict()['probability'], self.features(model)
+        p, phi = model.predict()['probability'], self._features(model)
         weight = p * (1 - p) * model.batch['valid']
         return {'evidence': self.forget * memory['evidence'] + jnp.einsum('bc,bch,bcg->hg', weight, phi, phi)}
 
-    def features(self, model: Model) -> jax.Array:
-        """phi, or its Fourier features.
-
-        Args:
-          model: at work on a batch.
-
-        Returns:
-          float32 [B, C, H].
-        """
+    def _features(self, model: Model) -> jax.Array:
+        """phi, or its Fourier features, float32 [B, C, H]."""
         phi = last_hidden(model)
         if not self.fourier:
             return jnp.concatenate([phi, jnp.ones_like(phi[..., :1])], -1)
@@ -99,26 +82,20 @@ class GaussianProcess(Greedy):
 
 
 def last_hidden(model: Model) -> jax.Array:
-    """The last hidden layer of each pair: the gradient of its logit with respect to the last layer's kernel.
+    """The last hidden layer of each pair, float32 [B, C, H]: the gradient of its logit with respect to the last kernel.
 
-    Args:
-      model: of a task whose head ends in one number, as `Mlp` does.
-
-    Returns:
-      float32 [B, C, H].
+    The model's head must end in one number, as `Mlp` does.
     """
     name, kernel = _last_layer(model.params), _last_kernel(model.params)
 
     def logit(kernel: jax.Array, rows: Rows, batch: Batch) -> jax.Array:
         head = {**model.params['head'], name: {**model.params['head'][name], 'kernel': kernel}}
-        widen = lambda f: {k: x[:, None] if is_per_candidate(k) else x for k, x in f.items()}
-        rows = {table: widen(features) for table, features in rows.items()}
+        rows = {table: with_candidates(features) for table, features in rows.items()}
         params = {**model.params, 'head': head}
-        return model.task.predict(params, model.model_state, rows, widen(batch))['logits'][0, 0]
+        return model.task.predict(params, model.model_state, rows, with_candidates(batch))['logits'][0, 0]
 
     def request(rows: Rows, batch: Batch) -> jax.Array:
-        axes = lambda features: {key: 1 if is_per_candidate(key) else None for key in features}
-        in_axes = (None, {table: axes(features) for table, features in rows.items()}, axes(batch))
+        in_axes = (None, {table: candidate_axes(f, 1) for table, f in rows.items()}, candidate_axes(batch, 1))
         return jax.vmap(jax.grad(logit), in_axes)(kernel, rows, batch)[..., 0]  # [C, H]
 
     lone = lambda rows, batch: request(*jax.tree.map(lambda x: x[None], (rows, batch)))

@@ -1,13 +1,13 @@
 """Gradients as uncertainty: NeuralUCB (arXiv 1911.04462) and NeuralTS (arXiv 2010.00827), with a diagonal.
 
-sigma^2 = ridge * sum(g^2 / U), g the gradient of a candidate's probability with respect to all weights, the
-rows that it reads included; U starts at the ridge and collects g^2 of what was shown. Without a precision
-sigma is the gradient's L2 norm, as AGE's authors describe their baseline (arXiv 2112.11136, section 4.4).
+sigma^2 = ridge * sum(g^2 / U), g the gradient of a candidate's probability with respect to all weights, the rows that
+it reads included; U starts at the ridge and collects g^2 of what was shown. Without a precision sigma is the gradient's
+L2 norm, as AGE's authors describe their baseline (arXiv 2112.11136, section 4.4).
 
-Underestimation refinement (SIGIR 2021) is a stand-in, since neither text says how it was applied. We assume
-that it enlarges the doubt about items whose predictions have been too low, and lessens it where they have
-been too high: sigma is multiplied by (clicks + prior) / (predicted clicks + prior) of the item, each click as
-it was predicted before the model learned it.
+Underestimation refinement (SIGIR 2021) is a stand-in, since neither text says how it was applied. We assume that it
+raises the uncertainty of items whose predictions have been too low, and lowers it where they have been too high: sigma
+is multiplied by (clicks + prior) / (predicted clicks + prior) of the item, each click as predicted before the model
+learned it.
 
 B requests, C candidates, V rows, D width.
 """
@@ -21,33 +21,23 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.embeddings import Table
-from jaxrec.models.age.pairs import is_per_candidate
-from jaxrec.models.age.policies.neural import Greedy, Model, bonus, check_form
+from jaxrec.models.age.pairs import Model, candidate_axes, is_per_candidate
+from jaxrec.models.age.policies.neural import Greedy, bonus, check_form
 from jaxrec.models.age.policies.policy import Ranked
 from jaxrec.training.task import Batch, Rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Gradient(Greedy):
-    """Ranks by the mean and a gradient's length.
+    """Ranks by the mean and a gradient's length."""
 
-    Attributes:
-      form: 'ts', a Gaussian draw for each candidate, or 'ucb'.
-      scale: of sigma.
-      ridge: what U starts from.
-      precision: collect U; False takes the plain L2 norm.
-      refine: batch key of the item, such as 'candidate/item', to refine by; None does without.
-      items: rows of the item's vocabulary.
-      prior: clicks that every item is taken to have had, as predicted.
-    """
-
-    form: str = 'ucb'
-    scale: float = 1.0
-    ridge: float = 1.0
-    precision: bool = True
-    refine: str | None = None
-    items: int = 0
-    prior: float = 1.0
+    form: str = 'ucb'  # 'ts', a Gaussian draw for each candidate, or 'ucb'
+    scale: float = 1.0  # of sigma
+    ridge: float = 1.0  # what U starts from
+    precision: bool = True  # collect U; False takes the plain L2 norm
+    refine: str | None = None  # batch key of the item, such as 'candidate/item', to refine by; None does without
+    items: int = 0  # rows of the item's vocabulary
+    prior: float = 1.0  # clicks that every item is taken to have had, as predicted
 
     # What is predicted of a click tells nothing of the doubt once the model was trained on that click.
     observes_first = True
@@ -86,11 +76,8 @@ class Gradient(Greedy):
         """Adds the squares of what was shown to U, and its click and prediction to its item's."""
         memory, valid = dict(memory), model.batch['valid']
         if self.precision:
-
-            def squares(of_weights: Any, of_rows: Rows, _: None) -> Any:
-                return jax.tree.map(jnp.square, (of_weights, of_rows))
-
-            of_weights, of_rows = each_pair(model, None, squares)  # [B, 1, ...]
+            squares = lambda *gradients: jax.tree.map(jnp.square, gradients[:2])
+            of_weights, of_rows = _each_pair(model, None, squares)  # [B, 1, ...]
             weigh = lambda x: x * valid.reshape(*valid.shape, *[1] * (x.ndim - 2))
             add = lambda u, x: u + weigh(x).sum((0, 1))
             memory['weights'] = jax.tree.map(add, memory['weights'], of_weights)
@@ -108,7 +95,7 @@ class Gradient(Greedy):
         """sigma^2, float32 [B, C]."""
         if not self.precision:
             total = lambda *trees: sum(jnp.sum(x * x) for x in jax.tree.leaves(trees[:2]))
-            return each_pair(model, None, total)
+            return _each_pair(model, None, total)
 
         def ratio(of_weights: Any, of_rows: Rows, of_precision: Rows) -> jax.Array:
             pairs = jax.tree.map(
@@ -116,7 +103,7 @@ class Gradient(Greedy):
             )
             return self.ridge * functools.reduce(jnp.add, jax.tree.leaves(pairs))
 
-        return each_pair(model, memory['rows'], ratio)
+        return _each_pair(model, memory['rows'], ratio)
 
     def _add_rows(self, u: jax.Array, ids: Any, squares: Any, weigh: Callable[..., jax.Array]) -> jax.Array:
         for key, x in squares.items():
@@ -127,16 +114,11 @@ class Gradient(Greedy):
         return u
 
 
-def each_pair(model: Model, beside: Rows | None, reduce: Callable[..., Any]) -> Any:
+def _each_pair(model: Model, beside: Rows | None, reduce: Callable[..., Any]) -> Any:
     """Reduces the gradient of each pair's probability with respect to all weights and its rows, one by one.
 
-    Args:
-      model: at work on a batch.
-      beside: a tree like the rows, or None.
-      reduce: (gradient of params, of rows of one pair, its part of `beside`) -> a tree of arrays [...].
-
-    Returns:
-      The same tree of [B, C, ...]; the gradients themselves are never all in memory.
+    `reduce` is (gradient of params, of rows of one pair, its part of `beside`) -> a tree of arrays [...]; the result is
+    the same tree of [B, C, ...]. The gradients themselves are never all in memory.
     """
 
     def pair(rows: Rows, batch: Batch, beside: Rows | None) -> Any:
@@ -147,9 +129,8 @@ def each_pair(model: Model, beside: Rows | None, reduce: Callable[..., Any]) -> 
 
         return reduce(*jax.grad(probability, (0, 1))(model.params, rows), beside)
 
-    axes = lambda features: {key: 0 if is_per_candidate(key) else None for key in features}
-    of_rows = {table: axes(features) for table, features in model.rows.items()}
-    candidates = jax.vmap(pair, (of_rows, axes(model.batch), None if beside is None else of_rows))
+    of_rows = {table: candidate_axes(features) for table, features in model.rows.items()}
+    candidates = jax.vmap(pair, (of_rows, candidate_axes(model.batch), None if beside is None else of_rows))
     return jax.lax.map(lambda args: candidates(*args), (model.rows, dict(model.batch), beside))
 
 

@@ -1,4 +1,4 @@
-"""From a config to a policy."""
+"""Builds the policy that a config names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from jaxrec.models.age.policies.ensemble import Ensemble, EnsembleTask
 from jaxrec.models.age.policies.gaussian_process import GaussianProcess
 from jaxrec.models.age.policies.gradient import Gradient
 from jaxrec.models.age.policies.neural import Explorer, ExploringTask, Greedy, NeuralPolicy
-from jaxrec.models.age.policies.policy import Memory, MemoryPolicy, Policy
+from jaxrec.models.age.policies.policy import MemoryPolicy, Policy
 from jaxrec.models.age.policies.stochastic import Stochastic
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import make_mesh
@@ -47,12 +47,9 @@ def make_policy(config: Config, schema: Schema) -> Policy:
     """Builds the policy that a config names.
 
     Args:
-      config: `policy`, one of `POLICIES`; `model`, with `features`, a `task` (the paper's DNN by default, as
-        `MODEL`) and its own options; `train`, any of `TRAIN`; `options`, attributes of the policy's class.
+      config: `policy`, one of `POLICIES`; `model`, with `features`, a `task` (the paper's DNN by default, as `MODEL`)
+        and its own options; `train`, any of `TRAIN`; `options`, attributes of the policy's class.
       schema: the log's {column: Column}.
-
-    Returns:
-      The policy.
 
     Raises:
       ValueError: an unknown policy, section or option, or a value that does not fit.
@@ -79,18 +76,13 @@ def _neural(task: Task, explorer: Explorer, train: Config) -> NeuralPolicy:
 
 
 def _network(model: Config) -> dict[str, Any]:
-    """The model's task and options; the defaults of `MODEL` are the paper's DNN's and no other task's."""
+    """The model's task and options; the defaults of `MODEL` are those of the paper's DNN alone."""
     return {**MODEL, **model} if model.get('task', MODEL['task']) == MODEL['task'] else dict(model)
 
 
 def _task(model: Config, schema: Schema) -> Task:
     own = _network(model)
     return resolve(own.pop('task'), 'task')(own, schema)
-
-
-def _greedy(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    read_options(options, 'options')
-    return _neural(_task(model, schema), Greedy(), train)
 
 
 def _epsilon(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
@@ -113,22 +105,19 @@ def _gradient(model: Config, train: Config, options: Config, schema: Schema) -> 
     return _neural(_task(model, schema), Gradient(**own, refine=refine, items=items), train)
 
 
-def _gaussian_process(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    defaults = {'form': 'ts', 'scale': 1.0, 'ridge': 1.0, 'fourier': 0, 'length': 1.0, 'forget': 1.0}
-    own = read_options(options, 'options', **defaults)
-    return _neural(_task(model, schema), GaussianProcess(**own), train)
+def _explored(explorer: Callable[..., Explorer]) -> Callable[[Config, Config, Config, Schema], Policy]:
+    """A builder of an explorer whose options, with their defaults, are the fields of its dataclass."""
+    defaults = {name: field.default for name, field in getattr(explorer, '__dataclass_fields__', {}).items()}
 
+    def build(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
+        return _neural(_task(model, schema), explorer(**read_options(options, 'options', **defaults)), train)
 
-def _dropout(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
-    defaults = {'form': 'ts', 'scale': 1.0, 'rate': 0.01, 'passes': 20, 'scope': 'request', 'place': 'weights'}
-    own = read_options(options, 'options', **defaults)
-    return _neural(_task(model, schema), Dropout(**own), train)
+    return build
 
 
 def _age(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
     base = _network(model)
-    features = base.pop('features', {})
-    task = age_model.make_task({**options, 'features': features, 'base': base}, schema)
+    task = age_model.make_task({**options, 'features': base.pop('features', {}), 'base': base}, schema)
     if task.gate is not None and train['clip_norm'] is not None:
         raise ValueError(
             f'train.clip_norm = {train["clip_norm"]}: one norm is over base and gate, so the gate would '
@@ -139,13 +128,13 @@ def _age(model: Config, train: Config, options: Config, schema: Schema) -> Polic
 
 def _random(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
     read_options(options, 'options')
-    return _bandit(Random(), train)
+    return MemoryPolicy(Random(), train['batch_size'])
 
 
 def _beta(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
     own = read_options(options, 'options', item=None, clicks=1.0, skips=1.0)
     key, items = _item(own['item'], model, schema)
-    return _bandit(BetaBernoulli(key, items, own['clicks'], own['skips']), train)
+    return MemoryPolicy(BetaBernoulli(key, items, own['clicks'], own['skips']), train['batch_size'])
 
 
 def _linucb(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
@@ -155,17 +144,13 @@ def _linucb(model: Config, train: Config, options: Config, schema: Schema) -> Po
     if missing := [name for name in names if name not in schema]:
         raise ValueError(f'options.context names {missing[0]!r}; the log has the columns {sorted(schema)}')
     context = {name: schema[name] for name in names}
-    return _bandit(LinUcb(key, items, context, own['scale'], own['ridge']), train)
+    return MemoryPolicy(LinUcb(key, items, context, own['scale'], own['ridge']), train['batch_size'])
 
 
 def _stochastic(model: Config, train: Config, options: Config, schema: Schema) -> Policy:
     own = read_options(options, 'options', base='dnn', base_options={}, temperature=0.0, epsilon=0.1)
     inner = {'policy': own['base'], 'model': model, 'train': train, 'options': own['base_options']}
     return Stochastic(make_policy(inner, schema), float(own['temperature']), float(own['epsilon']))
-
-
-def _bandit(bandit: Memory, train: Config) -> MemoryPolicy:
-    return MemoryPolicy(bandit, train['batch_size'])
 
 
 def _item(name: str | None, model: Config, schema: Schema) -> tuple[str, int]:
@@ -182,12 +167,12 @@ def _item(name: str | None, model: Config, schema: Schema) -> tuple[str, int]:
 
 POLICIES: dict[str, Callable[[Config, Config, Config, Schema], Policy]] = {
     'random': _random,
-    'dnn': _greedy,
+    'dnn': _explored(Greedy),
     'epsilon_greedy': _epsilon,
     'ensemble': _ensemble,
     'gradient': _gradient,
-    'gaussian_process': _gaussian_process,
-    'dropout': _dropout,
+    'gaussian_process': _explored(GaussianProcess),
+    'dropout': _explored(Dropout),
     'age': _age,
     'linucb': _linucb,
     'beta': _beta,

@@ -1,8 +1,8 @@
 """Policies on a CTR model: one task that trains, and an explorer that ranks by it and may remember.
 
-What an explorer remembers, such as a diagonal of NeuralUCB, lies in the task's `model_state`, and what it
-remembers of single rows in tables beside the model's, read by the same lookup. The model trains through
-`training.step` like any other; the explorer remembers each event once, however many epochs train on it.
+What an explorer remembers, such as a diagonal of NeuralUCB, is in the task's `model_state`, what it remembers of single
+rows in tables beside the model's, read by the same lookup. The explorer remembers each event once, however many epochs
+train on it.
 
 B requests, C candidates, V rows, D width.
 """
@@ -18,43 +18,14 @@ import numpy as np
 
 from jaxrec import embeddings as emb
 from jaxrec.embeddings import Table
+from jaxrec.models.age.model import TaskWrapper
+from jaxrec.models.age.pairs import Model
 from jaxrec.models.age.policies.events import Arrays, as_batch, fresh_pairs, parts, shown_pairs, unseen
-from jaxrec.models.age.policies.policy import Ranked, in_pool
-from jaxrec.models.ctr.task import Ids
+from jaxrec.models.age.policies.policy import Policy, Ranked, in_pool
 from jaxrec.parallel import put_batch
 from jaxrec.training.state import Setup, TrainState, abstract_state, init_state, new_scratch
 from jaxrec.training.step import make_train_step
-from jaxrec.training.task import Batch, Evaluator, Metrics, Rows, Task
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A model at work on a batch: what an explorer ranks by.
-
-    Attributes:
-      task: the CTR task.
-      params: its parameters.
-      model_state: its other state.
-      rows: {table: {feature: [B, ..., D]}}.
-      batch: {key: [B, ...]}.
-      ids: {table: {feature: [B, ...]}}.
-    """
-
-    task: Any
-    params: Any
-    model_state: Any
-    rows: Rows
-    batch: Batch
-    ids: Ids
-
-    def predict(self) -> dict[str, jax.Array]:
-        """What the task predicts, {'probability': [B, C], ...}."""
-        return self.task.predict(self.params, self.model_state, self.rows, self.batch)
-
-    @property
-    def arguments(self) -> tuple[Task, Any, Any, Rows, Batch]:
-        """(task, params, model_state, rows, batch)."""
-        return self.task, self.params, self.model_state, self.rows, self.batch
+from jaxrec.training.task import Batch, Metrics, Rows, Task
 
 
 class Explorer(Protocol):
@@ -100,33 +71,11 @@ class Greedy:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExploringTask:
-    """A CTR task beside which an explorer remembers; implements `training.task.Task`.
+class ExploringTask(TaskWrapper):
+    """A CTR task beside which an explorer remembers; implements `training.task.Task`."""
 
-    Attributes:
-      base: the task, whose loss, predictions and parameters these are.
-      explorer: its memory is `model_state['memory']`, the task's own state `model_state['base']`.
-    """
-
-    base: Task
-    explorer: Explorer
-
-    @property
-    def tables(self) -> Mapping[str, Table]:
-        """The base's tables."""
-        return self.base.tables
-
-    def ids(self, batch: Mapping[str, Any]) -> Ids:
-        """The base's ids."""
-        return self.base.ids(batch)
-
-    def given_ids(self, batch: Mapping[str, Any]) -> Ids:
-        """The base's ids as they stand in a batch."""
-        return self.base.given_ids(batch)
-
-    def evaluator(self) -> Evaluator:
-        """The base's evaluator."""
-        return self.base.evaluator()
+    base: Task  # the task, whose loss, predictions and parameters these are
+    explorer: Explorer  # its memory is `model_state['memory']`, the task's own state `model_state['base']`
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """The base's parameters, and a memory beside its state; arguments are those of `Task.init`."""
@@ -148,18 +97,12 @@ class ExploringTask:
 
 
 @dataclasses.dataclass(frozen=True)
-class NeuralPolicy:
-    """Ranks by a CTR model and an explorer; implements `Policy`.
+class NeuralPolicy(Policy):
+    """Ranks by a CTR model and an explorer."""
 
-    Attributes:
-      setup: an `ExploringTask`, its optimizers, and a mesh of one device.
-      batch_size: pairs of a step; more are learnt in steps of it, fewer are padded.
-      epochs: how often each call of `learn` goes over its events.
-    """
-
-    setup: Setup
-    batch_size: int = 256
-    epochs: int = 1
+    setup: Setup  # an `ExploringTask`, its optimizers, and a mesh of one device
+    batch_size: int = 256  # pairs of a step; more are learnt in steps of it, fewer are padded
+    epochs: int = 1  # how often each call of `learn` goes over its events
 
     @property
     def task(self) -> ExploringTask:
@@ -183,20 +126,8 @@ class NeuralPolicy:
         return abstract_state(self.setup, self._pairs_like(requests))
 
     def with_scratch(self, state: TrainState, requests: Arrays) -> TrainState:
-        """Gives a restored state its work space.
-
-        Args:
-          state: without scratch.
-          requests: {key: [B, ...]}, only shapes matter.
-
-        Returns:
-          The state.
-        """
+        """Gives a restored state its work space; see `Policy.with_scratch`."""
         return dataclasses.replace(state, scratch=new_scratch(self.setup, self._pairs_like(requests)))
-
-    def score(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
-        """Scores pools; arguments and result are those of `Policy.score`."""
-        return self.rank(state, requests, rng).score
 
     def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
         """Ranks pools; arguments and result are those of `Policy.rank`."""
@@ -208,8 +139,8 @@ class NeuralPolicy:
     def learn(self, state: TrainState, events: Arrays) -> TrainState:
         """Trains on the events, and remembers the unseen ones; arguments are those of `Policy.learn`.
 
-        An explorer remembers by the model as the events leave it, or where it `observes_first` each batch by
-        the model as it was before that batch.
+        An explorer remembers by the model as the events leave it, or where it `observes_first` each batch by the model
+        as it was before that batch.
 
         Raises:
           ValueError: what `shown_pairs` refuses, ids out of range, or a loss that is not finite.
@@ -251,8 +182,7 @@ class NeuralPolicy:
 
     def _model(self, params: Any, base: Any, tables: Any, batch: Batch) -> Model:
         task = self.task.base
-        ids = task.ids(batch)
-        return Model(task, params, base, emb.lookup(task.tables, tables, ids), batch, ids)
+        return Model(task, params, base, emb.lookup(task.tables, tables, task.ids(batch)), batch)
 
     @functools.cached_property
     def _rank(self) -> Any:
@@ -283,54 +213,22 @@ def _check_losses(losses: Sequence[Any], step: int) -> None:
 
 
 def where_explorable(ranked: Ranked, batch: Batch) -> Ranked:
-    """Leaves the plain prediction to what is not to be explored, such as items with impressions enough.
-
-    Args:
-      ranked: float32 [B, C] each.
-      batch: {key: [B, ...]}; an `explorable` [B, C] of 0 marks such candidates, without it there are none.
-
-    Returns:
-      The same, with other scores.
-    """
+    """Puts the prediction in the place of scores where the batch's `explorable` [B, C], if it has one, is 0."""
     if 'explorable' not in batch:
         return ranked
     return ranked._replace(score=jnp.where(batch['explorable'] > 0, ranked.score, ranked.probability))
 
 
 def bonus(form: str, scale: float, mean: jax.Array, sigma: jax.Array, rng: jax.Array) -> jax.Array:
-    """Scores of a mean and a standard deviation.
-
-    Args:
-      form: 'ucb', so many deviations above, or 'ts', a draw of a Gaussian for each candidate.
-      scale: of the deviation.
-      mean: float [B, C].
-      sigma: float [B, C].
-      rng: a typed key.
-
-    Returns:
-      float32 [B, C].
-    """
+    """Scores float32 [B, C]: `mean` plus `scale` deviations `sigma`, all for 'ucb', a Gaussian draw for 'ts'."""
     if form == 'ucb':
         return mean + scale * sigma
     return mean + scale * sigma * jax.random.normal(rng, mean.shape)
 
 
 def check_form(form: str, scale: float) -> None:
-    """Refuses forms that do not exist.
-
-    Args:
-      form: 'ts' or 'ucb'.
-      scale: of the uncertainty, 0 or more.
-
-    Raises:
-      ValueError: another form, or a negative scale.
-    """
+    """Refuses a form other than 'ts' and 'ucb', and a negative scale."""
     if form not in ('ts', 'ucb'):
         raise ValueError(f"options.form = {form!r} does not exist; choose one of ('ts', 'ucb')")
     if scale < 0:
         raise ValueError(f'options.scale = {scale}: give a number, 0 or more')
-
-
-def probability_of(logits: jax.Array) -> jax.Array:
-    """float32 of the same shape."""
-    return jax.nn.sigmoid(logits.astype(jnp.float32))

@@ -19,33 +19,24 @@ from jaxrec.training.task import Batch
 
 
 class Ranked(NamedTuple):
-    """A batch of requests, ranked.
+    """A batch of requests, ranked."""
 
-    Attributes:
-      score: float32 [B, C], what to rank by; -inf outside the pool.
-      probability: float32 [B, C], the CTR that is predicted without exploring; NaN where there is none.
-    """
-
-    score: jax.Array
-    probability: jax.Array
+    score: jax.Array  # float32 [B, C], what to rank by; -inf outside the pool
+    probability: jax.Array  # float32 [B, C], the CTR that is predicted without exploring; NaN where there is none
 
 
 class Policy(Protocol):
     """Ranks pools of candidates, and learns from what came of it."""
 
     def init(self, rng: jax.Array, requests: Arrays) -> TrainState:
-        """Draws a state.
-
-        Args:
-          rng: a typed key.
-          requests: {key: [B, ...]}; only shapes matter, and not B.
-        """
+        """Draws a state from a typed key; of requests {key: [B, ...]} only shapes matter, and not B."""
 
     def abstract(self, requests: Arrays) -> TrainState:
         """Describes a state without making it, for restoring."""
 
     def score(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
         """Returns scores float32 [B, C], -inf outside the pool; the highest is shown."""
+        return self.rank(state, requests, rng).score
 
     def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
         """Returns the same scores, and the CTR that is predicted without exploring."""
@@ -53,9 +44,14 @@ class Policy(Protocol):
     def learn(self, state: TrainState, events: Arrays) -> TrainState:
         """Learns from matched events, however late and however many; gives the old state up."""
 
+    def with_scratch(self, state: TrainState, requests: Arrays) -> TrainState:
+        """Gives a restored state its work space; of `requests` only shapes matter."""
+        return state
+
     @property
     def table_rows(self) -> Mapping[str, int]:
         """{table: V} of the state, for checkpoints."""
+        return {}
 
 
 class Memory(Protocol):
@@ -72,18 +68,11 @@ class Memory(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryPolicy:
-    """A policy whose whole state is a memory; implements `Policy`.
+class MemoryPolicy(Policy):
+    """A policy whose whole state is a memory."""
 
-    Attributes:
-      bandit: ranks and remembers.
-      batch_size: pairs of one jitted update; more are learnt in parts of it.
-    """
-
-    bandit: Memory
-    batch_size: int = 256
-
-    table_rows: Mapping[str, int] = dataclasses.field(default_factory=dict, init=False)
+    bandit: Memory  # ranks and remembers
+    batch_size: int = 256  # pairs of one jitted update; more are learnt in parts of it
 
     def init(self, rng: jax.Array, requests: Arrays) -> TrainState:
         """Starts with an empty memory; arguments are those of `Policy.init`."""
@@ -96,10 +85,6 @@ class MemoryPolicy:
         place = jax.NamedSharding(make_mesh((1, 1)), jax.P())
         struct = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
         return jax.tree.map(struct, jax.eval_shape(lambda rng: self.init(rng, requests), jax.random.key(0)))
-
-    def score(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
-        """Scores pools; arguments and result are those of `Policy.score`."""
-        return self.rank(state, requests, rng).score
 
     def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
         """Ranks pools; arguments and result are those of `Policy.rank`."""
@@ -122,47 +107,23 @@ class MemoryPolicy:
 
 
 def in_pool(ranked: Ranked, batch: Batch) -> Ranked:
-    """Puts candidates that do not exist last.
-
-    Args:
-      ranked: float32 [B, C] each.
-      batch: {key: [B, ...]} with `valid` [B, C].
-
-    Returns:
-      The same, with scores of -inf where `valid` is 0.
-    """
+    """Sets the scores of candidates that do not exist, where `valid` [B, C] is 0, to -inf."""
     return ranked._replace(score=jnp.where(batch['valid'] > 0, ranked.score, -jnp.inf))
-
-
-def save_policy(checkpoints: Checkpoints, policy: Policy, state: TrainState, progress: Mapping[str, Any]) -> None:
-    """Saves a policy mid-stream; the count of its updates names the checkpoint.
-
-    Args:
-      checkpoints: where.
-      policy: whose state it is.
-      state: the state.
-      progress: where the stream stands, plain JSON values.
-    """
-    checkpoints.save(state, progress, table_rows=policy.table_rows)
 
 
 def restore_policy(
     checkpoints: Checkpoints, policy: Policy, requests: Arrays, step: int | None = None
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Reads a policy's state back; what follows is what would have followed without the break.
+    """Reads a policy's state back from a checkpoint; it continues as it would have without the break.
 
-    Args:
-      checkpoints: where.
-      policy: built from the config that it was saved with.
-      requests: {key: [B, ...]}, only shapes matter.
-      step: which checkpoint; None is the latest.
+    `policy` is built from the config that it was saved with, of `requests` only shapes matter, and `step` None is the
+    latest checkpoint.
 
     Returns:
-      The state, and where the stream stood.
+      The state, and the progress of the stream.
 
     Raises:
       ValueError: there is no such checkpoint, it is damaged, or it is of another policy.
     """
     restored = checkpoints.restore(policy.abstract(requests), step, table_rows=policy.table_rows)
-    fresh = getattr(policy, 'with_scratch', lambda state, requests: state)
-    return fresh(restored.state, requests), restored.progress
+    return policy.with_scratch(restored.state, requests), restored.progress

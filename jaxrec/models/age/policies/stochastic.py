@@ -1,8 +1,8 @@
 """Chance on top of a policy, with known propensities, so that its log can be used by other estimators.
 
 p = (1 - epsilon) * softmax(score / temperature) + epsilon / pool, over the pool; temperature 0 is the winner.
-Epsilon-greedy is this wrapper around the greedy policy at temperature 0. Where requests say what is
-`explorable`, the share epsilon is drawn from that part of the pool, and without any there is none.
+Epsilon-greedy is this wrapper around the greedy policy at temperature 0. Where requests have `explorable`, the share
+epsilon is drawn from that part of the pool, and without any there is none.
 
 B requests, C candidates.
 """
@@ -23,33 +23,23 @@ from jaxrec.training.state import TrainState
 
 
 class Shown(NamedTuple):
-    """What was drawn for a batch of requests.
+    """What was drawn for a batch of requests."""
 
-    Attributes:
-      shown: int32 [B], positions in the pool.
-      propensity: float32 [B], the probability with which each was drawn, given the policy's scores.
-    """
-
-    shown: jax.Array
-    propensity: jax.Array
+    shown: jax.Array  # int32 [B], positions in the pool
+    propensity: jax.Array  # float32 [B], the probability with which each was drawn, given the policy's scores
 
 
 @dataclasses.dataclass(frozen=True)
-class Stochastic:
-    """Draws from a policy's scores; implements `Policy`.
+class Stochastic(Policy):
+    """Draws from a policy's scores.
 
-    A base that draws by itself, such as Thompson sampling, is conditioned on its own draw: the propensities
-    are those of the chance on top, so give the estimators them and the scores of the same key.
-
-    Attributes:
-      base: the policy.
-      temperature: of the softmax; 0 takes the winner.
-      epsilon: share of requests whose pool is drawn from uniformly.
+    A base that draws by itself, such as Thompson sampling, is conditioned on its own draw: the propensities are those
+    of the chance on top, so give the estimators them and the scores of the same key.
     """
 
-    base: Policy
-    temperature: float = 0.0
-    epsilon: float = 0.1
+    base: Policy  # the policy
+    temperature: float = 0.0  # of the softmax; 0 takes the winner
+    epsilon: float = 0.1  # share of requests whose pool is drawn from uniformly
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 <= self.epsilon <= 1:
@@ -73,46 +63,26 @@ class Stochastic:
 
     def with_scratch(self, state: TrainState, requests: Arrays) -> TrainState:
         """The base's restored state with its work space."""
-        fresh = getattr(self.base, 'with_scratch', lambda state, requests: state)
-        return fresh(state, requests)
+        return self.base.with_scratch(state, requests)
 
     def learn(self, state: TrainState, events: Arrays) -> TrainState:
         """The base's learning."""
         return self.base.learn(state, events)
 
-    def score(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
-        """Scores whose winner is a draw; arguments and result are those of `Policy.score`."""
-        return self.rank(state, requests, rng).score
-
     def rank(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Ranked:
-        """The same scores and the base's predictions; arguments are those of `Policy.rank`."""
+        """Returns scores whose winner is a draw, and the base's predictions; arguments are those of `Policy.rank`."""
         ranked, own = self._ranked(state, requests, rng), jax.random.fold_in(rng, 1)
         return Ranked(self._perturb(ranked.score, *_pools(requests), own), ranked.probability)
 
     def propensities(self, state: TrainState, requests: Arrays, rng: jax.Array) -> jax.Array:
-        """The probability of every candidate.
+        """Returns the probability of every candidate, float32 [B, C], zeros outside the pool.
 
-        Args:
-          state: the base's.
-          requests: {key: [B, ...]}.
-          rng: a typed key; `rank` with the same key draws from these.
-
-        Returns:
-          float32 [B, C], zeros outside the pool, which sum to 1 where there is a pool.
+        Rows sum to 1 where there is a pool; `rank` with the same typed key `rng` draws from these.
         """
         return self._probabilities(self._ranked(state, requests, rng).score, *_pools(requests))
 
     def act(self, state: TrainState, requests: Arrays, rng: jax.Array) -> Shown:
-        """Draws what to show, to be logged with its propensity.
-
-        Args:
-          state: the base's.
-          requests: {key: [B, ...]}.
-          rng: a typed key.
-
-        Returns:
-          Positions and propensities.
-        """
+        """Draws what to show with the typed key `rng`, to be logged with its propensity."""
         ranked, own = self._ranked(state, requests, rng), jax.random.fold_in(rng, 1)
         pool, explored = _pools(requests)
         shown = winners(self._perturb(ranked.score, pool, explored, own), pool)
@@ -152,17 +122,13 @@ def _pools(requests: Arrays) -> tuple[np.ndarray, np.ndarray]:
 def chances(
     score: jax.Array, pool: jax.Array, temperature: float, epsilon: float, explored: jax.Array | None = None
 ) -> jax.Array:
-    """Probabilities of the candidates.
+    """Computes the probabilities of the candidates, float32 [B, C]; zeros without a pool.
 
     Args:
-      score: float [B, C], -inf outside the pool.
-      pool: bool [B, C].
+      score, pool: float [B, C], -inf outside the pool, and bool [B, C].
       temperature: 0 or more.
       epsilon: in [0, 1]; 0 for a request of which nothing may be explored.
       explored: bool [B, C], the part of the pool that epsilon is drawn from; None is all of it.
-
-    Returns:
-      float32 [B, C]; zeros without a pool.
     """
     explored = pool if explored is None else explored
     count = explored.sum(-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A cell of a table of replays: one row, one column, one seed, in place of `comparison.cells.run_cell`."""
+"""Runs one cell of a table of replays (one row, one column, one seed), in place of `comparison.cells.run_cell`."""
 
 import json
 import logging
@@ -27,15 +27,15 @@ def run_cell(
     """Replays a cell of a table, or reads its result if it was finished with this config.
 
     Args:
-      cell: the cell; a trial walks `replay.tuned_on` of the stream.
-      data_dir: where real data sets lie.
+      cell: the cell; a trial replays `replay.tuned_on` of the stream.
+      data_dir: where real data sets are.
       slices, judges: replays have none.
 
     Returns:
-      {'validation', 'seconds', 'parameters', 'caveat'} and but for trials 'test', {metric: value}; on
-      simulated worlds also 'ceiling', what who knows all true click rates would earn. A trial in which no
-      lambda changes the wanted share of winners has a 'validation' of None and says why as 'failed'; a test
-      is then tuned to the largest share that one changes, and says so in its 'caveat'.
+      {'validation', 'seconds', 'parameters', 'caveat'} and but for trials 'test', {metric: value}; on simulated worlds
+      also 'ceiling', what a policy that knows all true click rates would earn. A trial in which no lambda changes the
+      wanted share of winners has a 'validation' of None and the reason as 'failed'; a test is then tuned to the largest
+      share that one changes, as its 'caveat' says.
 
     Raises:
       ValueError: slices or judges, and what `walk` refuses.
@@ -71,7 +71,7 @@ def run_cell(
 
 
 def _walked(cell: Cell, config: ConfigDict, data_dir: str | None) -> tuple[Replayed, str]:
-    """Replays a cell; a test for which no lambda goes as far as is wanted goes as far as one does."""
+    """Replays a cell; a test that no lambda fits is tuned to the largest share of winners that one changes."""
     try:
         return walk(config, None, data_dir), ''
     except UnreachedError as error:

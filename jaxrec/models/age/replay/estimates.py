@@ -1,6 +1,6 @@
 """What a policy would earn as the warm-up leaves it, from the rest of a log with propensities.
 
-Replay needs a uniform logger, or throws most of a log away; these weigh what was shown by its propensity.
+Replay needs a uniform logger, or drops most of a log; these estimates weigh what was shown by its propensity.
 
 B visits of a batch, C candidates.
 """
@@ -24,13 +24,8 @@ from jaxrec.options import plain
 def estimate(config: ConfigDict, policy: Policy, stream: Stream, replicates: int = 1000) -> dict[str, Estimate]:
     """Estimates a policy's click rate on the visits after the warm-up, from which it does not learn.
 
-    The model of the direct method is the config's, trained on the warm-up, which is not judged.
-
-    Args:
-      config: of the policy.
-      policy: from `build_policy`.
-      stream: its visits.
-      replicates: of the bootstrap.
+    The model of the direct method is the config's, trained on the warm-up, which is not evaluated. `policy` is that of
+    `build_policy`, and the bootstrap has so many `replicates`.
 
     Returns:
       {'ips', 'snips', 'dm', 'dr': estimate}.
@@ -58,7 +53,6 @@ def estimate(config: ConfigDict, policy: Policy, stream: Stream, replicates: int
         assert probabilities is not None  # a CTR model predicts
         return probabilities
 
-    source, size = stream.source, stream.source.batch_size
-    firsts = range(stream.warm_up, source.first + source.visits, size)
-    visits = (source.at(np.arange(n, min(n + size, source.first + source.visits)), size) for n in firsts)
+    source, size, last = stream.source, stream.source.batch_size, stream.source.first + stream.source.visits
+    visits = (source.at(np.arange(n, min(n + size, last)), size) for n in range(stream.warm_up, last, size))
     return evaluate_off_policy(target, visits, modelled, replicates=replicates, seed=config.seed)

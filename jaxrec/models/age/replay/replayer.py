@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxrec.data.pools.log import PROPENSITIES
 from jaxrec.evaluation.replay import ReplayOptions, ReplayState, progress, replay, resume, start
 from jaxrec.evaluation.tallies import Tally, interval, summarise
-from jaxrec.models.age.policies import Policy, restore_policy, save_policy
+from jaxrec.models.age.policies import Policy, restore_policy
 from jaxrec.models.age.replay.estimates import estimate
 from jaxrec.models.age.replay.streams import TOP as STREAM_TOP
 from jaxrec.models.age.replay.streams import Stream, build_policy, open_stream, warm
@@ -43,44 +43,33 @@ MONITORS = ('ctr', 'clicks', 'true_ctr')  # the last of simulated worlds alone
 
 
 class Replayed(NamedTuple):
-    """A stream walked to its end.
+    """A stream that was replayed to its end."""
 
-    Attributes:
-      stream: the visits.
-      policy: as it was built.
-      state: at the end.
-      tuned: AGE's lambda and the share of winners that it changed at the end of the warm-up; else empty.
-      early: the counts at `told_at`; None without.
-    """
-
-    stream: Stream
+    stream: Stream  # the visits, the policy as it was built, and the state at the end
     policy: Policy
     state: ReplayState
-    tuned: dict[str, float]
-    early: Tally | None = None
+    tuned: dict[str, float]  # AGE's lambda and the share of winners that it changed after the warm-up; else empty
+    early: Tally | None = None  # the counts at `told_at`; None without
 
 
 def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None = None) -> Replayed:
-    """Replays a policy, or goes on where a stopped run left off.
+    """Replays a policy, or resumes a stopped run.
 
     Args:
       config: the sections of `TOP`.
       workdir: takes checkpoints; None keeps none.
-      data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
-
-    Returns:
-      Where it ended.
+      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
 
     Raises:
-      ValueError: an unknown section or option, a monitor that the log cannot tell, a log whose items were not
-        drawn at random, or a checkpoint of another policy.
+      ValueError: an unknown section or option, a monitor that the log does not have, a log whose items were not drawn
+        at random, or a checkpoint of another policy.
     """
     if unknown := sorted(set(config) - set(TOP)):
         raise ValueError(f'config.{unknown[0]} is not a section; a replay has the sections {TOP}')
     given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
     stream = open_stream(config, data_dir)
     _check_monitor(given['monitor'], stream)
-    policy, options = build_policy(config, stream), replay_options(given, stream)
+    policy, options = build_policy(config, stream), _replay_options(given, stream)
     early, (every, mark) = None, _stops(given, stream)
     with contextlib.ExitStack() as stack:
         folder = None if workdir is None else workdir / 'checkpoints'
@@ -103,7 +92,7 @@ def walk(config: ConfigDict, workdir: Path | None = None, data_dir: str | None =
             # Updates name a checkpoint, so there is a new one only where something was learned.
             if checkpoints and (step := int(state.policy.step)) > saved:
                 told = {'replay': progress(state), 'tuned': tuned, 'early': early and early._asdict()}
-                save_policy(checkpoints, policy, state.policy, told)
+                checkpoints.save(state.policy, told, table_rows=policy.table_rows)
                 saved = step
     return Replayed(stream, policy, state, tuned, early)
 
@@ -150,44 +139,21 @@ def _walk_on(
     return state
 
 
-def replay_options(given: Mapping[str, Any], stream: Stream) -> ReplayOptions:
-    """The options of a replay that follows a warm-up.
-
-    Args:
-      given: the config's section, defaults filled in.
-      stream: whose warm-up it is, and whose smallest propensity where none is given.
-
-    Returns:
-      The options.
-
-    Raises:
-      ValueError: a value out of its range.
-    """
+def _replay_options(given: Mapping[str, Any], stream: Stream) -> ReplayOptions:
+    """The options of a replay after a stream's warm-up, with the log's smallest propensity where none is given."""
     smallest = given['smallest_propensity']
     if given['accept'] == 'propensity' and not smallest and 'propensity' in stream.log.events:
         smallest = float(stream.log.events['propensity'][:].min())
-    return ReplayOptions(
-        refit_every=given['refit_every'],
-        window=given['window'],
-        delay=given['delay'],
-        warm_up=stream.warm_up,
-        pretrained=True,
-        accept=given['accept'],
-        smallest_propensity=smallest,
-    )
+    own = {name: given[name] for name in ('refit_every', 'window', 'delay', 'accept')}
+    return ReplayOptions(**own, warm_up=stream.warm_up, pretrained=True, smallest_propensity=smallest)
 
 
 def report(config: ConfigDict, done: Replayed) -> dict[str, Any]:
-    """What a replay found, plain values.
+    """Returns the results of a replay as plain values.
 
-    Args:
-      config: of the replay.
-      done: from `walk`.
-
-    Returns:
-      What `summarise` says, with the interval of `ctr` and whose it is (`interval`, see `tallies.interval`);
-      `early_metrics`; `refits`; AGE's `explore_lambda` and `lambda_changed`; and where the log's propensities
-      differ, or `replay.off_policy` asks for it, {estimator: text} as `off_policy`.
+    They are those of `summarise`, with the interval of `ctr` and whose it is (`interval`, see `tallies.interval`);
+    `early_metrics`; `refits`; AGE's `explore_lambda` and `lambda_changed`; and where the log's propensities differ, or
+    `replay.off_policy` asks for it, {estimator: text} as `off_policy`.
     """
     given = read_options(config.get('replay', {}), 'replay', **REPLAY_OPTIONS)
     tally = done.state.tally
@@ -204,13 +170,7 @@ def report(config: ConfigDict, done: Replayed) -> dict[str, Any]:
 
 
 def early_metrics(done: Replayed) -> dict[str, Any]:
-    """What the counts at `replay.told_at` say.
-
-    Args:
-      done: from `walk`.
-
-    Returns:
-      {'early_<metric>': value} of what `summarise` says of them, but for its caveat; empty without.
+    """Returns {'early_<metric>': value} of the counts at `replay.told_at`, but for their caveat; empty without.
 
     Raises:
       ValueError: no visit had matched by then.
@@ -221,15 +181,7 @@ def early_metrics(done: Replayed) -> dict[str, Any]:
 
 
 def to_text(policy: str, found: Mapping[str, Any]) -> str:
-    """Lays a report out.
-
-    Args:
-      policy: its name.
-      found: from `report`.
-
-    Returns:
-      A few lines.
-    """
+    """Formats a policy's `report` in a few lines."""
     low, high = found['ctr_low'], found['ctr_high']
     whose = 'a bootstrap' if found['interval'] == 'bootstrap' else "Wilson's interval"
     lines = [

@@ -4,15 +4,15 @@
     policy = build_policy(config, stream)
     started = warm(config, policy, stream)      # trained on the first visits, AGE's lambda tuned there
 
-The config has the sections `features`, `data` (a pool log: `log`, `arguments`, `cache`), `stream`, and of the
-policy `policy`, `model`, `options` and `train`, as `jaxrec.models.age.policies.make_policy` takes them.
+The config has the sections `features`, `data` (a pool log: `log`, `arguments`, `cache`), `stream`, and of the policy
+`policy`, `model`, `options` and `train`, as `jaxrec.models.age.policies.make_policy` takes them.
 
 B visits of a batch, C candidates, N visits of the stream.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -61,17 +61,11 @@ def _with_long(batch: Batch) -> Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Visits in time order.
+    """Visits in time order."""
 
-    Attributes:
-      source: their batches.
-      warm_up: how many of the first ones are there to learn from.
-      world: which knows the true click rates and answers other picks; None of a real log.
-    """
-
-    source: StreamSource
-    warm_up: int
-    world: Feed | None
+    source: StreamSource  # their batches
+    warm_up: int  # how many of the first ones are there to learn from
+    world: Feed | None  # which knows the true click rates and answers other picks; None of a real log
 
     @property
     def log(self) -> PoolLog:
@@ -90,28 +84,10 @@ class Stream:
         return self.source.at(np.arange(first, min(first + size, self.source.visits)), size)
 
 
-class Started(NamedTuple):
-    """A policy after the warm-up.
-
-    Attributes:
-      state: what it has learned.
-      tuned: of AGE, {'explore_lambda', 'changed'}: its lambda and the share of winners that it changed; empty
-        of other policies, and where the config gives the lambda.
-    """
-
-    state: TrainState
-    tuned: dict[str, float]
-
-
 def open_stream(config: ConfigDict, data_dir: str | None = None) -> Stream:
-    """Opens the visits that a config names; compiles the log if it is not there.
+    """Opens the visits that a config's `features`, `data` and `stream` name; compiles the log if it is not there.
 
-    Args:
-      config: `features`, `data` and `stream`.
-      data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
-
-    Returns:
-      The stream.
+    `data_dir` is where real data sets are; None takes the environment variable JAXREC_DATA.
 
     Raises:
       ValueError: a missing or unknown key, a log without pools, or a warm-up that leaves no visit.
@@ -139,40 +115,25 @@ def open_stream(config: ConfigDict, data_dir: str | None = None) -> Stream:
 
 
 def build_policy(config: ConfigDict, stream: Stream) -> Policy:
-    """Builds a config's policy for a stream.
-
-    Args:
-      config: `policy`, `model`, `options`, `train` and `features`.
-      stream: from `open_stream`.
-
-    Returns:
-      The policy.
-
-    Raises:
-      ValueError: what `make_policy` refuses.
-    """
+    """Builds a config's policy for a stream, from `policy`, `model`, `options`, `train` and `features`."""
     sections = {name: plain(config[name]) for name in POLICY if name in config}
     model = {**sections.get('model', {}), 'features': plain(config.features)}
     return make_policy({**sections, 'model': model}, stream.log.schema)
 
 
-def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
+def warm(config: ConfigDict, policy: Policy, stream: Stream) -> tuple[TrainState, dict[str, float]]:
     """Teaches a policy the warm-up, whatever was shown there, and then tunes AGE's lambda on its last batch.
 
-    Policies with one network are drawn alike and see the same batches, so of one seed they all start from
-    the same model, to the bit; AGE's gate learns beside it. An ensemble cannot start from one model: its
-    networks must differ. What else a policy remembers is of these visits too.
-
-    Args:
-      config: `seed` and `stream.changed`.
-      policy: from `build_policy`.
-      stream: from `open_stream`.
+    Policies with one network are drawn alike and see the same batches, so of one seed they all start from the same
+    model, to the bit; AGE's gate learns beside it. The networks of an ensemble must differ, so it starts from others.
+    What else a policy remembers is of these visits too.
 
     Returns:
-      The state, and AGE's lambda.
+      The state, and of AGE {'explore_lambda', 'changed'}: its lambda and the share of winners that it changes; empty of
+      other policies, and where the config gives the lambda.
 
     Raises:
-      ValueError: a share that no lambda changes.
+      ValueError: a share `stream.changed` that no lambda changes.
     """
     requests = stream.before()
     state = policy.init(jax.random.key(config.seed), requests)
@@ -180,14 +141,12 @@ def warm(config: ConfigDict, policy: Policy, stream: Stream) -> Started:
         shown = stream.source.impressions(np.arange(stream.warm_up))
         state = policy.learn(state, without_host(shown))
     inner = unwrapped(policy)
-    if not isinstance(inner, NeuralPolicy):
-        return Started(state, {})
-    explorer = inner.task.explorer
+    explorer = inner.task.explorer if isinstance(inner, NeuralPolicy) else None
     if not isinstance(explorer, Age) or explorer.explore_lambda is not None:
-        return Started(state, {})
+        return state, {}
     target = read_options(config.get('stream', {}), 'stream', **STREAM_OPTIONS)['changed']
     # No batch of the stream is scored with a key of this number.
     rng = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
     state, changed = tune(policy, state, requests, rng, target)
     found = float(state.model_state['memory']['explore_lambda'])
-    return Started(state, {'explore_lambda': found, 'changed': changed})
+    return state, {'explore_lambda': found, 'changed': changed}

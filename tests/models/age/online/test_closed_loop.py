@@ -20,7 +20,7 @@ def test_each_batch_is_served_by_what_the_ones_before_taught(tmp_path):
     config = tiny('DNN', tmp_path)
     done, stream = serve_stream(config), open_stream(config)
     policy, first, size = build_policy(config, stream), STREAM['warm_up'], STREAM['batch_size']
-    state = warm(config, policy, stream).state
+    state = warm(config, policy, stream)[0]
     for tally in done.tallies:
         rows = np.arange(first, min(first + size, WORLD['visits']))
         key = jax.random.fold_in(jax.random.key(config.seed), first)

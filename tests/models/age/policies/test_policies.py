@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec.models.age.policies import Stochastic, make_policy, restore_policy, save_policy, unwrapped
+from jaxrec.models.age.policies import Stochastic, make_policy, restore_policy, unwrapped
 from jaxrec.training.checkpoints import Checkpoints
 from tests.conftest import slow_but_for
 from tests.models.age.policies import worlds
@@ -106,7 +106,7 @@ def test_a_resumed_stream_goes_on_to_the_bit(name, tmp_path):
     policy, requests = worlds.make(name), worlds.make_requests()
     state = policy.learn(policy.init(jax.random.key(0), requests), worlds.make_events(1))
     with Checkpoints(tmp_path / 'states') as checkpoints:
-        save_policy(checkpoints, policy, state, {'event': 5})
+        checkpoints.save(state, {'event': 5}, table_rows=policy.table_rows)
     unbroken = policy.learn(state, worlds.make_events(2))
     with Checkpoints(tmp_path / 'states') as checkpoints:
         restored, progress = restore_policy(checkpoints, policy, requests)

@@ -51,7 +51,7 @@ def started(config):
 def plain_dnn(cache):
     """The DNN after the warm-up, and at the end."""
     config = tiny('DNN', cache)
-    return started(config)[2].state, main.walk(config)
+    return started(config)[2][0], main.walk(config)
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_without_a_lambda_age_picks_what_the_dnn_picks(cache, plain_dnn):
 def test_every_method_starts_from_the_same_model(cache, plain_dnn):
     for row in ('AGE-TS', 'GP-TS'):
         options = {'explore_lambda': 1.0} if row == 'AGE-TS' else {}
-        state = started(tiny(row, cache, options=options))[2].state
+        state = started(tiny(row, cache, options=options))[2][0]
         ours = state.params['base'] if row == 'AGE-TS' else state.params
         chex.assert_trees_all_close(ours, plain_dnn[0].params, rtol=1e-6, atol=1e-8)
         chex.assert_trees_all_close(state.tables, plain_dnn[0].tables, rtol=1e-6, atol=1e-8)
@@ -326,11 +326,11 @@ def test_the_lambda_beneath_a_stochastic_policy_is_tuned(cache):
     wrapped = tiny('AGE-TS', cache, **FAST)
     wrapped.policy = 'stochastic'
     wrapped.options = ConfigDict({'base': 'age', 'base_options': options, 'epsilon': 0.0})
-    plain_age = started(tiny('AGE-TS', cache, **FAST))[2]
-    policy, stream, begun = started(wrapped)
-    assert begun.tuned == plain_age.tuned and begun.tuned['explore_lambda'] > 0
+    _, plain_tuned = started(tiny('AGE-TS', cache, **FAST))[2]
+    policy, stream, (state, tuned) = started(wrapped)
+    assert tuned == plain_tuned and tuned['explore_lambda'] > 0
     requests = without_host(stream.before())
-    assert np.isfinite(policy.act(begun.state, requests, jax.random.key(0)).propensity).all()
+    assert np.isfinite(policy.act(state, requests, jax.random.key(0)).propensity).all()
 
 
 def test_bad_calls_are_refused(cache, tmp_path):
