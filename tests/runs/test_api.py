@@ -15,8 +15,7 @@ import pytest
 import jaxrec
 from tests.conftest import REPOSITORY
 
-SMALL = {'train.epochs': 1, 'train.batch_size': 32, 'model.widths': (8,), 'model.dim': 4, 'mesh': (1, 1)}
-SET = [f'--set={key}={value}' for key, value in SMALL.items()]
+SMALL = {'train.epochs': 1, 'train.batch_size': 32, 'model.widths': (8,), 'model.dim': 4}
 COLUMNS = ('user', 'item', 'shown_at', 'clicked', 'hour', 'position', 'price', 'category')
 
 
@@ -29,7 +28,7 @@ def clicks(tmp_path_factory):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row in range(1_500):
-            item, hour, time = draw.integers(40), draw.integers(24), 1_700_000_000 + row
+            item, hour, shown = draw.integers(40), draw.integers(24), 1_700_000_000 + row
             clicked = int(draw.random() < 0.2 + 0.5 * (item % 2))
             price = round(float(draw.random()), 2)
             writer.writerow(
@@ -57,7 +56,7 @@ def ingest(folder, name='log'):
 
 @pytest.fixture(scope='module')
 def trained(clicks):
-    return jaxrec.fit(clicks / 'log', 'DNN', workdir=clicks / 'run', **SMALL)
+    return jaxrec.fit(clicks / 'log', 'DNN', workdir=clicks / 'run', mesh=(1, 1), **SMALL)
 
 
 def jaxrec_command(*words, cwd):
@@ -73,7 +72,7 @@ def jaxrec_command(*words, cwd):
 def test_the_ten_lines(clicks, tmp_path, capsys):
     log = ingest(clicks, 'again')
     assert 'Read 1,500 rows' in capsys.readouterr().out or len(log) == 1_500
-    run = jaxrec.fit(log, 'DNN', workdir=tmp_path / 'dnn', **SMALL)
+    run = jaxrec.fit(log, 'DNN', workdir=tmp_path / 'dnn', mesh=(1, 1), **SMALL)
     shown = capsys.readouterr().out
     assert all(f'{key}=' in shown for key in ('batch_size', 'epochs', 'learning_rate', 'patience', 'dim'))
     found = run.evaluate('test')
@@ -112,21 +111,21 @@ def test_a_run_shows_itself(trained):
 
 def test_the_shell_resumes_what_python_began_and_the_other_way_round(clicks, tmp_path):
     parts = SMALL | {'train.epochs': 2, 'train.evals_per_epoch': 2.0}
-    words = [f'--set={key}={value}' for key, value in parts.items()]
-    jaxrec.fit(clicks / 'log', 'DNN', workdir=tmp_path / 'python', **parts)
+    words = ['--mesh=1,1', *(f'--set={key}={value}' for key, value in parts.items())]
+    jaxrec.fit(clicks / 'log', 'DNN', workdir=tmp_path / 'python', mesh=(1, 1), **parts)
     jaxrec_command('train', '--model=DNN', f'--log={clicks}/log', '--workdir=shell', *words, cwd=tmp_path)
     python, shell = (jaxrec.load(tmp_path / name) for name in ('python', 'shell'))
     assert python.config == shell.config
     assert python.evaluate('test') == shell.evaluate('test')
     # A finished run is continued by either: nothing is left to do, and nothing changes.
     jaxrec_command('train', '--model=DNN', f'--log={clicks}/log', '--workdir=python', *words, cwd=tmp_path)
-    jaxrec.fit(clicks / 'log', 'DNN', workdir=tmp_path / 'shell', **parts)
+    jaxrec.fit(clicks / 'log', 'DNN', workdir=tmp_path / 'shell', mesh=(1, 1), **parts)
     assert jaxrec.load(tmp_path / 'python').metrics == python.metrics
 
 
 def test_another_config_in_the_same_workdir_is_refused_with_the_keys(clicks, trained):
     with pytest.raises(ValueError, match=r'holds a run of another config \(train\.epochs was 1 and is 2\)'):
-        jaxrec.fit(clicks / 'log', 'DNN', workdir=trained.workdir, **SMALL | {'train.epochs': 2})
+        jaxrec.fit(clicks / 'log', 'DNN', workdir=trained.workdir, mesh=(1, 1), **SMALL | {'train.epochs': 2})
 
 
 @pytest.mark.parametrize(
