@@ -23,15 +23,7 @@ OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes annotations and 
 
 
 def write(output: Path, data_dir: str | Path, annotations: str | Path) -> dict[str, int]:
-    """Writes the folder and checks it.
-
-    Args:
-      output: must not hold annotations yet.
-      data_dir: of the real data sets.
-      annotations: path of `photographs.json`.
-
-    Returns:
-      The counts of `check_folder`.
+    """Writes the folder, checks it, and returns the counts of `check_folder`.
 
     Raises:
       ValueError: a file or package is absent, the folder holds annotations, or the check finds a problem.

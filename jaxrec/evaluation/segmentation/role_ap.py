@@ -1,11 +1,10 @@
 """Role AP of V-COCO, with masks in place of boxes.
 
-A prediction is an agent, a kind of relation (an action with one role) and an object or none. By falling score
-over all images it is right if the true agent that its agent's mask overlaps most does this, the masks of both
-agents have an IoU of at least .5, so have the masks of the objects, and no better prediction was right about
-that deed. An agent whose true object is not in the image: scenario 1 asks for a prediction without object,
-scenario 2 takes any. Predictions whose most overlapped agent nobody annotated are left out. AP is the area
-under the precision envelope, at every recall.
+A prediction is an agent, a kind of relation (an action with one role) and an object or none. By falling score over all
+images it is right if the true agent that its agent's mask overlaps most does this, the masks of both agents have an IoU
+of at least .5, so have the masks of the objects, and no better prediction was right about that deed. An agent whose
+true object is not in the image: scenario 1 asks for a prediction without object, scenario 2 takes any. Predictions
+whose most overlapped agent nobody annotated are left out. AP is the area under the precision envelope, at every recall.
 
 N entities, A agents, D deeds, T predicted triplets of one image, S of all.
 """

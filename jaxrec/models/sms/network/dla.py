@@ -106,8 +106,7 @@ class Dla(nn.Module):
 class Ascend(nn.Module):
     """Iterative aggregation of maps, coarser ones enlarged and added one after another (CenterNet's IDAUp).
 
-    Plain convolutions stand where CenterNet has deformable ones; a first map of another width is projected
-    too.
+    Plain convolutions stand where CenterNet has deformable ones; a first map of another width is projected too.
 
     Attributes:
       width: channels.

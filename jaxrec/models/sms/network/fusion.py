@@ -228,9 +228,8 @@ def read_out(
       size: (H, W).
 
     Returns:
-      'entity/score', 'entity/category', 'entity/box' float32 [B, K, 4] in image pixels, 'entity/mask' uint8
-      [B, K, H / r, W / r], 'triplet/subject', '/object', '/relation', '/score', '/parts' and 'part' uint8
-      [B, H / r, W / r].
+      'entity/score', 'entity/category', 'entity/box' float32 [B, K, 4] in image pixels, 'entity/mask' uint8 [B, K, H /
+      r, W / r], 'triplet/subject', '/object', '/relation', '/score', '/parts' and 'part' uint8 [B, H / r, W / r].
     """
     factor = network.fine_stride // network.read_stride
     fine = (size[0] // network.read_stride, size[1] // network.read_stride)

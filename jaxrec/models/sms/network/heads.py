@@ -37,13 +37,12 @@ class Maps(NamedTuple):
 
     Attributes:
       features: float [B, h, w, neck], what entities are read from.
-      matched: float [B, h, w, neck or neck + P + 1], what relations are read from, see
-        `Network.part_context`.
+      matched: float [B, h, w, neck or neck + P + 1], what relations are read from, see `Network.part_context`.
       entity: float32 [B, h, w, C], logits of centres.
       relation: float32 [B, h, w, V], logits of relation points; None where relations are another's business.
       masks: float [B, h / s, w / s, mask_features], s 1/2, 1 or 2; None without masks.
-      parsing: float32 [B, h, w, f f (P + 1)], f `Network.fine`, logits of no part and of every part, folded
-        as `ops.grids.fold` does; None without.
+      parsing: float32 [B, h, w, f f (P + 1)], f `Network.fine`, logits of no part and of every part, folded as
+        `ops.grids.fold` does; None without.
     """
 
     features: jax.Array
