@@ -42,7 +42,7 @@ NOTE = (
 
 
 def get_config() -> ConfigDict:
-    """Returns the table's config: data sets `scenes` and `null` (part labels at random), models, search space, seeds."""
+    """Returns the table's config: data sets `scenes` and `null` (random part labels), models, search space, seeds."""
     run = one_run('SMS')
     world = ConfigDict({key: run[key] for key in ('features', 'data', 'train')}).copy_and_resolve_references()
     world.update(SIZES)

@@ -145,7 +145,7 @@ class RelationEvaluator:
         self._images: list[_Image] = []
 
     def add(self, batch: Mapping[str, NDArray], predictions: Mapping[str, NDArray]) -> None:
-        """Adds the valid images of a host batch (`truth_of`), `host/` keys included, with the predictions (`found_of`)."""
+        """Adds the valid images of a host batch (`truth_of`, with `host/` keys) and the predictions (`found_of`)."""
         batch = {key: np.asarray(value) for key, value in batch.items()}
         predictions = {key: np.asarray(value) for key, value in predictions.items()}
         for row in np.flatnonzero(batch['valid'] > 0).tolist():

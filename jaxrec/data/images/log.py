@@ -61,14 +61,14 @@ class SceneReader(Protocol):
 
 
 class SceneLog(Log):
-    """A set of N annotated images; `names` is their vocabulary, `events` has N rows, `schema` is empty, else see `Log`."""
+    """A set of N annotated images, see `Log`; `names` is their vocabulary, `events` has N rows, `schema` is empty."""
 
     KIND: ClassVar[str] = 'scene log'
     FORMAT: ClassVar[str] = 'jaxrec.scene_log'
     COMPILER: ClassVar[str] = 'compile_scenes'
 
     def __init__(self, folder: str | Path, check_ids: bool = True):
-        """Opens a log folder; with `check_ids` its reader is opened anew, and a ValueError says if it no longer fits."""
+        """Opens a log folder; with `check_ids` its reader is opened anew, and a ValueError says if it does not fit."""
         super().__init__(folder, check_ids)
         given = {key: _tuples(value) for key, value in self.manifest['names'].items()}
         self.names = Vocabulary(**given)

@@ -136,7 +136,7 @@ def part_counts(truth: NDArray, found: NDArray, parts: int) -> NDArray:
 
 
 def part_miou(counts: NDArray) -> float:
-    """Mean IoU over the parts of the ground truth, from sums int64 [3, P + 1]; a ValueError reports that it has none."""
+    """Mean IoU over the parts of the ground truth, from sums int64 [3, P + 1]; a ValueError says if it has none."""
     true, guessed, both = counts[:, 1:].astype(np.float64)
     held = true > 0
     if not held.any():

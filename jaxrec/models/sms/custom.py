@@ -26,15 +26,7 @@ MODEL = {
 
 
 def folder_config(path: str, name: str) -> ConfigDict:
-    """The config of one model on one folder.
-
-    Args:
-      path: of the folder.
-      name: of the model, as in `jaxrec.models.sms.presets.ROWS`.
-
-    Returns:
-      The config.
-    """
+    """The config of the model `name` of `jaxrec.models.sms.presets.ROWS` on the folder at `path`."""
     return run_config(
         name,
         {

@@ -67,14 +67,6 @@ COMPARED = ('SMS', 'prior', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
 
 
 def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rows whose networks have a data set's sizes; what a row says itself stands.
-
-    Args:
-      rows: {name: row}, as `ROWS`.
-      sizes: options of the network, `size` among them, and `weights`.
-
-    Returns:
-      The rows.
-    """
+    """Adds a data set's sizes (options of the network, `size`, `weights`) to `rows`; what a row sets stays."""
     own = {'weights': '', **sizes}
     return {name: changed(row, model=own | row['model']) for name, row in rows.items()}

@@ -25,17 +25,13 @@ def number_of_weights(features: int, channels: int = 8, layers: int = 3) -> int:
 
 
 def split_weights(emitted: jax.Array, features: int, channels: int = 8, layers: int = 3) -> list[Layer]:
-    """Cuts what was emitted into layers: first the matrices of all layers, then their biases.
-
-    Args:
-      emitted: float [..., M].
-      features, channels, layers: of the mask network.
+    """Cuts emitted weights float [..., M] into layers: first the matrices of all layers, then their biases.
 
     Returns:
       (matrix [..., out, in], bias [..., out]) of each layer.
 
     Raises:
-      ValueError: M is another number.
+      ValueError: M is another number than features, channels and layers give.
     """
     sizes = layer_sizes(features, channels, layers)
     if emitted.shape[-1] != number_of_weights(features, channels, layers):

@@ -1,7 +1,7 @@
-"""What convolutional networks do to maps besides convolving: pooling, enlarging, reading at points.
+"""Operations on maps other than convolution: pooling, enlarging, reading at points.
 
-Written with slices and products alone: XLA's CPU backend has no fast kernel for windows, for grouped
-convolutions of one channel each, nor for the gradients of either.
+Written with slices and products alone: XLA's CPU backend has no fast kernel for windows, for grouped convolutions of
+one channel each, nor for the gradients of either.
 
 B batch, H, W map, C channels, K points, f factor.
 """
@@ -14,17 +14,7 @@ import jax.numpy as jnp
 
 
 def halve_by_max(x: jax.Array) -> jax.Array:
-    """The maximum of each 2 x 2 square.
-
-    Args:
-      x: float [B, H, W, C], H and W even.
-
-    Returns:
-      float [B, H / 2, W / 2, C].
-
-    Raises:
-      ValueError: an odd size.
-    """
+    """The maximum of each 2 x 2 square: [B, H, W, C] -> [B, H / 2, W / 2, C]; a ValueError refuses odd sizes."""
     batch, height, width, channels = x.shape
     if height % 2 or width % 2:
         raise ValueError(f'a map of {height} x {width} cannot be halved: give images of an even number of cells')
@@ -36,14 +26,7 @@ def halve_by_max(x: jax.Array) -> jax.Array:
 
 
 def fold(x: jax.Array, factor: int) -> jax.Array:
-    """Squares of cells as the channels of one.
-
-    Args:
-      x: float [B, H, W, C].
-      factor: f, divides H and W.
-
-    Returns:
-      float [B, H / f, W / f, f f C], row by row of each square.
+    """Squares of f x f cells as channels, row by row: [B, H, W, C] -> [B, H / f, W / f, f f C].
 
     Raises:
       ValueError: a factor that does not divide the map.
@@ -65,11 +48,11 @@ def unfold(x: jax.Array, factor: int) -> jax.Array:
 
 
 def neighbourhood_max(x: jax.Array, stride: int = 1) -> jax.Array:
-    """The maximum of each 3 x 3 square, what lies outside not counted.
+    """The maximum of each 3 x 3 square, what lies outside not counted; the first is centred on cell (0, 0).
 
     Args:
       x: float [B, H, W, C].
-      stride: of the squares, the first of which is centred on cell (0, 0).
+      stride: of the squares.
 
     Returns:
       float [B, ceil(H / stride), ceil(W / stride), C].
@@ -157,7 +140,7 @@ def enlarge_bilinear(x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1), 
 
 
 def patches_at(x: jax.Array, cell: jax.Array) -> jax.Array:
-    """The 3 x 3 squares around points: what a convolution reads there, without convolving everywhere else.
+    """The 3 x 3 squares around points: what a convolution reads there, without convolving everywhere.
 
     Args:
       x: float [B, H, W, C].

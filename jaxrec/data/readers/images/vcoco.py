@@ -193,7 +193,7 @@ class VcocoScenes(AnnotatedImages):
         return np.array(list(found), np.int32).reshape(-1, 3)
 
     def _row(self, listing: Listing, rows: NDArray, named: Named, crowds: bool = True) -> int | None:
-        """The place of an entity among `rows`, `UNSEEN` for none, None if absent; boxes may match crowds if `crowds`."""
+        """The place of an entity among `rows`, `UNSEEN` for none, None if absent; boxes match crowds if `crowds`."""
         if named is None:
             return UNSEEN
         if isinstance(named, int):

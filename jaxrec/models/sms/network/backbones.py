@@ -75,17 +75,7 @@ TRUNKS = {
 
 
 def make_trunk(trunk: Trunk, style: Style, fine: bool = False, name: str | None = None) -> Dla | ResNet:
-    """The Flax module of a trunk: (images [B, H, W, 3], `When`) -> its maps, finest first.
-
-    Args:
-      trunk: its shape.
-      style: of the network.
-      fine: with the map of stride 2, before that of stride 4.
-      name: of the module.
-
-    Returns:
-      The module.
-    """
+    """The Flax module of a trunk: (images [B, H, W, 3], `When`) -> its maps, finest first, stride 2 too if `fine`."""
     if trunk.kind == 'dla':
         return Dla(trunk.depths, trunk.widths, style, fine, name=name)
     shape = (trunk.depths, trunk.widths, trunk.bottleneck, trunk.folded)

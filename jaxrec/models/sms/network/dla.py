@@ -16,13 +16,7 @@ from jaxrec.ops.segmentation.grids import halve_by_max
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut.
-
-    Attributes:
-      width: channels.
-      stride: of the first.
-      style: of the network.
-    """
+    """Two 3 x 3 convolutions, the first with the stride, and a shortcut."""
 
     width: int
     stride: int

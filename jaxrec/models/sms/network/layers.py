@@ -1,4 +1,4 @@
-"""What trunks, necks and heads share: convolution and norm, learned enlarging, heads on maps and points.
+"""Layers that trunks, necks and heads share: convolution and norm, learned enlarging, heads on maps and points.
 
 B batch, H, W map, C channels, K points, f factor.
 """
@@ -96,11 +96,7 @@ def convolve(
 
 
 class Enlarge(nn.Module):
-    """Each channel enlarged by a kernel of its own, bilinear at first.
-
-    Attributes:
-      factor: f, even.
-    """
+    """Each channel enlarged by a kernel of its own, bilinear at first; the factor f is even."""
 
     factor: int
 

@@ -1,4 +1,4 @@
-"""What a config can tell the network of SMS: named sizes, every number of which may be given.
+"""The options of SMS's network: named sizes, every number of which can be set.
 
 The abstract of the paper (arXiv 2105.11168) names the branches; where it is silent these are choices: heads, losses,
 matching and decoding as in PPDM (arXiv 1912.12898), masks as in CondInst (arXiv 2003.05664), trunk DLA-34.
@@ -262,13 +262,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def read_network(config: Mapping[str, Any]) -> Network:
-    """Reads a config section over the size that it names.
-
-    Args:
-      config: `size`, one of `SIZES` (default 'full'), and any field of `Network`.
-
-    Returns:
-      The sizes.
+    """Reads a config section, `size` (of `SIZES`, default 'full') and any field of `Network`, over the named size.
 
     Raises:
       ValueError: an unknown size or field, or a number out of range.

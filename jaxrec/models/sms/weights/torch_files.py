@@ -68,13 +68,7 @@ class _Tensor(NamedTuple):
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file.
-
-    Args:
-      path: of a `.safetensors` file, or of what `torch.save` wrote.
-
-    Returns:
-      {name: array}; what lies under 'state_dict' or 'model' if the file has more than tensors.
+    """Reads {name: array} from a `.safetensors` file, or from what `torch.save` wrote (its 'state_dict' or 'model').
 
     Raises:
       ValueError: another format, a file cut short or damaged, or a pickle that names more than tensors.
