@@ -1,7 +1,7 @@
 """SMS on a folder of annotated images, as `jaxrec.data.images.records` describes it.
 
-Every file of the folder is read and checked the first time; later runs take the log that was made of it, under
-runs/logs. Training begins with the published weights of a ResNet-18 where `model.weights` names their file.
+The folder is read and checked the first time; later runs use its log in runs/logs. Training begins with the published
+weights of a ResNet-18 where `model.weights` names their file.
 """
 
 from pathlib import Path

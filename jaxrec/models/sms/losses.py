@@ -41,14 +41,7 @@ class EntityTargets(NamedTuple):
 
 
 class RelationTargets(NamedTuple):
-    """Where relations have their points.
-
-    Attributes:
-      cell: int32 [B, R, 2].
-      subject, target: float32 [B, R, 2], as in `RelationRead`.
-      radius: float32 [B, R].
-      counts: float32 [B, R], 1 for relations of subjects and images that count.
-    """
+    """Relation points: cell, subject and target as in `RelationRead`, radius; counts is 1 for those that count."""
 
     cell: jax.Array
     subject: jax.Array
@@ -100,10 +93,10 @@ def heat_targets(
 
 
 class Seen(NamedTuple):
-    """The entities of the truth, as a network sees them.
+    """The true entities, as a network reads them.
 
     Attributes:
-      true: the truth; cells are those that were read.
+      true: the ground truth; cells are those that were read.
       heat: float32 [B, h, w, C], the target of the heatmap.
       found: what was read.
       masks: float [B, N, f h, f w], logits; None without masks.

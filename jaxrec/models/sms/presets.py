@@ -1,7 +1,7 @@
-"""What all data sets of this folder share: the models of SMS's tables, by the names of their rows.
+"""The models of SMS's tables by name, shared by all data sets, which set the network's sizes.
 
-All but `prior` have one trunk and one budget: rows differ in how entities are shown, how relations find them,
-and in which branches there are. A data set says how large the network is.
+All but `prior` have one trunk and one budget: they differ in how entities are represented, how relations find them, and
+in their branches.
 """
 
 import dataclasses

@@ -153,7 +153,7 @@ class SmsTask(WithoutTables):
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Finds entities, triplets and parts in 'image' uint8 [B, H, W, 3]: `fusion.read_out`; raises what `init` does."""
+        """Finds entities, triplets and parts in 'image' uint8 [B, H, W, 3]: `fusion.read_out`; raises as `init`."""
         del rows, rng
         self._check(batch, ('image',))
         variables = {'params': params, **model_state}

