@@ -1,14 +1,13 @@
-"""SMS on three photographs: whether the network can hold what people annotate in real pictures.
+"""SMS on three photographs: whether the network can fit relations that people annotated in real images.
 
     jaxrec sms sample --annotations=docs/results/sms/photographs.json --output=runs/photographs
     jaxrec train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs
     jaxrec evaluate --workdir=runs/sms_photographs
     jaxrec sms show --workdir=runs/sms_photographs --output=runs/sms_photographs/pictures
 
-After the colon stands the row, one of jaxrec/models/sms/presets.py. A batch is all three photographs, and they are
-validation and test as well: nothing here is held out. Three minutes of one core; with seeds 0, 1 and 2 it
-printed recall_100_50 .967, and .950 with parts, which is what perfect maps of this size reach. In half the
-steps one mask of a person may not be learned, and all her relations are lost with it.
+The model's name follows the colon. All three photographs are one batch, and validation and test too: nothing is held
+out. Three minutes of one core; seeds 0, 1 and 2 printed recall_100_50 .967, and .950 with parts, which is the upper
+bound at this size. In half the steps one mask of a person may not be learned; all her relations are lost with it.
 """
 
 from ml_collections import ConfigDict

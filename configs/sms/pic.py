@@ -35,17 +35,7 @@ CLASSES = tuple(name for name in ENTITIES[2] if name not in WITHOUT_INSTANCES)
 
 
 def get_config(text: str = 'SMS') -> ConfigDict:
-    """Builds the config of one row of `jaxrec.models.sms.presets` on Person in Context.
-
-    Args:
-      text: 'row', or 'row,challenge'.
-
-    Returns:
-      The config.
-
-    Raises:
-      ValueError: there is no such row or list.
-    """
+    """Builds the config of one model on Person in Context; `text` is 'model' or 'model,challenge'."""
     name, _, lists = text.partition(',')
     if lists not in LISTS:
         raise ValueError(f'after the row stands {lists!r}: give nothing, or one of {tuple(filter(None, LISTS))}')

@@ -3,13 +3,12 @@
     jaxrec compare --config=configs/sms/table_scenes.py --workdir=runs/sms_table
     jaxrec compare --config=configs/sms/table_scenes.py --workdir=runs/sms_quick --quick
 
-Rows have one trunk, one number of steps and one search, whose trials take a third of the steps. Test scenes
-have poses and textures that no training scene has. In the column `null` the parts that take part in a
-relation are drawn at random: what a row there wins with the part condition is no skill. As many relations
-have no part, `recall_K_T_parts` falls there by the share of the others alone; `parts_given_relation` is of
-those that have parts, and says it plainly. `SMS-long` is SMS with a wider neck on eight times the scenes, at
-the rate that was chosen for SMS: other rows say which form learns more from as many scenes, this one how far
-it goes. A seed of it takes an hour and a half of a core.
+Rows have one trunk, one number of steps and one search, whose trials take a third of the steps. Test scenes have poses
+and textures that no training scene has. In the column `null` the parts that take part in a relation are drawn at
+random: what a row there wins with the part condition is no skill. As many relations have no part, `recall_K_T_parts`
+falls there by the share of the others alone; `parts_given_relation` is of those that have parts, and says it plainly.
+`SMS-long` is SMS with a wider neck on eight times the scenes, at the rate that was chosen for SMS: other rows say which
+form learns more from as many scenes, this one how far it goes. A seed of it takes an hour and a half of a core.
 """
 
 from ml_collections import ConfigDict
@@ -43,12 +42,7 @@ NOTE = (
 
 
 def get_config() -> ConfigDict:
-    """Builds the table's config.
-
-    Returns:
-      Columns: the world of scenes and, as `null`, the same world with the truth of parts switched off. Rows,
-      search space, seeds.
-    """
+    """Returns the table's config: data sets `scenes` and `null` (random part labels), models, search space, seeds."""
     run = one_run('SMS')
     world = ConfigDict({key: run[key] for key in ('features', 'data', 'train')}).copy_and_resolve_references()
     world.update(SIZES)

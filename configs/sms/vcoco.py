@@ -25,14 +25,7 @@ COCO = ('train2014', 'val2014')
 
 
 def get_config(text: str = 'SMS') -> ConfigDict:
-    """Builds the config of one row for one folder.
-
-    Args:
-      text: 'row,folder'.
-
-    Returns:
-      The config.
-    """
+    """Builds the config of one model for one folder; `text` is 'model,folder'."""
     name, _, path = text.partition(',')
     root = Path(path or 'data/vcoco')
     return run_config(

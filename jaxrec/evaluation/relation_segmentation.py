@@ -1,7 +1,7 @@
-"""Relation segmentation evaluated: the evaluator of a task, and the metrics it is made of.
+"""Evaluation of relation segmentation: the evaluator of a task, and its metrics.
 
-What is kept of an image is a few numbers per relation and the run lengths of its masks, so evaluators of
-parts of the data merge, and all figures are exact.
+An image leaves a few numbers per relation and the run lengths of its masks, so evaluators of parts of the data merge,
+and all figures are exact.
 
 B batch, R true relations of an image, P kinds of human part.
 """
@@ -127,8 +127,7 @@ class RelationEvaluator:
 
         Args:
           vocabulary: of the data; its `geometric` relations are the challenge's group.
-          size: (height, width) at which the challenge's metric compares masks, officially `SIZE`; None
-            compares them as they are.
+          size: (height, width) at which the challenge's metric compares masks, officially `SIZE`; None keeps their own.
           thresholds: IoUs of masks.
           cuts: K of the recalls, numbers of predictions or 'G'.
           part_threshold: the probability from which on a part takes part.
@@ -146,12 +145,7 @@ class RelationEvaluator:
         self._images: list[_Image] = []
 
     def add(self, batch: Mapping[str, NDArray], predictions: Mapping[str, NDArray]) -> None:
-        """Takes in the valid images of one host batch.
-
-        Args:
-          batch: as the source makes it, `host/` keys included; see `truth_of`.
-          predictions: of the task; see `found_of`.
-        """
+        """Adds the valid images of a host batch (`truth_of`, with `host/` keys) and the predictions (`found_of`)."""
         batch = {key: np.asarray(value) for key, value in batch.items()}
         predictions = {key: np.asarray(value) for key, value in predictions.items()}
         for row in np.flatnonzero(batch['valid'] > 0).tolist():
@@ -167,11 +161,10 @@ class RelationEvaluator:
         missed: Sequence[int] | NDArray = (),
         missed_entities: Sequence[int] | NDArray = (),
     ) -> None:
-        """Takes in one image.
+        """Adds one image.
 
         Args:
-          scene: the truth.
-          found: the predictions.
+          scene, found: the ground truth and the predictions.
           dropped: how many true entities and relations did not fit the batch.
           missed: kinds of these relations, which nothing can find: they count as missed in all recalls.
           missed_entities: classes of these entities, which are missed in their AP.
@@ -212,11 +205,7 @@ class RelationEvaluator:
         )
 
     def merge(self, other: Self) -> Self:
-        """The evaluator of both sets of images, this one's first.
-
-        Raises:
-          ValueError: the two judge by different rules.
-        """
+        """The evaluator of both sets of images, this one's first; a ValueError refuses one with other arguments."""
         rules = lambda each: {key: value for key, value in vars(each).items() if key != '_images'}
         if rules(self) != rules(other):
             raise ValueError('the evaluators judge by different rules: make both with the same arguments')
@@ -225,12 +214,10 @@ class RelationEvaluator:
         return merged
 
     def images(self) -> list[dict[str, Any]]:
-        """What came of each image, in the order of adding.
+        """Returns what came of each image, in the order of adding.
 
-        Returns:
-          For each its `name`, `relations` (how many are true) and `wholly_right` (how many of them its best
-          `relations` predictions find one to one, classes, masks at IoU .5 and, where labelled, parts
-          included).
+        Each has its `name`, `relations` (how many are true) and `wholly_right` (how many of them its best `relations`
+        predictions find one to one, classes, masks at IoU .5 and, where labelled, parts included).
         """
         return [
             {'name': image.name, 'relations': len(image.kinds), 'wholly_right': image.wholly} for image in self._images
@@ -246,21 +233,20 @@ class RelationEvaluator:
         )
 
     def compute(self) -> dict[str, float]:
-        """All figures; NaN where the images hold nothing that one is of.
+        """Returns all figures; NaN where the images hold nothing that one is of.
 
         Returns:
-          `recall_K_T` and `mean_recall_K_T` of each cut K and threshold T in per cent of IoU, and the same
-          with `_parts` (over the images whose parts are labelled); `challenge`, `challenge_T`,
-          `challenge_geometric_T`, `challenge_other_T` and the same under `challenge_strict`; `entity_ap`,
-          `entity_ap_50`, `entity_ap_75`; `part_miou`; `error_<cause>` and `error_right`, shares of the true
-          relations at IoU .5 among the best 100; `parts_given_relation`, of those of these in which parts
-          take part and that are found, parts apart, the share with the right parts; `wholly_right`, mean
-          number of relations found so in an image (see `images`); `images`, `images_without_relations`,
-          `relations`, `entities`, `dropped_entities` and `dropped_relations` (beyond the batch's caps or
-          without a pixel at its size; they count as missed wherever true ones are counted).
+          `recall_K_T` and `mean_recall_K_T` of each cut K and threshold T in per cent of IoU, and the same with
+          `_parts` (over the images whose parts are labelled); `challenge`, `challenge_T`, `challenge_geometric_T`,
+          `challenge_other_T` and the same under `challenge_strict`; `entity_ap`, `entity_ap_50`, `entity_ap_75`;
+          `part_miou`; `error_<cause>` and `error_right`, shares of the true relations at IoU .5 among the best 100;
+          `parts_given_relation`, of those of these in which parts take part and that are found, parts apart, the share
+          with the right parts; `wholly_right`, mean number of relations found so in an image (see `images`); `images`,
+          `images_without_relations`, `relations`, `entities`, `dropped_entities` and `dropped_relations` (beyond the
+          batch's caps or without a pixel at its size; they count as missed wherever true ones are counted).
 
         Raises:
-          ValueError: nothing was taken in.
+          ValueError: no image was added.
         """
         if not self._images:
             raise ValueError('no valid image was evaluated: the part of the data is empty')
@@ -313,11 +299,11 @@ class RelationEvaluator:
 
 
 def left_out(batch: Mapping[str, NDArray], row: int) -> tuple[NDArray, NDArray, NDArray]:
-    """What of an image's truth is in no array of a host batch, as `RelationEvaluator.add_image` takes it.
+    """The last arguments of `RelationEvaluator.add_image`, from a row of a host batch.
 
     Args:
-      batch: perhaps with `host/dropped` int [B, 2], how many entities and relations, `host/missed` int
-        [B, V], how many relations of each kind, `host/missed_entities` int [B, C], entities of each class.
+      batch: perhaps with `host/dropped` int [B, 2], how many entities and relations, `host/missed` int [B, V], how many
+        relations of each kind, `host/missed_entities` int [B, C], entities of each class.
       row: of the batch.
 
     Returns:

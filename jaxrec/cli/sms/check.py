@@ -1,12 +1,11 @@
-"""Checks a folder of one's own images before a network learns them, and draws what it says of them.
+"""Checks a folder of annotated images before training, and draws its annotations.
 
     jaxrec sms check --input=album
     jaxrec sms check --input=album --output=runs/album_drawn --images=20
 
-The folder is in the format of `jaxrec.data.images.records`. Every file is read, and everything that is wrong
-is told, by file and place; the exit status is then 2. What the folder holds is counted by name, so that a
-class or a relation that hardly occurs is seen before it is trained. Drawn are the first sound images, with
-all entities, relations and acting parts: a left hand that is a right one shows there and nowhere else.
+The folder is in the format of `jaxrec.data.images.records`. Every file is read, and every problem is reported by file
+and place; the exit status is then 2. Names are counted, so that a rare class or relation is seen before training. The
+first sound images are drawn with all entities, relations and acting parts: this shows swapped left and right hands.
 """
 
 import functools

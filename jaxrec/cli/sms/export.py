@@ -1,13 +1,12 @@
-"""Writes a trained network to one file, for pictures elsewhere and for training on images of other classes.
+"""Writes a trained network to one file, for prediction elsewhere and for training on images of other classes.
 
     jaxrec sms export --workdir=runs/mine --output=network.npz
     jaxrec sms predict --network=network.npz --input=album --output=found
-    jaxrec train --config=--model=SMS --log=album:SMS,album2 --workdir=runs/more \
-        --config.model.weights=network.npz
+    jaxrec train --model=SMS --log=album2 --workdir=runs/more --set=model.weights=network.npz
 
-`predict` needs nothing but the file. In training what was learned of classes, relations and parts that both
-have is kept by name, and all that has no name; `model` must describe the same network. Where all names are
-the same, `--warm_start` goes on without a file.
+`predict` needs nothing but the file. Training keeps what was learned of the classes, relations and parts that both
+have, by name, and all that has no name; `model` must describe the same network. Where all names are the same,
+`--warm_start` continues without a file.
 """
 
 import shlex

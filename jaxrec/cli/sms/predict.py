@@ -1,15 +1,14 @@
-"""Finds people, things, parts and relations in pictures, and draws and writes down what it found.
+"""Finds people, things, parts and relations in images; draws them and writes them as JSON.
 
     jaxrec sms predict --workdir=runs/sms --input=photo.jpg --output=found
     jaxrec sms predict --workdir=runs/sms --input=album --input=more/a.png --output=found
     jaxrec sms predict --network=network.npz --input=album --output=found
 
-An input is a JPEG, PNG or another picture that Pillow reads, or a folder, whose pictures (not those of
-folders in it) are taken by their endings. Of `a.jpg` the output folder takes `a.jpg.png`, the picture with
-masks, arrows, parts and scores, and `a.jpg.json`, all of it by name with masks as COCO's run lengths, at the
-picture's size. A picture that cannot be read is left out and named at the end. Without --step the checkpoint
-with the best validation metric is read; a workdir needs the images of its training, the file that
-`jaxrec sms export` makes of it does not.
+An input is a JPEG, PNG or another image that Pillow reads, or a folder, whose images (not those of its subfolders) are
+chosen by their endings. Of `a.jpg` the output folder gets `a.jpg.png`, the image with masks, arrows, parts and scores,
+and `a.jpg.json`, the same by name with masks as COCO's run lengths, at the image's size. Unreadable images are skipped
+and reported. Without --step the best checkpoint on validation is read; a workdir needs the images of its training, the
+file of `jaxrec sms export` does not.
 """
 
 import sys

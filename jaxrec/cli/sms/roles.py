@@ -2,9 +2,8 @@
 
     jaxrec sms roles --workdir=runs/sms_vcoco
 
-Masks are compared at the size of each picture, crowds and people whom nobody annotated as the official script
-takes them. SMS gives each action an object, so in scenario 1, which asks for none where the true object is
-not in the picture, such deeds are lost.
+Masks are compared at the size of each image; crowds and people without annotations count as in the official script. SMS
+gives each action an object, so scenario 1, which asks for none where the true object is not in the image, loses these.
 """
 
 from pathlib import Path

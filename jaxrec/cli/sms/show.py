@@ -1,9 +1,9 @@
-"""Draws what a trained network finds in the first scenes of a part beside what is true of them.
+"""Draws the predictions of a trained network for the first scenes of a part, and their ground truth.
 
     jaxrec sms show --workdir=runs/sms --output=runs/sms/pictures --images=20
 
-Each picture has the truth on the left and, on the right, as many of the best predictions as there are true
-relations; its title says how many of these are wholly right: classes, both masks at an IoU of .5 and parts.
+The ground truth is on the left; on the right are as many of the best predictions as there are true relations. The title
+says how many of these are completely right: classes, both masks at an IoU of .5 and parts.
 """
 
 from pathlib import Path

@@ -1,12 +1,11 @@
-"""What a network that errs nowhere finds of a config's own images: the ceiling of its table.
+"""The upper bound of a config's network on its own images: perfect maps, decoded.
 
     jaxrec sms upper-bound --config=configs/sms/scenes.py:SMS
     jaxrec sms upper-bound --model=SMS --log=album --part=validation
 
-Maps are painted from the truth and decoded as the config's network would be, with relation points where it
-has them and with PPDM's midpoints. What is lost is lost to cells: masks coarser than pixels, two things on
-one place, peaks that suppress their neighbours, a relation and its mirror image on one point. Masks are as
-fine as they are learned, at a stride of 4 at the coarsest, also where the map behind them is coarser.
+Maps are painted from the ground truth and decoded as the config's network would be, with its relation points and with
+PPDM's midpoints. What is lost is lost to cells: masks coarser than pixels, two things on one place, peaks that suppress
+their neighbours, a relation and its mirror image on one point. Masks are at the stride of their targets, at most 4.
 """
 
 from absl import flags

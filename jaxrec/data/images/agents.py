@@ -1,7 +1,4 @@
-"""Who acts in an image, whether or not what they act on is seen: the truth behind V-COCO's role AP.
-
-N entities, A agents, D deeds.
-"""
+"""Who acts in an image, whether or not the object is visible: the ground truth of V-COCO's role AP."""
 
 import dataclasses
 
@@ -12,11 +9,11 @@ UNSEEN = -1  # the object of a deed that acts on nothing in the image
 
 @dataclasses.dataclass(frozen=True)
 class Agents:
-    """The people of one scene and their deeds, a deed being an action with one role, such as 'cut instr'.
+    """The A people of one scene and their D deeds, a deed being an action with one role, such as 'cut instr'.
 
     Attributes:
       rows: int32 [A], their rows among the masks of the scene.
-      known: bool [A], whether somebody annotated their actions; predictions for the others count in no way.
+      known: bool [A], whether their actions are annotated; predictions for the others are ignored.
       deeds: int32 [D, 3] of (row, object row or `UNSEEN`, relation).
     """
 

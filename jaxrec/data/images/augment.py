@@ -45,25 +45,13 @@ class Augmentation:
 
 
 def read_augmentation(config: Mapping[str, Any]) -> Augmentation:
-    """Reads the section `augment` of a config.
-
-    Raises:
-      ValueError: for an unknown key or a value out of its range.
-    """
+    """Reads the section `augment` of a config; a ValueError names an unknown key or a value out of its range."""
     defaults = {field.name: field.default for field in dataclasses.fields(Augmentation)}
     return Augmentation(**read_options(config, 'augment', **defaults))
 
 
 def flip(scene: Scene, vocabulary: Vocabulary) -> Scene:
-    """Mirrors a scene; what was a left hand is a right hand then, in the part map and in the relations.
-
-    Args:
-      scene: the scene.
-      vocabulary: says which parts change places.
-
-    Returns:
-      The scene.
-    """
+    """Mirrors a scene; a left hand becomes a right hand in the part map and in the relations."""
     swap = mirror_parts(vocabulary)
     table = np.arange(256, dtype=np.uint8)
     table[1 : len(swap) + 1] = swap + NO_PART + 1
@@ -86,15 +74,7 @@ def mirror_parts(vocabulary: Vocabulary) -> np.ndarray:
 
 
 def recolour(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """Multiplies brightness, contrast and saturation; 1 leaves each as it is.
-
-    Args:
-      image: uint8 [H, W, 3].
-      brightness, contrast, saturation: factors, at least 0.
-
-    Returns:
-      uint8 [H, W, 3].
-    """
+    """Multiplies brightness, contrast and saturation of uint8 [H, W, 3]; a factor of 1 leaves each as it is."""
     package = pillow()
     picture = package.Image.fromarray(np.ascontiguousarray(image))
     for kind, factor in (('Brightness', brightness), ('Contrast', contrast), ('Color', saturation)):
@@ -103,20 +83,10 @@ def recolour(image: np.ndarray, brightness: float, contrast: float, saturation: 
 
 
 def augment(scene: Scene, vocabulary: Vocabulary, options: Augmentation, seed: int, epoch: int, example: int) -> Scene:
-    """Changes a scene as this example of this epoch is changed.
+    """Changes a scene by draws that depend on seed, epoch and example alone; the result has its own size.
 
-    A factor above 1 shows a smaller window, which is larger once it is fitted to the network's size; below 1
-    the window reaches beyond the picture. Entities that no longer have a pixel are left out with their
-    relations; parts that left the picture still take part.
-
-    Args:
-      scene: the scene.
-      vocabulary: of the scene.
-      options: how.
-      seed, epoch, example: of the draws, which nothing else enters.
-
-    Returns:
-      The scene, not yet of the network's size.
+    A scale above 1 shows a smaller window, enlarged when it is fitted to the network's size; below 1 the window reaches
+    beyond the image. Entities without a pixel left are removed with their relations; parts outside still take part.
     """
     rng = np.random.default_rng((seed, epoch, example))
     mirrored, scale = rng.random() < options.flip, rng.uniform(options.smallest, options.largest)

@@ -1,7 +1,4 @@
-"""One entry of a folder of images, read with everything that is wrong with it; the format is in `records`.
-
-H, W image size.
-"""
+"""Reads one entry of a folder of images and collects all its problems; the format is in `records`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,13 +15,7 @@ RELATION_KEYS = {'subject', 'object', 'relation', 'parts'}
 
 
 def read_entry(folder: Path, vocabulary: Vocabulary, entry: Any, where: str) -> tuple[Scene | None, list[str]]:
-    """Reads a scene, or says everything that keeps it from being one.
-
-    Args:
-      folder: that the entry's paths are relative to.
-      vocabulary: the names.
-      entry: of one image, as JSON holds it.
-      where: the entry, for messages.
+    """Reads a scene from an entry of the JSON, whose paths are relative to `folder`; `where` names it in messages.
 
     Returns:
       The scene, None where it has problems; and the problems, each naming file and place.

@@ -19,15 +19,7 @@ def nearest(length: int, wanted: int) -> np.ndarray:
 
 
 def resize(scene: Scene, size: tuple[int, int]) -> Scene:
-    """A scene of another height and width; masks and parts take the nearest pixel.
-
-    Args:
-      scene: the scene; entities whose every pixel falls out are left with none, see `without_empty`.
-      size: height and width.
-
-    Returns:
-      The scene.
-    """
+    """Resizes a scene to `size` (height, width); masks and parts take the nearest pixel and may become empty."""
     if scene.image.shape[:2] == size:
         return scene
     return dataclasses.replace(
@@ -44,20 +36,13 @@ def resize_nearest(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_labels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes label maps as the relation challenge does: by OpenCV's nearest neighbour.
+    """Resizes label maps [..., H, W] to [..., h, w] as the relation challenge does: by OpenCV's nearest neighbour.
 
-    Row i shows row floor(i / (h / H)), columns likewise: the upper left one of an area, and where the
-    quotient is rounded just below a whole number, the one before it.
-
-    Args:
-      maps: any array [..., H, W].
-      size: (h, w) of the result.
-
-    Returns:
-      The array [..., h, w].
+    Row i shows row floor(i / (h / H)), columns likewise: the upper left one of an area, and where the quotient is
+    rounded just below a whole number, the one before it.
 
     Raises:
-      ValueError: for a size below 1 x 1, or maps without a pixel.
+      ValueError: a size below 1 x 1, or maps without a pixel.
     """
     height, width = maps.shape[-2:]
     if min(height, width, *size) < 1:
@@ -76,18 +61,15 @@ def _taken(maps: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarra
 
 
 def crop(scene: Scene, top: int, left: int, height: int, width: int) -> Scene:
-    """A window of a scene; beyond the picture it is filled, without entities and of unknown part.
+    """Cuts a window out of a scene; outside the image it is filled, without entities and of unknown part.
 
     Args:
       scene: the scene.
-      top, left: of the window, negative beyond the picture.
-      height, width: of the window, at least 1.
+      top, left: of the window, negative outside the image.
+      height, width: of the window, at least 1; a ValueError refuses less.
 
     Returns:
-      The scene, entities without a pixel still among it, see `without_empty`.
-
-    Raises:
-      ValueError: for an empty window.
+      The scene, including entities that lost all pixels, see `without_empty`.
     """
     if height < 1 or width < 1:
         raise ValueError(f'a window of {height} x {width} of scene {scene.name!r} is empty: give at least 1 x 1')
@@ -109,15 +91,7 @@ def crop(scene: Scene, top: int, left: int, height: int, width: int) -> Scene:
 
 
 def fit(scene: Scene, size: tuple[int, int]) -> Scene:
-    """Resizes a scene as large as fits, its proportions kept, and fills below or right of it.
-
-    Args:
-      scene: the scene.
-      size: height and width.
-
-    Returns:
-      The scene.
-    """
+    """Resizes a scene as large as fits `size` (height, width), its proportions kept, and fills below or right of it."""
     height, width = scene.image.shape[:2]
     inner = inner_size((height, width), size)
     scene = resize(scene, inner)
@@ -141,29 +115,13 @@ def fit_picture(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def unfit(maps: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
-    """What was found in a fitted picture, at the picture's own size: each pixel takes the nearest.
-
-    Args:
-      maps: [..., h, w], of a fitted picture.
-      sides: height and width of the picture.
-
-    Returns:
-      [..., *sides], of the same type.
-    """
+    """Brings maps [..., h, w] of a fitted image to the image's own size [..., *sides], by the nearest pixel."""
     height, width = inner_size(sides, (maps.shape[-2], maps.shape[-1]))
     return resize_nearest(maps[..., :height, :width], sides)
 
 
 def keep_entities(scene: Scene, kept: np.ndarray) -> Scene:
-    """Leaves out entities, and the relations that they took part in.
-
-    Args:
-      scene: the scene.
-      kept: bool [N].
-
-    Returns:
-      The scene, entities and relations in their order.
-    """
+    """Keeps the entities of bool [N] `kept` in their order, and the relations among them."""
     if kept.all():
         return scene
     place = np.cumsum(kept, dtype=np.int32) - 1

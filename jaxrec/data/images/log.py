@@ -1,11 +1,8 @@
-"""Scene logs: what a run knows of a set of annotated images, wherever their pixels come from.
+"""Scene logs: sets of annotated images, wherever their pixels are stored.
 
-A log folder holds `manifest.json` and `events/`, one row an image: `number` (in its reader), `part` (0 train,
-1 validation, 2 test) and, where they were counted, `entities`, `people` and `relations`. The manifest names
-the reader, a class by its import path, and its arguments; pixels stay where they are. What a reader has is
-said in `SceneReader`.
-
-N images.
+A log folder holds `manifest.json` and `events/`, one row an image: `number` (in its reader), `part` (0 train, 1
+validation, 2 test) and, where they were counted, `entities`, `people` and `relations`. The manifest names the reader, a
+class by its import path, and its arguments; pixels stay where they are.
 """
 
 import dataclasses
@@ -51,11 +48,7 @@ class SceneReader(Protocol):
         ...
 
     def usable(self) -> list[int]:
-        """Numbers of the images that can be read, ascending.
-
-        Raises:
-          ValueError: one cannot, and the reader was not told to leave such ones out.
-        """
+        """Numbers of the readable images, ascending; a ValueError names an unreadable one if those are not dropped."""
         ...
 
     def scene(self, index: int) -> Scene:
@@ -68,24 +61,14 @@ class SceneReader(Protocol):
 
 
 class SceneLog(Log):
-    """A set of annotated images.
-
-    Attributes:
-      folder, manifest, schema: see `Log`; the schema is empty.
-      events: ColumnStore of N rows.
-      names: the vocabulary of all scenes.
-    """
+    """A set of N annotated images, see `Log`; `names` is their vocabulary, `events` has N rows, `schema` is empty."""
 
     KIND: ClassVar[str] = 'scene log'
     FORMAT: ClassVar[str] = 'jaxrec.scene_log'
     COMPILER: ClassVar[str] = 'compile_scenes'
 
     def __init__(self, folder: str | Path, check_ids: bool = True):
-        """Opens a log folder; with `check_ids` its reader is opened anew and must know as many images.
-
-        Raises:
-          ValueError: as `Log`, or the reader no longer fits the log.
-        """
+        """Opens a log folder; with `check_ids` its reader is opened anew, and a ValueError says if it does not fit."""
         super().__init__(folder, check_ids)
         given = {key: _tuples(value) for key, value in self.manifest['names'].items()}
         self.names = Vocabulary(**given)
@@ -116,11 +99,7 @@ class SceneLog(Log):
         return {'vocabulary': self.names}
 
     def scene(self, row: int) -> Scene:
-        """The scene of a row of `events`.
-
-        Raises:
-          ValueError: its files are broken.
-        """
+        """The scene of a row of `events`; a ValueError names its broken files."""
         return self.reader.scene(int(self.events['number'][row]))
 
 
@@ -135,25 +114,18 @@ def compile_scenes(
     request: Mapping[str, Any] | None = None,
     provenance: str = 'real',
 ) -> SceneLog:
-    """Compiles the log of what a reader gives; it appears complete or not at all.
-
-    Only images that the reader can use are in the log, and what it leaves out is counted.
+    """Compiles the log of the images that a reader can use; it appears complete or not at all.
 
     Args:
-      folder: where the log will lie. If it holds the log of the same reader and content, that one is
-        returned.
+      folder: where the log goes; if it holds the log of the same reader and content, that one is returned.
       reader: import path of a class with the interface of `SceneReader`.
-      arguments: its keywords, of types that JSON keeps; paths absolute, if workers are to find them.
-      columns: further columns of `events`, [N]; with `number`, int, these images are in the log, whatever the
-        reader can use.
-      counts: what a run tells of the log at its start.
-      dropped: {reason: images} left out, beside what the reader says.
-      request: by which `Log.of_request` finds the log again, of types that JSON keeps; where the folder holds
-        the log of this request and of the same sources, or anything else, no image is read.
+      arguments: its keywords, of types that JSON keeps; paths absolute, so that workers find them.
+      columns: further columns of `events`, [N]; with `number`, int, exactly these images are in the log.
+      counts: what a run reports of the log at its start.
+      dropped: {reason: images} left out, in addition to the reader's.
+      request: by which `Log.of_request` finds the log again, of types that JSON keeps; where the folder holds the log
+        of this request and of the same sources, or anything else, no image is read.
       provenance: 'real' or 'simulated'.
-
-    Returns:
-      The log.
 
     Raises:
       ValueError: no such reader, no images, one that it cannot use, or a folder that holds anything else.
@@ -193,21 +165,16 @@ def compile_scenes(
 def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLog:
     """Compiles the log of a user's own images, `config.data.log` for them; every file is read and checked.
 
-    A folder that holds the log of the same annotations is taken as it is, and no picture is read: to have a
-    picture or mask that was mended alone checked again, delete the log.
+    A folder that holds the log of the same annotations is used as it is, and no image is read: delete the log to have
+    corrected images or masks checked again.
 
     Args:
       folder: where the log goes.
       path: of a folder as `jaxrec.data.images.records` describes it.
-      broken: 'refuse' stops at broken images, 'skip' leaves them out and counts them.
-
-    Returns:
-      The log; `manifest['counts']` says how many images are without people, `manifest['dropped']` how many
-      are left out.
+      broken: 'refuse' stops at broken images, 'skip' leaves them out and counts them in `manifest['dropped']`.
 
     Raises:
-      ValueError: no path; a log's folder that holds anything else; problems, of the first what is wrong with
-        which file; or nothing is left.
+      ValueError: no path; a log's folder that holds anything else; problems, the first by file; or nothing is left.
     """
     if not path:
         raise ValueError('data.arguments.path is empty: name the folder of the images, as in --model=SMS --log=album')
@@ -236,17 +203,10 @@ def own_images(folder: str | Path, path: str, broken: str = 'refuse') -> SceneLo
 
 
 def compile_annotated(folder: str | Path, reader: str, arguments: Mapping[str, Any]) -> SceneLog:
-    """Compiles the log of a published set; all its images are read once, unless the log is there.
+    """Compiles the log of a published set, in `folder`, from the reader at an import path and its keywords.
 
-    A folder that holds the log of the same sources and arguments is taken as it is: pixels are no sources.
-
-    Args:
-      folder: where the log goes.
-      reader: import path of a reader of files.
-      arguments: its keywords, of types that JSON keeps.
-
-    Returns:
-      The log; `manifest['dropped']` says what is left out.
+    All images are read once. A log of the same sources and arguments is used as it is; pixels are no sources. What is
+    left out is in `manifest['dropped']`.
 
     Raises:
       ValueError: as the reader and `compile_scenes`.

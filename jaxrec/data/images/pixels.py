@@ -1,7 +1,4 @@
-"""Files of pixels: pictures in, masks as PNGs of numbers or as COCO's run lengths.
-
-H, W image size, N entities.
-"""
+"""Files of pixels: images of size H x W, masks as PNGs of numbers or as COCO's run lengths."""
 
 import logging
 from collections.abc import Sequence
@@ -19,11 +16,7 @@ _INSTALL = "pictures need Pillow and pycocotools: pip install 'jaxrec[images]'"
 
 
 def pillow() -> Any:
-    """The package `PIL` with the modules that are used here.
-
-    Raises:
-      ValueError: it is not installed.
-    """
+    """The package `PIL` with the modules used here; a ValueError says how to install it."""
     try:
         import PIL
         import PIL.Image
@@ -37,11 +30,7 @@ def pillow() -> Any:
 
 
 def coco_masks() -> Any:
-    """The module `pycocotools.mask`.
-
-    Raises:
-      ValueError: it is not installed.
-    """
+    """The module `pycocotools.mask`; a ValueError says how to install it."""
     try:
         from pycocotools import mask
     except ImportError as error:
@@ -50,19 +39,13 @@ def coco_masks() -> Any:
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """Reads a picture of 8 bits a channel; grey, palette, CMYK and transparent ones are converted.
+    """Reads a JPEG, PNG or other image as uint8 [H, W, 3], RGB; grey, palette, CMYK and transparent ones are converted.
 
-    A picture that a camera marked as turned is turned upright first; where the mark cannot be read, the
-    picture stays as it lies and the log says so.
-
-    Args:
-      path: of a JPEG, PNG or another file that Pillow reads.
-
-    Returns:
-      uint8 [H, W, 3], red, green, blue.
+    An image that a camera marked as turned is turned upright; where the mark cannot be read, it stays as stored, with a
+    warning in the log.
 
     Raises:
-      ValueError: the file is absent, truncated or no picture, or has more than 8 bits a channel.
+      ValueError: the file is absent, truncated or no image, or has more than 8 bits a channel.
     """
     picture = _open(path)
     if picture.mode.startswith(('I', 'F')):
@@ -89,13 +72,10 @@ def how_it_lies(path: str | Path) -> str:
 
 
 def read_numbers(path: str | Path) -> np.ndarray:
-    """Reads a PNG of one number a pixel: grey of 1, 2, 4, 8 or 16 bits, or a palette's places.
-
-    Returns:
-      int32 [H, W].
+    """Reads a PNG of one number a pixel as int32 [H, W]: grey of 1, 2, 4, 8 or 16 bits, or palette indices.
 
     Raises:
-      ValueError: the file is absent, truncated, no picture, or in colours.
+      ValueError: the file is absent, truncated, no image, or in colours.
     """
     picture = _open(path)
     if picture.mode not in ('1', 'L', 'P', 'I', 'I;16', 'I;16B'):
@@ -141,15 +121,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 
 
 def resize_picture(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes a picture, bilinear, averaging where it gets smaller.
-
-    Args:
-      pixels: uint8 [H, W, 3].
-      size: height and width that it gets.
-
-    Returns:
-      uint8 [*size, 3].
-    """
+    """Resizes uint8 [H, W, 3] to uint8 [*size, 3]: bilinear, averaging where it gets smaller."""
     if pixels.shape[:2] == size:
         return pixels
     image = pillow().Image
@@ -158,31 +130,16 @@ def resize_picture(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def rle_encode(mask: np.ndarray) -> dict[str, Any]:
-    """A mask as COCO's compressed run lengths.
-
-    Args:
-      mask: bool [H, W].
-
-    Returns:
-      {'size': [H, W], 'counts': text}, which JSON keeps.
-    """
+    """Encodes bool [H, W] as COCO's compressed run lengths, {'size': [H, W], 'counts': text}, which JSON keeps."""
     run = coco_masks().encode(np.asfortranarray(mask.astype(np.uint8)))
     return {'size': [int(side) for side in run['size']], 'counts': run['counts'].decode('ascii')}
 
 
 def rle_decode(run: Any, size: Sequence[int], where: str) -> np.ndarray:
-    """A mask from COCO's run lengths, compressed (text) or not (a list of counts).
-
-    Args:
-      run: {'size': [H, W], 'counts': text or list}.
-      size: height and width of the picture.
-      where: for messages.
-
-    Returns:
-      bool [H, W].
+    """Decodes COCO's run lengths, {'size': [H, W], 'counts': text or list}, to bool [H, W]; `size` is the image's.
 
     Raises:
-      ValueError: for anything else, or a mask of another size than the picture's.
+      ValueError: naming `where`: it is anything else, or a mask of another size than the image's.
     """
     if not isinstance(run, dict) or set(run) != {'size', 'counts'}:
         raise ValueError(f'{where} is no run-length mask: write {{"size": [height, width], "counts": ...}}')

@@ -14,16 +14,9 @@ from jaxrec.data.images.scene import Scene, Vocabulary
 
 
 def write_folder(folder: str | Path, vocabulary: Vocabulary, scenes: Iterable[Scene], splits: Iterable[str]) -> None:
-    """Writes scenes as a folder in the format above, pictures as PNG.
+    """Writes scenes as a folder of images: PNGs of pixels and ids, run lengths for masks that overlap.
 
-    Masks go to a PNG of ids unless they overlap; those that do to run lengths. Names of files come from the
-    order of the scenes.
-
-    Args:
-      folder: where to write; must not hold annotations yet.
-      vocabulary: of the scenes.
-      scenes: one by one.
-      splits: the part of each, by name.
+    Files are named by the order of the scenes; `splits` names the part of each.
 
     Raises:
       ValueError: the folder holds annotations, the vocabulary has no relations, or a scene does not fit it.

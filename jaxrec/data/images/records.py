@@ -56,19 +56,14 @@ class ImageFolder:
     """The scenes of a folder in the format above.
 
     Attributes:
-      folder: where it lies.
-      vocabulary: its names.
-      entries: the entries of its images, as they stand in the file.
+      folder, vocabulary: where it is, and its names.
+      entries: the entries of its images, as the file has them.
       splits: int8 [number of images], as `jaxrec.data.sources.splits.PARTS` numbers them.
-      dropped: empty; what is broken is refused, see `check_folder`.
+      dropped: empty; broken images are refused, see `check_folder`.
     """
 
     def __init__(self, folder: str | Path):
-        """Reads the annotations; pictures and masks are read scene by scene.
-
-        Raises:
-          ValueError: the file is missing, no JSON, of another format, or its lists do not fit each other.
-        """
+        """Reads the annotations; a ValueError says if they are missing, no JSON, of another format, or inconsistent."""
         self.folder = Path(folder)
         path = self._path = self.folder / ANNOTATIONS
         content = read_json(path, 'write it as jaxrec.data.images.records says', mend='mend it there')
@@ -92,35 +87,20 @@ class ImageFolder:
         return [self.folder / ANNOTATIONS]
 
     def usable(self) -> list[int]:
-        """Numbers of all images; reads each.
-
-        Raises:
-          ValueError: for the first that is broken.
-        """
+        """Numbers of all images; reads each, and raises a ValueError for the first that is broken."""
         for index in range(len(self)):
             self.scene(index)
         return list(range(len(self)))
 
     def scene(self, index: int) -> Scene:
-        """Reads one scene.
-
-        Raises:
-          ValueError: saying everything that is wrong with it.
-        """
+        """Reads one scene, or raises a ValueError with everything that is wrong with it."""
         scene, problems = self.read(index)
         if scene is None:
             raise ValueError('\n'.join(problems))
         return scene
 
     def read(self, index: int) -> tuple[Scene | None, list[str]]:
-        """Reads one scene, or says everything that keeps it from being one.
-
-        Args:
-          index: of the image.
-
-        Returns:
-          The scene, None where it has problems; and the problems, each naming file and place.
-        """
+        """Reads one scene, None where it has problems; and its problems, each naming file and place."""
         return read_entry(self.folder, self.vocabulary, self.entries[index], f'{self._path} images[{index}]')
 
 
@@ -130,13 +110,13 @@ class Findings:
 
     Attributes:
       problems: each naming file and place; empty for a sound folder.
-      counts: 'images' in all and 'broken' ones; of the others those 'without people', 'without relations',
-        'turned' (by a mark of the camera) and of each split, their 'entities', 'people' and 'relations',
-        relations 'of others' than people, and 'unlisted' ids of their PNGs, which no entity has.
+      counts: 'images' in all and 'broken' ones; of the others those 'without people', 'without relations', 'turned' (by
+        a mark of the camera) and of each split, their 'entities', 'people' and 'relations', relations 'of others' than
+        people, and 'unlisted' ids of their PNGs, which no entity has.
       broken: the images with problems, by number.
       vocabulary: the folder's names.
-      uses: {'entities', 'relations', 'parts': {name: how often it stands in the sound images}}; parts are
-        those of relations.
+      uses: {'entities', 'relations', 'parts': {name: how often the sound images have it}}; parts are those of
+        relations.
     """
 
     problems: list[str]
@@ -149,14 +129,10 @@ class Findings:
 def check_folder(
     folder: str | Path, track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers
 ) -> Findings:
-    """Reads every file of a folder and collects what is wrong, instead of stopping at the first.
+    """Reads every file of a folder and collects all problems, instead of stopping at the first.
 
-    Args:
-      folder: in the format of this module.
-      track: wraps the numbers of the images, to show progress.
-
-    Returns:
-      What was found. A picture without people is no problem, but counted: nothing in it can be a subject.
+    An image without people is no problem, but counted: nothing in it can be a subject. `track` wraps the numbers of the
+    images, to show progress.
 
     Raises:
       ValueError: the annotations cannot be read at all.
@@ -234,11 +210,7 @@ def _read_vocabulary(content: Mapping[str, Any], path: Path) -> Vocabulary:
 
 
 def read_split(entry: Any, where: str) -> int:
-    """The number of an entry's split, that of training where it names none.
-
-    Raises:
-      ValueError: it is no split.
-    """
+    """The number of an entry's split, by default that of training; a ValueError refuses any other name."""
     split = entry.get('split', 'train') if isinstance(entry, dict) else 'train'
     if not isinstance(split, str) or split not in PARTS:
         raise ValueError(f'{where} has the split {split!r}: use one of {", ".join(PARTS)}')

@@ -1,4 +1,4 @@
-"""What is true of one image: its entities' masks, its human parts, and who does what to whom.
+"""The ground truth of one image: its entities' masks, its human parts, and who does what to whom.
 
 H, W image size in pixels, N entities, R relations, P kinds of human part.
 """
@@ -17,10 +17,8 @@ class Vocabulary:
     """The names behind the numbers of scenes; their order is their number.
 
     Attributes:
-      entities: classes of entities; `person` is the one whose parts and relations count.
-      relations: kinds of relation.
-      parts: kinds of human part, left and right apart.
-      person: name of the human class.
+      entities, relations, parts: classes of entities, kinds of relation, and kinds of human part, left and right apart.
+      person: the human class, whose parts and relations count.
       geometric: the relations that a challenge counts as its geometric group.
       symmetric: relations that hold in both directions at once, such as 'next to'.
       mirrored: pairs of parts that change places when an image is flipped.
@@ -53,17 +51,16 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One image and its truth.
+    """One image and its ground truth.
 
     Attributes:
-      image: uint8 [H, W, 3], red, green, blue.
+      image: uint8 [H, W, 3], RGB.
       masks: bool [N, H, W], the visible pixels of each entity; they may overlap.
       categories: int32 [N], entity classes.
-      parts: uint8 [H, W], the human part of each pixel plus 1, `NO_PART`, or `UNKNOWN_PART`; whose part it is
-        follows from the masks.
+      parts: uint8 [H, W], the human part of each pixel plus 1, `NO_PART`, or `UNKNOWN_PART`; the masks say whose it is.
       relations: int32 [R, 3] of (subject, object, relation); the first two are rows of `masks`.
       relation_parts: bool [R, P], the parts of the subject that take part.
-      name: where it comes from, for messages.
+      name: for messages.
     """
 
     image: np.ndarray
@@ -93,11 +90,7 @@ class Scene:
             )
 
     def check(self, vocabulary: Vocabulary) -> None:
-        """Refuses numbers that the vocabulary does not have, and entities without pixels.
-
-        Raises:
-          ValueError: naming the scene, the place and the remedy.
-        """
+        """Refuses numbers that the vocabulary does not have, and entities without pixels, with a ValueError."""
         where = f'scene {self.name!r}'
         if bad := np.flatnonzero((self.categories < 0) | (self.categories >= len(vocabulary.entities))).tolist():
             raise ValueError(
@@ -120,16 +113,7 @@ class Scene:
 
 
 def check_arrays(owner: object, where: str, expected: Mapping[str, tuple[type[np.generic], tuple[int, ...]]]) -> None:
-    """Refuses arrays of another type or shape than they should have.
-
-    Args:
-      owner: has the arrays as attributes.
-      where: the owner, for messages.
-      expected: {attribute: (dtype, shape)}.
-
-    Raises:
-      ValueError: naming the first that differs.
-    """
+    """Raises a ValueError for the first attribute of `owner` that has not its expected {attribute: (dtype, shape)}."""
     for key, (dtype, shape) in expected.items():
         array = getattr(owner, key)
         if array.dtype != dtype or array.shape != shape:

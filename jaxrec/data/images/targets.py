@@ -1,4 +1,4 @@
-"""A scene as the fixed-size arrays that a network learns from and an evaluator judges by.
+"""A scene as the fixed-size arrays that a network is trained on and an evaluator reads.
 
 N entities and R relations at most, P parts, H, W image size, h, w output size: H, W over the stride.
 """
@@ -20,14 +20,13 @@ class TargetOptions:
 
     Attributes:
       stride: image pixels a side of an output cell.
-      entities: N.
-      relations: R.
+      entities, relations: N and R.
       mask_stride: image pixels a side of a cell of masks and part map; 0 takes the stride.
-      soft_masks: masks say how much of a cell an entity covers, not whether it is at least half: edges stay
-        where they are when masks are enlarged.
-      centre: 'mass', the mean of an entity's pixels; 'inside', the same moved to the nearest cell that the
-        entity covers, see `own_centres`; or 'box', the middle of its box, which lies outside a fifth of the
-        entities of real pictures.
+      soft_masks: masks hold the share of a cell that an entity covers, not whether it is at least half: edges stay in
+        place when masks are enlarged.
+      centre: 'mass', the mean of an entity's pixels; 'inside', the same moved to the nearest cell that the entity
+        covers, see `own_centres`; or 'box', the middle of its box, outside the entity for a fifth of those in real
+        images.
     """
 
     stride: int = 4
@@ -50,33 +49,26 @@ class TargetOptions:
 def encode(scene: Scene, options: TargetOptions, judged: bool = True, kinds: int = 0, classes: int = 0) -> Arrays:
     """Encodes one scene.
 
-    Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too
-    many entities those stay that take part in a relation, the larger ones first, in their order; of too many
-    relations the first. An output cell belongs to an entity if at least half of its pixels do; an entity that
-    has half of no cell has the cells where it has most, whole. The part of a cell is the commonest of its
-    pixels, of equally common ones the lowest number.
+    Entities without a pixel, and entities and relations beyond the caps, are left out and counted. Of too many entities
+    those stay that take part in a relation, the larger ones first, in their order; of too many relations the first. An
+    output cell belongs to an entity if at least half of its pixels do; an entity that has half of no cell has the cells
+    where it has most. The part of a cell is the commonest of its pixels, the lowest number of equally common ones.
 
     Args:
-      scene: of a height and a width that the stride divides.
+      scene: of a height and a width that the stride divides; a ValueError refuses others.
       options: the shapes.
-      judged: whether to add what only an evaluator reads, `host/mask`, `host/part`, `host/missed` and
-        `host/missed_entities`.
-      kinds: V, of relation; 0 for those up to the scene's last, which other scenes may exceed.
-      classes: C, of entities; likewise.
+      judged: whether to add the keys `host/` that only an evaluator reads.
+      kinds, classes: V of relations and C of entities; 0 for those up to the scene's last, which other scenes may
+        exceed.
 
     Returns:
-      `image` uint8 [H, W, 3]; `entity/centre` float32 [N, 2], row and column in cells; `entity/size` float32
-      [N, 2], height and width of the box in cells; `entity/middle` float32 [N, 2], the middle of the box in
-      cells; `entity/category` int32 [N]; `entity/valid` bool [N];
-      `entity/mask` uint8, or of soft masks float16, [N, h, w], h, w of the masks' stride;
-      `relation/subject`, `relation/object`, `relation/category` int32 [R]; `relation/parts` uint8 [R, P];
-      `relation/valid` bool [R]; `part` uint8 [h, w], as the masks; `host/dropped` int32 [2], entities and
-      relations left out; and where it is judged `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the
-      masks, `host/part` uint8 [H, W] and `host/missed` int32 [V], how many relations of each kind are left
-      out, and `host/missed_entities` int32 [C], entities of each class.
-
-    Raises:
-      ValueError: the stride does not divide the image.
+      `image` uint8 [H, W, 3]; `entity/centre`, `entity/size` and `entity/middle` float32 [N, 2], row and column of the
+      centre, height and width of the box and its middle, in cells; `entity/category` int32 [N]; `entity/valid` bool
+      [N]; `entity/mask` uint8 (soft: float16) [N, h, w], h, w of the masks' stride; `relation/subject`,
+      `relation/object`, `relation/category` int32 [R]; `relation/parts` uint8 [R, P]; `relation/valid` bool [R]; `part`
+      uint8 [h, w], as the masks; `host/dropped` int32 [2], entities and relations left out; and where it is evaluated
+      `host/mask` uint8 [N, H, ceil(W / 8)], `np.packbits` of the masks, `host/part` uint8 [H, W], `host/missed` int32
+      [V], how many relations of each kind are left out, and `host/missed_entities` int32 [C], entities of each class.
     """
     size, stride = scene.image.shape[:2], options.stride
     fine = options.mask_stride or stride
@@ -140,19 +132,10 @@ def _places(masks: np.ndarray, options: TargetOptions) -> tuple[np.ndarray, np.n
 
 
 def own_centres(masks: np.ndarray, centres: np.ndarray, stride: int) -> np.ndarray:
-    """Centres that lie in cells which their entity covers.
+    """Centres float64 [N, 2] in pixels, in cells that their entities cover, for a network reads an entity there.
 
-    A network reads an entity at the cell of its centre. Of a table that may be the floor between its legs, of
-    whoever stands behind another the other.
-
-    Args:
-      masks: bool [N, H, W].
-      centres: float64 [N, 2], mass centres in pixels.
-      stride: pixels of a cell's side.
-
-    Returns:
-      float64 [N, 2]: the mass centre where its cell is of the mask, by `shrink_masks`; else the mean of the
-      mask's pixels in the nearest cell that is.
+    The mass centre where its cell is of the mask, by `shrink_masks`; else the mean of the mask's pixels in the nearest
+    cell that is: the mass centre of a table may be the floor between its legs.
     """
     found = np.array(centres)
     for mask, cells, centre in zip(masks, shrink_masks(masks, stride), found, strict=True):
@@ -167,17 +150,11 @@ def own_centres(masks: np.ndarray, centres: np.ndarray, stride: int) -> np.ndarr
 
 
 def measure_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes around masks, and their mean rows and columns.
-
-    Args:
-      masks: bool [N, H, W], none empty.
+    """Boxes and mass centres of bool [N, H, W]; a ValueError refuses empty masks.
 
     Returns:
-      Boxes float64 [N, 4], top, left, bottom, right in pixels, bottom and right behind the last pixel; and
-      mass centres float64 [N, 2] in pixels, the middle of a pixel lying at its number + 0.5.
-
-    Raises:
-      ValueError: a mask is empty.
+      float64 [N, 4], top, left, bottom, right in pixels, bottom and right behind the last pixel; and float64 [N, 2] in
+      pixels, the middle of a pixel being its number + 0.5.
     """
     count, height, width = masks.shape
     if not count:
@@ -194,15 +171,9 @@ def measure_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shrink_masks(masks: np.ndarray, stride: int, soft: bool = False) -> np.ndarray:
-    """Masks at the output's resolution: the cells of which at least half is covered, or else the most.
+    """Masks bool [N, H, W] as uint8 [N, h, w]: 1 in cells at least half covered, or else in the most covered ones.
 
-    Args:
-      masks: bool [N, H, W].
-      stride: divides H and W.
-      soft: tell the share that is covered; 1 of those cells where no cell is half covered.
-
-    Returns:
-      uint8 [N, h, w], 0 or 1, or of soft ones float16.
+    Soft masks are float16 [N, h, w], the covered shares; 1 in the most covered cells where no cell is half covered.
     """
     count, height, width = masks.shape
     # Added up line by line: a reduction over short axes is several times slower.
@@ -221,15 +192,7 @@ def shrink_masks(masks: np.ndarray, stride: int, soft: bool = False) -> np.ndarr
 
 
 def shrink_parts(parts: np.ndarray, stride: int) -> np.ndarray:
-    """A part map at the output's resolution: the commonest number of each cell, the lowest of equal ones.
-
-    Args:
-      parts: uint8 [H, W].
-      stride: divides H and W.
-
-    Returns:
-      uint8 [h, w].
-    """
+    """A part map uint8 [H, W] as uint8 [h, w]: the commonest number of each cell, the lowest of equal ones."""
     height, width = parts.shape[0] // stride, parts.shape[1] // stride
     known = parts[parts != UNKNOWN_PART]
     kinds = int(known.max(initial=0)) + 2  # the last stands for unknown ones

@@ -1,4 +1,1 @@
-"""Relation segmentation evaluated: on host numpy, from plain truths and predictions of one image each.
-
-`jaxrec.evaluation.relation_segmentation` offers the evaluator of a task, and these functions again.
-"""
+"""Metrics of relation segmentation on host numpy, of one image each; `relation_segmentation` offers them again."""

@@ -1,12 +1,10 @@
-"""The metric of the Person in Context challenge (PIC), and a strict one beside it.
+"""The metric of the Person in Context challenge (PIC), and a stricter variant.
 
-Masks are compared at 640 x 480 where one asks for it. Of each image the 100 best predictions count. A true
-relation is found if one of them has its classes and its kind, and masks with an IoU of at least t for subject
-and object; one prediction may find several (the strict variant: one). The recall is taken per image and group
-of relations, images without a group do not enter it, and the images are averaged. The score at t is the mean
-of the geometric and the other group, the final one the mean over t = .25, .5 and .75.
-
-Which relations are geometric depends on the edition of the data, so a vocabulary says it.
+Masks are compared at 640 x 480 on request. Of each image the 100 best predictions count. A true relation is found if
+one of them has its classes and its kind, and masks with an IoU of at least t for subject and object; one prediction may
+find several (the strict variant: one). The recall is taken per image and group of relations, images without a group do
+not enter it, and the images are averaged. The score at t is the mean of the geometric and the other group, the final
+one the mean over t = .25, .5 and .75. The vocabulary of an edition says which relations are geometric.
 """
 
 import dataclasses
@@ -46,13 +44,7 @@ class ChallengeScore:
 
 
 def shrunk(scene: Scene, found: Found, size: tuple[int, int]) -> tuple[Scene, Found]:
-    """Brings the masks of both sides to one size by the nearest neighbour; classes stay.
-
-    Args:
-      scene: the truth, of any size.
-      found: the predictions, of any size.
-      size: (height, width), the challenge's is `SIZE`.
-    """
+    """Brings the masks of both sides to one size (height, width) by the nearest neighbour; classes stay."""
     true = dataclasses.replace(
         scene,
         image=np.zeros((*size, 3), np.uint8),  # of which no metric asks
@@ -76,7 +68,7 @@ def challenge_score(
       kinds: int [R] of each image, the kinds of its true relations.
       ranks: {threshold: int [R] of each image}, from `matching`.
       geometric: the relations of the geometric group.
-      relations: how many kinds there are; the others make the other group.
+      relations: how many kinds there are; the others are the other group.
       limit: how many predictions of an image count.
     """
     others = set(range(relations)) - set(geometric)
@@ -100,21 +92,17 @@ def evaluate_challenge(
     thresholds: Sequence[float] = THRESHOLDS,
     limit: int = LIMIT,
 ) -> dict[str, ChallengeScore]:
-    """The challenge's metric over images, as they come.
+    """The challenge's metric over images: {'official': scores, 'strict': scores}.
 
-    For the official figures both sides are read from files at `SIZE`, where the class of an entity is the
-    largest semantic value inside its mask: `PicScenes(..., size=SIZE)` and `PicPredictions(...)`.
+    For the official figures both sides are read from files at `SIZE`, where the class of an entity is the largest
+    semantic value inside its mask: `PicScenes(..., size=SIZE)` and `PicPredictions(...)`.
 
     Args:
-      pairs: the truth and the predictions of each image.
-      geometric: the relations of the geometric group.
-      relations: how many kinds there are.
+      pairs: the ground truth and the predictions of each image.
+      geometric, relations: the relations of the geometric group, and how many kinds there are.
       size: (height, width) to which masks are brought first; None compares them as they are.
       thresholds: of IoU.
       limit: how many predictions of an image count.
-
-    Returns:
-      {'official': scores, 'strict': scores}.
     """
     kinds: list[NDArray] = []
     ranks: dict[str, dict[float, list[NDArray]]] = {

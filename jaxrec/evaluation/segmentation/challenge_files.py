@@ -1,10 +1,9 @@
 """Predictions in the PIC challenge's own files, read for its metric and written.
 
-A relations file like the truth's with a `score` in each relation, and for each image an instance and a
-semantic PNG of the predictions' own, so predicted masks cannot overlap. Their class is the largest semantic
-value inside a mask, after the resize. The official figures, where `skip` names the images that the script of
-the edition leaves out, and every relation counts as often as it is listed, whether or not its entities have
-pixels:
+A relations file like the truth's with a `score` in each relation, and for each image an instance and a semantic PNG of
+the predictions' own, so predicted masks cannot overlap. Their class is the largest semantic value inside a mask, after
+the resize. The official figures, where `skip` names the images that the script of the edition leaves out, and every
+relation counts as often as it is listed, whether or not its entities have pixels:
 
     truth = PicScenes(data_dir, 'val', size=SIZE, images=False, skip=(), every=True)
     pairs = PicPredictions(truth, 'relations.json', 'instance', 'semantic')
@@ -41,9 +40,8 @@ class PicPredictions:
         """Reads the relations; pixels are read image by image.
 
         Args:
-          truth: by whose edition, size and rule of classes the predictions are read too. Read it with all
-            names: a prediction of a class or relation that it leaves out is never right, yet counts among the
-              best.
+          truth: by whose edition, size and rule of classes the predictions are read too. Read it with all names: a
+            prediction of a class or relation that it leaves out is never right, yet counts among the best.
           relations: the file of predictions.
           instance, semantic: the folders of their PNGs.
 
@@ -63,14 +61,10 @@ class PicPredictions:
             yield scene, self.found(scene.name)
 
     def found(self, name: str) -> Found:
-        """The predictions for an image.
+        """The predictions for an image, named with its ending.
 
-        Args:
-          name: of the image, with its ending.
-
-        Returns:
-          Its predictions; a relation that names an entity without pixels keeps its place, with an empty mask.
-          The files hold no scores of entities, all are 1; those of relations become places, see `_places`.
+        A relation that names an entity without pixels keeps its place, with an empty mask. The files hold no scores of
+        entities, all are 1; those of relations become places, see `_places`.
 
         Raises:
           ValueError: the image has no entry, or a file or relation of it cannot be used.
@@ -119,12 +113,7 @@ def _places(scores: Sequence[float]) -> NDArray:
 
 
 class Written(NamedTuple):
-    """Files of predictions, as `PicPredictions` takes them.
-
-    Attributes:
-      relations: the JSON file.
-      instance, semantic: the folders of PNGs.
-    """
+    """Files of predictions, as `PicPredictions` takes them: the JSON of relations and the two folders of PNGs."""
 
     relations: Path
     instance: Path
@@ -134,23 +123,20 @@ class Written(NamedTuple):
 def write_predictions(
     folder: str | Path, images: Iterable[tuple[str, Found]], names: PicScenes, limit: int = LIMIT
 ) -> Written:
-    """Writes predictions as the challenge takes them.
+    """Writes predictions as the challenge takes them, the list of relations last, and returns where they are.
 
-    Its masks cannot overlap: of those that do, the one of the larger score lies above. Relations of an entity
-    of which no pixel is left are left out, as they can never be right and would count among the best.
+    Its masks cannot overlap: of those that do, the one of the larger score is on top. Relations of an entity of which
+    no pixel is left are left out, as they can never be right and would count among the best.
 
     Args:
-      folder: takes `relations.json`, `instance/` and `semantic/`; is made if absent.
+      folder: takes `relations.json`, `instance/` and `semantic/`; created if absent.
       images: the name of each image, with its ending, and what was found in it at the image's own size.
-      names: a reader of these images, with the names that classes and relations are numbers of.
+      names: a reader of these images, whose names classes and relations are numbers of.
       limit: the most relations of an image.
 
-    Returns:
-      Where they are; the list of relations is written last.
-
     Raises:
-      ValueError: an image joins more entities than a PNG of 8 bits can number, or the folder is the set's or
-        holds PNGs of other images, which the challenge's script would take for predictions.
+      ValueError: an image joins more entities than a PNG of 8 bits can number, or the folder is the set's or holds PNGs
+        of other images, which the challenge's script would take for predictions.
     """
     root = Path(folder)
     written = Written(root / 'relations.json', root / 'instance', root / 'semantic')
@@ -182,12 +168,7 @@ def write_predictions(
 
 
 def _painted(found: Found, limit: int, name: str) -> tuple[NDArray, NDArray, NDArray]:
-    """What the files hold of an image.
-
-    Returns:
-      Its instance map int32 [H, W], in which the k-th of the entities has the number k + 1; these, int [K]
-      rows of `found`; the relations, int [T] of its triplets, best first.
-    """
+    """Instance map int32 [H, W] (k + 1 for the k-th entity), int [K] rows of `found`, int [T] triplets, best first."""
     best = np.argsort(-found.triplet_scores, kind='stable')
     best = best[found.triplets[best, 1] != NOTHING]  # for which the files have no place
     shown = np.asarray(found.masks.any((1, 2)))

@@ -1,10 +1,7 @@
-"""Pictures and JSON of what is true of an image, or was found in it.
+"""Images and JSON of the ground truth or the predictions of an image.
 
-A picture shows each entity in a colour of its own, an arrow from the subject to the object of each relation
-with its name, score and parts, and in full colour those pixels of a subject that are of a part that takes
-part.
-
-H, W size of the image, K entities, T relations, P kinds of human part, z zoom.
+An image shows each entity in a colour of its own, an arrow from the subject to the object of each relation with its
+name, score and parts, and in full colour those pixels of a subject that are of a part that takes part.
 """
 
 import colorsys
@@ -33,22 +30,16 @@ def draw(
     threshold: float = 0.0,
     zoom: int | None = None,
 ) -> NDArray:
-    """Draws entities, relations and acting parts over an image.
+    """Draws entities, relations and acting parts over an image: uint8 [z H, z W, 3], z the zoom.
 
     Args:
       image: uint8 [H, W, 3].
-      shown: the truth or predictions, of the image's size.
+      shown: the ground truth or predictions, of the image's size; a ValueError refuses another.
       vocabulary: of their numbers.
       limit: the most relations drawn, the best scored first; only entities that they join are named.
       threshold: the least score of a relation that is drawn.
-      zoom: how many pixels a pixel of the image becomes; by default what makes the shorter side 480, so far
-        as the longer stays within 1,920.
-
-    Returns:
-      uint8 [z H, z W, 3].
-
-    Raises:
-      ValueError: the sizes differ.
+      zoom: how many pixels a pixel of the image becomes; by default the shorter side becomes 480, the longer at most
+        1,920.
     """
     if image.shape[:2] != shown.parts.shape:
         raise ValueError(f'an image of {image.shape[:2]} and masks of {shown.parts.shape}: draw both at one size')
@@ -74,15 +65,7 @@ def draw(
 
 
 def side_by_side(pictures: Sequence[NDArray], titles: Sequence[str]) -> NDArray:
-    """Puts pictures of one height beside each other, each under its title.
-
-    Args:
-      pictures: uint8 [H, W, 3] each.
-      titles: one each.
-
-    Returns:
-      uint8 [H + a line, sum of the widths and gaps, 3].
-    """
+    """Puts images uint8 [H, W, 3] of one height side by side, each under its title."""
     pil = pillow()
     height, gap = pictures[0].shape[0], 6
     line = max(18, height // 20)
@@ -97,18 +80,13 @@ def side_by_side(pictures: Sequence[NDArray], titles: Sequence[str]) -> NDArray:
 
 
 def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = None) -> dict[str, Any]:
-    """What is true of an image, or was found in it, by name, with masks as COCO's run lengths.
-
-    Args:
-      shown: the truth or predictions.
-      vocabulary: of their numbers.
-      limit: the most relations written, the best scored first; None writes all.
+    """The ground truth or predictions by name, with masks as COCO's run lengths; `limit` keeps the best relations.
 
     Returns:
-      What JSON takes: `name`, `height`, `width`; `entities`, each with `category`, `mask` and, of
-      predictions, `score`; `relations`, by falling score, each with `subject` and `object` (places among the
-      entities, null for no object), `relation`, `parts`, `part_mask` (the subject's pixels of these parts,
-      where there are parts) and, of predictions, `score`; `parts`, {name: mask} of those there.
+      What JSON takes: `name`, `height`, `width`; `entities`, each with `category`, `mask` and, of predictions, `score`;
+      `relations`, by falling score, each with `subject` and `object` (places among the entities, null for no object),
+      `relation`, `parts`, `part_mask` (the subject's pixels of these parts) and, of predictions, `score`; `parts`,
+      {name: mask} of those there.
     """
     entities: list[dict[str, Any]] = []
     for row, category in enumerate(shown.categories.tolist()):
@@ -191,11 +169,7 @@ class _Pen:
         self._taken: list[tuple[float, float, float, float]] = []
 
     def arrow(self, start: Point | None, stop: Point | None, colour: tuple[int, int, int]) -> Point | None:
-        """Draws a bent arrow, so that one back does not cover it.
-
-        Returns:
-          Where its label belongs: its middle, the start where there is no end, None where there is no start.
-        """
+        """Draws a bent arrow; returns its label's place: its middle, its start if endless, None without a start."""
         if start is None or stop is None:
             return start
         a, c = np.array(start), np.array(stop)

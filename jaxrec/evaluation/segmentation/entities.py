@@ -1,10 +1,7 @@
-"""Entities and human parts by themselves: mask AP as COCO defines it, and the mean IoU of parts.
+"""Entities and human parts alone: mask AP as COCO defines it (pycocotools, extra `images`), and mean IoU of parts.
 
-Scenes hold no crowds, on which COCO lets predictions pass: here these are wrong, so that on V-COCO the AP is
-a little lower than COCO's own.
-
-Masks are kept as COCO run lengths, a few hundred bytes each, so a whole data set fits in memory. pycocotools
-judges them (the extra `images`).
+Scenes hold no crowds, for which COCO ignores predictions: here these are wrong, so on V-COCO the AP is a little lower
+than COCO's own. Masks are kept as run lengths, a few hundred bytes each, so a whole data set fits in memory.
 
 H, W pixels, N true and K found entities, P kinds of human part.
 """
@@ -37,13 +34,7 @@ class EncodedImage(NamedTuple):
 
 
 def encode_entities(scene: Scene, found: Found, missed: Sequence[int] | NDArray = ()) -> EncodedImage:
-    """What `mask_ap` needs of an image; entities without a pixel are left out on both sides.
-
-    Args:
-      scene: the truth.
-      found: the predictions.
-      missed: classes of true entities that the scene does not hold; nothing finds their empty masks.
-    """
+    """What `mask_ap` needs of an image, without empty masks; `missed` are classes of true entities not in the scene."""
     nothing = rle_encode(np.zeros(scene.masks.shape[1:], bool))
     true, guessed = scene.masks.any((1, 2)), found.masks.any((1, 2))
     classes, scores = found.categories[guessed].tolist(), found.scores[guessed].tolist()
@@ -61,7 +52,7 @@ def mask_ap(images: Sequence[EncodedImage], limits: Sequence[int] = (1, 10, 100)
     """Average precision of entity masks, by pycocotools.
 
     Args:
-      images: encoded entities; classes that no image truly holds do not enter the mean.
+      images: encoded entities; classes without a true entity do not enter the mean.
       limits: how many entities of a class count in an image (COCO's maxDets); the largest holds.
 
     Returns:
@@ -131,7 +122,7 @@ def part_counts(truth: NDArray, found: NDArray, parts: int) -> NDArray:
       int64 [3, P + 1]: pixels that are truly each part, that are found as it, and both; none comes first.
 
     Raises:
-      ValueError: sizes differ or a map holds a part that there is not.
+      ValueError: sizes differ or a map holds an unknown part.
     """
     if truth.shape != found.shape:
         raise ValueError(f'a part map of {found.shape} against a truth of {truth.shape}: bring both to one size')
@@ -145,14 +136,7 @@ def part_counts(truth: NDArray, found: NDArray, parts: int) -> NDArray:
 
 
 def part_miou(counts: NDArray) -> float:
-    """Mean IoU over the parts that the truth holds; pixels of no part are no class of their own.
-
-    Args:
-      counts: int64 [3, P + 1], sums of `part_counts`.
-
-    Raises:
-      ValueError: the truth holds no part.
-    """
+    """Mean IoU over the parts of the ground truth, from sums int64 [3, P + 1]; a ValueError says if it has none."""
     true, guessed, both = counts[:, 1:].astype(np.float64)
     held = true > 0
     if not held.any():

@@ -19,20 +19,19 @@ def causes(
     limit: int = 100,
     part_overlap: float | None = PART_OVERLAP,
 ) -> NDArray:
-    """What goes wrong with each true relation.
+    """The first thing that goes wrong with each true relation.
 
     Args:
-      relations: int32 [R, 3] of (subject, object, relation), the truth.
+      relations: int32 [R, 3] of (subject, object, relation), the ground truth.
       agreement: from `matching.agree`.
       threshold: the least IoU of masks.
       limit: how many predictions count.
-      part_overlap: the least IoU of the sets of parts; None asks nothing of them.
+      part_overlap: the least IoU of the sets of parts; None ignores them.
 
     Returns:
-      int8 [R], of `CAUSES`: `missed_entity`, no found entity of its class has such an IoU with the subject,
-      or with the object; `wrong_pair`, there are such entities but no counted prediction joins them in this
-      direction; `wrong_relation`, one does but calls it something else; `wrong_part`, one is right but for
-      its parts; `right`.
+      int8 [R], of `CAUSES`: `missed_entity`, no found entity of its class has such an IoU with the subject, or with the
+      object; `wrong_pair`, there are such entities but no counted prediction joins them in this direction;
+      `wrong_relation`, one does but calls it something else; `wrong_part`, one is right but for its parts; `right`.
     """
     found = np.any(agreement.entities >= threshold, axis=1)
     joined = agreement.overlap[:, :limit] >= threshold

@@ -18,12 +18,10 @@ class Explanation(NamedTuple):
     Attributes:
       relation: in words, see `describe_triplet`.
       cause: one of `errors.CAUSES`, 'right' where a prediction finds it, parts included.
-      rank: of the first prediction that finds it, parts aside, from 1; 0 where none of the best `LIMIT` does, and
-        then the other numbers are 0 too.
+      rank: of the first prediction that finds it, parts aside, from 1; 0 where none of the best `LIMIT` does, and then
+        the other numbers are 0 too.
       score: of that prediction, the product of the next three.
-      subject: score of its subject.
-      target: score of its object.
-      point: score of the relation itself, `score / (subject * target)`.
+      subject, target, point: scores of its subject, its object and the relation, `score / (subject * target)`.
       overlap: the smaller IoU of its subject's and its object's mask with the true ones.
     """
 
@@ -44,19 +42,12 @@ class Explanation(NamedTuple):
 
 
 def explain_relations(scene: Scene, found: Found, vocabulary: Vocabulary, threshold: float = 0.5) -> list[Explanation]:
-    """Explains each true relation of an image by the predictions.
+    """Explains each true relation of an image by the predictions, in the order of the scene.
 
     Args:
-      scene: the ground truth.
-      found: the predictions, of the same size and vocabulary.
+      scene, found: the ground truth and the predictions, of one size and vocabulary; a ValueError refuses others.
       vocabulary: of their numbers.
       threshold: the least IoU of both masks.
-
-    Returns:
-      An explanation for each relation of the scene, in its order.
-
-    Raises:
-      ValueError: sizes or numbers of parts differ.
     """
     agreement = agree(scene, found)
     parts = PART_OVERLAP if parts_are_labelled(scene) else None
@@ -76,16 +67,13 @@ def explain_relations(scene: Scene, found: Found, vocabulary: Vocabulary, thresh
 
 
 def describe_triplet(vocabulary: Vocabulary, categories: NDArray, triplet: NDArray, parts: NDArray) -> str:
-    """Writes a relation in words.
+    """Writes a relation such as 'person 0 (left hand and right hand) hold book 2', with the entities' rows as numbers.
 
     Args:
       vocabulary: of the numbers.
       categories: int [N], classes of the entities.
       triplet: int [3] of (subject, object, relation); the object may be `NOTHING`.
       parts: bool [P], the parts of the subject that take part.
-
-    Returns:
-      Such as 'person 0 (left hand and right hand) hold book 2', with the entities' rows as numbers.
     """
     subject, target, relation = np.asarray(triplet).tolist()
     named = ' and '.join(vocabulary.parts[part] for part in np.flatnonzero(parts))

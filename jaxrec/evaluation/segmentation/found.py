@@ -1,7 +1,6 @@
-"""What a model found in one image, and how it and the truth come out of host batches.
+"""The predictions for one image, and how they and the ground truth are read from host batches.
 
-B batch, H, W image size in pixels, K found and N true entities, T triplets, P kinds of human part, h, w size
-of predicted masks.
+B batch, H, W image size, K found and N true entities, T triplets, P kinds of human part, h, w size of predicted masks.
 """
 
 import dataclasses
@@ -25,13 +24,13 @@ class Found:
     Attributes:
       masks: bool [K, H, W]; they may overlap, and be empty.
       categories: int32 [K], entity classes.
-      scores: float32 [K], higher for surer.
-      triplets: int32 [T, 3] of (subject, object, relation), in any order; the first two are rows of `masks`,
-        and the object may be `NOTHING`.
+      scores: float32 [K], confidence.
+      triplets: int32 [T, 3] of (subject, object, relation), in any order; the first two are rows of `masks`, and the
+        object may be `NOTHING`.
       triplet_scores: float32 [T].
       triplet_parts: bool [T, P], the parts of the subject that take part.
       parts: uint8 [H, W], the human part of each pixel plus 1, or 0.
-      name: where it comes from, for messages.
+      name: for messages.
     """
 
     masks: np.ndarray
@@ -62,11 +61,7 @@ class Found:
 
 
 def check_judged(batch: Mapping[str, Any], *keys: str) -> None:
-    """Refuses a batch that lacks what only evaluators read, or one of further keys.
-
-    Raises:
-      ValueError: naming the first key.
-    """
+    """Raises a ValueError for a batch that lacks a key which only evaluators read, or one of further keys."""
     if missing := [key for key in (*keys, 'host/mask', 'host/part') if key not in batch]:
         raise ValueError(
             f'the batch has no {missing[0]!r}: evaluate host batches, whose host/ keys are kept, of a source '
@@ -75,16 +70,13 @@ def check_judged(batch: Mapping[str, Any], *keys: str) -> None:
 
 
 def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
-    """The truth of one image of a host batch, at the image's size.
+    """The ground truth of one image of a host batch: a scene of its valid entities and relations, at the image's size.
 
     Args:
       batch: `image` uint8 [B, H, W, 3], `entity/category` and `entity/valid` [B, N], `relation/subject`,
-        `relation/object`, `relation/category` and `relation/valid` [B, R], `relation/parts` [B, R, P],
-        `host/mask` uint8 [B, N, H, ceil(W / 8)] (bits of the masks) and `host/part` uint8 [B, H, W].
+        `relation/object`, `relation/category` and `relation/valid` [B, R], `relation/parts` [B, R, P], `host/mask`
+        uint8 [B, N, H, ceil(W/8)] (bits of the masks) and `host/part` uint8 [B, H, W].
       row: of the batch.
-
-    Returns:
-      The scene of the valid entities and relations.
 
     Raises:
       ValueError: as `check_judged`, or a valid relation names an entity that is not valid.
@@ -119,15 +111,14 @@ def found_of(
 ) -> Found:
     """The predictions for one image of a batch, at the image's size.
 
-    Entities and triplets of score 0 are fillers, and left out, as are triplets that join one. The object
-    of a triplet may be `NOTHING`.
+    Entities and triplets of score 0 are fillers and left out, as are triplets that join one.
 
     Args:
-      predictions: of a task: `entity/score`, `entity/category` [B, K], `entity/mask` [B, K, h, w],
-        `triplet/subject`, `triplet/object`, `triplet/relation`, `triplet/score` [B, T], `triplet/parts` float
-        [B, T, P] and `part` [B, h, w].
+      predictions: of a task: `entity/score`, `entity/category` [B, K], `entity/mask` [B, K, h, w], `triplet/subject`,
+        `triplet/object` (perhaps `NOTHING`), `triplet/relation`, `triplet/score` [B, T], `triplet/parts` float [B, T,
+        P] and `part` [B, h, w].
       row: of the batch.
-      size: (H, W) of the image, whole multiples of (h, w), by which masks are repeated.
+      size: (H, W) of the image, multiples of (h, w), by which masks are repeated.
       part_threshold: the probability from which on a part takes part.
       name: for messages.
 

@@ -1,9 +1,9 @@
-"""Where the predictions and the truth of one image agree, as ranks from which every recall follows.
+"""Where the predictions and the ground truth of one image agree, as ranks from which every recall follows.
 
-A predicted triplet hits a true relation if both classes and the kind of relation are the same and the masks
-of the subjects and of the objects each have an IoU of at least a threshold; with parts, if also the two sets
-of parts are equal (`PART_OVERLAP` = 1; the published text gives no rule, this one is ours). A true relation
-has the rank of the best scored prediction that hits it.
+A predicted triplet hits a true relation if both classes and the kind of relation are the same and the masks of the
+subjects and of the objects each have an IoU of at least a threshold; with parts, if also the two sets of parts are
+equal (`PART_OVERLAP` = 1, our choice: no rule is published). A relation's rank is that of the best prediction that hits
+it.
 
 H, W pixels, N true and K found entities, R true relations, T predicted triplets, P kinds of human part.
 """
@@ -42,25 +42,14 @@ class Agreement(NamedTuple):
 
         Args:
           threshold: the least IoU of both masks, in (0, 1].
-          part_overlap: the least IoU of the sets of parts; None asks nothing of them.
+          part_overlap: the least IoU of the sets of parts; None ignores them.
         """
         found = self.same & (self.overlap >= threshold)
         return found if part_overlap is None else found & (self.parts >= part_overlap)
 
 
 def mask_ious(first: NDArray, second: NDArray) -> NDArray:
-    """IoU of every pair of masks; 0 where both are empty.
-
-    Args:
-      first: bool [N, H, W].
-      second: bool [K, H, W].
-
-    Returns:
-      float64 [N, K], exact: |both| / |either|.
-
-    Raises:
-      ValueError: the masks differ in size.
-    """
+    """Exact IoUs float64 [N, K] of bool [N, H, W] and [K, H, W], 0 of empty pairs; a ValueError refuses other sizes."""
     if first.shape[1:] != second.shape[1:]:
         raise ValueError(f'masks of {first.shape[1:]} against masks of {second.shape[1:]}: bring both to one size')
     a, b = _words(first), _words(second)
@@ -79,11 +68,7 @@ def _words(masks: NDArray) -> NDArray:
 
 
 def agree(scene: Scene, found: Found) -> Agreement:
-    """Compares the predictions for an image with its truth.
-
-    Args:
-      scene: the truth.
-      found: the predictions, of the same size and kinds of part.
+    """Compares the predictions for an image with its ground truth.
 
     Raises:
       ValueError: sizes or numbers of parts differ.
@@ -112,32 +97,21 @@ def agree(scene: Scene, found: Found) -> Agreement:
 
 
 def first_ranks(hits: NDArray) -> NDArray:
-    """Ranks where a prediction may hit any number of true relations, as the challenge has it.
-
-    Args:
-      hits: bool [R, T].
-
-    Returns:
-      int32 [R], the first column that hits, or `NEVER`.
-    """
+    """The first column of bool [R, T] that hits each relation, int32 [R], or `NEVER`: the challenge's rule."""
     if not hits.shape[1]:
         return np.full(len(hits), NEVER, np.int32)
     return np.where(hits.any(1), hits.argmax(1), NEVER).astype(np.int32)
 
 
 def strict_ranks(hits: NDArray, overlap: NDArray) -> NDArray:
-    """Ranks where a prediction may hit one true relation only.
+    """Ranks int32 [R] where a prediction may hit one true relation only, or `NEVER`.
 
-    By falling score each prediction takes, of the true relations it hits that are still free, the one with
-    the largest overlap, of equal ones the first. What the first k predictions take does not depend on later
-    ones, so these ranks too give the recall at every k.
+    By falling score each prediction takes, of the true relations it hits that are still free, the one with the largest
+    overlap, of equal ones the first. So these ranks too give the recall at every k.
 
     Args:
       hits: bool [R, T].
       overlap: float [R, T].
-
-    Returns:
-      int32 [R], the column that took each, or `NEVER`.
     """
     ranks = np.full(len(hits), NEVER, np.int32)
     for column in np.flatnonzero(hits.any(0)):
@@ -148,9 +122,6 @@ def strict_ranks(hits: NDArray, overlap: NDArray) -> NDArray:
 
 
 def parts_are_labelled(scene: Scene) -> bool:
-    """Whether anybody labelled the parts of an image, in its part map or of a relation.
-
-    No metric asks for parts where nobody did.
-    """
+    """Whether any part of an image is labelled, in its part map or of a relation; else no metric asks for parts."""
     drawn = scene.relation_parts.shape[1] and (scene.parts != UNKNOWN_PART).any()
     return bool(drawn or scene.relation_parts.any())

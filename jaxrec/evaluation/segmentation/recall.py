@@ -1,8 +1,8 @@
-"""Recalls of relations: per image, then averaged over images, in groups of one's choice.
+"""Recalls of relations: per image, then averaged over images, in any groups.
 
-R@K is the mean over images of the share of an image's true relations that its K best predictions hit; mR@K
-the mean over kinds of relation of the same within one kind. With K = 'G' an image has as many predictions as
-it has true relations. Images that hold nothing of a group do not enter it, nor do kinds that no image holds.
+R@K is the mean over images of the share of an image's true relations that its K best predictions hit; mR@K the mean
+over kinds of relation of the same within one kind. With K = 'G' an image has as many predictions as true relations.
+Images that hold nothing of a group do not enter it, nor do kinds that no image holds.
 
 M images, R true relations of one image, A of all.
 """
@@ -52,15 +52,7 @@ class Ranked:
 
 
 def image_recall(image: NDArray, group: NDArray, hit: NDArray) -> dict[int, float]:
-    """Recall of each group: per image that holds it, then averaged over these images.
-
-    Args:
-      image, group: int [A].
-      hit: bool [A].
-
-    Returns:
-      {group: recall in [0, 1]} of the groups that occur.
-    """
+    """{group: recall in [0, 1]}: per image that holds it, then averaged over these; all arguments are [A]."""
     images = int(image.max()) + 1 if len(image) else 1
     keys, inverse = np.unique(group.astype(np.int64) * images + image, return_inverse=True)
     each = np.bincount(inverse, hit, len(keys)) / np.bincount(inverse, minlength=len(keys))
@@ -69,17 +61,10 @@ def image_recall(image: NDArray, group: NDArray, hit: NDArray) -> dict[int, floa
 
 
 def recall(ranked: Ranked, limit: int | str) -> float:
-    """R@K.
-
-    Args:
-      ranked: true relations.
-      limit: K, or 'G'.
-
-    Returns:
-      The recall in [0, 1].
+    """R@K in [0, 1]; `limit` is K or 'G'.
 
     Raises:
-      ValueError: there is no true relation, or K is none.
+      ValueError: there is no true relation, or K is invalid.
     """
     _need_some(ranked)
     return image_recall(ranked.image, np.zeros_like(ranked.kind), ranked.hit(limit))[0]
@@ -92,15 +77,9 @@ def mean_recall(ranked: Ranked, limit: int | str) -> float:
 
 
 def group_recall(ranked: Ranked, limit: int | str, kinds: Collection[int]) -> float | None:
-    """Recall of some kinds of relation taken together: per image that holds any, then averaged.
+    """Recall of some kinds of relation taken together, per image that holds any, then averaged; None without any.
 
-    Args:
-      ranked: true relations.
-      limit: K, or 'G'; K counts predictions of every kind, and 'G' true relations of every kind.
-      kinds: of the group.
-
-    Returns:
-      The recall, None where no image holds any of them.
+    `limit` is K or 'G': K counts predictions of every kind, and 'G' true relations of every kind.
     """
     inside = np.isin(ranked.kind, list(kinds))
     hit = ranked.hit(limit)[inside]

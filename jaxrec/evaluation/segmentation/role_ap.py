@@ -1,11 +1,10 @@
 """Role AP of V-COCO, with masks in place of boxes.
 
-A prediction is an agent, a kind of relation (an action with one role) and an object or none. By falling score
-over all images it is right if the true agent that its agent's mask overlaps most does this, the masks of both
-agents have an IoU of at least .5, so have the masks of the objects, and no better prediction was right about
-that deed. An agent whose true object is not in the image: scenario 1 asks for a prediction without object,
-scenario 2 takes any. Predictions whose most overlapped agent nobody annotated are left out. AP is the area
-under the precision envelope, at every recall.
+A prediction is an agent, a kind of relation (an action with one role) and an object or none. By falling score over all
+images it is right if the true agent that its agent's mask overlaps most does this, the masks of both agents have an IoU
+of at least .5, so have the masks of the objects, and no better prediction was right about that deed. For an agent whose
+true object is not in the image, scenario 1 asks for a prediction without object, scenario 2 accepts any. Predictions
+whose most overlapped agent is not annotated are ignored. AP is the area under the precision envelope, at every recall.
 
 N entities, A agents, D deeds, T predicted triplets of one image, S of all.
 """
@@ -42,14 +41,13 @@ class Judged(NamedTuple):
 
 
 def judge_roles(scene: Scene, agents: Agents, found: Found, person: int, threshold: float = 0.5) -> Judged:
-    """Judges the predictions for one image; those whose subject is no person are left out.
+    """Evaluates the predictions for one image; those whose subject is no person are left out.
 
-    An agent may have several objects in one deed: each is a deed, and a prediction is held against the one,
-    still free, whose object it overlaps most.
+    An agent may have several objects in one deed: each is a deed, and a prediction is compared with the one, still
+    free, whose object it overlaps most.
 
     Args:
-      scene: with the masks.
-      agents: its people and their deeds.
+      scene, agents: the masks, and the people and their deeds.
       found: the predictions.
       person: the class of people.
       threshold: the least IoU of agents and of objects.
@@ -84,18 +82,12 @@ def _role_iou(ious: NDArray, true: int, target: int, scenario: int) -> float:
 
 
 def role_ap(images: Sequence[Judged], relations: int, scenario: int) -> NDArray:
-    """AP of each kind of relation.
+    """AP of each of the `relations` kinds from `judge_roles`, float64 [relations]; NaN where nobody does it.
 
-    Args:
-      images: from `judge_roles`.
-      relations: how many kinds there are.
-      scenario: 1 or 2.
-
-    Returns:
-      float64 [relations]; NaN where nobody does it, and its mean over the others is the role AP.
+    The mean over the others is the role AP.
 
     Raises:
-      ValueError: another scenario, or no deed at all.
+      ValueError: a scenario other than 1 and 2, or no deed at all.
     """
     if scenario not in SCENARIOS:
         raise ValueError(f'scenario {scenario} of role AP: there are {SCENARIOS}')
@@ -114,12 +106,7 @@ def role_ap(images: Sequence[Judged], relations: int, scenario: int) -> NDArray:
 
 
 def average_precision(hits: NDArray, positives: int) -> float:
-    """Area under the envelope of precision over recall.
-
-    Args:
-      hits: bool [S], whether each prediction is right, by falling score.
-      positives: how many there are to find.
-    """
+    """Area under the envelope of precision over recall, of bool [S] by falling score and the number of positives."""
     if not len(hits):
         return 0.0
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)

@@ -21,12 +21,7 @@ SIGNS = re.compile(r'^(?:left|right)|(?<![a-z])[lr](?![a-z])', re.IGNORECASE)
 
 
 class Advice(NamedTuple):
-    """What costs something, and what of a config mends it.
-
-    Attributes:
-      text: a line.
-      settings: 'section.key=value' that it names, which the next command takes along.
-    """
+    """A line on what costs something, and the 'section.key=value' settings that avoid it."""
 
     text: str
     settings: tuple[str, ...] = ()

@@ -31,16 +31,16 @@ TIMED = 20  # images, after the first
 
 @configurable('scorer')
 def judge(run: Experiment, state: TrainState, evaluator: Evaluator) -> dict[str, float]:
-    """Judges a cell on the test part; `comparison.cells.run_cell` calls it.
+    """Evaluates a run on the test part; `comparison.cells.run_cell` calls it.
 
     Args:
       run: the experiment.
       state: of its best step.
-      evaluator: has taken in what that predicts.
+      evaluator: has the predictions of that state.
 
     Returns:
-      The figures of `KEPT` that are defined, and `fps`, see `images_a_second`; of counts of classes, which
-      look at no image, neither that nor those of `OF_MASKS`.
+      The figures of `KEPT` that are defined, and `fps`, see `images_a_second`; of counts of classes, which look at no
+      image, neither that nor those of `OF_MASKS`.
     """
     found = evaluator.compute()
     kept = {name: found[name] for name in KEPT if math.isfinite(found.get(name, math.nan))}
@@ -50,18 +50,9 @@ def judge(run: Experiment, state: TrainState, evaluator: Evaluator) -> dict[str,
 
 
 def images_a_second(run: Experiment, state: TrainState, images: int = TIMED) -> float:
-    """How many images a second are read one by one, from uint8 pixels to triplets and masks on the host.
+    """Images read per second, one by one, from uint8 pixels to triplets and masks on the host, by the median.
 
-    On the cores of this process, which in a table is one of several workers: figures of one table compare
-    with one another.
-
-    Args:
-      run: the experiment.
-      state: of its best step.
-      images: how many are timed; the median counts.
-
-    Returns:
-      Images a second.
+    It uses the cores of this process, which a table divides among workers: compare the figures of one table only.
     """
     predict, source = make_predict_step(run.setup), run.source('test')
     batch: dict[str, Any] = source[0]

@@ -1,7 +1,7 @@
 """SMS on a folder of annotated images, as `jaxrec.data.images.records` describes it.
 
-Every file of the folder is read and checked the first time; later runs take the log that was made of it, under
-runs/logs. Training begins with the published weights of a ResNet-18 where `model.weights` names their file.
+The folder is read and checked the first time; later runs use its log in runs/logs. Training begins with the published
+weights of a ResNet-18 where `model.weights` names their file.
 """
 
 from pathlib import Path
@@ -26,15 +26,7 @@ MODEL = {
 
 
 def folder_config(path: str, name: str) -> ConfigDict:
-    """The config of one model on one folder.
-
-    Args:
-      path: of the folder.
-      name: of the model, as in `jaxrec.models.sms.presets.ROWS`.
-
-    Returns:
-      The config.
-    """
+    """The config of the model `name` of `jaxrec.models.sms.presets.ROWS` on the folder at `path`."""
     return run_config(
         name,
         {

@@ -1,4 +1,4 @@
-"""What every branch is trained towards, drawn from a batch on the device, and how far off it is.
+"""The targets of every branch, drawn from a batch on the device, and the losses.
 
 B batch, h, w map of stride 4, N entities, R relations, C entity classes, V relations, P parts.
 """
@@ -41,14 +41,7 @@ class EntityTargets(NamedTuple):
 
 
 class RelationTargets(NamedTuple):
-    """Where relations have their points.
-
-    Attributes:
-      cell: int32 [B, R, 2].
-      subject, target: float32 [B, R, 2], as in `RelationRead`.
-      radius: float32 [B, R].
-      counts: float32 [B, R], 1 for relations of subjects and images that count.
-    """
+    """Relation points: cell, subject and target as in `RelationRead`, radius; counts is 1 for those that count."""
 
     cell: jax.Array
     subject: jax.Array
@@ -70,17 +63,14 @@ def entity_targets(batch: Batch, size: tuple[int, ...], least_radius: int = 0) -
 def relation_targets(
     batch: Batch, entities: EntityTargets, fraction: float, subjects: int | None = None, least_radius: int = 0
 ) -> RelationTargets:
-    """Reads a batch's relations.
+    """The relation points of a batch.
 
     Args:
-      batch: as the data room makes it.
+      batch: as the source makes it.
       entities: of the batch.
-      fraction: of the way from subject to object, at which their points lie.
+      fraction: of the way from subject to object, at which the points lie.
       subjects: the class of whose entities relations count; None for all, see `Network.any_subject`.
       least_radius: as in `Network`.
-
-    Returns:
-      The targets.
     """
     at = lambda key: jnp.take_along_axis(entities.cell, batch[key][..., None], 1)
     subject, target = at('relation/subject'), at('relation/object')
@@ -103,10 +93,10 @@ def heat_targets(
 
 
 class Seen(NamedTuple):
-    """The entities of the truth, as a network sees them.
+    """The true entities, as a network reads them.
 
     Attributes:
-      true: the truth; cells are those that were read.
+      true: the ground truth; cells are those that were read.
       heat: float32 [B, h, w, C], the target of the heatmap.
       found: what was read.
       masks: float [B, N, f h, f w], logits; None without masks.
@@ -121,17 +111,7 @@ class Seen(NamedTuple):
 def see_entities(
     network: Network, maps: Maps, read: Callable[[jax.Array, jax.Array], EntityRead], batch: Batch
 ) -> Seen:
-    """Reads the entities of the truth.
-
-    Args:
-      network: sizes and switches.
-      maps: of the images.
-      read: (features, cells) -> what is read there.
-      batch: as the data room makes it.
-
-    Returns:
-      What is read.
-    """
+    """Reads the true entities of a batch from the maps by `read`, (features, cells) -> what is read there."""
     true = entity_targets(batch, maps.entity.shape[1:3], network.least_radius)
     heat = heat_targets(true.cell, true.radius, batch['entity/category'], true.counts, maps.entity.shape)
     if network.read_near:
@@ -145,17 +125,7 @@ def see_entities(
 
 
 def entity_losses(network: Network, maps: Maps, seen: Seen, batch: Batch) -> Losses:
-    """Losses of the entity branch.
-
-    Args:
-      network: sizes and weights.
-      maps: of the images.
-      seen: their entities.
-      batch: as the data room makes it.
-
-    Returns:
-      {'entity', 'offset', 'size', 'mask'}: float32 [], weighted.
-    """
+    """Losses of the entity branch: weighted float32 [] by 'entity', 'offset', 'size', 'mask'."""
     true, found = seen.true, seen.found
     heat = focal_loss(maps.entity, seen.heat, batch['valid'], network.clamp or None)
     losses = {
@@ -190,17 +160,9 @@ def relation_losses(
     batch: Batch,
     subjects: int | None = None,
 ) -> Losses:
-    """Losses of the matching branch.
+    """Losses of the matching branch: weighted float32 [] by 'relation', 'displacement', 'class', 'parts'.
 
-    Args:
-      network: sizes and weights.
-      maps: of the images, with heatmaps of relations.
-      read: (features, cells, relations) -> what is read there.
-      batch: as the data room makes it.
-      subjects: as for `relation_targets`.
-
-    Returns:
-      {'relation', 'displacement', 'class', 'part'}: float32 [], weighted, of what there is.
+    `read` is (features, cells, relations) -> what is read there; `subjects` is as for `relation_targets`.
     """
     assert maps.relation is not None
     entities = entity_targets(batch, maps.entity.shape[1:3])
@@ -229,8 +191,7 @@ def relation_losses(
 def parts_labelled(batch: Batch) -> jax.Array:
     """float32 [B]: 1 for images of which a pixel's part or a relation's parts are known.
 
-    Of others no relation's parts are told. The rule is that of `evaluation.segmentation.matching`, on the map
-    as it is learned, on which a few pixels that are labelled may have vanished.
+    The rule is that of `evaluation.segmentation.matching`, on the map as it is learned, which may lose a few labels.
     """
     drawn = jnp.any(batch['part'] != UNKNOWN_PART, (1, 2))
     return (drawn | jnp.any(batch['relation/parts'] > 0, (1, 2))).astype(jnp.float32)

@@ -1,8 +1,8 @@
-"""Predictions of a network that errs nowhere: what the structure itself can hold of a batch's truth.
+"""Predictions from perfect maps: the upper bound of what the maps can hold of a batch's ground truth.
 
-Maps are painted from the truth and decoded as a network's would be. Where two things fall on one place, one
-is lost: two entities in a cell, or a relation and its mirror image on one midpoint; and of two peaks of one
-class in neighbouring cells one suppresses the other, as no two logits of a network are the same.
+Maps are painted from the ground truth and decoded as a network's would be. Where two things fall on one place, one is
+lost: two entities in a cell, or a relation and its mirror image on one midpoint; and of two peaks of one class in
+neighbouring cells one suppresses the other, as no two logits of a network are the same.
 
 B batch, h, w map of stride 4, N entities, R relations, K entities found, V relations, P parts.
 """
@@ -23,16 +23,7 @@ APART = 1e-3  # between peaks' logits: less than would tell in their scores
 
 
 def perfect_predictions(network: Network, names: fusion.Names, batch: Batch) -> fusion.Predictions:
-    """Encodes a batch's truth into maps and decodes them.
-
-    Args:
-      network: sizes and switches, of which those of decoding count.
-      names: of people and symmetric relations.
-      batch: as the data room makes it.
-
-    Returns:
-      As `fusion.read_out`; masks are as fine as they are learned, enlarged.
-    """
+    """Encodes a batch's ground truth into maps and decodes them as `fusion.read_out`, masks as they are learned."""
     size = tuple(x // STRIDE for x in batch['image'].shape[1:3])
     shape = (len(batch['image']), *size)
     true = entity_targets(batch, size, network.least_radius)

@@ -1,7 +1,7 @@
-"""What all data sets of this folder share: the models of SMS's tables, by the names of their rows.
+"""The models of SMS's tables by name, shared by all data sets, which set the network's sizes.
 
-All but `prior` have one trunk and one budget: rows differ in how entities are shown, how relations find them,
-and in which branches there are. A data set says how large the network is.
+All but `prior` have one trunk and one budget: they differ in how entities are represented, how relations find them, and
+in their branches.
 """
 
 import dataclasses
@@ -67,14 +67,6 @@ COMPARED = ('SMS', 'prior', 'two-stage', 'boxes', 'no-parsing', 'midpoint')
 
 
 def of_size(rows: dict[str, dict[str, Any]], sizes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rows whose networks have a data set's sizes; what a row says itself stands.
-
-    Args:
-      rows: {name: row}, as `ROWS`.
-      sizes: options of the network, `size` among them, and `weights`.
-
-    Returns:
-      The rows.
-    """
+    """Adds a data set's sizes (options of the network, `size`, `weights`) to `rows`; what a row sets stays."""
     own = {'weights': '', **sizes}
     return {name: changed(row, model=own | row['model']) for name, row in rows.items()}

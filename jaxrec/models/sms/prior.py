@@ -1,8 +1,7 @@
-"""What classes alone tell: of each pair of classes the relation that it most often has, on the true entities.
+"""A prior from classes alone: each pair of true entities gets the most frequent relation of its classes.
 
-Nothing is seen of the image; whatever beats it has looked. Training counts, and has no parameters. What is
-predicted has neither masks nor a part map: the evaluator shows the true ones as if they had been found, so
-that what is missed is missed for the relation, its order or its parts alone.
+The image is not read. Training counts, and has no parameters. Predictions have neither masks nor a part map: the
+evaluator uses the true ones, so errors are of the relation, its order or its parts alone.
 
 B batch, N entities, R relations, C entity classes, V relations, P parts.
 """
@@ -35,11 +34,7 @@ class PerfectMasks:
         self.evaluator = evaluator
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes in one host batch and its predictions, as `training.task.Evaluator`.
-
-        Raises:
-          ValueError: a batch without its host/ keys.
-        """
+        """Adds one host batch and its predictions, as `training.task.Evaluator`; a ValueError names missing keys."""
         check_judged(batch)
         parts = np.asarray(batch['host/part'])
         shown = {
@@ -59,16 +54,13 @@ class PerfectMasks:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PriorTask(TwoStageTask):
-    """Counts; implements `training.task.Task`, and predicts, but for maps, what `SmsTask` does.
-
-    The batches that it predicts hold the truth.
-    """
+    """Counts; implements `training.task.Task`, and predicts what `SmsTask` does but maps, from the ground truth."""
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
-        """No parameters, and counts of zero.
+        """Returns no parameters, and counts of zero.
 
-        They are 'pair' [C, C], 'relation' [C, C, V] and, where there are parts, 'labelled' [C, C, V], of
-        relations in images whose parts are labelled, and 'part' [C, C, V, P].
+        They are 'pair' [C, C], 'relation' [C, C, V] and, where there are parts, 'labelled' [C, C, V], of relations in
+        images whose parts are labelled, and 'part' [C, C, V, P].
         """
         del rng
         self._check(batch, ('image', *TRUTH))
@@ -83,11 +75,7 @@ class PriorTask(TwoStageTask):
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """Counts a batch; the loss is zero.
-
-        Raises:
-          ValueError: what `SmsTask.loss` refuses.
-        """
+        """Counts a batch; the loss is zero; raises what `SmsTask.loss` does."""
         del params, rows, rng
         self._check(batch, ('image', *TRUTH))
         self._check_sizes(batch)
@@ -109,18 +97,7 @@ class PriorTask(TwoStageTask):
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Gives the true entities, and each pair its classes' most frequent relation.
-
-        Args:
-          params: none.
-          model_state: the counts.
-          rows: unused.
-          batch: images with their truth.
-          rng: unused.
-
-        Returns:
-          As `fusion.read_lists`, of all N entities of the batch.
-        """
+        """Returns the N true entities, and for each pair its classes' most frequent relation: `fusion.read_lists`."""
         del params, rows, rng
         self._check(batch, ('image', *TRUTH))
         members, may = self._truth(batch)

@@ -45,8 +45,7 @@ class SmsTask(WithoutTables):
       network: sizes and switches.
       vocabulary: of classes, relations and parts.
       evaluator_name: 'module:callable', vocabulary -> a fresh accumulator.
-      weights: of a file with the trunk's weights, or with a whole network (`handover`), with which training
-        begins; '' for drawn ones.
+      weights: path of a file with the trunk's weights or a complete network, where training begins; '' for random ones.
     """
 
     network: Network
@@ -68,18 +67,14 @@ class SmsTask(WithoutTables):
         return Sms(self.network, self.names.counts)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
-        """Draws the parameters.
-
-        Args:
-          rng: a typed key.
-          batch: {key: [B, ...]}; only its shapes matter.
+        """Draws the parameters; only the shapes of the batch matter.
 
         Returns:
           (params, model_state): the state holds the running 'batch_stats', nothing with group norm.
 
         Raises:
-          ValueError: a batch without images, images whose sides the network cannot halve often enough, or
-            options that ask for more than there is in such an image.
+          ValueError: a batch without images, images whose sides the network cannot halve often enough, or options that
+            ask for more than there is in such an image.
         """
         self._check(batch, ('image',))
         self.check_room(batch)  # not only when it predicts, which training does after hours
@@ -87,16 +82,10 @@ class SmsTask(WithoutTables):
         return variables.pop('params'), variables
 
     def pretrained(self, params: Any, model_state: Any) -> tuple[Any, Any]:
-        """Puts what a file knows in the place of what was drawn, if a file is given.
-
-        Args:
-          params, model_state: as drawn.
-
-        Returns:
-          Both, new trees.
+        """Replaces what was drawn by the contents of the file `weights`, if given; returns new trees.
 
         Raises:
-          ValueError: there is no such file, or what `convert.load_trunk` or `handover.load_network` refuses.
+          ValueError: there is no such file, or what `convert.load_trunk` or `state_transfer.load_network` refuses.
         """
         if not self.weights:
             return params, model_state
@@ -116,11 +105,7 @@ class SmsTask(WithoutTables):
         return params, model_state
 
     def check_data(self, data: Mapping[str, Any]) -> None:
-        """Refuses targets of another map than the network's.
-
-        Raises:
-          ValueError: naming the option.
-        """
+        """Raises a ValueError naming the option if targets are of another map than the network's."""
         if data['stride'] != STRIDE:
             raise ValueError(
                 f'data.stride = {data["stride"]}: a cell of the network is {STRIDE} pixels wide, leave it out'
@@ -132,21 +117,13 @@ class SmsTask(WithoutTables):
             )
 
     def check_room(self, batch: Batch) -> None:
-        """Refuses to look for more entities or points than images of this size have places.
-
-        Raises:
-          ValueError: naming the option.
-        """
+        """Raises a ValueError naming the option that asks for more entities or points than images have places."""
         cells, counts = tuple(side // STRIDE for side in batch['image'].shape[1:3]), self.names.counts
         fusion.require_room('keep', self.network.keep, (*cells, counts.entities))
         fusion.require_room('points', self.network.points, (*cells, counts.relations))
 
     def check_start(self, model: Mapping[str, Any]) -> None:
-        """Refuses to start from a run whose config section `model` gives the parameters another meaning.
-
-        Raises:
-          ValueError: naming the options that differ.
-        """
+        """Raises a ValueError naming options by which the config section `model` changes what parameters mean."""
         require_alike(network_of(model), self.network)
 
     def loss(
@@ -155,10 +132,9 @@ class SmsTask(WithoutTables):
         """The weighted sum of all branches' losses.
 
         Args:
-          params: the module's.
-          model_state: batch statistics.
+          params, model_state: the module's, and batch statistics.
           rows: unused.
-          batch: 'image' uint8 [B, H, W, 3], 'valid' float32 [B], and the truth: see `TRUTH`.
+          batch: 'image' uint8 [B, H, W, 3], 'valid' float32 [B], and the ground truth: see `TRUTH`.
           rng: a typed key, which two stages use; see `Network.predicted_pairs`.
 
         Returns:
@@ -177,21 +153,7 @@ class SmsTask(WithoutTables):
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Finds entities, triplets and parts.
-
-        Args:
-          params: the module's.
-          model_state: batch statistics.
-          rows: unused.
-          batch: with 'image' uint8 [B, H, W, 3].
-          rng: unused.
-
-        Returns:
-          As `fusion.read_out`.
-
-        Raises:
-          ValueError: what `init` refuses.
-        """
+        """Finds entities, triplets and parts in 'image' uint8 [B, H, W, 3]: `fusion.read_out`; raises as `init`."""
         del rows, rng
         self._check(batch, ('image',))
         variables = {'params': params, **model_state}
@@ -300,13 +262,10 @@ def make_task(config: Mapping[str, Any], schema: Any) -> SmsTask:
     """Builds the task.
 
     Args:
-      config: as for `read_network`, and `evaluator`, 'module:callable' of what makes an evaluator of a
-        vocabulary; `weights`, a file that `convert.load_trunk` or `handover.load_network` reads, with which
-        training begins; `features` may stand there, empty.
+      config: as for `read_network`, and `evaluator`, 'module:callable' of what makes an evaluator of a vocabulary;
+        `weights`, a file that `convert.load_trunk` or `state_transfer.load_network` reads, with which training begins;
+        `features` may be there, empty.
       schema: a `Vocabulary`, or a mapping with one as 'vocabulary'.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: what `read_network` refuses, or a schema without a vocabulary.

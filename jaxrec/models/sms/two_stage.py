@@ -1,9 +1,8 @@
-"""What SMS is compared with: entities first, then a classifier of relations over all pairs of them.
+"""The two-stage baseline of SMS: entities first, then a classifier of relations over all pairs of them.
 
-Trunk, entity branch and parsing are SMS's own. A pair is seen by the features under both masks, those midway
-between its members, both classes, and where the two lie (the features of VTransE, arXiv 1702.08319, and of
-its successors). It is trained on pairs of true entities, all that do not stand in the truth as negatives;
-they may be seen by predicted masks.
+Trunk, entity branch and parsing are SMS's own. A pair is described by the features under both masks, those midway
+between its members, both classes, and where the two lie (the features of VTransE, arXiv 1702.08319, and of its
+successors). It is trained on pairs of true entities, all unrelated ones as negatives, optionally with predicted masks.
 
 B batch, h, w map of stride 4, N entities, V relations, P parts, T triplets, D width, G geometric features.
 """
@@ -43,14 +42,7 @@ NEVER = -30.0  # the logit of a pair that cannot be
 
 
 class Members(NamedTuple):
-    """Entities as the pair classifier sees them, in map cells.
-
-    Attributes:
-      category: int32 [B, N].
-      box: float32 [B, N, 4], top, left, bottom, right.
-      mask: float32 [B, N, h, w], the share of each cell.
-      exists: bool [B, N].
-    """
+    """Entities in map cells: class, box (top, left, bottom, right), share of each cell [B, N, h, w], existence."""
 
     category: jax.Array
     box: jax.Array
@@ -66,15 +58,7 @@ def shares(mask: jax.Array, fine: int) -> jax.Array:
 
 
 def pair_geometry(box: jax.Array, divisor: float) -> jax.Array:
-    """How the boxes of a pair lie: their distance, sizes, ratio of sizes and overlap.
-
-    Args:
-      box: float [B, N, 4].
-      divisor: cells that make a distance 1.
-
-    Returns:
-      float32 [B, N, N, 9], subjects along the second axis.
-    """
+    """Distance, sizes, their ratio, overlap of boxes [B, N, 4]: float32 [B, N, N, 9], subjects on the second axis."""
     size = jnp.maximum(box[..., 2:] - box[..., :2], 1e-2)
     middle = (box[..., 2:] + box[..., :2]) / 2
     away = (middle[:, None] - middle[:, :, None]) / divisor
@@ -89,27 +73,14 @@ def pair_geometry(box: jax.Array, divisor: float) -> jax.Array:
 
 
 class PairHead(nn.Module):
-    """The relation classifier.
-
-    Attributes:
-      network: sizes.
-      counts: of classes, relations and parts.
-    """
+    """The relation classifier."""
 
     network: Network
     counts: Counts
 
     @nn.compact
     def __call__(self, features: jax.Array, members: Members) -> tuple[jax.Array, jax.Array]:
-        """Logits of all pairs, subjects first.
-
-        Args:
-          features: float [B, h, w, C].
-          members: the entities.
-
-        Returns:
-          float32 [B, N, N, V], and those of parts [B, N, N, P or V P].
-        """
+        """Logits of all pairs in features [B, h, w, C]: float32 [B, N, N, V], and of parts [B, N, N, P or V P]."""
         network, counts = self.network, self.counts
         style, width = network.style, network.point_width
         dense = lambda out, name, **more: nn.Dense(out, dtype=style.dtype, name=name, **more)
@@ -138,12 +109,7 @@ class PairHead(nn.Module):
 
 
 class TwoStage(nn.Module):
-    """The parameters: SMS without its matching branch, and the classifier.
-
-    Attributes:
-      network: sizes and switches.
-      counts: of classes, relations and parts.
-    """
+    """The parameters: SMS without its matching branch, and the classifier."""
 
     network: Network
     counts: Counts
@@ -176,11 +142,7 @@ class TwoStageTask(SmsTask):
         return TwoStage(self.network, self.names.counts)
 
     def check_start(self, model: Mapping[str, Any]) -> None:
-        """Refuses also boxes that were measured in another unit, see `SmsTask.check_start`.
-
-        Raises:
-          ValueError: naming the options that differ.
-        """
+        """Raises a ValueError also for boxes that were measured in another unit, see `SmsTask.check_start`."""
         super().check_start(model)
         before, after = (each.pair_divisor or each.divisor for each in (network_of(model), self.network))
         if before != after:
@@ -242,10 +204,7 @@ class TwoStageTask(SmsTask):
         return Members(batch['entity/category'], box, mask, true.counts > 0)
 
     def some_predicted(self, members: Members, seen: Seen, rng: jax.Array) -> Members:
-        """The entities of the truth, of some images with the boxes and masks that are predicted for them.
-
-        No gradient goes from pairs to what they are seen by.
-        """
+        """The true entities, of some images with predicted boxes and masks, into which no gradient flows."""
         drawn = jax.random.bernoulli(rng, self.network.predicted_pairs, (len(members.box), 1, 1))
         size = members.mask.shape[2:]
         box = jax.lax.stop_gradient(fusion.boxes_at(seen.true.cell, seen.found, size))
@@ -255,10 +214,7 @@ class TwoStageTask(SmsTask):
         )
 
     def shown_masks(self, masks: jax.Array | None, box: jax.Array, size: tuple[int, ...]) -> jax.Array:
-        """Predicted masks as the classifier sees them: float32 [B, N, h, w] of logits [B, N, f h, f w].
-
-        Where there are none, they are filled boxes.
-        """
+        """float32 [B, N, h, w] of predicted logits [B, N, f h, f w], or filled boxes where there are none."""
         if masks is None:
             return fusion.box_masks(box, size).astype(jnp.float32)
         return shares(masks > 0, self.network.fine)
@@ -284,21 +240,13 @@ class TwoStageTask(SmsTask):
             return fusion.read_out(network, entities, masks, triplets, maps.parsing, image.shape[1:3])
 
     def check_room(self, batch: Batch) -> None:
-        """Refuses more entities than there are places, and more triplets than pairs of them.
-
-        Raises:
-          ValueError: naming the option.
-        """
+        """Raises a ValueError naming the option that asks for more entities than places or triplets than pairs."""
         cells = (side // STRIDE for side in batch['image'].shape[1:3])
         fusion.require_room('keep', self.network.keep, (*cells, self.names.counts.entities))
         self.check_pairs(self.network.keep)
 
     def check_pairs(self, count: int) -> None:
-        """Refuses more triplets than `count` entities have pairs and relations.
-
-        Raises:
-          ValueError: naming the option.
-        """
+        """Raises a ValueError if there are more triplets than `count` entities have pairs and relations."""
         instead = 'more entities, model.keep (of the prior data.entities)'
         all_pairs = (count, count, self.names.counts.relations)
         fusion.require_room('triplets', self.network.triplets, all_pairs, instead)
@@ -311,8 +259,7 @@ class TwoStageTask(SmsTask):
         Args:
           entities: N of them.
           may: bool [B, N, N], pairs that may be.
-          chance: float32 [B, N, N, V], of each relation.
-          parts: float32 [B, N, N, P or V P], of each part.
+          chance, parts: float32 [B, N, N, V] and [B, N, N, P or V P], probabilities.
 
         Raises:
           ValueError: T are more than there are pairs and relations.
@@ -329,12 +276,10 @@ class TwoStageTask(SmsTask):
 
 
 def read_pairwise(config: Mapping[str, Any], schema: Any) -> tuple[Network, Vocabulary, str, str]:
-    """What `task.read_task` reads, of a task that looks at pairs.
-
-    How relation points are placed, read and matched says nothing here, so that rows may share a config.
+    """As `task.read_task`, for a task that looks at pairs: options of relation points have no effect.
 
     Raises:
-      ValueError: also `both_directions`, without which the triplets of a row are others.
+      ValueError: also for `both_directions`, without which the triplets of a row are others.
     """
     read = read_task(config, schema)
     if read[0].both_directions:

@@ -16,14 +16,10 @@ SHOWN = (*RECALLS, *(f'{name}_parts' for name in RECALLS), 'error_missed_entity'
 
 
 def ceilings(run: Experiment, part: str) -> dict[str, Evaluator]:
-    """Judges perfect maps.
-
-    Args:
-      run: of a network of configs/sms; nothing of it need be trained.
-      part: of its log.
+    """Evaluates perfect maps of a part for the network of a run, which need not be trained.
 
     Returns:
-      {where relation points lie: the filled evaluator}, where the network has them before PPDM's midpoint.
+      {where relation points lie: the filled evaluator}, the network's own before PPDM's midpoint.
 
     Raises:
       ValueError: the run is of something else, or its network has no points of relations.

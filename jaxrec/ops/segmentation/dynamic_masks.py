@@ -25,17 +25,13 @@ def number_of_weights(features: int, channels: int = 8, layers: int = 3) -> int:
 
 
 def split_weights(emitted: jax.Array, features: int, channels: int = 8, layers: int = 3) -> list[Layer]:
-    """Cuts what was emitted into layers: first the matrices of all layers, then their biases.
-
-    Args:
-      emitted: float [..., M].
-      features, channels, layers: of the mask network.
+    """Cuts emitted weights float [..., M] into layers: first the matrices of all layers, then their biases.
 
     Returns:
       (matrix [..., out, in], bias [..., out]) of each layer.
 
     Raises:
-      ValueError: M is another number.
+      ValueError: M is another number than features, channels and layers give.
     """
     sizes = layer_sizes(features, channels, layers)
     if emitted.shape[-1] != number_of_weights(features, channels, layers):
@@ -64,23 +60,20 @@ def dynamic_masks(
     layers: int = 3,
     stride: int = 1,
 ) -> jax.Array:
-    """Every entity's network over every place of the mask features.
+    """Logits of every entity's network over every place of the mask features (CondInst).
 
     A place's input is (entity's cell - place) / divisor, row before column, and its features.
 
     Args:
       features: float [B, H, W, F].
-      emitted: float [B, K, M].
+      emitted: float [B, K, M]; a ValueError refuses an M that does not fit.
       cell: int32 or float [B, K, 2], where each entity is, in cells of the output map.
       divisor: cells that make a relative coordinate 1.
       channels, layers: of the mask network.
       stride: cells of the output map that a place of `features` covers.
 
     Returns:
-      float [B, K, stride H, stride W], logits, enlarged by `enlarge_bilinear`.
-
-    Raises:
-      ValueError: M does not fit.
+      float [B, K, stride H, stride W], enlarged by `enlarge_bilinear`.
     """
     chex.assert_rank([features, emitted, cell], [4, 3, 3])
     batch, height, width, number = features.shape
@@ -108,12 +101,7 @@ def dynamic_masks(
 def dice_loss(logits: jax.Array, target: jax.Array) -> jax.Array:
     """1 - 2 sum(x y) / (sum(x^2) + sum(y^2) + 1e-5), x the probabilities (V-Net, arXiv 1606.04797, eq. 3).
 
-    Args:
-      logits: float [..., H, W].
-      target: float or int [..., H, W], from 0 to 1.
-
-    Returns:
-      float32 [...].
+    `logits` and `target`, from 0 to 1, are [..., H, W]; the result is float32 [...].
     """
     chex.assert_equal_shape([logits, target])
     x, y = jax.nn.sigmoid(logits.astype(jnp.float32)), target.astype(jnp.float32)

@@ -1,7 +1,7 @@
-"""What convolutional networks do to maps besides convolving: pooling, enlarging, reading at points.
+"""Operations on maps other than convolution: pooling, enlarging, reading at points.
 
-Written with slices and products alone: XLA's CPU backend has no fast kernel for windows, for grouped
-convolutions of one channel each, nor for the gradients of either.
+Written with slices and products alone: XLA's CPU backend has no fast kernel for windows, for grouped convolutions of
+one channel each, nor for the gradients of either.
 
 B batch, H, W map, C channels, K points, f factor.
 """
@@ -14,17 +14,7 @@ import jax.numpy as jnp
 
 
 def halve_by_max(x: jax.Array) -> jax.Array:
-    """The maximum of each 2 x 2 square.
-
-    Args:
-      x: float [B, H, W, C], H and W even.
-
-    Returns:
-      float [B, H / 2, W / 2, C].
-
-    Raises:
-      ValueError: an odd size.
-    """
+    """The maximum of each 2 x 2 square: [B, H, W, C] -> [B, H / 2, W / 2, C]; a ValueError refuses odd sizes."""
     batch, height, width, channels = x.shape
     if height % 2 or width % 2:
         raise ValueError(f'a map of {height} x {width} cannot be halved: give images of an even number of cells')
@@ -36,14 +26,7 @@ def halve_by_max(x: jax.Array) -> jax.Array:
 
 
 def fold(x: jax.Array, factor: int) -> jax.Array:
-    """Squares of cells as the channels of one.
-
-    Args:
-      x: float [B, H, W, C].
-      factor: f, divides H and W.
-
-    Returns:
-      float [B, H / f, W / f, f f C], row by row of each square.
+    """Squares of f x f cells as channels, row by row: [B, H, W, C] -> [B, H / f, W / f, f f C].
 
     Raises:
       ValueError: a factor that does not divide the map.
@@ -65,11 +48,11 @@ def unfold(x: jax.Array, factor: int) -> jax.Array:
 
 
 def neighbourhood_max(x: jax.Array, stride: int = 1) -> jax.Array:
-    """The maximum of each 3 x 3 square, what lies outside not counted.
+    """The maximum of each 3 x 3 square, what lies outside not counted; the first is centred on cell (0, 0).
 
     Args:
       x: float [B, H, W, C].
-      stride: of the squares, the first of which is centred on cell (0, 0).
+      stride: of the squares.
 
     Returns:
       float [B, ceil(H / stride), ceil(W / stride), C].
@@ -95,14 +78,11 @@ def enlarge_by_kernel(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution of each channel by itself, stride f, kernel 2 f, padding f / 2, as DLA goes up.
 
     Args:
-      x: float [B, H, W, C]; zeros lie around it.
-      kernel: float [2 f, 2 f, C], f even.
+      x: float [B, H, W, C]; zeros are around it.
+      kernel: float [2 f, 2 f, C], f even; a ValueError refuses an odd one.
 
     Returns:
       float [B, f H, f W, C].
-
-    Raises:
-      ValueError: an odd factor.
     """
     batch, height, width, channels = x.shape
     factor = kernel.shape[0] // 2
@@ -123,20 +103,14 @@ def enlarge_by_kernel(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def enlarge_bilinear(x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1), aligned: bool = False) -> jax.Array:
-    """Enlarges a map by interpolation.
+    """Enlarges a map by interpolation; beyond the outermost cells their values are repeated.
 
     Args:
       x: float [...].
-      factor: f, at least 1.
-      axes: those of height and width.
-      aligned: cell j comes to lie on cell j f + f // 2, as CondInst has it (arXiv 2003.05664); else in the
-        middle of the f cells that it covers, so that no edge of a mask moves.
-
-    Returns:
-      float [...], `axes` f times as long; beyond the outermost cells their values are repeated.
-
-    Raises:
-      ValueError: a factor below 1.
+      factor: f, at least 1, else a ValueError.
+      axes: those of height and width, which become f times as long.
+      aligned: cell j moves to cell j f + f // 2, as in CondInst (arXiv 2003.05664); else to the middle of the f cells
+        that it covers, so that no edge of a mask moves.
     """
     if factor < 1:
         raise ValueError(f'a map cannot be enlarged by {factor}: give a factor of at least 1')
@@ -157,14 +131,9 @@ def enlarge_bilinear(x: jax.Array, factor: int, axes: Sequence[int] = (-2, -1), 
 
 
 def patches_at(x: jax.Array, cell: jax.Array) -> jax.Array:
-    """The 3 x 3 squares around points: what a convolution reads there, without convolving everywhere else.
+    """The 3 x 3 squares around cells int32 [B, K, 2] of x [B, H, W, C]: float [B, K, 9 C], row by row, 0 outside.
 
-    Args:
-      x: float [B, H, W, C].
-      cell: int32 [B, K, 2], rows and columns, inside the map.
-
-    Returns:
-      float [B, K, 9 C], row by row; zeros outside the map.
+    It is what a convolution reads there, without convolving everywhere.
     """
     chex.assert_rank([x, cell], [4, 3])
     batch, _, width, channels = x.shape
@@ -177,15 +146,9 @@ def patches_at(x: jax.Array, cell: jax.Array) -> jax.Array:
 
 
 def read_between(x: jax.Array, place: jax.Array) -> jax.Array:
-    """Reads a map at places between the middles of its cells, by interpolation.
+    """Reads a map [B, H, W, C] by interpolation at float [B, K, 2], rows and columns: float [B, K, C].
 
-    Args:
-      x: float [B, H, W, C].
-      place: float [B, K, 2], rows and columns; cell j reaches from j to j + 1. Outside the outermost middles
-        the outermost cells are read.
-
-    Returns:
-      float [B, K, C].
+    Cell j reaches from j to j + 1. Outside the outermost middles the outermost cells are read.
     """
     chex.assert_rank([x, place], [4, 3])
     last = jnp.asarray(x.shape[1:3]) - 1

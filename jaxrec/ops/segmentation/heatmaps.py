@@ -30,17 +30,11 @@ class Peaks(NamedTuple):
 
 
 def gaussian_radius(height: jax.Array, width: jax.Array, overlap: float = 0.7) -> jax.Array:
-    """How far a box's corners may move until it overlaps itself by less (CornerNet, arXiv 1808.01244).
+    """How far the corners of boxes [...] may move until the IoU falls below `overlap` (CornerNet, arXiv 1808.01244).
 
-    The roots of three quadratics are divided by 2 where 2 a would be right: CornerNet's slip, which all of
-    its descendants keep, and whose radii their results rest on.
-
-    Args:
-      height, width: float [...], of the boxes in cells.
-      overlap: intersection over union that is still good enough.
-
-    Returns:
-      float32 [...], whole numbers from 0.
+    The roots of three quadratics are divided by 2 where 2 a would be right: CornerNet's slip, which all of its
+    descendants keep, and whose radii their results rest on. Sizes are in cells; the result is float32 [...], whole
+    numbers from 0.
     """
     height, width = jnp.ceil(height), jnp.ceil(width)
     total, area = height + width, height * width
@@ -63,10 +57,8 @@ def gaussian_maps(
     Args:
       cell: int32 [B, N, 2], rows and columns.
       radius: float [B, N], r.
-      category: int32 [B, N]; of points that are none, anything.
-      valid: bool [B, N].
-      size: (H, W).
-      classes: C.
+      category, valid: int32 and bool [B, N]; the class of an invalid point is ignored.
+      size, classes: (H, W), and C.
 
     Returns:
       float32 [B, H, W, C], 1 exactly at the points.
@@ -87,17 +79,14 @@ def gaussian_maps(
 
 
 def focal_loss(logits: jax.Array, target: jax.Array, weight: jax.Array, clamp: float | None = None) -> jax.Array:
-    """Penalty-reduced focal loss of heatmaps (CornerNet, eq. 1; alpha 2, beta 4), per point.
+    """Penalty-reduced focal loss of heatmaps (CornerNet, eq. 1; alpha 2, beta 4), per point: float32 [].
 
     Args:
       logits: float [B, H, W, C].
       target: float [B, H, W, C], 1 at points and less around them.
       weight: float [B], 0 for images that do not count.
-      clamp: keep probabilities this far from 0 and 1, beyond which the gradient is zero, as PPDM does; None
-        computes from the logits, for which no number is too large.
-
-    Returns:
-      float32 [], the sum over the number of points, which is taken as 1 where there are none.
+      clamp: keep probabilities this far from 0 and 1, beyond which the gradient is zero, as PPDM does; None computes
+        from the logits, for which no number is too large.
     """
     chex.assert_equal_shape([logits, target])
     x = logits.astype(jnp.float32)
@@ -118,8 +107,7 @@ def highest_near(logits: jax.Array, cell: jax.Array, category: jax.Array, taken:
 
     Args:
       logits: float [B, H, W, C].
-      cell: int32 [B, N, 2], the points, inside the map.
-      category: int32 [B, N].
+      cell, category: int32 [B, N, 2] and [B, N], the points, inside the map.
       taken: bool [B, H, W, C], cells of points, which the other points of their class leave them.
 
     Returns:
@@ -139,15 +127,9 @@ def highest_near(logits: jax.Array, cell: jax.Array, category: jax.Array, taken:
 
 
 def find_peaks(logits: jax.Array, keep: int) -> Peaks:
-    """The K highest cells that no neighbour of their class exceeds.
+    """The K highest cells of logits [B, H, W, C], K at most H W C, that no neighbour of their class exceeds.
 
-    Args:
-      logits: float [B, H, W, C].
-      keep: K, at most H W C.
-
-    Returns:
-      The peaks; of equal ones the first by row, column and class. A NaN is a peak, so that whoever reads the
-      scores sees that there was one.
+    Of equal ones the first by row, column and class. A NaN is a peak, so that it is visible in the scores.
     """
     batch, _, width, classes = logits.shape
     x = logits.astype(jnp.float32)

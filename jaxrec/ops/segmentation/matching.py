@@ -9,18 +9,11 @@ import jax.numpy as jnp
 
 
 def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax.Array:
-    """Where a relation's point lies: so far on the way from its subject to its object.
+    """The cell of a relation's point, on the way from its subject to its object: int32 [..., 2], as both.
 
-    At one half it is PPDM's midpoint, cut down to a whole cell, on which a relation and its mirror image
-    (b to a beside a to b) fall together. Elsewhere it is cut towards the end that is nearer, the subject
-    before the middle, so that the two have points of their own, however near their entities are.
-
-    Args:
-      subject, target: int32 [..., 2], cells of both entities.
-      fraction: from 0, the subject itself, to 1.
-
-    Returns:
-      int32 [..., 2].
+    At one half it is PPDM's midpoint, cut down to a whole cell, on which a relation and its mirror image fall together.
+    Elsewhere it is cut towards the end that is nearer, the subject before the middle, so that the two have points of
+    their own, however near their entities are. `fraction` is from 0, the subject itself, to 1.
     """
     if fraction > 0.5:
         return relation_cell(target, subject, 1 - fraction)
@@ -31,12 +24,11 @@ def relation_cell(subject: jax.Array, target: jax.Array, fraction: float) -> jax
 
 
 def matching_scores(wanted: jax.Array, centre: jax.Array, score: jax.Array, scale: float = 1.0) -> jax.Array:
-    """How well each entity fits where a relation point says that one is: score / (s |dy| + 1) / (s |dx| + 1).
+    """How well each entity fits where a relation point expects one: score / (s |dy| + 1) / (s |dx| + 1).
 
     Args:
       wanted: float [B, R, 2], the point minus its displacement.
-      centre: float [B, K, 2].
-      score: float [B, K], of detection.
+      centre, score: float [B, K, 2] and [B, K], of detection.
       scale: s; PPDM's is 1, on a map of 128 cells.
 
     Returns:
@@ -48,16 +40,16 @@ def matching_scores(wanted: jax.Array, centre: jax.Array, score: jax.Array, scal
 
 
 def best_matches(scores: jax.Array, allowed: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The entities that fit a relation point best; PPDM takes the first alone.
+    """The J entities that fit a relation point best; PPDM takes the first alone.
 
     Args:
       scores: float [B, R, K], not negative.
-      allowed: bool [B, R, K] or what broadcasts to it.
+      allowed: bool [B, R, K] or broadcastable to it.
       count: J; of fewer entities the places behind hold the first with a share of 0.
 
     Returns:
-      int32 [B, R, J], best first, of equal ones the first; and float32 [B, R, J], how well each fits in
-      shares of the best, 0 where there is none.
+      int32 [B, R, J], best first, of equal ones the first; and float32 [B, R, J], their scores as shares of the best, 0
+      where there is none.
     """
     open_to = jnp.where(allowed, scores, 0.0)
     fit, which = jax.lax.top_k(open_to, min(count, scores.shape[-1]))
@@ -69,14 +61,7 @@ def best_matches(scores: jax.Array, allowed: jax.Array, count: int) -> tuple[jax
 
 
 def first_of_its_kind(subject: jax.Array, target: jax.Array, relation: jax.Array) -> jax.Array:
-    """Which triplets repeat none before them.
-
-    Args:
-      subject, target, relation: int32 [B, R], best triplets first.
-
-    Returns:
-      bool [B, R].
-    """
+    """bool [B, R]: which triplets, int32 [B, R] each and best first, repeat none before them."""
     same = jnp.ones((), bool)
     for x in (subject, target, relation):
         same = same & (x[:, :, None] == x[:, None])  # [B, R, R]
@@ -86,16 +71,13 @@ def first_of_its_kind(subject: jax.Array, target: jax.Array, relation: jax.Array
 
 
 def part_cross_entropy(logits: jax.Array, part: jax.Array, weight: jax.Array, ignore: int = 255) -> jax.Array:
-    """Softmax cross-entropy of a part map, averaged over the pixels that somebody has labelled.
+    """Softmax cross-entropy of a part map, averaged over the labelled pixels; float32 [], 0 without any.
 
     Args:
       logits: float [B, H, W, P + 1], of no part and of every part.
       part: uint8 [B, H, W], 0 to P, or `ignore`.
       weight: float [B], 0 for images that do not count.
       ignore: the value of pixels without a label.
-
-    Returns:
-      float32 [], 0 where no pixel is labelled.
     """
     chex.assert_shape(part, logits.shape[:-1])
     known = part != ignore

@@ -16,14 +16,12 @@ IRREGULAR = ('refuse', 'drop')
 class AnnotatedImages(abc.ABC):
     """A sequence of scenes, each read when it is asked for; a subclass knows the files.
 
-    It is what a scene log reads from, and what a metric walks through.
-
     Attributes:
       vocabulary: the names behind the numbers of the scenes.
       names: of the images, in order.
       splits: int8 [images], the part of each: 0 train, 1 validation, 2 test.
-      irregular: 'refuse', an image or relation that cannot be used is an error; 'drop', it is left out and
-        counted. An image asked for by its number is refused in either mode.
+      irregular: 'refuse' raises an error for an image or relation that cannot be used, 'drop' leaves it out and counts
+        it. An image asked for by its number is refused in either mode.
     """
 
     vocabulary: Vocabulary
@@ -42,11 +40,7 @@ class AnnotatedImages(abc.ABC):
 
     @abc.abstractmethod
     def read(self, index: int) -> tuple[Scene, Counter[str]]:
-        """The scene of an image, and {reason: how many} of what was left out of it.
-
-        Raises:
-          ValueError: naming the image, what is wrong and the remedy.
-        """
+        """The scene of an image and {reason: how many} left out of it; a ValueError says why it cannot be read."""
 
     @abc.abstractmethod
     def sources(self) -> list[Path]:
@@ -78,10 +72,10 @@ class AnnotatedImages(abc.ABC):
                 yield scene
 
     def usable(self) -> list[int]:
-        """Numbers of the images that can be read, ascending; reads all once, so that `dropped` is complete.
+        """Numbers of the readable images, ascending; reads all once, so that `dropped` is complete.
 
         Raises:
-          ValueError: for the first that cannot, where irregular is 'refuse'.
+          ValueError: for the first that cannot be read, where irregular is 'refuse'.
         """
         for _ in self:
             pass

@@ -1,7 +1,4 @@
-"""COCO's masks, of either kind of file: instances (polygons, run lengths) and panoptic (PNGs of ids).
-
-H, W image size, N entities.
-"""
+"""COCO's masks of either kind of file: instances (polygons, run lengths) and panoptic (PNGs of ids)."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -27,13 +24,13 @@ ENTRIES: dict[str, dict[str, int | None]] = {
 
 
 class Listing(NamedTuple):
-    """What is listed of an image's entities, without pixels.
+    """The annotated entities of an image, without pixels.
 
     Attributes:
       ids: int64 [N], of the annotations.
       names: their classes.
       boxes: float64 [N, 4] of (left, top, right, bottom).
-      crowd: bool [N], whether a mask is of several entities that nobody told apart.
+      crowd: bool [N], whether a mask covers several entities at once.
     """
 
     ids: NDArray
@@ -43,18 +40,10 @@ class Listing(NamedTuple):
 
 
 class CocoMasks:
-    """The masks of a file of annotations, decoded image by image.
-
-    Attributes:
-      names: of the classes, in the order of the file.
-    """
+    """The masks of files of annotations, decoded image by image; `names` are the classes in the order of the file."""
 
     def __init__(self, paths: Sequence[str | Path], pngs: str | Path | None = None):
-        """Reads the annotations.
-
-        Args:
-          paths: of the JSONs, whose images differ.
-          pngs: for panoptic files, the folder of their PNGs.
+        """Reads the annotations of one or more JSONs whose images differ; panoptic ones need the folder `pngs`.
 
         Raises:
           ValueError: a file is missing or no such JSON, or a panoptic one comes without PNGs.
@@ -107,11 +96,7 @@ class CocoMasks:
         return image in self._images
 
     def file_name(self, image: int) -> str:
-        """What the picture is called.
-
-        Raises:
-          ValueError: the file does not say.
-        """
+        """The file name of an image; a ValueError reports that the JSON has none."""
         if not isinstance(name := self._images[image].get('file_name'), str):
             raise ValueError(f'{self.where}: image {image} has no file_name: {REMEDY}')
         return name
@@ -121,11 +106,7 @@ class CocoMasks:
         return int(self._images[image]['height']), int(self._images[image]['width'])
 
     def listing(self, image: int) -> Listing:
-        """What is listed of an image's entities.
-
-        Raises:
-          ValueError: an annotation is of a class that there is not, or lacks its box.
-        """
+        """The annotated entities of an image; a ValueError reports an unknown class or a missing box."""
         annotations = self._of_image.get(image, [])
         for annotation in annotations:
             if not is_whole(known := annotation.get('category_id')) or known not in self._class:
@@ -144,7 +125,7 @@ class CocoMasks:
         )
 
     def masks(self, image: int) -> NDArray:
-        """The masks bool [N, H, W], in the order of `listing`; empty where nothing was drawn.
+        """The masks bool [N, H, W] in the order of `listing`; empty where nothing was drawn.
 
         Raises:
           ValueError: a mask is of another size than the image, cannot be decoded, or its PNG cannot be read.

@@ -8,8 +8,7 @@ Two layouts are read, wherever the set was unpacked:
     categories_list/label_categories.json                  (as before, where they are there)
     categories_list/relation_categories.json
 
-What the files hold is told in `pic_files`. They are placed by hand (academic use only; people can be
-recognised).
+What the files hold is told in `pic_files`. They are placed by hand (academic use only; people can be recognised).
 
 R relations.
 """
@@ -61,13 +60,12 @@ def pic_vocabulary(
 
     Args:
       edition: 1 (2018) or 2 (2019).
-      entities: the classes to keep, all by default, 'unlabelled' among them.
-      relations: the relations to keep, all by default; `pic_lists.CHOSEN_RELATIONS` are 23.
+      entities, relations: those to keep, all by default; `pic_lists.CHOSEN_RELATIONS` are 23.
       labels: names of classes by their number, 0 included; those of the edition by default.
       parts: of people; the set labels none, `pic_lists.CHOSEN_PARTS` are 25.
 
     Raises:
-      ValueError: for a name or an edition that is none.
+      ValueError: for an unknown name or edition.
     """
     labels = published_classes(edition) if labels is None else labels
     for chosen, known in ((entities, labels), (relations, RELATIONS[edition])):
@@ -89,8 +87,8 @@ def pic_vocabulary(
 class PicScenes(AnnotatedImages):
     """The scenes of a split of PIC, or of both; no human part is labelled.
 
-    `category_of` int32 and `kind_of` give the place of a class number (from 0) and of a relation number (from
-    1) in the vocabulary, -1 and None where it is left out.
+    `category_of` int32 and `kind_of` give the place of a class number (from 0) and of a relation number (from 1) in the
+    vocabulary, -1 and None where it is left out.
 
     Example:
       scenes = PicScenes('data/PIC_2.0', 'val', irregular='drop')
@@ -118,23 +116,21 @@ class PicScenes(AnnotatedImages):
         Args:
           data_dir: the folder of the set, or one that holds it under a name of `FOLDERS`.
           split: 'train', 'val' or 'trainval'; the labels of the test images are not published.
-          edition: 1 (2018) or 2 (2019), by which relations are numbered; either may lie in either layout.
-          entities: names of the classes to keep, all by default; others and their relations are left out.
-          relations: names of the relations to keep, all by default.
-          parts: names of parts of people, for a network that is to learn them elsewhere; none is labelled.
+          edition: 1 (2018) or 2 (2019), by which relations are numbered; either may be in either layout.
+          entities, relations: names to keep, all by default; relations of other entities are left out.
+          parts: names of parts of people, for a network that learns them elsewhere; none is labelled.
           size: (height, width) to which masks are resized by the nearest neighbour, and images with them; the
             challenge's metric asks for (480, 640).
           category: 'max' or 'majority', see `read_entities`.
-          images: whether to read the JPEGs; without, pictures are black, which is all that the metric needs.
-          irregular: 'refuse' or 'drop' images that cannot be read, and relations that name an entity without
-            pixels, an entity twice, or a kind that there is not. Images of `skip` are left out in either
-            mode, as are relations and images that are listed twice.
+          images: whether to read the JPEGs; without, images are black, which is enough for the metric.
+          irregular: 'refuse' or 'drop' images that cannot be read, and relations that name an entity without pixels, an
+            entity twice, or an unknown kind. Images of `skip`, and duplicates, are left out in either mode.
           skip: names of images, without their ending, that are left out; None for those known to be broken.
-          every: keep each relation as it is listed, as the challenge's script counts them: one listed twice
-            counts twice, one of an entity with itself stays, and an entity without pixels has an empty mask.
+          every: keep each relation as it is listed, as the challenge's script counts them: duplicates count twice, one
+            of an entity with itself stays, and an entity without pixels has an empty mask.
 
         Raises:
-          ValueError: files are missing or malformed, or an argument is.
+          ValueError: files are missing or malformed, or an argument is wrong.
         """
         super().__init__(irregular)
         self.size = None if size is None else (size[0], size[1])
@@ -271,15 +267,9 @@ def compile_pic(
     category: str = 'max',
     irregular: str = 'refuse',
 ) -> SceneLog:
-    """Compiles the log of PIC, `config.data.log` for it; see `compile_annotated`.
+    """Compiles the log of PIC in `folder`, `config.data.log` for it; see `compile_annotated`.
 
-    Args:
-      folder: where the log goes.
-      data_dir, split, edition, entities, relations, parts, size, category, irregular: see `PicScenes`; the
-        images of 'val' are the validation part.
-
-    Returns:
-      The log; `manifest['dropped']` says what is left out.
+    The other arguments are those of `PicScenes`; the images of 'val' are the validation part.
 
     Raises:
       ValueError: as `PicScenes`, or an image cannot be used and irregular is 'refuse'.

@@ -1,11 +1,9 @@
 """The files of Person in Context (PIC): label maps and lists of relations, true or predicted.
 
-The PNGs have one channel of 8 bits: `instance` numbers the entities of an image from 1, people and things
-alike, `semantic` gives classes, and 0 is unlabelled in both. A relations file lists
-{"name": "X.jpg", "image_id": 1, "relations": [{"subject": 2, "object": 5, "relation": 3}]}, subject and
-object being numbers of the instance PNG; predictions have a "score" in each relation.
-
-H, W image size, N entities.
+The PNGs have one channel of 8 bits: `instance` numbers the entities of an image from 1, people and things alike,
+`semantic` gives classes, and 0 is unlabelled in both. A relations file lists {"name": "X.jpg", "image_id": 1,
+"relations": [{"subject": 2, "object": 5, "relation": 3}]}, subject and object being numbers of the instance PNG;
+predictions have a "score" in each relation.
 """
 
 import sys
@@ -25,7 +23,7 @@ CATEGORIES = ('max', 'majority')
 
 
 class Entities(NamedTuple):
-    """The entities of two label maps.
+    """The N entities of two label maps.
 
     Attributes:
       numbers: int32 [N], ascending, in the instance map.
@@ -48,9 +46,8 @@ def read_entities(
     Args:
       instance, semantic: the files.
       size: (height, width) to which both are resized first, by the nearest neighbour; None leaves them.
-      category: what class an entity has, 'max', the largest semantic value inside its mask, as the challenge
-        has it, or 'majority', the one of most pixels. One that a resize left without a pixel keeps what it
-        had.
+      category: the class of an entity: 'max', the largest semantic value inside its mask, as in the challenge, or
+        'majority', that of most pixels. One that a resize left without a pixel keeps its class.
 
     Raises:
       ValueError: a file is missing, truncated or in colours, or the two differ in size.
@@ -83,17 +80,10 @@ def _classes(instance: NDArray, semantic: NDArray, numbers: NDArray, category: s
 
 
 def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
-    """Reads a relations file.
-
-    Args:
-      path: of the file.
-      scored: whether each relation must have a finite `score`, as predictions have.
-
-    Returns:
-      Its entries, each with `name` and `relations`.
+    """Reads the entries of a relations file, each with `name` and `relations`; `scored` ones need a finite `score`.
 
     Raises:
-      ValueError: it is missing, no JSON, or an entry is not as it should be, which is named.
+      ValueError: it is missing, no JSON, or an entry is malformed, which is named.
     """
     entries = read_json(path, REMEDY)
     if not isinstance(entries, list):
@@ -121,11 +111,7 @@ def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
 
 
 def read_classes(path: Path) -> list[str]:
-    """The names of classes by number, 0 included, that a list of {"name", "id"} gives.
-
-    Raises:
-      ValueError: the file is no such list, or a number has no name.
-    """
+    """The names of classes by number, 0 included, from a list of {"name", "id"}; a ValueError refuses others."""
     listed = read_json(path, REMEDY)
     try:
         names = {int(each['id']): str(each['name']) for each in listed}
@@ -139,11 +125,7 @@ def read_classes(path: Path) -> list[str]:
 
 
 def require_edition(path: Path, edition: int) -> None:
-    """Refuses relations that are numbered as another edition numbers them.
-
-    Args:
-      path: the set's own list of relations, {"name", "id"}; one that is not there says nothing.
-      edition: that they are read by.
+    """Refuses relations that are numbered as another edition numbers them, if the list at `path` exists.
 
     Raises:
       ValueError: more of its numbers have the names of another edition than of this one, or it is no list.

@@ -1,7 +1,6 @@
-"""The classes and relations of Person in Context (PIC), by their published numbers, and choices of ours.
+"""The classes and relations of Person in Context (PIC), by their published numbers.
 
-Which 23 relations and 25 human parts human-centric relation segmentation uses is not published.
-`CHOSEN_RELATIONS` and `CHOSEN_PARTS` are our choices of as many, and named so.
+Which 23 relations and 25 human parts the paper uses is not published; `CHOSEN_RELATIONS` and `CHOSEN_PARTS` are ours.
 """
 
 
@@ -96,11 +95,7 @@ MIRRORED_PARTS = tuple((f'left {part}', f'right {part}') for part in _SIDED)
 
 
 def published_classes(edition: int) -> tuple[str, ...]:
-    """The names of an edition's classes by number, 0 included.
-
-    Raises:
-      ValueError: for an edition that there is not.
-    """
+    """The names of an edition's classes by number, 0 included; a ValueError refuses an unknown edition."""
     if edition not in ENTITIES:
         raise ValueError(f'edition {edition} of PIC: there are {", ".join(map(str, ENTITIES))}')
     return (UNLABELLED, *ENTITIES[edition])

@@ -1,11 +1,9 @@
 """V-COCO: what people do to things in COCO's images, with COCO's masks in place of boxes.
 
-A relation is an action with one role, such as 'cut instr' and 'cut obj'. Two kinds of file are read: the
-published one (a list of actions, each with `ann_id`, `image_id`, `label` and `role_object_id`, which name
-COCO's annotations by id), and its form as pairs (boxes of person and object, joined here to the annotation of
-that class whose box overlaps most). COCO's images, annotations and these files are placed by hand.
-
-D deeds, N entities, R relations.
+A relation is an action with one role, such as 'cut instr' and 'cut obj'. Two kinds of file are read: the published one
+(a list of actions, each with `ann_id`, `image_id`, `label` and `role_object_id`, which name COCO's annotations by id),
+and its form as pairs (boxes of person and object, joined here to the annotation of that class whose box overlaps most).
+COCO's images, annotations and these files are placed by hand.
 """
 
 from collections import Counter
@@ -59,16 +57,15 @@ class VcocoScenes(AnnotatedImages):
         """Reads the annotations; pixels are read image by image.
 
         Args:
-          annotations: V-COCO's file, as published or as pairs; or several of one form, {part: file}, the
-            parts being `PARTS`. A single file is 'train'.
-          masks: COCO's instances or panoptic JSON, or several; the published form asks for instances, whose
-            ids it names.
-          images: the folder of the pictures, or several; under their names in COCO's file or the newer ones
-            (the id alone).
+          annotations: V-COCO's file, as published or as pairs, which is 'train'; or {part of `PARTS`: file} of one
+            form.
+          masks: COCO's instances or panoptic JSON, or several; the published form needs instances, whose ids it names.
+          images: the folder of the images, or several; under their names in COCO's file or the newer ones (the id
+            alone).
           pngs: for a panoptic JSON, the folder of its PNGs.
-          irregular: 'refuse' or 'drop' images without masks or that cannot be read, entities without pixels,
-            and relations of an entity without mask or with itself. Crowds, classes that V-COCO does not have,
-            and relations listed twice are left out in either mode.
+          irregular: 'refuse' or 'drop' images without masks or that cannot be read, entities without pixels, and
+            relations of an entity without mask or with itself. Crowds, classes that V-COCO does not have, and duplicate
+            relations are left out in either mode.
 
         Raises:
           ValueError: files are missing or malformed.
@@ -129,12 +126,12 @@ class VcocoScenes(AnnotatedImages):
         return scene, counts
 
     def with_agents(self, index: int) -> tuple[Scene, Agents]:
-        """The scene of an image, and who does what in it, also to what is not in it: the truth of role AP.
+        """The scene of an image, and who does what in it, also to unseen objects: the ground truth of role AP.
 
-        Of the published file those people are known whom it names. Pairs do not say whose actions nobody
-        annotated, so there all are known, and they lack the deeds whose object is not in the image. Crowds,
-        which scenes leave out, are entities here, as for the official script: a deed may be done to one, and
-        what is told of a crowd of people counts neither for nor against.
+        In the published file those people are known whom it names. Pairs do not say whose actions are annotated, so all
+        are known there, and deeds without an object in the image are absent. Crowds, which scenes leave out, are
+        entities here, as in the official script: a deed may be done to one, and predictions for a crowd of people are
+        ignored.
         """
         return self._read(index, crowds=True)[:2]
 
@@ -196,10 +193,7 @@ class VcocoScenes(AnnotatedImages):
         return np.array(list(found), np.int32).reshape(-1, 3)
 
     def _row(self, listing: Listing, rows: NDArray, named: Named, crowds: bool = True) -> int | None:
-        """The place of an entity among `rows`, `UNSEEN` for none, None where it is not there.
-
-        One that is told by its box is looked for among crowds too, unless `crowds` is False.
-        """
+        """The place of an entity among `rows`, `UNSEEN` for none, None if absent; boxes match crowds if `crowds`."""
         if named is None:
             return UNSEEN
         if isinstance(named, int):
@@ -238,14 +232,7 @@ def compile_vcoco(
     pngs: str | Path | None = None,
     irregular: str = 'refuse',
 ) -> SceneLog:
-    """Compiles the log of V-COCO, `config.data.log` for it; see `compile_annotated`.
-
-    Args:
-      folder: where the log goes.
-      annotations, masks, images, pngs, irregular: see `VcocoScenes`.
-
-    Returns:
-      The log; `manifest['dropped']` says what is left out.
+    """Compiles the log of V-COCO in `folder`, `config.data.log` for it; other arguments are those of `VcocoScenes`.
 
     Raises:
       ValueError: as `VcocoScenes`, or an image cannot be used and irregular is 'refuse'.

@@ -1,7 +1,4 @@
-"""What a person can be about: every act poses the person and places what it needs.
-
-Angles are in degrees where they are drawn; yaw 0 faces the viewer.
-"""
+"""What a person does: every act poses the person and places what it needs. Angles are drawn in degrees."""
 
 import dataclasses
 import math
@@ -19,12 +16,7 @@ HAT, PACK = 0.14, 0.10  # shares of people who wear one
 
 @dataclasses.dataclass
 class Draft:
-    """The people and things so far.
-
-    Attributes:
-      draws: of this scene.
-      people, things: so far.
-    """
+    """The people and things placed so far, and the draws of the scene."""
 
     draws: Draws
     people: list[Person]

@@ -1,7 +1,4 @@
-"""Who stands where and does what: groups of people in two rows, what they use, and what lies about.
-
-People are posed so that something holds; what does hold is said by `relations` alone.
-"""
+"""Who stands where: groups of people in two rows, what they use, and lying things; `relations` finds what holds."""
 
 import dataclasses
 import math
@@ -31,27 +28,14 @@ SMALL = ('ball', 'cup', 'book', 'hat', 'bag', 'phone')
 
 @dataclasses.dataclass
 class Layout:
-    """A scene before it is drawn.
-
-    Attributes:
-      people, things: posed and placed.
-    """
+    """A scene before it is drawn: its people and things, posed and placed."""
 
     people: list[Person]
     things: list[Thing]
 
 
 def lay_out(world: World, draws: Draws, stage: Stage) -> Layout:
-    """Places groups of people and things.
-
-    Args:
-      world: the knobs.
-      draws: of this scene.
-      stage: for its camera.
-
-    Returns:
-      The layout.
-    """
+    """Places groups of people and things by the draws of a scene, for the camera of its stage."""
     draft, left = Draft(draws, [], []), draws.between(world.least_people, world.most_people)
     groups: list[int] = []
     while left > 0:

@@ -1,7 +1,4 @@
-"""Articulated people: a skeleton in three dimensions, and the shapes of its parts.
-
-Left and right are the person's own. Lengths are shares of a person's height.
-"""
+"""Articulated people: a skeleton in three dimensions, and the shapes of its parts, in shares of a person's height."""
 
 import dataclasses
 import math
@@ -25,7 +22,7 @@ class Limb:
       swing: forward from hanging down.
       spread: away from the body's middle.
       bend: of the elbow, forward, or of the knee, backward.
-      reach: where the hand or the ankle goes, which the angles then do not say.
+      reach: where the hand or the ankle is; it replaces the angles.
     """
 
     swing: float = 0.0
@@ -43,9 +40,9 @@ class Person:
       height: in units.
       arms, legs: {side: Limb}.
       lean: of the trunk, forward, in radians.
-      seat: height of the hip above the origin, None for standing on the feet.
+      seat: height of the hip above the origin, None for standing.
       joints: {name: point}, filled by `settle`.
-      face: frame of the head; its origin is the head's middle.
+      face: frame of the head, around its middle.
       nod: how far the face looks down, in radians.
     """
 

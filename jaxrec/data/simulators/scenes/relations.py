@@ -1,8 +1,4 @@
-"""Which relations hold between posed people and the things about them: geometry says, and nothing else.
-
-Distances between joints and grips are taken in three dimensions, so what merely covers a hand in the picture
-is not held.
-"""
+"""Which relations hold between posed people and things, by distances of joints and grips in three dimensions."""
 
 import math
 from collections.abc import Sequence
@@ -49,15 +45,7 @@ class Relation(NamedTuple):
 
 
 def relations_of(people: Sequence[Person], things: Sequence[Thing]) -> list[Relation]:
-    """All relations that hold.
-
-    Args:
-      people: posed.
-      things: all others.
-
-    Returns:
-      Relations; entities are numbered people first.
-    """
+    """All relations that hold; entities are numbered people first."""
     found = [relation for s, person in enumerate(people) for relation in _contacts(s, person, people, things)]
     gazes = [_gaze(s, person, people, things) for s, person in enumerate(people)]
     for s, seen in enumerate(gazes):

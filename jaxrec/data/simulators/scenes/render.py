@@ -1,8 +1,8 @@
-"""Filling the shapes of a stage: every pixel's colour, entity and part, the nearest shape on top.
+"""Fills the shapes of a stage: every pixel's colour, entity and part, the nearest shape on top.
 
 Colours are kept plane by plane until the end: numpy is slow along an axis of three.
 
-K shapes, T points in all their bounding boxes together, N entities, H, W pixels of a picture.
+K shapes, T points in all their bounding boxes together, N entities, H, W pixels of an image.
 """
 
 import functools
@@ -19,13 +19,13 @@ _SHAPE = slice(FIELD['x'], FIELD['hole'] + 1)
 
 
 class Picture(NamedTuple):
-    """What was filled.
+    """A rendered image.
 
     Attributes:
       image: uint8 [H, W, 3].
-      entity: int32 [H, W], -1 where only the background is seen.
+      entity: int32 [H, W], -1 for the background.
       part: uint8 [H, W], as in `Scene.parts`.
-      whole: int64 [N], pixels of each entity if nothing stood before it.
+      whole: int64 [N], pixels of each entity if nothing occluded it.
     """
 
     image: np.ndarray
@@ -36,11 +36,7 @@ class Picture(NamedTuple):
 
 @functools.cache
 def textures(held_out: bool) -> np.ndarray:
-    """The texture bank of a split, float32 [1 + FAMILIES, TILE, TILE] in 0..1; row 0 is plain.
-
-    Training has stripes, checks, dots, blobs, plaid and gradients; held-out scenes have zigzags, rings,
-    hatching, bricks, diamonds and marble.
-    """
+    """The texture bank of a split, float32 [1 + FAMILIES, TILE, TILE] in 0..1; row 0 is plain."""
     y, x = np.meshgrid(np.arange(TILE), np.arange(TILE), indexing='ij')
     turn = 2 * np.pi / TILE
     rng = np.random.default_rng(11)
@@ -88,9 +84,6 @@ def fill(
       held_out: chooses the texture bank.
       noise: standard deviation of the pixels' noise.
       shift: where the noise is cut from, 0..TILE * TILE - 1.
-
-    Returns:
-      The picture.
     """
     size = backdrop.shape[1]
     table = np.asarray(rows, np.float32)
@@ -168,18 +161,14 @@ def _colour(
 def paint_backdrop(
     size: int, horizon: float, colours: np.ndarray, families: tuple[int, int], pitch: float, held_out: bool
 ) -> np.ndarray:
-    """A wall or sky above the horizon and a floor below it.
+    """Paints a wall or sky above the horizon and a floor below it: float32 [3, size, size].
 
     Args:
-      size: of the picture in pixels.
-      horizon: in pixels from the top.
+      size, horizon: of the image, and from its top, in pixels.
       colours: float32 [4, 3], two of the wall and two of the floor.
       families: of the textures of the wall and the floor.
       pitch: texels a pixel.
       held_out: chooses the texture bank.
-
-    Returns:
-      float32 [3, size, size].
     """
     bank = textures(held_out)
     row, column = np.arange(size), np.arange(size)

@@ -1,11 +1,8 @@
-"""A seeded renderer of scenes of people and things, with everything that is true of them.
+"""A seeded renderer of scenes of people and things, with their full ground truth.
 
-People have 16 labelled parts, left and right their own, and face any way; things have silhouettes of their
-own; whatever is nearer hides what is behind. A relation follows from geometry and from the part: the same
-ball is held by a hand, kicked by a foot, or only near. A scene is a pure function of (world, seed, index,
-split), so none needs storing. How the splits differ is said in `world`.
-
-N entities, R relations, P parts, H, W pixels.
+People have 16 labelled parts, left and right their own, and face any way; whatever is nearer hides what is behind. A
+relation follows from geometry and from the part: the same ball is held by a hand, kicked by a foot, or only near. A
+scene is a pure function of (world, seed, index, split), so none is stored. `world` describes how the splits differ.
 """
 
 import dataclasses
@@ -37,38 +34,26 @@ _RELATION = {name: number for number, name in enumerate(VOCABULARY.relations)}
 
 
 class Staged(NamedTuple):
-    """A scene and what is hidden in it.
-
-    Attributes:
-      scene: the scene.
-      whole: int64 [N], pixels of the picture that each entity would cover if nothing stood before it.
-    """
+    """A scene, and int64 [N] `whole`, the pixels that each entity would cover if nothing occluded it."""
 
     scene: Scene
     whole: np.ndarray
 
 
 def simulate_scene(world: World, seed: int, index: int, held_out: bool) -> Scene:
-    """Renders one scene: a pure function of its arguments.
+    """Renders one scene of `VOCABULARY`, a pure function of its arguments; masks do not overlap.
 
     Args:
       world: the knobs.
       seed: of the whole set.
       index: of the scene in its split.
       held_out: unseen poses and textures, or those of training.
-
-    Returns:
-      The scene, of `VOCABULARY`; masks do not overlap.
     """
     return stage_scene(world, seed, index, held_out).scene
 
 
 def stage_scene(world: World, seed: int, index: int, held_out: bool) -> Staged:
-    """As `simulate_scene`, with the sizes of what is hidden.
-
-    Raises:
-      ValueError: for a negative seed or index.
-    """
+    """As `simulate_scene`, with the sizes of what is hidden; a ValueError refuses a negative seed or index."""
     if seed < 0 or index < 0:
         raise ValueError(f'scene {index} of seed {seed}: both count from 0')
     draws = Draws((seed, int(held_out), index), held_out)
@@ -143,19 +128,13 @@ def _as_staged(
 
 
 def survey(scenes: Iterable[Staged]) -> dict[str, float]:
-    """Measures what a set of scenes holds.
-
-    Args:
-      scenes: at least one, of `stage_scene`.
+    """Measures a set of scenes from `stage_scene`; a ValueError refuses none.
 
     Returns:
-      `scenes`; on average a scene: `people`, `things`, `relations`; shares: `mirrored` of the scenes that
-      hold a relation in both directions between two entities, `occluded` of the people of whom more than
-      20 % is hidden, `hidden_parts` of the relations with parts none of which is seen in the subject's mask,
-      `several` of the scenes where one pair of entities has two relations in one direction.
-
-    Raises:
-      ValueError: for no scenes.
+      `scenes`; on average a scene: `people`, `things`, `relations`; shares: `mirrored` of the scenes that hold a
+      relation in both directions between two entities, `occluded` of the people of whom more than 20 % is hidden,
+      `hidden_parts` of the relations with parts none of which is visible in the subject's mask, `several` of the scenes
+      where one pair of entities has two relations in one direction.
     """
     found = [_facts(staged) for staged in scenes]
     if not found:
@@ -198,8 +177,7 @@ def _facts(staged: Staged) -> dict[str, float]:
 class SimulatedScenes:
     """Scenes as a scene log reads them: rendered whenever they are asked for, never stored.
 
-    Validation scenes are further ones of the training kind; those of the test are held out: unseen poses and
-    textures.
+    Validation scenes are of the training kind; those of the test are held out: unseen poses and textures.
 
     Attributes:
       vocabulary: the names.
@@ -208,7 +186,7 @@ class SimulatedScenes:
     """
 
     def __init__(self, world: Mapping[str, Any], seed: int, train: int, validation: int, test: int):
-        """Args: `world`: knobs of `World`; `seed` of all scenes; how many scenes of each part.
+        """Args: knobs of `World`, the seed of all scenes, and how many scenes each part has.
 
         Raises:
           ValueError: for an unknown knob, a value out of its range, or a negative number of scenes.
@@ -243,16 +221,13 @@ class SimulatedScenes:
 def simulate(
     folder: str | Path, seed: int = 0, train: int = 4000, validation: int = 200, test: int = 200, **knobs: Any
 ) -> SceneLog:
-    """Makes the log of simulated scenes, `config.data.log` for them; it takes no time, scenes are not stored.
+    """Writes the log of simulated scenes, `config.data.log` for them; it takes no time, scenes are not stored.
 
     Args:
       folder: where the log goes.
       seed: of all scenes.
-      train, validation, test: how many.
+      train, validation, test: numbers of scenes.
       **knobs: fields of `World`.
-
-    Returns:
-      The log.
 
     Raises:
       ValueError: as `SimulatedScenes`, or no scenes at all.

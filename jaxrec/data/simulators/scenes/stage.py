@@ -1,9 +1,8 @@
 """A stage: shapes placed in three dimensions, seen by a camera, as rows that `render` fills.
 
-Every shape is one formula in its own axes u and v, in pixels: with q = max(|u| - straight, 0) / end and
-w = |v| / (side + taper * u), it covers the points where sqrt(q^2 + w^2), or max(q, w) of square ones, lies
-between `hole` and 1. So one formula gives capsules, limbs that taper, ellipses, rectangles, trapezoids and
-rings, and all shapes of a scene are filled at once.
+Every shape is one formula in its own axes u and v, in pixels: with q = max(|u| - straight, 0) / end and w = |v| / (side
++ taper * u), it covers the points where sqrt(q^2 + w^2), or max(q, w) of square ones, is between `hole` and 1:
+capsules, tapered limbs, ellipses, rectangles, trapezoids and rings, all filled at once.
 """
 
 import math
@@ -68,10 +67,10 @@ class Stage:
         """Sets the camera.
 
         Args:
-          size: of the picture in pixels.
-          horizon: where the horizon stands, in units from the top.
+          size: of the image in pixels.
+          horizon: in units from the top.
           height: of the camera above the ground, in units.
-          distance: at which things are as large as they are, in units.
+          distance: at which things have their own size, in units.
         """
         self.rows: list[tuple[float, ...]] = []
         self.zoom, self.horizon = size / UNIT, horizon

@@ -1,6 +1,6 @@
-"""The things of a scene: their shapes, and the grips by which a person can have to do with them.
+"""The things of a scene: their shapes, and the grips by which a person touches them. Lengths are in units.
 
-A thing that is held or worn has its origin in its middle, any other where it stands. Lengths are in units.
+A thing that is held or worn has its origin in its middle, any other where it stands.
 """
 
 import dataclasses
@@ -15,13 +15,7 @@ SEAT, BENCH, TABLE = 18.0, 17.0, 33.0  # heights of the surfaces
 
 
 class Grip(NamedTuple):
-    """A place where a part of a person that comes within the radius is in contact.
-
-    Attributes:
-      kind: says which parts count and what the relation is, see `relations.CONTACTS`.
-      at: the place.
-      radius: of contact.
-    """
+    """A place where a part of a person within the radius is in contact; `kind` is a key of `relations.CONTACTS`."""
 
     kind: str
     at: Point
@@ -30,7 +24,7 @@ class Grip(NamedTuple):
 
 @dataclasses.dataclass
 class Thing:
-    """A thing that stands in the scene.
+    """A thing in the scene.
 
     Attributes:
       category: its class by name.

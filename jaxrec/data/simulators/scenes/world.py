@@ -1,11 +1,10 @@
 """The knobs of a world of scenes, the names of what it shows, and the draws that its splits share.
 
-A scene is drawn in units of `UNIT`, so that people are about 80 of them tall and a picture 128 wide, whatever
-its size in pixels. World axes: x to the right, y up from the ground, z towards the viewer.
+A scene is drawn in units of `UNIT`: people are about 80 tall and an image 128 wide, whatever its size in pixels. World
+axes: x to the right, y up from the ground, z towards the viewer.
 
-Held-out scenes differ from training scenes in two ways. Every angle and every length of a pose is drawn from
-an interval cut into eight cells: training uses six of them, held-out scenes the other two, so that no
-held-out pose was seen. And the textures of clothes, things and backgrounds come from other families.
+Held-out scenes differ from training scenes in two ways. Every angle and length of a pose is drawn from an interval cut
+into eight cells: training uses six, held-out scenes the other two. And the textures come from other families.
 """
 
 import dataclasses
@@ -53,15 +52,14 @@ class World:
     """The knobs of a world of scenes.
 
     Attributes:
-      size: height and width of the pictures in pixels.
-      least_people, most_people: how many are placed; some may be hidden and then count for nothing.
+      size: height and width of the images in pixels.
+      least_people, most_people: how many are placed; completely hidden ones do not count.
       pairs: share of the groups that are two people side by side or face to face.
-      least_things, most_things: things that lie about and that nobody uses.
+      least_things, most_things: unused things that lie about.
       looks: share of the people who look at something.
       crowding: share of the people in front who are moved before somebody in the back.
       noise: standard deviation of the pixels' noise, of 255.
-      null: switches the truth of parts off: those of a relation are drawn at random, as many as there were,
-        and have nothing to do with the picture.
+      null: draws the parts of relations at random, as many as there were, unrelated to the image.
     """
 
     size: int = 128

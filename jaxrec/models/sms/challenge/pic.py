@@ -34,18 +34,10 @@ class Split(NamedTuple):
 
 
 def open_split(run: Experiment, split: str = 'val', skip: Sequence[str] = ()) -> Split:
-    """Opens the set that a run has learned from.
-
-    Args:
-      run: of a network.
-      split: 'train' or 'val'.
-      skip: names of images, without their ending, that are left out beside those of `pic_lists.SKIPPED`.
-
-    Returns:
-      Its readers.
+    """Opens the set that a run was trained on, without `skip` (names without ending) and `pic_lists.SKIPPED`.
 
     Raises:
-      ValueError: the run has learned from something else, or files are missing.
+      ValueError: the run was trained on something else, or files are missing.
     """
     if not isinstance(run.log, SceneLog) or not isinstance(run.log.reader, PicScenes):
         raise ValueError(
@@ -82,15 +74,7 @@ def judge_files(truth: PicScenes, written: Written) -> dict[str, ChallengeScore]
 
 
 def to_text(scores: Mapping[str, ChallengeScore], names: Vocabulary) -> str:
-    """Lays the metric out.
-
-    Args:
-      scores: of each rule.
-      names: of the truth.
-
-    Returns:
-      A line for each rule and threshold, one for each relation that occurs, and the final figures.
-    """
+    """Formats the metric: a line for each rule and threshold, one for each relation that occurs, the final figures."""
     lines = [f'{"":28}{"geometric":>10}{"other":>10}{"mean":>10}']
     for rule, score in scores.items():
         for t in score.at:

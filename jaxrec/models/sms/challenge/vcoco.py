@@ -16,15 +16,7 @@ from jaxrec.runs.build import Experiment
 
 
 def judge_part(run: Experiment, find: Finder, part: str) -> list[Judged]:
-    """Judges what a network finds in the pictures of a part.
-
-    Args:
-      run: of a network.
-      find: its finder.
-      part: of the log.
-
-    Returns:
-      What each picture contributes.
+    """Evaluates what a network finds in the images of a part.
 
     Raises:
       ValueError: the log is of another data set, or has no image of that part.
@@ -45,14 +37,7 @@ def judge_part(run: Experiment, find: Finder, part: str) -> list[Judged]:
 
 
 def to_text(judged: Sequence[Judged], names: Vocabulary) -> str:
-    """Lays role AP out.
-
-    Args:
-      judged: what each picture contributes.
-      names: of the data.
-
-    Returns:
-      A line for each action that somebody does, and the mean over them, in both scenarios.
+    """Formats role AP: a line for each action that occurs, and their mean, in both scenarios.
 
     Raises:
       ValueError: nobody does anything.

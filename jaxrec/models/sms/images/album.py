@@ -1,7 +1,4 @@
-"""Pictures of a user's own: found among the inputs, looked at, and written down.
-
-H, W size of a picture.
-"""
+"""A user's own images: listed from the inputs, predicted, and written."""
 
 import dataclasses
 import errno
@@ -24,13 +21,12 @@ from jaxrec.models.sms.images.finder import Finder, surest
 
 
 class Limits(NamedTuple):
-    """How much of what was found is told.
+    """How much of the predictions is written.
 
     Attributes:
       threshold: the least score.
-      limit: the most relations of a picture.
-      drawn: the most that are drawn.
-      largest: the longer side of what is drawn, in pixels, at most; JSON keeps the picture's own size.
+      limit, drawn: the most relations of an image in its JSON, and in its drawing.
+      largest: the longer side of the drawing in pixels, at most; JSON keeps the image's own size.
     """
 
     threshold: float = 0.05
@@ -43,13 +39,7 @@ DEFAULT = Limits()
 
 
 class Looked(NamedTuple):
-    """What became of an album.
-
-    Attributes:
-      pictures: how many were looked at.
-      relations: how many were told.
-      broken: of each that could not be read, or whose name leaves no room for an ending, why.
-    """
+    """Counts of images and written relations, and why each of the broken ones was left out."""
 
     pictures: int
     relations: int
@@ -59,18 +49,15 @@ class Looked(NamedTuple):
 def look(
     find: Finder, files: Sequence[Path], output: Path, names: Vocabulary, limits: Limits = DEFAULT, batch_size: int = 4
 ) -> Looked:
-    """Looks at every picture and writes what it found.
+    """Predicts every image and writes `<name>.png` and `<name>.json` of each to `output`; returns the counts.
 
     Args:
       find: of a network.
-      files: the pictures.
-      output: takes `<name>.png` and `<name>.json` of each; is made if absent.
+      files: the images.
+      output: a folder, created if absent.
       names: of the network.
-      limits: of what is told.
-      batch_size: pictures at a time.
-
-    Returns:
-      The counts.
+      limits: of what is written.
+      batch_size: images at a time.
     """
     output.mkdir(parents=True, exist_ok=True)
     broken: list[str] = []
@@ -93,10 +80,10 @@ def look(
 
 
 def pictures_of(inputs: Sequence[str]) -> list[Path]:
-    """The pictures that a command line names, in its order and by name within folders.
+    """The images that a command line names, in its order and by name within folders.
 
     Raises:
-      ValueError: an input that is not there, a folder without pictures, or two pictures of one name.
+      ValueError: an absent input, a folder without images, or two images of one name.
     """
     files: list[Path] = []
     for path in map(Path, inputs):
@@ -116,11 +103,7 @@ def pictures_of(inputs: Sequence[str]) -> list[Path]:
 
 
 def apart_from(output: Path, files: Sequence[Path]) -> None:
-    """Refuses to write among the pictures that are read: the next run would take overlays for pictures.
-
-    Raises:
-      ValueError: a picture lies in the folder that takes overlays.
-    """
+    """Raises a ValueError if the output is a folder of inputs: the next run would read overlays as images."""
     if among := [file for file in files if file.parent.resolve() == output.resolve()]:
         raise ValueError(f'--output={output} holds {among[0].name}, which is read: give another folder')
 

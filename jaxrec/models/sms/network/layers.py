@@ -1,4 +1,4 @@
-"""What trunks, necks and heads share: convolution and norm, learned enlarging, heads on maps and points.
+"""Layers that trunks, necks and heads share: convolution and norm, learned enlarging, heads on maps and points.
 
 B batch, H, W map, C channels, K points, f factor.
 """
@@ -21,13 +21,7 @@ RARE = -2.19  # log(.1 / .9): heatmaps start with a tenth everywhere (CenterNet)
 
 
 class Style(NamedTuple):
-    """What the convolutions of a network have in common.
-
-    Attributes:
-      norm: 'batch' or 'group'.
-      dtype: of activations; statistics and parameters are float32.
-      momentum: of the running averages of batch statistics.
-    """
+    """The norm ('batch', 'group'), type of activations and momentum of batch statistics of a network's convolutions."""
 
     norm: str = 'batch'
     dtype: Any = jnp.float32
@@ -38,7 +32,7 @@ class When(NamedTuple):
     """How a network is run.
 
     Attributes:
-      train: whether batches are normalised by their own statistics, which move the running averages.
+      train: normalise by the batch's own statistics, which move the running averages.
       valid: float [B], 0 for images that statistics leave out; None counts all.
     """
 
@@ -47,14 +41,7 @@ class When(NamedTuple):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, norm, ReLU; padded as PyTorch does, so that its weights mean the same.
-
-    Attributes:
-      width: channels that come out.
-      kernel, stride: of the convolution.
-      style: of the network.
-      active: whether the ReLU follows.
-    """
+    """Convolution without bias, norm, ReLU (if `active`); padded as PyTorch does, so that its weights mean the same."""
 
     width: int
     kernel: int = 3
@@ -96,11 +83,7 @@ def convolve(
 
 
 class Enlarge(nn.Module):
-    """Each channel enlarged by a kernel of its own, bilinear at first.
-
-    Attributes:
-      factor: f, even.
-    """
+    """Each channel enlarged by a kernel of its own, bilinear at first; the factor f is even."""
 
     factor: int
 
@@ -113,14 +96,7 @@ class Enlarge(nn.Module):
 
 
 class MapHead(nn.Module):
-    """3 x 3, ReLU, 1 x 1 everywhere on a map (CenterNet).
-
-    Attributes:
-      width: channels between the two.
-      out: channels that come out.
-      bias: what comes out at first, about.
-      dtype: of activations.
-    """
+    """3 x 3 to `width` channels, ReLU, 1 x 1 to `out`, everywhere on a map (CenterNet); `bias` is the first output."""
 
     width: int
     out: int
@@ -147,7 +123,7 @@ class PointHead(nn.Module):
     Attributes:
       width: channels between the two.
       out: {name: channels}.
-      shared: one 3 x 3 for all that is read, else one each.
+      shared: one 3 x 3 for all outputs, else one each.
       deviation: {name: of the normal that its last layer is drawn from}, .01 of those that are not named.
       dtype: of activations.
     """

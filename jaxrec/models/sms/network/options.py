@@ -1,8 +1,7 @@
-"""What a config can tell the network of SMS: named sizes, every number of which may be given.
+"""The options of SMS's network: named sizes, every number of which can be set.
 
-The abstract of the paper (arXiv 2105.11168) names the branches; where it is silent these are choices: heads,
-losses, matching and decoding as in PPDM (arXiv 1912.12898), masks as in CondInst (arXiv 2003.05664), trunk
-DLA-34.
+The abstract of the paper (arXiv 2105.11168) names the branches; where it is silent these are choices: heads, losses,
+matching and decoding as in PPDM (arXiv 1912.12898), masks as in CondInst (arXiv 2003.05664), trunk DLA-34.
 """
 
 import dataclasses
@@ -35,51 +34,49 @@ class Network:
       neck: channels of the map that heads read.
       neck_kernel: of the projections on the way up, 1 or 3; CenterNet's deformable ones are 3 x 3.
       hidden: channels between the two convolutions of a head.
-      point_hidden: the same of what is read at points and of the pair classifier of two stages; 0 takes
-        `hidden`.
+      point_hidden: the same of what is read at points and of the pair classifier of two stages; 0 takes `hidden`.
       shared: what is read at one point (offset, size, mask weights; displacements and parts) has one 3 x 3.
       masks: entities have masks; without, they are filled boxes.
       mask_features: channels of the map that all masks are made of.
       mask_width, mask_depth: of the convolutions that make it.
       mask_fine: they read the trunk's map of stride 2 beside the neck's of stride 4.
-      mask_context: channels of the neck that are enlarged to stride 2, where the trunk's map joins them and
-        the convolutions run; 0 folds the trunk's map to stride 4 instead.
-      mask_stride: of that map, 2, 4 or 8; with 2 each place of the network's map gives four of the masks' and
-        of the part map, and targets have masks of that stride.
+      mask_context: channels of the neck that are enlarged to stride 2, where the trunk's map joins them and the
+        convolutions run; 0 folds the trunk's map to stride 4 instead.
+      mask_stride: of that map, 2, 4 or 8; with 2 each place of the network's map gives four of the masks' and of the
+        part map, and targets have masks of that stride.
       mask_channels, mask_layers: of each entity's own network.
       divisor: map cells that make a relative coordinate of a mask 1.
       pair_divisor: map cells that make a distance of two boxes 1, in two stages; 0 takes `divisor`.
-      mask_init: deviation with which the layer that emits mask networks is drawn; CondInst's .01 is for 2,304
-        inputs, and fewer want a larger one.
+      mask_init: deviation with which the layer that emits mask networks is drawn; CondInst's .01 is for 2,304 inputs,
+        and fewer want a larger one.
       parsing: whether there is a branch of human parts.
-      part_context: relations are read from the part map too, so that matching waits for parsing; without that
-        branch it says nothing.
-      relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted'
-        from it, where they do not unless both centres lie in one cell; 'subject'.
-      shift: how far from the subject a 'shifted' point lies, of the way to the object; not a half or near it.
-        Somebody has many relations and a thing has few: points beyond the middle are less crowded.
+      part_context: relations are read from the part map too, so that matching waits for parsing; without that branch it
+        says nothing.
+      relation_point: 'midpoint', as PPDM, where a relation and its mirror image fall together; 'shifted' from it, where
+        they do not unless both centres lie in one cell; 'subject'.
+      shift: how far from the subject a 'shifted' point lies, of the way to the object; not a half or near it. Somebody
+        has many relations and a thing has few: points beyond the middle are less crowded.
       parts_by_relation: parts are told for each relation of a point, else once for all of them.
       ends_by_relation: the same of where its subject and object are, and of the object's class.
-      object_class: points also tell their object's class, by which candidates are weighed; PPDM may weigh
-        them by a table of verbs and objects.
-      both_directions: relations that the vocabulary calls symmetric are given in both directions, with
-        the same parts: who talks does so with the head, as the other does. Where two hold hands, one the left
-        and one the right, label both directions and leave this off.
+      object_class: points also tell their object's class, by which candidates are weighed; PPDM may weigh them by a
+        table of verbs and objects.
+      both_directions: relations that the vocabulary calls symmetric are given in both directions, with the same parts:
+        who talks does so with the head, as the other does. Where two hold hands, one the left and one the right, label
+        both directions and leave this off.
       any_subject: subjects need not be people.
       keep: K, entities of an image.
       points: relation points of an image that are matched; a pair that several of them mean has them once.
-      match_scale: by which distances in the match are multiplied; PPDM's are cells of a map of 128, of which
-        a smaller map of the same scene has fewer.
-      tries: how many of the subjects, and of the objects, that fit a relation point best make triplets of it;
-        the score of those behind the first falls as their fit does. PPDM takes the first alone.
+      match_scale: by which distances in the match are multiplied; PPDM's are cells of a map of 128, of which a smaller
+        map of the same scene has fewer.
+      tries: how many of the subjects, and of the objects, that fit a relation point best make triplets of it; the score
+        of those behind the first falls as their fit does. PPDM takes the first alone.
       relation_power: to which a relation's score is raised in a triplet's; PPDM's is 1.
       least_radius: of the peaks of heatmaps, in cells; 0 leaves small things without a neighbourhood.
-      triplets: T, of an image; at most J (J + 1) / 2 times the points, of J tries, and twice that in both
-        directions.
-      read_near: in training too a point is read where its class's heatmap is highest, of the 3 x 3 cells
-        around the true one, as inference reads it; else at the true cell alone, as PPDM and CondInst do.
-      predicted_pairs: share of the images of a step whose pairs two stages see by predicted masks and boxes,
-        as inference does; else by true ones.
+      triplets: T, of an image; at most J (J + 1) / 2 times the points, of J tries, and twice that in both directions.
+      read_near: in training too a point is read where its class's heatmap is highest, of the 3 x 3 cells around the
+        true one, as inference reads it; else at the true cell alone, as PPDM and CondInst do.
+      predicted_pairs: share of the images of a step whose pairs two stages see by predicted masks and boxes, as
+        inference does; else by true ones.
       read_stride: of the masks that are read out, in image pixels: 1, 2 or 4.
       clamp: probabilities of heatmaps are kept this far from 0 and 1 in the loss; 0 does without.
       heat_weight: of both heatmap losses.
@@ -265,13 +262,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def read_network(config: Mapping[str, Any]) -> Network:
-    """Reads a config section over the size that it names.
-
-    Args:
-      config: `size`, one of `SIZES` (default 'full'), and any field of `Network`.
-
-    Returns:
-      The sizes.
+    """Reads a config section, `size` (of `SIZES`, default 'full') and any field of `Network`, over the named size.
 
     Raises:
       ValueError: an unknown size or field, or a number out of range.

@@ -1,7 +1,4 @@
-"""ResNet (arXiv 1512.03385), the stride of a bottleneck in its 3 x 3 convolution, as torchvision has it.
-
-B batch, H, W image, C channels.
-"""
+"""ResNet (arXiv 1512.03385), the stride of a bottleneck in its 3 x 3 convolution, as torchvision has it."""
 
 from collections.abc import Sequence
 
@@ -15,14 +12,7 @@ EXPANSION = 4  # of a bottleneck
 
 
 class Block(nn.Module):
-    """A residual block.
-
-    Attributes:
-      width: channels of its 3 x 3 convolutions.
-      stride: of the block.
-      bottleneck: 1 x 1, 3 x 3 and 1 x 1 to four times the width, instead of two 3 x 3.
-      style: of the network.
-    """
+    """A residual block: two 3 x 3, or as `bottleneck` 1 x 1, 3 x 3 and 1 x 1 to four times the width."""
 
     width: int
     stride: int
@@ -52,12 +42,11 @@ class ResNet(nn.Module):
     """The trunk.
 
     Attributes:
-      blocks: how many in each of the stages of strides 4, 8, 16 and 32.
-      widths: of each stage's blocks; the stem is as wide as the first.
+      blocks, widths: of the stages of strides 4, 8, 16 and 32; the stem is as wide as the first.
       bottleneck: as in `Block`.
       folded: the stem reads squares of 4 x 4 pixels as 48 channels, where ResNet convolves and pools pixels.
-      stem: of a folded one, channels of two convolutions over squares of 2 x 2 pixels; 0 for none.
       style: of the network.
+      stem: of a folded one, channels of two convolutions over squares of 2 x 2 pixels; 0 for none.
       fine: give the map of stride 2 too, before the others; a folded one without `stem` has none.
     """
 

@@ -1,9 +1,8 @@
 """Published weights of trunks, from PyTorch's files into our parameters.
 
-Of DLA-34: timm's names, and those of CenterNet and of the authors, where a trunk stands under 'base.'; of
-ResNet-18 and -50: torchvision's, which timm's ResNets share. Heads, classifiers and counters of batches are
-left where they are and named in the report. CenterNet's images are blue, green, red: where a file has its
-heads ('hm.'), the first kernel is turned.
+Of DLA-34: timm's names, and those of CenterNet and of the authors, where a trunk is under 'base.'; of ResNet-18 and
+-50: torchvision's, which timm's ResNets share. Heads, classifiers and counters of batches are skipped and named in the
+report. CenterNet's images are BGR: where a file has its heads ('hm.'), the first kernel is reversed.
 """
 
 import re
@@ -25,26 +24,14 @@ CLASSIFIER = re.compile(r'fc\.|.*\.num_batches_tracked$|(level\d\.)(tree\d\.)*pr
 
 
 class Report(NamedTuple):
-    """What became of a file.
-
-    Attributes:
-      loaded: names of the tensors that went into parameters and statistics.
-      left: the file's names of those that are of no trunk.
-    """
+    """Names of the tensors that were loaded, and the file's names of those `left` because they are of no trunk."""
 
     loaded: tuple[str, ...]
     left: tuple[str, ...]
 
 
 def torch_name(path: Path_) -> str:
-    """The name that PyTorch's file has for one of a trunk's arrays.
-
-    Args:
-      path: inside the trunk, such as ('level3', 'tree1', 'root', 'conv', 'kernel').
-
-    Returns:
-      Such as 'level3.tree1.root.conv.weight'.
-    """
+    """PyTorch's name, such as 'level3.tree1.root.conv.weight', of an array at a path inside a trunk."""
     *modules, kind, leaf = path
     end = 'weight' if kind == 'conv' else NORM[leaf]
     block, last = modules[:-1], modules[-1]
@@ -62,18 +49,16 @@ def torch_name(path: Path_) -> str:
 
 
 def load_trunk(params: Any, model_state: Any, path: str | Path) -> tuple[Any, Any, Report]:
-    """Puts published weights in the place of a network's trunk.
+    """Puts published weights, from a file of `torch_files.read_tensors`, into a network's trunk.
 
-    Args:
-      params, model_state: of `SmsTask` or `TwoStageTask`, with batch norm.
-      path: of a file that `torch_files.read_tensors` reads.
+    `params` and `model_state` are those of `SmsTask` or `TwoStageTask`, with batch norm.
 
     Returns:
-      (params, model_state, report), new trees; all but the trunk is as it was.
+      (params, model_state, report), new trees; all but the trunk is unchanged.
 
     Raises:
-      ValueError: a network without batch statistics, or a tensor of the trunk that the file lacks, has in
-        another shape, or has beside those that the trunk knows.
+      ValueError: a network without batch statistics, or a tensor of the trunk that the file lacks, has in another
+        shape, or has in addition to those that the trunk knows.
     """
     if 'batch_stats' not in model_state:
         raise ValueError("published weights are of batch norm and this network has none: set model.norm='batch'")
@@ -84,12 +69,10 @@ def load_trunk(params: Any, model_state: Any, path: str | Path) -> tuple[Any, An
 
 
 def convert(trunk: Any, tensors: Mapping[str, np.ndarray], where: str = 'the file') -> tuple[Any, Report]:
-    """Fills a trunk's variables.
+    """Fills a trunk's variables from {PyTorch's name: array}; `where` names the file in messages.
 
     Args:
       trunk: {'params': tree, 'batch_stats': tree}; its values do not matter.
-      tensors: {PyTorch's name: array}.
-      where: they come from, for messages.
 
     Returns:
       The same tree of float32 numpy arrays, and the report.

@@ -1,9 +1,9 @@
-"""A trained network in one file: for pictures elsewhere, and for a network of other classes to begin with.
+"""A trained network in one file: for prediction elsewhere, and to initialise a network of other classes.
 
-Arrays stand under their paths, beside the network's options, its names and the size of its images. What has
-a channel for each class, relation or part is taken over name by name: names that both vocabularies have keep
-what was learned of them, the others begin as they were drawn, and so does a branch of parts where those
-before had none. The class of people is the same whatever it is called.
+Arrays are stored under their paths, with the network's options, its names and the size of its images. Arrays with a
+channel for each class, relation or part are transferred name by name: names that both vocabularies have keep what was
+learned, the others stay as drawn, and so does a branch of parts that is new. The class of people is the same whatever
+it is called.
 """
 
 import dataclasses
@@ -37,13 +37,7 @@ Axes = tuple[Sequence[str], ...]
 
 
 class Description(NamedTuple):
-    """What a file says of its network.
-
-    Attributes:
-      network: its sizes and switches.
-      vocabulary: its names.
-      size: (H, W) of the images that it was trained on, in pixels.
-    """
+    """What a file records of its network: sizes and switches, names, and (H, W) of its training images in pixels."""
 
     network: Network
     vocabulary: Vocabulary
@@ -51,12 +45,7 @@ class Description(NamedTuple):
 
 
 def save_network(path: str | Path, described: Description, params: Any, model_state: Any) -> None:
-    """Writes a network of `SmsTask`.
-
-    Args:
-      path: of the `.npz` file.
-      described: what it is.
-      params, model_state: as trained.
+    """Writes a network of `SmsTask` to an `.npz` file.
 
     Raises:
       ValueError: a network with other branches, whose arrays are not known by name.
@@ -67,13 +56,7 @@ def save_network(path: str | Path, described: Description, params: Any, model_st
 
 
 def describe(path: str | Path) -> Description:
-    """Reads what a file of `save_network` says of its network.
-
-    Args:
-      path: of the file.
-
-    Returns:
-      The description.
+    """Reads what a file of `save_network` records of its network.
 
     Raises:
       ValueError: a file that is missing or damaged, or whose network this library cannot build.
@@ -91,12 +74,7 @@ def describe(path: str | Path) -> Description:
 def load_network(
     path: str | Path, network: Network, vocabulary: Vocabulary, params: Any, model_state: Any
 ) -> tuple[Any, Any, dict[str, int]]:
-    """Puts what a file knows in the place of what was drawn.
-
-    Args:
-      path: of the file.
-      network, vocabulary: of the new network.
-      params, model_state: as drawn.
+    """Puts the parameters of a file into a new network of `network` and `vocabulary`, by name.
 
     Returns:
       (params, model_state, {kind of name: how many of the new network's names the file has}), new trees.
@@ -131,15 +109,7 @@ def differing(before: Network, after: Network) -> str:
 
 
 def require_alike(before: Network, after: Network) -> None:
-    """Refuses to go on with a network's parameters in another, where they mean something else.
-
-    Args:
-      before: whose parameters they are.
-      after: that is to have them.
-
-    Raises:
-      ValueError: naming what differs.
-    """
+    """Raises a ValueError naming the options with which parameters of `before` mean something else in `after`."""
     if differs := differing(before, after):
         raise ValueError(
             f'the run to start from is of another network: {differs}; give this one the options of that, or '
@@ -148,14 +118,9 @@ def require_alike(before: Network, after: Network) -> None:
 
 
 def by_name(old: np.ndarray, new: np.ndarray, before: Axes, after: Axes) -> np.ndarray:
-    """Takes over channels name by name.
+    """Transfers channels name by name: a copy of `new` with what `old` has under the same names.
 
-    Args:
-      old, new: float [..., channels]; the channels are the product of some axes, each of which has names.
-      before, after: the names of those axes, in their order.
-
-    Returns:
-      A copy of `new` with what `old` has under the same names.
+    Both are float [..., channels]; the channels are the product of axes, whose names are `before` and `after`.
     """
     lead = new.shape[:-1]
     source = old.reshape(*lead, *map(len, before))
@@ -188,10 +153,7 @@ def _outputs(path: str, names: Mapping[str, Sequence[str]], network: Network) ->
 
 
 def _inputs(path: str, names: Mapping[str, Sequence[str]], network: Network) -> Axes:
-    """The names of what a kernel reads, () where they have none: the part map beside the neck's channels.
-
-    No array has names on both sides.
-    """
+    """The names of what a kernel reads, () where they have none; no array has names on both sides."""
     branch, layer, *_ = path.split('/')[1:]
     reads = branch == 'relation_points' and layer.startswith('hidden') and path.endswith('/kernel')
     if not (reads and network.part_context and network.parsing):

@@ -1,8 +1,7 @@
-"""Weights in files that PyTorch wrote, read without PyTorch and without running what a pickle says.
+"""Reads weights that PyTorch wrote, without PyTorch and without running what a pickle names.
 
-Three formats: safetensors (a JSON header and bytes), the ZIP archives that `torch.save` has written since
-version 1.6, and the pickles in a row before that. A pickle may name nothing but dictionaries, the kinds of
-storage and what puts a tensor together; everything else in it is refused.
+Three formats: safetensors (a JSON header and bytes), the ZIP archives of `torch.save` since version 1.6, and the
+pickles in a row before that. A pickle may name only dictionaries, kinds of storage and what builds a tensor.
 """
 
 import collections
@@ -68,13 +67,7 @@ class _Tensor(NamedTuple):
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file.
-
-    Args:
-      path: of a `.safetensors` file, or of what `torch.save` wrote.
-
-    Returns:
-      {name: array}; what lies under 'state_dict' or 'model' if the file has more than tensors.
+    """Reads {name: array} from a `.safetensors` file, or from what `torch.save` wrote (its 'state_dict' or 'model').
 
     Raises:
       ValueError: another format, a file cut short or damaged, or a pickle that names more than tensors.
