@@ -1,10 +1,9 @@
 """Amazon reviews of 2014 with the categories of their products, compiled to a log: any category of products.
 
-Every review is an event and counts as a click, whatever its rating, as in DIEN (arXiv 1809.03672) and CAN
-(arXiv 2011.05625). Their task is label 'sampled_negatives' with the sampler 'popularity' under the split
-'last_item_user_holdout' with `min_history` 1. What their published scripts do otherwise: they evaluate lines
-as code, need metadata for every product, exclude the positive item alone when they draw a negative, and
-draw without a seed.
+Every review is an event and counts as a click, whatever its rating, as in DIEN (arXiv 1809.03672) and CAN (arXiv
+2011.05625). Their task is label 'sampled_negatives' with the sampler 'popularity' under the split
+'last_item_user_holdout' with `min_history` 1. What their published scripts do otherwise: they evaluate lines as code,
+need metadata for every product, exclude the positive item alone when they draw a negative, and draw without a seed.
 
 Letters: N reviews.
 """
@@ -47,10 +46,10 @@ def compile_amazon(
 ) -> BehaviourLog:
     """Compiles the reviews of a category of products to a log.
 
-    Events have `time` and `rating` (numeric, 0 where a review has none); items have a `category`, the last
-    entry of their first path of categories, or 'default' where the metadata name none or lack the product.
-    Malformed lines, reviews without a time, and repetitions of a review (same user, product and day) are
-    dropped and counted. The prepared TFDS data lie beside `folder`, under `tfds/`.
+    Events have `time` and `rating` (numeric, 0 where a review has none); items have a `category`, the last entry of
+    their first path of categories, or 'default' where the metadata name none or lack the product. Malformed lines,
+    reviews without a time, and repetitions of a review (same user, product and day) are dropped and counted. The
+    prepared TFDS data lie beside `folder`, under `tfds/`.
 
     Args:
       data_dir: where `reviews_<category>_5.json.gz` and `meta_<category>.json.gz` lie; unpacked ones do too.
@@ -58,10 +57,10 @@ def compile_amazon(
       category: as in the names of the files: 'Books', 'Electronics', 'Beauty', ...
       five_core: read the publisher's subset in which each user and product has at least 5 reviews,
         `reviews_<category>_5`, which DIEN and CAN use; else all of `reviews_<category>`.
-      same_day: reviews carry a day, not an instant. 'lines': those of a user and day follow each other in the
-        order of their lines, a second apart, as in DIEN; 'unordered': none is history of another.
-      texts: items have a `text` too (categorical: the text itself), their title, brand, price and categories,
-        of which TIGER makes item vectors; '' where the metadata lack the product.
+      same_day: reviews carry a day, not an instant. 'lines': those of a user and day follow each other in the order of
+        their lines, a second apart, as in DIEN; 'unordered': none is history of another.
+      texts: items have a `text` too (categorical: the text itself), their title, brand, price and categories, of which
+        TIGER makes item vectors; '' where the metadata lack the product.
       seed: of the hash that assigns ids.
       fetch: download the two files into `data_dir` when they are not there.
 
@@ -148,8 +147,8 @@ def in_line_order(user: np.ndarray, time: np.ndarray) -> np.ndarray:
     first[1:] = users[1:] != users[:-1]
     position = np.arange(len(users))
     nth = position - np.maximum.accumulate(np.where(first, position, 0))
-    # Of a user, the nth time is the largest of (time of j) + (n - j) over j <= n. A running maximum over all
-    # users does it, when each user's times are lifted above those of the user before.
+    # Of a user, the nth time is the largest of (time of j) + (n - j) over j <= n. A running maximum over all users does
+    # it, when each user's times are lifted above those of the user before.
     lift = (np.cumsum(first) - 1) * (int(times.max(initial=0)) - int(times.min(initial=0)) + len(times) + 1)
     moved = np.empty_like(times)
     moved[order] = np.maximum.accumulate(times - nth + lift) - lift + nth

@@ -1,8 +1,8 @@
 """Amazon's reviews and product metadata of 2014 as published: where they are and what a line may look like.
 
-A file is "loose JSON", a record a line: reviews are JSON, metadata are Python literals. Both are parsed as
-data, never evaluated. One row is yielded for every line, so that the number of a row is that of its line; a
-line that cannot be used yields a row that says so.
+A file is "loose JSON", a record a line: reviews are JSON, metadata are Python literals. Both are parsed as data, never
+evaluated. One row is yielded for every line, so that the number of a row is that of its line; a line that cannot be
+used yields a row that says so.
 """
 
 import ast
@@ -79,8 +79,8 @@ class AmazonReviews(BlockBuilder):
 class AmazonMetadata(BlockBuilder):
     """Products in the order of their lines: `item` (`MALFORMED` where the line is no product), `category`.
 
-    Parsing literals is slow and most products have no review: of a line whose first key is the identifier of
-    a product that is not wanted, nothing else is read.
+    Parsing literals is slow and most products have no review: of a line whose first key is the identifier of a product
+    that is not wanted, nothing else is read.
     """
 
     wanted: Container[str] | None = None  # products whose category counts; None for all

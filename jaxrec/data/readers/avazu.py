@@ -1,9 +1,8 @@
 """Avazu's click-through log of 2014 (Kaggle): a TFDS builder of its lines, and the compiler to a click log.
 
-A line of `train.gz` is one impression: an identifier, the click, the hour as YYMMDDHH in UTC, and 21
-anonymous fields, hexadecimal digests or small integers, all of them categories. In full the file has
-40,428,967 lines of ten days, in order. Fetching it takes an account, so it is placed by hand. Kaggle's
-`test.gz` has no clicks and is of no use here.
+A line of `train.gz` is one impression: an identifier, the click, the hour as YYMMDDHH in UTC, and 21 anonymous fields,
+hexadecimal digests or small integers, all of them categories. In full the file has 40,428,967 lines of ten days, in
+order. Fetching it takes an account, so it is placed by hand. Kaggle's `test.gz` has no clicks and is of no use here.
 """
 
 import datetime
@@ -79,9 +78,9 @@ def compile_avazu(
 ) -> ClickLog:
     """Compiles `train.gz` to a click log, every line an impression, in order.
 
-    Features are the 21 fields, `hour` (of the day, 0 to 23) and `weekday` (0 is Monday), all categorical.
-    Besides there are `click`, `time` (seconds since 1970) and `day` (1 is the first day of the file), for
-    splits. The prepared TFDS data lie beside `folder`, under `tfds/`.
+    Features are the 21 fields, `hour` (of the day, 0 to 23) and `weekday` (0 is Monday), all categorical. Besides there
+    are `click`, `time` (seconds since 1970) and `day` (1 is the first day of the file), for splits. The prepared TFDS
+    data lie beside `folder`, under `tfds/`.
 
     Args:
       data_dir: where `train.gz` lies, also unpacked; or the file itself.

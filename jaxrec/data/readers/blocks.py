@@ -1,7 +1,7 @@
 """Tables of many million rows as TFDS builders: an example is a block of rows, a feature a column of it.
 
-Decoding examples one by one is slow, so a row is no example. A column is an array of numbers, or `Coded`:
-strings that repeat, each stored once a block.
+Decoding examples one by one is slow, so a row is no example. A column is an array of numbers, or `Coded`: strings that
+repeat, each stored once a block.
 
 Letters: n rows of a block, N rows of all.
 """
@@ -26,8 +26,8 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version('1.0.0')
     COLUMNS: ClassVar[Mapping[str, type]]  # dtype of each column, str for a coded one
-    # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources); told,
-    # it need not look.
+    # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources); told, it need not
+    # look.
     code_path = Path(__file__)
 
     files: Sequence[Path] = ()  # found by the caller; else looked for in the manual folder

@@ -37,8 +37,8 @@ def read_csv(
       {name: array [n] or Coded of n rows}.
 
     Raises:
-      ValueError: for another header, a number of fields other than `names` has, a field that is no number of
-        its type, or broken encoding or compression; naming file and line.
+      ValueError: for another header, a number of fields other than `names` has, a field that is no number of its type,
+        or broken encoding or compression; naming file and line.
     """
     read = pyarrow.csv.ReadOptions(
         use_threads=False,  # errors then know their line

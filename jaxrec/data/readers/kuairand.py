@@ -1,12 +1,11 @@
 """KuaiRand, logs of a short-video app (Gao et al., CIKM 2022), compiled to a session log.
 
-The logs name no requests, so a session is defined here: videos that were shown to a user one after the other
-in one scenario (`tab`), each at most `gap` seconds after the one before, cut after every `longest` of them;
-OneRec (arXiv 2502.18965) has 5 to 10 videos to a request. `watch_time` is `play_time_ms`, in seconds; `view`,
-that a video was watched effectively, is `long_view` (to its end, or for 18 seconds); `like`, `follow` and
-`share` are `is_like`, `is_follow` and `is_forward`. What was shown at random (`is_rand`) is no session of the
-recommender and left out. The edition 'pure' keeps the rows of 7,583 videos alone, so that its sessions are
-fragments.
+The logs name no requests, so a session is defined here: videos that were shown to a user one after the other in one
+scenario (`tab`), each at most `gap` seconds after the one before, cut after every `longest` of them; OneRec (arXiv
+2502.18965) has 5 to 10 videos to a request. `watch_time` is `play_time_ms`, in seconds; `view`, that a video was
+watched effectively, is `long_view` (to its end, or for 18 seconds); `like`, `follow` and `share` are `is_like`,
+`is_follow` and `is_forward`. What was shown at random (`is_rand`) is no session of the recommender and left out. The
+edition 'pure' keeps the rows of 7,583 videos alone, so that its sessions are fragments.
 
 Letters: N rows, R requests, V videos.
 """
@@ -41,11 +40,11 @@ def compile_kuairand(
 ) -> SessionLog:
     """Compiles the standard logs of an edition to a session log.
 
-    Requests have the `tab` and the user's features, as categorical columns; videos have `category` (the first
-    tag), `tags` (multi-valued), `author`, `video_type`, `upload_type` and `duration` (numeric, seconds, 0
-    where it is not told). Rows shown at random, without a time, with a negative watch time or a label other
-    than 0 and 1, and repetitions of a row are dropped and counted; malformed lines are errors. The rows of
-    '27k', 322 millions, are held in memory at once.
+    Requests have the `tab` and the user's features, as categorical columns; videos have `category` (the first tag),
+    `tags` (multi-valued), `author`, `video_type`, `upload_type` and `duration` (numeric, seconds, 0 where it is not
+    told). Rows shown at random, without a time, with a negative watch time or a label other than 0 and 1, and
+    repetitions of a row are dropped and counted; malformed lines are errors. The rows of '27k', 322 millions, are held
+    in memory at once.
 
     Args:
       data_dir: where the folder of the edition lies, or its files.

@@ -1,9 +1,9 @@
 """Amazon reviews as TIGER, P5, S3-Rec and LETTER share them: sequences of items, their texts, published IDs.
 
 A folder holds `sequences.txt` (a line a user: the user, then items in the order of time, without times) and
-`items.tsv`, whose columns are `item_id`, `text`, `attribute_ids` (numbers, separated by spaces) and any
-number of `<name>_sid`, semantic IDs such as `<a_183> <b_70> <c_232>`. Further IDs may lie as JSON in
-`indexes/<name>.index.json`, {row of items.tsv from 0: list of tokens}. All files may be packed as `.gz`.
+`items.tsv`, whose columns are `item_id`, `text`, `attribute_ids` (numbers, separated by spaces) and any number of
+`<name>_sid`, semantic IDs such as `<a_183> <b_70> <c_232>`. Further IDs may lie as JSON in `indexes/<name>.index.json`,
+{row of items.tsv from 0: list of tokens}. All files may be packed as `.gz`.
 
 Letters: N interactions, V items.
 """
@@ -65,11 +65,11 @@ def compile_sequences(
 ) -> BehaviourLog:
     """Compiles sequences of items to a log without times, in which the order is all there is.
 
-    Items have `text` (categorical: the text itself), `attributes` (multi-valued), and a categorical column
-    for each published set of semantic IDs: `<name>_sid` as `items.tsv` calls it, and `<name>_sid` of each
-    `indexes/<name>.index.json`. The benchmarks' protocol is the split 'leave_last_out' with all items ranked.
-    Empty lines are dropped and counted; items that repeat in a sequence and users of fewer than three items,
-    who only train, are counted and kept.
+    Items have `text` (categorical: the text itself), `attributes` (multi-valued), and a categorical column for each
+    published set of semantic IDs: `<name>_sid` as `items.tsv` calls it, and `<name>_sid` of each
+    `indexes/<name>.index.json`. The benchmarks' protocol is the split 'leave_last_out' with all items ranked. Empty
+    lines are dropped and counted; items that repeat in a sequence and users of fewer than three items, who only train,
+    are counted and kept.
 
     Args:
       data_dir: where the folder `name` lies, or that folder.

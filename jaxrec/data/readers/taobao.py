@@ -1,8 +1,8 @@
 """Taobao UserBehavior (Tianchi data set 649): a TFDS builder of its lines, and the compiler to a log.
 
-A line of `UserBehavior.csv` is user, item, category, behaviour, seconds since 1970; there is no header.
-Behaviours are pv (a page view, the click of the papers), cart, fav and buy. In full the file has 100,150,807
-lines. Fetching it takes an account, so it is placed by hand.
+A line of `UserBehavior.csv` is user, item, category, behaviour, seconds since 1970; there is no header. Behaviours are
+pv (a page view, the click of the papers), cart, fav and buy. In full the file has 100,150,807 lines. Fetching it takes
+an account, so it is placed by hand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,16 +62,16 @@ class TaobaoEvents(BlockBuilder):
 def compile_taobao(data_dir: str | Path, folder: str | Path, outside: str = 'drop', seed: int = 0) -> BehaviourLog:
     """Compiles UserBehavior to a log, every line an event.
 
-    Events have `time` and `behaviour` (categorical: pv, cart, fav, buy; label kind 'one_of' says which of
-    them are positive and make up histories). Items have a `category`; where the lines of an item disagree,
-    the first one holds, and such items are counted. Lines before 1970 are always dropped and counted. The
-    prepared TFDS data lie beside `folder`, under `tfds/`.
+    Events have `time` and `behaviour` (categorical: pv, cart, fav, buy; label kind 'one_of' says which of them are
+    positive and make up histories). Items have a `category`; where the lines of an item disagree, the first one holds,
+    and such items are counted. Lines before 1970 are always dropped and counted. The prepared TFDS data lie beside
+    `folder`, under `tfds/`.
 
     Args:
       data_dir: where `UserBehavior.csv` lies, plain, .gz or .zip; or the file itself.
       folder: where the log will lie.
-      outside: what becomes of lines outside the nine days that the publisher states: 'drop' or 'keep'. Both
-        are counted. One wrong year would make a line its user's last event.
+      outside: what becomes of lines outside the nine days that the publisher states: 'drop' or 'keep'. Both are
+        counted. One wrong year would make a line its user's last event.
       seed: of the hash that assigns ids.
 
     Raises:

@@ -1,8 +1,8 @@
 """What the sources of all kinds of log share: which examples batch i holds.
 
-Item i is batch i: a pure function of the source's arguments and i, so an iterator's state is one number, a
-resumed run sees the batches an unbroken one would have seen, and processes that share a batch agree on it
-without talking. Epochs live inside the source, because each has its own permutation and its own draws.
+Item i is batch i: a pure function of the source's arguments and i, so an iterator's state is one number, a resumed run
+sees the batches an unbroken one would have seen, and processes that share a batch agree on it without talking. Epochs
+live inside the source, because each has its own permutation and its own draws.
 
 Letters: B examples a batch (on this process), E examples an epoch.
 """
@@ -29,13 +29,12 @@ Batch = dict[str, np.ndarray]
 class BatchSource(abc.ABC):
     """Random access to the batches of one part of a log.
 
-    A kind of source opens its log in `_open` and fills a batch in `_assemble`; here ids of pairs are added to
-    it, as `cartesian/<pair>`.
+    A kind of source opens its log in `_open` and fills a batch in `_assemble`; here ids of pairs are added to it, as
+    `cartesian/<pair>`.
 
     Args:
       log_folder: of a compiled log.
-      features: {'user': columns, 'candidate': columns, 'history': columns}, of columns that the log's schema
-        describes.
+      features: {'user': columns, 'candidate': columns, 'history': columns}, of columns that the log's schema describes.
       label: description of a label rule, see `make_label`.
       split: description of a split, see `make_split`.
       part: 'train', 'validation' or 'test'.

@@ -1,12 +1,11 @@
 """A Grain source whose items are whole batches of requests, assembled by index from a behaviour log.
 
-An example is a request of one candidate, C = 1: one event, or one of a positive event's 1 + `per_positive`
-candidates. With `candidates` it is a request of up to C: the events of one user and instant, such as a page
-of impressions, share what happened before. Which examples a batch holds is said in
-`jaxrec.data.sources.batch_source`.
+An example is a request of one candidate, C = 1: one event, or one of a positive event's 1 + `per_positive` candidates.
+With `candidates` it is a request of up to C: the events of one user and instant, such as a page of impressions, share
+what happened before. Which examples a batch holds is said in `jaxrec.data.sources.batch_source`.
 
-Letters: B examples a batch (on this process), C candidates, S short and L long window of the history,
-  K kept and n sampled behaviours, W values of a multi-valued column, E examples an epoch, E' events.
+Letters: B examples a batch (on this process), C candidates, S short and L long window of the history, K kept and n
+  sampled behaviours, W values of a multi-valued column, E examples an epoch, E' events.
 """
 
 import dataclasses
@@ -54,36 +53,35 @@ class _Prepared:
 class RequestSource(BatchSource):
     """Random access to the batches of one part of a behaviour log.
 
-    A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...],
-    `history/<col>` [B, S, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
-    `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
-    negative; -1 where not valid). A request of fewer than C candidates has them first, and 0 in all that the
-    others hold. Ids are int32, numeric columns float32; multi-valued columns have one more axis W. Histories
-    run from oldest to newest and are aligned left. With `history_negatives` there is
-    `history_negative/<col>` beside `history/<col>`, for the item and its attributes: another item than the
-    entry's, 0 on padding, drawn anew for each example and epoch. Ids of pairs are
+    A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `history/<col>` [B,
+    S, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C], `host/group` int64 [B] (user id) and
+    `host/event` int64 [B, C] (row in the log, the positive's for a drawn negative; -1 where not valid). A request of
+    fewer than C candidates has them first, and 0 in all that the others hold. Ids are int32, numeric columns float32;
+    multi-valued columns have one more axis W. Histories run from oldest to newest and are aligned left. With
+    `history_negatives` there is `history_negative/<col>` beside `history/<col>`, for the item and its attributes:
+    another item than the entry's, 0 on padding, drawn anew for each example and epoch. Ids of pairs are
     `cartesian/<candidate column>x<column>`, [B, C, S] with a history column and [B, C] with another.
 
-    With `lifelong` there are the L behaviours older than the S of the history too, in the same columns:
-    `long/<col>` [B, L, ...] with `long/length` int32 [B]; or, where they are searched, the K most recent ones
-    of the candidate's category, `kept/<col>` [B, C, K, ...] with `kept/length` int32 [B, C]. While shuffled,
-    a `sample` of n, drawn for each example and epoch, stands for the L, and `long/<col>` is [B, n, ...]. With
-    `time_gap` each side has `gap`, int32 [B, S], [B, L] or [B, C, K], buckets of the time between behaviour
-    and event: see `jaxrec.data.features.time_gap`.
+    With `lifelong` there are the L behaviours older than the S of the history too, in the same columns: `long/<col>`
+    [B, L, ...] with `long/length` int32 [B]; or, where they are searched, the K most recent ones of the candidate's
+    category, `kept/<col>` [B, C, K, ...] with `kept/length` int32 [B, C]. While shuffled, a `sample` of n, drawn for
+    each example and epoch, stands for the L, and `long/<col>` is [B, n, ...]. With `time_gap` each side has `gap`,
+    int32 [B, S], [B, L] or [B, C, K], buckets of the time between behaviour and event: see
+    `jaxrec.data.features.time_gap`.
 
     Args:
       log_folder: of a `BehaviourLog`.
-      features: user columns are `user` and user attributes; candidate and history columns are `item`, item
-        attributes and event columns that the log's schema describes.
+      features: user columns are `user` and user attributes; candidate and history columns are `item`, item attributes
+        and event columns that the log's schema describes.
       history_length: S; the most recent S entries are kept.
       min_history: leave out events with fewer history entries.
-      candidates: C; so many events of one user and instant make a request at most. The history is read once
-        for all of them, which makes a long one cheap.
+      candidates: C; so many events of one user and instant make a request at most. The history is read once for all of
+        them, which makes a long one cheap.
       history_negatives: how items are drawn beside history entries, 'uniform', 'popularity' or None.
       lifelong: description of what lies behind the history, see `jaxrec.data.features.lifelong.read_lifelong`.
       time_gap: description of buckets, see `jaxrec.data.features.time_gap.read_time_gap`.
-      label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder,
-        cartesian: see `BatchSource`.
+      label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
+        `BatchSource`.
 
     Attributes:
       log: the opened log.

@@ -45,8 +45,7 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
     """Compiles the log that a config describes, or opens it if it is compiled already.
 
     Args:
-      config: `log`, the import path of a function `(folder=..., **arguments) -> Log`, and `arguments`,
-        its keywords.
+      config: `log`, the import path of a function `(folder=..., **arguments) -> Log`, and `arguments`, its keywords.
       folder: where the log lies or will lie.
 
     Raises:
@@ -118,8 +117,8 @@ def make_source(log: Log, name: str = '', /, **arguments: Any) -> BatchSource:
       **arguments: of the source.
 
     Raises:
-      ValueError: for a source that does not read this kind of log, an argument that it does not take, or one
-        that does not fit the log.
+      ValueError: for a source that does not read this kind of log, an argument that it does not take, or one that does
+        not fit the log.
     """
     takes = source_defaults(log, name)
     for argument in arguments:

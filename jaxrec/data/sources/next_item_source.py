@@ -1,12 +1,12 @@
 """A Grain source of next items: what the user liked so far, and the one thing they liked next.
 
-The protocol of the public benchmarks of sequential recommendation: with the split 'leave_last_out' each
-user's last positive event is test, the one before it validation, and all items are ranked. It reads a
-behaviour log, or a session log, whose positive items of a request share their history. Which examples a batch
-holds is said in `jaxrec.data.sources.batch_source`.
+The protocol of the public benchmarks of sequential recommendation: with the split 'leave_last_out' each user's last
+positive event is test, the one before it validation, and all items are ranked. It reads a behaviour log, or a session
+log, whose positive items of a request share their history. Which examples a batch holds is said in
+`jaxrec.data.sources.batch_source`.
 
-Letters: B examples a batch (on this process), L history, T targets of an example, E examples, N events or
-requests, P positive items.
+Letters: B examples a batch (on this process), L history, T targets of an example, E examples, N events or requests, P
+positive items.
 """
 
 import dataclasses
@@ -48,34 +48,33 @@ class _Positives:
 class NextItemSource(BatchSource):
     """Random access to the next items of one part of a log.
 
-    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the most recent positive items
-    STRICTLY earlier, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, 1, ...];
-    `valid` float32 [B, 1]; `host/group` int64 [B] (user id) and `host/event` int64 [B] (row in the log). Ids
-    are int32, numeric columns float32; multi-valued columns have one more axis W. With several `targets` an
-    example is a history and up to T next items of it: `target/<col>` [B, T, 1, ...], `valid` [B, T, 1].
+    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the most recent positive items STRICTLY
+    earlier, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, 1, ...]; `valid` float32 [B,
+    1]; `host/group` int64 [B] (user id) and `host/event` int64 [B] (row in the log). Ids are int32, numeric columns
+    float32; multi-valued columns have one more axis W. With several `targets` an example is a history and up to T next
+    items of it: `target/<col>` [B, T, 1, ...], `valid` [B, T, 1].
 
     Args:
       log_folder: of a `BehaviourLog` or a `SessionLog`.
-      features: user columns are `user` and, of a behaviour log, user attributes; candidate columns, of the
-        target, are `item` and item attributes; history columns are these and event columns.
+      features: user columns are `user` and, of a behaviour log, user attributes; candidate columns, of the target, are
+        `item` and item attributes; history columns are these and event columns.
       label: what is positive. Of a behaviour log a label rule, see `jaxrec.data.features.labels.make_label`, of a
-        session log see `jaxrec.data.sessions.histories.read_positives`; empty takes all events, or all that
-        the session log knows to be positive.
+        session log see `jaxrec.data.sessions.histories.read_positives`; empty takes all events, or all that the session
+        log knows to be positive.
       history_length: L.
-      per_user: 'each' makes an example of every positive item of the part; 'last' of each user's last one
-        alone, for models that learn from all places of a history at once; 'windows', for those too, in
-        training of the last one and of every L-th before it, so that histories of more than L items are
-        learned from to their beginning, and in the other parts of the last one.
+      per_user: 'each' makes an example of every positive item of the part; 'last' of each user's last one alone, for
+        models that learn from all places of a history at once; 'windows', for those too, in training of the last one
+        and of every L-th before it, so that histories of more than L items are learned from to their beginning, and in
+        the other parts of the last one.
       min_history: leave out items with fewer history entries.
-      targets: T, items of one request that stand in one example, so that their history is there once; those
-        beyond T begin another. 1 makes an example of each item.
-      widths: shorter lengths of histories, ascending and below L. Shuffled batches then hold examples whose
-        histories are about as long, and are cut to the least of these lengths and L that holds them: as many
-        shapes, and a step that reads little padding. What an epoch holds and how many batches it has does not
-        change; an example meets others of its length. Other batches have length L.
+      targets: T, items of one request that stand in one example, so that their history is there once; those beyond T
+        begin another. 1 makes an example of each item.
+      widths: shorter lengths of histories, ascending and below L. Shuffled batches then hold examples whose histories
+        are about as long, and are cut to the least of these lengths and L that holds them: as many shapes, and a step
+        that reads little padding. What an epoch holds and how many batches it has does not change; an example meets
+        others of its length. Other batches have length L.
       users: (from, to) shares of all users whose items are examples, as of `SessionSource`.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
-        `BatchSource`.
+      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see `BatchSource`.
 
     Attributes:
       log: the opened log.

@@ -1,8 +1,8 @@
 """Batches of requests that no log holds: new rows, their history looked up in a log as of the row's time.
 
-The batches are those that `RequestSource` (or `ClickSource`) would have cut, had the rows been events of the
-log: the history of a row is its user's positive events STRICTLY earlier in time. A row may ask for several
-candidates, which share its user, its time and its history.
+The batches are those that `RequestSource` (or `ClickSource`) would have cut, had the rows been events of the log: the
+history of a row is its user's positive events STRICTLY earlier in time. A row may ask for several candidates, which
+share its user, its time and its history.
 
 Letters: B rows, C candidates, S short window of the history, P positive events.
 """
@@ -77,8 +77,8 @@ class RequestBuilder:
         """Builds one batch.
 
         Args:
-          columns: {name: ids int32 [B], `Ragged` ids or float32 [B]}, all of `row_columns`. Where rows ask
-            for C candidates, `item` is [B, C] and so are the other candidate columns (`Ragged`: B * C rows).
+          columns: {name: ids int32 [B], `Ragged` ids or float32 [B]}, all of `row_columns`. Where rows ask for C
+            candidates, `item` is [B, C] and so are the other candidate columns (`Ragged`: B * C rows).
           times: [B], in the unit of the log; None looks back on the whole log.
 
         Returns:

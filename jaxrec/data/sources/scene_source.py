@@ -25,11 +25,11 @@ from jaxrec.options import plain
 class SceneSource(BatchSource):
     """Random access to the batches of one part of a scene log.
 
-    A batch holds what `jaxrec.data.images.targets.encode` says, each with B in front, but `host/mask` and
-    `host/part`, by which an evaluator judges, only where the source is not shuffled; `valid` float32 [B]; and
-    `host/event` int64 [B] (row in the log, -1 where not valid). Images are resized as large as fits, their
-    proportions kept, and filled below or right of it, where no part is known. `host/dropped` also counts the
-    entities and relations that have no pixel left at this size; what augmentation cuts away is not counted.
+    A batch holds what `jaxrec.data.images.targets.encode` says, each with B in front, but `host/mask` and `host/part`,
+    by which an evaluator judges, only where the source is not shuffled; `valid` float32 [B]; and `host/event` int64 [B]
+    (row in the log, -1 where not valid). Images are resized as large as fits, their proportions kept, and filled below
+    or right of it, where no part is known. `host/dropped` also counts the entities and relations that have no pixel
+    left at this size; what augmentation cuts away is not counted.
 
     Args:
       log_folder: of a `SceneLog`.

@@ -1,8 +1,8 @@
 """A Grain source whose items are whole batches of sessions, assembled by index from a session log.
 
-An example is a request. What it was shown is the target: of sessions of high quality for a generator
-('generate'), of all sessions with their labels for a reward model ('reward'). What the user liked STRICTLY
-earlier is the history. Which examples a batch holds is said in `jaxrec.data.sources.batch_source`.
+An example is a request. What it was shown is the target: of sessions of high quality for a generator ('generate'), of
+all sessions with their labels for a reward model ('reward'). What the user liked STRICTLY earlier is the history. Which
+examples a batch holds is said in `jaxrec.data.sources.batch_source`.
 
 Letters: B examples a batch (on this process), S items of a target, L history, N requests, P positive items.
 """
@@ -35,35 +35,33 @@ USERS_SEED = 65_537  # of the order of users: not the run's, lest two runs share
 class SessionSource(BatchSource):
     """Random access to the sessions of one part of a session log.
 
-    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the user's most recent positive
-    items, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, S, ...] in the order
-    of display; `valid` float32 [B, S], 1 where a target slot holds an item; `host/group` int64 [B] (user id)
-    and `host/event` int64 [B] (row in the log). In mode 'reward' there are `label/<head>` float32 [B] and
-    `item_label/<head>` float32 [B, S] of the heads swt, vtr, wtr and ltr that the log knows, see
-    `jaxrec.data.sessions.labels`; they tell of the S items of the target alone. Ids are int32, numeric
-    columns float32; multi-valued columns have one more axis W.
+    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the user's most recent positive items, oldest
+    first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, S, ...] in the order of display; `valid`
+    float32 [B, S], 1 where a target slot holds an item; `host/group` int64 [B] (user id) and `host/event` int64 [B]
+    (row in the log). In mode 'reward' there are `label/<head>` float32 [B] and `item_label/<head>` float32 [B, S] of
+    the heads swt, vtr, wtr and ltr that the log knows, see `jaxrec.data.sessions.labels`; they tell of the S items of
+    the target alone. Ids are int32, numeric columns float32; multi-valued columns have one more axis W.
 
     Args:
       log_folder: of a `SessionLog`.
-      features: user columns are `user` and what else is known of a request; candidate columns, of the target,
-        are `item` and item attributes; history columns are these and the numbers of shown items.
+      features: user columns are `user` and what else is known of a request; candidate columns, of the target, are
+        `item` and item attributes; history columns are these and the numbers of shown items.
       label: which shown items are positive, see `jaxrec.data.sessions.histories.read_positives`.
       history_length: L.
       items: S; sessions of fewer items are left out and counted.
       mode: 'generate' or 'reward'.
-      choose: which S of a longer session: the 'first'; the first that are 'positive', where sessions with
-        fewer positive ones are left out; or a 'sample', drawn for each example and epoch, in their order. A
-        reward model reads the first.
+      choose: which S of a longer session: the 'first'; the first that are 'positive', where sessions with fewer
+        positive ones are left out; or a 'sample', drawn for each example and epoch, in their order. A reward model
+        reads the first.
       quality: the filter of mode 'generate', see `jaxrec.data.sessions.filter.make_filter`; None keeps all.
-      session_labels: description of the labels of mode 'reward', see
-        `jaxrec.data.sessions.labels.read_labels`. Without `swt_threshold` it is the median over the training
-        split of the watch time of the first S items.
-      users: (from, to) shares of all users, in the order of a seeded hash, whose requests are examples: a
-        reward model and the generator it judges can so be kept to different users. Thresholds are of all.
+      session_labels: description of the labels of mode 'reward', see `jaxrec.data.sessions.labels.read_labels`. Without
+        `swt_threshold` it is the median over the training split of the watch time of the first S items.
+      users: (from, to) shares of all users, in the order of a seeded hash, whose requests are examples: a reward model
+        and the generator it judges can so be kept to different users. Thresholds are of all.
       min_history: leave out requests with fewer history entries.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`; 'positive' requests, where a split asks, are those with a positive item, whatever else
-        makes examples; see `PositiveItems.requests`.
+        `BatchSource`; 'positive' requests, where a split asks, are those with a positive item, whatever else makes
+        examples; see `PositiveItems.requests`.
 
     Attributes:
       log: the opened log.

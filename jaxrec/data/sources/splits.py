@@ -1,8 +1,8 @@
 """Splits of a log into training, validation and test events.
 
-Each split is a function of (log, positive) that marks every event; which one a config means is said by
-`make_split`. Fractions cut a sequence of n at floor(n * (1 - validation - test)) and floor(n * (1 - test)),
-so rounding favours the later part.
+Each split is a function of (log, positive) that marks every event; which one a config means is said by `make_split`.
+Fractions cut a sequence of n at floor(n * (1 - validation - test)) and floor(n * (1 - test)), so rounding favours the
+later part.
 
 Letters: N events.
 """
@@ -27,9 +27,8 @@ Split = Callable[[Log, np.ndarray], np.ndarray]
 def leave_last_out() -> Split:
     """Each user's last positive event is test and the one before it validation.
 
-    Every event before that one trains, positive or not; the other events from there on are unused. Users with
-    fewer than three positive events only train. Of positive events in the same second, the order of the log
-    decides.
+    Every event before that one trains, positive or not; the other events from there on are unused. Users with fewer
+    than three positive events only train. Of positive events in the same second, the order of the log decides.
     """
 
     def split(log: Log, positive: np.ndarray) -> np.ndarray:
@@ -58,10 +57,10 @@ def per_user_time(
 ) -> Split:
     """The last `test` of each user's events is test, the `validation` before it validation.
 
-    With `column` only events whose value of it is one of `among` are cut, and the others are history and no
-    examples. With `train` only that share of a user's events trains, those right before validation: a slow
-    model sees fewer examples and is judged on the same ones. A user with a single event is all test. Events
-    of one second may fall on both sides of a cut; the strict history rule keeps either from seeing the other.
+    With `column` only events whose value of it is one of `among` are cut, and the others are history and no examples.
+    With `train` only that share of a user's events trains, those right before validation: a slow model sees fewer
+    examples and is judged on the same ones. A user with a single event is all test. Events of one second may fall on
+    both sides of a cut; the strict history rule keeps either from seeing the other.
     """
     _check_fractions(validation, test)
     _check_examples('per_user_time', validation, test, column, among, train)
@@ -124,8 +123,8 @@ def user_holdout(
 ) -> Split:
     """All examples of a user fall in one part; users are ordered by a seeded hash and cut by number.
 
-    With `column` only events whose value of it is one of `among` are examples, the others history. With
-    `train` only that share of the users trains: a slow model sees fewer examples and is judged on the same.
+    With `column` only events whose value of it is one of `among` are examples, the others history. With `train` only
+    that share of the users trains: a slow model sees fewer examples and is judged on the same.
     """
     _check_fractions(validation, test)
     _check_examples('user_holdout', validation, test, column, among, train)
@@ -143,9 +142,9 @@ def user_holdout(
 def last_item_user_holdout(validation: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
     """One example a user, the last positive event, and all of a user in one part (CAN, arXiv 2011.05625).
 
-    Users with fewer than two positive events, whose last one has no history, are left out, and the others are
-    ordered by a seeded hash and cut by number. All events but the last positive ones are unused; histories
-    still hold them. Of positive events in the same second, the order of the log decides.
+    Users with fewer than two positive events, whose last one has no history, are left out, and the others are ordered
+    by a seeded hash and cut by number. All events but the last positive ones are unused; histories still hold them. Of
+    positive events in the same second, the order of the log decides.
     """
     _check_fractions(validation, test)
 

@@ -64,8 +64,8 @@ class UserHistories:
           times: [B], in the log's unit: what is positive STRICTLY earlier counts; None takes all of it.
 
         Returns:
-          {`history/<col>` [B, L, ...], `history/length` int32 [B]}, oldest first, aligned left; and int64
-          [B], how many positive events there are before, of which the latest L are cut.
+          {`history/<col>` [B, L, ...], `history/length` int32 [B]}, oldest first, aligned left; and int64 [B], how many
+          positive events there are before, of which the latest L are cut.
 
         Raises:
           ValueError: times for a log that has none.

@@ -26,9 +26,9 @@ _ARRAYS: Described = {
 class Alignment:
     """How content and behaviour become one vector, and content alone where an item has no behaviour.
 
-    Both are centred and scaled as wholes, so that each keeps its spectrum and weighs in distances what it was
-    given; then they stand side by side. Behaviour that is not known is predicted from content by a ridge
-    regression: a new item lies where items of its content lie.
+    Both are centred and scaled as wholes, so that each keeps its spectrum and weighs in distances what it was given;
+    then they stand side by side. Behaviour that is not known is predicted from content by a ridge regression: a new
+    item lies where items of its content lie.
 
     Attributes:
       content_mean: float32 [C].

@@ -22,8 +22,8 @@ SCATTERED = 1 << 10
 class VectorFile:
     """Vectors [V, D] in an `.npy` file, read through a memory map that is open only while rows are copied.
 
-    The pages of a map that stays open count as memory of the process; these are given back after every read,
-    so that a file of any size takes as much as the rows that are asked for. It pickles as its path.
+    The pages of a map that stays open count as memory of the process; these are given back after every read, so that a
+    file of any size takes as much as the rows that are asked for. It pickles as its path.
 
     Attributes:
       path: of the file.
@@ -105,10 +105,9 @@ def behaviour_vectors(
 ) -> np.ndarray:
     """Factorises which items stand near each other in users' histories.
 
-    Pairs at most `window` interactions apart are counted both ways, an item with itself not. The counts
-    become positive pointwise mutual information, max(0, log(n_ij n / (n_i n_j))), and its largest singular
-    values and left vectors the item vectors U S^(1/2). Give it training interactions alone: whatever it is
-    given shows in the vectors.
+    Pairs at most `window` interactions apart are counted both ways, an item with itself not. The counts become positive
+    pointwise mutual information, max(0, log(n_ij n / (n_i n_j))), and its largest singular values and left vectors the
+    item vectors U S^(1/2). Give it training interactions alone: whatever it is given shows in the vectors.
 
     Args:
       users: int [N], grouped by user.

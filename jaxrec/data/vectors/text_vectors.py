@@ -1,7 +1,7 @@
 """Vectors of texts: weighted terms in few dimensions, so that items of like words lie near each other.
 
-scikit-learn counts and factorises, and is imported only here (the extra `text`). What was fitted is a few
-arrays: they are saved without pickles, and new texts get vectors in the space of the old ones.
+scikit-learn counts and factorises, and is imported only here (the extra `text`). What was fitted is a few arrays: they
+are saved without pickles, and new texts get vectors in the space of the old ones.
 
 V texts, T terms, D width.
 """
@@ -92,8 +92,7 @@ def fit_text_vectors(
       What makes vectors of texts.
 
     Raises:
-      ValueError: texts that are none or of fewer than two terms together, a width below 1, or no
-        scikit-learn.
+      ValueError: texts that are none or of fewer than two terms together, a width below 1, or no scikit-learn.
     """
     texts = _checked(texts)
     weigher = _weigher(min_df=least, max_features=terms)
