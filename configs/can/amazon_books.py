@@ -3,17 +3,17 @@
     jaxrec counts --config=configs/can/amazon_books.py
     jaxrec train --config=configs/can/amazon_books.py:CAN-DNN --workdir=runs/can_books
 
-The files `reviews_Books_5.json.gz` and `meta_Books.json.gz` lie in $JAXREC_DATA or --data_dir, or in a folder
-`amazon` there; they come from http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/, and
---config.data.arguments.fetch=True fetches them. In full they hold the reviews of 603,668 users, each of whom
-makes one positive and one drawn negative example; not yet run here.
+The files `reviews_Books_5.json.gz` and `meta_Books.json.gz` lie in $JAXREC_DATA or --data_dir, or in a folder `amazon`
+there; they come from http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/, and
+--config.data.arguments.fetch=True fetches them. In full they hold the reviews of 603,668 users, each of whom makes one
+positive and one drawn negative example; not yet run here.
 
-The protocol is the paper's (arXiv 2011.05625), which takes DIEN's data: category = the last entry of
-a book's first path; reviews of a user by day, those of one day in the order of their lines; at least one
-earlier review; a book is drawn as often as it was reviewed; a tenth of the users is test. Two things differ.
-The paper has no part to choose a step on: 2 % of the users, out of its training part, are validation. And a
-drawn book is none that the user ever reviewed, where the published script excludes the positive alone.
-Epochs, batching and the width of embeddings are not in the paper but in its code.
+The protocol is the paper's (arXiv 2011.05625), which takes DIEN's data: category = the last entry of a book's first
+path; reviews of a user by day, those of one day in the order of their lines; at least one earlier review; a book is
+drawn as often as it was reviewed; a tenth of the users is test. Two things differ. The paper has no part to choose a
+step on: 2 % of the users, out of its training part, are validation. And a drawn book is none that the user ever
+reviewed, where the published script excludes the positive alone. Epochs, batching and the width of embeddings are not
+in the paper but in its code.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
     jaxrec train --config=configs/can/movielens.py:CAN-DNN --workdir=runs/can_ml
 
-The data root is $JAXREC_DATA or --data_dir. Histories are averaged, not summed: each user's test events are
-the last, so their histories are longer than those of training, and a sum grows with them.
+The data root is $JAXREC_DATA or --data_dir. Histories are averaged, not summed: each user's test events are the last,
+so their histories are longer than those of training, and a sum grows with them.
 """
 
 from ml_collections import ConfigDict

@@ -4,15 +4,15 @@
 
 The world and the search were fixed before the table was run, on seeds 1001 and 1002, which no cell has:
 
-- Items: of 1,000, 1,500, 2,000, 3,000 and 10,000, 2,000 are the fewest that leave over 1% of the test
-  examples with pairs that training never saw. At 3,000 the DNN hardly learns.
-- Groups of items whose pairs act on each other: 16 fit into the sum of 18-wide embeddings, so that a DNN,
-  well regularised, equals CAN; 24 do not, and 64 are learned by none.
-- Search: L2 on the looked-up rows alone, which decides whether a model learns groups or labels by heart;
-  learning rates of 1e-3 and 3e-3 and row learning rates from .05 to .3 moved no row by as much.
-- The floor below which a pair shares a row that stands for none. With every pair in a row of its own
-  (Cartesian-all) a pair is seen once or twice in training and its labels are learned by heart; with a floor
-  of 20 the model is no worse for having pairs.
+- Items: of 1,000, 1,500, 2,000, 3,000 and 10,000, 2,000 are the fewest that leave over 1% of the test examples with
+  pairs that training never saw. At 3,000 the DNN hardly learns.
+- Groups of items whose pairs act on each other: 16 fit into the sum of 18-wide embeddings, so that a DNN, well
+  regularised, equals CAN; 24 do not, and 64 are learned by none.
+- Search: L2 on the looked-up rows alone, which decides whether a model learns groups or labels by heart; learning rates
+  of 1e-3 and 3e-3 and row learning rates from .05 to .3 moved no row by as much.
+- The floor below which a pair shares a row that stands for none. With every pair in a row of its own (Cartesian-all) a
+  pair is seen once or twice in training and its labels are learned by heart; with a floor of 20 the model is no worse
+  for having pairs.
 
 Results are in jaxrec/models/can/README.md.
 
@@ -32,9 +32,9 @@ def get_config() -> ConfigDict:
     """Builds the table's config.
 
     Returns:
-      Columns: the world with pair effects and, as `null`, the same world without any effect of two ids on
-      each other: no pair effects, and no interests either, since an interest is a match of the candidate's
-      category with those of the history. Rows, search space, seeds.
+      Columns: the world with pair effects and, as `null`, the same world without any effect of two ids on each other:
+      no pair effects, and no interests either, since an interest is a match of the candidate's category with those of
+      the history. Rows, search space, seeds.
     """
     run = one_run('DNN')
     world = {key: run[key] for key in ('features', 'data', 'train')}

@@ -3,16 +3,16 @@
     jaxrec counts --config=configs/can/taobao.py
     jaxrec train --config=configs/can/taobao.py:CAN-DNN --workdir=runs/can_taobao
 
-The file `UserBehavior.csv`, also as .gz or .zip, lies in $JAXREC_DATA or --data_dir, or in a folder `taobao`
-there; fetch `UserBehavior.csv.zip` from https://tianchi.aliyun.com/dataset/649, which takes an account. In
-full it holds 100,150,807 lines; not yet run here.
+The file `UserBehavior.csv`, also as .gz or .zip, lies in $JAXREC_DATA or --data_dir, or in a folder `taobao` there;
+fetch `UserBehavior.csv.zip` from https://tianchi.aliyun.com/dataset/649, which takes an account. In full it holds
+100,150,807 lines; not yet run here.
 
-The paper (arXiv 2011.05625) gives counts but no script, and others report that they cannot be met. They read
-as one sample a user, 70 % of the users training. So it is here, the split seeded by `data.split.seed`: the
-last page view of a user is the sample, page views strictly before it are its history, one item is drawn from
-those the user never viewed. Lines outside the nine days that the publisher states are dropped. Of the
-training users 2 % are validation, on which the step is chosen. Behaviours other than page views are in the
-log: `data.label.positives.among` says which of them count.
+The paper (arXiv 2011.05625) gives counts but no script, and others report that they cannot be met. They read as one
+sample a user, 70 % of the users training. So it is here, the split seeded by `data.split.seed`: the last page view of a
+user is the sample, page views strictly before it are its history, one item is drawn from those the user never viewed.
+Lines outside the nine days that the publisher states are dropped. Of the training users 2 % are validation, on which
+the step is chosen. Behaviours other than page views are in the log: `data.label.positives.among` says which of them
+count.
 """
 
 from ml_collections import ConfigDict

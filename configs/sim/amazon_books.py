@@ -5,16 +5,15 @@
     jaxrec train --config=configs/sim/amazon_books.py:SIM-soft --workdir=runs/sim_dien \
         --config.model.short_model=dien --config.data.history_negatives=uniform
 
-The files `reviews_Books_5.json.gz` and `meta_Books.json.gz` lie in $JAXREC_DATA or --data_dir, or in a folder
-`amazon` there; configs/can/amazon_books.py says where they come from and how they are read. Not yet run here.
+The files `reviews_Books_5.json.gz` and `meta_Books.json.gz` lie in $JAXREC_DATA or --data_dir, or in a folder `amazon`
+there; configs/can/amazon_books.py says where they come from and how they are read. Not yet run here.
 
-The windows are the paper's (arXiv 2006.05639): the latest 10 reviews are short, the 90 before them long. Its
-selection is not published. It counts 75,053 users and 150,016 instances, which reads as one positive and one
-negative of each user, cut to whole batches; so it is here, for all users of the 5-core file. Width 4 and the
-MLP are its text's. Heads, batch and epochs are not in it; batch 256 and two epochs are those of public code.
-Its short model is read as DIEN, and so it is in the rows `cikm20_hard` and `cikm20_soft`, which are its
-presets; the others have DIN unless the command says otherwise. It has no row with times; the reviews have
-days, which `cikm20_hard_time` and `cikm20_soft_time` read.
+The windows are the paper's (arXiv 2006.05639): the latest 10 reviews are short, the 90 before them long. Its selection
+is not published. It counts 75,053 users and 150,016 instances, which reads as one positive and one negative of each
+user, cut to whole batches; so it is here, for all users of the 5-core file. Width 4 and the MLP are its text's. Heads,
+batch and epochs are not in it; batch 256 and two epochs are those of public code. Its short model is read as DIEN, and
+so it is in the rows `cikm20_hard` and `cikm20_soft`, which are its presets; the others have DIN unless the command says
+otherwise. It has no row with times; the reviews have days, which `cikm20_hard_time` and `cikm20_soft_time` read.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -3,8 +3,8 @@
     jaxrec train --config=configs/sim/movielens.py:SIM-soft --workdir=runs/sim_ml
     jaxrec train --config=configs/sim/movielens.py:cikm20_hard_time --workdir=runs/sim_ml_time
 
-The data root is $JAXREC_DATA or --data_dir. Each user's last 20 % is test. The most active user has 2,391
-ratings, 1,115 of them positive: these are the longest history, and both windows together hold it.
+The data root is $JAXREC_DATA or --data_dir. Each user's last 20 % is test. The most active user has 2,391 ratings,
+1,115 of them positive: these are the longest history, and both windows together hold it.
 """
 
 from ml_collections import ConfigDict

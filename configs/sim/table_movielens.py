@@ -2,8 +2,8 @@
 
     jaxrec compare --config=configs/sim/table_movielens.py --workdir=runs/sim_movielens
 
-The data root is $JAXREC_DATA or --data_dir. `auc_long` is of the test examples whose history exceeds the
-short window, `examples_long` their count. What came of it stands in jaxrec/models/sim/README.md.
+The data root is $JAXREC_DATA or --data_dir. `auc_long` is of the test examples whose history exceeds the short window,
+`examples_long` their count. What came of it stands in jaxrec/models/sim/README.md.
 """
 
 from ml_collections import ConfigDict

@@ -3,34 +3,34 @@
     jaxrec compare --config=configs/sim/table_simulated.py --workdir=runs/sim_table
     jaxrec compare --config=configs/sim/table_simulated.py --workdir=runs/sim_quick --quick
 
-Three columns: histories of 2,000 behaviours; of 20,000, for the rows that search; and of 2,000 in a world
-where old behaviours do not matter. All have been run, in some twelve core hours with their trials, see
+Three columns: histories of 2,000 behaviours; of 20,000, for the rows that search; and of 2,000 in a world where old
+behaviours do not matter. All have been run, in some twelve core hours with their trials, see
 `jaxrec/models/sim/README.md`. --rows=DIN-short,SIM-soft chooses among the rows of jaxrec/models/sim/presets.py. With
 JAX_COMPILATION_CACHE_DIR set, the seeds of a row share what was compiled, and
 --cells=docs/results/sim/cells_simulated.jsonl.gz goes on from what was run.
 
 The world and the search were fixed before the table was run, by validation of seed 1001, which no cell has:
 
-- Users come once, and parts hold different users. Where each had six pages, the short window alone reached an
-  AUC of .875 and the searches .891: clicks on earlier pages, and an id that was trained on them, tell what a
-  user wants without a look at old behaviours.
-- Pages: a user sees 20 items at once, and all of a page look back on the same behaviours. A page is one
-  request, so 102,000 examples read 5,100 long histories. The label of each item is drawn for itself.
-- Ids: 480 items, 320 of 40 hidden groups in 20 themes and 20 categories, and 160 staples, so that a candidate
-  is met some 210 times in training.
-- Effects: an episode at full strength moves the logit by 2.5, and nine impressions of ten are of the user's
-  themes or recent categories; `gap_effect` 2, so that a behaviour lends much while its interest is due and
-  takes away before. Who knew all reached an AUC of .971; by all but the ages .77, by the 50 newest of the
-  category .80, without their ages .70, by 50 at random .68, by the last 50 behaviours alone .54.
-- Search: L2 on the looked-up rows alone. Every row that is read counts, 2,000 of them in some models, so the
-  values are lower than those of CAN's table.
-- Initial embeddings of .3, from which a match of embeddings means something from the first step on: in three
-  epochs soft search reached .747, from .1 .738, from 1 less; hard search .693 from .1 and .3, .697 from .01.
-- Soft search as public code does it. By the equations, W_a and W_b are drawn apart, so that the first top 50
-  are at random, and the search's loss reads the sum of 2,000 raw products: in an earlier world it was below
-  DIN-short after three and a half epochs.
-- DIN-full's softmax begins as a mean over 1,950: it stayed at .53 for seven epochs and was at .755 after
-  twelve, still gaining. Without the softmax, as in DIN's paper, it was at .51 after one and a half.
+- Users come once, and parts hold different users. Where each had six pages, the short window alone reached an AUC of
+  .875 and the searches .891: clicks on earlier pages, and an id that was trained on them, tell what a user wants
+  without a look at old behaviours.
+- Pages: a user sees 20 items at once, and all of a page look back on the same behaviours. A page is one request, so
+  102,000 examples read 5,100 long histories. The label of each item is drawn for itself.
+- Ids: 480 items, 320 of 40 hidden groups in 20 themes and 20 categories, and 160 staples, so that a candidate is met
+  some 210 times in training.
+- Effects: an episode at full strength moves the logit by 2.5, and nine impressions of ten are of the user's themes or
+  recent categories; `gap_effect` 2, so that a behaviour lends much while its interest is due and takes away before. Who
+  knew all reached an AUC of .971; by all but the ages .77, by the 50 newest of the category .80, without their ages
+  .70, by 50 at random .68, by the last 50 behaviours alone .54.
+- Search: L2 on the looked-up rows alone. Every row that is read counts, 2,000 of them in some models, so the values are
+  lower than those of CAN's table.
+- Initial embeddings of .3, from which a match of embeddings means something from the first step on: in three epochs
+  soft search reached .747, from .1 .738, from 1 less; hard search .693 from .1 and .3, .697 from .01.
+- Soft search as public code does it. By the equations, W_a and W_b are drawn apart, so that the first top 50 are at
+  random, and the search's loss reads the sum of 2,000 raw products: in an earlier world it was below DIN-short after
+  three and a half epochs.
+- DIN-full's softmax begins as a mean over 1,950: it stayed at .53 for seven epochs and was at .755 after twelve, still
+  gaining. Without the softmax, as in DIN's paper, it was at .51 after one and a half.
 """
 
 from ml_collections import ConfigDict
@@ -55,9 +55,8 @@ def get_config() -> ConfigDict:
     """Builds the table's config.
 
     Returns:
-      Columns: `main`, histories of 2,000; `L20000`, of 20,000, of which training reads a random 2,000 where a
-      search reads vectors, and evaluation all; `null`, of 2,000 without long-range interests. Rows, search
-      space, seeds.
+      Columns: `main`, histories of 2,000; `L20000`, of 20,000, of which training reads a random 2,000 where a search
+      reads vectors, and evaluation all; `null`, of 2,000 without long-range interests. Rows, search space, seeds.
     """
     run = one_run('SIM-soft')
     world = {key: run[key] for key in ('features', 'data', 'train')}

@@ -3,13 +3,13 @@
     jaxrec counts --config=configs/sim/taobao.py
     jaxrec train --config=configs/sim/taobao.py:cikm20_soft_time --workdir=runs/sim_taobao
 
-The file `UserBehavior.csv`, also as .gz or .zip, lies in $JAXREC_DATA or --data_dir, or in a folder `taobao`
-there; configs/can/taobao.py says where it comes from and how it is read. Not yet run here.
+The file `UserBehavior.csv`, also as .gz or .zip, lies in $JAXREC_DATA or --data_dir, or in a folder `taobao` there;
+configs/can/taobao.py says where it comes from and how it is read. Not yet run here.
 
 The windows are the paper's (arXiv 2006.05639). Its data, of 7,956,431 users, were announced and not released;
-UserBehavior holds 987,994, so its .9416 and .9501 cannot be met. The nine days of the log are few for time
-gaps: their unit is an hour. Width and MLP are the paper's, batch and epochs those of public code. The rows of
-its presets, `cikm20_soft_time` and three more, have its DIEN beside the long-term interest, the others DIN.
+UserBehavior holds 987,994, so its .9416 and .9501 cannot be met. The nine days of the log are few for time gaps: their
+unit is an hour. Width and MLP are the paper's, batch and epochs those of public code. The rows of its presets,
+`cikm20_soft_time` and three more, have its DIEN beside the long-term interest, the others DIN.
 """
 
 from ml_collections import ConfigDict

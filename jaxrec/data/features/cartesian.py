@@ -1,10 +1,10 @@
-"""Cartesian products: an id of its own for every (candidate, other) pair of ids that training shows.
+"""Cartesian products: an id for every (candidate, other) pair of ids that occurs in training.
 
-A pair is named by 64 bits, which never reach a device: ids are found on the host while a batch is assembled.
-A vocabulary is one sorted array of hashed keys, 8 bytes a pair, collected from the training part alone and
-memory-mapped from the log's cache; an id is 2 + the key's place in it. The hash maps 64-bit numbers one to
-one, so no two pairs share an id, and it spreads ids over the table as every vocabulary does. Pairs that
-training did not show get id 1, pairs with padding id 0.
+A pair is named by 64 bits, which never reach a device: the host finds ids while it assembles a batch. A vocabulary is
+one sorted array of hashed keys, 8 bytes a pair, collected from the training part alone and memory-mapped from the log's
+cache; an id is 2 + the key's place in it. The hash maps 64-bit numbers one to one, so no two pairs share an id, and it
+spreads ids over the table as every vocabulary does. Pairs that training does not have get id 1, pairs with padding id
+0.
 
 B examples, C candidates, L history, N keys.
 """
@@ -66,8 +66,7 @@ class PairVocabulary:
           batch: {'side/column': ids}, `candidate/*` [B, C], `history/*` [B, L], `user/*` [B].
 
         Returns:
-          int32 [B, C, L] where the history is met, else [B, C]: 0 where an id is padding, 1 for pairs
-          without an id.
+          int32 [B, C, L] for a history column, else [B, C]: 0 where an id is padding, 1 for pairs without an id.
         """
         keys, real = _hashed(batch, self.pair)
         ids = np.full(real.shape, PADDING, np.int32)
@@ -89,17 +88,17 @@ def open_vocabularies(source: Examples, log: Log, described: Mapping[str, Any]) 
     """Reads the pair vocabularies that a source needs; what the log's cache lacks is collected first.
 
     Args:
-      source: whichever part it serves, its training part is what counts.
+      source: its training part counts, whichever part it serves.
       log: the source's.
-      described: `pairs` as in `jaxrec.data.features.pairs`; `min_count` (1), so many occurrences in training an id
-        takes; `epochs` (the source's), whose drawn negatives are training examples.
+      described: `pairs` as in `jaxrec.data.features.pairs`; `min_count` (1), occurrences in training that an id needs;
+        `epochs` (the source's), whose drawn negatives are training examples.
 
     Returns:
       One vocabulary a pair of columns.
 
     Raises:
-      ValueError: an unknown key, pairs that are not among the source's features, two of one name, or more
-        pairs than 32-bit ids.
+      ValueError: an unknown key, pairs that are not among the source's features, two of one name, or more pairs than
+        32-bit ids.
     """
     where = 'data.cartesian'
     if not hasattr(described, 'keys'):

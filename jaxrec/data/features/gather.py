@@ -1,7 +1,7 @@
-"""Gathering the columns of a batch: attributes by id, event columns by row, histories by window or position.
+"""Gathers the columns of a batch: attributes by id, event columns by row, histories by window or position.
 
-A history is a window of consecutive entries in a column of positive events, so it is read as a strided view:
-one fancy index copies B windows of L entries each, no index matrix, no copy of a history per example.
+A history is a window of consecutive entries in a column of positive events, so it is read as a strided view: one fancy
+index copies B windows of L entries each, without an index matrix or a copy of a history per example.
 
 Letters: B examples, L history, W values of a multi-valued column, P positive events.
 """
@@ -39,7 +39,7 @@ def cache_path(log: BehaviourLog, what: str, positives: np.ndarray) -> Path:
 
 
 def first_not_before(times: np.ndarray, start: np.ndarray, end: np.ndarray, when: np.ndarray) -> np.ndarray:
-    """A binary search in one part of an array for each row.
+    """Searches one part of an array for each row, by bisection.
 
     Args:
       times: [P], ascending within each part.
@@ -73,9 +73,11 @@ class HistoryColumn:
         described = log.schema[name] if name != 'time' else Column('numeric', None, 0, 1)
         self.width = described.width
         self._shape = () if described.kind != 'multi' else (self.width,)  # of one entry
-        dtype = np.dtype(np.float32 if described.kind == 'numeric' else np.int32)
-        if name == 'time':
-            dtype = log.events['time'].dtype
+        dtype = (
+            log.events['time'].dtype
+            if name == 'time'
+            else np.dtype(np.float32 if described.kind == 'numeric' else np.int32)
+        )
         # The tail of zeros lets the last window begin anywhere.
         size = (len(positives) + length) * self.width
         if size * dtype.itemsize <= IN_MEMORY_BYTES:
@@ -102,27 +104,21 @@ class HistoryColumn:
         return cached_array(cache_path(log, f'{name} {size} {dtype}', positives), write)
 
     def windows(self, first: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Cuts windows of consecutive entries.
+        """Cuts windows of consecutive entries: [B, L] or [B, L, W], zeros where not present.
 
         Args:
           first: integer [B], position of the oldest entry among the positives.
           present: bool [B, L], which slots are real.
-
-        Returns:
-          [B, L] or [B, L, W], zeros where not present.
         """
         windows = np.lib.stride_tricks.sliding_window_view(self._flat, present.shape[1] * self.width)
         return self._masked(windows[first * self.width].reshape(*present.shape, *self._shape), present)
 
     def at(self, positions: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Reads entries one by one.
+        """Reads entries one by one: [...] or [..., W], zeros where not present.
 
         Args:
           positions: integer [...], among the positives.
           present: bool [...], which slots are real.
-
-        Returns:
-          [...] or [..., W], zeros where not present.
         """
         return self._masked(self._flat.reshape(-1, *self._shape)[positions], present)
 

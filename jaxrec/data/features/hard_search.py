@@ -1,8 +1,7 @@
 """Hard search (SIM, arXiv 2006.05639, section 3.1): the behaviours that share the candidate's category.
 
-The positive events of a log are grouped by (user, value) once, oldest first, as in the paper's user behaviour
-tree: user, then category, then behaviours. What a candidate keeps is then a slice of one group, and its
-bounds are two binary searches, whatever the length of the history.
+The positive events of a log are grouped by (user, value) once, oldest first, as in the paper's user behaviour tree.
+What a candidate keeps is a slice of one group, and two binary searches find its bounds, whatever the history's length.
 
 Letters: B requests, C candidates, K kept behaviours, L behaviours searched, P positive events, N groups.
 """
@@ -15,7 +14,7 @@ import numpy as np
 
 from jaxrec.data.features.gather import IN_MEMORY_BYTES, cache_path, first_not_before
 from jaxrec.data.logs.behaviour_log import BehaviourLog
-from jaxrec.data.logs.columns import cached_array
+from jaxrec.data.logs.columns import begins, cached_array
 from jaxrec.data.logs.vocabulary import PADDING
 from jaxrec.keys import join_ids
 
@@ -48,8 +47,8 @@ class SearchIndex:
           keep: K.
 
         Returns:
-          Positions among the positives, integer [B, C, K], oldest first and aligned left, any position in the
-          slots left over; and how many there are, int32 [B, C].
+          Positions among the positives, integer [B, C, K], oldest first and aligned left, any position in the slots
+          left over; and their number, int32 [B, C].
         """
         wanted = join_ids(users[:, None], values)
         group = np.searchsorted(self.keys, wanted)
@@ -63,34 +62,23 @@ class SearchIndex:
 
 
 def group_positions(users: np.ndarray, values: np.ndarray) -> SearchIndex:
-    """Groups positions by user and value.
-
-    Args:
-      users, values: int32 [P], of the positive events.
-
-    Returns:
-      The index.
-    """
+    """Groups positions by the user and the value, int32 [P], of the positive events."""
     keys = join_ids(users, values)
     order = np.argsort(keys, kind='stable')
     keys = keys[order]
-    first = np.ones(len(keys), bool)
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    first = begins(keys)
     starts = np.append(np.flatnonzero(first), [len(keys)] * 2)
     dtype = np.int32 if len(keys) < 2**31 else np.int64
     return SearchIndex(np.append(keys[first], _LAST), starts, np.append(order, 0).astype(dtype))
 
 
 def search_index(log: BehaviourLog, column: str, positives: np.ndarray) -> SearchIndex:
-    """The index of a log; a large one is made once and memory-mapped from the log's cache.
+    """The index of a log; a large one is built once and memory-mapped from the log's cache.
 
     Args:
       log: the log.
       column: 'item' or a categorical item attribute.
       positives: int64 [P], rows of the positive events.
-
-    Returns:
-      The index.
     """
 
     @functools.cache
@@ -112,7 +100,7 @@ def search_index(log: BehaviourLog, column: str, positives: np.ndarray) -> Searc
 
 
 def scan(history: np.ndarray, present: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same search where there is no index: it reads every behaviour.
+    """Searches as `SearchIndex.search` without an index: it reads every behaviour.
 
     Args:
       history: int32 [B, L], values of behaviours, oldest first.
@@ -121,8 +109,8 @@ def scan(history: np.ndarray, present: np.ndarray, values: np.ndarray, keep: int
       keep: K.
 
     Returns:
-      Slots of the history, int64 [B, C, K], oldest first and aligned left, 0 in those left over; and how many
-      there are, int32 [B, C].
+      Slots of the history, int64 [B, C, K], oldest first, aligned left, 0 in those left over; and their number, int32
+      [B, C].
     """
     equal = (history[:, None] == values[..., None]) & present[:, None] & (values != PADDING)[..., None]
     newer = np.cumsum(equal[..., ::-1], axis=-1, dtype=np.int32)[..., ::-1]  # matches from here on

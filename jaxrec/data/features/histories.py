@@ -1,9 +1,9 @@
-"""The history side of batches: the short window, what lies behind it, and the time gaps of both.
+"""The history side of batches: the short window, older behaviours, and the time gaps of both.
 
 One class serves the source, whose requests are events of the log, and new rows, which no log holds.
 
-Letters: B requests, C candidates, S short window, L long window, K kept behaviours, n sampled behaviours,
-  W values of a multi-valued column, P positive events, G buckets of time gaps.
+Letters: B requests, C candidates, S short window, L long window, K kept behaviours, n sampled behaviours, W values of a
+  multi-valued column, P positive events, G buckets of time gaps.
 """
 
 import dataclasses
@@ -20,11 +20,12 @@ from jaxrec.data.logs.behaviour_log import BehaviourLog
 
 SIDES = ('history', 'long', 'kept')  # sides of a batch that hold the columns of `features.history`
 Read = Callable[[HistoryColumn], np.ndarray]
+Batch = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Requests:
-    """Who asks for what, when, and what has happened before.
+    """The users and candidates of requests, their times, and the bounds of their histories.
 
     Attributes:
       start, end: int64 [B]; the history, oldest first, is `positives[start:end]`.
@@ -61,14 +62,14 @@ class _Search:
 class Histories:
     """Cuts the histories of requests.
 
-    `history/<col>` [B, S] are the S most recent behaviours and `history/length` int32 [B] their number. With
-    a lifelong history the L before these, disjoint from them, are
+    `history/<col>` [B, S] are the S most recent behaviours and `history/length` int32 [B] their number. With a lifelong
+    history the L before these, disjoint from them, are
       `long/<col>` [B, L] and `long/length` int32 [B], or, with a hard search,
-      `kept/<col>` [B, C, K] and `kept/length` int32 [B, C]: the K most recent ones whose `column` equals that
-        of the candidate. Out-of-vocabulary equals out-of-vocabulary; padding equals nothing.
-    In training a `sample` of n stands for the L: `long/<col>` is [B, n] then. With time gaps each side has
-    `gap`, int32 of the shape of its slots. All run from oldest to newest, aligned left, 0 in the slots left
-    over; multi-valued columns have one more axis W.
+      `kept/<col>` [B, C, K] and `kept/length` int32 [B, C]: the K most recent ones whose `column` equals that of the
+        candidate. Out-of-vocabulary equals out-of-vocabulary; padding equals nothing.
+    In training a `sample` of n replaces the L: `long/<col>` is [B, n] then. With time gaps each side has `gap`, int32
+    of the shape of its slots. All run from oldest to newest, aligned left, 0 in the slots left over; multi-valued
+    columns have one more axis W.
     """
 
     def __init__(
@@ -87,8 +88,7 @@ class Histories:
           names: `item`, item attributes and event columns.
           positives: int64 [P], rows of the positive events.
           length: S.
-          lifelong: see `jaxrec.data.features.lifelong.read_lifelong`.
-          time_gap: see `jaxrec.data.features.time_gap.read_time_gap`.
+          lifelong, time_gap: descriptions, see `read_lifelong` and `read_time_gap`.
 
         Raises:
           ValueError: for a description that does not fit the log.
@@ -98,8 +98,8 @@ class Histories:
         for key, described in (('lifelong', lifelong), ('time_gap', time_gap)):
             if described is not None and not names:
                 raise ValueError(
-                    f'data.{key} reads the columns of features.history, and there are none: add some, or '
-                    f'leave data.{key} out'
+                    f'data.{key} reads the columns of features.history, and there are none: '
+                    f'add some, or leave data.{key} out'
                 )
         longest = max(length, self.lifelong.length if self.lifelong else 0)
         column = lambda name: HistoryColumn(log, name, positives, longest)
@@ -114,15 +114,12 @@ class Histories:
                 (self._columns.get(name) or column(name)) if self.lifelong.sample else None,
             )
 
-    def cut(self, requests: Requests, draw: Draw | None = None) -> dict[str, np.ndarray]:
-        """Builds the history side of a batch.
+    def cut(self, requests: Requests, draw: Draw | None = None) -> Batch:
+        """Builds the history side of a batch, {'side/column': array}, see the class; {} where there are no columns.
 
         Args:
           requests: the requests.
           draw: for training, where a lifelong history may be sampled; None reads all of it.
-
-        Returns:
-          {'side/column': array}, see the class; nothing where there are no columns.
 
         Raises:
           ValueError: time gaps are wanted, and the requests have no times.
@@ -144,7 +141,7 @@ class Histories:
 
     def _sampled(
         self, oldest: np.ndarray, end: np.ndarray, requests: Requests, lifelong: Lifelong, draw: Draw
-    ) -> dict[str, np.ndarray]:
+    ) -> Batch:
         """The long or kept side, of n behaviours among the positions from `oldest` to `end`."""
         assert lifelong.sample is not None
         slots = sample_slots(end - oldest, lifelong.sample, draw.examples, seed=draw.seed, epoch=draw.epoch)
@@ -157,22 +154,16 @@ class Histories:
         kept, length = scan(values, present, _wanted(self._search, requests), lifelong.keep)
         return self._entries('kept', np.take_along_axis(positions[:, None], kept, 2), length, requests)
 
-    def _windows(
-        self, side: str, first: np.ndarray, end: np.ndarray, slots: int, requests: Requests
-    ) -> dict[str, np.ndarray]:
+    def _windows(self, side: str, first: np.ndarray, end: np.ndarray, slots: int, requests: Requests) -> Batch:
         length = (end - first).astype(np.int32)
         present = _present(length, slots)
         return self._read(side, length, present, requests, lambda column: column.windows(first, present))
 
-    def _entries(
-        self, side: str, positions: np.ndarray, length: np.ndarray, requests: Requests
-    ) -> dict[str, np.ndarray]:
+    def _entries(self, side: str, positions: np.ndarray, length: np.ndarray, requests: Requests) -> Batch:
         present = _present(length, positions.shape[-1])
         return self._read(side, length, present, requests, lambda column: column.at(positions, present))
 
-    def _read(
-        self, side: str, length: np.ndarray, present: np.ndarray, requests: Requests, read: Read
-    ) -> dict[str, np.ndarray]:
+    def _read(self, side: str, length: np.ndarray, present: np.ndarray, requests: Requests, read: Read) -> Batch:
         batch = {f'{side}/{name}': read(column) for name, column in self._columns.items()}
         batch[f'{side}/length'] = length
         if self.time_gap and self._times is not None:

@@ -1,8 +1,7 @@
-"""Labels of events, and the history that each event may look back on.
+"""Labels of events, and the history of each event.
 
-A rule says which events are positive. Positive events make up histories; the history of an event is its
-user's positive events STRICTLY earlier in time: what happened in the same second is not known yet (in
-MovieLens a third of all ratings share one).
+A rule marks the positive events. They make up histories; the history of an event is its user's positive events STRICTLY
+earlier in time: an event of the same second is not known yet (in MovieLens a third of all ratings share one).
 
 Letters: N events, P positive events.
 """
@@ -15,7 +14,7 @@ import numpy as np
 
 from jaxrec.data.features.negatives import SAMPLERS
 from jaxrec.data.logs.behaviour_log import BehaviourLog
-from jaxrec.data.logs.columns import offsets_of
+from jaxrec.data.logs.columns import begins, offsets_of, place_in_run
 from jaxrec.data.logs.log import Log
 
 
@@ -29,8 +28,8 @@ class Impressions:
     def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
         values = _event_column(log, self.column, self.kind)
-        if not np.isin(values, (0, 1)).all():
-            row = int(np.flatnonzero(~np.isin(values, (0, 1)))[0])
+        if (wrong := ~np.isin(values, (0, 1))).any():
+            row = int(np.argmax(wrong))
             raise ValueError(
                 f'{log.folder} event {row} has {self.column}={values[row]}: impressions are 0 or 1, '
                 "use label kind 'rating' with a threshold for graded values"
@@ -48,8 +47,7 @@ class Rating:
 
     def positive(self, log: Log) -> np.ndarray:
         """bool [N], true where the event is positive."""
-        values = _event_column(log, self.column, self.kind)
-        return values >= self.threshold
+        return _event_column(log, self.column, self.kind) >= self.threshold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +70,8 @@ class SampledNegatives:
     Attributes:
       sampler: 'uniform', 'popularity' or 'same_category'; see `jaxrec.data.features.negatives`.
       per_positive: drawn items for each positive event.
-      category: item attribute that 'same_category' goes by.
-      positives: the rule that says which events are positive; None takes every event.
+      category: item attribute of 'same_category'.
+      positives: the rule that marks the positive events; None takes every event.
     """
 
     kind: ClassVar[str] = 'sampled_negatives'
@@ -98,14 +96,11 @@ _RULES: dict[str, type] = {rule.kind: rule for rule in (Impressions, Rating, One
 
 
 def make_label(config: Mapping[str, Any]) -> Rule:
-    """Builds a label rule from its description.
+    """Builds a label rule from its description; a ValueError for an unknown kind or field.
 
     Args:
-      config: `kind` ('impressions', 'rating', 'one_of' or 'sampled_negatives') and the fields of that rule;
-        `positives` of 'sampled_negatives' is such a description in turn.
-
-    Raises:
-      ValueError: for an unknown kind or field.
+      config: `kind` ('impressions', 'rating', 'one_of' or 'sampled_negatives') and the fields of that rule; `positives`
+        of 'sampled_negatives' is such a description in turn.
     """
     fields = {name: config[name] for name in config}
     kind = fields.pop('kind', None)
@@ -121,18 +116,15 @@ def make_label(config: Mapping[str, Any]) -> Rule:
 
 
 def history_bounds(log: BehaviourLog, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds, for each event, its user's positive events strictly earlier in time.
-
-    Without times, strictly earlier in order.
+    """Finds the history of each event: its user's positive events strictly earlier in time; without times, in order.
 
     Args:
       log: N events sorted by user and time.
       positive: bool [N].
 
     Returns:
-      positives: int64 [P], rows of the positive events.
-      start: int64 [N] and end: int64 [N]; the history of event n, oldest first, is
-        `positives[start[n]:end[n]]`.
+      positives: int64 [P], rows of the positive events. start, end: int64 [N]; the history of event n, oldest first, is
+      `positives[start[n]:end[n]]`.
     """
     positives = np.flatnonzero(positive)
     before = offsets_of(positive)  # positives in rows < n
@@ -143,17 +135,8 @@ def history_bounds(log: BehaviourLog, positive: np.ndarray) -> tuple[np.ndarray,
 
 
 def first_of_instant(users: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The first row of the same user and time.
-
-    Args:
-      users, times: [N], sorted by user and time.
-
-    Returns:
-      int64 [N].
-    """
-    first = np.ones(len(users), bool)
-    first[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
-    return np.maximum.accumulate(np.where(first, np.arange(len(users)), 0))
+    """int64 [N]: the first row of the same user and time; users and times [N] are sorted by both."""
+    return np.arange(len(users)) - place_in_run(begins(users, times))
 
 
 def _event_column(log: Log, column: str, kind: str) -> np.ndarray:
@@ -166,12 +149,5 @@ def _event_column(log: Log, column: str, kind: str) -> np.ndarray:
 
 
 def positive_events(log: Log, label: Mapping[str, Any] | None) -> np.ndarray:
-    """Which events of a log are positive by a label's description; all of them where there is none.
-
-    Returns:
-      bool [events of the log].
-
-    Raises:
-      ValueError: as `make_label` and its rule.
-    """
+    """bool [N]: the events that are positive by a label's description, see `make_label`; all where there is none."""
     return make_label(label).positive(log) if label else np.ones(len(log), bool)

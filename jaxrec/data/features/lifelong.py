@@ -15,8 +15,8 @@ from jaxrec.options import read_options
 
 _WHERE = 'data.lifelong'
 SEARCHES = (None, 'hard')
-# Where candidates share what was kept, in G runs of M: int32 [B, G, M], the candidate of each slot, and int32
-# [B, C], which of the G M slots is each candidate's.
+# Where candidates share what was kept, in G runs of M: int32 [B, G, M], the candidate of each slot, and int32 [B, C],
+# the slot among the G M of each candidate.
 SLOT, PLACE = 'kept/slot', 'kept/place'
 _PURPOSE = 1 << 16  # keeps these draws apart from those of negatives, which count from 0
 
@@ -44,8 +44,8 @@ def read_lifelong(described: Any, log: BehaviourLog) -> Lifelong | None:
     """Checks the description of a lifelong history.
 
     Args:
-      described: `length`, `search` (None), `keep` (50), `column` ('category', read by a search alone) and
-        `sample` (None), see `Lifelong`; None for no such history.
+      described: `length`, `search` (None), `keep` (50), `column` ('category', read by a search alone) and `sample`
+        (None), see `Lifelong`; None for no such history.
       log: whose columns are searched.
 
     Raises:
@@ -91,13 +91,12 @@ def sample_slots(length: np.ndarray, sample: int, examples: np.ndarray, *, seed:
     Args:
       length: integer [B], how many entries there are.
       sample: n.
-      examples: integer [B], what identifies an example: it draws the same whatever batch it is in.
-      seed: of the run.
-      epoch: each draws anew.
+      examples: integer [B], what identifies an example: its draw does not depend on the batch.
+      seed, epoch: of the run; each epoch draws anew.
 
     Returns:
-      int64 [B, n], ascending: n of `range(length)`, each set of n as likely as another, where there are more;
-      0 to n - 1 where there are not.
+      int64 [B, n], ascending: n of `range(length)`, each set of n as likely as another, where there are more; else 0 to
+      n - 1.
     """
     slots = np.tile(np.arange(sample), (len(length), 1))
     longer = np.flatnonzero(length > sample)

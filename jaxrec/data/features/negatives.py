@@ -1,16 +1,15 @@
 """Sampled negatives: for a positive event, items that its user never responded to.
 
-Every draw is a pure function of (seed, epoch, event, slot): a counter-based hash, so it depends neither on
-the order of batches nor on how many processes share them. A draw that hits one of the user's positives is
-repeated with the next counter; the few that keep hitting are settled by listing what is allowed, which makes
-exclusion exact.
+Every draw is a pure function of (seed, epoch, event, slot): a counter-based hash, so it depends neither on the order of
+batches nor on how many processes share them. A draw that hits one of the user's positives is repeated with the next
+counter; the few that keep hitting are settled by listing what is allowed, which makes exclusion exact.
 
-Samplers: 'uniform' over the items of the log, 'popularity' (the item of a uniformly drawn positive event),
-and 'same_category' (uniform within the category of the positive; over all items when the user knows that
-whole category, which is counted).
+Samplers: 'uniform' over the items of the log, 'popularity' (the item of a uniformly drawn positive event), and
+'same_category' (uniform within the category of the positive; over all items when the user knows that whole category,
+which is counted).
 
-Beside each entry of a history another item can be drawn, for models that must tell what happened from what
-did not; it differs from that entry, and may be another item of the same history.
+For each entry of a history another item can be drawn, for models that learn to tell the two apart; it differs from that
+entry, and may be another item of the same history.
 
 Letters: N events, P positive events, M draws, B examples, L history, V item rows.
 """
@@ -32,8 +31,7 @@ class NegativeTables:
     """What drawing needs, prepared once for a log.
 
     Attributes:
-      pool: int32, the items to draw from, grouped by category for 'same_category'; popular items repeated for
-        'popularity'.
+      pool: int32, the items to draw from, by category for 'same_category'; popular items repeated for 'popularity'.
       taken: int64, sorted keys `user * item rows + item` of the users' positives.
       start, count: int64 [N], the slice of `pool` that an event draws from.
       fallbacks: positive events whose whole category the user knows, so that they draw from all items.
@@ -52,13 +50,7 @@ class NegativeTables:
 def negative_tables(
     log: BehaviourLog, positive: np.ndarray, sampler: str = 'uniform', category: str = 'category'
 ) -> NegativeTables:
-    """Prepares drawing negatives for the positive events of a log.
-
-    Args:
-      log: N events.
-      positive: bool [N].
-      sampler: 'uniform', 'popularity' or 'same_category'.
-      category: categorical item attribute for 'same_category'.
+    """Prepares drawing negatives for the positive events, bool [N], of a log.
 
     Raises:
       ValueError: for an unknown sampler or category, or a user whose positives leave nothing to draw.
@@ -124,16 +116,13 @@ def _by_category(
 def sample_negatives(
     tables: NegativeTables, events: np.ndarray, slots: np.ndarray, *, seed: int, epoch: int
 ) -> np.ndarray:
-    """Draws one item for each (event, slot).
+    """Draws int32 [M] items, none of them a positive of the event's user.
 
     Args:
       tables: from `negative_tables`.
       events: integer [M], rows of positive events.
-      slots: integer [M], which of an event's negatives this is.
+      slots: integer [M], the number of each among its event's negatives.
       seed, epoch: the rest of the counter.
-
-    Returns:
-      int32 [M] item ids, none of them a positive of the event's user.
     """
     drawn = np.zeros(len(events), np.int32)
     todo = np.arange(len(events))
@@ -156,7 +145,7 @@ def sample_negatives(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HistoryPool:
-    """What drawing beside history entries needs, prepared once for a log.
+    """What drawing items for history entries needs, prepared once for a log.
 
     Attributes:
       items: int32, the items to draw from, sorted; popular items repeated for 'popularity'.
@@ -170,12 +159,12 @@ class HistoryPool:
 
 
 def history_pool(log: BehaviourLog, positive: np.ndarray, sampler: str = 'uniform') -> HistoryPool:
-    """Prepares drawing items that differ from history entries.
+    """Prepares drawing items, 'uniform' or by 'popularity', that differ from history entries.
 
     Args:
       log: N events.
       positive: bool [N].
-      sampler: 'uniform' or 'popularity'.
+      sampler: how items are drawn.
 
     Raises:
       ValueError: for an unknown sampler, or a log with fewer than two items to draw from.
@@ -194,17 +183,13 @@ def history_pool(log: BehaviourLog, positive: np.ndarray, sampler: str = 'unifor
 
 
 def sample_beside(pool: HistoryPool, entries: np.ndarray, examples: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
-    """Draws one item beside each history entry.
+    """Draws an item for each history entry, int32 [B, L], none equal to its entry; 0 for padding.
 
     Args:
       pool: from `history_pool`.
       entries: int32 [B, L], item ids, 0 for padding.
-      examples: integer [B], what identifies an example: it draws the same whatever batch it is in.
-      seed: of the run.
-      epoch: each draws anew.
-
-    Returns:
-      int32 [B, L] item ids, none equal to its entry; 0 for padding.
+      examples: integer [B], what identifies an example: its draw does not depend on the batch.
+      seed, epoch: of the run; each epoch draws anew.
     """
     slots = np.arange(entries.shape[1])
     counter = hash64(examples, hash_seed(seed, epoch))[:, None] ^ hash64(slots, seed)

@@ -18,13 +18,7 @@ _HOW = (
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A candidate column and what it meets.
-
-    Attributes:
-      candidate: the candidate column.
-      side: 'history', 'user' or 'candidate'.
-      column: the column of that side.
-    """
+    """A candidate column, and another column of side 'history', 'user' or 'candidate'."""
 
     candidate: str
     side: str
@@ -47,12 +41,8 @@ def read_pairs(
       columns: {column: Column} of them.
       where: the config key, for messages.
 
-    Returns:
-      The pairs, in order.
-
     Raises:
-      ValueError: a pair of columns that are not features, or not categorical, or that meets itself, or that
-        is named twice.
+      ValueError: a pair of columns that are not features, or not categorical, or that meets itself, or is named twice.
     """
     pairs: list[Pair] = []
     for entry in given:

@@ -1,7 +1,7 @@
-"""Time gaps between a request and the behaviours it looks back on, in buckets of powers of two.
+"""Time gaps between a request and the behaviours before it, in buckets of powers of two.
 
-Seconds since 1970 and products of them are 64-bit numbers, which never reach a device: gaps become bucket
-ids, small enough for an embedding each, while a batch is assembled.
+Seconds since 1970 and products of them are 64-bit numbers, which never reach a device: the host turns gaps into bucket
+ids, small enough for an embedding each, while it assembles a batch.
 
 Letters: B requests, G buckets.
 """
@@ -39,8 +39,8 @@ class TimeGap:
           present: bool [B, ...], which slots are real.
 
         Returns:
-          int32 [B, ...]: 1 + min(floor(log2(1 + max(gap, 0) // unit)), G - 2), 0 where not present. So 1 is
-          less than one unit, 2 one or two units, 3 three to six, and G - 1 all that lies further back.
+          int32 [B, ...]: 1 + min(floor(log2(1 + max(gap, 0) // unit)), G - 2), 0 where not present. So 1 is less than
+          one unit, 2 one or two units, 3 three to six, and G - 1 all that lies further back.
         """
         gap = when.reshape(-1, *[1] * (times.ndim - 1)) - times
         if gap.dtype.kind == 'f':
@@ -61,13 +61,12 @@ def read_time_gap(described: Any, log: BehaviourLog) -> TimeGap | None:
     """Checks the description of time gaps.
 
     Args:
-      described: `unit`, in the log's time (86,400 by default, a day in a log of seconds), and `buckets`, G
-        (16); None for no gaps.
+      described: `unit`, in the log's time (86,400 by default, a day in a log of seconds), and `buckets`, G (16); None
+        for no gaps.
       log: whose times they are.
 
     Raises:
-      ValueError: an unknown key or a value out of range, a log without times, or one that has a column of the
-        name `gap`.
+      ValueError: an unknown key or a value out of range, a log without times, or one with a column named `gap`.
     """
     if described is None:
         return None

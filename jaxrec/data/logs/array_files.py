@@ -1,4 +1,4 @@
-"""Named arrays in one `.npz` file, without pickles: what it is and its version stand inside, and are checked.
+"""Named arrays in one `.npz` file without pickles, with a kind and a version that are checked.
 
 A file appears complete or not at all, and a damaged or foreign one is refused by name.
 """
@@ -47,16 +47,13 @@ def save_arrays(path: str | Path, kind: str, version: int, arrays: Mapping[str, 
 
 
 def load_arrays(path: str | Path, kind: str, version: int, described: Described, remedy: str) -> dict[str, np.ndarray]:
-    """Reads what `save_arrays` wrote.
+    """Reads {name: array} of what `save_arrays` wrote.
 
     Args:
       path: of the file.
       kind, version: what it must be.
       described: the arrays it must hold, their kinds and numbers of axes.
       remedy: what to do about a file that cannot be used, for the message.
-
-    Returns:
-      {name: array} of those described.
 
     Raises:
       ValueError: a file that is missing, damaged, of another kind or version, or lacks an array as described.

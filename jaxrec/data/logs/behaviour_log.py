@@ -1,21 +1,21 @@
 """Behaviour logs: who met what and when, compiled once to memory-mapped columns of ids.
 
-A log folder holds `manifest.json`, `events/` (sorted by user, then time, stable), `items/` and `users/` (row
-= id), and `vocab/`. The columns named `user`, `item` and `time` are always called so, whatever they were
-called in the source. A log without times keeps, within each user, the order in which its events were given.
+A log folder holds `manifest.json`, `events/` (sorted by user, then time, stable), `items/` and `users/` (row = id), and
+`vocab/`. The columns `user`, `item` and `time` have these names whatever the source calls them. A log without times
+keeps the given order of each user's events.
 
 Letters: N events, V rows of a vocabulary.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
 from jaxrec.data.logs.encoding import write_tables
-from jaxrec.data.logs.log import REMEDY, Log
+from jaxrec.data.logs.log import REMEDY, Log, Origin
 from jaxrec.data.logs.raw_columns import RawTable, check_raw
 from jaxrec.data.logs.schema import Column, ColumnSpec
 
@@ -43,10 +43,8 @@ class BehaviourLog(UserLog):
 
     Attributes:
       folder, manifest, schema: see `Log`.
-      events: ColumnStore of N rows: `user` and `item` int32, `time` if the log has it, the other event
-        columns.
-      items: ColumnStore of item attributes, row = item id; rows 0 (padding) and 1 (out-of-vocabulary)
-        included.
+      events: ColumnStore of N rows: `user` and `item` int32, `time` if the log has it, the other event columns.
+      items: ColumnStore of item attributes, row = item id; rows 0 (padding) and 1 (out-of-vocabulary) included.
       users: the same for users.
     """
 
@@ -68,49 +66,25 @@ def compile_log(
     users: RawTable | None = None,
     *,
     columns: Mapping[str, ColumnSpec] | None = None,
-    sources: Iterable[str | Path] = (),
-    dropped: Mapping[str, int] | None = None,
-    notes: Mapping[str, int] | None = None,
-    request: Mapping[str, Any] | None = None,
-    seed: int = 0,
     user: str = 'user',
     item: str = 'item',
     time: str = 'time',
-    provenance: str = 'real',
+    **origin: Unpack[Origin],
 ) -> BehaviourLog:
     """Compiles raw columns to a log folder, which appears complete or not at all.
 
     Args:
-      folder: where the log will lie. If it already holds the log of the same content and settings, that one
-        is returned.
-      events: raw columns [N], among them `user` and `item` and, if the log has times, `time`. Those not in
-        `columns` are stored as they are and must be numeric (rating, click, true click probability, ...).
-      items: raw attributes by item, among them the key column `item`. Items that occur in no event are left
-        out.
-      users: raw attributes by user, among them the key column `user`. Users without events are left out.
+      folder: of the log. If it already holds the log of the same content and settings, that one is returned.
+      events: raw columns [N], among them `user` and `item` and, if the log has times, `time`. Those not in `columns`
+        are stored as they are and must be numeric (rating, click, true click probability, ...).
+      items: raw attributes by item, among them the key column `item`. Items that occur in no event are left out.
+      users: the same by user.
       columns: how columns become features; `user` and `item` are categorical features in any case.
-      sources: files the columns were read from, for the manifest.
-      dropped: {reason: rows} that the reader left out, for the manifest.
-      notes: {irregularity: rows} that the reader met and kept, for the manifest.
-      request: the reader that calls and its arguments, by which `Log.of_request` finds the log again.
-      seed: of the hash that assigns ids.
       user, item, time: what these columns are called in `events`, `items` and `users`.
-      provenance: 'real' or 'simulated'.
-
-    Returns:
-      The opened log.
+      **origin: sources, dropped, notes, request, seed, provenance: see `jaxrec.data.logs.log.Origin`.
 
     Raises:
       ValueError: for raw columns that cannot be compiled, and for a folder that holds anything else.
     """
-    return BehaviourLog.write(
-        folder,
-        check_raw(events, items, users, columns or {}, (user, item, time)),
-        write_tables,
-        sources=sources,
-        dropped=dropped,
-        notes=notes,
-        request=request,
-        seed=seed,
-        provenance=provenance,
-    )
+    raw = check_raw(events, items, users, columns or {}, (user, item, time))
+    return BehaviourLog.write(folder, raw, write_tables, **origin)

@@ -1,18 +1,17 @@
 """Click logs: what was shown and whether it was clicked, without users or histories.
 
-A log folder holds `manifest.json`, `events/` (one row an impression, in the order in which they were given)
-and `vocab/`. The columns named `click` and `time` are always called so, whatever they were called in the
-source; a log need not have times.
+A log folder holds `manifest.json`, `events/` (one row an impression, in the given order) and `vocab/`. The columns
+`click` and `time` have these names whatever the source calls them; a log need not have times.
 
 Letters: N impressions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from jaxrec.data.logs.encoding import write_events
-from jaxrec.data.logs.log import Log
+from jaxrec.data.logs.log import Log, Origin
 from jaxrec.data.logs.raw_columns import RawTable, check_raw_clicks
 from jaxrec.data.logs.schema import Column, ColumnSpec
 
@@ -37,46 +36,22 @@ def compile_clicks(
     events: RawTable,
     *,
     columns: Mapping[str, ColumnSpec],
-    sources: Iterable[str | Path] = (),
-    dropped: Mapping[str, int] | None = None,
-    notes: Mapping[str, int] | None = None,
-    request: Mapping[str, Any] | None = None,
-    seed: int = 0,
     click: str = 'click',
     time: str = 'time',
-    provenance: str = 'real',
+    **origin: Unpack[Origin],
 ) -> ClickLog:
     """Compiles raw columns to a log folder, which appears complete or not at all.
 
     Args:
-      folder: where the log will lie. If it already holds the log of the same content and settings, that one
-        is returned.
-      events: raw columns [N], among them `click`, 0 or 1, and, if the log has times, `time`. Those not in
-        `columns` are stored as they are and must be numeric (day, true click probability, ...).
-      columns: how columns become features: categorical with a frequency floor or hash buckets, multi-valued,
-        or numeric.
-      sources: files the columns were read from, for the manifest.
-      dropped: {reason: rows} that the reader left out, for the manifest.
-      notes: {irregularity: rows} that the reader met and kept, for the manifest.
-      request: the reader that calls and its arguments, by which `Log.of_request` finds the log again.
-      seed: of the hash that assigns ids.
+      folder: of the log. If it already holds the log of the same content and settings, that one is returned.
+      events: raw columns [N], among them `click`, 0 or 1, and, if the log has times, `time`. Those not in `columns` are
+        stored as they are and must be numeric (day, true click probability, ...).
+      columns: how columns become features: categorical with a frequency floor or hash buckets, multi-valued, or
+        numeric.
       click, time: what these columns are called in `events`.
-      provenance: 'real' or 'simulated'.
-
-    Returns:
-      The opened log.
+      **origin: sources, dropped, notes, request, seed, provenance: see `jaxrec.data.logs.log.Origin`.
 
     Raises:
       ValueError: for raw columns that cannot be compiled, and for a folder that holds anything else.
     """
-    return ClickLog.write(
-        folder,
-        check_raw_clicks(events, columns, (click, time)),
-        write_events,
-        sources=sources,
-        dropped=dropped,
-        notes=notes,
-        request=request,
-        seed=seed,
-        provenance=provenance,
-    )
+    return ClickLog.write(folder, check_raw_clicks(events, columns, (click, time)), write_events, **origin)

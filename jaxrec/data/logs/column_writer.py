@@ -50,9 +50,8 @@ class ColumnWriter:
                 self._open(f'{name}.npy', dtype)
 
     def _open(self, file: str, dtype: Any) -> None:
-        opened = (self._folder / file).open('wb')
-        self._files[file], self._rows[file] = (opened, np.dtype(dtype)), 0
-        _write_header(opened, np.dtype(dtype), 0)
+        self._files[file], self._rows[file] = ((self._folder / file).open('wb'), np.dtype(dtype)), 0
+        _write_header(*self._files[file], 0)
 
     def _put(self, file: str, array: np.ndarray) -> None:
         opened, dtype = self._files[file]
@@ -60,14 +59,7 @@ class ColumnWriter:
         self._rows[file] += len(array)
 
     def append(self, columns: Mapping[str, np.ndarray | Ragged]) -> None:
-        """Writes rows.
-
-        Args:
-          columns: {name: array [n] or `Ragged` of n rows}, all columns.
-
-        Raises:
-          ValueError: for missing columns or unequal lengths.
-        """
+        """Writes rows of all columns, {name: array [n] or `Ragged`}; a ValueError if one lacks or lengths differ."""
         lengths = {name: check_column(name, column) for name, column in columns.items()}
         if lengths.keys() != self._columns.keys() or len(set(lengths.values())) != 1:
             raise ValueError(
@@ -102,6 +94,5 @@ class ColumnWriter:
 
 def _write_header(file: BinaryIO, dtype: np.dtype, rows: int) -> None:
     # numpy pads the header so that any number of rows fits: it is as long at the start as at the end.
-    np.lib.format.write_array_header_1_0(
-        file, {'descr': np.lib.format.dtype_to_descr(dtype), 'fortran_order': False, 'shape': (rows,)}
-    )
+    header = {'descr': np.lib.format.dtype_to_descr(dtype), 'fortran_order': False, 'shape': (rows,)}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,8 +1,7 @@
 """Folders of memory-mapped columns: one `.npy` file a column, described by `columns.json`.
 
-A column is a plain array of N rows, or ragged: all values end to end, and the offset where each row starts.
-Opening a folder reads headers and file sizes only, so a damaged folder is refused at once and a sound one
-costs nothing until a column is used.
+A column is a plain array of N rows, or ragged: all values end to end, and the offset where each row starts. Opening a
+folder reads headers and file sizes only, so a damaged folder is refused at once.
 
 Letters: N rows, W width of a padded row.
 """
@@ -29,15 +28,23 @@ def is_name(text: str) -> bool:
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Where rows that lie end to end begin.
-
-    Args:
-      lengths: integer or boolean [N].
-
-    Returns:
-      int64 [N + 1]: the values in all rows before row n, and last their total.
-    """
+    """int64 [N + 1]: where rows of these lengths, integer or boolean [N], begin end to end, and last their total."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def begins(*columns: np.ndarray) -> np.ndarray:
+    """bool [N]: the first row, and those that differ from the row before in any of the columns [N]."""
+    first = np.zeros(len(columns[0]), bool)
+    first[:1] = True
+    for column in columns:
+        first[1:] |= column[1:] != column[:-1]
+    return first
+
+
+def place_in_run(first: np.ndarray) -> np.ndarray:
+    """int64 [N]: how many rows stand between a row and the last one before it that is `first`, bool [N]."""
+    place = np.arange(len(first))
+    return place - np.maximum.accumulate(np.where(first, place, 0))
 
 
 class Ragged(NamedTuple):
@@ -66,18 +73,8 @@ class Ragged(NamedTuple):
         return np.diff(self.offsets)
 
     def rows(self, index: np.ndarray, width: int) -> np.ndarray:
-        """Gathers rows, cut to their first `width` values and padded with zeros.
-
-        Args:
-          index: integer [M], rows to gather.
-          width: W, the number of slots.
-
-        Returns:
-          [M, W] in the dtype of `values`.
-        """
-        slot = np.arange(width)
-        start = np.asarray(self.offsets)[index]
-        length = np.asarray(self.offsets)[np.asarray(index) + 1] - start
+        """Gathers the rows `index`, integer [M], cut to their first `width` values, padded with zeros: [M, width]."""
+        slot, (start, length) = np.arange(width), self._spans(index)
         present = slot < length[:, None]  # [M, W]
         padded = np.zeros(present.shape, self.values.dtype)
         padded[present] = self.values[(start[:, None] + slot)[present]]
@@ -85,10 +82,14 @@ class Ragged(NamedTuple):
 
     def take(self, index: np.ndarray) -> 'Ragged':
         """Selects whole rows in the order of `index`, as a ragged column again."""
-        start = np.asarray(self.offsets)[index]
-        length = np.asarray(self.offsets)[np.asarray(index) + 1] - start
+        start, length = self._spans(index)
         offsets = offsets_of(length)
         return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)], offsets)
+
+    def _spans(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where rows begin, and their lengths."""
+        start = np.asarray(self.offsets)[index]
+        return start, np.asarray(self.offsets)[np.asarray(index) + 1] - start
 
 
 def concatenate(first: np.ndarray | Ragged, second: np.ndarray | Ragged) -> Any:
@@ -106,8 +107,8 @@ def write_columns(
 
     Args:
       folder: where to write; created if absent, files of the same name are replaced.
-      columns: {name: array [N, ...] or `Ragged` of N rows}, or such pairs one by one, so that only one column
-        is in memory at a time.
+      columns: {name: array [N, ...] or `Ragged` of N rows}, or such pairs one by one, so that only one column is in
+        memory at a time.
 
     Raises:
       ValueError: for an unsafe name, an object dtype, broken offsets or unequal lengths.
@@ -137,8 +138,7 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
     """Checks that a column can be stored and returns its number of rows.
 
     Raises:
-      ValueError: for an unsafe name, a dtype that has no fixed size, or offsets that do not describe the
-        values.
+      ValueError: an unsafe name, a dtype without a fixed size, or offsets that do not describe the values.
     """
     if not is_name(name):
         raise ValueError(
@@ -166,19 +166,15 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
 class ColumnStore:
     """The columns of one folder, memory-mapped on first use.
 
-    `store[name]` is an array [N, ...] or a `Ragged`. A store pickles as its folder, so that worker processes
-    map the files themselves instead of receiving their content.
+    `store[name]` is an array [N, ...] or a `Ragged`. A store pickles as its folder: worker processes map the files
+    themselves.
     """
 
     def __init__(self, folder: str | Path):
-        """Opens a folder and checks header and size of every file.
-
-        Args:
-          folder: a folder written by `write_columns`.
+        """Opens a folder written by `write_columns` and checks header and size of every file.
 
         Raises:
-          ValueError: for a missing or unreadable description, a missing or truncated file, or one that is not
-            as described.
+          ValueError: a missing or unreadable description, a missing or truncated file, or one that is not as described.
         """
         self.folder = Path(folder)
         path = self.folder / DESCRIPTION
@@ -210,8 +206,8 @@ class ColumnStore:
         return self._open[name]
 
     def _map(self, file: str) -> np.ndarray:
-        # The plain-array view keeps the mapping alive and spares numpy's subclass machinery, several
-        # microseconds on every gather.
+        # The plain-array view keeps the mapping alive and spares numpy's subclass machinery, several microseconds on
+        # every gather.
         return np.asarray(np.load(self.folder / file, mmap_mode='r')).view(np.ndarray)
 
     def __contains__(self, name: object) -> bool:
@@ -229,14 +225,11 @@ class ColumnStore:
 
 
 def cached_array(path: Path, write: Callable[[Path], object]) -> np.ndarray:
-    """Memory-maps an array file, written first where it is missing; it appears complete or not at all.
+    """Memory-maps an array file read-only; a missing one is written first and appears complete or not at all.
 
     Args:
       path: of the `.npy` file.
-      write: saves the array at the path it is given, beside that one.
-
-    Returns:
-      The array, read-only.
+      write: saves the array at the path it is given, in the same folder.
 
     Raises:
       ValueError: the file is damaged, or the disk is full.
@@ -259,8 +252,7 @@ def cached_array(path: Path, write: Callable[[Path], object]) -> np.ndarray:
 def _check_file(path: Path, described: Mapping[str, Any]) -> None:
     try:
         with path.open('rb') as file:
-            version = np.lib.format.read_magic(file)
-            first = version == (1, 0)
+            first = np.lib.format.read_magic(file) == (1, 0)
             read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
             expected = file.tell() + int(np.prod(shape)) * dtype.itemsize

@@ -1,6 +1,6 @@
 """Encoding raw tables: vocabularies, ids, the order of events, and attributes spread over table rows.
 
-Columns are encoded and written one by one: beside the raw tables, memory holds a single encoded column.
+Columns are encoded and written one by one, so that memory holds the raw tables and a single encoded column.
 
 Letters: N events, V rows of a vocabulary.
 """
@@ -29,7 +29,7 @@ def write_events(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
       seed: of the vocabularies.
 
     Returns:
-      What the manifest says of the schema, the vocabularies and the counts; and no rows left out.
+      The schema, vocabularies and counts of the manifest, and {reason: rows left out}, which is empty.
 
     Raises:
       ValueError: when columns that share a vocabulary disagree.
@@ -40,19 +40,7 @@ def write_events(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
 
 
 def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
-    """Encodes checked raw tables and writes `events/`, `items/`, `users/` and `vocab/`.
-
-    Args:
-      folder: of the log.
-      raw: from `check_raw`.
-      seed: of the vocabularies.
-
-    Returns:
-      What the manifest says of the schema, the vocabularies and the counts; and the rows left out, by reason.
-
-    Raises:
-      ValueError: when columns that share a vocabulary disagree.
-    """
+    """Encodes checked raw tables and writes `events/`, `items/`, `users/` and `vocab/`; as `write_events` otherwise."""
     tables, left_out = dict(raw.tables), {}
     for side, key in (('items', 'item'), ('users', 'user')):
         if tables[side]:
@@ -78,15 +66,9 @@ def write_tables(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], 
 
 
 def write_by_user(folder: Path, encoder: 'Encoder', events: RawTable) -> int:
-    """Writes events by user and time, and where each user's begin; without times the given order stays.
+    """Writes the raw columns of events by user and time, and where each user begins; returns N.
 
-    Args:
-      folder: of the events.
-      encoder: encodes their columns.
-      events: checked raw columns [N], `user` among them.
-
-    Returns:
-      N.
+    Without times the given order stays. The file `user.offsets.npy` is int64 [rows of users + 1].
     """
     users = encoder.column('user', events['user'])
     keys = (encoder.column('time', events['time']), users) if 'time' in events else (users,)
@@ -101,12 +83,7 @@ class Encoder:
     """Turns raw columns into ids and numbers, and keeps the schema of what it has encoded."""
 
     def __init__(self, specs: Mapping[str, ColumnSpec], vocabularies: Mapping[str, Vocabulary]):
-        """Starts with an empty schema.
-
-        Args:
-          specs: how columns become features.
-          vocabularies: of all that are not numeric.
-        """
+        """Starts with an empty schema, from the columns' specs and the vocabularies of all that are not numeric."""
         self.specs, self.vocabularies = specs, vocabularies
         self.schema: dict[str, Column] = {}
 
@@ -140,7 +117,7 @@ class Encoder:
         return encoded
 
     def describe(self, folder: Path, counts: dict[str, int]) -> dict[str, Any]:
-        """Writes the vocabularies and says what the manifest says of them, the schema and the counts."""
+        """Writes the vocabularies; returns the schema, vocabularies and counts of the manifest."""
         for name, vocabulary in self.vocabularies.items():
             vocabulary.save(folder, name)
         return {
@@ -163,16 +140,13 @@ def make_vocabularies(
     count: Callable[[str], tuple[np.ndarray, np.ndarray]],
     seed: int,
 ) -> dict[str, Vocabulary]:
-    """The vocabularies of all columns that have one.
+    """The vocabularies {name: vocabulary} of all columns that have one.
 
     Args:
       specs: how columns become features.
       is_text: whether a column holds strings.
       count: the distinct values of a column and how often each occurs.
       seed: of the vocabularies.
-
-    Returns:
-      {name: vocabulary}.
 
     Raises:
       ValueError: when columns that share a vocabulary disagree.
@@ -203,8 +177,7 @@ def cut(column: Ragged, width: int | None) -> Ragged:
     if width is None:
         return column
     slot = np.arange(len(column.values)) - np.repeat(column.offsets[:-1], column.lengths)
-    lengths = np.minimum(column.lengths, width)
-    return Ragged(column.values[slot < width], offsets_of(lengths))
+    return Ragged(column.values[slot < width], offsets_of(np.minimum(column.lengths, width)))
 
 
 def select(column: Any, rows: np.ndarray) -> Any:

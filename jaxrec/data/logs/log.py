@@ -1,7 +1,7 @@
-"""What all compiled logs share: a folder of memory-mapped columns of ids, written once and whole.
+"""Compiled logs of any kind: a folder of memory-mapped columns of ids, written once.
 
-A log folder holds `manifest.json`, `vocab/`, and folders of columns, `events/` among them. Which others there
-are, and what an event is, is said by the kinds of log: `behaviour_log` and `click_log`.
+A log folder holds `manifest.json`, `vocab/`, and folders of columns, `events/` among them. The kinds of log say which
+others there are and what an event is: `behaviour_log`, `click_log`, ...
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -24,6 +24,26 @@ from jaxrec.files import needs_room
 
 VERSION = 1
 REMEDY = 'delete the folder and compile the log again'
+
+
+class Origin(TypedDict, total=False):
+    """How a log came about: keywords of every compiler, all kept in the manifest.
+
+    Attributes:
+      sources: files that the columns were read from.
+      dropped: {reason: rows} that the reader left out.
+      notes: {irregularity: rows} that the reader met and kept.
+      request: the reader and its arguments, of types that JSON keeps; `Log.of_request` finds the log by it.
+      seed: of the hash that assigns ids.
+      provenance: 'real' or 'simulated'.
+    """
+
+    sources: Iterable[str | Path]
+    dropped: Mapping[str, int] | None
+    notes: Mapping[str, int] | None
+    request: Mapping[str, Any] | None
+    seed: int
+    provenance: str
 
 
 class Log:
@@ -46,11 +66,10 @@ class Log:
 
         Args:
           folder: written by the compiler of this kind of log.
-          check_ids: verify that every stored id lies in its vocabulary (reads the id columns once).
+          check_ids: verify that every stored id is in its vocabulary, which reads the id columns once.
 
         Raises:
-          ValueError: for a missing manifest, another format or version, a damaged column or an id out of
-            range.
+          ValueError: a missing manifest, another format or version, a damaged column or an id out of range.
         """
         self.folder = Path(folder)
         self.manifest = type(self).read_manifest(self.folder)
@@ -78,11 +97,7 @@ class Log:
                 )
 
     def side(self, name: str) -> ColumnStore:
-        """The store that holds a column.
-
-        Raises:
-          ValueError: when none does.
-        """
+        """The store that holds a column; a ValueError when none does."""
         for store in self.stores.values():
             if name in store:
                 return store
@@ -90,7 +105,7 @@ class Log:
         raise ValueError(f'{self.folder} has no column {name!r}; it has {known}')
 
     def task_schema(self) -> dict[str, Any]:
-        """What a task is told of the log: {column name: Column}, or what this kind of log has for it."""
+        """{column name: Column}, or what this kind of log has for it: what a task may know of the log."""
         return dict(self.schema)
 
     @property
@@ -107,17 +122,14 @@ class Log:
         return Vocabulary.load(self.folder, name)
 
     def is_one_of(self, column: str, values: Sequence[Any]) -> np.ndarray:
-        """Marks the events whose raw value in a column is one of some.
+        """Marks the events, bool [N], whose raw value in a column is one of some.
 
         Args:
           column: an event column; a categorical one is compared by its raw values, any other by its numbers.
           values: what to look for.
 
-        Returns:
-          bool [N].
-
         Raises:
-          ValueError: for an absent column, one whose values cannot be told apart, or a value it never takes.
+          ValueError: an absent, multi-valued or hashed column, or a value that it never takes.
         """
         if column not in self.events:
             raise ValueError(
@@ -153,11 +165,7 @@ class Log:
 
     @classmethod
     def read_manifest(cls, folder: str | Path) -> dict[str, Any]:
-        """Reads and checks the manifest of a log folder.
-
-        Raises:
-          ValueError: when it is missing, damaged, or of another format or version.
-        """
+        """Reads the manifest of a folder; a ValueError when it is missing, damaged, or of another format or version."""
         path = Path(folder) / 'manifest.json'
         try:
             manifest: Mapping[str, Any] = json.loads(path.read_text())
@@ -178,10 +186,10 @@ class Log:
 
     @classmethod
     def of_request(cls, folder: str | Path, sources: Iterable[str | Path], request: Mapping[str, Any]) -> Self | None:
-        """Opens the log that a reader made of the same files for the same request; they are not read anew.
+        """Opens the log that a reader compiled from the same files for the same request; they are not read again.
 
         Args:
-          folder: where the log would lie.
+          folder: of the log.
           sources: the files it is read from.
           request: the reader and its arguments, of types that JSON keeps.
 
@@ -191,10 +199,9 @@ class Log:
         if not (Path(folder) / 'manifest.json').is_file():
             return None
         manifest = cls.read_manifest(folder)
-        same = manifest.get('request') == request and manifest.get('sources') == [
-            describe_source(source) for source in sources
-        ]
-        return cls(folder) if same else None
+        if manifest.get('request') != request or manifest.get('sources') != [describe_source(path) for path in sources]:
+            return None
+        return cls(folder)
 
     @classmethod
     def write(
@@ -202,43 +209,23 @@ class Log:
         folder: str | Path,
         raw: RawLog,
         tables: Callable[[Path, RawLog, int], tuple[dict[str, Any], dict[str, int]]],
-        *,
-        sources: Iterable[str | Path],
-        dropped: Mapping[str, int] | None,
-        notes: Mapping[str, int] | None,
-        request: Mapping[str, Any] | None,
-        seed: int,
-        provenance: str,
+        **origin: Unpack[Origin],
     ) -> Self:
         """Writes checked raw columns to a log folder, which appears complete or not at all.
 
         Args:
-          folder: where the log will lie. If it already holds the log of the same content and settings, that
-            one is returned.
+          folder: of the log. If it already holds the log of the same content and settings, that one is returned.
           raw: checked raw tables.
           tables: (folder, raw, seed) -> what the manifest says of what it wrote, and {reason: rows left out}.
-          sources, dropped, notes, request, seed, provenance: see `compile_log`.
-
-        Returns:
-          The opened log.
+          **origin: see `Origin`.
 
         Raises:
           ValueError: for a folder that holds anything else.
         """
-        folder = Path(folder)
-        settings = describe_settings(
-            raw.specs,
-            raw.digest(),
-            sources=sources,
-            dropped=dropped,
-            notes=notes,
-            request=request,
-            seed=seed,
-            provenance=provenance,
-        )
+        folder, settings = Path(folder), describe_settings(raw.specs, raw.digest(), **origin)
         if existing := cls.existing(folder, settings['fingerprint']):
             return existing
-        return cls.publish(folder, settings, lambda partial: tables(partial, raw, seed))
+        return cls.publish(folder, settings, lambda partial: tables(partial, raw, settings['seed']))
 
     @classmethod
     def publish(
@@ -247,13 +234,9 @@ class Log:
         """Writes a log beside `folder` and moves it there.
 
         Args:
-          folder: where the log will lie.
-          settings: what the manifest says of how the log was made, `fingerprint` and `dropped` among it.
-          tables: writes the columns into a folder; returns what the manifest says of them, and {reason: rows
-            left out}.
-
-        Returns:
-          The opened log.
+          folder: of the log.
+          settings: what the manifest says of the log's origin, `fingerprint` and `dropped` among it.
+          tables: writes the columns into a folder; returns what the manifest says of them, and {reason: rows left out}.
 
         Raises:
           ValueError: for a folder that holds anything else, or a full disk.
@@ -276,11 +259,7 @@ class Log:
 
     @classmethod
     def existing(cls, folder: Path, fingerprint: str) -> Self | None:
-        """Opens the log of that fingerprint, or finds its place free: None.
-
-        Raises:
-          ValueError: for a folder that holds anything else.
-        """
+        """Opens the log of that fingerprint; None where its place is free, ValueError for a folder of anything else."""
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return None
         if not (folder / 'manifest.json').is_file():
@@ -296,25 +275,22 @@ class Log:
 def describe_settings(
     specs: Mapping[str, ColumnSpec],
     digest: str,
+    more: Mapping[str, Any] | None = None,
     *,
-    sources: Iterable[str | Path],
-    dropped: Mapping[str, int] | None,
-    notes: Mapping[str, int] | None,
-    request: Mapping[str, Any] | None,
-    seed: int,
-    provenance: str,
-    **more: Any,
+    sources: Iterable[str | Path] = (),
+    dropped: Mapping[str, int] | None = None,
+    notes: Mapping[str, int] | None = None,
+    request: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    provenance: str = 'real',
 ) -> dict[str, Any]:
-    """What a manifest says of how its log was made.
+    """What a manifest says of a log's origin, and the `fingerprint` of that and the content.
 
     Args:
       specs: how columns become features.
       digest: of the raw content.
-      sources, dropped, notes, request, seed, provenance: see `compile_log`.
-      **more: settings of one kind of log, of types that JSON keeps.
-
-    Returns:
-      The settings and their `fingerprint` with the content's.
+      more: settings of one kind of log, of types that JSON keeps.
+      sources, dropped, notes, request, seed, provenance: see `Origin`.
 
     Raises:
       ValueError: for another provenance.
@@ -330,7 +306,7 @@ def describe_settings(
         'dropped': dict(dropped or {}),
         'notes': dict(notes or {}),
         **({} if request is None else {'request': dict(request)}),
-        **more,
+        **(more or {}),
     }
     content = json.dumps([settings, digest], sort_keys=True)
     return settings | {'fingerprint': hashlib.sha256(content.encode()).hexdigest()}

@@ -1,12 +1,11 @@
-"""Noticing that a log has changed under a run, or between a stop and the next start.
+"""Detects that a log has changed during a run, or between a stop and the next start.
 
-Columns are memory-mapped: whoever rewrites their files changes what a running job reads. At each checkpoint
-identity, size and time of change of the log's files are compared with those at the start, which finds a file
-that was replaced, cut, appended to or written in place, but not one whose time was put back. (Reading past
-the end of a file that was cut kills the process by SIGBUS before anything can be said; the next start names
-the file.) Between two starts times mean nothing, a log may be copied or compiled again: there the manifest's
-fingerprint, sizes and checksums are compared, of large files the checksum of blocks spread over them, which
-finds other content but not surely a few other bytes. Pixels of scene logs are not looked at.
+Columns are memory-mapped: whoever rewrites their files changes what a running job reads. Each checkpoint compares
+identity, size and time of change of the log's files with those at the start. That finds a file that was replaced, cut,
+appended to or written in place, but not one whose time was put back. (Reading past the end of a file that was cut kills
+the process by SIGBUS; the next start names the file.) A new start ignores times, because a log may be copied or
+compiled again. It compares the manifest's fingerprint, sizes and checksums; of large files the checksum covers blocks
+spread over them, which may miss a few changed bytes. Pixels of scene logs are not compared.
 """
 
 import os
@@ -34,28 +33,23 @@ class LogWatch:
     """
 
     def __init__(self, log: Log):
-        """Takes down state and sampled checksums of the manifest and of all columns."""
+        """Records state and sampled checksums of the manifest and of all columns."""
         self._folder = log.folder
         stores = [store.folder for store in log.stores.values()]
         columns = [path for folder in stores for path in (folder / DESCRIPTION, *folder.glob('*.npy'))]
-        paths = {
-            path.relative_to(log.folder).as_posix(): path for path in sorted([log.folder / 'manifest.json', *columns])
-        }
-        self._paths = paths
-        self._states = {name: _state(path) for name, path in paths.items()}
-        sums = {name: [path.stat().st_size, sampled_checksum(path)] for name, path in paths.items()}
+        files = sorted([log.folder / 'manifest.json', *columns])
+        self._paths = {path.relative_to(log.folder).as_posix(): path for path in files}
+        self._states = {name: _state(path) for name, path in self._paths.items()}
+        sums = {name: [path.stat().st_size, sampled_checksum(path)] for name, path in self._paths.items()}
         self._identity = {'fingerprint': log.manifest['fingerprint'], 'files': sums}
         if 'names' in log.manifest:
             self._identity['names'] = log.manifest['names']
 
     def check(self) -> dict[str, Any]:
-        """Looks whether all files are those of the start.
+        """Compares all files with those of the start; a ValueError names the first that has changed.
 
         Returns:
           What identifies the log: its fingerprint, and {file: [size, checksum]}; plain JSON values.
-
-        Raises:
-          ValueError: naming the first file that is not.
         """
         for name, path in self._paths.items():
             problem = _change(self._states[name], path)
@@ -69,13 +63,10 @@ class LogWatch:
         return self._identity
 
     def require_same(self, saved: Mapping[str, Any]) -> None:
-        """Compares the log with what a checkpoint was trained on.
+        """Compares the log with the one a checkpoint was trained on; a ValueError names the first file that differs.
 
         Args:
           saved: what `check` returned then; {} compares nothing.
-
-        Raises:
-          ValueError: naming the first file that differs.
         """
         if not saved:
             return
@@ -91,8 +82,8 @@ class LogWatch:
 def require_same_log(saved: Mapping[str, Any], log: Log) -> None:
     """Refuses a log whose names and numbers may mean something else than those that a model has learned.
 
-    A log of other content than before may be compiled to the same shapes: then a model would take one item,
-    class or relation for another, without a word. Scenes that are added under the same names do no harm.
+    A log of other content may be compiled to the same shapes: a model would then take one item, class or relation for
+    another. Scenes that are added under the same names are allowed.
 
     Args:
       saved: what `LogWatch.check` returned while the model learned; {} compares nothing.

@@ -1,8 +1,8 @@
 """Raw columns as a reader or a simulator hands them over, and every check they pass before they are compiled.
 
-A table (events, items, users) is a mapping of columns of one length: numpy arrays of integers, floats or
-strings, `Ragged` for several values a row, or `Coded` for values that repeat. Names are shared by all tables
-of a log, so that a feature is found by its name alone.
+A table (events, items, users) is a mapping of columns of one length: numpy arrays of integers, floats or strings,
+`Ragged` for several values a row, or `Coded` for values that repeat. All tables of a log share names, so that a feature
+is found by its name alone.
 
 Letters: N rows, K distinct values.
 """
@@ -51,11 +51,6 @@ class RawLog:
         """Attributes of items, empty where there are none."""
         return self.tables.get('items', {})
 
-    @property
-    def users(self) -> dict[str, Any]:
-        """Attributes of users, empty where there are none."""
-        return self.tables.get('users', {})
-
     def digest(self) -> str:
         """SHA-256 over names, dtypes and content of all columns."""
         digest = hashlib.sha256()
@@ -73,10 +68,7 @@ def values_of(column: Any) -> np.ndarray:
 
 
 def distinct(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values of a raw column and how often each occurs.
-
-    Args:
-      column: integer or string [N], `Ragged` of such, or `Coded`.
+    """The distinct values of a raw column [N], and how often each occurs.
 
     Returns:
       values [K], sorted unless coded, and counts int64 [K], at least 1.
@@ -94,7 +86,7 @@ def check_raw(
     columns: Mapping[str, ColumnSpec],
     names: tuple[str, str, str],
 ) -> RawLog:
-    """Checks raw tables and renames their key columns.
+    """Checks the raw tables of a behaviour log and renames their key columns.
 
     Args:
       events, items, users: raw tables.
@@ -102,56 +94,29 @@ def check_raw(
       names: what the tables call `user`, `item` and `time`.
 
     Raises:
-      ValueError: naming the table, the column and, where there is one, the row.
+      ValueError: naming the table, the column and, where there is one, the row; so do the other checks below.
     """
     called = dict(zip(('user', 'item', 'time'), names, strict=True))
-    raw = _renamed({'events': events or {}, 'items': items or {}, 'users': users or {}}, columns, called)
-    for key in ('user', 'item'):
-        raw.specs.setdefault(key, ColumnSpec('categorical'))
+    tables = {'events': events or {}, 'items': items or {}, 'users': users or {}}
     keys = {'events': ['user', 'item'], 'items': ['item'], 'users': ['user']}
-    _check_keys(raw.tables, keys, called)
-    _check_times(raw.events.get('time'), called['time'])
-    _check_specs(raw)
+    raw = _check(tables, columns, called, keys, user=ColumnSpec('categorical'), item=ColumnSpec('categorical'))
     _check_user_and_item(raw)
     return raw
 
 
 def check_raw_clicks(events: RawTable, columns: Mapping[str, ColumnSpec], names: tuple[str, str]) -> RawLog:
-    """Checks the raw table of a click log and renames its key columns.
-
-    Args:
-      events: raw columns.
-      columns: descriptions of the feature columns, by raw name.
-      names: what the table calls `click` and `time`.
-
-    Raises:
-      ValueError: naming the column and, where there is one, the row.
-    """
+    """Checks the raw table of a click log and renames its columns that `names` calls `click` and `time`."""
     called = dict(zip(('click', 'time'), names, strict=True))
-    raw = _renamed({'events': events}, columns, called)
-    _check_keys(raw.tables, {'events': ['click']}, called)
-    _check_times(raw.events.get('time'), called['time'])
-    _check_specs(raw)
+    raw = _check({'events': events}, columns, called, {'events': ['click']})
     _check_clicks(raw, called['click'])
     return raw
 
 
 def check_raw_visits(visits: RawTable, items: RawTable, columns: Mapping[str, ColumnSpec]) -> RawLog:
-    """Checks the raw tables of a pool log, all but the pools themselves.
-
-    Args:
-      visits: raw columns, among them `time`, `item` and `click`.
-      items: raw attributes by item.
-      columns: descriptions of the feature columns.
-
-    Raises:
-      ValueError: naming the table, the column and, where there is one, the row.
-    """
+    """Checks the raw tables of a pool log, all but the pools: `visits` with `time`, `item` and `click`, and `items`."""
     called = {key: key for key in ('item', 'click', 'time')}
-    raw = _renamed({'events': visits, 'items': items}, columns, called)
-    _check_keys(raw.tables, {'events': ['time', 'item', 'click'], 'items': ['item']}, called)
-    _check_times(raw.events['time'], 'time')
-    _check_specs(raw)
+    keys = {'events': ['time', 'item', 'click'], 'items': ['item']}
+    raw = _check({'events': visits, 'items': items}, columns, called, keys)
     _check_clicks(raw, 'click')
     return raw
 
@@ -165,29 +130,39 @@ def check_raw_sessions(
       requests: raw columns, among them `user`, `time` and `item` (`Ragged`).
       items: raw attributes by item.
       columns: descriptions of the feature columns.
-      names: columns with a number for each shown item, which are not looked at.
-
-    Raises:
-      ValueError: naming the table, the column and, where there is one, the row.
+      names: columns with a number for each shown item, which are not checked.
     """
-    called = {key: key for key in ('user', 'item', 'time')}
-    plain = {name: column for name, column in requests.items() if name not in names}
-    raw = _renamed({'events': plain, 'items': items}, columns, called)
-    given = raw.specs.setdefault('item', ColumnSpec('multi'))
-    if given != ColumnSpec('multi'):
+    if columns.get('item', ColumnSpec('multi')) != ColumnSpec('multi'):
         raise ValueError(
             "column 'item' is described with a width, buckets, a floor or another vocabulary: a session "
             'keeps all its items, leave its description out'
         )
-    raw.specs.setdefault('user', ColumnSpec('categorical'))
-    _check_keys(raw.tables, {'events': ['user', 'time', 'item'], 'items': ['item']}, called)
-    _check_times(raw.events['time'], 'time')
-    _check_specs(raw)
+    called = {key: key for key in ('user', 'item', 'time')}
+    tables = {'events': {name: column for name, column in requests.items() if name not in names}, 'items': items}
+    keys = {'events': ['user', 'time', 'item'], 'items': ['item']}
+    raw = _check(tables, columns, called, keys, item=ColumnSpec('multi'), user=ColumnSpec('categorical'))
     if raw.specs['user'] != ColumnSpec('categorical'):
         raise ValueError(
             "column 'user' is described with buckets or a floor, which would merge histories, or is not "
             'categorical: leave its description out'
         )
+    return raw
+
+
+def _check(
+    tables: Mapping[str, RawTable],
+    columns: Mapping[str, ColumnSpec],
+    called: Mapping[str, str],
+    keys: Mapping[str, list[str]],
+    **features: ColumnSpec,
+) -> RawLog:
+    """Renames `called` to the keys and makes the checks of all kinds of log; `features` are described in any case."""
+    raw = _renamed(tables, columns, called)
+    for name, spec in features.items():
+        raw.specs.setdefault(name, spec)
+    _check_keys(raw.tables, keys, called)
+    _check_times(raw.events.get('time'), called['time'])
+    _check_specs(raw)
     return raw
 
 
@@ -199,7 +174,7 @@ def _check_clicks(raw: RawLog, name: str) -> None:
         )
     wrong = ~np.isin(clicks, (0, 1))
     if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+        row = int(np.argmax(wrong))
         raise ValueError(f'events column {name!r} is {clicks[row]} in row {row}: a click is 0 or 1')
 
 
@@ -214,13 +189,11 @@ def _renamed(tables: Mapping[str, RawTable], columns: Mapping[str, ColumnSpec], 
             # Renaming would drop one of two columns, or take one for the key that was never meant.
             if name != key and key in table and (name in table or side == 'events'):
                 raise ValueError(f'{side} have a column {key!r}, but {key} is said to be called {name!r}: rename it')
-    return RawLog(
-        {
-            side: {renamed.get(name, name): _checked(side, name, column) for name, column in table.items()}
-            for side, table in tables.items()
-        },
-        {renamed.get(name, name): spec for name, spec in columns.items()},
-    )
+    checked = {
+        side: {renamed.get(name, name): _checked(side, name, column) for name, column in table.items()}
+        for side, table in tables.items()
+    }
+    return RawLog(checked, {renamed.get(name, name): spec for name, spec in columns.items()})
 
 
 def _length(name: str, column: Any) -> int:
@@ -240,7 +213,7 @@ def _checked(side: str, name: str, column: Any) -> Any:
     if column.ndim != 1:
         raise ValueError(f'{side} column {name!r} has shape {column.shape}: give one value a row, or a `Ragged`')
     if column.dtype.kind == 'f' and not np.isfinite(column).all():
-        row = int(np.flatnonzero(~np.isfinite(column))[0])
+        row = int(np.argmin(np.isfinite(column)))
         raise ValueError(
             f'{side} column {name!r} is {column[row]} in row {row}: drop or fill such rows before compiling'
         )
@@ -344,11 +317,7 @@ def _check_spec(side: str, name: str, column: Any, spec: ColumnSpec | None) -> N
 
 
 def describe_source(path: str | Path) -> dict[str, Any]:
-    """Base name, SHA-256 and size of a file that columns were read from.
-
-    Raises:
-      ValueError: when it is not a file.
-    """
+    """Base name, SHA-256 and size of a file that columns were read from; a ValueError when it is not a file."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f'source {path} is not a file: list the files that the columns were read from')

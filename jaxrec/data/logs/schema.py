@@ -1,4 +1,4 @@
-"""Feature columns: what a person asks of a raw column, and what a model may know of the compiled one."""
+"""Feature columns: what a user asks of a raw column, and what a model may know of the compiled one."""
 
 import dataclasses
 
@@ -11,11 +11,9 @@ class ColumnSpec:
 
     Attributes:
       kind: 'categorical', 'multi' (several values a row) or 'numeric'.
-      min_count: frequency floor of the vocabulary, counted in rows of the column's own table; rarer values
-        become id 1.
+      min_count: frequency floor of the vocabulary, counted in rows of the column's own table; rarer values become id 1.
       buckets: hash into so many buckets instead of enumerating.
-      vocabulary: name of the vocabulary, the column's own by default; columns that give the same name share
-        ids.
+      vocabulary: its name, by default the column's own; columns that give the same name share ids.
       width: keep the first so many values of a multi-valued row; all by default.
     """
 

@@ -1,8 +1,8 @@
 """Vocabularies: raw values to table rows, by enumeration with a frequency floor or by hashing.
 
-Row 0 is padding, row 1 stands for every value out of the vocabulary, real values start at 2. Enumerated ids
-follow a seeded hash of the value, not its frequency and not its first appearance: contiguous shards of a
-table are then equally busy, and the same data give the same ids whatever the order of reading.
+Row 0 is padding, row 1 is every value out of the vocabulary, real values start at 2. Enumerated ids follow a seeded
+hash of the value, not its frequency and not its first appearance: contiguous shards of a table are then equally busy,
+and the same data give the same ids whatever the order of reading.
 
 Letters: N values, V rows of the table.
 """
@@ -33,8 +33,7 @@ def hash64(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """Hashes integers or strings, alike on every machine and in every process.
 
     Args:
-      values: integer, boolean or string [N]; the width of a string array does not matter, nor does that of an
-        integer array.
+      values: integer, boolean or string [N]; the result does not depend on the width of the dtype.
       seed: chooses one of 2^64 hash functions.
 
     Returns:
@@ -62,15 +61,7 @@ def hash64(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def hash_order(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The order of ids: by hash, and where two hashes are equal by value, so that it is the same everywhere.
-
-    Args:
-      values: distinct integers or strings [K].
-      seed: of the hash.
-
-    Returns:
-      int64 [K], indices of `values`.
-    """
+    """int64 [K], indices of distinct values [K] by hash, and by value where two hashes are equal: the order of ids."""
     hashed = np.concatenate([hash64(chunk, seed) for chunk in _chunks(values)])
     order = np.argsort(hashed, kind='stable')
     if (hashed[order[1:]] == hashed[order[:-1]]).any():
@@ -80,26 +71,12 @@ def hash_order(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def count_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values and how often each occurs.
-
-    Args:
-      values: integer or string [N].
-
-    Returns:
-      sorted values [K] and counts int64 [K].
-    """
+    """The sorted distinct values [K] of an integer or string array [N], and how often each occurs, int64 [K]."""
     return merge_counts([np.unique(chunk, return_counts=True) for chunk in _chunks(values)])
 
 
 def merge_counts(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Adds up counts that were taken apart.
-
-    Args:
-      parts: (values [K], counts [K]) pairs, the values of each all different.
-
-    Returns:
-      sorted values and counts int64, over all parts.
-    """
+    """Sums counts of parts, (distinct values [K], counts [K]) pairs; returns sorted values and int64 counts."""
     if len(parts) == 1 and (parts[0][0][1:] > parts[0][0][:-1]).all():
         return parts[0]
     values, place = np.unique(np.concatenate([values for values, _ in parts]), return_inverse=True)
@@ -114,8 +91,7 @@ class Vocabulary:
 
     Attributes:
       keys: [V - 2] raw values in id order; none when ids come from hashing.
-      counts: int64 [V], occurrences of each id when it was built; `counts[1]` are those below the floor. None
-        counted when hashed.
+      counts: int64 [V], occurrences of each id when it was built, `counts[1]` those below the floor; none when hashed.
       seed: of the hash.
       min_count: the floor; values seen less often get id 1.
       buckets: number of hash buckets, or None when enumerated.
@@ -137,9 +113,6 @@ class Vocabulary:
           values: integer or string [N].
           min_count: frequency floor.
           seed: of the hash that orders the ids.
-
-        Returns:
-          A vocabulary of V = 2 + (number of kept values) rows.
 
         Raises:
           ValueError: for values that are neither integers nor strings, or too many of them for 32-bit ids.
@@ -170,8 +143,7 @@ class Vocabulary:
           counts: int64 [K], occurrences.
           min_count: frequency floor; the keys of the base are above it whatever their count.
           seed: of the hash that orders the ids.
-          base: a vocabulary to be extended: its keys keep their ids, the others follow in hash order among
-            themselves.
+          base: a vocabulary to extend: its keys keep their ids, the others follow in hash order among themselves.
 
         Returns:
           The vocabulary, and the id of each value, int32 [K].
@@ -256,17 +228,7 @@ class Vocabulary:
         return self.keys[order], (order + FIRST).astype(np.int32)
 
     def decode(self, ids: np.ndarray) -> np.ndarray:
-        """Gives raw values back.
-
-        Args:
-          ids: integer [...], each in [2, V).
-
-        Returns:
-          [...] raw values.
-
-        Raises:
-          ValueError: for a hashed vocabulary, and for ids that stand for no value.
-        """
+        """Raw values of ids, integer [...] in [2, V); a ValueError for ids without a value or a hashed vocabulary."""
         if self.buckets is not None:
             raise ValueError(f'ids of {self.buckets} hash buckets cannot be decoded: distinct values share them')
         ids = np.asarray(ids)
@@ -300,11 +262,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, folder: str | Path, name: str) -> 'Vocabulary':
-        """Reads what `save` wrote.
-
-        Raises:
-          ValueError: naming the file that is missing, damaged or disagrees with the others.
-        """
+        """Reads what `save` wrote; a ValueError names the file that is missing, damaged or disagrees with others."""
         vocab = Path(folder) / 'vocab'
         remedy = 'delete the folder and compile it again'
         try:
@@ -328,11 +286,8 @@ class Vocabulary:
 def _chunks(values: np.ndarray) -> Iterator[np.ndarray]:
     """Checked parts, at least one: sorting and casting then cost the memory of a part, not of all values."""
     values = np.asarray(values)
-    if values.ndim != 1 or len(values) <= CHUNK:
-        yield _checked(values)
-        return
-    for first in range(0, len(values), CHUNK):
-        yield _checked(values[first : first + CHUNK])
+    for first in range(0, max(1, len(values)) if values.ndim == 1 else 1, CHUNK):
+        yield _checked(values[first : first + CHUNK] if values.ndim == 1 else values)
 
 
 def _checked(values: np.ndarray) -> np.ndarray:

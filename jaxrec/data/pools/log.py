@@ -166,7 +166,7 @@ def compile_pools(
         request=request,
         seed=seed,
         provenance=provenance,
-        uniform=uniform,
+        more={'uniform': uniform},
     )
     if existing := PoolLog.existing(folder, settings['fingerprint']):
         return existing

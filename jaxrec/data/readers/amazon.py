@@ -1,10 +1,9 @@
 """Amazon reviews of 2014 with the categories of their products, compiled to a log: any category of products.
 
-Every review is an event and counts as a click, whatever its rating, as in DIEN (arXiv 1809.03672) and CAN
-(arXiv 2011.05625). Their task is label 'sampled_negatives' with the sampler 'popularity' under the split
-'last_item_user_holdout' with `min_history` 1. What their published scripts do otherwise: they evaluate lines
-as code, need metadata for every product, exclude the positive item alone when they draw a negative, and
-draw without a seed.
+Every review is an event and counts as a click, whatever its rating, as in DIEN (arXiv 1809.03672) and CAN (arXiv
+2011.05625). Their task is label 'sampled_negatives' with the sampler 'popularity' under the split
+'last_item_user_holdout' with `min_history` 1. Their published scripts differ: they evaluate lines as code, need
+metadata for every product, exclude the positive item alone when they draw a negative, and draw without a seed.
 
 Letters: N reviews.
 """
@@ -18,17 +17,11 @@ import numpy as np
 
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
+from jaxrec.data.logs.columns import begins, place_in_run
 from jaxrec.data.logs.raw_columns import Coded, distinct
-from jaxrec.data.readers.amazon_files import (
-    DEFAULT,
-    MALFORMED,
-    NO_TIME,
-    AmazonMetadata,
-    AmazonReviews,
-    AmazonTexts,
-    find_files,
-)
-from jaxrec.data.readers.blocks import Block, Coding, join_blocks, read_blocks
+from jaxrec.data.readers import amazon_files
+from jaxrec.data.readers.amazon_files import DEFAULT, MALFORMED, NO_TIME, AmazonReviews
+from jaxrec.data.readers.blocks import Block, Coding, occurred, read_blocks, read_table
 
 log = logging.getLogger(__name__)
 SAME_DAY = ('lines', 'unordered')
@@ -47,21 +40,21 @@ def compile_amazon(
 ) -> BehaviourLog:
     """Compiles the reviews of a category of products to a log.
 
-    Events have `time` and `rating` (numeric, 0 where a review has none); items have a `category`, the last
-    entry of their first path of categories, or 'default' where the metadata name none or lack the product.
-    Malformed lines, reviews without a time, and repetitions of a review (same user, product and day) are
-    dropped and counted. The prepared TFDS data lie beside `folder`, under `tfds/`.
+    Events have `time` and `rating` (numeric, 0 where a review has none); items have a `category`, the last entry of
+    their first path of categories, or 'default' where the metadata name none or lack the product. Malformed lines,
+    reviews without a time, and repetitions of a review (same user, product and day) are dropped and counted. The
+    prepared TFDS data are in `tfds/` next to `folder`.
 
     Args:
-      data_dir: where `reviews_<category>_5.json.gz` and `meta_<category>.json.gz` lie; unpacked ones do too.
-      folder: where the log will lie.
+      data_dir: folder of `reviews_<category>_5.json.gz` and `meta_<category>.json.gz`, also unpacked.
+      folder: of the log.
       category: as in the names of the files: 'Books', 'Electronics', 'Beauty', ...
       five_core: read the publisher's subset in which each user and product has at least 5 reviews,
         `reviews_<category>_5`, which DIEN and CAN use; else all of `reviews_<category>`.
-      same_day: reviews carry a day, not an instant. 'lines': those of a user and day follow each other in the
-        order of their lines, a second apart, as in DIEN; 'unordered': none is history of another.
-      texts: items have a `text` too (categorical: the text itself), their title, brand, price and categories,
-        of which TIGER makes item vectors; '' where the metadata lack the product.
+      same_day: reviews carry a day, not an instant. 'lines': those of a user and day follow each other in the order of
+        their lines, a second apart, as in DIEN; 'unordered': none is history of another.
+      texts: items have a `text` too (categorical: the text itself), their title, brand, price and categories, which
+        TIGER turns into item vectors; '' where the metadata lack the product.
       seed: of the hash that assigns ids.
       fetch: download the two files into `data_dir` when they are not there.
 
@@ -70,21 +63,19 @@ def compile_amazon(
     """
     if same_day not in SAME_DAY:
         raise ValueError(f'same_day={same_day!r}: say how reviews of a day stand, {" or ".join(SAME_DAY)}')
-    files = find_files(data_dir, category, five_core, fetch)
+    files = amazon_files.find_files(data_dir, category, five_core, fetch)
     request = {'reader': AmazonReviews.tag(), 'same_day': same_day, 'seed': seed}
     request |= {'texts': True} if texts else {}
     if made := BehaviourLog.of_request(folder, files, request):
         return made
     reviews, metadata = files
-    columns = tuple(AmazonReviews.COLUMNS)
-    events = join_blocks(read_blocks(AmazonReviews, [reviews], folder), columns)
-    events, dropped, notes = _usable(events, reviews)
+    events, dropped, notes = _usable(read_table(AmazonReviews, [reviews], folder), reviews)
     if same_day == 'lines':
         events['time'] = in_line_order(events['user'].codes, events['time'])
     products, _ = distinct(events['item'])
     # The reviews say which products are wanted, so prepared metadata are theirs as well.
-    table, wanted = AmazonTexts if texts else AmazonMetadata, frozenset(products.tolist())
-    blocks = read_blocks(table, [metadata, reviews], folder, wanted=wanted)
+    table = amazon_files.AmazonTexts if texts else amazon_files.AmazonMetadata
+    blocks = read_blocks(table, [metadata, reviews], folder, wanted=frozenset(products.tolist()))
     items, of_items, about_items = _items(blocks, products, metadata, ('category', 'text')[: 1 + texts])
     return compile_log(
         folder,
@@ -93,8 +84,8 @@ def compile_amazon(
         columns={'rating': ColumnSpec('numeric')}
         | {name: ColumnSpec('categorical') for name in items if name != 'item'},
         sources=files,
-        dropped={reason: lines for reason, lines in (dropped | of_items).items() if lines},
-        notes={irregularity: n for irregularity, n in (notes | about_items).items() if n},
+        dropped=occurred(dropped | of_items),
+        notes=occurred(notes | about_items),
         request=request,
         seed=seed,
     )
@@ -113,10 +104,8 @@ def _usable(events: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[st
         )
     # Stable: of equal reviews, the first line is first.
     order = usable[np.lexsort((time[usable], item.codes[usable], user.codes[usable]))]
-    again = np.zeros(len(order), bool)
-    again[1:] = (np.diff(user.codes[order]) == 0) & (np.diff(item.codes[order]) == 0)
-    repeated = again.copy()
-    repeated[1:] &= np.diff(time[order]) == 0
+    again = ~begins(user.codes[order], item.codes[order])
+    repeated = again & ~begins(time[order])
     kept = np.sort(order[~repeated])
     dropped = {
         'malformed lines of reviews': int(malformed.sum()),
@@ -144,12 +133,10 @@ def in_line_order(user: np.ndarray, time: np.ndarray) -> np.ndarray:
     """
     order = np.lexsort((time, user))  # stable
     users, times = user[order], time[order]
-    first = np.ones(len(users), bool)
-    first[1:] = users[1:] != users[:-1]
-    position = np.arange(len(users))
-    nth = position - np.maximum.accumulate(np.where(first, position, 0))
-    # Of a user, the nth time is the largest of (time of j) + (n - j) over j <= n. A running maximum over all
-    # users does it, when each user's times are lifted above those of the user before.
+    first = begins(users)
+    nth = place_in_run(first)
+    # Of a user, the nth time is the largest of (time of j) + (n - j) over j <= n. A running maximum over all users does
+    # it, when each user's times are lifted above those of the user before.
     lift = (np.cumsum(first) - 1) * (int(times.max(initial=0)) - int(times.min(initial=0)) + len(times) + 1)
     moved = np.empty_like(times)
     moved[order] = np.maximum.accumulate(times - nth + lift) - lift + nth

@@ -1,8 +1,8 @@
-"""Amazon's reviews and product metadata of 2014 as published: where they are and what a line may look like.
+"""Amazon's reviews and product metadata of 2014 as published: the files and their lines.
 
-A file is "loose JSON", a record a line: reviews are JSON, metadata are Python literals. Both are parsed as
-data, never evaluated. One row is yielded for every line, so that the number of a row is that of its line; a
-line that cannot be used yields a row that says so.
+A file is "loose JSON", a record a line: reviews are JSON, metadata are Python literals. Both are parsed as data, never
+evaluated. One row is yielded for every line, so that the number of a row is that of its line; a line that cannot be
+used yields a row that says so.
 """
 
 import ast
@@ -26,21 +26,17 @@ SECONDS = 2**40  # some 35,000 years; a time beyond is in another unit, or none
 _FIRST_KEY = re.compile(rb"\{'asin': '(\w+)'")
 
 
-def file_names(category: str, five_core: bool) -> tuple[str, str]:
+def _file_names(category: str, five_core: bool) -> tuple[str, str]:
     """What the publisher calls the reviews and the metadata of a category, unpacked."""
     return f'reviews_{category}{"_5" if five_core else ""}.json', f'meta_{category}.json'
 
 
 def find_files(data_dir: str | Path, category: str, five_core: bool, fetch_them: bool = False) -> list[Path]:
-    """Finds reviews and metadata placed by hand, in that order; downloads both where that is wished.
-
-    Raises:
-      ValueError: saying where it looked and where to get the files.
-    """
+    """Finds reviews and metadata placed by hand, in that order; downloads both if `fetch_them`, else a ValueError."""
     try:
         return [
             find_file(data_dir, name, FOLDERS, f'fetch {ADDRESS}{name}.gz and place it there')
-            for name in file_names(category, five_core)
+            for name in _file_names(category, five_core)
         ]
     except ValueError:
         if not fetch_them:
@@ -49,12 +45,8 @@ def find_files(data_dir: str | Path, category: str, five_core: bool, fetch_them:
 
 
 def download(data_dir: str | Path, category: str, five_core: bool, address: str = ADDRESS) -> list[Path]:
-    """Fetches the two files of a category into `data_dir`; the publisher gives no checksums.
-
-    Returns:
-      The paths of reviews and metadata.
-    """
-    names = [f'{name}.gz' for name in file_names(category, five_core)]
+    """Fetches reviews and metadata of a category into `data_dir`; the publisher gives no checksums."""
+    names = [f'{name}.gz' for name in _file_names(category, five_core)]
     return [fetch(f'{address}{name}', Path(data_dir) / name) for name in names]
 
 
@@ -65,11 +57,8 @@ class AmazonReviews(BlockBuilder):
     """
 
     COLUMNS: ClassVar[Mapping[str, type]] = {'user': str, 'item': str, 'rating': np.float32, 'time': np.int64}
+    PATTERN = 'reviews_*.json*'
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'Place reviews_<category>_5.json.gz from {ADDRESS} here.'
-
-    def find(self, folder: Path) -> Sequence[Path]:
-        """The one file of reviews in a folder."""
-        return _only(folder, 'reviews_*.json*')
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of reviews."""
@@ -79,19 +68,16 @@ class AmazonReviews(BlockBuilder):
 class AmazonMetadata(BlockBuilder):
     """Products in the order of their lines: `item` (`MALFORMED` where the line is no product), `category`.
 
-    Parsing literals is slow and most products have no review: of a line whose first key is the identifier of
-    a product that is not wanted, nothing else is read.
+    Parsing literals is slow and most products have no review: of a line whose first key is the identifier of a product
+    that is not wanted, nothing else is read.
     """
 
     wanted: Container[str] | None = None  # products whose category counts; None for all
 
     COLUMNS: ClassVar[Mapping[str, type]] = {'item': str, 'category': str}
     LACKING: ClassVar[tuple[str, ...]] = (DEFAULT,)  # the columns but `item` of a product that is not wanted
+    PATTERN = 'meta_*.json*'
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'Place meta_<category>.json.gz from {ADDRESS} here.'
-
-    def find(self, folder: Path) -> Sequence[Path]:
-        """The one file of metadata in a folder."""
-        return _only(folder, 'meta_*.json*')
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of products."""
@@ -122,27 +108,13 @@ class AmazonTexts(AmazonMetadata):
         return *_product(record), text_of(record or {})
 
 
-def _only(folder: Path, pattern: str) -> list[Path]:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise ValueError(f'{folder} has {len(found)} files {pattern}: place exactly one, from {ADDRESS}')
-    return found
-
-
 def _lines(path: Path) -> Iterator[bytes]:
     with open_file(path, f'fetch it again from {ADDRESS}') as stream:
         yield from stream
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """A record of loose JSON: JSON, or a Python literal, of which nothing is executed.
-
-    Args:
-      line: of a file.
-
-    Returns:
-      The record, or None when the line is neither or is no mapping.
-    """
+    """A record of loose JSON: JSON, or a Python literal, which is never executed; None when the line is neither."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -185,10 +157,7 @@ def category_of(record: Mapping[str, Any]) -> str:
 
 
 def text_of(record: Mapping[str, Any]) -> str:
-    """Title, brand, price and categories of a product, what it has of them, in one line.
-
-    They are what TIGER (arXiv 2305.05065) makes item vectors of.
-    """
+    """Title, brand, price and categories of a product in one line, for item vectors as in TIGER (arXiv 2305.05065)."""
     paths = record.get('categories')
     paths = paths if isinstance(paths, list) else []
     names = dict.fromkeys(name for path in paths if isinstance(path, list) for name in path)

@@ -1,9 +1,8 @@
 """Avazu's click-through log of 2014 (Kaggle): a TFDS builder of its lines, and the compiler to a click log.
 
-A line of `train.gz` is one impression: an identifier, the click, the hour as YYMMDDHH in UTC, and 21
-anonymous fields, hexadecimal digests or small integers, all of them categories. In full the file has
-40,428,967 lines of ten days, in order. Fetching it takes an account, so it is placed by hand. Kaggle's
-`test.gz` has no clicks and is of no use here.
+A line of `train.gz` is one impression: an identifier, the click, the hour as YYMMDDHH in UTC, and 21 anonymous fields,
+hexadecimal digests or small integers, all of them categories. In full the file has 40,428,967 lines of ten days, in
+order. A download takes an account, so it is placed by hand. Kaggle's `test.gz` has no clicks and is not used.
 """
 
 import datetime
@@ -15,7 +14,7 @@ import numpy as np
 
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.click_log import ClickLog, ColumnSpec, compile_clicks
-from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, read_blocks
+from jaxrec.data.readers.blocks import Block, BlockBuilder, read_table
 from jaxrec.data.readers.csv_blocks import read_csv, refuse
 from jaxrec.data.readers.files import find_file
 
@@ -40,7 +39,7 @@ class AvazuImpressions(BlockBuilder):
 
     def find(self, folder: Path) -> Sequence[Path]:
         """The file, plain or packed."""
-        return [find_train(folder)]
+        return [_find_train(folder)]
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of lines, and refuses a click that is not 0 or 1 and an hour that is none."""
@@ -54,12 +53,8 @@ class AvazuImpressions(BlockBuilder):
             yield block
 
 
-def find_train(data_dir: str | Path) -> Path:
-    """Finds `train.gz`, also unpacked as `train` or `train.csv`.
-
-    Raises:
-      ValueError: saying where it looked and where to get the file.
-    """
+def _find_train(data_dir: str | Path) -> Path:
+    """Finds `train.gz`, also unpacked as `train` or `train.csv`."""
     try:
         return find_file(data_dir, FILE, FOLDERS, REMEDY)
     except ValueError as error:
@@ -79,13 +74,13 @@ def compile_avazu(
 ) -> ClickLog:
     """Compiles `train.gz` to a click log, every line an impression, in order.
 
-    Features are the 21 fields, `hour` (of the day, 0 to 23) and `weekday` (0 is Monday), all categorical.
-    Besides there are `click`, `time` (seconds since 1970) and `day` (1 is the first day of the file), for
-    splits. The prepared TFDS data lie beside `folder`, under `tfds/`.
+    Features are the 21 fields, `hour` (of the day, 0 to 23) and `weekday` (0 is Monday), all categorical. Other columns
+    are `click`, `time` (seconds since 1970) and `day` (1 is the first day of the file), for splits. The prepared TFDS
+    data are in `tfds/` next to `folder`.
 
     Args:
-      data_dir: where `train.gz` lies, also unpacked; or the file itself.
-      folder: where the log will lie.
+      data_dir: folder of `train.gz`, also unpacked; or the file itself.
+      folder: of the log.
       min_count: frequency floor of the fields' vocabularies; rarer values become out-of-vocabulary.
       buckets: {field: hash buckets} of fields that are hashed instead of enumerated, such as `device_ip`.
       seed: of the hash that assigns ids.
@@ -96,24 +91,16 @@ def compile_avazu(
     hashed = dict(buckets or {})
     if unknown := sorted(hashed.keys() - set(FIELDS)):
         raise ValueError(f'buckets name the field {unknown[0]!r}: the fields are {", ".join(FIELDS)}')
-    path = find_train(data_dir)
+    path = _find_train(data_dir)
     request = {'reader': AvazuImpressions.tag(), 'min_count': min_count, 'buckets': hashed, 'seed': seed}
     if made := ClickLog.of_request(folder, [path], request):
         return made
-    events = join_blocks(read_blocks(AvazuImpressions, [path], folder), tuple(AvazuImpressions.COLUMNS))
-    columns = {
-        name: ColumnSpec('categorical', buckets=hashed[name])
-        if name in hashed
-        else ColumnSpec('categorical', min_count=min_count)
-        for name in FIELDS
-    }
+    events = read_table(AvazuImpressions, [path], folder)
+    columns = dict.fromkeys(FIELDS, ColumnSpec('categorical', min_count=min_count))
+    columns |= {name: ColumnSpec('categorical', buckets=buckets) for name, buckets in hashed.items()}
+    columns |= dict.fromkeys(('hour', 'weekday'), ColumnSpec('categorical'))
     return compile_clicks(
-        folder,
-        events | _clock(events['hour']),
-        columns=columns | {'hour': ColumnSpec('categorical'), 'weekday': ColumnSpec('categorical')},
-        sources=[path],
-        request=request,
-        seed=seed,
+        folder, events | _clock(events['hour']), columns=columns, sources=[path], request=request, seed=seed
     )
 
 
@@ -132,10 +119,8 @@ def _clock(hour: np.ndarray) -> dict[str, Any]:
 
 def _instant(hour: int) -> datetime.datetime | None:
     """The instant that YYMMDDHH says, None where it says none."""
-    days, h = divmod(hour, 100)
-    months, day = divmod(days, 100)
-    year, month = divmod(months, 100)
+    month, day, h = (hour // unit % 100 for unit in (10**4, 100, 1))
     try:
-        return datetime.datetime(2000 + year, month, day, h, tzinfo=datetime.UTC)
+        return datetime.datetime(2000 + hour // 10**6, month, day, h, tzinfo=datetime.UTC)
     except ValueError:
         return None

@@ -1,7 +1,7 @@
 """Tables of many million rows as TFDS builders: an example is a block of rows, a feature a column of it.
 
-Decoding examples one by one is slow, so a row is no example. A column is an array of numbers, or `Coded`:
-strings that repeat, each stored once a block.
+Decoding examples one by one is slow, so a row is no example. A column is an array of numbers, or `Coded`: strings that
+repeat, each stored once a block.
 
 Letters: n rows of a block, N rows of all.
 """
@@ -26,8 +26,8 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version('1.0.0')
     COLUMNS: ClassVar[Mapping[str, type]]  # dtype of each column, str for a coded one
-    # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources); told,
-    # it need not look.
+    PATTERN: ClassVar[str] = ''  # of the name of its one file
+    # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources).
     code_path = Path(__file__)
 
     files: Sequence[Path] = ()  # found by the caller; else looked for in the manual folder
@@ -37,9 +37,13 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
         """Name and version, by which a log that was made from this table is known."""
         return f'{cls.name}:{cls.VERSION}'
 
-    @abc.abstractmethod
     def find(self, folder: Path) -> Sequence[Path]:
-        """The files of this table in a folder where a person placed them."""
+        """The files of this table in a folder where a person placed them: the one of `PATTERN`."""
+        found = sorted(folder.glob(self.PATTERN))
+        if len(found) != 1:
+            remedy = self.MANUAL_DOWNLOAD_INSTRUCTIONS
+            raise ValueError(f'{folder} has {len(found)} files {self.PATTERN}: place exactly one. {remedy}')
+        return found
 
     @abc.abstractmethod
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
@@ -80,16 +84,13 @@ def _stored(column: Any) -> Any:
 def read_blocks(
     builder: type[BlockBuilder], files: Sequence[Path], folder: str | Path, **settings: Any
 ) -> Iterator[Block]:
-    """The blocks of a table, prepared on the first call.
+    """Iterates over the blocks of a table in order; they are prepared on the first call.
 
     Args:
       builder: of the table.
       files: its source files, and those on which its settings depend.
-      folder: of the log that is compiled from it; prepared data lie beside it, under `tfds/`.
+      folder: of the log that is compiled from it; prepared data are in `tfds/` of the same parent.
       **settings: attributes of the builder.
-
-    Returns:
-      An iterator over the blocks, in order.
 
     Raises:
       ValueError: as the builder does, for malformed files.
@@ -102,6 +103,11 @@ def read_blocks(
     source = made.as_data_source('train')
     for index in range(len(source)):
         yield {name: _restored(column) for name, column in source[index].items()}
+
+
+def read_table(builder: type[BlockBuilder], files: Sequence[Path], folder: str | Path, **settings: Any) -> Block:
+    """All columns of a table, {column: array [N] or Coded of N rows}, by `read_blocks`."""
+    return join_blocks(read_blocks(builder, files, folder, **settings), tuple(builder.COLUMNS))
 
 
 def _restored(column: Any) -> Any:
@@ -118,14 +124,7 @@ class Coding:
         self._parts: list[np.ndarray] = []
 
     def add(self, column: Coded) -> np.ndarray:
-        """Appends a block's column.
-
-        Args:
-          column: of n rows.
-
-        Returns:
-          integer [n], its codes in the joined column, in as few bytes as they take so far.
-        """
+        """Appends a block's column; returns its codes in the joined column, integer [n], in few bytes."""
         code = self._code
         known = [code.setdefault(value, len(code)) for value in column.values.tolist()]
         self._parts.append(np.asarray(known, np.min_scalar_type(len(code)))[column.codes])
@@ -139,15 +138,7 @@ class Coding:
 
 
 def join_blocks(blocks: Iterator[Block], columns: Sequence[str]) -> dict[str, Any]:
-    """Puts the blocks of a table end to end.
-
-    Args:
-      blocks: of n rows each.
-      columns: which columns to keep.
-
-    Returns:
-      {column: array [N] or Coded of N rows}.
-    """
+    """Puts the blocks of a table end to end: {column: array [N] or Coded of N rows} of the columns to keep."""
     arrays: dict[str, list[np.ndarray]] = {name: [] for name in columns}
     codings: dict[str, Coding] = {}
     for block in blocks:
@@ -162,15 +153,17 @@ def join_blocks(blocks: Iterator[Block], columns: Sequence[str]) -> dict[str, An
     return joined
 
 
+def occurred(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts above 0."""
+    return {what: count for what, count in counts.items() if count}
+
+
 def in_blocks(rows: Iterator[Sequence[Any]], columns: Mapping[str, type]) -> Iterator[Block]:
-    """Collects rows of Python values into blocks.
+    """Collects rows of Python values into blocks of at most `BLOCK_ROWS` rows.
 
     Args:
       rows: one value a column each.
       columns: {column: dtype, str for a coded one}, in the order of the values.
-
-    Returns:
-      An iterator over blocks of at most `BLOCK_ROWS` rows.
     """
     make: dict[str, Callable] = {
         name: _code if dtype is str else lambda values, dtype=dtype: np.asarray(values, dtype)

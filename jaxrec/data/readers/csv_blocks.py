@@ -24,43 +24,36 @@ _COLUMN = re.compile(r'In CSV column #(\d+)')
 def read_csv(
     path: Path, names: Sequence[str], columns: Mapping[str, type], remedy: str, header: bool
 ) -> Iterator[Block]:
-    """Yields the rows of a file without quotes, in order.
+    """Yields the rows of a file without quotes, in order: {name: array [n] or Coded of n rows}.
 
     Args:
       path: plain, .gz or .zip.
-      names: what the fields of a line are called; with a header, exactly what it must say.
+      names: of the fields of a line; a header must consist of them.
       columns: {name: dtype, or str for a coded column} of those that are read.
-      remedy: where to get the file anew, for messages.
+      remedy: where to get the file again, for messages.
       header: whether the first line is one.
 
-    Yields:
-      {name: array [n] or Coded of n rows}.
-
     Raises:
-      ValueError: for another header, a number of fields other than `names` has, a field that is no number of
-        its type, or broken encoding or compression; naming file and line.
+      ValueError: another header, a number of fields other than `names` has, a field that is no number of its type, or
+        broken encoding or compression; naming file and line.
     """
-    read = pyarrow.csv.ReadOptions(
-        use_threads=False,  # errors then know their line
-        block_size=BLOCK_BYTES,
-        column_names=list(names),
-    )
+    # Without threads errors know their line.
+    read = pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=list(names))
     parse = pyarrow.csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
     types = {name: _arrow_type(dtype) for name, dtype in columns.items()}
     convert = pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(columns), null_values=[])
     with open_file(path, remedy) as stream:
         if header:
             _check_header(path, stream.readline(), names)
-        before = 1 if header else 0
         try:
             for batch in pyarrow.csv.open_csv(stream, read, parse, convert):
                 yield {name: _column(batch.column(name)) for name in columns}
         except pa.ArrowInvalid as error:
-            raise ValueError(_explain(path, str(error), names, before, remedy)) from None
+            raise ValueError(_explain(path, str(error), names, int(header), remedy)) from None
 
 
 def refuse(path: Path, line: int, name: str, column: np.ndarray, wrong: np.ndarray, allowed: str) -> None:
-    """Refuses a block with values that are not allowed.
+    """Refuses a block with values that are not allowed; a ValueError names the first line that is wrong.
 
     Args:
       path: of the file, for the message.
@@ -69,9 +62,6 @@ def refuse(path: Path, line: int, name: str, column: np.ndarray, wrong: np.ndarr
       column: [n].
       wrong: bool [n].
       allowed: what would be right.
-
-    Raises:
-      ValueError: naming the first line that is wrong, if one is.
     """
     if wrong.any():
         row = int(np.argmax(wrong))

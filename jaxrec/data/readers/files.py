@@ -1,7 +1,4 @@
-"""Files as publishers offer them: found where a person placed them, fetched, opened whatever their packing.
-
-A file may lie plain, as `.gz` or in a `.zip` that holds it.
-"""
+"""Published files: found where a person placed them, fetched, opened plain, as `.gz` or in a `.zip` that holds them."""
 
 import contextlib
 import gzip
@@ -22,7 +19,7 @@ PACKINGS = ('', '.gz', '.zip')
 
 
 def find_file(data_dir: str | Path, name: str, folders: Sequence[str], remedy: str) -> Path:
-    """Finds one published file, plain or packed.
+    """Finds one published file, a plain one before a packed one.
 
     Args:
       data_dir: the file itself, the folder that holds it, or one that holds a folder of `folders`.
@@ -30,23 +27,18 @@ def find_file(data_dir: str | Path, name: str, folders: Sequence[str], remedy: s
       folders: names that the folder of this data set may have.
       remedy: where to get the file, for the message.
 
-    Returns:
-      The path; the plain file before a packed one.
-
     Raises:
-      ValueError: saying where it looked and where to get the file.
+      ValueError: naming the places it looked at and where to get the file.
     """
     root = Path(data_dir)
     names = [f'{name}{packing}' for packing in PACKINGS]
     if root.is_file() and root.name in names:
         return root
     places = [root, *(root / folder for folder in folders)]
-    for place in places:
-        for candidate in names:
-            if (place / candidate).is_file():
-                return place / candidate
-    looked = ', '.join(map(str, places))
-    raise ValueError(f'{name} (or .gz, .zip) is in none of {looked}: {remedy}')
+    for path in (place / candidate for place in places for candidate in names):
+        if path.is_file():
+            return path
+    raise ValueError(f'{name} (or .gz, .zip) is in none of {", ".join(map(str, places))}: {remedy}')
 
 
 @contextlib.contextmanager
@@ -55,10 +47,10 @@ def open_file(path: Path, remedy: str) -> Iterator[IO[bytes]]:
 
     Args:
       path: plain, .gz or .zip.
-      remedy: where to get the file anew, for the message.
+      remedy: where to get the file again, for the message.
 
     Raises:
-      ValueError: when it is empty, cut short or no archive; also for what comes to light while it is read.
+      ValueError: it is empty, cut short or no archive; also while it is read.
     """
     with readable(str(path), remedy):
         if not path.stat().st_size:
@@ -84,15 +76,12 @@ def readable(name: str, remedy: str) -> Iterator[None]:
 
 
 def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again') -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file; a ValueError when it is missing or no JSON.
 
     Args:
       path: of the file, not packed.
       remedy: where to get it, for the message.
       mend: what to do with one that cannot be read, for the message.
-
-    Raises:
-      ValueError: it is missing or no JSON.
     """
     try:
         return json.loads(path.read_text('utf-8-sig'))  # some editors put a mark before UTF-8
@@ -105,15 +94,12 @@ def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again')
 
 
 def fetch(url: str, path: Path, md5: str | None = None) -> Path:
-    """Downloads a file, which appears complete or not at all.
+    """Downloads a file, which appears complete or not at all; a ValueError when its checksum differs.
 
     Args:
       url: what to fetch.
-      path: where it will lie.
+      path: where it goes.
       md5: the published checksum; None where the publisher gives none.
-
-    Raises:
-      ValueError: the checksum differs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
@@ -132,16 +118,9 @@ def fetch(url: str, path: Path, md5: str | None = None) -> Path:
 
 
 def prepared_folder(folder: str | Path, paths: Sequence[Path]) -> Path:
-    """Where a log's prepared data lie: beside it, under the checksum of their sources.
+    """The folder of a log's prepared data, named by the checksum of their source files, created if absent.
 
-    Changed files are then never answered with old data.
-
-    Args:
-      folder: of the log.
-      paths: the source files.
-
-    Returns:
-      The folder, created if absent.
+    So changed files never yield old data. It is in `tfds/` next to the log's folder.
     """
     sums = ''.join(describe_source(path)['sha256'] for path in paths)
     prepared = Path(folder).absolute().parent / 'tfds' / hashlib.sha256(sums.encode()).hexdigest()[:16]

@@ -1,12 +1,11 @@
 """KuaiRand, logs of a short-video app (Gao et al., CIKM 2022), compiled to a session log.
 
-The logs name no requests, so a session is defined here: videos that were shown to a user one after the other
-in one scenario (`tab`), each at most `gap` seconds after the one before, cut after every `longest` of them;
-OneRec (arXiv 2502.18965) has 5 to 10 videos to a request. `watch_time` is `play_time_ms`, in seconds; `view`,
-that a video was watched effectively, is `long_view` (to its end, or for 18 seconds); `like`, `follow` and
-`share` are `is_like`, `is_follow` and `is_forward`. What was shown at random (`is_rand`) is no session of the
-recommender and left out. The edition 'pure' keeps the rows of 7,583 videos alone, so that its sessions are
-fragments.
+The logs name no requests, so a session is defined here: videos that were shown to a user one after the other in one
+scenario (`tab`), each at most `gap` seconds after the one before, cut after every `longest` of them; OneRec (arXiv
+2502.18965) has 5 to 10 videos to a request. `watch_time` is `play_time_ms`, in seconds; `view`, that a video was
+watched effectively, is `long_view` (to its end, or for 18 seconds); `like`, `follow` and `share` are `is_like`,
+`is_follow` and `is_forward`. What was shown at random (`is_rand`) is no session of the recommender and left out. The
+edition 'pure' keeps the rows of 7,583 videos alone, so that its sessions are fragments.
 
 Letters: N rows, R requests, V videos.
 """
@@ -21,7 +20,7 @@ from jaxrec.configurable import configurable
 from jaxrec.data.logs.columns import Ragged
 from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.logs.schema import ColumnSpec
-from jaxrec.data.readers.blocks import join_blocks, read_blocks
+from jaxrec.data.readers.blocks import occurred, read_table
 from jaxrec.data.readers.kuairand_files import KuairandEvents, KuairandUsers, KuairandVideos, find_files
 from jaxrec.data.sessions.log import SessionLog, compile_sessions
 
@@ -41,11 +40,11 @@ def compile_kuairand(
 ) -> SessionLog:
     """Compiles the standard logs of an edition to a session log.
 
-    Requests have the `tab` and the user's features, as categorical columns; videos have `category` (the first
-    tag), `tags` (multi-valued), `author`, `video_type`, `upload_type` and `duration` (numeric, seconds, 0
-    where it is not told). Rows shown at random, without a time, with a negative watch time or a label other
-    than 0 and 1, and repetitions of a row are dropped and counted; malformed lines are errors. The rows of
-    '27k', 322 millions, are held in memory at once.
+    Requests have the `tab` and the user's features, as categorical columns; videos have `category` (the first tag),
+    `tags` (multi-valued), `author`, `video_type`, `upload_type` and `duration` (numeric, seconds, 0 where it is not
+    told). Rows shown at random, without a time, with a negative watch time or a label other than 0 and 1, and
+    repetitions of a row are dropped and counted; malformed lines are errors. The rows of '27k', 322 millions, are held
+    in memory at once.
 
     Args:
       data_dir: where the folder of the edition lies, or its files.
@@ -66,17 +65,17 @@ def compile_kuairand(
     request = {'reader': KuairandEvents.tag(), 'gap': gap, 'longest': longest, 'least': least, 'seed': seed}
     if made := SessionLog.of_request(folder, files, request):
         return made
-    rows, dropped = _usable(_read(folder, KuairandEvents, logs))
+    rows, dropped = _usable(read_table(KuairandEvents, logs, folder))
     seen = frozenset(np.unique(rows['video_id']).tolist())  # by the logs alone, as prepared data must be
     rows['session'] = number_sessions(rows['user_id'], rows['tab'], rows['time_ms'], gap, longest)
     rows, rare = _shown_often(rows, least)
-    dropped = _met(dropped | rare)
+    dropped = occurred(dropped | rare)
     if not len(rows['user_id']):
         raise ValueError(f'{logs[0].parent} has no usable row ({dropped}): check edition and least')
-    requests, about_users = _requests(rows, _read(folder, KuairandUsers, [users]))
-    told = _read(folder, KuairandVideos, [videos, *logs], wanted=seen)
+    requests, about_users = _requests(rows, read_table(KuairandUsers, [users], folder))
+    told = read_table(KuairandVideos, [videos, *logs], folder, wanted=seen)
     items, about_videos = _videos(np.unique(rows['video_id']), told)
-    notes = _met(_longer(rows) | about_users | about_videos)
+    notes = occurred(_longer(rows) | about_users | about_videos)
     return compile_sessions(
         folder,
         requests,
@@ -93,16 +92,6 @@ def compile_kuairand(
 def _longer(rows: Mapping[str, np.ndarray]) -> dict[str, int]:
     longer = int((rows['play_time_ms'] > rows['duration_ms']).sum())
     return {'rows played for longer than the video lasts': longer}
-
-
-def _met(counts: Mapping[str, int]) -> dict[str, int]:
-    """What was met at all."""
-    return {what: count for what, count in counts.items() if count}
-
-
-def _read(folder: str | Path, kind: Any, files: list[Path], **options: Any) -> dict[str, np.ndarray]:
-    """The columns of files of one kind."""
-    return join_blocks(read_blocks(kind, files, folder, **options), tuple(kind.COLUMNS))
 
 
 def _usable(rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, int]]:

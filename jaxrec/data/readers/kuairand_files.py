@@ -78,17 +78,11 @@ class KuairandEvents(BlockBuilder):
     """Shown videos in the order of the lines of the logs, columns as the publisher calls them."""
 
     COLUMNS: ClassVar[Mapping[str, type]] = {
-        'user_id': np.int32,
-        'video_id': np.int32,
+        **dict.fromkeys(('user_id', 'video_id'), np.int32),
         'time_ms': np.int64,
-        'is_like': np.int32,
-        'is_follow': np.int32,
-        'is_forward': np.int32,
-        'long_view': np.int32,
-        'play_time_ms': np.int64,
-        'duration_ms': np.int64,
-        'is_rand': np.int32,
-        'tab': np.int32,
+        **dict.fromkeys(('is_like', 'is_follow', 'is_forward', 'long_view'), np.int32),
+        **dict.fromkeys(('play_time_ms', 'duration_ms'), np.int64),
+        **dict.fromkeys(('is_rand', 'tab'), np.int32),
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
 
@@ -106,17 +100,10 @@ class _Features(BlockBuilder):
     """A table of attributes, of which some columns are kept as text, by an integer key."""
 
     KEY: ClassVar[str]
-    PATTERN: ClassVar[str]
+
     MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
 
     wanted: Container[int] | None = None  # keys that are kept; None for all
-
-    def find(self, folder: Path) -> Sequence[Path]:
-        """The one file in a folder."""
-        found = sorted(folder.glob(self.PATTERN))
-        if len(found) != 1:
-            raise ValueError(f'{folder} has {len(found)} files {self.PATTERN}: {REMEDY}')
-        return found
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of rows; rows whose key is not wanted are left out."""

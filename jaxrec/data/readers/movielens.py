@@ -1,7 +1,7 @@
 """MovieLens: TFDS builders of its tables, and the compiler that turns them into a `BehaviourLog`.
 
-An example of `MovielensRatings` is a user with all ratings in file order, one of `MovielensMovies` a movie.
-Decoding examples one by one is slow, so nothing trains from them: they are read once, into columns.
+An example of `MovielensRatings` is a user with all ratings in file order, one of `MovielensMovies` a movie. Decoding
+examples one by one is slow, so nothing trains from them: they are read once, into columns.
 """
 
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ class _Movielens(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version('1.0.0')
     BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=name) for name in EDITIONS]
-    # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources); told,
-    # it need not look.
+    # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources); told, it need not
+    # look.
     code_path = Path(__file__)
     MANUAL_DOWNLOAD_INSTRUCTIONS = f'Place the folder or the zip of the edition from {ADDRESS} here.'
 
@@ -121,14 +121,12 @@ def compile_movielens(
 ) -> BehaviourLog:
     """Compiles an edition of MovieLens.
 
-    Events have `rating`; items (movies) have `genres` (multi-valued), `category` (the first genre) and `year`
-    (numeric, 0 where the title has none); users of the 1m edition have `gender`, `age`, `occupation` and
-    `zip`. Of several ratings of a movie by one user the latest is kept. The prepared TFDS data lie beside
-    `folder`, under `tfds/`.
+    Events have `rating`; items (movies) have `genres` (multi-valued), `category` (the first genre) and `year` (numeric,
+    0 where the title has none); users of the 1m edition have `gender`, `age`, `occupation` and `zip`. Of several
+    ratings of a movie by one user the latest is kept. The prepared TFDS data lie beside `folder`, under `tfds/`.
 
     Args:
-      data_dir: where the files lie: the publisher's folder, a folder that holds it, or one that holds the
-        zip.
+      data_dir: where the files lie: the publisher's folder, a folder that holds it, or one that holds the zip.
       folder: where the log will lie.
       edition: 'latest-small-2016', 'latest-small-2018' or '1m'.
       seed: of the hash that assigns ids.

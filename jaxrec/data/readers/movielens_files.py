@@ -1,8 +1,8 @@
 """The files of MovieLens as published: where they are, how they are fetched, what a line must look like.
 
-Editions differ in format. `latest-small` is comma-separated UTF-8 with a header and quoted titles, `1m` is
-separated by '::', in Latin-1, without a header. A folder or the publisher's zip does; `.csv.gz` is accepted
-in place of `.csv`. A malformed line is an error that names file and line.
+Editions differ in format. `latest-small` is comma-separated UTF-8 with a header and quoted titles, `1m` is separated by
+'::', in Latin-1, without a header. A folder or the publisher's zip does; `.csv.gz` is accepted in place of `.csv`. A
+malformed line is an error that names file and line.
 """
 
 import csv
@@ -34,8 +34,7 @@ class Edition:
       step: smallest difference between ratings, which run from `step` to 5.
       users: whether there is a file of user attributes.
       published: whether the publisher still offers it at `ADDRESS`.
-      md5: of the zip, as published; None when the publisher replaces the file, then its current `.md5` file
-        is read.
+      md5: of the zip, as published; None when the publisher replaces the file, then its current `.md5` file is read.
     """
 
     folder: str

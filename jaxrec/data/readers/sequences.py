@@ -1,9 +1,9 @@
 """Amazon reviews as TIGER, P5, S3-Rec and LETTER share them: sequences of items, their texts, published IDs.
 
 A folder holds `sequences.txt` (a line a user: the user, then items in the order of time, without times) and
-`items.tsv`, whose columns are `item_id`, `text`, `attribute_ids` (numbers, separated by spaces) and any
-number of `<name>_sid`, semantic IDs such as `<a_183> <b_70> <c_232>`. Further IDs may lie as JSON in
-`indexes/<name>.index.json`, {row of items.tsv from 0: list of tokens}. All files may be packed as `.gz`.
+`items.tsv`, whose columns are `item_id`, `text`, `attribute_ids` (numbers, separated by spaces) and any number of
+`<name>_sid`, semantic IDs such as `<a_183> <b_70> <c_232>`. Further IDs may lie as JSON in `indexes/<name>.index.json`,
+{row of items.tsv from 0: list of tokens}. All files may be packed as `.gz`.
 
 Letters: N interactions, V items.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.logs.columns import Ragged, is_name
-from jaxrec.data.readers.blocks import Block, BlockBuilder, in_blocks, join_blocks, read_blocks
+from jaxrec.data.readers.blocks import Block, BlockBuilder, in_blocks, occurred, read_table
 from jaxrec.data.readers.files import find_file, open_file
 
 REMEDY = 'place sequences.txt and items.tsv there, plain or packed as .gz'
@@ -65,11 +65,11 @@ def compile_sequences(
 ) -> BehaviourLog:
     """Compiles sequences of items to a log without times, in which the order is all there is.
 
-    Items have `text` (categorical: the text itself), `attributes` (multi-valued), and a categorical column
-    for each published set of semantic IDs: `<name>_sid` as `items.tsv` calls it, and `<name>_sid` of each
-    `indexes/<name>.index.json`. The benchmarks' protocol is the split 'leave_last_out' with all items ranked.
-    Empty lines are dropped and counted; items that repeat in a sequence and users of fewer than three items,
-    who only train, are counted and kept.
+    Items have `text` (categorical: the text itself), `attributes` (multi-valued), and a categorical column for each
+    published set of semantic IDs: `<name>_sid` as `items.tsv` calls it, and `<name>_sid` of each
+    `indexes/<name>.index.json`. The benchmarks' protocol is the split 'leave_last_out' with all items ranked. Empty
+    lines are dropped and counted; items that repeat in a sequence and users of fewer than three items, who only train,
+    are counted and kept.
 
     Args:
       data_dir: where the folder `name` lies, or that folder.
@@ -86,12 +86,12 @@ def compile_sequences(
     request = {'reader': Sequences.tag(), 'seed': seed}
     if made := BehaviourLog.of_request(folder, files, request):
         return made
-    events = join_blocks(read_blocks(Sequences, found[:1], folder), tuple(Sequences.COLUMNS))
+    events = read_table(Sequences, found[:1], folder)
     empty = events['user'] == EMPTY
     events = {key: column[~empty] for key, column in events.items()}
     if not len(events['user']):
         raise ValueError(f'{found[0]} has no sequence: {REMEDY}')
-    items = join_blocks(read_blocks(SequenceItems, found[1:], folder), tuple(SequenceItems.COLUMNS))
+    items = read_table(SequenceItems, found[1:], folder)
     columns = _attributes(items, found[1], indexes)
     kinds = {'text': 'categorical', 'attributes': 'multi'}
     return compile_log(
@@ -200,4 +200,4 @@ def _irregular(events: Mapping[str, np.ndarray]) -> dict[str, int]:
         'items that a user had met before': int(same.sum()),
         'users of fewer than three items, who only train': int((counts < 3).sum()),
     }
-    return {what: count for what, count in notes.items() if count}
+    return occurred(notes)

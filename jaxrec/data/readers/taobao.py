@@ -1,8 +1,8 @@
 """Taobao UserBehavior (Tianchi data set 649): a TFDS builder of its lines, and the compiler to a log.
 
-A line of `UserBehavior.csv` is user, item, category, behaviour, seconds since 1970; there is no header.
-Behaviours are pv (a page view, the click of the papers), cart, fav and buy. In full the file has 100,150,807
-lines. Fetching it takes an account, so it is placed by hand.
+A line of `UserBehavior.csv` is user, item, category, behaviour, seconds since 1970; there is no header. Behaviours are
+pv (a page view, the click of the papers), cart, fav and buy. In full the file has 100,150,807 lines. A download takes
+an account, so it is placed by hand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, read_blocks
+from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, occurred, read_blocks
 from jaxrec.data.readers.csv_blocks import read_csv
 from jaxrec.data.readers.files import find_file
 
@@ -30,12 +30,8 @@ class TaobaoEvents(BlockBuilder):
     """Lines of `UserBehavior.csv`: `user`, `item`, `category`, `behaviour`, `time`, in order."""
 
     COLUMNS: ClassVar[Mapping[str, type]] = {
-        'user': np.int32,
-        'item': np.int32,
-        'category': np.int32,
-        'behaviour': str,
-        'time': np.int64,
-    }
+        **dict.fromkeys(('user', 'item', 'category'), np.int32), 'behaviour': str, 'time': np.int64,
+    }  # fmt: skip
     MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
 
     def find(self, folder: Path) -> Sequence[Path]:
@@ -47,9 +43,8 @@ class TaobaoEvents(BlockBuilder):
         line = 1
         for block in read_csv(files[0], tuple(self.COLUMNS), self.COLUMNS, REMEDY, header=False):
             codes, values = block['behaviour']
-            unknown = ~np.isin(values, BEHAVIOURS)
-            if unknown.any():
-                first = int(np.flatnonzero(unknown[codes])[0])
+            if (unknown := ~np.isin(values, BEHAVIOURS)).any():
+                first = int(np.argmax(unknown[codes]))
                 raise ValueError(
                     f'{files[0]}:{line + first}: behaviour {str(values[codes[first]])!r} is none of '
                     f'{", ".join(BEHAVIOURS)}: repair the line'
@@ -62,16 +57,15 @@ class TaobaoEvents(BlockBuilder):
 def compile_taobao(data_dir: str | Path, folder: str | Path, outside: str = 'drop', seed: int = 0) -> BehaviourLog:
     """Compiles UserBehavior to a log, every line an event.
 
-    Events have `time` and `behaviour` (categorical: pv, cart, fav, buy; label kind 'one_of' says which of
-    them are positive and make up histories). Items have a `category`; where the lines of an item disagree,
-    the first one holds, and such items are counted. Lines before 1970 are always dropped and counted. The
-    prepared TFDS data lie beside `folder`, under `tfds/`.
+    Events have `time` and `behaviour` (categorical: pv, cart, fav, buy; label kind 'one_of' chooses the positive ones,
+    which make up histories). Items have a `category`, that of their first line; items whose lines disagree are counted.
+    Lines before 1970 are always dropped and counted. The prepared TFDS data are in `tfds/` next to `folder`.
 
     Args:
-      data_dir: where `UserBehavior.csv` lies, plain, .gz or .zip; or the file itself.
-      folder: where the log will lie.
-      outside: what becomes of lines outside the nine days that the publisher states: 'drop' or 'keep'. Both
-        are counted. One wrong year would make a line its user's last event.
+      data_dir: folder of `UserBehavior.csv`, plain, .gz or .zip; or the file itself.
+      folder: of the log.
+      outside: 'drop' or 'keep' lines outside the nine days that the publisher states. Both are counted. One wrong year
+        would make a line its user's last event.
       seed: of the hash that assigns ids.
 
     Raises:
@@ -98,8 +92,8 @@ def compile_taobao(data_dir: str | Path, folder: str | Path, outside: str = 'dro
         items,
         columns={'behaviour': ColumnSpec('categorical'), 'category': ColumnSpec('categorical')},
         sources=files,
-        dropped={reason: lines for reason, lines in counted.items() if lines},
-        notes={irregularity: lines for irregularity, lines in notes.items() if lines},
+        dropped=occurred(counted),
+        notes=occurred(notes),
         request=request,
         seed=seed,
     )

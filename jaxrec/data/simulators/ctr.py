@@ -1,10 +1,10 @@
 """A seeded world of users, items and clicks whose true click probabilities are known.
 
-Users carry interests of three ranges: lifelong (fixed), long (renewed every few sessions) and short (one
-category a session). Items have a category, a content vector near their category's, a quality, and a hidden
-group. Beside interests a click depends on pairs: every recently clicked item lends or takes odds by a random
-table over (its group, the candidate's group), centred in rows and columns, so that no sum of effects of the
-two sides expresses it. Groups are never written to the log.
+Users carry interests of three ranges: lifelong (fixed), long (renewed every few sessions) and short (one category a
+session). Items have a category, a content vector near their category's, a quality, and a hidden group. Beside interests
+a click depends on pairs: every recently clicked item lends or takes odds by a random table over (its group, the
+candidate's group), centred in rows and columns, so that no sum of effects of the two sides expresses it. Groups are
+never written to the log.
 
 U users, T impressions a user, V items, K categories, G hidden groups, D content width.
 """
@@ -31,8 +31,7 @@ class World:
     Attributes:
       users: U.
       items: V.
-      impressions: T, impressions of each user; clicks are history, so histories grow to about T times the
-        click rate.
+      impressions: T, impressions of each user; clicks are history, so histories grow to about T times the click rate.
       categories: K.
       groups: G, hidden groups of items.
       content_dim: D.
@@ -82,8 +81,8 @@ class Truth:
       group: int [V].
       content: float [V, D], unit vectors.
       quality: float [V], logits.
-      pairs: float [G, G], odds that a clicked item of group g lends to a candidate of group h, zero mean in
-        rows and columns.
+      pairs: float [G, G], odds that a clicked item of group g lends to a candidate of group h, zero mean in rows and
+        columns.
       taste: float [U, D].
       lifelong: int [U, 2], categories of lifelong interest.
     """
@@ -206,8 +205,8 @@ def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
       truth: from `make_truth`.
 
     Returns:
-      Event columns of length U * T: user, item, time (int64 seconds), click (int8), true_ctr (float32),
-      ordered by impression.
+      Event columns of length U * T: user, item, time (int64 seconds), click (int8), true_ctr (float32), ordered by
+      impression.
     """
     rng = np.random.default_rng((world.seed, 2))
     users, steps = world.users, world.impressions
@@ -252,8 +251,8 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     """Simulates a world and compiles its log; a log of the same world is opened, not made again.
 
     Args:
-      folder: where the log goes; `<folder>-truth` beside it takes the truth's columns by raw item and user
-        number, and the knobs as `world.json`.
+      folder: where the log goes; `<folder>-truth` beside it takes the truth's columns by raw item and user number, and
+        the knobs as `world.json`.
       **knobs: fields of `World`.
 
     Returns:

@@ -1,17 +1,16 @@
 """A seeded world of long histories in which old behaviours matter: 500 to tens of thousands of events back.
 
-A user's history is H clicks. Its last `near` ones are staples, items that matter to nobody, in sessions of
-one category each. Further back it also holds interests: episodes of behaviours of one hidden group, each in
-either category of its theme, that return once a period; and strays, items of any group. Then come T
-impressions, a page at once, each clicked or not, and their clicks are history for later pages. Beside the
-candidate's quality its odds depend on
+A user's history is H clicks. Its last `near` ones are staples, items that matter to nobody, in sessions of one category
+each. Further back it also holds interests: episodes of behaviours of one hidden group, each in either category of its
+theme, that return once a period; and strays, items of any group. Then come T impressions, a page at once, each clicked
+or not, and their clicks are history for later pages. Beside the candidate's quality its odds depend on
 
 - recent interest: whether any of the last `recent` behaviours is of its category,
-- long-range interest: what all behaviours before it lend (`lifelong_truth`), which hangs on hidden groups and
-  on the behaviour's age, and which `long_effect=0` switches off.
+- long-range interest: what all behaviours before it lend (`lifelong_truth`), which hangs on hidden groups and on the
+  behaviour's age, and which `long_effect=0` switches off.
 
-Both are functions of the history, so nothing but chance is out of a model's reach. About
-`interest_share(world)` of a history matters to a candidate of an interest.
+Both are functions of the history, so nothing but chance is out of a model's reach. About `interest_share(world)` of a
+history matters to a candidate of an interest.
 
 U users, H history, T impressions a user, M behaviours with a group.
 """
@@ -77,9 +76,9 @@ def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
       truth: from `make_truth`.
 
     Returns:
-      Event columns of length U * (H + T), ordered by user and time: user and item int32, time (int64
-      seconds), click and judged (int8) and true_ctr (float32). Events of the history have click 1, judged 0
-      and true_ctr 1; impressions have judged 1.
+      Event columns of length U * (H + T), ordered by user and time: user and item int32, time (int64 seconds), click
+      and judged (int8) and true_ctr (float32). Events of the history have click 1, judged 0 and true_ctr 1; impressions
+      have judged 1.
     """
     histories = make_histories(world, truth)
     rng, shelves = np.random.default_rng((world.seed, 3)), Shelves(world, truth)
@@ -131,8 +130,8 @@ def _show(
 def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     """Simulates a world and compiles its log; a log of the same world is opened, not made again.
 
-    Impressions are cut into parts by the split {'kind': 'per_user_time', 'column': 'judged', 'among': (1,)};
-    the label is {'kind': 'impressions', 'column': 'click'}.
+    Impressions are cut into parts by the split {'kind': 'per_user_time', 'column': 'judged', 'among': (1,)}; the label
+    is {'kind': 'impressions', 'column': 'click'}.
 
     Args:
       folder: where the log goes; `<folder>-truth` beside it takes the truth, see

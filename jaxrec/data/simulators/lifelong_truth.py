@@ -1,15 +1,15 @@
 """What a lifelong world knows and no log tells: which behaviours matter to a candidate, and how much.
 
-Every item has a category. Some items also belong to a hidden group; the groups of one hidden theme lend odds
-to each other or take them, by a seeded random table, and every theme lives in two categories. So of the
-behaviours that matter to a candidate about half lie outside its category, a category match also keeps
-behaviours that do not matter, and items without a group (staples) matter to nobody.
+Every item has a category. Some items also belong to a hidden group; the groups of one hidden theme lend odds to each
+other or take them, by a seeded random table, and every theme lives in two categories. So of the behaviours that matter
+to a candidate about half lie outside its category, a category match also keeps behaviours that do not matter, and items
+without a group (staples) matter to nobody.
 
-How much a behaviour lends hangs on its age: little or less than nothing just after it, most when about one
-period of the theme has passed, and something ever after.
+How much a behaviour lends hangs on its age: little or less than nothing just after it, most when about one period of
+the theme has passed, and something ever after.
 
-V items, G groups, Q themes, K categories. Items of batches are vocabulary ids, so that V is the vocabulary's
-  rows there.
+V items, G groups, Q themes, K categories. Items of batches are vocabulary ids, so that V is the vocabulary's rows
+  there.
 """
 
 import dataclasses
@@ -36,8 +36,8 @@ class Truth:
       category: int32 [V].
       group: int32 [V], `NO_GROUP` for staples.
       quality: float32 [V], logits.
-      lends: float32 [G + 1, G + 1], odds that a behaviour of group g lends to a candidate of group h; zero
-        across themes and for staples.
+      lends: float32 [G + 1, G + 1], odds that a behaviour of group g lends to a candidate of group h; zero across
+        themes and for staples.
       period: float32 [G + 1], seconds.
       seasons: float32 [3], factor of `lends` before a behaviour is due, while it is, and afterwards.
       scale: float32 [1], logits of a behaviour that lends 1; 0 without long-range interests.
@@ -161,8 +161,8 @@ def beside_search(relevant: np.ndarray, length: np.ndarray, keep: int) -> dict[s
       keep: K, behaviours kept.
 
     Returns:
-      'all', 'recent' (the K most recent) and 'random' (K at random, expected), relevant behaviours found,
-      float64 [...].
+      'all', 'recent' (the K most recent) and 'random' (K at random, expected), relevant behaviours found, float64
+      [...].
     """
     length = np.asarray(length)
     place = np.arange(relevant.shape[-1])

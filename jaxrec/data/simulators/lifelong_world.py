@@ -1,7 +1,7 @@
 """The knobs of a lifelong world, and the ages that follow from them.
 
-U users, H history, T impressions a user, K categories, Q themes, J groups a theme, G = Q J hidden groups,
-  I interests a user, R returns, E behaviours an episode.
+U users, H history, T impressions a user, K categories, Q themes, J groups a theme, G = Q J hidden groups, I interests a
+  user, R returns, E behaviours an episode.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ class World:
       page: impressions that a user sees at the same time; the last page may hold fewer.
       categories: K.
       themes: Q, each in two categories.
-      theme_groups: J; of each a behaviour lends odds to candidates of one group of its theme and takes them
-        from those of another.
+      theme_groups: J; of each a behaviour lends odds to candidates of one group of its theme and takes them from those
+        of another.
       cell_items: items of each group in each of its two categories.
       staples: items of each category without a group.
       interests: I, themes in which a user has an interest in one group.
@@ -41,8 +41,8 @@ class World:
       days: over which the impressions spread.
       related: share of impressions from the themes of the user's interests.
       lately: share of impressions of staples from the recent categories; the rest are of any item.
-      long_effect: logits lent by an episode at its average season to a candidate at full strength; 0 leaves
-        recent interests only.
+      long_effect: logits lent by an episode at its average season to a candidate at full strength; 0 leaves recent
+        interests only.
       gap_effect: how far the effect of a behaviour depends on its age, 0 is not at all.
       short_effect: logits for a candidate of a recent category.
       quality_effect: standard deviation of item quality in logits.

@@ -1,8 +1,8 @@
-"""What the sources of all kinds of log share: which examples batch i holds.
+"""The base of all sources: which examples batch i holds.
 
-Item i is batch i: a pure function of the source's arguments and i, so an iterator's state is one number, a
-resumed run sees the batches an unbroken one would have seen, and processes that share a batch agree on it
-without talking. Epochs live inside the source, because each has its own permutation and its own draws.
+Item i is batch i: a pure function of the source's arguments and i. So an iterator's state is one number, a resumed run
+sees the batches of an unbroken one, and processes that share a batch agree on it without communication. Epochs are
+inside the source, because each has its own permutation and its own draws.
 
 Letters: B examples a batch (on this process), E examples an epoch.
 """
@@ -29,13 +29,12 @@ Batch = dict[str, np.ndarray]
 class BatchSource(abc.ABC):
     """Random access to the batches of one part of a log.
 
-    A kind of source opens its log in `_open` and fills a batch in `_assemble`; here ids of pairs are added to
-    it, as `cartesian/<pair>`.
+    A kind of source opens its log in `_open` and fills a batch in `_assemble`; ids of pairs are added here, as
+    `cartesian/<pair>`.
 
     Args:
       log_folder: of a compiled log.
-      features: {'user': columns, 'candidate': columns, 'history': columns}, of columns that the log's schema
-        describes.
+      features: {'user': columns, 'candidate': columns, 'history': columns}, of columns that the log's schema describes.
       label: description of a label rule, see `make_label`.
       split: description of a split, see `make_split`.
       part: 'train', 'validation' or 'test'.
@@ -45,11 +44,10 @@ class BatchSource(abc.ABC):
       shuffle: a new order each epoch, or the order of the log.
       process_index, process_count: this process takes that slice of each batch.
       remainder: 'drop' an incomplete last batch, or 'pad' it with examples of `valid` 0.
-      cartesian: description of the pairs that get ids, see `jaxrec.data.features.cartesian.open_vocabularies`; none by
-        default.
+      cartesian: description of the pairs that get ids, see `jaxrec.data.features.cartesian.open_vocabularies`.
 
     Attributes:
-      events: rows of the log that the examples are made of.
+      events: rows of the log that the examples come from.
       examples: E, examples an epoch over all processes.
       steps: batches an epoch; `len(source)` is steps * epochs.
       vocabularies: of the pairs.
@@ -89,12 +87,11 @@ class BatchSource(abc.ABC):
                 f'{self.batch_size}: lower batch_size or min_history, or check label and split'
                 f'{self._left_out()}'
             )
-        self.vocabularies: tuple[PairVocabulary, ...] = (
-            open_vocabularies(self, log, self.cartesian) if self.cartesian else ()
-        )
+        opened = open_vocabularies(self, log, self.cartesian) if self.cartesian else ()
+        self.vocabularies: tuple[PairVocabulary, ...] = opened
 
     def _left_out(self) -> str:
-        """Why there are not more examples, to be added to a sentence; '' where nothing is known of it."""
+        """Why there are not more examples, to end a sentence with; '' where nothing is known of it."""
         return ''
 
     @abc.abstractmethod
@@ -135,7 +132,7 @@ class BatchSource(abc.ABC):
             return self._orders[epoch]
 
     def _arrange(self, order: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """What a kind of source makes of the permutation of an epoch, drawing on from its generator."""
+        """How a kind of source orders an epoch, given its permutation and the generator it was drawn from."""
         del generator
         return order
 
@@ -170,8 +167,7 @@ def _check_arguments(source: BatchSource) -> None:
         raise ValueError(
             f'batch_size {source.batch_size} cannot be cut among {source.process_count} processes: make it a multiple'
         )
-    unknown = set(source.features.keys()) - set(SIDES)
-    if unknown:
+    if unknown := set(source.features.keys()) - set(SIDES):
         raise ValueError(f'features have no side {sorted(unknown)[0]!r}: use {", ".join(SIDES)}')
 
 
@@ -182,17 +178,14 @@ def check_count(name: str, value: int) -> None:
 
 
 def check_features(folder: Path, side: str, names: Sequence[str], allowed: Sequence[str], label: str | None) -> None:
-    """Refuses features that a side of a log does not have, or that are the label.
+    """Refuses features that a side of a log does not have, or that are the label; a ValueError names the column.
 
     Args:
       folder: of the log, for messages.
       side: 'user', 'candidate' or 'history'.
       names: the columns asked for.
       allowed: the columns that this side has.
-      label: the event column that the label is made of, if any.
-
-    Raises:
-      ValueError: naming the column.
+      label: the event column of the label, if any.
     """
     for name in names:
         if name not in allowed:

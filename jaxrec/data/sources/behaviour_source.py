@@ -1,12 +1,11 @@
 """A Grain source whose items are whole batches of requests, assembled by index from a behaviour log.
 
-An example is a request of one candidate, C = 1: one event, or one of a positive event's 1 + `per_positive`
-candidates. With `candidates` it is a request of up to C: the events of one user and instant, such as a page
-of impressions, share what happened before. Which examples a batch holds is said in
-`jaxrec.data.sources.batch_source`.
+An example is a request of one candidate, C = 1: one event, or one of a positive event's 1 + `per_positive` candidates.
+With `candidates` it is a request of up to C: the events of one user and instant, such as a page of impressions, share
+one history. `jaxrec.data.sources.batch_source` defines which examples a batch holds.
 
-Letters: B examples a batch (on this process), C candidates, S short and L long window of the history,
-  K kept and n sampled behaviours, W values of a multi-valued column, E examples an epoch, E' events.
+Letters: B examples a batch (on this process), C candidates, S short and L long window of the history, K kept and n
+  sampled behaviours, W values of a multi-valued column, E examples an epoch, E' events.
 """
 
 import dataclasses
@@ -16,20 +15,14 @@ from typing import Any
 import grain
 import numpy as np
 
+from jaxrec.data.features import negatives as drawing
 from jaxrec.data.features.gather import take
 from jaxrec.data.features.histories import SIDES as HISTORY_SIDES
 from jaxrec.data.features.histories import Draw, Histories, Requests
 from jaxrec.data.features.labels import Rule, SampledNegatives, history_bounds, make_label
-from jaxrec.data.features.negatives import (
-    HistoryPool,
-    NegativeTables,
-    history_pool,
-    negative_tables,
-    sample_beside,
-    sample_negatives,
-)
 from jaxrec.data.features.pairs import SIDES
 from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.columns import begins, place_in_run
 from jaxrec.data.logs.log import Log
 from jaxrec.data.sources.batch_source import Batch, BatchSource, check_count, check_features
 from jaxrec.data.sources.splits import PARTS, make_split
@@ -46,44 +39,41 @@ class _Prepared:
     end: np.ndarray  # int64 [E'], of the first that is no history
     label: np.ndarray  # float32 [E']
     histories: Histories
-    negatives: NegativeTables | None
-    beside: HistoryPool | None
+    negatives: drawing.NegativeTables | None
+    beside: drawing.HistoryPool | None
 
 
 @dataclasses.dataclass(eq=False)
 class RequestSource(BatchSource):
     """Random access to the batches of one part of a behaviour log.
 
-    A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...],
-    `history/<col>` [B, S, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C],
-    `host/group` int64 [B] (user id) and `host/event` int64 [B, C] (row in the log, the positive's for a drawn
-    negative; -1 where not valid). A request of fewer than C candidates has them first, and 0 in all that the
-    others hold. Ids are int32, numeric columns float32; multi-valued columns have one more axis W. Histories
-    run from oldest to newest and are aligned left. With `history_negatives` there is
-    `history_negative/<col>` beside `history/<col>`, for the item and its attributes: another item than the
-    entry's, 0 on padding, drawn anew for each example and epoch. Ids of pairs are
-    `cartesian/<candidate column>x<column>`, [B, C, S] with a history column and [B, C] with another.
+    A batch is a dict of `side/column` arrays: `user/<col>` [B, ...], `candidate/<col>` [B, C, ...], `history/<col>` [B,
+    S, ...] with `history/length` int32 [B], `label` and `valid` float32 [B, C], `host/group` int64 [B] (user id) and
+    `host/event` int64 [B, C] (row in the log, the positive's for a drawn negative; -1 where not valid). A request of
+    fewer than C candidates has them first, and 0 in all that the others hold. Ids are int32, numeric columns float32;
+    multi-valued columns have one more axis W. Histories run from oldest to newest and are aligned left. With
+    `history_negatives` there is `history_negative/<col>` for the item and its attributes: another item than the entry's
+    in `history/<col>`, 0 on padding, drawn anew for each example and epoch. Ids of pairs are `cartesian/<candidate
+    column>x<column>`, [B, C, S] with a history column and [B, C] with another.
 
-    With `lifelong` there are the L behaviours older than the S of the history too, in the same columns:
-    `long/<col>` [B, L, ...] with `long/length` int32 [B]; or, where they are searched, the K most recent ones
-    of the candidate's category, `kept/<col>` [B, C, K, ...] with `kept/length` int32 [B, C]. While shuffled,
-    a `sample` of n, drawn for each example and epoch, stands for the L, and `long/<col>` is [B, n, ...]. With
-    `time_gap` each side has `gap`, int32 [B, S], [B, L] or [B, C, K], buckets of the time between behaviour
-    and event: see `jaxrec.data.features.time_gap`.
+    With `lifelong` there are the L behaviours older than the S of the history too, in the same columns: `long/<col>`
+    [B, L, ...] with `long/length` int32 [B]; or, where they are searched, the K most recent ones of the candidate's
+    category, `kept/<col>` [B, C, K, ...] with `kept/length` int32 [B, C]. While shuffled, a `sample` of n, drawn for
+    each example and epoch, replaces the L, and `long/<col>` is [B, n, ...]. With `time_gap` each side has `gap`, int32
+    [B, S], [B, L] or [B, C, K], buckets of the time between behaviour and event: see `jaxrec.data.features.time_gap`.
 
     Args:
       log_folder: of a `BehaviourLog`.
-      features: user columns are `user` and user attributes; candidate and history columns are `item`, item
-        attributes and event columns that the log's schema describes.
+      features: user columns are `user` and user attributes; candidate and history columns are `item`, item attributes
+        and event columns that the log's schema describes.
       history_length: S; the most recent S entries are kept.
       min_history: leave out events with fewer history entries.
-      candidates: C; so many events of one user and instant make a request at most. The history is read once
-        for all of them, which makes a long one cheap.
-      history_negatives: how items are drawn beside history entries, 'uniform', 'popularity' or None.
-      lifelong: description of what lies behind the history, see `jaxrec.data.features.lifelong.read_lifelong`.
+      candidates: C, events of one user and instant in a request at most; their history is read once for all of them.
+      history_negatives: how items are drawn for history entries, 'uniform', 'popularity' or None.
+      lifelong: description of older behaviours, see `jaxrec.data.features.lifelong.read_lifelong`.
       time_gap: description of buckets, see `jaxrec.data.features.time_gap.read_time_gap`.
-      label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder,
-        cartesian: see `BatchSource`.
+      label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
+        `BatchSource`.
 
     Attributes:
       log: the opened log.
@@ -135,11 +125,11 @@ class RequestSource(BatchSource):
         negatives = None
         if isinstance(self._rule, SampledNegatives):
             wanted &= positive
-            negatives = negative_tables(log, positive, self._rule.sampler, self._rule.category)
+            negatives = drawing.negative_tables(log, positive, self._rule.sampler, self._rule.category)
         rows = np.flatnonzero(wanted)
         names, beside = self.features['history'], None
         if self.history_negatives is not None:
-            beside = history_pool(log, positive, self.history_negatives)
+            beside = drawing.history_pool(log, positive, self.history_negatives)
             names = tuple(dict.fromkeys((*names, 'item')))  # drawn beside the item, whatever else is read
         return _Prepared(
             rows=rows,
@@ -164,7 +154,7 @@ class RequestSource(BatchSource):
         users, items = log.events['user'][rows[:, 0]], log.events['item'][rows] * valid
         if prepared.negatives is not None:  # one candidate each
             drawn = np.flatnonzero(slot)
-            items[drawn, 0] = sample_negatives(
+            items[drawn, 0] = drawing.sample_negatives(
                 prepared.negatives, rows[drawn, 0], slot[drawn], seed=self.seed, epoch=epoch
             )
             label = np.equal(slot, 0).astype(np.float32)[:, None]
@@ -175,13 +165,8 @@ class RequestSource(BatchSource):
             column = items if name == 'item' else self._take(name, items if name in log.items else rows)
             axes = (1,) * (column.ndim - 2)
             batch[f'candidate/{name}'] = column * valid.reshape(*valid.shape, *axes).astype(column.dtype)
-        requests = Requests(
-            prepared.start[event[:, 0]],
-            prepared.end[event[:, 0]],
-            users,
-            items,
-            log.events['time'][rows[:, 0]] if self.time_gap is not None else None,
-        )
+        times = log.events['time'][rows[:, 0]] if self.time_gap is not None else None
+        requests = Requests(prepared.start[event[:, 0]], prepared.end[event[:, 0]], users, items, times)
         batch |= self._histories(requests, Draw(rows[:, 0] * self._per_event + slot, self.seed, epoch))
         batch['label'] = label
         batch['valid'] = valid.astype(np.float32)
@@ -190,7 +175,7 @@ class RequestSource(BatchSource):
         return batch
 
     def _candidates(self, pick: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Events as places in the part [B, C], which of its candidates each is [B], which are real [B, C]."""
+        """Events as places in the part [B, C], the number of each among its candidates [B], which are real [B, C]."""
         first = self._prepared.first
         if first is None:
             event, slot = np.divmod(pick, self._per_event)
@@ -204,7 +189,9 @@ class RequestSource(BatchSource):
         batch = self._prepared.histories.cut(requests, draw if self.shuffle else None)
         beside, names = self._prepared.beside, self.features['history']
         if beside is not None:
-            drawn = sample_beside(beside, batch['history/item'], draw.examples, seed=draw.seed, epoch=draw.epoch)
+            drawn = drawing.sample_beside(
+                beside, batch['history/item'], draw.examples, seed=draw.seed, epoch=draw.epoch
+            )
             for name in _item_columns(self.log, names):
                 batch[f'history_negative/{name}'] = drawn if name == 'item' else self._take(name, drawn)
             for side in HISTORY_SIDES if 'item' not in names else ():
@@ -232,11 +219,7 @@ def make_loader(source: BatchSource, *, threads: int = 2, buffer: int = 4) -> gr
 
 def _requests(log: BehaviourLog, rows: np.ndarray, candidates: int) -> np.ndarray:
     """int64 [E + 1]: where requests of at most so many events begin, and the end of the last."""
-    users, times = log.events['user'][rows], log.events['time'][rows]
-    opens = np.ones(len(rows), bool)
-    opens[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
-    places = np.arange(len(rows))
-    since = places - np.maximum.accumulate(np.where(opens, places, 0))
+    since = place_in_run(begins(log.events['user'][rows], log.events['time'][rows]))
     return np.append(np.flatnonzero(since % candidates == 0), len(rows))
 
 

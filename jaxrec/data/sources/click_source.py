@@ -1,10 +1,8 @@
 """A Grain source whose items are whole batches of impressions, assembled by index from a click log.
 
-An example is one impression: a request with a single candidate, C = 1, and neither user nor history. Which
-examples a batch holds is said in `jaxrec.data.sources.batch_source`.
+An example is one impression: a request with a single candidate, C = 1, and neither user nor history.
 
-Letters: B examples a batch (on this process), C = 1 candidates, W values of a multi-valued column, E examples
-  an epoch.
+Letters: B examples a batch (on this process), C = 1 candidates, W values of a multi-valued column.
 """
 
 import dataclasses
@@ -24,16 +22,16 @@ from jaxrec.data.sources.splits import PARTS, make_split
 class ClickSource(BatchSource):
     """Random access to the batches of one part of a click log.
 
-    A batch is a dict: `candidate/<col>` [B, C, ...], `label` and `valid` float32 [B, C], `host/event` int64
-    [B, C] (row in the log; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns
-    have one more axis W. There is no `host/group`: without users nothing can be averaged over them.
+    A batch is a dict: `candidate/<col>` [B, C, ...], `label` and `valid` float32 [B, C], `host/event` int64 [B, C] (row
+    in the log; -1 where not valid). Ids are int32, numeric columns float32; multi-valued columns have one more axis W.
+    There is no `host/group`, because there are no users.
 
     Args:
       log_folder: of a `ClickLog`.
       features: candidate columns that the log's schema describes; the other sides stay empty.
       label: 'impressions' or 'rating'.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian:
-        see `BatchSource`.
+      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
+        `BatchSource`.
 
     Attributes:
       log: the opened log.
@@ -63,8 +61,7 @@ class ClickSource(BatchSource):
         rows = self._rows[pick]
         batch: Batch = {}
         for name in self.features['candidate']:
-            column = take(self.log.events[name], rows, self.log.schema[name].width)
-            batch[f'candidate/{name}'] = column[:, None]
+            batch[f'candidate/{name}'] = take(self.log.events[name], rows, self.log.schema[name].width)[:, None]
         batch['label'] = self._label[pick][:, None]
         batch['valid'] = np.ones_like(batch['label'])
         batch['host/event'] = rows[:, None]

@@ -25,7 +25,7 @@ from jaxrec.data.sources.scene_source import SceneSource
 from jaxrec.data.sources.session_source import SessionSource
 from jaxrec.files import needs_room
 
-# Which source cuts batches from which kind of log.
+# The source that cuts batches from each kind of log.
 SOURCES: dict[type[Log], type[BatchSource]] = {
     BehaviourLog: RequestSource,
     ClickLog: ClickSource,
@@ -45,9 +45,8 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
     """Compiles the log that a config describes, or opens it if it is compiled already.
 
     Args:
-      config: `log`, the import path of a function `(folder=..., **arguments) -> Log`, and `arguments`,
-        its keywords.
-      folder: where the log lies or will lie.
+      config: `log`, the import path of a function `(folder=..., **arguments) -> Log`, and `arguments`, its keywords.
+      folder: of the log.
 
     Raises:
       ValueError: when `log` is missing or does not name such a function, or the function refuses its input.
@@ -76,7 +75,7 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Lets one process at a time make what will lie in a folder; the others then find it made."""
+    """Lets one process at a time write what belongs into a folder; the others then find it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f'.{folder.name}.lock').open('w') as file:
         with suppress(OSError):  # some network file systems have no locks; a log is moved in place whole
@@ -86,10 +85,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 @configurable('log')
 def stored(folder: str | Path, path: str) -> Log:
-    """Opens a log that `ingest` or a compiler has written; `config.data.log` for a log of one's own.
+    """Opens a log that `ingest` or a compiler has written; `config.data.log` for a custom log.
 
     Args:
-      folder: where a compiled log would be kept; nothing is written there.
+      folder: of compiled logs; nothing is written there.
       path: of the log.
 
     Raises:
@@ -118,8 +117,8 @@ def make_source(log: Log, name: str = '', /, **arguments: Any) -> BatchSource:
       **arguments: of the source.
 
     Raises:
-      ValueError: for a source that does not read this kind of log, an argument that it does not take, or one
-        that does not fit the log.
+      ValueError: a source that does not read this kind of log, or an argument that it does not take or that does not
+        fit.
     """
     takes = source_defaults(log, name)
     for argument in arguments:
@@ -130,23 +129,10 @@ def make_source(log: Log, name: str = '', /, **arguments: Any) -> BatchSource:
 
 
 def source_defaults(log: Log, name: str = '') -> dict[str, Any]:
-    """What a source takes.
-
-    Args:
-      log: the log.
-      name: as for `make_source`.
-
-    Returns:
-      {argument: default}, `dataclasses.MISSING` for one that has none.
-
-    Raises:
-      ValueError: for a source that does not read this kind of log.
-    """
-    defaults = {}
-    for field in dataclasses.fields(_source_class(log, name)):
-        make = field.default_factory
-        defaults[field.name] = field.default if make is dataclasses.MISSING else make()
-    return defaults
+    """{argument: default, or `dataclasses.MISSING`} of the source that `make_source` takes; same errors."""
+    fields = dataclasses.fields(_source_class(log, name))
+    empty = dataclasses.MISSING
+    return {f.name: f.default if f.default_factory is empty else f.default_factory() for f in fields}
 
 
 def _source_class(log: Log, name: str) -> type[BatchSource]:

@@ -1,12 +1,11 @@
-"""A Grain source of next items: what the user liked so far, and the one thing they liked next.
+"""A Grain source of next items: the user's positive items so far, and the next one.
 
-The protocol of the public benchmarks of sequential recommendation: with the split 'leave_last_out' each
-user's last positive event is test, the one before it validation, and all items are ranked. It reads a
-behaviour log, or a session log, whose positive items of a request share their history. Which examples a batch
-holds is said in `jaxrec.data.sources.batch_source`.
+The protocol of the public benchmarks of sequential recommendation: with the split 'leave_last_out' each user's last
+positive event is test, the one before it validation, and all items are ranked. It reads a behaviour log, or a session
+log, whose positive items of a request share their history. `jaxrec.data.sources.batch_source` defines which examples a
+batch holds.
 
-Letters: B examples a batch (on this process), L history, T targets of an example, E examples, N events or
-requests, P positive items.
+Letters: B examples a batch (on this process), L history, T targets of an example, E examples, P positive items.
 """
 
 import dataclasses
@@ -22,6 +21,7 @@ from jaxrec.data.features.histories import Histories, Requests
 from jaxrec.data.features.labels import history_bounds, positive_events
 from jaxrec.data.features.pairs import SIDES
 from jaxrec.data.logs.behaviour_log import BehaviourLog
+from jaxrec.data.logs.columns import begins, place_in_run
 from jaxrec.data.logs.log import Log
 from jaxrec.data.sessions.histories import PositiveItems
 from jaxrec.data.sessions.log import SessionLog
@@ -48,34 +48,31 @@ class _Positives:
 class NextItemSource(BatchSource):
     """Random access to the next items of one part of a log.
 
-    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the most recent positive items
-    STRICTLY earlier, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, 1, ...];
-    `valid` float32 [B, 1]; `host/group` int64 [B] (user id) and `host/event` int64 [B] (row in the log). Ids
-    are int32, numeric columns float32; multi-valued columns have one more axis W. With several `targets` an
-    example is a history and up to T next items of it: `target/<col>` [B, T, 1, ...], `valid` [B, T, 1].
+    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the most recent positive items STRICTLY
+    earlier, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, 1, ...]; `valid` float32 [B,
+    1]; `host/group` int64 [B] (user id) and `host/event` int64 [B] (row in the log). Ids are int32, numeric columns
+    float32; multi-valued columns have one more axis W. With several `targets` an example is a history and up to T next
+    items of it: `target/<col>` [B, T, 1, ...], `valid` [B, T, 1].
 
     Args:
       log_folder: of a `BehaviourLog` or a `SessionLog`.
-      features: user columns are `user` and, of a behaviour log, user attributes; candidate columns, of the
-        target, are `item` and item attributes; history columns are these and event columns.
+      features: user columns are `user` and, of a behaviour log, user attributes; candidate columns, of the target, are
+        `item` and item attributes; history columns are these and event columns.
       label: what is positive. Of a behaviour log a label rule, see `jaxrec.data.features.labels.make_label`, of a
-        session log see `jaxrec.data.sessions.histories.read_positives`; empty takes all events, or all that
-        the session log knows to be positive.
+        session log see `jaxrec.data.sessions.histories.read_positives`; empty takes all events, or all positives of the
+        session log.
       history_length: L.
-      per_user: 'each' makes an example of every positive item of the part; 'last' of each user's last one
-        alone, for models that learn from all places of a history at once; 'windows', for those too, in
-        training of the last one and of every L-th before it, so that histories of more than L items are
-        learned from to their beginning, and in the other parts of the last one.
+      per_user: 'each': every positive item of the part is an example; 'last': each user's last one, for models that
+        learn from all places of a history at once; 'windows', for those too: in training the last one and every L-th
+        before it, so that histories of more than L items are used to their beginning, in the other parts the last one.
       min_history: leave out items with fewer history entries.
-      targets: T, items of one request that stand in one example, so that their history is there once; those
-        beyond T begin another. 1 makes an example of each item.
-      widths: shorter lengths of histories, ascending and below L. Shuffled batches then hold examples whose
-        histories are about as long, and are cut to the least of these lengths and L that holds them: as many
-        shapes, and a step that reads little padding. What an epoch holds and how many batches it has does not
-        change; an example meets others of its length. Other batches have length L.
+      targets: T, items of one request in one example, which share its history; those beyond T begin another. 1: an
+        example for each item.
+      widths: shorter lengths of histories, ascending and below L. Shuffled batches then hold examples with histories of
+        similar length, cut to the least of these lengths and L that holds them: as many shapes, and a step that reads
+        little padding. The examples of an epoch and the number of batches do not change. Other batches have length L.
       users: (from, to) shares of all users whose items are examples, as of `SessionSource`.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see
-        `BatchSource`.
+      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see `BatchSource`.
 
     Attributes:
       log: the opened log.
@@ -135,10 +132,7 @@ class NextItemSource(BatchSource):
                 f'targets = {self.targets}: {self.log.folder} is a {self.log.KIND}, and only items of one '
                 'request of a session log share their history: leave targets out'
             )
-        opens = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
-        places = np.arange(len(rows))
-        since = places - np.maximum.accumulate(np.where(opens, places, 0))
-        return np.append(np.flatnonzero(since % self.targets == 0), len(rows))
+        return np.append(np.flatnonzero(place_in_run(begins(rows)) % self.targets == 0), len(rows))
 
     def __getitem__(self, index: int) -> Batch:
         batch = super().__getitem__(index)
@@ -148,16 +142,12 @@ class NextItemSource(BatchSource):
         # Of the whole batch, whatever part of it this process has: all have one shape.
         whole = self._order(epoch)[step * self.batch_size :][: self.batch_size]
         width = self._all_widths[self._width_of(whole).max()]
-        history = {name: array[:, :width] for name, array in batch.items() if name in self._of_history}
-        return batch | history
+        of_history = {f'history/{name}' for name in self.features['history']}
+        return batch | {name: array[:, :width] for name, array in batch.items() if name in of_history}
 
     @property
     def _all_widths(self) -> tuple[int, ...]:
         return (*self.widths, self.history_length)
-
-    @property
-    def _of_history(self) -> set[str]:
-        return {f'history/{name}' for name in self.features['history']}
 
     def _width_of(self, examples: np.ndarray) -> np.ndarray:
         """int [n]: the number of the least width that holds the history of each."""
@@ -166,10 +156,7 @@ class NextItemSource(BatchSource):
         return np.searchsorted(self._all_widths, known)
 
     def _arrange(self, order: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """The same examples an epoch, batch by batch of histories of one width, the batches in any order.
-
-        A batch on the border of two widths has the longer.
-        """
+        """The same examples, batches of histories of one width (on a border the longer), the batches in any order."""
         if not self.widths:
             return order
         kept = order[: self.steps * self.batch_size]  # those of a remainder that is dropped stay the same
@@ -226,8 +213,8 @@ class NextItemSource(BatchSource):
             batch['history/length'] = np.minimum(end - start, self.history_length).astype(np.int32)
             batch |= self._histories.cut(Requests(start, end, users, items, None))
         for name in self.features['candidate']:
-            attribute = items if name == 'item' else take(log.side(name)[name], items, log.schema[name].width)
-            batch[f'target/{name}'] = attribute
+            column = log.side(name)[name]
+            batch[f'target/{name}'] = items if name == 'item' else take(column, items, log.schema[name].width)
         batch['valid'] = valid.astype(np.float32)
         batch['host/group'] = users.astype(np.int64)
         batch['host/event'] = rows.astype(np.int64)
@@ -242,14 +229,7 @@ class NextItemSource(BatchSource):
 
 
 def require_one_target(data: Mapping[str, Any]) -> None:
-    """Refuses batches with several next items of a history, for a model that reads one.
-
-    Args:
-      data: a config's data section.
-
-    Raises:
-      ValueError: there are several.
-    """
+    """Refuses several next items of a history in a config's data section, for a model that reads one."""
     if data.get('targets', 1) > 1:
         raise ValueError(
             f'data.targets = {data["targets"]}: this model reads one next item of a history, leave it out; '

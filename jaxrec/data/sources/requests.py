@@ -1,8 +1,8 @@
 """Batches of requests that no log holds: new rows, their history looked up in a log as of the row's time.
 
-The batches are those that `RequestSource` (or `ClickSource`) would have cut, had the rows been events of the
-log: the history of a row is its user's positive events STRICTLY earlier in time. A row may ask for several
-candidates, which share its user, its time and its history.
+The batches are those that `RequestSource` (or `ClickSource`) would have cut, had the rows been events of the log: the
+history of a row is its user's positive events STRICTLY earlier in time. Several candidates of a row share its user, its
+time and its history.
 
 Letters: B rows, C candidates, S short window of the history, P positive events.
 """
@@ -46,7 +46,7 @@ class RequestBuilder:
         Args:
           log: the log.
           features: {side: columns}, those of the model.
-          label: the rule that says which events of the log are positive.
+          label: the rule that marks the positive events of the log.
           history_length: S.
           vocabularies: of the pairs of columns that have ids, as the training source has them.
           lifelong, time_gap: as the training source has them; nothing is sampled here.
@@ -74,15 +74,12 @@ class RequestBuilder:
             self._histories = Histories(log, self.features['history'], rows, history_length, lifelong, time_gap)
 
     def build(self, columns: Mapping[str, np.ndarray | Ragged], times: np.ndarray | None = None) -> Batch:
-        """Builds one batch.
+        """Builds one batch, {'side/column': array} as a source gives it, with `label` 0 and `valid` 1.
 
         Args:
-          columns: {name: ids int32 [B], `Ragged` ids or float32 [B]}, all of `row_columns`. Where rows ask
-            for C candidates, `item` is [B, C] and so are the other candidate columns (`Ragged`: B * C rows).
-          times: [B], in the unit of the log; None looks back on the whole log.
-
-        Returns:
-          {'side/column': array} as a source gives it, with `label` 0 and `valid` 1.
+          columns: {name: ids int32 [B], `Ragged` ids or float32 [B]}, all of `row_columns`. For rows of C candidates,
+            `item` is [B, C] and so are the other candidate columns (`Ragged`: B * C rows).
+          times: [B], in the unit of the log; None reads the whole log.
 
         Raises:
           ValueError: a candidate column of another shape than `item`, or no times where time gaps are wanted.
@@ -98,10 +95,9 @@ class RequestBuilder:
             if self._histories is not None:
                 batch |= self._cut(self._histories, users, items.reshape(shape), times)
         for name in self.features['candidate']:
-            if name in self.row_columns:
-                batch[f'candidate/{name}'] = self._row(name, columns[name], shape)
-            else:
-                batch[f'candidate/{name}'] = self._attribute(name, items.reshape(shape))
+            brought = name in self.row_columns
+            column = self._row(name, columns[name], shape) if brought else self._attribute(name, items.reshape(shape))
+            batch[f'candidate/{name}'] = column
         for vocabulary in self.vocabularies:
             batch[f'cartesian/{vocabulary.name}'] = vocabulary.encode(batch)
         batch['label'] = np.zeros(shape, np.float32)

@@ -1,6 +1,6 @@
 """A Grain source whose items are whole batches of images with their targets, read by index from a scene log.
 
-An example is an image. Which examples a batch holds is said in `jaxrec.data.sources.batch_source`.
+An example is an image.
 
 B examples a batch (on this process), H, W the size of images, N entities and R relations at most, P parts.
 """
@@ -25,11 +25,11 @@ from jaxrec.options import plain
 class SceneSource(BatchSource):
     """Random access to the batches of one part of a scene log.
 
-    A batch holds what `jaxrec.data.images.targets.encode` says, each with B in front, but `host/mask` and
-    `host/part`, by which an evaluator judges, only where the source is not shuffled; `valid` float32 [B]; and
-    `host/event` int64 [B] (row in the log, -1 where not valid). Images are resized as large as fits, their
-    proportions kept, and filled below or right of it, where no part is known. `host/dropped` also counts the
-    entities and relations that have no pixel left at this size; what augmentation cuts away is not counted.
+    A batch holds the arrays of `jaxrec.data.images.targets.encode`, each with B in front, but `host/mask` and
+    `host/part`, which evaluators read, only where the source is not shuffled; `valid` float32 [B]; and `host/event`
+    int64 [B] (row in the log, -1 where not valid). Images are resized as large as fits, their proportions kept, and
+    filled below or right of it, where no part is known. `host/dropped` also counts the entities and relations that have
+    no pixel left at this size; what augmentation cuts away is not counted.
 
     Args:
       log_folder: of a `SceneLog`.

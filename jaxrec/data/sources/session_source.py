@@ -1,8 +1,8 @@
 """A Grain source whose items are whole batches of sessions, assembled by index from a session log.
 
-An example is a request. What it was shown is the target: of sessions of high quality for a generator
-('generate'), of all sessions with their labels for a reward model ('reward'). What the user liked STRICTLY
-earlier is the history. Which examples a batch holds is said in `jaxrec.data.sources.batch_source`.
+An example is a request. Its shown items are the target: of sessions of high quality for a generator ('generate'), of
+all sessions with their labels for a reward model ('reward'). The user's positive items STRICTLY earlier are the
+history. `jaxrec.data.sources.batch_source` defines which examples a batch holds.
 
 Letters: B examples a batch (on this process), S items of a target, L history, N requests, P positive items.
 """
@@ -35,35 +35,33 @@ USERS_SEED = 65_537  # of the order of users: not the run's, lest two runs share
 class SessionSource(BatchSource):
     """Random access to the sessions of one part of a session log.
 
-    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the user's most recent positive
-    items, oldest first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, S, ...] in the order
-    of display; `valid` float32 [B, S], 1 where a target slot holds an item; `host/group` int64 [B] (user id)
-    and `host/event` int64 [B] (row in the log). In mode 'reward' there are `label/<head>` float32 [B] and
-    `item_label/<head>` float32 [B, S] of the heads swt, vtr, wtr and ltr that the log knows, see
-    `jaxrec.data.sessions.labels`; they tell of the S items of the target alone. Ids are int32, numeric
-    columns float32; multi-valued columns have one more axis W.
+    A batch is a dict: `user/<col>` [B, ...]; `history/<col>` [B, L, ...], the user's most recent positive items, oldest
+    first, aligned left, and `history/length` int32 [B]; `target/<col>` [B, S, ...] in the order of display; `valid`
+    float32 [B, S], 1 where a target slot holds an item; `host/group` int64 [B] (user id) and `host/event` int64 [B]
+    (row in the log). In mode 'reward' there are `label/<head>` float32 [B] and `item_label/<head>` float32 [B, S] of
+    the heads swt, vtr, wtr and ltr that the log has, see `jaxrec.data.sessions.labels`; they cover the S items of the
+    target alone. Ids are int32, numeric columns float32; multi-valued columns have one more axis W.
 
     Args:
       log_folder: of a `SessionLog`.
-      features: user columns are `user` and what else is known of a request; candidate columns, of the target,
-        are `item` and item attributes; history columns are these and the numbers of shown items.
+      features: user columns are `user` and other columns of a request; candidate columns, of the target, are `item` and
+        item attributes; history columns are these and the numbers of shown items.
       label: which shown items are positive, see `jaxrec.data.sessions.histories.read_positives`.
       history_length: L.
       items: S; sessions of fewer items are left out and counted.
       mode: 'generate' or 'reward'.
-      choose: which S of a longer session: the 'first'; the first that are 'positive', where sessions with
-        fewer positive ones are left out; or a 'sample', drawn for each example and epoch, in their order. A
-        reward model reads the first.
+      choose: which S of a longer session: the 'first'; the first that are 'positive', where sessions with fewer
+        positive ones are left out; or a 'sample', drawn for each example and epoch, in their order. A reward model
+        reads the first.
       quality: the filter of mode 'generate', see `jaxrec.data.sessions.filter.make_filter`; None keeps all.
-      session_labels: description of the labels of mode 'reward', see
-        `jaxrec.data.sessions.labels.read_labels`. Without `swt_threshold` it is the median over the training
-        split of the watch time of the first S items.
-      users: (from, to) shares of all users, in the order of a seeded hash, whose requests are examples: a
-        reward model and the generator it judges can so be kept to different users. Thresholds are of all.
+      session_labels: description of the labels of mode 'reward', see `jaxrec.data.sessions.labels.read_labels`. Without
+        `swt_threshold` it is the median over the training split of the watch time of the first S items.
+      users: (from, to) shares of all users, in the order of a seeded hash, whose requests are examples: a reward model
+        and the generator it evaluates can so have different users. Thresholds are of all.
       min_history: leave out requests with fewer history entries.
       split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`; 'positive' requests, where a split asks, are those with a positive item, whatever else
-        makes examples; see `PositiveItems.requests`.
+        `BatchSource`; 'positive' requests, where a split asks, are those with a positive item; see
+        `PositiveItems.requests`.
 
     Attributes:
       log: the opened log.
@@ -172,14 +170,7 @@ class SessionSource(BatchSource):
         return f' (of all parts, {"; ".join(told)})' if told else ''
 
     def at(self, examples: np.ndarray) -> Batch:
-        """The batch of any examples of the part, as the first epoch has them.
-
-        Args:
-          examples: int [n], from 0 to `examples` - 1.
-
-        Returns:
-          As the class says, B = n.
-        """
+        """The batch, B = n, of any examples of the part, int [n] below `examples`, as the first epoch has them."""
         return self._assemble(np.asarray(examples), 0)
 
     def _assemble(self, pick: np.ndarray, epoch: int) -> Batch:
@@ -192,7 +183,7 @@ class SessionSource(BatchSource):
         places = self._places(rows, epoch)
         items = log.of_shown('item')[places]  # [B, S]
         for name in self.features['candidate']:
-            batch[f'target/{name}'] = items if name == 'item' else _attribute(log, name, items)
+            batch[f'target/{name}'] = items if name == 'item' else take(log.items[name], items, log.schema[name].width)
         valid = np.ones(items.shape, bool)
         if self.labels is not None:
             columns = {COLUMNS[head]: log.of_shown(COLUMNS[head])[places] for head in self.heads}
@@ -211,28 +202,13 @@ class SessionSource(BatchSource):
         if self.choose == 'first':
             return begin[:, None] + np.arange(self.items)
         if self.choose == 'sample':
-            slots = sample_slots(length, self.items, rows, seed=self.seed, epoch=epoch)
-            return begin[:, None] + slots
+            return begin[:, None] + sample_slots(length, self.items, rows, seed=self.seed, epoch=epoch)
         positive = self._positives.places
         return positive[np.searchsorted(positive, begin)[:, None] + np.arange(self.items)]
 
 
-def _attribute(log: SessionLog, name: str, items: np.ndarray) -> np.ndarray:
-    return take(log.items[name], items, log.schema[name].width)
-
-
 def check_users(users: Sequence[float]) -> tuple[float, float]:
-    """Refuses shares of users that are none.
-
-    Args:
-      users: (from, to).
-
-    Returns:
-      The same, as a tuple.
-
-    Raises:
-      ValueError: other than two ascending shares.
-    """
+    """Returns (from, to) shares of users as a tuple; a ValueError for other than two ascending shares."""
     users = tuple(users)
     if len(users) != 2 or not 0 <= users[0] < users[1] <= 1:
         raise ValueError(f'users {users}: give two ascending shares from 0 to 1, as in (0.0, 0.5)')
@@ -240,29 +216,13 @@ def check_users(users: Sequence[float]) -> tuple[float, float]:
 
 
 def among_users(log: Log, users: Sequence[float]) -> np.ndarray:
-    """Which users are from one share of them to another, in the order of a seeded hash.
-
-    Args:
-      log: the log.
-      users: (from, to).
-
-    Returns:
-      bool [rows of the user vocabulary].
-    """
+    """bool [rows of the user vocabulary]: the users from one share to another, in the order of a seeded hash."""
     place = (hash64(np.arange(log.schema['user'].rows), USERS_SEED) >> np.uint64(11)) * 2.0**-53
     return (place >= users[0]) & (place < users[1])
 
 
 def check_sides(log: SessionLog, features: Mapping[str, Sequence[str]]) -> None:
-    """Refuses features that a side does not have; what a user did with the target is none of them.
-
-    Args:
-      log: the log.
-      features: {side: columns} of all sides.
-
-    Raises:
-      ValueError: naming the column.
-    """
+    """Refuses features {side: columns} that a side does not have; reactions to the target are none of them."""
     of_items = ['item', *(name for name in log.schema if name in log.items)]
     of_requests = [n for n in log.schema if n in log.events and n != 'item' and n not in log.shown]
     allowed = {'user': of_requests, 'candidate': of_items, 'history': [*of_items, *log.shown]}

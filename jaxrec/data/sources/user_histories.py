@@ -1,4 +1,4 @@
-"""Histories of users as of any time, and what users did in training: for requests that no log holds.
+"""Histories of users as of any time, and their training interactions: for requests that no log holds.
 
 Letters: B users, L history, P positive events, N training interactions.
 """
@@ -23,11 +23,7 @@ from jaxrec.options import plain
 
 
 class UserHistories:
-    """Cuts the histories that a `SessionSource` or `NextItemSource` would have cut, of any user at any time.
-
-    Attributes:
-      log: where histories are looked up.
-    """
+    """Cuts the histories that a `SessionSource` or `NextItemSource` would cut, of any user at any time, from `log`."""
 
     def __init__(self, log: Log, label: Mapping[str, Any], names: Sequence[str], length: int):
         """Lines the positive events up.
@@ -61,11 +57,11 @@ class UserHistories:
 
         Args:
           users: int [B], ids of the log.
-          times: [B], in the log's unit: what is positive STRICTLY earlier counts; None takes all of it.
+          times: [B], in the log's unit: positive events STRICTLY earlier count; None takes all of them.
 
         Returns:
-          {`history/<col>` [B, L, ...], `history/length` int32 [B]}, oldest first, aligned left; and int64
-          [B], how many positive events there are before, of which the latest L are cut.
+          {`history/<col>` [B, L, ...], `history/length` int32 [B]}, oldest first, aligned left; and int64 [B], the
+          number of earlier positive events, of which the latest L are cut.
 
         Raises:
           ValueError: times for a log that has none.
@@ -85,16 +81,13 @@ class UserHistories:
 def training_interactions(
     log: Log, label: Mapping[str, Any], split: Mapping[str, Any], users: Sequence[float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The positive items of the training part.
+    """The users and items, ids int32 [N] each, of the positive items of the training part, by user and time.
 
     Args:
       log: a `SessionLog` or a `BehaviourLog`.
       label: what is positive, as for `NextItemSource`.
       split: description of a split.
       users: of which share of them, as `NextItemSource` takes it; None for all.
-
-    Returns:
-      users and items, ids int32 [N] each, by user and time.
 
     Raises:
       ValueError: for a log of another kind, or what the sources refuse.

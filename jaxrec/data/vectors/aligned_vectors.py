@@ -1,8 +1,6 @@
-"""Item vectors of content and behaviour together, made as they are read: content may lie in a file.
+"""Item vectors of content and behaviour together, computed as they are read: content may be in a file.
 
-Row v of every matrix is the same item.
-
-V items, n items of a block, C width of content, B width of behaviour.
+V items (row v of every matrix is the same item), n items of a block, C width of content, B width of behaviour.
 """
 
 import dataclasses
@@ -26,9 +24,9 @@ _ARRAYS: Described = {
 class Alignment:
     """How content and behaviour become one vector, and content alone where an item has no behaviour.
 
-    Both are centred and scaled as wholes, so that each keeps its spectrum and weighs in distances what it was
-    given; then they stand side by side. Behaviour that is not known is predicted from content by a ridge
-    regression: a new item lies where items of its content lie.
+    Both are centred and scaled as wholes, so that each keeps its spectrum and has the given weight in distances; then
+    they are concatenated. Unknown behaviour is predicted from content by a ridge regression: a new item lies where
+    items of similar content lie.
 
     Attributes:
       content_mean: float32 [C].
@@ -43,11 +41,7 @@ class Alignment:
     weights: np.ndarray
 
     def __post_init__(self):
-        """Checks that the arrays fit together.
-
-        Raises:
-          ValueError: shapes that do not, or numbers that are not finite.
-        """
+        """Checks that the arrays fit together."""
         shape = (*self.content_mean.shape, *self.behaviour_mean.shape)
         arrays = [getattr(self, field.name) for field in dataclasses.fields(self)]
         if self.weights.shape != shape or self.scales.shape != (2,):
@@ -61,18 +55,12 @@ class Alignment:
     def join(
         self, content: np.ndarray, behaviour: np.ndarray | None = None, known: np.ndarray | None = None
     ) -> np.ndarray:
-        """Makes item vectors.
+        """Computes item vectors, float32 [V, C + B]; a ValueError for other widths than were fitted, or other items.
 
         Args:
           content: float [V, C].
           behaviour: float [V, B]; None for new items.
           known: bool [V], whose behaviour is used; None for all of them.
-
-        Returns:
-          float32 [V, C + B].
-
-        Raises:
-          ValueError: other widths than were fitted, or other items.
         """
         centred = _centred(content, self.content_mean, 'content')
         if behaviour is None:
@@ -82,8 +70,7 @@ class Alignment:
             _check_items(len(centred), len(own), known)
             if known is not None and not known.all():
                 own[~known] = centred[~known] @ self.weights
-        joined = np.concatenate([centred * self.scales[0], own * self.scales[1]], 1)
-        return joined.astype(np.float32)
+        return np.concatenate([centred * self.scales[0], own * self.scales[1]], 1).astype(np.float32)
 
     def save(self, path: str | Path) -> None:
         """Writes the alignment to an `.npz` file."""
@@ -91,32 +78,21 @@ class Alignment:
 
     @classmethod
     def load(cls, path: str | Path) -> 'Alignment':
-        """Reads an alignment.
-
-        Raises:
-          ValueError: a file that is missing, damaged, or of another kind or version.
-        """
+        """Reads an alignment; a ValueError for a file that is missing, damaged, or of another kind or version."""
         return cls(**load_arrays(path, KIND, VERSION, _ARRAYS, 'fit the alignment again'))
 
 
 class AlignedVectors:
-    """What an alignment makes of content and behaviour, joined as it is read: it takes no room beside them.
-
-    Attributes:
-      shape: (V, C + B).
-    """
+    """Vectors of content and behaviour, of `shape` (V, C + B), joined by an alignment as they are read."""
 
     def __init__(self, alignment: Alignment, content: Rows, behaviour: np.ndarray, known: np.ndarray):
-        """Lines content up with behaviour.
+        """Lines content up with behaviour; a ValueError for other items on both sides.
 
         Args:
           alignment: of vectors of these widths.
           content: float [V, C], or a file of them.
           behaviour: float [V, B].
           known: bool [V], whose behaviour is used.
-
-        Raises:
-          ValueError: other items on both sides.
         """
         _check_items(content.shape[0], len(behaviour), known)
         self.shape = (len(behaviour), sum(alignment.weights.shape))
@@ -131,9 +107,7 @@ class AlignedVectors:
 def fit_alignment(
     content: Rows, behaviour: np.ndarray, known: np.ndarray | None = None, *, share: float = 0.5, ridge: float = 0.1
 ) -> Alignment:
-    """Fits how content and behaviour become one vector, on the items whose behaviour is known.
-
-    Content is read twice, block by block.
+    """Fits how content and behaviour become one vector, on the items whose behaviour is known; content is read twice.
 
     Args:
       content: float [V, C], or a file of them.
@@ -141,9 +115,6 @@ def fit_alignment(
       known: bool [V]; None for the items whose behaviour is not all zeros, as `behaviour_vectors` has it.
       share: of the mean squared length of a vector that behaviour makes up.
       ridge: of the regression, in units of the mean variance of a column of content.
-
-    Returns:
-      The alignment.
 
     Raises:
       ValueError: other items on both sides, a share that is none, or vectors that do not vary.

@@ -1,17 +1,19 @@
-"""Item vectors that semantic IDs are made of: from a file, or from behaviour.
+"""Item vectors for semantic IDs: from a file, or from behaviour.
 
-Vectors of texts are made in `jaxrec.data.vectors.text_vectors`, those of content and behaviour together in
+Vectors of texts are in `jaxrec.data.vectors.text_vectors`, those of content and behaviour together in
 `jaxrec.data.vectors.aligned_vectors`. Row v of every matrix is the same item.
 
 V items, N interactions, D width.
 """
 
+import collections
 import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxrec.data.logs.columns import begins
 from jaxrec.ops.kmeans import blocks
 
 BLOCK = 1 << 14  # vectors that are read at a time
@@ -22,8 +24,8 @@ SCATTERED = 1 << 10
 class VectorFile:
     """Vectors [V, D] in an `.npy` file, read through a memory map that is open only while rows are copied.
 
-    The pages of a map that stays open count as memory of the process; these are given back after every read,
-    so that a file of any size takes as much as the rows that are asked for. It pickles as its path.
+    The pages of a map that stays open count as memory of the process; these are given back after every read, so that
+    memory is that of the rows that are read, whatever the file's size. It pickles as its path.
 
     Attributes:
       path: of the file.
@@ -36,7 +38,7 @@ class VectorFile:
 
         Args:
           path: of the `.npy` file: a C-ordered matrix of float16, float32 or float64.
-          check: read the whole file once, to see that all numbers are finite.
+          check: read the whole file once, to check that all numbers are finite.
 
         Raises:
           ValueError: a file that is missing, damaged, or no such matrix.
@@ -74,8 +76,7 @@ class VectorFile:
 
     def _check_numbers(self) -> None:
         try:
-            for _ in blocks(self, BLOCK):
-                pass
+            collections.deque(blocks(self, BLOCK), maxlen=0)
         except ValueError as error:
             raise ValueError(f'{self.path}: {error}') from None
 
@@ -103,12 +104,12 @@ class VectorFile:
 def behaviour_vectors(
     users: np.ndarray, items: np.ndarray, rows: int, width: int, *, window: int = 5, seed: int = 0
 ) -> np.ndarray:
-    """Factorises which items stand near each other in users' histories.
+    """Factorises which items are near each other in users' histories: float32 [V, D], zeros for items near no other.
 
-    Pairs at most `window` interactions apart are counted both ways, an item with itself not. The counts
-    become positive pointwise mutual information, max(0, log(n_ij n / (n_i n_j))), and its largest singular
-    values and left vectors the item vectors U S^(1/2). Give it training interactions alone: whatever it is
-    given shows in the vectors.
+    Pairs at most `window` interactions apart are counted both ways, an item with itself not. The counts become positive
+    pointwise mutual information, max(0, log(n_ij n / (n_i n_j))), and its largest singular values and left vectors the
+    item vectors U S^(1/2). Give it training interactions alone, because the vectors reveal all that they are computed
+    from.
 
     Args:
       users: int [N], grouped by user.
@@ -116,10 +117,7 @@ def behaviour_vectors(
       rows: V.
       width: D, below V.
       window: at least 1.
-      seed: where the iteration starts from.
-
-    Returns:
-      float32 [V, D]; zeros for items that stand near no other.
+      seed: of the start of the iteration.
 
     Raises:
       ValueError: users that are not grouped, items beyond the rows, or nothing to factorise.
@@ -155,7 +153,7 @@ def _co_occurrences(users: np.ndarray, items: np.ndarray, rows: int, window: int
             f'users {users.shape}, items {items.shape}, window {window}: give one user and one item an '
             'interaction, and a window of at least 1'
         )
-    starts = np.flatnonzero(np.append(True, users[1:] != users[:-1])) if len(users) else users
+    starts = np.flatnonzero(begins(users))
     if len(np.unique(users[starts])) != len(starts):
         raise ValueError('the interactions of a user are not together: sort them by user, then time')
     if len(items) and not (items.min() >= 0 and items.max() < rows):

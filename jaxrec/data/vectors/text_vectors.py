@@ -1,7 +1,7 @@
-"""Vectors of texts: weighted terms in few dimensions, so that items of like words lie near each other.
+"""Vectors of texts: weighted terms in few dimensions, so that items with similar words are near each other.
 
-scikit-learn counts and factorises, and is imported only here (the extra `text`). What was fitted is a few
-arrays: they are saved without pickles, and new texts get vectors in the space of the old ones.
+scikit-learn counts and factorises, and is imported only here (the extra `text`). The result is a few arrays, saved
+without pickles; new texts get vectors in the space of the old ones.
 
 V texts, T terms, D width.
 """
@@ -34,11 +34,7 @@ class TextVectors:
     components: np.ndarray
 
     def __post_init__(self):
-        """Checks that the arrays fit together.
-
-        Raises:
-          ValueError: shapes that do not, terms out of order, or numbers that are not finite.
-        """
+        """Checks that the arrays fit together."""
         if self.idf.shape != self.terms.shape or self.components.shape[1:] != self.terms.shape:
             raise ValueError(
                 f'text vectors of {self.terms.shape} terms, {self.idf.shape} idf, {self.components.shape} '
@@ -50,29 +46,18 @@ class TextVectors:
             raise ValueError('text vectors with numbers that are not finite: fit them again')
 
     def transform(self, texts: Sequence[str]) -> np.ndarray:
-        """Makes vectors of texts, old or new.
-
-        Args:
-          texts: V of them.
-
-        Returns:
-          float32 [V, D]; zeros for a text without a known term.
-        """
+        """Vectors of texts, old or new: float32 [V, D]; zeros for a text without a known term."""
         weigher = _weigher(vocabulary=self.terms.tolist())
         weigher.idf_ = self.idf.astype(np.float64)
         return (weigher.transform(_checked(texts)) @ self.components.T.astype(np.float64)).astype(np.float32)
 
     def save(self, path: str | Path) -> None:
-        """Writes what was fitted to an `.npz` file."""
+        """Writes the arrays to an `.npz` file."""
         save_arrays(path, KIND, VERSION, {name: getattr(self, name) for name in _ARRAYS})
 
     @classmethod
     def load(cls, path: str | Path) -> 'TextVectors':
-        """Reads what was fitted.
-
-        Raises:
-          ValueError: a file that is missing, damaged, or of another kind or version.
-        """
+        """Reads the arrays; a ValueError for a file that is missing, damaged, or of another kind or version."""
         return cls(**load_arrays(path, KIND, VERSION, _ARRAYS, 'fit the text vectors again'))
 
 
@@ -88,12 +73,8 @@ def fit_text_vectors(
       terms: at most so many, the most frequent.
       seed: of the randomised SVD.
 
-    Returns:
-      What makes vectors of texts.
-
     Raises:
-      ValueError: texts that are none or of fewer than two terms together, a width below 1, or no
-        scikit-learn.
+      ValueError: no texts, texts of fewer than two terms together, a width below 1, or no scikit-learn.
     """
     texts = _checked(texts)
     weigher = _weigher(min_df=least, max_features=terms)
@@ -123,7 +104,7 @@ def _weigher(**options: Any) -> Any:
         raise ValueError(
             "vectors of texts need scikit-learn: pip install 'jaxrec[text]', or bring vectors as an .npy file"
         ) from error
-    # Words of one character too: sizes and shades are told by them.
+    # Words of one character too: they name sizes and shades.
     return TfidfVectorizer(sublinear_tf=True, token_pattern=r'(?u)\b\w+\b', **options)
 
 

@@ -48,7 +48,7 @@ def test_keys_are_called_alike_whatever_the_tables_call_them():
 
 def test_lists_become_arrays_and_tables_may_be_absent():
     log = check_raw({'user': ['a', 'b'], 'item': [1, 2], 'click': [0, 1]}, None, None, {}, NAMES)
-    assert log.items == log.users == {} and log.events['user'].dtype.kind == 'U'
+    assert log.items == log.tables['users'] == {} and log.events['user'].dtype.kind == 'U'
     assert log.events['click'].tolist() == [0, 1]
 
 

@@ -86,7 +86,7 @@ def test_other_packings_and_blocks_give_the_same_log(path, log, tmp_path, monkey
 
 def test_a_compiled_log_is_opened_without_reading_the_file_again(path, log, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr('jaxrec.data.readers.avazu.read_blocks', lambda *_: pytest.fail('read again'))
+        patch.setattr('jaxrec.data.readers.avazu.read_table', lambda *_: pytest.fail('read again'))
         again = compile_avazu(path.parent.parent, log.folder)
     assert again.manifest == log.manifest
     with pytest.raises(ValueError, match='of other content or settings, it will not be overwritten'):
