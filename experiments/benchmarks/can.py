@@ -1,7 +1,4 @@
-"""CAN on its bases at the shapes of its peers: training steps, and inference from host to host arrays.
-
-B batch, L history.
-"""
+"""CAN on its bases at the shapes of its peers: training steps and inference. B batch, L history."""
 
 import itertools
 from typing import Any
@@ -30,15 +27,7 @@ FEATURES = {'candidate': ('item', 'category'), 'history': ('item', 'category')}
 
 
 def make_setup(row_optimizer: str, base: str = 'dnn') -> Setup:
-    """CAN as the table reports it, with Adam on the dense parameters and joint clipping.
-
-    Args:
-      row_optimizer: of the tables.
-      base: one of `BASES`.
-
-    Returns:
-      The setup, on one device.
-    """
+    """CAN as the table reports it, with Adam on the dense parameters and joint clipping."""
     schema = {
         'item': Column('categorical', 'item', ITEMS, 1),
         'category': Column('categorical', 'category', CATEGORIES, 1),
@@ -54,15 +43,7 @@ def make_setup(row_optimizer: str, base: str = 'dnn') -> Setup:
 
 
 def make_batches(number: int = 4, negatives: bool = False) -> list[dict[str, np.ndarray]]:
-    """Draws host batches with uniform ids and full histories.
-
-    Args:
-      number: how many.
-      negatives: with a drawn item beside each of the history, which DIEN's auxiliary loss reads.
-
-    Returns:
-      [{key: [B, ...]}].
-    """
+    """Draws host batches with uniform ids and full histories."""
     rng = np.random.default_rng(0)
 
     def ids(rows: int, *shape: int) -> np.ndarray:
@@ -87,16 +68,7 @@ def make_batches(number: int = 4, negatives: bool = False) -> list[dict[str, np.
 
 
 def train(name: str, row_optimizer: str = 'row_adagrad', base: str = 'dnn') -> dict[str, Any]:
-    """Times training steps.
-
-    Args:
-      name: of the record.
-      row_optimizer: of the tables.
-      base: one of `BASES`.
-
-    Returns:
-      The record.
-    """
+    """Times training steps."""
     idle, setup, batches = peak_mb(), make_setup(row_optimizer, base), make_batches(negatives=base == 'dien')
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
     params = count(state)
@@ -105,15 +77,7 @@ def train(name: str, row_optimizer: str = 'row_adagrad', base: str = 'dnn') -> d
 
 
 def infer(name: str, base: str = 'dnn') -> dict[str, Any]:
-    """Times scoring from host to host arrays.
-
-    Args:
-      name: of the record.
-      base: one of `BASES`.
-
-    Returns:
-      The record.
-    """
+    """Times scoring from host to host arrays."""
     idle, setup, batches = peak_mb(), make_setup('row_adagrad', base), make_batches()
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
     timed = time_scoring(setup, state, itertools.cycle(batches))

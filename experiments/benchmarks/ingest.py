@@ -1,7 +1,6 @@
 """What compiling a CSV file costs: rows in random order, text ids, a tenth as many users and items as rows.
 
-The command itself is run and timed, from the start of the interpreter to the finished log, and its peak
-memory is that of its process and of any it started.
+The command itself is timed, from the start of the interpreter to the finished log; memory is that of all its processes.
 """
 
 import json
@@ -63,16 +62,7 @@ def measure(path: Path, folder: Path) -> dict[str, float]:
 
 
 def run(name: str, rows: int, runs: int = RUNS) -> dict[str, Any]:
-    """Compiles the same file several times.
-
-    Args:
-      name: of the record.
-      rows: of the file.
-      runs: how often.
-
-    Returns:
-      The record; a step is the whole ingest, an example a row, and `peak_rss_mb` all that the command held.
-    """
+    """Time several ingests of one file; a step is a whole ingest, an example a row."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'rows.csv'
         write_rows(path, rows)

@@ -1,4 +1,4 @@
-"""SIM and its kin at the shapes of their peers: training steps, and inference from host to host arrays.
+"""SIM and related models at the shapes of their peers: training steps and inference.
 
 B batch, S short and L long window of the history, K kept.
 """
@@ -32,13 +32,7 @@ NVIDIA = Shapes(131_072, 10, 90, 1_209_081, 2_330, users=105_925)
 
 
 class Model(NamedTuple):
-    """One of the models that are measured.
-
-    Attributes:
-      make_task: as configs name it.
-      options: beside features, widths of rows and K.
-      side: where it reads what lies behind the short window; 'history' is a short window of S + L.
-    """
+    """A model: its `make_task`, its options, and where it reads the long window ('history': one window of S + L)."""
 
     make_task: Callable[[Mapping[str, Any], Mapping[str, Any]], CtrTask]
     options: Mapping[str, Any]
@@ -59,16 +53,7 @@ MODELS = {
 
 
 def make_setup(model: str, shapes: Shapes, row_optimizer: str = 'row_adagrad') -> Setup:
-    """A model with Adam on the dense parameters and joint clipping.
-
-    Args:
-      model: one of `MODELS`.
-      shapes: of tables and rows.
-      row_optimizer: of the tables.
-
-    Returns:
-      The setup, on one device.
-    """
+    """A model with Adam on the dense parameters and joint clipping."""
     make_task, options, side = MODELS[model]
     sizes = {'item': shapes.items, 'category': shapes.categories, 'user': shapes.users}
     # Rows 0 and 1 are padding and out of vocabulary.
@@ -86,16 +71,7 @@ def make_setup(model: str, shapes: Shapes, row_optimizer: str = 'row_adagrad') -
 
 
 def make_batches(model: str, shapes: Shapes, number: int = 4) -> list[dict[str, np.ndarray]]:
-    """Draws host batches with uniform ids and full windows.
-
-    Args:
-      model: one of `MODELS` whose candidates need no search by the loader.
-      shapes: of the batches.
-      number: how many.
-
-    Returns:
-      [{key: [B, ...]}].
-    """
+    """Draws host batches with uniform ids and full windows."""
     rng, size, side = np.random.default_rng(0), shapes.batch, MODELS[model].side
     windows = {'history': shapes.short} | ({'long': shapes.long} if side == 'long' else {})
     if side == 'history':
@@ -135,17 +111,7 @@ def described(model: str, shapes: Shapes) -> str:
 def train(
     name: str, model: str = 'soft', shapes: Shapes | None = None, row_optimizer: str = 'row_adagrad'
 ) -> dict[str, Any]:
-    """Times training steps on batches of uniform ids and full windows.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-      shapes: None for those of the peers.
-      row_optimizer: of the tables.
-
-    Returns:
-      The record.
-    """
+    """Times training steps on batches of uniform ids and full windows."""
     shapes = shapes or PEER
     idle, setup, batches = peak_mb(), make_setup(model, shapes, row_optimizer), make_batches(model, shapes)
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
@@ -161,15 +127,7 @@ def train_nvidia(name: str) -> dict[str, Any]:
 
 
 def infer(name: str, model: str = 'soft') -> dict[str, Any]:
-    """Times scoring from host to host arrays.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-
-    Returns:
-      The record.
-    """
+    """Times scoring from host to host arrays."""
     idle, setup, batches = peak_mb(), make_setup(model, PEER), make_batches(model, PEER)
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
     timed = time_scoring(setup, state, itertools.cycle(batches))
@@ -178,32 +136,13 @@ def infer(name: str, model: str = 'soft') -> dict[str, Any]:
 
 
 def train_from_log(name: str, model: str = 'hard') -> dict[str, Any]:
-    """Times training steps with the loader before them, and its search, over histories of a compiled log.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-
-    Returns:
-      The record, with `filled`, the share of slots that hold a behaviour: of the K a search kept, or of L.
-    """
+    """Times training steps with the loader before them, and its search, over histories of a compiled log."""
     with tempfile.TemporaryDirectory() as folder:
         return from_log(name, model, PEER, Path(folder) / 'log')
 
 
 def from_log(name: str, model: str, shapes: Shapes, folder: Path, *, training: bool = True) -> dict[str, Any]:
-    """Times training steps, or scoring, from the loader on.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-      shapes: of tables and batches; S + L is the length of the histories.
-      folder: of the log, which is made where there is none.
-      training: False times scoring.
-
-    Returns:
-      The record.
-    """
+    """Time training steps, or scoring, with the loader and its search; the log is generated where there is none."""
     log, side = histories.open_log(folder, shapes), MODELS[model].side
     idle, setup = peak_mb(), make_setup(model, shapes)
     source = histories.make_source(log, shapes, side)

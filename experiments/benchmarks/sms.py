@@ -1,9 +1,7 @@
-"""SMS at the size of its paper's speed: from uint8 images to triplets on the host; training; rendered scenes.
+"""SMS at the size of its paper's speed: inference on single images, training, and rendered scenes.
 
-The paper (arXiv 2105.11168) has 141 classes, 23 relations and 25 parts, and reads an image of 512 x 512 at a
-time; everything is on here, all three branches and fusion, masks read out at half the image's size, or at
-all of it. Weights are drawn, so that what is found means nothing; its amount is the same, since sizes are
-fixed.
+The paper (arXiv 2105.11168) has 141 classes, 23 relations, 25 parts and images of 512 x 512. All three branches and
+fusion are on. Weights are random: the amount of computation is the same.
 
 B batch, N entities, R relations.
 """
@@ -37,31 +35,14 @@ Batch = dict[str, np.ndarray]
 
 
 def build_task(trunk: str, **options: Any) -> SmsTask:
-    """The network of the paper's vocabulary on a trunk.
-
-    Args:
-      trunk: one of `backbones.TRUNKS`.
-      **options: of `models.sms.options.Network`, over `NETWORK`.
-
-    Returns:
-      The task.
-    """
+    """The network of the paper's vocabulary on a trunk."""
     names = lambda kind, number: tuple(f'{kind} {i}' for i in range(number))
     words = Vocabulary(('person', *names('class', CLASSES - 1)), names('relation', RELATIONS), names('part', PARTS))
     return make_task(NETWORK | {'trunk': trunk} | options, words)
 
 
 def infer(name: str, trunk: str = 'dla34', **options: Any) -> dict[str, Any]:
-    """Times images one by one, from uint8 pixels to triplets, masks and part map on the host.
-
-    Args:
-      name: of the record.
-      trunk: one of `backbones.TRUNKS`.
-      **options: of `models.sms.options.Network`, over `NETWORK`.
-
-    Returns:
-      The record.
-    """
+    """Times images one by one, from uint8 pixels to triplets, masks and part map on the host."""
     idle, task = peak_mb(), build_task(trunk, **options)
     setup, draw = make_setup(task), np.random.default_rng(0)
     images = [{'image': draw.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)} for _ in range(4)]
@@ -76,15 +57,7 @@ def infer(name: str, trunk: str = 'dla34', **options: Any) -> dict[str, Any]:
 
 
 def train(name: str, trunk: str = 'dla34') -> dict[str, Any]:
-    """Times training steps with clipping and Adam.
-
-    Args:
-      name: of the record.
-      trunk: one of `backbones.TRUNKS`.
-
-    Returns:
-      The record.
-    """
+    """Times training steps with clipping and Adam."""
     idle, task = peak_mb(), build_task(trunk)
     setup, batches = make_setup(task), make_batches(task.network)
     state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
@@ -94,14 +67,7 @@ def train(name: str, trunk: str = 'dla34') -> dict[str, Any]:
 
 
 def render(name: str) -> dict[str, Any]:
-    """Times the renderer of simulated scenes, one after another.
-
-    Args:
-      name: of the record.
-
-    Returns:
-      The record; there is nothing to train.
-    """
+    """Times the renderer of simulated scenes, one after another."""
     idle, world, numbers = peak_mb(), World(size=SCENE), itertools.count()
     timed = measure(lambda: simulate_scene(world, 0, next(numbers), False), lambda: None)
     return record(name, f'{SCENE}x{SCENE} pixels, one process', 0, timed, 1, idle)
@@ -114,15 +80,7 @@ def make_setup(task: SmsTask) -> Setup:
 
 
 def make_batches(network: Network, number: int = 4) -> list[Batch]:
-    """Draws host batches of noise, in which boxes stand for masks.
-
-    Args:
-      network: says how fine masks are.
-      number: how many.
-
-    Returns:
-      [{key: [B, ...]}], what a training step reads.
-    """
+    """Draws host batches of noise, in which boxes stand for masks."""
     return [_draw(np.random.default_rng(seed), network.fine_stride) for seed in range(number)]
 
 
@@ -159,7 +117,6 @@ def _draw(draw: np.random.Generator, fine: int) -> Batch:
 def described(network: Network, batch: int, size: int) -> str:
     """Sizes, in words."""
     return (
-        f'B{batch} {size}x{size} {network.trunk} heads{network.hidden} C{CLASSES} V{RELATIONS} P{PARTS} '
-        f'{network.keep} masks 1/{network.read_stride} {network.points} points {network.triplets} triplets '
-        f'{network.dtype}'
+        f'B{batch} {size}x{size} {network.trunk} heads{network.hidden} C{CLASSES} V{RELATIONS} P{PARTS} {network.keep} '
+        f'masks 1/{network.read_stride} {network.points} points {network.triplets} triplets {network.dtype}'
     )

@@ -1,7 +1,4 @@
-"""What is timed of a model: training steps and predictions, each from a host batch on.
-
-B batch.
-"""
+"""Timed training steps and predictions of a model, each from a host batch on."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,17 +21,7 @@ def count(state: TrainState) -> int:
 
 
 def time_training(setup: Setup, state: TrainState, batches: Batches, warm: int = 3) -> tuple[Timed, TrainState]:
-    """One training step: host batch to device, lookup, forward, backward, clipping, both updates.
-
-    Args:
-      setup: task, optimizers and mesh.
-      state: the first; donated.
-      batches: host batches without end, at least 4 different ones.
-      warm: as for `measure`.
-
-    Returns:
-      What was measured, and the last state.
-    """
+    """Time steps: host batch to device, lookup, forward, backward, clipping, both updates; `state` is donated."""
     step = make_train_step(setup)
     held: dict[str, Any] = {'state': state}
 
@@ -47,16 +34,7 @@ def time_training(setup: Setup, state: TrainState, batches: Batches, warm: int =
 
 
 def time_scoring(setup: Setup, state: TrainState, batches: Batches) -> Timed:
-    """One host batch scored, and its probabilities brought back to the host.
-
-    Args:
-      setup: task and mesh.
-      state: params, model_state and tables.
-      batches: host batches without end.
-
-    Returns:
-      What was measured.
-    """
+    """Time the scoring of host batches, up to probabilities on the host."""
     predict = make_predict_step(setup)
 
     def call() -> Any:

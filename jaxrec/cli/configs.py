@@ -32,9 +32,6 @@ def given_config(
       default: gives the config for `--log=simulated` or no log at all, where it is not a model's.
       on_log: gives the config for a log, where it is not a model's.
 
-    Returns:
-      The config, with the changes of --set.
-
     Raises:
       ValueError: neither a file nor a model, or both; and what `model_config` and `override` refuse.
     """

@@ -5,13 +5,12 @@
         --topology=v6e:16x16 --mesh='256,1 16,16' --batch=65536 --rows=item=1000000000 --scaling
     jaxrec plan --config=configs/can/simulated.py:CAN-DNN --topology=cpu:8 --mesh=4,2 --measure
 
-The real step is compiled ahead of time for each slice and mesh; nothing is run and no array of the state is
-made. TPUs need the extra `plan` (pip install -e '.[plan]', Linux). The config's log is opened, and compiled
-if it is not there; files that take long to make, such as semantic IDs, are replaced by stand-ins of the same
-shapes. What is printed goes to --output as JSON, after each plan, with a picture beside it. A slice or mesh
-that cannot carry the batch, what a rule cuts or the rows is refused with what would, before anything is
-compiled; the others are planned, and the exit status is 2. --mesh takes several shapes, with spaces between
-them.
+The real step is compiled ahead of time for each slice and mesh; nothing is run and no array of the state is made. TPUs
+need the extra `plan` (pip install -e '.[plan]', Linux). The config's log is opened, and compiled if it is not there;
+files that take long to make, such as semantic IDs, are replaced by stand-ins of the same shapes. What is printed goes
+to --output as JSON, after each plan, with a picture beside it. A slice or mesh that cannot carry the batch, what a rule
+cuts or the rows is refused with what would, before anything is compiled; the others are planned, and the exit status is
+2. --mesh takes several shapes, with spaces between them.
 """
 
 import sys

@@ -3,10 +3,9 @@
     jaxrec serve --workdir=runs/mine --index=indexes/mine
     curl --json '{"user": 7, "candidates": [12, 99]}' localhost:8000/score
 
-The index is built from the log of the run where there is none; one that is there is opened, with what its
-journal holds. New behaviours (POST /events) are in the next answer, are on the disk before they are
-acknowledged, and are there again after a restart; --compact folds them into the base before serving. Needs
-`pip install 'jaxrec[serve]'`.
+The index is built from the log of the run where there is none; one that is there is opened, with what its journal
+holds. New behaviours (POST /events) are in the next answer, are on the disk before they are acknowledged, and are there
+again after a restart; --compact folds them into the base before serving. Needs `pip install 'jaxrec[serve]'`.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""What a slice or a mesh cannot carry, said before anything is compiled, with what would."""
+"""What a slice or a mesh cannot carry, refused before anything is compiled, with what would."""
 
 import math
 from typing import Any
@@ -47,10 +47,7 @@ def check_batch(size: int, mesh: Mesh, topology: Topology) -> None:
 
 
 def check_cuts(dense: Any) -> None:
-    """Refuses a mesh whose axes do not divide what a rule cuts over them, such as experts.
-
-    Args:
-      dense: shapes of what the rules place, with their shardings.
+    """Refuses a mesh whose axes do not divide what a rule cuts over them, such as experts; of placed shapes.
 
     Raises:
       ValueError: naming the array, with the sizes of the axes that divide it.
@@ -65,19 +62,14 @@ def check_cuts(dense: Any) -> None:
                 name = jax.tree_util.keystr(path, simple=True, separator='/')
                 raise ValueError(
                     f'{name} {leaf.shape} is cut {ways} ways over {"x".join(names)}, which do not divide '
-                    f'{leaf.shape[place]}: give a --mesh in which they are '
-                    f'{_list(divisors(leaf.shape[place]))}'
+                    f'{leaf.shape[place]}: give a --mesh in which they are {_list(divisors(leaf.shape[place]))}'
                 )
 
     jax.tree_util.tree_map_with_path(check, dense)
 
 
 def check_rows(state: TrainState, where: Slice) -> None:
-    """Refuses tables that alone do not fit.
-
-    Args:
-      state: shapes of what the step takes; the row state of its tables counts where it has one.
-      where: the slice.
+    """Refuses tables that, with their row state where the step has one, do not fit a slice.
 
     Raises:
       ValueError: with the number of chips that would hold them.

@@ -1,13 +1,9 @@
 """Chips whose rates their maker publishes, and slices of them as tori of links.
 
-The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026:
-bfloat16 peak, HBM capacity and bandwidth, bidirectional bandwidth of the links between chips, dimensions of
-the torus. v4's links and clock are those of "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv
-2304.01433, table 4), v5e's clock and which slices close to rings those of
-jax-ml.github.io/scaling-book, part 2. v5p's clock is what its peak means for 8 units of 128 x 128; those of
-v6e and tpu7x are not published.
-
-Nothing here needs libtpu but `make_devices` for a TPU; `cpu:8` is eight devices that XLA simulates.
+The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026. v4's links and
+clock are those of arXiv 2304.01433, table 4; v5e's clock and which slices close to rings those of
+jax-ml.github.io/scaling-book, part 2; v5p's clock is what its peak means for 8 units of 128 x 128. `cpu:8` is eight
+devices that XLA simulates; other slices need libtpu in `make_devices`.
 """
 
 import dataclasses
@@ -66,8 +62,7 @@ class Topology:
     """A named slice.
 
     Attributes:
-      name: such as 'v5e:16x16', or 'cpu:8'.
-      kind: a key of `CHIPS`, or 'cpu'.
+      name, kind: such as 'v5e:16x16' or 'cpu:8', and a key of `CHIPS` or 'cpu'.
       dims: chips along each dimension.
     """
 
@@ -112,14 +107,7 @@ class Slice:
         return self.chip.ici_bytes / (4 * self.chip.dimensions) / self.cores
 
     def spans(self, group: Sequence[int]) -> list[tuple[int, bool]]:
-        """The dimensions that a group of devices spans.
-
-        Args:
-          group: numbers of devices in the mesh's order.
-
-        Returns:
-          (how many places of the dimension it takes, whether these close to a ring) of each.
-        """
+        """(places it takes, whether these close to a ring) of each dimension that a group of devices spans."""
         found = []
         for axis, size in enumerate(self.topology.dims):
             places = len({self.coordinates[device][axis] for device in group})
@@ -183,13 +171,7 @@ def prepare_tpu() -> None:
 
 
 def make_devices(topology: Topology) -> list[Any]:
-    """The devices of a slice: described by libtpu, or simulated CPUs.
-
-    Args:
-      topology: the slice.
-
-    Returns:
-      JAX devices; those of a TPU can be compiled for, not run on.
+    """The devices of a slice: described by libtpu (they can be compiled for, not run on), or simulated CPUs.
 
     Raises:
       ValueError: libtpu is absent or does not know the slice, or fewer simulated CPUs than asked for.
@@ -224,15 +206,7 @@ def make_devices(topology: Topology) -> list[Any]:
 
 
 def place(topology: Topology, devices: Sequence[Any]) -> Slice:
-    """Where the devices of a mesh lie.
-
-    Args:
-      topology: the slice.
-      devices: in the mesh's order.
-
-    Returns:
-      The slice.
-    """
+    """Where the devices of a mesh lie, in the mesh's order."""
     if topology.kind == 'cpu':
         return Slice(topology, tuple((i,) for i in range(len(devices))))
     dims = len(topology.dims)

@@ -1,8 +1,4 @@
-"""Reads the text of an optimized XLA program: computations, instructions, shapes, loops, source lines.
-
-Only what counting needs. XLA prints one instruction a line; a computation's lines stand in the order in which
-they run.
-"""
+"""Reads the text of an optimized XLA program: computations in running order, instructions, shapes, loops, lines."""
 
 import functools
 import math
@@ -115,13 +111,7 @@ class Program(NamedTuple):
 
 
 def parse_hlo(text: str) -> Program:
-    """Reads a module's text.
-
-    Args:
-      text: what `compiled.as_text()` gives.
-
-    Returns:
-      The program.
+    """Reads what `compiled.as_text()` returns.
 
     Raises:
       ValueError: text without an entry computation.
@@ -209,16 +199,10 @@ def _source_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def trip_count(program: Program, loop: Instruction, caller: Mapping[str, Instruction]) -> int | None:
-    """How often a `while` runs its body.
-
-    Args:
-      program: the program.
-      loop: the instruction.
-      caller: {name: instruction} of the computation that it stands in.
+    """How often a `while` runs its body; `caller` is {name: instruction} of the computation that holds it.
 
     Returns:
-      XLA's own knowledge of it, or the bound that the condition compares a counter with, less where the
-      counter starts; None where it depends on data.
+      XLA's own knowledge of it, or the bound of the counter less where it starts; None where it depends on data.
     """
     if match := re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.attributes):
         return int(match[1])

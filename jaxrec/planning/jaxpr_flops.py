@@ -1,7 +1,7 @@
-"""FLOPs of a traced function, before XLA has seen it: what the program asks for, loops counted in full.
+"""FLOPs of a traced function, before XLA has seen it, loops counted in full.
 
-Matrix products alone count. Inside `jax.shard_map` shapes are those of one device, and all devices count. A
-`while` whose length is not known is counted once, a choice by data as its cheapest branch.
+Matrix products alone count, those in `jax.shard_map` on all devices. A `while` of unknown length is counted once, a
+choice by data as its cheapest branch.
 """
 
 import math
@@ -12,10 +12,10 @@ from jaxrec.planning.products import hits
 
 
 def traced_flops(jaxpr: Any, platform: str = 'cpu') -> tuple[float, list[str]]:
-    """Counts the matrix products of a program on all its devices.
+    """Counts the matrix products of a jaxpr on all its devices.
 
     Args:
-      jaxpr: a closed or open jaxpr, such as `jax.jit(f).trace(*args).jaxpr`.
+      jaxpr: such as `jax.jit(f).trace(*args).jaxpr`.
       platform: that `jax.lax.platform_dependent` chooses for.
 
     Returns:

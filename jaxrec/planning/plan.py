@@ -1,7 +1,4 @@
-"""One plan: a step compiled for a mesh of a slice, and what that says.
-
-B batch.
-"""
+"""One plan: a step compiled for a mesh of a slice, and what that says. B batch."""
 
 import re
 import time
@@ -29,15 +26,7 @@ Plan = dict[str, Any]
 
 
 class Ready(NamedTuple):
-    """A step that a slice and a mesh can carry, not compiled yet.
-
-    Attributes:
-      world: what runs.
-      where: the devices.
-      setup: of the world, on the mesh.
-      state: shapes of what the step takes.
-      batch: likewise.
-    """
+    """A step that a slice and a mesh can carry, not compiled yet; `state` and `batch` are shapes."""
 
     world: World
     where: Slice
@@ -57,12 +46,8 @@ def prepare_plan(
       mesh_shape: (data, model); None puts all devices on 'data'.
       batch: B over all devices; None is the config's.
 
-    Returns:
-      What `compile_plan` takes.
-
     Raises:
-      ValueError: a slice that is not known, or a mesh, batch, cuts or rows that it cannot carry;
-        tables that stay on the host.
+      ValueError: an unknown slice, a mesh, batch, cuts or rows that it cannot carry, or tables on the host.
     """
     world.setup.require_tables_on_device('a plan')
     devices = make_devices(topology)
@@ -89,9 +74,6 @@ def make_plan(
 
 def compile_plan(ready: Ready) -> Plan:
     """Compiles a step for a slice and reads off what it will take.
-
-    Args:
-      ready: of `prepare_plan`.
 
     Returns:
       {'topology', 'mesh', 'devices', 'batch', 'memory', 'flops', 'collectives', 'operations', 'time', ...},
@@ -176,19 +158,7 @@ def _fit(peak: float, where: Slice) -> dict[str, Any]:
 
 
 def _refused(error: Exception, where: Slice, held: int) -> Plan:
-    """What the compiler says when a program does not fit.
-
-    Args:
-      error: the compiler's.
-      where: the slice.
-      held: bytes of state and batch, which it leaves out where it speaks of temporaries.
-
-    Returns:
-      Parts of a plan; 'peak' and 'free' are None where it names no bytes.
-
-    Raises:
-      JaxRuntimeError: it refused for another reason.
-    """
+    """What the compiler says of a program that does not fit; `held` are bytes of state and batch. Others are raised."""
     text = str(error)
     if 'RESOURCE_EXHAUSTED' not in text or where.chip is None:
         raise error

@@ -59,16 +59,10 @@ def hits(data: int, kernel: int, out: int, *, stride: int, low: int, lhs_dilatio
     """Pairs of a place of the result and one of the kernel that meet a number of the data, along one axis.
 
     Args:
-      data: numbers of the data.
-      kernel: places of the kernel.
-      out: places of the result.
       stride: places that the kernel moves.
       low: padding before the data; negative cuts off.
       lhs_dilation: places from one number of the data to the next; all but those numbers are holes.
       rhs_dilation: places from one of the kernel to the next.
-
-    Returns:
-      How many meet neither padding nor a hole.
     """
     last = (data - 1) * lhs_dilation
     found = 0

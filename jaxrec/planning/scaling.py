@@ -24,12 +24,11 @@ def make_scaling(
       full: the plan of the largest slice.
 
     Returns:
-      One entry a slice: chips, mesh, batch, examples a second, step, whether it fits, and `efficiency`:
-      examples a second and chip against those of `REFERENCE` chips, or of the smallest slice that fits.
+      A dict a slice; `efficiency` is examples a second and chip against those of `REFERENCE` chips, or of the smallest
+      slice that fits. Slices that cannot carry the rows have the reason, 'refused'.
 
     Raises:
-      ValueError: what `make_plan` refuses on the largest slice; smaller ones that cannot carry the rows are
-        left out with the reason.
+      ValueError: what `make_plan` refuses on the largest slice.
     """
     devices = mesh_shape[0] * mesh_shape[1]
     entries = []

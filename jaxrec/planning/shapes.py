@@ -1,7 +1,7 @@
 """From a config to what is compiled: task, optimizers, and the shapes of a batch and of the state on a mesh.
 
-No array of the state is made. The log is opened (and compiled if it is not there), since the shapes of a
-batch come from it; files that take long to make are replaced by stand-ins of the same shapes.
+No array of the state is made. The log is opened, since it decides the shapes of a batch; files that take long to make
+are replaced by stand-ins of the same shapes.
 
 B batch, V items, L levels.
 """
@@ -75,13 +75,10 @@ def open_world(
 
     Args:
       config: of a run.
-      data_dir: where real data sets lie.
+      data_dir: where real data sets are.
       rows: {vocabulary: rows of its tables}, in place of what the log has.
-      step: 'train', 'predict', or 'package.module:name' of a function setup -> (state, batch) -> results,
-        which is given no state of optimizers.
-
-    Returns:
-      The world.
+      step: 'train', 'predict', or 'package.module:name' of a function setup -> (state, batch) -> results, which gets no
+        state of optimizers.
 
     Raises:
       ValueError: what `build` refuses, or a step that does not exist.
@@ -131,16 +128,7 @@ STAND_INS: dict[str, Callable[[Path, Mapping[str, Any], Mapping[str, Column], Ma
 
 
 def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of another size, cut over a mesh.
-
-    Args:
-      world: the world.
-      size: B.
-      mesh: the mesh, whose devices divide B.
-
-    Returns:
-      {key: shape [B, ...]}.
-    """
+    """{key: shape [B, ...]} of a batch of another size, cut over a mesh whose devices divide it."""
     sharding = jax.NamedSharding(mesh, BATCH)
     return {
         key: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=sharding) for key, x in world.batch.items()
@@ -148,16 +136,7 @@ def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDt
 
 
 def step_state(world: World, setup: Setup, batch: Mapping[str, Any]) -> TrainState:
-    """Describes the state that a step takes.
-
-    Args:
-      world: the world.
-      setup: its setup, on the mesh of a plan.
-      batch: shapes on that mesh.
-
-    Returns:
-      `abstract_state`, for training with its work space, and otherwise without the optimizers' state.
-    """
+    """Describes the state that a step on a mesh takes; other steps than training get no state of optimizers."""
     state = abstract_state(setup, batch)
     if not world.trains:
         return dataclasses.replace(state, opt_state=(), row_opt_state={}, scratch={})

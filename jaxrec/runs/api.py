@@ -93,9 +93,6 @@ def ingest(
 def open_log(path: str | Path) -> Log:
     """Opens a compiled log.
 
-    Args:
-      path: its folder.
-
     Raises:
       ValueError: no log is there.
     """
@@ -105,15 +102,12 @@ def open_log(path: str | Path) -> Log:
 def run_config(
     log: Log | str | Path, model: str | ConfigDict | Mapping[str, Any], changes: Mapping[str, Any]
 ) -> ConfigDict:
-    """The config of a run, from a log and a model.
+    """The config of a run, from a log (or its folder, or 'simulated') and a model.
 
     Args:
       log: a log, its folder, or 'simulated'.
       model: a name that `jaxrec models` lists, or a config, whose log is then replaced by `log`.
       changes: {dotted key: value}.
-
-    Returns:
-      The config.
 
     Raises:
       ValueError: an unknown model, a log that cannot feed it, or a change that does not fit.
@@ -262,15 +256,7 @@ def compare(
 
 
 def table_config(configs: Mapping[str, ConfigDict], seeds: int) -> ConfigDict:
-    """The config of a table of models on one log, without tuning.
-
-    Args:
-      configs: {model: its config}; the first is the reference.
-      seeds: how many.
-
-    Returns:
-      The config; what all models share is the data set's.
-    """
+    """The config of a table of models on one log, without tuning; the first of {model: its config} is the reference."""
     found = {name: plain(config.to_dict()) for name, config in configs.items()}
     first, *others = found.values()
     shared = {

@@ -1,7 +1,4 @@
-"""From a config to the pieces of a run: log, sources, task, optimizers, mesh.
-
-B batch.
-"""
+"""From a config to the pieces of a run: log, sources, task, optimizers, mesh."""
 
 import dataclasses
 import math
@@ -62,15 +59,7 @@ SECTIONS: dict[str, dict[str, Any]] = {'data': {**DATA_OPTIONS, **SOURCE_OPTIONS
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The pieces of a run.
-
-    Attributes:
-      config: what they were built from.
-      log: the compiled log.
-      setup: task, optimizers, mesh.
-      data: the config's data section, defaults filled in.
-      train: the config's train section, defaults filled in.
-    """
+    """The pieces of a run; `data` and `train` are the config's sections, defaults filled in."""
 
     config: ml_collections.ConfigDict
     log: Log
@@ -123,11 +112,7 @@ def build(
       config: with the sections of `TOP`.
       data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
       mesh_shape: (data, model); None takes `config.mesh`, and that None all devices.
-      rows: {vocabulary: rows of its tables} in place of what the log has, to plan for; only shapes are then
-        right.
-
-    Returns:
-      The experiment.
+      rows: {vocabulary: rows of its tables} in place of what the log has, to plan for; only shapes are then right.
 
     Raises:
       ValueError: a missing or unknown key, data that cannot be compiled, or batches that the task refuses.
@@ -240,13 +225,5 @@ def _check_train(train: Mapping[str, Any]) -> None:
 
 
 def batches(source: BatchSource, most: int | None = None) -> Iterator[dict[str, np.ndarray]]:
-    """All batches of a source, in order.
-
-    Args:
-      source: the source.
-      most: no more than so many, the first; None for all.
-
-    Returns:
-      An iterator of host batches.
-    """
+    """All batches of a source, in order, or the first `most`."""
     return (source[i] for i in range(len(source) if most is None else min(most, len(source))))

@@ -22,9 +22,6 @@ def run_config(name: str, sections: Mapping[str, Any], rows: Mapping[str, Mappin
       sections: what the data set says: `data` and `train`, and `features` where they are not `FEATURES`.
       rows: {name: preset}; a preset's sections are laid over the data set's, and None takes a section out.
 
-    Returns:
-      The config, with seed 0.
-
     Raises:
       ValueError: there is no such preset.
     """

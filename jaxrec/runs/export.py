@@ -22,19 +22,9 @@ def export_run(
     """Exports the model of a checkpoint; `jaxrec.training.export.load_scorer` reads the file.
 
     Args:
-      run: the trained run, on one device.
-      workdir: of its checkpoints.
-      output: takes the scorer.
-      step: which checkpoint; None takes the best.
       bake: weights are constants of the program instead of its arguments.
       batch_size: a fixed number of rows; None for any.
       platforms: such as ('cpu', 'tpu'); None for the one at hand.
-
-    Returns:
-      What the file says of itself, and the step.
-
-    Raises:
-      ValueError: what `restore_model` and `export_scorer` refuse.
     """
     state, step = restore_model(run, workdir, step, run.source('train', shuffle=True))
     about = {

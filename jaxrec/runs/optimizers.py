@@ -32,9 +32,6 @@ def make_optimizer(
       steps: of the run.
       weight_decay: of 'adamw' and 'muon'; None leaves it at optax's.
 
-    Returns:
-      An optax optimizer.
-
     Raises:
       ValueError: an unknown name, a decay below 0 or of another optimizer, or what `make_schedule` refuses.
     """
@@ -51,31 +48,18 @@ def make_optimizer(
 
 
 def muon(rate: optax.ScalarOrSchedule, weight_decay: float = 0.0) -> optax.GradientTransformation:
-    """Steps whose matrices are orthogonal (Muon, arXiv 2502.16982); Adam's for all that is no matrix.
-
-    Args:
-      rate: the learning rate of both.
-      weight_decay: of the matrices.
-
-    Returns:
-      An optax optimizer.
-    """
+    """Steps whose matrices are orthogonal (Muon, arXiv 2502.16982); Adam's for all that is no matrix."""
     return optax.contrib.muon(
         rate, weight_decay=weight_decay, muon_weight_dimension_numbers=matrices, consistent_rms=LIKE_ADAM
     )
 
 
 def matrices(params: Any) -> Any:
-    """Which parameters multiply activations, and along which axes.
+    """Which parameters multiply activations, and along which axes, as `MuonDimensionNumbers`; None for the others.
 
-    Args:
-      params: a tree of arrays, or of what has their number of axes.
-
-    Returns:
-      The tree with a `MuonDimensionNumbers` for each dense layer's kernel, each convolution's, over its
-      window and channels, each projection of attention, all its heads one side, and each stack of matrices;
-      None for the others: biases, scales, kernels of single channels, and matrices whose rows are looked up
-      by number.
+    They are kernels of dense layers, of convolutions (over window and channels), projections of attention with all
+    their heads, and stacks of matrices; not biases, scales, kernels of single channels, and matrices that are looked
+    up.
     """
     return jax.tree_util.tree_map_with_path(_axes, params)
 

@@ -18,13 +18,7 @@ from jaxrec.training.task import Evaluator
 
 
 def score(run: Experiment, workdir: Path, part: str = 'test', step: int | None = None) -> tuple[Evaluator, int]:
-    """Restores a checkpoint and predicts one part of the log.
-
-    Args:
-      run: the experiment, on any mesh.
-      workdir: of a trained run.
-      part: 'train', 'validation' or 'test'.
-      step: which checkpoint; None takes the best.
+    """Restores a checkpoint (None: the best) and predicts one part of the log.
 
     Returns:
       The filled evaluator and the step.
@@ -75,15 +69,7 @@ def restore_model(
 
 
 def ceiling(run: Experiment, part: str = 'test') -> dict[str, float] | None:
-    """The metrics that the true click probabilities reach, where the log holds them.
-
-    Args:
-      run: the experiment.
-      part: which part of the log.
-
-    Returns:
-      {metric: value}, or None for logs without truth.
-    """
+    """The metrics that the true click probabilities reach on a part, or None for logs without them."""
     if 'true_ctr' not in run.log.events.names:
         return None
     evaluator = CtrEvaluator()

@@ -97,30 +97,14 @@ class _JsonLines:
 
 
 def new_figure(rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:
-    """Makes a figure without pyplot, so that the backend of a notebook stays as it is.
-
-    Args:
-      rows, columns: of axes.
-      **options: of `matplotlib.figure.Figure` and of its `subplots`.
-
-    Returns:
-      The figure and its axes, as `pyplot.subplots` returns them.
-    """
+    """Makes a figure and its axes as `pyplot.subplots` does, but leaves the backend of a notebook as it is."""
     of_axes = {name: options.pop(name) for name in ('sharex', 'sharey', 'squeeze') if name in options}
     figure = Figure(layout='constrained', **options)
     return figure, figure.subplots(rows, columns, **of_axes)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as a PNG.
-
-    Args:
-      figure: from `new_figure`.
-      path: of the image, replaced if it is there.
-
-    Raises:
-      ValueError: the disk is full.
-    """
+    """Writes a figure as a PNG, in the place of one that is there, or raises a ValueError where the disk is full."""
     content = io.BytesIO()
     figure.savefig(content, dpi=110, format='png')
     replace_bytes(path, content.getvalue())

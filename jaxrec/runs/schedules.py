@@ -3,8 +3,7 @@
     config.train.schedule = {'kind': 'cosine', 'warmup': 0.03}
     config.train.schedule = {'kind': 'steps', 'at': (90 / 140, 120 / 140), 'factor': 0.1}
 
-Times are shares of the run's steps, so that a shorter run keeps its shape. Rows of tables have a rate of
-their own, which no schedule changes.
+Times are shares of the run's steps. The rate of table rows does not change.
 """
 
 from collections.abc import Mapping
@@ -32,11 +31,6 @@ def make_schedule(described: Mapping[str, Any], learning_rate: float, steps: int
       described: `kind`, 'cosine' (falls along half a cosine to the share `end` of the learning rate) or
         'steps' (is multiplied by `factor` at each time of `at`), and `warmup`, for how long it first rises in
         a straight line from 0.
-      learning_rate: the highest.
-      steps: of the run.
-
-    Returns:
-      step, counted from 0 -> learning rate.
 
     Raises:
       ValueError: an unknown key or kind, or a number out of range.
@@ -68,13 +62,6 @@ def make_schedule(described: Mapping[str, Any], learning_rate: float, steps: int
 
 
 def without_schedule(opt_state: Any) -> Any:
-    """The state of an optimizer as it is where the learning rate is a number.
-
-    Args:
-      opt_state: of an optimizer of `jaxrec.runs.optimizers.make_optimizer`.
-
-    Returns:
-      The same without the steps that a schedule has counted; moments stay.
-    """
+    """The state of an optimizer without the steps that a schedule has counted; moments stay."""
     counts = lambda part: isinstance(part, optax.ScaleByScheduleState)
     return jax.tree.map(lambda part: optax.EmptyState() if counts(part) else part, opt_state, is_leaf=counts)

@@ -24,13 +24,7 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def read_config(path: str) -> ml_collections.ConfigDict:
-    """Reads the config that a run was trained with.
-
-    Args:
-      path: a `config.json`.
-
-    Returns:
-      The config.
+    """Reads the `config.json` that a run was trained with.
 
     Raises:
       ValueError: there is none.
@@ -65,10 +59,7 @@ def own_checkpoints(workdir: Path) -> Checkpoints:
 
 @contextmanager
 def hold(workdir: Path) -> Iterator[None]:
-    """Keeps other processes out of a workdir; the system lets go of it when this one ends, however it ends.
-
-    Args:
-      workdir: takes `.lock`; created if absent. Of a run's own processes the first one holds it for all.
+    """Keeps other processes out of a workdir by its `.lock`; the system releases it when this process ends.
 
     Raises:
       ValueError: another process holds it, or the disk is full.
@@ -97,11 +88,7 @@ def _lock(file: BinaryIO, workdir: Path) -> None:
 
 
 def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
-    """Claims a workdir for all processes of a run: the first writes, the others see that it is theirs too.
-
-    Args:
-      workdir: where each of them writes its part of every checkpoint.
-      run_config: of this process.
+    """Claims a workdir for all processes of a run: the first writes, the others check that it is theirs too.
 
     Raises:
       ValueError: it holds a run of another config, or a process does not see what the first has written.

@@ -1,14 +1,8 @@
 """Which times new behaviours may have: the latest of any user is the "now" of every request without a time.
 
-One event in milliseconds, in a log of seconds, would move all gaps of all users into the oldest bucket, and
-stay in the journal. So an event is taken from the log's earliest time on, and up to `max_ahead` beyond the
-latest behaviour at opening or beyond the clock, whichever is later.
-
-The clock counts for a log that keeps to it: its latest time, read as seconds, milliseconds, microseconds or
-nanoseconds since 1970, lies between 1990 and 2100. Other logs have times of their own, such as simulated ones
-from 0 on, that are not compared with the clock.
-
-Letters: U users with events.
+One event in milliseconds in a log of seconds would move all gaps into the oldest bucket. So events are accepted from
+the log's earliest time up to `max_ahead` beyond the latest behaviour at opening or beyond the clock, whichever is
+later. The clock counts for a log whose latest time, in s, ms, us or ns since 1970, is between 1990 and 2100.
 """
 
 import dataclasses
@@ -25,12 +19,11 @@ DAY = 86_400
 
 @dataclasses.dataclass(frozen=True)
 class EventTimes:
-    """The times that are taken.
+    """The times that are accepted.
 
     Attributes:
-      earliest: the first of the log.
-      latest: the last of the log, or of the index when it was opened.
-      max_ahead: how far beyond that or the clock, in the log's time unit.
+      earliest, latest: of the log (or the index when it was opened).
+      max_ahead: how far beyond the latest or the clock, in the log's time unit.
       per_second: units a second where the log keeps to the clock, otherwise 0.
     """
 
@@ -40,11 +33,7 @@ class EventTimes:
     per_second: int
 
     def limit(self, now: float) -> int:
-        """The last time that is taken.
-
-        Args:
-          now: seconds since 1970.
-        """
+        """The last time that is accepted at `now`, in seconds since 1970."""
         return math.ceil(max(self.latest, now * self.per_second)) + self.max_ahead
 
     @property
@@ -54,14 +43,11 @@ class EventTimes:
 
 
 def read_event_times(index: BehaviourIndex, max_ahead: int | None = None) -> EventTimes | None:
-    """Finds which times an index may take in.
+    """Finds which times an index may ingest; None for a log without times.
 
     Args:
       index: just opened.
       max_ahead: in the log's time unit; None is a day where the log keeps to the clock, otherwise 86,400.
-
-    Returns:
-      The times; None for a log without any.
 
     Raises:
       ValueError: a negative number.

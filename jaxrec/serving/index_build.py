@@ -1,8 +1,8 @@
 """The base of a behaviour index: three folders of memory-mapped columns, written by blocks of users.
 
-`behaviours/` has a row a behaviour, by user and time: `item`, the event columns, `time` where the log has it,
-and `order`, the tree's positions within the user. `branches/` has a row for each user's category: its id and
-where it starts in `order`. `users/` says where each user's rows begin in both.
+`behaviours/` has a row a behaviour, by user and time: `item`, the event columns, `time`, and `order`, the tree's
+positions within the user. `branches/` has the id of each user's categories and where they start in `order`; `users/`
+the offsets.
 
 Letters: N events of the log, P behaviours (positive events), G branches, U user rows of the log.
 """
@@ -31,12 +31,8 @@ def check_columns(log: BehaviourLog, columns: Sequence[str], category: str) -> t
     """The columns that a base must store: item attributes follow from the item, event columns do not.
 
     Args:
-      log: the log.
       columns: history features of the model.
       category: what the tree branches by: 'item' or a categorical item attribute.
-
-    Returns:
-      `item` and the event columns among them.
 
     Raises:
       ValueError: a column that the log does not have, or one that an index cannot hold.
@@ -73,12 +69,7 @@ def categories_of(log: BehaviourLog, category: str, items: np.ndarray) -> np.nda
 
 
 def log_blocks(log: BehaviourLog, positive: np.ndarray, kinds: Mapping[str, np.dtype]) -> Iterator[Block]:
-    """Cuts the behaviours of a log into blocks of whole users.
-
-    Args:
-      log: the log.
-      positive: bool [N], which events are behaviours.
-      kinds: {column: dtype}, what to read.
+    """Cuts the positive events (bool [N]) of a log into blocks of whole users, of the columns and dtypes in `kinds`.
 
     Yields:
       int64 [u], the behaviours of each of the next users, and {column: [their sum]}.
@@ -91,14 +82,7 @@ def log_blocks(log: BehaviourLog, positive: np.ndarray, kinds: Mapping[str, np.d
 
 
 def user_blocks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cuts users into runs that hold `BLOCK` rows at most, or one user.
-
-    Args:
-      offsets: int64 [U + 1], where each user's rows begin.
-
-    Yields:
-      The first user of a run, and the first behind it.
-    """
+    """Yields (first user, first behind) of runs of `BLOCK` rows of offsets, int64 [U + 1], at most, or one user."""
     user, users = 0, len(offsets) - 1
     while user < users:
         last = int(np.searchsorted(offsets, offsets[user] + BLOCK, 'right')) - 1
@@ -116,12 +100,7 @@ class Base:
     """
 
     def __init__(self, folder: Path, names: Iterable[str], counts: Mapping[str, Any]):
-        """Maps the files.
-
-        Args:
-          folder: written by `write_base`.
-          names: of the stored columns.
-          counts: what `write_base` returned.
+        """Maps the files of a folder that `write_base` has written, given what it returned.
 
         Raises:
           ValueError: a missing or damaged file, or one of another length.
@@ -151,7 +130,7 @@ class Base:
 def write_base(
     folder: Path, kinds: Mapping[str, np.dtype], blocks: Iterable[Block], categories: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Any]:
-    """Writes a base.
+    """Writes a base to a new folder.
 
     Args:
       folder: created.
@@ -193,8 +172,7 @@ def grow_trees(counts: np.ndarray, categories: np.ndarray) -> tuple[np.ndarray, 
 
     Returns:
       order: int32 [n], positions within the user, by user and category, newest first.
-      category: int32 [g] and start: int64 [g], of the branches, by user; starts count from the block's first
-        behaviour.
+      category: int32 [g] and start: int64 [g], of the branches, by user; starts count from the block's first behaviour.
       forks: int64 [u], branches of each user.
     """
     offsets = offsets_of(counts)

@@ -17,9 +17,6 @@ REMEDY = 'delete the folder and build the index again'
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads and checks the manifest of an index.
 
-    Args:
-      folder: of the index.
-
     Raises:
       ValueError: when it is missing, damaged, or of another format or version.
     """
@@ -53,13 +50,7 @@ def base_folder(generation: int) -> str:
 
 
 def hold(folder: Path) -> Any:
-    """Keeps other processes from writing; the system lets go of it when this one ends, however it ends.
-
-    Args:
-      folder: of the index.
-
-    Returns:
-      An open file; closing it lets go.
+    """Keeps other processes from writing until the returned file is closed or this process ends.
 
     Raises:
       ValueError: another process holds it.

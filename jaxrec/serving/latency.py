@@ -11,11 +11,7 @@ class Latencies:
     """The latest durations of one kind of call."""
 
     def __init__(self, window: int = 4096):
-        """Begins empty.
-
-        Args:
-          window: how many of the latest calls count.
-        """
+        """Begins empty; `window` of the latest calls count."""
         self._seconds, self._count, self._lock = np.zeros(window), 0, threading.Lock()
 
     def add(self, seconds: float) -> None:

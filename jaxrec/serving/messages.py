@@ -1,8 +1,7 @@
 """What the service reads and refuses: JSON bodies, checked field by field.
 
-Every refusal is a `RefusalError` with an HTTP status: 400 for what is no JSON, 404 for a user that must be
-known and is not, 413 for a body that is too large, 415 for one that is not declared as JSON, 422 for a field
-that is missing, unknown or of a wrong type, size or value.
+A `RefusalError` has an HTTP status: 400 for no JSON, 404 for an unknown user, 413 for a large body, 415 for one that is
+not declared as JSON, 422 for a field that is missing, unknown or of a wrong type, size or value.
 
 c candidates, n events.
 """
@@ -30,11 +29,7 @@ NO_TEXT = re.compile(r'[\0\ud800-\udfff]')
 
 
 class RefusalError(Exception):
-    """A request that is answered with a 4xx.
-
-    Attributes:
-      status: of the answer.
-    """
+    """A request that is answered with a 4xx, its `status`."""
 
     def __init__(self, status: int, message: str):
         """Keeps both."""
@@ -44,13 +39,7 @@ class RefusalError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A request for scores, and what the log does not know of it.
-
-    Attributes:
-      request: in ids.
-      known_user: whether the user has an id.
-      unknown: candidates without an id, which are scored as out-of-vocabulary.
-    """
+    """A request for scores in ids, whether its user is known, and how many candidates have no id."""
 
     request: Request
     known_user: bool
@@ -58,11 +47,7 @@ class Asked:
 
 
 def read_json(body: bytes, fields: Mapping[str, bool]) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Args:
-      body: the bytes of a request.
-      fields: {name: whether it must be there}.
+    """Reads a JSON object of `fields`, {name: whether it must be there}.
 
     Raises:
       RefusalError: 400 or 422.
@@ -100,12 +85,7 @@ def _listed(fields: Mapping[str, bool]) -> str:
 
 
 def read_score(body: bytes, log: BehaviourLog, most: int) -> Asked:
-    """Reads a request for scores: `user`, `candidates`, and `time` or none.
-
-    Args:
-      body: the bytes.
-      log: whose vocabularies say who and what is meant.
-      most: candidates at most.
+    """Reads a request for scores: `user`, at most `most` `candidates`, and `time` or none.
 
     Raises:
       RefusalError: 400 or 422.
@@ -132,8 +112,6 @@ def read_events(
     """Reads new behaviours: `events`, a list of objects with `user`, `item`, `time` and the event columns.
 
     Args:
-      body: the bytes.
-      log: whose vocabularies say who and what is meant.
       columns: those that the index stores.
       most: events at most.
       times: those that are taken; None for a log without any.
@@ -192,11 +170,7 @@ def _check_times(values: Sequence[float], times: EventTimes) -> None:
 
 
 def read_number(name: str, value: Any, whole: bool = False) -> int | float:
-    """Checks that a value is a number that fits 64 bits, without a fraction where it is to be whole.
-
-    Raises:
-      RefusalError: 422.
-    """
+    """Checks that a value is a number that fits 64 bits, an integer where `whole`, or raises a RefusalError of 422."""
     # An integer of 400 digits is JSON too, and no float holds it.
     finite = type(value) is int or (type(value) is float and math.isfinite(value))
     if not finite or not -INT64 <= value < INT64 or (whole and value != int(value)):
@@ -206,15 +180,7 @@ def read_number(name: str, value: Any, whole: bool = False) -> int | float:
 
 
 def encode(vocabulary: Vocabulary, name: str, values: Sequence[Any]) -> np.ndarray:
-    """Looks up ids of raw values.
-
-    Args:
-      vocabulary: of integers or strings.
-      name: of the field, for messages.
-      values: [n].
-
-    Returns:
-      int32 [n], 1 for what it does not hold.
+    """Looks up the ids of values [n], int32 [n], 1 for what the vocabulary does not hold; `name` is the field.
 
     Raises:
       RefusalError: 422 for values of another type, strings that are no text, or integers beyond 64 bits.

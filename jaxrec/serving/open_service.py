@@ -20,12 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def open_index(run: Experiment, folder: Path, view_bytes: int = VIEW_BYTES) -> BehaviourIndex:
-    """Opens the index of a run for writing, built first where there is none.
-
-    Args:
-      run: the trained run.
-      folder: of the index.
-      view_bytes: see `BehaviourIndex`.
+    """Opens the index of a run for writing, built first where there is none; `view_bytes` as of `BehaviourIndex`.
 
     Raises:
       ValueError: a log without users, or an index of another log, label or set of columns.
@@ -65,12 +60,11 @@ def make_service(
 
     Args:
       run: the trained run, on one device.
-      workdir: of its checkpoints.
+      workdir, step: of its checkpoints, and which; None takes the best.
       index: of its log.
       sizes: of batches.
-      step: which checkpoint; None takes the best.
-      wait_s: how long a batch that is not full waits.
-      max_ahead: how far ahead a new behaviour's time may be, see `read_event_times`.
+      wait_s: seconds that a batch that is not full waits.
+      max_ahead: see `read_event_times`.
     """
     lifelong = read_lifelong(run.data.get('lifelong'), index.log)
     if lifelong is None or lifelong.search is None:

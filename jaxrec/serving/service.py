@@ -4,9 +4,8 @@
     POST /events   {"events": [{"user": 7, "item": 12, "time": 1700000000}]} -> {"taken": 1, ...}
     GET  /health   GET /metrics
 
-Bodies are JSON and declared as such, which a page of another site cannot have a browser send, and bounded in
-bytes and in counts; a refusal is {"error": what is wrong and what to send}. Event
-ids and scores are plain numbers: nothing that is received is ever unpickled or evaluated.
+Bodies are bounded and must be declared as JSON, which a page of another site cannot have a browser send. A refusal is
+{"error": what is wrong and what to send}.
 """
 
 import asyncio
@@ -37,12 +36,7 @@ KINDS = ('score', 'events')
 
 
 class Service:
-    """One model, one index, one queue.
-
-    Attributes:
-      index: takes new behaviours, and is closed when the service stops.
-      step: of the checkpoint.
-    """
+    """One model, one index, one queue; `index` is closed when the service stops, `step` is the checkpoint's."""
 
     def __init__(
         self,
@@ -54,15 +48,7 @@ class Service:
         max_bytes: int = MAX_BYTES,
         max_ahead: int | None = None,
     ):
-        """Sets the limits.
-
-        Args:
-          scorer: with its assembler, whose sizes bound a batch and a request.
-          step: of the checkpoint.
-          wait_s, waiting: see `Batcher`.
-          max_bytes: of a body.
-          max_ahead: see `read_event_times`.
-        """
+        """Sets the limits: `wait_s` and `waiting` of the `Batcher`, bytes of a body, and `max_ahead` of event times."""
         self.index: BehaviourIndex = scorer.assembler.index
         self._times = read_event_times(self.index, max_ahead)
         self.step, self._scorer, self._max_bytes = step, scorer, max_bytes

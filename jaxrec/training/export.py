@@ -4,10 +4,9 @@
     scorer = load_scorer('scorer.jaxexport')          # needs JAX and this module alone
     scores = scorer({'candidate/item': ids, ...})['probability']
 
-The file is a zip of `manifest.json` (inputs, outputs and weights: names, shapes, dtypes), `program.bin` (the
-serialised StableHLO of `jax.export`) and `weights/*.npy`. Weights are arguments of the program by default:
-tables may be larger than what a program can hold as constants, and the same program serves the next
-checkpoint. Baked in, the program is all there is.
+The file is a zip of `manifest.json` (inputs, outputs and weights: names, shapes, dtypes), `program.bin` (StableHLO
+serialised by `jax.export`) and `weights/*.npy`. Weights are arguments of the program by default: tables may be larger
+than the constants of a program, and the next checkpoint can use it.
 
 B batch, C candidates, L history, V rows, D width.
 """
@@ -46,7 +45,7 @@ def export_scorer(
     platforms: Sequence[str] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a scorer.
+    """Writes a scorer and returns its manifest.
 
     Args:
       path: of the file; one that is there is replaced.
@@ -56,10 +55,7 @@ def export_scorer(
       bake: make the weights constants of the program instead of its arguments.
       batch_size: a fixed B; None lets every call choose.
       platforms: such as ('cpu', 'cuda', 'tpu'); None takes the one at hand.
-      about: what else the manifest is to say.
-
-    Returns:
-      The manifest.
+      about: further keys of the manifest.
 
     Raises:
       ValueError: more than one device, weights too large to bake in, or a model that wants a fixed B.
@@ -171,11 +167,7 @@ def _write(path: Path, manifest: dict[str, Any], program: bytes, weights: list[n
 
 
 class Scorer:
-    """A loaded scorer.
-
-    Attributes:
-      manifest: what the file says of itself.
-    """
+    """A loaded scorer, with the `manifest` of its file."""
 
     def __init__(self, manifest: dict[str, Any], exported: jax.export.Exported, weights: list[np.ndarray]):
         """Puts the weights on the device; see `load_scorer`."""
@@ -223,13 +215,7 @@ class Scorer:
 
 
 def load_scorer(path: str | Path) -> Scorer:
-    """Reads a scorer.
-
-    Args:
-      path: written by `export_scorer`.
-
-    Returns:
-      A function of batches.
+    """Reads a scorer, a function of batches, from a file of `export_scorer`.
 
     Raises:
       ValueError: the file is missing, damaged or of another format.

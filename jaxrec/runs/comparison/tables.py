@@ -30,14 +30,13 @@ def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[st
     """Averages over seeds, and takes paired differences to the reference row.
 
     Args:
-      table: the table's config: `main`, the main column, `reference`, and where it has them `paired`, the
-        metrics of which there are differences, `against`, {row: another reference of its own}, and `ratios`,
-        {metric: row to divide by}.
+      table: the table's config: `main`, the main column, `reference`, and optionally `paired`, the metrics of which
+        there are differences, `against`, {row: another reference}, and `ratios`, {metric: row to divide by}.
       results: {column: {row: [result of each seed]}}.
 
     Returns:
-      {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the main one are called
-      `<column>/<metric>`, differences `<metric>_minus_<row>`, ratios `<metric>_over_<row>`.
+      {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the main one are called `<column>/<metric>`,
+      differences `<metric>_minus_<row>`, ratios `<metric>_over_<row>`.
     """
     summary: Summary = {}
     for column, rows in results.items():
@@ -85,16 +84,7 @@ def _common(cells: Sequence[Mapping[str, Any]], part: str) -> list[str]:
 
 
 def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) -> str:
-    """Lays the table out as text.
-
-    Args:
-      table: its config: `title`, `shown` metrics, `published`, `row_seeds`, `note`.
-      summary: from `summarize`.
-      seeds: how many.
-
-    Returns:
-      Markdown.
-    """
+    """Returns the table as Markdown: its config has `title`, `shown` metrics, `published`, `row_seeds`, `note`."""
     published = dict(table.get('published', {}))
     sources = sorted({source for values in published.values() for source in values})
     fewer = {row: least for row, least in dict(table.get('row_seeds', {})).items() if least < seeds}
@@ -124,8 +114,7 @@ def _cell(value: Mapping[str, float] | None) -> str:
 def side_by_side(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Lays out {name: {metric: value}} as text, one line a name; '-' where a metric is undefined.
 
-    Metrics are those of click-through rates, or, where no line has any of these, all that there are; more
-    than `WIDEST` of them have a line each, and names a column.
+    Metrics are those of click-through rates, or else all; more than `WIDEST` have a line each, and names a column.
     """
     found = {metric: max(8, len(metric)) for values in rows.values() for metric in values}
     metrics = dict.fromkeys(METRICS, 8) if found.keys() & set(METRICS) else found

@@ -1,4 +1,4 @@
-"""Equal tuning: every row of a table gets the same number of random trials, judged on validation alone."""
+"""Equal tuning: every row of a table gets the same number of random trials, evaluated on validation alone."""
 
 import math
 import random
@@ -17,16 +17,7 @@ TOLD = ('validation', 'judged', 'trained', 'seconds', 'failed')  # of a trial, i
 
 
 def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
-    """Draws the configs of all trials; the first keeps every first choice.
-
-    Args:
-      search: {'section.key': choices}.
-      trials: how many.
-      seed: of the draws, the same for every row.
-
-    Returns:
-      One {'section.key': value} a trial.
-    """
+    """Draws {'section.key': value} of each trial from {'section.key': choices}; the first has every first choice."""
     rng = random.Random(seed)
     space = {path: list(choices) for path, choices in search.items()}
     first = {path: choices[0] for path, choices in space.items()}
@@ -40,19 +31,14 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
 def trial_cells(
     table: ml_collections.ConfigDict, column: str, row: str, workdir: Path, taken: Mapping[str, Any] | None = None
 ) -> list[Cell]:
-    """The trials of a row on one column.
+    """The trials of a row on one column: cells that read validation alone; none where nothing is tuned.
 
     Args:
-      table: the table's config: `search` {section: {key: choices}} of all rows, where it has one `row_search`
-        {row: {section: {key: choices}}} of single ones beside it, `trials`, `columns`, `rows`; `trial`, where
-        it has one, is laid over the column, so that a trial may be shorter than a cell.
-      column: which column.
-      row: which row.
+      table: the table's config: `search` {section: {key: choices}} of all rows, `row_search` {row: the same} of single
+        ones, `trials`, `columns`, `rows`, and `trial`, which is laid over the column to shorten trials.
+      column, row: which.
       workdir: the table's.
-      taken: {'section.key': value}, what was chosen of the row that this one goes on from.
-
-    Returns:
-      Cells that read validation alone; none where the table tunes nothing of the row.
+      taken: {'section.key': value}, what was chosen of the row that this one continues.
     """
     spaces = plain(table.search), plain(table.get('row_search', {})).get(row, {})
     search = {
@@ -76,8 +62,7 @@ def choose(
     """Picks the best trial of a row on validation.
 
     Args:
-      table: the table's config.
-      column: which column.
+      table, column: the table's config, and which column.
       cells: from `trial_cells`.
       results: of each; a trial that could not be run has a 'validation' of None and 'failed', why.
 

@@ -1,6 +1,6 @@
-"""The clients of the load test: requests that are due at even distances, and new behaviours beside them.
+"""The clients of the load test: requests at even distances, and new behaviours at the same time.
 
-Letters: n requests that were answered.
+Letters: n answered requests.
 """
 
 import asyncio
@@ -24,10 +24,9 @@ class Answered:
 
     Attributes:
       seconds: float [n], latencies of the requests that were answered.
-      failed: how many were not, or not with 200.
-      wall_s: from the first request to the last answer.
-      events_taken: new behaviours that were acknowledged.
-      events_failed: those that were sent and were not.
+      failed: requests without an answer of status 200.
+      wall_s: seconds from the first request to the last answer.
+      events_taken, events_failed: new behaviours that were acknowledged, and those that were not.
     """
 
     seconds: np.ndarray
@@ -47,22 +46,12 @@ class Connection:
     """A connection that is opened when it is needed, and again where the server closed it meanwhile."""
 
     def __init__(self, port: int):
-        """Opens nothing yet.
-
-        Args:
-          port: on this machine.
-        """
+        """Opens nothing yet; the port is on this machine."""
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> tuple[bytes, bytes]:
-        """Sends a request and reads its answer.
-
-        Args:
-          request: whole, as HTTP.
-
-        Returns:
-          Head and body of the answer.
+        """Sends a complete HTTP request and returns head and body of its answer.
 
         Raises:
           OSError: the server cannot be reached.
@@ -99,11 +88,7 @@ async def load(
       requests: whole HTTP requests.
       rate: a second, over all clients; 0 sends the next as soon as an answer has come.
       clients: connections.
-      events: new behaviours, sent in turn from a connection of its own.
-      events_rate: of these a second; 0 sends none.
-
-    Returns:
-      What came back.
+      events, events_rate: new behaviours, sent in turn from one more connection, and how many a second; 0 sends none.
     """
     seconds, begin, ended = [], time.perf_counter(), asyncio.Event()
 

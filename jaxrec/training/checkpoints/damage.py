@@ -1,7 +1,4 @@
-"""What becomes of damaged checkpoints: refused, or moved aside for the one before, never silently.
-
-A folder that was moved aside is called `<step>.damaged`, and removed when a sound checkpoint has been saved.
-"""
+"""Damaged checkpoints are refused, or moved to `<step>.damaged` until a sound one is saved, never silently."""
 
 import json
 import logging
@@ -21,11 +18,7 @@ _ASIDE = '.damaged'  # behind the step; no name that Orbax takes for a checkpoin
 
 
 class DamagedCheckpoint(ValueError):
-    """A checkpoint that is not as it was written.
-
-    Attributes:
-      found: which, and what is wrong with it.
-    """
+    """A checkpoint that is not as it was written; `found` names it and what is wrong."""
 
     found: str = ''
 
@@ -39,12 +32,9 @@ def damaged_checkpoint(where: Path, problem: str) -> DamagedCheckpoint:
 
 
 def require_metrics(folder: Path, read_only: bool) -> None:
-    """Sees to it that the metrics of all checkpoints can be read: with others, Orbax opens no folder.
+    """Checks that the metrics of all checkpoints can be read: otherwise Orbax opens no folder.
 
-    Args:
-      folder: where the step folders stand.
-      read_only: refuse; otherwise the newest checkpoint is moved aside, if there is another. An older one may
-        be the best, which nobody would train again.
+    The newest one is moved aside, if there is another and not `read_only`. An older one may be the best.
 
     Raises:
       DamagedCheckpoint: naming the first that is refused.
@@ -77,11 +67,7 @@ def _unreadable_metrics(folder: Path) -> str:
 
 
 def set_aside(damaged: Mapping[Path, str]) -> None:
-    """Moves checkpoints out of the way of those that will be saved.
-
-    Args:
-      damaged: {step folder: what was found}.
-    """
+    """Moves checkpoints, {step folder: what was found}, out of the way of those that will be saved."""
     for where, found in damaged.items():
         aside = where.with_name(where.name + _ASIDE)
         log.warning('%s: moved to %s', found, aside.name)
@@ -100,12 +86,5 @@ def clear_aside(folder: Path) -> None:
 
 
 def found_by_first(look: Callable[[], str]) -> str:
-    """What the first process finds, told to all: one reads the files, and all act alike.
-
-    Args:
-      look: returns a text.
-
-    Returns:
-      The text.
-    """
+    """The text that the first process finds, the same in all: one reads the files, and all act alike."""
     return gather(look() if jax.process_index() == 0 else '')[0]

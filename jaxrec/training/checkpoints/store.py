@@ -1,13 +1,11 @@
-"""Checkpoints: the only code that speaks to Orbax.
+"""Checkpoints: the only code that uses Orbax.
 
-A checkpoint is a folder `<step>` with four parts, `model` (params, model_state), `tables`, `optimizer` (step,
-optimizer state, key) and `slots` (the optimizer state of tables), written to a temporary folder and renamed.
-Beside them stand the metrics, the loop's progress, the loader's position and the shapes of the model, which
-are compared before anything is read, and the checksums of all files. Kept are the latest K and the best one.
-Several processes write one checkpoint, each what lies on its devices.
+A checkpoint is a folder `<step>` with the parts `model` (params, model_state), `tables`, `optimizer` (step, optimizer
+state, key) and `slots` (the optimizer state of tables), written to a temporary folder and renamed. It also has the
+metrics, the loop's progress, the loader's position, the shapes, which are compared before anything is read, and the
+checksums of all files. Kept are the latest K and the best one. Each process writes what is on its devices.
 
-A run that goes on takes the latest checkpoint that is sound, and moves what it passed over aside; whoever
-asks for a certain one gets that one or an error.
+A resumed run takes the latest sound checkpoint and moves damaged ones aside; a step that is named is read or refused.
 """
 
 import contextlib
@@ -245,9 +243,8 @@ class Checkpoints:
     ) -> Restored:
         """Reads a checkpoint straight into place, on whatever mesh `abstract` names.
 
-        Without a step, a run that goes on falls back: a damaged checkpoint is passed over for the one before,
-        which is logged, and moved to `<step>.damaged` until a new one is saved. It does not where none is
-        sound, where the model alone is read, or where the folder is `read_only`.
+        Without a step a damaged checkpoint is passed over for the one before, logged, and moved to `<step>.damaged`,
+        unless none is sound, the model alone is read, or the folder is `read_only`.
 
         Args:
           abstract: from `abstract_state`.
@@ -255,9 +252,6 @@ class Checkpoints:
           table_rows: {table: V}, rows without padding.
           data: the Grain iterator to be moved to its saved position.
           model_only: leave optimizer and loader alone, as evaluation does; those fields stay abstract.
-
-        Returns:
-          The state, the loop's progress, the metrics and the log.
 
         Raises:
           ValueError: there is no such checkpoint, it is damaged, or it is of another model.

@@ -1,8 +1,6 @@
-"""Checksums of a checkpoint's files.
+"""Checksums of a checkpoint's files, in its own folder and written last; a folder without them is read unverified.
 
-The sums lie in the checkpoint's own folder, written when everything else in it is and moved in place whole: a
-folder without them was left by a run that ended in that moment, or is of an older version, and is read
-unverified. CRC-32 finds every flipped bit and every run of up to 32 damaged ones; it is no signature.
+CRC-32 finds every flipped bit and every run of up to 32 damaged ones; it is no signature.
 """
 
 import json
@@ -17,11 +15,7 @@ _CHUNK = 1 << 22  # bytes read at once, whatever the size of a table
 
 
 def write_sums(folder: Path) -> None:
-    """Writes size and checksum of every file in a folder to its `sums.json`.
-
-    Args:
-      folder: of a checkpoint that nobody writes any longer.
-    """
+    """Writes size and checksum of every file of a complete checkpoint folder to its `sums.json`."""
     paths = sorted(path for path in folder.rglob('*') if path.is_file() and path.name != NAME)
     sums = {path.relative_to(folder).as_posix(): [path.stat().st_size, checksum(path)] for path in paths}
     replace_text(folder / NAME, json.dumps(sums, indent=0))
@@ -37,15 +31,11 @@ def checksum(path: Path) -> int:
 
 
 def find_damage(folder: Path, leave_out: Sequence[str] = (), only: Sequence[str] = ()) -> str:
-    """Compares a folder with its sums.
+    """Returns what is wrong with the first damaged file of a checkpoint folder, '' for nothing or without sums.
 
     Args:
       folder: of a checkpoint.
-      leave_out: names of its parts that nobody will read.
-      only: names of the parts that are looked at; none for all.
-
-    Returns:
-      What is wrong with the first damaged file, '' for nothing. A folder without sums is not looked at.
+      leave_out, only: names of parts that are not checked, or that alone are; none for all.
     """
     try:
         sums = json.loads((folder / NAME).read_text())
