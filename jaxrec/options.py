@@ -28,7 +28,7 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
         raise ValueError(f'{where}.{unknown[0]} is not an option{hint}. Allowed: {sorted(defaults)}')
     merged = {**defaults, **{key: config[key] for key in config}}
     for key, default in defaults.items():
-        if not _fits(merged[key], default):
+        if not fits(merged[key], default):
             raise ValueError(
                 f'{where}.{key} = {merged[key]!r} is {type(merged[key]).__name__}, '
                 f'but {type(default).__name__} such as {default!r} is expected'
@@ -97,7 +97,8 @@ def parse_mesh(text: str | None) -> tuple[int, int] | None:
     return data, model
 
 
-def _fits(value: Any, default: Any) -> bool:
+def fits(value: Any, default: Any) -> bool:
+    """Whether a value is of the type of a default; None's place can be taken by any."""
     if default is None:
         return True
     if isinstance(default, bool) or isinstance(value, bool):
@@ -106,6 +107,6 @@ def _fits(value: Any, default: Any) -> bool:
         return isinstance(value, (int, float))
     if isinstance(default, (list, tuple)):
         return isinstance(value, (list, tuple))
-    if isinstance(default, Mapping):
+    if hasattr(default, 'keys'):  # a ConfigDict is no Mapping
         return hasattr(value, 'keys')
     return isinstance(value, type(default))

@@ -58,18 +58,10 @@ def run(name: str) -> Iterator[dict[str, Any]]:
         call = make_mixture(router, experts, options)
         timed = measure(_over(batches, call), lambda: None)
         info = call(batches[0])[0]
-        yield record(
-            name,
-            f'{shapes} F{HIDDEN} {EXPERTS} experts top {TOP_K}',
-            router.size + sum(w.size for w in experts),
-            timed,
-            TOKENS,
-            idle,
-            mixture=mixture,
-            **{f'of_{form}': round(timed[0] / seconds, 3) for form, seconds in dense.items()},
-            dropped=round(float(info.dropped), 4),
-            load=round(float(info.load.max() / info.load.mean()), 2),
-        )
+        more: dict[str, Any] = {f'of_{form}': round(timed[0] / seconds, 3) for form, seconds in dense.items()}
+        more |= {'dropped': round(float(info.dropped), 4), 'load': round(float(info.load.max() / info.load.mean()), 2)}
+        words, size = f'{shapes} F{HIDDEN} {EXPERTS} experts top {TOP_K}', router.size + sum(w.size for w in experts)
+        yield record(name, words, size, timed, TOKENS, idle, mixture=mixture, **more)
 
 
 def make_dense(run_dense: Callable[..., jax.Array], up: jax.Array, down: jax.Array) -> Call:

@@ -13,18 +13,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from experiments.benchmarks.steps import count, time_training
+from experiments.benchmarks.steps import make_setup, train_record
 from jaxrec.data.logs.vocabulary import FIRST
-from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.onerec.generate import catalogue, make_generate
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.task import SessionTask, with_special
-from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.parallel.peak_memory import peak_mb
 from jaxrec.runs.timing import measure, record
-from jaxrec.training.state import Setup, init_state
 
 BATCH, BEAM_BATCH, TOKENS, CODES, ITEMS = 64, 32, 60, 1024, 20_000
 WIDTH, HEADS, HEAD, HIDDEN, LAYERS = 128, 6, 64, 1024, 4
@@ -98,20 +94,9 @@ def train(name: str, levels: int = 4, session: int = 1, experts: int = 0, row: b
     idle = peak_mb()
     task, size = row_task() if row else (make_task(levels, session, experts), BATCH)
     network = task.network
-    setup = Setup(task, optax.adam(1e-4), make_row_optimizer('row_adagrad', 0.05), make_mesh((1, 1)), clip_norm=1.0)
-    batches = make_batches(network, size)
-    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    params = count(state)
-    timed, _ = time_training(setup, state, itertools.cycle(batches))
-    return record(
-        name,
-        _words(network, size) + ' dropout.1 fp32',
-        params,
-        timed,
-        size,
-        idle,
-        tokens_per_s=round(size * network.session * len(network.levels) / timed[0]),
-    )
+    setup, batches = make_setup(task, rate=1e-4, clip_norm=1.0), make_batches(network, size)
+    line = train_record(name, _words(network, size) + ' dropout.1 fp32', setup, batches, size, idle)
+    return line | {'tokens_per_s': round(line['examples_per_s'] * network.session * len(network.levels))}
 
 
 def search(name: str, trie: bool, session: int = 1, row: bool = False) -> Iterator[dict[str, Any]]:

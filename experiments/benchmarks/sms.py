@@ -11,20 +11,17 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from experiments.benchmarks.steps import count, time_training
+from experiments.benchmarks.steps import count, make_setup, start, train_record
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.simulators.scenes import World, simulate_scene
-from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.sms import make_task
 from jaxrec.models.sms.network.backbones import STRIDE
 from jaxrec.models.sms.network.options import Network
 from jaxrec.models.sms.task import SmsTask
-from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.parallel import put_batch
 from jaxrec.parallel.peak_memory import peak_mb
 from jaxrec.runs.timing import measure, record
-from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_predict_step
 
 CLASSES, RELATIONS, PARTS = 141, 23, 25
@@ -44,9 +41,9 @@ def build_task(trunk: str, **options: Any) -> SmsTask:
 def infer(name: str, trunk: str = 'dla34', **options: Any) -> dict[str, Any]:
     """Times images one by one, from uint8 pixels to triplets, masks and part map on the host."""
     idle, task = peak_mb(), build_task(trunk, **options)
-    setup, draw = make_setup(task), np.random.default_rng(0)
+    setup, draw = make_setup(task, rate=1e-4), np.random.default_rng(0)
     images = [{'image': draw.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)} for _ in range(4)]
-    state = init_state(setup, put_batch(images[0], setup.mesh), 0)
+    state = start(setup, images[0])
     predict, turns = make_predict_step(setup), itertools.cycle(images)
 
     def call() -> Any:
@@ -59,11 +56,8 @@ def infer(name: str, trunk: str = 'dla34', **options: Any) -> dict[str, Any]:
 def train(name: str, trunk: str = 'dla34') -> dict[str, Any]:
     """Times training steps with clipping and Adam."""
     idle, task = peak_mb(), build_task(trunk)
-    setup, batches = make_setup(task), make_batches(task.network)
-    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    params = count(state)
-    timed, _ = time_training(setup, state, itertools.cycle(batches))
-    return record(name, described(task.network, BATCH, TRAIN_SIZE), params, timed, BATCH, idle)
+    setup, batches = make_setup(task, rate=1e-4), make_batches(task.network)
+    return train_record(name, described(task.network, BATCH, TRAIN_SIZE), setup, batches, BATCH, idle)
 
 
 def render(name: str) -> dict[str, Any]:
@@ -71,12 +65,6 @@ def render(name: str) -> dict[str, Any]:
     idle, world, numbers = peak_mb(), World(size=SCENE), itertools.count()
     timed = measure(lambda: simulate_scene(world, 0, next(numbers), False), lambda: None)
     return record(name, f'{SCENE}x{SCENE} pixels, one process', 0, timed, 1, idle)
-
-
-def make_setup(task: SmsTask) -> Setup:
-    """Adam and clipping on one device."""
-    rows = make_row_optimizer('row_adagrad', 0.05)
-    return Setup(task, optax.adam(1e-4), rows, make_mesh((1, 1)), clip_norm=10.0)
 
 
 def make_batches(network: Network, number: int = 4) -> list[Batch]:

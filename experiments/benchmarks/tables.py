@@ -39,14 +39,8 @@ def make_setup(rows: int, dim: int, row_optimizer: str, strategy: str | None) ->
     task = CtrTask(
         MeanPool(), as_specs([Table('table', rows, dim, uniform(0.01))]), lambda batch: {'table': {'ids': batch['ids']}}
     )
-    return Setup(
-        task,
-        optax.adam(1e-3),
-        make_row_optimizer(row_optimizer, 1e-3),
-        make_mesh((1, 1)),
-        clip_norm=10.0,
-        strategies={'table': strategy} if strategy else {},
-    )
+    rows_by, strategies = make_row_optimizer(row_optimizer, 1e-3), {'table': strategy} if strategy else {}
+    return Setup(task, optax.adam(1e-3), rows_by, make_mesh((1, 1)), clip_norm=10.0, strategies=strategies)
 
 
 def make_batches(rows: int, number: int = 4) -> list[dict[str, np.ndarray]]:

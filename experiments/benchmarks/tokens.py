@@ -56,13 +56,5 @@ def run(name: str, items: int, clusters: int, windows: int = 5) -> dict[str, Any
             seconds.append(time.perf_counter() - start)
     words = f'V{items} D{WIDTH} K{clusters} float32 in a file of {size / 2**30:.2f} GiB, one pass'
     load, _, _ = frequencies(found.codes, clusters)
-    return record(
-        name,
-        words,
-        centroids.size,
-        (statistics.median(seconds), seconds),
-        items,
-        idle,
-        process_rss_mb=round(peak_mb()),
-        load=round(load, 4),
-    )
+    timed, more = (statistics.median(seconds), seconds), {'process_rss_mb': round(peak_mb()), 'load': round(load, 4)}
+    return record(name, words, centroids.size, timed, items, idle, **more)

@@ -87,15 +87,9 @@ def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
             from jaxrec.parallel.processes import start_processes
 
             with _in_a_line():
-                several = start_processes(
-                    COORDINATOR.value,
-                    NUM_PROCESSES.value,
-                    PROCESS_ID.value,
-                    os.environ,
-                    join_s=JOIN_TIMEOUT.value,
-                    peer_s=PEER_TIMEOUT.value,
-                    may_stop=may_stop,
-                )
+                given = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, os.environ
+                times = JOIN_TIMEOUT.value, PEER_TIMEOUT.value
+                several = start_processes(*given, join_s=times[0], peer_s=times[1], may_stop=may_stop)
             if not several:
                 with _in_a_line(), allow_code(ALLOW_CODE.value):
                     main(argv)
@@ -178,6 +172,6 @@ def _end(error: BaseException) -> NoReturn:
         traceback.print_exception(error)
         print(f'error: {who} failed, see above', file=sys.stderr)
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     os._exit(status)

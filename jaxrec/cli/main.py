@@ -51,9 +51,9 @@ EXTRAS = {
 HELP = ('-h', '--help', '-help', '--helpshort')
 
 
-def main() -> None:
-    """Runs the command line of this process."""
-    run(sys.argv[1:])
+def main(*command: str) -> None:
+    """Runs the command line of this process, behind the words of a command."""
+    run([*command, *sys.argv[1:]])
 
 
 def run(words: Sequence[str]) -> None:

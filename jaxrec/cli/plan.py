@@ -14,6 +14,7 @@ cuts or the rows is refused with what would, before anything is compiled; the ot
 """
 
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -45,21 +46,7 @@ def main(_: list[str]) -> None:
     """Plans each mesh on each topology, prints, and writes."""
     from jaxrec.planning.command import Asked, plan_all
 
-    asked = Asked(
-        given_config('jaxrec train'),
-        TOPOLOGY.value,
-        MESH.value,
-        BATCH.value,
-        BATCH_PER_DEVICE.value,
-        ROWS.value,
-        STEP.value,
-        EXCHANGE.value,
-        SCALING.value,
-        COLLECTIVES.value,
-        OPERATIONS.value,
-        MEASURE.value,
-        OUTPUT.value,
-        DATA_DIR.value,
-    )
-    if status := plan_all(asked):
+    what: tuple[Any, ...] = (TOPOLOGY, MESH, BATCH, BATCH_PER_DEVICE, ROWS, STEP, EXCHANGE, SCALING)
+    shown = (COLLECTIVES, OPERATIONS, MEASURE, OUTPUT, DATA_DIR)
+    if status := plan_all(Asked(given_config('jaxrec train'), *(flag.value for flag in (*what, *shown)))):
         sys.exit(status)

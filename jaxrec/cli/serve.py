@@ -10,6 +10,7 @@ again after a restart; --compact folds them into the base before serving. Needs 
 
 import gc
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -60,11 +61,5 @@ def main(_: list[str]) -> None:
     service = make_service(run, workdir, index, sizes, STEP.value, wait_s, ahead)
     gc.collect()
     gc.freeze()  # a full collection of all that was imported and compiled takes as long as several requests
-    uvicorn.run(
-        service.app(),
-        host=HOST.value,
-        port=PORT.value,
-        log_level='warning',
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_S.value,
-    )
+    quiet: dict[str, Any] = {'log_level': 'warning', 'access_log': False}
+    uvicorn.run(service.app(), host=HOST.value, port=PORT.value, timeout_keep_alive=KEEP_ALIVE_S.value, **quiet)

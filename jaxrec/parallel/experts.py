@@ -29,6 +29,7 @@ from jaxrec.ops.sorting import vary_like
 
 DISPATCHES = ('ring', 'all_to_all')
 AXIS = 'model'
+Kernel = str | None  # as `moe_ffn` takes it
 
 
 def sharded_moe_ffn(
@@ -117,7 +118,6 @@ def _ring(
     x: jax.Array,
     routing: Routing,
     experts: Experts,
-    *,
     impl: str,
     capacity_factor: float,
     activation: str,
@@ -133,16 +133,9 @@ def _ring(
     number, top_k = expert.shape
     slots = capacity(number, top_k, here * devices, capacity_factor)
     with jax.named_scope('moe_experts'):
+        typical = -(-number * top_k // (here * devices))
         y, kept = apply_experts(
-            tokens,
-            mine,
-            gate,
-            experts,
-            impl=impl,
-            slots=slots,
-            activation=activation,
-            kernel=kernel,
-            typical=-(-number * top_k // (here * devices)),
+            tokens, mine, gate, experts, impl=impl, slots=slots, activation=activation, kernel=kernel, typical=typical
         )
     with jax.named_scope('moe_scatter'):
         y = jax.lax.psum_scatter(y, AXIS, scatter_dimension=0, tiled=True)
@@ -153,7 +146,6 @@ def _all_to_all(
     x: jax.Array,
     routing: Routing,
     experts: Experts,
-    *,
     impl: str,
     capacity_factor: float,
     activation: str,

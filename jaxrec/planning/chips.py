@@ -83,13 +83,7 @@ class Topology:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """The devices of a mesh, in its order, as they lie on the torus.
-
-    Attributes:
-      topology: the slice.
-      coordinates: of each device's chip.
-      cores: devices a chip.
-    """
+    """The devices of a mesh, in its order: the chip's coordinates on the torus of each, and devices a chip."""
 
     topology: Topology
     coordinates: tuple[tuple[int, ...], ...]
@@ -124,11 +118,7 @@ class Slice:
 
 
 def parse_topology(name: str) -> Topology:
-    """Reads a name such as 'v5e:16x16' or 'cpu:8'.
-
-    Raises:
-      ValueError: another form, a chip that is not known, or a slice of another number of dimensions.
-    """
+    """Reads a name such as 'v5e:16x16' or 'cpu:8'; ValueError for another form, chip, or number of dimensions."""
     kind, _, shape = name.partition(':')
     if kind not in ('cpu', *CHIPS) or not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', shape):
         raise ValueError(
@@ -148,15 +138,11 @@ def parse_topology(name: str) -> Topology:
 def smaller_slices(topology: Topology) -> list[Topology]:
     """Slices of the same chip from one chip up to as many, and that itself."""
     if topology.kind == 'cpu':
-        sizes = [2**i for i in range(topology.chips.bit_length()) if 2**i < topology.chips]
-        names = [str(size) for size in sizes]
+        names = [str(2**i) for i in range(topology.chips.bit_length())]
     else:
-        names = [s for s in SLICES[len(topology.dims)] if _chips(s) < topology.chips]
-    return [parse_topology(f'{topology.kind}:{name}') for name in names] + [topology]
-
-
-def _chips(shape: str) -> int:
-    return math.prod(int(size) for size in shape.split('x'))
+        names = list(SLICES[len(topology.dims)])
+    slices = [parse_topology(f'{topology.kind}:{name}') for name in names]
+    return [found for found in slices if found.chips < topology.chips] + [topology]
 
 
 def prepare_tpu() -> None:

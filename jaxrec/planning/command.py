@@ -12,9 +12,8 @@ import ml_collections
 from jaxrec.options import parse_mesh
 from jaxrec.planning.chips import CHIPS, GIB, Topology, make_devices, parse_topology, prepare_tpu
 from jaxrec.planning.measured import check_measurable, describe_measured, measure_peak
-from jaxrec.planning.plan import Plan, Ready, compile_plan, prepare_plan
+from jaxrec.planning.plan import Plan, Ready, compile_plan, make_scaling, prepare_plan
 from jaxrec.planning.report import PREDICTED, describe, describe_scaling, draw
-from jaxrec.planning.scaling import make_scaling
 from jaxrec.planning.shapes import World, open_world
 from jaxrec.runs.comparison.tables import write_json
 
@@ -41,11 +40,7 @@ class Asked(NamedTuple):
 
 
 def parse_rows(given: Sequence[str]) -> dict[str, int]:
-    """Reads --rows.
-
-    Raises:
-      ValueError: anything but vocabulary=number.
-    """
+    """Reads --rows, vocabulary=number each."""
     rows = {}
     for text in given:
         name, _, number = text.partition('=')
@@ -56,11 +51,7 @@ def parse_rows(given: Sequence[str]) -> dict[str, int]:
 
 
 def parse_meshes(text: str | None, config: ml_collections.ConfigDict) -> list[tuple[int, int] | None]:
-    """Reads --mesh, or the mesh of a config; None stands for all devices on 'data'.
-
-    Raises:
-      ValueError: anything but two numbers for each mesh.
-    """
+    """Reads --mesh, or the mesh of a config; None stands for all devices on 'data'."""
     if text is None:
         mesh = config.get('mesh', None)
         return [parse_mesh(','.join(map(str, mesh))) if mesh else None]

@@ -14,11 +14,7 @@ from jaxrec.training.task import Batch
 
 
 def beam_step(setup: Setup, beams: int) -> jax.stages.Wrapped:
-    """The generation of whole sessions over the catalogue: (state, batch of histories) -> sessions.
-
-    Raises:
-      ValueError: a task that generates no sessions.
-    """
+    """The generation of whole sessions over the catalogue: (state, batch of histories) -> sessions."""
     task = setup.placed_task
     if not isinstance(task, SessionTask):
         raise ValueError(

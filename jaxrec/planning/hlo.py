@@ -86,13 +86,7 @@ class Instruction(NamedTuple):
 
 
 class Program(NamedTuple):
-    """An optimized module.
-
-    Attributes:
-      computations: {name: instructions in their order}.
-      entry: the name of the computation that runs first.
-      lines: {stack frame: 'file:line'}, of the innermost frame outside installed packages.
-    """
+    """An optimized module: {name: instructions in order}, the name that runs first, {stack frame: 'file:line'}."""
 
     computations: Mapping[str, list[Instruction]]
     entry: str
@@ -111,11 +105,7 @@ class Program(NamedTuple):
 
 
 def parse_hlo(text: str) -> Program:
-    """Reads what `compiled.as_text()` returns.
-
-    Raises:
-      ValueError: text without an entry computation.
-    """
+    """Reads what `compiled.as_text()` returns; ValueError for text without an entry computation."""
     computations: dict[str, list[Instruction]] = {}
     current: list[Instruction] | None = None
     entry = ''
@@ -199,11 +189,7 @@ def _source_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def trip_count(program: Program, loop: Instruction, caller: Mapping[str, Instruction]) -> int | None:
-    """How often a `while` runs its body; `caller` is {name: instruction} of the computation that holds it.
-
-    Returns:
-      XLA's own knowledge of it, or the bound of the counter less where it starts; None where it depends on data.
-    """
+    """How often a `while` in computation `caller` runs its body; None where it depends on data."""
     if match := re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.attributes):
         return int(match[1])
     (condition,) = loop.called('condition')

@@ -27,6 +27,7 @@ SLICES = ('dynamic-slice', 'gather', 'slice')
 WRITES = {'dynamic-update-slice': 1, 'scatter': 2}  # which operand holds what is written
 # What XLA writes where it knows no cycles; no instruction takes days.
 NO_CYCLES = 1e15
+PRODUCTS = {'dot': dot_flops, 'convolution': convolution_flops, 'custom-call': ragged_flops}
 INPLACE_CALLS = ('AllocateBuffer', 'ConcatBitcast', 'Sharding', 'SliceToDynamic')
 
 
@@ -165,12 +166,8 @@ class _Counter:
             total.add(self.cost(i.called('calls')[0]), traffic=False)
         elif kind_of(i.opcode):
             total.collectives.append(self._collective(i, own, total.notes))
-        elif i.opcode == 'dot':
-            total.flops += dot_flops(i, own)
-        elif i.opcode == 'convolution':
-            total.flops += convolution_flops(i, own)
-        elif i.opcode == 'custom-call':
-            total.flops += ragged_flops(i, own)
+        elif i.opcode in PRODUCTS:
+            total.flops += PRODUCTS[i.opcode](i, own)
         total.nbytes += self._traffic(i, own)
 
     def _choose(self, total: Cost, i: Instruction) -> None:

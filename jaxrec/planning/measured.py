@@ -21,11 +21,7 @@ STATM = Path('/proc/self/statm')
 
 
 def check_measurable(topologies: Sequence[Topology], step: str) -> None:
-    """Refuses, before anything is compiled, what --measure cannot run here.
-
-    Raises:
-      ValueError: another slice or step, or a system that does not tell its processes their memory.
-    """
+    """Refuses what --measure cannot run: other slices and steps, systems that do not tell processes their memory."""
     if step != 'train' or any(topology.kind != 'cpu' for topology in topologies):
         raise ValueError('--measure runs what it plans: give --topology=cpu:8 or the like and --step=train')
     if not STATM.exists() or not forget_peak():

@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxrec.configurable import resolve
 from jaxrec.data.logs.schema import Column
@@ -65,11 +65,7 @@ class World:
 
 
 def open_world(
-    config: ml_collections.ConfigDict,
-    *,
-    data_dir: str | None = None,
-    rows: Mapping[str, int] | None = None,
-    step: str = 'train',
+    config: ConfigDict, *, data_dir: str | None = None, rows: Mapping[str, int] | None = None, step: str = 'train'
 ) -> World:
     """Reads a config.
 
@@ -86,7 +82,7 @@ def open_world(
     if step not in STEPS and ':' not in step:
         raise ValueError(f'--step={step}: give one of {sorted(STEPS)} or package.module:name of a function')
     rows = dict(rows or {})
-    config = ml_collections.ConfigDict(config.to_dict())
+    config = ConfigDict(config.to_dict())
     with tempfile.TemporaryDirectory() as folder:
         _stand_in(config, Path(folder), data_dir, rows)
         run = build(config, data_dir, (1, 1), rows)
@@ -97,7 +93,7 @@ def open_world(
     return World(run.setup, shapes, STEPS.get(step) or resolve(step, 'step'), step)
 
 
-def _stand_in(config: ml_collections.ConfigDict, folder: Path, data_dir: str | None, rows: Mapping[str, int]) -> None:
+def _stand_in(config: ConfigDict, folder: Path, data_dir: str | None, rows: Mapping[str, int]) -> None:
     """Gives the config stand-ins for files that it would make."""
     for name, described in (config.get('files', None) or {}).items():
         if described.make not in STAND_INS or config.get('model', {}).get(name):

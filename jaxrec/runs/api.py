@@ -20,14 +20,15 @@ from jaxrec.data.logs.log import Log
 from jaxrec.data.sources.from_config import stored
 from jaxrec.options import plain
 from jaxrec.runs.build import SECTIONS, build
+from jaxrec.runs.comparison.cells import METRICS as CLICK_METRICS
 from jaxrec.runs.comparison.fill import fill
 from jaxrec.runs.config import override
+from jaxrec.runs.defaults import stored_log
 from jaxrec.runs.fit import fit as train
 from jaxrec.runs.models import SIMULATED, model_config
 from jaxrec.runs.run import Run
 from jaxrec.runs.workdir import hold
 
-CLICK_METRICS = ('auc', 'gauc', 'logloss', 'pcoc')
 RANKING_METRICS = ('recall@5', 'recall@10', 'ndcg@5', 'ndcg@10')
 
 
@@ -119,8 +120,7 @@ def run_config(
         config = ConfigDict(plain(model))
         if path != SIMULATED:
             open_log(path)
-            given = {'log': 'jaxrec.data.sources.from_config:stored', 'arguments': {'path': str(Path(path))}}
-            config.data = ConfigDict({**plain(config.get('data', {})), **given})
+            config.data = ConfigDict({**plain(config.get('data', {})), **stored_log(path)})
     override(config, changes, SECTIONS)
     return config
 

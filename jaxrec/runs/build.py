@@ -90,13 +90,9 @@ class Experiment:
         t = self.train
         return LoopOptions(
             steps=start + len(source),
-            log_every=t['log_every'],
             eval_every=max(1, math.ceil(source.steps / t['evals_per_epoch'])),
-            checkpoint_every=t['checkpoint_every'],
-            monitor=t['monitor'],
-            maximize=t['maximize'],
-            patience=t['patience'],
-            skip_not_finite=t['skip_not_finite'],
+            **{name: t[name] for name in ('log_every', 'checkpoint_every', 'monitor', 'maximize')},
+            **{name: t[name] for name in ('patience', 'skip_not_finite')},
         )
 
 
@@ -205,15 +201,8 @@ def _check_train(train: Mapping[str, Any]) -> None:
             f'train.evals_per_epoch = {train["evals_per_epoch"]}: give a number above 0, such as 0.5 for '
             'every other epoch'
         )
-    for name, kind in (
-        ('clip_norm', float),
-        ('checkpoint_every', int),
-        ('eval_batches', int),
-        ('patience', int),
-        ('skip_not_finite', int),
-        ('exchange', str),
-        ('init_from', str),
-    ):
+    counts = dict.fromkeys(('checkpoint_every', 'eval_batches', 'patience', 'skip_not_finite'), int)
+    for name, kind in {'clip_norm': float, **counts, 'exchange': str, 'init_from': str}.items():
         value = train[name]
         allowed = (float, int) if kind is float else (kind,)
         if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):

@@ -15,9 +15,8 @@ from jaxrec.data.sources.behaviour_source import make_loader
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
 from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, batches
-from jaxrec.runs.optimizers import make_optimizer
+from jaxrec.runs.optimizers import make_optimizer, without_schedule
 from jaxrec.runs.row_files import new_figure, save_figure
-from jaxrec.runs.schedules import without_schedule
 from jaxrec.runs.sources import log_of
 from jaxrec.runs.workdir import claim_together, hold, open_checkpoints, own_checkpoints, read_config, table_rows
 from jaxrec.training.checkpoints import Checkpoints

@@ -63,11 +63,7 @@ def all_models() -> ModelTable:
 
 
 def find_model(name: str, command: str = 'jaxrec train') -> Model:
-    """The model of a name.
-
-    Raises:
-      ValueError: there is none, or another command runs it.
-    """
+    """The model of a name; ValueError where there is none, or another command runs it."""
     models = all_models()
     for model in models:
         if model.name == name and model.command == command:

@@ -30,11 +30,7 @@ from jaxrec.training.step import make_predict_step
 
 
 def history_log(run: Experiment, path: str | None) -> Log:
-    """The log that histories are looked up in: that of a path, or the run's own.
-
-    Raises:
-      ValueError: its ids are not those of the run's log.
-    """
+    """The log that histories are looked up in: that of a path, whose ids must be the run's, or the run's own."""
     if path is None:
         return run.log
     log = stored('', path)
@@ -55,11 +51,7 @@ def row_mapping(log: Log, path: str | None) -> LogMapping:
 
 
 def request_builder(run: Experiment, log: Log) -> RequestBuilder:
-    """What turns rows into the batches that the run's model reads.
-
-    Raises:
-      ValueError: its model names items and scores no given ones.
-    """
+    """What turns rows into the batches that the run's model reads."""
     if isinstance(log, SessionLog) or run.data['source'] == 'next_item':
         raise ValueError(
             f'the model of {run.config.task} gives rows no probability, it names items: use `jaxrec recommend`'
@@ -102,13 +94,7 @@ def score_rows(
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What came of scoring files.
-
-    Attributes:
-      rows: that were scored.
-      rejected: {reason: {'rows': count, 'first': ['file:line', ...]}} of rows that could not be scored.
-      unknown: {column: values that the model does not know}.
-    """
+    """What came of scoring files: rows, step, {reason: {'rows', 'first': ['file:line', ...]}}, {column: values}."""
 
     rows: int
     step: int

@@ -44,11 +44,7 @@ class RowWriter:
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows.
-
-        Raises:
-          ValueError: the disk is full.
-        """
+        """Appends rows."""
         with needs_room(self.path):
             if self._writer is None:
                 self._writer = self._open(batch.schema)

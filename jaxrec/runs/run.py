@@ -5,7 +5,6 @@ import html
 import importlib
 import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from ml_collections import ConfigDict
 
 from jaxrec.configurable import allow_code
 from jaxrec.runs.build import Experiment, build
-from jaxrec.runs.export import export_run
 from jaxrec.runs.fit import draw_curves
 from jaxrec.runs.predict import predict_files
-from jaxrec.runs.restore import ceiling, metrics_of
+from jaxrec.runs.restore import ceiling, export_run, metrics_of
 from jaxrec.runs.workdir import read_config
 from jaxrec.training.writers import read_metrics
 
@@ -67,7 +65,7 @@ class Run:
     @functools.cached_property
     def experiment(self) -> Experiment:
         """The log, the task and the sources of the run."""
-        with self._allowed():
+        with allow_code(self._code):
             return build(self.config, self._data_dir, self._mesh)
 
     def evaluate(self, part: str = 'test', step: int | None = None) -> dict[str, float]:
@@ -85,7 +83,7 @@ class Run:
         """
         if part not in ('train', 'validation', 'test'):
             raise ValueError(f"part = {part!r}: give 'train', 'validation' or 'test'")
-        with self._allowed():
+        with allow_code(self._code):
             return metrics_of(self.experiment, self.workdir, part, step)[0]
 
     def ceiling(self, part: str = 'test') -> dict[str, float] | None:
@@ -120,7 +118,7 @@ class Run:
                 path = str(Path(folder) / 'frame.parquet')
                 pyarrow.parquet.write_table(native.to_arrow(), path)
             blocks: list[pa.RecordBatch] = []
-            with self._allowed():
+            with allow_code(self._code):
                 predict_files(self.experiment, self.workdir, [path], blocks.append, log=log, step=step, strict=True)
         if native is None:
             return pa.Table.from_batches(blocks)
@@ -151,7 +149,7 @@ class Run:
           ValueError: the model gives rows a probability and names no items.
         """
         procedure = importlib.import_module(RECOMMENDER)
-        with self._allowed():
+        with allow_code(self._code):
             return procedure.recommend_rows(self.experiment, self.workdir, users, sessions, items, beams, step)
 
     def export(self, output: str | Path, step: int | None = None, **options: Any) -> Path:
@@ -160,12 +158,12 @@ class Run:
         Args:
           output: the file; `jaxrec.training.export.load_scorer` reads it.
           step: which checkpoint; None takes the best on validation.
-          **options: of `jaxrec.runs.export.export_run`.
+          **options: of `jaxrec.runs.restore.export_run`.
 
         Returns:
           The file.
         """
-        with self._allowed():
+        with allow_code(self._code):
             export_run(build(self.config, self._data_dir, (1, 1)), self.workdir, output, step, **options)
         return Path(output)
 
@@ -181,9 +179,6 @@ class Run:
         path = Path(output) if output is not None else self.workdir / 'curves.png'
         draw_curves(self.workdir, self.config.get('train', {}).get('monitor', 'auc'), path)
         return path
-
-    def _allowed(self) -> AbstractContextManager[None]:
-        return allow_code(self._code)
 
     def _summary(self) -> dict[str, str]:
         train, data = self.config.get('train', {}), self.config.data

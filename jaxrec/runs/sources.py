@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.data.logs.log import Log
 from jaxrec.data.sources.batch_source import BatchSource
@@ -56,7 +56,7 @@ SOURCE_OPTIONS: dict[str, Any] = {
 SOURCE_NAMES = {'session': 'items'}
 
 
-def read_data(config: ml_collections.ConfigDict, log: Log) -> dict[str, Any]:
+def read_data(config: ConfigDict, log: Log) -> dict[str, Any]:
     """The data section with its defaults, those of options that only some sources accept included.
 
     Raises:
@@ -78,7 +78,7 @@ def read_data(config: ml_collections.ConfigDict, log: Log) -> dict[str, Any]:
     return data
 
 
-def log_of(config: ml_collections.ConfigDict, data_dir: str | None = None) -> Log:
+def log_of(config: ConfigDict, data_dir: str | None = None) -> Log:
     """The log that a config names, compiled if it is not there.
 
     Args:
@@ -93,12 +93,7 @@ def log_of(config: ml_collections.ConfigDict, data_dir: str | None = None) -> Lo
 
 
 def cut_source(
-    config: ml_collections.ConfigDict,
-    log: Log,
-    data: Mapping[str, Any],
-    train: Mapping[str, Any],
-    part: str,
-    shuffle: bool = False,
+    config: ConfigDict, log: Log, data: Mapping[str, Any], train: Mapping[str, Any], part: str, shuffle: bool = False
 ) -> BatchSource:
     """The batches of one part of a log, as `Experiment.source` gives them; data and train have their defaults."""
     cartesian = plain(data['cartesian'])
@@ -126,11 +121,7 @@ def cut_source(
 
 
 def log_arguments(data: Mapping[str, Any], data_dir: str | None) -> dict[str, Any]:
-    """The keywords of the log's compiler, `data_dir` filled in, or None by JAXREC_DATA, where it is wanted.
-
-    Raises:
-      ValueError: the compiler wants `data_dir` and there is none.
-    """
+    """The keywords of the log's compiler, `data_dir` filled in, or None by JAXREC_DATA, where it is wanted."""
     arguments = plain(data['arguments'])
     if 'data_dir' in arguments and not arguments['data_dir']:
         arguments['data_dir'] = data_dir or os.environ.get('JAXREC_DATA', '')

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.files import needs_room, replace_text
 from jaxrec.options import plain, read_options
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @functools.cache
-def read_config(path: str) -> ml_collections.ConfigDict:
+def read_config(path: str) -> ConfigDict:
     """Reads the `config.json` that a run was trained with.
 
     Raises:
@@ -32,7 +32,7 @@ def read_config(path: str) -> ml_collections.ConfigDict:
     file = Path(path)
     if not file.exists():
         raise ValueError(f'{file} is missing: give a workdir that `jaxrec train` has written')
-    return ml_collections.ConfigDict(json.loads(file.read_text()))
+    return ConfigDict(json.loads(file.read_text()))
 
 
 def table_rows(run: Experiment) -> dict[str, int]:
@@ -87,7 +87,7 @@ def _lock(file: BinaryIO, workdir: Path) -> None:
         file.write(f'{os.getpid()}\n'.encode())
 
 
-def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
+def claim_together(workdir: Path, run_config: ConfigDict) -> None:
     """Claims a workdir for all processes of a run: the first writes, the others check that it is theirs too.
 
     Raises:
@@ -107,7 +107,7 @@ def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None
         claim(workdir, run_config)
 
 
-def claim(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
+def claim(workdir: Path, run_config: ConfigDict) -> None:
     """Writes the config into an empty workdir, or checks that the one there is the same."""
     path, text = workdir / 'config.json', json.dumps(plain(run_config.to_dict()), indent=1, sort_keys=True)
     if path.exists() and path.read_text() != text:

@@ -25,16 +25,21 @@ from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.options import plain
 from jaxrec.serving.index_build import (
     FOLDERS,
+    LOCK,
+    MANIFEST,
     Base,
     Block,
+    base_folder,
     categories_of,
     check_columns,
     event_dtypes,
+    hold,
     log_blocks,
+    read_manifest,
     user_blocks,
     write_base,
+    write_manifest,
 )
-from jaxrec.serving.index_manifest import LOCK, MANIFEST, base_folder, hold, read_manifest, write_manifest
 from jaxrec.serving.journal import Journal, partial_name
 from jaxrec.serving.new_events import NewEvents
 from jaxrec.serving.user_view import UserView

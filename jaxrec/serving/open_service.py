@@ -69,14 +69,8 @@ def make_service(
     lifelong = read_lifelong(run.data.get('lifelong'), index.log)
     if lifelong is None or lifelong.search is None:
         sizes = dataclasses.replace(sizes, groups=())
-    assembler = RequestAssembler(
-        index,
-        plain(run.config.features),
-        run.data['history_length'],
-        lifelong,
-        read_time_gap(run.data.get('time_gap'), index.log),
-        sizes,
-    )
+    gap, length = read_time_gap(run.data.get('time_gap'), index.log), run.data['history_length']
+    assembler = RequestAssembler(index, plain(run.config.features), length, lifelong, gap, sizes)
     state, step = restore_model(run, workdir, step)
     scorer, start = RequestScorer(run.setup, state, assembler), time.perf_counter()
     log.info('step %d: compiled %d programs in %.1f s', step, scorer.warm(), time.perf_counter() - start)

@@ -66,17 +66,22 @@ def export_scorer(
             'mesh (1, 1), any checkpoint allows it'
         )
     batch = {key: value for key, value in batch.items() if key not in GIVEN and not key.startswith('host/')}
-    (size,) = (batch_size,) if batch_size else jax.export.symbolic_shape('b')
-    inputs = {k: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for k, x in sorted(batch.items())}
+    (rows,) = (batch_size,) if batch_size else jax.export.symbolic_shape('b')
+    inputs = {k: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for k, x in sorted(batch.items())}
     weights, structure = _weights(setup, state)
     predict, arrays = _predictor(setup, structure), list(weights.values())
     if bake:
-        _check_size(weights)
+        size = sum(array.nbytes for array in arrays)
+        if size > BAKED_BYTES:
+            raise ValueError(
+                f'the weights have {size >> 20} MiB, at most {BAKED_BYTES >> 20} can be baked into a program: '
+                'leave them as arguments'
+            )
         exported = _export(lambda batch: predict(arrays, batch), (inputs,), batch_size, platforms)
     else:
         shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
         exported = _export(predict, (shapes, inputs), batch_size, platforms)
-    manifest = _manifest(setup, exported, inputs, weights, bake, batch_size) | dict(about or {})
+    manifest = _manifest(setup, exported, inputs, weights, baked=bake, batch_size=batch_size) | dict(about or {})
     _write(Path(path), manifest, bytes(exported.serialize()), [] if bake else arrays)
     return manifest
 
@@ -104,15 +109,6 @@ def _predictor(setup: Setup, structure: Any) -> Any:
     return predict
 
 
-def _check_size(weights: Mapping[str, np.ndarray]) -> None:
-    size = sum(array.nbytes for array in weights.values())
-    if size > BAKED_BYTES:
-        raise ValueError(
-            f'the weights have {size >> 20} MiB, at most {BAKED_BYTES >> 20} can be baked into a program: '
-            'leave them as arguments'
-        )
-
-
 def _export(
     function: Any, arguments: tuple, batch_size: int | None, platforms: Sequence[str] | None
 ) -> jax.export.Exported:
@@ -128,12 +124,7 @@ def _export(
 
 
 def _manifest(
-    setup: Setup,
-    exported: jax.export.Exported,
-    inputs: Mapping[str, Any],
-    weights: Mapping[str, np.ndarray],
-    bake: bool,
-    batch_size: int | None,
+    setup: Setup, exported: jax.export.Exported, inputs: Mapping[str, Any], weights: Mapping[str, Any], **how: Any
 ) -> dict[str, Any]:
     told = lambda x: {'shape': ['b' if not isinstance(n, int) else n for n in x.shape], 'dtype': str(x.dtype)}
     outputs = jax.tree_util.tree_unflatten(exported.out_tree, exported.out_avals)
@@ -144,8 +135,7 @@ def _manifest(
         'inputs': {key: told(x) for key, x in inputs.items()},
         'outputs': {key: told(x) for key, x in outputs.items()},
         'weights': {key: told(x) for key, x in weights.items()},
-        'baked': bake,
-        'batch_size': batch_size,
+        **how,
         'id_rows': {key: setup.task.tables[table].rows for table, ids in tables.items() for key in ids},
         'platforms': list(exported.platforms),
         'jax': jax.__version__,

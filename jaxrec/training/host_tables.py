@@ -55,15 +55,9 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
         metrics = {**metrics, 'grad_norm': total}
         if setup.skip_not_finite:
             metrics['skipped'] = skipped
+        as_long: dict[str, Any] = {'tables': tables, 'row_opt_state': slots, 'scratch': scratch}
         new = dataclasses.replace(
-            state,
-            step=count,
-            params=params,
-            model_state=model_state,
-            tables=tables,
-            opt_state=opt_state,
-            row_opt_state=slots,
-            scratch=scratch,
+            state, step=count, params=params, model_state=model_state, opt_state=opt_state, **as_long
         )
         return new, metrics
 

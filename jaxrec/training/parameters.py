@@ -29,12 +29,7 @@ class Parameters(NamedTuple):
 
 
 def count_parameters(task: Task, params: Any, batches: Iterable[Mapping[str, np.ndarray]]) -> Parameters:
-    """Counts both ways; models without induction tables have the same number twice.
-
-    Args:
-      task, params: the task, and its dense parameters or their shapes.
-      batches: host batches of the training part, whose candidates count; read only for induction tables.
-    """
+    """Counts both ways; host batches of the training part are read only for induction tables."""
     full = sum(leaf.size for leaf in jax.tree.leaves(params))
     full += sum(table.rows * table.dim for table in task.tables.values())
     met = {name: np.zeros(table.rows, bool) for name, table in task.tables.items() if name.endswith(INDUCTION)}

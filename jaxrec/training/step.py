@@ -73,15 +73,10 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
         metrics = {**metrics, 'loss': value, 'grad_norm': info.norm}
         if mesh.size > 1 and exchange == 'all_to_all':
             metrics['exchange_rounds'] = info.rounds.astype(jnp.float32)
+        params = optax.apply_updates(state.params, updates)
+        as_long: dict[str, Any] = {'tables': tables, 'row_opt_state': slots, 'scratch': scratch}
         new = dataclasses.replace(
-            state,
-            step=count,
-            params=optax.apply_updates(state.params, updates),
-            model_state=model_state,
-            tables=tables,
-            opt_state=opt_state,
-            row_opt_state=slots,
-            scratch=scratch,
+            state, step=count, params=params, model_state=model_state, opt_state=opt_state, **as_long
         )
         if setup.skip_not_finite:
             held = {name: pick(info.moves, getattr(new, name), getattr(state, name)) for name in DENSE}

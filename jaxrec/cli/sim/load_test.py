@@ -58,18 +58,11 @@ def model_config(mode: str, folder: Path) -> ConfigDict:
     keep = KEEP.value or {'hard': 200, 'soft': 50}.get(mode, 1)
     lifelong = {'length': LENGTH.value - SHORT, 'search': 'hard' if mode == 'hard' else None, 'keep': keep}
     world = {'users': USERS.value, 'events': LOG_EVENTS.value, 'longest': LENGTH.value, 'long_users': LONG_USERS.value}
-    columns = ('item', 'category')
+    columns, sizes = ('item', 'category'), {'dim': 16, 'time_gap': 4, 'short_model': 'din'}
     return ConfigDict(
         {
             'task': 'jaxrec.models.sim:make_task',
-            'model': {
-                'search': {'scan': 'none'}.get(mode, mode),
-                'attention': 'mha',
-                'keep': keep,
-                'dim': 16,
-                'time_gap': 4,
-                'short_model': 'din',
-            },
+            'model': {'search': {'scan': 'none'}.get(mode, mode), 'attention': 'mha', 'keep': keep, **sizes},
             'features': {'user': ('user',), 'candidate': columns, 'history': columns},
             'data': {
                 'log': 'jaxrec.serving.load_test.log:lifelong_users',
@@ -193,8 +186,8 @@ def measure(mode: str, folder: Path) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from jaxrec.serving.latency import percentiles
     from jaxrec.serving.load_test.clients import load
+    from jaxrec.serving.service import percentiles
 
     run, workdir, index = prepare(mode, folder)
     assert isinstance(run.log, BehaviourLog)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import tqdm
+from ml_collections import ConfigDict
 
 from jaxrec.files import replace_text
 from jaxrec.runs.comparison.cells import Cell, time_cells
@@ -16,12 +16,7 @@ from jaxrec.runs.comparison.workers import RUN, Runner, runner
 
 
 def fill(
-    table: ml_collections.ConfigDict,
-    names: Sequence[str],
-    seeds: range,
-    workdir: Path,
-    workers: int = 1,
-    data_dir: str | None = None,
+    table: ConfigDict, names: Sequence[str], seeds: range, workdir: Path, workers: int = 1, data_dir: str | None = None
 ) -> str:
     """Runs the cells that are not finished, writes the table, and returns it as Markdown.
 
@@ -67,7 +62,7 @@ def fill(
 
 
 def tune(
-    table: ml_collections.ConfigDict, column: str, names: Sequence[str], workdir: Path, run: Runner
+    table: ConfigDict, column: str, names: Sequence[str], workdir: Path, run: Runner
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list]]:
     """Runs every row's trials on one column, first those of the rows that others continue.
 

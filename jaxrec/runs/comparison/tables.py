@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.files import replace_text
 from jaxrec.runs.comparison.cells import CEILING, METRICS
@@ -26,7 +26,7 @@ def spread(values: list[float]) -> dict[str, float]:
     return {'mean': statistics.fmean(values), 'sd': sd, 'n': len(values)}
 
 
-def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[str, list]]) -> Summary:
+def summarize(table: ConfigDict, results: Mapping[str, Mapping[str, list]]) -> Summary:
     """Averages over seeds, and takes paired differences to the reference row.
 
     Args:
@@ -83,7 +83,7 @@ def _common(cells: Sequence[Mapping[str, Any]], part: str) -> list[str]:
     return [metric for metric in cells[0][part] if all(metric in cell[part] for cell in cells)]
 
 
-def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) -> str:
+def to_markdown(table: ConfigDict, summary: Summary, seeds: int) -> str:
     """Returns the table as Markdown: its config has `title`, `shown` metrics, `published`, `row_seeds`, `note`."""
     published = dict(table.get('published', {}))
     sources = sorted({source for values in published.values() for source in values})
@@ -141,7 +141,7 @@ def _by_metric(rows: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) 
     return '\n'.join(lines)
 
 
-def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None:
+def draw(table: ConfigDict, summary: Summary, path: Path) -> None:
     """Draws the paired metrics of every row in every column, with one standard deviation to each side."""
     metrics = [m for m in table.shown if m.rpartition('/')[2] in table.get('paired', AUCS)]
     metrics = [m for m in metrics if any(m in values for values in summary.values())]

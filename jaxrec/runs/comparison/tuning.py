@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.options import lay_over, plain
 from jaxrec.runs.comparison.cells import Cell
@@ -29,7 +29,7 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
 
 
 def trial_cells(
-    table: ml_collections.ConfigDict, column: str, row: str, workdir: Path, taken: Mapping[str, Any] | None = None
+    table: ConfigDict, column: str, row: str, workdir: Path, taken: Mapping[str, Any] | None = None
 ) -> list[Cell]:
     """The trials of a row on one column: cells that read validation alone; none where nothing is tuned.
 
@@ -48,7 +48,7 @@ def trial_cells(
         for key, choices in keys.items()
     }
     drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials and search else []
-    folder, base = workdir / column / row, ml_collections.ConfigDict(plain(table.columns[column]))
+    folder, base = workdir / column / row, ConfigDict(plain(table.columns[column]))
     lay_over(base, plain(table.get('trial', {})))
     return [
         Cell(folder / f'trial{number}', base, table.rows[row], TUNING_SEED, values, False)
@@ -57,7 +57,7 @@ def trial_cells(
 
 
 def choose(
-    table: ml_collections.ConfigDict, column: str, cells: Sequence[Cell], results: Sequence[dict[str, Any]]
+    table: ConfigDict, column: str, cells: Sequence[Cell], results: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Picks the best trial of a row on validation.
 

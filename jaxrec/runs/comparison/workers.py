@@ -76,11 +76,7 @@ def available_cores() -> list[int]:
 
 
 def _side_by_side(
-    pool: ProcessPoolExecutor,
-    run_cell: Callable[..., Result],
-    cells: Sequence[Cell],
-    title: str,
-    arguments: tuple[Any, ...],
+    pool: ProcessPoolExecutor, run_cell: Callable[..., Result], cells: Sequence[Cell], title: str, arguments: tuple
 ) -> list[Result]:
     places = {pool.submit(_run_for_parent, run_cell, cell, *arguments): i for i, cell in enumerate(cells)}
     results: list[Result] = [{}] * len(cells)

@@ -51,12 +51,7 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> tuple[bytes, bytes]:
-        """Sends a complete HTTP request and returns head and body of its answer.
-
-        Raises:
-          OSError: the server cannot be reached.
-          asyncio.IncompleteReadError: it closed the connection before it had answered.
-        """
+        """Sends a complete HTTP request, returns head and body of its answer, or raises one of `LOST`."""
         if self._streams is None or self._streams[0].at_eof() or self._streams[1].is_closing():
             self.close()
             self._streams = await asyncio.open_connection('127.0.0.1', self._port)

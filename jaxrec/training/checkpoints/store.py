@@ -23,14 +23,8 @@ from orbax.checkpoint import v1 as ocp
 from jaxrec.files import is_full, no_room
 from jaxrec.parallel.host_memory import use_huge_pages
 from jaxrec.parallel.processes import gather
-from jaxrec.training.checkpoints.damage import (
-    DamagedCheckpoint,
-    clear_aside,
-    damaged_checkpoint,
-    found_by_first,
-    require_metrics,
-    set_aside,
-)
+from jaxrec.training.checkpoints import damage
+from jaxrec.training.checkpoints.damage import DamagedCheckpoint
 from jaxrec.training.checkpoints.parts import (
     MODEL,
     OPTIMIZER,
@@ -42,8 +36,6 @@ from jaxrec.training.checkpoints.parts import (
     rows_of,
     shapes_of,
 )
-from jaxrec.training.checkpoints.sums import NAME as SUMS
-from jaxrec.training.checkpoints.sums import find_damage, write_sums
 from jaxrec.training.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -103,7 +95,7 @@ class Checkpoints:
         self.folder, self.read_only, self._failed = Path(folder).absolute(), read_only, False
         self.timeout_s, context = timeout_s, ocp.Context()
         context.asynchronous.timeout_secs = timeout_s
-        require_metrics(self.folder, read_only)
+        damage.require_metrics(self.folder, read_only)
         self.monitor, self.maximize = monitor, maximize
         keeps = [_policies.LatestN(keep)]
         if monitor is not None:
@@ -140,11 +132,7 @@ class Checkpoints:
         return max(scored)[1] if scored else None
 
     def table_rows(self, step: int | None = None) -> dict[str, int]:
-        """{table: V} of a checkpoint, without padding; None is the latest step.
-
-        Raises:
-          ValueError: there is no such checkpoint, or it is damaged.
-        """
+        """{table: V} of a checkpoint, without padding; None is the latest step."""
         _, described = self._describe(self._place(step))
         shapes = {name: shape for name, (shape, _) in described['shapes'].items()}
         return {n.partition('/')[2]: shape[0] for n, shape in shapes.items() if n.startswith('tables/')}
@@ -164,10 +152,10 @@ class Checkpoints:
         try:
             known = self._orbax.metadata(int(where.name))
         except (KeyError, OSError, ValueError) as error:
-            raise damaged_checkpoint(where, _root(error)) from error
+            raise damage.damaged_checkpoint(where, _root(error)) from error
         described = known.custom_metadata or {}
         if 'shapes' not in described:
-            raise damaged_checkpoint(where, 'it has lost its description')
+            raise damage.damaged_checkpoint(where, 'it has lost its description')
         return known, described
 
     def save(
@@ -199,22 +187,19 @@ class Checkpoints:
         described |= {} if data is None else {'data': data.get_state()}
         where = self.folder / str(int(state.step))
         try:
+            measured = dict(metrics) if metrics else None
             self._orbax.save_checkpointables(
-                int(state.step),
-                parts,
-                metrics=dict(metrics) if metrics else None,
-                custom_metadata=described,
-                overwrite=True,
+                int(state.step), parts, metrics=measured, custom_metadata=described, overwrite=True
             )
             require_written(where, parts)
             if jax.process_index() == 0:
-                write_sums(where)
+                damage.write_sums(where)
         except (OSError, ValueError) as error:
             self._failed = True
             if (told := self._not_saved(where, state, error)) is None:
                 raise
             raise told from error
-        clear_aside(self.folder)
+        damage.clear_aside(self.folder)
 
     def _not_saved(self, where: Path, state: TrainState, error: Exception) -> ValueError | None:
         """What is said of a save that has failed, None where no remedy is known."""
@@ -267,7 +252,7 @@ class Checkpoints:
                 damaged[candidate] = error.found
             else:
                 if damaged:
-                    set_aside(damaged)
+                    damage.set_aside(damaged)
                     log.warning('going on from %s', candidate)
                     self._orbax.reload()
                 return restored
@@ -280,8 +265,9 @@ class Checkpoints:
         self, where: Path, abstract: TrainState, table_rows: Mapping[str, int], data: Any, model_only: bool
     ) -> Restored:
         """Verifies and reads one checkpoint."""
-        if problem := found_by_first(lambda: find_damage(where, ('optimizer', 'slots', 'data') if model_only else ())):
-            raise damaged_checkpoint(where, problem)
+        unread = ('optimizer', 'slots', 'data') if model_only else ()
+        if problem := damage.found_by_first(lambda: damage.find_damage(where, unread)):
+            raise damage.damaged_checkpoint(where, problem)
         known, described = self._describe(where)
         fields = MODEL if model_only else MODEL + OPTIMIZER
         refuse_another_model(described['shapes'], shapes_of(abstract, table_rows), fields, where)
@@ -308,12 +294,13 @@ class Checkpoints:
         problem = next((found for found in gather(failed) if found), '')
         if not problem:
             return parts
-        if found_by_first(lambda: 'yes' if (where / SUMS).exists() else ''):  # and they have just been right
+        # And the sums have just been right.
+        if damage.found_by_first(lambda: 'yes' if (where / damage.NAME).exists() else ''):
             raise ValueError(
                 f'checkpoint {where} could not be read ({problem}), though its checksums are right: see that '
                 'the file system answers, and give the command again'
             ) from cause
-        raise damaged_checkpoint(where, problem) from cause
+        raise damage.damaged_checkpoint(where, problem) from cause
 
 
 def _rank(value: float, maximize: bool) -> float:
