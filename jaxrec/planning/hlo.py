@@ -59,11 +59,9 @@ class Instruction(NamedTuple):
     """A line of a computation.
 
     Attributes:
-      name: unique in its program.
-      opcode: such as 'fusion'.
+      name, opcode: unique in its program, and such as 'fusion'.
       shapes: of its result, those of a tuple laid flat.
-      operands: names.
-      operand_text: what stands between the parentheses, a constant's value among them.
+      operands, operand_text: names, and all between the parentheses, a constant's value among it.
       attributes: the rest of the line.
       root: whether it is its computation's result.
     """

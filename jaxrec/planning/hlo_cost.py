@@ -78,13 +78,13 @@ Lasts = Callable[[Collective], float]
 
 
 def program_cost(program: Program, devices: int, seconds: Seconds | None = None, lasts: Lasts | None = None) -> Cost:
-    """Counts one step of one device.
+    """Counts one step of one of so many devices.
 
     Args:
       program: of one device.
       devices: that run it.
-      seconds: (FLOPs, bytes) -> seconds of work that hides collectives; None: nothing does.
-      lasts: seconds of a collective, of which no more is hidden; None: each takes all the work that it finds.
+      seconds, lasts: (FLOPs, bytes) -> seconds of work that hides collectives, and seconds of a collective; None:
+        nothing is hidden, and each takes all the work that it finds.
     """
     return _Counter(program, devices, seconds, lasts).cost(program.entry)
 

@@ -68,16 +68,11 @@ class Experiment:
     train: dict[str, Any]
 
     def source(self, part: str, shuffle: bool = False) -> BatchSource:
-        """The batches of one part of the log.
+        """The batches of one part of the log, 'train', 'validation' or 'test'.
 
-        Args:
-          part: 'train', 'validation' or 'test'.
-          shuffle: for training: a seeded order that changes by epoch, without the last incomplete batch, with
-            history negatives and of samples of lifelong histories if the config wants them; else log order,
-            padded, without negatives and of whole histories.
-
-        Returns:
-          The source: `train.epochs` epochs when shuffled, one otherwise.
+        With `shuffle`, for training, `train.epochs` epochs in a seeded order that changes by epoch, without the last
+        incomplete batch, with history negatives and samples of lifelong histories if the config has them; else one
+        epoch in log order, padded, without negatives and of whole histories.
         """
         return cut_source(self.config, self.log, self.data, self.train, part, shuffle)
 

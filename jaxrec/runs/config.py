@@ -35,14 +35,11 @@ def run_config(name: str, sections: Mapping[str, Any], rows: Mapping[str, Mappin
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Reads changes to a config from text.
+    """Reads changes to a config, {dotted key: value}, from text.
 
     Args:
-      texts: 'section.key=value' each; a value is a Python literal (2, 1e-3, "(64, 32)", "{'users': 500}"),
-        true, false or none, or else text.
-
-    Returns:
-      {dotted key: value}.
+      texts: 'section.key=value' each; a value is a Python literal (2, 1e-3, "(64, 32)", "{'users': 500}"), true, false
+        or none, or else text.
 
     Raises:
       ValueError: a text without a key or a value.

@@ -22,10 +22,7 @@ from jaxrec.training.task import Evaluator
 
 
 def score(run: Experiment, workdir: Path, part: str = 'test', step: int | None = None) -> tuple[Evaluator, int]:
-    """Restores a checkpoint (None: the best) and predicts one part of the log.
-
-    Returns:
-      The filled evaluator and the step.
+    """Restores a checkpoint (None: the best), predicts one part of the log, and returns the evaluator and the step.
 
     Raises:
       ValueError: there is no such checkpoint.

@@ -24,10 +24,7 @@ class RowWriter:
     """
 
     def __init__(self, path: str | Path):
-        """Checks where to write.
-
-        Args:
-          path: ends in .csv, .parquet or .jsonl; a file that is there is replaced at the end.
+        """Checks where to write: a .csv, .parquet or .jsonl file, replaced at the end if it is there.
 
         Raises:
           ValueError: for another ending, or a folder that does not exist.

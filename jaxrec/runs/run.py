@@ -41,13 +41,7 @@ class Run:
         mesh: tuple[int, int] | None = None,
         allow_code: Sequence[str] = (),
     ):
-        """Opens a workdir; use `jaxrec.load`.
-
-        Args:
-          workdir: of a run.
-          data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
-          mesh: (data, model) of devices; None takes the config's, or all devices.
-          allow_code: modules outside jaxrec that its config may name.
+        """Opens a workdir; use `jaxrec.load`, whose arguments these are.
 
         Raises:
           ValueError: the folder holds no run.
@@ -69,14 +63,11 @@ class Run:
             return build(self.config, self._data_dir, self._mesh)
 
     def evaluate(self, part: str = 'test', step: int | None = None) -> dict[str, float]:
-        """The metrics of a checkpoint on one part of the log.
+        """The metrics, {metric: value}, of a checkpoint on one part of the log.
 
         Args:
           part: 'train', 'validation' or 'test'.
           step: which checkpoint; None takes the best on validation.
-
-        Returns:
-          {metric: value}.
 
         Raises:
           ValueError: there is no such part or checkpoint.
@@ -153,29 +144,19 @@ class Run:
             return procedure.recommend_rows(self.experiment, self.workdir, users, sessions, items, beams, step)
 
     def export(self, output: str | Path, step: int | None = None, **options: Any) -> Path:
-        """Writes the scorer to one file that needs no code of the model.
+        """Writes the scorer to one file that needs no code of the model, and returns its path.
 
         Args:
           output: the file; `jaxrec.training.export.load_scorer` reads it.
           step: which checkpoint; None takes the best on validation.
           **options: of `jaxrec.runs.restore.export_run`.
-
-        Returns:
-          The file.
         """
         with allow_code(self._code):
             export_run(build(self.config, self._data_dir, (1, 1)), self.workdir, output, step, **options)
         return Path(output)
 
     def plot(self, output: str | Path | None = None) -> Path:
-        """Draws training loss and validation metric against steps.
-
-        Args:
-          output: the PNG; None takes `curves.png` of the workdir.
-
-        Returns:
-          The file.
-        """
+        """Draws training loss and validation metric against steps to a PNG, or to `curves.png`; returns its path."""
         path = Path(output) if output is not None else self.workdir / 'curves.png'
         draw_curves(self.workdir, self.config.get('train', {}).get('monitor', 'auc'), path)
         return path

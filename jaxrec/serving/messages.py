@@ -33,12 +33,9 @@ DAY = 86_400
 
 @dataclasses.dataclass(frozen=True)
 class EventTimes:
-    """The times that are accepted.
+    """The times that are accepted: from the earliest of the log to `max_ahead` behind the latest or the clock.
 
-    Attributes:
-      earliest, latest: of the log (or the index when it was opened).
-      max_ahead: how far beyond the latest or the clock, in the log's time unit.
-      per_second: units a second where the log keeps to the clock, otherwise 0.
+    `max_ahead` is in the log's time unit; `per_second` is units a second where the log keeps to the clock, otherwise 0.
     """
 
     earliest: float

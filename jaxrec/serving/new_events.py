@@ -25,13 +25,12 @@ class NewEvents:
     """
 
     def __init__(self, base: Base, dtype: np.dtype, categories: Callable[[np.ndarray], np.ndarray], view_bytes: int):
-        """Begins without any.
+        """Begins without any; views of the latest lookups are kept up to `view_bytes`.
 
         Args:
           base: what they are laid over.
           dtype: of the events, `user` and the columns of the base.
           categories: items int32 [n] -> int32 [n], what the tree branches by.
-          view_bytes: of merged views that are kept, those of the latest lookups.
         """
         self.base, self.count, self.kept_bytes = base, 0, 0
         self._dtype, self._categories, self._limit = np.dtype(dtype), categories, view_bytes

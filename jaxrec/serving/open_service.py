@@ -56,15 +56,9 @@ def make_service(
     wait_s: float = 0.0,
     max_ahead: int | None = None,
 ) -> Service:
-    """Restores a model and compiles it for every size.
+    """Restores a model (`step` None: the best) and compiles it for every size of batch.
 
-    Args:
-      run: the trained run, on one device.
-      workdir, step: of its checkpoints, and which; None takes the best.
-      index: of its log.
-      sizes: of batches.
-      wait_s: seconds that a batch that is not full waits.
-      max_ahead: see `read_event_times`.
+    The run is on one device; `wait_s` as of `Batcher`, `max_ahead` as of `read_event_times`.
     """
     lifelong = read_lifelong(run.data.get('lifelong'), index.log)
     if lifelong is None or lifelong.search is None:

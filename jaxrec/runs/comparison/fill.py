@@ -20,13 +20,7 @@ def fill(
 ) -> str:
     """Runs the cells that are not finished, writes the table, and returns it as Markdown.
 
-    Args:
-      table: the table's config.
-      names: its rows.
-      seeds: of the cells of each row; of those in `table.row_seeds` the first so many.
-      workdir: takes the table and its cells.
-      workers: processes that train at the same time.
-      data_dir: where real data sets are.
+    Of the rows in `table.row_seeds` only the first so many seeds are run; `workers` processes train at the same time.
     """
     results: dict[str, dict[str, list]] = {}
     trials: dict[str, dict[str, list]] = {}

@@ -56,15 +56,7 @@ COLD_ITEMS = 'cold_items'  # of models that rank items
 
 
 def judge_slice(name: str, run: Experiment, evaluator: Evaluator) -> tuple[dict[str, float], dict[str, float]]:
-    """Evaluates one part of the test set.
-
-    Args:
-      name: one of `SLICES`, or `COLD_ITEMS`.
-      run: the experiment.
-      evaluator: filled with its test part.
-
-    Returns:
-      The metrics of the slice, and those of the true probabilities, where the log holds them.
+    """Evaluates one of `SLICES` or `COLD_ITEMS`: its metrics, and those of the true probabilities, if known.
 
     Raises:
       ValueError: no such slice, a model that predicts neither clicks nor ranks, or a slice of one class.

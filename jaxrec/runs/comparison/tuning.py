@@ -59,12 +59,7 @@ def trial_cells(
 def choose(
     table: ConfigDict, column: str, cells: Sequence[Cell], results: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Picks the best trial of a row on validation.
-
-    Args:
-      table, column: the table's config, and which column.
-      cells: from `trial_cells`.
-      results: of each; a trial that could not be run has a 'validation' of None and 'failed', why.
+    """Picks the best trial of a row on validation; one that failed has a 'validation' of None and 'failed', why.
 
     Returns:
       The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.

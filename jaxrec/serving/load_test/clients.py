@@ -20,13 +20,9 @@ LOST = OSError, asyncio.IncompleteReadError
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What one mode's clients saw.
+    """What one mode's clients saw: latencies in s, float [n], requests without an answer of status 200, seconds of all.
 
-    Attributes:
-      seconds: float [n], latencies of the requests that were answered.
-      failed: requests without an answer of status 200.
-      wall_s: seconds from the first request to the last answer.
-      events_taken, events_failed: new behaviours that were acknowledged, and those that were not.
+    New behaviours are counted by whether they were acknowledged.
     """
 
     seconds: np.ndarray
@@ -78,12 +74,8 @@ async def load(
 ) -> Answered:
     """Sends the requests from all clients, and events until the last of them has ended.
 
-    Args:
-      port: of the service.
-      requests: whole HTTP requests.
-      rate: a second, over all clients; 0 sends the next as soon as an answer has come.
-      clients: connections.
-      events, events_rate: new behaviours, sent in turn from one more connection, and how many a second; 0 sends none.
+    Rates are a second, over all clients; a `rate` of 0 sends the next request as soon as an answer has come. New
+    behaviours are sent in turn from one more connection; an `events_rate` of 0 sends none.
     """
     seconds, begin, ended = [], time.perf_counter(), asyncio.Event()
 

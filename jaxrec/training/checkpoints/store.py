@@ -47,14 +47,7 @@ _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_de
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What a checkpoint gives back.
-
-    Attributes:
-      state: the state, without scratch.
-      progress: the loop's progress, plain values.
-      metrics: what was measured when it was written, or {}.
-      trained_on: what identified the log when it was written, or {}.
-    """
+    """What a checkpoint holds: the state without scratch, the loop's progress, metrics and log of its time, or {}."""
 
     state: TrainState
     progress: dict[str, Any]
