@@ -39,13 +39,7 @@ class Ready(NamedTuple):
 def prepare_plan(
     world: World, topology: Topology, mesh_shape: tuple[int, int] | None = None, batch: int | None = None
 ) -> Ready:
-    """Refuses what a slice or a mesh cannot carry, before anything is compiled.
-
-    Args:
-      world: what runs.
-      topology: on what.
-      mesh_shape: (data, model); None puts all devices on 'data'.
-      batch: B over all devices; None is the config's.
+    """Refuses what a slice or a mesh (None: all devices on 'data') cannot carry, before anything is compiled.
 
     Raises:
       ValueError: an unknown slice, a mesh, batch, cuts or rows that it cannot carry, or tables on the host.

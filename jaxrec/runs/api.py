@@ -181,13 +181,7 @@ def load(
     mesh: tuple[int, int] | None = None,
     allow_code: Sequence[str] = (),
 ) -> Run:
-    """Opens a trained run, in any process and on any number of devices.
-
-    Args:
-      workdir: of the run.
-      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
-      mesh: (data, model) of devices; None takes the config's, or all devices.
-      allow_code: modules outside jaxrec that its config may name.
+    """Opens a trained run, in any process and on any number of devices; the arguments are those of `fit`.
 
     Raises:
       ValueError: the folder holds no trained run.

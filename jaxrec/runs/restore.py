@@ -46,13 +46,7 @@ def metrics_of(
 def restore_model(
     run: Experiment, workdir: Path, step: int | None = None, source: BatchSource | None = None
 ) -> tuple[TrainState, int]:
-    """Reads the model of a checkpoint.
-
-    Args:
-      run: the experiment, on any mesh.
-      workdir: of a trained run.
-      step: which checkpoint; None takes the best.
-      source: of batches, for their shapes; None takes the training part.
+    """Reads the model of a checkpoint (None: the best) on any mesh, with batches of the source or the training part.
 
     Returns:
       The state, its optimizer left abstract, and the step.

@@ -60,8 +60,6 @@ def build_index(
     Args:
       folder: where it will lie; absent, empty, or with what a build left that did not end.
       label: description of the label rule: positive events are behaviours.
-      columns: history features of the model.
-      category: the column that the tree branches by.
 
     Returns:
       The index, open for writing.

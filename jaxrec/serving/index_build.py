@@ -181,13 +181,7 @@ class Base:
 def write_base(
     folder: Path, kinds: Mapping[str, np.dtype], blocks: Iterable[Block], categories: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Any]:
-    """Writes a base to a new folder.
-
-    Args:
-      folder: created.
-      kinds: {column: dtype} of the behaviours.
-      blocks: the behaviours of all users, by user and time.
-      categories: items int32 [n] -> int32 [n].
+    """Writes a base to a new folder, of blocks of all users' behaviours by user and time.
 
     Returns:
       {'behaviours': P, 'branches': G, 'latest': the latest time or 0}.

@@ -33,12 +33,8 @@ def trial_cells(
 ) -> list[Cell]:
     """The trials of a row on one column: cells that read validation alone; none where nothing is tuned.
 
-    Args:
-      table: the table's config: `search` {section: {key: choices}} of all rows, `row_search` {row: the same} of single
-        ones, `trials`, `columns`, `rows`, and `trial`, which is laid over the column to shorten trials.
-      column, row: which.
-      workdir: the table's.
-      taken: {'section.key': value}, what was chosen of the row that this one continues.
+    The table has `search` {section: {key: choices}} of all rows, `row_search` {row: the same} of single ones, and
+    `trial`, which is laid over the column. `taken` was chosen of the row that this one continues.
     """
     spaces = plain(table.search), plain(table.get('row_search', {})).get(row, {})
     search = {

@@ -40,7 +40,6 @@ def runner(
 
     Args:
       workers: processes that train at the same time; with 1 this process trains, on all its cores.
-      data_dir, slices, judges: see `run_cell`.
       run: import path of what runs a cell, with the arguments and the result of `run_cell`.
 
     Raises:

@@ -164,11 +164,9 @@ class Checkpoints:
         """Writes a checkpoint and waits for it: the next step reuses the memory of this state.
 
         Args:
-          state: the state; its step names the checkpoint.
           progress: the loop's progress, plain JSON values.
           table_rows: {table: V}, rows without padding.
           data: the Grain iterator, whose state is plain JSON and the same in every process.
-          metrics: {metric: value} measured on this state.
           trained_on: what identifies the log, plain JSON values.
 
         Raises:
