@@ -1,8 +1,4 @@
-"""Thin mains: each reads a config, builds the pieces from jaxrec, and runs them.
-
-Whatever is imported of here first tells glibc to keep freed memory: later some import has started a thread,
-and what threads were given before is not kept.
-"""
+"""Launchers of `jaxrec` commands and the benchmarks; importing it asks glibc first to keep freed memory."""
 
 from jaxrec.parallel.host_memory import keep_freed_memory
 

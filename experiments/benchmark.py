@@ -4,10 +4,9 @@
     python -m experiments.benchmark --name=can_train
     python -m experiments.benchmark --name=sim_lengths --plot=runs/sim_lengths.png
 
-Training figures cover lookup, forward, backward, clipping, dense and table updates in float32 over rotating
-batches; inference figures start at host inputs and end at host outputs. Each is the median of seven windows
-after a warm-up; `peak_rss_mb` is the process's peak above what it was after imports, `windows_rss_mb` that of
-the windows alone.
+Training covers lookup, forward, backward, clipping and both updates in float32 over rotating batches; inference starts
+at host inputs and ends at host outputs. Each figure is the median of seven windows after a warm-up. `peak_rss_mb` is
+the peak of the process above what it was after imports, `windows_rss_mb` that of the windows alone.
 """
 
 import functools
@@ -123,15 +122,7 @@ def main(_: list[str]) -> None:
 
 
 def run(name: str | None, plot: str | None = None) -> None:
-    """Runs a benchmark and prints its records, each as soon as there is one.
-
-    Args:
-      name: one of `BENCHMARKS`.
-      plot: where to draw them, if it is one of `LENGTHS`.
-
-    Raises:
-      ValueError: there is no such benchmark, or nothing to draw of it.
-    """
+    """Runs a benchmark and prints its records, each as soon as there is one."""
     if name not in BENCHMARKS:
         raise ValueError(f'--name={name!r} is no benchmark; choose one of {list(BENCHMARKS)}')
     if plot and name not in LENGTHS:

@@ -1,8 +1,6 @@
 """`jaxrec evaluate` as a launch from a checkout: python -m experiments.evaluate --help."""
 
-import sys
-
-from jaxrec.cli.main import run
+from jaxrec.cli.main import main
 
 if __name__ == '__main__':
-    run(['evaluate', *sys.argv[1:]])
+    main('evaluate')

@@ -1,8 +1,6 @@
 """`jaxrec export` as a launch from a checkout: python -m experiments.export --help."""
 
-import sys
-
-from jaxrec.cli.main import run
+from jaxrec.cli.main import main
 
 if __name__ == '__main__':
-    run(['export', *sys.argv[1:]])
+    main('export')

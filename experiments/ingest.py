@@ -1,8 +1,6 @@
 """`jaxrec ingest` as a launch from a checkout: python -m experiments.ingest --help."""
 
-import sys
-
-from jaxrec.cli.main import run
+from jaxrec.cli.main import main
 
 if __name__ == '__main__':
-    run(['ingest', *sys.argv[1:]])
+    main('ingest')

@@ -1,8 +1,6 @@
 """`jaxrec plan` as a launch from a checkout: python -m experiments.plan --help."""
 
-import sys
-
-from jaxrec.cli.main import run
+from jaxrec.cli.main import main
 
 if __name__ == '__main__':
-    run(['plan', *sys.argv[1:]])
+    main('plan')

@@ -1,8 +1,6 @@
 """`jaxrec predict` as a launch from a checkout: python -m experiments.predict --help."""
 
-import sys
-
-from jaxrec.cli.main import run
+from jaxrec.cli.main import main
 
 if __name__ == '__main__':
-    run(['predict', *sys.argv[1:]])
+    main('predict')

@@ -1,8 +1,7 @@
 """Names in configs: `'package.module:name'` is imported when it is needed, and only if it may be named there.
 
-A workdir's `config.json` names functions that are imported and called, so a config is code. Two rules keep a
-stranger's config harmless: the module is one of jaxrec or one that the user permits, and inside jaxrec the
-object is marked as one that a config may name, by `@configurable(kind)`.
+A config is code: it names functions that are imported and called. So its module is one of jaxrec or one that the user
+permits, and an object of jaxrec is marked by `@configurable(kind)`.
 """
 
 import importlib
@@ -19,13 +18,7 @@ _permitted: tuple[str, ...] = ()
 
 
 def configurable(kind: str) -> Callable[[T], T]:
-    """Marks a function or class as one that a config may name.
-
-    Args:
-      kind: one of `KINDS`.
-
-    Returns:
-      A decorator that gives back what it marks.
+    """Marks a function or class as one that a config may name, of one of `KINDS`.
 
     Raises:
       ValueError: there is no such kind.
@@ -42,11 +35,7 @@ def configurable(kind: str) -> Callable[[T], T]:
 
 @contextmanager
 def allow_code(modules: Sequence[str]) -> Iterator[None]:
-    """Permits configs to name objects of further modules, for as long as the context lasts.
-
-    Args:
-      modules: names of modules or packages outside jaxrec; a package permits all that is below it.
-    """
+    """Permits configs to name objects of modules outside jaxrec, and of all below them, while the context lasts."""
     global _permitted
     before, _permitted = _permitted, tuple(dict.fromkeys((*_permitted, *modules)))
     try:
@@ -67,12 +56,9 @@ def resolve(path: str, kind: str) -> Any:
       path: 'package.module:name'.
       kind: what the config's key asks for, one of `KINDS`.
 
-    Returns:
-      The object of that name.
-
     Raises:
-      ValueError: the path is malformed, the module is neither jaxrec's nor permitted, the module or the name
-        does not exist, or the object is not marked as a `kind`. An error inside the module is not hidden.
+      ValueError: a malformed path, a module that is neither jaxrec's nor permitted, no such module or name, or an
+        object that is not marked as a `kind`. An error inside the module is not hidden.
     """
     module_name, separator, name = path.partition(':') if isinstance(path, str) else ('', '', '')
     if not (separator and module_name and name):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is said when a disk is full."""
+"""Files that appear complete or not at all, and the message for a full disk."""
 
 import contextlib
 import errno
@@ -37,14 +37,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def needs_room(path: Path) -> Iterator[None]:
-    """Says of what is written inside which file or folder it was for, should the disk be full.
-
-    Args:
-      path: what is being made.
-
-    Raises:
-      ValueError: the disk is full.
-    """
+    """Turns a full disk into a ValueError that names the file or folder that was being made."""
     try:
         yield
     except OSError as error:
@@ -66,25 +59,21 @@ def full_cause(error: BaseException) -> str | None:
 
 
 def no_room(what: str, folder: Path, error: BaseException, needed: int | None = None) -> ValueError:
-    """The error that a full disk becomes.
+    """The ValueError that a full disk becomes, with the folder and the bytes that are needed and free.
 
     Args:
       what: could not be written.
       folder: where; one that could not even be made stands for the one above it.
       error: what the system said.
       needed: bytes, if known.
-
-    Returns:
-      A ValueError that names the folder and the bytes that are needed and free.
     """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     takes = '' if needed is None else f'takes about {_megabytes(needed)} and '
     free = shutil.disk_usage(folder).free
     return ValueError(
-        f'{what} could not be written ({full_cause(error)}): it {takes}has {_megabytes(free)} free in '
-        f'{folder}. What was saved before is intact: make room, or lift the limit, and give the same command '
-        'again'
+        f'{what} could not be written ({full_cause(error)}): it {takes}has {_megabytes(free)} free in {folder}. What '
+        'was saved before is intact: make room, or lift the limit, and give the same command again'
     )
 
 

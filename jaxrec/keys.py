@@ -1,7 +1,4 @@
-"""Pairs of ids as 64-bit keys, and which ones among many are distinct; on the host alone.
-
-N keys.
-"""
+"""Pairs of ids as 64-bit keys, and which of N keys are distinct; on the host alone."""
 
 import numpy as np
 
@@ -10,14 +7,7 @@ Keys = tuple[np.ndarray, np.ndarray | None]  # distinct ones in ascending order,
 
 
 def join_ids(candidate: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Names pairs of ids by one number each.
-
-    Args:
-      candidate, other: int32 of shapes that broadcast, 0 or more.
-
-    Returns:
-      int64 of the broadcast shape.
-    """
+    """Joins pairs of ids, int32 of shapes that broadcast, 0 or more, to int64 keys."""
     return (candidate.astype(np.int64) << 32) | other
 
 
@@ -28,11 +18,7 @@ class DistinctKeys:
     """
 
     def __init__(self, counted: bool = False):
-        """Starts empty.
-
-        Args:
-          counted: remember how often each key came.
-        """
+        """Starts empty; `counted` remembers how often each key came."""
         self._counted = counted
         self._merged: list[Keys] = []  # one part, or none at first
         self._waiting: list[Keys] = []

@@ -18,9 +18,6 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
       where: the section's name, for messages.
       **defaults: every allowed key with its default.
 
-    Returns:
-      {key: value} with every allowed key; ConfigDict tuples and lists as they are.
-
     Raises:
       ValueError: a key that is not among the defaults, or a value of another type than its default.
     """
@@ -31,7 +28,7 @@ def read_options(config: Mapping[str, Any], where: str, /, **defaults: Any) -> d
         raise ValueError(f'{where}.{unknown[0]} is not an option{hint}. Allowed: {sorted(defaults)}')
     merged = {**defaults, **{key: config[key] for key in config}}
     for key, default in defaults.items():
-        if not _fits(merged[key], default):
+        if not fits(merged[key], default):
             raise ValueError(
                 f'{where}.{key} = {merged[key]!r} is {type(merged[key]).__name__}, '
                 f'but {type(default).__name__} such as {default!r} is expected'
@@ -46,13 +43,9 @@ def read_sized(
 
     Args:
       config: the section: `size`, and any field of `kind`.
-      where: the section's name, for messages.
       kind: a dataclass of plain values, all with defaults.
       sizes: {name: {field: value}}, which differ from those defaults.
       size: where the section names none.
-
-    Returns:
-      A `kind`; lists as tuples.
 
     Raises:
       ValueError: a size that does not exist, or what `read_options` and `kind` refuse.
@@ -67,26 +60,14 @@ def read_sized(
 
 
 def plain(config: Any) -> Any:
-    """Turns a config into plain values, all the way down, so that it pickles and prints alike everywhere.
-
-    Args:
-      config: a ConfigDict, dict, sequence or value.
-
-    Returns:
-      Dicts with sorted keys, tuples and values.
-    """
+    """Turns a config into dicts with sorted keys, tuples and values, which pickle and print alike everywhere."""
     if hasattr(config, 'keys'):  # a ConfigDict is no Mapping
         return {key: plain(config[key]) for key in sorted(config.keys())}
     return tuple(plain(value) for value in config) if isinstance(config, (list, tuple)) else config
 
 
 def lay_over(config: Any, changes: Mapping[str, Any]) -> None:
-    """Changes a config section by section: what is not named stays as it is.
-
-    Args:
-      config: a ConfigDict or dict; is changed.
-      changes: sections and values; None takes the place of a whole section.
-    """
+    """Changes a ConfigDict or dict section by section: what is not named stays; None replaces a whole section."""
     for key, value in changes.items():
         if hasattr(value, 'keys') and hasattr(config.get(key), 'keys'):
             lay_over(config[key], value)
@@ -95,28 +76,14 @@ def lay_over(config: Any, changes: Mapping[str, Any]) -> None:
 
 
 def changed(row: Mapping[str, Any], **sections: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with further values in some sections.
-
-    Args:
-      row: of a table.
-      **sections: by the name of a section, what is laid over the row's.
-
-    Returns:
-      The row.
-    """
+    """A row of a table with further values laid over some of its sections."""
     laid_over = copy.deepcopy(dict(row))
     lay_over(laid_over, sections)
     return laid_over
 
 
 def parse_mesh(text: str | None) -> tuple[int, int] | None:
-    """Reads a --mesh flag.
-
-    Args:
-      text: 'data,model', or None.
-
-    Returns:
-      The two sizes, or None.
+    """Reads 'data,model' of a --mesh flag; None stays None.
 
     Raises:
       ValueError: anything else.
@@ -130,7 +97,8 @@ def parse_mesh(text: str | None) -> tuple[int, int] | None:
     return data, model
 
 
-def _fits(value: Any, default: Any) -> bool:
+def fits(value: Any, default: Any) -> bool:
+    """Whether a value is of the type of a default; None's place can be taken by any."""
     if default is None:
         return True
     if isinstance(default, bool) or isinstance(value, bool):
@@ -139,6 +107,6 @@ def _fits(value: Any, default: Any) -> bool:
         return isinstance(value, (int, float))
     if isinstance(default, (list, tuple)):
         return isinstance(value, (list, tuple))
-    if isinstance(default, Mapping):
+    if hasattr(default, 'keys'):  # a ConfigDict is no Mapping
         return hasattr(value, 'keys')
     return isinstance(value, type(default))

@@ -1,10 +1,7 @@
-"""AGE's scores of a pool from host to host arrays, and NeuralUCB's on the same network.
+"""AGE's scores of a pool, and NeuralUCB's on the same network, from host to host arrays. B requests, C candidates.
 
-One request of 20 arms on a network of 10 thousand numbers, as a bandit scores it; and a batch of requests of
-38 candidates, as a replay does. Gate, dropout and lookup are included; each call has another key and other
-ids.
-
-B requests, C candidates.
+A bandit's request has 20 arms; a batch of a replay has requests of 38 candidates. Gate, dropout and lookup are
+included.
 """
 
 import itertools
@@ -39,16 +36,7 @@ def schema() -> dict[str, Column]:
 
 
 def make_batches(requests: int, pool: int, number: int = 4) -> list[dict[str, np.ndarray]]:
-    """Draws host batches with uniform ids and full pools.
-
-    Args:
-      requests: B.
-      pool: C.
-      number: how many.
-
-    Returns:
-      [{key: [B, ...]}].
-    """
+    """Draws host batches with uniform ids and full pools."""
     rng = np.random.default_rng(0)
 
     def ids(*shape: int) -> np.ndarray:
@@ -66,17 +54,7 @@ def make_batches(requests: int, pool: int, number: int = 4) -> list[dict[str, np
 
 
 def age(name: str, requests: int = 1, pool: int | None = None, **options: Any) -> dict[str, Any]:
-    """Times AGE's scores.
-
-    Args:
-      name: of the record.
-      requests: B.
-      pool: C; None for the arms of one request.
-      **options: of the exploration.
-
-    Returns:
-      The record; `examples_per_s` are requests.
-    """
+    """Times AGE's scores."""
     pool, idle = pool or ARMS, peak_mb()
     config = {'features': FEATURES, 'base': MODEL, 'explore_lambda': 10.0, **options}
     task = make_task(config, schema())
@@ -89,14 +67,7 @@ def age(name: str, requests: int = 1, pool: int | None = None, **options: Any) -
 
 
 def neural_ucb(name: str) -> dict[str, Any]:
-    """Times NeuralUCB's scores of one request, its diagonal over weights and rows.
-
-    Args:
-      name: of the record.
-
-    Returns:
-      The record; `examples_per_s` are requests.
-    """
+    """Times NeuralUCB's scores of one request, its diagonal over weights and rows."""
     idle = peak_mb()
     config = {'policy': 'gradient', 'model': {**MODEL, 'features': FEATURES}, 'options': {'form': 'ucb'}}
     policy, batches = make_policy(config, schema()), make_batches(1, ARMS)

@@ -1,7 +1,6 @@
 """A synthetic log of long histories, and the batches that a model of them reads.
 
-Every user has H behaviours, of some categories far more often than of others, and then T impressions of the
-same kind. So a hard search finds as much as it would of a user of habits, and every window is full.
+Every user has H behaviours of few habitual categories and then T impressions of the same kind, so every window is full.
 
 U users, H history, T impressions a user, S short and L long window, K kept, V items.
 """
@@ -23,18 +22,7 @@ COLUMNS = ('item', 'category')
 
 
 class Shapes(NamedTuple):
-    """What a benchmark is measured at.
-
-    Attributes:
-      batch: B.
-      short: S, behaviours of the short window.
-      long: L, behaviours before these.
-      items: V, a multiple of the categories.
-      categories: of the items.
-      users: with a table of their own; 0 for none.
-      keep: K.
-      dim: width of a row.
-    """
+    """Sizes of a benchmark: B, S, L, V, categories, users with a table of their own (0: none), K, width of a row."""
 
     batch: int
     short: int
@@ -47,15 +35,7 @@ class Shapes(NamedTuple):
 
 
 def open_log(folder: Path, shapes: Shapes) -> BehaviourLog:
-    """The log of such histories, made in a process of its own, whose memory is not that of the benchmark.
-
-    Args:
-      folder: where it lies or will lie.
-      shapes: of which S + L is the length of the histories.
-
-    Returns:
-      The log.
-    """
+    """Open the log of such histories; it is generated in another process, whose memory does not count."""
     if not folder.exists():
         with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
             pool.submit(write_log, folder, shapes, EVENTS).result()
@@ -63,13 +43,7 @@ def open_log(folder: Path, shapes: Shapes) -> BehaviourLog:
 
 
 def write_log(folder: Path, shapes: Shapes, events: int) -> None:
-    """Draws histories and compiles them.
-
-    Args:
-      folder: where the log will lie.
-      shapes: as for `open_log`.
-      events: of all histories together.
-    """
+    """Draws histories and compiles them."""
     rng, history = np.random.default_rng(0), shapes.short + shapes.long
     users, length = max(1, events // history), history + IMPRESSIONS
     share = 1 / np.arange(1, HABITS + 1)
@@ -95,17 +69,7 @@ def write_log(folder: Path, shapes: Shapes, events: int) -> None:
 
 
 def make_source(log: BehaviourLog, shapes: Shapes, side: str) -> RequestSource:
-    """The shuffled impressions of a log.
-
-    Args:
-      log: from `open_log`.
-      shapes: as for `open_log`.
-      side: how what lies behind the S is read: 'long' whole, 'kept' searched by the loader, 'history' as a
-        short window of S + L.
-
-    Returns:
-      The source.
-    """
+    """The shuffled impressions of a log."""
     lifelong = {'length': shapes.long, 'search': 'hard', 'keep': shapes.keep} if side == 'kept' else None
     if side == 'long':
         lifelong = {'length': shapes.long}
@@ -123,16 +87,7 @@ def make_source(log: BehaviourLog, shapes: Shapes, side: str) -> RequestSource:
 
 
 def filled(source: RequestSource, side: str, batches: int = 20) -> float:
-    """The share of a side's slots that hold a behaviour.
-
-    Args:
-      source: from `make_source`.
-      side: as for `make_source`.
-      batches: how many to look at.
-
-    Returns:
-      A number from 0 to 1.
-    """
+    """The share of a side's slots that hold a behaviour."""
     read = [source[i] for i in range(min(batches, source.steps))]
     slots = read[0][f'{side}/item'].shape[-1]
     return float(np.mean([batch[f'{side}/length'].mean() / slots for batch in read]))

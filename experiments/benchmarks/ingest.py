@@ -1,7 +1,6 @@
 """What compiling a CSV file costs: rows in random order, text ids, a tenth as many users and items as rows.
 
-The command itself is run and timed, from the start of the interpreter to the finished log, and its peak
-memory is that of its process and of any it started.
+The command itself is timed, from the start of the interpreter to the finished log; memory is that of all its processes.
 """
 
 import json
@@ -13,11 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import flax
-import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+
+from jaxrec.runs.timing import record
 
 RUNS = 5
 PIECE = 1_000_000
@@ -63,16 +62,7 @@ def measure(path: Path, folder: Path) -> dict[str, float]:
 
 
 def run(name: str, rows: int, runs: int = RUNS) -> dict[str, Any]:
-    """Compiles the same file several times.
-
-    Args:
-      name: of the record.
-      rows: of the file.
-      runs: how often.
-
-    Returns:
-      The record; a step is the whole ingest, an example a row, and `peak_rss_mb` all that the command held.
-    """
+    """Time several ingests of one file; a step is a whole ingest, an example a row."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'rows.csv'
         write_rows(path, rows)
@@ -80,17 +70,11 @@ def run(name: str, rows: int, runs: int = RUNS) -> dict[str, Any]:
         found = [measure(path, Path(folder) / f'log{number}') for number in range(runs)]
     seconds = [each['s'] for each in found]
     unit = 2**20 if sys.platform == 'darwin' else 2**10
-    return {
-        'task': name,
-        'shapes': f'{rows} rows, {size / 2**20:.0f} MiB of CSV, {max(2, rows // 10)} users and items',
-        'params': 0,
-        'step_ms': round(statistics.median(seconds) * 1e3, 3),
-        'examples_per_s': round(rows / statistics.median(seconds), 1),
+    shapes = f'{rows} rows, {size / 2**20:.0f} MiB of CSV, {max(2, rows // 10)} users and items'
+    line = record(name, shapes, 0, (statistics.median(seconds), seconds), rows, 0)
+    del line['windows_rss_mb']  # the memory is that of other processes
+    return line | {
         'peak_rss_mb': round(max(each['peak'] for each in found) / unit),
-        'windows': runs,
-        'min_ms': round(min(seconds) * 1e3, 3),
-        'max_ms': round(max(seconds) * 1e3, 3),
         'cpu_s': round(statistics.median(each['cpu_s'] for each in found), 2),
-        'device': jax.devices()[0].device_kind,
-        'versions': f'jax {jax.__version__} flax {flax.__version__} pyarrow {pa.__version__}',
+        'versions': f'{line["versions"]} pyarrow {pa.__version__}',
     }

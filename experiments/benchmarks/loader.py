@@ -1,7 +1,4 @@
-"""What the CTR loader delivers from one process: shuffled history slices of over 10^6 events.
-
-B batch, S short and L long window of the history, K kept behaviours.
-"""
+"""What the CTR loader delivers from one process: shuffled history slices of over 10^6 events."""
 
 import tempfile
 from collections.abc import Mapping
@@ -20,27 +17,12 @@ LIFELONG_WORLD = {'users': 2_000, 'items': 50_000, 'impressions': 3_000, 'catego
 
 
 def run(name: str) -> dict[str, Any]:
-    """Reads batches as training does, up to the host arrays that a step is given.
-
-    Args:
-      name: of the record.
-
-    Returns:
-      The record, with `filled`, the share of history slots that hold a behaviour.
-    """
+    """Time batches up to host arrays; `filled` is the share of history slots that hold a behaviour."""
     return _read(name, f'L{LENGTH}', WORLD, history_length=LENGTH)
 
 
 def lifelong(name: str, search: str | None = 'hard') -> dict[str, Any]:
-    """The same of lifelong histories.
-
-    Args:
-      name: of the record.
-      search: 'hard' for the K behaviours of the candidate's category, None for all L.
-
-    Returns:
-      The record, with `filled`, the share of slots of the short window that hold a behaviour.
-    """
+    """Time lifelong histories; `search` is 'hard' for K behaviours of the candidate's category, or None for all L."""
     described = {'length': LONG, 'search': search, 'keep': KEPT, 'column': 'category'}
     shapes = f'S{SHORT} L{LONG}' + (f' K{KEPT}' if search else '')
     return _read(name, shapes, LIFELONG_WORLD, history_length=SHORT, lifelong=described)

@@ -1,9 +1,6 @@
-"""A mixture of experts, forward and backward, beside dense feed-forwards of the same active parameters.
+"""A mixture of experts, forward and backward, against dense feed-forwards of the same active parameters.
 
-One of these is written as two plain products, the other is what the library's own dense layers run.
-
-Loads are near even, then so uneven that one expert has several times the mean; nothing is dropped in either.
-The fixed capacity of 1.25 times an even spread stands beside them, with what it drops.
+Loads are near even, then one expert has several times the mean. `capacity` is 1.25 times an even spread.
 
 T tokens, E experts, K experts chosen a token, D width, F hidden width of an expert.
 """
@@ -40,15 +37,9 @@ Call = Callable[[jax.Array], Any]
 
 
 def run(name: str) -> Iterator[dict[str, Any]]:
-    """Times the dense feed-forwards and each mixture.
+    """Time the dense feed-forwards and each mixture; an example is a token.
 
-    Args:
-      name: of the records.
-
-    Yields:
-      A record each; `examples_per_s` are tokens. Those of mixtures have `of_dense` and `of_feed_forward`,
-      their time as a multiple of the dense ones', the `dropped` share, and `load`, the highest load as a
-      multiple of the mean.
+    `of_dense` and `of_feed_forward` are times as multiples of the dense ones, `load` is the highest over the mean load.
     """
     idle, draw = peak_mb(), np.random.default_rng(0)
     batches = [_draw(draw, TOKENS, WIDTH) for _ in range(BATCHES)]
@@ -67,31 +58,14 @@ def run(name: str) -> Iterator[dict[str, Any]]:
         call = make_mixture(router, experts, options)
         timed = measure(_over(batches, call), lambda: None)
         info = call(batches[0])[0]
-        yield record(
-            name,
-            f'{shapes} F{HIDDEN} {EXPERTS} experts top {TOP_K}',
-            router.size + sum(w.size for w in experts),
-            timed,
-            TOKENS,
-            idle,
-            mixture=mixture,
-            **{f'of_{form}': round(timed[0] / seconds, 3) for form, seconds in dense.items()},
-            dropped=round(float(info.dropped), 4),
-            load=round(float(info.load.max() / info.load.mean()), 2),
-        )
+        more: dict[str, Any] = {f'of_{form}': round(timed[0] / seconds, 3) for form, seconds in dense.items()}
+        more |= {'dropped': round(float(info.dropped), 4), 'load': round(float(info.load.max() / info.load.mean()), 2)}
+        words, size = f'{shapes} F{HIDDEN} {EXPERTS} experts top {TOP_K}', router.size + sum(w.size for w in experts)
+        yield record(name, words, size, timed, TOKENS, idle, mixture=mixture, **more)
 
 
 def make_dense(run_dense: Callable[..., jax.Array], up: jax.Array, down: jax.Array) -> Call:
-    """A call that returns the gradients of a dense feed-forward.
-
-    Args:
-      run_dense: one of `DENSE`.
-      up: float [D, 2 * K * F].
-      down: float [K * F, D].
-
-    Returns:
-      tokens [T, D] -> gradients of tokens and weights.
-    """
+    """A call that returns the gradients of a dense feed-forward."""
 
     def loss(x: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
         return jnp.mean(run_dense(x, up, down) ** 2)
@@ -101,16 +75,7 @@ def make_dense(run_dense: Callable[..., jax.Array], up: jax.Array, down: jax.Arr
 
 
 def make_mixture(router: jax.Array, experts: Experts, options: dict[str, Any]) -> Call:
-    """A call that returns the info and the gradients of a mixture, balance loss included.
-
-    Args:
-      router: float [D, E].
-      experts: the weights.
-      options: of `moe_ffn`.
-
-    Returns:
-      tokens [T, D] -> info, gradients of tokens, router and weights.
-    """
+    """A call that returns the info and the gradients of a mixture, balance loss included."""
 
     def loss(x: jax.Array, router: jax.Array, experts: Experts) -> tuple[jax.Array, MoeInfo]:
         y, info = moe_ffn(x, router, experts, top_k=TOP_K, **options)

@@ -1,12 +1,8 @@
-"""OneRec at the shapes of its peer, a T5 of TIGER's size: training steps, and beams from host to host arrays.
+"""OneRec at the shapes of its peer, a T5 of TIGER's size: training steps and beam search.
 
-The peer reads 60 tokens and writes 4 in training (an item of four codes), 3 in search, out of 1,024. Here an
-item of the history is a separator and its codes, and BOS stands before each item that is written, so that the
-encoder reads as many tokens as the peer's; every level has as many codes as the peer has in all.
-
-The `..._row` benchmarks are of the network and batch of the row OneRec in configs/onerec/amazon_beauty.py,
-whose quality the table of Amazon Beauty reports; in training of its longest histories, where most batches of
-the row have shorter ones.
+The peer reads 60 tokens and writes 4 in training, 3 in search, out of 1,024. Here a history item is a separator and its
+codes, so the encoder reads as many tokens. The `..._row` benchmarks have the network and batch of the model OneRec in
+configs/onerec/amazon_beauty.py, with its longest histories.
 
 B batch, n history items, m session items, L levels, K beams.
 """
@@ -17,18 +13,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from experiments.benchmarks.steps import count, time_training
+from experiments.benchmarks.steps import make_setup, train_record
 from jaxrec.data.logs.vocabulary import FIRST
-from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.onerec.generate import catalogue, make_generate
 from jaxrec.models.onerec.options import Network, read_network
 from jaxrec.models.onerec.task import SessionTask, with_special
-from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.parallel.peak_memory import peak_mb
 from jaxrec.runs.timing import measure, record
-from jaxrec.training.state import Setup, init_state
 
 BATCH, BEAM_BATCH, TOKENS, CODES, ITEMS = 64, 32, 60, 1024, 20_000
 WIDTH, HEADS, HEAD, HIDDEN, LAYERS = 128, 6, 64, 1024, 4
@@ -54,16 +46,7 @@ Batch = dict[str, np.ndarray]
 
 
 def make_task(levels: int, session: int, experts: int = 0) -> SessionTask:
-    """The network of the peer's sizes over a catalogue of random semantic IDs.
-
-    Args:
-      levels: L.
-      session: m.
-      experts: E of the decoder's layers, whose active ones are together as wide as the dense net; 0 is that.
-
-    Returns:
-      The task.
-    """
+    """Build the peer's network over random semantic IDs; active experts together are as wide as the dense net."""
     network = Network(
         levels=(CODES,) * levels,
         history=TOKENS // (1 + levels),
@@ -92,16 +75,7 @@ def row_task() -> tuple[SessionTask, int]:
 
 
 def make_batches(network: Network, batch: int, number: int = 4) -> list[Batch]:
-    """Draws host batches of full histories and sessions, uniform over the items.
-
-    Args:
-      network: says how long they are.
-      batch: B.
-      number: how many.
-
-    Returns:
-      [{key: [B, ...]}].
-    """
+    """Draw host batches of full histories and sessions, uniform over the items."""
     draw = np.random.default_rng(0)
     items = lambda size: draw.integers(FIRST, FIRST + ITEMS, (batch, size)).astype(np.int32)
     return [
@@ -116,49 +90,17 @@ def make_batches(network: Network, batch: int, number: int = 4) -> list[Batch]:
 
 
 def train(name: str, levels: int = 4, session: int = 1, experts: int = 0, row: bool = False) -> dict[str, Any]:
-    """Times training steps with dropout, clipping and Adam.
-
-    Args:
-      name: of the record.
-      levels: L.
-      session: m.
-      experts: E of the decoder's layers; 0 is a dense net.
-      row: of the table's network and batch, whatever the other sizes are.
-
-    Returns:
-      The record; `tokens_per_s` counts the codes of sessions, each of which is predicted.
-    """
+    """Time training steps with dropout, clipping and Adam; `row` takes the table's network and batch."""
     idle = peak_mb()
     task, size = row_task() if row else (make_task(levels, session, experts), BATCH)
     network = task.network
-    setup = Setup(task, optax.adam(1e-4), make_row_optimizer('row_adagrad', 0.05), make_mesh((1, 1)), clip_norm=1.0)
-    batches = make_batches(network, size)
-    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    params = count(state)
-    timed, _ = time_training(setup, state, itertools.cycle(batches))
-    return record(
-        name,
-        _words(network, size) + ' dropout.1 fp32',
-        params,
-        timed,
-        size,
-        idle,
-        tokens_per_s=round(size * network.session * len(network.levels) / timed[0]),
-    )
+    setup, batches = make_setup(task, rate=1e-4, clip_norm=1.0), make_batches(network, size)
+    line = train_record(name, _words(network, size) + ' dropout.1 fp32', setup, batches, size, idle)
+    return line | {'tokens_per_s': round(line['examples_per_s'] * network.session * len(network.levels))}
 
 
 def search(name: str, trie: bool, session: int = 1, row: bool = False) -> Iterator[dict[str, Any]]:
-    """Times the search for sessions, from host histories to host items and scores.
-
-    Args:
-      name: of the records.
-      trie: whether beams are held to the catalogue.
-      session: m.
-      row: of the table's network, whatever the session is.
-
-    Yields:
-      A record a number of beams.
-    """
+    """Time the beam search from host histories to host items and scores, a record a number of beams."""
     idle, task = peak_mb(), row_task()[0] if row else make_task(3, session)
     batches = make_batches(task.network, BEAM_BATCH)
     params, state = jax.jit(task.init)(jax.random.key(0), batches[0])

@@ -1,8 +1,7 @@
-"""Replay of a randomly logged stream by a policy that learns: visits a second, from the log to the tally.
+"""Replay of a randomly logged stream by a policy that learns: visits a second.
 
-A log like the Open Bandit Dataset's men: 10,000 visits, the same 34 items at each, drawn uniformly, and what
-is known of the user one-hot. A policy is refitted every 1,000 visits; gathering visits and learning are
-included, compiling is not.
+A log like the Open Bandit Dataset's men: 10,000 visits, 34 items each, drawn uniformly. Policies refit every 1,000
+visits.
 """
 
 import tempfile
@@ -32,15 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def run(name: str, policy: str) -> dict[str, Any]:
-    """Times whole replays, each from the same state.
-
-    Args:
-      name: of the record.
-      policy: a key of `OPTIONS`.
-
-    Returns:
-      The record; `examples_per_s` are visits, with the `matches` of one replay.
-    """
+    """Time whole replays by a policy of `OPTIONS`, each from the same state; an example is a visit."""
     idle, key = peak_mb(), jax.random.key(0)
     with tempfile.TemporaryDirectory() as folder:
         log = simulate(Path(folder) / 'log', visits=VISITS, **WORLD)

@@ -1,30 +1,25 @@
-"""SIM and its kin at the shapes of their peers: training steps, and inference from host to host arrays.
+"""SIM and related models at the shapes of their peers: training steps and inference.
 
 B batch, S short and L long window of the history, K kept.
 """
 
-import itertools
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import optax
 
-from experiments.benchmarks import histories
+from experiments.benchmarks import histories, steps
 from experiments.benchmarks.histories import COLUMNS, Shapes
-from experiments.benchmarks.steps import count, time_scoring, time_training
 from jaxrec.data.logs.schema import Column
 from jaxrec.data.sources.behaviour_source import make_loader
-from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models import sim
 from jaxrec.models.baselines import din
 from jaxrec.models.ctr import CtrTask
-from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.parallel.peak_memory import peak_mb
 from jaxrec.runs.timing import record
-from jaxrec.training.state import Setup, init_state
+from jaxrec.training.state import Setup
 
 PEER = Shapes(1024, 50, 974, 500_000, 5_000)
 # Amazon Books with the published preprocessing of NVIDIA's SIM, whose throughput is known for its batch.
@@ -32,13 +27,7 @@ NVIDIA = Shapes(131_072, 10, 90, 1_209_081, 2_330, users=105_925)
 
 
 class Model(NamedTuple):
-    """One of the models that are measured.
-
-    Attributes:
-      make_task: as configs name it.
-      options: beside features, widths of rows and K.
-      side: where it reads what lies behind the short window; 'history' is a short window of S + L.
-    """
+    """A model: its `make_task`, its options, and where it reads the long window ('history': one window of S + L)."""
 
     make_task: Callable[[Mapping[str, Any], Mapping[str, Any]], CtrTask]
     options: Mapping[str, Any]
@@ -59,43 +48,19 @@ MODELS = {
 
 
 def make_setup(model: str, shapes: Shapes, row_optimizer: str = 'row_adagrad') -> Setup:
-    """A model with Adam on the dense parameters and joint clipping.
-
-    Args:
-      model: one of `MODELS`.
-      shapes: of tables and rows.
-      row_optimizer: of the tables.
-
-    Returns:
-      The setup, on one device.
-    """
+    """A model with Adam on the dense parameters and joint clipping."""
     make_task, options, side = MODELS[model]
     sizes = {'item': shapes.items, 'category': shapes.categories, 'user': shapes.users}
     # Rows 0 and 1 are padding and out of vocabulary.
     schema = {name: Column('categorical', name, 2 + rows, 1) for name, rows in sizes.items() if rows}
     features = {'candidate': COLUMNS, 'history': COLUMNS} | ({'user': ('user',)} if shapes.users else {})
     keep = {} if side == 'history' else {'keep': shapes.keep}
-    rate = {'row_adagrad': 0.05, 'lazy_adam': 1e-3}[row_optimizer]
-    return Setup(
-        make_task({'features': features, 'dim': shapes.dim, **keep, **options}, schema),
-        optax.adam(1e-3),
-        make_row_optimizer(row_optimizer, rate),
-        make_mesh((1, 1)),
-        clip_norm=10.0,
-    )
+    task = make_task({'features': features, 'dim': shapes.dim, **keep, **options}, schema)
+    return steps.make_setup(task, row_optimizer)
 
 
 def make_batches(model: str, shapes: Shapes, number: int = 4) -> list[dict[str, np.ndarray]]:
-    """Draws host batches with uniform ids and full windows.
-
-    Args:
-      model: one of `MODELS` whose candidates need no search by the loader.
-      shapes: of the batches.
-      number: how many.
-
-    Returns:
-      [{key: [B, ...]}].
-    """
+    """Draws host batches with uniform ids and full windows."""
     rng, size, side = np.random.default_rng(0), shapes.batch, MODELS[model].side
     windows = {'history': shapes.short} | ({'long': shapes.long} if side == 'long' else {})
     if side == 'history':
@@ -135,24 +100,11 @@ def described(model: str, shapes: Shapes) -> str:
 def train(
     name: str, model: str = 'soft', shapes: Shapes | None = None, row_optimizer: str = 'row_adagrad'
 ) -> dict[str, Any]:
-    """Times training steps on batches of uniform ids and full windows.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-      shapes: None for those of the peers.
-      row_optimizer: of the tables.
-
-    Returns:
-      The record.
-    """
+    """Times training steps on batches of uniform ids and full windows."""
     shapes = shapes or PEER
     idle, setup, batches = peak_mb(), make_setup(model, shapes, row_optimizer), make_batches(model, shapes)
-    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    params = count(state)
-    timed, _ = time_training(setup, state, itertools.cycle(batches))
     words = f'{described(model, shapes)}, uniform ids, full windows'
-    return record(name, words, params, timed, shapes.batch, idle, row_optimizer=row_optimizer)
+    return steps.train_record(name, words, setup, batches, shapes.batch, idle, row_optimizer=row_optimizer)
 
 
 def train_nvidia(name: str) -> dict[str, Any]:
@@ -161,59 +113,27 @@ def train_nvidia(name: str) -> dict[str, Any]:
 
 
 def infer(name: str, model: str = 'soft') -> dict[str, Any]:
-    """Times scoring from host to host arrays.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-
-    Returns:
-      The record.
-    """
+    """Times scoring from host to host arrays."""
     idle, setup, batches = peak_mb(), make_setup(model, PEER), make_batches(model, PEER)
-    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    timed = time_scoring(setup, state, itertools.cycle(batches))
     words = f'{described(model, PEER)}, uniform ids, full windows'
-    return record(name, words, count(state), timed, PEER.batch, idle)
+    return steps.infer_record(name, words, setup, batches, PEER.batch, idle)
 
 
 def train_from_log(name: str, model: str = 'hard') -> dict[str, Any]:
-    """Times training steps with the loader before them, and its search, over histories of a compiled log.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-
-    Returns:
-      The record, with `filled`, the share of slots that hold a behaviour: of the K a search kept, or of L.
-    """
+    """Times training steps with the loader before them, and its search, over histories of a compiled log."""
     with tempfile.TemporaryDirectory() as folder:
         return from_log(name, model, PEER, Path(folder) / 'log')
 
 
 def from_log(name: str, model: str, shapes: Shapes, folder: Path, *, training: bool = True) -> dict[str, Any]:
-    """Times training steps, or scoring, from the loader on.
-
-    Args:
-      name: of the record.
-      model: one of `MODELS`.
-      shapes: of tables and batches; S + L is the length of the histories.
-      folder: of the log, which is made where there is none.
-      training: False times scoring.
-
-    Returns:
-      The record.
-    """
+    """Time training steps, or scoring, with the loader and its search; the log is generated where there is none."""
     log, side = histories.open_log(folder, shapes), MODELS[model].side
     idle, setup = peak_mb(), make_setup(model, shapes)
     source = histories.make_source(log, shapes, side)
     share = round(histories.filled(source, side), 3)
-    state = init_state(setup, put_batch(source[0], setup.mesh), 0)
-    params, loader = count(state), make_loader(source)
-    if training:
-        timed, _ = time_training(setup, state, loader)
-    else:
-        timed = time_scoring(setup, state, loader)
+    state = steps.start(setup, source[0])
+    params, loader = steps.count(state), make_loader(source)
+    timed = steps.time_training(setup, state, loader)[0] if training else steps.time_scoring(setup, state, loader)
     loader.close()
     words = f'{described(model, shapes)}, loader and search included, {len(log)} events'
     return record(name, words, params, timed, shapes.batch, idle, filled=share)

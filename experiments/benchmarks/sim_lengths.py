@@ -1,10 +1,4 @@
-"""How cost grows with the length of the history: SIM hard, SIM soft, and DIN over all of it.
-
-Everything that depends on the length is counted: the loader, which searches for SIM hard, lookup, model and
-update.
-
-B batch.
-"""
+"""How cost grows with the length of the history: SIM hard with its search, SIM soft, and DIN over all of it."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,16 +16,7 @@ MODELS = ('hard', 'soft', 'din')
 
 
 def run(name: str, training: bool = True) -> Iterator[dict[str, Any]]:
-    """Times training steps, or scoring, at each length.
-
-    Args:
-      name: of the records.
-      training: False times scoring.
-
-    Yields:
-      A record a model and length, with both of them and `filled`, the share of slots that hold a behaviour.
-      Lengths ascend and models go from light to heavy, since `peak_rss_mb` is the process's peak so far.
-    """
+    """Time training steps, or scoring, at each length; both ascend in cost, since `peak_rss_mb` is the peak so far."""
     with tempfile.TemporaryDirectory() as folder:
         for model in MODELS:
             for length in LENGTHS:
@@ -42,12 +27,7 @@ def run(name: str, training: bool = True) -> Iterator[dict[str, Any]]:
 
 
 def draw(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draws milliseconds against length, a line a model.
-
-    Args:
-      lines: the records of `run`.
-      path: of the picture.
-    """
+    """Draws milliseconds against length, a line a model."""
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
 

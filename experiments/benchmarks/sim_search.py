@@ -1,4 +1,4 @@
-"""Which way to the behaviours of the highest inner products is the fastest, in a service's shapes.
+"""Which search for the behaviours of the highest inner products is the fastest, in the shapes of a service.
 
 C candidates, L history, K kept, D width of a behaviour.
 """
@@ -31,14 +31,7 @@ SEARCHES: dict[str, Search] = {
 
 
 def run(name: str) -> Iterator[dict[str, Any]]:
-    """Times each search of one request.
-
-    Args:
-      name: of the records.
-
-    Yields:
-      A record a search, with its name and `recall`, the share of what it kept that is among the K best.
-    """
+    """Time each search of one request; `recall` is the share of what it kept that is among the K best."""
     draw, idle = np.random.default_rng(0), peak_mb()
     items = draw.normal(size=(ITEMS, WIDTH)).astype(np.float32)
     behaviours = items[draw.integers(0, ITEMS, LENGTH)]

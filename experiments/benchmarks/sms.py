@@ -1,9 +1,7 @@
-"""SMS at the size of its paper's speed: from uint8 images to triplets on the host; training; rendered scenes.
+"""SMS at the size of its paper's speed: inference on single images, training, and rendered scenes.
 
-The paper (arXiv 2105.11168) has 141 classes, 23 relations and 25 parts, and reads an image of 512 x 512 at a
-time; everything is on here, all three branches and fusion, masks read out at half the image's size, or at
-all of it. Weights are drawn, so that what is found means nothing; its amount is the same, since sizes are
-fixed.
+The paper (arXiv 2105.11168) has 141 classes, 23 relations, 25 parts and images of 512 x 512. All three branches and
+fusion are on. Weights are random: the amount of computation is the same.
 
 B batch, N entities, R relations.
 """
@@ -13,20 +11,17 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from experiments.benchmarks.steps import count, time_training
+from experiments.benchmarks.steps import count, make_setup, start, train_record
 from jaxrec.data.images.scene import Vocabulary
 from jaxrec.data.simulators.scenes import World, simulate_scene
-from jaxrec.embeddings import make_row_optimizer
 from jaxrec.models.sms import make_task
 from jaxrec.models.sms.network.backbones import STRIDE
 from jaxrec.models.sms.network.options import Network
 from jaxrec.models.sms.task import SmsTask
-from jaxrec.parallel import make_mesh, put_batch
+from jaxrec.parallel import put_batch
 from jaxrec.parallel.peak_memory import peak_mb
 from jaxrec.runs.timing import measure, record
-from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_predict_step
 
 CLASSES, RELATIONS, PARTS = 141, 23, 25
@@ -37,35 +32,18 @@ Batch = dict[str, np.ndarray]
 
 
 def build_task(trunk: str, **options: Any) -> SmsTask:
-    """The network of the paper's vocabulary on a trunk.
-
-    Args:
-      trunk: one of `backbones.TRUNKS`.
-      **options: of `models.sms.options.Network`, over `NETWORK`.
-
-    Returns:
-      The task.
-    """
+    """The network of the paper's vocabulary on a trunk."""
     names = lambda kind, number: tuple(f'{kind} {i}' for i in range(number))
     words = Vocabulary(('person', *names('class', CLASSES - 1)), names('relation', RELATIONS), names('part', PARTS))
     return make_task(NETWORK | {'trunk': trunk} | options, words)
 
 
 def infer(name: str, trunk: str = 'dla34', **options: Any) -> dict[str, Any]:
-    """Times images one by one, from uint8 pixels to triplets, masks and part map on the host.
-
-    Args:
-      name: of the record.
-      trunk: one of `backbones.TRUNKS`.
-      **options: of `models.sms.options.Network`, over `NETWORK`.
-
-    Returns:
-      The record.
-    """
+    """Times images one by one, from uint8 pixels to triplets, masks and part map on the host."""
     idle, task = peak_mb(), build_task(trunk, **options)
-    setup, draw = make_setup(task), np.random.default_rng(0)
+    setup, draw = make_setup(task, rate=1e-4), np.random.default_rng(0)
     images = [{'image': draw.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)} for _ in range(4)]
-    state = init_state(setup, put_batch(images[0], setup.mesh), 0)
+    state = start(setup, images[0])
     predict, turns = make_predict_step(setup), itertools.cycle(images)
 
     def call() -> Any:
@@ -76,53 +54,21 @@ def infer(name: str, trunk: str = 'dla34', **options: Any) -> dict[str, Any]:
 
 
 def train(name: str, trunk: str = 'dla34') -> dict[str, Any]:
-    """Times training steps with clipping and Adam.
-
-    Args:
-      name: of the record.
-      trunk: one of `backbones.TRUNKS`.
-
-    Returns:
-      The record.
-    """
+    """Times training steps with clipping and Adam."""
     idle, task = peak_mb(), build_task(trunk)
-    setup, batches = make_setup(task), make_batches(task.network)
-    state = init_state(setup, put_batch(batches[0], setup.mesh), 0)
-    params = count(state)
-    timed, _ = time_training(setup, state, itertools.cycle(batches))
-    return record(name, described(task.network, BATCH, TRAIN_SIZE), params, timed, BATCH, idle)
+    setup, batches = make_setup(task, rate=1e-4), make_batches(task.network)
+    return train_record(name, described(task.network, BATCH, TRAIN_SIZE), setup, batches, BATCH, idle)
 
 
 def render(name: str) -> dict[str, Any]:
-    """Times the renderer of simulated scenes, one after another.
-
-    Args:
-      name: of the record.
-
-    Returns:
-      The record; there is nothing to train.
-    """
+    """Times the renderer of simulated scenes, one after another."""
     idle, world, numbers = peak_mb(), World(size=SCENE), itertools.count()
     timed = measure(lambda: simulate_scene(world, 0, next(numbers), False), lambda: None)
     return record(name, f'{SCENE}x{SCENE} pixels, one process', 0, timed, 1, idle)
 
 
-def make_setup(task: SmsTask) -> Setup:
-    """Adam and clipping on one device."""
-    rows = make_row_optimizer('row_adagrad', 0.05)
-    return Setup(task, optax.adam(1e-4), rows, make_mesh((1, 1)), clip_norm=10.0)
-
-
 def make_batches(network: Network, number: int = 4) -> list[Batch]:
-    """Draws host batches of noise, in which boxes stand for masks.
-
-    Args:
-      network: says how fine masks are.
-      number: how many.
-
-    Returns:
-      [{key: [B, ...]}], what a training step reads.
-    """
+    """Draws host batches of noise, in which boxes stand for masks."""
     return [_draw(np.random.default_rng(seed), network.fine_stride) for seed in range(number)]
 
 
@@ -159,7 +105,6 @@ def _draw(draw: np.random.Generator, fine: int) -> Batch:
 def described(network: Network, batch: int, size: int) -> str:
     """Sizes, in words."""
     return (
-        f'B{batch} {size}x{size} {network.trunk} heads{network.hidden} C{CLASSES} V{RELATIONS} P{PARTS} '
-        f'{network.keep} masks 1/{network.read_stride} {network.points} points {network.triplets} triplets '
-        f'{network.dtype}'
+        f'B{batch} {size}x{size} {network.trunk} heads{network.hidden} C{CLASSES} V{RELATIONS} P{PARTS} {network.keep} '
+        f'masks 1/{network.read_stride} {network.points} points {network.triplets} triplets {network.dtype}'
     )

@@ -1,21 +1,35 @@
-"""What is timed of a model: training steps and predictions, each from a host batch on.
+"""Timed training steps and predictions of a model, each from a host batch on."""
 
-B batch.
-"""
-
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 
-from jaxrec.parallel import put_batch
+from jaxrec.embeddings import make_row_optimizer
+from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.parallel.host_memory import await_on_cpu
-from jaxrec.runs.timing import Timed, measure
-from jaxrec.training.state import Setup, TrainState
+from jaxrec.runs.timing import Timed, measure, record
+from jaxrec.training.state import Setup, TrainState, init_state
 from jaxrec.training.step import make_predict_step, make_train_step
+from jaxrec.training.task import Task
 
 Batches = Iterator[Mapping[str, np.ndarray]]
+HostBatches = Sequence[Mapping[str, np.ndarray]]
+RATES = {'row_adagrad': 0.05, 'lazy_adam': 1e-3}
+
+
+def make_setup(task: Task, row_optimizer: str = 'row_adagrad', rate: float = 1e-3, clip_norm: float = 10.0) -> Setup:
+    """A task on one device with Adam on the dense parameters and joint clipping."""
+    rows = make_row_optimizer(row_optimizer, RATES[row_optimizer])
+    return Setup(task, optax.adam(rate), rows, make_mesh((1, 1)), clip_norm=clip_norm)
+
+
+def start(setup: Setup, batch: Mapping[str, np.ndarray]) -> TrainState:
+    """A new state, for batches of these shapes."""
+    return init_state(setup, put_batch(batch, setup.mesh), 0)
 
 
 def count(state: TrainState) -> int:
@@ -24,17 +38,7 @@ def count(state: TrainState) -> int:
 
 
 def time_training(setup: Setup, state: TrainState, batches: Batches, warm: int = 3) -> tuple[Timed, TrainState]:
-    """One training step: host batch to device, lookup, forward, backward, clipping, both updates.
-
-    Args:
-      setup: task, optimizers and mesh.
-      state: the first; donated.
-      batches: host batches without end, at least 4 different ones.
-      warm: as for `measure`.
-
-    Returns:
-      What was measured, and the last state.
-    """
+    """Time steps: host batch to device, lookup, forward, backward, clipping, both updates; `state` is donated."""
     step = make_train_step(setup)
     held: dict[str, Any] = {'state': state}
 
@@ -47,19 +51,27 @@ def time_training(setup: Setup, state: TrainState, batches: Batches, warm: int =
 
 
 def time_scoring(setup: Setup, state: TrainState, batches: Batches) -> Timed:
-    """One host batch scored, and its probabilities brought back to the host.
-
-    Args:
-      setup: task and mesh.
-      state: params, model_state and tables.
-      batches: host batches without end.
-
-    Returns:
-      What was measured.
-    """
+    """Time the scoring of host batches, up to probabilities on the host."""
     predict = make_predict_step(setup)
 
     def call() -> Any:
         return np.asarray(predict(state, put_batch(next(batches), setup.mesh))['probability'])
 
     return measure(call, lambda: None)
+
+
+def train_record(
+    name: str, words: str, setup: Setup, batches: HostBatches, size: int, idle: float, **more: Any
+) -> dict[str, Any]:
+    """The record of training steps on batches of so many examples in turn."""
+    state = start(setup, batches[0])
+    params = count(state)
+    timed, _ = time_training(setup, state, itertools.cycle(batches))
+    return record(name, words, params, timed, size, idle, **more)
+
+
+def infer_record(name: str, words: str, setup: Setup, batches: HostBatches, size: int, idle: float) -> dict[str, Any]:
+    """The record of scoring batches of so many examples in turn."""
+    state = start(setup, batches[0])
+    timed = time_scoring(setup, state, itertools.cycle(batches))
+    return record(name, words, count(state), timed, size, idle)

@@ -35,40 +35,16 @@ class MeanPool(nn.Module):
 
 
 def make_setup(rows: int, dim: int, row_optimizer: str, strategy: str | None) -> Setup:
-    """One table under a linear layer.
-
-    Args:
-      rows: V.
-      dim: D.
-      row_optimizer: of the table.
-      strategy: how duplicates are summed; None chooses by size.
-
-    Returns:
-      The setup, on one device.
-    """
+    """One table under a linear layer."""
     task = CtrTask(
         MeanPool(), as_specs([Table('table', rows, dim, uniform(0.01))]), lambda batch: {'table': {'ids': batch['ids']}}
     )
-    return Setup(
-        task,
-        optax.adam(1e-3),
-        make_row_optimizer(row_optimizer, 1e-3),
-        make_mesh((1, 1)),
-        clip_norm=10.0,
-        strategies={'table': strategy} if strategy else {},
-    )
+    rows_by, strategies = make_row_optimizer(row_optimizer, 1e-3), {'table': strategy} if strategy else {}
+    return Setup(task, optax.adam(1e-3), rows_by, make_mesh((1, 1)), clip_norm=10.0, strategies=strategies)
 
 
 def make_batches(rows: int, number: int = 4) -> list[dict[str, np.ndarray]]:
-    """Draws host batches of uniform ids.
-
-    Args:
-      rows: V.
-      number: how many.
-
-    Returns:
-      [{'ids' [B, K], 'label' [B, 1], 'valid' [B, 1]}].
-    """
+    """Draws host batches of uniform ids."""
     rng = np.random.default_rng(0)
     return [
         {
@@ -83,19 +59,7 @@ def make_batches(rows: int, number: int = 4) -> list[dict[str, np.ndarray]]:
 def train(
     name: str, rows: int, dim: int = 32, row_optimizer: str = 'row_adagrad', strategy: str | None = None
 ) -> dict[str, Any]:
-    """One training step, beside a bare gather and scatter-add of the same rows and the temporary memory.
-
-    Args:
-      name: of the record.
-      rows: V.
-      dim: D.
-      row_optimizer: of the table.
-      strategy: how duplicates are summed; None chooses by size.
-
-    Returns:
-      The record, with `bare_ms` (the machine's own cost of touching the rows) and `temp_mb` (compiled
-      temporaries).
-    """
+    """Time steps; `bare_ms` is a bare gather and scatter-add of the same rows, `temp_mb` compiled temporaries."""
     idle, setup, batches = peak_mb(), make_setup(rows, dim, row_optimizer, strategy), make_batches(rows)
     example = put_batch(batches[0], setup.mesh)
     state = init_state(setup, example, 0)

@@ -23,12 +23,7 @@ WIDTH, KINDS, PIECE = 256, 2_000, 1 << 16
 
 
 def write_vectors(path: Path, items: int) -> None:
-    """Writes float32 [V, D] to an `.npy` file, piece by piece: kinds of uneven size, and an item's own part.
-
-    Args:
-      path: of the file.
-      items: V.
-    """
+    """Writes float32 [V, D] to an `.npy` file, piece by piece: kinds of uneven size, and an item's own part."""
     draw = np.random.default_rng(0)
     kinds = draw.standard_normal((KINDS, WIDTH), np.float32)
     share = 1 / np.arange(1, KINDS + 1)
@@ -42,17 +37,9 @@ def write_vectors(path: Path, items: int) -> None:
 
 
 def run(name: str, items: int, clusters: int, windows: int = 5) -> dict[str, Any]:
-    """Times passes over a file, which is written where `TMPDIR` says.
+    """Time passes over a file below `TMPDIR`, all from the same centroids and with nothing left to compile.
 
-    Args:
-      name: of the record.
-      items: V.
-      clusters: K.
-      windows: passes that are timed, all from the same centroids and with nothing left to compile.
-
-    Returns:
-      The record: a step is a pass, `process_rss_mb` the peak of the whole process, idle part included, and
-      `load` the largest cluster in units of V / K.
+    A step is a pass; `process_rss_mb` is the peak of the whole process, `load` the largest cluster in units of V / K.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'vectors.npy'
@@ -69,13 +56,5 @@ def run(name: str, items: int, clusters: int, windows: int = 5) -> dict[str, Any
             seconds.append(time.perf_counter() - start)
     words = f'V{items} D{WIDTH} K{clusters} float32 in a file of {size / 2**30:.2f} GiB, one pass'
     load, _, _ = frequencies(found.codes, clusters)
-    return record(
-        name,
-        words,
-        centroids.size,
-        (statistics.median(seconds), seconds),
-        items,
-        idle,
-        process_rss_mb=round(peak_mb()),
-        load=round(load, 4),
-    )
+    timed, more = (statistics.median(seconds), seconds), {'process_rss_mb': round(peak_mb()), 'load': round(load, 4)}
+    return record(name, words, centroids.size, timed, items, idle, **more)

@@ -1,7 +1,6 @@
 """The flags that name a config: a file (--config), or a model and a log (--model, --log), and changes (--set)."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -32,9 +31,6 @@ def given_config(
       default: gives the config for `--log=simulated` or no log at all, where it is not a model's.
       on_log: gives the config for a log, where it is not a model's.
 
-    Returns:
-      The config, with the changes of --set.
-
     Raises:
       ValueError: neither a file nor a model, or both; and what `model_config` and `override` refuse.
     """
@@ -58,10 +54,6 @@ def given_config(
         )
     else:
         config = model_config(name, LOG.value, command)
-    override(config, parse_settings(SET.value), _options(config, SECTIONS))
+    # The sections of procedures other than runs are checked by what reads them.
+    override(config, parse_settings(SET.value), SECTIONS if 'task' in config else {})
     return config
-
-
-def _options(config: ConfigDict, sections: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    """The options of a run's sections; those of other procedures are checked by what reads them."""
-    return sections if 'task' in config else {}

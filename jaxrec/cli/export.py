@@ -25,7 +25,7 @@ PLATFORMS = flags.DEFINE_list('platforms', None, 'Such as cpu,cuda,tpu; default:
 @friendly
 def main(_: list[str]) -> None:
     """Restores and exports."""
-    from jaxrec.runs.export import export_run
+    from jaxrec.runs.restore import export_run
     from jaxrec.runs.run import Run
 
     workdir = Path(WORKDIR.value)

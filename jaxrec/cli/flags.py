@@ -43,14 +43,7 @@ Main = Callable[[list[str]], None]
 
 
 def read_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; a flag of a section that --config does not have ends it in a line.
-
-    Args:
-      argv: as `absl.app.run` gives it to a `flags_parser`.
-
-    Returns:
-      What is left of it.
-    """
+    """Parses the command line for `absl.app.run`; a flag of a section that --config does not have ends it in a line."""
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError) as error:  # of ml_collections
@@ -60,15 +53,9 @@ def read_flags(argv: list[str]) -> list[str]:
 
 
 def friendly(main: Main) -> Main:
-    """Sets up a process that works alone, and reports a ValueError, which says what to do, in a line.
+    """Sets up a process that works alone, and reports a ValueError in a line, with exit status 2.
 
     --verbosity=1 shows the traceback.
-
-    Args:
-      main: an absl main.
-
-    Returns:
-      The main that exits with status 2 on a ValueError.
     """
 
     @functools.wraps(main)
@@ -87,16 +74,10 @@ def friendly(main: Main) -> Main:
 
 
 def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
-    """As `friendly`, for a main that may be one of several processes of a run.
+    """As `friendly`, for a main that may be one of several processes of a run; `may_stop` as of `start_processes`.
 
-    The first prints and logs for all. A process that fails ends at once, and says which one it is: at its
-    exit JAX would wait for the others, who wait for it. The exit status is 3 where another process is gone.
-
-    Args:
-      may_stop: see `start_processes`.
-
-    Returns:
-      A decorator of absl mains.
+    The first prints and logs for all. A process that fails ends at once, since JAX would wait for the others at its
+    exit. The exit status is 3 where another process is gone.
     """
 
     def decorate(main: Main) -> Main:
@@ -106,15 +87,9 @@ def friendly_together(may_stop: bool) -> Callable[[Main], Main]:
             from jaxrec.parallel.processes import start_processes
 
             with _in_a_line():
-                several = start_processes(
-                    COORDINATOR.value,
-                    NUM_PROCESSES.value,
-                    PROCESS_ID.value,
-                    os.environ,
-                    join_s=JOIN_TIMEOUT.value,
-                    peer_s=PEER_TIMEOUT.value,
-                    may_stop=may_stop,
-                )
+                given = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, os.environ
+                times = JOIN_TIMEOUT.value, PEER_TIMEOUT.value
+                several = start_processes(*given, join_s=times[0], peer_s=times[1], may_stop=may_stop)
             if not several:
                 with _in_a_line(), allow_code(ALLOW_CODE.value):
                     main(argv)
@@ -197,6 +172,6 @@ def _end(error: BaseException) -> NoReturn:
         traceback.print_exception(error)
         print(f'error: {who} failed, see above', file=sys.stderr)
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     os._exit(status)

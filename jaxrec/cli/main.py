@@ -51,17 +51,13 @@ EXTRAS = {
 HELP = ('-h', '--help', '-help', '--helpshort')
 
 
-def main() -> None:
-    """Runs the command line of this process."""
-    run(sys.argv[1:])
+def main(*command: str) -> None:
+    """Runs the command line of this process, behind the words of a command."""
+    run([*command, *sys.argv[1:]])
 
 
 def run(words: Sequence[str]) -> None:
-    """Runs one subcommand, and exits.
-
-    Args:
-      words: the command line without the program's name.
-    """
+    """Runs one subcommand, given the command line without the program's name, and exits."""
     words = list(words)
     if words[:1] == ['--version']:
         import jaxrec
@@ -85,11 +81,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def overview(group: str = '') -> str:
-    """The list of subcommands.
-
-    Args:
-      group: of those of this group alone; '' for all.
-    """
+    """The list of subcommands, or of those of one group."""
     shown = {name: described for name, described in COMMANDS.items() if name.startswith(group)}
     width = max(map(len, shown))
     lines = [f'  {name:<{width}}  {what}' for name, (_, what, _) in shown.items()]
@@ -98,12 +90,7 @@ def overview(group: str = '') -> str:
 
 
 def launch(name: str, rest: Sequence[str]) -> None:
-    """Imports a subcommand and runs it; a package that it lacks is named with the line that installs it.
-
-    Args:
-      name: of the subcommand.
-      rest: its arguments.
-    """
+    """Imports a subcommand and runs it; a package that it lacks is named with the line that installs it."""
     module_name = f'jaxrec.cli.{COMMANDS[name][0]}'
     try:
         module = importlib.import_module(module_name)

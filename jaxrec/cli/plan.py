@@ -5,16 +5,16 @@
         --topology=v6e:16x16 --mesh='256,1 16,16' --batch=65536 --rows=item=1000000000 --scaling
     jaxrec plan --config=configs/can/simulated.py:CAN-DNN --topology=cpu:8 --mesh=4,2 --measure
 
-The real step is compiled ahead of time for each slice and mesh; nothing is run and no array of the state is
-made. TPUs need the extra `plan` (pip install -e '.[plan]', Linux). The config's log is opened, and compiled
-if it is not there; files that take long to make, such as semantic IDs, are replaced by stand-ins of the same
-shapes. What is printed goes to --output as JSON, after each plan, with a picture beside it. A slice or mesh
-that cannot carry the batch, what a rule cuts or the rows is refused with what would, before anything is
-compiled; the others are planned, and the exit status is 2. --mesh takes several shapes, with spaces between
-them.
+The real step is compiled ahead of time for each slice and mesh; nothing is run and no array of the state is made. TPUs
+need the extra `plan` (pip install -e '.[plan]', Linux). The config's log is opened, and compiled if it is not there;
+files that take long to make, such as semantic IDs, are replaced by stand-ins of the same shapes. What is printed goes
+to --output as JSON, after each plan, with a picture beside it. A slice or mesh that cannot carry the batch, what a rule
+cuts or the rows is refused with what would, before anything is compiled; the others are planned, and the exit status is
+2. --mesh takes several shapes, with spaces between them.
 """
 
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -46,21 +46,7 @@ def main(_: list[str]) -> None:
     """Plans each mesh on each topology, prints, and writes."""
     from jaxrec.planning.command import Asked, plan_all
 
-    asked = Asked(
-        given_config('jaxrec train'),
-        TOPOLOGY.value,
-        MESH.value,
-        BATCH.value,
-        BATCH_PER_DEVICE.value,
-        ROWS.value,
-        STEP.value,
-        EXCHANGE.value,
-        SCALING.value,
-        COLLECTIVES.value,
-        OPERATIONS.value,
-        MEASURE.value,
-        OUTPUT.value,
-        DATA_DIR.value,
-    )
-    if status := plan_all(asked):
+    what: tuple[Any, ...] = (TOPOLOGY, MESH, BATCH, BATCH_PER_DEVICE, ROWS, STEP, EXCHANGE, SCALING)
+    shown = (COLLECTIVES, OPERATIONS, MEASURE, OUTPUT, DATA_DIR)
+    if status := plan_all(Asked(given_config('jaxrec train'), *(flag.value for flag in (*what, *shown)))):
         sys.exit(status)

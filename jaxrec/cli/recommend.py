@@ -4,13 +4,12 @@ r"""Writes sessions of items for a file of users, from a trained model of `confi
     jaxrec recommend --workdir=runs/mine/ntp --input=users.csv --output=sessions.jsonl \
         --sessions=3 --beams=128 --tokens=runs/mine/tokens2
 
-The input has a column of users (`--user`) and may have one of times (`--time`, in the unit of the files that
-the log was made of, or timestamps): what a user liked strictly earlier is its history, without times all of
-the log. The output has a row a session: user, rank from 1, the items in their order (`item_1`, `item_2`, ...
-or, in .jsonl and .parquet, a list `items`) and the score. Without --step the checkpoint with the best
-validation metric is read. A model of single items, such as SASRec, cuts its ranking into sessions. `--tokens`
-names tokens that extend those of the model, so that new items are reached; `--free` lets beams write what is
-no item, and says how often they do.
+The input has a column of users (`--user`) and may have one of times (`--time`, in the unit of the files that the log
+was made of, or timestamps): what a user liked strictly earlier is its history, without times all of the log. The output
+has a row a session: user, rank from 1, the items in their order (`item_1`, `item_2`, ... or, in .jsonl and .parquet, a
+list `items`) and the score. Without --step the checkpoint with the best validation metric is read. A model of single
+items, such as SASRec, cuts its ranking into sessions. `--tokens` names tokens that extend those of the model, so that
+new items are reached; `--free` lets beams write what is no item, and says how often they do.
 """
 
 from pathlib import Path

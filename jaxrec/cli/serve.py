@@ -3,14 +3,14 @@
     jaxrec serve --workdir=runs/mine --index=indexes/mine
     curl --json '{"user": 7, "candidates": [12, 99]}' localhost:8000/score
 
-The index is built from the log of the run where there is none; one that is there is opened, with what its
-journal holds. New behaviours (POST /events) are in the next answer, are on the disk before they are
-acknowledged, and are there again after a restart; --compact folds them into the base before serving. Needs
-`pip install 'jaxrec[serve]'`.
+The index is built from the log of the run where there is none; one that is there is opened, with what its journal
+holds. New behaviours (POST /events) are in the next answer, are on the disk before they are acknowledged, and are there
+again after a restart; --compact folds them into the base before serving. Needs `pip install 'jaxrec[serve]'`.
 """
 
 import gc
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -61,11 +61,5 @@ def main(_: list[str]) -> None:
     service = make_service(run, workdir, index, sizes, STEP.value, wait_s, ahead)
     gc.collect()
     gc.freeze()  # a full collection of all that was imported and compiled takes as long as several requests
-    uvicorn.run(
-        service.app(),
-        host=HOST.value,
-        port=PORT.value,
-        log_level='warning',
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_S.value,
-    )
+    quiet: dict[str, Any] = {'log_level': 'warning', 'access_log': False}
+    uvicorn.run(service.app(), host=HOST.value, port=PORT.value, timeout_keep_alive=KEEP_ALIVE_S.value, **quiet)

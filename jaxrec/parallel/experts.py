@@ -1,17 +1,15 @@
 """The mixture-of-experts feed-forward with the experts cut over the mesh axis 'model'.
 
-Tokens are cut over both axes, experts over 'model' and repeated over 'data'. Two ways to bring them together:
+Tokens are cut over both axes, experts over 'model' and repeated over 'data'. Two ways bring them together:
 
-* `ring`: the tokens of all devices along 'model' are gathered on each of them, which runs its own experts;
-  outputs are added up on their way back. One all-gather and one reduce-scatter.
+* `ring`: every device gathers the tokens along 'model' and runs its own experts; outputs are added on their way back.
 * `all_to_all`: each choice travels to the owner of its expert, in buffers of fixed size, and back.
 
-Under 'ragged' nothing is dropped: what finds no place in the all-to-all's buffers travels in further rounds,
-which are counted. Under 'capacity' experts have slots: the ring shares them out among the tokens that it
-gathered, the all-to-all gives each device its own.
+Under 'ragged' nothing is dropped: what does not fit the all-to-all's buffers travels in further rounds, which are
+counted. Under 'capacity' experts have slots: the ring shares them among the tokens that it gathered, the all-to-all
+gives each device its own.
 
-T tokens, t of one device, K experts chosen a token, E experts, e of one device, n devices along 'model', C
-slots, D width.
+T tokens, t of one device, K experts chosen a token, E experts, n devices along 'model', C slots, D width.
 """
 
 import functools
@@ -31,6 +29,7 @@ from jaxrec.ops.sorting import vary_like
 
 DISPATCHES = ('ring', 'all_to_all')
 AXIS = 'model'
+Kernel = str | None  # as `moe_ffn` takes it
 
 
 def sharded_moe_ffn(
@@ -59,13 +58,10 @@ def sharded_moe_ffn(
       top_k: K.
       dispatch: 'ring' or 'all_to_all'.
       impl: 'ragged' or 'capacity'.
-      capacity_factor: room above an even spread, of slots under 'capacity' and of the buffers of an
-        all-to-all; under 'ragged' too little costs rounds, never tokens.
-      activation: see `moe_ffn`.
+      capacity_factor: room above an even spread, of slots and of an all-to-all's buffers.
+      activation, renormalise, kernel: see `moe_ffn`.
       mask: bool or float [...], cut as x is.
       bias: float [E].
-      renormalise: see `moe_ffn`.
-      kernel: see `moe_ffn`.
 
     Returns:
       [..., D], cut as x is, and the info of the whole batch.
@@ -122,7 +118,6 @@ def _ring(
     x: jax.Array,
     routing: Routing,
     experts: Experts,
-    *,
     impl: str,
     capacity_factor: float,
     activation: str,
@@ -138,16 +133,9 @@ def _ring(
     number, top_k = expert.shape
     slots = capacity(number, top_k, here * devices, capacity_factor)
     with jax.named_scope('moe_experts'):
+        typical = -(-number * top_k // (here * devices))
         y, kept = apply_experts(
-            tokens,
-            mine,
-            gate,
-            experts,
-            impl=impl,
-            slots=slots,
-            activation=activation,
-            kernel=kernel,
-            typical=-(-number * top_k // (here * devices)),
+            tokens, mine, gate, experts, impl=impl, slots=slots, activation=activation, kernel=kernel, typical=typical
         )
     with jax.named_scope('moe_scatter'):
         y = jax.lax.psum_scatter(y, AXIS, scatter_dimension=0, tiled=True)
@@ -158,7 +146,6 @@ def _all_to_all(
     x: jax.Array,
     routing: Routing,
     experts: Experts,
-    *,
     impl: str,
     capacity_factor: float,
     activation: str,
@@ -205,8 +192,8 @@ def _run_sorted(rows: jax.Array, expert: jax.Array, experts: Experts, activation
 def _with_further_rounds(one_round: Callable[[int | jax.Array], jax.Array], rounds: jax.Array, most: int) -> jax.Array:
     """The sum of all rounds. The first is straight; the others are skipped unless buffers overflowed.
 
-    A loop of unknown length has no gradient: the loop is as long as it can get, and a round inside it is run
-    when it is needed, and once more for its gradient instead of being kept.
+    A loop of unknown length has no gradient: this one is as long as it can get, and rounds are recomputed for
+    gradients.
     """
     first = one_round(0)
     if most == 1:

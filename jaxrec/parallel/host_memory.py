@@ -1,10 +1,7 @@
-"""Host memory for steps on the CPU: what is freed stays in the process, tables lie on large pages.
+"""Host memory for steps on the CPU: freed memory stays in the process, tables are on large pages.
 
-XLA's CPU backend takes the temporaries of every step from malloc and gives them back. glibc returns blocks of
-that size to the kernel at once, so each step pays for fresh pages again, which can take half of its time.
-
-The compiler takes as much again, in small pieces that no step's temporaries fit between: what it has freed
-is given back when it is done.
+XLA's CPU backend takes the temporaries of every step from malloc. glibc returns such blocks to the kernel at once, so
+each step would pay for fresh pages, up to half of its time. What a long compilation has freed is given back.
 """
 
 import ctypes
@@ -30,15 +27,11 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, 
 
 
 def keep_freed_memory() -> bool:
-    """Asks glibc to keep freed memory for the next step instead of returning it to the kernel.
+    """Asks glibc to keep freed memory for the next step; True if it does, False elsewhere than on glibc.
 
-    Call it at the start of a program, before it imports more than JAX: a thread that took memory earlier, as
-    some packages start one when they are imported, has an arena of its own, which threads of later steps may
-    be given; of it nothing is kept, and a step's temporaries are taken beside those that are. Until it ends
-    the process holds what its steps took at their peak.
-
-    Returns:
-      Whether this platform's allocator took the request; False, and nothing changed, elsewhere than on glibc.
+    Call it before anything but JAX is imported: a thread that took memory earlier has an arena of its own, of which
+    nothing
+    is kept. Until it ends the process holds what its steps took at their peak.
     """
     if (libc := _glibc()) is None:
         return False
@@ -50,14 +43,7 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> bool:
-    """Takes `keep_freed_memory` back for large blocks, and returns to the kernel what is free now.
-
-    For who measures what is in use: what a process holds otherwise depends on where blocks of earlier steps
-    lie, two or three steps' worth.
-
-    Returns:
-      As `keep_freed_memory`.
-    """
+    """Takes `keep_freed_memory` back for large blocks, returns free memory to the kernel, and returns as that does."""
     if (libc := _glibc()) is None:
         return False
     taken = [libc.mallopt(*setting) == 1 for setting in ((_MMAP_MAX, 2**16), (_MMAP_THRESHOLD, 2**17))]
@@ -79,16 +65,11 @@ def _give_back(libc: ctypes.CDLL, event: str, seconds: float, **_: Any) -> None:
 
 
 def await_on_cpu(x: Any) -> None:
-    """Waits, on the CPU, for what a step returns, before anything is done for the next one.
+    """Waits, on the CPU, for the arrays that a step returns, before the next batch is made.
 
-    A step keeps all cores busy, so the next batch is no sooner there for being made beside it; but what is
-    taken from malloc meanwhile comes to lie behind the step's temporaries, and those of the next step no
-    longer fit where these were: a process held three of them. The worker that ends a step frees them just
-    after it has said so, which a long step is given time for. Accelerators run behind their host and are left
-    to.
-
-    Args:
-      x: arrays, such as the state.
+    What malloc gives meanwhile would come to lie behind the step's temporaries, so that those of the next step no
+    longer fit. A worker frees them just after a step has ended, for which a long step gets a hundredth of its time.
+    Accelerators run behind their host.
     """
     if jax.default_backend() != 'cpu':
         return
@@ -99,17 +80,10 @@ def await_on_cpu(x: Any) -> None:
 
 
 def use_huge_pages(tree: Any) -> int:
-    """Puts large arrays that lie in host memory on pages of 2 MiB, where Linux gives them to who asks.
+    """Moves large arrays of host memory to pages of 2 MiB, and returns their bytes; 0 where Linux gives none.
 
-    Rows are read and written here and there, and with pages of 4 KiB nearly each of them waits for the page's
-    address as well: a step on 10 million rows of 16 took 15.4 ms, and takes 12.4. The move takes about 2.4 s
-    a GiB.
-
-    Args:
-      tree: arrays that later steps change in place; those of accelerators, and what is no array, are left.
-
-    Returns:
-      Bytes that now lie on such pages; 0 where the kernel gives none, and nothing is changed.
+    A step on 10 million rows of 16 took 15.4 ms and takes 12.4. The move takes about 2.4 s a GiB. Arrays of
+    accelerators stay.
     """
     if not sys.platform.startswith('linux'):
         return 0

@@ -1,9 +1,7 @@
 """The mesh, the rules that place arrays on it, and the batches that go to it.
 
-Axes are always ('data', 'model'). Batches and table rows are cut over both; dense parameters are replicated
-unless a rule says otherwise.
-
-B batch, n devices.
+Axes are always ('data', 'model'). Batches and table rows are cut over both; dense parameters are replicated unless a
+rule says otherwise. B batch, n devices.
 """
 
 import functools
@@ -30,23 +28,18 @@ def make_mesh(
 
     Args:
       shape: (data, model); None puts every device on 'data'.
-      devices: the devices; None takes as many of `jax.devices()` as the shape asks for.
+      devices: None takes as many of `jax.devices()` as the shape asks for.
       axis_type: Auto in all of jaxrec; ops are tested under Explicit too.
 
-    Returns:
-      The mesh.
-
     Raises:
-      ValueError: a shape of other than two positive sizes, of more devices than there are, or, with several
-        processes, of fewer.
+      ValueError: other than two positive sizes, more devices than there are, or, with several processes, fewer.
     """
     available = list(jax.devices() if devices is None else devices)
     shape = (len(available), 1) if shape is None else tuple(shape)
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > len(available):
         raise ValueError(
-            f'mesh shape {shape}: give two sizes (data, model) whose product is at most the {len(available)} '
-            'devices that JAX sees; simulate more on a CPU with '
-            'XLA_FLAGS=--xla_force_host_platform_device_count=8'
+            f'mesh shape {shape}: give two sizes (data, model) whose product is at most the {len(available)} devices '
+            'that JAX sees; simulate more on a CPU with XLA_FLAGS=--xla_force_host_platform_device_count=8'
         )
     if devices is None and jax.process_count() > 1 and math.prod(shape) < len(available):
         raise ValueError(
@@ -80,15 +73,12 @@ def host_mesh() -> Mesh:
 
 
 def shardings(tree: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
-    """Finds the sharding of every leaf by the first rule whose pattern matches its path.
+    """Finds the NamedSharding of every leaf by the first rule whose pattern matches its path.
 
     Args:
       tree: arrays or shapes.
-      mesh: where they will live.
+      mesh: where they will be.
       rules: (regular expression, PartitionSpec) pairs over paths such as 'params/Dense_0/kernel'.
-
-    Returns:
-      The same tree of NamedShardings.
 
     Raises:
       ValueError: a leaf that no rule matches.
@@ -105,14 +95,7 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
 
 
 def pad_to(batch: Mapping[str, np.ndarray], multiple: int) -> dict[str, np.ndarray]:
-    """Pads the batch with zero rows, which its 'valid' then marks as absent.
-
-    Args:
-      batch: {key: [B, ...]} with 'valid' among the keys.
-      multiple: what B must become a multiple of.
-
-    Returns:
-      {key: [B padded, ...]}; the arrays themselves when nothing is to be added.
+    """Pads {key: [B, ...]} with zero rows, absent by its 'valid', to a multiple; else the same arrays.
 
     Raises:
       ValueError: keys of different B, or no 'valid' where padding is needed.
@@ -139,7 +122,6 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh | None = None) -> dict
 
     Args:
       batch: {key: [B of this process, ...]}, numpy.
-      mesh: the mesh; None or one device sends it whole.
 
     Returns:
       {key: [B, ...]}, global arrays.
@@ -162,14 +144,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh | None = None) -> dict
 
 
 def take_local(x: jax.Array | np.ndarray) -> np.ndarray:
-    """Fetches the part of a batch that this process has sent, or what was computed of it.
-
-    Args:
-      x: [B, ...], cut over both mesh axes, see `BATCH`.
-
-    Returns:
-      [B of this process, ...], in the order in which it was sent; all of x where one process holds it.
-    """
+    """Fetches the part of a batch [B, ...] that this process has sent, or what was computed of it, in that order."""
     if not isinstance(x, jax.Array) or x.is_fully_addressable:
         return np.asarray(x)
     # A mesh may order devices otherwise than they are numbered, and rows are laid on them in mesh order.
@@ -178,14 +153,7 @@ def take_local(x: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def placement(trees: Mapping[str, Any]) -> str:
-    """Says what lies where, in bytes.
-
-    Args:
-      trees: {title: tree of arrays}.
-
-    Returns:
-      One line a title: number of arrays, bytes in all and bytes on the first device.
-    """
+    """Describes {title: tree of arrays}, a line each: number of arrays, bytes in all and bytes on the first device."""
     lines = []
     for title, tree in trees.items():
         leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array) and hasattr(x, 'nbytes')]

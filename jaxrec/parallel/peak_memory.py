@@ -28,11 +28,7 @@ def peak_since_mb() -> float:
 
 
 def forget_peak() -> bool:
-    """Begins `peak_since_mb` anew, from what is resident now.
-
-    Returns:
-      Whether the system lets a process do so; elsewhere than on Linux, and in some sandboxes, it does not.
-    """
+    """Begins `peak_since_mb` anew; False where the system (not Linux, some sandboxes) does not let a process do so."""
     earlier = peak_since_mb()
     try:
         CLEAR.write_text('5')

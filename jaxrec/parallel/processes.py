@@ -1,10 +1,7 @@
-"""Several processes as one run: how they find each other, and what they must say to each other beside a step.
+"""Several processes as one run: how they join, and what they exchange outside a step.
 
-The processes of a run share one mesh of all their devices. Each cuts its slice of every batch and sees what
-its own devices hold; whatever is decided on the host (to stop, which checkpoint is best) has to be decided
-alike by all, so what it rests on is gathered first.
-
-n processes.
+They share one mesh of all their devices. Each cuts its slice of every batch; decisions of the host are made alike by
+all, from what was gathered first. n processes.
 """
 
 import logging
@@ -35,14 +32,7 @@ _GRACE_S = 60
 
 
 def detect_cluster(environ: Mapping[str, str]) -> str | None:
-    """Which launcher has started this process as one of several.
-
-    Args:
-      environ: the environment.
-
-    Returns:
-      'Slurm' (srun), 'Open MPI' (mpirun) or 'TPU slice' (GKE), or None: no launcher, or one process alone.
-    """
+    """Which launcher has started this process as one of several: 'Slurm', 'Open MPI', 'TPU slice' (GKE), or None."""
     if all(name in environ for name in _SLURM) and int(environ['SLURM_NTASKS']) > 1:
         return 'Slurm'
     if all(name in environ for name in _OPEN_MPI) and int(environ['OMPI_COMM_WORLD_SIZE']) > 1:
@@ -65,8 +55,7 @@ def choose_processes(
       environ: the environment, which decides where nothing is given.
 
     Returns:
-      The arguments of `jax.distributed.initialize`, none of them where JAX is to ask the cluster; None for
-      one process.
+      Arguments of `jax.distributed.initialize`, none where JAX is to ask the cluster; None for one process.
 
     Raises:
       ValueError: some of the three are given and others are not, or they do not fit each other.
@@ -116,27 +105,19 @@ def start_processes(
     peer_s: int = 60,
     may_stop: bool = False,
 ) -> bool:
-    """Joins the other processes of a run; to be called before anything touches a device.
+    """Joins the other processes of a run, before anything touches a device; returns whether there are others.
 
-    A process that dies takes the others with it: they see its connections close, or are ended by JAX's
-    service when `peer_s` have passed without a word from it.
+    A process that dies takes the others with it: they see its connections close, or JAX's service ends them.
 
     Args:
-      coordinator: see `choose_processes`.
-      num_processes: see `choose_processes`.
-      process_id: see `choose_processes`.
-      environ: the environment.
+      coordinator, num_processes, process_id, environ: see `choose_processes`.
       join_s: seconds within which all processes must have joined.
       peer_s: seconds without a sign of life after which a process counts as dead.
-      may_stop: whether the run asks `reached_preemption_sync_point` after each step, and so heeds SIGTERM;
-        without it SIGTERM ends the process as ever.
-
-    Returns:
-      Whether there are others.
+      may_stop: whether the run asks `reached_preemption_sync_point` after each step, and so heeds SIGTERM.
 
     Raises:
-      ValueError: see `choose_processes`; times below 1, devices that are in use already, or processes that
-        have not joined in time.
+      ValueError: see `choose_processes`; times below 1, devices that are in use already, or processes that have not
+        joined in time.
     """
     for name, value in (('join_timeout', join_s), ('peer_timeout', peer_s)):
         if value < 1:
@@ -163,9 +144,8 @@ def _require_free(address: str) -> None:
             tried.bind(('', int(address.rpartition(':')[2])))
         except OSError as error:
             raise ValueError(
-                f'this process could not join the others at {address} ({error.strerror}): give '
-                '--coordinator, --num_processes and --process_id, a port that is free, and start each '
-                'process once'
+                f'this process could not join the others at {address} ({error.strerror}): give --coordinator, '
+                '--num_processes and --process_id, a port that is free, and start each process once'
             ) from error
 
 
@@ -203,14 +183,7 @@ def _initialize(arguments: Mapping[str, Any], join_s: int) -> None:
 
 
 def gather(value: T) -> list[T]:
-    """Shows every process what each of them has.
-
-    Args:
-      value: anything that can be pickled; of any size, different in each process.
-
-    Returns:
-      The values of all processes, in the order of their numbers; of one process its own alone.
-    """
+    """The values of all processes, anything that can be pickled, in the order of their numbers."""
     if jax.process_count() == 1:
         return [value]
     # 64-bit integers would be cut on their way: lengths travel as two halves, all else as bytes.
@@ -224,24 +197,13 @@ def gather(value: T) -> list[T]:
 
 
 def wait_for_all(what: str) -> None:
-    """Goes on when every process has come here.
-
-    Args:
-      what: names the place; the same in all of them.
-    """
+    """Waits until every process has come to this place, whose name is the same in all of them."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Whether an error of a step says that another process is gone.
-
-    Args:
-      error: as raised by JAX.
-
-    Returns:
-      True for a broken connection between processes; False for other errors, and for one process.
-    """
+    """Whether an error of a step is a broken connection to another process; False for one process."""
     if jax.process_count() == 1:
         return False
     known = isinstance(error, RuntimeError | TimeoutError) and 'RESOURCE_EXHAUSTED' not in str(error)

@@ -1,4 +1,4 @@
-"""What a slice or a mesh cannot carry, said before anything is compiled, with what would."""
+"""What a slice or a mesh cannot carry, refused before anything is compiled, with what would."""
 
 import math
 from typing import Any
@@ -18,11 +18,7 @@ def divisors(number: int) -> list[int]:
 
 
 def check_mesh(topology: Topology, shape: tuple[int, int], devices: int) -> None:
-    """Refuses a mesh that does not use every device of a slice.
-
-    Raises:
-      ValueError: with the shapes that do.
-    """
+    """Refuses a mesh that does not use every device of a slice, by a ValueError with the shapes that do."""
     if shape[0] * shape[1] != devices:
         shapes = ', '.join(f'{devices // n},{n}' for n in divisors(devices)[:6])
         raise ValueError(
@@ -32,11 +28,7 @@ def check_mesh(topology: Topology, shape: tuple[int, int], devices: int) -> None
 
 
 def check_batch(size: int, mesh: Mesh, topology: Topology) -> None:
-    """Refuses a batch that the devices do not divide: they would compute padding.
-
-    Raises:
-      ValueError: with the batches that they divide.
-    """
+    """Refuses a batch that the devices do not divide (they would compute padding), with those that they divide."""
     if size % mesh.size:
         up = -(-size // mesh.size) * mesh.size
         less = f'{up - mesh.size} or ' if up > mesh.size else ''
@@ -47,14 +39,7 @@ def check_batch(size: int, mesh: Mesh, topology: Topology) -> None:
 
 
 def check_cuts(dense: Any) -> None:
-    """Refuses a mesh whose axes do not divide what a rule cuts over them, such as experts.
-
-    Args:
-      dense: shapes of what the rules place, with their shardings.
-
-    Raises:
-      ValueError: naming the array, with the sizes of the axes that divide it.
-    """
+    """Refuses a mesh whose axes do not divide what a rule cuts over them, with the sizes of the axes that do."""
 
     def check(path: tuple, leaf: jax.ShapeDtypeStruct) -> None:
         sizes = dict(leaf.sharding.mesh.shape)
@@ -65,23 +50,14 @@ def check_cuts(dense: Any) -> None:
                 name = jax.tree_util.keystr(path, simple=True, separator='/')
                 raise ValueError(
                     f'{name} {leaf.shape} is cut {ways} ways over {"x".join(names)}, which do not divide '
-                    f'{leaf.shape[place]}: give a --mesh in which they are '
-                    f'{_list(divisors(leaf.shape[place]))}'
+                    f'{leaf.shape[place]}: give a --mesh in which they are {_list(divisors(leaf.shape[place]))}'
                 )
 
     jax.tree_util.tree_map_with_path(check, dense)
 
 
 def check_rows(state: TrainState, where: Slice) -> None:
-    """Refuses tables that alone do not fit.
-
-    Args:
-      state: shapes of what the step takes; the row state of its tables counts where it has one.
-      where: the slice.
-
-    Raises:
-      ValueError: with the number of chips that would hold them.
-    """
+    """Refuses tables and their row state that do not fit a slice, with the number of chips that would hold them."""
     if where.chip is None or not state.tables:
         return
     each = where.chip.hbm / where.cores

@@ -1,13 +1,9 @@
 """Chips whose rates their maker publishes, and slices of them as tori of links.
 
-The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026:
-bfloat16 peak, HBM capacity and bandwidth, bidirectional bandwidth of the links between chips, dimensions of
-the torus. v4's links and clock are those of "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv
-2304.01433, table 4), v5e's clock and which slices close to rings those of
-jax-ml.github.io/scaling-book, part 2. v5p's clock is what its peak means for 8 units of 128 x 128; those of
-v6e and tpu7x are not published.
-
-Nothing here needs libtpu but `make_devices` for a TPU; `cpu:8` is eight devices that XLA simulates.
+The numbers are those of docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}, read in November 2026. v4's links and
+clock are those of arXiv 2304.01433, table 4; v5e's clock and which slices close to rings those of
+jax-ml.github.io/scaling-book, part 2; v5p's clock is what its peak means for 8 units of 128 x 128. `cpu:8` is eight
+devices that XLA simulates; other slices need libtpu in `make_devices`.
 """
 
 import dataclasses
@@ -66,8 +62,7 @@ class Topology:
     """A named slice.
 
     Attributes:
-      name: such as 'v5e:16x16', or 'cpu:8'.
-      kind: a key of `CHIPS`, or 'cpu'.
+      name, kind: such as 'v5e:16x16' or 'cpu:8', and a key of `CHIPS` or 'cpu'.
       dims: chips along each dimension.
     """
 
@@ -88,13 +83,7 @@ class Topology:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """The devices of a mesh, in its order, as they lie on the torus.
-
-    Attributes:
-      topology: the slice.
-      coordinates: of each device's chip.
-      cores: devices a chip.
-    """
+    """The devices of a mesh, in its order: the chip's coordinates on the torus of each, and devices a chip."""
 
     topology: Topology
     coordinates: tuple[tuple[int, ...], ...]
@@ -112,14 +101,7 @@ class Slice:
         return self.chip.ici_bytes / (4 * self.chip.dimensions) / self.cores
 
     def spans(self, group: Sequence[int]) -> list[tuple[int, bool]]:
-        """The dimensions that a group of devices spans.
-
-        Args:
-          group: numbers of devices in the mesh's order.
-
-        Returns:
-          (how many places of the dimension it takes, whether these close to a ring) of each.
-        """
+        """(places it takes, whether these close to a ring) of each dimension that a group of devices spans."""
         found = []
         for axis, size in enumerate(self.topology.dims):
             places = len({self.coordinates[device][axis] for device in group})
@@ -136,11 +118,7 @@ class Slice:
 
 
 def parse_topology(name: str) -> Topology:
-    """Reads a name such as 'v5e:16x16' or 'cpu:8'.
-
-    Raises:
-      ValueError: another form, a chip that is not known, or a slice of another number of dimensions.
-    """
+    """Reads a name such as 'v5e:16x16' or 'cpu:8'; ValueError for another form, chip, or number of dimensions."""
     kind, _, shape = name.partition(':')
     if kind not in ('cpu', *CHIPS) or not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', shape):
         raise ValueError(
@@ -160,15 +138,11 @@ def parse_topology(name: str) -> Topology:
 def smaller_slices(topology: Topology) -> list[Topology]:
     """Slices of the same chip from one chip up to as many, and that itself."""
     if topology.kind == 'cpu':
-        sizes = [2**i for i in range(topology.chips.bit_length()) if 2**i < topology.chips]
-        names = [str(size) for size in sizes]
+        names = [str(2**i) for i in range(topology.chips.bit_length())]
     else:
-        names = [s for s in SLICES[len(topology.dims)] if _chips(s) < topology.chips]
-    return [parse_topology(f'{topology.kind}:{name}') for name in names] + [topology]
-
-
-def _chips(shape: str) -> int:
-    return math.prod(int(size) for size in shape.split('x'))
+        names = list(SLICES[len(topology.dims)])
+    slices = [parse_topology(f'{topology.kind}:{name}') for name in names]
+    return [found for found in slices if found.chips < topology.chips] + [topology]
 
 
 def prepare_tpu() -> None:
@@ -183,13 +157,7 @@ def prepare_tpu() -> None:
 
 
 def make_devices(topology: Topology) -> list[Any]:
-    """The devices of a slice: described by libtpu, or simulated CPUs.
-
-    Args:
-      topology: the slice.
-
-    Returns:
-      JAX devices; those of a TPU can be compiled for, not run on.
+    """The devices of a slice: described by libtpu (they can be compiled for, not run on), or simulated CPUs.
 
     Raises:
       ValueError: libtpu is absent or does not know the slice, or fewer simulated CPUs than asked for.
@@ -224,15 +192,7 @@ def make_devices(topology: Topology) -> list[Any]:
 
 
 def place(topology: Topology, devices: Sequence[Any]) -> Slice:
-    """Where the devices of a mesh lie.
-
-    Args:
-      topology: the slice.
-      devices: in the mesh's order.
-
-    Returns:
-      The slice.
-    """
+    """Where the devices of a mesh lie, in the mesh's order."""
     if topology.kind == 'cpu':
         return Slice(topology, tuple((i,) for i in range(len(devices))))
     dims = len(topology.dims)

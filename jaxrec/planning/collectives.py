@@ -1,10 +1,9 @@
-"""What devices send one another: the collectives of a program, and how long a torus of links takes for them.
+"""The collectives of a program, and how long a torus of links takes for them.
 
-A collective of n devices on B bytes, over links of W bytes a second in one direction and both at once, on a
-ring: an all-gather or reduce-scatter takes B (n - 1) / n / 2W, an all-reduce twice that, an all-to-all
-B n / 8W, B being the whole array for a gather or reduction and one device's share of an all-to-all. A group
-that spans several dimensions of the torus sends over the links of all of them, but an all-to-all is held up
-by the longest. A dimension without wrap-around has half the links. See jax-ml.github.io/scaling-book, part 3.
+Of n devices and B bytes, on a ring of links of W bytes a second in one direction, an all-gather or reduce-scatter takes
+B (n - 1) / n / 2W, an all-reduce twice that, an all-to-all B n / 8W; B is the array, or one device's share of an
+all-to-all. A group that spans several dimensions uses the links of all of them, but the longest bounds an all-to-all. A
+dimension without wrap-around has half the links. See jax-ml.github.io/scaling-book, part 3.
 """
 
 import dataclasses
@@ -63,15 +62,10 @@ def payload(instruction: Instruction, operand_bytes: int, group: int) -> int:
 
 
 def first_group(attributes: str, devices: int) -> tuple[int, ...]:
-    """The first group of devices that a collective names.
+    """The first group of devices, in the program's order, that a collective of so many devices names.
 
-    Args:
-      attributes: of the instruction: `replica_groups` as a list of lists, as an iota `[4,2]<=[2,4]T(1,0)`, or
-        as axes of a mesh; or `source_target_pairs`.
-      devices: of the program, which an empty list stands for.
-
-    Returns:
-      Numbers of devices in the program's order.
+    `replica_groups` is a list of lists, an iota `[4,2]<=[2,4]T(1,0)` or axes of a mesh; or there are
+    `source_target_pairs`.
 
     Raises:
       ValueError: groups that are written otherwise.
@@ -128,15 +122,7 @@ def _mesh_group(axes: str, named: str, ids: str | None) -> tuple[int, ...]:
 
 
 def seconds(collective: Collective, where: Slice) -> float:
-    """How long one run of a collective takes with nothing else on the links; latency is left out.
-
-    Args:
-      collective: what.
-      where: the chips, whose rates are published.
-
-    Returns:
-      Seconds.
-    """
+    """How many seconds one run of a collective takes with nothing else on the links; latency is left out."""
     n = len(collective.group)
     if n < 2 or where.chip is None:
         return 0.0

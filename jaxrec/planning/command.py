@@ -12,9 +12,8 @@ import ml_collections
 from jaxrec.options import parse_mesh
 from jaxrec.planning.chips import CHIPS, GIB, Topology, make_devices, parse_topology, prepare_tpu
 from jaxrec.planning.measured import check_measurable, describe_measured, measure_peak
-from jaxrec.planning.plan import Plan, Ready, compile_plan, prepare_plan
+from jaxrec.planning.plan import Plan, Ready, compile_plan, make_scaling, prepare_plan
 from jaxrec.planning.report import PREDICTED, describe, describe_scaling, draw
-from jaxrec.planning.scaling import make_scaling
 from jaxrec.planning.shapes import World, open_world
 from jaxrec.runs.comparison.tables import write_json
 
@@ -22,22 +21,7 @@ Refusal = dict[str, Any]
 
 
 class Asked(NamedTuple):
-    """What the command line says, each as its flag of jaxrec/cli/plan.py has it.
-
-    Attributes:
-      config: of a run.
-      topologies: names of slices.
-      mesh: shapes with spaces between them, or None.
-      batch, batch_per_device: examples, or None.
-      rows: texts vocabulary=number.
-      step: a name, or package.module:name.
-      exchanges: ways in which rows move between devices; none: the config's.
-      scaling: whether smaller slices are planned too.
-      collectives, operations: how many to list.
-      measure: whether a plan of simulated devices is also run.
-      output: a JSON file, or None.
-      data_dir: where real data sets lie, or None.
-    """
+    """What the command line says, each as its flag of jaxrec/cli/plan.py has it."""
 
     config: ml_collections.ConfigDict
     topologies: Sequence[str]
@@ -56,11 +40,7 @@ class Asked(NamedTuple):
 
 
 def parse_rows(given: Sequence[str]) -> dict[str, int]:
-    """Reads --rows.
-
-    Raises:
-      ValueError: anything but vocabulary=number.
-    """
+    """Reads --rows, vocabulary=number each."""
     rows = {}
     for text in given:
         name, _, number = text.partition('=')
@@ -71,11 +51,7 @@ def parse_rows(given: Sequence[str]) -> dict[str, int]:
 
 
 def parse_meshes(text: str | None, config: ml_collections.ConfigDict) -> list[tuple[int, int] | None]:
-    """Reads --mesh, or the mesh of a config; None stands for all devices on 'data'.
-
-    Raises:
-      ValueError: anything but two numbers for each mesh.
-    """
+    """Reads --mesh, or the mesh of a config; None stands for all devices on 'data'."""
     if text is None:
         mesh = config.get('mesh', None)
         return [parse_mesh(','.join(map(str, mesh))) if mesh else None]
@@ -126,20 +102,13 @@ def describe_chip(kind: str) -> str:
     chip = CHIPS[kind]
     clock = f', {chip.clock / 1e9:.2f} GHz' if chip.clock else ''
     return (
-        f'{kind}: {chip.flops / 1e12:.0f} TFLOP/s bfloat16, {chip.hbm / GIB:.0f} GiB at '
-        f'{chip.hbm_bytes / 1e9:.0f} GB/s, links {chip.ici_bytes / 1e9:.0f} GB/s both ways{clock} '
-        f'({chip.source})'
+        f'{kind}: {chip.flops / 1e12:.0f} TFLOP/s bfloat16, {chip.hbm / GIB:.0f} GiB at {chip.hbm_bytes / 1e9:.0f} '
+        f'GB/s, links {chip.ici_bytes / 1e9:.0f} GB/s both ways{clock} ({chip.source})'
     )
 
 
 def plan_all(asked: Asked) -> int:
-    """Plans each mesh on each topology, prints, and writes.
-
-    Args:
-      asked: what the command line says.
-
-    Returns:
-      The exit status: 2 where something was refused.
+    """Plans each mesh on each topology, prints, writes, and returns the exit status: 2 where something was refused.
 
     Raises:
       ValueError: what cannot be read, before a log is opened.

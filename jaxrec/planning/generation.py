@@ -1,7 +1,4 @@
-"""Beam search as a step of the planner: `--step=jaxrec.planning.generation:beams_512`.
-
-B batch, K beams.
-"""
+"""Beam search as a step of the planner: `--step=jaxrec.planning.generation:beams_512`."""
 
 import functools
 from typing import Any
@@ -17,18 +14,7 @@ from jaxrec.training.task import Batch
 
 
 def beam_step(setup: Setup, beams: int) -> jax.stages.Wrapped:
-    """The generation of whole sessions over the catalogue.
-
-    Args:
-      setup: of a `SessionTask`, on any mesh.
-      beams: K.
-
-    Returns:
-      (state, batch) -> sessions; of the state `params` and `model_state` are read, of the batch the history.
-
-    Raises:
-      ValueError: a task that writes no sessions.
-    """
+    """The generation of whole sessions over the catalogue: (state, batch of histories) -> sessions."""
     task = setup.placed_task
     if not isinstance(task, SessionTask):
         raise ValueError(

@@ -1,8 +1,4 @@
-"""Reads the text of an optimized XLA program: computations, instructions, shapes, loops, source lines.
-
-Only what counting needs. XLA prints one instruction a line; a computation's lines stand in the order in which
-they run.
-"""
+"""Reads the text of an optimized XLA program: computations in running order, instructions, shapes, loops, lines."""
 
 import functools
 import math
@@ -63,11 +59,9 @@ class Instruction(NamedTuple):
     """A line of a computation.
 
     Attributes:
-      name: unique in its program.
-      opcode: such as 'fusion'.
+      name, opcode: unique in its program, and such as 'fusion'.
       shapes: of its result, those of a tuple laid flat.
-      operands: names.
-      operand_text: what stands between the parentheses, a constant's value among them.
+      operands, operand_text: names, and all between the parentheses, a constant's value among it.
       attributes: the rest of the line.
       root: whether it is its computation's result.
     """
@@ -90,13 +84,7 @@ class Instruction(NamedTuple):
 
 
 class Program(NamedTuple):
-    """An optimized module.
-
-    Attributes:
-      computations: {name: instructions in their order}.
-      entry: the name of the computation that runs first.
-      lines: {stack frame: 'file:line'}, of the innermost frame outside installed packages.
-    """
+    """An optimized module: {name: instructions in order}, the name that runs first, {stack frame: 'file:line'}."""
 
     computations: Mapping[str, list[Instruction]]
     entry: str
@@ -115,17 +103,7 @@ class Program(NamedTuple):
 
 
 def parse_hlo(text: str) -> Program:
-    """Reads a module's text.
-
-    Args:
-      text: what `compiled.as_text()` gives.
-
-    Returns:
-      The program.
-
-    Raises:
-      ValueError: text without an entry computation.
-    """
+    """Reads what `compiled.as_text()` returns; ValueError for text without an entry computation."""
     computations: dict[str, list[Instruction]] = {}
     current: list[Instruction] | None = None
     entry = ''
@@ -209,17 +187,7 @@ def _source_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def trip_count(program: Program, loop: Instruction, caller: Mapping[str, Instruction]) -> int | None:
-    """How often a `while` runs its body.
-
-    Args:
-      program: the program.
-      loop: the instruction.
-      caller: {name: instruction} of the computation that it stands in.
-
-    Returns:
-      XLA's own knowledge of it, or the bound that the condition compares a counter with, less where the
-      counter starts; None where it depends on data.
-    """
+    """How often a `while` in computation `caller` runs its body; None where it depends on data."""
     if match := re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.attributes):
         return int(match[1])
     (condition,) = loop.called('condition')

@@ -1,11 +1,9 @@
 """What a device executes in a step: products, traffic to its memory, collectives, with loops counted in full.
 
-XLA's own `cost_analysis` counts the body of a loop once. Here each is multiplied by how often it runs. A loop
-whose length depends on data is counted once, and a choice by data as its cheapest branch; both are told.
-
-Only matrix products count as FLOPs. Bytes are what instructions read from and write to main memory, padded
-as it lies there: a fusion reads its operands and writes its result once, a gather reads the rows that it
-takes, an update in place touches what it writes. What a TPU keeps in its vector memory costs nothing.
+A loop whose length depends on data is counted once, a choice by data as its cheapest branch; both are noted. Only
+matrix products count as FLOPs. Bytes are what instructions read from and write to main memory, padding included: a
+fusion reads its operands and writes its result once, a gather reads the rows that it takes, an update in place what it
+writes.
 """
 
 import dataclasses
@@ -29,6 +27,7 @@ SLICES = ('dynamic-slice', 'gather', 'slice')
 WRITES = {'dynamic-update-slice': 1, 'scatter': 2}  # which operand holds what is written
 # What XLA writes where it knows no cycles; no instruction takes days.
 NO_CYCLES = 1e15
+PRODUCTS = {'dot': dot_flops, 'convolution': convolution_flops, 'custom-call': ragged_flops}
 INPLACE_CALLS = ('AllocateBuffer', 'ConcatBitcast', 'Sharding', 'SliceToDynamic')
 
 
@@ -79,17 +78,13 @@ Lasts = Callable[[Collective], float]
 
 
 def program_cost(program: Program, devices: int, seconds: Seconds | None = None, lasts: Lasts | None = None) -> Cost:
-    """Counts a program.
+    """Counts one step of one of so many devices.
 
     Args:
       program: of one device.
       devices: that run it.
-      seconds: how long work takes, for what hides collectives; None: nothing does.
-      lasts: how long one run of a collective takes, since no more than that is hidden, and other collectives
-        hide beside what is left; None: each takes all the work that it finds.
-
-    Returns:
-      The cost of one step of one device.
+      seconds, lasts: (FLOPs, bytes) -> seconds of work that hides collectives, and seconds of a collective; None:
+        nothing is hidden, and each takes all the work that it finds.
     """
     return _Counter(program, devices, seconds, lasts).cost(program.entry)
 
@@ -171,12 +166,8 @@ class _Counter:
             total.add(self.cost(i.called('calls')[0]), traffic=False)
         elif kind_of(i.opcode):
             total.collectives.append(self._collective(i, own, total.notes))
-        elif i.opcode == 'dot':
-            total.flops += dot_flops(i, own)
-        elif i.opcode == 'convolution':
-            total.flops += convolution_flops(i, own)
-        elif i.opcode == 'custom-call':
-            total.flops += ragged_flops(i, own)
+        elif i.opcode in PRODUCTS:
+            total.flops += PRODUCTS[i.opcode](i, own)
         total.nbytes += self._traffic(i, own)
 
     def _choose(self, total: Cost, i: Instruction) -> None:

@@ -1,7 +1,4 @@
-"""What a planned step really takes where it can run: on simulated devices of this machine.
-
-B batch.
-"""
+"""What a planned step takes where it can run: on simulated devices of this machine."""
 
 import gc
 import resource
@@ -24,16 +21,7 @@ STATM = Path('/proc/self/statm')
 
 
 def check_measurable(topologies: Sequence[Topology], step: str) -> None:
-    """Refuses, before anything is compiled, what --measure cannot run here.
-
-    Args:
-      topologies: of all plans.
-      step: as --step gives it.
-
-    Raises:
-      ValueError: a slice that is not here, another step than that of training, or a system that does not tell
-        its processes their memory.
-    """
+    """Refuses what --measure cannot run: other slices and steps, systems that do not tell processes their memory."""
     if step != 'train' or any(topology.kind != 'cpu' for topology in topologies):
         raise ValueError('--measure runs what it plans: give --topology=cpu:8 or the like and --step=train')
     if not STATM.exists() or not forget_peak():
@@ -41,14 +29,7 @@ def check_measurable(topologies: Sequence[Topology], step: str) -> None:
 
 
 def measure_peak(ready: Ready) -> int:
-    """Runs a few steps and reads how far this process's memory rises above what it had before their state.
-
-    Args:
-      ready: of `prepare_plan`, of what `check_measurable` lets pass.
-
-    Returns:
-      Bytes of all devices together.
-    """
+    """Runs a few steps and returns how many bytes the process's memory rises above what it had before their state."""
     setup = ready.setup
     # Compiled before memory is looked at: the compiler takes more than a small step.
     step = ready.world.step(setup).lower(ready.state, ready.batch).compile()

@@ -1,8 +1,6 @@
-"""One plan: a step compiled for a mesh of a slice, and what that says.
+"""One plan: a step compiled for a mesh of a slice, and what that says. B batch."""
 
-B batch.
-"""
-
+import math
 import re
 import time
 from pathlib import Path
@@ -13,11 +11,11 @@ import jax
 from jaxrec.embeddings import choose_exchange
 from jaxrec.parallel import make_mesh
 from jaxrec.planning import checks
-from jaxrec.planning.chips import Slice, Topology, make_devices, place
+from jaxrec.planning.chips import Slice, Topology, make_devices, place, smaller_slices
 from jaxrec.planning.collectives import merged, seconds
 from jaxrec.planning.hlo import parse_hlo
 from jaxrec.planning.hlo_cost import Cost, program_cost
-from jaxrec.planning.jaxpr_flops import traced_flops
+from jaxrec.planning.products import traced_flops
 from jaxrec.planning.shapes import World, abstract_batch, device_bytes, step_state
 from jaxrec.planning.tokens import work_of
 from jaxrec.training.state import Setup, TrainState
@@ -29,15 +27,7 @@ Plan = dict[str, Any]
 
 
 class Ready(NamedTuple):
-    """A step that a slice and a mesh can carry, not compiled yet.
-
-    Attributes:
-      world: what runs.
-      where: the devices.
-      setup: of the world, on the mesh.
-      state: shapes of what the step takes.
-      batch: likewise.
-    """
+    """A step that a slice and a mesh can carry, not compiled yet; `state` and `batch` are shapes."""
 
     world: World
     where: Slice
@@ -49,20 +39,10 @@ class Ready(NamedTuple):
 def prepare_plan(
     world: World, topology: Topology, mesh_shape: tuple[int, int] | None = None, batch: int | None = None
 ) -> Ready:
-    """Refuses what a slice or a mesh cannot carry, before anything is compiled.
-
-    Args:
-      world: what runs.
-      topology: on what.
-      mesh_shape: (data, model); None puts all devices on 'data'.
-      batch: B over all devices; None is the config's.
-
-    Returns:
-      What `compile_plan` takes.
+    """Refuses what a slice or a mesh (None: all devices on 'data') cannot carry, before anything is compiled.
 
     Raises:
-      ValueError: a slice that is not known, or a mesh, batch, cuts or rows that it cannot carry;
-        tables that stay on the host.
+      ValueError: an unknown slice, a mesh, batch, cuts or rows that it cannot carry, or tables on the host.
     """
     world.setup.require_tables_on_device('a plan')
     devices = make_devices(topology)
@@ -89,9 +69,6 @@ def make_plan(
 
 def compile_plan(ready: Ready) -> Plan:
     """Compiles a step for a slice and reads off what it will take.
-
-    Args:
-      ready: of `prepare_plan`.
 
     Returns:
       {'topology', 'mesh', 'devices', 'batch', 'memory', 'flops', 'collectives', 'operations', 'time', ...},
@@ -176,19 +153,7 @@ def _fit(peak: float, where: Slice) -> dict[str, Any]:
 
 
 def _refused(error: Exception, where: Slice, held: int) -> Plan:
-    """What the compiler says when a program does not fit.
-
-    Args:
-      error: the compiler's.
-      where: the slice.
-      held: bytes of state and batch, which it leaves out where it speaks of temporaries.
-
-    Returns:
-      Parts of a plan; 'peak' and 'free' are None where it names no bytes.
-
-    Raises:
-      JaxRuntimeError: it refused for another reason.
-    """
+    """What the compiler says of a program that does not fit; `held` are bytes of state and batch. Others are raised."""
     text = str(error)
     if 'RESOURCE_EXHAUSTED' not in text or where.chip is None:
         raise error
@@ -285,3 +250,54 @@ def _moved(compiled: Any, state: TrainState) -> list[str]:
             if leaf.sharding is not None and not leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
                 moved.add(name)
     return sorted(moved)
+
+
+# Efficiency is told against this many chips: below it collectives cross few links.
+REFERENCE = 16
+
+
+def make_scaling(
+    world: World, topology: Topology, mesh_shape: tuple[int, int], batch: int, full: Plan
+) -> list[dict[str, Any]]:
+    """Plans of the smaller slices of a topology at the same batch a device.
+
+    Args:
+      world: what runs.
+      topology: the largest slice.
+      mesh_shape: (data, model) there; smaller meshes have the largest model axis that divides both.
+      batch: B there.
+      full: the plan of the largest slice.
+
+    Returns:
+      A dict a slice; `efficiency` is examples a second and chip against those of `REFERENCE` chips, or of the smallest
+      slice that fits. Slices that cannot carry the rows have the reason, 'refused'.
+
+    Raises:
+      ValueError: what `make_plan` refuses on the largest slice.
+    """
+    devices = mesh_shape[0] * mesh_shape[1]
+    entries = []
+    for smaller in smaller_slices(topology):
+        count = len(make_devices(smaller))
+        model = math.gcd(mesh_shape[1], count)
+        shape, size = (count // model, model), batch // devices * count
+        entry: dict[str, Any] = {'chips': smaller.chips, 'mesh': list(shape), 'batch': size}
+        try:
+            plan = full if smaller == topology else make_plan(world, smaller, shape, size)
+        except ValueError as error:
+            entries.append(entry | {'refused': str(error)})
+            continue
+        entry |= {'fits': plan['memory']['fits'], 'peak': plan['memory']['peak']}
+        if plan['time']:
+            entry |= {key: plan['time'][key] for key in ('step', 'examples_per_s', 'exposed', 'mfu')}
+        entries.append(entry)
+    return _with_efficiency(entries)
+
+
+def _with_efficiency(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    timed = [e for e in entries if 'examples_per_s' in e and e['fits']]
+    if not timed:
+        return entries
+    base = next((e for e in timed if e['chips'] == REFERENCE), timed[0])
+    each = base['examples_per_s'] / base['chips']
+    return [e | ({'efficiency': e['examples_per_s'] / e['chips'] / each} if e in timed else {}) for e in entries]

@@ -34,16 +34,7 @@ def span(seconds: float | None) -> str:
 
 
 def describe(plan: Plan, most: int = 12, operations: int = 0) -> str:
-    """A plan as text.
-
-    Args:
-      plan: of `make_plan`.
-      most: collectives that are listed, the largest.
-      operations: lines of code that are listed, those that take longest.
-
-    Returns:
-      Several lines, without a final newline.
-    """
+    """A plan as text, with the largest `most` collectives and the `operations` lines of code that take longest."""
     data, model = plan['mesh']
     rows = f'  rows by {plan["exchange"]}' if plan.get('exchange') else ''
     lines = [f'{plan["topology"]}  mesh {data} x {model}  batch {plan["batch"]}  step {plan["step"]}{rows}']
@@ -154,12 +145,7 @@ def describe_scaling(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(plans: Sequence[Plan], path: Path) -> None:
-    """Draws memory, time and scaling of some plans.
-
-    Args:
-      plans: of one world.
-      path: of the picture.
-    """
+    """Draws memory, time and scaling of some plans."""
     figure, axes = new_figure(1, 3, figsize=(14, 1.6 + 0.45 * max(4, len(plans))))
     names = [f'{p["topology"]} {p["mesh"][0]}x{p["mesh"][1]}' for p in plans]
     _draw_memory(axes[0], plans, names)

@@ -1,7 +1,7 @@
 """From a config to what is compiled: task, optimizers, and the shapes of a batch and of the state on a mesh.
 
-No array of the state is made. The log is opened (and compiled if it is not there), since the shapes of a
-batch come from it; files that take long to make are replaced by stand-ins of the same shapes.
+No array of the state is made. The log is opened, since it decides the shapes of a batch; files that take long to make
+are replaced by stand-ins of the same shapes.
 
 B batch, V items, L levels.
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxrec.configurable import resolve
 from jaxrec.data.logs.schema import Column
@@ -65,23 +65,16 @@ class World:
 
 
 def open_world(
-    config: ml_collections.ConfigDict,
-    *,
-    data_dir: str | None = None,
-    rows: Mapping[str, int] | None = None,
-    step: str = 'train',
+    config: ConfigDict, *, data_dir: str | None = None, rows: Mapping[str, int] | None = None, step: str = 'train'
 ) -> World:
     """Reads a config.
 
     Args:
       config: of a run.
-      data_dir: where real data sets lie.
+      data_dir: where real data sets are.
       rows: {vocabulary: rows of its tables}, in place of what the log has.
-      step: 'train', 'predict', or 'package.module:name' of a function setup -> (state, batch) -> results,
-        which is given no state of optimizers.
-
-    Returns:
-      The world.
+      step: 'train', 'predict', or 'package.module:name' of a function setup -> (state, batch) -> results, which gets no
+        state of optimizers.
 
     Raises:
       ValueError: what `build` refuses, or a step that does not exist.
@@ -89,7 +82,7 @@ def open_world(
     if step not in STEPS and ':' not in step:
         raise ValueError(f'--step={step}: give one of {sorted(STEPS)} or package.module:name of a function')
     rows = dict(rows or {})
-    config = ml_collections.ConfigDict(config.to_dict())
+    config = ConfigDict(config.to_dict())
     with tempfile.TemporaryDirectory() as folder:
         _stand_in(config, Path(folder), data_dir, rows)
         run = build(config, data_dir, (1, 1), rows)
@@ -100,7 +93,7 @@ def open_world(
     return World(run.setup, shapes, STEPS.get(step) or resolve(step, 'step'), step)
 
 
-def _stand_in(config: ml_collections.ConfigDict, folder: Path, data_dir: str | None, rows: Mapping[str, int]) -> None:
+def _stand_in(config: ConfigDict, folder: Path, data_dir: str | None, rows: Mapping[str, int]) -> None:
     """Gives the config stand-ins for files that it would make."""
     for name, described in (config.get('files', None) or {}).items():
         if described.make not in STAND_INS or config.get('model', {}).get(name):
@@ -131,16 +124,7 @@ STAND_INS: dict[str, Callable[[Path, Mapping[str, Any], Mapping[str, Column], Ma
 
 
 def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of another size, cut over a mesh.
-
-    Args:
-      world: the world.
-      size: B.
-      mesh: the mesh, whose devices divide B.
-
-    Returns:
-      {key: shape [B, ...]}.
-    """
+    """{key: shape [B, ...]} of a batch of another size, cut over a mesh whose devices divide it."""
     sharding = jax.NamedSharding(mesh, BATCH)
     return {
         key: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=sharding) for key, x in world.batch.items()
@@ -148,16 +132,7 @@ def abstract_batch(world: World, size: int, mesh: Mesh) -> dict[str, jax.ShapeDt
 
 
 def step_state(world: World, setup: Setup, batch: Mapping[str, Any]) -> TrainState:
-    """Describes the state that a step takes.
-
-    Args:
-      world: the world.
-      setup: its setup, on the mesh of a plan.
-      batch: shapes on that mesh.
-
-    Returns:
-      `abstract_state`, for training with its work space, and otherwise without the optimizers' state.
-    """
+    """Describes the state that a step on a mesh takes; other steps than training get no state of optimizers."""
     state = abstract_state(setup, batch)
     if not world.trains:
         return dataclasses.replace(state, opt_state=(), row_opt_state={}, scratch={})

@@ -1,10 +1,7 @@
-"""What a token model must compute: its parameters times the tokens that pass through them.
+"""What a token model must compute: 6 x active parameters x the tokens that pass through them, in FLOPs of training.
 
-A product with a weight takes two FLOPs a token, and its gradients four more: 6 x active parameters x tokens.
-Of an encoder-decoder each part counts the tokens that it reads, not those of the other; of experts those that
-a token is sent to. What is looked up, and what attention computes between tokens, is no parameter's work.
-
-B batch, n history items, m session items, L levels, X width, E experts.
+Encoder and decoder count their own tokens, experts those that are sent to them. Lookups and attention between tokens do
+not count.
 """
 
 import math
@@ -18,11 +15,10 @@ from jaxrec.training.task import Task
 
 
 class Work(NamedTuple):
-    """Of one example.
+    """The work of one example.
 
     Attributes:
-      parameters: of the model, all.
-      active: those that a token can meet: of experts so many as are active.
+      parameters, active: all of the model, and those that a token can meet.
       tokens: read by encoder and decoder.
       products: sum over weights of active parameters x tokens; training takes 6 FLOPs a product.
     """
@@ -39,16 +35,7 @@ class Work(NamedTuple):
 
 
 def work_of(task: Task, params: Any, batch: Mapping[str, Any]) -> Work | None:
-    """The work of training a token model.
-
-    Args:
-      task: of the plan.
-      params: its parameters' shapes.
-      batch: the shapes of a batch to train with.
-
-    Returns:
-      The work; None of a model that reads no tokens.
-    """
+    """The work of training a token model, from shapes of its parameters and a batch; None where it reads no tokens."""
     network = getattr(task, 'network', None)
     if not isinstance(network, Network) or 'target/item' not in batch:
         return None

@@ -20,14 +20,15 @@ from jaxrec.data.logs.log import Log
 from jaxrec.data.sources.from_config import stored
 from jaxrec.options import plain
 from jaxrec.runs.build import SECTIONS, build
+from jaxrec.runs.comparison.cells import METRICS as CLICK_METRICS
 from jaxrec.runs.comparison.fill import fill
 from jaxrec.runs.config import override
+from jaxrec.runs.defaults import stored_log
 from jaxrec.runs.fit import fit as train
 from jaxrec.runs.models import SIMULATED, model_config
 from jaxrec.runs.run import Run
 from jaxrec.runs.workdir import hold
 
-CLICK_METRICS = ('auc', 'gauc', 'logloss', 'pcoc')
 RANKING_METRICS = ('recall@5', 'recall@10', 'ndcg@5', 'ndcg@10')
 
 
@@ -93,9 +94,6 @@ def ingest(
 def open_log(path: str | Path) -> Log:
     """Opens a compiled log.
 
-    Args:
-      path: its folder.
-
     Raises:
       ValueError: no log is there.
     """
@@ -105,15 +103,12 @@ def open_log(path: str | Path) -> Log:
 def run_config(
     log: Log | str | Path, model: str | ConfigDict | Mapping[str, Any], changes: Mapping[str, Any]
 ) -> ConfigDict:
-    """The config of a run, from a log and a model.
+    """The config of a run, from a log (or its folder, or 'simulated') and a model.
 
     Args:
       log: a log, its folder, or 'simulated'.
       model: a name that `jaxrec models` lists, or a config, whose log is then replaced by `log`.
       changes: {dotted key: value}.
-
-    Returns:
-      The config.
 
     Raises:
       ValueError: an unknown model, a log that cannot feed it, or a change that does not fit.
@@ -125,8 +120,7 @@ def run_config(
         config = ConfigDict(plain(model))
         if path != SIMULATED:
             open_log(path)
-            given = {'log': 'jaxrec.data.sources.from_config:stored', 'arguments': {'path': str(Path(path))}}
-            config.data = ConfigDict({**plain(config.get('data', {})), **given})
+            config.data = ConfigDict({**plain(config.get('data', {})), **stored_log(path)})
     override(config, changes, SECTIONS)
     return config
 
@@ -187,13 +181,7 @@ def load(
     mesh: tuple[int, int] | None = None,
     allow_code: Sequence[str] = (),
 ) -> Run:
-    """Opens a trained run, in any process and on any number of devices.
-
-    Args:
-      workdir: of the run.
-      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
-      mesh: (data, model) of devices; None takes the config's, or all devices.
-      allow_code: modules outside jaxrec that its config may name.
+    """Opens a trained run, in any process and on any number of devices; the arguments are those of `fit`.
 
     Raises:
       ValueError: the folder holds no trained run.
@@ -262,15 +250,7 @@ def compare(
 
 
 def table_config(configs: Mapping[str, ConfigDict], seeds: int) -> ConfigDict:
-    """The config of a table of models on one log, without tuning.
-
-    Args:
-      configs: {model: its config}; the first is the reference.
-      seeds: how many.
-
-    Returns:
-      The config; what all models share is the data set's.
-    """
+    """The config of a table of models on one log, without tuning; the first of {model: its config} is the reference."""
     found = {name: plain(config.to_dict()) for name, config in configs.items()}
     first, *others = found.values()
     shared = {

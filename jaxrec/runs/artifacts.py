@@ -1,10 +1,10 @@
-"""Files that a task reads and that are made of the log, once: `config.files` names the functions that do.
+"""Builds the files a task needs from its log, once: `config.files` names the functions.
 
     config.files = {'ids': {'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids', 'arguments': {'clusters': 64},
                             'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids'}}
 
-fills in `model.ids` with the path of a file that lies beside the cached log; a path that `model.ids` gives is
-left to `check`, which refuses files of another log.
+fills in `model.ids` with the path of a file next to the cached log. A path that `model.ids` gives is checked by
+`check`.
 """
 
 import hashlib
@@ -33,19 +33,17 @@ def make_files(
     """Makes the files of a config that are not there yet.
 
     Args:
-      config: of a run; `files` is {model option: {'make': 'package.module:name', 'arguments': its keywords,
-        'check': another name or ''}}, of functions `(folder, log, data, **arguments) -> path of the file`,
-        which lies in the folder, and `(path, log)`, which refuses a file that is not of this log.
+      config: of a run; `files` is {model option: {'make': 'package.module:name', 'arguments': its keywords, 'check':
+        another name or ''}}, of functions `(folder, log, data, **arguments) -> path` and `(path, log)`.
       log: the compiled log.
-      data: the config's data section, defaults filled in; label and split tell what is training.
+      data: the config's data section, defaults filled in.
       model: the model section; a path that it gives takes the place of what would be made.
 
     Returns:
       {model option: path}, of those that the model section does not give.
 
     Raises:
-      ValueError: a description that names no function or arguments that it does not take, or a file that
-        `check` refuses.
+      ValueError: no such function or other arguments than it accepts, or a file that `check` refuses.
     """
     made = {}
     for name in config.get('files', None) or {}:
@@ -84,18 +82,9 @@ def _make(where: str, options: Mapping[str, Any], log: Log, data: Mapping[str, A
 
 
 def file_folder(make: str, arguments: Mapping[str, Any], log: Log, data: Mapping[str, Any]) -> Path:
-    """Where a file is kept: runs on the same log, label and split with the same arguments share it.
+    """`<cache>/<function>-<digest>`: runs on the same log, label and split with the same arguments share it.
 
     Files that the arguments name count by their size and time of change too.
-
-    Args:
-      make: the function that makes it.
-      arguments: its keywords.
-      log: the compiled log.
-      data: the config's data section.
-
-    Returns:
-      `<cache>/<function>-<digest>`.
     """
     manifest = (log.folder / 'manifest.json').read_bytes()
     files = [Path(value) for value in arguments.values() if isinstance(value, str) and Path(value).is_file()]

@@ -1,7 +1,4 @@
-"""From a config to the pieces of a run: log, sources, task, optimizers, mesh.
-
-B batch.
-"""
+"""From a config to the pieces of a run: log, sources, task, optimizers, mesh."""
 
 import dataclasses
 import math
@@ -62,15 +59,7 @@ SECTIONS: dict[str, dict[str, Any]] = {'data': {**DATA_OPTIONS, **SOURCE_OPTIONS
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The pieces of a run.
-
-    Attributes:
-      config: what they were built from.
-      log: the compiled log.
-      setup: task, optimizers, mesh.
-      data: the config's data section, defaults filled in.
-      train: the config's train section, defaults filled in.
-    """
+    """The pieces of a run; `data` and `train` are the config's sections, defaults filled in."""
 
     config: ml_collections.ConfigDict
     log: Log
@@ -79,16 +68,11 @@ class Experiment:
     train: dict[str, Any]
 
     def source(self, part: str, shuffle: bool = False) -> BatchSource:
-        """The batches of one part of the log.
+        """The batches of one part of the log, 'train', 'validation' or 'test'.
 
-        Args:
-          part: 'train', 'validation' or 'test'.
-          shuffle: for training: a seeded order that changes by epoch, without the last incomplete batch, with
-            history negatives and of samples of lifelong histories if the config wants them; else log order,
-            padded, without negatives and of whole histories.
-
-        Returns:
-          The source: `train.epochs` epochs when shuffled, one otherwise.
+        With `shuffle`, for training, `train.epochs` epochs in a seeded order that changes by epoch, without the last
+        incomplete batch, with history negatives and samples of lifelong histories if the config has them; else one
+        epoch in log order, padded, without negatives and of whole histories.
         """
         return cut_source(self.config, self.log, self.data, self.train, part, shuffle)
 
@@ -101,13 +85,9 @@ class Experiment:
         t = self.train
         return LoopOptions(
             steps=start + len(source),
-            log_every=t['log_every'],
             eval_every=max(1, math.ceil(source.steps / t['evals_per_epoch'])),
-            checkpoint_every=t['checkpoint_every'],
-            monitor=t['monitor'],
-            maximize=t['maximize'],
-            patience=t['patience'],
-            skip_not_finite=t['skip_not_finite'],
+            **{name: t[name] for name in ('log_every', 'checkpoint_every', 'monitor', 'maximize')},
+            **{name: t[name] for name in ('patience', 'skip_not_finite')},
         )
 
 
@@ -123,11 +103,7 @@ def build(
       config: with the sections of `TOP`.
       data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
       mesh_shape: (data, model); None takes `config.mesh`, and that None all devices.
-      rows: {vocabulary: rows of its tables} in place of what the log has, to plan for; only shapes are then
-        right.
-
-    Returns:
-      The experiment.
+      rows: {vocabulary: rows of its tables} in place of what the log has, to plan for; only shapes are then right.
 
     Raises:
       ValueError: a missing or unknown key, data that cannot be compiled, or batches that the task refuses.
@@ -220,15 +196,8 @@ def _check_train(train: Mapping[str, Any]) -> None:
             f'train.evals_per_epoch = {train["evals_per_epoch"]}: give a number above 0, such as 0.5 for '
             'every other epoch'
         )
-    for name, kind in (
-        ('clip_norm', float),
-        ('checkpoint_every', int),
-        ('eval_batches', int),
-        ('patience', int),
-        ('skip_not_finite', int),
-        ('exchange', str),
-        ('init_from', str),
-    ):
+    counts = dict.fromkeys(('checkpoint_every', 'eval_batches', 'patience', 'skip_not_finite'), int)
+    for name, kind in {'clip_norm': float, **counts, 'exchange': str, 'init_from': str}.items():
         value = train[name]
         allowed = (float, int) if kind is float else (kind,)
         if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):
@@ -240,13 +209,5 @@ def _check_train(train: Mapping[str, Any]) -> None:
 
 
 def batches(source: BatchSource, most: int | None = None) -> Iterator[dict[str, np.ndarray]]:
-    """All batches of a source, in order.
-
-    Args:
-      source: the source.
-      most: no more than so many, the first; None for all.
-
-    Returns:
-      An iterator of host batches.
-    """
+    """All batches of a source, in order, or the first `most`."""
     return (source[i] for i in range(len(source) if most is None else min(most, len(source))))

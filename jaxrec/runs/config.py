@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxrec.options import lay_over
+from jaxrec.options import fits, lay_over
 
 IDS = ('item', 'category')
 FEATURES = {'user': ('user',), 'candidate': IDS, 'history': IDS}
@@ -22,9 +22,6 @@ def run_config(name: str, sections: Mapping[str, Any], rows: Mapping[str, Mappin
       sections: what the data set says: `data` and `train`, and `features` where they are not `FEATURES`.
       rows: {name: preset}; a preset's sections are laid over the data set's, and None takes a section out.
 
-    Returns:
-      The config, with seed 0.
-
     Raises:
       ValueError: there is no such preset.
     """
@@ -38,14 +35,11 @@ def run_config(name: str, sections: Mapping[str, Any], rows: Mapping[str, Mappin
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Reads changes to a config from text.
+    """Reads changes to a config, {dotted key: value}, from text.
 
     Args:
-      texts: 'section.key=value' each; a value is a Python literal (2, 1e-3, "(64, 32)", "{'users': 500}"),
-        true, false or none, or else text.
-
-    Returns:
-      {dotted key: value}.
+      texts: 'section.key=value' each; a value is a Python literal (2, 1e-3, "(64, 32)", "{'users': 500}"), true, false
+        or none, or else text.
 
     Raises:
       ValueError: a text without a key or a value.
@@ -88,7 +82,7 @@ def override(config: ConfigDict, changes: Mapping[str, Any], options: Mapping[st
             raise ValueError(_unknown(dotted, [f'{path[0]}.{option}' for option in known]))
         section = _section(config, path, dotted)
         before = section[key] if key in section else (known or {}).get(key)
-        if not _fits(value, before):
+        if value is not None and not fits(value, before):
             raise ValueError(
                 f'{dotted} = {value!r} is {type(value).__name__}: give {type(before).__name__}, such as {before!r}'
             )
@@ -114,18 +108,3 @@ def _unknown(dotted: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(dotted, known, n=1)
     hint = f' Did you mean {close[0]!r}?' if close else ''
     return f'{dotted!r} is not a key of the config.{hint} Keys there: {", ".join(known)}'
-
-
-def _fits(value: Any, before: Any) -> bool:
-    """Whether a value can take the place of another; None can, and its place can be taken by any."""
-    if before is None or value is None or type(value) is type(before):
-        return True
-    if isinstance(before, bool) or isinstance(value, bool):
-        return False
-    if isinstance(before, float):
-        return isinstance(value, int)
-    if isinstance(before, (list, tuple)):
-        return isinstance(value, (list, tuple))
-    if hasattr(before, 'keys'):
-        return hasattr(value, 'keys')
-    return False

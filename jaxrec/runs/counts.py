@@ -7,15 +7,11 @@ from jaxrec.runs.build import Experiment
 
 
 def count(run: Experiment) -> dict[str, int]:
-    """What the parts and vocabularies of a run hold.
-
-    Args:
-      run: the experiment.
+    """Counts what the parts and vocabularies of a run hold.
 
     Returns:
-      {what: number}: examples and events of each part, and of training and validation together, since papers
-      that choose nothing on validation have one part for both; the distinct values of each vocabulary that a
-      feature reads, without padding and out-of-vocabulary, and their sum.
+      {what: number}: examples and events of each part, and of training and validation together (one part in papers that
+      choose nothing); distinct values of each vocabulary that a feature reads, without padding and out-of-vocabulary.
     """
     sources = {part: run.source(part) for part in PARTS}
     counts = {f'{part} examples': source.examples for part, source in sources.items()}

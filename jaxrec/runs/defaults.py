@@ -1,7 +1,4 @@
-"""Defaults for a click model on any log: features, label, split, batch size, evaluations and table widths.
-
-All of them end in the run's config, which is printed and written to the workdir.
-"""
+"""Defaults for a click model on any log: features, label, split, batch size, evaluations and table widths."""
 
 import math
 from collections.abc import Mapping
@@ -28,15 +25,7 @@ def stored_log(path: str) -> dict[str, Any]:
 
 
 def click_config(path: str, name: str, rows: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """The config of a click model on a log.
-
-    Args:
-      path: of the log.
-      name: of the model.
-      rows: {name: preset}.
-
-    Returns:
-      The config.
+    """The config of a click model on the log of a path, from the presets {name: preset}.
 
     Raises:
       ValueError: no log is there, or one whose events are no clicks.

@@ -15,9 +15,8 @@ from jaxrec.data.sources.behaviour_source import make_loader
 from jaxrec.options import plain, read_options
 from jaxrec.parallel import placement
 from jaxrec.runs.build import TRAIN_OPTIONS, Experiment, batches
-from jaxrec.runs.optimizers import make_optimizer
+from jaxrec.runs.optimizers import make_optimizer, without_schedule
 from jaxrec.runs.row_files import new_figure, save_figure
-from jaxrec.runs.schedules import without_schedule
 from jaxrec.runs.sources import log_of
 from jaxrec.runs.workdir import claim_together, hold, open_checkpoints, own_checkpoints, read_config, table_rows
 from jaxrec.training.checkpoints import Checkpoints
@@ -35,19 +34,16 @@ log = logging.getLogger(__name__)
 
 
 def fit(run: Experiment, workdir: Path, data_dir: str | None = None) -> Progress:
-    """Trains, or goes on where a stopped run left off.
+    """Trains, or resumes a stopped run, and returns the loop's progress: best validation value and its step.
 
     Args:
       run: the experiment.
       workdir: takes `config.json`, `metrics.jsonl`, `curves.png` and `checkpoints/`.
-      data_dir: where real data sets lie, for the log of the run that `train.init_from` names.
-
-    Returns:
-      The loop's progress: best validation value and its step.
+      data_dir: where real data sets are, for the log of the run that `train.init_from` names.
 
     Raises:
-      ValueError: the workdir holds a run of another config, another process trains in it, or the run to
-        start from does not fit.
+      ValueError: the workdir holds a run of another config, another process trains in it, or the run to start from does
+        not fit.
     """
     with hold(workdir):
         progress = _fit(run, workdir, data_dir)
@@ -121,20 +117,10 @@ def _begin(
 def start_from(
     run: Experiment, workdir: Path, example: dict[str, jax.Array], data_dir: str | None = None
 ) -> TrainState:
-    """The state that a run takes over from the best checkpoint of another.
-
-    Args:
-      run: the new run.
-      workdir: of the run to start from.
-      example: a batch on the devices, for its shapes.
-      data_dir: where real data sets lie.
-
-    Returns:
-      The state, its tables grown to the new log; of a schedule of the other run nothing is left.
+    """The state that a run continues from the best checkpoint in another's workdir, its tables grown to the new log.
 
     Raises:
-      ValueError: the new log's vocabularies do not extend those of the other, or it is of another model or
-        one whose parameters mean something else.
+      ValueError: the new log's vocabularies do not extend those of the other, or it is of another model.
     """
     config = read_config(str(workdir / 'config.json'))
     if run.data['cartesian']:

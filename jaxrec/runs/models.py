@@ -20,7 +20,6 @@ class Model:
     """A named model.
 
     Attributes:
-      name: such as 'SIM-soft'.
       paper: whose preset it is, with its arXiv number.
       needs: the kind of log that it trains on.
       command: what runs it.
@@ -58,25 +57,13 @@ def _cells(model: Model) -> tuple[str, ...]:
 
 
 def all_models() -> ModelTable:
-    """Every model, by paper.
-
-    Returns:
-      The table.
-    """
+    """Every model, by paper."""
     modules = [importlib.import_module(f'jaxrec.models.{paper}.registry') for paper in PAPERS]
     return ModelTable(model for module in modules for model in module.MODELS)
 
 
 def find_model(name: str, command: str = 'jaxrec train') -> Model:
-    """The model of a name.
-
-    Args:
-      name: as `jaxrec models` lists it.
-      command: what is to run it.
-
-    Raises:
-      ValueError: there is none, or another command runs it.
-    """
+    """The model of a name; ValueError where there is none, or another command runs it."""
     models = all_models()
     for model in models:
         if model.name == name and model.command == command:
@@ -91,15 +78,7 @@ def find_model(name: str, command: str = 'jaxrec train') -> Model:
 
 
 def model_config(name: str, log: str | Path, command: str = 'jaxrec train') -> ConfigDict:
-    """The config of a model on a log, with defaults that suit the log.
-
-    Args:
-      name: as `jaxrec models` lists it.
-      log: the path of a log, or `SIMULATED`.
-      command: what is to run it.
-
-    Returns:
-      The config.
+    """The config of a model, by its name and command, on the path of a log or `SIMULATED`, with defaults that suit it.
 
     Raises:
       ValueError: there is no such model, or the log cannot feed it.

@@ -1,7 +1,4 @@
-"""Scoring new rows with a trained model.
-
-B batch.
-"""
+"""Scores new rows with a trained model."""
 
 import dataclasses
 import sys
@@ -33,15 +30,7 @@ from jaxrec.training.step import make_predict_step
 
 
 def history_log(run: Experiment, path: str | None) -> Log:
-    """The log that histories are looked up in.
-
-    Args:
-      run: the trained run.
-      path: of another log; None takes the run's own.
-
-    Raises:
-      ValueError: its ids are not those of the run's log.
-    """
+    """The log that histories are looked up in: that of a path, whose ids must be the run's, or the run's own."""
     if path is None:
         return run.log
     log = stored('', path)
@@ -62,11 +51,7 @@ def row_mapping(log: Log, path: str | None) -> LogMapping:
 
 
 def request_builder(run: Experiment, log: Log) -> RequestBuilder:
-    """What turns rows into the batches that the run's model reads.
-
-    Raises:
-      ValueError: its model names items and scores no given ones.
-    """
+    """What turns rows into the batches that the run's model reads."""
     if isinstance(log, SessionLog) or run.data['source'] == 'next_item':
         raise ValueError(
             f'the model of {run.config.task} gives rows no probability, it names items: use `jaxrec recommend`'
@@ -86,14 +71,7 @@ def request_builder(run: Experiment, log: Log) -> RequestBuilder:
 def score_rows(
     run: Experiment, state: TrainState, builder: RequestBuilder, blocks: Iterator[NewRows], unknown: dict[str, int]
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Scores blocks of rows in batches of one shape.
-
-    Args:
-      run: the trained run.
-      state: from its checkpoint.
-      builder: makes the batches.
-      blocks: rows.
-      unknown: {column: values that the model does not know}, added to.
+    """Scores blocks of rows in batches of one shape; adds {column: values that the model does not know} to `unknown`.
 
     Yields:
       The kept columns of up to `train.eval_batch_size` rows, and their probabilities float32.
@@ -116,14 +94,7 @@ def score_rows(
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What came of scoring files.
-
-    Attributes:
-      rows: that were scored.
-      step: of the checkpoint.
-      rejected: {reason: {'rows': count, 'first': ['file:line', ...]}} of rows that could not be scored.
-      unknown: {column: values that the model does not know}.
-    """
+    """What came of scoring files: rows, step, {reason: {'rows', 'first': ['file:line', ...]}}, {column: values}."""
 
     rows: int
     step: int
@@ -145,8 +116,6 @@ def predict_files(
     """Scores the rows of CSV or Parquet files, in their order.
 
     Args:
-      run: the trained run.
-      workdir: of its checkpoints.
       inputs: files and patterns.
       write: takes the kept columns and `probability` of some rows.
       log: of the histories; None takes the run's.
@@ -154,9 +123,6 @@ def predict_files(
       keep: columns to copy; None keeps user, item and time.
       step: which checkpoint; None takes the best.
       strict: refuse the first row that cannot be scored.
-
-    Returns:
-      What came of it.
 
     Raises:
       ValueError: a file, a column or a row that cannot be read, or a model that scores no rows.
@@ -175,15 +141,7 @@ def predict_files(
 
 
 def limit_ids(run: Experiment, batch: dict[str, np.ndarray]) -> dict[str, int]:
-    """Makes values that are in the log, but came after the model was trained, out-of-vocabulary.
-
-    Args:
-      run: the trained run.
-      batch: changed in place.
-
-    Returns:
-      {column: such values, histories not counted}.
-    """
+    """Makes values of a batch that the log got after training out-of-vocabulary, and counts them without histories."""
     newer = {}
     for key, values in batch.items():
         side, _, name = key.partition('/')

@@ -24,10 +24,7 @@ class RowWriter:
     """
 
     def __init__(self, path: str | Path):
-        """Checks where to write.
-
-        Args:
-          path: ends in .csv, .parquet or .jsonl; a file that is there is replaced at the end.
+        """Checks where to write: a .csv, .parquet or .jsonl file, replaced at the end if it is there.
 
         Raises:
           ValueError: for another ending, or a folder that does not exist.
@@ -44,11 +41,7 @@ class RowWriter:
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows.
-
-        Raises:
-          ValueError: the disk is full.
-        """
+        """Appends rows."""
         with needs_room(self.path):
             if self._writer is None:
                 self._writer = self._open(batch.schema)
@@ -97,30 +90,14 @@ class _JsonLines:
 
 
 def new_figure(rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:
-    """Makes a figure without pyplot, so that the backend of a notebook stays as it is.
-
-    Args:
-      rows, columns: of axes.
-      **options: of `matplotlib.figure.Figure` and of its `subplots`.
-
-    Returns:
-      The figure and its axes, as `pyplot.subplots` returns them.
-    """
+    """Makes a figure and its axes as `pyplot.subplots` does, but leaves the backend of a notebook as it is."""
     of_axes = {name: options.pop(name) for name in ('sharex', 'sharey', 'squeeze') if name in options}
     figure = Figure(layout='constrained', **options)
     return figure, figure.subplots(rows, columns, **of_axes)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as a PNG.
-
-    Args:
-      figure: from `new_figure`.
-      path: of the image, replaced if it is there.
-
-    Raises:
-      ValueError: the disk is full.
-    """
+    """Writes a figure as a PNG, in the place of one that is there, or raises a ValueError where the disk is full."""
     content = io.BytesIO()
     figure.savefig(content, dpi=110, format='png')
     replace_bytes(path, content.getvalue())

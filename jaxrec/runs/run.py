@@ -5,7 +5,6 @@ import html
 import importlib
 import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from ml_collections import ConfigDict
 
 from jaxrec.configurable import allow_code
 from jaxrec.runs.build import Experiment, build
-from jaxrec.runs.export import export_run
 from jaxrec.runs.fit import draw_curves
 from jaxrec.runs.predict import predict_files
-from jaxrec.runs.restore import ceiling, metrics_of
+from jaxrec.runs.restore import ceiling, export_run, metrics_of
 from jaxrec.runs.workdir import read_config
 from jaxrec.training.writers import read_metrics
 
@@ -43,13 +41,7 @@ class Run:
         mesh: tuple[int, int] | None = None,
         allow_code: Sequence[str] = (),
     ):
-        """Opens a workdir; use `jaxrec.load`.
-
-        Args:
-          workdir: of a run.
-          data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
-          mesh: (data, model) of devices; None takes the config's, or all devices.
-          allow_code: modules outside jaxrec that its config may name.
+        """Opens a workdir; use `jaxrec.load`, whose arguments these are.
 
         Raises:
           ValueError: the folder holds no run.
@@ -67,25 +59,22 @@ class Run:
     @functools.cached_property
     def experiment(self) -> Experiment:
         """The log, the task and the sources of the run."""
-        with self._allowed():
+        with allow_code(self._code):
             return build(self.config, self._data_dir, self._mesh)
 
     def evaluate(self, part: str = 'test', step: int | None = None) -> dict[str, float]:
-        """The metrics of a checkpoint on one part of the log.
+        """The metrics, {metric: value}, of a checkpoint on one part of the log.
 
         Args:
           part: 'train', 'validation' or 'test'.
           step: which checkpoint; None takes the best on validation.
-
-        Returns:
-          {metric: value}.
 
         Raises:
           ValueError: there is no such part or checkpoint.
         """
         if part not in ('train', 'validation', 'test'):
             raise ValueError(f"part = {part!r}: give 'train', 'validation' or 'test'")
-        with self._allowed():
+        with allow_code(self._code):
             return metrics_of(self.experiment, self.workdir, part, step)[0]
 
     def ceiling(self, part: str = 'test') -> dict[str, float] | None:
@@ -120,7 +109,7 @@ class Run:
                 path = str(Path(folder) / 'frame.parquet')
                 pyarrow.parquet.write_table(native.to_arrow(), path)
             blocks: list[pa.RecordBatch] = []
-            with self._allowed():
+            with allow_code(self._code):
                 predict_files(self.experiment, self.workdir, [path], blocks.append, log=log, step=step, strict=True)
         if native is None:
             return pa.Table.from_batches(blocks)
@@ -151,39 +140,26 @@ class Run:
           ValueError: the model gives rows a probability and names no items.
         """
         procedure = importlib.import_module(RECOMMENDER)
-        with self._allowed():
+        with allow_code(self._code):
             return procedure.recommend_rows(self.experiment, self.workdir, users, sessions, items, beams, step)
 
     def export(self, output: str | Path, step: int | None = None, **options: Any) -> Path:
-        """Writes the scorer to one file that needs no code of the model.
+        """Writes the scorer to one file that needs no code of the model, and returns its path.
 
         Args:
           output: the file; `jaxrec.training.export.load_scorer` reads it.
           step: which checkpoint; None takes the best on validation.
-          **options: of `jaxrec.runs.export.export_run`.
-
-        Returns:
-          The file.
+          **options: of `jaxrec.runs.restore.export_run`.
         """
-        with self._allowed():
+        with allow_code(self._code):
             export_run(build(self.config, self._data_dir, (1, 1)), self.workdir, output, step, **options)
         return Path(output)
 
     def plot(self, output: str | Path | None = None) -> Path:
-        """Draws training loss and validation metric against steps.
-
-        Args:
-          output: the PNG; None takes `curves.png` of the workdir.
-
-        Returns:
-          The file.
-        """
+        """Draws training loss and validation metric against steps to a PNG, or to `curves.png`; returns its path."""
         path = Path(output) if output is not None else self.workdir / 'curves.png'
         draw_curves(self.workdir, self.config.get('train', {}).get('monitor', 'auc'), path)
         return path
-
-    def _allowed(self) -> AbstractContextManager[None]:
-        return allow_code(self._code)
 
     def _summary(self) -> dict[str, str]:
         train, data = self.config.get('train', {}), self.config.data

@@ -1,7 +1,4 @@
-"""The data section of a config: its options, the log that it names, and the batches that are cut from it.
-
-B batch.
-"""
+"""The data section of a config: its options, the log that it names, and the batches that are cut from it."""
 
 import dataclasses
 import hashlib
@@ -12,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.data.logs.log import Log
 from jaxrec.data.sources.batch_source import BatchSource
@@ -59,15 +56,8 @@ SOURCE_OPTIONS: dict[str, Any] = {
 SOURCE_NAMES = {'session': 'items'}
 
 
-def read_data(config: ml_collections.ConfigDict, log: Log) -> dict[str, Any]:
-    """The data section with its defaults, those of options that only some sources take included.
-
-    Args:
-      config: of a run.
-      log: the compiled log.
-
-    Returns:
-      {option: value}, of the options of other sources those that are given.
+def read_data(config: ConfigDict, log: Log) -> dict[str, Any]:
+    """The data section with its defaults, those of options that only some sources accept included.
 
     Raises:
       ValueError: an unknown option, a value of another type, or a source that cannot read this log.
@@ -88,12 +78,12 @@ def read_data(config: ml_collections.ConfigDict, log: Log) -> dict[str, Any]:
     return data
 
 
-def log_of(config: ml_collections.ConfigDict, data_dir: str | None = None) -> Log:
+def log_of(config: ConfigDict, data_dir: str | None = None) -> Log:
     """The log that a config names, compiled if it is not there.
 
     Args:
       config: of a run.
-      data_dir: where real data sets lie; None takes the environment variable JAXREC_DATA.
+      data_dir: where real data sets are; None takes the environment variable JAXREC_DATA.
 
     Raises:
       ValueError: a missing or unknown key, or data that cannot be compiled.
@@ -103,26 +93,9 @@ def log_of(config: ml_collections.ConfigDict, data_dir: str | None = None) -> Lo
 
 
 def cut_source(
-    config: ml_collections.ConfigDict,
-    log: Log,
-    data: Mapping[str, Any],
-    train: Mapping[str, Any],
-    part: str,
-    shuffle: bool = False,
+    config: ConfigDict, log: Log, data: Mapping[str, Any], train: Mapping[str, Any], part: str, shuffle: bool = False
 ) -> BatchSource:
-    """The batches of one part of a log, as `Experiment.source` gives them.
-
-    Args:
-      config: the run's, of which features and seed count.
-      log: the compiled log.
-      data: the data section, defaults filled in.
-      train: the train section, defaults filled in.
-      part: 'train', 'validation' or 'test'.
-      shuffle: for training, as in `Experiment.source`: all epochs; else one.
-
-    Returns:
-      The source.
-    """
+    """The batches of one part of a log, as `Experiment.source` gives them; data and train have their defaults."""
     cartesian = plain(data['cartesian'])
     own = {SOURCE_NAMES.get(name, name): plain(data[name]) for name in SOURCE_OPTIONS if name in data}
     if not shuffle:  # what is drawn beside a history only serves a loss
@@ -148,18 +121,7 @@ def cut_source(
 
 
 def log_arguments(data: Mapping[str, Any], data_dir: str | None) -> dict[str, Any]:
-    """The keywords of the log's compiler, with the data root filled in where it is wanted.
-
-    Args:
-      data: the data section.
-      data_dir: the data root; None takes JAXREC_DATA.
-
-    Returns:
-      The keywords.
-
-    Raises:
-      ValueError: the compiler wants `data_dir` and there is none.
-    """
+    """The keywords of the log's compiler, `data_dir` filled in, or None by JAXREC_DATA, where it is wanted."""
     arguments = plain(data['arguments'])
     if 'data_dir' in arguments and not arguments['data_dir']:
         arguments['data_dir'] = data_dir or os.environ.get('JAXREC_DATA', '')
@@ -172,14 +134,7 @@ def log_arguments(data: Mapping[str, Any], data_dir: str | None) -> dict[str, An
 
 
 def log_folder(data: Mapping[str, Any]) -> Path:
-    """Where a log is cached: runs with the same compiler and arguments share it.
-
-    Args:
-      data: the data section.
-
-    Returns:
-      `<cache>/<compiler>-<digest of its arguments>`.
-    """
+    """Where a log is cached, `<cache>/<compiler>-<digest of its arguments>`."""
     described = json.dumps([data['log'], plain(data['arguments'])], sort_keys=True)
     name = data['log'].rpartition(':')[2]
     return Path(data['cache']) / f'{name}-{hashlib.sha256(described.encode()).hexdigest()[:10]}'

@@ -1,7 +1,4 @@
-"""Timing: the median of several windows after a warm-up, memory above an idle process, one JSON line.
-
-B batch.
-"""
+"""Timing: the median of several windows after a warm-up, memory above an idle process, one JSON line."""
 
 import json
 import statistics
@@ -53,16 +50,12 @@ def record(
     """Builds the record of a benchmark: of memory the peak, compilation included, and that of the windows.
 
     Args:
-      task: its name.
       shapes: what was run, in words.
       params: numbers that are trained.
       timed: from `measure`.
       examples: examples a call.
       idle_mb: peak memory before the benchmark made anything.
       **more: further keys.
-
-    Returns:
-      The record that is printed as one JSON line.
     """
     seconds, means = timed
     return {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.files import needs_room, replace_text
 from jaxrec.options import plain, read_options
@@ -23,14 +23,8 @@ log = logging.getLogger(__name__)
 
 
 @functools.cache
-def read_config(path: str) -> ml_collections.ConfigDict:
-    """Reads the config that a run was trained with.
-
-    Args:
-      path: a `config.json`.
-
-    Returns:
-      The config.
+def read_config(path: str) -> ConfigDict:
+    """Reads the `config.json` that a run was trained with.
 
     Raises:
       ValueError: there is none.
@@ -38,7 +32,7 @@ def read_config(path: str) -> ml_collections.ConfigDict:
     file = Path(path)
     if not file.exists():
         raise ValueError(f'{file} is missing: give a workdir that `jaxrec train` has written')
-    return ml_collections.ConfigDict(json.loads(file.read_text()))
+    return ConfigDict(json.loads(file.read_text()))
 
 
 def table_rows(run: Experiment) -> dict[str, int]:
@@ -65,10 +59,7 @@ def own_checkpoints(workdir: Path) -> Checkpoints:
 
 @contextmanager
 def hold(workdir: Path) -> Iterator[None]:
-    """Keeps other processes out of a workdir; the system lets go of it when this one ends, however it ends.
-
-    Args:
-      workdir: takes `.lock`; created if absent. Of a run's own processes the first one holds it for all.
+    """Keeps other processes out of a workdir by its `.lock`; the system releases it when this process ends.
 
     Raises:
       ValueError: another process holds it, or the disk is full.
@@ -96,12 +87,8 @@ def _lock(file: BinaryIO, workdir: Path) -> None:
         file.write(f'{os.getpid()}\n'.encode())
 
 
-def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
-    """Claims a workdir for all processes of a run: the first writes, the others see that it is theirs too.
-
-    Args:
-      workdir: where each of them writes its part of every checkpoint.
-      run_config: of this process.
+def claim_together(workdir: Path, run_config: ConfigDict) -> None:
+    """Claims a workdir for all processes of a run: the first writes, the others check that it is theirs too.
 
     Raises:
       ValueError: it holds a run of another config, or a process does not see what the first has written.
@@ -120,7 +107,7 @@ def claim_together(workdir: Path, run_config: ml_collections.ConfigDict) -> None
         claim(workdir, run_config)
 
 
-def claim(workdir: Path, run_config: ml_collections.ConfigDict) -> None:
+def claim(workdir: Path, run_config: ConfigDict) -> None:
     """Writes the config into an empty workdir, or checks that the one there is the same."""
     path, text = workdir / 'config.json', json.dumps(plain(run_config.to_dict()), indent=1, sort_keys=True)
     if path.exists() and path.read_text() != text:

@@ -1,11 +1,9 @@
 """Batches of requests with many candidates, their histories read from a behaviour index.
 
-A batch is what a source would have cut, had each candidate been an event of the log and the index's new
-behaviours part of it, but for two things: there is a user side once a request and not once a candidate, and
-sizes are rounded up to a few, so that a jitted prediction compiles once for each.
+A batch has one user side a request, and sizes are rounded up to a few, so that a prediction compiles once for each.
 
-Letters: B requests, C candidates, S short window, L long window, K kept behaviours, G runs of M candidates of
-  one value of the searched column, W values of a multi-valued column.
+Letters: B requests, C candidates, S short window, L long window, K kept behaviours, G runs of M candidates of one value
+of the searched column, W values of a multi-valued column.
 """
 
 import dataclasses
@@ -28,13 +26,13 @@ RUN = 32  # M, candidates that share what was kept for them: a value with more o
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Who is shown what, and when.
+    """A request for scores.
 
     Attributes:
-      user: id; out-of-vocabulary for one that the log does not know, who has no history.
+      user: id; out-of-vocabulary for an unknown user, who has no history.
       items: int32 [c], the candidates.
-      time: behaviours strictly before it are the history; None takes all, and measures gaps from the latest
-        behaviour of any user.
+      time: behaviours strictly before it are the history; None takes all, and measures gaps from the latest of any
+        user.
     """
 
     user: int
@@ -44,13 +42,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """The sizes that batches are rounded up to, each ascending.
-
-    Attributes:
-      requests: of B.
-      candidates: of C.
-      groups: of G below C; none where the kept side is of each candidate.
-    """
+    """The sizes that B, C and G (below C; none without a hard search) are rounded up to, each ascending."""
 
     requests: Sequence[int] = (1, 2, 4)
     candidates: Sequence[int] = (16, 64, 400)
@@ -69,12 +61,7 @@ class Sizes:
 
 
 class RequestAssembler:
-    """Builds batches from requests.
-
-    Attributes:
-      index: where histories are looked up.
-      features: {side: columns}.
-    """
+    """Builds batches from requests."""
 
     def __init__(
         self,
@@ -88,11 +75,10 @@ class RequestAssembler:
         """Prepares the lookups.
 
         Args:
-          index: the index.
-          features: {side: columns}, those of the model.
+          index: where histories are looked up.
+          features: {side: columns} of the model.
           length: S.
-          lifelong: what is read of older behaviours.
-          time_gap: how gaps fall into buckets.
+          lifelong, time_gap: what is read of older behaviours, and how gaps fall into buckets.
           sizes: that batches are rounded up to; None takes the defaults.
 
         Raises:
@@ -116,16 +102,12 @@ class RequestAssembler:
             )
 
     def build(self, requests: Sequence[Request]) -> Batch:
-        """Builds one batch.
-
-        Args:
-          requests: as many as fit the sizes, candidates too.
+        """Builds one batch of as many requests and candidates as fit the sizes.
 
         Returns:
-          {'side/column': array} as a source gives it for C candidates, with `label` 0 and `valid` 1 for real
-          ones. With sizes of groups, what a hard search kept is [B, G, K], a row for each run of candidates
-          of one value; `kept/slot` int32 [B, G, M] says whose it is, and `kept/place` int32 [B, C] which slot
-          of all G M is each candidate's.
+          {'side/column': array} as a source gives it for C candidates, `label` 0 and `valid` 1 for real ones. With
+          sizes of groups a hard search's side is [B, G, K], a row a run of candidates of one value; `kept/slot` int32
+          [B, G, M] names its candidates, `kept/place` int32 [B, C] the slot among G M of each candidate.
         """
         b = Sizes.fit(self.sizes.requests, len(requests))
         c = Sizes.fit(self.sizes.candidates, max(len(request.items) for request in requests))
@@ -237,15 +219,11 @@ class RequestAssembler:
 
 
 def cut_runs(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts candidates into runs of one value.
-
-    Args:
-      values: [c], of the candidates.
-      most: M, candidates a run at most.
+    """Cuts candidates' values [c] into runs of one value, of at most M candidates each.
 
     Returns:
-      The value of each run [r]; its candidates, int32 [r, M] with 0 behind the last; and where in these r M
-      slots each candidate stands, int32 [c].
+      The value of each run [r]; its candidates, int32 [r, M], 0 behind the last; each candidate's place in them, int32
+      [c].
     """
     order = np.argsort(values, kind='stable')
     ordered = values[order]

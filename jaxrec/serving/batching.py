@@ -1,8 +1,4 @@
-"""Concurrent requests in batches: what waits while a batch is computed makes up the next one.
-
-There is no timer by default: a lone request is computed at once, and batches grow by themselves as soon as
-requests arrive faster than they are answered.
-"""
+"""Concurrent requests in batches: what waits while a batch is computed becomes the next one."""
 
 import asyncio
 import collections
@@ -35,7 +31,7 @@ class Batcher(Generic[T, R]):
         Args:
           work: a batch of requests -> their answers, in order.
           most: requests a batch, at most.
-          wait_s: how long a batch that is not full waits for more.
+          wait_s: seconds that a batch that is not full waits for more.
           waiting: requests that may wait; beyond them `submit` refuses.
 
         Raises:
@@ -71,12 +67,6 @@ class Batcher(Generic[T, R]):
 
     async def submit(self, request: T) -> R:
         """Waits for the answer to a request.
-
-        Args:
-          request: what `work` takes.
-
-        Returns:
-          Its answer.
 
         Raises:
           OverloadError: too many requests wait, or the batcher is closing.

@@ -1,16 +1,12 @@
-"""The User Behaviour Tree, user -> category -> behaviours, as a memory-mapped index that takes in new events.
+"""The User Behaviour Tree, user -> category -> behaviours, as a memory-mapped index that ingests new events.
 
-The tree is that of SIM (https://arxiv.org/abs/2006.05639, section 3), whose hard search reads it.
-
-An index folder holds `manifest.json`, a base (see `index_build`) and a journal of what came after it. Every
-lookup sees the base and the journal merged, as if the log had been compiled with the new events in it. The
-manifest names the base and the journal that belong together, so replacing it is what makes a compaction
-happen: whole, or not at all.
+The tree is that of SIM (https://arxiv.org/abs/2006.05639, section 3). An index folder holds `manifest.json`, a base
+(see `index_build`) and a journal of later events; lookups merge both. The manifest names the base and journal that
+belong together, so a compaction is complete when it is replaced.
 
     index = build_index('index', log, label, columns=('item', 'category'))
     index.append(users, {'item': items, 'time': times})
-    view = index.view(user)
-    newest = view.matching(category, 200)
+    newest = index.view(user).matching(category, 200)
 
 Letters: n events, P behaviours, U user rows of the log.
 """
@@ -29,16 +25,21 @@ from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.options import plain
 from jaxrec.serving.index_build import (
     FOLDERS,
+    LOCK,
+    MANIFEST,
     Base,
     Block,
+    base_folder,
     categories_of,
     check_columns,
     event_dtypes,
+    hold,
     log_blocks,
+    read_manifest,
     user_blocks,
     write_base,
+    write_manifest,
 )
-from jaxrec.serving.index_manifest import LOCK, MANIFEST, base_folder, hold, read_manifest, write_manifest
 from jaxrec.serving.journal import Journal, partial_name
 from jaxrec.serving.new_events import NewEvents
 from jaxrec.serving.user_view import UserView
@@ -58,11 +59,7 @@ def build_index(
 
     Args:
       folder: where it will lie; absent, empty, or with what a build left that did not end.
-      log: the log.
       label: description of the label rule: positive events are behaviours.
-      columns: history features of the model.
-      category: the column that the tree branches by.
-      view_bytes: see `BehaviourIndex`.
 
     Returns:
       The index, open for writing.
@@ -131,14 +128,12 @@ class BehaviourIndex:
         Args:
           folder: written by `build_index`.
           log: the log that it was built from.
-          writable: take new events; one process at a time may.
+          writable: ingest new events; one process at a time may.
           sync: flush new events to the disk before they are acknowledged.
-          view_bytes: of merged views of users with new events that are kept in memory; others are merged
-            again, all their new events in one pass, when they are asked for.
+          view_bytes: of merged views of users with new events that are kept in memory.
 
         Raises:
-          ValueError: a folder that is no index, a damaged one, that of another log, or one that another
-            process writes to.
+          ValueError: no index, a damaged one, that of another log, or one that another process writes to.
         """
         self.folder, self.log, self._sync, self._view_bytes = Path(folder), log, sync, view_bytes
         self._writing = threading.Lock()  # whoever appends or compacts holds it; lookups never wait for it
@@ -179,29 +174,21 @@ class BehaviourIndex:
         return self._new.count
 
     def view(self, user: int) -> UserView:
-        """A user's behaviours as of now.
-
-        Args:
-          user: id.
-
-        Returns:
-          The view, new events included; an empty one for an id beyond the log.
-        """
+        """A user's behaviours as of now, new events included; an empty view for an id beyond the log."""
         return self._new.view(user)
 
     def append(self, users: np.ndarray, columns: Mapping[str, np.ndarray]) -> int:
-        """Takes in new behaviours; when it returns they are in the journal and in every later view.
+        """Ingests behaviours; when it returns they are in the journal and in every later view.
 
         Args:
           users: integer [n].
           columns: {name: [n]} of the stored columns, and `time` if the log has it.
 
         Returns:
-          How many behaviours the index now holds.
+          How many behaviours the index holds.
 
         Raises:
-          ValueError: columns that are missing or of other lengths, an id out of range, or an index that is
-            open for reading only.
+          ValueError: missing or unequal columns, an id out of range, or an index that is open for reading only.
         """
         events = self._checked(users, columns)
         with self._writing:
@@ -245,10 +232,7 @@ class BehaviourIndex:
             self.latest = max(self.latest, events['time'].max().item())
 
     def compact(self) -> int:
-        """Folds the journal into a new base; appends of other threads wait meanwhile, lookups do not.
-
-        Returns:
-          How many behaviours were folded in.
+        """Folds the journal into a new base and returns how many behaviours it held; lookups go on meanwhile.
 
         Raises:
           ValueError: the index is open for reading only.

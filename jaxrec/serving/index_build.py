@@ -1,12 +1,14 @@
-"""The base of a behaviour index: three folders of memory-mapped columns, written by blocks of users.
+"""The manifest and the base of a behaviour index: three folders of memory-mapped columns, written by blocks of users.
 
-`behaviours/` has a row a behaviour, by user and time: `item`, the event columns, `time` where the log has it,
-and `order`, the tree's positions within the user. `branches/` has a row for each user's category: its id and
-where it starts in `order`. `users/` says where each user's rows begin in both.
+`behaviours/` has a row a behaviour, by user and time: `item`, the event columns, `time`, and `order`, the tree's
+positions within the user. `branches/` has the id of each user's categories and where they start in `order`; `users/`
+the offsets.
 
 Letters: N events of the log, P behaviours (positive events), G branches, U user rows of the log.
 """
 
+import fcntl
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,58 @@ import numpy as np
 from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.data.logs.column_writer import ColumnWriter
 from jaxrec.data.logs.columns import ColumnStore, offsets_of, write_columns
-from jaxrec.serving.index_manifest import REMEDY
-from jaxrec.serving.journal import sync
+from jaxrec.serving.journal import sync, write_whole
 from jaxrec.serving.user_view import UserView
+
+FORMAT, VERSION = 'jaxrec.behaviour_index', 1
+MANIFEST, LOCK = 'manifest.json', '.lock'
+KEYS = {'log', 'label', 'category', 'columns', 'generation', 'counts'}
+REMEDY = 'delete the folder and build the index again'
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads the manifest of an index; ValueError where it is missing, damaged, or of another format or version."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        found = manifest['format'], manifest['version']
+        missing = KEYS - manifest.keys()
+    except FileNotFoundError:
+        raise ValueError(f'{path} is missing, {folder} is no index: build one with `build_index`') from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is damaged ({error!r}): {REMEDY}') from None
+    if found != (FORMAT, VERSION):
+        raise ValueError(
+            f'{path} is {found[0]} version {found[1]}, this library reads {FORMAT} version {VERSION}: {REMEDY}'
+        )
+    if missing:
+        raise ValueError(f'{path} lacks {", ".join(sorted(missing))}: {REMEDY}')
+    return manifest
+
+
+def write_manifest(folder: Path, described: Mapping[str, Any]) -> None:
+    """Writes the manifest, whole or not at all; what it names must be on the disk by then."""
+    manifest = {'format': FORMAT, 'version': VERSION, **described}
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
+def base_folder(generation: int) -> str:
+    """The name of the folder that holds a generation's base."""
+    return f'base-{generation:06d}'
+
+
+def hold(folder: Path) -> Any:
+    """Keeps other processes from writing until the returned file is closed; ValueError where one does already."""
+    file = (folder / LOCK).open('a+')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(
+            f'{folder} is being written to by another process: stop it, or open the index for reading'
+        ) from None
+    return file
+
 
 FOLDERS = ('behaviours', 'branches', 'users')
 
@@ -31,12 +82,8 @@ def check_columns(log: BehaviourLog, columns: Sequence[str], category: str) -> t
     """The columns that a base must store: item attributes follow from the item, event columns do not.
 
     Args:
-      log: the log.
       columns: history features of the model.
       category: what the tree branches by: 'item' or a categorical item attribute.
-
-    Returns:
-      `item` and the event columns among them.
 
     Raises:
       ValueError: a column that the log does not have, or one that an index cannot hold.
@@ -73,12 +120,7 @@ def categories_of(log: BehaviourLog, category: str, items: np.ndarray) -> np.nda
 
 
 def log_blocks(log: BehaviourLog, positive: np.ndarray, kinds: Mapping[str, np.dtype]) -> Iterator[Block]:
-    """Cuts the behaviours of a log into blocks of whole users.
-
-    Args:
-      log: the log.
-      positive: bool [N], which events are behaviours.
-      kinds: {column: dtype}, what to read.
+    """Cuts the positive events (bool [N]) of a log into blocks of whole users, of the columns and dtypes in `kinds`.
 
     Yields:
       int64 [u], the behaviours of each of the next users, and {column: [their sum]}.
@@ -91,14 +133,7 @@ def log_blocks(log: BehaviourLog, positive: np.ndarray, kinds: Mapping[str, np.d
 
 
 def user_blocks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cuts users into runs that hold `BLOCK` rows at most, or one user.
-
-    Args:
-      offsets: int64 [U + 1], where each user's rows begin.
-
-    Yields:
-      The first user of a run, and the first behind it.
-    """
+    """Yields (first user, first behind) of runs of `BLOCK` rows of offsets, int64 [U + 1], at most, or one user."""
     user, users = 0, len(offsets) - 1
     while user < users:
         last = int(np.searchsorted(offsets, offsets[user] + BLOCK, 'right')) - 1
@@ -116,12 +151,7 @@ class Base:
     """
 
     def __init__(self, folder: Path, names: Iterable[str], counts: Mapping[str, Any]):
-        """Maps the files.
-
-        Args:
-          folder: written by `write_base`.
-          names: of the stored columns.
-          counts: what `write_base` returned.
+        """Maps the files of a folder that `write_base` has written, given what it returned.
 
         Raises:
           ValueError: a missing or damaged file, or one of another length.
@@ -151,13 +181,7 @@ class Base:
 def write_base(
     folder: Path, kinds: Mapping[str, np.dtype], blocks: Iterable[Block], categories: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Any]:
-    """Writes a base.
-
-    Args:
-      folder: created.
-      kinds: {column: dtype} of the behaviours.
-      blocks: the behaviours of all users, by user and time.
-      categories: items int32 [n] -> int32 [n].
+    """Writes a base to a new folder, of blocks of all users' behaviours by user and time.
 
     Returns:
       {'behaviours': P, 'branches': G, 'latest': the latest time or 0}.
@@ -193,8 +217,7 @@ def grow_trees(counts: np.ndarray, categories: np.ndarray) -> tuple[np.ndarray, 
 
     Returns:
       order: int32 [n], positions within the user, by user and category, newest first.
-      category: int32 [g] and start: int64 [g], of the branches, by user; starts count from the block's first
-        behaviour.
+      category: int32 [g] and start: int64 [g], of the branches, by user; starts count from the block's first behaviour.
       forks: int64 [u], branches of each user.
     """
     offsets = offsets_of(counts)

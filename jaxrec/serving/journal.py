@@ -1,9 +1,8 @@
 """A journal of new events: fixed-width records with a checksum each, appended and never changed.
 
-The file is a header of one line of JSON, then records. An append is one write, flushed to the disk before it
-is acknowledged unless told otherwise: a killed process loses nothing that was acknowledged, and with the
-flush neither does a machine that loses power. What a crash left of an unfinished write is a torn tail: it is
-cut off when the journal is opened for writing, and counted.
+The file is a header of one line of JSON, then records. An append is one write, flushed to the disk before it is
+acknowledged unless `sync` is off. An unfinished write of a crash is cut off, and counted, when it is opened for
+writing.
 
 Letters: E records.
 """
@@ -24,8 +23,6 @@ class Journal:
     """An open journal.
 
     Attributes:
-      path: of the file.
-      dtype: of the events, packed.
       events: [E] of `dtype`, those it held when it was opened.
       torn: bytes of a torn tail that were left out when it was opened.
     """
@@ -100,14 +97,11 @@ class Journal:
         return records['event'][:whole], self._start + whole * width
 
     def append(self, events: np.ndarray) -> None:
-        """Writes events.
-
-        Args:
-          events: [n] of `dtype`.
+        """Writes events [n] of `dtype`.
 
         Raises:
           ValueError: the journal is open for reading only.
-          OSError: the write failed; the part that was written is taken back.
+          OSError: the write failed; the part that was written is removed.
         """
         if self._file is None:
             raise ValueError(f'{self.path} is open for reading only: open the index with writable=True')

@@ -1,8 +1,12 @@
 """What the service reads and refuses: JSON bodies, checked field by field.
 
-Every refusal is a `RefusalError` with an HTTP status: 400 for what is no JSON, 404 for a user that must be
-known and is not, 413 for a body that is too large, 415 for one that is not declared as JSON, 422 for a field
-that is missing, unknown or of a wrong type, size or value.
+A `RefusalError` has an HTTP status: 400 for no JSON, 404 for an unknown user, 413 for a large body, 415 for one that is
+not declared as JSON, 422 for a field that is missing, unknown or of a wrong type, size or value.
+
+The latest time of any user is the "now" of every request without a time, and one event in milliseconds in a log of
+seconds would move all gaps into the oldest bucket. So events are accepted from the log's earliest time up to
+`max_ahead` beyond the latest behaviour at opening or beyond the clock. The clock counts for a log whose latest time, in
+s, ms, us or ns since 1970, is between 1990 and 2100.
 
 c candidates, n events.
 """
@@ -20,7 +24,57 @@ import numpy as np
 from jaxrec.data.logs.behaviour_log import BehaviourLog
 from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY, Vocabulary
 from jaxrec.serving.assembly import Request
-from jaxrec.serving.event_times import EventTimes
+from jaxrec.serving.behaviour_index import BehaviourIndex
+
+UNITS = {1: 'seconds', 10**3: 'milliseconds', 10**6: 'microseconds', 10**9: 'nanoseconds'}
+YEARS = 631_152_000, 4_102_444_800  # the beginning of 1990 and of 2100, in seconds since 1970
+DAY = 86_400
+
+
+@dataclasses.dataclass(frozen=True)
+class EventTimes:
+    """The times that are accepted: from the earliest of the log to `max_ahead` behind the latest or the clock.
+
+    `max_ahead` is in the log's time unit; `per_second` is units a second where the log keeps to the clock, otherwise 0.
+    """
+
+    earliest: float
+    latest: float
+    max_ahead: int
+    per_second: int
+
+    def limit(self, now: float) -> int:
+        """The last time that is accepted at `now`, in seconds since 1970."""
+        return math.ceil(max(self.latest, now * self.per_second)) + self.max_ahead
+
+    @property
+    def unit(self) -> str:
+        """What is to be sent, for messages."""
+        return f'{UNITS[self.per_second]} since 1970' if self.per_second else 'times'
+
+
+def read_event_times(index: BehaviourIndex, max_ahead: int | None = None) -> EventTimes | None:
+    """Finds which times an index may ingest; None for a log without times.
+
+    Args:
+      index: just opened.
+      max_ahead: in the log's time unit; None is a day where the log keeps to the clock, otherwise 86,400.
+
+    Raises:
+      ValueError: a negative number.
+    """
+    if max_ahead is not None and max_ahead < 0:
+        raise ValueError(f"max_ahead is {max_ahead}: give 0 or more, in the log's time unit")
+    offsets = index.log.user_offsets
+    users = np.flatnonzero(np.diff(offsets))
+    if not index.log.has_time or not len(users):
+        return None
+    times = index.log.events['time']  # ascending within a user: two numbers of each are read
+    earliest, last = times[offsets[users]].min().item(), times[offsets[users + 1] - 1].max().item()
+    per_second = next((unit for unit in UNITS if YEARS[0] <= last / unit < YEARS[1]), 0)
+    ahead = DAY * max(per_second, 1) if max_ahead is None else max_ahead
+    return EventTimes(earliest, max(last, index.latest), ahead, per_second)
+
 
 INT64 = 2**63
 MAX_TEXT = 1024  # characters of a value: numpy makes all values of a list as wide as the widest
@@ -30,11 +84,7 @@ NO_TEXT = re.compile(r'[\0\ud800-\udfff]')
 
 
 class RefusalError(Exception):
-    """A request that is answered with a 4xx.
-
-    Attributes:
-      status: of the answer.
-    """
+    """A request that is answered with a 4xx, its `status`."""
 
     def __init__(self, status: int, message: str):
         """Keeps both."""
@@ -44,13 +94,7 @@ class RefusalError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A request for scores, and what the log does not know of it.
-
-    Attributes:
-      request: in ids.
-      known_user: whether the user has an id.
-      unknown: candidates without an id, which are scored as out-of-vocabulary.
-    """
+    """A request for scores in ids, whether its user is known, and how many candidates have no id."""
 
     request: Request
     known_user: bool
@@ -58,15 +102,7 @@ class Asked:
 
 
 def read_json(body: bytes, fields: Mapping[str, bool]) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Args:
-      body: the bytes of a request.
-      fields: {name: whether it must be there}.
-
-    Raises:
-      RefusalError: 400 or 422.
-    """
+    """Reads a JSON object of `fields`, {name: whether it must be there}, or raises a RefusalError of 400 or 422."""
     try:
         found = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # undecodable bytes and huge integers are ValueErrors too
@@ -99,22 +135,18 @@ def _listed(fields: Mapping[str, bool]) -> str:
     return ', '.join(name if wanted else f'{name} (optional)' for name, wanted in fields.items())
 
 
+def _read_list(found: Mapping[str, Any], name: str, most: int, what: str) -> list[Any]:
+    values = found[name]
+    if not isinstance(values, list) or not 1 <= len(values) <= most:
+        given = f'{len(values)} values' if isinstance(values, list) else type(values).__name__
+        raise RefusalError(422, f'field {name!r} is {given}: send a list of 1 to {most} {what}')
+    return values
+
+
 def read_score(body: bytes, log: BehaviourLog, most: int) -> Asked:
-    """Reads a request for scores: `user`, `candidates`, and `time` or none.
-
-    Args:
-      body: the bytes.
-      log: whose vocabularies say who and what is meant.
-      most: candidates at most.
-
-    Raises:
-      RefusalError: 400 or 422.
-    """
+    """Reads `user`, `candidates` and maybe `time`, or raises a RefusalError of 400 or 422."""
     found = read_json(body, {'user': True, 'candidates': True, 'time': False})
-    candidates = found['candidates']
-    if not isinstance(candidates, list) or not 1 <= len(candidates) <= most:
-        what = f'{len(candidates)} values' if isinstance(candidates, list) else type(candidates).__name__
-        raise RefusalError(422, f"field 'candidates' is {what}: send a list of 1 to {most} items")
+    candidates = _read_list(found, 'candidates', most, 'items')
     user = int(encode(log.vocabulary('user'), 'user', [found['user']])[0])
     items = encode(log.vocabulary('item'), 'candidates', candidates)
     when = found.get('time')
@@ -132,8 +164,6 @@ def read_events(
     """Reads new behaviours: `events`, a list of objects with `user`, `item`, `time` and the event columns.
 
     Args:
-      body: the bytes.
-      log: whose vocabularies say who and what is meant.
       columns: those that the index stores.
       most: events at most.
       times: those that are taken; None for a log without any.
@@ -144,10 +174,7 @@ def read_events(
     Raises:
       RefusalError: 400, 404 or 422; then no event is taken.
     """
-    events = read_json(body, {'events': True})['events']
-    if not isinstance(events, list) or not 1 <= len(events) <= most:
-        what = f'{len(events)} values' if isinstance(events, list) else type(events).__name__
-        raise RefusalError(422, f"field 'events' is {what}: send a list of 1 to {most} objects")
+    events = _read_list(read_json(body, {'events': True}), 'events', most, 'objects')
     wanted = ('user', *columns, *(('time',) if log.has_time else ()))
     for n, event in enumerate(events):
         if not isinstance(event, dict) or event.keys() != set(wanted):
@@ -192,11 +219,7 @@ def _check_times(values: Sequence[float], times: EventTimes) -> None:
 
 
 def read_number(name: str, value: Any, whole: bool = False) -> int | float:
-    """Checks that a value is a number that fits 64 bits, without a fraction where it is to be whole.
-
-    Raises:
-      RefusalError: 422.
-    """
+    """Checks that a value is a number that fits 64 bits, an integer where `whole`, or raises a RefusalError of 422."""
     # An integer of 400 digits is JSON too, and no float holds it.
     finite = type(value) is int or (type(value) is float and math.isfinite(value))
     if not finite or not -INT64 <= value < INT64 or (whole and value != int(value)):
@@ -206,15 +229,7 @@ def read_number(name: str, value: Any, whole: bool = False) -> int | float:
 
 
 def encode(vocabulary: Vocabulary, name: str, values: Sequence[Any]) -> np.ndarray:
-    """Looks up ids of raw values.
-
-    Args:
-      vocabulary: of integers or strings.
-      name: of the field, for messages.
-      values: [n].
-
-    Returns:
-      int32 [n], 1 for what it does not hold.
+    """Looks up the ids of values [n], int32 [n], 1 for what the vocabulary does not hold; `name` is the field.
 
     Raises:
       RefusalError: 422 for values of another type, strings that are no text, or integers beyond 64 bits.

@@ -1,8 +1,7 @@
 """New behaviours laid over a base: what a user did since, merged when the user is looked up.
 
-Taking in an event only notes it. A lookup merges all that its user has new in one pass and keeps the view, so
-that the next one merges what came since. Merging is done outside the lock: a lookup of one user never waits
-for the behaviours of another, nor for an append of any size.
+An append only notes events. A lookup merges what is new of its user outside the lock and keeps the view, so lookups
+never wait for each other, nor for an append.
 
 Letters: n new events, m those of a user, E records.
 """
@@ -22,18 +21,16 @@ class NewEvents:
 
     Attributes:
       base: what they are laid over.
-      count: how many there are.
-      kept_bytes: of the merged views that are kept.
+      count, kept_bytes: how many events, and bytes of the merged views that are kept.
     """
 
     def __init__(self, base: Base, dtype: np.dtype, categories: Callable[[np.ndarray], np.ndarray], view_bytes: int):
-        """Begins without any.
+        """Begins without any; views of the latest lookups are kept up to `view_bytes`.
 
         Args:
-          base: the base.
+          base: what they are laid over.
           dtype: of the events, `user` and the columns of the base.
           categories: items int32 [n] -> int32 [n], what the tree branches by.
-          view_bytes: of merged views that are kept; those of the latest lookups are.
         """
         self.base, self.count, self.kept_bytes = base, 0, 0
         self._dtype, self._categories, self._limit = np.dtype(dtype), categories, view_bytes
@@ -44,11 +41,7 @@ class NewEvents:
         self._kept: collections.OrderedDict[int, tuple[UserView, int]] = collections.OrderedDict()
 
     def add(self, events: np.ndarray) -> None:
-        """Takes in events; every later lookup sees them.
-
-        Args:
-          events: [n] of the dtype.
-        """
+        """Ingests events [n] of the dtype; every later lookup sees them."""
         ordered = events[np.argsort(events['user'], kind='stable')]
         users, first = np.unique(ordered['user'], return_index=True)
         parts = zip(users.tolist(), np.split(ordered, first[1:]), strict=True) if len(users) else ()

@@ -20,12 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def open_index(run: Experiment, folder: Path, view_bytes: int = VIEW_BYTES) -> BehaviourIndex:
-    """Opens the index of a run for writing, built first where there is none.
-
-    Args:
-      run: the trained run.
-      folder: of the index.
-      view_bytes: see `BehaviourIndex`.
+    """Opens the index of a run for writing, built first where there is none; `view_bytes` as of `BehaviourIndex`.
 
     Raises:
       ValueError: a log without users, or an index of another log, label or set of columns.
@@ -61,28 +56,15 @@ def make_service(
     wait_s: float = 0.0,
     max_ahead: int | None = None,
 ) -> Service:
-    """Restores a model and compiles it for every size.
+    """Restores a model (`step` None: the best) and compiles it for every size of batch.
 
-    Args:
-      run: the trained run, on one device.
-      workdir: of its checkpoints.
-      index: of its log.
-      sizes: of batches.
-      step: which checkpoint; None takes the best.
-      wait_s: how long a batch that is not full waits.
-      max_ahead: how far ahead a new behaviour's time may be, see `read_event_times`.
+    The run is on one device; `wait_s` as of `Batcher`, `max_ahead` as of `read_event_times`.
     """
     lifelong = read_lifelong(run.data.get('lifelong'), index.log)
     if lifelong is None or lifelong.search is None:
         sizes = dataclasses.replace(sizes, groups=())
-    assembler = RequestAssembler(
-        index,
-        plain(run.config.features),
-        run.data['history_length'],
-        lifelong,
-        read_time_gap(run.data.get('time_gap'), index.log),
-        sizes,
-    )
+    gap, length = read_time_gap(run.data.get('time_gap'), index.log), run.data['history_length']
+    assembler = RequestAssembler(index, plain(run.config.features), length, lifelong, gap, sizes)
     state, step = restore_model(run, workdir, step)
     scorer, start = RequestScorer(run.setup, state, assembler), time.perf_counter()
     log.info('step %d: compiled %d programs in %.1f s', step, scorer.warm(), time.perf_counter() - start)

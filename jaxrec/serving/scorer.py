@@ -1,7 +1,4 @@
-"""Scores of requests: one user and many candidates each, by a restored model and a behaviour index.
-
-Letters: B requests, C candidates, G runs of them.
-"""
+"""Scores of requests by a restored model and a behaviour index. B requests, C candidates, G runs of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,17 +16,11 @@ class RequestScorer:
     """Scores batches of requests.
 
     Attributes:
-      assembler: makes the batches.
       traces: how often the prediction was traced, once for each combination of sizes.
     """
 
     def __init__(self, setup: Setup, state: TrainState, assembler: RequestAssembler):
-        """Prepares the prediction.
-
-        Args:
-          setup: task and mesh of one device.
-          state: params, model_state and tables.
-          assembler: makes the batches.
+        """Prepares the prediction of a setup's task on one device, with the weights of a state.
 
         Raises:
           ValueError: more than one device.
@@ -51,23 +42,12 @@ class RequestScorer:
         self._predict = jax.jit(predict)
 
     def __call__(self, requests: Sequence[Request]) -> list[np.ndarray]:
-        """Scores requests.
-
-        Args:
-          requests: as many as the assembler takes in a batch.
-
-        Returns:
-          float32 [c] each, the probabilities of its candidates.
-        """
+        """Scores as many requests as the assembler accepts in a batch: float32 [c] each."""
         scores = np.asarray(self._predict(*self._weights, self.assembler.build(requests)))
         return [scores[n, : len(request.items)] for n, request in enumerate(requests)]
 
     def warm(self) -> int:
-        """Compiles the prediction for every combination of sizes, so that no request waits for it.
-
-        Returns:
-          How many there are.
-        """
+        """Compiles the prediction for every combination of sizes, and returns how many there are."""
         sizes = self.assembler.sizes
         for b in sizes.requests:
             for c in sizes.candidates:

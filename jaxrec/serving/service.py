@@ -4,18 +4,19 @@
     POST /events   {"events": [{"user": 7, "item": 12, "time": 1700000000}]} -> {"taken": 1, ...}
     GET  /health   GET /metrics
 
-Bodies are JSON and declared as such, which a page of another site cannot have a browser send, and bounded in
-bytes and in counts; a refusal is {"error": what is wrong and what to send}. Event
-ids and scores are plain numbers: nothing that is received is ever unpickled or evaluated.
+Bodies are bounded and must be declared as JSON, which a page of another site cannot have a browser send. A refusal is
+{"error": what is wrong and what to send}.
 """
 
 import asyncio
 import collections
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -26,10 +27,46 @@ from starlette.routing import Route
 from jaxrec.parallel.peak_memory import peak_mb
 from jaxrec.serving.batching import Batcher, OverloadError
 from jaxrec.serving.behaviour_index import BehaviourIndex
-from jaxrec.serving.event_times import read_event_times
-from jaxrec.serving.latency import Latencies
-from jaxrec.serving.messages import RefusalError, read_events, read_score
+from jaxrec.serving.messages import RefusalError, read_event_times, read_events, read_score
 from jaxrec.serving.scorer import RequestScorer
+
+PERCENTILES = (50, 90, 99)
+
+
+class Latencies:
+    """The latest durations of one kind of call."""
+
+    def __init__(self, window: int = 4096):
+        """Begins empty; `window` of the latest calls count."""
+        self._seconds, self._count, self._lock = np.zeros(window), 0, threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        """Takes in one call."""
+        with self._lock:
+            self._seconds[self._count % len(self._seconds)] = seconds
+            self._count += 1
+
+    def summary(self) -> dict[str, float]:
+        """{'count': calls ever}, and the `percentiles` of those in the window."""
+        with self._lock:
+            count, seconds = self._count, self._seconds[: self._count].copy()
+        return {'count': count, **percentiles(seconds)}
+
+
+def percentiles(seconds: np.ndarray) -> dict[str, float]:
+    """Percentiles of durations, each the least that so many per cent do not exceed.
+
+    Args:
+      seconds: float [n].
+
+    Returns:
+      {'p50_ms', 'p90_ms', 'p99_ms', 'max_ms'} in milliseconds; nothing for n = 0.
+    """
+    if not len(seconds):
+        return {}
+    found = {f'p{p}_ms': round(float(np.percentile(seconds, p, method='inverted_cdf')) * 1e3, 3) for p in PERCENTILES}
+    return found | {'max_ms': round(float(seconds.max()) * 1e3, 3)}
+
 
 MAX_BYTES = 1 << 16  # 400 candidates of 20 digits are 9 kB
 MAX_EVENTS = 256
@@ -37,12 +74,7 @@ KINDS = ('score', 'events')
 
 
 class Service:
-    """One model, one index, one queue.
-
-    Attributes:
-      index: takes new behaviours, and is closed when the service stops.
-      step: of the checkpoint.
-    """
+    """One model, one index, one queue; `index` is closed when the service stops, `step` is the checkpoint's."""
 
     def __init__(
         self,
@@ -54,15 +86,7 @@ class Service:
         max_bytes: int = MAX_BYTES,
         max_ahead: int | None = None,
     ):
-        """Sets the limits.
-
-        Args:
-          scorer: with its assembler, whose sizes bound a batch and a request.
-          step: of the checkpoint.
-          wait_s, waiting: see `Batcher`.
-          max_bytes: of a body.
-          max_ahead: see `read_event_times`.
-        """
+        """Sets the limits: `wait_s` and `waiting` of the `Batcher`, bytes of a body, and `max_ahead` of event times."""
         self.index: BehaviourIndex = scorer.assembler.index
         self._times = read_event_times(self.index, max_ahead)
         self.step, self._scorer, self._max_bytes = step, scorer, max_bytes
@@ -134,12 +158,8 @@ class Service:
     async def _score(self, body: bytes) -> dict[str, Any]:
         asked = read_score(body, self.index.log, self._most)
         scores = await self._batcher.submit(asked.request)
-        return {
-            'scores': scores.tolist(),
-            'step': self.step,
-            'known_user': asked.known_user,
-            'unknown_candidates': asked.unknown,
-        }
+        known = {'known_user': asked.known_user, 'unknown_candidates': asked.unknown}
+        return {'scores': scores.tolist(), 'step': self.step, **known}
 
     async def _events(self, body: bytes) -> dict[str, Any]:
         index = self.index
@@ -150,29 +170,18 @@ class Service:
         return {'taken': len(users), 'unknown_values': unknown, 'behaviours': behaviours}
 
     async def _health(self, _: HttpRequest) -> Response:
-        return JSONResponse(
-            {
-                'status': 'ok',
-                'step': self.step,
-                'log': self.index.log.manifest['fingerprint'],
-                'behaviours': len(self.index),
-                'in_journal': self.index.added,
-                'torn_bytes': self.index.torn,
-                'waiting': self._batcher.waiting,
-                'uptime_s': round(time.time() - self._started, 1),
-            }
-        )
+        index, behaviours = self.index, {'behaviours': len(self.index), 'in_journal': self.index.added}
+        found = {'status': 'ok', 'step': self.step, 'log': index.log.manifest['fingerprint'], **behaviours}
+        found |= {'torn_bytes': index.torn, 'waiting': self._batcher.waiting}
+        return JSONResponse(found | {'uptime_s': round(time.time() - self._started, 1)})
 
     async def _metrics(self, _: HttpRequest) -> Response:
-        return JSONResponse(
-            {
-                'latency': {kind: latencies.summary() for kind, latencies in self._latencies.items()},
-                'answers': dict(sorted(self._answers.items())),
-                'batch_sizes': {str(size): n for size, n in sorted(self._batcher.sizes.items())},
-                'programs': self._scorer.traces,
-                'peak_rss_mb': round(peak_mb()),
-            }
-        )
+        found = {
+            'latency': {kind: latencies.summary() for kind, latencies in self._latencies.items()},
+            'answers': dict(sorted(self._answers.items())),
+            'batch_sizes': {str(size): n for size, n in sorted(self._batcher.sizes.items())},
+        }
+        return JSONResponse(found | {'programs': self._scorer.traces, 'peak_rss_mb': round(peak_mb())})
 
 
 async def _as_json(_: HttpRequest, error: Exception) -> Response:

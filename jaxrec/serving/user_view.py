@@ -1,7 +1,6 @@
 """One user's part of the User Behaviour Tree: category -> behaviours, newest first (SIM, section 3).
 
-Behaviours lie in time order, once; the tree is an order of their positions. Nothing is changed in place, so a
-reader goes on with the view it holds while a new one with more events takes its place.
+Behaviours are in time order, once; the tree is an order of their positions. A view never changes.
 
 Letters: n behaviours of the user, G categories among them, m new behaviours, K behaviours kept of a category.
 """
@@ -40,29 +39,12 @@ class UserView:
         return int(np.searchsorted(self.columns['time'], time, 'left'))
 
     def recent(self, count: int, end: int | None = None) -> np.ndarray:
-        """Positions of the latest behaviours.
-
-        Args:
-          count: how many at most.
-          end: only those at positions below; None takes all.
-
-        Returns:
-          int64 [<= count], newest first.
-        """
+        """Positions of the latest `count` behaviours below `end` (None: all), int64 [<= count], newest first."""
         end = len(self) if end is None else end
         return np.arange(end - 1, max(end - count, 0) - 1, -1)
 
     def matching(self, category: int, count: int, start: int = 0, end: int | None = None) -> np.ndarray:
-        """Positions of the latest behaviours of a category.
-
-        Args:
-          category: its id.
-          count: K, how many at most.
-          start, end: only positions in `[start, end)`; None takes all.
-
-        Returns:
-          int32 [<= K], newest first.
-        """
+        """Positions in `[start, end)` of the latest K behaviours of a category, int32 [<= K], newest first."""
         place = int(np.searchsorted(self.categories, category))
         if place == len(self.categories) or self.categories[place] != category:
             return self.order[:0]
@@ -86,9 +68,6 @@ class UserView:
         Args:
           events: {column: [m]}, all of `columns`, in the order they came in.
           categories: int32 [m], of these behaviours.
-
-        Returns:
-          The new view.
         """
         size, count = len(self), len(categories)
         if not count:

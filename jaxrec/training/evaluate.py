@@ -27,13 +27,8 @@ def evaluate(
     """Runs every batch through the model.
 
     Args:
-      setup: task and mesh.
       predict: from `make_predict_step`.
-      state: params, model_state and tables.
       batches: host batches of one shape; of several processes each gives its slices of the same number.
-
-    Returns:
-      The task's evaluator, filled with what all processes have predicted; `compute()` gives the metrics.
 
     Raises:
       ValueError: an id that no table row answers to.
@@ -52,14 +47,7 @@ def evaluate(
 
 
 def of_all_processes(evaluator: Evaluator) -> Evaluator:
-    """Joins what the processes of a run have taken in.
-
-    Args:
-      evaluator: of this process.
-
-    Returns:
-      The same evaluator in each of them; this one where there are no others.
-    """
+    """Joins what the evaluators of all processes have ingested: the same evaluator in each of them."""
     return functools.reduce(lambda merged, other: merged.merge(other), gather(evaluator))
 
 

@@ -4,10 +4,9 @@
     scorer = load_scorer('scorer.jaxexport')          # needs JAX and this module alone
     scores = scorer({'candidate/item': ids, ...})['probability']
 
-The file is a zip of `manifest.json` (inputs, outputs and weights: names, shapes, dtypes), `program.bin` (the
-serialised StableHLO of `jax.export`) and `weights/*.npy`. Weights are arguments of the program by default:
-tables may be larger than what a program can hold as constants, and the same program serves the next
-checkpoint. Baked in, the program is all there is.
+The file is a zip of `manifest.json` (inputs, outputs and weights: names, shapes, dtypes), `program.bin` (StableHLO
+serialised by `jax.export`) and `weights/*.npy`. Weights are arguments of the program by default: tables may be larger
+than the constants of a program, and the next checkpoint can use it.
 
 B batch, C candidates, L history, V rows, D width.
 """
@@ -46,7 +45,7 @@ def export_scorer(
     platforms: Sequence[str] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a scorer.
+    """Writes a scorer and returns its manifest.
 
     Args:
       path: of the file; one that is there is replaced.
@@ -56,10 +55,7 @@ def export_scorer(
       bake: make the weights constants of the program instead of its arguments.
       batch_size: a fixed B; None lets every call choose.
       platforms: such as ('cpu', 'cuda', 'tpu'); None takes the one at hand.
-      about: what else the manifest is to say.
-
-    Returns:
-      The manifest.
+      about: further keys of the manifest.
 
     Raises:
       ValueError: more than one device, weights too large to bake in, or a model that wants a fixed B.
@@ -70,17 +66,22 @@ def export_scorer(
             'mesh (1, 1), any checkpoint allows it'
         )
     batch = {key: value for key, value in batch.items() if key not in GIVEN and not key.startswith('host/')}
-    (size,) = (batch_size,) if batch_size else jax.export.symbolic_shape('b')
-    inputs = {k: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for k, x in sorted(batch.items())}
+    (rows,) = (batch_size,) if batch_size else jax.export.symbolic_shape('b')
+    inputs = {k: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for k, x in sorted(batch.items())}
     weights, structure = _weights(setup, state)
     predict, arrays = _predictor(setup, structure), list(weights.values())
     if bake:
-        _check_size(weights)
+        size = sum(array.nbytes for array in arrays)
+        if size > BAKED_BYTES:
+            raise ValueError(
+                f'the weights have {size >> 20} MiB, at most {BAKED_BYTES >> 20} can be baked into a program: '
+                'leave them as arguments'
+            )
         exported = _export(lambda batch: predict(arrays, batch), (inputs,), batch_size, platforms)
     else:
         shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
         exported = _export(predict, (shapes, inputs), batch_size, platforms)
-    manifest = _manifest(setup, exported, inputs, weights, bake, batch_size) | dict(about or {})
+    manifest = _manifest(setup, exported, inputs, weights, baked=bake, batch_size=batch_size) | dict(about or {})
     _write(Path(path), manifest, bytes(exported.serialize()), [] if bake else arrays)
     return manifest
 
@@ -108,15 +109,6 @@ def _predictor(setup: Setup, structure: Any) -> Any:
     return predict
 
 
-def _check_size(weights: Mapping[str, np.ndarray]) -> None:
-    size = sum(array.nbytes for array in weights.values())
-    if size > BAKED_BYTES:
-        raise ValueError(
-            f'the weights have {size >> 20} MiB, at most {BAKED_BYTES >> 20} can be baked into a program: '
-            'leave them as arguments'
-        )
-
-
 def _export(
     function: Any, arguments: tuple, batch_size: int | None, platforms: Sequence[str] | None
 ) -> jax.export.Exported:
@@ -132,12 +124,7 @@ def _export(
 
 
 def _manifest(
-    setup: Setup,
-    exported: jax.export.Exported,
-    inputs: Mapping[str, Any],
-    weights: Mapping[str, np.ndarray],
-    bake: bool,
-    batch_size: int | None,
+    setup: Setup, exported: jax.export.Exported, inputs: Mapping[str, Any], weights: Mapping[str, Any], **how: Any
 ) -> dict[str, Any]:
     told = lambda x: {'shape': ['b' if not isinstance(n, int) else n for n in x.shape], 'dtype': str(x.dtype)}
     outputs = jax.tree_util.tree_unflatten(exported.out_tree, exported.out_avals)
@@ -148,8 +135,7 @@ def _manifest(
         'inputs': {key: told(x) for key, x in inputs.items()},
         'outputs': {key: told(x) for key, x in outputs.items()},
         'weights': {key: told(x) for key, x in weights.items()},
-        'baked': bake,
-        'batch_size': batch_size,
+        **how,
         'id_rows': {key: setup.task.tables[table].rows for table, ids in tables.items() for key in ids},
         'platforms': list(exported.platforms),
         'jax': jax.__version__,
@@ -171,11 +157,7 @@ def _write(path: Path, manifest: dict[str, Any], program: bytes, weights: list[n
 
 
 class Scorer:
-    """A loaded scorer.
-
-    Attributes:
-      manifest: what the file says of itself.
-    """
+    """A loaded scorer, with the `manifest` of its file."""
 
     def __init__(self, manifest: dict[str, Any], exported: jax.export.Exported, weights: list[np.ndarray]):
         """Puts the weights on the device; see `load_scorer`."""
@@ -223,13 +205,7 @@ class Scorer:
 
 
 def load_scorer(path: str | Path) -> Scorer:
-    """Reads a scorer.
-
-    Args:
-      path: written by `export_scorer`.
-
-    Returns:
-      A function of batches.
+    """Reads a scorer, a function of batches, from a file of `export_scorer`.
 
     Raises:
       ValueError: the file is missing, damaged or of another format.

@@ -1,10 +1,7 @@
 """Steps whose tables stay in the memory of the host, since the devices could not hold them.
 
-Tables, their optimizer state and their work space lie on the host's CPU as JAX arrays, where the same lookup
-and the same update run as elsewhere. The rows that a batch names travel to the devices and their gradients
-back; nothing else of a table ever does. Dense parameters and batches lie on the devices' mesh.
-
-B batch, D width.
+Tables, their optimizer state and work space are JAX arrays on the host's CPU, with the same lookup and update as
+elsewhere. The rows of a batch travel to the devices and their gradients back; all else is on the devices' mesh.
 """
 
 import collections
@@ -31,13 +28,9 @@ Read = Callable[[dict[str, jax.Array], Batch], tuple[Any, Any]]
 
 
 def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Builds the step: rows to the devices, gradients with respect to params and rows, two updates.
+    """Builds the step of a setup with `tables_on` 'host': rows to the devices, gradients, two updates.
 
-    Args:
-      setup: with `tables_on` 'host'.
-
-    Returns:
-      As `training.step.make_train_step`, but a plain function of four jitted ones; the old state is donated.
+    Unlike that of `training.step` it is a plain function of four jitted ones; the old state is donated.
     """
     read, differentiate = _reader(setup), _differentiate(setup)
     write, apply = _writer(setup), _apply(setup)
@@ -62,15 +55,9 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
         metrics = {**metrics, 'grad_norm': total}
         if setup.skip_not_finite:
             metrics['skipped'] = skipped
+        as_long: dict[str, Any] = {'tables': tables, 'row_opt_state': slots, 'scratch': scratch}
         new = dataclasses.replace(
-            state,
-            step=count,
-            params=params,
-            model_state=model_state,
-            tables=tables,
-            opt_state=opt_state,
-            row_opt_state=slots,
-            scratch=scratch,
+            state, step=count, params=params, model_state=model_state, opt_state=opt_state, **as_long
         )
         return new, metrics
 
@@ -78,14 +65,7 @@ def make_train_step(setup: Setup) -> Callable[[TrainState, Batch], tuple[TrainSt
 
 
 def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:
-    """Builds the prediction.
-
-    Args:
-      setup: with `tables_on` 'host'.
-
-    Returns:
-      As `training.step.make_predict_step`.
-    """
+    """Builds the prediction of a setup with `tables_on` 'host', as `training.step.make_predict_step`."""
     read, task = _reader(setup), setup.placed_task
     score = jax.jit(task.predict)
 

@@ -1,7 +1,7 @@
 """The training loop, to be read from top to bottom.
 
-Order within a step: train, report, evaluate, save, stop. A stopped run saves everything that the next line of
-its metrics depends on, so a resumed run writes the lines an unbroken one would have written.
+Order within a step: train, report, evaluate, save, stop. A stopped run saves all that its next metrics depend on, so a
+resumed run writes the lines of an unbroken one.
 """
 
 import dataclasses
@@ -43,9 +43,7 @@ def train(
     """Trains until the last step, until patience runs out, or until SIGTERM or SIGINT.
 
     Args:
-      setup: task and mesh.
       step_fn: from `make_train_step`.
-      state: where to start; donated.
       progress: what the loop remembers of earlier steps.
       loader: the Grain iterator, at the state's step.
       evaluate: state -> {metric: value} on validation.

@@ -1,9 +1,7 @@
 """How many numbers a model trains, in the two ways in which table 2 of arXiv 2011.05625 can be read.
 
-Its 3.3 times the DNN on Amazon Books does not come out of induction rows for the whole vocabulary, which its
-authors' code has (about 5 times), but of induction rows for those ids alone that are ever scored.
-
-B batch, C candidates, V rows of a table.
+Its 3.3 times the DNN on Amazon Books follows from induction rows for scored ids alone, not for the whole vocabulary
+(about 5 times), which its authors' code has.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,16 +29,7 @@ class Parameters(NamedTuple):
 
 
 def count_parameters(task: Task, params: Any, batches: Iterable[Mapping[str, np.ndarray]]) -> Parameters:
-    """Counts both ways; models without induction tables have the same number twice.
-
-    Args:
-      task: the task.
-      params: its dense parameters, or their shapes.
-      batches: host batches of the training part, whose candidates count; read only for induction tables.
-
-    Returns:
-      The counts.
-    """
+    """Counts both ways; host batches of the training part are read only for induction tables."""
     full = sum(leaf.size for leaf in jax.tree.leaves(params))
     full += sum(table.rows * table.dim for table in task.tables.values())
     met = {name: np.zeros(table.rows, bool) for name, table in task.tables.items() if name.endswith(INDUCTION)}

@@ -55,12 +55,7 @@ class Progress:
             held[0], held[1] = held[0] + value, held[1] + 1
 
     def take(self, step: int, metrics: Mapping[str, Any], most: int = 0) -> None:
-        """Takes in one step's metrics.
-
-        Args:
-          step: the step.
-          metrics: {metric: scalar}; `skipped` says that its update was left out.
-          most: steps that may be skipped in all.
+        """Ingests the {metric: scalar} of a step, or counts it where its update was `skipped`, of which `most` may be.
 
         Raises:
           ValueError: one that is not finite in a step that was not skipped, or too many that were.
@@ -77,11 +72,7 @@ class Progress:
         self.add(values)
 
     def skip(self, step: int, most: int) -> None:
-        """Counts a step whose update was left out.
-
-        Raises:
-          ValueError: that is one more than may be skipped.
-        """
+        """Counts a step whose update was left out, or raises a ValueError where that is one more than may be."""
         self.skipped += 1
         log.warning('step %d is skipped, its loss or gradient is not finite: %d so far', step, self.skipped)
         if self.skipped > most:
@@ -118,8 +109,7 @@ class LoopOptions:
       monitor: the metric that chooses the best checkpoint.
       maximize: whether a larger one is better.
       patience: evaluations without a new best that are tolerated; None never stops early.
-      skip_not_finite: steps whose loss or gradient is not finite that are skipped in all; None stops at the
-        first.
+      skip_not_finite: steps whose loss or gradient is not finite that are skipped in all; None stops at the first.
     """
 
     steps: int
@@ -145,14 +135,6 @@ class LoopOptions:
 
 
 def progress_bar(steps: int, start: int) -> tqdm.tqdm:
-    """Makes a bar of training steps for a terminal; elsewhere the log lines of the writer show progress.
-
-    Args:
-      steps: where training ends.
-      start: steps already taken.
-
-    Returns:
-      The bar, a context manager.
-    """
+    """Makes a bar of training steps, of which `start` are taken, for a terminal; elsewhere log lines show progress."""
     quiet = not sys.stderr.isatty() or jax.process_index() > 0
     return tqdm.tqdm(total=steps, initial=start, unit='step', disable=quiet, dynamic_ncols=True)

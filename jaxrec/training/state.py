@@ -89,42 +89,19 @@ class Setup(NamedTuple):
         return (*self.rules, *own, *REPLICATED)
 
     def require_tables_on_device(self, what: str) -> None:
-        """Refuses what looks rows up in its own program.
-
-        Args:
-          what: in words, for the message.
-
-        Raises:
-          ValueError: tables live on the host.
-        """
+        """Raises a ValueError about `what` looks rows up in its own program where tables are on the host."""
         if self.tables_on != 'device':
             raise ValueError(
                 f"{what} looks rows up on the device, and train.tables_on is {self.tables_on!r}: set it to 'device'"
             )
 
     def duplicate_strategies(self, ids: Mapping[str, Any]) -> dict[str, str]:
-        """How each table sums duplicates.
-
-        Args:
-          ids: {table: {feature: ids [B, ...]}}; shapes are enough.
-
-        Returns:
-          {table: 'dense', 'scratch' or 'sort'}.
-        """
+        """How each table sums duplicates of {table: {feature: ids or shapes}}: 'dense', 'scratch' or 'sort'."""
         return emb.choose_strategies(self.task.tables, ids, self.table_mesh, self.exchange) | dict(self.strategies)
 
 
 def pick(moves: jax.Array, new: Any, old: Any) -> Any:
-    """What a step that may be skipped leaves of trees that are not as long as tables.
-
-    Args:
-      moves: bool [], whether the step counts, see `embeddings.update.UpdateInfo`.
-      new: arrays after the step.
-      old: arrays of the same shapes before it.
-
-    Returns:
-      The new tree where the step moves, and the old one, bit for bit, where it is skipped.
-    """
+    """The new tree where bool [] `moves` (see `embeddings.update.UpdateInfo`), else the old one, bit for bit."""
     return jax.tree.map(lambda new, old: jnp.where(moves, new, old), new, old)
 
 
@@ -136,16 +113,7 @@ def _dense(setup: Setup, seed: jax.Array, batch: Batch) -> dict[str, Any]:
 
 
 def init_state(setup: Setup, batch: Batch, seed: int) -> TrainState:
-    """Draws a new state, every array born where it will live but those that a task takes from files.
-
-    Args:
-      setup: what the state is for.
-      batch: {key: [B, ...]}, only shapes matter.
-      seed: the run's seed.
-
-    Returns:
-      The state at step 0.
-    """
+    """Draws the state at step 0, every array made where it will be but those that a task reads from files."""
     task, mesh = setup.task, setup.mesh
     dense = lambda seed, batch: _dense(setup, seed, batch)
     place = shardings(jax.eval_shape(dense, seed, batch), mesh, setup.placing)
@@ -166,15 +134,7 @@ def table_key(seed: int) -> jax.Array:
 
 
 def abstract_state(setup: Setup, batch: Batch) -> TrainState:
-    """Describes a state without making it, for restoring straight into place.
-
-    Args:
-      setup: what the state is for.
-      batch: {key: [B, ...]}, only shapes matter.
-
-    Returns:
-      A `TrainState` of `jax.ShapeDtypeStruct` with shardings; `scratch` is empty.
-    """
+    """Describes a state without scratch by `jax.ShapeDtypeStruct` with shardings, to restore straight into place."""
     mesh = setup.mesh
     fields = jax.eval_shape(lambda batch: _dense(setup, jnp.int32(0), batch), batch)
     place = shardings(fields, mesh, setup.placing)
@@ -184,10 +144,7 @@ def abstract_state(setup: Setup, batch: Batch) -> TrainState:
 
 
 def abstract_rows(setup: Setup) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Describes the tables of a setup and the slots of their optimizers, and where they lie.
-
-    Args:
-      setup: what they are for.
+    """Describes the tables of a setup and the slots of their optimizers, and where they are.
 
     Returns:
       {table: shape [V padded, D]} and {table: {slot: shape [V padded] or [V padded, D]}}.
@@ -206,15 +163,7 @@ def abstract_rows(setup: Setup) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def new_scratch(setup: Setup, batch: Batch) -> dict[str, jax.Array]:
-    """Makes the work space of a state.
-
-    Args:
-      setup: what the state is for.
-      batch: {key: [B, ...]}, only shapes matter.
-
-    Returns:
-      {table: int32 [V padded]}.
-    """
+    """Makes the work space of a state: {table: int32 [V padded]}."""
     task = setup.task
     strategies = setup.duplicate_strategies(task.ids(batch))
     scratch = emb.init_scratch(task.tables, strategies, setup.table_mesh)

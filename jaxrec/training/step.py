@@ -35,13 +35,10 @@ def make_train_step(setup: Setup) -> TrainStep:
 def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
     """Builds the jitted step: lookup, gradients with respect to params and rows, one norm, two updates.
 
-    Args:
-      setup: task, optimizers and mesh.
-
     Returns:
-      (state, batch) -> (state, metrics); the old state is donated. Metrics are float32 [] on the device: the
-      task's, `loss`, `grad_norm`, where rows cross devices by all-to-all `exchange_rounds`, and where steps
-      may be skipped `skipped`, 1 for one that changed nothing but the count of steps.
+      (state, batch) -> (state, metrics); the old state is donated. Metrics are float32 [] on the device: the task's,
+      `loss`, `grad_norm`, `exchange_rounds` of an all-to-all of rows, and `skipped`, 1 for a step that changed only the
+      count.
     """
     task, mesh = setup.placed_task, setup.mesh
     exchange = setup.exchange or emb.choose_exchange(mesh.size)
@@ -76,15 +73,10 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
         metrics = {**metrics, 'loss': value, 'grad_norm': info.norm}
         if mesh.size > 1 and exchange == 'all_to_all':
             metrics['exchange_rounds'] = info.rounds.astype(jnp.float32)
+        params = optax.apply_updates(state.params, updates)
+        as_long: dict[str, Any] = {'tables': tables, 'row_opt_state': slots, 'scratch': scratch}
         new = dataclasses.replace(
-            state,
-            step=count,
-            params=optax.apply_updates(state.params, updates),
-            model_state=model_state,
-            tables=tables,
-            opt_state=opt_state,
-            row_opt_state=slots,
-            scratch=scratch,
+            state, step=count, params=params, model_state=model_state, opt_state=opt_state, **as_long
         )
         if setup.skip_not_finite:
             held = {name: pick(info.moves, getattr(new, name), getattr(state, name)) for name in DENSE}
@@ -105,14 +97,7 @@ def _places(setup: Setup) -> TrainState | None:
 
 
 def make_predict_step(setup: Setup) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:
-    """Builds the jitted prediction.
-
-    Args:
-      setup: task and mesh.
-
-    Returns:
-      (state, batch) -> {name: [B, ...]}; reads `params`, `model_state` and `tables` of the state alone.
-    """
+    """Builds the jitted prediction (state, batch) -> {name: [B, ...]}, of params, model_state and tables alone."""
     if setup.tables_on == 'host':
         return host_tables.make_predict_step(setup)
     task, mesh = setup.placed_task, setup.mesh

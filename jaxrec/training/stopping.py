@@ -1,8 +1,7 @@
-"""The wish to stop: the first signal ends a run after a step, with a checkpoint; the second ends it at once.
+"""How signals stop a run: the first ends it after a step, with a checkpoint; the second ends it at once.
 
-Python runs handlers of signals between its own instructions. While XLA compiles, which may take minutes, none
-is run, and two signals that come meanwhile look like one. What the system tells at once is the number of each
-signal, written to a pipe; a thread reads there.
+Python runs no handler while XLA compiles, and two signals in that time look like one. So a thread reads the number of
+each signal from a pipe, which the system writes at once.
 """
 
 import contextlib
@@ -29,8 +28,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def stop_signal() -> Iterator[list[int]]:
     """Yields a list that fills when SIGTERM or SIGINT arrives; a second signal ends the process at once.
 
-    Of several processes JAX heeds SIGTERM, see `stop_agreed`: both signals are told to it, and the list is
-    not looked at. The handlers that were there return afterwards.
+    Of several processes JAX heeds both signals, see `stop_agreed`, and the list is not used. Earlier handlers return.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -103,8 +101,7 @@ def _listen(reading: int, tell: Callable[[int], Any]) -> None:
 def _service() -> tuple[Callable[[int], None], Callable[[], Any]] | None:
     """What tells JAX's service of a signal, and what puts its handler back; None where there is no service.
 
-    Its handler of SIGTERM is none of Python's, whose own would take its place unseen. It notes the signal and
-    returns, and may be called by anyone.
+    Python does not see its handler of SIGTERM, which notes the signal, returns, and may be called by anyone.
     """
     system = ctypes.CDLL(None).signal
     system.argtypes, system.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
@@ -118,15 +115,9 @@ def _service() -> tuple[Callable[[int], None], Callable[[], Any]] | None:
 
 
 def stop_agreed(received: list[int], step: int) -> bool:
-    """Whether the run ends after this step, a question that every process answers alike.
+    """Whether the run ends after this step; to be asked once a step.
 
-    Args:
-      received: of `stop_signal`.
-      step: the step that was taken; to be asked once a step.
-
-    Returns:
-      Whether SIGTERM has arrived; with several processes, whether one of them has got it and this is the
-      step, a few later, at which all of them stop.
+    With several processes: whether one has got SIGTERM and this is the step, a few later, at which all stop.
     """
     if jax.process_count() == 1:
         return bool(received)
@@ -134,13 +125,9 @@ def stop_agreed(received: list[int], step: int) -> bool:
 
 
 def stop_awaited(start: int) -> bool:
-    """Whether SIGTERM came before the loop, while a run of several processes was made; asked once, by all.
+    """Whether SIGTERM came to any process before the loop; asked once, by all, at `start` steps.
 
-    Args:
-      start: steps already taken.
-
-    Returns:
-      Whether one of them has got it. JAX counts the steps that it is asked for, and would name one long past.
+    JAX counts the steps that it is asked for, and would name one long past.
     """
     if jax.process_count() == 1:
         return False

@@ -1,7 +1,4 @@
-"""The contract between a model and everything that trains, evaluates or serves it.
-
-B batch, C candidates, D width.
-"""
+"""The contract between a model and everything that trains, evaluates or serves it. B batch, C candidates, D width."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, runtime_checkable
@@ -34,8 +31,7 @@ class Evaluator(Protocol):
 class Task(Protocol):
     """A pure function of the embedding rows it needs, with what surrounds it.
 
-    A frozen dataclass holding a Flax module and its config. A model without tables has `tables = {}` and
-    `ids = {}`.
+    A frozen dataclass holding a Flax module and its config. A model without tables has `tables = {}` and `ids = {}`.
 
     Attributes:
       tables: {table: Table}.

@@ -1,9 +1,6 @@
-"""Starting from the checkpoint of another run, on a log whose vocabularies have grown since.
+"""Starts from the checkpoint of another run, on a log whose vocabularies have grown since.
 
-The new run goes on in every respect but its data: dense parameters, their optimizer, the count of steps and
-the key are kept, and so are the old rows of all tables with their optimizer state.
-
-B batch.
+Dense parameters, their optimizer, the step count, the key, and old rows with their optimizer state are kept.
 """
 
 import dataclasses
@@ -15,17 +12,9 @@ from jaxrec.training.task import Batch
 
 
 def warm_state(setup: Setup, checkpoints: Checkpoints, batch: Batch, seed: int, step: int | None = None) -> TrainState:
-    """Restores a checkpoint into a state whose tables may have more rows.
+    """Restores a checkpoint (None: the best, or latest) into a state, at its step, whose tables may have more rows.
 
-    Args:
-      setup: of the new run, on any mesh.
-      checkpoints: of the run to start from.
-      batch: {key: [B, ...]}, only shapes matter.
-      seed: of the new run; new rows are those that a fresh state of this seed would have.
-      step: which checkpoint; None takes the best, or the latest where none was measured.
-
-    Returns:
-      The state, at the step of the checkpoint.
+    New rows are those that a fresh state of this seed would have.
 
     Raises:
       ValueError: there is no such checkpoint, it is of another model, or a table has lost rows.

@@ -39,9 +39,7 @@ class MetricWriter:
         """Reports scalars.
 
         Args:
-          step: optimizer steps taken.
           part: 'train', 'validation' or 'test'.
-          values: {metric: value}.
           note: goes to the log alone, such as a speed, which no two runs share.
 
         Raises:
@@ -94,13 +92,7 @@ class QuietWriter(MetricWriter):
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """Reads the reports of a run.
-
-    Args:
-      path: a `metrics.jsonl`; a missing one is empty.
-
-    Returns:
-      One dict a line. A last line that a kill cut short is left out.
+    """Reads the reports of a `metrics.jsonl`, a dict a line, without a last line cut short; a missing file is empty.
 
     Raises:
       ValueError: a damaged line before the last.

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from jaxrec.planning import scaling
+from jaxrec.planning import plan as plans
 from jaxrec.planning.chips import CHIPS, GIB, Slice, parse_topology
 from jaxrec.planning.collectives import Collective
 from jaxrec.planning.hlo_cost import Cost
@@ -151,8 +151,8 @@ def test_smaller_slices_are_planned_at_the_same_batch_a_device(monkeypatch):
             raise ValueError('tables take more')
         return fake(topology.name)
 
-    monkeypatch.setattr(scaling, 'make_plan', make_plan)
-    found = scaling.make_scaling(None, parse_topology('cpu:4'), (2, 2), 8, fake('cpu:4'))
+    monkeypatch.setattr(plans, 'make_plan', make_plan)
+    found = plans.make_scaling(None, parse_topology('cpu:4'), (2, 2), 8, fake('cpu:4'))
     assert asked == [('cpu:1', (1, 1), 2), ('cpu:2', (1, 2), 4)]  # the largest is planned already
     assert [e['chips'] for e in found] == [1, 2, 4] and found[0]['refused'] == 'tables take more'
     assert [e.get('efficiency') for e in found] == [None, 1.0, pytest.approx(2 / 3)]

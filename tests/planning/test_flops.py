@@ -9,7 +9,7 @@ import pytest
 
 from jaxrec.planning.hlo import parse_hlo
 from jaxrec.planning.hlo_cost import program_cost
-from jaxrec.planning.jaxpr_flops import traced_flops
+from jaxrec.planning.products import traced_flops
 
 LAYERS, BATCH, WIDTH = 5, 8, 16
 ONE = 2 * BATCH * WIDTH * WIDTH

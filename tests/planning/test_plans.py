@@ -15,9 +15,8 @@ from jaxrec.embeddings import cut_rows
 from jaxrec.parallel import make_mesh, put_batch
 from jaxrec.planning.checks import check_cuts, check_rows, repeated_experts
 from jaxrec.planning.chips import Slice, parse_topology, smaller_slices
-from jaxrec.planning.plan import make_plan, prepare_plan
+from jaxrec.planning.plan import _with_efficiency, make_plan, prepare_plan
 from jaxrec.planning.report import describe, describe_scaling, draw, size, span
-from jaxrec.planning.scaling import _with_efficiency
 from jaxrec.training.state import init_state
 from tests.planning import worlds
 

@@ -7,8 +7,7 @@ import pytest
 
 from jaxrec.runs.build import build
 from jaxrec.runs.fit import fit
-from jaxrec.runs.optimizers import make_optimizer, matrices
-from jaxrec.runs.schedules import without_schedule
+from jaxrec.runs.optimizers import make_optimizer, matrices, without_schedule
 from jaxrec.training.writers import read_metrics
 from tests.runs.worlds import tiny
 

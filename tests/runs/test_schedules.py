@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrec.runs.build import build
-from jaxrec.runs.optimizers import make_optimizer
-from jaxrec.runs.schedules import make_schedule
+from jaxrec.runs.optimizers import make_optimizer, make_schedule
 from tests.runs.worlds import tiny
 
 

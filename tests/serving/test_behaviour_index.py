@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.logs.behaviour_log import ColumnSpec, compile_log
-from jaxrec.serving import behaviour_index, index_build, index_manifest
+from jaxrec.serving import behaviour_index, index_build
 from jaxrec.serving.behaviour_index import BehaviourIndex, build_index
 from jaxrec.serving.index_build import grow_trees, user_blocks
 from tests.conftest import REPOSITORY
@@ -112,7 +112,7 @@ def test_two_processes_do_not_build_in_one_folder(tmp_path):
     log = small_log(tmp_path / 'log')
     (tmp_path / 'index').mkdir()
     with (
-        index_manifest.hold(tmp_path / 'index'),
+        index_build.hold(tmp_path / 'index'),
         pytest.raises(ValueError, match='is being written to by another process'),
     ):
         build_index(tmp_path / 'index', log, LABEL, COLUMNS)
@@ -252,14 +252,14 @@ def test_folders_that_are_no_index_of_this_log_are_refused(tmp_path):
     def fewer(folder):
         manifest = json.loads((folder / 'manifest.json').read_text())
         manifest['counts']['behaviours'] += 1
-        index_manifest.write_manifest(folder, manifest)
+        index_build.write_manifest(folder, manifest)
 
     with pytest.raises(ValueError, match=r'does not hold the .* delete the folder and build'):
         BehaviourIndex(damaged(fewer, 'fewer'), log)
 
     def lacking(folder):
         (folder / 'manifest.json').write_text(
-            json.dumps({'format': index_manifest.FORMAT, 'version': index_manifest.VERSION})
+            json.dumps({'format': index_build.FORMAT, 'version': index_build.VERSION})
         )
 
     with pytest.raises(ValueError, match='lacks category, columns'):

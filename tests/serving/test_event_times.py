@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrec.serving import messages
-from jaxrec.serving.event_times import EventTimes, read_event_times
+from jaxrec.serving.messages import EventTimes, read_event_times
 
 NOW, DAY = 1_800_000_000, 86_400
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxrec.serving.latency import Latencies, percentiles
+from jaxrec.serving.service import Latencies, percentiles
 
 
 @pytest.mark.parametrize('count', [1, 2, 99, 100, 101, 1000])

@@ -3,19 +3,16 @@
     jaxrec sim load-test --folder=runs/load --mode=hard --mode=soft --mode=scan --prepare
     jaxrec sim load-test --folder=runs/load --mode=hard --rate=20
 
-A log of 1,000 users and 10 million events is compiled into --folder once, an untrained model saved beside it,
-and the index built, which has a line of its own; --prepare ends there. The service runs in a process of its
-own, the clients in this one: each of 16 keeps one connection, and sends its next request when its share of
---rate is due, or at once where it is late; a latency counts from when a request was due, so that a service
-that falls behind cannot hide it. Every request is of a user with 54,000 behaviours and has 400 candidates in
-about 20 categories.
+A log of --users and --log_events is compiled into --folder once, an untrained model is saved, and the index is built,
+which has a line of its own; --prepare ends there. The service runs in another process. Each of 16 clients keeps one
+connection and sends its next request when its share of --rate is due, or at once where it is late; a latency counts
+from when a request was due. Every request is of a user with 54,000 behaviours and has 400 candidates in about 20
+categories.
 
-With --events=N, N new behaviours a second of the same users come in beside the requests, from a connection of
-their own, and are counted. They stay in the journal of --folder's index, whose users are then longer: delete
-its index-* to measure without them. How large the log is that is compiled, --log_events says.
+With --events=N, N new behaviours a second of the same users are sent from another connection. They stay in the journal
+of the index: delete --folder's index-* to measure without them.
 
-Modes: 'hard' and 'soft' are SIM with that search; 'scan' is the naive full scan, target attention of every
-candidate to all 54,000 behaviours.
+Modes: 'hard' and 'soft' are SIM with that search; 'scan' is target attention of every candidate to all behaviours.
 """
 
 import asyncio
@@ -61,18 +58,11 @@ def model_config(mode: str, folder: Path) -> ConfigDict:
     keep = KEEP.value or {'hard': 200, 'soft': 50}.get(mode, 1)
     lifelong = {'length': LENGTH.value - SHORT, 'search': 'hard' if mode == 'hard' else None, 'keep': keep}
     world = {'users': USERS.value, 'events': LOG_EVENTS.value, 'longest': LENGTH.value, 'long_users': LONG_USERS.value}
-    columns = ('item', 'category')
+    columns, sizes = ('item', 'category'), {'dim': 16, 'time_gap': 4, 'short_model': 'din'}
     return ConfigDict(
         {
             'task': 'jaxrec.models.sim:make_task',
-            'model': {
-                'search': {'scan': 'none'}.get(mode, mode),
-                'attention': 'mha',
-                'keep': keep,
-                'dim': 16,
-                'time_gap': 4,
-                'short_model': 'din',
-            },
+            'model': {'search': {'scan': 'none'}.get(mode, mode), 'attention': 'mha', 'keep': keep, **sizes},
             'features': {'user': ('user',), 'candidate': columns, 'history': columns},
             'data': {
                 'log': 'jaxrec.serving.load_test.log:lifelong_users',
@@ -157,15 +147,7 @@ def bodies(log: BehaviourLog, count: int) -> list[bytes]:
 
 
 def new_events(log: BehaviourLog, requests: list[bytes]) -> list[dict[str, Any]]:
-    """A behaviour for each request, of its user and first candidate, no later than the log's latest.
-
-    Args:
-      log: of the service.
-      requests: of `bodies`.
-
-    Returns:
-      What POST /events takes.
-    """
+    """What POST /events takes: a behaviour for each request of `bodies`, no later than the log's latest."""
     import numpy as np
 
     latest = np.max(log.events['time']).item()
@@ -175,10 +157,6 @@ def new_events(log: BehaviourLog, requests: list[bytes]) -> list[dict[str, Any]]
 
 def prepare(mode: str, folder: Path) -> tuple[Experiment, Path, Path]:
     """Makes what a mode needs and does not find, and prints a line of an index that it built.
-
-    Args:
-      mode: 'hard', 'soft' or 'scan'.
-      folder: takes what is written.
 
     Returns:
       The run, its workdir and the folder of its index.
@@ -204,20 +182,12 @@ def prepare(mode: str, folder: Path) -> tuple[Experiment, Path, Path]:
 
 
 def measure(mode: str, folder: Path) -> dict[str, Any]:
-    """Serves and loads one mode.
-
-    Args:
-      mode: 'hard', 'soft' or 'scan'.
-      folder: takes what is written.
-
-    Returns:
-      What is printed.
-    """
+    """Serves and loads one mode, and returns what is printed."""
     import jax
     import numpy as np
 
-    from jaxrec.serving.latency import percentiles
     from jaxrec.serving.load_test.clients import load
+    from jaxrec.serving.service import percentiles
 
     run, workdir, index = prepare(mode, folder)
     assert isinstance(run.log, BehaviourLog)

@@ -1,4 +1,4 @@
-"""One cell of a table: one row, one column, one seed, trained and tested in a folder of its own."""
+"""One run of a table: one model, data set and seed, trained and tested in a folder of its own."""
 
 import dataclasses
 import itertools
@@ -40,10 +40,9 @@ class Cell:
 
     Attributes:
       folder: takes the run and `result.json`.
-      base: the column's config: features, data, train.
-      row: the row's config: task, model, and what it wants of `data` and `train` beside the column's; None
-        takes a whole section out.
-      seed: of the world (where it is simulated), the order of the data and the initial values.
+      base: the data set's config: features, data, train.
+      row: the model's config, laid over it; None takes a whole section out.
+      seed: of the simulated data, the order of the data and the initial values.
       chosen: {'section.key': value}, what tuning found.
       test: read the test part; a trial reads validation alone.
     """
@@ -76,17 +75,14 @@ def run_cell(
     """Trains and tests a cell, or reads its result if it was finished with this config.
 
     Args:
-      cell: the cell.
-      data_dir: where real data sets lie.
       slices: parts of the test set that are judged apart, names of `jaxrec.runs.comparison.slices.SLICES`.
       judges: import paths 'package.module:name' of functions (run, state of the best step, evaluator that
         has taken in its predictions) -> {metric: float}, which look at more.
 
     Returns:
-      {'validation', 'parameters', 'parameters_candidates'}, 'seconds' of a cell that was not stopped in
-      between, of what has parameters 'trained' and 'curve', [[step, value of the monitored metric], ...] on
-      validation, and, where the test part is read, 'test' and, on simulated worlds, 'ceiling', each {metric:
-      value}.
+      {'validation', 'parameters', 'parameters_candidates'}, 'seconds' of a cell that was not stopped in between, of
+      what has parameters 'trained' and 'curve', [[step, value of the monitored metric], ...] on validation, and, where
+      the test part is read, 'test' and, on simulated worlds, 'ceiling', each {metric: value}.
     """
     config = cell.config()
     described = describe_cell(config, cell.test, slices, judges)
@@ -149,13 +145,7 @@ def test_cell(run: Experiment, folder: Path, slices: Sequence[str], judges: Sequ
 def time_cells(cells: Sequence[Cell], results: Sequence[dict[str, Any]], data_dir: str | None) -> None:
     """Adds `step_ms`, the training step of the first cell's config, to the results of a row's cells.
 
-    The median of several windows over rotating batches that lie ready, after warm-up. It is kept beside the
-    first cell's result; nothing else should run meanwhile.
-
-    Args:
-      cells: the seeds of one row.
-      results: theirs.
-      data_dir: where real data sets lie.
+    The median of several windows over rotating batches, after warm-up; it is kept next to the first cell's result.
     """
     path = cells[0].folder / 'step_ms.json'
     if not path.exists():

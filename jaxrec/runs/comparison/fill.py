@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import tqdm
+from ml_collections import ConfigDict
 
 from jaxrec.files import replace_text
 from jaxrec.runs.comparison.cells import Cell, time_cells
@@ -16,25 +16,11 @@ from jaxrec.runs.comparison.workers import RUN, Runner, runner
 
 
 def fill(
-    table: ml_collections.ConfigDict,
-    names: Sequence[str],
-    seeds: range,
-    workdir: Path,
-    workers: int = 1,
-    data_dir: str | None = None,
+    table: ConfigDict, names: Sequence[str], seeds: range, workdir: Path, workers: int = 1, data_dir: str | None = None
 ) -> str:
-    """Runs the cells that are not finished, and writes the table.
+    """Runs the cells that are not finished, writes the table, and returns it as Markdown.
 
-    Args:
-      table: the table's config.
-      names: its rows.
-      seeds: of the cells of each row; of those in `table.row_seeds` the first so many.
-      workdir: takes the table and its cells.
-      workers: processes that train side by side.
-      data_dir: where real data sets are.
-
-    Returns:
-      The table as Markdown.
+    Of the rows in `table.row_seeds` only the first so many seeds are run; `workers` processes train at the same time.
     """
     results: dict[str, dict[str, list]] = {}
     trials: dict[str, dict[str, list]] = {}
@@ -70,22 +56,15 @@ def fill(
 
 
 def tune(
-    table: ml_collections.ConfigDict, column: str, names: Sequence[str], workdir: Path, run: Runner
+    table: ConfigDict, column: str, names: Sequence[str], workdir: Path, run: Runner
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list]]:
-    """Runs every row's trials on one column, first those of the rows that others go on from.
-
-    Args:
-      table: the table's config.
-      column: which column.
-      names: its rows.
-      workdir: the table's.
-      run: of the cells.
+    """Runs every row's trials on one column, first those of the rows that others continue.
 
     Returns:
       {row: chosen values} and {row: trials}.
 
     Raises:
-      ValueError: a row without the one that it goes on from, or all trials of a row have failed.
+      ValueError: a row without the one that it continues, or all trials of a row have failed.
     """
     after = dict(table.get('after', {}))
     if missing := [name for name in names if table.trials and after.get(name, name) not in names]:
@@ -103,10 +82,7 @@ def tune(
 
 
 def run_by_row(run: Runner, cells: Mapping[str, list[Cell]], title: str) -> dict[str, list[dict[str, Any]]]:
-    """Runs the cells of all rows in one go, and sorts the results by row.
-
-    The first seed of every row comes first: of a row's next one the compiled programs are there.
-    """
+    """Runs the cells of all rows in one go, first seeds first, whose compiled programs are reused; sorts by row."""
     order = [(seed, name) for name, group in cells.items() for seed in range(len(group))]
     order.sort(key=lambda place: place[0])
     done = dict(zip(order, run([cells[name][seed] for seed, name in order], title), strict=True))

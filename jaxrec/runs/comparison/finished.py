@@ -1,4 +1,4 @@
-"""Finished cells of a table in one file: a table is completed from it on another machine, or checked.
+"""Finished cells of a table in one file, from which another machine completes or checks it.
 
 A line is {'cell': '<column>/<row>/<trial or seed>', 'result': what `run_cell` returned}, gzipped.
 """
@@ -14,14 +14,7 @@ FILE = 'cells.jsonl.gz'
 
 
 def pack(workdir: Path) -> Path:
-    """Collects the results of all cells below a workdir.
-
-    Args:
-      workdir: the table's; takes `cells.jsonl.gz`.
-
-    Returns:
-      The file.
-    """
+    """Collects the results of all cells below a workdir in its `cells.jsonl.gz`, and returns the path."""
     lines = []
     for path in sorted(workdir.glob('*/*/*/result.json')):
         cell = path.parent.relative_to(workdir).as_posix()
@@ -32,16 +25,7 @@ def pack(workdir: Path) -> Path:
 
 
 def unpack(file: Path, workdir: Path) -> int:
-    """Lays finished cells into a workdir; those that are there already stay.
-
-    A result counts only for the config that it names, so cells of another table are run anew.
-
-    Args:
-      file: from `pack`.
-      workdir: the table's.
-
-    Returns:
-      How many cells were laid in.
+    """Copies finished cells to a workdir and returns how many were not there; a cell of another config is run anew.
 
     Raises:
       ValueError: the file is none of `pack`.

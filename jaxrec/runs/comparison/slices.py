@@ -1,4 +1,4 @@
-"""Parts of a test set on which the rows of a table are judged apart, by the names that configs give them.
+"""Parts of a test set on which the models of a table are evaluated apart, by the names that configs give them.
 
 N test examples, S short window.
 """
@@ -23,12 +23,7 @@ COLD = 5  # training interactions; items of fewer are cold
 
 
 class Slice(NamedTuple):
-    """A part of a test set.
-
-    Attributes:
-      suffix: of the metrics that it adds: `auc_<suffix>`, `share_<suffix>`, `examples_<suffix>`.
-      mark: (run, evaluator of the test part) -> bool [N], in the order of its columns.
-    """
+    """A part of a test set: the suffix of its metrics, and (run, evaluator of the test part) -> bool [N]."""
 
     suffix: str
     mark: Callable[[Experiment, CtrEvaluator], np.ndarray]
@@ -48,14 +43,7 @@ def _of_long_histories(run: Experiment, evaluator: CtrEvaluator) -> np.ndarray:
 
 
 def cold_items(run: Experiment) -> np.ndarray:
-    """Marks the items that occur in fewer than `COLD` training interactions.
-
-    Args:
-      run: on a behaviour log or a session log; label, split and users tell what is training.
-
-    Returns:
-      bool [item rows].
-    """
+    """Marks the items, bool [item rows], that occur in fewer than `COLD` training interactions."""
     data = run.data
     _, items = training_interactions(run.log, plain(data['label']), plain(data['split']), data['users'])
     return np.bincount(items, minlength=run.log.schema['item'].rows) < COLD
@@ -68,20 +56,10 @@ COLD_ITEMS = 'cold_items'  # of models that rank items
 
 
 def judge_slice(name: str, run: Experiment, evaluator: Evaluator) -> tuple[dict[str, float], dict[str, float]]:
-    """Judges one part of the test set.
-
-    Args:
-      name: one of `SLICES`.
-      run: the experiment.
-      evaluator: filled with its test part.
-
-    Returns:
-      The metrics of the slice's suffix, of `COLD_ITEMS` those of `RankingEvaluator.of_cold`; and what the
-      true probabilities reach, where the log holds them.
+    """Evaluates one of `SLICES` or `COLD_ITEMS`: its metrics, and those of the true probabilities, if known.
 
     Raises:
-      ValueError: there is no such slice, the model predicts neither clicks nor ranks, or the slice holds one
-        class alone.
+      ValueError: no such slice, a model that predicts neither clicks nor ranks, or a slice of one class.
     """
     if name == COLD_ITEMS and isinstance(evaluator, RankingEvaluator):
         return evaluator.of_cold(cold_items(run)), {}

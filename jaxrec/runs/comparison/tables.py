@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.files import replace_text
 from jaxrec.runs.comparison.cells import CEILING, METRICS
@@ -26,18 +26,17 @@ def spread(values: list[float]) -> dict[str, float]:
     return {'mean': statistics.fmean(values), 'sd': sd, 'n': len(values)}
 
 
-def summarize(table: ml_collections.ConfigDict, results: Mapping[str, Mapping[str, list]]) -> Summary:
+def summarize(table: ConfigDict, results: Mapping[str, Mapping[str, list]]) -> Summary:
     """Averages over seeds, and takes paired differences to the reference row.
 
     Args:
-      table: the table's config: `main`, the main column, `reference`, and where it has them `paired`, the
-        metrics of which there are differences, `against`, {row: another reference of its own}, and `ratios`,
-        {metric: row to divide by}.
+      table: the table's config: `main`, the main column, `reference`, and optionally `paired`, the metrics of which
+        there are differences, `against`, {row: another reference}, and `ratios`, {metric: row to divide by}.
       results: {column: {row: [result of each seed]}}.
 
     Returns:
-      {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the main one are called
-      `<column>/<metric>`, differences `<metric>_minus_<row>`, ratios `<metric>_over_<row>`.
+      {row: {metric: {'mean', 'sd', 'n'}}}; metrics of other columns than the main one are called `<column>/<metric>`,
+      differences `<metric>_minus_<row>`, ratios `<metric>_over_<row>`.
     """
     summary: Summary = {}
     for column, rows in results.items():
@@ -84,17 +83,8 @@ def _common(cells: Sequence[Mapping[str, Any]], part: str) -> list[str]:
     return [metric for metric in cells[0][part] if all(metric in cell[part] for cell in cells)]
 
 
-def to_markdown(table: ml_collections.ConfigDict, summary: Summary, seeds: int) -> str:
-    """Lays the table out as text.
-
-    Args:
-      table: its config: `title`, `shown` metrics, `published`, `row_seeds`, `note`.
-      summary: from `summarize`.
-      seeds: how many.
-
-    Returns:
-      Markdown.
-    """
+def to_markdown(table: ConfigDict, summary: Summary, seeds: int) -> str:
+    """Returns the table as Markdown: its config has `title`, `shown` metrics, `published`, `row_seeds`, `note`."""
     published = dict(table.get('published', {}))
     sources = sorted({source for values in published.values() for source in values})
     fewer = {row: least for row, least in dict(table.get('row_seeds', {})).items() if least < seeds}
@@ -124,8 +114,7 @@ def _cell(value: Mapping[str, float] | None) -> str:
 def side_by_side(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Lays out {name: {metric: value}} as text, one line a name; '-' where a metric is undefined.
 
-    Metrics are those of click-through rates, or, where no line has any of these, all that there are; more
-    than `WIDEST` of them have a line each, and names a column.
+    Metrics are those of click-through rates, or else all; more than `WIDEST` have a line each, and names a column.
     """
     found = {metric: max(8, len(metric)) for values in rows.values() for metric in values}
     metrics = dict.fromkeys(METRICS, 8) if found.keys() & set(METRICS) else found
@@ -152,7 +141,7 @@ def _by_metric(rows: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) 
     return '\n'.join(lines)
 
 
-def draw(table: ml_collections.ConfigDict, summary: Summary, path: Path) -> None:
+def draw(table: ConfigDict, summary: Summary, path: Path) -> None:
     """Draws the paired metrics of every row in every column, with one standard deviation to each side."""
     metrics = [m for m in table.shown if m.rpartition('/')[2] in table.get('paired', AUCS)]
     metrics = [m for m in metrics if any(m in values for values in summary.values())]

@@ -1,4 +1,4 @@
-"""Equal tuning: every row of a table gets the same number of random trials, judged on validation alone."""
+"""Equal tuning: every row of a table gets the same number of random trials, evaluated on validation alone."""
 
 import math
 import random
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
+from ml_collections import ConfigDict
 
 from jaxrec.options import lay_over, plain
 from jaxrec.runs.comparison.cells import Cell
@@ -17,16 +17,7 @@ TOLD = ('validation', 'judged', 'trained', 'seconds', 'failed')  # of a trial, i
 
 
 def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
-    """Draws the configs of all trials; the first keeps every first choice.
-
-    Args:
-      search: {'section.key': choices}.
-      trials: how many.
-      seed: of the draws, the same for every row.
-
-    Returns:
-      One {'section.key': value} a trial.
-    """
+    """Draws {'section.key': value} of each trial from {'section.key': choices}; the first has every first choice."""
     rng = random.Random(seed)
     space = {path: list(choices) for path, choices in search.items()}
     first = {path: choices[0] for path, choices in space.items()}
@@ -38,21 +29,12 @@ def draw_trials(search: Mapping[str, Sequence[Any]], trials: int, seed: int) -> 
 
 
 def trial_cells(
-    table: ml_collections.ConfigDict, column: str, row: str, workdir: Path, taken: Mapping[str, Any] | None = None
+    table: ConfigDict, column: str, row: str, workdir: Path, taken: Mapping[str, Any] | None = None
 ) -> list[Cell]:
-    """The trials of a row on one column.
+    """The trials of a row on one column: cells that read validation alone; none where nothing is tuned.
 
-    Args:
-      table: the table's config: `search` {section: {key: choices}} of all rows, where it has one `row_search`
-        {row: {section: {key: choices}}} of single ones beside it, `trials`, `columns`, `rows`; `trial`, where
-        it has one, is laid over the column, so that a trial may be shorter than a cell.
-      column: which column.
-      row: which row.
-      workdir: the table's.
-      taken: {'section.key': value}, what was chosen of the row that this one goes on from.
-
-    Returns:
-      Cells that read validation alone; none where the table tunes nothing of the row.
+    The table has `search` {section: {key: choices}} of all rows, `row_search` {row: the same} of single ones, and
+    `trial`, which is laid over the column. `taken` was chosen of the row that this one continues.
     """
     spaces = plain(table.search), plain(table.get('row_search', {})).get(row, {})
     search = {
@@ -62,7 +44,7 @@ def trial_cells(
         for key, choices in keys.items()
     }
     drawn = draw_trials(search, table.trials, TUNING_SEED) if table.trials and search else []
-    folder, base = workdir / column / row, ml_collections.ConfigDict(plain(table.columns[column]))
+    folder, base = workdir / column / row, ConfigDict(plain(table.columns[column]))
     lay_over(base, plain(table.get('trial', {})))
     return [
         Cell(folder / f'trial{number}', base, table.rows[row], TUNING_SEED, values, False)
@@ -71,15 +53,9 @@ def trial_cells(
 
 
 def choose(
-    table: ml_collections.ConfigDict, column: str, cells: Sequence[Cell], results: Sequence[dict[str, Any]]
+    table: ConfigDict, column: str, cells: Sequence[Cell], results: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Picks the best trial of a row on validation.
-
-    Args:
-      table: the table's config.
-      column: which column.
-      cells: from `trial_cells`.
-      results: of each; a trial that could not be run has a 'validation' of None and 'failed', why.
+    """Picks the best trial of a row on validation; one that failed has a 'validation' of None and 'failed', why.
 
     Returns:
       The chosen {'section.key': value} and, for `trials.json`, every trial with its validation score.

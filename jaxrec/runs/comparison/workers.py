@@ -1,7 +1,6 @@
-"""Runs the cells of a table, one after the other or in processes side by side.
+"""Runs the cells of a table, one after the other or in processes at the same time.
 
-Most steps of a small model gain little from a second core, so a table of many cells is done sooner by
-processes of fewer cores each. Figures agree across core counts up to the order of float32 sums.
+Steps of a small model gain little from a second core. Figures agree across core counts up to the order of float32 sums.
 """
 
 import logging
@@ -37,16 +36,11 @@ Runner = Callable[[Sequence[Cell], str], list[Result]]
 def runner(
     workers: int, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = (), run: str = RUN
 ) -> Iterator[Runner]:
-    """Opens a runner of cells.
+    """Yields a runner of cells.
 
     Args:
-      workers: processes that train side by side; with 1 this process trains, on all its cores.
-      data_dir: where real data sets lie.
-      slices, judges: see `run_cell`.
-      run: import path of what runs a cell, with the arguments and the result of `comparison.cells.run_cell`.
-
-    Yields:
-      The runner.
+      workers: processes that train at the same time; with 1 this process trains, on all its cores.
+      run: import path of what runs a cell, with the arguments and the result of `run_cell`.
 
     Raises:
       ValueError: fewer than 1 worker, or more than there are cores; `run` names no function.
@@ -81,11 +75,7 @@ def available_cores() -> list[int]:
 
 
 def _side_by_side(
-    pool: ProcessPoolExecutor,
-    run_cell: Callable[..., Result],
-    cells: Sequence[Cell],
-    title: str,
-    arguments: tuple[Any, ...],
+    pool: ProcessPoolExecutor, run_cell: Callable[..., Result], cells: Sequence[Cell], title: str, arguments: tuple
 ) -> list[Result]:
     places = {pool.submit(_run_for_parent, run_cell, cell, *arguments): i for i, cell in enumerate(cells)}
     results: list[Result] = [{}] * len(cells)

@@ -1,6 +1,6 @@
-"""The clients of the load test: requests that are due at even distances, and new behaviours beside them.
+"""The clients of the load test: requests at even distances, and new behaviours at the same time.
 
-Letters: n requests that were answered.
+Letters: n answered requests.
 """
 
 import asyncio
@@ -20,14 +20,9 @@ LOST = OSError, asyncio.IncompleteReadError
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What one mode's clients saw.
+    """What one mode's clients saw: latencies in s, float [n], requests without an answer of status 200, seconds of all.
 
-    Attributes:
-      seconds: float [n], latencies of the requests that were answered.
-      failed: how many were not, or not with 200.
-      wall_s: from the first request to the last answer.
-      events_taken: new behaviours that were acknowledged.
-      events_failed: those that were sent and were not.
+    New behaviours are counted by whether they were acknowledged.
     """
 
     seconds: np.ndarray
@@ -47,27 +42,12 @@ class Connection:
     """A connection that is opened when it is needed, and again where the server closed it meanwhile."""
 
     def __init__(self, port: int):
-        """Opens nothing yet.
-
-        Args:
-          port: on this machine.
-        """
+        """Opens nothing yet; the port is on this machine."""
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> tuple[bytes, bytes]:
-        """Sends a request and reads its answer.
-
-        Args:
-          request: whole, as HTTP.
-
-        Returns:
-          Head and body of the answer.
-
-        Raises:
-          OSError: the server cannot be reached.
-          asyncio.IncompleteReadError: it closed the connection before it had answered.
-        """
+        """Sends a complete HTTP request, returns head and body of its answer, or raises one of `LOST`."""
         if self._streams is None or self._streams[0].at_eof() or self._streams[1].is_closing():
             self.close()
             self._streams = await asyncio.open_connection('127.0.0.1', self._port)
@@ -94,16 +74,8 @@ async def load(
 ) -> Answered:
     """Sends the requests from all clients, and events until the last of them has ended.
 
-    Args:
-      port: of the service.
-      requests: whole HTTP requests.
-      rate: a second, over all clients; 0 sends the next as soon as an answer has come.
-      clients: connections.
-      events: new behaviours, sent in turn from a connection of its own.
-      events_rate: of these a second; 0 sends none.
-
-    Returns:
-      What came back.
+    Rates are a second, over all clients; a `rate` of 0 sends the next request as soon as an answer has come. New
+    behaviours are sent in turn from one more connection; an `events_rate` of 0 sends none.
     """
     seconds, begin, ended = [], time.perf_counter(), asyncio.Event()
 

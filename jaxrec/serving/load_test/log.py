@@ -1,9 +1,6 @@
 """A large log for load tests: some users of a lifetime's length, the rest of an ordinary one.
 
-Nothing is to be learnt from it. What matters to a service is there: ragged users, items of unequal
-popularity, and users who come back to their own categories, so that a search finds what it looks for.
-
-Letters: N events, U users.
+It has ragged users, items of unequal popularity, and users who return to their own categories. N events, U users.
 """
 
 from pathlib import Path
@@ -32,12 +29,10 @@ def lifelong_users(
     """Compiles the log.
 
     Args:
-      folder: where it will lie.
-      users: U.
+      folder: of the log.
+      users, items, categories: how many of each.
       events: N, at least.
-      longest: behaviours of each of the long users.
-      long_users: how many these are.
-      items, categories: how many of each.
+      longest, long_users: behaviours of each of the long users, and how many of them.
       seed: of all draws.
 
     Raises:

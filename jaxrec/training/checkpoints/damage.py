@@ -1,18 +1,69 @@
-"""What becomes of damaged checkpoints: refused, or moved aside for the one before, never silently.
+"""Checksums of checkpoints: damaged ones are refused, or moved to `<step>.damaged` until a sound one is saved.
 
-A folder that was moved aside is called `<step>.damaged`, and removed when a sound checkpoint has been saved.
+The sums are written last; a folder without them is read unverified. CRC-32 is no signature.
 """
 
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 
+from jaxrec.files import replace_text
 from jaxrec.parallel.processes import gather, wait_for_all
-from jaxrec.training.checkpoints.sums import find_damage
+
+NAME = 'sums.json'
+_CHUNK = 1 << 22  # bytes read at once, whatever the size of a table
+
+
+def write_sums(folder: Path) -> None:
+    """Writes size and checksum of every file of a complete checkpoint folder to its `sums.json`."""
+    paths = sorted(path for path in folder.rglob('*') if path.is_file() and path.name != NAME)
+    sums = {path.relative_to(folder).as_posix(): [path.stat().st_size, checksum(path)] for path in paths}
+    replace_text(folder / NAME, json.dumps(sums, indent=0))
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    crc, buffer = 0, bytearray(_CHUNK)
+    with path.open('rb', buffering=0) as file:
+        while read := file.readinto(buffer):
+            crc = zlib.crc32(memoryview(buffer)[:read], crc)
+    return crc
+
+
+def find_damage(folder: Path, leave_out: Sequence[str] = (), only: Sequence[str] = ()) -> str:
+    """Returns what is wrong with the first damaged file of a checkpoint folder, '' for nothing or without sums.
+
+    Args:
+      folder: of a checkpoint.
+      leave_out, only: names of parts that are not checked, or that alone are; none for all.
+    """
+    try:
+        sums = json.loads((folder / NAME).read_text())
+        listed = {path: (int(size), int(crc)) for path, (size, crc) in sums.items()}
+    except FileNotFoundError:
+        return ''
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        return f'{NAME} cannot be read: {error}'
+    looked_at = lambda part: part not in leave_out and (part in only or not only)
+    wanted = {path: sums for path, sums in listed.items() if looked_at(path.split('/')[0])}
+    for path, (size, _) in wanted.items():  # of all files before any is read
+        if not (folder / path).is_file():
+            return f'{path} is missing'
+        if (found := (folder / path).stat().st_size) != size:
+            return f'{path} has {found} bytes instead of {size}'
+    for path, (_, crc) in wanted.items():
+        try:
+            if checksum(folder / path) != crc:
+                return f'{path} does not have the checksum it was written with'
+        except OSError as error:  # a disk that fails says so here
+            return f'{path} cannot be read: {error}'
+    return ''
+
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +72,7 @@ _ASIDE = '.damaged'  # behind the step; no name that Orbax takes for a checkpoin
 
 
 class DamagedCheckpoint(ValueError):
-    """A checkpoint that is not as it was written.
-
-    Attributes:
-      found: which, and what is wrong with it.
-    """
+    """A checkpoint that is not as it was written; `found` names it and what is wrong."""
 
     found: str = ''
 
@@ -39,12 +86,9 @@ def damaged_checkpoint(where: Path, problem: str) -> DamagedCheckpoint:
 
 
 def require_metrics(folder: Path, read_only: bool) -> None:
-    """Sees to it that the metrics of all checkpoints can be read: with others, Orbax opens no folder.
+    """Checks that the metrics of all checkpoints can be read: otherwise Orbax opens no folder.
 
-    Args:
-      folder: where the step folders stand.
-      read_only: refuse; otherwise the newest checkpoint is moved aside, if there is another. An older one may
-        be the best, which nobody would train again.
+    The newest one is moved aside, if there is another and not `read_only`. An older one may be the best.
 
     Raises:
       DamagedCheckpoint: naming the first that is refused.
@@ -77,11 +121,7 @@ def _unreadable_metrics(folder: Path) -> str:
 
 
 def set_aside(damaged: Mapping[Path, str]) -> None:
-    """Moves checkpoints out of the way of those that will be saved.
-
-    Args:
-      damaged: {step folder: what was found}.
-    """
+    """Moves checkpoints, {step folder: what was found}, out of the way of those that will be saved."""
     for where, found in damaged.items():
         aside = where.with_name(where.name + _ASIDE)
         log.warning('%s: moved to %s', found, aside.name)
@@ -100,12 +140,5 @@ def clear_aside(folder: Path) -> None:
 
 
 def found_by_first(look: Callable[[], str]) -> str:
-    """What the first process finds, told to all: one reads the files, and all act alike.
-
-    Args:
-      look: returns a text.
-
-    Returns:
-      The text.
-    """
+    """The text that the first process finds, the same in all: one reads the files, and all act alike."""
     return gather(look() if jax.process_index() == 0 else '')[0]

@@ -1,7 +1,4 @@
-"""The parts of a checkpoint: which fields of a state lie where, what describes them, and what does not fit.
-
-V rows.
-"""
+"""The parts of a checkpoint: which fields of a state are where, what describes them, and what does not fit. V rows."""
 
 import shutil
 from collections.abc import Mapping
@@ -28,7 +25,7 @@ def parts_of(state: TrainState, fields: tuple[str, ...], table_rows: Mapping[str
       table_rows: {table: V}.
 
     Returns:
-      {part: tree or `RowFiles`}; a part of rows is left out where there are no tables.
+      {part: tree or `RowFiles`}; without tables there is no part of rows.
     """
     name = 'model' if fields == MODEL else 'optimizer'
     parts: dict[str, Any] = {name: fields_of(state, tuple(field for field in fields if field not in ROWS))}
@@ -37,14 +34,10 @@ def parts_of(state: TrainState, fields: tuple[str, ...], table_rows: Mapping[str
 
 
 def require_written(where: Path, parts: Mapping[str, Any]) -> None:
-    """Takes back a checkpoint some of whose rows a process could not write; every process learns of it.
-
-    Args:
-      where: the checkpoint, as Orbax has committed it.
-      parts: of `parts_of`.
+    """Removes a committed checkpoint some of whose rows a process could not write.
 
     Raises:
-      OSError: what the first such process met.
+      OSError: in every process, what the first such process met.
     """
     own = next((files.failed for files in parts.values() if isinstance(files, RowFiles) and files.failed), '')
     if failed := next((each for each in gather(own) if each), ''):
@@ -64,15 +57,7 @@ def fields_of(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def shapes_of(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, list]:
-    """Describes a state, plain JSON values.
-
-    Args:
-      state: arrays or shapes.
-      table_rows: {table: V}, rows without padding.
-
-    Returns:
-      {path: [shape, dtype]}, with V for the rows of tables and of their slots.
-    """
+    """Describes a state (arrays or shapes) by {path: [shape, dtype]}, with V for the rows of tables and slots."""
     described = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(fields_of(state, MODEL + OPTIMIZER)):
         name = jax.tree_util.keystr(path, simple=True, separator='/')
@@ -85,17 +70,7 @@ def shapes_of(state: TrainState, table_rows: Mapping[str, int]) -> dict[str, lis
 
 
 def refuse_older_version(where: Path, wanted: Mapping[str, Any], described: Mapping[str, Any], moves: bool) -> None:
-    """Refuses a checkpoint that lacks a part.
-
-    Args:
-      where: the checkpoint.
-      wanted: {part: ...} to be read.
-      described: of the checkpoint.
-      moves: whether the loader is to be moved to its position.
-
-    Raises:
-      ValueError: naming the first part that is not there.
-    """
+    """Refuses a checkpoint that lacks a wanted part, or the loader's position where it `moves`, by a ValueError."""
     missing = [part for part in wanted if not (where / part).is_dir()]
     if moves and 'data' not in described:
         missing.append('position of the loader')
@@ -107,12 +82,7 @@ def refuse_older_version(where: Path, wanted: Mapping[str, Any], described: Mapp
 
 
 def refuse_another_model(saved: dict, wanted: dict, fields: tuple[str, ...], where: Path) -> None:
-    """Compares the shapes of a checkpoint with those of a config.
-
-    Args:
-      saved, wanted: of `shapes_of`.
-      fields: of the state that are compared.
-      where: the checkpoint.
+    """Compares fields of `shapes_of` a checkpoint with those of a config.
 
     Raises:
       ValueError: naming the first leaf that differs.
@@ -123,7 +93,6 @@ def refuse_another_model(saved: dict, wanted: dict, fields: tuple[str, ...], whe
         if saved.get(name) != wanted.get(name):
             have, need = saved.get(name, 'nothing'), wanted.get(name, 'nothing')
             raise ValueError(
-                f'checkpoint {where} is of another model: it has {have} where this config wants {need} at '
-                f'{name!r}. Use the config it was trained with (config.json in its workdir), or another '
-                'workdir'
+                f'checkpoint {where} is of another model: it has {have} where this config wants {need} at {name!r}. '
+                'Use the config it was trained with (config.json in its workdir), or another workdir'
             )

@@ -1,8 +1,7 @@
-"""The rows of tables in a checkpoint: files of some rows each, written and read piece by piece.
+"""The rows of tables in a checkpoint, in files of some rows each, written and read without a copy of the table.
 
-A table may take most of a host's memory, so neither a save nor a restore makes a copy of it: rows travel
-between a device and the disk in pieces. A file's name is its first row and its content an array in numpy's
-own format. Rows that pad a table to the devices are not written, so any mesh reads what another has written.
+A file's name is its first row, its content an array in numpy's format. Rows that pad a table are not written, so any
+mesh reads what another has written.
 
 V rows, D width, n devices.
 """
@@ -37,14 +36,7 @@ class RowFiles:
         self.tree, self.rows, self.failed = dict(tree), rows, ''
 
     async def save(self, directory: Any) -> Awaitable[None]:
-        """Writes all rows once the folder is there.
-
-        Args:
-          directory: Orbax's promise of a folder.
-
-        Returns:
-          The writing, to be awaited.
-        """
+        """Returns the writing of all rows, to be awaited, to the folder that Orbax promises."""
         return self._write(directory)
 
     async def _write(self, directory: Any) -> None:
@@ -58,17 +50,7 @@ class RowFiles:
             self.failed = str(error)  # raised here, Orbax would have the others wait for this process
 
     async def load(self, directory: Any) -> Awaitable[None]:
-        """Reads all rows into `tree`.
-
-        Args:
-          directory: the folder.
-
-        Returns:
-          The reading, to be awaited.
-
-        Raises:
-          ValueError: rows that are missing or of another shape.
-        """
+        """Returns the reading of all rows into `tree`, to be awaited; ValueError for missing rows or another shape."""
         return self._read(directory)
 
     async def _read(self, folder: Any) -> None:
@@ -89,13 +71,7 @@ def _folder(name: list[str]) -> str:
 
 
 def write_rows(folder: Any, array: jax.Array, rows: int) -> None:
-    """Writes the first V rows of an array, those that lie on this process's devices.
-
-    Args:
-      folder: a path, created if absent.
-      array: [V padded, ...].
-      rows: V.
-    """
+    """Writes the first V rows of an array [V padded, ...], those on this process's devices, to a new folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard in array.addressable_shards:
         if shard.replica_id:
@@ -135,15 +111,7 @@ def _cut(data: jax.Array, begin: int, number: int) -> jax.Array:
 
 
 def read_rows(folder: Any, wanted: jax.ShapeDtypeStruct, rows: int) -> jax.Array:
-    """Reads V rows into an array that lies as a sharding says.
-
-    Args:
-      folder: a path that `write_rows` has filled.
-      wanted: [V padded, ...], with a sharding.
-      rows: V.
-
-    Returns:
-      The array; rows past V are zero.
+    """Reads V rows from a folder of `write_rows` into an array [V padded, ...] of a sharding; rows past V are zero.
 
     Raises:
       ValueError: rows that are missing or of another shape.

@@ -1,13 +1,11 @@
-"""Checkpoints: the only code that speaks to Orbax.
+"""Checkpoints: the only code that uses Orbax.
 
-A checkpoint is a folder `<step>` with four parts, `model` (params, model_state), `tables`, `optimizer` (step,
-optimizer state, key) and `slots` (the optimizer state of tables), written to a temporary folder and renamed.
-Beside them stand the metrics, the loop's progress, the loader's position and the shapes of the model, which
-are compared before anything is read, and the checksums of all files. Kept are the latest K and the best one.
-Several processes write one checkpoint, each what lies on its devices.
+A checkpoint is a folder `<step>` with the parts `model` (params, model_state), `tables`, `optimizer` (step, optimizer
+state, key) and `slots` (the optimizer state of tables), written to a temporary folder and renamed. It also has the
+metrics, the loop's progress, the loader's position, the shapes, which are compared before anything is read, and the
+checksums of all files. Kept are the latest K and the best one. Each process writes what is on its devices.
 
-A run that goes on takes the latest checkpoint that is sound, and moves what it passed over aside; whoever
-asks for a certain one gets that one or an error.
+A resumed run takes the latest sound checkpoint and moves damaged ones aside; a step that is named is read or refused.
 """
 
 import contextlib
@@ -25,14 +23,8 @@ from orbax.checkpoint import v1 as ocp
 from jaxrec.files import is_full, no_room
 from jaxrec.parallel.host_memory import use_huge_pages
 from jaxrec.parallel.processes import gather
-from jaxrec.training.checkpoints.damage import (
-    DamagedCheckpoint,
-    clear_aside,
-    damaged_checkpoint,
-    found_by_first,
-    require_metrics,
-    set_aside,
-)
+from jaxrec.training.checkpoints import damage
+from jaxrec.training.checkpoints.damage import DamagedCheckpoint
 from jaxrec.training.checkpoints.parts import (
     MODEL,
     OPTIMIZER,
@@ -44,8 +36,6 @@ from jaxrec.training.checkpoints.parts import (
     rows_of,
     shapes_of,
 )
-from jaxrec.training.checkpoints.sums import NAME as SUMS
-from jaxrec.training.checkpoints.sums import find_damage, write_sums
 from jaxrec.training.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -57,14 +47,7 @@ _policies, _decisions = ocp.training.preservation_policies, ocp.training.save_de
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What a checkpoint gives back.
-
-    Attributes:
-      state: the state, without scratch.
-      progress: the loop's progress, plain values.
-      metrics: what was measured when it was written, or {}.
-      trained_on: what identified the log when it was written, or {}.
-    """
+    """What a checkpoint holds: the state without scratch, the loop's progress, metrics and log of its time, or {}."""
 
     state: TrainState
     progress: dict[str, Any]
@@ -105,7 +88,7 @@ class Checkpoints:
         self.folder, self.read_only, self._failed = Path(folder).absolute(), read_only, False
         self.timeout_s, context = timeout_s, ocp.Context()
         context.asynchronous.timeout_secs = timeout_s
-        require_metrics(self.folder, read_only)
+        damage.require_metrics(self.folder, read_only)
         self.monitor, self.maximize = monitor, maximize
         keeps = [_policies.LatestN(keep)]
         if monitor is not None:
@@ -142,11 +125,7 @@ class Checkpoints:
         return max(scored)[1] if scored else None
 
     def table_rows(self, step: int | None = None) -> dict[str, int]:
-        """{table: V} of a checkpoint, without padding; None is the latest step.
-
-        Raises:
-          ValueError: there is no such checkpoint, or it is damaged.
-        """
+        """{table: V} of a checkpoint, without padding; None is the latest step."""
         _, described = self._describe(self._place(step))
         shapes = {name: shape for name, (shape, _) in described['shapes'].items()}
         return {n.partition('/')[2]: shape[0] for n, shape in shapes.items() if n.startswith('tables/')}
@@ -166,10 +145,10 @@ class Checkpoints:
         try:
             known = self._orbax.metadata(int(where.name))
         except (KeyError, OSError, ValueError) as error:
-            raise damaged_checkpoint(where, _root(error)) from error
+            raise damage.damaged_checkpoint(where, _root(error)) from error
         described = known.custom_metadata or {}
         if 'shapes' not in described:
-            raise damaged_checkpoint(where, 'it has lost its description')
+            raise damage.damaged_checkpoint(where, 'it has lost its description')
         return known, described
 
     def save(
@@ -185,11 +164,9 @@ class Checkpoints:
         """Writes a checkpoint and waits for it: the next step reuses the memory of this state.
 
         Args:
-          state: the state; its step names the checkpoint.
           progress: the loop's progress, plain JSON values.
           table_rows: {table: V}, rows without padding.
           data: the Grain iterator, whose state is plain JSON and the same in every process.
-          metrics: {metric: value} measured on this state.
           trained_on: what identifies the log, plain JSON values.
 
         Raises:
@@ -201,22 +178,19 @@ class Checkpoints:
         described |= {} if data is None else {'data': data.get_state()}
         where = self.folder / str(int(state.step))
         try:
+            measured = dict(metrics) if metrics else None
             self._orbax.save_checkpointables(
-                int(state.step),
-                parts,
-                metrics=dict(metrics) if metrics else None,
-                custom_metadata=described,
-                overwrite=True,
+                int(state.step), parts, metrics=measured, custom_metadata=described, overwrite=True
             )
             require_written(where, parts)
             if jax.process_index() == 0:
-                write_sums(where)
+                damage.write_sums(where)
         except (OSError, ValueError) as error:
             self._failed = True
             if (told := self._not_saved(where, state, error)) is None:
                 raise
             raise told from error
-        clear_aside(self.folder)
+        damage.clear_aside(self.folder)
 
     def _not_saved(self, where: Path, state: TrainState, error: Exception) -> ValueError | None:
         """What is said of a save that has failed, None where no remedy is known."""
@@ -245,9 +219,8 @@ class Checkpoints:
     ) -> Restored:
         """Reads a checkpoint straight into place, on whatever mesh `abstract` names.
 
-        Without a step, a run that goes on falls back: a damaged checkpoint is passed over for the one before,
-        which is logged, and moved to `<step>.damaged` until a new one is saved. It does not where none is
-        sound, where the model alone is read, or where the folder is `read_only`.
+        Without a step a damaged checkpoint is passed over for the one before, logged, and moved to `<step>.damaged`,
+        unless none is sound, the model alone is read, or the folder is `read_only`.
 
         Args:
           abstract: from `abstract_state`.
@@ -255,9 +228,6 @@ class Checkpoints:
           table_rows: {table: V}, rows without padding.
           data: the Grain iterator to be moved to its saved position.
           model_only: leave optimizer and loader alone, as evaluation does; those fields stay abstract.
-
-        Returns:
-          The state, the loop's progress, the metrics and the log.
 
         Raises:
           ValueError: there is no such checkpoint, it is damaged, or it is of another model.
@@ -273,7 +243,7 @@ class Checkpoints:
                 damaged[candidate] = error.found
             else:
                 if damaged:
-                    set_aside(damaged)
+                    damage.set_aside(damaged)
                     log.warning('going on from %s', candidate)
                     self._orbax.reload()
                 return restored
@@ -286,8 +256,9 @@ class Checkpoints:
         self, where: Path, abstract: TrainState, table_rows: Mapping[str, int], data: Any, model_only: bool
     ) -> Restored:
         """Verifies and reads one checkpoint."""
-        if problem := found_by_first(lambda: find_damage(where, ('optimizer', 'slots', 'data') if model_only else ())):
-            raise damaged_checkpoint(where, problem)
+        unread = ('optimizer', 'slots', 'data') if model_only else ()
+        if problem := damage.found_by_first(lambda: damage.find_damage(where, unread)):
+            raise damage.damaged_checkpoint(where, problem)
         known, described = self._describe(where)
         fields = MODEL if model_only else MODEL + OPTIMIZER
         refuse_another_model(described['shapes'], shapes_of(abstract, table_rows), fields, where)
@@ -314,12 +285,13 @@ class Checkpoints:
         problem = next((found for found in gather(failed) if found), '')
         if not problem:
             return parts
-        if found_by_first(lambda: 'yes' if (where / SUMS).exists() else ''):  # and they have just been right
+        # And the sums have just been right.
+        if damage.found_by_first(lambda: 'yes' if (where / damage.NAME).exists() else ''):
             raise ValueError(
                 f'checkpoint {where} could not be read ({problem}), though its checksums are right: see that '
                 'the file system answers, and give the command again'
             ) from cause
-        raise damaged_checkpoint(where, problem) from cause
+        raise damage.damaged_checkpoint(where, problem) from cause
 
 
 def _rank(value: float, maximize: bool) -> float:

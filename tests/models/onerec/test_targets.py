@@ -14,7 +14,7 @@ from jaxrec.models.onerec.options import read_network
 from jaxrec.models.onerec.task import SessionTask
 from jaxrec.models.sequential import sasrec
 from jaxrec.parallel import make_mesh
-from jaxrec.planning.jaxpr_flops import traced_flops
+from jaxrec.planning.products import traced_flops
 from jaxrec.training.state import Setup, init_state
 from jaxrec.training.step import make_train_step
 from tests.data.worlds import small_log, small_sessions
