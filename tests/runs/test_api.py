@@ -31,18 +31,7 @@ def clicks(tmp_path_factory):
             item, hour, shown = draw.integers(40), draw.integers(24), 1_700_000_000 + row
             clicked = int(draw.random() < 0.2 + 0.5 * (item % 2))
             price = round(float(draw.random()), 2)
-            writer.writerow(
-                [
-                    f'u{draw.integers(30)}',
-                    f'i{item}',
-                    1_700_000_000 + row,
-                    clicked,
-                    hour,
-                    row % 5,
-                    price,
-                    f'c{item % 4}',
-                ]
-            )
+            writer.writerow([f'u{draw.integers(30)}', f'i{item}', shown, clicked, hour, row % 5, price, f'c{item % 4}'])
     ingest(folder)
     return folder
 
