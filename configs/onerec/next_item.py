@@ -13,9 +13,10 @@ from jaxrec.options import changed
 FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
 CHECK = 'jaxrec.models.onerec.tokenizing.tokens:check_ids'  # of IDs that are given
 HISTORY, LONG_HISTORY = 20, 50  # items that generative and sequential models read
-# Two thirds of what histories of 20 hold would be padding: on Beauty the median history has 4 items. Batches of like
-# lengths read 7.8 places an example for 20, in five programs; an epoch has the same examples, each the same loss.
-# Sequential models average over places, so that in such batches short histories would count for more.
+# Two thirds of what histories of 20 hold would be padding: on Beauty the median history has 4 items. Batches
+# of like lengths read 7.8 places an example for 20, in five programs; an epoch has the same examples, each
+# the same loss. Sequential models average over places, so that in such batches short histories would count
+# for more.
 WIDTHS = (2, 4, 7, 12)
 # Three levels of 256 codes and a rank, of texts and of what users did in training. Nearest centroids: they
 # leave a quarter less of Beauty's vectors than the balanced assignment, and fewer items share codes.

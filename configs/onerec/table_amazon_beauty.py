@@ -2,17 +2,18 @@
 
     jaxrec compare --config=configs/onerec/table_amazon_beauty.py --workdir=runs/beauty_table
 
-The data root is $JAXREC_DATA or --data_dir. A user's last item is test, the one before it chooses the checkpoint; items
-of the history stay among those that are ranked. `OneRec` writes the semantic ID of one item (three levels and a rank,
-of texts and behaviour; nearest centroids of balanced k-means), `TIGER` is the same network without experts on IDs of
-plain k-means, of which more items share one, and `OneRec-letter` the control: OneRec's network on IDs that others
-published. Learning curves are in the cells' curves.png and result.json. Run so far: `OneRec`, `OneRec-letter` and
-`SASRec`, 20 to 75 minutes of a core a cell, from which --cells=docs/results/onerec/cells_amazon_beauty.jsonl.gz goes
-on.
+The data root is $JAXREC_DATA or --data_dir. A user's last item is test, the one before it chooses the
+checkpoint; items of the history stay among those that are ranked. `OneRec` writes the semantic ID of one item
+(three levels and a rank, of texts and behaviour; nearest centroids of balanced k-means), `TIGER` is the same
+network without experts on IDs of plain k-means, of which more items share one, and `OneRec-letter` the
+control: OneRec's network on IDs that others published. Learning curves are in the cells' curves.png and
+result.json. Run so far: `OneRec`, `OneRec-letter` and `SASRec`, 20 to 75 minutes of a core a cell, from which
+--cells=docs/results/onerec/cells_amazon_beauty.jsonl.gz goes on.
 
-Rows that write IDs learn from batches of histories of 2, 4, 7, 12 or 20 items at most (`data.widths`): the same 131,413
-examples and 1,026 steps an epoch, each example with the loss that it has in a batch of 20, of less than half its FLOPs.
-An example's neighbours in a batch have histories of about its length. --quick takes a fifth of the users.
+Rows that write IDs learn from batches of histories of 2, 4, 7, 12 or 20 items at most (`data.widths`): the
+same 131,413 examples and 1,026 steps an epoch, each example with the loss that it has in a batch of 20, of
+less than half its FLOPs. An example's neighbours in a batch have histories of about its length. --quick
+takes a fifth of the users.
 """
 
 from ml_collections import ConfigDict

@@ -3,30 +3,31 @@
     jaxrec compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_table
     jaxrec compare --config=configs/onerec/table_simulated.py --workdir=runs/onerec_q --quick
 
-Every row writes eight sessions of five different items for the same test requests, whatever came of what was shown to
-them. `judge_...` are the rewards that the reward model gives, which also mined the pairs, as in the paper; `true_...`
-what the users behind the world would give on average. The reward model learns from other users than those that the rows
-learn from and are judged on, and knows none of them by name.
+Every row writes eight sessions of five different items for the same test requests, whatever came of what was
+shown to them. `judge_...` are the rewards that the reward model gives, which also mined the pairs, as in the
+paper; `true_...` what the users behind the world would give on average. The reward model learns from other
+users than those that the rows learn from and are judged on, and knows none of them by name.
 
-Rows of single items and rows of sessions are compared by `..._first`, the session that a row holds best: the eight of
-the former are pages of a ranking, each worse than the one before, those of the latter near it.
+Rows of single items and rows of sessions are compared by `..._first`, the session that a row holds best: the
+eight of the former are pages of a ranking, each worse than the one before, those of the latter near it.
 
-Columns: `main`, mined for 1% of the requests; `ratio2` to `ratio5`, IPA with 2% to 5%; `null`, a world whose sessions
-have no coupling, so that to write a session is to name five items: what OneRec gains on TIGER by `true_reward_first`
-there is not of sessions, but of what is learned from those of high quality. --rows=OneRec,OneRec+IPA chooses among the
-rows; the semantic IDs, the reward model and the generator of a seed are made once for all of them.
+Columns: `main`, mined for 1% of the requests; `ratio2` to `ratio5`, IPA with 2% to 5%; `null`, a world whose
+sessions have no coupling, so that to write a session is to name five items: what OneRec gains on TIGER by
+`true_reward_first` there is not of sessions, but of what is learned from those of high quality.
+--rows=OneRec,OneRec+IPA chooses among the rows; the semantic IDs, the reward model and the generator of a
+seed are made once for all of them.
 
-Trials: each row but OneRec+NTP has the same number, on a world that no cell has. Rows before alignment are tuned over
-the learning rate, by what they learn on validation: next-token loss or recall@10. A preference loss is tuned over beta
-and lambda, from the generator that was chosen of OneRec, so that all alignments of a seed begin at one, by the
-`judge_reward_first` of validation requests: by the mean of eight sessions it would choose how alike beams are. Rows
-before alignment are not chosen by the judge, so that nobody seeks out what it errs in: an earlier one, which read
-histories by attention alone, put twenty trials in an order that was nearly the reverse of the truth's, and chose the
-least trained model of most rows.
+Trials: each row but OneRec+NTP has the same number, on a world that no cell has. Rows before alignment are
+tuned over the learning rate, by what they learn on validation: next-token loss or recall@10. A preference
+loss is tuned over beta and lambda, from the generator that was chosen of OneRec, so that all alignments of
+a seed begin at one, by the `judge_reward_first` of validation requests: by the mean of eight sessions it
+would choose how alike beams are. Rows before alignment are not chosen by the judge, so that nobody seeks out
+what it errs in: an earlier one, which read histories by attention alone, put twenty trials in an order that
+was nearly the reverse of the truth's, and chose the least trained model of most rows.
 
-Cost: some 10 core hours for `main` with its trials, 2 for `null`, 1.5 for the ratios; --quick takes 10 min. TIGER
-encodes a history once for up to 6 liked items of a request: 26 MFLOP an item in training where an example for each
-takes 78.
+Cost: some 10 core hours for `main` with its trials, 2 for `null`, 1.5 for the ratios; --quick takes 10 min.
+TIGER encodes a history once for up to 6 liked items of a request: 26 MFLOP an item in training where an
+example for each takes 78.
 """
 
 from typing import Any

@@ -2,10 +2,11 @@
 
     jaxrec onerec pipeline --config=configs/onerec/pipeline.py --workdir=runs/onerec
 
-Tokenizes the items, trains the generator, the reward model and every alignment of `methods`, among them `ntp`, which
-goes on without preferences for as many steps, and judges what each writes for test requests: by the reward model, and
-by the users' true expected rewards where the world is simulated. A stage that is finished is not run again, one that
-was stopped goes on; sessions are judged anew. The workdir takes `table.md`, `table.json` and the stages' own.
+Tokenizes the items, trains the generator, the reward model and every alignment of `methods`, among them
+`ntp`, which goes on without preferences for as many steps, and judges what each writes for test requests: by
+the reward model, and by the users' true expected rewards where the world is simulated. A stage that is
+finished is not run again, one that was stopped goes on; sessions are judged anew. The workdir takes
+`table.md`, `table.json` and the stages' own.
 """
 
 from pathlib import Path

@@ -123,8 +123,8 @@ def history_bounds(log: BehaviourLog, positive: np.ndarray) -> tuple[np.ndarray,
       positive: bool [N].
 
     Returns:
-      positives: int64 [P], rows of the positive events. start, end: int64 [N]; the history of event n, oldest first, is
-      `positives[start[n]:end[n]]`.
+      positives: int64 [P], rows of the positive events.
+      start, end: int64 [N]; the history of event n, oldest first, is `positives[start[n]:end[n]]`.
     """
     positives = np.flatnonzero(positive)
     before = offsets_of(positive)  # positives in rows < n

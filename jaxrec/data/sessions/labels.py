@@ -191,7 +191,8 @@ def read_labels(config: Mapping[str, Any], median: float | None = None) -> Sessi
     """Builds the labels from their description.
 
     Args:
-      config: `swt`, `vtr`, `wtr`, `ltr` and `swt_threshold`, see `SessionLabels`; without a threshold it is the median.
+      config: `swt`, `vtr`, `wtr`, `ltr` and `swt_threshold`, see `SessionLabels`; without a threshold it is
+        the median.
       median: seconds that sessions of the training split were watched for; None where that is not known.
 
     Raises:

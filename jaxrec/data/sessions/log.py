@@ -32,10 +32,11 @@ class SessionLog(UserLog):
 
     Attributes:
       folder, manifest, schema: see `Log`.
-      events: ColumnStore of N rows: `user` int32, `time`, `item` (ragged int32), the columns of `shown` (ragged:
-        `watch_time` and others float32, `view`, `like`, `follow`, `share` int8), and what else is known of a request.
-      items: ColumnStore of item attributes, row = item id; rows 0 and 1 included. Items that were never shown are among
-        them.
+      events: ColumnStore of N rows: `user` int32, `time`, `item` (ragged int32), the columns of `shown`
+        (ragged: `watch_time` and others float32, `view`, `like`, `follow`, `share` int8), and what else is
+        known of a request.
+      items: ColumnStore of item attributes, row = item id; rows 0 and 1 included. Items that were never shown
+        are among them.
     """
 
     KIND: ClassVar[str] = 'session log'

@@ -85,11 +85,12 @@ def simulate(folder: str | Path, **knobs: Any) -> SessionLog:
     """Simulates a world and compiles its log; a log of the same world is opened, not made again.
 
     Args:
-      folder: where the log goes; `<folder>-truth` beside it takes the truth, and the knobs as `world.json`. **knobs:
-        fields of `World`.
+      folder: where the log goes; `<folder>-truth` beside it takes the truth, and the knobs as `world.json`.
+      **knobs: fields of `World`.
 
     Returns:
-      The log: sessions with watch_time, view, like and follow; items with their category and their length in seconds.
+      The log: sessions with watch_time, view, like and follow; items with their category and their length in
+      seconds.
 
     Raises:
       ValueError: a knob that does not exist or a value out of its range.

@@ -30,25 +30,26 @@ class World:
       item_groups: G, hidden.
       interests: I, categories that a user is interested in.
       content_dim: D.
-      content_noise: standard deviation of what content vectors tell beside category and group. shortest, longest:
-        seconds that an item lasts.
+      content_noise: standard deviation of what content vectors tell beside category and group.
+      shortest, longest: seconds that an item lasts.
       view_share: share of its length that makes a watched item an effective view.
-      interest_effect: logits of a view in the strongest interest; the others are weaker. taste_effect: standard
-        deviation over (user group, item group) in logits.
+      interest_effect: logits of a view in the strongest interest; the others are weaker.
+      taste_effect: standard deviation over (user group, item group) in logits.
       quality_effect: standard deviation over items in logits.
       length_effect: logits that the longest item has lost against the shortest.
-      bias: logit of a view of an average item outside all interests, at the beginning of a session. coupling: factor of
-        all that items of one session do to each other; 0 switches it off. repeat_effect: logits lost for each earlier
-        item of the same category.
+      bias: logit of a view of an average item outside all interests, at the beginning of a session.
+      coupling: factor of all that items of one session do to each other; 0 switches it off.
+      repeat_effect: logits lost for each earlier item of the same category.
       again_effect: logits lost for each earlier showing of the same item.
-      lift_effect: logits that an item lends to the next one, if their groups complement each other. related: share of
-        pairs of item groups that complement each other; as many spoil each other. memory: how much of a lift is left
-        one item later.
+      lift_effect: logits that an item lends to the next one, if their groups complement each other.
+      related: share of pairs of item groups that complement each other; as many spoil each other.
+      memory: how much of a lift is left one item later.
       fatigue: logits lost for each earlier item.
-      like_bias, like_effect: logit of a like of an average view, and how much of the view's logit counts. charm_effect:
-        standard deviation over items of what likes hang on besides, in logits. follow_bias, follow_effect,
-        appeal_effect: the same of follows.
-      exploration: share of shown items that the logger draws from all; the others are of the user's interests.
+      like_bias, like_effect: logit of a like of an average view, and how much of the view's logit counts.
+      charm_effect: standard deviation over items of what likes hang on besides, in logits.
+      follow_bias, follow_effect, appeal_effect: the same of follows.
+      exploration: share of shown items that the logger draws from all; the others are of the user's
+        interests.
       popularity: exponent of the logger's choice within what it draws from; 0 is uniform.
       seed: of everything.
     """

@@ -174,13 +174,14 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
     Args:
       pieces: of an alignment of this generator.
       workdir: of the generator, aligned or not.
-      requests: for which sessions are written and judged, of all that the test users made, and the next item is named,
-        of those whose session was of high quality.
-      last: read the last checkpoint, not the best by what the generator itself monitors, from which alignments begin.
+      requests: for which sessions are written and judged, of all that the test users made, and the next
+        item is named, of those whose session was of high quality.
+      last: read the last checkpoint, not the best by what the generator itself monitors, from which
+        alignments begin.
 
     Returns:
-      'ntp', next-token loss, and what else `SessionEvaluator` says; 'recall@10' of the next item; what sessions are
-      worth, see `judge_written`; 'step', of the checkpoint.
+      'ntp', next-token loss, and what else `SessionEvaluator` says; 'recall@10' of the next item; what
+      sessions are worth, see `judge_written`; 'step', of the checkpoint.
     """
     run, source = pieces.run, pieces.run.source('test')
     with own_checkpoints(workdir) as checkpoints:

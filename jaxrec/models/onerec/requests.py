@@ -152,7 +152,8 @@ def answer(
       histories: of the log.
       recommend: from `make_recommender`.
       batch_size: B.
-      least: history entries that the model was trained with at least; who has fewer is left out. tally: is added to.
+      least: history entries that the model was trained with at least; who has fewer is left out.
+      tally: is added to.
 
     Yields:
       For every batch the requests that are answered, int64 [n], and their sessions.

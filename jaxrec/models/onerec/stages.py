@@ -27,8 +27,9 @@ REWARD: dict[str, Any] = {
     },
 }
 COLUMNS = ('item', 'category')  # of items, that a simulated log has
-# What a method wants that is not DPO's: S-DPO several losers, SimPO a beta for log-probabilities that are means over
-# some twenty tokens. At the reference IPO's slope is 1 / beta where DPO's is beta / 2, so its lambda is smaller.
+# What a method wants that is not DPO's: S-DPO several losers, SimPO a beta for log-probabilities that are
+# means over some twenty tokens. At the reference IPO's slope is 1 / beta where DPO's is beta / 2, so its
+# lambda is smaller.
 OF_METHOD: dict[str, dict[str, Any]] = {'sdpo': {'losers': 3}, 'simpo': {'beta': 2.0}, 'ipo': {'weight': 3.0}}
 
 

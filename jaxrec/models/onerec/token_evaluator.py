@@ -46,7 +46,8 @@ class SessionEvaluator:
         """Averages.
 
         Returns:
-          'ntp', the mean loss of a token; 'ntp_<level>', of each level from 1; 'perplexity' of a token; 'sessions'.
+          'ntp', the mean loss of a token; 'ntp_<level>', of each level from 1; 'perplexity' of a token;
+          'sessions'.
 
         Raises:
           ValueError: nothing was taken in.

@@ -1,7 +1,8 @@
 """SASRec: self-attention over a history, each place of which predicts the next (arXiv 1808.09781).
 
-The paper has binary cross-entropy against one negative; a softmax over all items, or over many negatives, is what made
-it strong since, and is here. Norms come before each part and divide by the root of the mean square.
+The paper has binary cross-entropy against one negative; a softmax over all items, or over many negatives, is
+what made it strong since, and is here. Norms come before each part and divide by the root of the mean
+square.
 
 B batch, L history, X width, V items.
 """

@@ -49,7 +49,8 @@ class NextItemTask(WithoutTables):
           params: the module's.
           model_state: empty.
           rows: unused.
-          batch: 'history/item' int32 [B, L], 'history/length' [B], 'target/item' int32 [B, 1] and 'valid' [B, 1].
+          batch: 'history/item' int32 [B, L], 'history/length' [B], 'target/item' int32 [B, 1] and 'valid'
+            [B, 1].
           rng: a typed key, of dropout, of what is masked and of negatives.
 
         Returns:
@@ -78,7 +79,8 @@ class NextItemTask(WithoutTables):
         """Ranks all items behind a history; items of the history stay in.
 
         Returns:
-          'rank' float32 [B], the target's place from 1, 'items' int32 [B, K] and 'scores' float32 [B, K] of the best.
+          'rank' float32 [B], the target's place from 1, 'items' int32 [B, K] and 'scores' float32 [B, K] of
+          the best.
         """
         del model_state, rows, rng
 

@@ -1,11 +1,12 @@
 """A catalogue of semantic IDs as a prefix tree of flat arrays: what may follow, and whom a path reaches.
 
-Items sorted by their codes make every prefix a range. A node is a distinct prefix; those of one depth are numbered in
-the order of their codes, so that the children of a node are a range of the next depth's nodes, and the leaves below it
-are a range too. Two arrays a level say it all, and a beam looks only at what may follow (the CSR half of STATIC, arXiv
-2602.22647; of its dense half, the root's row alone pays).
+Items sorted by their codes make every prefix a range. A node is a distinct prefix; those of one depth are
+numbered in the order of their codes, so that the children of a node are a range of the next depth's nodes,
+and the leaves below it are a range too. Two arrays a level say it all, and a beam looks only at what may
+follow (the CSR half of STATIC, arXiv 2602.22647; of its dense half, the root's row alone pays).
 
-V items, L levels, K_l codes of level l, N_l nodes of depth l (N_0 = 1, the root), W_l children of the widest node.
+V items, L levels, K_l codes of level l, N_l nodes of depth l (N_0 = 1, the root), W_l children of the widest
+node.
 """
 
 import dataclasses

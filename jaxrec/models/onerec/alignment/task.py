@@ -1,12 +1,13 @@
 """Preference alignment (OneRec, arXiv 2502.18965, section 3.4, eq. 10, and Algorithm 2).
 
-The loss is next-token prediction on a batch, as before, and beside it lambda times the preference losses of the batch's
-pairs, summed and divided by B: to Algorithm 2 a request without a pair has none to lose. What the frozen model says of
-pairs stands in the batch, so it is no part of the step.
+The loss is next-token prediction on a batch, as before, and beside it lambda times the preference losses of
+the batch's pairs, summed and divided by B: to Algorithm 2 a request without a pair has none to lose. What the
+frozen model says of pairs stands in the batch, so it is no part of the step.
 
-Algorithm 2 gives each request of a batch a pair with probability r. Here a batch has r B of them, rounded so that it is
-r B on average over steps, and place for P = ceil(r B), in evenly spaced rows of arrays as long as the batch, so that
-they are cut over devices and processes as the batch is. Pairs are of other requests than their row's.
+Algorithm 2 gives each request of a batch a pair with probability r. Here a batch has r B of them, rounded so
+that it is r B on average over steps, and place for P = ceil(r B), in evenly spaced rows of arrays as long as
+the batch, so that they are cut over devices and processes as the batch is. Pairs are of other requests than
+their row's.
 
 B batch, n history items, m session items, P pairs of a step at most, N losers.
 """
@@ -225,10 +226,11 @@ def pairs_of_steps(share: float, first: int, stop: int) -> int:
 class PairSource:
     """The batches of a `SessionSource`, from one position to another, with the pairs of an iteration.
 
-    Batch i is a function of i alone, as `BatchSource` has it: its pairs are the next of those that count, and begin
-    again after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are what the pair's user liked,
-    'pair/sessions' int32 [B, 1 + N, m] winner and losers, 'pair/valid' bool [B, N] the pairs that count and
-    'pair/reference' float32 [B, 1 + N] what the frozen model said; all 0 in the rows between.
+    Batch i is a function of i alone, as `BatchSource` has it: its pairs are the next of those that count, and
+    begin again after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are what
+    the pair's user liked, 'pair/sessions' int32 [B, 1 + N, m] winner and losers, 'pair/valid' bool [B, N]
+    the pairs that count and 'pair/reference' float32 [B, 1 + N] what the frozen model said; all 0 in the
+    rows between.
 
     Attributes:
       base: the source of sessions.

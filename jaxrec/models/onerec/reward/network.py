@@ -225,7 +225,8 @@ class RewardTask:
         """Scores sessions.
 
         Returns:
-          'probability' float32 [B, C, 4] in the order of `HEADS`, calibrated, and 'reward' [B, C], their weighted sum.
+          'probability' float32 [B, C, 4] in the order of `HEADS`, calibrated, and 'reward' [B, C], their
+          weighted sum.
         """
         del model_state, rng
         logits: Any = self.module.apply({'params': params}, rows, as_sessions(batch))

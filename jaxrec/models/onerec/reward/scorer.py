@@ -61,11 +61,12 @@ class Judge:
 
         Args:
           requests: int [B], rows of the log.
-          items: int [B, K, m], ids of the log; a session ends at the first id below 1, and one that is empty gets a
-            reward that means nothing.
+          items: int [B, K, m], ids of the log; a session ends at the first id below 1, and one that is empty
+            gets a reward that means nothing.
 
         Returns:
-          probability float32 [B, K, 4], in the order of `HEADS`, and reward float32 [B, K], their weighted sum.
+          probability float32 [B, K, 4], in the order of `HEADS`, and reward float32 [B, K], their weighted
+          sum.
         """
         real = np.cumprod(items > 0, -1).astype(bool)
         shown = np.where(real, items, 0).astype(np.int32)

@@ -29,10 +29,11 @@ def summarise(
       truth: float [R, K, 4], the expected labels, where they are known.
 
     Returns:
-      '<who>_<head>_mean' and '<who>_<head>_max' of these heads and of 'reward', their weighted sum; of the latter
-      '<who>_reward_first' too, of the session that the generator holds most probable, and '<who>_reward_picked', of the
-      one that the judge holds best; 'rank_correlation' of judge and truth among the sessions of a request, averaged,
-      and 'rank_correlation_all' over all sessions; 'written', how many sessions there are a request.
+      '<who>_<head>_mean' and '<who>_<head>_max' of these heads and of 'reward', their weighted sum; of the
+      latter '<who>_reward_first' too, of the session that the generator holds most probable, and
+      '<who>_reward_picked', of the one that the judge holds best; 'rank_correlation' of judge and truth among
+      the sessions of a request, averaged, and 'rank_correlation_all' over all sessions; 'written', how many
+      sessions there are a request.
       <who> is 'judge', and with a truth 'true'.
 
     Raises:

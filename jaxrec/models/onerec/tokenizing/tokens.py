@@ -152,7 +152,8 @@ def _digest(names: np.ndarray) -> str:
 def extend_ids(folder: Path, source: Path, content: str, content_items: str = '') -> tuple[int, int, int]:
     """Gives new items IDs, by the nearest centroids; those of the old ones stay.
 
-    Where the items of equal codes have no more ranks, a new one goes to the next nearest centroid of the last level.
+    Where the items of equal codes have no more ranks, a new one goes to the next nearest centroid of the last
+    level.
 
     Args:
       folder: takes the files.
@@ -161,12 +162,12 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
       content_items: names of the items, where it is an `.npy` file.
 
     Returns:
-      n, how many of them share their codes with another item, and how many found no rank among the items of their
-      nearest codes.
+      n, how many of them share their codes with another item, and how many found no rank among the items
+      of their nearest codes.
 
     Raises:
-      ValueError: the folder of the earlier tokens itself, content that does not fit, an item that is known, files that
-        do not belong together, or no rank left with any code of the last level.
+      ValueError: the folder of the earlier tokens itself, content that does not fit, an item that is known,
+        files that do not belong together, or no rank left with any code of the last level.
     """
     if folder.resolve() == source.resolve():
         raise ValueError(
@@ -301,7 +302,11 @@ def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named_items(log: Log) -> np.ndarray:
-    """The names of a log's items, in the order of their numbers."""
+    """The names of a log's items, in the order of their numbers.
+
+    Raises:
+      ValueError: items are hashed, and have none.
+    """
     vocabulary = log.vocabulary('item')
     if vocabulary.buckets is not None:
         raise ValueError(
