@@ -26,7 +26,7 @@ __all__ = ['Run', 'compare', 'fit', 'ingest', 'load', 'models', 'open_log']
 
 _PLACES = dict.fromkeys(('compare', 'fit', 'ingest', 'load', 'open_log'), 'jaxrec.runs.api')
 _PLACES['Run'] = 'jaxrec.runs.run'
-_find = lazy_names(__name__, _PLACES)
+_find, _ = lazy_names(__name__, _PLACES)
 
 
 def __getattr__(name: str) -> Any:

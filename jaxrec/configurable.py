@@ -97,6 +97,6 @@ def _import(path: str, module_name: str) -> Any:
 
 def _attribute(path: str, module: Any, name: str) -> Any:
     if not hasattr(module, name):
-        public = ', '.join(sorted(n for n in vars(module) if not n.startswith('_')))
+        public = ', '.join(sorted(n for n in dir(module) if not n.startswith('_')))
         raise ValueError(f'{path!r}: {module.__name__} has no {name!r}; it has {public}')
     return getattr(module, name)

@@ -49,11 +49,11 @@ ONEREC_SENDS = [
 CASES = {
     'CAN': (
         CAN, {}, [(*sent, 8) for sent in CAN_SENDS],
-        {'arguments': 3480, 'temporaries': 7136, 'peak': 10944}, 7808,
+        {'arguments': 3480, 'temporaries': 8032, 'peak': 11840}, 7808,
     ),
     'OneRec': (
         ONEREC, {'encoder_layers': 1, 'decoder_layers': 1, 'scan': False}, ONEREC_SENDS,
-        {'arguments': 26264, 'temporaries': 60568, 'peak': 87628}, 214080,
+        {'arguments': 26264, 'temporaries': 61272, 'peak': 88332}, 214080,
     ),
 }  # fmt: skip
 

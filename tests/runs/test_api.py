@@ -74,9 +74,7 @@ def test_the_ten_lines(clicks, tmp_path, capsys):
     assert (tmp_path / 'curves.png').stat().st_size and (tmp_path / 'scorer.jaxexport').stat().st_size
     again = jaxrec.load(tmp_path / 'dnn').evaluate('test')
     assert again == pytest.approx(found, abs=1e-6)
-    table = jaxrec.compare(
-        log, ['DNN', 'LR'], workdir=tmp_path / 'table', seeds=2, **{'train.epochs': 1, 'mesh': (1, 1)}
-    )
+    table = jaxrec.compare(log, ['DNN', 'LR'], workdir=tmp_path / 'table', seeds=2, **{'train.epochs': 1})
     assert set(table.summary) == {'DNN', 'LR'} and (tmp_path / 'table' / 'table.png').exists()
     assert 'DNN' in repr(table) and '<pre>' in table._repr_html_()
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jaxrec.models.age.model import make_task as make_task
     from jaxrec.models.age.tuning import tune_lambda as tune_lambda
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         'make_explore_step': 'jaxrec.models.age.explore',

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxrec.models.onerec.tokenizing.tokenizer import Codebooks as Codebooks
     from jaxrec.models.onerec.tokenizing.tokenizer import fit_codebooks as fit_codebooks
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         'SessionTask': 'jaxrec.models.onerec.task',

@@ -7,4 +7,4 @@ from jaxrec.lazy import lazy_names
 if TYPE_CHECKING:
     from jaxrec.models.sim.model import make_task as make_task
 
-__getattr__ = lazy_names(__name__, {'make_task': 'jaxrec.models.sim.model'})
+__getattr__, __dir__ = lazy_names(__name__, {'make_task': 'jaxrec.models.sim.model'})

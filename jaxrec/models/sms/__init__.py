@@ -8,4 +8,6 @@ if TYPE_CHECKING:
     from jaxrec.models.sms.task import SmsTask as SmsTask
     from jaxrec.models.sms.task import make_task as make_task
 
-__getattr__ = lazy_names(__name__, {'SmsTask': 'jaxrec.models.sms.task', 'make_task': 'jaxrec.models.sms.task'})
+__getattr__, __dir__ = lazy_names(
+    __name__, {'SmsTask': 'jaxrec.models.sms.task', 'make_task': 'jaxrec.models.sms.task'}
+)
