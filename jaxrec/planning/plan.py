@@ -252,7 +252,7 @@ def _moved(compiled: Any, state: TrainState) -> list[str]:
     return sorted(moved)
 
 
-# Efficiency is told against this many chips: below it collectives cross few links.
+# Efficiency is relative to this many chips: below it collectives cross few links.
 REFERENCE = 16
 
 

@@ -41,7 +41,7 @@ class Latencies:
         self._seconds, self._count, self._lock = np.zeros(window), 0, threading.Lock()
 
     def add(self, seconds: float) -> None:
-        """Takes in one call."""
+        """Counts one call."""
         with self._lock:
             self._seconds[self._count % len(self._seconds)] = seconds
             self._count += 1

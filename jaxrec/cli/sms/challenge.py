@@ -2,7 +2,7 @@
 
     jaxrec sms challenge --workdir=runs/sms_challenge --output=runs/sms_challenge/files
 
-Writes what the challenge takes, `relations.json`, `instance/` and `semantic/`, at the size of each picture, and judges
+Writes what the challenge takes, `relations.json`, `instance/` and `semantic/`, at the size of each image, and evaluates
 these files as its script does. `jaxrec evaluate` prints the same metric of padded images at the network's size and of
 masks that may overlap: it is for choosing a step, this for comparing with others. Classes and relations that the
 network does not know are missed: one that was trained by configs/sms/pic.py:SMS knows no geometric relation, which are

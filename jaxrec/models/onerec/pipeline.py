@@ -33,7 +33,7 @@ TOP = ('generator', 'reward', 'align', 'pipeline')
 PIPELINE_OPTIONS: dict[str, Any] = {
     'methods': ('ntp', 'ipa'),
     'of_method': {},  # {method: what it lays over `align`}
-    'requests': 1000,  # of the test part, for which sessions are written and judged
+    'requests': 1000,  # of the test part, for which sessions are generated and evaluated
 }
 GENERATOR, REWARD, SECONDS = 'generator', 'reward', 'seconds.json'
 COLUMNS = {
@@ -109,7 +109,7 @@ def _read(config: ConfigDict) -> dict[str, Any]:
     if options['requests'] < 1:
         raise ValueError(
             f'pipeline.requests = {options["requests"]}: give at least 1 request of the test part, for which '
-            'sessions are written and judged'
+            'sessions are generated and evaluated'
         )
     return options
 
@@ -174,7 +174,7 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
     Args:
       pieces: of an alignment of this generator.
       workdir: of the generator, aligned or not.
-      requests: for which sessions are written and judged, of all that the test users made, and the next
+      requests: for which sessions are generated and evaluated, of all that the test users made, and the next
         item is named, of those whose session was of high quality.
       last: read the last checkpoint, not the best by what the generator itself monitors, from which
         alignments begin.

@@ -8,7 +8,7 @@ Two layouts are read, wherever the set was unpacked:
     categories_list/label_categories.json                  (as before, where they are there)
     categories_list/relation_categories.json
 
-What the files hold is told in `pic_files`. They are placed by hand (academic use only; people can be recognised).
+`pic_files` describes the files. They are placed by hand (academic use only; people can be recognised).
 
 R relations.
 """
