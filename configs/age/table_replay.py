@@ -11,8 +11,8 @@ Protocol. The first 80,000 visits train one model a seed, from which every metho
 the same batches. An ensemble's networks must differ, so it trains its own five. The rest is replayed with a refit each
 20,000 visits on the last 20,000 matched events, those of the warm-up among them; what a method counts or sums beside
 its network learns from each event once. AGE's lambda is tuned at the end of the warm-up to change a share of the
-winners, 20 % first of three choices (the library's default is 5 %). A trial in which no lambda does has failed; a test is tuned
-to the largest share that one does change, as its caveat says.
+winners, 20 % first of three choices (the library's default is 5 %). A trial in which no lambda does has failed; a
+test is tuned to the largest share that one does change, as its caveat says.
 
 Every row with a network has three trials, which try the same three learning rates, each with a draw of how far the
 method explores where that is a number (DNN and Ensemble-TS have none); LinUCB has three of that number alone. random
