@@ -20,7 +20,7 @@ TRAIN = {'epochs': 2, 'keep': 2, 'evals_per_epoch': 1, 'log_every': 1, 'batch_si
 def of_two(tmp_path_factory):
     """A folder with the workdir `two` of two processes, and what they printed."""
     folder = tmp_path_factory.mktemp('can')
-    config = write_config(folder / 'can.py', 'experiments.worlds', 'tiny', 'CAN-DNN', folder / 'logs', TRAIN)
+    config = write_config(folder / 'can.py', 'runs.worlds', 'tiny', 'CAN-DNN', folder / 'logs', TRAIN)
     command = ['-m', 'jaxrec', 'train', f'--config={config}', f'--workdir={folder}/two', '--mesh=8,1']
     return folder, run(command)
 

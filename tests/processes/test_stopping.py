@@ -23,7 +23,7 @@ def training(command, workdir, beyond):
 
 def test_all_stop_after_one_step_and_a_lost_process_is_told(tmp_path):
     train = {'epochs': 400, 'log_every': 1, 'checkpoint_every': 10, 'keep': 2}
-    config = write_config(tmp_path / 'can.py', 'experiments.worlds', 'tiny', 'LR', tmp_path / 'logs', train)
+    config = write_config(tmp_path / 'can.py', 'runs.worlds', 'tiny', 'LR', tmp_path / 'logs', train)
     workdir = tmp_path / 'run'
     command = ['-m', 'jaxrec', 'train', f'--config={config}', f'--workdir={workdir}', '--mesh=4,2']
 

@@ -1,6 +1,6 @@
 """Measures where a policy explores: at items that it knows little of, or elsewhere.
 
-    jaxrec age exploration --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_where
+    jaxrec age exploration --model=AGE-TS --log=simulated --workdir=runs/age_where
 
 Replays the stream, then ranks its last visits several times with other keys, and sorts all candidates by how many of
 the events that the last refit could see were theirs. A bandit moves most the scores of those that it has hardly met.

@@ -1,7 +1,7 @@
 """AGE's online experiment (arXiv 2112.11136, section 5.3), simulated: does exploring make a better model?
 
-    jaxrec age online --config=configs/age/online.py --workdir=runs/age_online
-    jaxrec age online --config=configs/age/online.py --workdir=runs/tuning --first_seed=1000
+    jaxrec age online --workdir=runs/age_online
+    jaxrec age online --workdir=runs/tuning --first_seed=1000
 
 Bucket D explores and C does not; A and B serve without exploring, A by a model that learns from the common traffic and
 C, B by one that learns from the common traffic and D. B is compared with A, see `jaxrec.models.age.online.buckets`.

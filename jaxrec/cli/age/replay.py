@@ -1,6 +1,6 @@
 """Replays one policy on a randomly logged stream (arXiv 2112.11136, section 4; Li et al., arXiv 1003.5956).
 
-    jaxrec age replay --config=configs/age/simulated.py:AGE-TS --workdir=runs/age_ts
+    jaxrec age replay --model=AGE-TS --log=simulated --workdir=runs/age_ts
     jaxrec age replay --config=configs/age/yahoo.py:AGE-TS --workdir=runs/age_r6b
     jaxrec age replay --config=configs/age/open_bandit.py:AGE-TS --workdir=runs/age_obd
 

@@ -1,6 +1,6 @@
 """OneRec from a log to an aligned generator, in one command (arXiv 2502.18965).
 
-    jaxrec onerec pipeline --config=configs/onerec/pipeline.py --workdir=runs/onerec
+    jaxrec onerec pipeline --log=simulated --workdir=runs/onerec
 
 Tokenizes the items, trains the generator, the reward model and every alignment of `methods`, among them
 `ntp`, which goes on without preferences for as many steps, and judges what each writes for test requests: by

@@ -1,6 +1,6 @@
 """Trains OneRec's reward model, calibrates it on validation and evaluates it on test; then it may judge.
 
-    jaxrec onerec reward --config=configs/onerec/reward.py --workdir=runs/onerec/reward
+    jaxrec onerec reward --log=simulated --workdir=runs/onerec/reward
 
 It learns from all sessions that were shown (arXiv 2502.18965, section 3.3). Prints the AUC of each head,
 beside that of the true expected labels where the world is simulated, and log-loss and PCOC before and after

@@ -1,6 +1,6 @@
 """The upper bound of a config's network on its own images: perfect maps, decoded.
 
-    jaxrec sms upper-bound --config=configs/sms/scenes.py:SMS
+    jaxrec sms upper-bound --log=simulated
     jaxrec sms upper-bound --model=SMS --log=album --part=validation
 
 Maps are painted from the ground truth and decoded as the config's network would be, with its relation points and with

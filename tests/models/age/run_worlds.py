@@ -1,4 +1,4 @@
-"""Tiny replays of the real configs, for the tests of `experiments.age`."""
+"""Tiny replays of the real configs, for the tests of `jaxrec age`."""
 
 from pathlib import Path
 from types import ModuleType

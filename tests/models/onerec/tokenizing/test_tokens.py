@@ -184,7 +184,7 @@ def test_an_attempt_that_is_refused_leaves_the_workdir_free(tmp_path):
     tries = f"""
 import sys
 from absl import flags
-from experiments.onerec import tokenize
+from jaxrec.cli.onerec import tokenize
 flags.FLAGS(['tokenize', '--config={file}', '--workdir={workdir}'])
 for clusters in (99, 8, 7):
     tokenize.CONFIG.value.files.ids.arguments.clusters = clusters
@@ -207,7 +207,7 @@ def test_a_workdir_keeps_to_one_extension(log, tokens, tmp_path):
     (tmp_path / 'new.txt').write_text('a\nb\nc\n')
     tries = f"""
 from absl import flags
-from experiments.onerec import tokenize
+from jaxrec.cli.onerec import tokenize
 for workdir, content in (({str(tokens)!r}, 'new'), ('more', 'new'), ('more', 'new'), ('more', 'other')):
     given = ['--extend={tokens}', '--content_items=new.txt', f'--content={{content}}.npy']
     flags.FLAGS(['tokenize', f'--workdir={{workdir}}', *given])

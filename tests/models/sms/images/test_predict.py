@@ -73,7 +73,7 @@ def find(untrained):
 @pytest.mark.slow
 def test_devices_need_not_divide_the_pictures(untrained, album, tmp_path):
     script = 'import jax; jax.config.update("jax_num_cpu_devices", 8); from absl import app; '
-    script += 'from experiments.sms import predict as m; app.run(m.main)'
+    script += 'from jaxrec.cli.sms import predict as m; app.run(m.main)'
     command = [sys.executable, '-c', script, f'--workdir={untrained[1]}', '--mesh=8,1', '--batch_size=3']
     command += [f'--input={album / "a.jpg"}', f'--output={tmp_path / "out"}']
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
