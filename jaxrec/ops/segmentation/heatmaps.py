@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jaxrec.ops.largest import largest
 from jaxrec.ops.segmentation.grids import neighbourhood_max
 
-CLAMP = 1e-4  # PPDM keeps probabilities this far from 0 and 1
 
 
 class Peaks(NamedTuple):

@@ -23,8 +23,6 @@ UNSEEN = (2, 5)  # the cells of held-out scenes
 SEEN = tuple(cell for cell in range(CELLS) if cell not in UNSEEN)
 
 SIDES = ('left', 'right')
-HANDS = ('left hand', 'right hand')
-FEET = ('left foot', 'right foot')
 PARTS = (
     'hair', 'head', 'torso', 'hip',
     *(f'{side} {part}' for part in ('upper arm', 'lower arm', 'hand', 'upper leg', 'lower leg', 'foot')
