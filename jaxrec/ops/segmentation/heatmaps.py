@@ -13,7 +13,6 @@ from jaxrec.ops.largest import largest
 from jaxrec.ops.segmentation.grids import neighbourhood_max
 
 
-
 class Peaks(NamedTuple):
     """The highest local maxima, highest first.
 
