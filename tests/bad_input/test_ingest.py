@@ -233,7 +233,7 @@ MAPPINGS = {
         'items has no file',
         'say which file',
     ),
-    'a flag without a kind': (lambda f: parse_column('tags', '--event=tags'), '--event=tags', 'column:kind'),
+    'a flag without a kind': (lambda f: parse_column('tags', '--context=tags'), '--context=tags', 'column:kind'),
 }
 
 

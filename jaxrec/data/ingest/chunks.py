@@ -155,7 +155,7 @@ def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int],
             raise ValueError(_refusal(part, rejected, 'not one of the first rows can be used: check the mapping'))
         if not sys.stderr.isatty() and time.monotonic() > said + LOG_SECONDS:
             said = time.monotonic()
-            log.info('%s: %d rows read, %d left out', part.path.name, records, _count(rejected))
+            log.info('%s: read %d rows, skipped %d', part.path.name, records, _count(rejected))
     locate(part, rejected, exact=lines == records)
     header = int(kind_of(part.path) == 'csv' and part.format.header is None)
     extra = lines - records if kind_of(part.path) == 'csv' else 0

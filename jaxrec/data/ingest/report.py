@@ -1,5 +1,6 @@
-"""What an ingest read and skipped, and what the log holds, as text."""
+"""Reports an ingest as text: rows read, rows skipped with their reasons and places, and the size of the log."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxrec.data.logs.log import Log
@@ -7,24 +8,28 @@ from jaxrec.data.sessions.log import SessionLog
 
 
 def report(log: Log) -> str:
-    """What was read, what was left out and where, and what the log holds."""
+    """Returns the report on a log that `ingest` wrote."""
     made = log.manifest['ingest']
-    rows = f'{made["rows_read"]} rows read'
-    left = [f'  left out: {found["rows"]} x {reason} ({_places(found)})' for reason, found in made['left_out'].items()]
-    extra = made['extra_lines']
-    lines = [f'  {extra} lines more than rows: line breaks in quotes, or empty lines'] if extra else []
-    notes = [f'  note: {count} x {note}' for note, count in log.manifest['notes'].items()]
-    counts = ', '.join(f'{count} {what}' for what, count in log.manifest['counts'].items() if count)
-    return '\n'.join([rows, *left, *lines, *notes, f'wrote {log.folder}: {log.KIND} of {counts}'])
-
-
-def _places(found: dict[str, Any]) -> str:
-    more = ', ...' if found['rows'] > len(found['first']) else ''
-    return ', '.join(found['first']) + more
+    left, extra = made['left_out'], made['extra_lines']
+    count = sum(found['rows'] for found in left.values())
+    many = lambda found: f'{found["rows"]} x ' if len(left) > 1 else ''
+    skipped = [f'{many(found)}{reason}: {_places(found)}' for reason, found in left.items()]
+    reasons = f', skipped {count} ({"; ".join(skipped)})' if count else ''
+    lines = [f'{extra} lines more than rows: line breaks in quotes, or empty lines.'] if extra else []
+    notes = [f'Note: {number} x {note}.' for note, number in log.manifest['notes'].items()]
+    return '\n'.join([f'Read {made["rows_read"]} rows{reasons}.', *lines, *notes, _written(log)])
 
 
 def report_sessions(log: SessionLog) -> str:
-    """What a session log holds, and what was left out."""
-    left = [f'  left out: {count} x {reason}' for reason, count in log.manifest['dropped'].items() if count]
-    counts = ', '.join(f'{count} {what}' for what, count in log.manifest['counts'].items() if count)
-    return '\n'.join([*left, f'wrote {log.folder}: {log.KIND} of {counts}'])
+    """Returns the report on a session log."""
+    skipped = [f'Skipped {count} x {reason}.' for reason, count in log.manifest['dropped'].items() if count]
+    return '\n'.join([*skipped, _written(log)])
+
+
+def _written(log: Log | SessionLog) -> str:
+    counts: Mapping[str, int] = log.manifest['counts']
+    return f'Wrote {log.folder}: {", ".join(f"{count} {what}" for what, count in counts.items() if count)}.'
+
+
+def _places(found: Mapping[str, Any]) -> str:
+    return ', '.join(found['first']) + (', ...' if found['rows'] > len(found['first']) else '')

@@ -64,7 +64,7 @@ def log_path(folder):
     command = [sys.executable, '-m', 'jaxrec', 'ingest', '--sessions', *given]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f'session log of {USERS * VISITS} events, {USERS} users, {ITEMS} items' in done.stdout
+    assert f'Wrote {folder / "log"}: {USERS * VISITS} events, {USERS} users, {ITEMS} items' in done.stdout
     assert f'jaxrec onerec tokenize --model=OneRec --log={folder / "log"}' in done.stdout
     return folder / 'log'
 
