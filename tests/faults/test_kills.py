@@ -84,7 +84,7 @@ class Run:
             'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
             'PYTHONPATH': str(REPOSITORY),
         }
-        command = ['-m', '`jaxrec train`', f'--config={self.folder}/config.py', f'--workdir={self.workdir}']
+        command = ['-m', 'jaxrec', 'train', f'--config={self.folder}/config.py', f'--workdir={self.workdir}']
         with self.log.open('a') as err:
             return subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env=environment, stdout=err, stderr=err)
 

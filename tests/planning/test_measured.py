@@ -25,7 +25,7 @@ CASES = {
 @pytest.mark.parametrize('name', CASES)
 def test_the_planned_peak_is_within_a_tenth_of_the_measured_one(name, tmp_path):
     given = [text.format(repository=REPOSITORY) for text in CASES[name]]
-    command = [sys.executable, '-m', '`jaxrec plan`', *given, '--topology=cpu:8', '--mesh=4,2', '--measure']
+    command = [sys.executable, '-m', 'jaxrec', 'plan', *given, '--topology=cpu:8', '--mesh=4,2', '--measure']
     environment = os.environ | {'PYTHONPATH': str(REPOSITORY), 'JAX_PLATFORMS': 'cpu'}
     run = subprocess.run(
         [*command, '--output=plan.json'], cwd=tmp_path, env=environment, capture_output=True, text=True

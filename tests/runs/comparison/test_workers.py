@@ -51,6 +51,7 @@ def test_two_workers_give_what_one_gives(make_cells, tmp_path, monkeypatch):
 SHARERS = """
 import json, os, pathlib
 import jax, jax.numpy as jnp
+from jaxrec.configurable import allow_code
 from jaxrec.runs.comparison.workers import runner
 
 def use(cell, *_):
@@ -60,7 +61,7 @@ def use(cell, *_):
     return {'folder': str(folder), 'kept': len(list(folder.iterdir())), 'found': found}
 
 if __name__ == '__main__':
-    with runner(2, None, run='__main__:use') as run:
+    with allow_code(['__main__']), runner(2, None, run='__main__:use') as run:
         first = run(range(1), 'cells')  # so that the second cells find what is there
         results = first + run(range(4), 'cells')
     print(json.dumps([{**result, 'left': os.path.exists(result['folder'])} for result in results]))
@@ -83,6 +84,7 @@ def test_workers_share_compiled_programs_until_the_runner_is_closed(tmp_path):
 
 SLEEPERS = """
 import os, pathlib, sys, time
+from jaxrec.configurable import allow_code
 from jaxrec.runs.comparison.workers import runner
 
 def sleep(cell, *_):
@@ -90,7 +92,7 @@ def sleep(cell, *_):
     time.sleep(600)
 
 if __name__ == '__main__':
-    with runner(2, None, run='__main__:sleep') as run:
+    with allow_code(['__main__']), runner(2, None, run='__main__:sleep') as run:
         run(range(5), 'cells')
 """
 
@@ -114,6 +116,7 @@ def test_workers_end_with_their_parent_and_begin_no_other_cell(how, tmp_path):
 
 FAILING = """
 import pathlib, sys, time
+from jaxrec.configurable import allow_code
 from jaxrec.runs.comparison.workers import runner
 
 def fail(cell, *_):
@@ -124,7 +127,7 @@ def fail(cell, *_):
     (pathlib.Path(sys.argv[1]) / f'{cell} finished').touch()
 
 if __name__ == '__main__':
-    with runner(2, None, run='__main__:fail') as run:
+    with allow_code(['__main__']), runner(2, None, run='__main__:fail') as run:
         run(range(12), 'cells')
 """
 

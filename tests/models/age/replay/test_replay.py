@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import chex
 import jax
@@ -15,7 +14,6 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs.age import histories, simulated
-from jaxrec.cli import compare
 from jaxrec.configurable import resolve
 from jaxrec.evaluation.replay import without_host
 from jaxrec.evaluation.tallies import Tally, interval, summarise
@@ -25,6 +23,7 @@ from jaxrec.models.age.replay import replayer as main
 from jaxrec.models.age.replay.estimates import estimate
 from jaxrec.models.age.replay.streams import build_policy, open_stream, warm
 from jaxrec.runs.comparison.cells import Cell
+from jaxrec.runs.comparison.fill import fill
 from tests.conftest import REPOSITORY
 from tests.data.extracts import open_bandit
 from tests.models.age.run_worlds import shrink, tiny
@@ -186,8 +185,7 @@ def table(cache):
 
 @pytest.mark.slow
 def test_a_table_of_replays_is_filled(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, 'DATA_DIR', types.SimpleNamespace(value=None))
-    compare.fill(table, table.order, range(1), tmp_path, 1)
+    fill(table, table.order, range(1), tmp_path, 1)
     summary = json.loads((tmp_path / 'table.json').read_text())
     assert list(summary) == ['random', 'DNN', 'AGE-TS', 'true probabilities']
     ours, best = summary['DNN'], summary['true probabilities']
@@ -208,7 +206,7 @@ def test_a_table_of_replays_is_filled(table, tmp_path, monkeypatch):
     text = (tmp_path / 'table.md').read_text()
     assert '| 50,111 |' in text and 'true_ctr_over_random' in text and '| 1.91 |' in text
     monkeypatch.setattr(cells, 'walk', lambda *_: pytest.fail('a finished cell was run again'))
-    compare.fill(table, table.order, range(1), tmp_path, 1)
+    fill(table, table.order, range(1), tmp_path, 1)
     assert json.loads((tmp_path / 'table.json').read_text()) == summary
 
 
