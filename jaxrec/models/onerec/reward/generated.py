@@ -3,8 +3,8 @@
 B requests, K sessions of each, m items.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,21 +56,52 @@ def judge_written(
     Raises:
       ValueError: no session was written.
     """
-    judged, truth, lives = [], [], []
+    return judge_sessions(write, source, bench, requests, chunk).summary(bench.weights)
+
+
+class Judged(NamedTuple):
+    """Generated sessions of R requests, best first, and their rewards.
+
+    Attributes:
+      requests: the host batch of the requests, {name: [R, ...]}.
+      items: int [R, K, m], ids of the log; below 1 where there is no session.
+      judged: float [R, K, 4], the probabilities of the reward model, in the order of `HEADS`.
+      truth: float [R, K, 4], the expected labels, 0 where there is no session; None without simulated users.
+    """
+
+    requests: HostBatch
+    items: np.ndarray
+    judged: np.ndarray
+    truth: np.ndarray | None
+
+    def summary(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """What `summarise` returns of all sessions, with {head: weight} of the one number."""
+        return summarise(self.judged, self.items.min(-1) > 0, weights, self.truth)
+
+
+def judge_sessions(
+    write: Callable[[Any], Written | Recommended], source: Any, bench: Bench, requests: int, chunk: int
+) -> Judged:
+    """Generates sessions for some requests and rewards each; the arguments are those of `judge_written`."""
+    asked, written, judged, truth = [], [], [], []
     for batch, count in spread(source, requests, chunk):
         items = np.asarray(write(batch).items)[:chunk]
         probability, _ = bench.judge(batch['host/event'], items)
         here = slice(count)
-        alive = items[here].min(-1) > 0
+        asked.append({name: column[here] for name, column in batch.items()})
+        written.append(items[here])
         judged.append(probability[here])
-        lives.append(alive)
         if bench.audience is not None:
+            alive = items[here].min(-1) > 0
             users = np.repeat(batch['host/group'][here, None], items.shape[1], 1)
             true = np.zeros(probability[here].shape)
             true[alive] = bench.true_rewards(users[alive], items[here][alive])
             truth.append(true)
-    return summarise(
-        np.concatenate(judged), np.concatenate(lives), bench.weights, np.concatenate(truth) if truth else None
+    return Judged(
+        {name: np.concatenate([batch[name] for batch in asked]) for name in asked[0]},
+        np.concatenate(written),
+        np.concatenate(judged),
+        np.concatenate(truth) if truth else None,
     )
 
 

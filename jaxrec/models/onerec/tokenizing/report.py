@@ -61,6 +61,24 @@ def to_markdown(found: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+def neighbours(codes: np.ndarray, vectors: np.ndarray, item: int) -> dict[int, np.ndarray]:
+    """Finds the items whose codes begin as those of an item do.
+
+    Args:
+      codes: int [V, L].
+      vectors: float [V, D].
+      item: its row.
+
+    Returns:
+      {n: rows of the items that share the first n codes and no more, those with the nearest vectors first}, from
+      n = L to 1.
+    """
+    shared = np.cumprod(codes == codes[item], 1).sum(1)
+    shared[item] = 0
+    order = np.argsort(np.square(vectors - vectors[item]).sum(1), kind='stable')
+    return {depth: order[shared[order] == depth] for depth in range(codes.shape[1], 0, -1)}
+
+
 def draw(found: Mapping[str, Any], path: Path) -> None:
     """Draws how full the codes of each level are, and what each level leaves of the vectors.
 

@@ -86,17 +86,35 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
             'level as there are items'
         )
     others = {column: measure_codes(given_codes(log, column)) for column in given['beside']}
-    fitted = fit_codebooks(vectors.rows, **{name: given[name] for name in _FITTING})
-    nearest = fitted.codebooks.encode(vectors.rows) if given['balanced'] else fitted.codes
-    codes = fitted.codes if given['encoding'] == ASSIGNED else nearest
-    ids = assign_ids(codes, given['clusters'], given['room'])
+    ids, codebooks, measured = fit_ids(vectors, **{name: given[name] for name in (*_FITTING, 'encoding', 'room')})
     folder.mkdir(parents=True, exist_ok=True)
-    fitted.codebooks.save(folder / CODEBOOKS)
+    codebooks.save(folder / CODEBOOKS)
     vectors.save(folder)
     np.save(folder / ITEMS, _hashes(log.vocabulary('item').keys))
-    write_json(folder / REPORT, measure(vectors, fitted, nearest, ids) | {'beside': others})
+    write_json(folder / REPORT, measured | {'beside': others})
     write_tokens(folder, ids, first_tokens(log, given))
     return folder / IDS
+
+
+def fit_ids(
+    vectors: ItemVectors, encoding: str = ASSIGNED, room: int | None = None, **options: Any
+) -> tuple[SemanticIds, Codebooks, dict[str, Any]]:
+    """Fits codebooks to vectors of items and assigns their IDs.
+
+    Args:
+      vectors: of the items.
+      encoding, room: as of `make_ids`.
+      **options: of `fit_codebooks`.
+
+    Returns:
+      The IDs, the codebooks, and what `measure` returns.
+    """
+    fitted = fit_codebooks(vectors.rows, **options)
+    clusters, nearest = fitted.codebooks.clusters, fitted.codes
+    if options.get('balanced', True):
+        nearest = fitted.codebooks.encode(vectors.rows)
+    ids = assign_ids(fitted.codes if encoding == ASSIGNED else nearest, clusters, room)
+    return ids, fitted.codebooks, measure(vectors, fitted, nearest, ids)
 
 
 @configurable('check')

@@ -193,6 +193,11 @@ def test_generated_sessions_are_judged_and_told_the_truth_of(pieces):
         np.testing.assert_allclose(found[f'{who}_reward_mean'], np.mean(total), rtol=1e-5)
         np.testing.assert_allclose(found[f'{who}_reward_max'], np.max(total, 1).mean(), rtol=1e-5)
         np.testing.assert_allclose(found[f'{who}_reward_first'], np.array(total)[:, 0].mean(), rtol=1e-5)
+    each = written.judge_sessions(write, validation, pieces.bench, 4, worlds.CHUNK)
+    np.testing.assert_array_equal(each.requests['host/event'], validation.at(places)['host/event'])
+    assert each.items.shape[:2] == (len(places), worlds.BEAMS)
+    np.testing.assert_allclose(each.judged.sum(-1), judge_total, rtol=1e-5)
+    np.testing.assert_allclose(each.truth.sum(-1), true_total, rtol=1e-5)
     picked = [true[np.argmax(judge)] for judge, true in zip(judge_total, true_total, strict=True)]
     np.testing.assert_allclose(found['true_reward_picked'], np.mean(picked), rtol=1e-5)
 

@@ -15,12 +15,12 @@ from jaxrec.data.ingest.mapping import make_mapping
 from jaxrec.data.simulators.sessions import Audience, simulate
 from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.task import with_special
-from jaxrec.models.onerec.tokenizing.report import draw, to_markdown
+from jaxrec.models.onerec.tokenizing.report import draw, neighbours, to_markdown
 from jaxrec.models.onerec.tokenizing.semantic_ids import SemanticIds
 from jaxrec.models.onerec.tokenizing.tokenizer import Codebooks
-from jaxrec.models.onerec.tokenizing.tokens import check_ids, extend_ids, item_names, make_ids, read_tokens
+from jaxrec.models.onerec.tokenizing.tokens import check_ids, extend_ids, fit_ids, item_names, make_ids, read_tokens
 from jaxrec.models.onerec.tokenizing.trie_file import load_trie, save_trie
-from jaxrec.models.onerec.tokenizing.vectors import VECTOR_OPTIONS, item_vectors
+from jaxrec.models.onerec.tokenizing.vectors import VECTOR_OPTIONS, ItemVectors, item_vectors
 from jaxrec.ops.generation.trie import find, leaf_items
 from jaxrec.runs.artifacts import file_folder, make_files
 from tests.conftest import REPOSITORY
@@ -97,6 +97,23 @@ def test_the_other_encoding_and_plain_k_means(log, tokens, tmp_path):
         make_ids(tmp_path / 'x', log, DATA, content='simulated')
     with pytest.raises(ValueError, match=r'arguments\.cluster is not an option; did you mean .clusters'):
         make_ids(tmp_path / 'x', log, DATA, cluster=4)
+
+
+@pytest.mark.parametrize('balanced', [True, False])
+def test_ids_of_vectors_without_a_log(balanced):
+    vectors = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    ids, books, report = fit_ids(ItemVectors(vectors), room=40, balanced=balanced, **SMALL)
+    assert ids.room == 40 and ids.clusters == 4 and report['items'] == 40
+    assert np.array_equal(ids.codes, books.encode(vectors)) != balanced  # of plain k-means the nearest centroids
+    assert list(report['levels']) == (['assigned', 'nearest'] if balanced else ['assigned'])
+
+
+def test_neighbours_share_codes_from_the_left_and_stand_by_distance():
+    codes = np.array([[1, 2], [1, 2], [1, 3], [0, 2], [1, 2], [1, 0]])
+    vectors = np.array([[0.0], [3.0], [2.0], [0.1], [1.0], [-1.0]])
+    found = neighbours(codes, vectors, 0)
+    assert {depth: items.tolist() for depth, items in found.items()} == {2: [4, 1], 1: [5, 2]}
+    assert list(found) == [2, 1]
 
 
 def test_new_items_enter_without_changing_the_old(log, tokens, tmp_path):
