@@ -17,7 +17,7 @@ the median, a like, follow or share.
 
 from ml_collections import ConfigDict
 
-from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SPLIT, TRAIN, of_length
+from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SPLIT, TRAIN, of_length, tokenized
 from jaxrec.models.onerec.stages import reward_config
 from jaxrec.runs.config import run_config
 
@@ -30,13 +30,7 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
         'OneRec' if name == REWARD else name,
         {
             'features': FEATURES,
-            'files': {
-                'ids': {
-                    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
-                    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
-                    'arguments': {'behaviour': 64, 'levels': 3, 'clusters': 256},
-                }
-            },
+            'files': {'ids': tokenized(behaviour=64, levels=3, clusters=256)},
             'data': {
                 'log': 'jaxrec.data.readers.kuairand:compile_kuairand',
                 'arguments': {'data_dir': '', 'edition': '1k', 'least': 5},

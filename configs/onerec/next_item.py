@@ -7,11 +7,10 @@ models learn from all places of a user's history at once, the generative ones fr
 
 from typing import Any
 
-from jaxrec.models.onerec.presets import ITEMS, UNBALANCED, onerec, sequential
+from jaxrec.models.onerec.presets import FEATURES as FEATURES
+from jaxrec.models.onerec.presets import ITEMS, UNBALANCED, onerec, sequential, tokenized
 from jaxrec.options import changed
 
-FEATURES = {'user': (), 'candidate': ('item',), 'history': ('item',)}
-CHECK = 'jaxrec.models.onerec.tokenizing.tokens:check_ids'  # of IDs that are given
 HISTORY, LONG_HISTORY = 20, 50  # items that generative and sequential models read
 # Two thirds of what histories of 20 hold would be padding: on Beauty the median history has 4 items. Batches
 # of like lengths read 7.8 places an example for 20, in five programs; an epoch has the same examples, each
@@ -21,36 +20,19 @@ WIDTHS = (2, 4, 7, 12)
 # Three levels of 256 codes and a rank, of texts and of what users did in training. Nearest centroids: they
 # leave a quarter less of Beauty's vectors than the balanced assignment, and fewer items share codes.
 TOKENS = {
-    'encoding': 'nearest',
-    'content': 'column:text',
-    'text_width': 128,
-    'behaviour': 64,
-    'share': 0.5,
-    'levels': 3,
-    'clusters': 256,
-    'seed': 0,
-}
+    'encoding': 'nearest', 'content': 'column:text', 'text_width': 128, 'behaviour': 64, 'share': 0.5, 'levels': 3,
+    'clusters': 256, 'seed': 0,
+}  # fmt: skip
 NETWORK = {
-    'history': HISTORY,
-    'width': 128,
-    'heads': 4,
-    'encoder_layers': 2,
-    'decoder_layers': 2,
-    'hidden': 256,
-    'expert_hidden': 128,
-    'dropout': 0.1,
-}
+    'history': HISTORY, 'width': 128, 'heads': 4, 'encoder_layers': 2, 'decoder_layers': 2, 'hidden': 256,
+    'expert_hidden': 128, 'dropout': 0.1,
+}  # fmt: skip
 # As the best documented recipe of TIGER has it: 200,000 steps of 256 on an accelerator, to the end of
 # a cosine whose gains come last, so that no evaluation ends it early.
 LARGE = {
-    'heads': 6,
-    'head_dim': 64,
-    'encoder_layers': 6,
-    'decoder_layers': 6,
-    'hidden': 1_024,
-    'expert_hidden': 512,
+    'heads': 6, 'head_dim': 64, 'encoder_layers': 6, 'decoder_layers': 6, 'hidden': 1_024, 'expert_hidden': 512,
     'dropout': 0.2,
-}
+}  # fmt: skip
 SEQUENTIAL = {'width': 64, 'heads': 2, 'layers': 2, 'dropout': 0.5, 'length': LONG_HISTORY + 1}
 
 
@@ -114,11 +96,7 @@ def make_rows(tokens: dict[str, Any] | None = None, features: tuple[str, ...] = 
     Returns:
       {name: row}.
     """
-    ids = {
-        'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
-        'check': CHECK,
-        'arguments': TOKENS | (tokens or {}),
-    }
+    ids = tokenized(**TOKENS | (tokens or {}))
     rows = {'SASRec': scored('sasrec'), 'BERT4Rec': scored('bert4rec')}
     if features:
         rows['FDSA'] = scored('fdsa', columns=features)
@@ -130,25 +108,14 @@ def make_rows(tokens: dict[str, Any] | None = None, features: tuple[str, ...] = 
 
 def published_ids(row: dict[str, Any], column: str) -> dict[str, Any]:
     """A generative row on semantic IDs that others made, a column of the log's items."""
-    ids = {
-        'make': 'jaxrec.models.onerec.tokenizing.published:make_ids',
-        'check': CHECK,
-        'arguments': {'column': column},
-    }
+    ids = tokenized(column=column) | {'make': 'jaxrec.models.onerec.tokenizing.published:make_ids'}
     return row | {'files': {'ids': ids}}
 
 
 def longer(row: dict[str, Any]) -> dict[str, Any]:
     """A generative row of the published size and length of training, for an accelerator."""
     train = {
-        'batch_size': 256,
-        'eval_batch_size': 512,
-        'epochs': 390,
-        'optimizer': 'adamw',
-        'learning_rate': 3e-4,
-        'weight_decay': 0.035,
-        'evals_per_epoch': 1,
-        'eval_batches': None,
-        'patience': None,
-    }
+        'batch_size': 256, 'eval_batch_size': 512, 'epochs': 390, 'optimizer': 'adamw', 'learning_rate': 3e-4,
+        'weight_decay': 0.035, 'evals_per_epoch': 1, 'eval_batches': None, 'patience': None,
+    }  # fmt: skip
     return changed(row, model=LARGE, train=train)

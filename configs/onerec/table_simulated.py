@@ -77,13 +77,9 @@ PUBLISHED_ALIGNED = {
     }.items()
 }
 PAIRED = (
-    'true_reward_first',
-    'true_reward_mean',
-    'true_reward_max',
-    'judge_reward_first',
-    'judge_reward_mean',
+    'true_reward_first', 'true_reward_mean', 'true_reward_max', 'judge_reward_first', 'judge_reward_mean',
     'judge_reward_max',
-)
+)  # fmt: skip
 # What a quick table's networks have: they compile in half the time.
 QUICK_NETWORK = {'width': 32, 'encoder_layers': 1, 'decoder_layers': 1, 'hidden': 64, 'expert_hidden': 64}
 
@@ -139,13 +135,9 @@ def make_world() -> ConfigDict:
     }
     world = {
         **{name: run[name] for name in ('features', 'files')},
-        'data': {**{name: run.data[name] for name in data}, 'users': OF_ROWS},
-        'train': TRAIN,
-        'judge': {**rewards, **reward_model()},
-        'align': ALIGN,
-        'align_train': align_config().train,
-        'judged': judged,
-    }
+        'data': {**{name: run.data[name] for name in data}, 'users': OF_ROWS}, 'train': TRAIN,
+        'judge': {**rewards, **reward_model()}, 'align': ALIGN, 'align_train': align_config().train, 'judged': judged,
+    }  # fmt: skip
     return ConfigDict(changed(world, data={'arguments': WORLD}))
 
 
@@ -246,9 +238,6 @@ def make_quick() -> dict[str, Any]:
     networks = {name: {'model': QUICK_NETWORK} for name in ('TIGER', 'OneRec', *ALIGNED)}
     networks['TIGER'] = {'model': QUICK_NETWORK, 'train': {'epochs': 1}}
     return {
-        'seeds': 2,
-        'trials': 0,
-        'only': dict.fromkeys(('null', *RATIOS), ()),
-        'columns': {'main': small},
+        'seeds': 2, 'trials': 0, 'only': dict.fromkeys(('null', *RATIOS), ()), 'columns': {'main': small},
         'rows': networks,
-    }
+    }  # fmt: skip
