@@ -7,12 +7,11 @@ r"""OneRec and what it is compared with on KuaiRand, a log of short videos whose
     jaxrec onerec align --config=configs/onerec/align.py:ipa --workdir=runs/kuairand/ipa \
         --generator=runs/kuairand/ntp --reward=runs/kuairand/reward
 
-The data root is $JAXREC_DATA or --data_dir; there the published folder is placed by hand, `KuaiRand-1K` or,
-by --config.data.arguments.edition, another. After the colon stands a row of jaxrec/models/onerec/presets.py or
-`reward`. `jaxrec.data.readers.kuairand` says what a session is; a video counts from five rows on. Videos have
-no content there, so their vectors are made of what users watched in training; generator and reward model
-learn from different users. Sessions of high quality are the paper's: five effective views, a watch time above
-the median, a like, follow or share.
+The data root is $JAXREC_DATA or --data_dir; there the published folder is placed by hand, `KuaiRand-1K` or, by
+--config.data.arguments.edition, another. After the colon stands a row of jaxrec/models/onerec/presets.py or `reward`.
+`jaxrec.data.readers.kuairand` says what a session is; a video counts from five rows on. Videos have no content there,
+so their vectors are made of what users watched in training; generator and reward model learn from different users.
+Sessions of high quality are the paper's: five effective views, a watch time above the median, a like, follow or share.
 """
 
 from ml_collections import ConfigDict
