@@ -12,8 +12,7 @@ are made of title, brand, price and categories.
 
 from ml_collections import ConfigDict
 
-from configs.onerec.next_item import FEATURES, longer, make_rows
-from jaxrec.runs.config import run_config
+from configs.onerec.next_item import longer, make_rows, on_log
 
 ROWS = make_rows(features=('category',))
 COMPARED = tuple(ROWS)
@@ -21,27 +20,6 @@ ROWS['OneRec-long'] = longer(ROWS['OneRec'])
 
 
 def get_config(text: str = 'SASRec') -> ConfigDict:
-    """Builds the config of one row for one category.
-
-    Args:
-      text: 'row,category', of which the category may be left out.
-
-    Returns:
-      The config.
-    """
+    """Builds the config of 'model,category', of which the category may be left out."""
     name, _, category = text.partition(',')
-    return run_config(
-        name,
-        {
-            'features': FEATURES,
-            'data': {
-                'log': 'jaxrec.data.readers.amazon:compile_amazon',
-                'arguments': {'data_dir': '', 'category': category or 'Beauty', 'texts': True},
-                'cache': 'runs/logs',
-                'label': {},
-                'split': {'kind': 'leave_last_out'},
-            },
-            'train': {'log_every': 100},
-        },
-        ROWS,
-    )
+    return on_log(name, ROWS, 'jaxrec.data.readers.amazon:compile_amazon', category=category or 'Beauty', texts=True)

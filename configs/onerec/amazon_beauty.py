@@ -14,8 +14,7 @@ for an accelerator OneRec-long. An item is cold that occurs in fewer than five t
 
 from ml_collections import ConfigDict
 
-from configs.onerec.next_item import FEATURES, longer, make_rows, published_ids
-from jaxrec.runs.config import run_config
+from configs.onerec.next_item import longer, make_rows, on_log, published_ids
 
 IDS = ('letter_sid', 'rqvae_native_sid', 'rkmeans_native_sid', 'rkmeans_zcr_sid')  # published
 ROWS = make_rows({'beside': IDS}, ('attributes',))
@@ -36,18 +35,4 @@ PUBLISHED = {
 
 def get_config(name: str = 'SASRec') -> ConfigDict:
     """Builds the config of one of `ROWS` on Amazon Beauty."""
-    return run_config(
-        name,
-        {
-            'features': FEATURES,
-            'data': {
-                'log': 'jaxrec.data.readers.sequences:compile_sequences',
-                'arguments': {'data_dir': '', 'name': 'amazon-beauty'},
-                'cache': 'runs/logs',
-                'label': {},
-                'split': {'kind': 'leave_last_out'},
-            },
-            'train': {'log_every': 100},
-        },
-        ROWS,
-    )
+    return on_log(name, ROWS, 'jaxrec.data.readers.sequences:compile_sequences', name='amazon-beauty')

@@ -2,10 +2,9 @@ r"""OneRec in the sizes of the paper, from some 50 million to a billion paramete
 
     jaxrec train --config=configs/onerec/sized.py:1b --workdir=runs/onerec_1b
 
-After the colon stands the size: tiny, 50m, 100m, 200m, 500m or 1b. Three levels of 8,192 codes, histories of
-256 items and sessions of 5 are the paper's; but of tiny, activations are bfloat16, layers are looped over and
-computed again for gradients. The world is simulated, so that the config runs without data; on your own log
-train the preset:
+After the colon stands the size: tiny, 50m, 100m, 200m, 500m or 1b. Three levels of 8,192 codes, histories of 256 items
+and sessions of 5 are the paper's; but of tiny, activations are bfloat16, layers are looped over and computed again for
+gradients. The world is simulated, so that the config runs without data; on your own log train the preset:
 
     jaxrec train --model=OneRec --log=logs/mine --workdir=runs/onerec --set=model.size=1b \
       --set=files.ids.arguments.content=vectors.npy --set=files.ids.arguments.content_items=names.txt
@@ -22,7 +21,7 @@ is 8.6 of 95 GiB, 63.8 ms a step and an MFU of 44 %; on v5e:16x16 with a batch o
 
 from ml_collections import ConfigDict
 
-from jaxrec.models.onerec.presets import FEATURES, SIZED, of_length
+from jaxrec.models.onerec.presets import FEATURES, SIZED, of_length, tokenized
 from jaxrec.options import changed
 from jaxrec.runs.config import run_config
 
@@ -40,13 +39,7 @@ def get_config(size: str = '1b') -> ConfigDict:
         size,
         {
             'features': FEATURES,
-            'files': {
-                'ids': {
-                    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
-                    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
-                    'arguments': {'content': 'simulated', 'clusters': 8_192, 'passes': 10},
-                }
-            },
+            'files': {'ids': tokenized(content='simulated', clusters=8_192, passes=10)},
             'data': {
                 'log': 'jaxrec.data.simulators.sessions:simulate',
                 'arguments': {'users': 20_000, 'items': 40_000, 'requests': 100, 'seed': 0},
@@ -56,15 +49,9 @@ def get_config(size: str = '1b') -> ConfigDict:
                 'history_length': HISTORY,
             },
             'train': {
-                'batch_size': 64,
-                'eval_batch_size': 64,
-                'epochs': 1,
-                'optimizer': 'adamw',
-                'learning_rate': 2e-4,
-                'clip_norm': 1.0,
-                'log_every': 50,
-                'checkpoint_every': 1_000,
+                'batch_size': 64, 'eval_batch_size': 64, 'epochs': 1, 'optimizer': 'adamw', 'learning_rate': 2e-4,
+                'clip_norm': 1.0, 'log_every': 50, 'checkpoint_every': 1_000,
             },
         },
         ROWS,
-    )
+    )  # fmt: skip

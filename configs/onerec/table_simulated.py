@@ -11,11 +11,10 @@ users than those that the rows learn from and are judged on, and knows none of t
 Rows of single items and rows of sessions are compared by `..._first`, the session that a row holds best: the
 eight of the former are pages of a ranking, each worse than the one before, those of the latter near it.
 
-Columns: `main`, mined for 1% of the requests; `ratio2` to `ratio5`, IPA with 2% to 5%; `null`, a world whose
-sessions have no coupling, so that to write a session is to name five items: what OneRec gains on TIGER by
-`true_reward_first` there is not of sessions, but of what is learned from those of high quality.
---rows=OneRec,OneRec+IPA chooses among the rows; the semantic IDs, the reward model and the generator of a
-seed are made once for all of them.
+Columns: `main`, mined for 1% of the requests; `ratio2` to `ratio5`, IPA with 2% to 5%; `null`, a world whose sessions
+have no coupling, so that to write a session is to name five items: what OneRec gains on TIGER by `true_reward_first`
+there is not of sessions, but of what is learned from those of high quality. --rows=OneRec,OneRec+IPA chooses among the
+rows; the semantic IDs, the reward model and the generator of a seed are made once for all of them.
 
 Trials: each row but OneRec+NTP has the same number, on a world that no cell has. Rows before alignment are
 tuned over the learning rate, by what they learn on validation: next-token loss or recall@10. A preference
@@ -77,27 +76,15 @@ PUBLISHED_ALIGNED = {
     }.items()
 }
 PAIRED = (
-    'true_reward_first',
-    'true_reward_mean',
-    'true_reward_max',
-    'judge_reward_first',
-    'judge_reward_mean',
+    'true_reward_first', 'true_reward_mean', 'true_reward_max', 'judge_reward_first', 'judge_reward_mean',
     'judge_reward_max',
-)
+)  # fmt: skip
 # What a quick table's networks have: they compile in half the time.
 QUICK_NETWORK = {'width': 32, 'encoder_layers': 1, 'decoder_layers': 1, 'hidden': 64, 'expert_hidden': 64}
 
 
 def aligned(row: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """A row that goes on from OneRec's generator.
-
-    Args:
-      row: OneRec's.
-      options: of `ALIGNED`; of several betas the first stands in the row.
-
-    Returns:
-      The row: evaluated as often as IPA, which has three iterations.
-    """
+    """An alignment of OneRec's generator, by options of `ALIGNED`; evaluated as often as IPA, with three iterations."""
     method, beta = options['method'], options.get('beta', (0.1,))[0]
     weight = options.get('weight', WEIGHTS)[0]
     own = {'losers': 1, **OF_METHOD.get(method, {}), 'method': method, 'beta': beta, 'weight': weight}
@@ -106,13 +93,13 @@ def aligned(row: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_rows() -> dict[str, dict[str, Any]]:
-    """All rows; those that are no alignment take the column's section `align` out."""
+    """All models; those before alignment take the section `align` out."""
     after = {name: aligned(OWN_ROWS['OneRec'], options) for name, options in ALIGNED.items()}
     return {name: row | {'align': None} for name, row in OWN_ROWS.items()} | after
 
 
 def make_search() -> dict[str, Any]:
-    """{row: {section: {key: choices}}}: as many trials of each."""
+    """{model: {section: {key: choices}}}: as many trials of each."""
     losses = {
         name: {'align': {'beta': options['beta'], 'weight': options.get('weight', WEIGHTS)}}
         for name, options in ALIGNED.items()
@@ -122,7 +109,7 @@ def make_search() -> dict[str, Any]:
 
 
 def make_world() -> ConfigDict:
-    """What all columns begin with: a world, what its rows share of a run, its judge and what is judged."""
+    """What all data sets share: the simulator, the run, the reward model and the evaluation."""
     run = one_run('OneRec')
     data = ('log', 'arguments', 'cache', 'label', 'split', 'history_length')
     rewards = changed(REWARD, data={'source': 'sessions', 'session': SESSION, 'history_length': JUDGE_HISTORY})
@@ -139,18 +126,14 @@ def make_world() -> ConfigDict:
     }
     world = {
         **{name: run[name] for name in ('features', 'files')},
-        'data': {**{name: run.data[name] for name in data}, 'users': OF_ROWS},
-        'train': TRAIN,
-        'judge': {**rewards, **reward_model()},
-        'align': ALIGN,
-        'align_train': align_config().train,
-        'judged': judged,
-    }
+        'data': {**{name: run.data[name] for name in data}, 'users': OF_ROWS}, 'train': TRAIN,
+        'judge': {**rewards, **reward_model()}, 'align': ALIGN, 'align_train': align_config().train, 'judged': judged,
+    }  # fmt: skip
     return ConfigDict(changed(world, data={'arguments': WORLD}))
 
 
 def make_columns() -> dict[str, ConfigDict]:
-    """{column: config}, which differ from `main` in one number each."""
+    """{data set: config}, which differ from `main` in one number each."""
     columns = {name: make_world().copy_and_resolve_references().unlock() for name in ('main', 'null', *RATIOS)}
     columns['null'].data.arguments.coupling = 0.0
     for name, ratio in RATIOS.items():
@@ -159,11 +142,7 @@ def make_columns() -> dict[str, ConfigDict]:
 
 
 def get_config() -> ConfigDict:
-    """Builds the table's config.
-
-    Returns:
-      Columns `main`, `null` and those of `RATIOS`; rows, search space, seeds.
-    """
+    """Builds the config of the table: data sets `main`, `null` and those of `RATIOS`."""
     table = {
         'title': 'OneRec on simulated sessions',
         'run': 'jaxrec.models.onerec.comparison:run_cell',
@@ -212,26 +191,24 @@ def shown() -> tuple[str, ...]:
 
 
 NOTE = (
-    'Published: mean / max of the four rewards, by the reward model of the paper, on a private log; of '
-    'models of .1B parameters, aligned ones of 1B. Only their order can be compared. Here: mean and '
-    'largest reward of the eight sessions that a row writes for a request, averaged over requests of test '
-    'users, whether or not what they were shown was a session of high quality. OneRec and what comes of it '
-    'write sessions by 32 beams, of which the best eight count and often differ in an item or two; models '
-    'of single items cut their ranking into pages of five that share no item, TIGER one of 160 beams, so '
-    'that a mean over eight sets their items 6 to 40 against what is near the best of OneRec. Across the '
-    'two kinds compare `first`, the reward of the session that a row holds best. `reward` is the sum of '
-    'the four. `judge_gain`, `true_gain`: what the mean reward has gained over OneRec before alignment; '
-    'the one up and the other down is over-optimisation. `rank_correlation`: of judge and truth among the '
-    'sessions of a request, averaged; `_all`: among all sessions. `recall@10`: whether the first item that '
-    'the user liked in a session of high quality is among the ten that a row names first, of OneRec those '
-    'that begin a session; `ntp`: mean loss of a token of sessions of high quality. Seed s draws world s, '
-    'the order of the data and the initial values; trials have a world of their own. `null`: no coupling '
-    'in a session, where the pair to look at is OneRec against TIGER by `true_reward_first`: what is '
-    'gained there comes of what is learned from, not of writing sessions. `ratio`: '
-    'percent of requests that are mined; lambda stays what it is. TIGER writes IDs of plain residual '
-    'k-means. Aligned rows take the steps of two passes over the sessions, however well they '
-    'do. `written`: sessions of five different items that a row has for a request, of eight. '
-    'What the rows of a seed share counts in the seconds of the cell that came first.'
+    'Published: mean / max of the four rewards, by the reward model of the paper, on a private log; of models of .1B '
+    'parameters, aligned ones of 1B. Only their order can be compared. Here: mean and largest reward of the eight '
+    'sessions that a row writes for a request, averaged over requests of test users, whether or not what they were '
+    'shown was a session of high quality. OneRec and what comes of it write sessions by 32 beams, of which the best '
+    'eight count and often differ in an item or two; models of single items cut their ranking into pages of five that '
+    'share no item, TIGER one of 160 beams, so that a mean over eight sets their items 6 to 40 against what is near '
+    'the best of OneRec. Across the two kinds compare `first`, the reward of the session that a row holds best. '
+    '`reward` is the sum of the four. `judge_gain`, `true_gain`: what the mean reward has gained over OneRec before '
+    'alignment; the one up and the other down is over-optimisation. `rank_correlation`: of judge and truth among the '
+    'sessions of a request, averaged; `_all`: among all sessions. `recall@10`: whether the first item that the user '
+    'liked in a session of high quality is among the ten that a row names first, of OneRec those that begin a session; '
+    '`ntp`: mean loss of a token of sessions of high quality. Seed s draws world s, the order of the data and the '
+    'initial values; trials have a world of their own. `null`: no coupling in a session, where the pair to look at is '
+    'OneRec against TIGER by `true_reward_first`: what is gained there comes of what is learned from, not of writing '
+    'sessions. `ratio`: percent of requests that are mined; lambda stays what it is. TIGER writes IDs of plain '
+    'residual k-means. Aligned rows take the steps of two passes over the sessions, however well they do. `written`: '
+    'sessions of five different items that a row has for a request, of eight. What the rows of a seed share counts in '
+    'the seconds of the cell that came first.'
 )
 
 
@@ -246,9 +223,6 @@ def make_quick() -> dict[str, Any]:
     networks = {name: {'model': QUICK_NETWORK} for name in ('TIGER', 'OneRec', *ALIGNED)}
     networks['TIGER'] = {'model': QUICK_NETWORK, 'train': {'epochs': 1}}
     return {
-        'seeds': 2,
-        'trials': 0,
-        'only': dict.fromkeys(('null', *RATIOS), ()),
-        'columns': {'main': small},
+        'seeds': 2, 'trials': 0, 'only': dict.fromkeys(('null', *RATIOS), ()), 'columns': {'main': small},
         'rows': networks,
-    }
+    }  # fmt: skip

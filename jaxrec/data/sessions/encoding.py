@@ -1,4 +1,4 @@
-"""Sessions on their way into a log: what raw ones must be, and how they are encoded and written.
+"""Checks raw sessions, encodes and writes them.
 
 Letters: N requests, M shown items of all requests.
 """
@@ -20,13 +20,7 @@ LABELS = ('view', 'like', 'follow', 'share')  # of a shown item, 0 or 1
 
 
 def check_sessions(requests: RawTable, items: RawTable, columns: Mapping[str, ColumnSpec]) -> RawLog:
-    """Checks raw requests and items.
-
-    Args:
-      requests, items, columns: as `compile_sessions` says.
-
-    Returns:
-      The checked tables; numbers of shown items are int8 where they are labels and float32 otherwise.
+    """Checks raw requests and items, as `compile_sessions` describes them; labels become int8, other numbers float32.
 
     Raises:
       ValueError: naming the table, the column and the session.
@@ -81,14 +75,13 @@ def _check_items(raw: RawLog) -> None:
         place = int(np.argmax(missing))
         n, _ = _of_place(shown, place)
         raise ValueError(
-            f'{_session(raw, n)} shows item {shown.values[place].item()!r}, which is unknown: give it a row '
-            f'in the table of items ({missing.sum()} of {len(missing)} shown items have none), or leave the '
-            'session out'
+            f'{_session(raw, n)} shows item {shown.values[place].item()!r}, which is unknown: give it a row in the '
+            f'table of items ({missing.sum()} of {len(missing)} shown items have none), or leave the session out'
         )
 
 
 def _numbers(raw: RawLog, name: str, column: Ragged) -> Ragged:
-    """Checks a column with a number for each shown item and stores it in as few bytes as it takes."""
+    """Checks a column with a number for each shown item, and stores it in as few bytes as it takes."""
     item, values = raw.events['item'], column.values
     if not np.array_equal(column.offsets, item.offsets):
         raise ValueError(f'column {name!r} must have one number for each shown item of every session')
@@ -110,7 +103,7 @@ def _numbers(raw: RawLog, name: str, column: Ragged) -> Ragged:
 
 
 def write_sessions(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
-    """Encodes checked sessions by user and time and writes `events/`, `items/` and `vocab/`.
+    """Encodes checked sessions by user and time and writes `events/`, `items/` and `vocab/` to a log's folder.
 
     Args:
       folder: of the log.
@@ -118,8 +111,7 @@ def write_sessions(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any]
       seed: of the vocabularies.
 
     Returns:
-      What the manifest says of the schema, the vocabularies, the counts and the columns of shown items; and
-      no rows left out.
+      The manifest's schema, vocabularies, counts and columns of shown items; and {}, no rows skipped.
 
     Raises:
       ValueError: when columns that share a vocabulary disagree.

@@ -1,8 +1,8 @@
-"""High-quality sessions (OneRec, arXiv 2502.18965, sec. 3.2): which of them a generator learns to write.
+"""High-quality sessions, which a generator learns (OneRec, arXiv 2502.18965, sec. 3.2).
 
-The paper names three criteria and no values but the first: at least 5 items were really watched, the session
-was watched for longer than a threshold, and there was some interaction. It does not say whether all or any of
-them must hold. Each can be switched off here, and how many sessions meet it is counted.
+The paper names three criteria and no values but the first: at least 5 items were really watched, the session was
+watched for longer than a threshold, and there was some interaction. It does not say whether all or any of them must
+hold. Each can be switched off here, and the sessions that meet it are counted.
 
 Letters: N requests.
 """
@@ -25,21 +25,15 @@ _WHERE = 'session filter'
 class SessionFilter:
     """The criteria.
 
-    Attributes:
-      watched: so many items at least were watched effectively (`view`); None switches this off.
-      seconds: the session was watched for longer than this; None leaves it to `quantile`.
-      quantile: as `seconds`, given as a quantile of the sessions of the training split; with both None the
-        criterion is off.
-      interactions: at least one item has at least one of these labels; None takes those of like, follow and
-        share that the log has; none of them, (), switches this off.
-      combine: 'all' or 'any' of the criteria that are on must hold.
+    At least one item has at least one of the labels in `interactions`; None takes those of like, follow and share that
+    the log has. Without `seconds` and `quantile` there is no threshold of the watch time.
     """
 
-    watched: int | None = 5
-    seconds: float | None = None
-    quantile: float | None = 0.5
-    interactions: tuple[str, ...] | None = None
-    combine: str = 'all'
+    watched: int | None = 5  # items effectively watched (`view`) at least; None switches this off
+    seconds: float | None = None  # the session was watched for longer than this; None leaves it to `quantile`
+    quantile: float | None = 0.5  # as `seconds`, a quantile of the training split's sessions
+    interactions: tuple[str, ...] | None = None  # () switches this off
+    combine: str = 'all'  # 'all' or 'any' of the criteria that are on must hold
 
     def __post_init__(self) -> None:
         if self.combine not in COMBINE:
@@ -62,9 +56,6 @@ class SessionFilter:
         Args:
           log: N requests.
           train: bool [N], those of the training split, of which the quantile is taken.
-
-        Returns:
-          Which they are, and how many meet each criterion.
 
         Raises:
           ValueError: for a criterion on a column that the log lacks, or a quantile of no session.
@@ -100,34 +91,21 @@ class SessionFilter:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
-    """Which sessions a filter keeps.
+    """Which sessions a filter keeps."""
 
-    Attributes:
-      kept: bool [N].
-      counts: {criterion: sessions that meet it}, of those that are on.
-      combine: 'all' or 'any'.
-      threshold: seconds of the criterion on the watch time; None where it is off.
-    """
-
-    kept: np.ndarray
-    counts: Mapping[str, int]
-    combine: str
-    threshold: float | None
+    kept: np.ndarray  # bool [N]
+    counts: Mapping[str, int]  # {criterion: sessions that meet it}, of those that are on
+    combine: str  # 'all' or 'any'
+    threshold: float | None  # seconds of the criterion on the watch time; None where it is off
 
     def describe(self) -> str:
-        """One line: how many sessions there are, meet each criterion and are kept."""
+        """Returns one line: how many sessions there are, meet each criterion and are kept."""
         criteria = '; '.join(f'{name}: {count}' for name, count in self.counts.items()) or 'no criterion'
         return f'{int(self.kept.sum())} of {len(self.kept)} sessions kept ({self.combine} of {criteria})'
 
 
 def quantile(log: SessionLog, seconds: np.ndarray, train: np.ndarray, share: float) -> float:
-    """A quantile of the watch times of the training split.
-
-    Args:
-      log: for the message.
-      seconds: float [N].
-      train: bool [N].
-      share: from 0 to 1.
+    """The quantile `share` of the watch times float [N] of the training split, bool [N]; the log is for the message.
 
     Raises:
       ValueError: when nothing is in the training split.
@@ -141,10 +119,7 @@ def quantile(log: SessionLog, seconds: np.ndarray, train: np.ndarray, share: flo
 
 
 def make_filter(config: Mapping[str, Any]) -> SessionFilter:
-    """Builds a filter from its description.
-
-    Args:
-      config: fields of `SessionFilter`; one that is left out has its default.
+    """Builds a filter from fields of `SessionFilter`; one that is absent has its default.
 
     Raises:
       ValueError: an unknown field or a value that is not allowed.

@@ -1,4 +1,4 @@
-"""What users liked before: the positive items of a session log, by user and time.
+"""The positive items of a session log, by user and time.
 
 Letters: N requests, M shown items of all requests, P positive ones, B examples, L history.
 """
@@ -16,19 +16,12 @@ from jaxrec.options import plain, read_options
 
 
 class PositiveItems:
-    """The positive items of all requests, cut to histories.
-
-    Attributes:
-      mask: bool [M], which shown items are positive.
-    """
+    """The positive items of all requests, cut to histories; `mask` bool [M] marks them."""
 
     def __init__(self, log: SessionLog, label: Mapping[str, Any], names: Sequence[str]):
-        """Marks the positive items.
+        """Marks the positive items of a log by `read_positives`.
 
-        Args:
-          log: N requests.
-          label: see `read_positives`.
-          names: history columns: `item`, item attributes and numbers of shown items.
+        `names` are history columns: `item`, item attributes and numbers of shown items.
 
         Raises:
           ValueError: for a label that the log does not have.
@@ -48,13 +41,13 @@ class PositiveItems:
     def requests(self) -> np.ndarray:
         """bool [N], requests with a positive item.
 
-        A split that counts a user's examples counts these, whatever a source makes of them: so generators,
-        reward models, models of single items and behaviour vectors agree on what is test.
+        A split that counts a user's examples counts these, for every source: so generators, reward models, models of
+        single items and behaviour vectors agree on what is test.
         """
         return np.diff(self._before[self._log.offsets]) > 0
 
     def before_requests(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where the histories of requests lie: positive items of the same user, strictly earlier in time.
+        """Finds the histories of requests: positive items of the same user, strictly earlier in time.
 
         Returns:
           start, end: int64 [N], positions among the P.
@@ -65,15 +58,10 @@ class PositiveItems:
         return self._user_start[users], self._before[log.offsets[first]]
 
     def windows(self, start: np.ndarray, end: np.ndarray, length: int) -> dict[str, np.ndarray]:
-        """Cuts the most recent entries.
-
-        Args:
-          start, end: int64 [B], positions among the P.
-          length: L.
+        """Cuts the most recent `length` entries of ranges of the P, int64 [B] each.
 
         Returns:
-          `history/<col>` [B, L, ...], oldest first, aligned left, 0 in the slots left over, and
-          `history/length` int32 [B].
+          `history/<col>` [B, L, ...], oldest first, aligned left, 0 in empty slots, and `history/length` int32 [B].
         """
         log = self._log
         first = np.maximum(start, end - length)
@@ -100,15 +88,12 @@ class PositiveItems:
 
 
 def read_positives(log: SessionLog, label: Mapping[str, Any]) -> np.ndarray:
-    """Marks the shown items that make up histories.
+    """Marks the shown items that make up histories: bool [M].
 
     Args:
       log: M shown items.
-      label: `any_of`, labels of which a positive item has at least one; without it all of view, like, follow
-        and share that the log has.
-
-    Returns:
-      bool [M].
+      label: `any_of`, labels of which a positive item has at least one; without it all of view, like, follow and share
+        that the log has.
 
     Raises:
       ValueError: an unknown key, or a label that the log does not have.

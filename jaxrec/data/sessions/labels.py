@@ -1,15 +1,15 @@
-"""Labels of a session, and their expectation where the chances of its items are known.
+"""Labels of a session, and their expectation where the probabilities of its items are known.
 
-A reward model has four heads (OneRec, arXiv 2502.18965, Eq. 5-7): swt (session watch time), vtr (views), wtr
-(follows) and ltr (likes), each with a label from 0 to 1. The paper defines none of them; here they are
+A reward model has four heads (OneRec, arXiv 2502.18965, Eq. 5-7): swt (session watch time), vtr (views), wtr (follows)
+and ltr (likes), each with a label from 0 to 1. The paper defines none of them; here they are
 
     swt   'above': 1 if the session was watched for longer than a threshold; 'scaled': min(1, seconds / it)
     vtr   of the items' views, wtr of their follows, ltr of their likes
           'any': 1 if one item has it; 'most': 1 if more than half do; 'share': the share of items that do
 
-over all items of the session. By default swt is 'above' (the median of the training split), vtr 'most', wtr
-and ltr 'any': each then is 0 or 1. Of a single item swt is its watch time over the threshold's even share,
-at most 1, and the others are its view, follow and like.
+over all items of the session. By default swt is 'above' (the median of the training split), vtr 'most', wtr and ltr
+'any': each then is 0 or 1. Of a single item swt is its watch time over the threshold's even share, at most 1, and the
+others are its view, follow and like.
 
 Letters: B sessions, S items, T seconds that can be told apart.
 """
@@ -32,17 +32,11 @@ BLOCK = 1 << 8  # sessions whose watch times are added up at a time
 
 @dataclasses.dataclass(frozen=True)
 class SessionLabels:
-    """How the four labels are made.
+    """How the four labels are made."""
 
-    Attributes:
-      threshold: seconds, of swt; None where watch times are not known, and then there is no swt.
-      swt: 'above' or 'scaled'.
-      vtr, wtr, ltr: 'any', 'most' or 'share'.
-    """
-
-    threshold: float | None = None
-    swt: str = 'above'
-    vtr: str = 'most'
+    threshold: float | None = None  # seconds, of swt; None if watch times are not known, and then there is no swt
+    swt: str = 'above'  # 'above' or 'scaled'
+    vtr: str = 'most'  # 'any', 'most' or 'share', as the next two
     wtr: str = 'any'
     ltr: str = 'any'
 
@@ -60,14 +54,11 @@ class SessionLabels:
             )
 
     def of_sessions(self, columns: Mapping[str, np.ndarray], valid: np.ndarray) -> dict[str, np.ndarray]:
-        """The labels of sessions that were shown.
+        """The labels of sessions that were shown: {head: float32 [B]}, of the heads whose column is there.
 
         Args:
           columns: of `watch_time`, `view`, `follow` and `like` those that are known, [B, S].
           valid: bool [B, S], which slots hold an item.
-
-        Returns:
-          {head: float32 [B]}, of the heads whose column is there.
         """
         labels = {}
         for head, name in COLUMNS.items():
@@ -84,14 +75,7 @@ class SessionLabels:
         return labels
 
     def of_items(self, columns: Mapping[str, np.ndarray], valid: np.ndarray) -> dict[str, np.ndarray]:
-        """The labels of single items.
-
-        Args:
-          columns, valid: as in `of_sessions`.
-
-        Returns:
-          {head: float32 [B, S]}, 0 where there is no item.
-        """
+        """The labels of single items, as `of_sessions`: {head: float32 [B, S]}, 0 where there is no item."""
         labels = {head: columns[name].astype(np.float32) for head, name in COLUMNS.items() if name in columns}
         if self.threshold is None:
             labels.pop('swt', None)
@@ -101,15 +85,7 @@ class SessionLabels:
         return {head: np.where(valid, label, np.float32(0)) for head, label in labels.items()}
 
     def expected(self, chances: 'Chances', valid: np.ndarray) -> dict[str, np.ndarray]:
-        """The expectation of the labels, exactly.
-
-        Args:
-          chances: what each item does, independently of the others.
-          valid: bool [B, S], which slots hold an item.
-
-        Returns:
-          {head: float64 [B]}.
-        """
+        """The exact expectation of the labels, {head: float64 [B]}; `valid` bool [B, S] marks the items."""
         labels = {'swt': self._expected_time(chances.watch_time, valid)}
         for head in ('vtr', 'wtr', 'ltr'):
             chance = np.where(valid, getattr(chances, COLUMNS[head]), 0)
@@ -144,29 +120,16 @@ class SessionLabels:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chances:
-    """What is known of the items of sessions before they are shown.
+    """Probabilities of what each item of a session does, independently of the others."""
 
-    Attributes:
-      watch_time: float [B, S, T], how probable it is that an item is watched for 0, 1, ... T - 1 seconds.
-      view, follow, like: float [B, S], probabilities.
-    """
-
-    watch_time: np.ndarray
-    view: np.ndarray
+    watch_time: np.ndarray  # float [B, S, T], of 0, 1, ... T - 1 seconds
+    view: np.ndarray  # float [B, S], as the next two
     follow: np.ndarray
     like: np.ndarray
 
 
 def total_seconds(seconds: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """How probable each total watch time is, the items being independent.
-
-    Args:
-      seconds: float [B, S, T], see `Chances`.
-      valid: bool [B, S].
-
-    Returns:
-      float64 [B, S (T - 1) + 1].
-    """
+    """Probabilities float64 [B, S (T - 1) + 1] of total watch times, of float [B, S, T] by item, bool [B, S]."""
     slots, width = seconds.shape[1:]
     length = slots * (width - 1) + 1
     # Adding independent numbers multiplies the transforms of their distributions; that of nothing is 1.
@@ -177,7 +140,7 @@ def total_seconds(seconds: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def _count(chance: np.ndarray) -> np.ndarray:
-    """How probable it is that 0, 1, ... S of independent events happen: float64 [B, S + 1] of [B, S]."""
+    """Probabilities float64 [B, S + 1] that 0, 1, ... S of independent events [B, S] happen."""
     number = np.zeros((len(chance), chance.shape[1] + 1))
     number[:, 0] = 1
     for slot in range(chance.shape[1]):
@@ -191,9 +154,8 @@ def read_labels(config: Mapping[str, Any], median: float | None = None) -> Sessi
     """Builds the labels from their description.
 
     Args:
-      config: `swt`, `vtr`, `wtr`, `ltr` and `swt_threshold`, see `SessionLabels`; without a threshold it is
-        the median.
-      median: seconds that sessions of the training split were watched for; None where that is not known.
+      config: `swt`, `vtr`, `wtr`, `ltr` and `swt_threshold`, see `SessionLabels`; without a threshold it is the median.
+      median: seconds that sessions of the training split were watched for; None if not known.
 
     Raises:
       ValueError: an unknown key or rule, or a threshold of 0.
@@ -205,14 +167,11 @@ def read_labels(config: Mapping[str, Any], median: float | None = None) -> Sessi
 
 
 def weighted(rewards: Mapping[str, np.ndarray], weights: Mapping[str, float] | None = None) -> np.ndarray:
-    """The one number that sessions are ranked by: the sum of the heads, each with its weight.
+    """The weighted sum of the heads, float64 [...], by which sessions are ranked.
 
     Args:
-      rewards: {head: float [...]}, labels or what a model or the truth expects of them.
+      rewards: {head: float [...]}, labels or their expectations.
       weights: {head: weight}; None weighs each with 1, and a head that is not named with 0.
-
-    Returns:
-      float64 [...].
 
     Raises:
       ValueError: a weight of a head that is not among the rewards.

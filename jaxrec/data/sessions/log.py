@@ -1,10 +1,10 @@
-"""Session logs: requests, each answered by a session of items, and what the user did with every one of them.
+"""Session logs: requests, each answered by a session of items, and the user's response to each item.
 
-What session-wise recommenders learn from (OneRec, arXiv 2502.18965). A log folder holds `manifest.json`,
-`events/` (one row a request, sorted by user, then time, stable), `items/` (row = item id) and `vocab/`. The
-key columns are always called `user`, `time` and `item` (the session, in the order of display). Beside `item`
-stand columns with one number for each shown item: of `watch_time` (seconds), `view` (watched effectively),
-`like`, `follow` and `share` a log has what its source knows, and it may have others.
+Session-wise recommenders learn from them (OneRec, arXiv 2502.18965). A log folder holds `manifest.json`, `events/` (one
+row a request, sorted by user, then time, stable), `items/` (row = item id) and `vocab/`. The key columns are always
+called `user`, `time` and `item` (the session, in the order of display). Other columns have one number for each shown
+item: of `watch_time` (seconds), `view` (watched effectively), `like`, `follow` and `share` a log has what its source
+knows, and it may have others.
 
 Letters: N requests, M shown items of all requests, S items of the longest session, V item rows.
 """
@@ -32,11 +32,9 @@ class SessionLog(UserLog):
 
     Attributes:
       folder, manifest, schema: see `Log`.
-      events: ColumnStore of N rows: `user` int32, `time`, `item` (ragged int32), the columns of `shown`
-        (ragged: `watch_time` and others float32, `view`, `like`, `follow`, `share` int8), and what else is
-        known of a request.
-      items: ColumnStore of item attributes, row = item id; rows 0 and 1 included. Items that were never shown
-        are among them.
+      events: ColumnStore of N rows: `user` int32, `time`, `item` (ragged int32), the columns of `shown` (ragged:
+        `watch_time` and others float32, `view`, `like`, `follow`, `share` int8), and other columns of requests.
+      items: ColumnStore of item attributes, row = item id; rows 0 and 1 and items that were never shown included.
     """
 
     KIND: ClassVar[str] = 'session log'
@@ -58,7 +56,7 @@ class SessionLog(UserLog):
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The columns, `item` left out, that hold one number for each shown item."""
+        """The columns, without `item`, that hold one number for each shown item."""
         return tuple(self.manifest['shown'])
 
     @property
@@ -68,7 +66,7 @@ class SessionLog(UserLog):
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
-        """int64 [N], how many items each request was shown."""
+        """int64 [N], the items that each request was shown."""
         return np.diff(self.offsets)
 
     def of_shown(self, name: str) -> np.ndarray:
@@ -85,15 +83,7 @@ class SessionLog(UserLog):
         return self.events[name].values
 
     def totals(self, name: str, most: int | None = None) -> np.ndarray:
-        """Adds up a column of shown items within each session.
-
-        Args:
-          name: one of `shown`.
-          most: of the first so many items only; None takes all.
-
-        Returns:
-          float64 [N].
-        """
+        """Sums a column of `shown` within each session, of the first `most` items, None for all: float64 [N]."""
         values = self.of_shown(name).astype(np.float64)
         if most is not None:
             slot = np.arange(len(values)) - np.repeat(self.offsets[:-1], self.lengths)
@@ -140,50 +130,32 @@ def _wrong(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def compile_sessions(
-    folder: str | Path,
-    requests: RawTable,
-    items: RawTable | None = None,
-    *,
-    columns: Mapping[str, ColumnSpec] | None = None,
-    sources: Sequence[str | Path] = (),
-    dropped: Mapping[str, int] | None = None,
-    notes: Mapping[str, int] | None = None,
-    request: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    provenance: str = 'real',
-) -> SessionLog:
+    folder: str | Path, requests: RawTable, items: RawTable | None = None, *,
+    columns: Mapping[str, ColumnSpec] | None = None, sources: Sequence[str | Path] = (),
+    dropped: Mapping[str, int] | None = None, notes: Mapping[str, int] | None = None,
+    request: Mapping[str, Any] | None = None, seed: int = 0, provenance: str = 'real',
+) -> SessionLog:  # fmt: skip
     """Compiles raw requests to a log folder, which appears complete or not at all.
 
     Args:
-      folder: where the log will lie. If it already holds the log of the same content and settings, that one
-        is returned.
-      requests: raw columns [N] in any order, those of the same user and time in theirs: `user`, `time` and
-        `item`, `Ragged` of the raw items that were shown, in the order of display. Every other `Ragged` that
-        is not described as multi-valued has one number for each shown item: `watch_time` in seconds from 0
-        on, `view`, `like`, `follow` and `share` 0 or 1, others any numbers. What else there is belongs to the
-        request; columns not in `columns` are stored as they are, must be numeric and are no features.
-      items: raw attributes by item, among them the key column `item`. Where it is given, every shown item
-        must have a row; items that were never shown stay in the log, so that they can be recommended.
-      columns: how columns become features; `user` and `item` are features in any case, and so are the numbers
-        of shown items, which only the past may be asked for.
+      folder: of the log. If it holds the log of the same content and settings, that one is returned.
+      requests: raw columns [N] in any order, those of the same user and time in theirs: `user`, `time` and `item`,
+        `Ragged` of the raw items that were shown, in the order of display. Every other `Ragged` that is not described
+        as multi-valued has one number for each shown item: `watch_time` in seconds from 0 on, `view`, `like`, `follow`
+        and `share` 0 or 1, others any numbers. Other columns belong to the request; those not in `columns` are stored
+        as they are, must be numeric and are no features.
+      items: raw attributes by item, with the key column `item`. If given, every shown item must have a row; items that
+        were never shown stay in the log, so that they can be recommended.
+      columns: how columns become features; `user` and `item` are features in any case, and so are the numbers of shown
+        items, which only the past may be asked for.
       sources, dropped, notes, request, seed, provenance: see `compile_log`.
 
-    Returns:
-      The opened log.
-
     Raises:
-      ValueError: for requests that cannot be compiled, naming the session: empty, with an item that has no
-        row, a negative watch time, a label other than 0 and 1, or a column of another length; and for a
-        folder that holds anything else.
+      ValueError: for requests that cannot be compiled, naming the session: empty, with an item that has no row, a
+        negative watch time, a label other than 0 and 1, or a column of another length; and for a folder that holds
+        anything else.
     """
     return SessionLog.write(
-        folder,
-        check_sessions(requests, items or {}, columns or {}),
-        write_sessions,
-        sources=sources,
-        dropped=dropped,
-        notes=notes,
-        request=request,
-        seed=seed,
-        provenance=provenance,
-    )
+        folder, check_sessions(requests, items or {}, columns or {}), write_sessions, sources=sources, dropped=dropped,
+        notes=notes, request=request, seed=seed, provenance=provenance,
+    )  # fmt: skip

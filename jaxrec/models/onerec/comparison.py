@@ -1,9 +1,10 @@
-"""A cell of OneRec's table: one row, one column, one seed, in place of `comparison.cells.run_cell`.
+"""A run of OneRec's table: one model, data set and seed, in place of `comparison.cells.run_cell`.
 
-What the rows of a seed share is made once, whichever cell comes first: semantic IDs, the reward model, and
-the generator from which every alignment starts. It lies beside the columns, by a digest of its config.
+What the models of a seed share is made once, by whichever run comes first: semantic IDs, the reward model, and the
+generator from which every alignment starts. It is stored by a digest of its config.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -22,7 +23,6 @@ from jaxrec.data.sources.from_config import alone
 from jaxrec.data.sources.session_source import SessionSource
 from jaxrec.models.onerec.alignment.iterations import align
 from jaxrec.models.onerec.alignment.setup import Alignment, prepare
-from jaxrec.models.onerec.alignment.task import AlignTask
 from jaxrec.models.onerec.recommend import Recommended, Recommender, make_recommender
 from jaxrec.models.onerec.reward.generated import CUT, judge_written, rank_named
 from jaxrec.models.onerec.reward.open_scorer import Bench, open_judge
@@ -64,21 +64,20 @@ ROOM = 4  # beams of a model of single items beside those items that it has to n
 def run_cell(
     cell: Cell, data_dir: str | None, slices: Sequence[str] = (), judges: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Trains a row, lets it write sessions and has them judged, or reads its result if it was finished.
+    """Trains a model, lets it generate sessions and evaluates them, or reads its result if it was finished.
 
     Args:
-      cell: the cell. Beside the sections of a run its config has `judge`, what the reward model's run lays
-        over the column's; `judged`, any of `JUDGED_OPTIONS`; and where the row is an alignment of the
-        generator that its other sections describe, `align` and `align_train`, see `alignment.prepare`.
-      data_dir: where real data sets lie.
+      cell: the run. Its config has also `judge`, what the reward model's run lays over the data set's; `judged`, any of
+        `JUDGED_OPTIONS`; and for an alignment of the generator that its other sections describe, `align` and
+        `align_train`, see `alignment.prepare`.
+      data_dir: the data root.
       slices, judges: there are none.
 
     Returns:
-      {'seconds', 'parameters'}; of rows that are no alignment 'trained' and 'validation', the best of their
-      monitor, with a minus where less is better; of trials 'judged', {metric: value} of `JUDGED` on
-      validation, of which an alignment's 'validation' is `MONITOR`; of others 'test', {metric: value}: of
-      `judge_written` and `rank_named`; of models of sessions 'ntp'; and of alignments what `BEFORE` was
-      before, and what was gained in 'judge_gain' and 'true_gain'.
+      {'seconds', 'parameters'}; without alignment 'trained' and 'validation', the best of their monitor, negated if
+      less is better; of trials 'judged', {metric: value} of `JUDGED` on validation, of which an alignment's
+      'validation' is `MONITOR`; of others 'test', {metric: value}: of `judge_written` and `rank_named`; of models of
+      sessions 'ntp'; and of alignments what `BEFORE` was before, and the gains 'judge_gain' and 'true_gain'.
 
     Raises:
       ValueError: slices or judges, and what the stages refuse.
@@ -106,7 +105,7 @@ def run_cell(
 
 
 class _Row:
-    """The stages of a cell."""
+    """The stages of a run."""
 
     def __init__(self, cell: Cell, config: ConfigDict, data_dir: str | None) -> None:
         self.cell, self.config, self.data_dir = cell, config, data_dir
@@ -122,14 +121,15 @@ class _Row:
         self._scorer: tuple[Experiment, Any] | None = None
 
     def learn(self) -> tuple[Experiment, TrainState, dict[str, Any]]:
-        """The row's run and state, and what is to be said of its training."""
+        """Returns the run, its state, and a report of its training."""
         if self.aligns:
             pieces = self._pieces()
             align(pieces, self.cell.folder, self.data_dir)
             with open_checkpoints(pieces.run, self.cell.folder, read_only=True) as checkpoints:
                 last = checkpoints.steps[-1]
             state, _ = restore_model(pieces.run, self.cell.folder, last, pieces.run.source('test'))
-            run = _unaligned(pieces.run)
+            # a run of the generator itself
+            run = dataclasses.replace(pieces.run, setup=pieces.run.setup._replace(task=pieces.task.base))
             self._scorer = run, pieces.predict
             return run, state, {}
         run = build(self.run_config, self.data_dir)
@@ -144,7 +144,7 @@ class _Row:
         return run, state, told
 
     def test(self, run: Experiment, state: TrainState) -> dict[str, float]:
-        """What there is to say of the test part."""
+        """Returns the metrics of the test part."""
         if not self._writes_sessions(run):
             return self.judge(run, state, 'test', self.options['requests'])
         before = self._test_generator()
@@ -158,7 +158,7 @@ class _Row:
         return found
 
     def judge(self, run: Experiment, state: TrainState, part: str, requests: int) -> dict[str, float]:
-        """What a model writes for requests of a part of the log is worth, and how well it names items."""
+        """Evaluates generated sessions and named items for requests of a part of the log."""
         chunk, (write, name) = self.options['chunk'], self._recommenders(run, state)
         found = judge_written(write, self._requests(run, part, 'data'), self.bench, requests, chunk)
         found |= rank_named(name, self._requests(run, part, 'named'), requests, chunk)
@@ -168,7 +168,7 @@ class _Row:
         return found
 
     def _recommenders(self, run: Experiment, state: TrainState) -> tuple[Recommender, Recommender]:
-        """What writes sessions, and what names single items; their programs serve all parts of the log."""
+        """What generates sessions, and what names single items; their programs serve all parts of the log."""
         if self._made is None or self._made[0] is not state:
             o = self.options
             beams, sizes = o['beams'], {'sessions': o['sessions'], 'items': o['items']}
@@ -188,7 +188,7 @@ class _Row:
         return self._scorer[1]
 
     def _requests(self, run: Experiment, part: str, which: str) -> SessionSource:
-        """The requests for which sessions are written, or items named, the same of every row."""
+        """The requests for which sessions are generated, or items named, the same for every model."""
         config = ConfigDict(plain(self.cell.base))
         lay_over(config, {'data': plain(self.options[which]), 'features': plain(run.config.features)})
         config.seed = self.cell.seed
@@ -201,16 +201,12 @@ class _Row:
         return isinstance(task, SessionTask) and task.network.session > 1
 
     def _generator(self) -> Path:
-        """The folder of the generator that has not been aligned."""
-        return made_once(
-            self.shared,
-            'generator',
-            self.run_config,
-            lambda folder, config: fit(build(config, self.data_dir), folder, self.data_dir),
-        )
+        """The folder of the generator before alignment."""
+        make = lambda folder, config: fit(build(config, self.data_dir), folder, self.data_dir)
+        return made_once(self.shared, 'generator', self.run_config, make)
 
     def _test_generator(self) -> dict[str, float]:
-        """As `judge` on the test part, of the generator that has not been aligned; once for all rows."""
+        """As `judge` on the test part, of the generator before alignment; once for all its alignments."""
 
         def find(folder: Path, config: ConfigDict) -> None:
             run = build(self.run_config, self.data_dir)
@@ -229,12 +225,12 @@ class _Row:
 
 
 def own_run(config: ConfigDict) -> ConfigDict:
-    """The run of a row: a cell's config without what is not of a run."""
+    """A run's config: a cell's without the sections that are not of a run."""
     return ConfigDict({name: plain(config[name]) for name in config if name in TOP})
 
 
 def judge_config(cell: Cell) -> ConfigDict:
-    """The run of the reward model of a cell: the column's, and over it what `judge` says."""
+    """The config of a cell's reward model: the data set's, and `judge` laid over it."""
     config = ConfigDict(plain(cell.base))
     lay_over(config, plain(config.judge) | {'seed': cell.seed})
     if 'seed' in config.data.arguments:
@@ -243,19 +239,19 @@ def judge_config(cell: Cell) -> ConfigDict:
 
 
 def one_by_one(pages: Recommended) -> Recommended:
-    """The ranking behind sessions that are pages of it, as sessions of one item [B, S m, 1]."""
+    """The ranking that sessions are pages of, as sessions of one item [B, S m, 1]."""
     items = pages.items.reshape(len(pages.items), -1, 1)
     return pages._replace(items=items, scores=np.repeat(pages.scores, pages.items.shape[2], 1))
 
 
 def made_once(root: Path, name: str, config: ConfigDict, make: Callable[[Path, ConfigDict], Any]) -> Path:
-    """Makes what cells share, or finds it; other processes that want the same wait until it is there.
+    """Makes what runs share, or finds it; other processes that need the same wait until it is there.
 
     Args:
       root: takes the folder.
       name: of its kind.
       config: all that it depends on.
-      make: (folder, config) -> anything; goes on where it was stopped.
+      make: (folder, config) -> anything; resumes where it was stopped.
 
     Returns:
       `<root>/<name>-<digest of the config>`.
@@ -270,15 +266,8 @@ def made_once(root: Path, name: str, config: ConfigDict, make: Callable[[Path, C
     return folder
 
 
-def _unaligned(run: Experiment) -> Experiment:
-    """A run of the generator itself."""
-    task = run.setup.task
-    assert isinstance(task, AlignTask)
-    return Experiment(run.config, run.log, run.setup._replace(task=task.base), run.data, run.train)
-
-
 def _sizes(align_options: ConfigDict) -> tuple[tuple[str, Any], ...]:
-    """What decides the programs that mine."""
+    """The options that decide the programs of mining."""
     names = ('beams', 'losers', 'chunk', 'distinct', 'tie')
     return tuple((name, align_options[name]) for name in names if name in align_options)
 

@@ -1,11 +1,10 @@
-"""OneRec and what it is compared with on a custom log.
+"""OneRec and related models on a custom log.
 
-Sessions need a session log, whose mapping has a `session` (`jaxrec.data.ingest.sessions`); models of single
-items read a behaviour log too. Semantic IDs are made of what users did in training, and of content where
-`files.ids.arguments.content` names it: an .npy file of vectors with, as `content_items`, a text file of the item of
-each row, or a .csv file of texts with the columns item and text. The reward model learns those of the four
-labels that the log has, from two fifths of the users: a generator that it is to align trains on the others,
-`data.users=(0.0, 0.6)`.
+Sessions need a session log, whose mapping has a `session` (`jaxrec.data.ingest.sessions`); models of single items read
+a behaviour log too. Semantic IDs are made of training behaviour, and of content if `files.ids.arguments.content` names
+it: an .npy file of vectors with, as `content_items`, a text file of the item of each row, or a .csv file of texts with
+the columns item and text. The reward model learns those of the four labels that the log has, from two fifths of the
+users: a generator that it is to align trains on the others, `data.users=(0.0, 0.6)`.
 """
 
 from typing import Any
@@ -17,7 +16,7 @@ from jaxrec.data.logs.log import Log
 from jaxrec.data.sessions.filter import INTERACTIONS
 from jaxrec.data.sessions.labels import COLUMNS as LABEL_COLUMNS
 from jaxrec.data.sessions.log import SessionLog
-from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SESSION, SPLIT, TRAIN, of_length
+from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SESSION, SPLIT, TRAIN, of_length, tokenized
 from jaxrec.models.onerec.stages import OF_METHOD, align_config, reward_config
 from jaxrec.options import changed
 from jaxrec.runs.config import run_config
@@ -28,14 +27,7 @@ REWARD = 'reward'
 
 
 def log_config(path: str, name: str) -> ConfigDict:
-    """The config of one model, or of the reward model, on a log.
-
-    Args:
-      path: of the log.
-      name: of the model, or `REWARD`.
-
-    Returns:
-      The config.
+    """The config of a model by name, or of the reward model (`REWARD`), on the log at a path.
 
     Raises:
       ValueError: no log is there, or one that cannot feed the model.
@@ -45,27 +37,15 @@ def log_config(path: str, name: str) -> ConfigDict:
     log = stored('', path)
     rows, items = rows_of(log), log.manifest['counts'].get('items', 0)
     _check(name, log, rows)
+    ids = tokenized(
+        content='', content_items='', text_width=128, behaviour=min(64, items - 1), share=0.5, levels=3,
+        clusters=codes_for(items), balanced=True, encoding='assigned',
+    )  # fmt: skip
     config = run_config(
         'OneRec' if name == REWARD else name,
         {
             'features': FEATURES,
-            'files': {
-                'ids': {
-                    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
-                    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
-                    'arguments': {
-                        'content': '',
-                        'content_items': '',
-                        'text_width': 128,
-                        'behaviour': min(64, items - 1),
-                        'share': 0.5,
-                        'levels': 3,
-                        'clusters': codes_for(items),
-                        'balanced': True,
-                        'encoding': 'assigned',
-                    },
-                }
-            },
+            'files': {'ids': ids},
             'data': {
                 **stored_log(path),
                 'cache': 'runs/logs',
@@ -78,7 +58,11 @@ def log_config(path: str, name: str) -> ConfigDict:
         },
         of_length(rows, HISTORY),
     )
-    return reward_of(config, log) if name == REWARD else config
+    if name != REWARD:
+        return config
+    assert isinstance(log, SessionLog)
+    heads = tuple(head for head, column in LABEL_COLUMNS.items() if column in log.shown)
+    return reward_config(config, ('item', *categories_of(log)), heads)
 
 
 def _check(name: str, log: Log, rows: dict[str, dict[str, Any]]) -> None:
@@ -95,19 +79,8 @@ def _check(name: str, log: Log, rows: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def reward_of(generator: ConfigDict, log: Log) -> ConfigDict:
-    """The reward model beside a generator: it reads what is known of items and learns what has labels."""
-    if not isinstance(log, SessionLog):
-        return reward_config(generator)
-    return reward_config(
-        generator,
-        ('item', *categories_of(log)),
-        tuple(head for head, column in LABEL_COLUMNS.items() if column in log.shown),
-    )
-
-
 def pipeline_on_log(path: str) -> ConfigDict:
-    """The whole pipeline on a log of sessions; generator and reward model learn from different users."""
+    """The complete pipeline on a session log; generator and reward model learn from different users."""
     generator = log_config(path, 'OneRec')
     generator.data.users = OF_ROWS
     align = align_config(beams=32, passes=2.0, ratio=0.02, weight=50.0, judged=128)
@@ -129,7 +102,7 @@ def codes_for(items: int) -> int:
 
 
 def rows_of(log: Log) -> dict[str, dict[str, Any]]:
-    """The rows, with what this log knows of sessions and items."""
+    """The models, with the labels and attributes that the log has."""
     rows = {name: row for name, row in ROWS.items() if name != 'OneRec' or isinstance(log, SessionLog)}
     if isinstance(log, SessionLog):
         quality = {

@@ -25,11 +25,7 @@ FeedOf = Callable[[Tree, jax.Array, jax.Array | None, Drop | None], tuple[jax.Ar
 
 
 def require_even(experts: int, mesh: Mesh) -> None:
-    """Refuses experts that cannot be shared out evenly over the axis 'model'.
-
-    Args:
-      experts: E; 0 for a dense net.
-      mesh: of the run.
+    """Refuses experts that cannot be shared out evenly over the axis 'model' of a run's mesh; 0 is a dense net.
 
     Raises:
       ValueError: naming the config key, both numbers, and what would do.
@@ -39,15 +35,14 @@ def require_even(experts: int, mesh: Mesh) -> None:
         return
     most = max(n for n in range(1, devices) if experts % n == 0 and size % n == 0)
     raise ValueError(
-        f"model.experts = {experts} cannot be shared out evenly over the {devices} devices along 'model' of "
-        f'the mesh {size // devices} x {devices}: give a multiple of {devices}, such as '
-        f"{-(-experts // devices) * devices}, or a mesh whose 'model' divides {experts}, such as "
-        f'--mesh={size // most},{most}'
+        f"model.experts = {experts} cannot be shared out evenly over the {devices} devices along 'model' of the mesh "
+        f'{size // devices} x {devices}: give a multiple of {devices}, such as {-(-experts // devices) * devices}, or '
+        f"a mesh whose 'model' divides {experts}, such as --mesh={size // most},{most}"
     )
 
 
 def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> FeedOf:
-    """The feed-forward of every decoder layer.
+    """Returns the feed-forward of every decoder layer.
 
     Args:
       network: sizes and switches.
@@ -55,9 +50,9 @@ def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> Feed
       mesh: over which tokens and experts are cut; None for one device.
 
     Returns:
-      (weights of a layer, float [B, T, X], router bias float [E] or None, what is thinned in training, None
-      to score) -> (float [B, T, X], what the experts tell; None of a dense net). What is scored passes
-      through all its experts whatever `expert_impl` is: which tokens stand beside it must not matter.
+      (weights of a layer, float [B, T, X], router bias float [E] or None, dropout in training or None to score) ->
+      (float [B, T, X], `MoeInfo` or None of a dense net). Scoring passes through all chosen experts whatever
+      `expert_impl` is: a token's scores must not depend on the others of its batch.
     """
 
     def dense(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
@@ -66,33 +61,20 @@ def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> Feed
 
     def mix(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
         return sharded_moe_ffn(
-            x,
-            weights['router'],
-            Experts(weights['feed']['up'], weights['feed']['down']),
-            mesh=mesh,
-            top_k=network.active,
-            dispatch=network.dispatch,
-            impl='ragged' if drop is None else network.expert_impl,
-            capacity_factor=network.capacity_factor,
-            activation=network.activation,
-            mask=real,
-            bias=bias,
+            x, weights['router'], Experts(weights['feed']['up'], weights['feed']['down']), mesh=mesh,
+            top_k=network.active, dispatch=network.dispatch, impl='ragged' if drop is None else network.expert_impl,
+            capacity_factor=network.capacity_factor, activation=network.activation, mask=real, bias=bias,
             renormalise=network.renormalise,
-        )
+        )  # fmt: skip
 
     return mix if network.experts else dense
 
 
 def expert_losses(network: Network, told: MoeInfo) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What experts add to the loss, and what a run reports of them.
+    """What experts add to the loss, float32 [], and metrics of them.
 
-    Args:
-      network: with the weights of the losses.
-      told: of all layers, arrays with a leading axis N.
-
-    Returns:
-      float32 [], and 'dropped', the share of choices that found no expert; 'load_max', the load of the
-      busiest expert of any layer in units of an even one; 'balance' and 'router_z', the layers' mean losses.
+    'dropped' is the share of choices that found no expert, 'load_max' the load of the busiest expert of any layer in
+    units of an even one, 'balance' and 'router_z' the layers' mean losses. `told` has arrays with a leading axis N.
     """
     even = jnp.maximum(told.load.mean(-1, keepdims=True), 1e-9)
     metrics = {

@@ -1,14 +1,13 @@
 """OneRec's encoder-decoder over semantic IDs (arXiv 2502.18965, section 3.2, figure 2).
 
-The encoder reads SEP and the codes of every history item. The decoder reads BOS and the codes of every
-session item; at BOS it predicts the item's first code, at each code the next one. Codes of a level are
-predicted among those of that level alone.
+The encoder reads SEP and the codes of every history item. The decoder reads BOS and the codes of every session item; at
+BOS it predicts the item's first code, at each code the next one. Codes of a level are predicted among those of that
+level alone.
 
-B batch, C sessions of a request, n history items, m session items, L levels, S = n (1 + L) and T = m (1 + L)
-tokens, K beams, W codes of a level, V all codes, X width, H heads, D width of a head, N layers, E experts.
+B batch, C sessions of a request, n history items, m session items, L levels, S = n (1 + L) and T = m (1 + L) tokens, K
+beams, W codes of a level, V all codes, X width, H heads, D width of a head, N layers, E experts.
 """
 
-import functools
 import re
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxrec.models.onerec.experts import FeedOf, feed_of
+from jaxrec.models.onerec.experts import feed_of
 from jaxrec.models.onerec.options import Network
 from jaxrec.models.transformer.layers import (
     KeysValues,
@@ -41,37 +40,23 @@ ENCODER, DECODER, EMBEDDED = 1_000, 2_000, 3_000
 
 
 class Decoded(NamedTuple):
-    """What the decoder says of sessions.
+    """What the decoder computes of sessions."""
 
-    Attributes:
-      hidden: float [B C, m, L, X], from which the codes of each level are predicted.
-      told: of the experts, with a leading axis N.
-    """
-
-    hidden: jax.Array
-    told: Any
+    hidden: jax.Array  # float [B C, m, L, X], from which the codes of each level are predicted
+    told: Any  # `MoeInfo` of the experts, with a leading axis N
 
 
 class Cache(NamedTuple):
-    """What beams have read so far, and the history as every layer attends to it.
+    """What beams have read so far."""
 
-    Attributes:
-      own: of each layer, [B, K, T, H, D].
-    """
-
-    own: tuple[KeysValues, ...]
+    own: tuple[KeysValues, ...]  # of each layer, [B, K, T, H, D]
 
 
 class OneRec(nn.Module):
-    """The parameters, and what is computed from them.
+    """The parameters, and what is computed from them."""
 
-    Attributes:
-      network: sizes and switches.
-      mesh: over which tokens and experts are cut; None for one device.
-    """
-
-    network: Network
-    mesh: Mesh | None = None
+    network: Network  # sizes and switches
+    mesh: Mesh | None = None  # over which tokens and experts are cut; None for one device
 
     def setup(self) -> None:
         """Declares the parameters; kinds of weights lie stacked over layers."""
@@ -92,16 +77,13 @@ class OneRec(nn.Module):
         self.predict = self.codes if network.tied else self.param('predict', embed, (network.codes, width))
 
     def encode(self, codes: jax.Array, length: jax.Array, rng: jax.Array | None = None) -> Memory:
-        """Reads histories.
+        """Encodes histories; an empty one gives nothing to attend to.
 
         Args:
-          codes: int32 [B, n, L], codes of each level from 0, left aligned, oldest first; -1 is no code, of an
-            item without a semantic ID.
+          codes: int32 [B, n, L], codes of each level from 0, left aligned, oldest first; -1 is no code, of an item
+            without a semantic ID.
           length: int32 [B], items there are.
           rng: a typed key, in training.
-
-        Returns:
-          What the decoder attends to; of an empty history nothing.
 
         Raises:
           ValueError: longer histories than the network's.
@@ -115,10 +97,8 @@ class OneRec(nn.Module):
         x = drop(x.astype(network.dtype), EMBEDDED + ENCODER)
 
         def layer(x: jax.Array, weights: Any, number: jax.Array) -> tuple[jax.Array, None]:
-            weights = self._cast(weights)
-            return encoder_layer(
-                weights, x, mask[:, None, None], network.activation, drop.of_layer(number + ENCODER)
-            ), None
+            dropped = drop.of_layer(number + ENCODER)
+            return encoder_layer(self._cast(weights), x, mask[:, None, None], network.activation, dropped), None
 
         with jax.named_scope('encoder'):
             x, _ = run_layers(layer, x, self.encoder, scan=network.scan, remat=network.remat)
@@ -128,17 +108,17 @@ class OneRec(nn.Module):
         self, memory: Memory, codes: jax.Array, valid: jax.Array | None = None, rng: jax.Array | None = None,
         state: Any = None,
     ) -> Decoded:  # fmt: skip
-        """Reads whole sessions, for training and scoring.
+        """Decodes complete sessions, for training and scoring.
 
         Args:
           memory: of the histories.
-          codes: int32 [B C, m, L]; each history serves C sessions that stand one after the other.
-          valid: [B C, m], 0 for items whose tokens are no experts' business; None for all.
+          codes: int32 [B C, m, L]; the C sessions of a history follow each other.
+          valid: [B C, m], 0 for items whose tokens reach no experts; None for all.
           rng: a typed key, in training.
           state: of the experts, float [N, E] router biases or None.
 
         Returns:
-          What is predicted from; position l of an item has seen its codes before level l alone.
+          Hidden states to predict from; position l of an item has seen its codes before level l alone.
         """
         network, drop = self.network, self._drop(rng)
         batch, items, levels = codes.shape
@@ -164,21 +144,13 @@ class OneRec(nn.Module):
         return Decoded(x[:, :, :levels], told)
 
     def logits(self, hidden: jax.Array, level: int) -> jax.Array:
-        """Scores the codes of one level.
-
-        Args:
-          hidden: float [..., X], of positions that predict it.
-          level: which, from 0.
-
-        Returns:
-          float32 [..., W].
-        """
+        """Logits float32 [..., W] of the codes of one level, from 0, of hidden float [..., X]."""
         first = sum(self.network.levels[:level])
         vectors = self.predict[first : first + self.network.levels[level]].astype(hidden.dtype)
         return jnp.einsum('...x,cx->...c', hidden, vectors, preferred_element_type=jnp.float32)
 
     def history_keys(self, memory: Memory) -> tuple[KeysValues, ...]:
-        """What the decoder's layers attend to, projected once: [B, S, H, D] of each layer."""
+        """Projects what the decoder's layers attend to once: [B, S, H, D] of each layer."""
         cross = self.decoder['cross']
         layers = range(self.network.decoder_layers)
         return tuple(keys_values(self._cast(layer_of(cross, i)), memory.hidden) for i in layers)
@@ -191,15 +163,10 @@ class OneRec(nn.Module):
         return Cache(tuple(KeysValues(empty(), empty()) for _ in range(network.decoder_layers)))
 
     def step(
-        self,
-        cache: Cache,
-        tokens: jax.Array,
-        position: int | jax.Array,
-        history: tuple[KeysValues, ...],
-        mask: jax.Array,
-        state: Any = None,
-    ) -> tuple[jax.Array, Cache]:
-        """Reads the newest tokens of beams.
+        self, cache: Cache, tokens: jax.Array, position: int | jax.Array, history: tuple[KeysValues, ...],
+        mask: jax.Array, state: Any = None,
+    ) -> tuple[jax.Array, Cache]:  # fmt: skip
+        """Decodes the newest tokens of beams.
 
         Args:
           cache: of the positions before.
@@ -218,7 +185,8 @@ class OneRec(nn.Module):
         feed = feed_of(network, jnp.ones((batch, x.shape[1] * x.shape[2])), self.mesh)
         own = []
         for i, (cached, keys) in enumerate(zip(cache.own, history, strict=True)):
-            of_layer = functools.partial(_feed_step, feed, None if state is None else state[i])
+            bias = None if state is None else state[i]
+            of_layer = lambda weights, x, bias=bias: feed(weights, x, bias, None)
             weights = self._cast(layer_of(self.decoder, i))
             x, cached = decoder_step(weights, x, cached, position, keys, mask, of_layer)
             own.append(cached)
@@ -244,14 +212,9 @@ class OneRec(nn.Module):
         return Drop(key_words(rng), self.network.dropout)
 
     def _cast(self, weights: Any) -> Any:
-        """Weights as they are multiplied: all but routers and norms, which compute in float32."""
+        """Casts weights for activations; routers and norms compute in float32."""
 
         def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
             return leaf if WIDE.search(str(path[-1].key)) else leaf.astype(self.network.dtype)
 
         return jax.tree_util.tree_map_with_path(cast, weights)
-
-
-def _feed_step(feed: FeedOf, bias: jax.Array | None, weights: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-    """A layer's feed-forward where nothing is thinned and no token dropped."""
-    return feed(weights, x, bias, None)

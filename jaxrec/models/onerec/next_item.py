@@ -1,7 +1,7 @@
-"""The generative network as a model of the next item: what beams write is ranked, as the benchmarks want it.
+"""The generative network as a model of the next item: generated items are ranked, as in the benchmarks.
 
-The same loss as of sessions, for sessions of one item. An item that no beam names is not reached; with as
-many beams as the largest cut of a metric, little is lost against scoring all items.
+The loss is that of sessions of one item. An item that no beam names is not reached; with as many beams as the largest
+cut of a metric, little is lost against scoring all items.
 
 B batch, K beams, V items, L levels.
 """
@@ -33,15 +33,12 @@ TRIE = 'trie'  # of a state
 class RankedTask(SessionTask):
     """Next-item prediction by beams; implements `training.task.Task` without tables.
 
-    Attributes:
-      network, codes: see `SessionTask`; sessions have one item.
-      trie: the catalogue of the codes, on the host. A state begins with its arrays, and beams are searched
-        among those of the state, so that no compiled search holds them; its sizes are the task's.
-      beams: K.
+    Sessions have one item. A state begins with the arrays of the trie, and beams are searched among those of the state,
+    so that no compiled search holds them; the trie's sizes are the task's.
     """
 
-    trie: Trie
-    beams: int = BEAMS
+    trie: Trie  # the catalogue of the codes, on the host
+    beams: int = BEAMS  # K
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """As `SessionTask.init`; the state holds the trie's arrays too."""
@@ -53,16 +50,12 @@ class RankedTask(SessionTask):
     ) -> dict[str, jax.Array]:
         """Scores the target, and ranks the items that beams name; items of the history stay in.
 
-        The items and their codes are those of the state, whatever file of IDs the task was made with.
-
-        Args:
-          params, model_state, rows, batch, rng: as of `SessionTask.predict`.
+        Items and codes are those of the state, whatever file of IDs the task was made with.
 
         Returns:
-          'token_log_prob' float32 [B, 1, L]; 'items' int32 [B, K], the best first, -1 where a beam is dead;
-          'scores' float32 [B, K]; and 'rank' float32 [B], the target's place from 1, inf where no beam names
-          it. All ranks are NaN, which evaluators refuse, if the state is of other codes, whose widest node
-          has more children than the search looks at.
+          'token_log_prob' float32 [B, 1, L]; 'items' int32 [B, K], the best first, -1 where a beam is dead; 'scores'
+          float32 [B, K]; and 'rank' float32 [B], the target's place from 1, inf where no beam names it. All ranks are
+          NaN, which evaluators refuse, if the state's codes have a wider node than the search looks at.
         """
         found = super().predict(params, model_state, rows, batch, rng)
         write = make_generate(self, beams=self.beams, items=1)
@@ -80,7 +73,7 @@ class RankedTask(SessionTask):
         require_one_target(data)
 
     def evaluator(self) -> NextItemEvaluator:
-        """Returns a fresh accumulator."""
+        """Returns a new evaluator."""
         return NextItemEvaluator(int((self.codes >= 0).all(1).sum()))
 
 
@@ -89,12 +82,9 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RankedTas
     """Builds the task.
 
     Args:
-      config: as for `jaxrec.models.onerec.task.make_task`, and `beams` (default 20); every item needs an ID
-        of its own, so `ranks` stays True.
+      config: as for `jaxrec.models.onerec.task.make_task`, and `beams` (default 20); every item needs an ID of its own,
+        so `ranks` stays True.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: as that function, fewer than 10 beams, sessions of several items, or shared IDs.
@@ -117,20 +107,11 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RankedTas
 
 
 def ranked(network: Network, codes: np.ndarray, beams: int = BEAMS) -> RankedTask:
-    """Puts a task together.
-
-    Args:
-      network: of sessions of one item.
-      codes: int32 [V, L], all different but for -1.
-      beams: K.
-
-    Returns:
-      The task.
-    """
+    """Builds the task from codes int32 [V, L], all different but for -1."""
     trie = jax.tree.map(np.asarray, catalogue(codes, network.levels))
     return RankedTask(network, codes, trie, beams)
 
 
 def trie_arrays(trie: Trie) -> dict[str, Any]:
-    """What a state holds of a trie: its arrays, without the sizes, which are static."""
+    """The arrays of a trie, without its static sizes."""
     return {name: getattr(trie, name) for name in ('starts', 'codes', 'first', 'items')}

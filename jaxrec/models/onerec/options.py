@@ -1,9 +1,9 @@
-"""What a config can tell OneRec's network: named sizes, every number of which may be given, and checks.
+"""Options of OneRec's network: named sizes, all numbers of which may be given, and checks.
 
-The paper (arXiv 2502.18965) gives 24 experts of which 2 are active, three levels of 8,192 codes, histories
-of 256 items and sessions of 5; neither depth nor width of any size. Here they follow what the technical
-report of a later design of the same name states (arXiv 2506.13695, table 1): as many layers in encoder as in
-decoder, dense nets twice as wide as the model, gated experts some 8/3 as wide, learned positions.
+The paper (arXiv 2502.18965) gives 24 experts of which 2 are active, three levels of 8,192 codes, histories of 256 items
+and sessions of 5; neither depth nor width of any size. These follow the technical report of a later design of the same
+name (arXiv 2506.13695, table 1): as many layers in encoder as in decoder, dense nets twice as wide as the model, gated
+experts some 8/3 as wide, learned positions.
 """
 
 import dataclasses
@@ -20,61 +20,33 @@ from jaxrec.parallel.experts import DISPATCHES
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Sizes and switches of the encoder-decoder.
+    """Sizes and switches of the encoder-decoder."""
 
-    Attributes:
-      levels: codes of each level of a semantic ID.
-      history: n, items of the history at most.
-      session: m, items of a session.
-      width: X of the model.
-      heads: of each attention.
-      head_dim: width of a head; 0 is width / heads.
-      encoder_layers, decoder_layers: how many.
-      hidden: F of the encoder's feed-forward nets, and of the decoder's where it has no experts.
-      experts: E of each decoder layer; 0 is a dense net.
-      active: experts that a token passes through.
-      expert_hidden: F of an expert.
-      activation: 'swiglu' or 'geglu' (gated), 'gelu' or 'relu'.
-      renormalise: gates of the active experts sum to one; the paper's do not.
-      balance: weight of the Switch auxiliary loss (arXiv 2101.03961, eq. 4).
-      bias_rate: step of the loss-free router bias (arXiv 2408.15664); 0 does without.
-      z_loss: weight of the router's z-loss (arXiv 2202.08906, eq. 5).
-      expert_impl: 'capacity' or 'ragged', see `ops.moe`, in training; what is scored or written is 'ragged'.
-      capacity_factor: room of an expert beside its fair share, of the 'capacity' implementation, and of the
-        buffers of an 'all_to_all'.
-      dispatch: how tokens come to experts of other devices, 'ring' or 'all_to_all', see `parallel.experts`.
-      dropout: rate, in training.
-      tied: codes are predicted by the vectors that also stand for them.
-      dtype: of activations; parameters, router, norms, softmaxes and losses are float32.
-      scan: loop over layers, which compiles one of them instead of all.
-      remat: compute layers again for gradients.
-    """
-
-    levels: tuple[int, ...] = (8_192, 8_192, 8_192)
-    history: int = 256
-    session: int = 5
-    width: int = 1_024
-    heads: int = 8
-    head_dim: int = 0
+    levels: tuple[int, ...] = (8_192, 8_192, 8_192)  # codes of each level of a semantic ID
+    history: int = 256  # n, items of the history at most
+    session: int = 5  # m, items of a session
+    width: int = 1_024  # X of the model
+    heads: int = 8  # of each attention
+    head_dim: int = 0  # width of a head; 0 is width / heads
     encoder_layers: int = 4
     decoder_layers: int = 4
-    hidden: int = 2_048
-    experts: int = 24
-    active: int = 2
-    expert_hidden: int = 2_816
-    activation: str = 'swiglu'
-    renormalise: bool = False
-    balance: float = 0.0
-    bias_rate: float = 0.001
-    z_loss: float = 0.0
-    expert_impl: str = 'ragged'
-    capacity_factor: float = 2.0
-    dispatch: str = 'ring'
-    dropout: float = 0.0
-    tied: bool = True
-    dtype: str = 'float32'
-    scan: bool = False
-    remat: bool = False
+    hidden: int = 2_048  # F of the encoder's feed-forward nets, and of the decoder's without experts
+    experts: int = 24  # E of each decoder layer; 0 is a dense net
+    active: int = 2  # experts that a token passes through
+    expert_hidden: int = 2_816  # F of an expert
+    activation: str = 'swiglu'  # 'swiglu' or 'geglu' (gated), 'gelu' or 'relu'
+    renormalise: bool = False  # gates of the active experts sum to one; the paper's do not
+    balance: float = 0.0  # weight of the Switch auxiliary loss (arXiv 2101.03961, eq. 4)
+    bias_rate: float = 0.001  # step of the loss-free router bias (arXiv 2408.15664); 0 turns it off
+    z_loss: float = 0.0  # weight of the router's z-loss (arXiv 2202.08906, eq. 5)
+    expert_impl: str = 'ragged'  # 'capacity' or 'ragged' in training, see `ops.experts.moe`; otherwise 'ragged'
+    capacity_factor: float = 2.0  # room of an expert over its fair share, of 'capacity' and of 'all_to_all' buffers
+    dispatch: str = 'ring'  # of tokens to experts of other devices: 'ring' or 'all_to_all', see `parallel.experts`
+    dropout: float = 0.0  # rate, in training
+    tied: bool = True  # codes are predicted by their input vectors
+    dtype: str = 'float32'  # of activations; parameters, router, norms, softmaxes and losses are float32
+    scan: bool = False  # loop over layers, which compiles one of them instead of all
+    remat: bool = False  # compute layers again for gradients
 
     def __post_init__(self) -> None:
         least = {
@@ -93,12 +65,8 @@ class Network:
             )
         if self.experts and self.active > self.experts:
             raise ValueError(f'model.active = {self.active} of model.experts = {self.experts}: give fewer')
-        for name, allowed in (
-            ('activation', ACTIVATIONS),
-            ('dtype', DTYPES),
-            ('expert_impl', IMPLEMENTATIONS),
-            ('dispatch', DISPATCHES),
-        ):
+        of_experts = ('expert_impl', IMPLEMENTATIONS), ('dispatch', DISPATCHES)
+        for name, allowed in (('activation', ACTIVATIONS), ('dtype', DTYPES), *of_experts):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f'model.{name} = {getattr(self, name)!r} does not exist; choose one of {sorted(allowed)}'
@@ -112,7 +80,7 @@ class Network:
         return self.head_dim or self.width // self.heads
 
     def sizes(self, hidden: int = 0) -> Sizes:
-        """Sizes of a layer, whose feed-forward net is `hidden` wide, or as wide as the encoder's."""
+        """Sizes of a layer whose feed-forward net is `hidden` wide, 0 for the encoder's."""
         return Sizes(self.width, self.heads, self.head_width, hidden or self.hidden, self.gated)
 
     @property
@@ -122,7 +90,7 @@ class Network:
 
     @property
     def codes(self) -> int:
-        """Codes of all levels together."""
+        """Codes of all levels."""
         return sum(self.levels)
 
     @property
@@ -136,9 +104,6 @@ def read_network(config: Mapping[str, Any]) -> Network:
 
     Args:
       config: `size`, one of `SIZES` (default 'tiny'), and any field of `Network`.
-
-    Returns:
-      The sizes.
 
     Raises:
       ValueError: an unknown size or field, or a number out of range.

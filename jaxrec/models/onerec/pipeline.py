@@ -1,4 +1,4 @@
-"""The stages of OneRec's pipeline (arXiv 2502.18965): run, timed, gone on with, and judged."""
+"""The stages of OneRec's pipeline (arXiv 2502.18965): run, timed, resumed and evaluated."""
 
 import json
 import logging
@@ -37,32 +37,27 @@ PIPELINE_OPTIONS: dict[str, Any] = {
 }
 GENERATOR, REWARD, SECONDS = 'generator', 'reward', 'seconds.json'
 COLUMNS = {
-    'ntp': 'NTP loss',
-    'recall@10': 'recall@10',
-    'judge_reward_mean': 'judge mean',
-    'judge_reward_max': 'judge max',
-    'true_reward_mean': 'true mean',
-    'true_reward_max': 'true max',
-    'true_reward_picked': "true of judge's pick",
+    'ntp': 'NTP loss', 'recall@10': 'recall@10', 'judge_reward_mean': 'judge mean', 'judge_reward_max': 'judge max',
+    'true_reward_mean': 'true mean', 'true_reward_max': 'true max', 'true_reward_picked': "true of judge's pick",
     'rank_correlation': 'rank correlation',
-}
+}  # fmt: skip
 log = logging.getLogger(__name__)
 
 
 def run_pipeline(
     config: ConfigDict, workdir: Path, data_dir: str | None = None, mesh: Any = None
 ) -> dict[str, dict[str, float]]:
-    """Runs all stages, or what is left of them.
+    """Runs all stages, or those that are left.
 
     Args:
-      config: the sections of `TOP`: the generator's run, the reward model's run, `align` and `train` of the
-        alignments, and `PIPELINE_OPTIONS`.
+      config: the sections of `TOP`: the generator's run, the reward model's run, `align` and `train` of the alignments,
+        and `PIPELINE_OPTIONS`.
       workdir: takes a folder for each stage, `table.md`, `table.json` and `seconds.json`.
-      data_dir: where real data sets lie.
+      data_dir: the data root.
       mesh: (data, model), or None.
 
     Returns:
-      {row: {metric: value}}, of the generator and each method.
+      {model: {metric: value}}, of the generator and each method.
 
     Raises:
       ValueError: an unknown section or method, or what a stage refuses.
@@ -96,7 +91,7 @@ def run_pipeline(
 
 
 def _read(config: ConfigDict) -> dict[str, Any]:
-    """The options of the pipeline, checked."""
+    """Reads and checks the options of the pipeline."""
     if wrong := sorted(set(config) ^ set(TOP)):
         raise ValueError(f'config.{wrong[0]} is missing or no section; a pipeline has the sections {TOP}')
     options = read_options(config.pipeline, 'pipeline', **PIPELINE_OPTIONS)
@@ -122,7 +117,7 @@ def _of_method(config: ConfigDict, method: str, own: Mapping[str, Any]) -> Confi
 
 
 class _Stages:
-    """Runs stages and keeps how many seconds each took, those of stopped ones included."""
+    """Runs stages and counts the seconds of each, those of stopped ones included."""
 
     def __init__(self, workdir: Path) -> None:
         self._path = workdir / SECONDS
@@ -131,7 +126,7 @@ class _Stages:
             self.seconds = json.loads(self._path.read_text())
 
     def __call__(self, name: str, run: Callable[..., Any], *arguments: Any) -> Any:
-        """What the stage returns."""
+        """Returns what the stage returns."""
         log.info('stage %s', name)
         began = time.perf_counter()
         try:
@@ -141,13 +136,13 @@ class _Stages:
             write_json(self._path, self.seconds)
 
     def describe(self) -> str:
-        """One line."""
+        """Returns one line."""
         told = ', '.join(f'{name} {seconds:.0f}' for name, seconds in self.seconds.items())
         return f'seconds: {told}; {sum(self.seconds.values()):.0f} in all'
 
 
 def _tokenize(config: ConfigDict, data_dir: str | None) -> Mapping[str, Any]:
-    """What is to be known of the semantic IDs, which are made if they are not there; nothing of bare ones."""
+    """Makes the semantic IDs if they are absent, and returns their report, empty if they have none."""
     found = log_of(config, data_dir)
     model = plain(config.model)
     made = make_files(config, found, read_data(config, found), model)
@@ -169,19 +164,17 @@ def _reward(config: ConfigDict, workdir: Path, data_dir: str | None, mesh: Any) 
 
 
 def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bool) -> dict[str, float]:
-    """Reads the test part, with one checkpoint of a generator.
+    """Evaluates a checkpoint of a generator on the test part.
 
     Args:
       pieces: of an alignment of this generator.
       workdir: of the generator, aligned or not.
-      requests: for which sessions are generated and evaluated, of all that the test users made, and the next
-        item is named, of those whose session was of high quality.
-      last: read the last checkpoint, not the best by what the generator itself monitors, from which
-        alignments begin.
+      requests: for which sessions are generated, of all that the test users made, and the next item is named, of those
+        whose session was of high quality.
+      last: take the last checkpoint, not the best by the generator's monitor, from which alignments begin.
 
     Returns:
-      'ntp', next-token loss, and what else `SessionEvaluator` says; 'recall@10' of the next item; what
-      sessions are worth, see `judge_written`; 'step', of the checkpoint.
+      The metrics of `SessionEvaluator` and `judge_written`, 'recall@10' of the next item, and 'step' of the checkpoint.
     """
     run, source = pieces.run, pieces.run.source('test')
     with own_checkpoints(workdir) as checkpoints:
@@ -197,7 +190,7 @@ def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bo
 
 
 def to_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Lays the rows out as Markdown, with the metrics of `COLUMNS` that there are."""
+    """Lays out the models as Markdown, with the metrics of `COLUMNS` that there are."""
     shown = [name for name in COLUMNS if any(name in row for row in rows.values())]
     lines = ['| row | ' + ' | '.join(COLUMNS[name] for name in shown) + ' |', '|---' * (1 + len(shown)) + '|']
     for title, row in rows.items():

@@ -1,8 +1,8 @@
-"""What all data sets of this folder share: the models of OneRec's table before alignment, by their rows.
+"""The models of OneRec's table before alignment, by name, and the sizes that all data sets share.
 
-OneRec learns sessions of high quality; the others learn the next item that a user liked. TIGER is the same
-network without experts that writes one item, on IDs of plain residual k-means, where its authors have an
-RQ-VAE: balanced k-means is OneRec's.
+OneRec learns sessions of high quality; the others learn the next item that a user liked. TIGER is the same network
+without experts that generates one item, on IDs of plain residual k-means, where its authors have an RQ-VAE: balanced
+k-means is OneRec's.
 """
 
 from typing import Any
@@ -32,20 +32,21 @@ ITEMS = {'source': 'next_item', 'min_history': 1}
 HISTORY = 50
 SPLIT = {'kind': 'per_user_time', 'validation': 0.1, 'test': 0.2}
 TRAIN = {
-    'batch_size': 128,
-    'eval_batch_size': 256,
-    'epochs': 10,
-    'learning_rate': 1e-3,
-    'evals_per_epoch': 1,
-    'log_every': 100,
-    'patience': 2,
-}
+    'batch_size': 128, 'eval_batch_size': 256, 'epochs': 10, 'learning_rate': 1e-3, 'evals_per_epoch': 1,
+    'log_every': 100, 'patience': 2,
+}  # fmt: skip
 UNBALANCED = {'ids': {'arguments': {'balanced': False}}}
 SEQUENTIAL = {'width': 64, 'heads': 2, 'layers': 2, 'dropout': 0.2}
 
 
+def tokenized(**arguments: Any) -> dict[str, Any]:
+    """A file of semantic IDs, for `config.files.ids`, that tokenizing makes by `arguments` of `make_ids`."""
+    module = 'jaxrec.models.onerec.tokenizing.tokens'
+    return {'make': f'{module}:make_ids', 'check': f'{module}:check_ids', 'arguments': arguments}
+
+
 def onerec(**options: Any) -> dict[str, Any]:
-    """A row of session-wise generation, with options of its own."""
+    """A model of session generation, with options of its own."""
     return {
         'task': 'jaxrec.models.onerec:make_task',
         'model': {'size': 'tiny', 'session': SESSION, 'active': 2, 'ids': ''} | options,
@@ -61,17 +62,14 @@ def onerec(**options: Any) -> dict[str, Any]:
 
 
 def sequential(name: str, **options: Any) -> dict[str, Any]:
-    """A row of next-item prediction that scores all items; it learns from all places of a history at once.
+    """A model of the next item that scores all items, and learns from all places of a history at once.
 
-    Its histories are as long as those of the other rows, so it is shown each user's in consecutive windows.
+    Its histories are as long as those of the other models, so it is given each user's in consecutive windows.
     """
     return {
-        'task': f'jaxrec.models.sequential.{name}:make_task',
-        'model': SEQUENTIAL | options,
-        'data': ITEMS | {'per_user': 'windows'},
-        'files': None,
-        'train': {'monitor': 'recall@10', 'maximize': True},
-    }
+        'task': f'jaxrec.models.sequential.{name}:make_task', 'model': SEQUENTIAL | options,
+        'data': ITEMS | {'per_user': 'windows'}, 'files': None, 'train': {'monitor': 'recall@10', 'maximize': True},
+    }  # fmt: skip
 
 
 # A row's sections are laid over the data set's; None takes one out.
@@ -106,32 +104,19 @@ PUBLISHED = {
 
 
 def by_request(rows: dict[str, dict[str, Any]], targets: int, batch_size: int) -> dict[str, dict[str, Any]]:
-    """Rows of a log of sessions whose TIGER encodes a history once for the items of a request.
-
-    It learns from the same items with the same loss; those of a request stand in one batch.
+    """Models of a session log whose TIGER encodes a history once for the items of a request, with the same loss.
 
     Args:
-      rows: {name: row}, as `ROWS`.
-      targets: items that stand beside one history; further ones have it again.
+      rows: {name: model}, as `ROWS`.
+      targets: items that share one history; further ones encode it again.
       batch_size: histories a batch.
-
-    Returns:
-      The rows.
     """
     shared = {'data': {'targets': targets}, 'train': {'batch_size': batch_size}}
     return {**rows, 'TIGER': changed(rows['TIGER'], **shared)}
 
 
 def of_length(rows: dict[str, dict[str, Any]], history: int) -> dict[str, dict[str, Any]]:
-    """Rows whose networks read histories of so many items.
-
-    Args:
-      rows: {name: row}, as `ROWS`.
-      history: items of the data set's histories.
-
-    Returns:
-      The rows.
-    """
+    """Models {name: model}, as `ROWS`, whose networks read histories of so many items."""
     # BERT4Rec reads a hidden place behind the history.
     lengths = lambda row: {'history': history} if 'size' in row['model'] else {'length': history + 1}
     return {name: changed(row, model=lengths(row)) for name, row in rows.items()}

@@ -1,11 +1,10 @@
-"""Sessions of items for histories, from a trained model: of sessions or of single items.
+"""Sessions of items for histories, from a trained model of sessions or of single items.
 
-A model of sessions writes each by beams, and the best beams are its sessions. A model of single items ranks
-them, and its sessions are the pages of that list: the first m items, the next m, and so on. Every model then
-gives the same number of sessions of m different items.
+A model of sessions generates each by beams, and the best beams are its sessions. A model of single items ranks them,
+and its sessions are the pages of that list: the first m items, the next m, and so on. Every model then gives the same
+number of sessions of m different items.
 
-Items that share an ID, where a model's IDs have no ranks, stand one after the other in a ranking; sessions
-that name their ID take turns with them.
+Items that share an ID, without ranks, follow each other in a ranking; sessions that name their ID take turns with them.
 
 B batch, S sessions a user, m items, K beams.
 """
@@ -33,51 +32,39 @@ from jaxrec.training.step import make_predict_step
 class Recommended(NamedTuple):
     """Sessions, best first.
 
-    Attributes:
-      items: int32 [B, S, m], rows of the catalogue; -1 where there is no session.
-      scores: float32 [B, S], log-probabilities of sessions, or sums over items of log-probabilities or
-        logits; -inf where there is no session.
-      written: int64 [B], items of all live beams.
-      illegal: int64 [B], those among them that are no items of the catalogue.
+    Scores are log-probabilities of sessions, or sums over items of log-probabilities or logits.
     """
 
-    items: np.ndarray
-    scores: np.ndarray
-    written: np.ndarray
-    illegal: np.ndarray
+    items: np.ndarray  # int32 [B, S, m], rows of the catalogue; -1 where there is no session
+    scores: np.ndarray  # float32 [B, S]; -inf where there is no session
+    written: np.ndarray  # int64 [B], items of all live beams
+    illegal: np.ndarray  # int64 [B], those among them that are no items of the catalogue
 
 
 Recommender = Callable[[Mapping[str, np.ndarray]], Recommended]
 
 
 def make_recommender(
-    run: Experiment,
-    state: TrainState,
-    *,
-    sessions: int = 1,
-    items: int = 5,
-    beams: int = 32,
-    trie: Trie | None = None,
-    distinct: bool = True,
-    free: bool = False,
-) -> Recommender:
-    """Builds what answers histories.
+    run: Experiment, state: TrainState, *, sessions: int = 1, items: int = 5, beams: int = 32, trie: Trie | None = None,
+    distinct: bool = True, free: bool = False,
+) -> Recommender:  # fmt: skip
+    """Builds what recommends sessions for histories.
 
     Args:
       run: of a `SessionTask` or a `NextItemTask`.
       state: from its checkpoint.
       sessions: S.
-      items: m; of a model of sessions at most what it writes.
-      beams: K, of models that write semantic IDs; at least S, and of single items at least S m.
+      items: m; of a model of sessions at most what it generates.
+      beams: K, of models that generate semantic IDs; at least S, and of single items at least S m.
       trie: of the catalogue; None for the items that the model was trained with.
-      distinct: no item stands twice in a session.
-      free: let beams write any codes; what is no item is counted and left out.
+      distinct: no item occurs twice in a session.
+      free: let beams generate any codes; what is no item is counted and skipped.
 
     Returns:
       A function of host batches with 'history/*' of one shape.
 
     Raises:
-      ValueError: another task, too few beams or items, or a trie for a model that writes no IDs.
+      ValueError: another task, too few beams or items, or a trie for a model that generates no IDs.
     """
     task = run.setup.task
     for name, value in (('sessions', sessions), ('items', items), ('beams', beams)):
@@ -96,14 +83,9 @@ def make_recommender(
 
 
 def _generating(
-    run: Experiment,
-    task: SessionTask,
-    state: TrainState,
-    sizes: tuple[int, int, int],
-    trie: Trie | None,
-    distinct: bool,
-    free: bool,
-) -> Recommender:
+    run: Experiment, task: SessionTask, state: TrainState, sizes: tuple[int, int, int], trie: Trie | None,
+    distinct: bool, free: bool,
+) -> Recommender:  # fmt: skip
     sessions, items, beams = sizes
     single = task.network.session == 1
     needed = sessions * items if single else sessions
@@ -147,7 +129,7 @@ def _trie_of(task: SessionTask, state: TrainState, trie: Trie | None) -> Trie:
 
 
 def _legal(items: np.ndarray, scores: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of sessions [B, K, m] and their scores those that are of items alone, the best first, as many."""
+    """The best `number` of sessions [B, K, m] that are of items alone, and their scores."""
     legal = np.isfinite(scores) & (items >= 0).all(-1)
     order = np.argsort(~legal, 1, kind='stable')[:, :number]
     good = np.take_along_axis(legal, order, 1)
@@ -187,15 +169,7 @@ def expand(items: np.ndarray, scores: np.ndarray, groups: Mapping[int, np.ndarra
 
 
 def take_turns(items: np.ndarray, groups: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Lets the items of a group take turns where sessions name its first.
-
-    Args:
-      items: int [B, S, m].
-      groups: from `groups_of`.
-
-    Returns:
-      int [B, S, m]: of each user the n-th mention of a group is its n-th item, in circles.
-    """
+    """Returns sessions [B, S, m] whose n-th mention of a group, in a user's sessions, is its n-th item, in circles."""
     turned = items.copy()
     for row, flat in zip(turned.reshape(len(items), -1), items.reshape(len(items), -1), strict=True):
         for first in set(flat.tolist()) & groups.keys():
@@ -222,7 +196,7 @@ def _scoring(run: Experiment, task: NextItemTask, state: TrainState, sessions: i
 
 
 def _pages(items: np.ndarray, scores: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts ranked items [B, S m] and their scores into sessions [B, S, m] and [B, S]; incomplete ones go."""
+    """Cuts ranked items [B, S m] and their scores into complete sessions [B, S, m] and [B, S]."""
     pages = items.reshape(len(items), -1, size)
     totals = scores.reshape(pages.shape).sum(-1)
     whole = np.asarray((pages >= 0).all(-1))
@@ -230,12 +204,7 @@ def _pages(items: np.ndarray, scores: np.ndarray, size: int) -> tuple[np.ndarray
 
 
 def check_extended(tokens: Path, codes: jax.Array, workdir: Path) -> None:
-    """Refuses tokens under which the model's items have other codes than it was trained with.
-
-    Args:
-      tokens: the folder.
-      codes: int32 [V, L] of the model's items.
-      workdir: of the model, for the message.
+    """Refuses tokens under which the model's items have other codes, int32 [V, L], than it was trained with.
 
     Raises:
       ValueError: saying what to give.

@@ -24,27 +24,16 @@ from jaxrec.runs.restore import restore_model
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What is recommended, and how it is searched.
+    """What is recommended, and how it is searched."""
 
-    Attributes:
-      sessions: of each user.
-      items: of a session.
-      beams: of the search; raised to what the sessions need.
-      batch_size: users at a time.
-      step: which checkpoint; None takes the best.
-      tokens: folder of tokens that extend the model's with new items.
-      free: let beams generate any codes.
-      repeat: let an item occur twice in a session.
-    """
-
-    sessions: int = 1
-    items: int = 5
-    beams: int = 32
-    batch_size: int = 32
-    step: int | None = None
-    tokens: str | None = None
-    free: bool = False
-    repeat: bool = False
+    sessions: int = 1  # of each user
+    items: int = 5  # of a session
+    beams: int = 32  # of the search; raised to what the sessions need
+    batch_size: int = 32  # users at a time
+    step: int | None = None  # of the checkpoint; None takes the best
+    tokens: str | None = None  # folder of tokens that extend the model's with new items
+    free: bool = False  # let beams generate any codes
+    repeat: bool = False  # let an item occur twice in a session
 
 
 def recommend_users(
@@ -58,7 +47,7 @@ def recommend_users(
       asked: the users.
       wanted: what is recommended.
       nested: items in one column of lists, else in a column each.
-      write: takes rows as `to_rows` makes them.
+      write: takes rows as `to_rows` returns them.
 
     Returns:
       What came of the requests, and the step of the checkpoint.
@@ -114,15 +103,12 @@ def recommend_rows(
 
 
 def open_catalogue(log: Log, tokens: str | None, levels: Sequence[int] | None = None) -> tuple[Trie | None, np.ndarray]:
-    """The trie of tokens that have new items, and what items are called.
+    """The trie of tokens with new items, None for that of the model, and names by the rows of the catalogue.
 
     Args:
       log: of the model.
       tokens: the folder; None for the items of the log alone.
       levels: codes of each level of the model's IDs, None for those of the tokens.
-
-    Returns:
-      The trie, None for that of the model; and names by the rows of the catalogue.
 
     Raises:
       ValueError: tokens of another log, or a new item that the log has.
@@ -141,7 +127,7 @@ def open_catalogue(log: Log, tokens: str | None, levels: Sequence[int] | None = 
 
 
 def describe(tally: Tally, least: int) -> list[str]:
-    """What there is to say of requests, a line each."""
+    """Describes the answers to requests, a line each."""
     lines = [f'illegal share {tally.illegal / max(tally.items, 1):.4f} of {tally.items} items that were written']
     if tally.missing:
         lines.append(f'{tally.missing} sessions do not exist: too few beams were of items')

@@ -1,4 +1,4 @@
-"""The models of OneRec's table by name: on any session or behaviour log, and on simulated sessions."""
+"""OneRec and related models by name: on any session or behaviour log, and on simulated sessions."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Users who ask for sessions: read from a file, answered in batches of one shape.
+"""Requests of users for sessions: read from a file, answered in batches of one shape.
 
 B batch, S sessions a user, m items.
 """
@@ -27,17 +27,11 @@ from jaxrec.models.onerec.tokenizing.vectors import as_keys
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Asked:
-    """Who asks, and when.
+    """The users of N requests, and their times."""
 
-    Attributes:
-      names: object [N], as in the file.
-      users: int32 [N], ids of the log; 1 for one that it does not know.
-      times: int64 or float64 [N], in the unit of the log; None where the whole log counts.
-    """
-
-    names: np.ndarray
-    users: np.ndarray
-    times: np.ndarray | None
+    names: np.ndarray  # object [N], as in the file
+    users: np.ndarray  # int32 [N], ids of the log; 1 for one that the log does not know
+    times: np.ndarray | None  # int64 or float64 [N], in the unit of the log; None for its end
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,38 +39,26 @@ class Asked:
 
 @dataclasses.dataclass
 class Tally:
-    """What came of requests.
-
-    Attributes:
-      users: answered.
-      unknown: left out, since the log does not know them.
-      short: left out, with fewer positive items before than the model was trained on.
-      sessions: written.
-      missing: sessions that were asked for and do not exist.
-      items, illegal: of live beams, and those among them that are no items.
-    """
+    """Counts of what came of requests."""
 
     users: int = 0
-    unknown: int = 0
-    short: int = 0
-    sessions: int = 0
-    missing: int = 0
-    items: int = 0
-    illegal: int = 0
+    unknown: int = 0  # users skipped, since the log does not know them
+    short: int = 0  # users skipped, with fewer positive items before than the model was trained on
+    sessions: int = 0  # generated
+    missing: int = 0  # sessions that were asked for and do not exist
+    items: int = 0  # of live beams
+    illegal: int = 0  # those among `items` that are no items
 
 
 def read_users(path: str, log: Log, user: str = 'user', time: str | None = None) -> Asked:
-    """Reads a CSV or Parquet file of users.
+    """Reads a CSV or Parquet file of users, in its order.
 
     Args:
       path: of the file.
       log: whose users they are.
       user: the column of users.
-      time: the column of times, in the unit of the files that the log was made of, or timestamps; of a log
-        without a mapping numbers in its own; None where there is none.
-
-    Returns:
-      The requests, in the order of the file.
+      time: the column of times, in the unit of the files that the log was made of, or timestamps; of a log without a
+        mapping numbers in its own unit; None where there is none.
 
     Raises:
       ValueError: a file or a column that cannot be read.
@@ -106,18 +88,13 @@ def read_users(path: str, log: Log, user: str = 'user', time: str | None = None)
 
 
 def ask(users: Sequence[Any], log: Log) -> Asked:
-    """Requests of some users as of the end of a log.
-
-    Args:
-      users: as the log names them.
-      log: whose users they are.
-    """
+    """Requests of `users`, as the log names them, as of the end of the log."""
     keys = as_keys(log, [str(user) for user in users], 'users', 'user')
     return Asked(np.asarray(list(users), object), log.vocabulary('user').encode(keys), None)
 
 
 def _times(log: Log, path: str, name: str, column: pa.Array) -> np.ndarray:
-    """[N], in the unit of the log: seconds, where a mapping says in which one its files were."""
+    """[N], in the unit of the log: seconds, if a mapping gives the unit of its files."""
     mapping = log.manifest.get('request', {}).get('mapping')
     if mapping is None:
         times = column.to_numpy(zero_copy_only=False)
@@ -138,25 +115,21 @@ def _times(log: Log, path: str, name: str, column: pa.Array) -> np.ndarray:
 
 
 def answer(
-    asked: Asked,
-    histories: UserHistories,
-    recommend: Recommender,
-    batch_size: int,
-    least: int = 0,
+    asked: Asked, histories: UserHistories, recommend: Recommender, batch_size: int, least: int = 0,
     tally: Tally | None = None,
-) -> Iterator[tuple[np.ndarray, Recommended]]:
-    """Answers requests in batches.
+) -> Iterator[tuple[np.ndarray, Recommended]]:  # fmt: skip
+    """Answers N requests in batches.
 
     Args:
-      asked: N requests.
+      asked: the requests.
       histories: of the log.
       recommend: from `make_recommender`.
       batch_size: B.
-      least: history entries that the model was trained with at least; who has fewer is left out.
+      least: shortest history that the model was trained on; users with less are skipped.
       tally: is added to.
 
     Yields:
-      For every batch the requests that are answered, int64 [n], and their sessions.
+      For every batch the answered requests, int64 [n], and their sessions.
     """
     tally = Tally() if tally is None else tally
     for first in range(0, len(asked), batch_size):
@@ -183,16 +156,13 @@ def answer(
 
 
 def to_rows(names: np.ndarray, found: Recommended, of_items: np.ndarray, nested: bool) -> pa.RecordBatch:
-    """Sessions as rows.
+    """Lays sessions [n, S, m] out as rows `user`, `rank` (from 1), `items` or `item_1` ... `item_m`, and `score`.
 
     Args:
       names: object [n], of the users.
-      found: their sessions [n, S, m].
-      of_items: object, what the rows of the catalogue are called.
+      found: their sessions.
+      of_items: object, names by the rows of the catalogue.
       nested: items in one column of lists, else in m columns.
-
-    Returns:
-      `user`, `rank` (from 1), `items` or `item_1` ... `item_m`, and `score`, of the sessions that exist.
     """
     who, place = np.nonzero(np.isfinite(found.scores))
     items = of_items[found.items[who, place]]  # [rows, m]

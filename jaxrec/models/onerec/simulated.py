@@ -1,14 +1,14 @@
-"""OneRec, what it is compared with and its reward model on simulated sessions.
+"""OneRec, related models and its reward model on simulated sessions.
 
-Semantic IDs are made of the items' content, which the simulator knows, and of what users did in training. Models
-learn from three fifths of the users and are evaluated on them; the reward model learns from the others.
+Semantic IDs are made of the items' content, which the simulator knows, and of training behaviour. Models learn from
+three fifths of the users and are evaluated on them; the reward model learns from the others.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxrec.models.onerec.presets import FEATURES, OF_ROWS, ROWS, by_request, of_length
+from jaxrec.models.onerec.presets import FEATURES, OF_ROWS, ROWS, by_request, of_length, tokenized
 from jaxrec.models.onerec.stages import OF_METHOD, align_config, reward_config
 from jaxrec.options import changed
 from jaxrec.runs.config import run_config
@@ -27,23 +27,16 @@ LASTING: dict[str, dict[str, Any]] = {
     'OneRec': {'epochs': 8, 'evals_per_epoch': 4, 'learning_rate': 4e-3},
 }
 TRAIN = {
-    'batch_size': 64,
-    'eval_batch_size': 256,
-    'learning_rate': 2e-3,
-    'schedule': {'kind': 'cosine', 'warmup': 0.05},
+    'batch_size': 64, 'eval_batch_size': 256, 'learning_rate': 2e-3, 'schedule': {'kind': 'cosine', 'warmup': 0.05},
     'log_every': 50,
-}
+}  # fmt: skip
 OWN_ROWS = {name: changed(row, train=LASTING[name]) for name, row in BY_REQUEST.items()}
 # Levels of 64 codes: 31 items share the first code of an ID on average.
-IDS = {
-    'make': 'jaxrec.models.onerec.tokenizing.tokens:make_ids',
-    'check': 'jaxrec.models.onerec.tokenizing.tokens:check_ids',
-    'arguments': {'content': 'simulated', 'behaviour': 32, 'share': 0.3, 'levels': 3, 'clusters': 64, 'seed': 0},
-}
+IDS = tokenized(content='simulated', behaviour=32, share=0.3, levels=3, clusters=64, seed=0)
 
 
 def get_config(name: str = 'OneRec') -> ConfigDict:
-    """Builds the config of one row of `jaxrec.models.onerec.presets` on the simulated world."""
+    """Builds the config of a model of `jaxrec.models.onerec.presets` on the simulated sessions."""
     return run_config(
         name,
         {
@@ -65,14 +58,14 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
 
 
 def reward_on_simulated() -> ConfigDict:
-    """The config of the reward model; it learns from users of its own."""
+    """The config of the reward model, which learns from the other users."""
     config = reward_config(get_config('OneRec'))
     config.data.history_length = JUDGE_HISTORY
     return config
 
 
 def pipeline_config() -> ConfigDict:
-    """The whole pipeline: 3 levels and ranks, 8 experts of which 2 are active, sessions of 5, 32 beams."""
+    """The complete pipeline: 3 levels and ranks, 8 experts of which 2 are active, sessions of 5, 32 beams."""
     generator = get_config('OneRec')
     generator.train.epochs = 6
     # Of 2% of the requests a pair weighs half of what it does of 1%.

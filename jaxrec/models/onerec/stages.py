@@ -1,4 +1,4 @@
-"""The stages that follow a generator's training, whatever the data set: its reward model, its alignment."""
+"""The stages that follow a generator's training on any data set: its reward model and its alignment."""
 
 from typing import Any
 
@@ -13,28 +13,19 @@ REWARD: dict[str, Any] = {
     'files': None,
     'data': {'mode': 'reward', 'choose': 'first', 'quality': None, 'users': OF_JUDGE},
     'train': {
-        'batch_size': 256,
-        'eval_batch_size': 1024,
-        'epochs': 6,
-        'learning_rate': 2e-3,
-        'row_optimizer': 'row_adagrad',
-        'row_learning_rate': 0.1,
-        'evals_per_epoch': 1,
-        'log_every': 100,
-        'monitor': 'auc',
-        'maximize': True,
-        'patience': 2,
+        'batch_size': 256, 'eval_batch_size': 1024, 'epochs': 6, 'evals_per_epoch': 1, 'log_every': 100,
+        'learning_rate': 2e-3, 'row_optimizer': 'row_adagrad', 'row_learning_rate': 0.1,
+        'monitor': 'auc', 'maximize': True, 'patience': 2,
     },
-}
+}  # fmt: skip
 COLUMNS = ('item', 'category')  # of items, that a simulated log has
-# What a method wants that is not DPO's: S-DPO several losers, SimPO a beta for log-probabilities that are
-# means over some twenty tokens. At the reference IPO's slope is 1 / beta where DPO's is beta / 2, so its
-# lambda is smaller.
+# What a method wants that is not DPO's: S-DPO several losers, SimPO a beta for log-probabilities that are means over
+# some twenty tokens. At the reference IPO's slope is 1 / beta where DPO's is beta / 2, so its lambda is smaller.
 OF_METHOD: dict[str, dict[str, Any]] = {'sdpo': {'losers': 3}, 'simpo': {'beta': 2.0}, 'ipo': {'weight': 3.0}}
 
 
 def reward_model(columns: tuple[str, ...] = COLUMNS, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """The sections of a reward model that name what it reads of items, and what it learns, None for all."""
+    """The `model` and `features` of a reward model on item `columns`; `heads` are those it learns, None for all."""
     weights = {} if heads is None else {'head_weights': dict.fromkeys(heads, 1.0)}
     return {
         'model': {'dim': 16, 'width': 64, 'heads': 4, **weights},
@@ -51,9 +42,6 @@ def reward_config(
       generator: the generator's config.
       columns: of items, that the reward model reads.
       heads: those of swt, vtr, wtr and ltr for which the log has labels; None for all of them.
-
-    Returns:
-      The config.
     """
     config = generator.copy_and_resolve_references()
     lay_over(config, REWARD)
@@ -69,23 +57,11 @@ def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
       method: one of `jaxrec.models.onerec.alignment.task.METHODS`.
       **options: further ones of `jaxrec.models.onerec.alignment.setup.ALIGN_OPTIONS`.
 
-    Returns:
-      The config.
-
     Raises:
       ValueError: there is no such method.
     """
     if method not in METHODS:
         raise ValueError(f'after the colon of --config: there is no method {method!r}: use one of {METHODS}')
-    return ConfigDict(
-        {
-            'align': {'method': method, 'losers': 1, **OF_METHOD.get(method, {}), **options},
-            'train': {
-                'learning_rate': 5e-4,
-                'monitor': 'judge_reward_mean',
-                'maximize': True,
-                'checkpoint_every': 200,
-                'patience': None,
-            },
-        }
-    )
+    monitor = {'monitor': 'judge_reward_mean', 'maximize': True, 'patience': None}
+    align = {'method': method, 'losers': 1, **OF_METHOD.get(method, {}), **options}
+    return ConfigDict({'align': align, 'train': {'learning_rate': 5e-4, 'checkpoint_every': 200, **monitor}})

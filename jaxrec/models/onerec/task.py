@@ -1,10 +1,10 @@
-"""The task of writing sessions: next-token prediction over semantic IDs (arXiv 2502.18965, eq. 3-4).
+"""Session generation: next-token prediction over semantic IDs (arXiv 2502.18965, eq. 3-4).
 
-A batch may hold several sessions of each request, or next items that share what came before them: the history
-is then encoded once for all of them, as many times fewer as there are.
+A batch may hold several sessions of each request, or next items that share what came before them: the history is then
+encoded once for all of them.
 
-B batch, C sessions of a request, n history items, m session items, L levels, W codes of a level, V items, N
-layers, E experts.
+B batch, C sessions of a request, n history items, m session items, L levels, W codes of a level, V items, N layers, E
+experts.
 """
 
 import dataclasses
@@ -34,17 +34,11 @@ CODES, BIASES = 'codes', 'router_bias'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SessionTask(WithoutTables):
-    """Session-wise generation; implements `training.task.Task` without tables.
+    """Session-wise generation; implements `training.task.Task` without tables."""
 
-    Attributes:
-      network: sizes and switches.
-      codes: int32 [V, L], the semantic ID of each item; -1 for padding, unknown items and items without one.
-      mesh: over which tokens and experts are cut; None for one device.
-    """
-
-    network: Network
-    codes: np.ndarray
-    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
+    network: Network  # sizes and switches
+    codes: np.ndarray  # int32 [V, L], semantic IDs; -1 for padding, unknown items and items without one
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)  # None for one device
 
     @property
     def module(self) -> OneRec:
@@ -57,7 +51,7 @@ class SessionTask(WithoutTables):
         return RULES if self.network.experts else ()
 
     def on(self, mesh: Mesh) -> 'SessionTask':
-        """The same task on a mesh.
+        """Returns the same task on a mesh.
 
         Raises:
           ValueError: experts that cannot be shared out evenly over the axis 'model'.
@@ -66,15 +60,11 @@ class SessionTask(WithoutTables):
         return dataclasses.replace(self, mesh=mesh)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
-        """Draws the parameters.
-
-        Args:
-          rng: a typed key.
-          batch: {key: [B, ...]}; only its shapes matter.
+        """Draws the parameters; of the batch {key: [B, ...]} only shapes matter.
 
         Returns:
-          (params, model_state): the state holds the items' codes int32 [V, L], so that a checkpoint keeps
-          them, and the routers' biases float32 [N, E] of a loss-free balance.
+          (params, model_state): the state holds the items' codes int32 [V, L], so that a checkpoint keeps them, and
+          with `bias_rate` the routers' biases float32 [N, E].
 
         Raises:
           ValueError: the batch has other sizes than the network.
@@ -94,19 +84,18 @@ class SessionTask(WithoutTables):
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """The sum of a session's token cross-entropies, averaged over the valid sessions, and the experts'.
+        """Averages a session's summed token cross-entropies (eq. 4) over valid sessions, and adds the experts' losses.
 
         Args:
           params: the module's.
           model_state: codes and router biases.
           rows: unused.
-          batch: 'history/item' int32 [B, n], 'history/length' [B], 'target/item' int32 [B, m] and 'valid'
-            float [B, m], 1 where a slot holds an item; or both [B, C, m], of C sessions a request.
+          batch: 'history/item' int32 [B, n], 'history/length' [B], 'target/item' int32 [B, m] and 'valid' float [B, m],
+            1 where a slot holds an item; or both [B, C, m], of C sessions a request.
           rng: a typed key, of dropout.
 
         Returns:
-          loss float32 [], ({'ntp', the mean loss of a token, and of the experts 'load_max', 'dropped' and
-          their losses}, new model_state).
+          loss float32 [], ({'ntp', the mean loss of a token, and the metrics of `expert_losses`}, new model_state).
 
         Raises:
           ValueError: the batch has other sizes than the network.
@@ -129,15 +118,9 @@ class SessionTask(WithoutTables):
     def log_probs(
         self, params: Any, model_state: Any, batch: Batch, rng: jax.Array | None = None
     ) -> tuple[jax.Array, Any]:
-        """Of every token of the target session, given those before it.
+        """Log-probabilities of the target's tokens given those before: float32 [..., m, L], and the experts' `MoeInfo`.
 
-        Args:
-          params, model_state: the module's.
-          batch: as for `loss`.
-          rng: a typed key in training, None to score.
-
-        Returns:
-          float32 [..., m, L], as the target is, and what the experts tell.
+        `batch` is as for `loss`; `rng` is a typed key in training, None to score.
         """
 
         def run(module: OneRec) -> tuple[jax.Array, Any]:
@@ -151,7 +134,7 @@ class SessionTask(WithoutTables):
         return self.module.apply({'params': params}, method=run)
 
     def session_log_probs(self, params: Any, model_state: Any, batch: Batch, sessions: jax.Array) -> jax.Array:
-        """Scores several sessions of each request, whose history is read once; nothing is dropped.
+        """Scores several sessions of each request, whose history is encoded once; no dropout.
 
         Args:
           params, model_state: the module's.
@@ -178,17 +161,11 @@ class SessionTask(WithoutTables):
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Scores the target sessions.
-
-        Args:
-          params, model_state: the module's.
-          rows: unused.
-          batch: as for `loss`.
-          rng: unused.
+        """Scores the target sessions of a batch as for `loss`.
 
         Returns:
-          'token_log_prob' float32 [..., m, L], as the target is, 0 where a slot holds no item with an ID, and
-          'real' float32 [..., m], 0 there.
+          'token_log_prob' float32 [..., m, L] and 'real' float32 [..., m], both 0 where a slot holds no item with an
+          ID.
         """
         del rows, rng
         self._check(batch)
@@ -197,18 +174,15 @@ class SessionTask(WithoutTables):
         return {'token_log_prob': found * real[..., None], 'real': real}
 
     def evaluator(self) -> Evaluator:
-        """Returns a fresh accumulator."""
+        """Returns a new evaluator."""
         return SessionEvaluator()
 
     def _check(self, batch: Mapping[str, Any]) -> None:
-        network = self.network
-        for key, items, field in (
-            ('history/item', network.history, 'history'),
-            ('target/item', network.session, 'session'),
-        ):
+        for key, field in (('history/item', 'history'), ('target/item', 'session')):
             if key not in batch:
                 raise ValueError(f'the batch lacks {key!r}: give the features of that side the column item')
-            shape, ranks = tuple(batch[key].shape), (2, 3) if field == 'session' else (2,)
+            items, shape = getattr(self.network, field), tuple(batch[key].shape)
+            ranks = (2, 3) if field == 'session' else (2,)
             # Of a session that is shorter the last places would never be learned, and yet be written.
             fits = shape[-1:] == (items,) if field == 'session' else shape[-1] <= items
             if len(shape) not in ranks or not fits:
@@ -220,15 +194,7 @@ class SessionTask(WithoutTables):
 
 
 def codes_of(state: Any, items: jax.Array) -> jax.Array:
-    """The semantic IDs of items.
-
-    Args:
-      state: the module's.
-      items: int32 [...], rows of the catalogue.
-
-    Returns:
-      int32 [..., L], -1 for what is no row, such as the -1 of a session that does not exist.
-    """
+    """Semantic IDs int32 [..., L] of item rows int32 [...]; -1 for what is no row, such as -1."""
     return state[CODES].at[items].get(mode='fill', fill_value=-1, wrap_negative_indices=False)
 
 
@@ -263,12 +229,9 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
 
     Args:
       config: as for `read_network`, without `levels`; `ids`, the path of the items' semantic IDs, which
-        `SemanticIds.save` wrote, in the order of the log's items; and `ranks` (default True): the place in a
-        collision group is one more level, so that every item has an ID of its own.
+        `SemanticIds.save` wrote, in the order of the log's items; and `ranks` (default True): the rank in a collision
+        group is one more level, so that every item has an ID of its own.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: what `read_network` refuses, or semantic IDs of another log.
@@ -295,5 +258,5 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> SessionTa
 
 
 def with_special(codes: np.ndarray) -> np.ndarray:
-    """int32 [V, L] by the rows of a vocabulary, of codes [items, L]: rows that are no items have -1."""
+    """Codes int32 [V, L] by the rows of a vocabulary, of codes [items, L]; -1 for rows that are no items."""
     return np.pad(codes, ((FIRST, 0), (0, 0)), constant_values=-1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Evaluates how well sessions are predicted, token by token, and where single items rank.
+"""Evaluates sessions token by token, and the ranks of single items.
 
 B batch, C sessions of a request, m session items, L levels, K beams.
 """
@@ -15,13 +15,12 @@ class SessionEvaluator:
     """Accumulates the log-probabilities of target sessions."""
 
     def __init__(self) -> None:
-        """Starts empty."""
         self.total: np.ndarray | None = None
         self.tokens = 0.0
         self.sessions = 0
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes in a host batch.
+        """Adds a host batch.
 
         Args:
           batch: with 'valid' [B, m], or [B, C, m] of C sessions a request.
@@ -35,7 +34,7 @@ class SessionEvaluator:
         self.sessions += int(valid.any(-1).sum())
 
     def merge(self, other: Self) -> Self:
-        """The evaluator of both sets of sessions."""
+        """Returns the evaluator of both sets of sessions."""
         merged = type(self)()
         totals = [each.total for each in (self, other) if each.total is not None]
         merged.total = np.sum(totals, axis=0) if totals else None
@@ -43,14 +42,10 @@ class SessionEvaluator:
         return merged
 
     def compute(self) -> dict[str, float]:
-        """Averages.
-
-        Returns:
-          'ntp', the mean loss of a token; 'ntp_<level>', of each level from 1; 'perplexity' of a token;
-          'sessions'.
+        """Returns 'ntp', the mean loss of a token; 'ntp_<level>' from 1; 'perplexity' of a token; 'sessions'.
 
         Raises:
-          ValueError: nothing was taken in.
+          ValueError: no valid session was added.
         """
         if self.total is None or not self.tokens:
             raise ValueError('no valid session was evaluated: the part of the data is empty')
@@ -64,26 +59,16 @@ class NextItemEvaluator(RankingEvaluator):
     """Accumulates the ranks of targets among beams, and the losses of their tokens."""
 
     def __init__(self, catalogue: int) -> None:
-        """Starts empty.
-
-        Args:
-          catalogue: items that could be named.
-        """
         super().__init__(catalogue=catalogue)
         self.tokens = SessionEvaluator()
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes in a host batch.
-
-        Args:
-          batch: as `RankingEvaluator`.
-          predictions: as `RankingEvaluator`, 'token_log_prob' float [B, 1, L] and 'real' [B, 1].
-        """
+        """Adds a host batch: as `RankingEvaluator`, with 'token_log_prob' [B, 1, L] and 'real' [B, 1]."""
         super().add(batch, predictions)
         self.tokens.add(batch, predictions)
 
     def merge(self, other: Self) -> Self:
-        """As `RankingEvaluator` and `SessionEvaluator`."""
+        """Returns the evaluator of both sets of users."""
         merged = super().merge(other)
         merged.tokens = self.tokens.merge(other.tokens)
         return merged

@@ -1,7 +1,7 @@
-"""BERT4Rec: items of a history are hidden and named from both sides (arXiv 1904.06690).
+"""BERT4Rec: items of a history are masked and predicted from both sides (arXiv 1904.06690).
 
-In training a share of the places is masked, the target's among them; a place is told by counter from the
-step's key, as what dropout drops. To score, the mask stands where the target would.
+In training a share of the places is masked, the target's among them; places are drawn by counter from the step's key,
+as in dropout. To score, the mask takes the target's place.
 
 B batch, L history, T = L + 1 places, X width, V items.
 """
@@ -24,19 +24,12 @@ HIDING = 104_729  # of the draws of a step
 
 
 class Bert4Rec(nn.Module):
-    """Item vectors, a vector for what is hidden, and an encoder that sees both sides.
+    """Item vectors, a vector of the mask, and an encoder that sees both sides."""
 
-    Attributes:
-      transformer: sizes and switches.
-      rows: V.
-      hide: share of the history's places that are hidden in training.
-      init_std: standard deviation of the first item vectors.
-    """
-
-    transformer: Transformer
-    rows: int
-    hide: float = 0.2
-    init_std: float = 0.02
+    transformer: Transformer  # sizes and switches
+    rows: int  # V
+    hide: float = 0.2  # share of the history's places that are hidden in training
+    init_std: float = 0.02  # standard deviation of the first item vectors
 
     def setup(self) -> None:
         """Declares the parameters."""
@@ -47,7 +40,7 @@ class Bert4Rec(nn.Module):
         self.project = nn.Dense(width)
 
     def vectors(self) -> jax.Array:
-        """float [V, X]: by which items are scored."""
+        """The item vectors, float [V, X]."""
         return self.items
 
     def encode(self, items: jax.Array, hidden: jax.Array, length: jax.Array, rng: jax.Array | None) -> jax.Array:
@@ -56,7 +49,7 @@ class Bert4Rec(nn.Module):
         return nn.gelu(self.project(self.encoder(x, length, rng)))
 
     def places(self, batch: Batch, rng: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """All places, the item of each, and those that were hidden."""
+        """All places, the item of each, and the masked ones."""
         items, length = _with_target(batch)
         place = jnp.arange(items.shape[1])
         words = fold_words(key_words(rng), HIDING)
@@ -66,14 +59,14 @@ class Bert4Rec(nn.Module):
         return self.encode(items, hidden, length, rng), items, counts
 
     def last(self, batch: Batch) -> jax.Array:
-        """float [B, X] of a hidden place behind the history."""
+        """float [B, X] of a masked place after the history."""
         items, length = _with_target(batch)
         hidden = jnp.arange(items.shape[1]) == length[:, None] - 1
         return latest(self.encode(items, hidden, length, None), length)
 
 
 def _with_target(batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """The latest items and the target behind them, int [B, L + 1], and how many there are."""
+    """The history and the target after it, int [B, L + 1], and how many there are."""
     items, length = batch['history/item'], batch['history/length'][:, None]
     items = jnp.pad(items, ((0, 0), (0, 1)))
     items = jnp.where(jnp.arange(items.shape[1]) == length, batch['target/item'], items)
@@ -82,14 +75,11 @@ def _with_target(batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
-    """Builds BERT4Rec for a log.
+    """Builds BERT4Rec for a log, {column: Column}.
 
     Args:
       config: any of `sequential.encoder.SHARED`, and `hide` (default .2); `length` counts the target's place.
-      schema: the log's {column: Column}.
-
-    Returns:
-      The task.
+      schema: the log's.
 
     Raises:
       ValueError: as `read_transformer`, or a share outside [0, 1).

@@ -1,4 +1,4 @@
-"""Sequences of items through a transformer whose item vectors are parameters.
+"""Encodes sequences of items by a transformer.
 
 B batch, T places of a sequence, X width, V items, N layers.
 """
@@ -24,25 +24,15 @@ EMBEDDED = 1_000  # the number of the embeddings among the places that drop
 
 @dataclasses.dataclass(frozen=True)
 class Transformer:
-    """Sizes and switches of a sequence encoder.
+    """Sizes and switches of a sequence encoder."""
 
-    Attributes:
-      width: X.
-      heads: of each attention; they divide the width.
-      layers: N.
-      hidden: F of the feed-forward nets; 0 is four times the width.
-      activation: 'relu', 'gelu', or 'swiglu' and 'geglu' with a gate.
-      dropout: rate, in training.
-      length: T, places at most.
-    """
-
-    width: int = 64
-    heads: int = 2
-    layers: int = 2
-    hidden: int = 0
-    activation: str = 'relu'
-    dropout: float = 0.2
-    length: int = 50
+    width: int = 64  # X
+    heads: int = 2  # of each attention; they divide the width
+    layers: int = 2  # N
+    hidden: int = 0  # F of the feed-forward nets; 0 is four times the width
+    activation: str = 'relu'  # 'relu', 'gelu', or 'swiglu' and 'geglu' with a gate
+    dropout: float = 0.2  # rate, in training
+    length: int = 50  # T, places at most
 
     def __post_init__(self) -> None:
         for name in ('width', 'heads', 'layers', 'length'):
@@ -68,29 +58,17 @@ SHARED: dict[str, Any] = {**DEFAULTS, 'negatives': 0, 'best': 10, 'init_std': 0.
 
 
 class SequenceEncoder(nn.Module):
-    """Places, layers and the last norm; what stands at a place is given.
+    """Positions, layers and the last norm."""
 
-    Attributes:
-      transformer: sizes and switches.
-      causal: whether a place sees those before it alone.
-    """
-
-    transformer: Transformer
-    causal: bool
+    transformer: Transformer  # sizes and switches
+    causal: bool  # whether a place sees those before it alone
 
     @nn.compact
     def __call__(self, x: jax.Array, length: jax.Array, rng: jax.Array | None) -> jax.Array:
-        """Encodes sequences.
+        """Encodes sequences float [B, T, X], left aligned, oldest first, of int [B] lengths: float [B, T, X].
 
-        Places are told by their distance from the end, so that the latest one is the same everywhere.
-
-        Args:
-          x: float [B, T, X], left aligned, oldest first.
-          length: int [B], places that are taken.
-          rng: a typed key in training, None to score.
-
-        Returns:
-          float [B, T, X].
+        Positions count from the end, so that the latest one is the same everywhere; `rng` is a typed key in training,
+        None to score.
         """
         cfg, size = self.transformer, x.shape[1]
         table = self.param('positions', nn.initializers.normal(0.02), (cfg.length, cfg.width))
@@ -110,16 +88,16 @@ class SequenceEncoder(nn.Module):
 
 
 def latest(hidden: jax.Array, length: jax.Array) -> jax.Array:
-    """float [B, X]: what stands at the latest place of float [B, L, X]; zeros where there is none."""
+    """The latest place, [B, X], of float [B, L, X]; zeros where there is none."""
     at = jnp.maximum(length - 1, 0)[:, None, None]
     return jnp.take_along_axis(hidden, at, 1)[:, 0] * (length > 0)[:, None]
 
 
 def read_transformer(config: Mapping[str, Any], **own: Any) -> tuple[Transformer, dict[str, Any]]:
-    """Reads what the sequential models share, and options of one of them.
+    """Reads the shared options, and those of one of the sequential models.
 
     Args:
-      config: the section; `features` of the run beside its options, which must hold what the model reads.
+      config: the section, with the run's `features`, which must hold what the model reads.
       **own: further options with their defaults; `columns` are read of the history too.
 
     Returns:

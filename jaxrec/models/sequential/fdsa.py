@@ -1,7 +1,6 @@
 """FDSA: one self-attention over items, one over their features, joined at the end (Zhang et al., IJCAI 2019).
 
-Several features of an item, columns or values of one, are weighed against each other by an attention of their
-own before (its equation 2).
+Several features of an item, columns or values of one, are first weighed by an attention of their own (eq. 2).
 
 B batch, L history, X width, V items, F features of an item, padding included.
 """
@@ -23,19 +22,12 @@ NEVER = -1e9  # softmaxed to a share of 0 beside any other, and to equal shares 
 
 
 class Fdsa(nn.Module):
-    """Vectors of items and features, and a causal encoder of each.
+    """Vectors of items and features, and a causal encoder of each."""
 
-    Attributes:
-      transformer: sizes and switches, of both.
-      rows: V.
-      columns: of features, (name, rows) each.
-      init_std: standard deviation of the first vectors.
-    """
-
-    transformer: Transformer
-    rows: int
-    columns: tuple[tuple[str, int], ...]
-    init_std: float = 0.02
+    transformer: Transformer  # sizes and switches, of both
+    rows: int  # V
+    columns: tuple[tuple[str, int], ...]  # of features, (name, rows) each
+    init_std: float = 0.02  # standard deviation of the first vectors
 
     def setup(self) -> None:
         """Declares the parameters."""
@@ -48,7 +40,7 @@ class Fdsa(nn.Module):
         self.join = nn.Dense(width)
 
     def vectors(self) -> jax.Array:
-        """float [V, X]: by which items are scored."""
+        """The item vectors, float [V, X]."""
         return self.items
 
     def encode(self, batch: Batch, rng: jax.Array | None) -> jax.Array:
@@ -74,7 +66,7 @@ class Fdsa(nn.Module):
         return (self.encode(batch, rng), *shifted(batch))
 
     def last(self, batch: Batch) -> jax.Array:
-        """float [B, X] of the latest place; of an empty history zeros."""
+        """float [B, X] of the latest place; zeros of an empty history."""
         return latest(self.encode(batch, None), batch['history/length'])
 
 
@@ -86,9 +78,6 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemT
       config: any of `sequential.encoder.SHARED`, and `columns`, item columns of the history, categorical or
         multi-valued.
       schema: the log's {column: Column}.
-
-    Returns:
-      The task.
 
     Raises:
       ValueError: as `read_transformer`, no columns, or one of numbers.

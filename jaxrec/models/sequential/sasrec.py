@@ -1,8 +1,7 @@
-"""SASRec: self-attention over a history, each place of which predicts the next (arXiv 1808.09781).
+"""SASRec: self-attention over a history, each place of which predicts the next item (arXiv 1808.09781).
 
-The paper has binary cross-entropy against one negative; a softmax over all items, or over many negatives, is
-what made it strong since, and is here. Norms come before each part and divide by the root of the mean
-square.
+The paper has binary cross-entropy against one negative; later work made it strong by a softmax over all items, or over
+many negatives, as here. Norms come before each part and divide by the root of the mean square.
 
 B batch, L history, X width, V items.
 """
@@ -20,17 +19,11 @@ from jaxrec.training.task import Batch
 
 
 class SasRec(nn.Module):
-    """Item vectors and a causal encoder.
+    """Item vectors and a causal encoder."""
 
-    Attributes:
-      transformer: sizes and switches.
-      rows: V.
-      init_std: standard deviation of the first item vectors.
-    """
-
-    transformer: Transformer
-    rows: int
-    init_std: float = 0.02
+    transformer: Transformer  # sizes and switches
+    rows: int  # V
+    init_std: float = 0.02  # standard deviation of the first item vectors
 
     def setup(self) -> None:
         """Declares the parameters."""
@@ -39,7 +32,7 @@ class SasRec(nn.Module):
         self.encoder = SequenceEncoder(self.transformer, causal=True)
 
     def vectors(self) -> jax.Array:
-        """float [V, X]: by which items are scored."""
+        """The item vectors, float [V, X]."""
         return self.items
 
     def encode(self, batch: Batch, rng: jax.Array | None) -> jax.Array:
@@ -52,20 +45,13 @@ class SasRec(nn.Module):
         return (self.encode(batch, rng), *shifted(batch))
 
     def last(self, batch: Batch) -> jax.Array:
-        """float [B, X] of the latest place; of an empty history zeros."""
+        """float [B, X] of the latest place; zeros of an empty history."""
         return latest(self.encode(batch, None), batch['history/length'])
 
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
-    """Builds SASRec for a log.
-
-    Args:
-      config: any of `sequential.encoder.SHARED`.
-      schema: the log's {column: Column}.
-
-    Returns:
-      The task.
+    """Builds SASRec for a log, {column: Column}; the config has any of `sequential.encoder.SHARED`.
 
     Raises:
       ValueError: as `read_transformer`.

@@ -1,4 +1,4 @@
-"""The task of naming the next item of a history, all items scored.
+"""Next-item prediction, all items scored.
 
 B batch, L history, T = L + 1 places with the target, X width, V items, S negatives, K best.
 """
@@ -25,16 +25,13 @@ NEGATIVES = 7_919  # of the draws of a step
 class NextItemTask(WithoutTables):
     """Next-item prediction; implements `training.task.Task` without tables.
 
-    Attributes:
-      module: a Flax module with `rows`, V, and `places(batch, rng)` -> (hidden [B, T, X], labels int [B, T],
-        counts float [B, T]) for training, `last(batch)` -> [B, X] to score, and `vectors()` -> [V, X].
-      negatives: S, drawn for each step; 0 scores all items.
-      best: K, items that a prediction names.
+    The Flax module has `rows`, V, and `places(batch, rng)` -> (hidden [B, T, X], labels int [B, T], counts float [B,
+    T]) for training, `last(batch)` -> [B, X] to score, and `vectors()` -> [V, X].
     """
 
-    module: Any
-    negatives: int = 0
-    best: int = 10
+    module: Any  # a Flax module
+    negatives: int = 0  # S, drawn for each step; 0 scores all items
+    best: int = 10  # K, items that a prediction names
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
         """Draws (params, {}) for a batch whose values do not matter."""
@@ -49,9 +46,8 @@ class NextItemTask(WithoutTables):
           params: the module's.
           model_state: empty.
           rows: unused.
-          batch: 'history/item' int32 [B, L], 'history/length' [B], 'target/item' int32 [B, 1] and 'valid'
-            [B, 1].
-          rng: a typed key, of dropout, of what is masked and of negatives.
+          batch: 'history/item' int32 [B, L], 'history/length' [B], 'target/item' int32 [B, 1] and 'valid' [B, 1].
+          rng: a typed key, of dropout, masks and negatives.
 
         Returns:
           loss float32 [], ({'cross_entropy'}, {}).
@@ -76,11 +72,10 @@ class NextItemTask(WithoutTables):
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Ranks all items behind a history; items of the history stay in.
+        """Ranks all items after a history; items of the history stay in.
 
         Returns:
-          'rank' float32 [B], the target's place from 1, 'items' int32 [B, K] and 'scores' float32 [B, K] of
-          the best.
+          'rank' float32 [B], the target's from 1, 'items' int32 [B, K] and 'scores' float32 [B, K] of the best.
         """
         del model_state, rows, rng
 
@@ -98,7 +93,7 @@ class NextItemTask(WithoutTables):
         require_one_target(data)
 
     def evaluator(self) -> RankingEvaluator:
-        """Returns a fresh accumulator."""
+        """Returns a new evaluator."""
         return RankingEvaluator(catalogue=self.module.rows - FIRST)
 
 
@@ -110,7 +105,7 @@ def draw_items(rng: jax.Array, number: int, rows: int) -> jax.Array:
 
 
 def shifted(batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """What follows each place of a history: labels int [B, L] and counts float [B, L].
+    """The item after each place of a history: labels int [B, L] and counts float [B, L].
 
     The last place's label is the target; a place whose next item is unknown does not count.
     """

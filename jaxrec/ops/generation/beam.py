@@ -1,14 +1,14 @@
-"""Beam search over sessions of items (OneRec, arXiv 2502.18965, sections 3.2 and 5.1): one program, no host.
+"""Beam search over sessions of items (OneRec, arXiv 2502.18965, sections 3.2 and 5.1): one program, on the device.
 
-A session is m items, an item L codes, each level with a vocabulary of its own, so that no sequence ends early
-and every step is known before the first. The decoder reads BOS before each item: BOS s1 s2 s3 BOS s1 ...
+A session is m items, an item L codes, each level with a vocabulary of its own, so that no sequence ends early and every
+step is known before the first. The decoder reads BOS before each item: BOS s1 s2 s3 BOS s1 ...
 
-What the beams share, above all the history's keys and values, is the caller's and is never tiled. What
-differs from beam to beam is the cache, whose second axis is the beams. It opens with one beam, not K equal
-ones, and grows as the first expansions do.
+What the beams share, above all the history's keys and values, belongs to the caller and is never tiled. What differs
+between beams is the cache, whose second axis is the beams. It opens with one beam, not K equal ones, and grows as the
+first expansions do.
 
-With a catalogue's trie, a beam reads the scores of the codes that may follow it and no others. A beam that
-nothing may follow dies; it is never let loose on the whole vocabulary.
+With a catalogue's trie, a beam reads the scores of the codes that may follow it and no others. A beam that nothing may
+follow dies.
 
 B batch, K beams, k beams at a step, m items, L levels, K_l codes of level l, W codes that may follow.
 """
@@ -28,21 +28,17 @@ Cache = Any  # a tree of arrays [B, k, ...]
 
 
 class Place(NamedTuple):
-    """Where in a session a step stands.
+    """The position of a step in a session.
 
-    Attributes:
-      item: int or int32 [], 0 to m - 1, of the code that is asked for.
-      level: int, 0 to L - 1, of that code; the step answers with logits of that level.
-      position: int or int32 [], item * (L + 1) + level: how many decoder inputs come before the one that
-        answers. At level 0 that one is BOS, at others the chosen code.
-      first: bool, whether nothing was chosen yet. At level 0 of later items the chosen code, the last of the
-        item before, is an input too: it stands at position - 1, and the step writes both into the cache.
+    `position` counts the decoder inputs before the one that answers. At level 0 that one is BOS, at others the chosen
+    code. At level 0 of later items the chosen code, the last of the item before, is an input too, at position - 1, and
+    the step writes both into the cache.
     """
 
-    item: int | jax.Array
-    level: int
-    position: int | jax.Array
-    first: bool
+    item: int | jax.Array  # int or int32 [], 0 to m - 1, of the code that is asked for
+    level: int  # 0 to L - 1, of that code; the step answers with logits of that level
+    position: int | jax.Array  # int or int32 [], item * (L + 1) + level
+    first: bool  # whether nothing was chosen yet
 
 
 # (cache, int32 [B, k] codes chosen last, place) -> (float [B, k, K_l] logits, the cache with the codes in it)
@@ -50,37 +46,22 @@ Step = Callable[[Cache, jax.Array, Place], tuple[jax.Array, Cache]]
 
 
 class Sessions(NamedTuple):
-    """What a beam search found, best first.
+    """What a beam search found, best first."""
 
-    Attributes:
-      codes: int32 [B, K, m, L], `NONE` for dead beams.
-      scores: float32 [B, K], log-probabilities, -inf for dead beams.
-      alive: bool [B, K], whether there is a session at all.
-      leaves: int32 [B, K, m], the items' leaves in the trie, `NONE` for dead beams and without a trie.
-    """
-
-    codes: jax.Array
-    scores: jax.Array
-    alive: jax.Array
-    leaves: jax.Array
+    codes: jax.Array  # int32 [B, K, m, L], `NONE` for dead beams
+    scores: jax.Array  # float32 [B, K], log-probabilities, -inf for dead beams
+    alive: jax.Array  # bool [B, K], whether there is a session at all
+    leaves: jax.Array  # int32 [B, K, m], the items' leaves in the trie, `NONE` for dead beams and without a trie
 
 
 class Legality(NamedTuple):
-    """Counts of what a search wrote, which add up over batches.
+    """Counts of what a search generated, which add up over batches."""
 
-    Attributes:
-      items: int32 [], items of live beams.
-      legal_items: int32 [], those among them that the catalogue has.
-      sessions: int32 [], live beams.
-      legal_sessions: int32 [], those of legal items only.
-      distinct_sessions: int32 [], those in which no ID stands twice.
-    """
-
-    items: jax.Array
-    legal_items: jax.Array
-    sessions: jax.Array
-    legal_sessions: jax.Array
-    distinct_sessions: jax.Array
+    items: jax.Array  # int32 [], items of live beams
+    legal_items: jax.Array  # int32 [], those among them that the catalogue has
+    sessions: jax.Array  # int32 [], live beams
+    legal_sessions: jax.Array  # int32 [], those of legal items only
+    distinct_sessions: jax.Array  # int32 [], those in which no ID stands twice
 
 
 class _State(NamedTuple):
@@ -92,38 +73,26 @@ class _State(NamedTuple):
 
 
 def beam_search(
-    step: Step,
-    cache: Cache,
-    *,
-    batch: int,
-    items: int,
-    sizes: Sequence[int],
-    beams: int,
-    trie: Trie | None = None,
-    distinct: bool = False,
-    normalised: bool = False,
-) -> Sessions:
+    step: Step, cache: Cache, *, batch: int, items: int, sizes: Sequence[int], beams: int, trie: Trie | None = None,
+    distinct: bool = False, normalised: bool = False,
+) -> Sessions:  # fmt: skip
     """Searches for the K sessions of the highest log-probability.
 
-    Log-probabilities are normalised over the whole vocabulary of a level, with a trie too, and summed in
-    float32. Among equal scores the lower parent wins, then the lower code.
-
-    It is to be called under `jax.jit`, with the trie as an argument of the program.
+    Log-probabilities are normalised over all codes of a level, with a trie too, and summed in float32. Among equal
+    scores the lower parent wins, then the lower code. Call it under `jax.jit`, with the trie as an argument of the
+    program.
 
     Args:
-      step: asks the model for the next codes; see `Step` and `Place`. It is traced with ever more beams until
-        there are K, and with all K from then on.
+      step: asks the model for the next codes; see `Step` and `Place`. It is traced with ever more beams until there are
+        K, and with all K from then on.
       cache: arrays [B, 1, ...], what the first step finds in the cache.
       batch: B.
       items: m.
       sizes: K_l a level.
       beams: K; there may be fewer sessions.
       trie: the catalogue, of the same sizes; None searches all sequences of codes.
-      distinct: no ID stands twice in a session. A prefix all of whose IDs were taken is closed already.
+      distinct: no ID occurs twice in a session. A prefix all of whose IDs were taken is closed already.
       normalised: the step answers with log-probabilities, which are summed as they are.
-
-    Returns:
-      The sessions.
 
     Raises:
       ValueError: numbers below 1, a trie of other sizes, or a cache or an answer of the wrong shape.
@@ -132,12 +101,9 @@ def beam_search(
     _check(cache, batch, items, sizes, beams, trie)
     search = _Search(step, items, sizes, beams, trie, distinct, normalised)
     state = _State(
-        codes=jnp.full((batch, 1, items, len(sizes)), NONE, jnp.int32),
-        scores=jnp.zeros((batch, 1), jnp.float32),
-        node=jnp.full((batch, 1), ROOT, jnp.int32),
-        leaves=jnp.full((batch, 1, items), NONE, jnp.int32),
-        cache=cache,
-    )
+        codes=jnp.full((batch, 1, items, len(sizes)), NONE, jnp.int32), scores=jnp.zeros((batch, 1), jnp.float32),
+        node=jnp.full((batch, 1), ROOT, jnp.int32), leaves=jnp.full((batch, 1, items), NONE, jnp.int32), cache=cache,
+    )  # fmt: skip
     item = 0
     while item < items and (item == 0 or state.scores.shape[1] < beams):
         state = search.write_item(item, state)
@@ -159,7 +125,7 @@ class _Search(NamedTuple):
     normalised: bool
 
     def write_item(self, item: int | jax.Array, state: _State) -> _State:
-        """Lets each beam write one item."""
+        """Adds one item to each beam."""
         state = state._replace(node=jnp.full_like(state.node, ROOT))
         for level in range(len(self.sizes)):
             state = self.write_code(item, level, state)
@@ -168,7 +134,7 @@ class _Search(NamedTuple):
         return state
 
     def write_code(self, item: int | jax.Array, level: int, state: _State) -> _State:
-        """Lets each beam write one code, keeps the best beams, and brings all they carry along."""
+        """Adds one code to each beam, and keeps the best beams with all their state."""
         opening = isinstance(item, int) and item == 0  # nothing is taken yet
         first = opening and level == 0
         place = Place(item, level, item * (len(self.sizes) + 1) + level, first)
@@ -216,7 +182,7 @@ class _Search(NamedTuple):
         return jnp.where(allowed(self.trie, 0, jnp.int32(ROOT)), scores, -jnp.inf)
 
     def reached(self, level: int, node: jax.Array, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The codes in slots of `candidates`, and where they lead; int32 [B, k] each."""
+        """Codes and nodes, int32 [B, k] each, in slots of `candidates`."""
         if self.trie is None:
             return slot, node
         if level == 0:
@@ -224,7 +190,7 @@ class _Search(NamedTuple):
         return child(self.trie, level, node, slot)
 
     def without_taken(self, scores: jax.Array, item: int | jax.Array, level: int, state: _State) -> jax.Array:
-        """Closes codes that lead to nothing but IDs which the session holds already."""
+        """Closes codes that lead only to IDs of the session."""
         batch, beams, width = scores.shape
         taken = state.codes[..., level]  # [B, k, m]
         prefix = state.codes[:, :, item, None, :level]  # [B, k, 1, l]
@@ -248,15 +214,7 @@ class _Search(NamedTuple):
 
 
 def take_beams(tree: Any, beams: jax.Array) -> Any:
-    """Reads beams: what their children carry on, or those that were picked.
-
-    Args:
-      tree: arrays [B, k, ...].
-      beams: int32 [B, K], from 0 to k - 1.
-
-    Returns:
-      The tree of arrays [B, K, ...].
-    """
+    """Takes beams int32 [B, K], from 0 to k - 1, of a tree of arrays [B, k, ...]."""
 
     def take(x: jax.Array) -> jax.Array:
         flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))  # whole rows are copied, not elements
@@ -267,15 +225,7 @@ def take_beams(tree: Any, beams: jax.Array) -> Any:
 
 
 def legality(trie: Trie, sessions: Sessions) -> Legality:
-    """Counts how much of what a search without a trie wrote is in the catalogue.
-
-    Args:
-      trie: the catalogue.
-      sessions: of the catalogue's sizes.
-
-    Returns:
-      The counts.
-    """
+    """Counts how much of the sessions of a search without a trie is in the catalogue, of the same sizes."""
     alive = sessions.alive[..., None]
     legal = find(trie, sessions.codes) != NONE  # [B, K, m]
     same = jnp.all(sessions.codes[..., :, None, :] == sessions.codes[..., None, :, :], -1)
@@ -296,7 +246,7 @@ def _log_normaliser(logits: jax.Array) -> jax.Array:
 
 
 def _sessions(state: _State, beams: int) -> Sessions:
-    """What a search ended with, and dead beams where there are fewer than K."""
+    """The result of a search, padded with dead beams to K."""
     lacking = beams - state.scores.shape[1]
     pad = lambda x, value: jnp.pad(x, [(0, 0), (0, lacking)] + [(0, 0)] * (x.ndim - 2), constant_values=value)
     scores = pad(state.scores, -jnp.inf)

@@ -1,4 +1,4 @@
-"""Scores of a whole catalogue: cross-entropy without all logits at once, ranks, and the best items.
+"""Scores of a complete catalogue: cross-entropy without all logits at once, ranks, and the best items.
 
 N positions, X width, V items, K best.
 """
@@ -17,13 +17,13 @@ def catalogue_cross_entropy(
 ) -> jax.Array:
     """Cross-entropy of a softmax over all items, position by position.
 
-    Logits are made in chunks of positions, and again for the gradient. Positions whose loss is wanted go
-    first, and chunks without any are left out: of histories that are mostly padding, most are.
+    Logits are computed in chunks of positions, and again for the gradient. Positions whose loss is wanted go first, and
+    chunks without any are skipped: of histories that are mostly padding, most are.
 
     Args:
       hidden: float [N, X].
       vectors: float [V, X]; an item's logit is its product with a position.
-      labels: int [N]; what stands at a position whose loss is not wanted does not matter.
+      labels: int [N]; ignored where the loss is not wanted.
       allowed: bool [V], items that take part.
       where: bool [N], positions whose loss is wanted; None for all.
 
@@ -63,18 +63,9 @@ def _in_chunks(
 
 
 def sampled_cross_entropy(hidden: jax.Array, vectors: jax.Array, labels: jax.Array, negatives: jax.Array) -> jax.Array:
-    """Cross-entropy of a softmax over the label and items that were drawn uniformly, shared by all positions.
+    """Cross-entropy float32 [N] of a softmax over the labels int [N] and uniformly drawn negatives int [S].
 
-    A negative that is a position's label does not count against it.
-
-    Args:
-      hidden: float [N, X].
-      vectors: float [V, X].
-      labels: int [N].
-      negatives: int [S].
-
-    Returns:
-      float32 [N].
+    A negative that is a position's label does not count against it. Positions are float [N, X], items float [V, X].
     """
     chex.assert_rank([hidden, vectors, labels, negatives], [2, 2, 1, 1])
     wide = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
@@ -91,15 +82,7 @@ def catalogue_scores(hidden: jax.Array, vectors: jax.Array, allowed: jax.Array) 
 
 
 def rank_of(scores: jax.Array, labels: jax.Array) -> jax.Array:
-    """The place of each label among all items; equal scores share the mean of their places.
-
-    Args:
-      scores: float [N, V].
-      labels: int [N].
-
-    Returns:
-      float32 [N], from 1.
-    """
+    """Ranks labels int [N] by scores [N, V]: float32 [N], from 1; equal scores share the mean of their ranks."""
     chex.assert_rank([scores, labels], [2, 1])
     own = jnp.take_along_axis(scores, labels[:, None], -1)
     above, equal = jnp.sum(scores > own, -1), jnp.sum(scores == own, -1)

@@ -1,8 +1,8 @@
-"""Losses that learn from pairs of sessions, a winner and what lost to it (OneRec, arXiv 2502.18965, eq. 10).
+"""Losses that learn from pairs of sessions, a winner and its losers (OneRec, arXiv 2502.18965, eq. 10).
 
-All read the log-probability of whole sessions: w of the winner and l of a loser under the model that learns,
-rw and rl under the reference. What it gained over the reference is h = (w - rw) - (l - rl). With several
-losers the loss is the mean over the pairs, but for S-DPO, which has one term for all of them.
+All read the log-probability of complete sessions: w of the winner and l of a loser under the learning model, rw and rl
+under the reference. The gain over the reference is h = (w - rw) - (l - rl). With several losers the loss is the mean
+over the pairs, except for S-DPO, which has one term for all of them.
 
 B sessions, N losers, K sessions to choose pairs from, T tokens, V codes.
 """
@@ -20,28 +20,17 @@ REFERENCE_FREE = ('cpo', 'simpo')
 
 
 class Pairs(NamedTuple):
-    """A winner and its losers among the sessions of each user.
+    """A winner and its losers among the sessions of each user."""
 
-    Attributes:
-      winner: int32 [B], its place.
-      losers: int32 [B, N], worst first.
-      valid: bool [B, N], whether the two are alive and no tie.
-    """
-
-    winner: jax.Array
-    losers: jax.Array
-    valid: jax.Array
+    winner: jax.Array  # int32 [B], its place
+    losers: jax.Array  # int32 [B, N], worst first
+    valid: jax.Array  # bool [B, N], whether the two are alive and no tie
 
 
 def token_log_prob(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """The log-probability of the tokens that were written.
+    """Log-probabilities float32 [...] of tokens int [...] under logits float [..., V].
 
-    Args:
-      logits: float [..., V].
-      tokens: int [...].
-
-    Returns:
-      float32 [...]; NaN for what is no token, such as the -1 of a beam that died.
+    NaN for what is no token, such as the -1 of a dead beam.
     """
     logits = logits.astype(jnp.float32)
     tokens = jnp.where(tokens < 0, logits.shape[-1], tokens)  # negative ones would count from the end
@@ -50,14 +39,9 @@ def token_log_prob(logits: jax.Array, tokens: jax.Array) -> jax.Array:
 
 
 def session_log_prob(token_log_probs: jax.Array, mask: jax.Array) -> jax.Array:
-    """Sums a session's tokens (section 3.4: the log-probability of S given u).
+    """Sums a session's token log-probabilities [..., T] (section 3.4) where the mask [..., T] is not 0.
 
-    Args:
-      token_log_probs: float [..., T].
-      mask: [..., T], not 0 for tokens that count; BOS never does.
-
-    Returns:
-      float32 [...], with no gradient to the tokens that do not count, whatever they hold.
+    BOS never counts. Returns float32 [...], without a gradient to the tokens that do not count, whatever they hold.
     """
     return jnp.sum(jnp.where(mask != 0, token_log_probs.astype(jnp.float32), 0), -1)
 
@@ -87,139 +71,25 @@ def choose_pairs(rewards: jax.Array, alive: jax.Array, losers: int = 1, *, tie: 
     return Pairs(winner.astype(jnp.int32), worst, valid)
 
 
-def dpo_loss(gain: jax.Array, beta: float) -> jax.Array:
-    """-log sigmoid(beta h), direct preference optimisation (arXiv 2305.18290, eq. 7; OneRec's eq. 10).
-
-    Args:
-      gain: float [...], h.
-      beta: how dear distance from the reference is.
-
-    Returns:
-      float [...].
-    """
-    return jax.nn.softplus(-beta * gain)
-
-
-def ipo_loss(gain: jax.Array, beta: float) -> jax.Array:
-    """(h - 1 / (2 beta))^2, identity preference optimisation (arXiv 2310.12036, eq. 17, tau = beta).
-
-    Args:
-      gain: float [...], h.
-      beta: as in `dpo_loss`; here it also says how far apart a pair is to be.
-
-    Returns:
-      float [...].
-    """
-    return jnp.square(gain - 1 / (2 * beta))
-
-
-def cdpo_loss(gain: jax.Array, beta: float, noise: float) -> jax.Array:
-    """-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h), conservative DPO (a note, no arXiv number).
-
-    It is the DPO loss with the label smoothed: a share e of pairs is taken to be the wrong way round
-    (E. Mitchell, A note on DPO with noisy preferences and relationship to IPO, 2023).
-
-    Args:
-      gain: float [...], h.
-      beta: as in `dpo_loss`.
-      noise: e, from 0 to below a half.
-
-    Returns:
-      float [...].
-    """
-    return (1 - noise) * dpo_loss(gain, beta) + noise * dpo_loss(-gain, beta)
-
-
-def rdpo_loss(gain: jax.Array, beta: float, noise: float) -> jax.Array:
-    """(-(1 - e) log sigmoid(beta h) + e log sigmoid(-beta h)) / (1 - 2 e), robust DPO (arXiv 2403.00409).
-
-    Its mean over labels of which a share e is wrong is the DPO loss of the right ones. It may be negative.
-
-    Args:
-      gain: float [...], h.
-      beta: as in `dpo_loss`.
-      noise: e, from 0 to below a half.
-
-    Returns:
-      float [...].
-    """
-    return ((1 - noise) * dpo_loss(gain, beta) - noise * dpo_loss(-gain, beta)) / (1 - 2 * noise)
-
-
-def cpo_loss(winner: jax.Array, loser: jax.Array, beta: float, likelihood: float) -> jax.Array:
-    """-log sigmoid(beta (w - l)) - c w, contrastive preference optimisation (arXiv 2401.08417).
-
-    Args:
-      winner: float [...], w.
-      loser: float [...], l.
-      beta: as in `dpo_loss`.
-      likelihood: c, the weight of the winner's own likelihood; 1 in the paper.
-
-    Returns:
-      float [...].
-    """
-    return dpo_loss(winner - loser, beta) - likelihood * winner
-
-
-def simpo_loss(winner: jax.Array, loser: jax.Array, beta: float, margin: float) -> jax.Array:
-    """-log sigmoid(beta (w - l) - gamma) of means over tokens, SimPO (arXiv 2405.14734, eq. 6).
-
-    Args:
-      winner: float [...], w over the winner's tokens.
-      loser: float [...], l over the loser's.
-      beta: as in `dpo_loss`.
-      margin: gamma, by how much a winner is to win.
-
-    Returns:
-      float [...].
-    """
-    return jax.nn.softplus(margin - beta * (winner - loser))
-
-
-def sdpo_loss(gain: jax.Array, valid: jax.Array, beta: float) -> jax.Array:
-    """-log sigmoid(-log sum_l exp(-beta h_l)), softmax DPO over the losers (arXiv 2406.09215).
-
-    Args:
-      gain: float [..., N], h of each loser.
-      valid: bool [..., N], losers that count.
-      beta: as in `dpo_loss`.
-
-    Returns:
-      float [...], 0 where none counts; `dpo_loss` where one does.
-    """
-    # log(1 + sum exp) in one stable sum: the winner is a term of exponent 0.
-    terms = jnp.where(valid, -beta * gain, -jnp.inf)
-    return jax.nn.logsumexp(jnp.pad(terms, [(0, 0)] * (terms.ndim - 1) + [(1, 0)]), -1)
-
-
 def preference_loss(
-    kind: str,
-    winner: jax.Array,
-    losers: jax.Array,
-    reference_winner: jax.Array | None = None,
-    reference_losers: jax.Array | None = None,
-    *,
-    beta: float,
-    valid: jax.Array | None = None,
-    lengths: tuple[jax.Array, jax.Array] | None = None,
-    noise: float = 0.1,
-    likelihood: float = 1.0,
+    kind: str, winner: jax.Array, losers: jax.Array, reference_winner: jax.Array | None = None,
+    reference_losers: jax.Array | None = None, *, beta: float, valid: jax.Array | None = None,
+    lengths: tuple[jax.Array, jax.Array] | None = None, noise: float = 0.1, likelihood: float = 1.0,
     margin: float = 0.5,
-) -> jax.Array:
-    """Any of the losses by name: each loser pushed down, the winner up.
+) -> jax.Array:  # fmt: skip
+    """Computes a loss by name, which pushes each loser down and the winner up.
 
     Args:
       kind: one of `KINDS`.
-      winner: float [B], log-probability of the session that won, under the model that learns.
-      losers: float [B, N], of those that lost.
-      reference_winner: float [B], the same under the reference; `cpo` and `simpo` do without.
-      reference_losers: float [B, N].
-      beta: above 0.
+      winner: float [B], log-probability of the winning session under the learning model.
+      losers: float [B, N], of the losing ones.
+      reference_winner, reference_losers: float [B] and [B, N], under the reference; `cpo` and `simpo` need none.
+      beta: above 0, how strongly distance from the reference is penalised.
       valid: bool [B, N], pairs that count, no ties; None for all.
       lengths: tokens of the winner [B] and of the losers [B, N], for `simpo` alone.
-      noise: the share of labels taken to be wrong, for `cdpo` and `rdpo`.
-      likelihood: the weight of the winner's likelihood, for `cpo`.
-      margin: for `simpo`.
+      noise: the share of labels taken to be wrong, for `cdpo` and `rdpo`, from 0 to below a half.
+      likelihood: the weight of the winner's likelihood, for `cpo`; 1 in the paper.
+      margin: by which a winner is to win, for `simpo`.
 
     Returns:
       float32 [B]; 0, without a gradient, where no pair counts.
@@ -241,21 +111,34 @@ def preference_loss(
     if reference_winner is not None and reference_losers is not None:  # as they are where they are read
         before = reference_winner.astype(jnp.float32)[:, None] - reference_losers.astype(jnp.float32)
         gain -= jax.lax.stop_gradient(jnp.where(valid, before, 0))
-    if kind == 'sdpo':
-        return sdpo_loss(gain, valid, beta)
-    losses = {
-        'dpo': lambda: dpo_loss(gain, beta),
-        'ipo': lambda: ipo_loss(gain, beta),
-        'cdpo': lambda: cdpo_loss(gain, beta, noise),
-        'rdpo': lambda: rdpo_loss(gain, beta, noise),
-        'cpo': lambda: cpo_loss(won, lost, beta, likelihood),
-        'simpo': lambda: simpo_loss(won, lost, beta, margin),
-    }[kind]()
+    if kind == 'sdpo':  # softmax DPO, -log sigmoid(-log sum_l exp(-beta h_l)), arXiv 2406.09215
+        # log(1 + sum exp) in one stable sum: the winner is a term of exponent 0.
+        return jax.nn.logsumexp(jnp.pad(jnp.where(valid, -beta * gain, -jnp.inf), [(0, 0), (1, 0)]), -1)
+    losses = _pair_losses(kind, won, lost, gain, beta, noise, likelihood, margin)
     return jnp.sum(jnp.where(valid, losses, 0), -1) / jnp.maximum(jnp.sum(valid, -1), 1)
 
 
+def _pair_losses(
+    kind: str, won: jax.Array, lost: jax.Array, gain: jax.Array, beta: float, noise: float, likelihood: float,
+    margin: float,
+) -> jax.Array:  # fmt: skip
+    """The losses [B, N] of pairs, of all kinds but `sdpo`; `gain` is h."""
+    dpo = lambda h: jax.nn.softplus(-beta * h)  # -log sigmoid(beta h)
+    if kind == 'dpo':  # direct preference optimisation, arXiv 2305.18290, eq. 7; OneRec's eq. 10
+        return dpo(gain)
+    if kind == 'ipo':  # identity preference optimisation, arXiv 2310.12036, eq. 17, tau = beta
+        return jnp.square(gain - 1 / (2 * beta))
+    if kind == 'cdpo':  # conservative DPO: labels smoothed (E. Mitchell, A note on DPO with noisy preferences, 2023)
+        return (1 - noise) * dpo(gain) + noise * dpo(-gain)
+    if kind == 'rdpo':  # robust DPO, arXiv 2403.00409: its mean over noisy labels is DPO's of the right ones
+        return ((1 - noise) * dpo(gain) - noise * dpo(-gain)) / (1 - 2 * noise)
+    if kind == 'cpo':  # contrastive preference optimisation, arXiv 2401.08417
+        return dpo(won - lost) - likelihood * won
+    return jax.nn.softplus(margin - beta * (won - lost))  # SimPO, arXiv 2405.14734, eq. 6; means over tokens
+
+
 def _check_shapes(winners: Sequence[jax.Array | None], losers: Sequence[jax.Array | None]) -> None:
-    """Refuses what would be spread over others: all of the winners are [B], all of the losers [B, N]."""
+    """Refuses arrays that would broadcast: all winners are [B], all losers [B, N]."""
     given = [[x for x in arrays if x is not None] for arrays in (winners, losers)]
     chex.assert_rank([given[0][0], given[1][0]], [1, 2])
     for arrays in given:
@@ -264,13 +147,9 @@ def _check_shapes(winners: Sequence[jax.Array | None], losers: Sequence[jax.Arra
 
 
 def _check(
-    kind: str,
-    beta: float,
-    noise: float,
-    reference_winner: jax.Array | None,
-    reference_losers: jax.Array | None,
+    kind: str, beta: float, noise: float, reference_winner: jax.Array | None, reference_losers: jax.Array | None,
     lengths: tuple[jax.Array, jax.Array] | None,
-) -> None:
+) -> None:  # fmt: skip
     if kind not in KINDS:
         raise ValueError(f'preference loss {kind!r}: give one of {", ".join(KINDS)}')
     if kind not in REFERENCE_FREE and (reference_winner is None or reference_losers is None):

@@ -1,12 +1,11 @@
-"""A catalogue of semantic IDs as a prefix tree of flat arrays: what may follow, and whom a path reaches.
+"""A catalogue of semantic IDs as a prefix tree of flat arrays: what may follow a prefix, and the items of a path.
 
-Items sorted by their codes make every prefix a range. A node is a distinct prefix; those of one depth are
-numbered in the order of their codes, so that the children of a node are a range of the next depth's nodes,
-and the leaves below it are a range too. Two arrays a level say it all, and a beam looks only at what may
-follow (the CSR half of STATIC, arXiv 2602.22647; of its dense half, the root's row alone pays).
+Items sorted by their codes make every prefix a range. A node is a distinct prefix; those of one depth are numbered in
+the order of their codes, so that the children of a node are a range of the next depth's nodes, and the leaves below it
+are a range too. Two arrays a level suffice, and a beam reads only what may follow (the CSR half of STATIC, arXiv
+2602.22647; of its dense half, only the root's row pays).
 
-V items, L levels, K_l codes of level l, N_l nodes of depth l (N_0 = 1, the root), W_l children of the widest
-node.
+V items, L levels, K_l codes of level l, N_l nodes of depth l (N_0 = 1, the root), W_l children of the widest node.
 """
 
 import dataclasses
@@ -26,45 +25,30 @@ NONE = -1  # no node, no leaf, no item
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trie:
-    """The prefix tree of a catalogue; its arrays are leaves of a pytree, its sizes are static.
+    """The prefix tree of a catalogue; its arrays are leaves of a pytree, its sizes are static."""
 
-    Attributes:
-      starts: int32 [N_l + 1] a level; the children of node n are the nodes starts[n] to starts[n + 1].
-      codes: int32 [N_(l + 1)] a level, the last code of each node of the next depth.
-      first: int32 [N_L + 1]; the items of leaf n stand from first[n] to first[n + 1].
-      items: int32 [V], item ids in the order of the leaves, ascending within one.
-      sizes: K_l a level.
-      widest: W_l a level, rounded up to a power of two.
-    """
-
-    starts: tuple[jax.Array, ...]
-    codes: tuple[jax.Array, ...]
-    first: jax.Array
-    items: jax.Array
-    sizes: tuple[int, ...] = dataclasses.field(metadata={'static': True})
-    widest: tuple[int, ...] = dataclasses.field(metadata={'static': True})
+    starts: tuple[jax.Array, ...]  # int32 [N_l + 1] a level; the children of node n are starts[n] to starts[n + 1]
+    codes: tuple[jax.Array, ...]  # int32 [N_(l + 1)] a level, the last code of each node of the next depth
+    first: jax.Array  # int32 [N_L + 1]; the items of leaf n are first[n] to first[n + 1]
+    items: jax.Array  # int32 [V], item ids in the order of the leaves, ascending within one
+    sizes: tuple[int, ...] = dataclasses.field(metadata={'static': True})  # K_l a level
+    widest: tuple[int, ...] = dataclasses.field(metadata={'static': True})  # W_l a level, rounded up to a power of two
 
 
 class Children(NamedTuple):
-    """What may follow nodes.
+    """What may follow nodes."""
 
-    Attributes:
-      codes: int32 [..., W], ascending; any code where there is no child.
-      nodes: int32 [..., W], of the next depth; `NONE` where there is no child.
-      exist: bool [..., W].
-    """
-
-    codes: jax.Array
-    nodes: jax.Array
-    exist: jax.Array
+    codes: jax.Array  # int32 [..., W], ascending; any code where there is no child
+    nodes: jax.Array  # int32 [..., W], of the next depth; `NONE` where there is no child
+    exist: jax.Array  # bool [..., W]
 
 
 def build_trie(codes: np.ndarray, sizes: Sequence[int], *, capacity: int | None = None) -> Trie:
     """Builds the tree of a catalogue on the host.
 
-    The shapes of its arrays follow from the capacity alone, not from the codes. New items enter by building
-    again with their codes appended; up to the capacity a compiled search goes on serving, unless the widest
-    node of a level outgrows the power of two above it.
+    The shapes of its arrays follow from the capacity alone, not from the codes. New items enter by building again with
+    their codes appended; up to the capacity a compiled search keeps serving, unless the widest node of a level outgrows
+    the power of two above it.
 
     Args:
       codes: int [V, L], item v has the ID codes[v]; items may share one.
@@ -104,16 +88,7 @@ def build_trie(codes: np.ndarray, sizes: Sequence[int], *, capacity: int | None 
 
 
 def children(trie: Trie, level: int, node: jax.Array) -> Children:
-    """Lists what may follow nodes, in the order of the codes.
-
-    Args:
-      trie: the catalogue.
-      level: of the codes that follow, which is the depth of the nodes.
-      node: int32 [...], `NONE` for no node.
-
-    Returns:
-      Children [..., W_l].
-    """
+    """Lists what may follow nodes int32 [...] of depth `level`, `NONE` for no node, in the order of the codes."""
     begin, end = _range(trie.starts[level], node)
     nodes = begin[..., None] + jnp.arange(trie.widest[level], dtype=jnp.int32)
     exist = nodes < end[..., None]
@@ -122,16 +97,9 @@ def children(trie: Trie, level: int, node: jax.Array) -> Children:
 
 
 def child(trie: Trie, level: int, node: jax.Array, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Reads one of the `children` of each node.
+    """Reads the code and node, int32 [...] each, in `slot` int32 [...] of the `children` of each node of depth `level`.
 
-    Args:
-      trie: the catalogue.
-      level: of the codes that follow, which is the depth of the nodes.
-      node: int32 [...], `NONE` for no node.
-      slot: int32 [...], from 0; its place among the children.
-
-    Returns:
-      int32 [...] twice, the code and the child; any code and `NONE` where the node has no such child.
+    Any code and `NONE` where the node has no such child.
     """
     begin, end = _range(trie.starts[level], node)
     found = begin + slot
@@ -140,16 +108,7 @@ def child(trie: Trie, level: int, node: jax.Array, slot: jax.Array) -> tuple[jax
 
 
 def allowed(trie: Trie, level: int, node: jax.Array) -> jax.Array:
-    """Marks the codes that may follow nodes.
-
-    Args:
-      trie: the catalogue.
-      level: of the codes that follow, which is the depth of the nodes.
-      node: int32 [...], `NONE` for no node.
-
-    Returns:
-      bool [..., K_l]; nothing may follow `NONE`.
-    """
+    """Marks the codes that may follow nodes int32 [...] of depth `level`: bool [..., K_l]; none follow `NONE`."""
     found = children(trie, level, node.reshape(-1))
     codes = jnp.where(found.exist, found.codes, trie.sizes[level])
     mask = jnp.zeros((node.size, trie.sizes[level]), bool)
@@ -158,16 +117,10 @@ def allowed(trie: Trie, level: int, node: jax.Array) -> jax.Array:
 
 
 def step(trie: Trie, level: int, node: jax.Array, code: jax.Array) -> jax.Array:
-    """Follows codes from nodes to nodes of the next depth, by halving the range of their children.
-
-    Args:
-      trie: the catalogue.
-      level: of the codes, which is the depth of the nodes.
-      node: int32 [...], `NONE` for no node.
-      code: int32 [...].
+    """Follows codes int32 [...] from nodes int32 [...] of depth `level`, by halving the range of their children.
 
     Returns:
-      int32 [...]; `NONE` where the catalogue has no such prefix.
+      int32 [...], nodes of the next depth; `NONE` where the catalogue has no such prefix.
     """
     code = jnp.asarray(code)
     begin, end = _range(trie.starts[level], node)
@@ -186,15 +139,7 @@ def step(trie: Trie, level: int, node: jax.Array, code: jax.Array) -> jax.Array:
 
 
 def find(trie: Trie, codes: jax.Array) -> jax.Array:
-    """Looks IDs up.
-
-    Args:
-      trie: the catalogue.
-      codes: int32 [..., L].
-
-    Returns:
-      int32 [...], their leaves; `NONE` where no item has the ID.
-    """
+    """Returns the leaves, int32 [...], of IDs int32 [..., L]; `NONE` where no item has the ID."""
     node = jnp.full(codes.shape[:-1], ROOT, jnp.int32)
     for level in range(len(trie.sizes)):
         node = step(trie, level, node, codes[..., level])
@@ -202,16 +147,7 @@ def find(trie: Trie, codes: jax.Array) -> jax.Array:
 
 
 def leaf_count(trie: Trie, depth: int, node: jax.Array) -> jax.Array:
-    """Counts the distinct IDs below nodes.
-
-    Args:
-      trie: the catalogue.
-      depth: of the nodes, 0 for the root to L for leaves.
-      node: int32 [...], `NONE` for no node.
-
-    Returns:
-      int32 [...].
-    """
+    """Counts the distinct IDs, int32 [...], below nodes int32 [...] of a depth from 0, the root, to L."""
     begin, end = jnp.maximum(node, 0), node + 1
     for starts in trie.starts[depth:]:
         begin, end = starts[begin], starts[end]
@@ -219,23 +155,14 @@ def leaf_count(trie: Trie, depth: int, node: jax.Array) -> jax.Array:
 
 
 def leaf_items(trie: Trie, leaf: jax.Array, width: int) -> jax.Array:
-    """Lists the items of leaves: all that share an ID.
-
-    Args:
-      trie: the catalogue.
-      leaf: int32 [...], `NONE` for no leaf.
-      width: how many to list of each, the lowest ids.
-
-    Returns:
-      int32 [..., width], ascending, `NONE` behind the last.
-    """
+    """Lists the `width` lowest items of leaves int32 [...]: int32 [..., width], ascending, then `NONE`."""
     begin, end = _range(trie.first, leaf)
     at = begin[..., None] + jnp.arange(width, dtype=jnp.int32)
     return jnp.where(at < end[..., None], trie.items.at[at].get(mode='clip'), NONE)
 
 
 def _range(starts: jax.Array, node: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where the range of nodes [...] begins and ends; the empty one of `NONE`."""
+    """First and end of the ranges of nodes [...]; empty for `NONE`."""
     begin = starts[jnp.maximum(node, 0)]
     return begin, jnp.where(node == NONE, begin, starts[node + 1])
 

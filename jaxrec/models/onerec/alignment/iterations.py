@@ -1,12 +1,13 @@
-"""Iterative preference alignment (arXiv 2502.18965, Algorithm 2), stopped and resumed wherever it is.
+"""Iterative preference alignment (arXiv 2502.18965, Algorithm 2), which can be stopped and resumed anywhere.
 
-Iteration t mines pairs from the model as it is, M_t, and learns from them and from sessions; what it then is
-becomes M_{t+1}. Between two iterations there is a checkpoint, so mining goes on from its finished chunks, and
-training from its last checkpoint with the pair log read back.
+Iteration t mines pairs from the frozen model M_t and learns from them and from sessions; the result is M_{t+1}. There
+is a checkpoint between iterations: mining resumes after its finished chunks, training from its last checkpoint with the
+pair log read back.
 
 B batch, P pairs a step, K beams.
 """
 
+import dataclasses
 import logging
 import sys
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from jaxrec.runs.fit import draw_curves, start_from
 from jaxrec.runs.workdir import claim, hold, open_checkpoints, table_rows
 from jaxrec.training.evaluate import evaluate
 from jaxrec.training.loop import train
-from jaxrec.training.progress import LoopOptions, Progress
+from jaxrec.training.progress import Progress
 from jaxrec.training.state import TrainState, abstract_state
 from jaxrec.training.step import make_train_step
 from jaxrec.training.writers import MetricWriter
@@ -39,20 +40,20 @@ log = logging.getLogger(__name__)
 
 
 def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list[dict[str, float]]:
-    """Runs all iterations, or what is left of them.
+    """Runs all iterations, or those that are left.
 
     Args:
       pieces: from `prepare`.
-      workdir: takes `config.json` of the aligned generator, `metrics.jsonl`, `curves.png`, `checkpoints/`,
-        and under `align/` the options and the pair logs.
-      data_dir: where real data sets lie.
+      workdir: takes `config.json` of the aligned generator, `metrics.jsonl`, `curves.png`, `checkpoints/`, and under
+        `align/` the options and the pair logs.
+      data_dir: the data root.
 
     Returns:
-      Of each iteration what its pairs were like; empty without pairs.
+      Figures of each iteration's pairs; empty without pairs.
 
     Raises:
-      ValueError: an iteration would have no pair, the workdir holds another alignment, another process works
-        in it, or a pair log cannot be used.
+      ValueError: an iteration would have no pair, the workdir holds another alignment, another process works in it, or
+        a pair log cannot be used.
     """
     if pieces.task.preference.learns:
         _require_pairs(pieces)
@@ -67,7 +68,7 @@ def align(pieces: Alignment, workdir: Path, data_dir: str | None = None) -> list
 
 
 def _require_pairs(pieces: Alignment) -> None:
-    """Refuses so few pairs that an iteration has none, and learns no preference without a word."""
+    """Refuses so few pairs that an iteration has none."""
     per, iterations = pieces.per, pieces.options['iterations']
     if not min(pairs_of_steps(pieces.share, n * per, (n + 1) * per) for n in range(iterations)):
         raise ValueError(
@@ -79,7 +80,8 @@ def _require_pairs(pieces: Alignment) -> None:
 def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[str, float]]:
     run, per, iterations = pieces.run, pieces.per, pieces.options['iterations']
     found = []
-    watch = LogWatch(run.log)
+    watch, every = LogWatch(run.log), -(-per // pieces.options['evals'])
+    loop = dataclasses.replace(run.loop_options(pieces.base), eval_every=every)
     with open_checkpoints(run, workdir) as checkpoints:
         state, progress, position = _begin(pieces, workdir, checkpoints, watch, data_dir)
         step_fn, scores = make_train_step(run.setup), _evaluation(pieces)
@@ -105,7 +107,7 @@ def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[
                 try:
                     state, progress, stopped = train(
                         run.setup, step_fn, state, progress, loader, scores, checkpoints, writer,
-                        _loop(pieces, progress.start + stop), watch=watch,
+                        dataclasses.replace(loop, steps=progress.start + stop), watch=watch,
                     )  # fmt: skip
                     position = loader.get_state()
                 finally:
@@ -120,7 +122,7 @@ def _align(pieces: Alignment, workdir: Path, data_dir: str | None) -> list[dict[
 def _begin(
     pieces: Alignment, workdir: Path, checkpoints: Any, watch: LogWatch, data_dir: str | None
 ) -> tuple[TrainState, Progress, Any]:
-    """State, progress and the loader's position: where a stopped alignment was, or M_0."""
+    """Returns state, progress and the loader's position: of a stopped alignment, or M_0."""
     run = pieces.run
     example = run.example(pieces.base)
     if not checkpoints.steps:
@@ -136,7 +138,7 @@ def _begin(
 
 
 def _same_codes(pieces: Alignment, state: TrainState) -> TrainState:
-    """The state, whose codes are those that beams are searched among."""
+    """Returns the state, whose codes must be those that beams are searched among."""
     if not np.array_equal(state.model_state[CODES], pieces.miner.task.codes):
         raise ValueError(
             f'{pieces.generator} was trained with other semantic IDs than its config names now: put back the '
@@ -145,22 +147,8 @@ def _same_codes(pieces: Alignment, state: TrainState) -> TrainState:
     return state
 
 
-def _loop(pieces: Alignment, stop: int) -> LoopOptions:
-    t = pieces.run.train
-    return LoopOptions(
-        steps=stop,
-        log_every=t['log_every'],
-        eval_every=-(-pieces.per // pieces.options['evals']),
-        checkpoint_every=t['checkpoint_every'],
-        monitor=t['monitor'],
-        maximize=t['maximize'],
-        patience=t['patience'],
-        skip_not_finite=t['skip_not_finite'],
-    )
-
-
 def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, wanted: int, frozen: bool) -> Mined:
-    """The pair log of the iteration that begins at a step, mined by the state if that is the frozen one."""
+    """Returns the pair log of the iteration that begins at a step, mined by the state if it is the frozen one."""
     o, base = pieces.options, pieces.base
     wanted = min(base.examples, wanted)
     drawn = draw(base.examples, wanted, pieces.run.config.seed, step)
@@ -177,13 +165,13 @@ def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, wanted
 
 
 def _identity(bench: Bench) -> dict[str, Any]:
-    """What tells one judge from another: steps alone are shared by all that were trained alike."""
+    """Returns what identifies a reward model: those trained alike share the step."""
     calibration = bench.judge.task.calibration
     return {'judge': bench.step, 'calibration': [list(pair) for pair in calibration]}
 
 
 def _missing(folder: Path, wanted: int, chunk: int) -> Path | None:
-    """The first chunk of a pair log that is not there."""
+    """Returns the first chunk of a pair log that is not there."""
     names = [folder / f'chunk-{number:05d}.npz' for number in range(-(-wanted // chunk))]
     return next((name for name in names if not name.exists()), None)
 
@@ -191,17 +179,14 @@ def _missing(folder: Path, wanted: int, chunk: int) -> Path | None:
 def _figures(mined: Mined) -> dict[str, float]:
     some = mined.valid.any(1)
     return {
-        'requests': float(len(mined)),
-        'pairs': float(some.sum()),
-        'repeated': float(mined.repeated.sum()),
-        'mean': float(mined.mean.mean()),
-        'winner': float(mined.rewards[some, 0].mean()) if some.any() else 0.0,
+        'requests': float(len(mined)), 'pairs': float(some.sum()), 'repeated': float(mined.repeated.sum()),
+        'mean': float(mined.mean.mean()), 'winner': float(mined.rewards[some, 0].mean()) if some.any() else 0.0,
         'loser': float(mined.rewards[some, 1].mean()) if some.any() else 0.0,
-    }
+    }  # fmt: skip
 
 
 def _evaluation(pieces: Alignment) -> Callable[[TrainState], dict[str, float]]:
-    """Next-token loss on validation, and what sessions written for some requests of its users are worth."""
+    """Next-token loss on validation, and rewards of sessions generated for some requests of its users."""
     run, validation = pieces.run, pieces.run.source('validation')
     asked = all_requests(run, 'validation')
 

@@ -1,4 +1,4 @@
-"""Mining preferences: beams of the frozen model, judged, the best against the worst (Algorithm 2).
+"""Mines preferences: beams of the frozen model, rewarded, the best against the worst (Algorithm 2).
 
 n requests of a chunk, K beams, m items, N losers.
 """
@@ -24,36 +24,19 @@ from jaxrec.parallel import put_batch
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Miner:
-    """What mines; its programs compile once for all iterations.
+    """Mines pairs; its programs compile once for all iterations."""
 
-    Attributes:
-      task: the generator.
-      source: of its training part, whose requests are mined.
-      judge: the reward model.
-      mesh: where the generator lives.
-      beams: K.
-      losers: N; the paper's Algorithm 2 takes one, S-DPO several.
-      distinct: no item stands twice in a session.
-      tie: rewards no further apart make no pair.
-      chunk: n, requests mined at a time.
-    """
-
-    task: SessionTask
-    source: SessionSource
-    judge: Judge
-    mesh: Any = None
-    beams: int = 128
-    losers: int = 1
-    distinct: bool = True
-    tie: float = TIE
-    chunk: int = 32
+    task: SessionTask  # the generator
+    source: SessionSource  # of its training part, whose requests are mined
+    judge: Judge  # the reward model
+    mesh: Any = None  # of the generator
+    beams: int = 128  # K
+    losers: int = 1  # N; the paper's Algorithm 2 takes one, S-DPO several
+    distinct: bool = True  # no item occurs twice in a session
+    tie: float = TIE  # a pair whose rewards are no further apart is none
+    chunk: int = 32  # n, requests mined at a time
 
     def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-          ValueError: fewer than 2 beams, losers that leave no winner, or an empty chunk.
-        """
         if self.beams < 2 or not 1 <= self.losers < self.beams or self.chunk < 1:
             raise ValueError(
                 f'mining with {self.beams} beams, {self.losers} losers and chunks of {self.chunk}: give 2 '
@@ -61,14 +44,9 @@ class Miner:
             )
 
     def mine(
-        self,
-        params: Any,
-        model_state: Any,
-        folder: str | Path,
-        key: Mapping[str, Any],
-        drawn: np.ndarray,
+        self, params: Any, model_state: Any, folder: str | Path, key: Mapping[str, Any], drawn: np.ndarray,
         progress: Callable[[int], Any] | None = None,
-    ) -> Mined:
+    ) -> Mined:  # fmt: skip
         """Mines all requests, or those that an earlier call left over.
 
         Args:
@@ -76,7 +54,7 @@ class Miner:
           folder: of the pair log.
           key: plain values that decide what is mined; chunks of another key are refused.
           drawn: int64, examples of the source, at least one.
-          progress: is told of every chunk how many requests it has.
+          progress: called with the number of requests of every chunk.
 
         Returns:
           The pair log, requests in the order in which they were drawn.
@@ -99,15 +77,7 @@ class Miner:
         return join(parts)
 
     def mine_chunk(self, params: Any, model_state: Any, index: np.ndarray) -> Mined:
-        """Mines some requests, at most a chunk of them.
-
-        Args:
-          params, model_state: of the frozen model.
-          index: int64 [n], examples of the source.
-
-        Returns:
-          What came of them.
-        """
+        """Mines at most a chunk of requests, examples int64 [n] of the source, by the frozen model."""
         padded = np.concatenate([index, np.repeat(index[:1], self.chunk - len(index))])  # one shape for all
         batch = self.source.at(padded)
         sent = put_batch(batch, self.mesh)
@@ -141,11 +111,11 @@ class Miner:
         return mined[: len(index)]
 
     def writer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:
-        """What writes K sessions for a host batch of histories: (batch) -> sessions."""
+        """Returns what generates K sessions for a host batch of histories."""
         return self._writer(params, model_state, self.task.network.session)
 
     def namer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:
-        """What names the K likeliest first items, as sessions of one: for the ranking of single items."""
+        """Returns what generates the K likeliest first items as sessions of one, for the ranking of single items."""
         return self._writer(params, model_state, 1)
 
     def _writer(self, params: Any, model_state: Any, items: int) -> Callable[[Mapping[str, Any]], Written]:
@@ -174,7 +144,7 @@ class Miner:
 
 
 def _seen_before(items: np.ndarray) -> np.ndarray:
-    """bool [n, K]: sessions of the same items, in the same order, as an earlier one of their request."""
+    """Marks, bool [n, K], sessions equal to an earlier one of their request."""
     seen = np.zeros(items.shape[:2], bool)
     for row, sessions in zip(seen, items, strict=True):
         _, first = np.unique(sessions, axis=0, return_index=True)

@@ -1,9 +1,8 @@
 """The pair log: what one iteration of alignment mined from its frozen model (arXiv 2502.18965, Algorithm 2).
 
-It is a folder of files, one for each chunk of requests, each of which appears whole or not at all, so that
-mining goes on where it stopped. Every file carries the key of the whole: the step of the frozen model and all
-else that decides what is mined. Training reads pairs by index, the frozen model's log-probabilities among
-them, so that no step of training runs that model.
+A folder with one file for each chunk of requests, written completely or not at all, so that mining resumes where it
+stopped. Every file carries the key of the log: the step of the frozen model and all else that decides what is mined.
+Training reads pairs by index with the frozen model's log-probabilities, and never runs that model.
 
 n requests of a chunk or a log, m items, N losers.
 """
@@ -28,39 +27,27 @@ _ARRAYS: Described = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mined:
-    """What was mined from some requests.
+    """What was mined from some requests."""
 
-    Attributes:
-      index: int64 [n], examples of the training part.
-      winner: int32 [n, m], item ids.
-      losers: int32 [n, N, m], the worst first.
-      valid: bool [n, N], pairs that say something: two sessions, whose rewards are no tie.
-      rewards: float32 [n, 1 + N], of winner and losers.
-      reference: float32 [n, 1 + N], their log-probabilities under the frozen model.
-      mean: float32 [n], of the rewards of all sessions of the request.
-      found: int32 [n], how many sessions there were.
-      repeated: int32 [n], how many more were the same items as one before them.
-    """
-
-    index: np.ndarray
-    winner: np.ndarray
-    losers: np.ndarray
-    valid: np.ndarray
-    rewards: np.ndarray
-    reference: np.ndarray
-    mean: np.ndarray
-    found: np.ndarray
-    repeated: np.ndarray
+    index: np.ndarray  # int64 [n], examples of the training part
+    winner: np.ndarray  # int32 [n, m], item ids
+    losers: np.ndarray  # int32 [n, N, m], the worst first
+    valid: np.ndarray  # bool [n, N], pairs that say something: two sessions, whose rewards are no tie
+    rewards: np.ndarray  # float32 [n, 1 + N], of winner and losers
+    reference: np.ndarray  # float32 [n, 1 + N], their log-probabilities under the frozen model
+    mean: np.ndarray  # float32 [n], of the rewards of all sessions of the request
+    found: np.ndarray  # int32 [n], how many sessions there were
+    repeated: np.ndarray  # int32 [n], how many more were the same items as one before them
 
     def __getitem__(self, rows: Any) -> 'Mined':
-        """Some of the requests."""
+        """Returns some of the requests."""
         return Mined(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
     def __len__(self) -> int:
         return len(self.index)
 
     def describe(self) -> str:
-        """One line: how many pairs came of how many requests, and their rewards."""
+        """Returns one line: how many requests gave pairs, and their rewards."""
         some = self.valid.any(1)
         return (
             f'{int(some.sum())} of {len(self)} requests gave pairs ({int((~some).sum())} ties), of '
@@ -70,54 +57,27 @@ class Mined:
 
 
 def draw(examples: int, count: int, seed: int, step: int) -> np.ndarray:
-    """Chooses the requests of an iteration.
-
-    Args:
-      examples: of the training part.
-      count: how many, at most all.
-      seed: the run's.
-      step: of the frozen model: each iteration draws anew.
-
-    Returns:
-      int64 [count], in random order, none twice.
-    """
+    """Chooses requests, int64 [count], in random order, none twice; each frozen model's `step` draws anew."""
     return np.random.default_rng((seed, step)).permutation(examples)[:count].astype(np.int64)
 
 
 def save_chunk(folder: str | Path, number: int, key: Mapping[str, Any], mined: Mined) -> None:
-    """Writes a chunk.
-
-    Args:
-      folder: of the log; created if absent.
-      number: of the chunk.
-      key: plain values.
-      mined: the chunk.
-    """
+    """Writes a chunk; `key` has plain values, the folder is created if absent."""
     arrays = {field.name: getattr(mined, field.name) for field in dataclasses.fields(mined)}
     save_arrays(_path(folder, number), KIND, VERSION, {'key': np.array(_text(key)), **arrays})
 
 
 def load_chunk(folder: str | Path, number: int, key: Mapping[str, Any], index: np.ndarray) -> Mined | None:
-    """Reads a chunk.
-
-    Args:
-      folder: of the log.
-      number: of the chunk.
-      key: what it must have been mined with.
-      index: int64 [n], the requests it must be of.
-
-    Returns:
-      The chunk; None where it was not mined yet.
+    """Reads a chunk; None if it was not mined yet.
 
     Raises:
-      ValueError: a chunk that is damaged, or of another key or other requests.
+      ValueError: a chunk that is damaged, or of another key or other requests than `index`, int64 [n].
     """
     path = _path(folder, number)
     if not path.exists():
         return None
     found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
-    held = json.loads(str(found.pop('key')))
-    wanted = json.loads(_text(key))
+    held, wanted = json.loads(str(found.pop('key'))), json.loads(_text(key))
     if differs := [name for name in wanted.keys() | held.keys() if held.get(name) != wanted.get(name)]:
         name = min(differs)
         raise ValueError(
@@ -130,13 +90,9 @@ def load_chunk(folder: str | Path, number: int, key: Mapping[str, Any], index: n
 
 
 def join(parts: Sequence[Mined]) -> Mined:
-    """The log that chunks make up, in their order."""
-    return Mined(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in dataclasses.fields(Mined)
-        }
-    )
+    """Joins chunks in their order."""
+    whole = lambda name: np.concatenate([getattr(part, name) for part in parts])
+    return Mined(**{field.name: whole(field.name) for field in dataclasses.fields(Mined)})
 
 
 def _path(folder: str | Path, number: int) -> Path:

@@ -1,4 +1,4 @@
-"""What an alignment is made of (arXiv 2502.18965, Algorithm 2): generator, pairs, judge, and how long it is.
+"""The parts of an alignment (arXiv 2502.18965, Algorithm 2): generator, pairs, reward model, and length.
 
 B batch, P pairs a step, K beams.
 """
@@ -42,27 +42,16 @@ ALIGN_OPTIONS: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Alignment:
-    """The pieces of an alignment.
+    """The parts of an alignment."""
 
-    Attributes:
-      run: the generator's experiment; its task is an `AlignTask`.
-      generator: the workdir that M_0 comes from.
-      base: batches of sessions, enough of them.
-      miner: beams and judge.
-      bench: who judges.
-      options: `ALIGN_OPTIONS`, defaults filled in.
-      per: steps of an iteration.
-      predict: from `make_predict_step`; the generator's, so that all methods share one program.
-    """
-
-    run: Experiment
-    generator: Path
-    base: SessionSource
-    miner: Miner
-    bench: Bench
-    options: dict[str, Any]
-    per: int
-    predict: Callable[[TrainState, Any], dict[str, Any]]
+    run: Experiment  # the generator's; its task is an `AlignTask`
+    generator: Path  # workdir of M_0
+    base: SessionSource  # batches of sessions, enough of them
+    miner: Miner  # beams and reward model
+    bench: Bench  # what evaluates
+    options: dict[str, Any]  # `ALIGN_OPTIONS`, defaults filled in
+    per: int  # steps of an iteration
+    predict: Callable[[TrainState, Any], dict[str, Any]]  # the generator's predict step, shared by all methods
 
     @property
     def task(self) -> AlignTask:
@@ -81,23 +70,23 @@ def prepare(
     config: ConfigDict, generator: Path, judge: Path, data_dir: str | None = None, mesh: Any = None,
     shared: Alignment | Bench | None = None,
 ) -> Alignment:  # fmt: skip
-    """Builds the pieces.
+    """Builds the parts of an alignment.
 
     Args:
-      config: `align`, any of `ALIGN_OPTIONS`, and `train`, what is laid over the generator's section.
+      config: `align`, any of `ALIGN_OPTIONS`, and `train`, laid over the generator's section.
       generator: workdir of the model that is aligned.
       judge: workdir of the reward model.
-      data_dir: where real data sets lie.
+      data_dir: the data root.
       mesh: (data, model), or None.
-      shared: pieces of another method on the same generator and judge, of which all that is compiled and the
-        same serves again; or the judge alone, opened.
+      shared: parts of another method on the same generator and reward model, whose compiled programs are reused where
+        they fit; or the opened reward model alone.
 
     Returns:
-      The pieces; their run's config is the generator's with the changes of `train`.
+      The parts; their run's config is the generator's with the changes of `train`.
 
     Raises:
-      ValueError: an unknown section or option, a generator that writes no sessions or no single items, a
-        judge of another log or of the generator's own users, or a monitor that nobody judges.
+      ValueError: an unknown section or option, a generator that generates no sessions or no single items, a reward
+        model of another log or of the generator's own users, or a monitor that is never computed.
     """
     options, preference, iterations = read_alignment(config)
     run, generating, once = _open_generator(config, generator, data_dir, mesh)
@@ -123,17 +112,17 @@ def prepare(
 
 
 def read_alignment(config: ConfigDict, where: str = 'config') -> tuple[dict[str, Any], Preference, int]:
-    """Reads what an alignment is to be, before there is a generator.
+    """Reads and checks the options of an alignment, before there is a generator.
 
     Args:
       config: as for `prepare`.
-      where: it stands, for messages.
+      where: the section's name in messages.
 
     Returns:
-      `ALIGN_OPTIONS`, defaults filled in; what the loss is; T.
+      `ALIGN_OPTIONS` with defaults filled in, the loss, and T.
 
     Raises:
-      ValueError: an unknown section or option, or a number that cannot be.
+      ValueError: an unknown section or option, or a number out of range.
     """
     if unknown := sorted(set(config) - {'align', 'train'}):
         raise ValueError(f'{where}.{unknown[0]} is not a section; an alignment has align and train')
@@ -149,7 +138,7 @@ def read_alignment(config: ConfigDict, where: str = 'config') -> tuple[dict[str,
 def _open_generator(
     config: ConfigDict, generator: Path, data_dir: str | None, mesh: Any
 ) -> tuple[Experiment, SessionTask, SessionSource]:
-    """The generator's run with the changes of `config.train`, its task, and the batches of one pass."""
+    """Returns the generator's run with the changes of `config.train`, its task, and the batches of one pass."""
     changed = read_config(str(generator / 'config.json')).copy_and_resolve_references().unlock()
     if 'schedule' in changed.get('train', {}):
         changed.train.schedule = ConfigDict()  # it was of the generator's run, which has ended
@@ -168,7 +157,7 @@ def _open_generator(
 
 
 def _check_numbers(options: Mapping[str, Any], preference: Preference, iterations: int) -> None:
-    """Refuses an alignment without length or evaluations, and S-DPO that would be DPO."""
+    """Refuses an alignment without length or evaluations, and S-DPO that equals DPO."""
     if iterations < 0 or not options['passes'] > 0 or options['evals'] < 1:
         raise ValueError(
             f'align.iterations = {iterations}, passes = {options["passes"]}, evals = {options["evals"]}: '
@@ -181,7 +170,7 @@ def _check_numbers(options: Mapping[str, Any], preference: Preference, iteration
 
 
 def _require_judged(requests: int, monitor: str) -> None:
-    """Refuses a number of judged requests that is none, and a monitor that it leaves without values."""
+    """Refuses a negative number of evaluated requests, and a monitor without values."""
     if requests < 0 or (not requests and monitor.startswith((f'{JUDGE}_', f'{TRUE}_'))):
         raise ValueError(
             f'align.judged = {requests} with train.monitor = {monitor!r}: give the validation requests whose '

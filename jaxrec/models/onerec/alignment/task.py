@@ -1,13 +1,12 @@
 """Preference alignment (OneRec, arXiv 2502.18965, section 3.4, eq. 10, and Algorithm 2).
 
-The loss is next-token prediction on a batch, as before, and beside it lambda times the preference losses of
-the batch's pairs, summed and divided by B: to Algorithm 2 a request without a pair has none to lose. What the
-frozen model says of pairs stands in the batch, so it is no part of the step.
+The loss is next-token prediction on a batch plus lambda times the preference losses of the batch's pairs, summed and
+divided by B: a request without a pair adds none. The frozen model's log-probabilities are part of the batch, not of the
+step.
 
-Algorithm 2 gives each request of a batch a pair with probability r. Here a batch has r B of them, rounded so
-that it is r B on average over steps, and place for P = ceil(r B), in evenly spaced rows of arrays as long as
-the batch, so that they are cut over devices and processes as the batch is. Pairs are of other requests than
-their row's.
+Algorithm 2 gives each request of a batch a pair with probability r. Here a batch has r B pairs on average over steps,
+and place for P = ceil(r B), in evenly spaced rows of arrays as long as the batch, so that they are cut over devices and
+processes as the batch is. Pairs are of other requests than their row's.
 
 B batch, n history items, m session items, P pairs of a step at most, N losers.
 """
@@ -36,24 +35,14 @@ _KEYS = ('pair/history/item', 'pair/history/length', 'pair/sessions', 'pair/vali
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-    """What a config says of the preference loss.
+    """Options of the preference loss."""
 
-    Attributes:
-      method: one of `METHODS`; 'ipa' is DPO in several iterations, 'ntp' learns no preferences.
-      beta: how dear distance from the reference is.
-      weight: lambda, of a request's preference loss beside its next-token loss. Only a share r of requests
-        has a pair: at r = 1% a lambda of 100 gives pairs and sessions as much to say.
-      noise: of `cdpo` and `rdpo`.
-      likelihood: of `cpo`.
-      margin: of `simpo`.
-    """
-
-    method: str = IPA
-    beta: float = 0.1
-    weight: float = 100.0
-    noise: float = 0.1
-    likelihood: float = 1.0
-    margin: float = 0.5
+    method: str = IPA  # one of `METHODS`; 'ipa' is DPO in several iterations, 'ntp' learns no preferences
+    beta: float = 0.1  # how strongly distance from the reference is penalised
+    weight: float = 100.0  # lambda; only a share r of requests has a pair: at r = 1%, 100 weighs pairs like sessions
+    noise: float = 0.1  # of `cdpo` and `rdpo`
+    likelihood: float = 1.0  # of `cpo`
+    margin: float = 0.5  # of `simpo`
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -71,25 +60,18 @@ class Preference:
 
     @property
     def learns(self) -> bool:
-        """Whether pairs have any part in it."""
+        """Whether the loss reads pairs."""
         return self.method != NTP and self.weight > 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AlignTask(WithoutTables):
-    """A generator that goes on learning from sessions and from pairs; implements `training.task.Task`.
+    """A generator that learns from sessions and pairs; implements `training.task.Task`."""
 
-    Attributes:
-      base: the generator, whose parameters and state these are.
-      preference: the loss of pairs.
-      pairs: P.
-      every: rows from one pair to the next, B // P.
-    """
-
-    base: SessionTask
-    preference: Preference
-    pairs: int
-    every: int
+    base: SessionTask  # the generator, whose parameters and state these are
+    preference: Preference  # the loss of pairs
+    pairs: int  # P
+    every: int  # rows from one pair to the next, B // P
 
     @property
     def rules(self) -> Rules:
@@ -97,7 +79,7 @@ class AlignTask(WithoutTables):
         return self.base.rules
 
     def on(self, mesh: Mesh) -> 'AlignTask':
-        """The same task on a mesh."""
+        """Returns the same task on a mesh."""
         return dataclasses.replace(self, base=self.base.on(mesh))
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Any, Any]:
@@ -107,18 +89,18 @@ class AlignTask(WithoutTables):
     def loss(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        """The generator's loss, and lambda times the preference losses of the pairs that count, over B.
+        """Adds lambda times the preference losses of the pairs that count, over B, to the generator's loss.
 
         Args:
-          params, model_state, rows, rng: the generator's. In pairs nothing is dropped, as in what the
-            reference said of them; router biases follow the loads of the batch alone.
+          params, model_state, rows, rng: the generator's. In pairs nothing is dropped, as in the reference's
+            log-probabilities; router biases follow the loads of the batch alone.
           batch: the generator's, and what `PairSource` adds.
 
         Returns:
-          loss float32 [], and beside the generator's metrics 'preference', the mean of the pairs' losses;
-          'gain', that of the log-probability that winners have gained over losers since the reference;
-          'right', the share of pairs whose winner has gained more than its loser; all 0 in a step without
-          pairs, and 'paired' 1 in the others, by whose mean over steps theirs are to be divided.
+          loss float32 [], and with the generator's metrics 'preference', the pairs' mean loss; 'gain', the mean
+          log-probability that winners gained over losers since the reference; 'right', the share of pairs with a
+          positive gain; all 0 in a step without pairs, and 'paired' 1 in the others: divide means over steps by its
+          mean.
 
         Raises:
           ValueError: a batch without pairs.
@@ -141,7 +123,7 @@ class AlignTask(WithoutTables):
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """What the generator predicts."""
+        """Returns what the generator predicts."""
         return self.base.predict(params, model_state, rows, batch, rng)
 
     def evaluator(self) -> Evaluator:
@@ -161,17 +143,14 @@ class AlignTask(WithoutTables):
 def pair_loss(
     preference: Preference, found: jax.Array, reference: jax.Array, valid: jax.Array, tokens: jax.Array
 ) -> tuple[jax.Array, Metrics]:
-    """The summed preference losses of the requests whose pairs count.
+    """Sums the preference losses of the requests whose pairs count: float32 [], and `AlignTask.loss`'s metrics.
 
     Args:
       preference: which loss.
-      found: float [P, 1 + N], log-probabilities of winner and losers under the model that learns.
-      reference: float [P, 1 + N], under the frozen one.
+      found, reference: float [P, 1 + N], log-probabilities of winner and losers under the learning and the frozen
+        model.
       valid: bool [P, N], pairs that count.
       tokens: int [P, 1 + N], of each session.
-
-    Returns:
-      float32 [], and the metrics that `AlignTask.loss` adds.
     """
     p = preference
     losses = preference_loss(
@@ -202,23 +181,14 @@ def pairs_a_step(ratio: float, batch_size: int) -> int:
 
 
 def steps_an_iteration(steps: float, method: str, iterations: int) -> int:
-    """How long an iteration is: all methods with their own number of iterations take as many steps together.
-
-    Args:
-      steps: that all iterations are to take.
-      method: one of `METHODS`.
-      iterations: T.
-
-    Returns:
-      Steps, at least 1.
-    """
+    """Returns the steps of an iteration, at least 1; all methods take as many steps in total by default."""
     rounds = iterations if method == IPA else ITERATIONS
     whole = rounds * max(1, round(steps / rounds))
     return max(1, round(whole / iterations))
 
 
 def pairs_of_steps(share: float, first: int, stop: int) -> int:
-    """How many pairs the steps first to stop - 1 of an alignment have, with r B = share on average of all."""
+    """Counts the pairs of steps first to stop - 1 of an alignment, with r B = `share` pairs a step on average."""
     before = lambda step: int(np.floor(round(step * share, 6)))
     return before(stop) - before(first)
 
@@ -226,15 +196,14 @@ def pairs_of_steps(share: float, first: int, stop: int) -> int:
 class PairSource:
     """The batches of a `SessionSource`, from one position to another, with the pairs of an iteration.
 
-    Batch i is a function of i alone, as `BatchSource` has it: its pairs are the next of those that count, and
-    begin again after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are what
-    the pair's user liked, 'pair/sessions' int32 [B, 1 + N, m] winner and losers, 'pair/valid' bool [B, N]
-    the pairs that count and 'pair/reference' float32 [B, 1 + N] what the frozen model said; all 0 in the
-    rows between.
+    Batch i is a function of i alone, as in `BatchSource`: its pairs are the next of those that count, and begin again
+    after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are the user's history,
+    'pair/sessions' int32 [B, 1 + N, m] winner and losers, 'pair/valid' bool [B, N] the pairs that count and
+    'pair/reference' float32 [B, 1 + N] the frozen model's log-probabilities; all 0 in the rows between.
 
     Attributes:
       base: the source of sessions.
-      first, stop: the batches that there are.
+      first, stop: the range of batches.
     """
 
     def __init__(self, base: SessionSource, mined: Mined, pairs: float, first: int, stop: int):
@@ -244,7 +213,7 @@ class PairSource:
           base: whose examples the pairs' indices are; it has at least `stop` batches.
           mined: the pair log of the iteration.
           pairs: r B, of a step on average, at most B.
-          first: the batch that the iteration begins with, of all that the alignment has.
+          first: first batch of the iteration, counted over the alignment.
           stop: the batch after its last.
 
         Raises:

@@ -1,8 +1,8 @@
-"""Calibration of the reward model: its probabilities are to be frequencies before they judge anything.
+"""Calibration of the reward model, so that its probabilities are frequencies.
 
-Each head's logit z becomes a z + b, which keeps the order of sessions by one head (unless it orders them
-worse than chance, when a is below 0 and turns it round, which is told), though not by a sum of heads: a head
-that is too sure of itself outvotes the others. It is fitted on sessions that the model did not learn from.
+Each head's logit z becomes a z + b, which keeps the order of sessions by one head, unless it orders them worse than
+chance, when a is negative, reverses it, and is reported. It may change the order by a sum of heads, where an
+overconfident head outvotes the others. It is fitted on sessions that the model did not learn from.
 
 N sessions, 4 heads.
 """
@@ -25,17 +25,14 @@ Calibration = tuple[tuple[float, float], ...]  # (scale, shift) of each head
 
 
 def fit(labels: np.ndarray, probability: np.ndarray, heads: Sequence[str] = HEADS) -> Calibration:
-    """Fits scale and shift of every head by their likelihood (Platt scaling).
+    """Fits scale and shift of each of the four heads by their likelihood (Platt scaling).
 
     A prior with the weight of one session draws both to (1, 0), so that they exist whatever the labels are.
 
     Args:
       labels: [N, heads], in [0, 1].
       probability: float [N, heads], before calibration.
-      heads: their names; what is not learned is not calibrated either.
-
-    Returns:
-      (scale, shift) of each of the four heads.
+      heads: their names; what is not learned is not calibrated.
 
     Raises:
       ValueError: no sessions.
@@ -71,7 +68,7 @@ def _fit_head(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
 
 
 def save(path: str | Path, calibration: Calibration, step: int) -> None:
-    """Writes a calibration, and of which checkpoint it is."""
+    """Writes a calibration, and the step of its checkpoint."""
     save_arrays(path, KIND, VERSION, {'calibration': np.array(calibration), 'step': np.array(step)})
 
 

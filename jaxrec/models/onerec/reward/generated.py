@@ -1,4 +1,4 @@
-"""What the sessions that a generator writes are worth, and whether it names what the user liked.
+"""Evaluates generated sessions with the reward model and, on simulated data, with the true reward, and ranks items.
 
 B requests, K sessions of each, m items.
 """
@@ -22,7 +22,7 @@ CUT = 10  # of the ranking of single items
 
 
 def all_requests(run: Experiment, part: str) -> SessionSource:
-    """The requests of a part for which sessions are to be judged, whatever came of what was shown.
+    """The requests of a part for which sessions are generated, whatever users did with what was shown.
 
     Args:
       run: of a generator, which learns from sessions of high quality alone.
@@ -40,21 +40,21 @@ def all_requests(run: Experiment, part: str) -> SessionSource:
 def judge_written(
     write: Callable[[Any], Written | Recommended], source: Any, bench: Bench, requests: int, chunk: int
 ) -> dict[str, float]:
-    """Lets a generator write sessions for some requests, and says what they are worth.
+    """Generates sessions for some requests, and evaluates them.
 
     Args:
       write: host batch of histories -> sessions.
-      source: a `SessionSource`; the requests are evenly spread over its examples. Chosen by what came of the
-        session that was shown, they would say what a generator is worth to users who are in the mood.
-      bench: who judges.
+      source: a `SessionSource`; the requests are evenly spread over its examples. Chosen by the shown session's labels,
+        they would show the value of a generator to users in the mood.
+      bench: what evaluates.
       requests: how many, at most all.
-      chunk: written for at a time.
+      chunk: generated for at a time.
 
     Returns:
-      As `jaxrec.models.onerec.reward.values.summarise`.
+      As `summarise`.
 
     Raises:
-      ValueError: no session was written.
+      ValueError: no session was generated.
     """
     return judge_sessions(write, source, bench, requests, chunk).summary(bench.weights)
 
@@ -108,15 +108,12 @@ def judge_sessions(
 def rank_named(
     name: Callable[[Any], Written | Recommended], source: SessionSource, requests: int, chunk: int
 ) -> dict[str, float]:
-    """Where the first item of the target stands among those that a model names first.
+    """Ranks the first item of the target among those that a model names first: 'recall@10' and 'ndcg@10'.
 
     Args:
-      name: host batch of histories -> sessions of one item, or of whose first item is meant, best first.
+      name: host batch of histories -> sessions of one item, or of which the first item counts, best first.
       source: a `SessionSource` whose targets begin with what the user liked.
       requests, chunk: as of `judge_written`.
-
-    Returns:
-      'recall@10' and 'ndcg@10'.
     """
     evaluator = RankingEvaluator(cuts=(CUT,))
     for batch, count in spread(source, requests, chunk):
@@ -130,16 +127,7 @@ def rank_named(
 
 
 def spread(source: SessionSource, requests: int, chunk: int) -> Iterator[tuple[HostBatch, int]]:
-    """Requests that are evenly spread over a source's examples.
-
-    Args:
-      source: the source.
-      requests: how many, at most all.
-      chunk: B.
-
-    Yields:
-      Batches of B requests, and how many of them count: the others of the last only fill it up.
-    """
+    """Yields batches of `chunk` requests, evenly spread over a source's examples, and how many are not padding."""
     places = np.unique(np.linspace(0, source.examples - 1, min(requests, source.examples)).astype(np.int64))
     for first in range(0, len(places), chunk):
         index = places[first : first + chunk]

@@ -1,12 +1,11 @@
-"""OneRec's reward model: what a user would make of a session (arXiv 2502.18965, section 3.3, eq. 5-7).
+"""OneRec's reward model: a user's responses to a session (arXiv 2502.18965, section 3.3, eq. 5-7).
 
-Each item of a session is seen beside the user's history, by attention and by how often the history holds
-what it is; the items then see each other, and their sum goes through four towers: swt (the session is watched
-for long), vtr (viewed), wtr (the author is followed) and ltr (liked).
+Each item of a session is compared with the user's history, by attention and by how often the history holds its values;
+the items then attend to each other, and their sum goes through four towers: swt (the session is watched for long), vtr
+(viewed), wtr (the author is followed) and ltr (liked).
 
-It learns from sessions that were shown, as `data.sessions.source` gives them: one a request, with its labels;
-of a log that lacks some, the heads that it has.
-What it judges are many sessions a request, none of which need ever have been shown.
+It learns from sessions that were shown, as `data.sources.session_source` gives them: one a request, with its labels; of
+a log that lacks some, the heads that it has. It scores many sessions a request, none of which need have been shown.
 
 B batch, C sessions a request, m items, n history items, D width of a row, X width of the model, H heads.
 """
@@ -33,42 +32,22 @@ from jaxrec.training.task import Batch, Metrics, Rows
 
 SIDES = ('history', 'session')
 REWARD_OPTIONS: dict[str, Any] = {
-    'columns': (),
-    'features': {},
-    'dim': 16,
-    'width': 64,
-    'heads': 4,
-    'attention': (36,),
-    'towers': (32,),
-    'positions': 16,
-    'matches': True,
-    'init_std': 0.01,
-    'row_l2': 0.0,
+    'columns': (), 'features': {}, 'dim': 16, 'width': 64, 'heads': 4, 'attention': (36,), 'towers': (32,),
+    'positions': 16, 'matches': True, 'init_std': 0.01, 'row_l2': 0.0,
     'head_weights': {'swt': 1.0, 'vtr': 1.0, 'wtr': 1.0, 'ltr': 1.0},
-}
+}  # fmt: skip
 
 
 class RewardModel(nn.Module):
-    """Scores sessions.
+    """Scores sessions."""
 
-    Attributes:
-      columns: of items, in the order of their vectors.
-      width: X.
-      heads: H of the attention among the items.
-      attention: hidden widths of the attention to the history.
-      towers: hidden widths of each tower.
-      positions: items of a session at most whose place is told apart; 0 treats sessions as sets.
-      matches: an item is told how often the history holds its own value of each column; attention over drawn
-        vectors is slow to learn it.
-    """
-
-    columns: tuple[str, ...]
-    width: int = 64
-    heads: int = 4
-    attention: tuple[int, ...] = (36,)
-    towers: tuple[int, ...] = (32,)
-    positions: int = 16
-    matches: bool = True
+    columns: tuple[str, ...]  # of items, in the order of their vectors
+    width: int = 64  # X
+    heads: int = 4  # H of the attention among the items
+    attention: tuple[int, ...] = (36,)  # hidden widths of the attention to the history
+    towers: tuple[int, ...] = (32,)  # hidden widths of each tower
+    positions: int = 16  # items of a session at most, with learned positions; 0 treats sessions as sets
+    matches: bool = True  # counts an item's values in the history, which attention is slow to learn
 
     @nn.compact
     def __call__(self, rows: Rows, batch: Batch, train: bool = False) -> jax.Array:
@@ -76,8 +55,8 @@ class RewardModel(nn.Module):
 
         Args:
           rows: {table: {'history/<column>': [B, n, D], 'session/<column>': [B, C, m, D]}}.
-          batch: with 'history/length' int [B], 'session/length' int [B, C] and, of each column,
-            'history/<column>' int [B, n] and 'session/<column>' [B, C, m].
+          batch: with 'history/length' int [B], 'session/length' int [B, C] and, of each column, 'history/<column>' int
+            [B, n] and 'session/<column>' [B, C, m].
           train: unused.
 
         Returns:
@@ -115,7 +94,7 @@ class RewardModel(nn.Module):
         return jnp.concatenate([found[key] for key in keys], -1)
 
     def _matches(self, batch: Batch, mask: jax.Array) -> jax.Array:
-        """How often the history holds what an item is, log(1 + count) and share: [B, C m, 2 columns]."""
+        """log(1 + count) and share of an item's values in the history: [B, C m, 2 columns]."""
         told = []
         for column in self.columns:
             session = batch[f'session/{column}']
@@ -134,32 +113,22 @@ class RewardModel(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class RewardTask:
-    """Four binary cross-entropies (eq. 7); implements `training.task.Task`.
+    """Four binary cross-entropies (eq. 7); implements `training.task.Task`."""
 
-    Attributes:
-      module: the Flax module.
-      tables: {table: Table}.
-      table_of: {column: its table}.
-      row_l2: weight of half the squared rows that an example reads, averaged over the examples.
-      weights: of each head in the one number that ranks sessions; 0 of those that are not learned.
-      calibration: (scale, shift) of each head's logits in predictions, as `calibration.fit` finds them.
-      heads: those that are learned; what is predicted of another means nothing.
-    """
-
-    module: RewardModel
-    tables: Mapping[str, Table]
-    table_of: Mapping[str, str]
-    row_l2: float
-    weights: tuple[float, ...]
-    calibration: tuple[tuple[float, float], ...] = ((1.0, 0.0),) * len(HEADS)
-    heads: tuple[str, ...] = HEADS
+    module: RewardModel  # the Flax module
+    tables: Mapping[str, Table]  # {table: Table}
+    table_of: Mapping[str, str]  # {column: its table}
+    row_l2: float  # weight of half the squared rows that an example reads, averaged over the examples
+    weights: tuple[float, ...]  # of each head in the reward; 0 of those that are not learned
+    calibration: tuple[tuple[float, float], ...] = ((1.0, 0.0),) * len(HEADS)  # (scale, shift) of logits
+    heads: tuple[str, ...] = HEADS  # those that are learned; predictions of others are meaningless
 
     def ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Items of histories and sessions, {table: {'<side>/<column>': int32}}."""
         return self._find(as_sessions(batch), SIDES)
 
     def given_ids(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """The same; of sessions that were shown as 'target/<column>'."""
+        """As `ids`, of sessions that were shown as 'target/<column>'."""
         shown = any(key.startswith('target/') for key in batch)
         return self._find(batch, ('history', 'target') if shown else SIDES)
 
@@ -194,7 +163,7 @@ class RewardTask:
           rng: unused.
 
         Returns:
-          loss float32 [], ({a cross-entropy each learned head, 'loss_swt' and so on}, {}).
+          loss float32 [], ({'loss_<head>' of each learned head}, {}).
 
         Raises:
           ValueError: a label is missing or of another shape.
@@ -222,12 +191,7 @@ class RewardTask:
     def predict(
         self, params: Any, model_state: Any, rows: Rows, batch: Batch, rng: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Scores sessions.
-
-        Returns:
-          'probability' float32 [B, C, 4] in the order of `HEADS`, calibrated, and 'reward' [B, C], their
-          weighted sum.
-        """
+        """Returns 'probability' float32 [B, C, 4], calibrated, by `HEADS`, and 'reward' [B, C], their weighted sum."""
         del model_state, rng
         logits: Any = self.module.apply({'params': params}, rows, as_sessions(batch))
         scale, shift = jnp.asarray(self.calibration, jnp.float32).T
@@ -235,7 +199,7 @@ class RewardTask:
         return {'probability': probability, 'reward': probability @ jnp.asarray(self.weights)}
 
     def evaluator(self) -> RewardEvaluator:
-        """Returns a fresh accumulator."""
+        """Returns a new evaluator."""
         return RewardEvaluator(self.heads)
 
 
@@ -248,12 +212,9 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
         `head_weights` does not name are not learned.
       schema: the log's {column: Column}.
 
-    Returns:
-      The task.
-
     Raises:
-      ValueError: a column that is not categorical or not in the log, heads that do not divide the width, no
-        weight at all, or a weight of what is no head.
+      ValueError: a column that is not categorical or not in the log, heads that do not divide the width, no weight at
+        all, or a weight of what is no head.
     """
     options = read_options(config, 'model', **REWARD_OPTIONS)
     columns = tuple(options['columns'] or options['features'].get('candidate', ()))
@@ -275,15 +236,8 @@ def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> RewardTas
             'learned, at least one'
         )
     rows = {schema[column].vocabulary: schema[column].rows for column in columns}
-    module = RewardModel(
-        columns,
-        options['width'],
-        options['heads'],
-        tuple(options['attention']),
-        tuple(options['towers']),
-        options['positions'],
-        options['matches'],
-    )
+    numbers = {name: options[name] for name in ('width', 'heads', 'positions', 'matches')}
+    module = RewardModel(columns, attention=tuple(options['attention']), towers=tuple(options['towers']), **numbers)
     return RewardTask(
         module,
         as_specs([Table(name, n, options['dim'], normal(options['init_std'])) for name, n in rows.items()]),

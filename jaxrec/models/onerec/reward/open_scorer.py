@@ -1,4 +1,4 @@
-"""From a workdir to a judge: a reward model that was evaluated, and the truth, if known.
+"""From a workdir to an evaluated reward model, and the true reward, if known.
 
 m items of a session.
 """
@@ -30,26 +30,15 @@ CALIBRATION, REPORT = 'calibration.npz', 'reward.json'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bench:
-    """Who judges.
+    """What evaluates sessions."""
 
-    Attributes:
-      judge: the reward model.
-      step: of its checkpoint.
-      labels: how the labels that it learned are made.
-      audience: the users behind a simulated log; None of a real one.
-      weights: {head: weight} in the one number that ranks sessions, for the judge and the truth alike; of the
-        heads that the judge has learned.
-      users: (from, to) shares of the users that the judge has learned from.
-      items: of the sessions that it has learned from.
-    """
-
-    judge: Judge
-    step: int
-    labels: SessionLabels
-    audience: Audience | None
-    weights: dict[str, float]
-    users: tuple[float, float]
-    items: int
+    judge: Judge  # the reward model
+    step: int  # of its checkpoint
+    labels: SessionLabels  # how its labels are made
+    audience: Audience | None  # the users behind a simulated log; None of a real one
+    weights: dict[str, float]  # {head: weight} in the reward, predicted and true, of the heads that are learned
+    users: tuple[float, float]  # (from, to) shares of the users that the reward model has learned from
+    items: int  # of the sessions that it has learned from
 
     def true_rewards(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """float64 [sessions, 4]: the expected labels of sessions int [sessions, m], by the audience."""
@@ -59,20 +48,17 @@ class Bench:
 
 
 def open_judge(workdir: Path, log: Log, data_dir: str | None = None, mesh: Any = None) -> Bench:
-    """Opens a reward model that may judge.
+    """Opens a reward model that was calibrated and evaluated, and the true reward of a simulated log.
 
     Args:
       workdir: of `fit_reward`.
-      log: the log whose requests are to be judged.
-      data_dir: where real data sets lie.
+      log: the log whose requests are evaluated.
+      data_dir: the data root.
       mesh: (data, model), or None.
 
-    Returns:
-      The judge, and the truth of a simulated log.
-
     Raises:
-      ValueError: a reward model that is not calibrated and evaluated, has a head that could not be, or is of
-        another log.
+      ValueError: a reward model that is not calibrated and evaluated, has a head that could not be, or is of another
+        log.
     """
     _require_evaluated(workdir)
     found, step = calibration.load(workdir / CALIBRATION)
@@ -86,14 +72,8 @@ def open_judge(workdir: Path, log: Log, data_dir: str | None = None, mesh: Any =
     state, _ = restore_model(run, workdir, step, source)
     assert isinstance(run.log, SessionLog) and isinstance(source, SessionSource)
     assert isinstance(run.setup.task, RewardTask) and source.labels is not None
-    judge = Judge(
-        run.setup,
-        state,
-        run.log,
-        calibration=found,
-        label=plain(run.data['label']),
-        history_length=run.data['history_length'],
-    )
+    label, length = plain(run.data['label']), run.data['history_length']
+    judge = Judge(run.setup, state, run.log, calibration=found, label=label, history_length=length)
     of_all = dict(zip(HEADS, run.setup.task.weights, strict=True))
     weights = {head: of_all[head] for head in run.setup.task.heads}
     learned = check_users(source.users)
@@ -122,13 +102,13 @@ def _require_evaluated(workdir: Path) -> None:
 
 
 def require_other_users(judge: Path, learned: Sequence[float], generator: Path, own: Sequence[float]) -> None:
-    """Refuses a judge that would judge users whom it has learned from.
+    """Refuses a reward model that has learned from users for whom the generator is evaluated.
 
     Args:
       judge: its workdir.
-      learned: the share of the users that it has learned from, (first, end).
-      generator: workdir of the model that it is to judge.
-      own: likewise of this one, whose requests are judged.
+      learned: shares (first, end) of the users that it has learned from.
+      generator: workdir of the generator.
+      own: shares of the generator's users.
 
     Raises:
       ValueError: the shares overlap.
@@ -142,13 +122,7 @@ def require_other_users(judge: Path, learned: Sequence[float], generator: Path, 
 
 
 def require_same_length(judge: Path, learned: int, generator: Path, written: int) -> None:
-    """Refuses a judge of longer or shorter sessions: its sums, and what is watched long, are of others.
-
-    Args:
-      judge: its workdir.
-      learned: items of the sessions that it has learned from.
-      generator: workdir of the model that it is to judge.
-      written: items of the sessions that this one writes.
+    """Refuses a reward model of sessions of another length, whose sums and long watch times differ.
 
     Raises:
       ValueError: the lengths differ.

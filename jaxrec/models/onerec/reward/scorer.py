@@ -1,4 +1,4 @@
-"""A reward model that judges: any sessions of any requests of a log, such as those that beams wrote.
+"""The reward model applied to any sessions of any requests of a log, such as generated ones.
 
 B requests, K sessions of each, m items, V rows of the item vocabulary.
 """
@@ -27,24 +27,18 @@ class Judge:
     """
 
     def __init__(
-        self,
-        setup: Setup,
-        state: TrainState,
-        log: SessionLog,
-        *,
-        calibration: Calibration,
-        label: Mapping[str, Any],
+        self, setup: Setup, state: TrainState, log: SessionLog, *, calibration: Calibration, label: Mapping[str, Any],
         history_length: int,
-    ):
-        """Takes over a trained reward model.
+    ):  # fmt: skip
+        """Prepares a trained reward model.
 
         Args:
           setup: its task and mesh.
           state: from its checkpoint.
-          log: of the requests to be judged.
+          log: of the requests.
           calibration: of this state.
-          label: which shown items are positive, as the model was trained.
-          history_length: items of a history at most, as the model was trained.
+          label: which shown items are positive, as in training.
+          history_length: items of a history at most, as in training.
         """
         assert isinstance(setup.task, RewardTask)
         self.task: RewardTask = dataclasses.replace(setup.task, calibration=calibration)
@@ -57,16 +51,15 @@ class Judge:
         self._attributes = {name: np.asarray(log.items[name]) for name in columns if name != 'item'}
 
     def __call__(self, requests: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Judges sessions by what a user liked before the request.
+        """Scores sessions by what a user liked before the request.
 
         Args:
           requests: int [B], rows of the log.
-          items: int [B, K, m], ids of the log; a session ends at the first id below 1, and one that is empty
-            gets a reward that means nothing.
+          items: int [B, K, m], ids of the log; a session ends at the first id below 1, and an empty one gets a
+            meaningless reward.
 
         Returns:
-          probability float32 [B, K, 4], in the order of `HEADS`, and reward float32 [B, K], their weighted
-          sum.
+          probability float32 [B, K, 4], in the order of `HEADS`, and reward float32 [B, K], their weighted sum.
         """
         real = np.cumprod(items > 0, -1).astype(bool)
         shown = np.where(real, items, 0).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Sessions as they were shown, with what users made of them, and how well a reward model tells that.
+"""Sessions as they were shown, with their labels, and how well a reward model predicts these.
 
 B batch, C sessions a request, m items, N sessions.
 """
@@ -20,12 +20,12 @@ def as_sessions(batch: Mapping[str, Any]) -> Mapping[str, Any]:
     """Reads what was shown to a request as its one session, C = 1.
 
     Args:
-      batch: of a `SessionSource`: 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; or one
-        without a target, whose requests have their sessions already.
+      batch: of a `SessionSource`: 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; or one without a
+        target, whose requests have their sessions already.
 
     Returns:
-      {'session/<column>' [B, 1, m], 'session/length' int32 [B, 1], 'label/<head>' [B, 1], 'valid' [B, 1]} and
-      what else there is; or the batch as it is.
+      {'session/<column>' [B, 1, m], 'session/length' int32 [B, 1], 'label/<head>' [B, 1], 'valid' [B, 1]} and the other
+      keys; or the batch as it is.
     """
     if not any(key.startswith('target/') for key in batch):
         return batch
@@ -47,12 +47,11 @@ class RewardEvaluator:
     """AUC, log-loss and calibration of each head that is learned."""
 
     def __init__(self, heads: tuple[str, ...] = HEADS) -> None:
-        """Starts empty."""
         self.heads = heads
         self.seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Takes in a host batch and 'probability' [B, C, 4]."""
+        """Adds a host batch and 'probability' [B, C, 4]."""
         batch = as_sessions(batch)
         valid = np.asarray(batch['valid']) > 0
         labels = np.stack([np.asarray(batch[f'label/{head}'])[valid] for head in self.heads], -1)
@@ -60,7 +59,7 @@ class RewardEvaluator:
         self.seen.append((labels, np.asarray(predictions['probability'])[valid][:, places]))
 
     def merge(self, other: Self) -> Self:
-        """The evaluator of both sets of sessions, this one's first."""
+        """Returns the evaluator of both sets of sessions, this one's first."""
         merged = type(self)(self.heads)
         merged.seen = self.seen + other.seen
         return merged
@@ -71,7 +70,7 @@ class RewardEvaluator:
         return labels, probability
 
     def one_class(self) -> tuple[str, ...]:
-        """The heads whose label is the same in all sessions, so that none is to stand before another."""
+        """The heads whose label is the same in all sessions, so that there is no AUC."""
         labels = self.collected()[0]
         alike = labels.min(0) == labels.max(0)
         return tuple(head for head, gap in zip(self.heads, alike.tolist(), strict=True) if gap)
@@ -82,8 +81,8 @@ class RewardEvaluator:
         Where labels are shares of a session's items, sessions above the least share count as positive.
 
         Returns:
-          'auc_<head>', 'logloss_<head>' and 'pcoc_<head>', the last NaN without a positive label; 'auc', the
-          mean over the heads that have one; and 'one_class', how many have none.
+          'auc_<head>', 'logloss_<head>' and 'pcoc_<head>', the last NaN without a positive label; 'auc', the mean over
+          the heads that have one; and 'one_class', how many have none.
         """
         labels, probability = self.collected()
         gaps = self.one_class()

@@ -1,4 +1,4 @@
-"""A reward model fitted, calibrated and evaluated, so that it may judge."""
+"""Fits, calibrates and evaluates a reward model."""
 
 import dataclasses
 import logging
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 
 
 def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, mesh: Any = None) -> dict:
-    """Trains a reward model, or goes on; calibrates its best checkpoint on validation, evaluates on test.
+    """Trains a reward model, or resumes; calibrates its best checkpoint on validation, evaluates on test.
 
     Args:
       config: of a run whose task is the reward model.
       workdir: takes what a run writes, `calibration.npz` and `reward.json`.
-      data_dir: where real data sets lie.
+      data_dir: the data root.
       mesh: (data, model), or None.
 
     Returns:
-      {'raw': metrics on test before calibration, 'calibrated': after, 'truth': those of the true expected
-      labels, where they are known, 'one_class': {part: heads whose label is the same in all its sessions},
-      with which the model is not to judge}.
+      {'raw': metrics on test before calibration, 'calibrated': after, 'truth': those of the true expected labels, where
+      they are known, 'one_class': {part: heads whose label is the same in all its sessions}, with which the model is
+      not to be used}.
 
     Raises:
       ValueError: a config of another task, or what `fit` refuses.
@@ -56,10 +56,8 @@ def fit_reward(config: ConfigDict, workdir: Path, data_dir: str | None = None, m
         if scale < 0:
             log.warning(
                 '%s orders sessions of validation worse than chance; calibration turns it round (by %.3g): '
-                'give it more sessions, or leave it out of model.head_weights',
-                head,
-                scale,
-            )
+                'give it more sessions, or leave it out of model.head_weights', head, scale,
+            )  # fmt: skip
     raw = _predict(run, uncalibrated, state, 'test')
     task = dataclasses.replace(run.setup.task, calibration=found)
     calibrated = _predict(run, make_predict_step(run.setup._replace(task=task)), state, 'test')
@@ -80,7 +78,7 @@ def _predict(run: Experiment, predict: Any, state: TrainState, part: str) -> Rew
 
 
 def _of_truth(run: Experiment, audience: Audience) -> RewardEvaluator:
-    """What the true expected labels of the test part reach: no model that knows less does better."""
+    """Evaluates the true expected labels of the test part, an upper bound."""
     assert isinstance(run.setup.task, RewardTask)
     evaluator, source = RewardEvaluator(run.setup.task.heads), run.source('test')
     assert isinstance(source, SessionSource) and source.labels is not None
@@ -94,7 +92,7 @@ def _of_truth(run: Experiment, audience: Audience) -> RewardEvaluator:
 
 
 def to_text(report: Mapping[str, Any]) -> str:
-    """Lays out what `fit_reward` found: a line a head that was learned, and those it could not evaluate."""
+    """Lays out the report of `fit_reward`: a line a learned head, and those it could not evaluate."""
     lines = ['head    AUC  of truth  logloss  calibrated   PCOC  calibrated']
     raw, ours = report['raw'], report['calibrated']
     for head in (head for head in HEADS if f'auc_{head}' in ours):

@@ -1,7 +1,7 @@
-"""What generated sessions are worth, by the reward model and in truth (arXiv 2502.18965, table 1).
+"""Rewards of generated sessions, by the reward model and in truth (arXiv 2502.18965, table 1).
 
-The paper's evaluator is the reward model that mined the pairs. Where the users are simulated their true
-expected rewards stand beside it, and how far the two agree.
+The paper's evaluator is the reward model that mined the pairs. If users are simulated, their true expected rewards are
+reported too, and how far the two agree.
 
 R requests, K sessions of each, best first, 4 heads.
 """
@@ -25,16 +25,15 @@ def summarise(
     Args:
       judged: float [R, K, 4], the reward model's, in the order of `HEADS`.
       alive: bool [R, K], sessions that there are; requests without any do not count.
-      weights: {head: weight} of the sum; of heads that are not named nothing is told.
+      weights: {head: weight} of the sum; heads that are not named are not reported.
       truth: float [R, K, 4], the expected labels, where they are known.
 
     Returns:
-      '<who>_<head>_mean' and '<who>_<head>_max' of these heads and of 'reward', their weighted sum; of the
-      latter '<who>_reward_first' too, of the session that the generator holds most probable, and
-      '<who>_reward_picked', of the one that the judge holds best; 'rank_correlation' of judge and truth among
-      the sessions of a request, averaged, and 'rank_correlation_all' over all sessions; 'written', how many
-      sessions there are a request.
-      <who> is 'judge', and with a truth 'true'.
+      '<who>_<head>_mean' and '<who>_<head>_max' of these heads and of 'reward', their weighted sum;
+      '<who>_reward_first' of the session that the generator holds most probable, '<who>_reward_picked' of the one that
+      the reward model holds best; 'rank_correlation' of predicted and true reward among the sessions of a request,
+      averaged, and 'rank_correlation_all' over all sessions; 'written', sessions a request. <who> is 'judge', and with
+      a truth 'true'.
 
     Raises:
       ValueError: no request has a session.

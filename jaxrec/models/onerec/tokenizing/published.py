@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.log import Log
-from jaxrec.models.onerec.tokenizing.given_ids import code_loads, given_codes, measure_codes
+from jaxrec.models.onerec.tokenizing.published_ids import code_loads, given_codes, measure_codes
 from jaxrec.models.onerec.tokenizing.semantic_ids import assign_ids
 from jaxrec.models.onerec.tokenizing.tokens import IDS, REPORT, first_tokens, write_tokens
 from jaxrec.runs.comparison.tables import write_json
@@ -25,7 +25,7 @@ PUBLISHED = 'published'
 def make_ids(
     folder: Path, log: Log, data: Mapping[str, Any], column: str = '', file: str = '', room: int | None = None
 ) -> Path:
-    """Takes a log's semantic IDs as they are given; items that share theirs get ranks.
+    """Uses semantic IDs that are given for a log's items; items that share theirs get ranks.
 
     Args:
       folder: takes `ids.npz`, `trie.npz`, `report.json` and `tokens.json`.

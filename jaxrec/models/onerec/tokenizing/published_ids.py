@@ -6,6 +6,7 @@ V items, L levels, K codes of a level.
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,28 +14,29 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.data.logs.log import Log
 from jaxrec.data.readers.files import PACKINGS, open_file
+from jaxrec.models.onerec.tokenizing.tokenizer import collisions, frequencies
+from jaxrec.models.onerec.tokenizing.vectors import column_texts, find_places
 
+logger = logging.getLogger(__name__)
 _TOKEN = re.compile(r'<([a-z])_(\d+)>')
 MOST = 1 << 20  # codes of a level; a network has a vector for each, and a report counts each
 _REMEDY = 'give a CSV file with item and codes, or JSON {item: codes}'
 
 
 def parse_ids(texts: Sequence[str], names: Sequence[Any], where: str) -> np.ndarray:
-    """Reads IDs, a text an item.
+    """Reads IDs int32 [V, L] from texts, one an item.
 
     Args:
-      texts: V of them: codes separated by spaces, each a number or a number in a token `<a_1>`, whose letter
-        is that of its level.
-      names: V of them, what messages call the items.
-      where: what messages call the place that they are from.
-
-    Returns:
-      int32 [V, L].
+      texts: V of them: codes separated by spaces, each a number or a number in a token `<a_1>`, whose letter is that of
+        its level.
+      names: V of them, the items' names in messages.
+      where: the source's name in messages.
 
     Raises:
-      ValueError: naming the first text that is none, has another number of levels than the first, or a code
-        beyond all codebooks.
+      ValueError: naming the first text that is none, has another number of levels than the first, or a code beyond all
+        codebooks.
     """
     rows: list[list[int | None]] = []
     for name, text in zip(names, texts, strict=True):
@@ -69,14 +71,11 @@ def _code(token: str, level: int) -> int | None:
 
 
 def read_ids(path: str | Path) -> dict[str, str]:
-    """Reads a file of IDs.
+    """Reads a file of IDs: {name of an item: its ID as text}, for `parse_ids`.
 
     Args:
-      path: `.csv` with the columns item and codes, or `.json` {item: list of codes or text}; either may be
-        packed as `.gz` or `.zip`.
-
-    Returns:
-      {name of an item: its ID as text}, for `parse_ids`.
+      path: `.csv` with the columns item and codes, or `.json` {item: list of codes or text}; either may be packed as
+        `.gz` or `.zip`.
 
     Raises:
       ValueError: a file that cannot be read or names an item twice.
@@ -91,7 +90,10 @@ def read_ids(path: str | Path) -> dict[str, str]:
     except OSError as error:
         raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
     try:
-        pairs = _pairs_of_csv(text) if kind == '.csv' else json.loads(text, object_pairs_hook=list)
+        if kind == '.csv':
+            pairs = [(row['item'], row['codes']) for row in csv.DictReader(io.StringIO(text, newline=''))]
+        else:
+            pairs = json.loads(text, object_pairs_hook=list)
         rows = [(str(item), codes if isinstance(codes, str) else ' '.join(map(str, codes))) for item, codes in pairs]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f'{path} cannot be read ({error}): {_REMEDY}') from None
@@ -103,5 +105,43 @@ def read_ids(path: str | Path) -> dict[str, str]:
     return found
 
 
-def _pairs_of_csv(text: str) -> list[tuple[str, str]]:
-    return [(row['item'], row['codes']) for row in csv.DictReader(io.StringIO(text, newline=''))]
+def given_codes(log: Log, column: str = '', file: str = '') -> np.ndarray:
+    """Reads the IDs of a log's items, int32 [V, L], from a column of the log or a file, as `make_ids` describes.
+
+    Raises:
+      ValueError: as `make_ids`.
+    """
+    if bool(column) == bool(file):
+        raise ValueError(f'column = {column!r} and file = {file!r}: name either a column of the log or a file of IDs')
+    names = log.vocabulary('item').keys.tolist()
+    if column:
+        return parse_ids(column_texts(log, column), names, f'column {column!r} of {log.folder}')
+    found = read_ids(file)
+    places, notes = find_places(log, list(found), file)
+    for note in notes:
+        logger.warning('%s', note)
+    texts = list(found.values())
+    return parse_ids([texts[place] for place in places], names, file)
+
+
+def measure_codes(codes: np.ndarray) -> dict[str, Any]:
+    """Measures IDs, int [V, L], whose vectors are not known.
+
+    Returns:
+      {'levels': of each level `load`, `utilisation`, `entropy`, `collision_rate` and `largest_group` of `LevelReport`,
+      the last level's being the IDs' own; 'clusters', 'distinct', 'sharing'}.
+    """
+    clusters = int(codes.max()) + 1
+    levels = []
+    for level in range(codes.shape[1]):
+        found = (*frequencies(codes[:, level], clusters), *collisions(codes[:, : level + 1], clusters))
+        names = ('load', 'utilisation', 'entropy', 'collision_rate', 'largest_group')
+        levels.append(dict(zip(names, found, strict=True)))
+    _, counts = np.unique(codes, axis=0, return_counts=True)
+    sharing = int(counts[counts > 1].sum())
+    return {'levels': levels, 'clusters': clusters, 'distinct': len(counts), 'sharing': sharing}
+
+
+def code_loads(codes: np.ndarray, clusters: int) -> list[list[int]]:
+    """L lists of K: how many items have each code of each level, descending."""
+    return [np.sort(np.bincount(level, minlength=clusters))[::-1].tolist() for level in codes.T]

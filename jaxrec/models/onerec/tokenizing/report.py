@@ -1,4 +1,4 @@
-"""The report of a tokenization as a table and as a picture."""
+"""The report of a tokenization as a table and a figure."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,25 +9,14 @@ import numpy as np
 from jaxrec.runs.row_files import new_figure, save_figure
 
 COLUMNS = (
-    ('mse', 'MSE', '{:.4f}'),
-    ('load', 'load max/mean', '{:.2f}'),
-    ('utilisation', 'utilisation', '{:.4f}'),
-    ('entropy', 'entropy', '{:.3f}'),
-    ('collision_rate', 'collisions', '{:.4f}'),
-    ('largest_group', 'largest group', '{}'),
-    ('agreement', 'agreement', '{:.4f}'),
-)
+    ('mse', 'MSE', '{:.4f}'), ('load', 'load max/mean', '{:.2f}'), ('utilisation', 'utilisation', '{:.4f}'),
+    ('entropy', 'entropy', '{:.3f}'), ('collision_rate', 'collisions', '{:.4f}'),
+    ('largest_group', 'largest group', '{}'), ('agreement', 'agreement', '{:.4f}'),
+)  # fmt: skip
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
-    """Lays a report out.
-
-    Args:
-      found: from `jaxrec.models.onerec.tokenizing.tokens.measure`.
-
-    Returns:
-      A table, a line for each encoding and level, and what is to be known of it.
-    """
+    """Lays out a report from `tokenizing.tokens.measure`: a line for each encoding and level, and notes."""
     lines = [
         '| encoding | level | ' + ' | '.join(title for _, title, _ in COLUMNS) + ' |',
         '|---' * (2 + len(COLUMNS)) + '|',
@@ -80,12 +69,7 @@ def neighbours(codes: np.ndarray, vectors: np.ndarray, item: int) -> dict[int, n
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
-    """Draws how full the codes of each level are, and what each level leaves of the vectors.
-
-    Args:
-      found: from `jaxrec.models.onerec.tokenizing.tokens.measure`.
-      path: of the picture.
-    """
+    """Draws the load of the codes and the MSE of each level, from `tokenizing.tokens.measure`, to `path`."""
     measured = {name: levels for name, levels in found['levels'].items() if 'mse' in levels[0]}
     figure, axes = new_figure(1, 1 + bool(measured), figsize=(9, 3.2), squeeze=False)
     left, right = axes[0, 0], axes[0, -1]

@@ -1,8 +1,8 @@
-"""The IDs of a catalogue: codes of L levels, and what becomes of items that share all of them.
+"""The IDs of a catalogue: codes of L levels, and a rank for items that share all of them.
 
-Items of the same codes form a collision group. A rank inside it, by the order in which items came, is
-appended as one more level, so that every ID names one item; or groups are kept, and an ID names all items of
-one. Items that come later take ranks behind those of their group: no ID that was given ever changes.
+Items of the same codes form a collision group. A rank inside it, by the order in which items came, is appended as one
+more level, so that every ID names one item; or groups are kept, and an ID names all items of one. Later items take
+ranks behind those of their group: no ID ever changes.
 
 V items, L levels, K codes of a level, R codes of the rank level, U groups.
 """
@@ -23,41 +23,27 @@ LEAST_ROOM = 16  # of a rank level, so that new items find a place where no two 
 
 
 class Groups(NamedTuple):
-    """Which items share their codes.
+    """The items that share their codes."""
 
-    Attributes:
-      codes: int32 [U, L], distinct, in ascending order.
-      offsets: int64 [U + 1]: the items of group u are `items[offsets[u]:offsets[u + 1]]`.
-      items: int64 [V], in ascending order inside each group.
-    """
-
-    codes: np.ndarray
-    offsets: np.ndarray
-    items: np.ndarray
+    codes: np.ndarray  # int32 [U, L], distinct, in ascending order
+    offsets: np.ndarray  # int64 [U + 1]; the items of group u are `items[offsets[u]:offsets[u + 1]]`
+    items: np.ndarray  # int64 [V], in ascending order inside each group
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SemanticIds:
     """The IDs of all items of a catalogue.
 
-    Attributes:
-      codes: int32 [V, L], from 0 to K - 1.
-      ranks: int32 [V], from 0 to R - 1; those of a group of n are 0 to n - 1.
-      clusters: K.
-      room: R, which says how large a group may grow.
+    Raises:
+      ValueError: codes or ranks out of range, two items of one ID, or a group that lacks a rank.
     """
 
-    codes: np.ndarray
-    ranks: np.ndarray
-    clusters: int
-    room: int
+    codes: np.ndarray  # int32 [V, L], from 0 to K - 1
+    ranks: np.ndarray  # int32 [V], from 0 to R - 1; those of a group of n are 0 to n - 1
+    clusters: int  # K
+    room: int  # R, the largest possible group
 
     def __post_init__(self):
-        """Checks that the IDs are IDs.
-
-        Raises:
-          ValueError: codes or ranks out of range, two items of one ID, or a group that lacks a rank.
-        """
         if self.codes.ndim != 2 or not self.codes.shape[1] or self.ranks.shape != self.codes.shape[:1]:
             raise ValueError(
                 f'codes {self.codes.shape} and ranks {self.ranks.shape}: give [V, L] of at least one level, '
@@ -79,7 +65,7 @@ class SemanticIds:
         return np.concatenate([self.codes, self.ranks[:, None]], 1)
 
     def groups(self) -> Groups:
-        """The collision groups, those of one item included."""
+        """Returns the collision groups, including those of one item."""
         keys = code_keys(self.codes, self.clusters, self.room)
         items = np.argsort(keys, kind='stable')
         _, start, counts = np.unique(keys[items], return_index=True, return_counts=True)
@@ -87,10 +73,7 @@ class SemanticIds:
         return Groups(self.codes[items[start]], offsets, items)
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Looks items up by their IDs.
-
-        Args:
-          ids: int [..., L + 1], codes and rank, in the ranges of their levels.
+        """Looks items up by their IDs, int [..., L + 1], codes and rank.
 
         Returns:
           int64 [...], rows of items; -1 for an ID that no item has.
@@ -119,9 +102,9 @@ class SemanticIds:
         """Gives new items IDs; those of the old ones stay.
 
         Args:
-          codes: int [n, L], as `Codebooks.encode` makes them; they become rows V to V + n - 1.
-          instead: of new item i the codes of the last level, the best first, of which it takes the first
-            whose group has room where its own is full; None where an item without room is an error.
+          codes: int [n, L], as `Codebooks.encode` returns them; they become rows V to V + n - 1.
+          instead: of new item i the codes of the last level, the best first, of which it takes the first whose group
+            has room if its own is full; None where an item without room is an error.
 
         Returns:
           The IDs of the old items and the new.
@@ -178,16 +161,13 @@ class SemanticIds:
 
 
 def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> SemanticIds:
-    """Resolves collisions by a rank level.
+    """Resolves collisions by ranks, in the order of the rows.
 
     Args:
       codes: int [V, L], from 0 to K - 1.
       clusters: K.
-      room: R, at least the size of the largest group; None for twice that and at least `LEAST_ROOM`, so that
-        groups can grow.
-
-    Returns:
-      The IDs, ranks in the order of the rows.
+      room: R, at least the size of the largest group; None for twice that and at least `LEAST_ROOM`, so that groups can
+        grow.
 
     Raises:
       ValueError: codes out of range, or a group larger than the room.
@@ -200,15 +180,7 @@ def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> Sem
 
 
 def code_keys(codes: np.ndarray, clusters: int, room: int = 1) -> np.ndarray:
-    """Names the codes of each item by one number, ordered as the codes are.
-
-    Args:
-      codes: int [V, L], from 0 to K - 1.
-      clusters: K.
-      room: R; K^L R numbers must fit.
-
-    Returns:
-      int64 [V].
+    """Maps codes int [V, L] to int64 [V], in the same order; K^L R numbers must fit.
 
     Raises:
       ValueError: codes out of range, or more IDs than 64 bits number.
@@ -227,7 +199,7 @@ def code_keys(codes: np.ndarray, clusters: int, room: int = 1) -> np.ndarray:
 
 
 def _ranks(keys: np.ndarray) -> np.ndarray:
-    """int32 [V]: how many rows before each one have its key."""
+    """int32 [V]: how many earlier rows have the same key."""
     order = np.argsort(keys, kind='stable')
     ranks = np.empty(len(keys), np.int32)
     ranks[order] = _places(keys[order])

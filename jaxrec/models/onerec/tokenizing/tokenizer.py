@@ -1,9 +1,9 @@
 """OneRec's tokenizer: residual k-means turns item vectors into codes (arXiv 2502.18965, section 4.1).
 
-Level l clusters what the levels before it left: r_1 = e, s_l a cluster of r_l, r_{l+1} = r_l - c_{l, s_l}.
-An item has two encodings. In the one of training s_l is the cluster that k-means put the residual into; with
-balanced k-means all codes of a level are equally frequent there. In the other s_l is the nearest centroid,
-which is all a new item has. They differ, and how often is reported.
+Level l clusters what the levels before it left: r_1 = e, s_l a cluster of r_l, r_{l+1} = r_l - c_{l, s_l}. An item has
+two encodings. In training s_l is the cluster that k-means put the residual into; with balanced k-means all codes of a
+level are equally frequent there. In the other s_l is the nearest centroid, the only one for a new item. How often they
+differ is reported.
 
 V items, D width, L levels, K clusters.
 """
@@ -29,18 +29,13 @@ _REMEDY = 'fit the codebooks again'
 class Codebooks:
     """The centroids of all levels.
 
-    Attributes:
-      centroids: float32 [L, K, D].
+    Raises:
+      ValueError: another dtype or shape than float32 [L, K, D], or numbers that are not finite.
     """
 
-    centroids: np.ndarray
+    centroids: np.ndarray  # float32 [L, K, D]
 
     def __post_init__(self):
-        """Checks the centroids.
-
-        Raises:
-          ValueError: another dtype or shape than float32 [L, K, D], or numbers that are not finite.
-        """
         array = self.centroids
         if array.dtype != np.float32 or array.ndim != 3 or not array.size or not np.isfinite(array).all():
             raise ValueError(f'centroids are {array.dtype} {array.shape}: give finite float32 [L, K, D]; {_REMEDY}')
@@ -73,26 +68,17 @@ class Codebooks:
         return codes
 
     def last_codes(self, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Orders the last level's codes by how near their centroids are to what the levels before leave.
+        """Orders the last level's codes, int64 [K], by the distance of their centroids to what the levels before leave.
 
         Args:
           vector: float [D].
           codes: int [L], of the item; the last is not read.
-
-        Returns:
-          int64 [K], the nearest first.
         """
         rest = vector.astype(np.float64) - self.decode(codes[None, :-1])[0]
         return np.argsort(np.square(self.centroids[-1] - rest).sum(1), kind='stable')
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Sums the centroids that codes name.
-
-        Args:
-          codes: int [V, l], of the first l levels.
-
-        Returns:
-          float32 [V, D].
+        """Sums the centroids of codes int [V, l] of the first l levels: float32 [V, D].
 
         Raises:
           ValueError: more levels than there are, or codes out of range.
@@ -122,19 +108,10 @@ class Codebooks:
 
 
 class Residuals:
-    """What the first levels leave of vectors, made as it is read: it takes no room beside the vectors.
-
-    Attributes:
-      shape: (V, D).
-    """
+    """What the first levels leave of vectors, computed as it is read, without memory of its own; `shape` is (V, D)."""
 
     def __init__(self, vectors: Rows, codebooks: Codebooks, codes: np.ndarray):
-        """Lines vectors up with their codes.
-
-        Args:
-          vectors: float [V, D], or a file of them.
-          codebooks: of at least l levels.
-          codes: int [V, l], of the levels that are taken away.
+        """Pairs vectors float [V, D], or a file of them, with codes int [V, l] of the levels that are subtracted.
 
         Raises:
           ValueError: other items, another width, more levels than there are, or codes out of range.
@@ -149,7 +126,7 @@ class Residuals:
         self.shape, self._vectors, self._codebooks, self._codes = (tuple(vectors.shape), vectors, codebooks, codes)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """The residuals of a slice or of integers, float32."""
+        """Returns the residuals of a slice or of integers, float32."""
         rest = np.array(self._vectors[index], np.float32)
         for centroids, code in zip(self._codebooks.centroids, self._codes[index].T, strict=False):
             rest -= centroids[code]
@@ -157,33 +134,18 @@ class Residuals:
 
 
 class Fitted(NamedTuple):
-    """What fitting found.
+    """What fitting found."""
 
-    Attributes:
-      codebooks: the centroids.
-      codes: int32 [V, L], the encoding of training.
-      passes: over the items that each level's k-means made.
-      moved: items that moved in the last of them.
-    """
-
-    codebooks: Codebooks
-    codes: np.ndarray
-    passes: tuple[int, ...]
-    moved: tuple[int, ...]
+    codebooks: Codebooks  # the centroids
+    codes: np.ndarray  # int32 [V, L], the encoding of training
+    passes: tuple[int, ...]  # over the items, of each level
+    moved: tuple[int, ...]  # items that moved in the last pass of each level
 
 
 def fit_codebooks(
-    vectors: Rows,
-    *,
-    levels: int = 3,
-    clusters: int = 8192,
-    balanced: bool = True,
-    shuffled: bool = False,
-    passes: int = 30,
-    tolerance: float = 1e-3,
-    seed: int = 0,
-    streamed: bool = False,
-) -> Fitted:
+    vectors: Rows, *, levels: int = 3, clusters: int = 8192, balanced: bool = True, shuffled: bool = False,
+    passes: int = 30, tolerance: float = 1e-3, seed: int = 0, streamed: bool = False,
+) -> Fitted:  # fmt: skip
     """Fits residual k-means level by level.
 
     Args:
@@ -195,11 +157,8 @@ def fit_codebooks(
       passes: of each level, at most.
       tolerance: a level is done when at most this share of the items moved.
       seed: of first centroids and orders.
-      streamed: read the vectors in blocks, pass by pass, instead of taking them into memory; see
-        `balanced_kmeans_streamed`. Plain k-means reads blocks of either.
-
-    Returns:
-      Codebooks, and the codes of training.
+      streamed: read the vectors in blocks, pass by pass, instead of into memory; see `balanced_kmeans_streamed`. Plain
+        k-means reads blocks of either.
 
     Raises:
       ValueError: no level, or what the k-means refuses.
@@ -227,25 +186,15 @@ def fit_codebooks(
 
 
 class LevelReport(NamedTuple):
-    """How good the codes of a level are.
+    """Measures of the codes of a level."""
 
-    Attributes:
-      mse: mean over items and columns of the squared residual that the levels up to this one leave.
-      load: items of the most frequent code, in units of V / K.
-      utilisation: share of the codes that any item has.
-      entropy: of the codes' frequencies, in nats; at most log K.
-      collision_rate: 1 - distinct codes / V, of the levels up to this one.
-      largest_group: items that share their codes up to this level, at most.
-      agreement: share of the items whose codes up to this level are the same in both encodings.
-    """
-
-    mse: float
-    load: float
-    utilisation: float
-    entropy: float
-    collision_rate: float
-    largest_group: int
-    agreement: float
+    mse: float  # mean over items and columns of the squared residual that the levels up to this one leave
+    load: float  # items of the most frequent code, in units of V / K
+    utilisation: float  # share of the codes that any item has
+    entropy: float  # of the codes' frequencies, in nats; at most log K
+    collision_rate: float  # 1 - distinct codes / V, of the levels up to this one
+    largest_group: int  # items that share their codes up to this level, at most
+    agreement: float  # share of the items whose codes up to this level are the same in both encodings
 
 
 def report(vectors: Rows, codebooks: Codebooks, codes: np.ndarray, other: np.ndarray) -> list[LevelReport]:
@@ -256,9 +205,6 @@ def report(vectors: Rows, codebooks: Codebooks, codes: np.ndarray, other: np.nda
       codebooks: the centroids.
       codes: int [V, L], the encoding.
       other: int [V, L], the other encoding of the same items, for `agreement`.
-
-    Returns:
-      A report for each level.
 
     Raises:
       ValueError: no items, or codes that do not fit the vectors or each other.
@@ -275,44 +221,21 @@ def report(vectors: Rows, codebooks: Codebooks, codes: np.ndarray, other: np.nda
             float(np.square(block, dtype=np.float64).sum())
             for _, block in blocks(Residuals(vectors, codebooks, upto), BLOCK)
         )
-        load, utilisation, entropy = frequencies(codes[:, level], codebooks.clusters)
-        found.append(
-            LevelReport(
-                squares / (vectors.shape[0] * vectors.shape[1]),
-                load,
-                utilisation,
-                entropy,
-                *collisions(upto, codebooks.clusters),
-                float((upto == other[:, : level + 1]).all(1).mean()),
-            )
-        )
+        mse, agreement = squares / (vectors.shape[0] * vectors.shape[1]), (upto == other[:, : level + 1]).all(1).mean()
+        of_codes = frequencies(codes[:, level], codebooks.clusters), collisions(upto, codebooks.clusters)
+        found.append(LevelReport(mse, *of_codes[0], *of_codes[1], float(agreement)))
     return found
 
 
 def frequencies(codes: np.ndarray, clusters: int) -> tuple[float, float, float]:
-    """How evenly the codes of one level are used.
-
-    Args:
-      codes: int [V], of at least one item.
-      clusters: K.
-
-    Returns:
-      The load, the utilisation and the entropy of a `LevelReport`.
-    """
+    """Load, utilisation and entropy, as in `LevelReport`, of codes int [V] of one level, V at least 1."""
     counts = np.bincount(codes, minlength=clusters)
     share = counts[counts > 0] / len(codes)
     return (float(counts.max() * clusters / len(codes)), float((counts > 0).mean()), float(-share @ np.log(share)))
 
 
 def collisions(codes: np.ndarray, clusters: int) -> tuple[float, int]:
-    """How many items share all their codes with others.
-
-    Args:
-      codes: int [V, l], of at least one item.
-      clusters: K.
-
-    Returns:
-      1 - distinct codes / V, and the size of the largest group.
+    """1 - distinct codes / V, and the size of the largest group, of codes int [V, l], V at least 1.
 
     Raises:
       ValueError: codes out of range.

@@ -1,4 +1,4 @@
-"""Semantic IDs of a log's items in a folder: fitted once, and extended by items that come later.
+"""Semantic IDs of a log's items in a folder: fitted once, and extended by new items.
 
 A folder holds `ids.npz`, `codebooks.npz`, `trie.npz`, `report.json`, `items.npy` (hashes of items' names),
 `tokens.json` (options and new items), and `texts.npz` and `alignment.npz` where vectors were made by these.
@@ -21,7 +21,7 @@ from jaxrec.data.logs.raw_columns import describe_source
 from jaxrec.data.logs.vocabulary import FIRST, hash64
 from jaxrec.models.onerec.generate import catalogue
 from jaxrec.models.onerec.task import with_special
-from jaxrec.models.onerec.tokenizing.given_ids import code_loads, given_codes, measure_codes
+from jaxrec.models.onerec.tokenizing.published_ids import code_loads, given_codes, measure_codes
 from jaxrec.models.onerec.tokenizing.semantic_ids import SemanticIds, assign_ids
 from jaxrec.models.onerec.tokenizing.tokenizer import Codebooks, Fitted, fit_codebooks, report
 from jaxrec.models.onerec.tokenizing.trie_file import load_trie, save_trie
@@ -41,19 +41,9 @@ IDS, CODEBOOKS, TRIE, REPORT, TOKENS = 'ids.npz', 'codebooks.npz', 'trie.npz', '
 ITEMS = 'items.npy'
 ASSIGNED, NEAREST = 'assigned', 'nearest'
 TOKEN_OPTIONS: dict[str, Any] = {
-    **VECTOR_OPTIONS,
-    'levels': 3,
-    'clusters': 8_192,
-    'balanced': True,
-    'shuffled': False,
-    'passes': 30,
-    'tolerance': 1e-3,
-    'encoding': ASSIGNED,
-    'room': None,
-    'streamed': False,
-    'seed': 0,
-    'beside': (),
-}
+    **VECTOR_OPTIONS, 'levels': 3, 'clusters': 8_192, 'balanced': True, 'shuffled': False, 'passes': 30,
+    'tolerance': 1e-3, 'encoding': ASSIGNED, 'room': None, 'streamed': False, 'seed': 0, 'beside': (),
+}  # fmt: skip
 _FITTING = ('levels', 'clusters', 'balanced', 'shuffled', 'passes', 'tolerance', 'streamed', 'seed')
 
 
@@ -65,9 +55,9 @@ def make_ids(folder: Path, log: Log, data: Mapping[str, Any], **options: Any) ->
       folder: takes the files.
       log: a `SessionLog` or a `BehaviourLog`.
       data: the config's data section.
-      **options: any of `TOKEN_OPTIONS`: of `vectors.item_vectors` and of `fit_codebooks`; `encoding`, whether an
-        ID is the 'assigned' cluster of k-means or the 'nearest' centroid; `room`, how many items may share
-        their codes; `beside`, item columns with published IDs, which the report describes too.
+      **options: any of `TOKEN_OPTIONS`: of `vectors.item_vectors` and of `fit_codebooks`; `encoding`, whether an ID is
+        the 'assigned' cluster of k-means or the 'nearest' centroid; `room`, how many items may share their codes;
+        `beside`, item columns with published IDs, which the report describes too.
 
     Returns:
       The path of the IDs.
@@ -119,12 +109,9 @@ def fit_ids(
 
 @configurable('check')
 def check_ids(path: Path, log: Log) -> None:
-    """Refuses IDs that were made of other items than a log has; `config.files.ids.check` names it.
+    """Refuses IDs, given by path, of other items than the log's; `config.files.ids.check` names it.
 
-    Args:
-      path: of the IDs. Beside them lies what tokenizing has written; where it does not, nothing is known of
-        the items but how many there are.
-      log: the log.
+    Without the other files of tokenizing in the folder only the number of items is known.
 
     Raises:
       ValueError: IDs of another log, or a folder whose files do not belong together.
@@ -141,7 +128,7 @@ def check_ids(path: Path, log: Log) -> None:
 
 
 def _known(folder: Path, names: Sequence[str], new: Sequence[str]) -> list[str]:
-    """Which of these items a folder of tokens has already: of the log, or among the new ones."""
+    """Returns which of these items a folder of tokens has already: of the log, or among the new ones."""
     if not (folder / ITEMS).exists():
         raise ValueError(f'{folder} does not say whose IDs it has ({ITEMS}): tokenize the items again')
     of_log = np.isin(_hashes(np.asarray(names, str)), np.load(folder / ITEMS))
@@ -150,7 +137,7 @@ def _known(folder: Path, names: Sequence[str], new: Sequence[str]) -> list[str]:
 
 
 def _as_integers(names: Sequence[str], path: str) -> list[str]:
-    """Names among integers, as the log writes these: of 007 there is one, and it is 7."""
+    """Integer names as the log writes them: 007 is 7."""
     found = [str(int(name)) if name.strip().isdecimal() else name for name in names]
     if len(set(found)) < len(found):
         raise ValueError(f'{path} names an item twice, once as another text of the same number')
@@ -158,34 +145,33 @@ def _as_integers(names: Sequence[str], path: str) -> list[str]:
 
 
 def _hashes(names: np.ndarray) -> np.ndarray:
-    """uint64 of each name, as files write it: 64 bits tell it from any other."""
+    """uint64 of each name, as files write it."""
     return hash64(names.astype(str))
 
 
 def _digest(names: np.ndarray) -> str:
-    """What tells a list of items from any other."""
+    """Identifies a list of items."""
     return hashlib.sha256(hash64(names).tobytes()).hexdigest()
 
 
 def extend_ids(folder: Path, source: Path, content: str, content_items: str = '') -> tuple[int, int, int]:
     """Gives new items IDs, by the nearest centroids; those of the old ones stay.
 
-    Where the items of equal codes have no more ranks, a new one goes to the next nearest centroid of the last
-    level.
+    If the items of equal codes have no more ranks, a new one takes the next nearest centroid of the last level.
 
     Args:
       folder: takes the files.
       source: a folder that tokenizing wrote, which may have been extended before.
-      content: of the new items, of the kind that the old ones' content is.
-      content_items: names of the items, where it is an `.npy` file.
+      content: of the new items, of the same kind as the old ones'.
+      content_items: names of the items, for an `.npy` file.
 
     Returns:
-      n, how many of them share their codes with another item, and how many found no rank among the items
-      of their nearest codes.
+      n, how many of them share their codes with another item, and how many found no rank among the items of their
+      nearest codes.
 
     Raises:
-      ValueError: the folder of the earlier tokens itself, content that does not fit, an item that is known,
-        files that do not belong together, or no rank left with any code of the last level.
+      ValueError: the folder of the earlier tokens itself, content that does not fit, an item that is known, files that
+        do not belong together, or no rank left with any code of the last level.
     """
     if folder.resolve() == source.resolve():
         raise ValueError(
@@ -216,14 +202,11 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
 
 
 def read_tokens(folder: Path) -> dict[str, Any]:
-    """Reads what a folder of tokens says of itself.
-
-    Args:
-      folder: that tokenizing wrote.
+    """Reads the description of a folder of tokens.
 
     Returns:
-      {'options': `TOKEN_OPTIONS`, 'items': V of the log, 'catalogue': what tells these from other items,
-      'integers': whether their names are such, 'new': names of the items behind them}.
+      {'options': `TOKEN_OPTIONS`, 'items': V of the log, 'catalogue': their digest, 'integers': whether their names are
+      such, 'new': names of the new items}.
 
     Raises:
       ValueError: it holds no tokens, or files that were written with others.
@@ -243,14 +226,10 @@ def read_tokens(folder: Path) -> dict[str, Any]:
 
 
 def read_trie(folder: Path, levels: Sequence[int] | None = None) -> Trie:
-    """Reads the trie of tokens, as a model reads their IDs.
+    """Reads the trie of a folder of tokens, as a model reads their IDs.
 
-    Args:
-      folder: that tokenizing wrote.
-      levels: codes of each level of the model's IDs; None for those of the file, which has ranks.
-
-    Returns:
-      The trie; where the model's IDs are the tokens' without ranks, one whose leaves are groups of items.
+    `levels` are the codes of each level of the model's IDs, None for those of the file, which has ranks; without ranks
+    the leaves are groups of items.
     """
     trie = load_trie(folder / TRIE)
     if levels is None or tuple(levels) != trie.sizes[:-1]:
@@ -259,17 +238,17 @@ def read_trie(folder: Path, levels: Sequence[int] | None = None) -> Trie:
 
 
 def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: SemanticIds) -> dict[str, Any]:
-    """Measures the IDs: what `report.json` holds.
+    """Measures the IDs for `report.json`.
 
     Args:
       vectors: of the items.
       fitted: codebooks and assigned codes.
-      nearest: the other encoding; the same where k-means was plain.
+      nearest: the other encoding; the same object where k-means was plain.
       ids: of the items.
 
     Returns:
-      {'levels': {encoding: a report of each level}, 'loads': {encoding: items of each code of each level,
-      descending}, and numbers of items, IDs, groups and passes}.
+      {'levels': {encoding: a report of each level}, 'loads': {encoding: items of each code of each level, descending},
+      and numbers of items, IDs, groups and passes}.
     """
     encodings = {ASSIGNED: (fitted.codes, nearest)}
     if fitted.codes is not nearest:
@@ -297,13 +276,7 @@ def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: Sema
 
 
 def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> None:
-    """Writes IDs, the trie of all items, and what is known of both.
-
-    Args:
-      folder: takes the files; what the IDs were made by lies in it.
-      ids: of all items.
-      made: what `read_tokens` returns.
-    """
+    """Writes IDs, the trie of all items, and their description, as `read_tokens` returns it, to a folder."""
     levels = (*[ids.clusters] * ids.codes.shape[1], ids.room)
     ids.save(folder / IDS)
     save_trie(catalogue(with_special(ids.ids), levels), folder / TRIE)
@@ -313,14 +286,14 @@ def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> Non
 
 
 def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What `write_tokens` is told of the IDs of a log's items: as `read_tokens`, with no new ones."""
+    """The description, for `write_tokens`, of the IDs of a log's items without new ones."""
     names = _named_items(log)
     told = {'options': options, 'items': len(names), 'catalogue': _digest(names)}
     return told | {'integers': names.dtype.kind in 'iu', 'new': []}
 
 
 def _named_items(log: Log) -> np.ndarray:
-    """The names of a log's items, in the order of their numbers.
+    """Names of a log's items, in the order of their ids.
 
     Raises:
       ValueError: items are hashed, and have none.
@@ -335,15 +308,7 @@ def _named_items(log: Log) -> np.ndarray:
 
 
 def item_names(log: Log, new: Any = ()) -> np.ndarray:
-    """What items are called, by the rows of a catalogue: the log's raw values, and behind them new items'.
-
-    Args:
-      log: the log.
-      new: names of new items.
-
-    Returns:
-      object [FIRST + V + n]; rows that are no items are ''.
-    """
+    """Names, object [FIRST + V + n], by the rows of a catalogue with `new` items; '' for rows that are no items."""
     names = np.full(log.schema['item'].rows + len(new), '', object)
     keys = _named_items(log)
     names[FIRST : log.schema['item'].rows] = keys.astype(str) if len(new) else keys  # columns have one type

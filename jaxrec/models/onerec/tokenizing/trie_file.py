@@ -1,4 +1,4 @@
-"""The catalogue's trie in a file, so that what serves needs neither the IDs nor a build.
+"""The catalogue's trie in a file: serving needs neither the IDs nor a build.
 
 V items, L levels, N_l nodes of depth l.
 """
@@ -31,13 +31,7 @@ def save_trie(trie: Trie, path: str | Path) -> None:
 
 
 def load_trie(path: str | Path) -> Trie:
-    """Reads a trie.
-
-    Args:
-      path: of the file.
-
-    Returns:
-      The trie, on the default device.
+    """Reads a trie to the default device.
 
     Raises:
       ValueError: a file that is missing, damaged, of another kind or version, or holds no trie.

@@ -1,4 +1,4 @@
-"""Item vectors for a log's items: from a file, from texts or behaviour, or content and behaviour aligned.
+"""Item vectors for a log's items: from a file, texts or behaviour, or content and behaviour aligned.
 
 V items of the log, n new items, D width.
 """
@@ -23,30 +23,18 @@ from jaxrec.ops.kmeans import Rows
 SIMULATED, COLUMN = 'simulated', 'column:'
 TEXTS, ALIGNMENT = 'texts.npz', 'alignment.npz'
 VECTOR_OPTIONS: dict[str, Any] = {
-    'content': '',
-    'content_items': '',
-    'text_width': 128,
-    'behaviour': 0,
-    'window': 5,
-    'share': 0.5,
-}
+    'content': '', 'content_items': '', 'text_width': 128, 'behaviour': 0, 'window': 5, 'share': 0.5,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemVectors:
-    """Vectors, and what makes those of new items.
+    """Vectors, and the models that make those of new items."""
 
-    Attributes:
-      rows: float [V, D], in the order of the log's items.
-      texts: of content that is texts.
-      alignment: of content and behaviour.
-      notes: what there is to know of them, a line each.
-    """
-
-    rows: Rows
-    texts: TextVectors | None = None
-    alignment: Alignment | None = None
-    notes: tuple[str, ...] = ()
+    rows: Rows  # float [V, D], in the order of the log's items
+    texts: TextVectors | None = None  # of content that is texts
+    alignment: Alignment | None = None  # of content and behaviour
+    notes: tuple[str, ...] = ()  # for the report, a line each
 
     def save(self, folder: Path) -> None:
         """Writes what new items need."""
@@ -57,37 +45,28 @@ class ItemVectors:
 
 
 class Reordered:
-    """Vectors of a file in another order, read as they are asked for.
-
-    Attributes:
-      shape: (V, D).
-    """
+    """Vectors of a file in another order, read on demand; `shape` is (V, D)."""
 
     def __init__(self, vectors: Rows, order: np.ndarray):
-        """Takes row `order[v]` for v."""
         self._vectors, self._order = vectors, order
         self.shape = (len(order), vectors.shape[1])
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Rows of a slice or of integers, float32."""
+        """Returns the rows of a slice or of integers, float32."""
         return np.asarray(self._vectors[self._order[index]], np.float32)
 
 
 def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) -> ItemVectors:
-    """Makes the vectors of a log's items.
+    """Computes the vectors of a log's items.
 
     Args:
       log: a `SessionLog` or a `BehaviourLog`.
-      data: the config's data section, whose label and split tell which interactions train.
+      data: the config's data section, whose label and split select the interactions of training.
       options: `content`, an `.npy` file of vectors, a `.csv` file of texts with the columns item and text,
-        'column:<name>' for the texts of an attribute of the log's items, 'simulated' for those of a simulated
-        world, or '' for none; `content_items`, of an `.npy` file, a text
-        file with the name of an item a line, without which rows are items in the order of the log's ids;
-        `text_width`, at most; `behaviour`, the width of vectors of behaviour, 0 for none; their `window`; and
-        the `share` that behaviour has beside content.
-
-    Returns:
-      The vectors.
+        'column:<name>' for the texts of an attribute of the log's items, 'simulated' for those of a simulated world, or
+        '' for none; `content_items`, of an `.npy` file, a text file with the name of an item a line, without which rows
+        are items in the order of the log's ids; `text_width`, at most; `behaviour`, the width of vectors of behaviour,
+        0 for none; their `window`; and the `share` of behaviour against content.
 
     Raises:
       ValueError: neither content nor behaviour, or files that do not fit the log.
@@ -103,13 +82,8 @@ def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) 
         return found
     users, items = training_interactions(log, data['label'], data['split'])
     known = items >= FIRST
-    behaviour = behaviour_vectors(
-        users[known],
-        items[known] - FIRST,
-        log.schema['item'].rows - FIRST,
-        options['behaviour'],
-        window=options['window'],
-    )
+    count, width, window = log.schema['item'].rows - FIRST, options['behaviour'], options['window']
+    behaviour = behaviour_vectors(users[known], items[known] - FIRST, count, width, window=window)
     by_users = np.asarray(behaviour.any(1))
     without = int((~by_users).sum())
     notes = (f'{without} of {len(behaviour)} items stand near no other in training and have no behaviour',)
@@ -121,15 +95,12 @@ def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) 
 
 
 def new_vectors(folder: Path, content: str, content_items: str) -> tuple[np.ndarray, list[str]]:
-    """Vectors of items that came after tokenizing, in the space of the old ones.
+    """Vectors of items that came after tokenizing, in the space of the old ones: float32 [n, D], and the items' names.
 
     Args:
       folder: that tokenizing wrote.
-      content: as the old items' content was given, an `.npy` file or a `.csv` file of texts.
+      content: as the old items' content, an `.npy` file or a `.csv` file of texts.
       content_items: names of the items of an `.npy` file.
-
-    Returns:
-      float32 [n, D], and the items' names.
 
     Raises:
       ValueError: content of another kind than that of the old items, or vectors without names.
@@ -198,14 +169,7 @@ def _of_texts(texts: Sequence[str], width: int, notes: tuple[str, ...] = ()) -> 
 
 
 def column_texts(log: Log, name: str) -> list[str]:
-    """The raw texts of an attribute of the log's items.
-
-    Args:
-      log: the log.
-      name: a categorical column of items.
-
-    Returns:
-      V texts, '' for an item without one.
+    """The raw texts, V of them, of a categorical attribute of the log's items; '' for an item without one.
 
     Raises:
       ValueError: the log has no such column of texts.
@@ -225,18 +189,13 @@ def column_texts(log: Log, name: str) -> list[str]:
 
 
 def find_places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Where each item of a log stands among names that a file gives.
-
-    Args:
-      log: the log.
-      names: of items, each once; those that the log does not have are left out.
-      path: of the file.
+    """Finds each item of a log among the names, each once, of a file.
 
     Returns:
-      int64 [V], and a note on how many were left out, if any were.
+      int64 [V], and a note on names that are not in the log, if any.
 
     Raises:
-      ValueError: a name that stands twice or fits none of the log's, or an item of the log without one.
+      ValueError: a name that occurs twice or fits none of the log's, or an item of the log without one.
     """
     if repeated := _repeated(names):
         raise ValueError(f'{path} names {repeated!r} twice')
@@ -256,7 +215,7 @@ def find_places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, 
 
 
 def as_keys(log: Log, names: Sequence[str], path: str, column: str = 'item') -> np.ndarray:
-    """Names read from a file, as the log's vocabulary has its raw values: text or integers.
+    """Converts names read from a file to the log's raw values, text or integers.
 
     Raises:
       ValueError: naming the first that is no integer where the log's are.
@@ -270,7 +229,7 @@ def as_keys(log: Log, names: Sequence[str], path: str, column: str = 'item') -> 
 
 
 def read_names(path: str) -> list[str]:
-    """The lines of a text file."""
+    """Returns the lines of a text file."""
     try:
         with Path(path).open(encoding='utf-8-sig') as file:  # ends lines at \n and \r, not within a name
             return [line.removesuffix('\n') for line in file]
@@ -279,7 +238,7 @@ def read_names(path: str) -> list[str]:
 
 
 def read_texts(path: str) -> tuple[list[str], list[str]]:
-    """Items and texts of a CSV file with the columns item and text, as many fields in each line."""
+    """Returns items and texts of a CSV file with the columns item and text."""
     try:
         with Path(path).open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file)
