@@ -29,20 +29,19 @@ COMMANDS = {
     'age replay': ('age.replay', 'Replay a policy on a randomly logged stream.', ''),
     'age online': ('age.online', 'Run the online experiment in a simulated feed.', ''),
     'age exploration': ('age.exploration', 'Measure where a policy explores.', ''),
-    'sms predict': ('sms.predict', 'Find people, things and relations in images.', 'images'),
-    'sms show': ('sms.show', 'Draw what a network finds in a log.', 'images'),
-    'sms challenge': ('sms.challenge', 'Compute the metric of the Person in Context challenge.', 'images'),
-    'sms roles': ('sms.roles', 'Compute role AP on V-COCO.', 'images'),
-    'sms check': ('sms.check', 'Check a folder of annotated images.', 'images'),
-    'sms export': ('sms.export', 'Write a trained network to one file.', 'images'),
-    'sms upper-bound': ('sms.upper_bound', 'Compute what an errorless network would reach.', 'images'),
-    'sms sample': ('sms.sample', 'Write three annotated images as a folder.', 'images'),
+    'sms predict': ('sms.predict', 'Find people, things and relations in images.', ''),
+    'sms show': ('sms.show', 'Draw what a network finds in a log.', ''),
+    'sms challenge': ('sms.challenge', 'Compute the metric of the Person in Context challenge.', ''),
+    'sms roles': ('sms.roles', 'Compute role AP on V-COCO.', ''),
+    'sms check': ('sms.check', 'Check a folder of annotated images.', ''),
+    'sms export': ('sms.export', 'Write a trained network to one file.', ''),
+    'sms upper-bound': ('sms.upper_bound', 'Compute what an errorless network would reach.', ''),
+    'sms sample': ('sms.sample', 'Write three annotated images as a folder.', ''),
     'sim load-test': ('sim.load_test', 'Measure the HTTP service under load.', 'serve'),
 }
 GROUPS = {name.split()[0] for name in COMMANDS if ' ' in name}
 # Packages of the extras, whose absence a subcommand reports with the line that installs them.
 EXTRAS = {
-    'images': ('PIL', 'pycocotools'),
     'serve': ('httptools', 'starlette', 'uvicorn'),
     'tensorboard': ('tensorboardX',),
     'text': ('sklearn',),

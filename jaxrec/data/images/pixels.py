@@ -12,30 +12,18 @@ from jaxrec.files import needs_room
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 logger = logging.getLogger(__name__)
 _ORIENTATION = 0x0112  # EXIF
-_INSTALL = "pictures need Pillow and pycocotools: pip install 'jaxrec[images]'"
 
 
 def pillow() -> Any:
-    """The package `PIL` with the modules used here; a ValueError says how to install it."""
-    try:
-        import PIL
-        import PIL.Image
-        import PIL.ImageDraw
-        import PIL.ImageEnhance
-        import PIL.ImageFont
-        import PIL.ImageOps
-    except ImportError as error:
-        raise ValueError(_INSTALL) from error
+    """Returns the package `PIL` with the modules used here, which nothing but images needs."""
+    import PIL
+    import PIL.Image
+    import PIL.ImageDraw
+    import PIL.ImageEnhance
+    import PIL.ImageFont
+    import PIL.ImageOps
+
     return PIL
-
-
-def coco_masks() -> Any:
-    """The module `pycocotools.mask`; a ValueError says how to install it."""
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise ValueError(_INSTALL) from error
-    return mask
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -131,7 +119,9 @@ def resize_picture(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def rle_encode(mask: np.ndarray) -> dict[str, Any]:
     """Encodes bool [H, W] as COCO's compressed run lengths, {'size': [H, W], 'counts': text}, which JSON keeps."""
-    run = coco_masks().encode(np.asfortranarray(mask.astype(np.uint8)))
+    from pycocotools import mask as masks
+
+    run = masks.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {'size': [int(side) for side in run['size']], 'counts': run['counts'].decode('ascii')}
 
 

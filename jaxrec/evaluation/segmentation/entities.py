@@ -1,4 +1,4 @@
-"""Entities and human parts alone: mask AP as COCO defines it (pycocotools, extra `images`), and mean IoU of parts.
+"""Entities and human parts alone: mask AP as COCO defines it (pycocotools), and mean IoU of parts.
 
 Scenes hold no crowds, for which COCO ignores predictions: here these are wrong, so on V-COCO the AP is a little lower
 than COCO's own. Masks are kept as run lengths, a few hundred bytes each, so a whole data set fits in memory.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.pixels import coco_masks, rle_encode
+from jaxrec.data.images.pixels import rle_encode
 from jaxrec.data.images.scene import UNKNOWN_PART, Scene
 from jaxrec.evaluation.segmentation.found import Found
 
@@ -59,13 +59,12 @@ def mask_ap(images: Sequence[EncodedImage], limits: Sequence[int] = (1, 10, 100)
       `entity_ap` (mean over IoU .50 to .95), `entity_ap_50` and `entity_ap_75`.
 
     Raises:
-      ValueError: no image holds a true entity, or pycocotools is not installed.
+      ValueError: no image holds a true entity.
     """
     if not any(image.truth for image in images):
         raise ValueError('no image holds a true entity: evaluate a larger part of the data')
     if not any(image.found for image in images):  # which COCO's own reader of results refuses
         return {'entity_ap': 0.0, 'entity_ap_50': 0.0, 'entity_ap_75': 0.0}
-    coco_masks()  # where there is no pycocotools, it is named
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
@@ -82,7 +81,7 @@ def mask_ap(images: Sequence[EncodedImage], limits: Sequence[int] = (1, 10, 100)
 
 def _coco(images: Sequence[EncodedImage], entities: Sequence[Sequence[tuple[int, float, dict]]]) -> Any:
     """One side of an evaluation as pycocotools wants it; its ids start at 1, for it takes 0 for no match."""
-    masks = coco_masks()
+    from pycocotools import mask as masks
     from pycocotools.coco import COCO
 
     annotations: list[dict[str, Any]] = []

@@ -1,7 +1,6 @@
 """Files of pixels: every mode of picture, what is broken, and COCO's run lengths against its own decoder."""
 
 import struct
-import sys
 import zlib
 
 import numpy as np
@@ -136,15 +135,6 @@ def test_broken_files_are_named(tmp_path, monkeypatch):
     write_picture(tmp_path / 'deep.png', np.full((3, 3), 60_000))
     with pytest.raises(ValueError, match=r'deep.png has more than 8 bits a channel'):
         read_picture(tmp_path / 'deep.png')
-
-
-def test_without_pillow_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'PIL', None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
-        read_picture('a.png')
-    monkeypatch.setitem(sys.modules, 'pycocotools', None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
-        rle_encode(np.ones((2, 2), bool))
 
 
 def test_resized_pictures():

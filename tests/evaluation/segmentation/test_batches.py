@@ -1,12 +1,9 @@
 """The evaluator on host batches and predictions in the form that sources and tasks give them."""
 
-import sys
-
 import numpy as np
 import pytest
 
 from jaxrec.evaluation.relation_segmentation import RelationEvaluator, found_of
-from jaxrec.evaluation.segmentation.entities import encode_entities, mask_ap
 from jaxrec.evaluation.segmentation.found import NOTHING
 from tests.evaluation.segmentation.cases import CHAIR, NEXT_TO, VOCABULARY, box, found, random_image, scene
 from tests.evaluation.segmentation.test_rules import ENTITIES, HOLDS
@@ -196,13 +193,6 @@ def spoiled(change):
 def test_batches_that_cannot_be_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         spoiled(change)
-
-
-def test_entity_ap_without_pycocotools_names_the_extra(monkeypatch):
-    images = [encode_entities(scene(ENTITIES, []), found(ENTITIES, []))]
-    monkeypatch.setitem(sys.modules, 'pycocotools', None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
-        mask_ap(images)
 
 
 def test_many_more_than_fit_are_all_missed():

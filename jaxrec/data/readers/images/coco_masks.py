@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxrec.data.images.pixels import coco_masks, read_picture, rle_decode
+from jaxrec.data.images.pixels import read_picture, rle_decode
 from jaxrec.data.readers.files import read_json
 
 REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them there'
@@ -153,7 +153,8 @@ class CocoMasks:
             raise ValueError(f'{where} has no mask of polygons (x, y, three points or more) or run lengths')
         if not drawn:
             return np.zeros(size, bool)
-        coco = coco_masks()
+        from pycocotools import mask as coco
+
         run = coco.merge(coco.frPyObjects(drawn, *size))
         return rle_decode({'size': list(size), 'counts': run['counts'].decode()}, size, where)
 

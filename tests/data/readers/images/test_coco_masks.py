@@ -1,7 +1,6 @@
 """COCO's masks by hand: polygons, run lengths, PNGs of ids; and the base of readers that leave things out."""
 
 import json
-import sys
 from collections import Counter
 
 import numpy as np
@@ -44,13 +43,6 @@ def test_polygons_and_run_lengths(tmp_path):
     assert masks.names == ('horse', 'person') and masks.file_name(7) == 'a.jpg' and masks.size(7) == SIZE
     assert 7 in masks and 8 not in masks
     assert masks.masks(9).shape == (0, *SIZE) and masks.listing(9).boxes.shape == (0, 4)
-
-
-def test_polygons_without_pycocotools_name_the_extra(tmp_path, monkeypatch):
-    masks = CocoMasks([write(tmp_path / 'a.json', [SQUARE])])
-    monkeypatch.setitem(sys.modules, 'pycocotools', None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxrec\[images\]'"):
-        masks.masks(7)
 
 
 def test_files_are_joined(tmp_path):
