@@ -18,7 +18,7 @@ from jaxrec.models import sim
 from jaxrec.models.baselines import din
 from jaxrec.models.ctr import CtrTask
 from jaxrec.parallel.peak_memory import peak_mb
-from jaxrec.runs.timing import record
+from jaxrec.runs.timing import record, time_training
 from jaxrec.training.state import Setup
 
 PEER = Shapes(1024, 50, 974, 500_000, 5_000)
@@ -133,7 +133,7 @@ def from_log(name: str, model: str, shapes: Shapes, folder: Path, *, training: b
     share = round(histories.filled(source, side), 3)
     state = steps.start(setup, source[0])
     params, loader = steps.count(state), make_loader(source)
-    timed = steps.time_training(setup, state, loader)[0] if training else steps.time_scoring(setup, state, loader)
+    timed = time_training(setup, state, loader)[0] if training else steps.time_scoring(setup, state, loader)
     loader.close()
     words = f'{described(model, shapes)}, loader and search included, {len(log)} events'
     return record(name, words, params, timed, shapes.batch, idle, filled=share)

@@ -10,10 +10,9 @@ import optax
 
 from jaxrec.embeddings import make_row_optimizer
 from jaxrec.parallel import make_mesh, put_batch
-from jaxrec.parallel.host_memory import await_on_cpu
-from jaxrec.runs.timing import Timed, measure, record
+from jaxrec.runs.timing import Timed, measure, record, time_training
 from jaxrec.training.state import Setup, TrainState, init_state
-from jaxrec.training.step import make_predict_step, make_train_step
+from jaxrec.training.step import make_predict_step
 from jaxrec.training.task import Task
 
 Batches = Iterator[Mapping[str, np.ndarray]]
@@ -35,19 +34,6 @@ def start(setup: Setup, batch: Mapping[str, np.ndarray]) -> TrainState:
 def count(state: TrainState) -> int:
     """Numbers that are trained."""
     return sum(x.size for x in jax.tree.leaves((state.params, state.tables)))
-
-
-def time_training(setup: Setup, state: TrainState, batches: Batches, warm: int = 3) -> tuple[Timed, TrainState]:
-    """Time steps: host batch to device, lookup, forward, backward, clipping, both updates; `state` is donated."""
-    step = make_train_step(setup)
-    held: dict[str, Any] = {'state': state}
-
-    def call() -> None:
-        held['state'], held['metrics'] = step(held['state'], put_batch(next(batches), setup.mesh))
-        await_on_cpu(held['state'])  # as the training loop does
-
-    timed = measure(call, lambda: jax.block_until_ready(held), warm)
-    return timed, held['state']
 
 
 def time_scoring(setup: Setup, state: TrainState, batches: Batches) -> Timed:

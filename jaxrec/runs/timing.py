@@ -1,27 +1,34 @@
 """Timing: the median of several windows after a warm-up, memory above an idle process, one JSON line."""
 
+import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax
 import jax
+import numpy as np
 
+from jaxrec.parallel import put_batch
+from jaxrec.parallel.host_memory import await_on_cpu
 from jaxrec.parallel.peak_memory import forget_peak, forgotten, peak_mb, peak_since_mb
+from jaxrec.training.state import Setup, TrainState, init_state
+from jaxrec.training.step import make_fused_step, make_train_step
 
 WINDOWS, WINDOW_S = 7, 1.5
 Timed = tuple[float, list[float]]  # median seconds a call, and the mean of each window
 
 
-def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> Timed:
+def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3, window_s: float | None = None) -> Timed:
     """Times a call; the peak of memory begins anew after the warm-up.
 
     Args:
       call: starts one unit of work.
       wait: returns when all started work has ended.
       warm: calls before the first window.
+      window_s: seconds of a window; None takes `WINDOW_S`.
 
     Returns:
       The median of the windows' mean seconds a call, and all means.
@@ -33,7 +40,7 @@ def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> 
     start = time.perf_counter()
     call()
     wait()
-    repeats = max(1, round(WINDOW_S / max(time.perf_counter() - start, 1e-6)))
+    repeats = max(1, round((window_s or WINDOW_S) / max(time.perf_counter() - start, 1e-6)))
     means = []
     for _ in range(WINDOWS):
         start = time.perf_counter()
@@ -42,6 +49,46 @@ def measure(call: Callable[[], Any], wait: Callable[[], Any], warm: int = 3) -> 
         wait()
         means.append((time.perf_counter() - start) / repeats)
     return statistics.median(means), means
+
+
+def time_training(
+    setup: Setup,
+    state: TrainState,
+    batches: Iterator[Mapping[str, np.ndarray]],
+    warm: int = 3,
+    window_s: float | None = None,
+) -> tuple[Timed, TrainState]:
+    """Times steps: host batch to device, lookup, forward, backward, clipping, both updates; `state` is donated."""
+    step = make_train_step(setup)
+    held: dict[str, Any] = {'state': state}
+
+    def call() -> None:
+        held['state'], held['metrics'] = step(held['state'], put_batch(next(batches), setup.mesh))
+        await_on_cpu(held['state'])  # as the training loop does
+
+    timed = measure(call, lambda: jax.block_until_ready(held), warm, window_s)
+    return timed, held['state']
+
+
+def time_steps(
+    setup: Setup, batches: Sequence[Mapping[str, np.ndarray]], window_s: float | None = None
+) -> tuple[Timed, float, TrainState]:
+    """Times the steps of a new state, and measures their temporary memory.
+
+    Args:
+      setup: with its tables on the device.
+      batches: host batches, taken in turn.
+      window_s: as of `measure`.
+
+    Returns:
+      The times as of `measure`; MiB of each device besides inputs and outputs, NaN on a backend that does not report
+      it; and the state.
+    """
+    example = put_batch(batches[0], setup.mesh)
+    state = init_state(setup, example, 0)
+    memory = make_fused_step(setup).lower(state, example).compile().memory_analysis()
+    timed, state = time_training(setup, state, itertools.cycle(batches), 2, window_s)
+    return timed, float('nan') if memory is None else memory.temp_size_in_bytes / 2**20, state
 
 
 def record(

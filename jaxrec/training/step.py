@@ -6,18 +6,19 @@ B batch, C candidates, D width.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxrec import embeddings as emb
 from jaxrec.ops.chunks import by_chunks
-from jaxrec.parallel.mesh import BATCH
+from jaxrec.parallel.mesh import BATCH, put_batch
 from jaxrec.training import host_tables
-from jaxrec.training.state import Setup, TrainState, abstract_rows, pick
+from jaxrec.training.state import Setup, TrainState, abstract_rows, init_state, pick
 from jaxrec.training.task import Batch, Metrics
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -84,6 +85,18 @@ def make_fused_step(setup: Setup) -> jax.stages.Wrapped:
         return new, metrics
 
     return jax.jit(step, donate_argnums=0, out_shardings=(_places(setup), None))
+
+
+def take_steps(
+    setup: Setup, batches: Sequence[Mapping[str, np.ndarray]], seed: int = 0
+) -> tuple[TrainState, list[Metrics]]:
+    """Takes one step on each host batch, from a new state of this seed; returns the state and each step's metrics."""
+    state = init_state(setup, put_batch(batches[0], setup.mesh), seed)
+    step, found = make_train_step(setup), []
+    for batch in batches:
+        state, metrics = step(state, put_batch(batch, setup.mesh))
+        found.append(metrics)
+    return state, found
 
 
 def _places(setup: Setup) -> TrainState | None:

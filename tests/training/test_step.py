@@ -29,6 +29,17 @@ def slow_step(w, table, batch, rate, clip):
     return w - rate * scale * grad_w, table - rate * scale * grad_table, loss, norm
 
 
+def test_steps_are_taken_from_the_state_of_a_seed():
+    setup, batches = make_setup((8, 1)), [make_batch(t) for t in range(3)]
+    taken, metrics = step.take_steps(setup, batches, seed=1)
+    state, by_hand = init_state(setup, put_batch(batches[0], setup.mesh), 1), make_train_step(setup)
+    for batch, found in zip(batches, metrics, strict=True):
+        state, wanted = by_hand(state, put_batch(batch, setup.mesh))
+        assert float(found['loss']) == float(wanted['loss'])
+    np.testing.assert_array_equal(taken.tables['item'], state.tables['item'])
+    assert int(taken.step) == 3
+
+
 CASES = [((1, 1), None, None), ((1, 1), None, 0.5), ((8, 1), 'gather_ids', 0.5), ((4, 2), 'all_to_all', 0.5)]
 
 
