@@ -27,17 +27,11 @@ SPANS = ('4_08_to_4_21', '4_22_to_5_08')
 
 @dataclasses.dataclass(frozen=True)
 class Edition:
-    """One of the three published ones.
+    """One of the three published ones."""
 
-    Attributes:
-      folder: what it is called; its files lie in `data/` there.
-      suffix: of the names of its files.
-      parts: of each log.
-    """
-
-    folder: str
-    suffix: str
-    parts: int = 1
+    folder: str  # what it is called; its files lie in `data/` there
+    suffix: str  # of the names of its files
+    parts: int = 1  # of each log
 
     def logs(self) -> list[str]:
         """Names of the logs of what was recommended, the earlier first."""

@@ -62,15 +62,10 @@ class Visits:
         click = _draw_clicks(world, number, item, true_rate(world, truth, user, item, time))
         clicks.add(user[click], number[click], item[click])
         return {
-            'time': time,
-            'item': item,
-            'pool': Pools(pool, self.pools),
-            'click': click.astype(np.int8),
-            'propensity': 1 / size,
-            'user': user,
-            'traits': truth.traits.take(user),
+            'time': time, 'item': item, 'pool': Pools(pool, self.pools), 'click': click.astype(np.int8),
+            'propensity': 1 / size, 'user': user, 'traits': truth.traits.take(user),
             'history': clicks.before(user, number),
-        }
+        }  # fmt: skip
 
 
 class _Clicks:
@@ -180,15 +175,10 @@ class Feed:
         return _draw_clicks(self.world, np.asarray(rows), raw, rate).astype(np.float32)
 
     def buckets(self, rows: np.ndarray, shares: Sequence[float], seed: int = 0) -> np.ndarray:
-        """Cuts the traffic by user, as an online experiment does.
+        """Cuts the traffic by user, as an online experiment does: the bucket, int64 [B], of each visit in `rows` [B].
 
-        Args:
-          rows: integer [B], visits of the log.
-          shares: of the users that each bucket gets; the rest up to 1 belongs to none.
-          seed: another one is another cut.
-
-        Returns:
-          int64 [B], the bucket of each visit, `len(shares)` for those of none.
+        `shares` of the users go to each bucket; the rest up to 1 has the bucket `len(shares)`. Another seed is another
+        cut.
 
         Raises:
           ValueError: shares that are negative or sum to more than 1.

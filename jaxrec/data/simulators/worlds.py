@@ -1,6 +1,6 @@
-"""What all simulated worlds share: the checks of their knobs, and a log that is made once.
+"""What all simulators share: the checks of their knobs, and a log that is simulated once.
 
-A world is a frozen dataclass of knobs, each with a default; `seed` is among them where it is one log's.
+A world is a frozen dataclass of knobs, each with a default; `seed` is one of them, unless it is the log's.
 """
 
 import dataclasses
@@ -24,11 +24,7 @@ def defaults_of(world: Any) -> dict[str, Any]:
 
 
 def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
-    """Checks the knobs of a world: their types, counts of at least 1, shares, the seed.
-
-    Args:
-      world: the knobs; integers other than a seed are counts.
-      shares: knobs that lie between 0 and 1.
+    """Checks the knobs of a world: their types, shares, the seed, and integers, which are counts of at least 1.
 
     Raises:
       ValueError: naming the knob.
@@ -48,28 +44,20 @@ def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
 
 
 def truth_folder(folder: str | Path) -> Path:
-    """Where the truth of a simulated log lies: `<folder>-truth`."""
+    """The folder of a simulated log's ground truth: `<folder>-truth`."""
     return Path(f'{folder}-truth')
 
 
 def truth_columns(truth: Any, parts: Parts) -> dict[str, dict[str, Any]]:
-    """Sorts the arrays of a truth by their parts, as `compile_once` writes them."""
+    """Sorts the arrays of a ground truth by their parts, as `compile_once` writes them."""
     return {part: {name: getattr(truth, name) for name in names} for part, names in parts.items()}
 
 
 def read_truth(folder: str | Path, kind: Callable[..., AnyTruth], parts: Parts) -> AnyTruth:
-    """Reads the truth of a simulated log, by raw numbers.
-
-    Args:
-      folder: of the log; the truth lies beside it.
-      kind: of the truth, called with all arrays by their names.
-      parts: as it was written.
-
-    Returns:
-      The truth.
+    """Reads the ground truth of the simulated log in `folder`, by raw numbers; `kind` is called with all arrays.
 
     Raises:
-      ValueError: it does not lie there.
+      ValueError: there is none.
     """
     stores = {part: ColumnStore(truth_folder(folder) / part) for part in parts}
     return kind(**{name: stores[part][name] for part, names in parts.items() for name in names})
@@ -81,16 +69,13 @@ def compile_once(
     make: Callable[[], tuple[AnyLog, Mapping[str, Mapping[str, Any]]]],
     kind: type[AnyLog],
 ) -> AnyLog:
-    """Compiles the log of a world; a log of the same world is opened, not made again.
+    """Compiles the log of a world; a log of the same world is opened, not simulated again.
 
     Args:
-      folder: of the log; its truth and the knobs, as `world.json`, go to `truth_folder(folder)`.
+      folder: of the log; its ground truth and the knobs, as `world.json`, go to `truth_folder(folder)`.
       world: the knobs.
-      make: plays the world and compiles its log; the log and {part: columns} of the truth.
+      make: simulates the world and compiles its log: the log and {part: columns} of the ground truth.
       kind: of the log.
-
-    Returns:
-      The log.
 
     Raises:
       ValueError: the folder holds anything else.

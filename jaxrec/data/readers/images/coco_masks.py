@@ -24,19 +24,12 @@ ENTRIES: dict[str, dict[str, int | None]] = {
 
 
 class Listing(NamedTuple):
-    """The annotated entities of an image, without pixels.
+    """The annotated entities of an image, without pixels."""
 
-    Attributes:
-      ids: int64 [N], of the annotations.
-      names: their classes.
-      boxes: float64 [N, 4] of (left, top, right, bottom).
-      crowd: bool [N], whether a mask covers several entities at once.
-    """
-
-    ids: NDArray
-    names: list[str]
-    boxes: NDArray
-    crowd: NDArray
+    ids: NDArray  # int64 [N], of the annotations
+    names: list[str]  # their classes
+    boxes: NDArray  # float64 [N, 4] of (left, top, right, bottom)
+    crowd: NDArray  # bool [N], whether a mask covers several entities at once
 
 
 class CocoMasks:

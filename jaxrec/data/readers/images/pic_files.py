@@ -23,19 +23,12 @@ CATEGORIES = ('max', 'majority')
 
 
 class Entities(NamedTuple):
-    """The N entities of two label maps.
+    """The N entities of two label maps."""
 
-    Attributes:
-      numbers: int32 [N], ascending, in the instance map.
-      masks: bool [N, H, W]; empty where a resize left no pixel.
-      classes: int32 [N], numbers of the semantic map.
-      size: (H, W) of the files.
-    """
-
-    numbers: NDArray
-    masks: NDArray
-    classes: NDArray
-    size: tuple[int, int]
+    numbers: NDArray  # int32 [N], ascending, in the instance map
+    masks: NDArray  # bool [N, H, W]; empty where a resize left no pixel
+    classes: NDArray  # int32 [N], numbers of the semantic map
+    size: tuple[int, int]  # (H, W) of the files
 
 
 def read_entities(
