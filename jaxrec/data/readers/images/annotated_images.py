@@ -14,19 +14,15 @@ IRREGULAR = ('refuse', 'drop')
 
 
 class AnnotatedImages(abc.ABC):
-    """A sequence of scenes, each read when it is asked for; a subclass knows the files.
+    """A sequence of scenes, each read on demand; a subclass knows the files.
 
-    Attributes:
-      vocabulary: the names behind the numbers of the scenes.
-      names: of the images, in order.
-      splits: int8 [images], the part of each: 0 train, 1 validation, 2 test.
-      irregular: 'refuse' raises an error for an image or relation that cannot be used, 'drop' leaves it out and counts
-        it. An image asked for by its number is refused in either mode.
+    `irregular` 'refuse' raises an error for an image or relation that cannot be used, 'drop' skips and counts it. An
+    image asked for by its number is refused in either mode.
     """
 
-    vocabulary: Vocabulary
-    names: list[str]
-    splits: np.ndarray
+    vocabulary: Vocabulary  # the names behind the numbers of the scenes
+    names: list[str]  # of the images, in order
+    splits: np.ndarray  # int8 [images], the part of each: 0 train, 1 validation, 2 test
 
     def __init__(self, irregular: str):
         if irregular not in IRREGULAR:

@@ -12,7 +12,6 @@ from jaxrec.data.readers.files import read_json
 
 REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them there'
 
-
 LARGEST = 2**63  # which numpy's whole numbers stay below
 FARTHEST = 1e6  # of a coordinate: polygons that reach much further are more than pycocotools has room for
 # What entries must say: a whole number of at least so much, or (None) a text.
@@ -54,9 +53,7 @@ class CocoMasks:
     def _take(self, path: Path) -> None:
         """Takes in one file."""
         data = read_json(path, REMEDY)
-        if not isinstance(data, dict) or not all(
-            isinstance(data.get(key), list) for key in ('images', 'annotations', 'categories')
-        ):
+        if not isinstance(data, dict) or not all(isinstance(data.get(key), list) for key in ENTRIES):
             raise ValueError(f'{path} is no COCO file of "images", "annotations" and "categories": {REMEDY}')
         for kind, known in ENTRIES.items():
             for number, entry in enumerate(data[kind]):

@@ -85,9 +85,8 @@ def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
     most = sys.float_info.max
     number = lambda value: (whole(value) or isinstance(value, float)) and -most <= value <= most
     for n, entry in enumerate(entries):
-        if not (isinstance(entry, dict) and isinstance(entry.get('name'), str)) or not isinstance(
-            entry.get('relations'), list
-        ):
+        named = isinstance(entry, dict) and isinstance(entry.get('name'), str)
+        if not named or not isinstance(entry.get('relations'), list):
             raise ValueError(f'{path}: entry {n} has no "name" with a list of "relations": repair it')
         for m, relation in enumerate(entry['relations']):
             keys = ('subject', 'object', 'relation')
