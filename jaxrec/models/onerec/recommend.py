@@ -145,12 +145,7 @@ def groups_of(trie: Trie) -> dict[int, np.ndarray]:
 
 
 def expand(items: np.ndarray, scores: np.ndarray, groups: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Puts all items of a group where a ranking names its first.
-
-    Args:
-      items: int [B, K], the best first; -1 where there is none.
-      scores: float [B, K].
-      groups: from `groups_of`.
+    """Puts all items of a group where a ranking, items int [B, K], -1 where there is none, names its first.
 
     Returns:
       The first K items of the longer rankings, and their scores, those of a group alike.

@@ -26,13 +26,10 @@ _REMEDY = 'give a CSV file with item and codes, or JSON {item: codes}'
 
 
 def parse_ids(texts: Sequence[str], names: Sequence[Any], where: str) -> np.ndarray:
-    """Reads IDs int32 [V, L] from texts, one an item.
+    """Reads IDs int32 [V, L] from texts, one an item; `names` and `where` are the items' and the source's in messages.
 
-    Args:
-      texts: V of them: codes separated by spaces, each a number or a number in a token `<a_1>`, whose letter is that of
-        its level.
-      names: V of them, the items' names in messages.
-      where: the source's name in messages.
+    A text has codes separated by spaces, each a number or a number in a token `<a_1>`, whose letter is that of its
+    level.
 
     Raises:
       ValueError: naming the first text that is none, has another number of levels than the first, or a code beyond all
@@ -73,9 +70,8 @@ def _code(token: str, level: int) -> int | None:
 def read_ids(path: str | Path) -> dict[str, str]:
     """Reads a file of IDs: {name of an item: its ID as text}, for `parse_ids`.
 
-    Args:
-      path: `.csv` with the columns item and codes, or `.json` {item: list of codes or text}; either may be packed as
-        `.gz` or `.zip`.
+    It is `.csv` with the columns item and codes, or `.json` {item: list of codes or text}, also packed as `.gz` or
+    `.zip`.
 
     Raises:
       ValueError: a file that cannot be read or names an item twice.

@@ -73,7 +73,10 @@ class SemanticIds:
         return Groups(self.codes[items[start]], offsets, items)
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Looks items up by their IDs, int [..., L + 1], codes and rank.
+        """Looks items up by their IDs.
+
+        Args:
+          ids: int [..., L + 1], codes and rank, in the ranges of their levels.
 
         Returns:
           int64 [...], rows of items; -1 for an ID that no item has.
@@ -105,9 +108,6 @@ class SemanticIds:
           codes: int [n, L], as `Codebooks.encode` returns them; they become rows V to V + n - 1.
           instead: of new item i the codes of the last level, the best first, of which it takes the first whose group
             has room if its own is full; None where an item without room is an error.
-
-        Returns:
-          The IDs of the old items and the new.
 
         Raises:
           ValueError: codes out of range, or a group that outgrows the rank level.
@@ -161,13 +161,10 @@ class SemanticIds:
 
 
 def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> SemanticIds:
-    """Resolves collisions by ranks, in the order of the rows.
+    """Resolves collisions of codes int [V, L], from 0 to K - 1, by ranks in the order of the rows.
 
-    Args:
-      codes: int [V, L], from 0 to K - 1.
-      clusters: K.
-      room: R, at least the size of the largest group; None for twice that and at least `LEAST_ROOM`, so that groups can
-        grow.
+    The room R is at least the size of the largest group; None is twice that and at least `LEAST_ROOM`, so that groups
+    can grow.
 
     Raises:
       ValueError: codes out of range, or a group larger than the room.
