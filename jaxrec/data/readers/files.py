@@ -43,11 +43,7 @@ def find_file(data_dir: str | Path, name: str, folders: Sequence[str], remedy: s
 
 @contextlib.contextmanager
 def open_file(path: Path, remedy: str) -> Iterator[IO[bytes]]:
-    """Opens a file that `find_file` found, plain, .gz or .zip, unpacked.
-
-    Raises:
-      ValueError: it is empty, cut short or no archive, also while it is read; with the remedy.
-    """
+    """Opens a file of `find_file`, unpacked; a ValueError if it is empty, cut or no archive, also while it is read."""
     with readable(str(path), remedy):
         if not path.stat().st_size:
             raise ValueError(f'{path} is empty: {remedy}')

@@ -107,11 +107,7 @@ def _table(folder: Path, edition: Edition, table: str) -> Path:
 
 
 def find_files(data_dir: str | Path, edition: str) -> Files:
-    """Finds an edition placed by hand: in `data_dir`, in a folder there of the published name, or as a zip.
-
-    Raises:
-      ValueError: saying where it looked and where to get the files.
-    """
+    """Finds an edition in `data_dir`, a folder there of the published name, or a zip; a ValueError has the remedy."""
     described = edition_of(edition)
     root = Path(data_dir)
     for folder in (root, root / described.folder):

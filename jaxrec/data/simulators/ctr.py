@@ -17,8 +17,7 @@ import numpy as np
 
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.simulators.worlds import check_knobs, compile_once, defaults_of, read_truth, truth_columns
-from jaxrec.options import read_options
+from jaxrec.data.simulators.worlds import check_knobs, compile_once, make_world, read_truth, truth_columns
 
 DAY = 86_400
 PARTS = {'items': ('category', 'group', 'content', 'quality'), 'users': ('taste', 'lifelong'), 'pairs': ('pairs',)}
@@ -199,7 +198,7 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    world = make_world(World, knobs)
     return compile_once(folder, world, lambda: _compile(folder, world), BehaviourLog)
 
 

@@ -26,8 +26,7 @@ from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.simulators.lifelong_histories import Histories, Shelves, make_histories
 from jaxrec.data.simulators.lifelong_truth import NO_GROUP, PARTS, Truth, load_truth, make_truth
 from jaxrec.data.simulators.lifelong_world import DAY, World, interest_share
-from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns
-from jaxrec.options import read_options
+from jaxrec.data.simulators.worlds import compile_once, make_world, truth_columns
 
 __all__ = ['World', 'generate', 'interest_share', 'load_truth', 'make_truth', 'simulate']
 
@@ -140,7 +139,7 @@ def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    world = make_world(World, knobs)
     return compile_once(folder, world, lambda: _compile(folder, world), BehaviourLog)
 
 

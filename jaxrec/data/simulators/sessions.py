@@ -8,7 +8,6 @@ expected labels of any session, and draws responses to it.
 B sessions, S items of a session, V rows of the item vocabulary, D content width.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from jaxrec.data.sessions.log import ColumnSpec, SessionLog, compile_sessions
 from jaxrec.data.simulators import sessions_truth
 from jaxrec.data.simulators.ctr import Catalogue
 from jaxrec.data.simulators.sessions_world import DAY, PARTS, START, Truth, World, load_truth, make_truth
-from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
-from jaxrec.options import read_options
+from jaxrec.data.simulators.worlds import compile_once, make_world, read_world, truth_columns
 
 __all__ = ['Audience', 'World', 'generate', 'load_truth', 'make_truth', 'simulate']
 
@@ -86,7 +84,7 @@ def simulate(folder: str | Path, **knobs: Any) -> SessionLog:
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    world = make_world(World, knobs)
     return compile_once(folder, world, lambda: _compile(folder, world), SessionLog)
 
 
@@ -106,12 +104,7 @@ class Audience:
     def __init__(self, folder: str | Path):
         """Opens a simulated log and its ground truth; a ValueError if either is not there."""
         self.log = SessionLog(folder, check_ids=False)
-        path = truth_folder(folder) / 'world.json'
-        if not path.is_file():
-            raise ValueError(
-                f'{path} is missing, so {folder} is no simulated log of sessions: make it by `sessions.simulate`'
-            )
-        self.world = World(**json.loads(path.read_text()))
+        self.world = read_world(folder, World, 'log of sessions: make it by `sessions.simulate`')
         self.truth = load_truth(folder)
         nothing = np.zeros(FIRST, np.int64)
         self._user = np.concatenate([nothing, self.log.vocabulary('user').keys])

@@ -15,6 +15,7 @@ from jaxrec.options import read_options
 
 AnyLog = TypeVar('AnyLog', bound=Log)
 AnyTruth = TypeVar('AnyTruth')
+AnyWorld = TypeVar('AnyWorld')
 Parts = Mapping[str, tuple[str, ...]]  # {part: names of the truth's arrays of one length}
 
 
@@ -23,12 +24,21 @@ def defaults_of(world: Any) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(world)}
 
 
-def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
-    """Checks the knobs of a world: their types, shares, the seed, and integers, which are counts of at least 1.
+def make_world(kind: type[AnyWorld], knobs: Mapping[str, Any]) -> AnyWorld:
+    """Makes a world of some knobs, the others at their defaults; a ValueError names an unknown or wrong one."""
+    return kind(**read_options(knobs, 'world', **defaults_of(kind)))
 
-    Raises:
-      ValueError: naming the knob.
-    """
+
+def read_world(folder: str | Path, kind: type[AnyWorld], what: str) -> AnyWorld:
+    """Reads the knobs of a simulated log; a ValueError if it is no simulated `what`."""
+    path = truth_folder(folder) / 'world.json'
+    if not path.is_file():
+        raise ValueError(f'{path} is missing, so {folder} is no simulated {what}')
+    return kind(**json.loads(path.read_text()))
+
+
+def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
+    """Checks the knobs of a world: types, counts of at least 1, shares, the seed; a ValueError names the knob."""
     defaults = defaults_of(world)
     read_options(dataclasses.asdict(world), 'world', **defaults)  # for its check of types
     for name, default in defaults.items():
@@ -54,11 +64,7 @@ def truth_columns(truth: Any, parts: Parts) -> dict[str, dict[str, Any]]:
 
 
 def read_truth(folder: str | Path, kind: Callable[..., AnyTruth], parts: Parts) -> AnyTruth:
-    """Reads the ground truth of the simulated log in `folder`, by raw numbers; `kind` is called with all arrays.
-
-    Raises:
-      ValueError: there is none.
-    """
+    """Reads the ground truth of the simulated log in `folder`, by raw numbers; a ValueError if there is none."""
     stores = {part: ColumnStore(truth_folder(folder) / part) for part in parts}
     return kind(**{name: stores[part][name] for part, names in parts.items() for name in names})
 

@@ -27,11 +27,7 @@ REWARD = 'reward'
 
 
 def log_config(path: str, name: str) -> ConfigDict:
-    """The config of a model by name, or of the reward model (`REWARD`), on the log at a path.
-
-    Raises:
-      ValueError: no log is there, or one that cannot feed the model.
-    """
+    """The config of a model by name, or of `REWARD`, on the log at a path; a ValueError refuses unsuitable logs."""
     from jaxrec.data.sources.from_config import stored  # it imports jax, and the table of models does not
 
     log = stored('', path)

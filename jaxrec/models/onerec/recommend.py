@@ -199,11 +199,7 @@ def _pages(items: np.ndarray, scores: np.ndarray, size: int) -> tuple[np.ndarray
 
 
 def check_extended(tokens: Path, codes: jax.Array, workdir: Path) -> None:
-    """Refuses tokens under which the model's items have other codes, int32 [V, L], than it was trained with.
-
-    Raises:
-      ValueError: saying what to give.
-    """
+    """Refuses tokens that give the model's items other codes, int32 [V, L], than it was trained with."""
     ids = SemanticIds.load(tokens / IDS)
     extended = with_special(ids.ids if ids.ids.shape[1] == codes.shape[1] else ids.codes)
     if not np.array_equal(extended[: len(codes)], codes):

@@ -56,11 +56,7 @@ def pipeline(generator: ConfigDict, reward: ConfigDict, of_method: dict[str, dic
 
 
 def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
-    """The config of an alignment by one of `alignment.task.METHODS`, with further `alignment.setup.ALIGN_OPTIONS`.
-
-    Raises:
-      ValueError: there is no such method.
-    """
+    """The config of an alignment by one of `METHODS` and `alignment.setup.ALIGN_OPTIONS`; a ValueError without one."""
     if method not in METHODS:
         raise ValueError(f'after the colon of --config: there is no method {method!r}: use one of {METHODS}')
     monitor = {'monitor': 'judge_reward_mean', 'maximize': True, 'patience': None}

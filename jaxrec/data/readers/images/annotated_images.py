@@ -68,11 +68,7 @@ class AnnotatedImages(abc.ABC):
                 yield scene
 
     def usable(self) -> list[int]:
-        """Numbers of the readable images, ascending; reads all once, so that `dropped` is complete.
-
-        Raises:
-          ValueError: for the first that cannot be read, where irregular is 'refuse'.
-        """
+        """Numbers of the readable images, after reading all; in the mode 'refuse' a ValueError for one that is not."""
         for _ in self:
             pass
         return [index for index in range(len(self)) if not self._of_image[index][UNREADABLE]]

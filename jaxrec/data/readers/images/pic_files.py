@@ -73,11 +73,7 @@ def _classes(instance: NDArray, semantic: NDArray, numbers: NDArray, category: s
 
 
 def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
-    """Reads the entries of a relations file, each with `name` and `relations`; `scored` ones need a finite `score`.
-
-    Raises:
-      ValueError: it is missing, no JSON, or an entry is malformed, which is named.
-    """
+    """Reads the entries of a relations file, `scored` ones with finite scores; a ValueError for malformed ones."""
     entries = read_json(path, REMEDY)
     if not isinstance(entries, list):
         raise ValueError(f'{path} holds a {type(entries).__name__} and no list of images: {REMEDY}')

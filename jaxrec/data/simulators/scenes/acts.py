@@ -243,13 +243,6 @@ def _idling(draft: Draft, at: Point) -> None:
 
 
 ACTS: dict[str, Callable[[Draft, Point], None]] = {
-    'hold': _holding,
-    'kick': _kicking,
-    'sit': _sitting,
-    'stand': _standing,
-    'carry': _carrying,
-    'push': _pushing,
-    'ride': _riding,
-    'touch': _touching,
-    'idle': _idling,
-}
+    'hold': _holding, 'kick': _kicking, 'sit': _sitting, 'stand': _standing, 'carry': _carrying, 'push': _pushing,
+    'ride': _riding, 'touch': _touching, 'idle': _idling,
+}  # fmt: skip

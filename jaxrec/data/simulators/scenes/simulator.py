@@ -22,9 +22,8 @@ from jaxrec.data.simulators.scenes.relations import Relation, relations_of
 from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, Picture, fill, paint_backdrop
 from jaxrec.data.simulators.scenes.stage import Stage
 from jaxrec.data.simulators.scenes.world import PARTS, UNIT, VOCABULARY, Draws, World
-from jaxrec.data.simulators.worlds import defaults_of
+from jaxrec.data.simulators.worlds import make_world
 from jaxrec.data.sources.splits import TEST, TRAIN, VALIDATION
-from jaxrec.options import read_options
 
 # What shows fewer pixels, at 128 of width, or less of itself is no entity: nobody would know it. Its pixels
 # stay, those of a person of unknown part.
@@ -167,7 +166,7 @@ class SimulatedScenes:
         Raises:
           ValueError: for an unknown knob, a value out of its range, or a negative number of scenes.
         """
-        self.world = World(**read_options(world, 'world', **defaults_of(World)))
+        self.world = make_world(World, world)
         for name, count in (('train', train), ('validation', validation), ('test', test), ('seed', seed)):
             if count < 0:
                 raise ValueError(f'{name} = {count}: give 0 or more')
@@ -208,6 +207,6 @@ def simulate(
     Raises:
       ValueError: as `SimulatedScenes`, or no scenes at all.
     """
-    world = dataclasses.asdict(World(**read_options(knobs, 'world', **defaults_of(World))))
+    world = dataclasses.asdict(make_world(World, knobs))
     arguments = {'world': world, 'seed': seed, 'train': train, 'validation': validation, 'test': test}
     return compile_scenes(folder, 'jaxrec.data.simulators.scenes:SimulatedScenes', arguments, provenance='simulated')

@@ -68,11 +68,7 @@ def save_chunk(folder: str | Path, number: int, key: Mapping[str, Any], mined: M
 
 
 def load_chunk(folder: str | Path, number: int, key: Mapping[str, Any], index: np.ndarray) -> Mined | None:
-    """Reads a chunk; None if it was not mined yet.
-
-    Raises:
-      ValueError: a chunk that is damaged, or of another key or other requests than `index`, int64 [n].
-    """
+    """Reads a chunk, None if it was not mined; a ValueError if damaged, or of another key or requests than `index`."""
     path = chunk_path(folder, number)
     if not path.exists():
         return None

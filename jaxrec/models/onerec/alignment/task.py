@@ -195,11 +195,7 @@ class PairSource:
     """
 
     def __init__(self, base: SessionSource, mined: Mined, pairs: float, first: int, stop: int):
-        """Joins sessions and the iteration's pair log, of whose pairs a step has r B (`pairs`), at most B, on average.
-
-        Raises:
-          ValueError: no request gave a pair.
-        """
+        """Joins sessions and a pair log with r B `pairs` a step on average; a ValueError refuses one without pairs."""
         self._mined = mined[mined.valid.any(1)]
         if not len(self._mined):
             raise ValueError(

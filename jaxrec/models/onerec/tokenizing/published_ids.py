@@ -102,11 +102,7 @@ def read_ids(path: str | Path) -> dict[str, str]:
 
 
 def given_codes(log: Log, column: str = '', file: str = '') -> np.ndarray:
-    """Reads the IDs of a log's items, int32 [V, L], from a column of the log or a file, as `make_ids` describes.
-
-    Raises:
-      ValueError: as `make_ids`.
-    """
+    """Reads the IDs of a log's items, int32 [V, L], from a column or a file; a ValueError as `make_ids`."""
     if bool(column) == bool(file):
         raise ValueError(f'column = {column!r} and file = {file!r}: name either a column of the log or a file of IDs')
     names = log.vocabulary('item').keys.tolist()

@@ -32,11 +32,7 @@ class Groups(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SemanticIds:
-    """The IDs of all items of a catalogue.
-
-    Raises:
-      ValueError: codes or ranks out of range, two items of one ID, or a group that lacks a rank.
-    """
+    """The IDs of all items of a catalogue; a ValueError refuses codes and ranks that are none."""
 
     codes: np.ndarray  # int32 [V, L], from 0 to K - 1
     ranks: np.ndarray  # int32 [V], from 0 to R - 1; those of a group of n are 0 to n - 1
@@ -145,11 +141,7 @@ class SemanticIds:
 
     @classmethod
     def load(cls, path: str | Path) -> 'SemanticIds':
-        """Reads IDs.
-
-        Raises:
-          ValueError: a file that is missing, damaged, of another kind or version, or holds no IDs.
-        """
+        """Reads IDs; a ValueError for a file that is missing, damaged, of another kind or version, or holds no IDs."""
         found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
         if found['sizes'].shape != (2,):
             raise ValueError(f'{path} holds sizes of shape {found["sizes"].shape}, not of K and R: {_REMEDY}')
@@ -177,11 +169,7 @@ def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> Sem
 
 
 def code_keys(codes: np.ndarray, clusters: int, room: int = 1) -> np.ndarray:
-    """Maps codes int [V, L] to int64 [V], in the same order; K^L R numbers must fit.
-
-    Raises:
-      ValueError: codes out of range, or more IDs than 64 bits number.
-    """
+    """Maps codes int [V, L] to int64 [V], in the same order; a ValueError if out of range, or above 64 bits."""
     if codes.ndim != 2 or clusters < 1 or room < 1 or clusters ** codes.shape[1] * room > 2**62:
         raise ValueError(
             f'codes {codes.shape} of {clusters} a level and {room} ranks: give [V, L], and levels and codes '

@@ -27,11 +27,7 @@ _REMEDY = 'fit the codebooks again'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Codebooks:
-    """The centroids of all levels.
-
-    Raises:
-      ValueError: another dtype or shape than float32 [L, K, D], or numbers that are not finite.
-    """
+    """The centroids of all levels; a ValueError refuses others than finite float32 [L, K, D]."""
 
     centroids: np.ndarray  # float32 [L, K, D]
 
@@ -76,11 +72,7 @@ class Codebooks:
         return np.argsort(np.square(self.centroids[-1] - rest).sum(1), kind='stable')
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Sums the centroids of codes int [V, l] of the first l levels: float32 [V, D].
-
-        Raises:
-          ValueError: more levels than there are, or codes out of range.
-        """
+        """Sums the centroids of codes int [V, l] of the first l levels, float32 [V, D]; a ValueError refuses others."""
         _check_codes(codes, self)
         total = np.zeros((len(codes), self.centroids.shape[2]), np.float32)
         for level, code in enumerate(codes.T):
@@ -93,11 +85,7 @@ class Codebooks:
 
     @classmethod
     def load(cls, path: str | Path) -> 'Codebooks':
-        """Reads codebooks.
-
-        Raises:
-          ValueError: a file that is missing, damaged, of another kind or version, or holds no codebooks.
-        """
+        """Reads codebooks; a ValueError for a file that is missing, damaged, or of another kind or version."""
         found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
         try:
             return cls(found['centroids'])
