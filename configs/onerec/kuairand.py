@@ -33,14 +33,10 @@ def get_config(name: str = 'OneRec') -> ConfigDict:
             'data': {
                 'log': 'jaxrec.data.readers.kuairand:compile_kuairand',
                 'arguments': {'data_dir': '', 'edition': '1k', 'least': 5},
-                'cache': 'runs/logs',
-                'label': {},
-                'split': SPLIT,
-                'history_length': HISTORY,
-                'users': OF_ROWS,
+                'cache': 'runs/logs', 'label': {}, 'split': SPLIT, 'history_length': HISTORY, 'users': OF_ROWS,
             },
             'train': TRAIN,
         },
         of_length(ROWS, HISTORY),
-    )
+    )  # fmt: skip
     return reward_config(config) if name == REWARD else config

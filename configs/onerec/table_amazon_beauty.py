@@ -39,16 +39,9 @@ def get_config() -> ConfigDict:
             'columns': {'beauty': ConfigDict(column).copy_and_resolve_references()},
             'main': 'beauty',  # a ConfigDict forgets the order of its keys
             'order': COMPARED,
-            'rows': {name: ROWS[name] for name in COMPARED},
-            'reference': 'SASRec',
-            'seeds': 3,
-            'trials': 0,
-            'search': {},
-            'slices': ('cold_items',),
-            'paired': ('recall@10', 'ndcg@10'),
-            'shown': SHOWN,
-            'published': PUBLISHED,
-            'note': NOTE,
+            'rows': {name: ROWS[name] for name in COMPARED}, 'reference': 'SASRec', 'seeds': 3,
+            'trials': 0, 'search': {}, 'slices': ('cold_items',), 'paired': ('recall@10', 'ndcg@10'),
+            'shown': SHOWN, 'published': PUBLISHED, 'note': NOTE,
             'quick': {
                 'seeds': 2,
                 'columns': {'beauty': {'data': {'users': (0.0, 0.2)}}},
@@ -58,7 +51,7 @@ def get_config() -> ConfigDict:
                 },
             },
         }
-    )
+    )  # fmt: skip
 
 
 NOTE = (

@@ -114,16 +114,12 @@ def make_world() -> ConfigDict:
     data = ('log', 'arguments', 'cache', 'label', 'split', 'history_length')
     rewards = changed(REWARD, data={'source': 'sessions', 'session': SESSION, 'history_length': JUDGE_HISTORY})
     judged = {
-        'sessions': 8,
-        'items': SESSION,
-        'beams': ALIGN['beams'],
-        'requests': 1000,
-        'tuned_on': 256,
-        'chunk': ALIGN['chunk'],
+        'sessions': 8, 'items': SESSION, 'requests': 1000, 'tuned_on': 256,
+        **{name: ALIGN[name] for name in ('beams', 'chunk')},
         # Not those alone whose shown session was of high quality: that is known afterwards.
         'data': {'source': 'sessions', 'session': SESSION, 'choose': 'first', 'quality': None},
         'named': ROWS['OneRec']['data'],
-    }
+    }  # fmt: skip
     world = {
         **{name: run[name] for name in ('features', 'files')},
         'data': {**{name: run.data[name] for name in data}, 'users': OF_ROWS}, 'train': TRAIN,
@@ -151,20 +147,11 @@ def get_config() -> ConfigDict:
         'order': (*COMPARED, *ALIGNED),
         'tuned': ('main',),  # the other columns take what was chosen there
         'only': {'null': NULL, **dict.fromkeys(RATIOS, ('OneRec+IPA',))},
-        'rows': make_rows(),
-        'reference': 'OneRec+NTP',
-        'against': AGAINST,
-        'seeds': 3,
-        'trials': 4,
-        'search': {},
-        'row_search': make_search(),
-        'after': dict.fromkeys(ALIGNED, 'OneRec'),
-        'paired': PAIRED,
-        'shown': shown(),
-        'published': PUBLISHED | PUBLISHED_ALIGNED,
-        'note': NOTE,
+        'rows': make_rows(), 'reference': 'OneRec+NTP', 'against': AGAINST, 'seeds': 3,
+        'trials': 4, 'search': {}, 'row_search': make_search(), 'after': dict.fromkeys(ALIGNED, 'OneRec'),
+        'paired': PAIRED, 'shown': shown(), 'published': PUBLISHED | PUBLISHED_ALIGNED, 'note': NOTE,
         'quick': make_quick(),
-    }
+    }  # fmt: skip
     return ConfigDict(table)
 
 

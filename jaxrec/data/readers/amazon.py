@@ -29,15 +29,9 @@ SAME_DAY = ('lines', 'unordered')
 
 @configurable('log')
 def compile_amazon(
-    data_dir: str | Path,
-    folder: str | Path,
-    category: str = 'Books',
-    five_core: bool = True,
-    same_day: str = 'lines',
-    texts: bool = False,
-    seed: int = 0,
-    fetch: bool = False,
-) -> BehaviourLog:
+    data_dir: str | Path, folder: str | Path, category: str = 'Books', five_core: bool = True, same_day: str = 'lines',
+    texts: bool = False, seed: int = 0, fetch: bool = False,
+) -> BehaviourLog:  # fmt: skip
     """Compiles the reviews of a category of products to a log.
 
     Events have `time` and `rating` (numeric, 0 where a review has none); items have a `category`, the last entry of
@@ -77,22 +71,15 @@ def compile_amazon(
     table = amazon_files.AmazonTexts if texts else amazon_files.AmazonMetadata
     blocks = read_blocks(table, [metadata, reviews], folder, wanted=frozenset(products.tolist()))
     items, of_items, about_items = _items(blocks, products, metadata, ('category', 'text')[: 1 + texts])
+    columns = {name: ColumnSpec('categorical') for name in items if name != 'item'}
     return compile_log(
-        folder,
-        events,
-        items,
-        columns={'rating': ColumnSpec('numeric')}
-        | {name: ColumnSpec('categorical') for name in items if name != 'item'},
-        sources=files,
-        dropped=occurred(dropped | of_items),
-        notes=occurred(notes | about_items),
-        request=request,
-        seed=seed,
-    )
+        folder, events, items, columns={'rating': ColumnSpec('numeric')} | columns, sources=files,
+        dropped=occurred(dropped | of_items), notes=occurred(notes | about_items), request=request, seed=seed,
+    )  # fmt: skip
 
 
 def _usable(events: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
-    """Leaves out the lines that are no review or repeat one, and counts what was met."""
+    """Drops the lines that are no review or repeat one, and counts them."""
     user, item, time = events['user'], events['item'], events['time']
     malformed = (user.values == MALFORMED)[user.codes]
     timeless = ~malformed & (time == NO_TIME)
@@ -122,11 +109,7 @@ def _usable(events: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[st
 
 
 def in_line_order(user: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Moves reviews of a user that share a time apart, a second each, in the order given.
-
-    Args:
-      user: integer [N].
-      time: int64 [N].
+    """Moves reviews of a user, integer [N], that share a time, int64 [N], apart, a second each, in the order given.
 
     Returns:
       int64 [N], all different within a user; a time is moved only as far as an earlier one is in its way.
@@ -146,7 +129,7 @@ def in_line_order(user: np.ndarray, time: np.ndarray) -> np.ndarray:
 def _items(
     blocks: Iterator[Block], products: np.ndarray, path: Path, names: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
-    """The attributes of every reviewed product, what was left out and what was met."""
+    """The attributes of every reviewed product, and counts of what was dropped and noted."""
     place = {product: at for at, product in enumerate(products.tolist())}
     found = np.full(len(products), -1, np.int64)  # the line that describes each
     codings, malformed = {name: Coding() for name in names}, []

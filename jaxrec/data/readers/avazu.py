@@ -66,12 +66,9 @@ def _find_train(data_dir: str | Path) -> Path:
 
 @configurable('log')
 def compile_avazu(
-    data_dir: str | Path,
-    folder: str | Path,
-    min_count: int = 1,
-    buckets: Mapping[str, int] | None = None,
+    data_dir: str | Path, folder: str | Path, min_count: int = 1, buckets: Mapping[str, int] | None = None,
     seed: int = 0,
-) -> ClickLog:
+) -> ClickLog:  # fmt: skip
     """Compiles `train.gz` to a click log, every line an impression, in order.
 
     Features are the 21 fields, `hour` (of the day, 0 to 23) and `weekday` (0 is Monday), all categorical. Other columns

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxrec.data.logs.raw_columns import Coded
-from jaxrec.data.readers.files import prepared_folder
+from jaxrec.data.readers.files import find_file, prepared_folder
 
 Block = dict[str, Any]  # {column: array [n] or Coded of n rows}
 BLOCK_ROWS = 1 << 16
@@ -26,7 +26,9 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version('1.0.0')
     COLUMNS: ClassVar[Mapping[str, type]]  # dtype of each column, str for a coded one
-    PATTERN: ClassVar[str] = ''  # of the name of its one file
+    PATTERN: ClassVar[str] = ''  # of the name of its one file; or
+    FILE: ClassVar[str] = ''  # the name of its one file, unpacked, also in a folder of
+    FOLDERS: ClassVar[Sequence[str]] = ()
     # TFDS 4.9 finds this by a package that it does not declare as a dependency (importlib_resources).
     code_path = Path(__file__)
 
@@ -38,7 +40,9 @@ class BlockBuilder(tfds.core.GeneratorBasedBuilder):
         return f'{cls.name}:{cls.VERSION}'
 
     def find(self, folder: Path) -> Sequence[Path]:
-        """The files of this table in a folder where a person placed them: the one of `PATTERN`."""
+        """The files of this table in a folder where a person placed them: the one of `FILE` or `PATTERN`."""
+        if self.FILE:
+            return [find_file(folder, self.FILE, self.FOLDERS, self.MANUAL_DOWNLOAD_INSTRUCTIONS)]
         found = sorted(folder.glob(self.PATTERN))
         if len(found) != 1:
             remedy = self.MANUAL_DOWNLOAD_INSTRUCTIONS
@@ -89,7 +93,7 @@ def read_blocks(
     Args:
       builder: of the table.
       files: its source files, and those on which its settings depend.
-      folder: of the log that is compiled from it; prepared data are in `tfds/` of the same parent.
+      folder: of the log; prepared data are in `tfds/` of the same parent.
       **settings: attributes of the builder.
 
     Raises:
@@ -159,11 +163,9 @@ def occurred(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def in_blocks(rows: Iterator[Sequence[Any]], columns: Mapping[str, type]) -> Iterator[Block]:
-    """Collects rows of Python values into blocks of at most `BLOCK_ROWS` rows.
+    """Collects rows, one value a column, into blocks of at most `BLOCK_ROWS` rows.
 
-    Args:
-      rows: one value a column each.
-      columns: {column: dtype, str for a coded one}, in the order of the values.
+    `columns` are {name: dtype, str for a coded one}, in the order of the values.
     """
     make: dict[str, Callable] = {
         name: _code if dtype is str else lambda values, dtype=dtype: np.asarray(values, dtype)

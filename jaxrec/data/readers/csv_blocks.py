@@ -34,8 +34,8 @@ def read_csv(
       header: whether the first line is one.
 
     Raises:
-      ValueError: another header, a number of fields other than `names` has, a field that is no number of its type, or
-        broken encoding or compression; naming file and line.
+      ValueError: another header or number of fields, a field that is no number of its type, or broken encoding or
+        compression; naming file and line.
     """
     # Without threads errors know their line.
     read = pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=list(names))
@@ -53,15 +53,9 @@ def read_csv(
 
 
 def refuse(path: Path, line: int, name: str, column: np.ndarray, wrong: np.ndarray, allowed: str) -> None:
-    """Refuses a block with values that are not allowed; a ValueError names the first line that is wrong.
+    """Refuses values of column `name` of a block, [n], where bool [n] is wrong; a ValueError names the first line.
 
-    Args:
-      path: of the file, for the message.
-      line: of the block's first row, counted from 1.
-      name: of the column.
-      column: [n].
-      wrong: bool [n].
-      allowed: what would be right.
+    `line` is that of the block's first row, from 1; `allowed` describes right values.
     """
     if wrong.any():
         row = int(np.argmax(wrong))

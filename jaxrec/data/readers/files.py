@@ -43,15 +43,7 @@ def find_file(data_dir: str | Path, name: str, folders: Sequence[str], remedy: s
 
 @contextlib.contextmanager
 def open_file(path: Path, remedy: str) -> Iterator[IO[bytes]]:
-    """Opens a file that `find_file` found, unpacked.
-
-    Args:
-      path: plain, .gz or .zip.
-      remedy: where to get the file again, for the message.
-
-    Raises:
-      ValueError: it is empty, cut short or no archive; also while it is read.
-    """
+    """Opens a file of `find_file`, unpacked; a ValueError if it is empty, cut or no archive, also while it is read."""
     with readable(str(path), remedy):
         if not path.stat().st_size:
             raise ValueError(f'{path} is empty: {remedy}')
@@ -78,10 +70,7 @@ def readable(name: str, remedy: str) -> Iterator[None]:
 def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again') -> Any:
     """The content of a JSON file; a ValueError when it is missing or no JSON.
 
-    Args:
-      path: of the file, not packed.
-      remedy: where to get it, for the message.
-      mend: what to do with one that cannot be read, for the message.
+    Its message says where to get the file (`remedy`) and what to do with a broken one (`mend`).
     """
     try:
         return json.loads(path.read_text('utf-8-sig'))  # some editors put a mark before UTF-8
@@ -94,13 +83,7 @@ def read_json(path: Path, remedy: str, mend: str = 'was it cut? Fetch it again')
 
 
 def fetch(url: str, path: Path, md5: str | None = None) -> Path:
-    """Downloads a file, which appears complete or not at all; a ValueError when its checksum differs.
-
-    Args:
-      url: what to fetch.
-      path: where it goes.
-      md5: the published checksum; None where the publisher gives none.
-    """
+    """Downloads a file, completely or not at all; a ValueError when its MD5 differs from the published one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
     try:
@@ -118,10 +101,7 @@ def fetch(url: str, path: Path, md5: str | None = None) -> Path:
 
 
 def prepared_folder(folder: str | Path, paths: Sequence[Path]) -> Path:
-    """The folder of a log's prepared data, named by the checksum of their source files, created if absent.
-
-    So changed files never yield old data. It is in `tfds/` next to the log's folder.
-    """
+    """The folder `tfds/` next to a log, by the checksum of its sources, so that changed files never yield old data."""
     sums = ''.join(describe_source(path)['sha256'] for path in paths)
     prepared = Path(folder).absolute().parent / 'tfds' / hashlib.sha256(sums.encode()).hexdigest()[:16]
     prepared.mkdir(parents=True, exist_ok=True)

@@ -30,14 +30,9 @@ UNKNOWN = 'unknown'  # what is not told of a user or a video
 
 @configurable('log')
 def compile_kuairand(
-    data_dir: str | Path,
-    folder: str | Path,
-    edition: str = '1k',
-    gap: float = 1_800.0,
-    longest: int = 10,
-    least: int = 1,
-    seed: int = 0,
-) -> SessionLog:
+    data_dir: str | Path, folder: str | Path, edition: str = '1k', gap: float = 1_800.0, longest: int = 10,
+    least: int = 1, seed: int = 0,
+) -> SessionLog:  # fmt: skip
     """Compiles the standard logs of an edition to a session log.
 
     Requests have the `tab` and the user's features, as categorical columns; videos have `category` (the first tag),
@@ -75,23 +70,12 @@ def compile_kuairand(
     requests, about_users = _requests(rows, read_table(KuairandUsers, [users], folder))
     told = read_table(KuairandVideos, [videos, *logs], folder, wanted=seen)
     items, about_videos = _videos(np.unique(rows['video_id']), told)
-    notes = occurred(_longer(rows) | about_users | about_videos)
-    return compile_sessions(
-        folder,
-        requests,
-        items,
-        columns=_described(requests, items),
-        sources=files,
-        dropped=dropped,
-        notes=notes,
-        request=request,
-        seed=seed,
-    )
-
-
-def _longer(rows: Mapping[str, np.ndarray]) -> dict[str, int]:
     longer = int((rows['play_time_ms'] > rows['duration_ms']).sum())
-    return {'rows played for longer than the video lasts': longer}
+    notes = occurred({'rows played for longer than the video lasts': longer} | about_users | about_videos)
+    return compile_sessions(
+        folder, requests, items, columns=_described(requests, items), sources=files, dropped=dropped, notes=notes,
+        request=request, seed=seed,
+    )  # fmt: skip
 
 
 def _usable(rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, int]]:
@@ -119,16 +103,13 @@ def _usable(rows: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[st
 
 
 def number_sessions(user: np.ndarray, tab: np.ndarray, time_ms: np.ndarray, gap: float, longest: int) -> np.ndarray:
-    """Numbers the sessions of rows that are sorted by user and time.
+    """Numbers the sessions of rows sorted by user and time: int64 [N], ascending from 0.
 
     Args:
       user, tab: integer [N].
       time_ms: int64 [N].
       gap: seconds beyond which a session ends.
       longest: rows of a session at most.
-
-    Returns:
-      int64 [N], ascending from 0.
     """
     opens = np.ones(len(user), bool)
     opens[1:] = (np.diff(user) != 0) | (np.diff(tab) != 0) | (np.diff(time_ms) > gap * 1_000)
@@ -168,14 +149,10 @@ def _videos(videos: np.ndarray, table: Mapping[str, Any]) -> tuple[dict[str, Any
     tags = [[tag for tag in value.replace(' ', '').split(',') if tag] for value in text('tag').tolist()]
     tags = [[] if row == [UNKNOWN] else row for row in tags]
     items = {
-        'item': videos,
-        'category': np.asarray([row[0] if row else UNKNOWN for row in tags]),
-        'tags': Ragged.from_rows(tags, str),
-        'author': found['author_id'],
-        'video_type': found['video_type'],
-        'upload_type': found['upload_type'],
-        'duration': np.where(where >= 0, duration, np.float32(0)),
-    }
+        'item': videos, 'category': np.asarray([row[0] if row else UNKNOWN for row in tags]),
+        'tags': Ragged.from_rows(tags, str), 'author': found['author_id'], 'video_type': found['video_type'],
+        'upload_type': found['upload_type'], 'duration': np.where(where >= 0, duration, np.float32(0)),
+    }  # fmt: skip
     notes = {
         'videos without features': int((where < 0).sum()),
         'further features of a video': again,

@@ -27,17 +27,11 @@ SPANS = ('4_08_to_4_21', '4_22_to_5_08')
 
 @dataclasses.dataclass(frozen=True)
 class Edition:
-    """One of the three published ones.
+    """One of the three published ones."""
 
-    Attributes:
-      folder: what it is called; its files lie in `data/` there.
-      suffix: of the names of its files.
-      parts: of each log.
-    """
-
-    folder: str
-    suffix: str
-    parts: int = 1
+    folder: str  # what it is called; its files lie in `data/` there
+    suffix: str  # of the names of its files
+    parts: int = 1  # of each log
 
     def logs(self) -> list[str]:
         """Names of the logs of what was recommended, the earlier first."""
@@ -53,14 +47,11 @@ EDITIONS = {
 
 
 def find_files(data_dir: str | Path, edition: str) -> tuple[list[Path], Path, Path]:
-    """Finds an edition placed by hand.
+    """Finds an edition placed by hand: the logs, the users' features and the videos' basic features.
 
     Args:
       data_dir: the folder of its files, the published folder, or one that holds that.
       edition: one of `EDITIONS`.
-
-    Returns:
-      Paths of the logs, of the users' features and of the videos' basic features.
 
     Raises:
       ValueError: an unknown edition, or a file that is missing, saying where it looked.
@@ -134,15 +125,10 @@ class KuairandUsers(_Features):
     """Users' features: those that are few classes."""
 
     COLUMNS: ClassVar[Mapping[str, type]] = {
-        'user_id': np.int64,
-        'user_active_degree': str,
-        'is_live_streamer': str,
-        'is_video_author': str,
-        'follow_user_num_range': str,
-        'fans_user_num_range': str,
-        'friend_user_num_range': str,
+        'user_id': np.int64, 'user_active_degree': str, 'is_live_streamer': str, 'is_video_author': str,
+        'follow_user_num_range': str, 'fans_user_num_range': str, 'friend_user_num_range': str,
         'register_days_range': str,
-    }
+    }  # fmt: skip
     KEY = 'user_id'
     PATTERN = 'user_features_*.csv*'
 
@@ -151,12 +137,8 @@ class KuairandVideos(_Features):
     """Videos' basic features."""
 
     COLUMNS: ClassVar[Mapping[str, type]] = {
-        'video_id': np.int64,
-        'author_id': str,
-        'video_type': str,
-        'upload_type': str,
-        'video_duration': str,
+        'video_id': np.int64, 'author_id': str, 'video_type': str, 'upload_type': str, 'video_duration': str,
         'tag': str,
-    }
+    }  # fmt: skip
     KEY = 'video_id'
     PATTERN = 'video_features_basic_*.csv*'

@@ -72,16 +72,8 @@ class MovielensRatings(_Movielens):
             raise ValueError(f'{files.root}: user {min(without_line)} has ratings but no line among the users: add one')
         for user in sorted(ratings.keys() | attributes.keys()):  # also users who rated nothing, to be counted
             movies, values, times = zip(*ratings[user], strict=True) if user in ratings else ((), (), ())
-            yield (
-                user,
-                {
-                    'user': user,
-                    'movies': np.asarray(movies, np.int64),
-                    'ratings': np.asarray(values, np.float32),
-                    'times': np.asarray(times, np.int64),
-                    **attributes.get(user, {}),
-                },
-            )
+            sequences = {'movies': np.asarray(movies, np.int64), 'ratings': np.asarray(values, np.float32)}
+            yield user, {'user': user, **sequences, 'times': np.asarray(times, np.int64), **attributes.get(user, {})}
 
 
 class MovielensMovies(_Movielens):
@@ -145,12 +137,9 @@ def compile_movielens(
     prepared = prepared_folder(folder, files.paths)
     events, users, dropped = _ratings(_read(MovielensRatings, edition, prepared, files), files.edition.users)
     items, notes = _movies(_read(MovielensMovies, edition, prepared, files))
-    columns = {
-        'rating': ColumnSpec('numeric'),
-        'genres': ColumnSpec('multi'),
-        'category': ColumnSpec('categorical'),
-        'year': ColumnSpec('numeric'),
-    } | {name: ColumnSpec('categorical') for name in users or {} if name != 'user'}
+    kinds = {'rating': 'numeric', 'genres': 'multi', 'category': 'categorical', 'year': 'numeric'}
+    kinds |= {name: 'categorical' for name in users or {} if name != 'user'}
+    columns = {name: ColumnSpec(kind) for name, kind in kinds.items()}
     return compile_log(
         folder, events, items, users, columns=columns, sources=files.paths, dropped=dropped, notes=notes, seed=seed
     )
@@ -173,9 +162,7 @@ def _ratings(examples: list[dict[str, Any]], with_users: bool) -> tuple[dict, di
         'time': np.concatenate([e['times'] for e in examples]),
         'rating': np.concatenate([e['ratings'] for e in examples]),
     }
-    order = np.lexsort(
-        (events['time'], events['item'], events['user'])
-    )  # stable: of equal times, the later line is last
+    order = np.lexsort((events['time'], events['item'], events['user']))  # stable: later lines of a time are last
     user, item = events['user'][order], events['item'][order]
     last = np.append((user[1:] != user[:-1]) | (item[1:] != item[:-1]), True)
     keep = np.sort(order[last])

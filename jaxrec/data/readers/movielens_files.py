@@ -26,24 +26,15 @@ _YEAR = re.compile(r'\((\d{4})\s*(?:[-\u2013]\s*(?:\d{4})?\s*)?\)\s*$')
 
 @dataclasses.dataclass(frozen=True)
 class Edition:
-    """One published edition.
+    """One published edition."""
 
-    Attributes:
-      folder: what the publisher calls the folder in the zip; the zip is `folder + '.zip'`.
-      suffix, encoding: of its files.
-      step: smallest difference between ratings, which run from `step` to 5.
-      users: whether there is a file of user attributes.
-      published: whether the publisher still offers it at `ADDRESS`.
-      md5: of the zip, as published; None when the publisher replaces the file, then its current `.md5` file is read.
-    """
-
-    folder: str
-    suffix: str
-    encoding: str
-    step: float
-    users: bool = False
-    published: bool = True
-    md5: str | None = None
+    folder: str  # in the zip, which is `folder + '.zip'`
+    suffix: str  # of its files
+    encoding: str  # of its files
+    step: float  # smallest difference between ratings, which run from `step` to 5
+    users: bool = False  # whether there is a file of user attributes
+    published: bool = True  # whether the publisher still offers it at `ADDRESS`
+    md5: str | None = None  # of the zip; None if the publisher replaces it, then its `.md5` file is read
 
 
 EDITIONS = {
@@ -116,11 +107,7 @@ def _table(folder: Path, edition: Edition, table: str) -> Path:
 
 
 def find_files(data_dir: str | Path, edition: str) -> Files:
-    """Finds an edition placed by hand: in `data_dir`, in a folder there of the published name, or as a zip.
-
-    Raises:
-      ValueError: saying where it looked and where to get the files.
-    """
+    """Finds an edition in `data_dir`, a folder there of the published name, or a zip; a ValueError has the remedy."""
     described = edition_of(edition)
     root = Path(data_dir)
     for folder in (root, root / described.folder):
@@ -150,10 +137,7 @@ def edition_of(name: str) -> Edition:
 
 
 def download(edition: str, data_dir: str | Path, address: str = ADDRESS) -> Path:
-    """Fetches the publisher's zip into `data_dir` and compares it with the published MD5.
-
-    Returns:
-      The path of the zip, which appears there only when the checksum agrees.
+    """Fetches the publisher's zip into `data_dir`, if its checksum agrees with the published MD5, and returns its path.
 
     Raises:
       ValueError: for an edition that is no longer published, or a checksum that differs.

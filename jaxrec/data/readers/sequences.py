@@ -33,11 +33,7 @@ class Sequences(BlockBuilder):
     """Interactions in the order of their lines: `user`, `item`; an empty line has `user` `EMPTY`."""
 
     COLUMNS: ClassVar[Mapping[str, type]] = {'user': np.int64, 'item': np.int64}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
-
-    def find(self, folder: Path) -> Sequence[Path]:
-        """The file of sequences in a folder."""
-        return [find_file(folder, EVENTS, (), REMEDY)]
+    MANUAL_DOWNLOAD_INSTRUCTIONS, FILE = REMEDY, EVENTS
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of interactions, and refuses a line that is no sequence, or a user's second one."""
@@ -48,11 +44,7 @@ class SequenceItems(BlockBuilder):
     """Items in the order of their lines: `item`, `text`, `attributes` and `ids`, as they are written."""
 
     COLUMNS: ClassVar[Mapping[str, type]] = {'item': np.int64, 'text': str, 'attributes': str, 'ids': str}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
-
-    def find(self, folder: Path) -> Sequence[Path]:
-        """The file of items in a folder."""
-        return [find_file(folder, ITEMS, (), REMEDY)]
+    MANUAL_DOWNLOAD_INSTRUCTIONS, FILE = REMEDY, ITEMS
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of items; several IDs of an item are joined by tabs."""
@@ -94,17 +86,12 @@ def compile_sequences(
     items = read_table(SequenceItems, found[1:], folder)
     columns = _attributes(items, found[1], indexes)
     kinds = {'text': 'categorical', 'attributes': 'multi'}
+    described = {key: ColumnSpec(kinds.get(key, 'categorical')) for key in columns if key != 'item'}
+    dropped = occurred({'empty lines': int(empty.sum())})
     return compile_log(
-        folder,
-        events,
-        columns,
-        columns={key: ColumnSpec(kinds.get(key, 'categorical')) for key in columns if key != 'item'},
-        sources=files,
-        dropped={'empty lines': int(empty.sum())} if empty.any() else {},
-        notes=_irregular(events),
-        request=request,
-        seed=seed,
-    )
+        folder, events, columns, columns=described, sources=files, dropped=dropped, notes=_irregular(events),
+        request=request, seed=seed,
+    )  # fmt: skip
 
 
 def _interactions(path: Path) -> Iterator[tuple[int, int]]:

@@ -17,8 +17,6 @@ from jaxrec.data.readers.blocks import Block, BlockBuilder, join_blocks, occurre
 from jaxrec.data.readers.csv_blocks import read_csv
 from jaxrec.data.readers.files import find_file
 
-FILE = 'UserBehavior.csv'
-FOLDERS = ('taobao', 'UserBehavior')
 REMEDY = 'fetch UserBehavior.csv.zip from https://tianchi.aliyun.com/dataset/649 and place it there'
 BEHAVIOURS = ('pv', 'cart', 'fav', 'buy')
 # The days that the publisher states, 25 November to 3 December 2017, by the clocks of China (UTC+8).
@@ -33,10 +31,7 @@ class TaobaoEvents(BlockBuilder):
         **dict.fromkeys(('user', 'item', 'category'), np.int32), 'behaviour': str, 'time': np.int64,
     }  # fmt: skip
     MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
-
-    def find(self, folder: Path) -> Sequence[Path]:
-        """The file, plain or packed."""
-        return [find_file(folder, FILE, FOLDERS, REMEDY)]
+    FILE, FOLDERS = 'UserBehavior.csv', ('taobao', 'UserBehavior')
 
     def read(self, files: Sequence[Path]) -> Iterator[Block]:
         """Yields blocks of lines, and refuses a behaviour that the publisher does not name."""
@@ -73,7 +68,7 @@ def compile_taobao(data_dir: str | Path, folder: str | Path, outside: str = 'dro
     """
     if outside not in OUTSIDE:
         raise ValueError(f'outside={outside!r}: say what becomes of such lines, {" or ".join(OUTSIDE)}')
-    files = [find_file(data_dir, FILE, FOLDERS, REMEDY)]
+    files = [find_file(data_dir, TaobaoEvents.FILE, TaobaoEvents.FOLDERS, REMEDY)]
     request = {'reader': TaobaoEvents.tag(), 'outside': outside, 'seed': seed}
     if made := BehaviourLog.of_request(folder, files, request):
         return made
@@ -87,16 +82,9 @@ def compile_taobao(data_dir: str | Path, folder: str | Path, outside: str = 'dro
     if outside == 'keep':
         notes[_OUTSIDE_DAYS] = counted.pop(_OUTSIDE_DAYS, 0)
     return compile_log(
-        folder,
-        events,
-        items,
-        columns={'behaviour': ColumnSpec('categorical'), 'category': ColumnSpec('categorical')},
-        sources=files,
-        dropped=occurred(counted),
-        notes=occurred(notes),
-        request=request,
-        seed=seed,
-    )
+        folder, events, items, columns=dict.fromkeys(('behaviour', 'category'), ColumnSpec('categorical')),
+        sources=files, dropped=occurred(counted), notes=occurred(notes), request=request, seed=seed,
+    )  # fmt: skip
 
 
 _BEFORE_1970, _OUTSIDE_DAYS = 'lines before 1970', 'lines outside the stated days'

@@ -25,7 +25,8 @@ def check_sessions(requests: RawTable, items: RawTable, columns: Mapping[str, Co
     Raises:
       ValueError: naming the table, the column and the session.
     """
-    shown = [name for name, column in requests.items() if _is_shown(name, column, columns)]
+    ragged = [name for name, column in requests.items() if isinstance(column, Ragged)]
+    shown = [name for name in ragged if name != 'item' and name not in columns]
     for name in (WATCH_TIME, *LABELS):
         if name in requests and name not in shown:
             raise ValueError(
@@ -45,10 +46,6 @@ def check_sessions(requests: RawTable, items: RawTable, columns: Mapping[str, Co
     return raw
 
 
-def _is_shown(name: str, column: Any, columns: Mapping[str, ColumnSpec]) -> bool:
-    return name != 'item' and name not in columns and isinstance(column, Ragged)
-
-
 def _session(raw: RawLog, n: int) -> str:
     """Names a session by its place and its request."""
     user = raw.events['user']
@@ -56,7 +53,7 @@ def _session(raw: RawLog, n: int) -> str:
     return f'session {n} (user {user.item()!r}, time {raw.events["time"][n]})'
 
 
-def _of_place(item: Ragged, place: int) -> tuple[int, int]:
+def of_place(item: Ragged, place: int) -> tuple[int, int]:
     """The session that holds a place, and which of its items it is."""
     n = int(np.searchsorted(item.offsets, place, side='right')) - 1
     return n, place - int(item.offsets[n])
@@ -73,7 +70,7 @@ def _check_items(raw: RawLog) -> None:
     missing = ~np.isin(shown.values, known)
     if missing.any():
         place = int(np.argmax(missing))
-        n, _ = _of_place(shown, place)
+        n, _ = of_place(shown, place)
         raise ValueError(
             f'{_session(raw, n)} shows item {shown.values[place].item()!r}, which is unknown: give it a row in the '
             f'table of items ({missing.sum()} of {len(missing)} shown items have none), or leave the session out'
@@ -87,19 +84,23 @@ def _numbers(raw: RawLog, name: str, column: Ragged) -> Ragged:
         raise ValueError(f'column {name!r} must have one number for each shown item of every session')
     if values.dtype.kind not in 'biuf':
         raise ValueError(f'column {name!r} holds {values.dtype}: give numbers')
-    if name in LABELS:
-        wrong, allowed = ~np.isin(values, (0, 1)), '0 or 1'
-    elif name == WATCH_TIME:
-        wrong, allowed = ~(np.isfinite(values) & (values >= 0)), 'seconds, 0 or more'
-    else:
-        wrong, allowed = ~np.isfinite(values), 'a finite number'
+    wrong, allowed = wrong_numbers(name, values)
     if wrong.any():
-        n, slot = _of_place(item, int(np.argmax(wrong)))
+        n, slot = of_place(item, int(np.argmax(wrong)))
         raise ValueError(
             f'{_session(raw, n)} has {name} {values[wrong][0]} at its item {slot}: it must be {allowed}; '
             'mend it, or leave the session out'
         )
     return Ragged(values.astype(np.int8 if name in LABELS else np.float32), item.offsets)
+
+
+def wrong_numbers(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Marks the values that a column of shown items must not have, bool, and names those that it may."""
+    if name in LABELS:
+        return ~np.isin(values, (0, 1)), '0 or 1'
+    if name == WATCH_TIME:
+        return ~(np.isfinite(values) & (values >= 0)), 'seconds, 0 or more'
+    return ~np.isfinite(values), 'a finite number'
 
 
 def write_sessions(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], dict[str, int]]:

@@ -105,11 +105,7 @@ class Selection:
 
 
 def quantile(log: SessionLog, seconds: np.ndarray, train: np.ndarray, share: float) -> float:
-    """The quantile `share` of the watch times float [N] of the training split, bool [N]; the log is for the message.
-
-    Raises:
-      ValueError: when nothing is in the training split.
-    """
+    """The quantile `share` of watch times float [N] in training, bool [N]; a ValueError if that is empty."""
     if not train.any():
         raise ValueError(
             f'no request of {log.folder} is in the training split, so no quantile of watch times is known: '
@@ -119,11 +115,7 @@ def quantile(log: SessionLog, seconds: np.ndarray, train: np.ndarray, share: flo
 
 
 def make_filter(config: Mapping[str, Any]) -> SessionFilter:
-    """Builds a filter from fields of `SessionFilter`; one that is absent has its default.
-
-    Raises:
-      ValueError: an unknown field or a value that is not allowed.
-    """
+    """Builds a filter from fields of `SessionFilter`; a ValueError for an unknown field or value."""
     # Of the fields that may be None nothing is known of their type: they are checked above.
     options = read_options(
         plain(config), _WHERE, watched=None, seconds=None, quantile=None, interactions=None, combine='all'

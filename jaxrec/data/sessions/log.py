@@ -22,7 +22,7 @@ from jaxrec.data.logs.log import REMEDY
 from jaxrec.data.logs.raw_columns import RawTable
 from jaxrec.data.logs.schema import Column, ColumnSpec
 from jaxrec.data.logs.vocabulary import FIRST
-from jaxrec.data.sessions.encoding import LABELS, WATCH_TIME, check_sessions, write_sessions
+from jaxrec.data.sessions.encoding import LABELS, WATCH_TIME, check_sessions, of_place, write_sessions, wrong_numbers
 
 __all__ = ['LABELS', 'WATCH_TIME', 'Column', 'ColumnSpec', 'SessionLog', 'compile_sessions']
 
@@ -70,11 +70,7 @@ class SessionLog(UserLog):
         return np.diff(self.offsets)
 
     def of_shown(self, name: str) -> np.ndarray:
-        """A column of shown items end to end, [M]: `item` int32, or one of `shown`.
-
-        Raises:
-          ValueError: when the log has no such column.
-        """
+        """A column of shown items end to end, [M]: `item` int32, or one of `shown`, else a ValueError."""
         if name != 'item' and name not in self.shown:
             raise ValueError(
                 f'{self.folder} has no {name!r} for each shown item, it has '
@@ -98,35 +94,22 @@ class SessionLog(UserLog):
             raise ValueError(f'{where / "item"} row {row} is an empty session: {REMEDY}')
         if (item.values < FIRST).any():
             place = int(np.argmin(item.values))
-            raise ValueError(
-                f'{where / "item"} holds the unknown item {item.values[place]} in row {self._row(place)}: {REMEDY}'
-            )
+            row, _ = of_place(item, place)
+            raise ValueError(f'{where / "item"} holds the unknown item {item.values[place]} in row {row}: {REMEDY}')
         for name in self.shown:
             column = events[name]
             if not isinstance(column, Ragged) or not np.array_equal(column.offsets, item.offsets):
                 raise ValueError(f'{where / name} has not one number for each shown item: {REMEDY}')
-            wrong = _wrong(name, column.values)
+            wrong, _ = wrong_numbers(name, column.values)
             if wrong.any():
                 place = int(np.argmax(wrong))
-                raise ValueError(
-                    f'{where / name} holds {column.values[place]} in row {self._row(place)}, which no '
-                    f'{name} can be: {REMEDY}'
-                )
+                told = f'{column.values[place]} in row {of_place(item, place)[0]}'
+                raise ValueError(f'{where / name} holds {told}, which no {name} can be: {REMEDY}')
         user, time = events['user'], events['time']
         late = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
         if late.any():
             row = int(np.argmax(late)) + 1
             raise ValueError(f'{where / "time"}.npy is {time[row]} in row {row}, earlier than before: {REMEDY}')
-
-    def _row(self, place: int) -> int:
-        """The request that was shown this place of the M."""
-        return int(np.searchsorted(self.offsets, place, side='right')) - 1
-
-
-def _wrong(name: str, values: np.ndarray) -> np.ndarray:
-    if name in LABELS:
-        return ~np.isin(values, (0, 1))
-    return ~np.isfinite(values) | ((values < 0) if name == WATCH_TIME else False)
 
 
 def compile_sessions(

@@ -1,10 +1,10 @@
-"""A seeded world of users, items and clicks whose true click probabilities are known.
+"""A seeded simulator of users, items and clicks whose true click probabilities are known.
 
-Users carry interests of three ranges: lifelong (fixed), long (renewed every few sessions) and short (one category a
-session). Items have a category, a content vector near their category's, a quality, and a hidden group. Beside interests
-a click depends on pairs: every recently clicked item lends or takes odds by a random table over (its group, the
-candidate's group), centred in rows and columns, so that no sum of effects of the two sides expresses it. Groups are
-never written to the log.
+Users have interests of three ranges: lifelong (fixed), long (renewed every few sessions) and short (one category a
+session). Items have a category, a content vector near their category's, a quality, and a hidden group. A click also
+depends on pairs: every recently clicked item lends or takes odds by a random table over (its group, the candidate's
+group), centred in rows and columns, so that no sum of effects of the two sides expresses it. The log does not hold
+groups.
 
 U users, T impressions a user, V items, K categories, G hidden groups, D content width.
 """
@@ -17,8 +17,7 @@ import numpy as np
 
 from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
-from jaxrec.data.simulators.worlds import check_knobs, compile_once, defaults_of, read_truth, truth_columns
-from jaxrec.options import read_options
+from jaxrec.data.simulators.worlds import check_knobs, compile_once, make_world, read_truth, truth_columns
 
 DAY = 86_400
 PARTS = {'items': ('category', 'group', 'content', 'quality'), 'users': ('taste', 'lifelong'), 'pairs': ('pairs',)}
@@ -26,45 +25,25 @@ PARTS = {'items': ('category', 'group', 'content', 'quality'), 'users': ('taste'
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The knobs of a world.
+    """The knobs of a world."""
 
-    Attributes:
-      users: U.
-      items: V.
-      impressions: T, impressions of each user; clicks are history, so histories grow to about T times the click rate.
-      categories: K.
-      groups: G, hidden groups of items.
-      content_dim: D.
-      pair_window: clicks that the pair effect looks back on.
-      pair_effect: standard deviation of the pair effect in logits; 0 switches it off.
-      interest_effect: logits for a candidate in each matching range of interest.
-      content_effect: standard deviation of the taste for content in logits.
-      quality_effect: standard deviation of item quality in logits.
-      bias: logit of an average candidate outside all interests.
-      exploration: share of impressions drawn from all items by popularity; the rest are from interests.
-      popularity: exponent of item popularity, 0 is uniform.
-      session: impressions a session, over which the short interest lasts.
-      long_sessions: sessions over which a long interest lasts.
-      seed: of everything.
-    """
-
-    users: int = 20_000
-    items: int = 4_000
-    impressions: int = 50
-    categories: int = 40
-    groups: int = 16
-    content_dim: int = 16
-    pair_window: int = 20
-    pair_effect: float = 1.5
-    interest_effect: float = 0.6
-    content_effect: float = 0.4
-    quality_effect: float = 0.4
-    bias: float = -1.2
-    exploration: float = 0.5
-    popularity: float = 0.5
-    session: int = 5
-    long_sessions: int = 4
-    seed: int = 0
+    users: int = 20_000  # U
+    items: int = 4_000  # V
+    impressions: int = 50  # T, of each user; clicks are history, of about T times the click rate
+    categories: int = 40  # K
+    groups: int = 16  # G, hidden groups of items
+    content_dim: int = 16  # D
+    pair_window: int = 20  # clicks that the pair effect looks back on
+    pair_effect: float = 1.5  # standard deviation of the pair effect in logits; 0 switches it off
+    interest_effect: float = 0.6  # logits for a candidate in each matching range of interest
+    content_effect: float = 0.4  # standard deviation of the taste for content in logits
+    quality_effect: float = 0.4  # standard deviation of item quality in logits
+    bias: float = -1.2  # logit of an average candidate outside all interests
+    exploration: float = 0.5  # share of impressions drawn from all items by popularity; the rest are from interests
+    popularity: float = 0.5  # exponent of item popularity, 0 is uniform
+    session: int = 5  # impressions a session, over which the short interest lasts
+    long_sessions: int = 4  # sessions over which a long interest lasts
+    seed: int = 0  # of everything
 
     def __post_init__(self) -> None:
         check_knobs(self, shares=('exploration',))
@@ -74,41 +53,22 @@ class World:
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What the world knows and no log tells.
+    """The ground truth of a world, which no log holds."""
 
-    Attributes:
-      category: int [V].
-      group: int [V].
-      content: float [V, D], unit vectors.
-      quality: float [V], logits.
-      pairs: float [G, G], odds that a clicked item of group g lends to a candidate of group h, zero mean in rows and
-        columns.
-      taste: float [U, D].
-      lifelong: int [U, 2], categories of lifelong interest.
-    """
-
-    category: np.ndarray
-    group: np.ndarray
-    content: np.ndarray
-    quality: np.ndarray
-    pairs: np.ndarray
-    taste: np.ndarray
-    lifelong: np.ndarray
+    category: np.ndarray  # int [V]
+    group: np.ndarray  # int [V]
+    content: np.ndarray  # float [V, D], unit vectors
+    quality: np.ndarray  # float [V], logits
+    pairs: np.ndarray  # float [G, G], odds that a clicked item of group g lends to a candidate of group h, centred
+    taste: np.ndarray  # float [U, D]
+    lifelong: np.ndarray  # int [U, 2], categories of lifelong interest
 
 
 def make_truth(world: World) -> Truth:
-    """Draws items, users and the pair table.
-
-    Args:
-      world: the knobs.
-
-    Returns:
-      The truth.
-    """
+    """Draws items, users and the pair table."""
     rng = np.random.default_rng((world.seed, 1))
-    category = np.concatenate(
-        [np.arange(world.categories), rng.integers(0, world.categories, world.items - world.categories)]
-    )
+    more = rng.integers(0, world.categories, world.items - world.categories)
+    category = np.concatenate([np.arange(world.categories), more])
     centre = rng.normal(size=(world.categories, world.content_dim))
     content = centre[category] + rng.normal(size=(world.items, world.content_dim))
     content /= np.linalg.norm(content, axis=1, keepdims=True)
@@ -117,25 +77,15 @@ def make_truth(world: World) -> Truth:
     pairs -= pairs.mean(1, keepdims=True)
     pairs /= max(pairs.std(), 1e-9)
     return Truth(
-        category=category,
-        group=rng.integers(0, world.groups, world.items),
-        content=content,
-        quality=world.quality_effect * rng.normal(size=world.items),
-        pairs=pairs,
+        category=category, group=rng.integers(0, world.groups, world.items), content=content,
+        quality=world.quality_effect * rng.normal(size=world.items), pairs=pairs,
         taste=rng.normal(size=(world.users, world.content_dim)),
         lifelong=rng.integers(0, world.categories, (world.users, 2)),
-    )
+    )  # fmt: skip
 
 
 def load_truth(folder: str | Path) -> Truth:
-    """Reads the ground truth of a simulated log, by raw numbers of items and users.
-
-    Args:
-      folder: of the log.
-
-    Raises:
-      ValueError: there is none.
-    """
+    """Reads the ground truth of the simulated log in `folder`, by raw numbers; a ValueError if it has none."""
     return read_truth(folder, Truth, PARTS)
 
 
@@ -143,13 +93,9 @@ class Catalogue:
     """Draws items by popularity, from all or from one category, by inverting a cumulative sum."""
 
     def __init__(self, category: np.ndarray, categories: int, popularity: float, rng: np.random.Generator):
-        """Gives each item a popularity.
+        """Gives each item, int [V] categories of K, a popularity.
 
-        Args:
-          category: int [V], each in [0, categories).
-          categories: K.
-          popularity: the exponent, 0 is uniform.
-          rng: draws the ranks.
+        Ranks are drawn by `rng`; `popularity` is their exponent, 0 is uniform.
         """
         weight = (1.0 + rng.permutation(len(category))) ** -popularity
         self.order = np.argsort(category, kind='stable')
@@ -158,15 +104,12 @@ class Catalogue:
         self.low, self.high = self.total[edge[:-1]], self.total[edge[1:]]
 
     def draw(self, category: np.ndarray, anywhere: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Draws one item each.
+        """Draws one item each, int [...].
 
         Args:
-          category: int [...], of which it shall be.
+          category: int [...], of the item.
           anywhere: bool [...], where any category will do.
           u: float [...], uniform in [0, 1).
-
-        Returns:
-          int [...], item numbers.
         """
         low = np.where(anywhere, 0.0, self.low[category])
         high = np.where(anywhere, self.total[-1], self.high[category])
@@ -198,15 +141,10 @@ class _Clicks:
 
 
 def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
-    """Plays all users side by side, one impression after the other.
-
-    Args:
-      world: the knobs.
-      truth: from `make_truth`.
+    """Draws all users side by side, one impression after the other, with the ground truth of `make_truth`.
 
     Returns:
-      Event columns of length U * T: user, item, time (int64 seconds), click (int8), true_ctr (float32), ordered by
-      impression.
+      Event columns of length U * T: user, item, time (int64 seconds), click (int8), true_ctr (float32), by impression.
     """
     rng = np.random.default_rng((world.seed, 2))
     users, steps = world.users, world.impressions
@@ -225,9 +163,8 @@ def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
         ranges = np.stack([truth.lifelong[:, 0], truth.lifelong[:, 1], long, short])  # [4, U]
         wanted = ranges[rng.integers(0, len(ranges), users), np.arange(users)]
         item[t] = catalogue.draw(wanted, rng.random(users) < world.exploration, rng.random(users))
-        logit = _logits(world, truth, ranges, item[t]) + world.pair_effect * clicks.pair_sum(
-            truth.pairs, truth.group[item[t]]
-        )
+        pairs = clicks.pair_sum(truth.pairs, truth.group[item[t]])
+        logit = _logits(world, truth, ranges, item[t]) + world.pair_effect * pairs
         ctr[t] = 1 / (1 + np.exp(-logit))
         click[t] = rng.random(users) < ctr[t]
         who = np.flatnonzero(click[t])
@@ -248,31 +185,28 @@ def _logits(world: World, truth: Truth, ranges: np.ndarray, item: np.ndarray) ->
 
 @configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
-    """Simulates a world and compiles its log; a log of the same world is opened, not made again.
+    """Simulates a world and compiles its log; a log of the same world is opened, not simulated again.
 
     Args:
-      folder: where the log goes; `<folder>-truth` beside it takes the truth's columns by raw item and user number, and
-        the knobs as `world.json`.
+      folder: of the log; `<folder>-truth` takes the ground truth by raw item and user number, and the knobs as
+        `world.json`.
       **knobs: fields of `World`.
 
     Returns:
-      The log: events with click and, for judges only, true_ctr; items with their category.
+      The log: events with click and, for evaluation only, true_ctr; items with their category.
 
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    world = make_world(World, knobs)
     return compile_once(folder, world, lambda: _compile(folder, world), BehaviourLog)
 
 
 def _compile(folder: str | Path, world: World) -> tuple[BehaviourLog, dict[str, dict[str, np.ndarray]]]:
     truth = make_truth(world)
+    items = {'item': np.arange(world.items, dtype=np.int32), 'category': truth.category.astype(np.int32)}
     log = compile_log(
-        folder,
-        generate(world, truth),
-        items={'item': np.arange(world.items, dtype=np.int32), 'category': truth.category.astype(np.int32)},
-        columns={'category': ColumnSpec('categorical')},
-        seed=world.seed,
+        folder, generate(world, truth), items=items, columns={'category': ColumnSpec('categorical')}, seed=world.seed,
         provenance='simulated',
-    )
+    )  # fmt: skip
     return log, truth_columns(truth, PARTS)

@@ -12,7 +12,6 @@ same times, and the same luck for the same pick.
 B visits, C candidates, L history, U users, V items, N visits of the log.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from jaxrec.data.logs.columns import Ragged, offsets_of
 from jaxrec.data.logs.vocabulary import hash64
 from jaxrec.data.pools.log import ColumnSpec, PoolLog, Pools, compile_pools
 from jaxrec.data.simulators.feed_world import DAY, PARTS, START, Truth, World, load_truth, make_truth, true_rate
-from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
-from jaxrec.options import read_options
+from jaxrec.data.simulators.worlds import compile_once, make_world, read_world, truth_columns
 
 __all__ = ['Feed', 'Visits', 'World', 'load_truth', 'make_truth', 'simulate', 'true_rate']
 
@@ -62,15 +60,10 @@ class Visits:
         click = _draw_clicks(world, number, item, true_rate(world, truth, user, item, time))
         clicks.add(user[click], number[click], item[click])
         return {
-            'time': time,
-            'item': item,
-            'pool': Pools(pool, self.pools),
-            'click': click.astype(np.int8),
-            'propensity': 1 / size,
-            'user': user,
-            'traits': truth.traits.take(user),
+            'time': time, 'item': item, 'pool': Pools(pool, self.pools), 'click': click.astype(np.int8),
+            'propensity': 1 / size, 'user': user, 'traits': truth.traits.take(user),
             'history': clicks.before(user, number),
-        }
+        }  # fmt: skip
 
 
 class _Clicks:
@@ -118,7 +111,7 @@ def simulate(folder: str | Path, **knobs: Any) -> PoolLog:
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    world = make_world(World, knobs)
     return compile_once(folder, world, lambda: _compile(folder, world), PoolLog)
 
 
@@ -142,10 +135,7 @@ class Feed:
     def __init__(self, folder: str | Path):
         """Opens a simulated log and its ground truth; a ValueError if either is not there."""
         self.log = PoolLog(folder, check_ids=False)
-        path = truth_folder(folder) / 'world.json'
-        if not path.is_file():
-            raise ValueError(f'{path} is missing, so {folder} is no simulated feed: make it by `feed.simulate`')
-        self.world = World(**json.loads(path.read_text()))
+        self.world = read_world(folder, World, 'feed: make it by `feed.simulate`')
         self.truth = load_truth(folder)
         # Padding and out-of-vocabulary are masked wherever this is used.
         self._raw = np.concatenate([[0, 0], self.log.vocabulary('item').keys])
@@ -180,15 +170,10 @@ class Feed:
         return _draw_clicks(self.world, np.asarray(rows), raw, rate).astype(np.float32)
 
     def buckets(self, rows: np.ndarray, shares: Sequence[float], seed: int = 0) -> np.ndarray:
-        """Cuts the traffic by user, as an online experiment does.
+        """Cuts the traffic by user, as an online experiment does: the bucket, int64 [B], of each visit in `rows` [B].
 
-        Args:
-          rows: integer [B], visits of the log.
-          shares: of the users that each bucket gets; the rest up to 1 belongs to none.
-          seed: another one is another cut.
-
-        Returns:
-          int64 [B], the bucket of each visit, `len(shares)` for those of none.
+        `shares` of the users go to each bucket; the rest up to 1 has the bucket `len(shares)`. Another seed is another
+        cut.
 
         Raises:
           ValueError: shares that are negative or sum to more than 1.

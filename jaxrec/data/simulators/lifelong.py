@@ -1,16 +1,16 @@
-"""A seeded world of long histories in which old behaviours matter: 500 to tens of thousands of events back.
+"""A seeded simulator of long histories in which old behaviours matter: 500 to tens of thousands of events back.
 
 A user's history is H clicks. Its last `near` ones are staples, items that matter to nobody, in sessions of one category
 each. Further back it also holds interests: episodes of behaviours of one hidden group, each in either category of its
 theme, that return once a period; and strays, items of any group. Then come T impressions, a page at once, each clicked
-or not, and their clicks are history for later pages. Beside the candidate's quality its odds depend on
+or not, and their clicks are history for later pages. The candidate's odds depend on its quality and on
 
 - recent interest: whether any of the last `recent` behaviours is of its category,
-- long-range interest: what all behaviours before it lend (`lifelong_truth`), which hangs on hidden groups and on the
-  behaviour's age, and which `long_effect=0` switches off.
+- long-range interest: what all behaviours before it lend (`lifelong_truth`), by hidden groups and the behaviour's age,
+which `long_effect=0` switches off.
 
-Both are functions of the history, so nothing but chance is out of a model's reach. About `interest_share(world)` of a
-history matters to a candidate of an interest.
+Both are functions of the history, so a model can learn all but chance. About `interest_share(world)` of a history
+matters to a candidate of an interest.
 
 U users, H history, T impressions a user, M behaviours with a group.
 """
@@ -24,10 +24,9 @@ from jaxrec.configurable import configurable
 from jaxrec.data.logs.behaviour_log import BehaviourLog, ColumnSpec, compile_log
 from jaxrec.data.logs.raw_columns import Coded
 from jaxrec.data.simulators.lifelong_histories import Histories, Shelves, make_histories
-from jaxrec.data.simulators.lifelong_truth import NO_GROUP, Truth, load_truth, make_truth
+from jaxrec.data.simulators.lifelong_truth import NO_GROUP, PARTS, Truth, load_truth, make_truth
 from jaxrec.data.simulators.lifelong_world import DAY, World, interest_share
-from jaxrec.data.simulators.worlds import compile_once, defaults_of
-from jaxrec.options import read_options
+from jaxrec.data.simulators.worlds import compile_once, make_world, truth_columns
 
 __all__ = ['World', 'generate', 'interest_share', 'load_truth', 'make_truth', 'simulate']
 
@@ -69,11 +68,7 @@ class _Memory:
 
 
 def generate(world: World, truth: Truth) -> dict[str, np.ndarray]:
-    """Draws histories, then plays the impressions of all users side by side.
-
-    Args:
-      world: the knobs.
-      truth: from `make_truth`.
+    """Draws histories, then the impressions of all users side by side, with the ground truth of `make_truth`.
 
     Returns:
       Event columns of length U * (H + T), ordered by user and time: user and item int32, time (int64 seconds), click
@@ -128,23 +123,23 @@ def _show(
 
 @configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> BehaviourLog:
-    """Simulates a world and compiles its log; a log of the same world is opened, not made again.
+    """Simulates a world and compiles its log; a log of the same world is opened, not simulated again.
 
     Impressions are cut into parts by the split {'kind': 'per_user_time', 'column': 'judged', 'among': (1,)}; the label
     is {'kind': 'impressions', 'column': 'click'}.
 
     Args:
-      folder: where the log goes; `<folder>-truth` beside it takes the truth, see
+      folder: of the log; `<folder>-truth` takes the ground truth, see
         `jaxrec.data.simulators.lifelong_truth.load_truth`, and the knobs as `world.json`.
       **knobs: fields of `World`.
 
     Returns:
-      The log: events with click, judged and, for judges only, true_ctr; items with their category.
+      The log: events with click, judged and, for evaluation only, true_ctr; items with their category.
 
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    world = make_world(World, knobs)
     return compile_once(folder, world, lambda: _compile(folder, world), BehaviourLog)
 
 
@@ -155,17 +150,7 @@ def _compile(folder: str | Path, world: World) -> tuple[BehaviourLog, dict[str, 
     # Coded columns are encoded by one gather, not by a search for every event.
     coded = {'user': Coded(events['user'], users), 'item': Coded(events['item'], items)}
     log = compile_log(
-        folder,
-        events | coded,
-        items={'item': items, 'category': truth.category},
-        columns={'category': ColumnSpec('categorical')},
-        seed=world.seed,
-        provenance='simulated',
-    )
-    parts = {
-        'items': ('category', 'group', 'quality'),
-        'groups': ('lends', 'period'),
-        'seasons': ('seasons',),
-        'scale': ('scale',),
-    }
-    return log, {part: {name: getattr(truth, name) for name in names} for part, names in parts.items()}
+        folder, events | coded, items={'item': items, 'category': truth.category},
+        columns={'category': ColumnSpec('categorical')}, seed=world.seed, provenance='simulated',
+    )  # fmt: skip
+    return log, truth_columns(truth, PARTS)

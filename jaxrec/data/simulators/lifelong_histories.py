@@ -12,12 +12,7 @@ from jaxrec.data.simulators.lifelong_world import JITTER, OLDEST, YOUNGEST, Worl
 
 
 class Shelves:
-    """Items by where they stand: those of a group in one of its two categories, and staples by category.
-
-    Attributes:
-      staples: int [K, items a category].
-      cells: int [G, 2, items a cell].
-    """
+    """Items of each group in its two categories, `cells` int [G, 2, items], and `staples` int [K, items]."""
 
     def __init__(self, world: World, truth: Truth):
         order = np.lexsort((truth.category, truth.group))  # staples, whose group is -1, first
@@ -35,38 +30,21 @@ class Shelves:
 
 
 class Histories(NamedTuple):
-    """Histories before the impressions.
+    """Histories before the impressions."""
 
-    Attributes:
-      item: int32 [U, H], oldest first.
-      age: int32 [U, H], seconds before the first impression could be.
-      interests: int [U, I], groups.
-    """
-
-    item: np.ndarray
-    age: np.ndarray
-    interests: np.ndarray
+    item: np.ndarray  # int32 [U, H], oldest first
+    age: np.ndarray  # int32 [U, H], seconds before the first impression could be
+    interests: np.ndarray  # int [U, I], groups
 
 
 def make_histories(world: World, truth: Truth) -> Histories:
-    """Draws the behaviours before the impressions.
-
-    Args:
-      world: the knobs.
-      truth: from `make_truth`.
-
-    Returns:
-      The histories.
-    """
+    """Draws the behaviours before the impressions, with the ground truth of `make_truth`."""
     rng, shelves = np.random.default_rng((world.seed, 2)), Shelves(world, truth)
     habits = rng.integers(0, world.categories, (world.users, world.habits))
     themes = np.argsort(rng.random((world.users, world.themes)), 1)[:, : world.interests]
     interests = themes * world.theme_groups + rng.integers(0, world.theme_groups, themes.shape)
-    parts = [
-        _episodes(world, truth, shelves, interests, habits, rng),
-        _strays(world, shelves, rng),
-        _staples(world, shelves, habits, rng),
-    ]
+    episodes = _episodes(world, truth, shelves, interests, habits, rng)
+    parts = [episodes, _strays(world, shelves, rng), _staples(world, shelves, habits, rng)]
     item, age = (np.concatenate(columns, 1) for columns in zip(*parts, strict=True))
     # One sort of whole numbers, oldest first, instead of an argsort and two gathers.
     packed = age * len(truth.group) + item
@@ -78,7 +56,7 @@ def make_histories(world: World, truth: Truth) -> Histories:
 def _episodes(
     world: World, truth: Truth, shelves: Shelves, interests: np.ndarray, habits: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [U, I R E]: items and ages of the interests; staples stand in for episodes beyond the span."""
+    """int64 [U, I R E]: items and ages of the interests; staples replace episodes beyond the span."""
     shape = (*interests.shape, world.returns, world.episode)
     edges = np.asarray([YOUNGEST, DUE, PAST, OLDEST])
     season = rng.integers(0, 3, interests.shape)
@@ -105,13 +83,9 @@ def _staples(
     world: World, shelves: Shelves, habits: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The near behaviours and the other staples, youngest first, in sessions of one category."""
-    age = np.concatenate(
-        [
-            _ages(rng, 0, world.near_age, (world.users, world.near)),
-            _ages(rng, world.near_age, world.span, (world.users, world.old_staples)),
-        ],
-        1,
-    )
+    near = _ages(rng, 0, world.near_age, (world.users, world.near))
+    old = _ages(rng, world.near_age, world.span, (world.users, world.old_staples))
+    age = np.concatenate([near, old], 1)
     age.sort(1)
     sessions = -(-age.shape[1] // world.session)
     category = np.take_along_axis(habits, rng.integers(0, world.habits, (world.users, sessions)), 1)

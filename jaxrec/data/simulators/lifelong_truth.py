@@ -1,15 +1,14 @@
-"""What a lifelong world knows and no log tells: which behaviours matter to a candidate, and how much.
+"""The ground truth of a lifelong world: which behaviours matter to a candidate, and how much.
 
 Every item has a category. Some items also belong to a hidden group; the groups of one hidden theme lend odds to each
 other or take them, by a seeded random table, and every theme lives in two categories. So of the behaviours that matter
-to a candidate about half lie outside its category, a category match also keeps behaviours that do not matter, and items
+to a candidate about half are outside its category, a category match also keeps behaviours that do not matter, and items
 without a group (staples) matter to nobody.
 
-How much a behaviour lends hangs on its age: little or less than nothing just after it, most when about one period of
+How much a behaviour lends depends on its age: little or less than nothing just after it, most when about one period of
 the theme has passed, and something ever after.
 
-V items, G groups, Q themes, K categories. Items of batches are vocabulary ids, so that V is the vocabulary's rows
-  there.
+V items, G groups, Q themes, K categories. Items of batches are vocabulary ids, so V is the vocabulary's rows there.
 """
 
 import dataclasses
@@ -18,43 +17,31 @@ from pathlib import Path
 import numpy as np
 
 from jaxrec.data.logs.behaviour_log import BehaviourLog
-from jaxrec.data.logs.columns import ColumnStore
 from jaxrec.data.logs.vocabulary import FIRST
 from jaxrec.data.simulators.lifelong_world import DAY, World
-from jaxrec.data.simulators.worlds import truth_folder
+from jaxrec.data.simulators.worlds import read_truth, truth_folder
 
 NO_GROUP = -1  # the last row and column of `lends`, which are zeros
 DUE, PAST = 2 / 3, 4 / 3  # ages in periods at which a behaviour falls due and at which it is past
 SEASONS = (-0.5, 2.0, 0.6)  # what a behaviour lends before it is due, while it is and afterwards
+PARTS = {'items': ('category', 'group', 'quality'), 'groups': ('lends', 'period')}
+PARTS |= {'seasons': ('seasons',), 'scale': ('scale',)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """The hidden side of a lifelong world.
+    """The ground truth of a lifelong world."""
 
-    Attributes:
-      category: int32 [V].
-      group: int32 [V], `NO_GROUP` for staples.
-      quality: float32 [V], logits.
-      lends: float32 [G + 1, G + 1], odds that a behaviour of group g lends to a candidate of group h; zero across
-        themes and for staples.
-      period: float32 [G + 1], seconds.
-      seasons: float32 [3], factor of `lends` before a behaviour is due, while it is, and afterwards.
-      scale: float32 [1], logits of a behaviour that lends 1; 0 without long-range interests.
-    """
-
-    category: np.ndarray
-    group: np.ndarray
-    quality: np.ndarray
-    lends: np.ndarray
-    period: np.ndarray
-    seasons: np.ndarray
-    scale: np.ndarray
+    category: np.ndarray  # int32 [V]
+    group: np.ndarray  # int32 [V], `NO_GROUP` for staples
+    quality: np.ndarray  # float32 [V], logits
+    lends: np.ndarray  # float32 [G + 1, G + 1], odds that a behaviour of g lends to a candidate of h; 0 across themes
+    period: np.ndarray  # float32 [G + 1], seconds
+    seasons: np.ndarray  # float32 [3], factor of `lends` before a behaviour is due, while it is, and afterwards
+    scale: np.ndarray  # float32 [1], logits of a behaviour that lends 1; 0 without long-range interests
 
     def relevant(self, candidate: np.ndarray, history: np.ndarray) -> np.ndarray:
-        """Marks the behaviours that matter to a candidate, whatever their age.
-
-        A world whose long-range effect is switched off has the same marks; there they matter no more.
+        """Marks the behaviours that matter to a candidate, whatever their age or the size of the long-range effect.
 
         Args:
           candidate: item ids, such as `batch['candidate/item'][:, :, None]`.
@@ -66,33 +53,23 @@ class Truth:
         return self.lends[self.group[history], self.group[candidate]] != 0
 
     def lent(self, candidate: np.ndarray, history: np.ndarray, gap: np.ndarray) -> np.ndarray:
-        """The logits that behaviours lend to a candidate; their sum is the long-range part of its logit.
+        """The logits, float32, that behaviours lend to a candidate; their sum is the long-range part of its logit.
 
         Args:
           candidate, history: as in `relevant`.
           gap: seconds from the behaviour to the candidate, of a shape that broadcasts with them.
-
-        Returns:
-          float32 of the shape they broadcast to.
         """
         return self.lent_by_groups(self.group[candidate], self.group[history], gap)
 
     def lent_by_groups(self, candidate: np.ndarray, history: np.ndarray, gap: np.ndarray) -> np.ndarray:
-        """`lent` where groups are known instead of items."""
+        """As `lent`, of groups instead of items."""
         period = self.period[candidate]
         season = (gap >= DUE * period).astype(np.int8) + (gap >= PAST * period)
         return self.scale * self.lends[history, candidate] * self.seasons[season]
 
 
 def make_truth(world: World) -> Truth:
-    """Draws items, themes and the table of what groups lend.
-
-    Args:
-      world: the knobs.
-
-    Returns:
-      The truth, items by their raw number.
-    """
+    """Draws items, by their raw numbers, themes and the table of what groups lend."""
     rng = np.random.default_rng((world.seed, 1))
     themes, groups, categories = world.themes, world.theme_groups, world.categories
     # Themes join places of a ring of categories: neighbours in the first round, then places further apart.
@@ -125,35 +102,29 @@ def make_truth(world: World) -> Truth:
 
 
 def load_truth(folder: str | Path) -> Truth:
-    """Reads the truth of a simulated log, by the ids of the log's vocabularies.
+    """Reads the ground truth of the log in `folder`, from `lifelong.simulate`, by the ids of its vocabularies.
 
-    Args:
-      folder: of the log, from `lifelong.simulate`.
-
-    Returns:
-      The truth; rows 0 (padding) and 1 (unknown) are staples of category 0.
+    Rows 0 (padding) and 1 (unknown) are staples of category 0.
 
     Raises:
-      ValueError: the folder holds no log, or no truth of this kind stands beside it.
+      ValueError: the folder holds no log, or it has no ground truth of this kind.
     """
     beside = truth_folder(folder)
     if not (beside / 'groups').exists():
         raise ValueError(f'{beside} holds no truth of a lifelong world: make the log by lifelong.simulate')
     log = BehaviourLog(folder)
     raw = log.vocabulary('item').decode(np.arange(FIRST, log.schema['item'].rows))
-    stores = {part: ColumnStore(beside / part) for part in ('items', 'groups', 'seasons', 'scale')}
-    items = {name: np.asarray(stores['items'][name])[raw] for name in ('category', 'group', 'quality')}
-    items['category'] = log.vocabulary('category').encode(items['category'])
+    truth = read_truth(folder, Truth, PARTS)
     blank = {'category': 0, 'group': NO_GROUP, 'quality': 0}
-    return Truth(
-        **{name: np.concatenate([np.full(FIRST, blank[name], column.dtype), column]) for name, column in items.items()},
-        **{name: np.asarray(stores['groups'][name]) for name in ('lends', 'period')},
-        **{name: np.asarray(stores[name][name]) for name in ('seasons', 'scale')},
-    )
+    items = {name: np.asarray(getattr(truth, name))[raw] for name in blank}
+    items['category'] = log.vocabulary('category').encode(items['category'])
+    rows = {name: np.concatenate([np.full(FIRST, blank[name], x.dtype), x]) for name, x in items.items()}
+    others = {name: np.asarray(getattr(truth, name)) for name in ('lends', 'period', 'seasons', 'scale')}
+    return Truth(**rows, **others)
 
 
 def beside_search(relevant: np.ndarray, length: np.ndarray, keep: int) -> dict[str, np.ndarray]:
-    """What choices that look at no candidate find, to stand beside a search's `relevant(...).sum(-1)`.
+    """Counts what choices that ignore the candidate find, to compare with a search's `relevant(...).sum(-1)`.
 
     Args:
       relevant: bool [..., L], left aligned, oldest first, False on padding.
@@ -161,8 +132,7 @@ def beside_search(relevant: np.ndarray, length: np.ndarray, keep: int) -> dict[s
       keep: K, behaviours kept.
 
     Returns:
-      'all', 'recent' (the K most recent) and 'random' (K at random, expected), relevant behaviours found, float64
-      [...].
+      'all', 'recent' (the K most recent) and 'random' (K at random, expected), relevant behaviours, float64 [...].
     """
     length = np.asarray(length)
     place = np.arange(relevant.shape[-1])

@@ -1,7 +1,7 @@
 """The knobs of a lifelong world, and the ages that follow from them.
 
 U users, H history, T impressions a user, K categories, Q themes, J groups a theme, G = Q J hidden groups, I interests a
-  user, R returns, E behaviours an episode.
+user, R returns, E behaviours an episode.
 """
 
 import dataclasses
@@ -15,69 +15,36 @@ JITTER = 0.03  # of the ages of behaviours within an episode
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The knobs of a world.
+    """The knobs of a world."""
 
-    Attributes:
-      users: U.
-      history: H, behaviours of each user before its impressions.
-      impressions: T, impressions of each user.
-      page: impressions that a user sees at the same time; the last page may hold fewer.
-      categories: K.
-      themes: Q, each in two categories.
-      theme_groups: J; of each a behaviour lends odds to candidates of one group of its theme and takes them from those
-        of another.
-      cell_items: items of each group in each of its two categories.
-      staples: items of each category without a group.
-      interests: I, themes in which a user has an interest in one group.
-      returns: R, episodes of an interest, one a period as far as the history reaches back.
-      episode: E, behaviours an episode.
-      strays: share of the history that is of any group.
-      habits: categories from which a user takes its staples.
-      session: staples in a row from one category.
-      near: last behaviours of the history, all staples.
-      recent: behaviours that make up the recent interest.
-      shortest_period: days, of a theme.
-      periods: how many periods there are, each twice as long as the one before.
-      days: over which the impressions spread.
-      related: share of impressions from the themes of the user's interests.
-      lately: share of impressions of staples from the recent categories; the rest are of any item.
-      long_effect: logits lent by an episode at its average season to a candidate at full strength; 0 leaves recent
-        interests only.
-      gap_effect: how far the effect of a behaviour depends on its age, 0 is not at all.
-      short_effect: logits for a candidate of a recent category.
-      quality_effect: standard deviation of item quality in logits.
-      bias: logit of an average candidate outside all interests.
-      seed: of everything.
-    """
-
-    users: int = 3_000
-    history: int = 2_000
-    impressions: int = 60
-    page: int = 1
-    categories: int = 40
-    themes: int = 40
-    theme_groups: int = 3
-    cell_items: int = 4
-    staples: int = 16
-    interests: int = 8
-    returns: int = 2
-    episode: int = 12
-    strays: float = 0.05
-    habits: int = 12
-    session: int = 10
-    near: int = 500
-    recent: int = 10
-    shortest_period: float = 48.0
-    periods: int = 3
-    days: float = 8.0
-    related: float = 0.75
-    lately: float = 0.15
-    long_effect: float = 1.25
-    gap_effect: float = 1.0
-    short_effect: float = 1.0
-    quality_effect: float = 0.4
-    bias: float = -0.6
-    seed: int = 0
+    users: int = 3_000  # U
+    history: int = 2_000  # H, behaviours of each user before its impressions
+    impressions: int = 60  # T, impressions of each user
+    page: int = 1  # impressions that a user sees at the same time; the last page may hold fewer
+    categories: int = 40  # K
+    themes: int = 40  # Q, each in two categories
+    theme_groups: int = 3  # J; a behaviour of each lends odds to one group of its theme and takes them from another
+    cell_items: int = 4  # items of each group in each of its two categories
+    staples: int = 16  # items of each category without a group
+    interests: int = 8  # I, themes in which a user has an interest in one group
+    returns: int = 2  # R, episodes of an interest, one a period as far as the history reaches back
+    episode: int = 12  # E, behaviours an episode
+    strays: float = 0.05  # share of the history that is of any group
+    habits: int = 12  # categories from which a user takes its staples
+    session: int = 10  # staples in a row from one category
+    near: int = 500  # last behaviours of the history, all staples
+    recent: int = 10  # behaviours that make up the recent interest
+    shortest_period: float = 48.0  # days, of a theme
+    periods: int = 3  # how many periods there are, each twice as long as the one before
+    days: float = 8.0  # over which the impressions spread
+    related: float = 0.75  # share of impressions from the themes of the user's interests
+    lately: float = 0.15  # share of impressions of staples from the recent categories; the rest are of any item
+    long_effect: float = 1.25  # logits that an average episode lends at full strength; 0 for recent interests only
+    gap_effect: float = 1.0  # how far the effect of a behaviour depends on its age, 0 is not at all
+    short_effect: float = 1.0  # logits for a candidate of a recent category
+    quality_effect: float = 0.4  # standard deviation of item quality in logits
+    bias: float = -0.6  # logit of an average candidate outside all interests
+    seed: int = 0  # of everything
 
     def __post_init__(self) -> None:
         check_knobs(self, shares=('strays', 'related', 'lately'))
@@ -108,17 +75,17 @@ class World:
 
     @property
     def grouped(self) -> int:
-        """Behaviours of a history that interests and strays take up."""
+        """Behaviours of interests and strays in a history."""
         return self.interests * self.returns * self.episode + round(self.strays * self.history)
 
     @property
     def old_staples(self) -> int:
-        """Behaviours that are left for staples before the near ones."""
+        """Staples before the near behaviours."""
         return self.history - self.near - self.grouped
 
     @property
     def near_age(self) -> float:
-        """Seconds: the near behaviours are younger than this, all interests and strays are older."""
+        """Seconds: the near behaviours are younger, all interests and strays are older."""
         return (YOUNGEST - JITTER) * self.shortest_period * DAY
 
     @property
@@ -128,6 +95,6 @@ class World:
 
 
 def interest_share(world: World) -> float:
-    """Share of a history that matters to a candidate of an interest: its episodes and the expected strays."""
+    """The share of a history that matters to a candidate of an interest: its episodes and the expected strays."""
     strays = 2 * world.strays * world.history / world.groups  # of one group that lends and one that takes
     return (world.returns * world.episode + strays) / world.history

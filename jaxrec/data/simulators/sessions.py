@@ -1,14 +1,13 @@
-"""A seeded world of sessions whose true rewards are known, of those that were shown and of any other.
+"""A seeded simulator of sessions whose true rewards are known, of those that were shown and of any other.
 
-A request shows 5 to 10 items, and its user watches, likes and follows as `sessions_truth` says: what an item
-is worth depends on the items before it. The log is made by a logger that mixes popular items with those of
-the user's interests and knows nothing of what items do to each other, so a generator that does can gain much.
-`Audience` is the world behind a log: it judges any session by its expected labels, and answers it by draws.
+A request shows 5 to 10 items, and its user watches, likes and follows as in `sessions_truth`: the value of an item
+depends on the items before it. The logger mixes popular items with those of the user's interests and ignores what items
+do to each other, so a generator that does not can gain much. `Audience` is the world behind a log: it computes the
+expected labels of any session, and draws responses to it.
 
 B sessions, S items of a session, V rows of the item vocabulary, D content width.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from jaxrec.data.sessions.log import ColumnSpec, SessionLog, compile_sessions
 from jaxrec.data.simulators import sessions_truth
 from jaxrec.data.simulators.ctr import Catalogue
 from jaxrec.data.simulators.sessions_world import DAY, PARTS, START, Truth, World, load_truth, make_truth
-from jaxrec.data.simulators.worlds import compile_once, defaults_of, truth_columns, truth_folder
-from jaxrec.options import read_options
+from jaxrec.data.simulators.worlds import compile_once, make_world, read_world, truth_columns
 
 __all__ = ['Audience', 'World', 'generate', 'load_truth', 'make_truth', 'simulate']
 
@@ -32,15 +30,7 @@ BLOCK = 1 << 13  # requests played at a time
 
 
 def generate(world: World, truth: Truth) -> dict[str, Any]:
-    """Plays all requests.
-
-    Args:
-      world: the knobs.
-      truth: from `make_truth`.
-
-    Returns:
-      Raw requests as `compile_sessions` takes them, by user and time.
-    """
+    """Draws the raw requests of a world, by user and time, for `compile_sessions`; `truth` is from `make_truth`."""
     catalogue = Catalogue(truth.category, world.categories, world.popularity, np.random.default_rng((world.seed, 2)))
     users = np.repeat(np.arange(world.users, dtype=np.int32), world.requests)
     rng = np.random.default_rng((world.seed, 3))
@@ -72,7 +62,7 @@ def _play(
 
 
 def _shown_before(items: np.ndarray) -> np.ndarray:
-    """bool [B, S], which items stand further left in their row too."""
+    """bool [B, S], repeated items of a session."""
     order = np.argsort(items, 1, kind='stable')
     ordered = np.take_along_axis(items, order, 1)
     twice = np.zeros(items.shape, bool)
@@ -82,20 +72,19 @@ def _shown_before(items: np.ndarray) -> np.ndarray:
 
 @configurable('log')
 def simulate(folder: str | Path, **knobs: Any) -> SessionLog:
-    """Simulates a world and compiles its log; a log of the same world is opened, not made again.
+    """Simulates a world and compiles its log; a log of the same world is opened, not simulated again.
 
     Args:
-      folder: where the log goes; `<folder>-truth` beside it takes the truth, and the knobs as `world.json`.
+      folder: of the log; `<folder>-truth` takes the ground truth, and the knobs as `world.json`.
       **knobs: fields of `World`.
 
     Returns:
-      The log: sessions with watch_time, view, like and follow; items with their category and their length in
-      seconds.
+      The log: sessions with watch_time, view, like and follow; items with their category and their length in seconds.
 
     Raises:
       ValueError: a knob that does not exist or a value out of its range.
     """
-    world = World(**read_options(knobs, 'world', **defaults_of(World)))
+    world = make_world(World, knobs)
     return compile_once(folder, world, lambda: _compile(folder, world), SessionLog)
 
 
@@ -103,59 +92,43 @@ def _compile(folder: str | Path, world: World) -> tuple[SessionLog, dict[str, di
     truth = make_truth(world)
     requests = generate(world, truth)
     requests['user'] = Coded(requests['user'], np.arange(world.users, dtype=np.int32))
-    log = compile_sessions(
-        folder,
-        requests,
-        {'item': np.arange(world.items, dtype=np.int32), 'category': truth.category, 'length': truth.length},
-        columns={'category': ColumnSpec('categorical'), 'length': ColumnSpec('numeric')},
-        seed=world.seed,
-        provenance='simulated',
-    )
+    items = {'item': np.arange(world.items, dtype=np.int32), 'category': truth.category, 'length': truth.length}
+    columns = {'category': ColumnSpec('categorical'), 'length': ColumnSpec('numeric')}
+    log = compile_sessions(folder, requests, items, columns=columns, seed=world.seed, provenance='simulated')
     return log, truth_columns(truth, PARTS)
 
 
 class Audience:
-    """The users behind a simulated log; they answer any session."""
+    """The users behind a simulated log, who respond to any session."""
 
     def __init__(self, folder: str | Path):
-        """Opens a simulated log and its truth.
-
-        Args:
-          folder: of the log.
-
-        Raises:
-          ValueError: when there is no such log, or no truth of this kind beside it.
-        """
+        """Opens a simulated log and its ground truth; a ValueError if either is not there."""
         self.log = SessionLog(folder, check_ids=False)
-        path = truth_folder(folder) / 'world.json'
-        if not path.is_file():
-            raise ValueError(
-                f'{path} is missing, so {folder} is no simulated log of sessions: make it by `sessions.simulate`'
-            )
-        self.world = World(**json.loads(path.read_text()))
+        self.world = read_world(folder, World, 'log of sessions: make it by `sessions.simulate`')
         self.truth = load_truth(folder)
         nothing = np.zeros(FIRST, np.int64)
         self._user = np.concatenate([nothing, self.log.vocabulary('user').keys])
         self._item = np.concatenate([nothing, self.log.vocabulary('item').keys])
 
     def true_rewards(self, users: np.ndarray, items: np.ndarray, labels: SessionLabels) -> dict[str, np.ndarray]:
-        """The expected labels of sessions, whether they were ever shown or not.
+        """Computes the expected labels of sessions, shown or not.
 
         Args:
           users: int [B], ids of the log.
-          items: int [B, S], ids of the log in the order of display, 0 from where a session has ended.
+          items: int [B, S], ids of the log in the order of display, 0 after the end of a session.
           labels: how labels are made, such as a source's.
 
         Returns:
-          {'swt', 'vtr', 'wtr', 'ltr': float64 [B]}; `jaxrec.data.sessions.labels.weighted` adds them up.
+          {'swt', 'vtr', 'wtr', 'ltr': float64 [B]}, which `jaxrec.data.sessions.labels.weighted` sums.
 
         Raises:
-          ValueError: for ids that stand for no user or item, or an item behind the end of its session.
+          ValueError: for ids of no user or item, or an item after the end of its session.
         """
-        return sessions_truth.true_rewards(self.world, self.truth, *self._raw(users, items, labels))
+        users, items, valid = self._raw(users, items)
+        return sessions_truth.true_rewards(self.world, self.truth, users, items, labels, valid)
 
     def respond(self, users: np.ndarray, items: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-        """What users do when they are shown these sessions.
+        """Draws the responses of users to sessions.
 
         Args:
           users, items: as in `true_rewards`.
@@ -168,23 +141,17 @@ class Audience:
           ValueError: as `true_rewards`.
         """
         rng = np.random.default_rng((self.world.seed, 5, seed))
-        users, items, _, valid = self._raw(users, items, None)
+        users, items, valid = self._raw(users, items)
         return sessions_truth.draw(self.world, self.truth, users, items, valid, rng)
 
     def item_vectors(self) -> np.ndarray:
-        """The content of all items as a tokenizer takes it.
-
-        Returns:
-          float32 [V, D] by the ids of the log; rows 0 and 1, which are no items, are zeros.
-        """
+        """The content of all items, float32 [V, D] by the ids of the log; rows 0 and 1, no items, are zeros."""
         vectors = np.array(self.truth.content[self._item])
         vectors[:FIRST] = 0
         return vectors
 
-    def _raw(
-        self, users: np.ndarray, items: np.ndarray, labels: SessionLabels | None
-    ) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
-        """Raw numbers, the labels, and which slots hold an item."""
+    def _raw(self, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Raw numbers of users and items, and which slots hold an item."""
         users, items = np.asarray(users), np.asarray(items)
         valid = items != 0
         rows = {'user': len(self._user), 'item': len(self._item)}
@@ -195,7 +162,8 @@ class Audience:
                     f'{name} id {ids[wrong][0]} stands for no {name} of {self.log.folder}: ids are '
                     f'{FIRST}..{rows[name] - 1}'
                 )
-        if (valid[:, 1:] & ~valid[:, :-1]).any():
-            b = int(np.argmax((valid[:, 1:] & ~valid[:, :-1]).any(1)))
-            raise ValueError(f'session {b} has an item behind an empty slot: move its items to the left')
-        return self._user[users], self._item[items], labels, valid
+        if (gaps := (valid[:, 1:] & ~valid[:, :-1]).any(1)).any():
+            raise ValueError(
+                f'session {int(np.argmax(gaps))} has an item behind an empty slot: move its items to the left'
+            )
+        return self._user[users], self._item[items], valid

@@ -1,9 +1,9 @@
-"""What users do with any session, shown or not: chances, draws and the expected rewards.
+"""What users do with any session, shown or not: probabilities, draws and expected rewards.
 
-Whether an item is viewed hangs on the user and the item, and on the items before it in the session: interest
-fades with each one of the same category, some groups lift or spoil each other, and every item tires. What an
-item is worth thus depends on its place, and no score of single items ranks sessions rightly. Given the
-session, what is done with its items is drawn independently, so that expectations are exact.
+Whether an item is viewed depends on the user and the item, and on the items before it in the session: interest fades
+with each one of the same category, some groups lift or spoil each other, and every item tires. The value of an item
+thus depends on its place, and no score of single items ranks sessions correctly. Given the session, responses to its
+items are drawn independently, so that expectations are exact.
 
 B sessions, S items of a session, T seconds that can be told apart.
 """
@@ -18,16 +18,12 @@ Drawn = dict[str, np.ndarray]
 
 
 def view_logits(world: World, truth: Truth, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Logits of an effective view.
+    """Logits of an effective view, float64 [B, S].
 
     Args:
-      world: the knobs.
-      truth: from `make_truth`.
+      world, truth: the knobs, and the ground truth of `make_truth`.
       users: int [B], raw numbers.
-      items: int [B, S], raw numbers, in the order of display; any number behind the end of a session.
-
-    Returns:
-      float64 [B, S].
+      items: int [B, S], raw numbers, in the order of display; any number after the end of a session.
     """
     category, group = truth.category[items], truth.group[items]
     interested = truth.interest[users][:, None] == category[..., None]  # [B, S, I]
@@ -47,19 +43,19 @@ def view_logits(world: World, truth: Truth, users: np.ndarray, items: np.ndarray
     return world.bias + own + world.coupling * (done - world.fatigue * np.arange(slots))
 
 
-def chances(world: World, truth: Truth, users: np.ndarray, items: np.ndarray) -> Chances:
-    """How probable it is that items are viewed, liked, followed, and watched for so many seconds.
-
-    Args:
-      world, truth, users, items: as in `view_logits`.
-
-    Returns:
-      The chances, T being the longest item's seconds and one more.
-    """
+def _of_responses(
+    world: World, truth: Truth, users: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities [B, S] of a view, and of a like and a follow of what is viewed."""
     logit = view_logits(world, truth, users, items)
-    view, given = _sigmoid(logit), logit - world.bias
+    given = logit - world.bias
     like = _sigmoid(world.like_bias + truth.charm[items] + world.like_effect * given)
-    follow = _sigmoid(world.follow_bias + truth.appeal[items] + world.follow_effect * given)
+    return _sigmoid(logit), like, _sigmoid(world.follow_bias + truth.appeal[items] + world.follow_effect * given)
+
+
+def chances(world: World, truth: Truth, users: np.ndarray, items: np.ndarray) -> Chances:
+    """Probabilities of responses to items, arguments as of `view_logits`; T is the longest item's seconds + 1."""
+    view, like, follow = _of_responses(world, truth, users, items)
     length, least = truth.length[items][..., None], _least(world, truth, items)[..., None]
     second = np.arange(world.longest + 1)
     chance = view[..., None]
@@ -74,7 +70,7 @@ def chances(world: World, truth: Truth, users: np.ndarray, items: np.ndarray) ->
 def draw(
     world: World, truth: Truth, users: np.ndarray, items: np.ndarray, valid: np.ndarray, rng: np.random.Generator
 ) -> Drawn:
-    """What users do with sessions.
+    """Draws responses to sessions.
 
     Args:
       world, truth, users, items: as in `view_logits`.
@@ -84,40 +80,28 @@ def draw(
     Returns:
       `watch_time` float32 and `view`, `like`, `follow` int8, all [B, S], 0 where there is no item.
     """
-    logit = view_logits(world, truth, users, items)
+    chance, liked, followed = _of_responses(world, truth, users, items)
     luck = rng.random((5, *items.shape))
-    chance, given = _sigmoid(logit), logit - world.bias
-    view = (luck[0] < chance) & valid
-    like = luck[1] < _sigmoid(world.like_bias + truth.charm[items] + world.like_effect * given)
-    follow = luck[2] < _sigmoid(world.follow_bias + truth.appeal[items] + world.follow_effect * given)
+    view, like, follow = (luck[0] < chance) & valid, luck[1] < liked, luck[2] < followed
     length, least = truth.length[items], _least(world, truth, items)
     partly = least + np.floor(luck[4] * (length - least + 1))
     watched = np.where(luck[3] < chance, length, partly)
     seconds = np.where(view, watched, np.floor(luck[4] * least)) * valid
     responses = {'view': view, 'like': view & like, 'follow': view & follow}
-    return {
-        'watch_time': seconds.astype(np.float32),
-        **{name: response.astype(np.int8) for name, response in responses.items()},
-    }
+    drawn = {name: response.astype(np.int8) for name, response in responses.items()}
+    return {'watch_time': seconds.astype(np.float32), **drawn}
 
 
 def true_rewards(
-    world: World,
-    truth: Truth,
-    users: np.ndarray,
-    items: np.ndarray,
-    labels: SessionLabels,
+    world: World, truth: Truth, users: np.ndarray, items: np.ndarray, labels: SessionLabels,
     valid: np.ndarray | None = None,
-) -> dict[str, np.ndarray]:
-    """The expected labels of sessions.
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Computes the expected labels of sessions: {'swt', 'vtr', 'wtr', 'ltr': float64 [B]}.
 
     Args:
       world, truth, users, items: as in `view_logits`.
       labels: how labels are made.
-      valid: bool [B, S], which slots hold an item, from the left; all by default.
-
-    Returns:
-      {'swt', 'vtr', 'wtr', 'ltr': float64 [B]}.
+      valid: bool [B, S], which slots hold an item, from the left; None for all.
     """
     valid = np.ones(items.shape, bool) if valid is None else valid
     parts = []

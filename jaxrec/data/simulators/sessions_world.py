@@ -1,4 +1,4 @@
-"""The knobs of a world of sessions, and its latent truth.
+"""The knobs of a world of sessions, and its ground truth.
 
 U users, V items, K categories, P user groups, G item groups, I interests a user, D content width.
 """
@@ -17,79 +17,44 @@ START = 1_700_000_000  # seconds since 1970, of the first day
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The knobs of a world.
+    """The knobs of a world."""
 
-    Attributes:
-      users: U.
-      items: V.
-      requests: of each user.
-      days: over which they spread.
-      least, most: items that a session shows.
-      categories: K, which the log tells.
-      user_groups: P, hidden.
-      item_groups: G, hidden.
-      interests: I, categories that a user is interested in.
-      content_dim: D.
-      content_noise: standard deviation of what content vectors tell beside category and group.
-      shortest, longest: seconds that an item lasts.
-      view_share: share of its length that makes a watched item an effective view.
-      interest_effect: logits of a view in the strongest interest; the others are weaker.
-      taste_effect: standard deviation over (user group, item group) in logits.
-      quality_effect: standard deviation over items in logits.
-      length_effect: logits that the longest item has lost against the shortest.
-      bias: logit of a view of an average item outside all interests, at the beginning of a session.
-      coupling: factor of all that items of one session do to each other; 0 switches it off.
-      repeat_effect: logits lost for each earlier item of the same category.
-      again_effect: logits lost for each earlier showing of the same item.
-      lift_effect: logits that an item lends to the next one, if their groups complement each other.
-      related: share of pairs of item groups that complement each other; as many spoil each other.
-      memory: how much of a lift is left one item later.
-      fatigue: logits lost for each earlier item.
-      like_bias, like_effect: logit of a like of an average view, and how much of the view's logit counts.
-      charm_effect: standard deviation over items of what likes hang on besides, in logits.
-      follow_bias, follow_effect, appeal_effect: the same of follows.
-      exploration: share of shown items that the logger draws from all; the others are of the user's
-        interests.
-      popularity: exponent of the logger's choice within what it draws from; 0 is uniform.
-      seed: of everything.
-    """
-
-    users: int = 5_000
-    items: int = 2_000
-    requests: int = 20
-    days: float = 14.0
-    least: int = 5
-    most: int = 10
-    categories: int = 40
-    user_groups: int = 12
-    item_groups: int = 16
-    interests: int = 4
-    content_dim: int = 32
-    content_noise: float = 0.5
-    shortest: int = 10
-    longest: int = 60
-    view_share: float = 0.5
-    interest_effect: float = 1.8
-    taste_effect: float = 0.5
-    quality_effect: float = 0.5
-    length_effect: float = 1.0
-    bias: float = 0.3
-    coupling: float = 1.0
-    repeat_effect: float = 0.7
-    again_effect: float = 4.0
-    lift_effect: float = 0.8
-    related: float = 0.15
-    memory: float = 0.5
-    fatigue: float = 0.1
-    like_bias: float = -3.0
-    like_effect: float = 0.6
-    charm_effect: float = 0.7
-    follow_bias: float = -4.6
+    users: int = 5_000  # U
+    items: int = 2_000  # V
+    requests: int = 20  # of each user
+    days: float = 14.0  # over which they spread
+    least: int = 5  # items that a session shows, at least
+    most: int = 10  # and at most
+    categories: int = 40  # K, which the log holds
+    user_groups: int = 12  # P, hidden
+    item_groups: int = 16  # G, hidden
+    interests: int = 4  # I, categories that a user is interested in
+    content_dim: int = 32  # D
+    content_noise: float = 0.5  # standard deviation of content vectors around category and group
+    shortest: int = 10  # seconds of an item, at least
+    longest: int = 60  # and at most
+    view_share: float = 0.5  # share of its length that makes a watched item an effective view
+    interest_effect: float = 1.8  # logits of a view in the strongest interest; the others are weaker
+    taste_effect: float = 0.5  # standard deviation over (user group, item group) in logits
+    quality_effect: float = 0.5  # standard deviation over items in logits
+    length_effect: float = 1.0  # logits that the longest item has lost against the shortest
+    bias: float = 0.3  # logit of a view of an average first item outside all interests
+    coupling: float = 1.0  # factor of all that items of one session do to each other; 0 switches it off
+    repeat_effect: float = 0.7  # logits lost for each earlier item of the same category
+    again_effect: float = 4.0  # logits lost for each earlier showing of the same item
+    lift_effect: float = 0.8  # logits that an item lends to the next one, if their groups complement each other
+    related: float = 0.15  # share of pairs of item groups that complement each other; as many spoil each other
+    memory: float = 0.5  # how much of a lift is left one item later
+    fatigue: float = 0.1  # logits lost for each earlier item
+    like_bias: float = -3.0  # logit of a like of an average view
+    like_effect: float = 0.6  # how much of the view's logit counts for a like
+    charm_effect: float = 0.7  # standard deviation over items of a like's own logit
+    follow_bias: float = -4.6  # of follows, as the next two
     follow_effect: float = 0.5
     appeal_effect: float = 0.9
-    exploration: float = 0.5
-    popularity: float = 0.5
-    seed: int = 0
+    exploration: float = 0.5  # share of shown items that the logger draws from all; others are of the interests
+    popularity: float = 0.5  # exponent of the logger's choice within what it draws from; 0 is uniform
+    seed: int = 0  # of everything
 
     def __post_init__(self) -> None:
         check_knobs(self, shares=('related', 'memory', 'exploration', 'view_share'))
@@ -110,33 +75,20 @@ class World:
 
 
 class Truth(NamedTuple):
-    """What the world knows and no log tells.
+    """The ground truth of a world, which no log holds."""
 
-    Attributes:
-      category: int32 [V].
-      group: int32 [V].
-      length: int32 [V], seconds.
-      quality, charm, appeal: float32 [V], logits of views, likes and follows.
-      content: float32 [V, D].
-      user_group: int32 [U].
-      interest: int32 [U, I], categories.
-      strength: float32 [U, I], logits, falling.
-      taste: float32 [P, G], logits.
-      lifts: float32 [G, G], symmetric; logits that an item of one group lends to the next of another.
-    """
-
-    category: np.ndarray
-    group: np.ndarray
-    length: np.ndarray
-    quality: np.ndarray
-    charm: np.ndarray
-    appeal: np.ndarray
-    content: np.ndarray
-    user_group: np.ndarray
-    interest: np.ndarray
-    strength: np.ndarray
-    taste: np.ndarray
-    lifts: np.ndarray
+    category: np.ndarray  # int32 [V]
+    group: np.ndarray  # int32 [V]
+    length: np.ndarray  # int32 [V], seconds
+    quality: np.ndarray  # float32 [V], logits of views
+    charm: np.ndarray  # float32 [V], logits of likes
+    appeal: np.ndarray  # float32 [V], logits of follows
+    content: np.ndarray  # float32 [V, D]
+    user_group: np.ndarray  # int32 [U]
+    interest: np.ndarray  # int32 [U, I], categories
+    strength: np.ndarray  # float32 [U, I], logits, falling
+    taste: np.ndarray  # float32 [P, G], logits
+    lifts: np.ndarray  # float32 [G, G], symmetric; logits that an item of one group lends to the next of another
 
 
 PARTS = {
@@ -148,14 +100,7 @@ PARTS = {
 
 
 def make_truth(world: World) -> Truth:
-    """Draws items, users and the tables of their groups.
-
-    Args:
-      world: the knobs.
-
-    Returns:
-      The truth.
-    """
+    """Draws items, users and the tables of their groups."""
     rng = np.random.default_rng((world.seed, 1))
     normal = lambda scale, *shape: (scale * rng.normal(size=shape)).astype(np.float32)
     items, categories, groups = world.items, world.categories, world.item_groups
@@ -190,12 +135,5 @@ def _lifts(world: World, rng: np.random.Generator) -> np.ndarray:
 
 
 def load_truth(folder: str | Path) -> Truth:
-    """Reads the truth of a simulated log, items and users by their raw numbers.
-
-    Args:
-      folder: of the log; the truth lies beside it.
-
-    Raises:
-      ValueError: when it does not.
-    """
+    """Reads the ground truth of the simulated log in `folder`, by raw numbers; a ValueError if it has none."""
     return read_truth(folder, Truth, PARTS)

@@ -1,6 +1,6 @@
-"""What all simulated worlds share: the checks of their knobs, and a log that is made once.
+"""What all simulators share: the checks of their knobs, and a log that is simulated once.
 
-A world is a frozen dataclass of knobs, each with a default; `seed` is among them where it is one log's.
+A world is a frozen dataclass of knobs, each with a default; `seed` is one of them, unless it is the log's.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from jaxrec.options import read_options
 
 AnyLog = TypeVar('AnyLog', bound=Log)
 AnyTruth = TypeVar('AnyTruth')
+AnyWorld = TypeVar('AnyWorld')
 Parts = Mapping[str, tuple[str, ...]]  # {part: names of the truth's arrays of one length}
 
 
@@ -23,16 +24,21 @@ def defaults_of(world: Any) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(world)}
 
 
+def make_world(kind: type[AnyWorld], knobs: Mapping[str, Any]) -> AnyWorld:
+    """Makes a world of some knobs, the others at their defaults; a ValueError names an unknown or wrong one."""
+    return kind(**read_options(knobs, 'world', **defaults_of(kind)))
+
+
+def read_world(folder: str | Path, kind: type[AnyWorld], what: str) -> AnyWorld:
+    """Reads the knobs of a simulated log; a ValueError if it is no simulated `what`."""
+    path = truth_folder(folder) / 'world.json'
+    if not path.is_file():
+        raise ValueError(f'{path} is missing, so {folder} is no simulated {what}')
+    return kind(**json.loads(path.read_text()))
+
+
 def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
-    """Checks the knobs of a world: their types, counts of at least 1, shares, the seed.
-
-    Args:
-      world: the knobs; integers other than a seed are counts.
-      shares: knobs that lie between 0 and 1.
-
-    Raises:
-      ValueError: naming the knob.
-    """
+    """Checks the knobs of a world: types, counts of at least 1, shares, the seed; a ValueError names the knob."""
     defaults = defaults_of(world)
     read_options(dataclasses.asdict(world), 'world', **defaults)  # for its check of types
     for name, default in defaults.items():
@@ -48,29 +54,17 @@ def check_knobs(world: Any, shares: tuple[str, ...] = ()) -> None:
 
 
 def truth_folder(folder: str | Path) -> Path:
-    """Where the truth of a simulated log lies: `<folder>-truth`."""
+    """The folder of a simulated log's ground truth: `<folder>-truth`."""
     return Path(f'{folder}-truth')
 
 
 def truth_columns(truth: Any, parts: Parts) -> dict[str, dict[str, Any]]:
-    """Sorts the arrays of a truth by their parts, as `compile_once` writes them."""
+    """Sorts the arrays of a ground truth by their parts, as `compile_once` writes them."""
     return {part: {name: getattr(truth, name) for name in names} for part, names in parts.items()}
 
 
 def read_truth(folder: str | Path, kind: Callable[..., AnyTruth], parts: Parts) -> AnyTruth:
-    """Reads the truth of a simulated log, by raw numbers.
-
-    Args:
-      folder: of the log; the truth lies beside it.
-      kind: of the truth, called with all arrays by their names.
-      parts: as it was written.
-
-    Returns:
-      The truth.
-
-    Raises:
-      ValueError: it does not lie there.
-    """
+    """Reads the ground truth of the simulated log in `folder`, by raw numbers; a ValueError if there is none."""
     stores = {part: ColumnStore(truth_folder(folder) / part) for part in parts}
     return kind(**{name: stores[part][name] for part, names in parts.items() for name in names})
 
@@ -81,16 +75,13 @@ def compile_once(
     make: Callable[[], tuple[AnyLog, Mapping[str, Mapping[str, Any]]]],
     kind: type[AnyLog],
 ) -> AnyLog:
-    """Compiles the log of a world; a log of the same world is opened, not made again.
+    """Compiles the log of a world; a log of the same world is opened, not simulated again.
 
     Args:
-      folder: of the log; its truth and the knobs, as `world.json`, go to `truth_folder(folder)`.
+      folder: of the log; its ground truth and the knobs, as `world.json`, go to `truth_folder(folder)`.
       world: the knobs.
-      make: plays the world and compiles its log; the log and {part: columns} of the truth.
+      make: simulates the world and compiles its log: the log and {part: columns} of the ground truth.
       kind: of the log.
-
-    Returns:
-      The log.
 
     Raises:
       ValueError: the folder holds anything else.

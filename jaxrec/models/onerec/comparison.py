@@ -22,7 +22,7 @@ from jaxrec.configurable import configurable
 from jaxrec.data.sources.from_config import alone
 from jaxrec.data.sources.session_source import SessionSource
 from jaxrec.models.onerec.alignment.iterations import align
-from jaxrec.models.onerec.alignment.setup import Alignment, prepare
+from jaxrec.models.onerec.alignment.setup import MINING, Alignment, prepare
 from jaxrec.models.onerec.recommend import Recommended, Recommender, make_recommender
 from jaxrec.models.onerec.reward.generated import CUT, judge_written, rank_named
 from jaxrec.models.onerec.reward.open_scorer import Bench, open_judge
@@ -111,9 +111,8 @@ class _Row:
         self.cell, self.config, self.data_dir = cell, config, data_dir
         self.options = read_options(config.judged, 'judged', **JUDGED_OPTIONS)
         self.shared = cell.folder.parents[2] / SHARED
-        self.judge_folder = made_once(
-            self.shared, 'judge', judge_config(cell), lambda where, of: fit_reward(of, where, data_dir)
-        )
+        make = lambda where, of: fit_reward(of, where, data_dir)
+        self.judge_folder = made_once(self.shared, 'judge', judge_config(cell), make)
         self.bench = _open_bench(self.judge_folder, data_dir)
         self.aligns = bool(config.get('align', None))
         self.run_config = own_run(config)
@@ -220,7 +219,8 @@ class _Row:
 
     def _pieces(self) -> Alignment:
         of_all = ConfigDict({'align': self.config.align, 'train': self.config.get('align_train', {})})
-        opened = _open_pieces(self._generator(), self.judge_folder, self.data_dir, _sizes(self.config.align))
+        sizes = tuple((name, self.config.align[name]) for name in MINING if name in self.config.align)
+        opened = _open_pieces(self._generator(), self.judge_folder, self.data_dir, sizes)
         return prepare(of_all, self._generator(), self.judge_folder, self.data_dir, shared=opened)
 
 
@@ -247,14 +247,7 @@ def one_by_one(pages: Recommended) -> Recommended:
 def made_once(root: Path, name: str, config: ConfigDict, make: Callable[[Path, ConfigDict], Any]) -> Path:
     """Makes what runs share, or finds it; other processes that need the same wait until it is there.
 
-    Args:
-      root: takes the folder.
-      name: of its kind.
-      config: all that it depends on.
-      make: (folder, config) -> anything; resumes where it was stopped.
-
-    Returns:
-      `<root>/<name>-<digest of the config>`.
+    `make` (folder, config) resumes where it was stopped. The folder is `<root>/<name>-<digest of the config>`.
     """
     text = json.dumps(plain(config), sort_keys=True)
     folder = root / f'{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}'
@@ -264,12 +257,6 @@ def made_once(root: Path, name: str, config: ConfigDict, make: Callable[[Path, C
             make(folder, config)
             (folder / DONE).touch()
     return folder
-
-
-def _sizes(align_options: ConfigDict) -> tuple[tuple[str, Any], ...]:
-    """The options that decide the programs of mining."""
-    names = ('beams', 'losers', 'chunk', 'distinct', 'tie')
-    return tuple((name, align_options[name]) for name in names if name in align_options)
 
 
 @functools.lru_cache(maxsize=4)

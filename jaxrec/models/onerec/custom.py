@@ -17,7 +17,7 @@ from jaxrec.data.sessions.filter import INTERACTIONS
 from jaxrec.data.sessions.labels import COLUMNS as LABEL_COLUMNS
 from jaxrec.data.sessions.log import SessionLog
 from jaxrec.models.onerec.presets import FEATURES, HISTORY, OF_ROWS, ROWS, SESSION, SPLIT, TRAIN, of_length, tokenized
-from jaxrec.models.onerec.stages import OF_METHOD, align_config, reward_config
+from jaxrec.models.onerec.stages import OF_METHOD, pipeline, reward_config
 from jaxrec.options import changed
 from jaxrec.runs.config import run_config
 from jaxrec.runs.defaults import label_columns, label_of, stored_log
@@ -27,11 +27,7 @@ REWARD = 'reward'
 
 
 def log_config(path: str, name: str) -> ConfigDict:
-    """The config of a model by name, or of the reward model (`REWARD`), on the log at a path.
-
-    Raises:
-      ValueError: no log is there, or one that cannot feed the model.
-    """
+    """The config of a model by name, or of `REWARD`, on the log at a path; a ValueError refuses unsuitable logs."""
     from jaxrec.data.sources.from_config import stored  # it imports jax, and the table of models does not
 
     log = stored('', path)
@@ -83,9 +79,7 @@ def pipeline_on_log(path: str) -> ConfigDict:
     """The complete pipeline on a session log; generator and reward model learn from different users."""
     generator = log_config(path, 'OneRec')
     generator.data.users = OF_ROWS
-    align = align_config(beams=32, passes=2.0, ratio=0.02, weight=50.0, judged=128)
-    stages = {'methods': ('ntp', 'ipa'), 'of_method': OF_METHOD, 'requests': 600}
-    return ConfigDict({'generator': generator, 'reward': log_config(path, REWARD), 'align': align, 'pipeline': stages})
+    return pipeline(generator, log_config(path, REWARD), OF_METHOD)
 
 
 def categories_of(log: Log) -> tuple[str, ...]:

@@ -25,11 +25,7 @@ FeedOf = Callable[[Tree, jax.Array, jax.Array | None, Drop | None], tuple[jax.Ar
 
 
 def require_even(experts: int, mesh: Mesh) -> None:
-    """Refuses experts that cannot be shared out evenly over the axis 'model' of a run's mesh; 0 is a dense net.
-
-    Raises:
-      ValueError: naming the config key, both numbers, and what would do.
-    """
+    """Refuses experts that the axis 'model' of a mesh cannot share evenly, naming the key and what would do."""
     devices, size = mesh.shape[AXIS], mesh.size
     if experts % devices == 0:
         return
@@ -42,17 +38,11 @@ def require_even(experts: int, mesh: Mesh) -> None:
 
 
 def feed_of(network: Network, real: jax.Array, mesh: Mesh | None = None) -> FeedOf:
-    """Returns the feed-forward of every decoder layer.
+    """Returns the feed-forward of every decoder layer; `real` [B, T] is 0 for tokens that are padding.
 
-    Args:
-      network: sizes and switches.
-      real: [B, T], 0 for tokens that are padding.
-      mesh: over which tokens and experts are cut; None for one device.
-
-    Returns:
-      (weights of a layer, float [B, T, X], router bias float [E] or None, dropout in training or None to score) ->
-      (float [B, T, X], `MoeInfo` or None of a dense net). Scoring passes through all chosen experts whatever
-      `expert_impl` is: a token's scores must not depend on the others of its batch.
+    It is (weights of a layer, float [B, T, X], router bias float [E] or None, dropout in training or None to score) ->
+    (float [B, T, X], `MoeInfo` or None of a dense net). Scoring passes through all chosen experts whatever
+    `expert_impl` is: a token's scores must not depend on the others of its batch.
     """
 
     def dense(weights: Tree, x: jax.Array, bias: jax.Array | None, drop: Drop | None) -> tuple[jax.Array, Any]:
@@ -77,12 +67,8 @@ def expert_losses(network: Network, told: MoeInfo) -> tuple[jax.Array, dict[str,
     units of an even one, 'balance' and 'router_z' the layers' mean losses. `told` has arrays with a leading axis N.
     """
     even = jnp.maximum(told.load.mean(-1, keepdims=True), 1e-9)
-    metrics = {
-        'dropped': told.dropped.mean(),
-        'load_max': (told.load / even).max(),
-        'balance': told.balance_loss.mean(),
-        'router_z': told.z_loss.mean(),
-    }
+    metrics = {'dropped': told.dropped.mean(), 'load_max': (told.load / even).max()}
+    metrics |= {'balance': told.balance_loss.mean(), 'router_z': told.z_loss.mean()}
     extra = network.balance * told.balance_loss.sum() + network.z_loss * told.z_loss.sum()
     return extra, metrics
 

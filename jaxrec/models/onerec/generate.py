@@ -113,10 +113,8 @@ def _asked(module: OneRec, memory: Memory, biases: jax.Array | None) -> Step:
 def catalogue(codes: np.ndarray, levels: Sequence[int], capacity: int | None = None) -> Trie:
     """Builds the trie of the items that have a semantic ID, whose leaves name them by their row.
 
-    Args:
-      codes: int [V, L]; rows of -1 have none.
-      levels: codes of each level.
-      capacity: items for which it has room, so that new ones enter without a new program; None for no more.
+    Rows of codes int [V, L] that are -1 have none; `levels` are the codes of each level; with a `capacity` for more
+    items new ones enter without a new program.
 
     Raises:
       ValueError: no item has a semantic ID, or codes outside their levels.

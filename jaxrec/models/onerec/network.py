@@ -77,13 +77,10 @@ class OneRec(nn.Module):
         self.predict = self.codes if network.tied else self.param('predict', embed, (network.codes, width))
 
     def encode(self, codes: jax.Array, length: jax.Array, rng: jax.Array | None = None) -> Memory:
-        """Encodes histories; an empty one gives nothing to attend to.
+        """Encodes histories of `length` int32 [B] items; an empty one gives nothing to attend to.
 
-        Args:
-          codes: int32 [B, n, L], codes of each level from 0, left aligned, oldest first; -1 is no code, of an item
-            without a semantic ID.
-          length: int32 [B], items there are.
-          rng: a typed key, in training.
+        Codes are int32 [B, n, L], of each level from 0, left aligned, oldest first; -1 is no code, of an item without a
+        semantic ID. `rng` is a typed key, in training.
 
         Raises:
           ValueError: longer histories than the network's.
@@ -166,15 +163,9 @@ class OneRec(nn.Module):
         self, cache: Cache, tokens: jax.Array, position: int | jax.Array, history: tuple[KeysValues, ...],
         mask: jax.Array, state: Any = None,
     ) -> tuple[jax.Array, Cache]:  # fmt: skip
-        """Decodes the newest tokens of beams.
+        """Decodes the newest tokens of beams, float [B, K, Q, X] from `embed_tokens`; `position` is of the first.
 
-        Args:
-          cache: of the positions before.
-          tokens: float [B, K, Q, X], from `embed_tokens`.
-          position: of the first of them, from 0.
-          history: from `history_keys`.
-          mask: bool [B, S] of the memory.
-          state: as in `decode`.
+        `history` is from `history_keys`, `mask` bool [B, S] of the memory, `state` as in `decode`.
 
         Returns:
           float [B, K, X], from which the next code is predicted, and the cache.

@@ -100,12 +100,5 @@ class Network:
 
 
 def read_network(config: Mapping[str, Any]) -> Network:
-    """Reads a config section over the size that it names.
-
-    Args:
-      config: `size`, one of `SIZES` (default 'tiny'), and any field of `Network`.
-
-    Raises:
-      ValueError: an unknown size or field, or a number out of range.
-    """
+    """Reads any field of `Network` over a `size` of `SIZES` (default 'tiny'); a ValueError refuses others."""
     return read_sized(config, 'model', Network, SIZES, 'tiny')

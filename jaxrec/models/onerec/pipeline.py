@@ -73,15 +73,14 @@ def run_pipeline(
         generator, judge = workdir / GENERATOR, workdir / REWARD
         if told := stage('tokenize', _tokenize, config.generator, data_dir):
             print(to_markdown(told))
-        stage(GENERATOR, _generate, config.generator, generator, data_dir, mesh)
+        stage(GENERATOR, lambda: fit(build(config.generator, data_dir, mesh), generator, data_dir))
         print(to_text(stage(REWARD, _reward, config.reward, judge, data_dir, mesh)))
         rows, pieces = {}, None
         for method, changed in configs.items():
             pieces = prepare(changed, generator, judge, data_dir, mesh, pieces)
             stage(method, align, pieces, workdir / method, data_dir)
-            rows[method] = stage(
-                f'evaluate {method}', evaluate_generator, pieces, workdir / method, options['requests'], True
-            )
+            given = pieces, workdir / method, options['requests'], True
+            rows[method] = stage(f'evaluate {method}', evaluate_generator, *given)
         if pieces is not None:
             judged = stage('evaluate', evaluate_generator, pieces, generator, options['requests'], False)
             rows = {GENERATOR: judged} | rows
@@ -152,10 +151,6 @@ def _tokenize(config: ConfigDict, data_dir: str | None) -> Mapping[str, Any]:
     return report
 
 
-def _generate(config: ConfigDict, workdir: Path, data_dir: str | None, mesh: Any) -> None:
-    fit(build(config, data_dir, mesh), workdir, data_dir)
-
-
 def _reward(config: ConfigDict, workdir: Path, data_dir: str | None, mesh: Any) -> Mapping[str, Any]:
     if not (workdir / CALIBRATION).exists():
         return fit_reward(config, workdir, data_dir, mesh)
@@ -164,14 +159,11 @@ def _reward(config: ConfigDict, workdir: Path, data_dir: str | None, mesh: Any) 
 
 
 def evaluate_generator(pieces: Alignment, workdir: Path, requests: int, last: bool) -> dict[str, float]:
-    """Evaluates a checkpoint of a generator on the test part.
+    """Evaluates a checkpoint of a generator, aligned or not, on the test part, with the parts of one of its alignments.
 
-    Args:
-      pieces: of an alignment of this generator.
-      workdir: of the generator, aligned or not.
-      requests: for which sessions are generated, of all that the test users made, and the next item is named, of those
-        whose session was of high quality.
-      last: take the last checkpoint, not the best by the generator's monitor, from which alignments begin.
+    Sessions are generated for `requests` of all that the test users made, and the next item is named for those whose
+    session was of high quality. `last` takes the last checkpoint, not the best by the generator's monitor, from which
+    alignments begin.
 
     Returns:
       The metrics of `SessionEvaluator` and `judge_written`, 'recall@10' of the next item, and 'step' of the checkpoint.

@@ -104,13 +104,7 @@ PUBLISHED = {
 
 
 def by_request(rows: dict[str, dict[str, Any]], targets: int, batch_size: int) -> dict[str, dict[str, Any]]:
-    """Models of a session log whose TIGER encodes a history once for the items of a request, with the same loss.
-
-    Args:
-      rows: {name: model}, as `ROWS`.
-      targets: items that share one history; further ones encode it again.
-      batch_size: histories a batch.
-    """
+    """Models whose TIGER encodes a history once for up to `targets` items of a request, with the same loss."""
     shared = {'data': {'targets': targets}, 'train': {'batch_size': batch_size}}
     return {**rows, 'TIGER': changed(rows['TIGER'], **shared)}
 

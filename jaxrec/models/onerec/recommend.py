@@ -145,12 +145,7 @@ def groups_of(trie: Trie) -> dict[int, np.ndarray]:
 
 
 def expand(items: np.ndarray, scores: np.ndarray, groups: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Puts all items of a group where a ranking names its first.
-
-    Args:
-      items: int [B, K], the best first; -1 where there is none.
-      scores: float [B, K].
-      groups: from `groups_of`.
+    """Puts all items of a group where a ranking, items int [B, K], -1 where there is none, names its first.
 
     Returns:
       The first K items of the longer rankings, and their scores, those of a group alike.
@@ -204,11 +199,7 @@ def _pages(items: np.ndarray, scores: np.ndarray, size: int) -> tuple[np.ndarray
 
 
 def check_extended(tokens: Path, codes: jax.Array, workdir: Path) -> None:
-    """Refuses tokens under which the model's items have other codes, int32 [V, L], than it was trained with.
-
-    Raises:
-      ValueError: saying what to give.
-    """
+    """Refuses tokens that give the model's items other codes, int32 [V, L], than it was trained with."""
     ids = SemanticIds.load(tokens / IDS)
     extended = with_special(ids.ids if ids.ids.shape[1] == codes.shape[1] else ids.codes)
     if not np.array_equal(extended[: len(codes)], codes):

@@ -50,7 +50,7 @@ def recommend_users(
       write: takes rows as `to_rows` returns them.
 
     Returns:
-      What came of the requests, and the step of the checkpoint.
+      Counts of what came of the requests, and the step of the checkpoint.
 
     Raises:
       ValueError: a model that names no items, or tokens of another log.
@@ -82,13 +82,7 @@ def recommend_users(
 def recommend_rows(
     run: Experiment, workdir: Path, users: Sequence[Any], sessions: int, items: int, beams: int, step: int | None
 ) -> list[dict[str, Any]]:
-    """Recommends sessions as of the end of the log.
-
-    Args:
-      run: the trained run.
-      workdir: of its checkpoints.
-      users: as the log names them.
-      sessions, items, beams, step: see `Wanted`.
+    """Recommends sessions to `users`, as the log names them, as of its end; see `Wanted` for the other arguments.
 
     Returns:
       A dict a session: 'user', 'rank' from 1, 'items' and 'score'.
@@ -105,10 +99,7 @@ def recommend_rows(
 def open_catalogue(log: Log, tokens: str | None, levels: Sequence[int] | None = None) -> tuple[Trie | None, np.ndarray]:
     """The trie of tokens with new items, None for that of the model, and names by the rows of the catalogue.
 
-    Args:
-      log: of the model.
-      tokens: the folder; None for the items of the log alone.
-      levels: codes of each level of the model's IDs, None for those of the tokens.
+    `levels` are the codes of each level of the model's IDs, None for those of the tokens.
 
     Raises:
       ValueError: tokens of another log, or a new item that the log has.

@@ -118,15 +118,10 @@ def answer(
     asked: Asked, histories: UserHistories, recommend: Recommender, batch_size: int, least: int = 0,
     tally: Tally | None = None,
 ) -> Iterator[tuple[np.ndarray, Recommended]]:  # fmt: skip
-    """Answers N requests in batches.
+    """Answers requests in batches of `batch_size`, and adds to the tally.
 
-    Args:
-      asked: the requests.
-      histories: of the log.
-      recommend: from `make_recommender`.
-      batch_size: B.
-      least: shortest history that the model was trained on; users with less are skipped.
-      tally: is added to.
+    `recommend` is from `make_recommender`; users with fewer than `least` history entries, which the model was not
+    trained on, are skipped.
 
     Yields:
       For every batch the answered requests, int64 [n], and their sessions.
@@ -158,11 +153,8 @@ def answer(
 def to_rows(names: np.ndarray, found: Recommended, of_items: np.ndarray, nested: bool) -> pa.RecordBatch:
     """Lays sessions [n, S, m] out as rows `user`, `rank` (from 1), `items` or `item_1` ... `item_m`, and `score`.
 
-    Args:
-      names: object [n], of the users.
-      found: their sessions.
-      of_items: object, names by the rows of the catalogue.
-      nested: items in one column of lists, else in m columns.
+    `names` object [n] are of the users, `of_items` by the rows of the catalogue; `nested` has items in one column of
+    lists.
     """
     who, place = np.nonzero(np.isfinite(found.scores))
     items = of_items[found.items[who, place]]  # [rows, m]

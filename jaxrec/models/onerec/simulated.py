@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxrec.models.onerec.presets import FEATURES, OF_ROWS, ROWS, by_request, of_length, tokenized
-from jaxrec.models.onerec.stages import OF_METHOD, align_config, reward_config
+from jaxrec.models.onerec.stages import OF_METHOD, pipeline, reward_config
 from jaxrec.options import changed
 from jaxrec.runs.config import run_config
 
@@ -70,11 +70,4 @@ def pipeline_config() -> ConfigDict:
     generator.train.epochs = 6
     # Of 2% of the requests a pair weighs half of what it does of 1%.
     of_method = OF_METHOD | {'ipo': {'weight': OF_METHOD['ipo']['weight'] / 2}}
-    return ConfigDict(
-        {
-            'generator': generator,
-            'reward': reward_on_simulated(),
-            'align': align_config(beams=32, passes=2.0, ratio=0.02, weight=50.0, judged=128),
-            'pipeline': {'methods': ('ntp', 'ipa'), 'of_method': of_method, 'requests': 600},
-        }
-    )
+    return pipeline(generator, reward_on_simulated(), of_method)

@@ -38,10 +38,8 @@ def reward_config(
 ) -> ConfigDict:
     """The config of a reward model on the log of a generator: all sessions of its users, as they were shown.
 
-    Args:
-      generator: the generator's config.
-      columns: of items, that the reward model reads.
-      heads: those of swt, vtr, wtr and ltr for which the log has labels; None for all of them.
+    It reads `columns` of items and learns those `heads`, of swt, vtr, wtr and ltr, for which the log has labels; None
+    for all.
     """
     config = generator.copy_and_resolve_references()
     lay_over(config, REWARD)
@@ -50,16 +48,15 @@ def reward_config(
     return config
 
 
+def pipeline(generator: ConfigDict, reward: ConfigDict, of_method: dict[str, dict[str, Any]]) -> ConfigDict:
+    """The config of the complete pipeline: pairs of 2% of the requests, 32 beams."""
+    align = align_config(beams=32, passes=2.0, ratio=0.02, weight=50.0, judged=128)
+    stages = {'methods': ('ntp', 'ipa'), 'of_method': of_method, 'requests': 600}
+    return ConfigDict({'generator': generator, 'reward': reward, 'align': align, 'pipeline': stages})
+
+
 def align_config(method: str = 'ipa', **options: Any) -> ConfigDict:
-    """The config of an alignment.
-
-    Args:
-      method: one of `jaxrec.models.onerec.alignment.task.METHODS`.
-      **options: further ones of `jaxrec.models.onerec.alignment.setup.ALIGN_OPTIONS`.
-
-    Raises:
-      ValueError: there is no such method.
-    """
+    """The config of an alignment by one of `METHODS` and `alignment.setup.ALIGN_OPTIONS`; a ValueError without one."""
     if method not in METHODS:
         raise ValueError(f'after the colon of --config: there is no method {method!r}: use one of {METHODS}')
     monitor = {'monitor': 'judge_reward_mean', 'maximize': True, 'patience': None}

@@ -51,11 +51,7 @@ class SessionTask(WithoutTables):
         return RULES if self.network.experts else ()
 
     def on(self, mesh: Mesh) -> 'SessionTask':
-        """Returns the same task on a mesh.
-
-        Raises:
-          ValueError: experts that cannot be shared out evenly over the axis 'model'.
-        """
+        """Returns the same task on a mesh; a ValueError if its axis 'model' cannot share the experts evenly."""
         require_even(self.network.experts, mesh)
         return dataclasses.replace(self, mesh=mesh)
 

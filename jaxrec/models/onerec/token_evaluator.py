@@ -42,11 +42,7 @@ class SessionEvaluator:
         return merged
 
     def compute(self) -> dict[str, float]:
-        """Returns 'ntp', the mean loss of a token; 'ntp_<level>' from 1; 'perplexity' of a token; 'sessions'.
-
-        Raises:
-          ValueError: no valid session was added.
-        """
+        """Returns the mean 'ntp' of a token and by level, its 'perplexity', and 'sessions'; a ValueError if empty."""
         if self.total is None or not self.tokens:
             raise ValueError('no valid session was evaluated: the part of the data is empty')
         losses = -self.total / self.tokens

@@ -51,11 +51,7 @@ class SasRec(nn.Module):
 
 @configurable('task')
 def make_task(config: Mapping[str, Any], schema: Mapping[str, Any]) -> NextItemTask:
-    """Builds SASRec for a log, {column: Column}; the config has any of `sequential.encoder.SHARED`.
-
-    Raises:
-      ValueError: as `read_transformer`.
-    """
+    """Builds SASRec for a log, {column: Column}, with any of `encoder.SHARED`; a ValueError as `read_transformer`."""
     transformer, options = read_transformer(config)
     module = SasRec(transformer, schema['item'].rows, options['init_std'])
     return NextItemTask(module, options['negatives'], options['best'])

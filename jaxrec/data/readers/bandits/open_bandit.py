@@ -40,16 +40,10 @@ class OpenBanditRows(BlockBuilder):
     """
 
     COLUMNS: ClassVar[Mapping[str, type]] = {
-        'time': np.float64,
-        'item': np.int32,
-        'position': np.int8,
-        'click': np.int8,
-        'propensity': np.float64,
-        **dict.fromkeys(USER_FEATURES, str),
-        'affinity_row': np.int32,
-        'affinity_item': np.int32,
+        'time': np.float64, 'item': np.int32, 'position': np.int8, 'click': np.int8, 'propensity': np.float64,
+        **dict.fromkeys(USER_FEATURES, str), 'affinity_row': np.int32, 'affinity_item': np.int32,
         'affinity_value': np.float32,
-    }
+    }  # fmt: skip
     MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
 
     def find(self, folder: Path) -> Sequence[Path]:
@@ -100,13 +94,9 @@ def find_campaign(data_dir: str | Path, behaviour: str, campaign: str) -> list[P
 
 @configurable('log')
 def compile_open_bandit(
-    data_dir: str | Path,
-    folder: str | Path,
-    behaviour: str = 'random',
-    campaign: str = 'all',
-    affinity: bool = True,
+    data_dir: str | Path, folder: str | Path, behaviour: str = 'random', campaign: str = 'all', affinity: bool = True,
     seed: int = 0,
-) -> PoolLog:
+) -> PoolLog:  # fmt: skip
     """Compiles a campaign to a pool log, every row a visit whose pool are all items of the campaign.
 
     Known before the choice are `position` and `user_feature_0` to `_3`, all categorical. Candidates have
@@ -139,16 +129,9 @@ def compile_open_bandit(
     rows = _Rows(read_blocks(OpenBanditRows, files, folder), items['item'], affinity)
     categories = ('position', *USER_FEATURES, *ITEM_FEATURES[1:])
     numbers = (ITEM_FEATURES[0], *(['affinity'] if affinity else []))
-    return compile_pools(
-        folder,
-        rows,
-        items,
-        columns=dict.fromkeys(categories, ColumnSpec('categorical')) | dict.fromkeys(numbers, ColumnSpec('numeric')),
-        sources=files,
-        notes={'rows out of time order': rows.moved} if rows.moved else None,
-        request=request,
-        seed=seed,
-    )
+    columns = dict.fromkeys(categories, ColumnSpec('categorical')) | dict.fromkeys(numbers, ColumnSpec('numeric'))
+    notes = {'rows out of time order': rows.moved} if rows.moved else None
+    return compile_pools(folder, rows, items, columns=columns, sources=files, notes=notes, request=request, seed=seed)
 
 
 class _Rows:

@@ -47,20 +47,10 @@ class YahooVisits(BlockBuilder):
 
     VERSION = tfds.core.Version('1.1.0')  # 1.0.0 counted no lines of another day
     COLUMNS: ClassVar[Mapping[str, type]] = {
-        'time': np.int64,
-        'item': np.int32,
-        'click': np.int8,
-        'day': np.int8,
-        'pool': np.int32,
-        'pool_values': np.int32,
-        'pool_lengths': np.int32,
-        'user': np.int32,
-        'user_values': np.int16,
-        'user_lengths': np.int32,
-        'dropped': np.int64,
-        'noted': np.int64,
-        'first_dropped': str,
-    }
+        'time': np.int64, 'item': np.int32, 'click': np.int8, 'day': np.int8, 'pool': np.int32, 'pool_values': np.int32,
+        'pool_lengths': np.int32, 'user': np.int32, 'user_values': np.int16, 'user_lengths': np.int32,
+        'dropped': np.int64, 'noted': np.int64, 'first_dropped': str,
+    }  # fmt: skip
     MANUAL_DOWNLOAD_INSTRUCTIONS = REMEDY
 
     irregular = 'refuse'  # what becomes of lines that cannot be replayed
@@ -117,13 +107,9 @@ def find_days(data_dir: str | Path, days: Sequence[int] | None) -> list[Path]:
 
 @configurable('log')
 def compile_yahoo(
-    data_dir: str | Path,
-    folder: str | Path,
-    days: Sequence[int] | None = None,
-    irregular: str = 'refuse',
-    most_dropped: float = MOST_DROPPED,
-    seed: int = 0,
-) -> PoolLog:
+    data_dir: str | Path, folder: str | Path, days: Sequence[int] | None = None, irregular: str = 'refuse',
+    most_dropped: float = MOST_DROPPED, seed: int = 0,
+) -> PoolLog:  # fmt: skip
     """Compiles R6B to a pool log, every line a visit, logged uniformly.
 
     The user side is `features` (multi-valued, 1 to 136 as in the file); articles have no features but their id. `day`
@@ -154,16 +140,9 @@ def compile_yahoo(
     dropped, notes = ({reason: counted[reason] for reason in of if counted[reason]} for of in (DROPPED, NOTED))
     _tell_dropped(dropped, kept, most_dropped)
     return compile_pools(
-        folder,
-        visits,
-        columns={'features': ColumnSpec('multi')},
-        uniform=True,
-        sources=files,
-        dropped=dropped,
-        notes=notes,
-        request=request,
-        seed=seed,
-    )
+        folder, visits, columns={'features': ColumnSpec('multi')}, uniform=True, sources=files, dropped=dropped,
+        notes=notes, request=request, seed=seed,
+    )  # fmt: skip
 
 
 def _tell_dropped(dropped: Mapping[str, int], kept: int, most: float) -> None:

@@ -19,14 +19,10 @@ LARGEST = 2**31 - 1  # ids of articles are kept in 32 bits
 DAY = 86_400
 SEPTEMBER_30 = 1_317_340_800  # midnight UTC, in seconds since 1970
 DROPPED = (
-    'malformed lines',
-    'lines of another day than their file',
-    'lines out of time order',
-    'lines whose click is not 0 or 1',
-    'lines with an empty pool',
-    'lines that show an article outside their pool',
+    'malformed lines', 'lines of another day than their file', 'lines out of time order',
+    'lines whose click is not 0 or 1', 'lines with an empty pool', 'lines that show an article outside their pool',
     'lines with a feature outside 1..136',
-)
+)  # fmt: skip
 NOTED = ('lines that name a feature twice', 'lines that name an article twice')
 _MALFORMED, _DAY, _ORDER, _CLICK, _EMPTY, _OUTSIDE, _FEATURE = DROPPED
 
@@ -142,20 +138,14 @@ class Lines:
         count = lambda lists: np.asarray([len(one) for one in lists], np.int32)
         messages = np.asarray([self.first_dropped] if self.first_dropped else [], str)
         block: Block = {
-            'time': rows[0],
-            'item': rows[1].astype(np.int32),
-            'click': rows[2].astype(np.int8),
+            'time': rows[0], 'item': rows[1].astype(np.int32), 'click': rows[2].astype(np.int8),
             'day': rows[3].astype(np.int8),
-            'pool': rows[4].astype(np.int32),
-            'pool_values': flat(pools, np.int32),
-            'pool_lengths': count(pools),
-            'user': rows[5].astype(np.int32),
-            'user_values': flat(users, np.int16),
-            'user_lengths': count(users),
+            'pool': rows[4].astype(np.int32), 'pool_values': flat(pools, np.int32), 'pool_lengths': count(pools),
+            'user': rows[5].astype(np.int32), 'user_values': flat(users, np.int16), 'user_lengths': count(users),
             'dropped': np.asarray([self._dropped[reason] for reason in DROPPED], np.int64),
             'noted': np.asarray(self._noted, np.int64),
             'first_dropped': Coded(np.arange(len(messages), dtype=np.int32), messages),
-        }
+        }  # fmt: skip
         self._start()
         return block
 

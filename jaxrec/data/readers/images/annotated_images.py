@@ -14,19 +14,15 @@ IRREGULAR = ('refuse', 'drop')
 
 
 class AnnotatedImages(abc.ABC):
-    """A sequence of scenes, each read when it is asked for; a subclass knows the files.
+    """A sequence of scenes, each read on demand; a subclass knows the files.
 
-    Attributes:
-      vocabulary: the names behind the numbers of the scenes.
-      names: of the images, in order.
-      splits: int8 [images], the part of each: 0 train, 1 validation, 2 test.
-      irregular: 'refuse' raises an error for an image or relation that cannot be used, 'drop' leaves it out and counts
-        it. An image asked for by its number is refused in either mode.
+    `irregular` 'refuse' raises an error for an image or relation that cannot be used, 'drop' skips and counts it. An
+    image asked for by its number is refused in either mode.
     """
 
-    vocabulary: Vocabulary
-    names: list[str]
-    splits: np.ndarray
+    vocabulary: Vocabulary  # the names behind the numbers of the scenes
+    names: list[str]  # of the images, in order
+    splits: np.ndarray  # int8 [images], the part of each: 0 train, 1 validation, 2 test
 
     def __init__(self, irregular: str):
         if irregular not in IRREGULAR:
@@ -72,11 +68,7 @@ class AnnotatedImages(abc.ABC):
                 yield scene
 
     def usable(self) -> list[int]:
-        """Numbers of the readable images, ascending; reads all once, so that `dropped` is complete.
-
-        Raises:
-          ValueError: for the first that cannot be read, where irregular is 'refuse'.
-        """
+        """Numbers of the readable images, after reading all; in the mode 'refuse' a ValueError for one that is not."""
         for _ in self:
             pass
         return [index for index in range(len(self)) if not self._of_image[index][UNREADABLE]]

@@ -12,7 +12,6 @@ from jaxrec.data.readers.files import read_json
 
 REMEDY = 'fetch the annotations from https://cocodataset.org and unpack them there'
 
-
 LARGEST = 2**63  # which numpy's whole numbers stay below
 FARTHEST = 1e6  # of a coordinate: polygons that reach much further are more than pycocotools has room for
 # What entries must say: a whole number of at least so much, or (None) a text.
@@ -24,19 +23,12 @@ ENTRIES: dict[str, dict[str, int | None]] = {
 
 
 class Listing(NamedTuple):
-    """The annotated entities of an image, without pixels.
+    """The annotated entities of an image, without pixels."""
 
-    Attributes:
-      ids: int64 [N], of the annotations.
-      names: their classes.
-      boxes: float64 [N, 4] of (left, top, right, bottom).
-      crowd: bool [N], whether a mask covers several entities at once.
-    """
-
-    ids: NDArray
-    names: list[str]
-    boxes: NDArray
-    crowd: NDArray
+    ids: NDArray  # int64 [N], of the annotations
+    names: list[str]  # their classes
+    boxes: NDArray  # float64 [N, 4] of (left, top, right, bottom)
+    crowd: NDArray  # bool [N], whether a mask covers several entities at once
 
 
 class CocoMasks:
@@ -61,9 +53,7 @@ class CocoMasks:
     def _take(self, path: Path) -> None:
         """Takes in one file."""
         data = read_json(path, REMEDY)
-        if not isinstance(data, dict) or not all(
-            isinstance(data.get(key), list) for key in ('images', 'annotations', 'categories')
-        ):
+        if not isinstance(data, dict) or not all(isinstance(data.get(key), list) for key in ENTRIES):
             raise ValueError(f'{path} is no COCO file of "images", "annotations" and "categories": {REMEDY}')
         for kind, known in ENTRIES.items():
             for number, entry in enumerate(data[kind]):

@@ -50,12 +50,9 @@ _KINDS, _JOINED = 'relations of kinds left out', 'relations of entities left out
 
 
 def pic_vocabulary(
-    edition: int = 2,
-    entities: Sequence[str] | None = None,
-    relations: Sequence[str] | None = None,
-    labels: Sequence[str] | None = None,
-    parts: Sequence[str] = (),
-) -> Vocabulary:
+    edition: int = 2, entities: Sequence[str] | None = None, relations: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None, parts: Sequence[str] = (),
+) -> Vocabulary:  # fmt: skip
     """The names of PIC, or a choice of them.
 
     Args:
@@ -96,21 +93,11 @@ class PicScenes(AnnotatedImages):
     """
 
     def __init__(
-        self,
-        data_dir: str | Path,
-        split: str = 'train',
-        edition: int = 2,
-        *,
-        entities: Sequence[str] | None = None,
-        relations: Sequence[str] | None = None,
-        parts: Sequence[str] = (),
-        size: tuple[int, int] | None = None,
-        category: str = 'max',
-        images: bool = True,
-        irregular: str = 'refuse',
-        skip: Sequence[str] | None = None,
+        self, data_dir: str | Path, split: str = 'train', edition: int = 2, *, entities: Sequence[str] | None = None,
+        relations: Sequence[str] | None = None, parts: Sequence[str] = (), size: tuple[int, int] | None = None,
+        category: str = 'max', images: bool = True, irregular: str = 'refuse', skip: Sequence[str] | None = None,
         every: bool = False,
-    ):
+    ):  # fmt: skip
         """Finds the files and reads the relations; pixels are read image by image.
 
         Args:
@@ -204,16 +191,9 @@ class PicScenes(AnnotatedImages):
         counts[_JOINED] += int((~joined).sum())
         relations = relations[joined]
         relations[:, :2] = (np.cumsum(kept) - 1)[relations[:, :2]]
-        scene = Scene(
-            image=image,
-            masks=masks[kept],
-            categories=places[kept],
-            parts=np.full(masks.shape[1:], UNKNOWN_PART, np.uint8),
-            relations=relations,
-            relation_parts=np.zeros((len(relations), len(self.vocabulary.parts)), bool),
-            name=name,
-        )
-        return scene, counts
+        parts = np.full(masks.shape[1:], UNKNOWN_PART, np.uint8)
+        taking = np.zeros((len(relations), len(self.vocabulary.parts)), bool)
+        return Scene(image, masks[kept], places[kept], parts, relations, taking, name), counts
 
     def _picture(self, path: Path, instance: Path, size: tuple[int, int]) -> NDArray:
         """The image, as large as its masks become."""
@@ -255,18 +235,10 @@ class PicScenes(AnnotatedImages):
 
 @configurable('log')
 def compile_pic(
-    folder: str | Path,
-    data_dir: str | Path,
-    split: str = 'trainval',
-    edition: int = 2,
-    *,
-    entities: Sequence[str] | None = None,
-    relations: Sequence[str] | None = None,
-    parts: Sequence[str] = (),
-    size: tuple[int, int] | None = None,
-    category: str = 'max',
-    irregular: str = 'refuse',
-) -> SceneLog:
+    folder: str | Path, data_dir: str | Path, split: str = 'trainval', edition: int = 2, *,
+    entities: Sequence[str] | None = None, relations: Sequence[str] | None = None, parts: Sequence[str] = (),
+    size: tuple[int, int] | None = None, category: str = 'max', irregular: str = 'refuse',
+) -> SceneLog:  # fmt: skip
     """Compiles the log of PIC in `folder`, `config.data.log` for it; see `compile_annotated`.
 
     The other arguments are those of `PicScenes`; the images of 'val' are the validation part.
@@ -275,16 +247,9 @@ def compile_pic(
       ValueError: as `PicScenes`, or an image cannot be used and irregular is 'refuse'.
     """
     arguments = {
-        'data_dir': absolute(data_dir),
-        'split': split,
-        'edition': edition,
-        'entities': entities,
-        'relations': relations,
-        'parts': parts,
-        'size': size,
-        'category': category,
-        'irregular': irregular,
-    }
+        'data_dir': absolute(data_dir), 'split': split, 'edition': edition, 'entities': entities,
+        'relations': relations, 'parts': parts, 'size': size, 'category': category, 'irregular': irregular,
+    }  # fmt: skip
     return compile_annotated(folder, 'jaxrec.data.readers.images.pic:PicScenes', arguments)
 
 

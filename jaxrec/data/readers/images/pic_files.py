@@ -23,19 +23,12 @@ CATEGORIES = ('max', 'majority')
 
 
 class Entities(NamedTuple):
-    """The N entities of two label maps.
+    """The N entities of two label maps."""
 
-    Attributes:
-      numbers: int32 [N], ascending, in the instance map.
-      masks: bool [N, H, W]; empty where a resize left no pixel.
-      classes: int32 [N], numbers of the semantic map.
-      size: (H, W) of the files.
-    """
-
-    numbers: NDArray
-    masks: NDArray
-    classes: NDArray
-    size: tuple[int, int]
+    numbers: NDArray  # int32 [N], ascending, in the instance map
+    masks: NDArray  # bool [N, H, W]; empty where a resize left no pixel
+    classes: NDArray  # int32 [N], numbers of the semantic map
+    size: tuple[int, int]  # (H, W) of the files
 
 
 def read_entities(
@@ -80,11 +73,7 @@ def _classes(instance: NDArray, semantic: NDArray, numbers: NDArray, category: s
 
 
 def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
-    """Reads the entries of a relations file, each with `name` and `relations`; `scored` ones need a finite `score`.
-
-    Raises:
-      ValueError: it is missing, no JSON, or an entry is malformed, which is named.
-    """
+    """Reads the entries of a relations file, `scored` ones with finite scores; a ValueError for malformed ones."""
     entries = read_json(path, REMEDY)
     if not isinstance(entries, list):
         raise ValueError(f'{path} holds a {type(entries).__name__} and no list of images: {REMEDY}')
@@ -92,9 +81,8 @@ def read_relations(path: Path, scored: bool = False) -> list[dict[str, Any]]:
     most = sys.float_info.max
     number = lambda value: (whole(value) or isinstance(value, float)) and -most <= value <= most
     for n, entry in enumerate(entries):
-        if not (isinstance(entry, dict) and isinstance(entry.get('name'), str)) or not isinstance(
-            entry.get('relations'), list
-        ):
+        named = isinstance(entry, dict) and isinstance(entry.get('name'), str)
+        if not named or not isinstance(entry.get('relations'), list):
             raise ValueError(f'{path}: entry {n} has no "name" with a list of "relations": repair it')
         for m, relation in enumerate(entry['relations']):
             keys = ('subject', 'object', 'relation')

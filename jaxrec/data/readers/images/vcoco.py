@@ -46,14 +46,9 @@ class VcocoScenes(AnnotatedImages):
     """
 
     def __init__(
-        self,
-        annotations: str | Path | Mapping[str, str | Path],
-        masks: str | Path | Sequence[str | Path],
-        images: str | Path | Sequence[str | Path],
-        *,
-        pngs: str | Path | None = None,
-        irregular: str = 'refuse',
-    ):
+        self, annotations: str | Path | Mapping[str, str | Path], masks: str | Path | Sequence[str | Path],
+        images: str | Path | Sequence[str | Path], *, pngs: str | Path | None = None, irregular: str = 'refuse',
+    ):  # fmt: skip
         """Reads the annotations; pixels are read image by image.
 
         Args:
@@ -146,15 +141,9 @@ class VcocoScenes(AnnotatedImages):
         rows = np.flatnonzero(kept & masks.any((1, 2)))
         deeds = self._joined(image, listing, rows, counts)
         relations = deeds[deeds[:, 1] != UNSEEN]
-        scene = Scene(
-            image=self._picture(image),
-            masks=masks[rows],
-            categories=np.array([self._place[listing.names[row]] for row in rows], np.int32),
-            parts=np.full(self.coco.size(image), UNKNOWN_PART, np.uint8),
-            relations=relations,
-            relation_parts=np.zeros((len(relations), 0), bool),
-            name=self.names[index],
-        )
+        categories = np.array([self._place[listing.names[row]] for row in rows], np.int32)
+        parts, taking = np.full(self.coco.size(image), UNKNOWN_PART, np.uint8), np.zeros((len(relations), 0), bool)
+        scene = Scene(self._picture(image), masks[rows], categories, parts, relations, taking, self.names[index])
         people = np.flatnonzero(scene.categories == self._place[PERSON]).astype(np.int32)
         named = self._people.get(image)
         of_all = lambda row: bool(~listing.crowd[row])  # of pairs
@@ -224,26 +213,18 @@ class VcocoScenes(AnnotatedImages):
 
 @configurable('log')
 def compile_vcoco(
-    folder: str | Path,
-    annotations: str | Path | Mapping[str, str | Path],
-    masks: str | Path | Sequence[str | Path],
-    images: str | Path | Sequence[str | Path],
-    *,
-    pngs: str | Path | None = None,
-    irregular: str = 'refuse',
-) -> SceneLog:
+    folder: str | Path, annotations: str | Path | Mapping[str, str | Path], masks: str | Path | Sequence[str | Path],
+    images: str | Path | Sequence[str | Path], *, pngs: str | Path | None = None, irregular: str = 'refuse',
+) -> SceneLog:  # fmt: skip
     """Compiles the log of V-COCO in `folder`, `config.data.log` for it; other arguments are those of `VcocoScenes`.
 
     Raises:
       ValueError: as `VcocoScenes`, or an image cannot be used and irregular is 'refuse'.
     """
     arguments = {
-        'annotations': absolute(annotations),
-        'masks': absolute(masks),
-        'images': absolute(images),
-        'pngs': None if pngs is None else absolute(pngs),
-        'irregular': irregular,
-    }
+        'annotations': absolute(annotations), 'masks': absolute(masks), 'images': absolute(images),
+        'pngs': None if pngs is None else absolute(pngs), 'irregular': irregular,
+    }  # fmt: skip
     return compile_annotated(folder, 'jaxrec.data.readers.images.vcoco:VcocoScenes', arguments)
 
 

@@ -65,12 +65,9 @@ def new_person(draws: Draws, at: Point, yaw: float, height: float | None = None)
     arm = lambda: Limb(draws.angle(-22, 22), draws.angle(6, 22), draws.angle(4, 34))
     leg = lambda: Limb(draws.angle(-16, 18), draws.angle(0, 9), draws.angle(0, 16))
     person = Person(
-        Frame(at, yaw),
-        draws.pose(72, 86) if height is None else height,
-        {side: arm() for side in SIDES},
-        {side: leg() for side in SIDES},
-        lean=draws.angle(-4, 8),
-    )
+        Frame(at, yaw), draws.pose(72, 86) if height is None else height, {side: arm() for side in SIDES},
+        {side: leg() for side in SIDES}, lean=draws.angle(-4, 8),
+    )  # fmt: skip
     person.face = Frame(at, yaw)
     person.settle()
     return person
@@ -168,9 +165,8 @@ def _carrying(draft: Draft, at: Point) -> None:
     draws = draft.draws
     person = new_person(draws, at, facing(draws, 115))
     up, ahead = draws.pose(0.06, 0.2) * person.height, draws.pose(0.18, 0.23) * person.height
-    box = make_thing(
-        'box', person.frame.at(up=up - 6.0, ahead=ahead, of=person.joints['hip']), person.frame.yaw, draft.look()
-    )
+    at = person.frame.at(up=up - 6.0, ahead=ahead, of=person.joints['hip'])
+    box = make_thing('box', at, person.frame.yaw, draft.look())
     for side, grip in zip(SIDES, box.grips, strict=False):
         person.arms[side] = Limb(reach=grip.at)
     person.settle_arms()
@@ -199,9 +195,8 @@ def _riding(draft: Draft, at: Point) -> None:
     draws = draft.draws
     yaw = sideways(draws)
     bicycle = make_thing('bicycle', at, yaw, draft.look())
-    saddle, bars, pedals = (
-        [grip.at for grip in bicycle.grips if grip.kind == kind] for kind in ('saddle', 'bars', 'pedal')
-    )
+    of_kind = lambda kind: [grip.at for grip in bicycle.grips if grip.kind == kind]
+    saddle, bars, pedals = of_kind('saddle'), of_kind('bars'), of_kind('pedal')
     person = new_person(draws, (saddle[0][0], 0.0, saddle[0][2]), yaw, draws.pose(74, 84))
     person.seat, person.lean = saddle[0][1] + 3.5, draws.angle(22, 36)
     for side, bar, pedal in zip(SIDES, bars, pedals, strict=True):
@@ -231,17 +226,12 @@ def _touching(draft: Draft, at: Point) -> None:
         person.arms[side] = Limb(reach=(nearest.at[0], nearest.at[1] + 1.5, nearest.at[2]))
     else:
         ahead = draws.pose(0.12, 0.18) * height
-        thing = draft.thing(
-            'dog', frame.at(left=sign * 9.0, ahead=ahead - 2.0), frame.yaw + sign * draws.angle(60, 130)
-        )
+        yaw = frame.yaw + sign * draws.angle(60, 130)
+        thing = draft.thing('dog', frame.at(left=sign * 9.0, ahead=ahead - 2.0), yaw)
         head = frame.at(left=sign * 9.0, ahead=ahead, of=(at[0], 0, at[2]))
         shift = [a - b for a, b in zip(head, thing.grips[0].at, strict=True)]
-        draft.things[-1] = thing = make_thing(
-            'dog',
-            (thing.frame.origin[0] + shift[0], 0.0, thing.frame.origin[2] + shift[2]),
-            thing.frame.yaw,
-            draft.look(),
-        )
+        place = (thing.frame.origin[0] + shift[0], 0.0, thing.frame.origin[2] + shift[2])
+        draft.things[-1] = thing = make_thing('dog', place, thing.frame.yaw, draft.look())
         person.lean = draws.angle(16, 30)
         person.arms[side] = Limb(reach=thing.grips[0].at)
     person.settle()
@@ -253,13 +243,6 @@ def _idling(draft: Draft, at: Point) -> None:
 
 
 ACTS: dict[str, Callable[[Draft, Point], None]] = {
-    'hold': _holding,
-    'kick': _kicking,
-    'sit': _sitting,
-    'stand': _standing,
-    'carry': _carrying,
-    'push': _pushing,
-    'ride': _riding,
-    'touch': _touching,
-    'idle': _idling,
-}
+    'hold': _holding, 'kick': _kicking, 'sit': _sitting, 'stand': _standing, 'carry': _carrying, 'push': _pushing,
+    'ride': _riding, 'touch': _touching, 'idle': _idling,
+}  # fmt: skip

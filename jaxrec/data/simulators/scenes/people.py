@@ -16,45 +16,27 @@ _HAIR = ((40, 28, 22), (104, 66, 34), (196, 158, 84), (140, 52, 30), (120, 120, 
 
 @dataclasses.dataclass
 class Limb:
-    """Angles of an arm or a leg in radians, or the point that its end reaches for.
+    """Angles of an arm or a leg in radians, or the point that its end reaches for."""
 
-    Attributes:
-      swing: forward from hanging down.
-      spread: away from the body's middle.
-      bend: of the elbow, forward, or of the knee, backward.
-      reach: where the hand or the ankle is; it replaces the angles.
-    """
-
-    swing: float = 0.0
-    spread: float = 0.1
-    bend: float = 0.2
-    reach: Point | None = None
+    swing: float = 0.0  # forward from hanging down
+    spread: float = 0.1  # away from the body's middle
+    bend: float = 0.2  # of the elbow, forward, or of the knee, backward
+    reach: Point | None = None  # where the hand or the ankle is; it replaces the angles
 
 
 @dataclasses.dataclass
 class Person:
-    """A person, posed by `settle`.
+    """A person, posed by `settle`."""
 
-    Attributes:
-      frame: origin on the ground, or on what the person stands on, and the way the body faces.
-      height: in units.
-      arms, legs: {side: Limb}.
-      lean: of the trunk, forward, in radians.
-      seat: height of the hip above the origin, None for standing.
-      joints: {name: point}, filled by `settle`.
-      face: frame of the head, around its middle.
-      nod: how far the face looks down, in radians.
-    """
-
-    frame: Frame
-    height: float
-    arms: dict[str, Limb]
-    legs: dict[str, Limb]
-    lean: float = 0.0
-    seat: float | None = None
-    joints: dict[str, Point] = dataclasses.field(default_factory=dict)
-    face: Frame = dataclasses.field(default_factory=lambda: Frame((0, 0, 0), 0))
-    nod: float = 0.0
+    frame: Frame  # origin on the ground, or what the person stands on, and the way the body faces
+    height: float  # in units
+    arms: dict[str, Limb]  # {side: limb}
+    legs: dict[str, Limb]  # {side: limb}
+    lean: float = 0.0  # of the trunk, forward, in radians
+    seat: float | None = None  # height of the hip above the origin, None for standing
+    joints: dict[str, Point] = dataclasses.field(default_factory=dict)  # {name: point}, of `settle`
+    face: Frame = dataclasses.field(default_factory=lambda: Frame((0, 0, 0), 0))  # of the head
+    nod: float = 0.0  # how far the face looks down, in radians
 
     def settle(self) -> None:
         """Finds the joints: legs, hip, trunk, head, arms."""
@@ -96,10 +78,9 @@ class Person:
 
     def _settle_arm(self, side: str, sign: float) -> None:
         joints, limb, frame = self.joints, self.arms[side], self.frame
-        shoulder = joints[f'{side} shoulder'] = frame.at(
-            left=sign * SHOULDER * self.height, up=-0.02 * self.height, of=joints['chest']
-        )
-        lengths = ARM * self.height, FOREARM * self.height
+        height, lengths = self.height, (ARM * self.height, FOREARM * self.height)
+        shoulder = frame.at(left=sign * SHOULDER * height, up=-0.02 * height, of=joints['chest'])
+        joints[f'{side} shoulder'] = shoulder
         if limb.reach is not None:
             pole = frame.at(left=sign * 0.5, up=-1.0, ahead=-0.4, of=(0, 0, 0))
             elbow, hand = _reach(shoulder, limb.reach, *lengths, pole)
@@ -120,9 +101,8 @@ class Person:
                 knee = _along(frame, root, lengths[0], limb.swing, sign * limb.spread)
                 ankle = _along(frame, knee, lengths[1], limb.swing - limb.bend, sign * limb.spread * 0.5)
             joints[f'{side} knee'], joints[f'{side} ankle'] = knee, ankle
-            joints[f'{side} foot'] = frame.at(
-                left=sign * 0.015 * height, up=-0.012 * height, ahead=FOOT * height, of=ankle
-            )
+            toe = {'left': sign * 0.015 * height, 'up': -0.012 * height, 'ahead': FOOT * height}
+            joints[f'{side} foot'] = frame.at(**toe, of=ankle)
 
 
 def _along(frame: Frame, start: Point, length: float, swing: float, spread: float) -> Point:
@@ -168,15 +148,9 @@ def dress(draws: Draws, look: Look, legs: Look) -> Clothes:
     skin = plain_look(_SKIN[draws.index(len(_SKIN))])
     shoes = plain_look((draws.uniform(20, 235), draws.uniform(20, 235), draws.uniform(20, 235)))
     return Clothes(
-        skin,
-        plain_look(_HAIR[draws.index(len(_HAIR))], 0.3),
-        look,
-        look if draws.chance(0.5) else skin,
-        legs,
-        legs if draws.chance(0.7) else skin,
-        shoes,
-        draws.uniform(0.0, 0.7),
-    )
+        skin, plain_look(_HAIR[draws.index(len(_HAIR))], 0.3), look, look if draws.chance(0.5) else skin, legs,
+        legs if draws.chance(0.7) else skin, shoes, draws.uniform(0.0, 0.7),
+    )  # fmt: skip
 
 
 def draw_person(stage: Stage, person: Person, clothes: Clothes) -> None:
@@ -231,7 +205,5 @@ def _draw_head(stage: Stage, person: Person, clothes: Clothes) -> None:
         fringe = face.at(0.0, (0.72 - 0.1 * down) * radius, 0.1 * radius)
         stage.disc(fringe, 0.8 * radius, 0.36 * radius, clothes.hair, 0.8 * radius)
     if clothes.locks > 0.3:
-        stage.disc(
-            face.at(0.0, -clothes.locks * radius, -0.5 * radius), 0.75 * radius, 0.6 * radius,
-            clothes.hair, front - 0.2,
-        )  # fmt: skip
+        locks = face.at(0.0, -clothes.locks * radius, -0.5 * radius)
+        stage.disc(locks, 0.75 * radius, 0.6 * radius, clothes.hair, front - 0.2)

@@ -14,20 +14,11 @@ _TOE = {f'{side} foot': f'{side} foot' for side in SIDES}
 _SOLE = {f'{side} foot': f'{side} ankle' for side in SIDES}
 # kind of grip: ({part: its joint}, relation)
 CONTACTS: dict[str, tuple[dict[str, str], str]] = {
-    'grasp': (_HAND, 'hold'),
-    'strap': (_HAND, 'carry'),
-    'side': (_HAND, 'carry'),
-    'surface': (_HAND, 'touch'),
-    'ball': (_TOE, 'kick'),
-    'seat': ({'hip': 'hip'}, 'sit on'),
-    'top': (_SOLE, 'stand on'),
-    'saddle': ({'hip': 'hip'}, 'ride'),
-    'bars': (_HAND, 'ride'),
-    'pedal': (_SOLE, 'ride'),
-    'handle': (_HAND, 'push'),
-    'brim': ({'head': 'head'}, 'wear'),
-    'back': ({'torso': 'middle'}, 'wear'),
-}
+    'grasp': (_HAND, 'hold'), 'strap': (_HAND, 'carry'), 'side': (_HAND, 'carry'), 'surface': (_HAND, 'touch'),
+    'ball': (_TOE, 'kick'), 'seat': ({'hip': 'hip'}, 'sit on'), 'top': (_SOLE, 'stand on'),
+    'saddle': ({'hip': 'hip'}, 'ride'), 'bars': (_HAND, 'ride'), 'pedal': (_SOLE, 'ride'), 'handle': (_HAND, 'push'),
+    'brim': ({'head': 'head'}, 'wear'), 'back': ({'torso': 'middle'}, 'wear'),
+}  # fmt: skip
 NEEDED = {'ride': 'hip'}  # hands at the bars alone do not ride
 GAZE = math.cos(math.radians(12))  # the cone of what somebody looks at
 SIGHT, TALK = 1.3, 0.85  # how far one looks at a thing and talks with a person, in heights

@@ -19,19 +19,12 @@ _SHAPE = slice(FIELD['x'], FIELD['hole'] + 1)
 
 
 class Picture(NamedTuple):
-    """A rendered image.
+    """A rendered image."""
 
-    Attributes:
-      image: uint8 [H, W, 3].
-      entity: int32 [H, W], -1 for the background.
-      part: uint8 [H, W], as in `Scene.parts`.
-      whole: int64 [N], pixels of each entity if nothing occluded it.
-    """
-
-    image: np.ndarray
-    entity: np.ndarray
-    part: np.ndarray
-    whole: np.ndarray
+    image: np.ndarray  # uint8 [H, W, 3]
+    entity: np.ndarray  # int32 [H, W], -1 for the background
+    part: np.ndarray  # uint8 [H, W], as in `Scene.parts`
+    whole: np.ndarray  # int64 [N], pixels of each entity if nothing occluded it
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""A seeded renderer of scenes of people and things, with their full ground truth.
+"""A seeded renderer of scenes of people and things, with their complete ground truth.
 
 People have 16 labelled parts, left and right their own, and face any way; whatever is nearer hides what is behind. A
 relation follows from geometry and from the part: the same ball is held by a hand, kicked by a foot, or only near. A
@@ -22,9 +22,8 @@ from jaxrec.data.simulators.scenes.relations import Relation, relations_of
 from jaxrec.data.simulators.scenes.render import FAMILIES, TILE, Picture, fill, paint_backdrop
 from jaxrec.data.simulators.scenes.stage import Stage
 from jaxrec.data.simulators.scenes.world import PARTS, UNIT, VOCABULARY, Draws, World
-from jaxrec.data.simulators.worlds import defaults_of
+from jaxrec.data.simulators.worlds import make_world
 from jaxrec.data.sources.splits import TEST, TRAIN, VALIDATION
-from jaxrec.options import read_options
 
 # What shows fewer pixels, at 128 of width, or less of itself is no entity: nobody would know it. Its pixels
 # stay, those of a person of unknown part.
@@ -41,14 +40,7 @@ class Staged(NamedTuple):
 
 
 def simulate_scene(world: World, seed: int, index: int, held_out: bool) -> Scene:
-    """Renders one scene of `VOCABULARY`, a pure function of its arguments; masks do not overlap.
-
-    Args:
-      world: the knobs.
-      seed: of the whole set.
-      index: of the scene in its split.
-      held_out: unseen poses and textures, or those of training.
-    """
+    """Renders one scene, without overlapping masks; held-out ones have unseen poses and textures."""
     return stage_scene(world, seed, index, held_out).scene
 
 
@@ -69,13 +61,9 @@ def stage_scene(world: World, seed: int, index: int, held_out: bool) -> Staged:
         thing.draw(stage)
     names = ['person'] * len(layout.people) + [thing.category for thing in layout.things]
     picture = fill(
-        stage.rows,
-        len(names),
-        _backdrop(world, draws, stage, held_out),
-        held_out,
-        world.noise,
+        stage.rows, len(names), _backdrop(world, draws, stage, held_out), held_out, world.noise,
         draws.index(TILE * TILE),
-    )
+    )  # fmt: skip
     relations = relations_of(layout.people, layout.things)
     name = f'{"held-out" if held_out else "training"} scene {index} of seed {seed}'
     return _as_staged(world, draws, names, picture, relations, name)
@@ -97,7 +85,7 @@ def _backdrop(world: World, draws: Draws, stage: Stage, held_out: bool) -> np.nd
 def _as_staged(
     world: World, draws: Draws, names: list[str], picture: Picture, relations: list[Relation], name: str
 ) -> Staged:
-    """Leaves out what nobody can see, and numbers the rest."""
+    """Removes what nobody can see, and numbers the rest."""
     count = len(names)
     visible = np.bincount(picture.entity.ravel() + 1, minlength=count + 1)[1:]
     share = (world.size / UNIT) ** 2
@@ -113,17 +101,12 @@ def _as_staged(
     if world.null:
         for parts_of in taking:
             parts_of[:] = draws.generator.permutation(parts_of)
+    triplets = [(place[r.subject], place[r.object], _RELATION[r.name]) for r in stays]
     scene = Scene(
-        image=picture.image,
-        masks=picture.entity == kept[:, None, None],
-        categories=np.array([_CLASS[names[k]] for k in kept], np.int32),
-        parts=parts,
-        relations=np.array([(place[r.subject], place[r.object], _RELATION[r.name]) for r in stays], np.int32).reshape(
-            -1, 3
-        ),
-        relation_parts=taking,
-        name=name,
-    )
+        image=picture.image, masks=picture.entity == kept[:, None, None],
+        categories=np.array([_CLASS[names[k]] for k in kept], np.int32), parts=parts,
+        relations=np.array(triplets, np.int32).reshape(-1, 3), relation_parts=taking, name=name,
+    )  # fmt: skip
     return Staged(scene, picture.whole[kept])
 
 
@@ -162,36 +145,28 @@ def _facts(staged: Staged) -> dict[str, float]:
         with_parts += len(wanted) > 0
         hidden += len(wanted) > 0 and not np.isin(scene.parts[scene.masks[subject]], wanted).any()
     return {
-        'people': int(person.sum()),
-        'things': int((~person).sum()),
-        'relations': len(scene.relations),
+        'people': int(person.sum()), 'things': int((~person).sum()), 'relations': len(scene.relations),
         'mirrored': any((b, a, r) in triplets for a, b, r in triplets),
         'several': len({tuple(pair) for pair in pairs}) < len(pairs),
-        'occluded': int((seen[person] < 0.8 * whole[person]).sum()),
-        'hidden_parts': hidden,
-        'with_parts': with_parts,
-    }
+        'occluded': int((seen[person] < 0.8 * whole[person]).sum()), 'hidden_parts': hidden, 'with_parts': with_parts,
+    }  # fmt: skip
 
 
 @configurable('reader')
 class SimulatedScenes:
-    """Scenes as a scene log reads them: rendered whenever they are asked for, never stored.
+    """Scenes as a scene log reads them: rendered on demand, never stored.
 
-    Validation scenes are of the training kind; those of the test are held out: unseen poses and textures.
-
-    Attributes:
-      vocabulary: the names.
-      splits: int8 [number of scenes]: training, validation, test.
-      dropped: empty, nothing is left out.
+    Validation scenes are of the training kind; those of the test are held out: unseen poses and textures. `splits` int8
+    [scenes] has the part of each; `dropped` is empty.
     """
 
     def __init__(self, world: Mapping[str, Any], seed: int, train: int, validation: int, test: int):
-        """Args: knobs of `World`, the seed of all scenes, and how many scenes each part has.
+        """Takes knobs of `World`, the seed of all scenes, and the number of scenes of each part.
 
         Raises:
           ValueError: for an unknown knob, a value out of its range, or a negative number of scenes.
         """
-        self.world = World(**read_options(world, 'world', **defaults_of(World)))
+        self.world = make_world(World, world)
         for name, count in (('train', train), ('validation', validation), ('test', test), ('seed', seed)):
             if count < 0:
                 raise ValueError(f'{name} = {count}: give 0 or more')
@@ -208,7 +183,7 @@ class SimulatedScenes:
         return list(range(len(self)))
 
     def scene(self, index: int) -> Scene:
-        """The scene of that number; test scenes count from 0 among the held-out ones."""
+        """Returns a scene by its number; test scenes count from 0 among the held-out ones."""
         held_out = index >= self._seen
         return simulate_scene(self.world, self._seed, index - self._seen * held_out, held_out)
 
@@ -221,10 +196,10 @@ class SimulatedScenes:
 def simulate(
     folder: str | Path, seed: int = 0, train: int = 4000, validation: int = 200, test: int = 200, **knobs: Any
 ) -> SceneLog:
-    """Writes the log of simulated scenes, `config.data.log` for them; it takes no time, scenes are not stored.
+    """Writes the log of simulated scenes, `config.data.log` for them, without rendering them.
 
     Args:
-      folder: where the log goes.
+      folder: of the log.
       seed: of all scenes.
       train, validation, test: numbers of scenes.
       **knobs: fields of `World`.
@@ -232,6 +207,6 @@ def simulate(
     Raises:
       ValueError: as `SimulatedScenes`, or no scenes at all.
     """
-    world = dataclasses.asdict(World(**read_options(knobs, 'world', **defaults_of(World))))
+    world = dataclasses.asdict(make_world(World, knobs))
     arguments = {'world': world, 'seed': seed, 'train': train, 'validation': validation, 'test': test}
     return compile_scenes(folder, 'jaxrec.data.simulators.scenes:SimulatedScenes', arguments, provenance='simulated')

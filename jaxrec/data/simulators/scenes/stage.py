@@ -20,20 +20,13 @@ COLUMNS = (
 
 
 class Look(NamedTuple):
-    """How a surface looks.
+    """The look of a surface."""
 
-    Attributes:
-      first, second: the colours that the texture mixes.
-      family: row of the texture bank; 0 is plain.
-      pitch: texels a unit.
-      shade: how much darker the rim is than the middle.
-    """
-
-    first: Colour
-    second: Colour
-    family: int = 0
-    pitch: float = 2.0
-    shade: float = 0.4
+    first: Colour  # one colour that the texture mixes
+    second: Colour  # the other
+    family: int = 0  # row of the texture bank; 0 is plain
+    pitch: float = 2.0  # texels a unit
+    shade: float = 0.4  # how much darker the rim is than the middle
 
 
 def plain_look(colour: Colour, shade: float = 0.4) -> Look:
@@ -50,7 +43,7 @@ class Frame:
     """The axes of a body that turns about the vertical: its left, up and ahead."""
 
     def __init__(self, origin: Point, yaw: float):
-        """Args: `origin` of the frame; `yaw` 0 faces the viewer, a quarter turn the picture's right."""
+        """Takes the origin and the yaw; 0 faces the viewer, a quarter turn the right of the image."""
         self.origin, self.yaw = origin, yaw
         self.cosine, self.sine = math.cos(yaw), math.sin(yaw)
 
@@ -100,25 +93,21 @@ class Stage:
         self._add(where, (a[2] + b[2]) / 2 + front, scale_a, look)
 
     def disc(
-        self, at: Point, wide: float, high: float, look: Look, front: float = 0.0, hole: float = 0.0,
-        tilt: float = 0.0,
-    ) -> None:  # fmt: skip
+        self, at: Point, wide: float, high: float, look: Look, front: float = 0.0, hole: float = 0.0, tilt: float = 0.0
+    ) -> None:
         """An upright ellipse of half width and half height; with `hole` a ring, that share of it left out."""
         x, y, scale = self.see(at)
         where = (x, y, math.cos(tilt), math.sin(tilt), 0.0, wide * scale, high * scale, 0.0, 0.0, hole)
         self._add(where, at[2] + front, scale, look)
 
     def slab(
-        self, at: Point, wide: float, high: float, look: Look, front: float = 0.0, flare: float = 0.0,
-        tilt: float = 0.0,
-    ) -> None:  # fmt: skip
+        self, at: Point, wide: float, high: float, look: Look, front: float = 0.0, flare: float = 0.0, tilt: float = 0.0
+    ) -> None:
         """An upright rectangle of half width and half height; `flare` widens its foot and narrows its top."""
         x, y, scale = self.see(at)
         # The axis u runs down, so that the width may change along it.
-        where = (
-            x, y, -math.sin(tilt), math.cos(tilt), 0.0, high * scale, wide * scale,
-            flare * wide / max(high, 1e-6), 1.0, 0.0,
-        )  # fmt: skip
+        sine, cosine, taper = math.sin(tilt), math.cos(tilt), flare * wide / max(high, 1e-6)
+        where = (x, y, -sine, cosine, 0.0, high * scale, wide * scale, taper, 1.0, 0.0)
         self._add(where, at[2] + front, scale, look)
 
     def _add(self, where: tuple[float, ...], depth: float, scale: float, look: Look) -> None:

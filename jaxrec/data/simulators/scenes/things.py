@@ -24,20 +24,12 @@ class Grip(NamedTuple):
 
 @dataclasses.dataclass
 class Thing:
-    """A thing in the scene.
+    """A thing in the scene; `shapes` are drawn in order: method of `Stage`, arguments, keywords."""
 
-    Attributes:
-      category: its class by name.
-      frame: where it is and which way it faces.
-      centre: where a person looks who looks at it.
-      grips: its grips.
-      shapes: (name of a method of `Stage`, arguments, shape's own keywords), drawn in that order.
-    """
-
-    category: str
-    frame: Frame
-    centre: Point
-    grips: list[Grip] = dataclasses.field(default_factory=list)
+    category: str  # its class by name
+    frame: Frame  # where it is and which way it faces
+    centre: Point  # where a person looks who looks at it
+    grips: list[Grip] = dataclasses.field(default_factory=list)  # its grips
     shapes: list[tuple[str, tuple[Any, ...], dict[str, float]]] = dataclasses.field(default_factory=list)
 
     def limb(self, a: Point, b: Point, thick: float, look: Look, **more: float) -> None:
@@ -208,10 +200,8 @@ def _dog(frame: Frame, look: Look) -> Thing:
     thing.limb(frame.at(up=27.6, ahead=15.0), frame.at(up=26.6, ahead=20.0), 2.7, fur, thin=2.0, front=0.9)
     thing.disc(frame.at(up=27.0, ahead=21.0), 1.5, 1.4, DARK, front=1.0)
     for left in (3.6, -3.6):
-        thing.limb(
-            frame.at(left, 32.0, 11.5), frame.at(left * 1.25, 27.0, 10.5), 1.8,
-            plain_look((70, 48, 34), 0.2), front=1.0,
-        )  # fmt: skip
+        ear = frame.at(left, 32.0, 11.5), frame.at(left * 1.25, 27.0, 10.5)
+        thing.limb(*ear, 1.8, plain_look((70, 48, 34), 0.2), front=1.0)
     thing.grips = [Grip('surface', frame.at(up=33.0, ahead=12.5), 6.0), Grip('surface', frame.at(up=26.0), 6.0)]
     return thing
 
@@ -248,9 +238,8 @@ def _cart(frame: Frame, look: Look) -> Thing:
 THINGS: dict[str, tuple[Callable[[Frame, Look], Thing], float]] = {
     'ball': (_ball, 7.0), 'cup': (_cup, 6.0), 'book': (_book, 6.6), 'phone': (_phone, 6.6),
     'hat': (_hat, 3.0), 'umbrella': (_umbrella, 16.0), 'bag': (_bag, 6.6), 'box': (_box, 0.0),
-    'chair': (_chair, 0.0),
-    'bench': (_bench, 0.0), 'table': (_table, 0.0), 'bicycle': (_bicycle, 0.0), 'dog': (_dog, 0.0),
-    'tree': (_tree, 0.0), 'cart': (_cart, 0.0),
+    'chair': (_chair, 0.0), 'bench': (_bench, 0.0), 'table': (_table, 0.0), 'bicycle': (_bicycle, 0.0),
+    'dog': (_dog, 0.0), 'tree': (_tree, 0.0), 'cart': (_cart, 0.0),
 }  # fmt: skip
 # Where the hand of somebody who holds it is, from its middle: to the left, up, ahead.
 HELD = {

@@ -47,29 +47,18 @@ VOCABULARY = Vocabulary(
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The knobs of a world of scenes.
+    """The knobs of a world of scenes."""
 
-    Attributes:
-      size: height and width of the images in pixels.
-      least_people, most_people: how many are placed; completely hidden ones do not count.
-      pairs: share of the groups that are two people side by side or face to face.
-      least_things, most_things: unused things that lie about.
-      looks: share of the people who look at something.
-      crowding: share of the people in front who are moved before somebody in the back.
-      noise: standard deviation of the pixels' noise, of 255.
-      null: draws the parts of relations at random, as many as there were, unrelated to the image.
-    """
-
-    size: int = 128
-    least_people: int = 3
-    most_people: int = 5
-    pairs: float = 0.45
-    least_things: int = 2
-    most_things: int = 4
-    looks: float = 0.55
-    crowding: float = 0.5
-    noise: float = 4.0
-    null: bool = False
+    size: int = 128  # height and width of the images in pixels
+    least_people: int = 3  # placed people, at least; completely hidden ones do not count
+    most_people: int = 5  # and at most
+    pairs: float = 0.45  # share of the groups that are two people side by side or face to face
+    least_things: int = 2  # unused things that lie about, at least
+    most_things: int = 4  # and at most
+    looks: float = 0.55  # share of the people who look at something
+    crowding: float = 0.5  # share of the people in front who are moved before somebody in the back
+    noise: float = 4.0  # standard deviation of the pixels' noise, of 255
+    null: bool = False  # draws the parts of relations at random, as many as there were, unrelated to the image
 
     def __post_init__(self) -> None:
         check_knobs(self, shares=('pairs', 'looks', 'crowding'))
@@ -89,7 +78,6 @@ class Draws:
     """Random numbers of one scene, drawn in blocks: one by one they would cost more than the picture."""
 
     def __init__(self, entropy: tuple[int, ...], held_out: bool):
-        """Args: `entropy` seeds all draws; `held_out` chooses the cells of poses."""
         self.generator = np.random.default_rng(entropy)
         self.held_out = held_out
         self._cells = UNSEEN if held_out else SEEN

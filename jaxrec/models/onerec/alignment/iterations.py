@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from jaxrec.data.logs.log_watch import LogWatch
 from jaxrec.data.sources.behaviour_source import make_loader
-from jaxrec.models.onerec.alignment.pairs import Mined, draw
+from jaxrec.models.onerec.alignment.pairs import Mined, chunk_path, draw
 from jaxrec.models.onerec.alignment.setup import Alignment
 from jaxrec.models.onerec.alignment.task import PairSource, pairs_of_steps
 from jaxrec.models.onerec.reward.generated import all_requests, judge_written
@@ -156,11 +156,11 @@ def _mine(pieces: Alignment, workdir: Path, state: TrainState, step: int, wanted
     key |= {name: o[name] for name in ('beams', 'losers', 'distinct', 'tie')}
     folder = workdir / 'align' / f'pairs-{step}'
     params, model_state = (state.params, state.model_state) if frozen else (None, None)
-    if not frozen and (missing := _missing(folder, wanted, o['chunk'])):
+    chunks = (chunk_path(folder, number) for number in range(-(-wanted // o['chunk'])))
+    if not frozen and (missing := next((path for path in chunks if not path.exists()), None)):
         raise ValueError(f'{missing} is missing and the model that it was mined from is gone: use another --workdir')
-    with tqdm.tqdm(
-        total=wanted, desc='mining', unit='request', disable=not sys.stderr.isatty(), dynamic_ncols=True
-    ) as bar:
+    hidden = not sys.stderr.isatty()
+    with tqdm.tqdm(total=wanted, desc='mining', unit='request', disable=hidden, dynamic_ncols=True) as bar:
         return pieces.miner.mine(params, model_state, folder, key, drawn, bar.update)
 
 
@@ -168,12 +168,6 @@ def _identity(bench: Bench) -> dict[str, Any]:
     """Returns what identifies a reward model: those trained alike share the step."""
     calibration = bench.judge.task.calibration
     return {'judge': bench.step, 'calibration': [list(pair) for pair in calibration]}
-
-
-def _missing(folder: Path, wanted: int, chunk: int) -> Path | None:
-    """Returns the first chunk of a pair log that is not there."""
-    names = [folder / f'chunk-{number:05d}.npz' for number in range(-(-wanted // chunk))]
-    return next((name for name in names if not name.exists()), None)
 
 
 def _figures(mined: Mined) -> dict[str, float]:

@@ -47,17 +47,14 @@ class Miner:
         self, params: Any, model_state: Any, folder: str | Path, key: Mapping[str, Any], drawn: np.ndarray,
         progress: Callable[[int], Any] | None = None,
     ) -> Mined:  # fmt: skip
-        """Mines all requests, or those that an earlier call left over.
+        """Mines requests by the frozen model, or those that an earlier call left over.
 
         Args:
           params, model_state: of the frozen model.
           folder: of the pair log.
           key: plain values that decide what is mined; chunks of another key are refused.
-          drawn: int64, examples of the source, at least one.
+          drawn: int64, examples of the source, at least one; the pair log keeps their order.
           progress: called with the number of requests of every chunk.
-
-        Returns:
-          The pair log, requests in the order in which they were drawn.
 
         Raises:
           ValueError: nothing was drawn, or a chunk that cannot be used.
@@ -98,16 +95,12 @@ class Miner:
         reference = self._score(params, model_state, sent, put_batch({'x': asked}, self.mesh)['x'])
         count = alive.sum(1)
         mined = Mined(
-            index=padded,
-            winner=sessions[:, 0],
-            losers=sessions[:, 1:],
-            valid=pairs.valid,
+            index=padded, winner=sessions[:, 0], losers=sessions[:, 1:], valid=pairs.valid,
             rewards=np.where(says, take(rewards, places), 0).astype(np.float32),
             reference=np.asarray(reference)[: self.chunk],
             mean=((rewards * alive).sum(1) / np.maximum(count, 1)).astype(np.float32),
-            found=count.astype(np.int32),
-            repeated=repeated.sum(1).astype(np.int32),
-        )
+            found=count.astype(np.int32), repeated=repeated.sum(1).astype(np.int32),
+        )  # fmt: skip
         return mined[: len(index)]
 
     def writer(self, params: Any, model_state: Any) -> Callable[[Mapping[str, Any]], Written]:

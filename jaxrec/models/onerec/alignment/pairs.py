@@ -64,16 +64,12 @@ def draw(examples: int, count: int, seed: int, step: int) -> np.ndarray:
 def save_chunk(folder: str | Path, number: int, key: Mapping[str, Any], mined: Mined) -> None:
     """Writes a chunk; `key` has plain values, the folder is created if absent."""
     arrays = {field.name: getattr(mined, field.name) for field in dataclasses.fields(mined)}
-    save_arrays(_path(folder, number), KIND, VERSION, {'key': np.array(_text(key)), **arrays})
+    save_arrays(chunk_path(folder, number), KIND, VERSION, {'key': np.array(_text(key)), **arrays})
 
 
 def load_chunk(folder: str | Path, number: int, key: Mapping[str, Any], index: np.ndarray) -> Mined | None:
-    """Reads a chunk; None if it was not mined yet.
-
-    Raises:
-      ValueError: a chunk that is damaged, or of another key or other requests than `index`, int64 [n].
-    """
-    path = _path(folder, number)
+    """Reads a chunk, None if it was not mined; a ValueError if damaged, or of another key or requests than `index`."""
+    path = chunk_path(folder, number)
     if not path.exists():
         return None
     found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
@@ -95,7 +91,8 @@ def join(parts: Sequence[Mined]) -> Mined:
     return Mined(**{field.name: whole(field.name) for field in dataclasses.fields(Mined)})
 
 
-def _path(folder: str | Path, number: int) -> Path:
+def chunk_path(folder: str | Path, number: int) -> Path:
+    """The file of a chunk."""
     return Path(folder) / f'chunk-{number:05d}.npz'
 
 

@@ -38,6 +38,7 @@ ALIGN_OPTIONS: dict[str, Any] = {
     'judged': 256,  # validation requests whose generated sessions are judged at every evaluation
     'evals': 1,  # an iteration
 }
+MINING = ('beams', 'losers', 'chunk', 'distinct', 'tie')  # the options that decide the programs of mining
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ def prepare(
     bench = bench or open_judge(judge, run.log, data_dir, mesh)
     require_other_users(judge, bench.users, generator, once.users)
     require_same_length(judge, bench.items, generator, generating.network.session)
-    numbers = {name: options[name] for name in ('beams', 'losers', 'chunk', 'distinct', 'tie')}
+    numbers = {name: options[name] for name in MINING}
     miner = Miner(generating, base, bench.judge, run.setup.mesh, **numbers)
     if isinstance(shared, Alignment) and all(getattr(shared.miner, name) == number for name, number in numbers.items()):
         miner = shared.miner  # whose source has the same examples, if not as many epochs
@@ -114,15 +115,11 @@ def prepare(
 def read_alignment(config: ConfigDict, where: str = 'config') -> tuple[dict[str, Any], Preference, int]:
     """Reads and checks the options of an alignment, before there is a generator.
 
-    Args:
-      config: as for `prepare`.
-      where: the section's name in messages.
-
     Returns:
       `ALIGN_OPTIONS` with defaults filled in, the loss, and T.
 
     Raises:
-      ValueError: an unknown section or option, or a number out of range.
+      ValueError: an unknown section or option, or a number out of range; it calls the config `where`.
     """
     if unknown := sorted(set(config) - {'align', 'train'}):
         raise ValueError(f'{where}.{unknown[0]} is not a section; an alignment has align and train')

@@ -145,12 +145,8 @@ def pair_loss(
 ) -> tuple[jax.Array, Metrics]:
     """Sums the preference losses of the requests whose pairs count: float32 [], and `AlignTask.loss`'s metrics.
 
-    Args:
-      preference: which loss.
-      found, reference: float [P, 1 + N], log-probabilities of winner and losers under the learning and the frozen
-        model.
-      valid: bool [P, N], pairs that count.
-      tokens: int [P, 1 + N], of each session.
+    Log-probabilities of winner and losers under the learning (`found`) and the frozen model are float [P, 1 + N],
+    `valid` is bool [P, N], `tokens` int [P, 1 + N] of each session.
     """
     p = preference
     losses = preference_loss(
@@ -170,11 +166,7 @@ def pair_loss(
 
 
 def pairs_a_step(ratio: float, batch_size: int) -> int:
-    """P = ceil(r B), the most pairs of a step.
-
-    Raises:
-      ValueError: a ratio that is no share of the batch.
-    """
+    """P = ceil(r B), the most pairs of a step; a ValueError refuses a ratio that is no share of the batch."""
     if not 0 < ratio <= 1:
         raise ValueError(f'align.ratio = {ratio}: give the share of requests that are mined, in (0, 1]')
     return int(np.ceil(round(ratio * batch_size, 9)))
@@ -194,31 +186,16 @@ def pairs_of_steps(share: float, first: int, stop: int) -> int:
 
 
 class PairSource:
-    """The batches of a `SessionSource`, from one position to another, with the pairs of an iteration.
+    """The batches `first` to `stop` - 1 of a `SessionSource`, with the pairs of an iteration.
 
-    Batch i is a function of i alone, as in `BatchSource`: its pairs are the next of those that count, and begin again
-    after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are the user's history,
-    'pair/sessions' int32 [B, 1 + N, m] winner and losers, 'pair/valid' bool [B, N] the pairs that count and
-    'pair/reference' float32 [B, 1 + N] the frozen model's log-probabilities; all 0 in the rows between.
-
-    Attributes:
-      base: the source of sessions.
-      first, stop: the range of batches.
+    Batch i, counted over the alignment, is a function of i alone, as in `BatchSource`: its pairs are the next of those
+    that count, and begin again after the last. 'pair/history/item' int32 [B, n] and 'pair/history/length' [B] are the
+    user's history, 'pair/sessions' int32 [B, 1 + N, m] winner and losers, 'pair/valid' bool [B, N] the pairs that count
+    and 'pair/reference' float32 [B, 1 + N] the frozen model's log-probabilities; all 0 in the rows between.
     """
 
     def __init__(self, base: SessionSource, mined: Mined, pairs: float, first: int, stop: int):
-        """Joins sessions and pairs.
-
-        Args:
-          base: whose examples the pairs' indices are; it has at least `stop` batches.
-          mined: the pair log of the iteration.
-          pairs: r B, of a step on average, at most B.
-          first: first batch of the iteration, counted over the alignment.
-          stop: the batch after its last.
-
-        Raises:
-          ValueError: no request gave a pair.
-        """
+        """Joins sessions and a pair log with r B `pairs` a step on average; a ValueError refuses one without pairs."""
         self._mined = mined[mined.valid.any(1)]
         if not len(self._mined):
             raise ValueError(

@@ -27,15 +27,9 @@ Calibration = tuple[tuple[float, float], ...]  # (scale, shift) of each head
 def fit(labels: np.ndarray, probability: np.ndarray, heads: Sequence[str] = HEADS) -> Calibration:
     """Fits scale and shift of each of the four heads by their likelihood (Platt scaling).
 
-    A prior with the weight of one session draws both to (1, 0), so that they exist whatever the labels are.
-
-    Args:
-      labels: [N, heads], in [0, 1].
-      probability: float [N, heads], before calibration.
-      heads: their names; what is not learned is not calibrated.
-
-    Raises:
-      ValueError: no sessions.
+    A prior with the weight of one session draws both to (1, 0), so that they exist whatever the labels are. Labels [N,
+    heads] are in [0, 1], probabilities before calibration; heads that are not learned are not calibrated. Raises a
+    ValueError without sessions.
     """
     if not len(labels):
         raise ValueError('no session to calibrate on: the validation part of the log is empty')
@@ -73,11 +67,7 @@ def save(path: str | Path, calibration: Calibration, step: int) -> None:
 
 
 def load(path: str | Path) -> tuple[Calibration, int]:
-    """Reads a calibration and the step of its checkpoint.
-
-    Raises:
-      ValueError: a file that is missing, damaged, or no calibration of these heads.
-    """
+    """Reads a calibration and the step of its checkpoint; a ValueError refuses a damaged file or other heads."""
     found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
     pairs = found['calibration']
     if pairs.shape != (len(HEADS), 2) or not np.isfinite(pairs).all():

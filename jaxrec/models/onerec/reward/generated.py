@@ -22,14 +22,9 @@ CUT = 10  # of the ranking of single items
 
 
 def all_requests(run: Experiment, part: str) -> SessionSource:
-    """The requests of a part for which sessions are generated, whatever users did with what was shown.
+    """The requests of a part, whatever users did with what was shown: those shown as many items as a session has.
 
-    Args:
-      run: of a generator, which learns from sessions of high quality alone.
-      part: 'train', 'validation' or 'test'.
-
-    Returns:
-      All requests of its users that were shown as many items as a session has.
+    `run` is of a generator, which learns from sessions of high quality alone.
     """
     data = {**run.data, 'quality': None, 'choose': 'first'}
     source = cut_source(run.config, run.log, data, run.train, part)
@@ -40,7 +35,7 @@ def all_requests(run: Experiment, part: str) -> SessionSource:
 def judge_written(
     write: Callable[[Any], Written | Recommended], source: Any, bench: Bench, requests: int, chunk: int
 ) -> dict[str, float]:
-    """Generates sessions for some requests, and evaluates them.
+    """Generates sessions for some requests, and evaluates them by `summarise`.
 
     Args:
       write: host batch of histories -> sessions.
@@ -49,9 +44,6 @@ def judge_written(
       bench: what evaluates.
       requests: how many, at most all.
       chunk: generated for at a time.
-
-    Returns:
-      As `summarise`.
 
     Raises:
       ValueError: no session was generated.

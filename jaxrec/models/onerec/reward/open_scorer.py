@@ -104,14 +104,7 @@ def _require_evaluated(workdir: Path) -> None:
 def require_other_users(judge: Path, learned: Sequence[float], generator: Path, own: Sequence[float]) -> None:
     """Refuses a reward model that has learned from users for whom the generator is evaluated.
 
-    Args:
-      judge: its workdir.
-      learned: shares (first, end) of the users that it has learned from.
-      generator: workdir of the generator.
-      own: shares of the generator's users.
-
-    Raises:
-      ValueError: the shares overlap.
+    The shares (first, end) of the users of both models must not overlap; the workdirs are for the message.
     """
     if max(learned[0], own[0]) < min(learned[1], own[1]):
         raise ValueError(
@@ -122,11 +115,7 @@ def require_other_users(judge: Path, learned: Sequence[float], generator: Path, 
 
 
 def require_same_length(judge: Path, learned: int, generator: Path, written: int) -> None:
-    """Refuses a reward model of sessions of another length, whose sums and long watch times differ.
-
-    Raises:
-      ValueError: the lengths differ.
-    """
+    """Refuses a reward model of sessions of another length, whose sums and long watch times differ."""
     if learned != written:
         raise ValueError(
             f'{judge} has learned from sessions of {learned} items and would judge those of {written} that '

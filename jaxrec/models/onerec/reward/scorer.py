@@ -30,15 +30,10 @@ class Judge:
         self, setup: Setup, state: TrainState, log: SessionLog, *, calibration: Calibration, label: Mapping[str, Any],
         history_length: int,
     ):  # fmt: skip
-        """Prepares a trained reward model.
+        """Prepares a trained reward model of `setup` and `state` for the requests of a log.
 
-        Args:
-          setup: its task and mesh.
-          state: from its checkpoint.
-          log: of the requests.
-          calibration: of this state.
-          label: which shown items are positive, as in training.
-          history_length: items of a history at most, as in training.
+        `calibration` is of this state; `label`, which shown items are positive, and `history_length` are as in
+        training.
         """
         assert isinstance(setup.task, RewardTask)
         self.task: RewardTask = dataclasses.replace(setup.task, calibration=calibration)
@@ -51,12 +46,10 @@ class Judge:
         self._attributes = {name: np.asarray(log.items[name]) for name in columns if name != 'item'}
 
     def __call__(self, requests: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores sessions by what a user liked before the request.
+        """Scores sessions by what a user liked before the request, a row of the log.
 
-        Args:
-          requests: int [B], rows of the log.
-          items: int [B, K, m], ids of the log; a session ends at the first id below 1, and an empty one gets a
-            meaningless reward.
+        Sessions are ids of the log, int [B, K, m], and end at the first id below 1; an empty one gets a meaningless
+        reward.
 
         Returns:
           probability float32 [B, K, 4], in the order of `HEADS`, and reward float32 [B, K], their weighted sum.

@@ -17,15 +17,10 @@ HEADS = ('swt', 'vtr', 'wtr', 'ltr')
 
 
 def as_sessions(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Reads what was shown to a request as its one session, C = 1.
+    """Reads what was shown to a request as its one session, C = 1; a batch without a target stays as it is.
 
-    Args:
-      batch: of a `SessionSource`: 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; or one without a
-        target, whose requests have their sessions already.
-
-    Returns:
-      {'session/<column>' [B, 1, m], 'session/length' int32 [B, 1], 'label/<head>' [B, 1], 'valid' [B, 1]} and the other
-      keys; or the batch as it is.
+    A batch of a `SessionSource` has 'target/<column>' [B, m], 'label/<head>' [B] and 'valid' [B, m]; the result has
+    'session/<column>' [B, 1, m], 'session/length' int32 [B, 1], 'label/<head>' [B, 1] and 'valid' [B, 1].
     """
     if not any(key.startswith('target/') for key in batch):
         return batch

@@ -1,10 +1,6 @@
 """Semantic IDs from elsewhere: `config.files.ids` names this module instead of `tokenizing.tokens`.
 
-    config.files = {
-        'ids': {'make': 'jaxrec.models.onerec.tokenizing.published:make_ids', 'arguments': {'column': 'letter_sid'}}
-    }
-
-V items, L levels.
+{'make': 'jaxrec.models.onerec.tokenizing.published:make_ids', 'arguments': {'column': 'letter_sid'}}
 """
 
 from collections.abc import Mapping
@@ -50,16 +46,13 @@ def make_ids(
     write_json(
         folder / REPORT,
         {
-            'items': len(codes),
-            'clusters': ids.clusters,
-            'room': ids.room,
-            'levels': {PUBLISHED: told['levels']},
+            'items': len(codes), 'clusters': ids.clusters, 'room': ids.room, 'levels': {PUBLISHED: told['levels']},
             'loads': {PUBLISHED: code_loads(codes, ids.clusters)},
             **{name: told[name] for name in ('distinct', 'sharing')},
             **{name: last[name] for name in ('collision_rate', 'largest_group')},
             'notes': [f'published IDs of {column or file}'],
         },
-    )
+    )  # fmt: skip
     options = {'column': column, 'file': file, 'content': ''}
     write_tokens(folder, ids, first_tokens(log, options))
     return folder / IDS

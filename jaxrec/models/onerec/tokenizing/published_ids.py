@@ -26,13 +26,10 @@ _REMEDY = 'give a CSV file with item and codes, or JSON {item: codes}'
 
 
 def parse_ids(texts: Sequence[str], names: Sequence[Any], where: str) -> np.ndarray:
-    """Reads IDs int32 [V, L] from texts, one an item.
+    """Reads IDs int32 [V, L] from texts, one an item; `names` and `where` are the items' and the source's in messages.
 
-    Args:
-      texts: V of them: codes separated by spaces, each a number or a number in a token `<a_1>`, whose letter is that of
-        its level.
-      names: V of them, the items' names in messages.
-      where: the source's name in messages.
+    A text has codes separated by spaces, each a number or a number in a token `<a_1>`, whose letter is that of its
+    level.
 
     Raises:
       ValueError: naming the first text that is none, has another number of levels than the first, or a code beyond all
@@ -73,9 +70,8 @@ def _code(token: str, level: int) -> int | None:
 def read_ids(path: str | Path) -> dict[str, str]:
     """Reads a file of IDs: {name of an item: its ID as text}, for `parse_ids`.
 
-    Args:
-      path: `.csv` with the columns item and codes, or `.json` {item: list of codes or text}; either may be packed as
-        `.gz` or `.zip`.
+    It is `.csv` with the columns item and codes, or `.json` {item: list of codes or text}, also packed as `.gz` or
+    `.zip`.
 
     Raises:
       ValueError: a file that cannot be read or names an item twice.
@@ -106,11 +102,7 @@ def read_ids(path: str | Path) -> dict[str, str]:
 
 
 def given_codes(log: Log, column: str = '', file: str = '') -> np.ndarray:
-    """Reads the IDs of a log's items, int32 [V, L], from a column of the log or a file, as `make_ids` describes.
-
-    Raises:
-      ValueError: as `make_ids`.
-    """
+    """Reads the IDs of a log's items, int32 [V, L], from a column or a file; a ValueError as `make_ids`."""
     if bool(column) == bool(file):
         raise ValueError(f'column = {column!r} and file = {file!r}: name either a column of the log or a file of IDs')
     names = log.vocabulary('item').keys.tolist()

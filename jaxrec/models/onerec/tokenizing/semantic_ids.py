@@ -32,11 +32,7 @@ class Groups(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SemanticIds:
-    """The IDs of all items of a catalogue.
-
-    Raises:
-      ValueError: codes or ranks out of range, two items of one ID, or a group that lacks a rank.
-    """
+    """The IDs of all items of a catalogue; a ValueError refuses codes and ranks that are none."""
 
     codes: np.ndarray  # int32 [V, L], from 0 to K - 1
     ranks: np.ndarray  # int32 [V], from 0 to R - 1; those of a group of n are 0 to n - 1
@@ -73,7 +69,10 @@ class SemanticIds:
         return Groups(self.codes[items[start]], offsets, items)
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Looks items up by their IDs, int [..., L + 1], codes and rank.
+        """Looks items up by their IDs.
+
+        Args:
+          ids: int [..., L + 1], codes and rank, in the ranges of their levels.
 
         Returns:
           int64 [...], rows of items; -1 for an ID that no item has.
@@ -105,9 +104,6 @@ class SemanticIds:
           codes: int [n, L], as `Codebooks.encode` returns them; they become rows V to V + n - 1.
           instead: of new item i the codes of the last level, the best first, of which it takes the first whose group
             has room if its own is full; None where an item without room is an error.
-
-        Returns:
-          The IDs of the old items and the new.
 
         Raises:
           ValueError: codes out of range, or a group that outgrows the rank level.
@@ -145,11 +141,7 @@ class SemanticIds:
 
     @classmethod
     def load(cls, path: str | Path) -> 'SemanticIds':
-        """Reads IDs.
-
-        Raises:
-          ValueError: a file that is missing, damaged, of another kind or version, or holds no IDs.
-        """
+        """Reads IDs; a ValueError for a file that is missing, damaged, of another kind or version, or holds no IDs."""
         found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
         if found['sizes'].shape != (2,):
             raise ValueError(f'{path} holds sizes of shape {found["sizes"].shape}, not of K and R: {_REMEDY}')
@@ -161,13 +153,10 @@ class SemanticIds:
 
 
 def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> SemanticIds:
-    """Resolves collisions by ranks, in the order of the rows.
+    """Resolves collisions of codes int [V, L], from 0 to K - 1, by ranks in the order of the rows.
 
-    Args:
-      codes: int [V, L], from 0 to K - 1.
-      clusters: K.
-      room: R, at least the size of the largest group; None for twice that and at least `LEAST_ROOM`, so that groups can
-        grow.
+    The room R is at least the size of the largest group; None is twice that and at least `LEAST_ROOM`, so that groups
+    can grow.
 
     Raises:
       ValueError: codes out of range, or a group larger than the room.
@@ -180,11 +169,7 @@ def assign_ids(codes: np.ndarray, clusters: int, room: int | None = None) -> Sem
 
 
 def code_keys(codes: np.ndarray, clusters: int, room: int = 1) -> np.ndarray:
-    """Maps codes int [V, L] to int64 [V], in the same order; K^L R numbers must fit.
-
-    Raises:
-      ValueError: codes out of range, or more IDs than 64 bits number.
-    """
+    """Maps codes int [V, L] to int64 [V], in the same order; a ValueError if out of range, or above 64 bits."""
     if codes.ndim != 2 or clusters < 1 or room < 1 or clusters ** codes.shape[1] * room > 2**62:
         raise ValueError(
             f'codes {codes.shape} of {clusters} a level and {room} ranks: give [V, L], and levels and codes '

@@ -27,11 +27,7 @@ _REMEDY = 'fit the codebooks again'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Codebooks:
-    """The centroids of all levels.
-
-    Raises:
-      ValueError: another dtype or shape than float32 [L, K, D], or numbers that are not finite.
-    """
+    """The centroids of all levels; a ValueError refuses others than finite float32 [L, K, D]."""
 
     centroids: np.ndarray  # float32 [L, K, D]
 
@@ -70,19 +66,13 @@ class Codebooks:
     def last_codes(self, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Orders the last level's codes, int64 [K], by the distance of their centroids to what the levels before leave.
 
-        Args:
-          vector: float [D].
-          codes: int [L], of the item; the last is not read.
+        `vector` is float [D]; of the item's codes, int [L], the last is not read.
         """
         rest = vector.astype(np.float64) - self.decode(codes[None, :-1])[0]
         return np.argsort(np.square(self.centroids[-1] - rest).sum(1), kind='stable')
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Sums the centroids of codes int [V, l] of the first l levels: float32 [V, D].
-
-        Raises:
-          ValueError: more levels than there are, or codes out of range.
-        """
+        """Sums the centroids of codes int [V, l] of the first l levels, float32 [V, D]; a ValueError refuses others."""
         _check_codes(codes, self)
         total = np.zeros((len(codes), self.centroids.shape[2]), np.float32)
         for level, code in enumerate(codes.T):
@@ -95,11 +85,7 @@ class Codebooks:
 
     @classmethod
     def load(cls, path: str | Path) -> 'Codebooks':
-        """Reads codebooks.
-
-        Raises:
-          ValueError: a file that is missing, damaged, of another kind or version, or holds no codebooks.
-        """
+        """Reads codebooks; a ValueError for a file that is missing, damaged, or of another kind or version."""
         found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
         try:
             return cls(found['centroids'])
@@ -198,13 +184,7 @@ class LevelReport(NamedTuple):
 
 
 def report(vectors: Rows, codebooks: Codebooks, codes: np.ndarray, other: np.ndarray) -> list[LevelReport]:
-    """Measures an encoding level by level.
-
-    Args:
-      vectors: float [V, D], or a file of them.
-      codebooks: the centroids.
-      codes: int [V, L], the encoding.
-      other: int [V, L], the other encoding of the same items, for `agreement`.
+    """Measures an encoding int [V, L] of vectors level by level; `other` is the other encoding, for `agreement`.
 
     Raises:
       ValueError: no items, or codes that do not fit the vectors or each other.
@@ -235,11 +215,7 @@ def frequencies(codes: np.ndarray, clusters: int) -> tuple[float, float, float]:
 
 
 def collisions(codes: np.ndarray, clusters: int) -> tuple[float, int]:
-    """1 - distinct codes / V, and the size of the largest group, of codes int [V, l], V at least 1.
-
-    Raises:
-      ValueError: codes out of range.
-    """
+    """1 - distinct codes / V, and the largest group, of codes int [V, l]; a ValueError for codes out of range."""
     _, counts = np.unique(code_keys(codes, clusters), return_counts=True)
     return 1 - len(counts) / len(codes), int(counts.max())
 

@@ -155,7 +155,7 @@ def _digest(names: np.ndarray) -> str:
 
 
 def extend_ids(folder: Path, source: Path, content: str, content_items: str = '') -> tuple[int, int, int]:
-    """Gives new items IDs, by the nearest centroids; those of the old ones stay.
+    """Gives new items IDs by the nearest centroids; those of the old ones stay.
 
     If the items of equal codes have no more ranks, a new one takes the next nearest centroid of the last level.
 
@@ -166,8 +166,7 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
       content_items: names of the items, for an `.npy` file.
 
     Returns:
-      n, how many of them share their codes with another item, and how many found no rank among the items of their
-      nearest codes.
+      n, how many of them share their codes, and how many found no rank among the items of their nearest codes.
 
     Raises:
       ValueError: the folder of the earlier tokens itself, content that does not fit, an item that is known, files that
@@ -202,14 +201,11 @@ def extend_ids(folder: Path, source: Path, content: str, content_items: str = ''
 
 
 def read_tokens(folder: Path) -> dict[str, Any]:
-    """Reads the description of a folder of tokens.
+    """Reads the description of a folder of tokens; a ValueError refuses one without, or with files of others.
 
     Returns:
       {'options': `TOKEN_OPTIONS`, 'items': V of the log, 'catalogue': their digest, 'integers': whether their names are
       such, 'new': names of the new items}.
-
-    Raises:
-      ValueError: it holds no tokens, or files that were written with others.
     """
     try:
         found = json.loads((folder / TOKENS).read_text())
@@ -238,13 +234,7 @@ def read_trie(folder: Path, levels: Sequence[int] | None = None) -> Trie:
 
 
 def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: SemanticIds) -> dict[str, Any]:
-    """Measures the IDs for `report.json`.
-
-    Args:
-      vectors: of the items.
-      fitted: codebooks and assigned codes.
-      nearest: the other encoding; the same object where k-means was plain.
-      ids: of the items.
+    """Measures the IDs for `report.json`; `nearest` is the other encoding, the same object where k-means was plain.
 
     Returns:
       {'levels': {encoding: a report of each level}, 'loads': {encoding: items of each code of each level, descending},
@@ -259,20 +249,12 @@ def measure(vectors: ItemVectors, fitted: Fitted, nearest: np.ndarray, ids: Sema
     }
     groups = np.diff(ids.groups().offsets)
     return {
-        'items': len(ids.ranks),
-        'width': vectors.rows.shape[1],
-        'clusters': ids.clusters,
-        'levels': levels,
+        'items': len(ids.ranks), 'width': vectors.rows.shape[1], 'clusters': ids.clusters, 'levels': levels,
         'loads': {name: code_loads(both[0], ids.clusters) for name, both in encodings.items()},
-        'distinct': len(groups),
-        'collision_rate': 1 - len(groups) / len(ids.ranks),
-        'sharing': int(groups[groups > 1].sum()),
-        'largest_group': int(groups.max()),
-        'room': ids.room,
-        'passes': list(fitted.passes),
-        'moved': list(fitted.moved),
-        'notes': list(vectors.notes),
-    }
+        'distinct': len(groups), 'collision_rate': 1 - len(groups) / len(ids.ranks),
+        'sharing': int(groups[groups > 1].sum()), 'largest_group': int(groups.max()), 'room': ids.room,
+        'passes': list(fitted.passes), 'moved': list(fitted.moved), 'notes': list(vectors.notes),
+    }  # fmt: skip
 
 
 def write_tokens(folder: Path, ids: SemanticIds, made: Mapping[str, Any]) -> None:
@@ -293,11 +275,7 @@ def first_tokens(log: Log, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named_items(log: Log) -> np.ndarray:
-    """Names of a log's items, in the order of their ids.
-
-    Raises:
-      ValueError: items are hashed, and have none.
-    """
+    """Names of a log's items, in the order of their ids; a ValueError refuses hashed items, which have none."""
     vocabulary = log.vocabulary('item')
     if vocabulary.buckets is not None:
         raise ValueError(

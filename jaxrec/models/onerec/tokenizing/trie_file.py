@@ -31,11 +31,7 @@ def save_trie(trie: Trie, path: str | Path) -> None:
 
 
 def load_trie(path: str | Path) -> Trie:
-    """Reads a trie to the default device.
-
-    Raises:
-      ValueError: a file that is missing, damaged, of another kind or version, or holds no trie.
-    """
+    """Reads a trie to the default device; a ValueError for a missing or damaged file, or one that holds none."""
     found = load_arrays(path, KIND, VERSION, _ARRAYS, _REMEDY)
     sizes, widest = (tuple(found[name].tolist()) for name in ('sizes', 'widest'))
     levels: dict[str, list[np.ndarray]] = {}

@@ -97,10 +97,7 @@ def item_vectors(log: Log, data: Mapping[str, Any], options: Mapping[str, Any]) 
 def new_vectors(folder: Path, content: str, content_items: str) -> tuple[np.ndarray, list[str]]:
     """Vectors of items that came after tokenizing, in the space of the old ones: float32 [n, D], and the items' names.
 
-    Args:
-      folder: that tokenizing wrote.
-      content: as the old items' content, an `.npy` file or a `.csv` file of texts.
-      content_items: names of the items of an `.npy` file.
+    `content` is as the old items', an `.npy` file with names in the file `content_items`, or a `.csv` file of texts.
 
     Raises:
       ValueError: content of another kind than that of the old items, or vectors without names.
@@ -169,11 +166,7 @@ def _of_texts(texts: Sequence[str], width: int, notes: tuple[str, ...] = ()) -> 
 
 
 def column_texts(log: Log, name: str) -> list[str]:
-    """The raw texts, V of them, of a categorical attribute of the log's items; '' for an item without one.
-
-    Raises:
-      ValueError: the log has no such column of texts.
-    """
+    """The raw texts, V of them, of an attribute of the log's items, '' without one; a ValueError if it has none."""
     texts = [
         column
         for column, described in log.schema.items()
@@ -189,10 +182,7 @@ def column_texts(log: Log, name: str) -> list[str]:
 
 
 def find_places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Finds each item of a log among the names, each once, of a file.
-
-    Returns:
-      int64 [V], and a note on names that are not in the log, if any.
+    """Finds each item of a log among the names, each once, of a file: int64 [V], and a note on names not in the log.
 
     Raises:
       ValueError: a name that occurs twice or fits none of the log's, or an item of the log without one.
@@ -215,11 +205,7 @@ def find_places(log: Log, names: Sequence[str], path: str) -> tuple[np.ndarray, 
 
 
 def as_keys(log: Log, names: Sequence[str], path: str, column: str = 'item') -> np.ndarray:
-    """Converts names read from a file to the log's raw values, text or integers.
-
-    Raises:
-      ValueError: naming the first that is no integer where the log's are.
-    """
+    """Converts names of a file to the log's raw values, text or integers; a ValueError names what is no integer."""
     if log.vocabulary(column).keys.dtype.kind == 'U':
         return np.asarray(names, str)
     try:
