@@ -2,8 +2,8 @@
 
 Each state is a pytree with the same three verbs: `from_batch` (jit-friendly, weighted by the validity mask), `merge`
 (associative; `empty()` is its neutral element) and `compute` (host float). The states are sums, so they need nothing
-more on a mesh. A state that has seen too little to define its metric computes to NaN: a window without a click must not
-stop a training run. Reported numbers come from `jaxrec.evaluation.metrics` instead.
+more on a mesh. A metric without enough data is NaN: a window without a click must not stop a training run. Reported
+numbers come from `jaxrec.evaluation.metrics` instead.
 
 B batch, C candidates, K buckets; labels, logits and valid are [B, C], or of any one shape.
 """
@@ -69,7 +69,7 @@ class BinnedAuc:
         return jax.tree.map(lambda a, b: a + b, self, other)
 
     def compute(self) -> float:
-        """The AUC, or NaN if one class has not been seen.
+        """Returns the AUC, or NaN if one class has not been seen.
 
         Raises:
           ValueError: an example had a NaN logit or a label that is not 0 or 1, or a bucket overflowed.

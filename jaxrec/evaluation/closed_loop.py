@@ -39,8 +39,7 @@ def serve(
     """Picks for the visits of a batch and has the picks answered.
 
     Args:
-      policy: scores; see `jaxrec.evaluation.replay.Policy`.
-      policy_state: its state.
+      policy, policy_state: see `jaxrec.evaluation.replay.Policy`.
       batch: visits; what was logged of them is not read.
       rng: key.
       answer: (rows [n], slots [n]) -> clicks [n], such as `jaxrec.data.simulators.feed.Feed.clicks`.
@@ -49,7 +48,7 @@ def serve(
 
     Returns:
       What was shown, with its propensities where the policy has them; `PoolSource.impressions(rows, slots, clicks)` is
-      what can be learned from it.
+        what can be learned from it.
     """
     rows, pool = np.asarray(batch['host/event']), np.asarray(batch['pool'])
     served = rows >= 0 if where is None else (rows >= 0) & where

@@ -15,17 +15,16 @@ GROUP, EVENT = 'host/group', 'host/event'
 
 
 def ctr_metrics(labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | None = None) -> dict[str, float | int]:
-    """All click metrics of one set of examples.
+    """Computes all click metrics of one set of examples.
 
     Args:
-      labels: 0 or 1, [N].
-      probabilities: of label 1, in [0, 1], [N].
-      groups: integer key of each example's user, [N]; None leaves the `gauc` entries out.
+      labels, probabilities: 0 or 1, and of label 1, in [0, 1], [N].
+      groups: integer key of each example's user, [N]; None skips the `gauc` entries.
 
     Returns:
       `auc`, `logloss`, `pcoc`, `examples`, `clicks`, `logloss_floored` (examples whose loss was bounded, see
-      `metrics.log_loss`); with groups also `gauc`, `gauc_users`, `gauc_users_dropped` (one class only) and
-      `gauc_coverage` (share of the examples behind `gauc`).
+        `metrics.log_loss`); with groups also `gauc`, `gauc_users`, `gauc_users_dropped` (one class only) and
+        `gauc_coverage` (share of the examples behind `gauc`).
 
     Raises:
       ValueError: as the functions in `metrics` do.
@@ -97,7 +96,7 @@ class CtrEvaluator:
         return merged
 
     def columns(self) -> dict[str, NDArray]:
-        """The examples so far: `label`, `probability` float32 [N]; where given, `group`, `event` int64 [N].
+        """Returns the examples so far: `label`, `probability` float32 [N]; where given, `group`, `event` int64 [N].
 
         Raises:
           ValueError: no batch was added.
@@ -107,7 +106,7 @@ class CtrEvaluator:
         return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
     def compute(self, where: NDArray | None = None) -> dict[str, float | int]:
-        """The metrics, as in `ctr_metrics`, of all examples, or of those where a mask bool [N] of `columns()` is True.
+        """Computes `ctr_metrics` of all examples, or of those where a mask bool [N] of `columns()` is True.
 
         Raises:
           ValueError: no batch was added, the mask does not fit, or a metric is undefined.

@@ -16,30 +16,23 @@ EPS = 2.0**-24
 
 
 class GroupedAuc(NamedTuple):
-    """What `gauc` returns.
+    """The AUC within groups, as `gauc` returns it."""
 
-    Attributes:
-      value: the impression-weighted mean of the groups' AUCs.
-      groups, dropped: numbers of groups in it, and of those skipped because all their examples are of one class.
-      coverage: share of the total weight that the groups in it hold, in (0, 1].
-    """
-
-    value: float
-    groups: int
-    dropped: int
-    coverage: float
+    value: float  # the impression-weighted mean of the groups' AUCs
+    groups: int  # number of groups in it
+    dropped: int  # number of groups skipped because all their examples are of one class
+    coverage: float  # share of the total weight that the groups in it hold, in (0, 1]
 
 
 def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Area under the ROC curve: the chance that a positive outscores a negative, a tie counting half.
+    """Computes the area under the ROC curve: the chance that a positive outscores a negative, a tie counting half.
+
+    O(N log N).
 
     Args:
       labels: 0 or 1, [N].
       scores: any real scores, higher for likelier clicks, [N]; infinities are allowed, NaN is not.
       weights: weight >= 0 of each example, [N]; None means 1 each.
-
-    Returns:
-      The AUC in [0, 1]. O(N log N).
 
     Raises:
       ValueError: shapes differ, a value is out of its range, or one of the two classes is absent.
@@ -56,18 +49,14 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
 
 
 def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None) -> GroupedAuc:
-    """AUC within each group (user), averaged with the group's impressions as weight.
+    """Computes the AUC within each group (user), averaged with the group's impressions as weight.
 
-    Groups whose examples are all of one class have no AUC; they are left out and counted.
+    Groups whose examples are all of one class have no AUC; they are skipped and counted. O(N log N), whatever G is.
 
     Args:
-      labels: 0 or 1, [N].
-      scores: any real scores, [N].
+      labels, scores: 0 or 1, and any real scores, [N].
       groups: integer key of each example's group, [N].
       weights: weight >= 0 of each example, [N]; None means 1 each. A group's impressions are its sum of weights.
-
-    Returns:
-      A `GroupedAuc`. O(N log N), whatever G is.
 
     Raises:
       ValueError: shapes differ, a value is out of its range, or no group holds both classes.
@@ -97,7 +86,7 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: Array
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None, eps: float = EPS) -> float:
-    """Mean negative log-likelihood of the labels, in nats.
+    """Computes the mean negative log-likelihood of the labels, in nats.
 
     The probability of the class that occurred is floored at `eps`: a float32 sigmoid is exactly 1 from a logit of about
     17 on, and one confident miss would make the mean infinite. `count_floored` counts these examples.
@@ -106,9 +95,6 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | N
       labels, probabilities: 0 or 1, and of label 1, in [0, 1], [N].
       weights: weight >= 0 of each example, [N]; None means 1 each.
       eps: the floor; 0 gives the unfloored, perhaps infinite, loss.
-
-    Returns:
-      The mean loss, >= 0.
 
     Raises:
       ValueError: shapes differ, a value is out of its range, or no example has weight.

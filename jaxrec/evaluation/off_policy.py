@@ -40,26 +40,19 @@ class Sums(NamedTuple):
 class Estimate:
     """An estimated click rate of the target policy.
 
-    Attributes:
-      value: the estimate.
-      low, high: the interval; NaN where none was clicked and the estimate weighs clicks, since every replicate has none
-        then.
-      level: share of the replicates inside it.
-      visits, matches, clicks: visits; those that weigh anything; clicks among these.
-      effective: (sum of w)^2 / sum of w^2, as many equally weighted visits are worth as much.
-      effective_clicks: the same of the clicks, which a few visits of large weight may make up; of 'dm', which weighs
-        none, `clicks`.
+    The interval, `low` to `high`, is NaN where the estimate weighs clicks and there are none: every replicate has none
+    then.
     """
 
-    value: float
+    value: float  # the estimate
     low: float
     high: float
-    level: float
+    level: float  # share of the replicates inside the interval
     visits: int
-    matches: int
-    clicks: int
-    effective: float
-    effective_clicks: float
+    matches: int  # visits that have weight
+    clicks: int  # among the matches
+    effective: float  # (sum of w)^2 / sum of w^2, as many equally weighted visits are worth as much
+    effective_clicks: float  # the same of the clicks, perhaps of few visits with large weights; `clicks` for 'dm'
 
     @property
     def caveat(self) -> str:
@@ -94,7 +87,7 @@ def off_policy_sums(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Sums:
-    """Sums one part of a log.
+    """Sums one part of a log; sums of terms that were not given are NaN.
 
     Args:
       rows: integer [n], which visits of the log these are; they seed the bootstrap.
@@ -104,9 +97,6 @@ def off_policy_sums(
       modelled: sum over candidates of target * modelled click probability, [n]; for 'dm' and 'dr'.
       modelled_shown: modelled click probability of the shown item, [n]; for 'dr'.
       replicates, seed: R, and the seed of the bootstrap.
-
-    Returns:
-      The sums; those of terms that were not given are NaN.
 
     Raises:
       ValueError: lengths differ, or a value is out of its range.

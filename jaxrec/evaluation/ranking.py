@@ -16,9 +16,8 @@ CUTS = (5, 10)
 class RankingEvaluator:
     """Accumulates the ranks of targets, from which `of_cold` computes the recall of cold items too.
 
-    Args:
-      cuts: at which recall and NDCG are computed.
-      catalogue: items that could be named; None where that is not known.
+    Recall and NDCG are computed at `cuts`; `catalogue` is the number of items that could be recommended, None if
+    unknown.
     """
 
     def __init__(self, cuts: Sequence[int] = CUTS, catalogue: int | None = None):
@@ -28,12 +27,10 @@ class RankingEvaluator:
         self.named: set[int] = set()
 
     def add(self, batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> None:
-        """Adds a host batch.
+        """Adds a host batch with 'target/item' and 'valid' [B, 1].
 
-        Args:
-          batch: with 'target/item' [B, 1] and 'valid' [B, 1].
-          predictions: 'rank' float [B], from 1, inf for a target that was not reached, and 'items' int [B, K], the best
-            first; negative ones are no items.
+        `predictions` are 'rank' float [B], from 1, inf for a target that was not reached, and 'items' int [B, K], the
+        best first; negative ones are no items.
         """
         valid = np.asarray(batch['valid'])[:, 0] > 0
         self.ranks.append(np.asarray(predictions['rank'], np.float64)[valid])
@@ -42,11 +39,7 @@ class RankingEvaluator:
         self.named.update(np.unique(items[items >= 0]).tolist())
 
     def merge(self, other: Self) -> Self:
-        """The evaluator of both sets of users, this one's first.
-
-        Raises:
-          ValueError: the two have different cuts or catalogues.
-        """
+        """Returns the evaluator of both sets of users, this one's first; other cuts or catalogues are a ValueError."""
         if (self.cuts, self.catalogue) != (other.cuts, other.catalogue):
             raise ValueError('the evaluators judge by different rules: make both with the same arguments')
         merged = copy.copy(self)
@@ -58,8 +51,8 @@ class RankingEvaluator:
         """Averages over the users.
 
         Returns:
-          'recall@k' and 'ndcg@k' of each cut, 'mrr', 'named' (different items among the first k of any user,
-          k the largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users'.
+          'recall@k' and 'ndcg@k' of each cut, 'mrr', 'named' (different items among the first k of any user, k the
+            largest cut), 'coverage' (their share of the catalogue, where its size is known) and 'users'.
 
         Raises:
           ValueError: no batch was added, or a rank is below 1 or NaN.

@@ -1,7 +1,7 @@
 """Evaluation of relation segmentation: the evaluator of a task, and its metrics.
 
-An image leaves a few numbers per relation and the run lengths of its masks, so evaluators of parts of the data merge,
-and all figures are exact.
+Each image is reduced to a few numbers per relation and the run lengths of its masks, so evaluators of parts of the data
+merge, and all figures are exact.
 
 B batch, R true relations of an image, P kinds of human part.
 """
@@ -73,33 +73,19 @@ _ERRORS_AT = 0.5  # IoU of the error breakdown and of what counts as wholly righ
 
 @dataclasses.dataclass(frozen=True)
 class _Image:
-    """What is kept of one image.
-
-    Attributes:
-      name: of the image.
-      kinds: int [R], its true relations.
-      ranks: {(rule, threshold): int [R]}; rules are `many`, `parts`, `official` and `strict`.
-      wholly: number of its relations that its best R predictions find one to one, parts included.
-      causes: int [R], of `CAUSES`.
-      taking: bool [R], whether parts take part.
-      labelled: whether its parts are labelled.
-      entities: number of true ones with pixels.
-      encoded: run lengths of all masks, where entity AP is asked for.
-      parts: int64 [3, P + 1], pixels.
-      dropped: int [2], true entities and relations beyond the batch's caps or without a pixel at its size.
-    """
+    """What is kept of one image."""
 
     name: str
-    kinds: NDArray
-    ranks: Mapping[tuple[str, float], NDArray]
-    wholly: int
-    causes: NDArray
-    taking: NDArray
-    labelled: bool
-    entities: int
-    encoded: EncodedImage | None
-    parts: NDArray
-    dropped: NDArray
+    kinds: NDArray  # int [R], its true relations
+    ranks: Mapping[tuple[str, float], NDArray]  # int [R] each; rules are `many`, `parts`, `official`, `strict`
+    wholly: int  # number of its relations that its best R predictions find one to one, parts included
+    causes: NDArray  # int [R], of `CAUSES`
+    taking: NDArray  # bool [R], whether parts take part
+    labelled: bool  # whether its parts are labelled
+    entities: int  # number of true ones with pixels
+    encoded: EncodedImage | None  # run lengths of all masks, where entity AP is asked for
+    parts: NDArray  # int64 [3, P + 1], pixels
+    dropped: NDArray  # int [2], true entities and relations beyond the batch's caps or without a pixel at its size
 
 
 @configurable('evaluator')
@@ -214,10 +200,10 @@ class RelationEvaluator:
         return merged
 
     def images(self) -> list[dict[str, Any]]:
-        """Returns what came of each image, in the order of adding.
+        """Returns `name`, `relations` (number of true ones) and `wholly_right` of each image, in the order of adding.
 
-        Each has its `name`, `relations` (how many are true) and `wholly_right` (how many of them its best `relations`
-        predictions find one to one, classes, masks at IoU .5 and, where labelled, parts included).
+        `wholly_right` is how many of them its best `relations` predictions find one to one, classes, masks at IoU .5
+        and, where labelled, parts included.
         """
         return [
             {'name': image.name, 'relations': len(image.kinds), 'wholly_right': image.wholly} for image in self._images
@@ -299,15 +285,11 @@ class RelationEvaluator:
 
 
 def left_out(batch: Mapping[str, NDArray], row: int) -> tuple[NDArray, NDArray, NDArray]:
-    """The last arguments of `RelationEvaluator.add_image`, from a row of a host batch.
+    """Returns the last arguments of `RelationEvaluator.add_image`, from a row of a host batch.
 
-    Args:
-      batch: perhaps with `host/dropped` int [B, 2], how many entities and relations, `host/missed` int [B, V], how many
-        relations of each kind, `host/missed_entities` int [B, C], entities of each class.
-      row: of the batch.
-
-    Returns:
-      int [2], how many; int [n], the kinds of these relations; int [m], the classes of these entities.
+    These are int [2], how many entities and relations were dropped; int [n], the kinds of these relations; int [m], the
+    classes of these entities. The batch may have `host/dropped` int [B, 2], `host/missed` int [B, V], how many
+    relations of each kind, and `host/missed_entities` int [B, C], entities of each class.
     """
     dropped = np.asarray(batch['host/dropped'][row] if 'host/dropped' in batch else (0, 0))
     counts = (batch.get('host/missed'), batch.get('host/missed_entities'))

@@ -5,8 +5,7 @@ all others are skipped. Under uniform logging the remaining events are distribut
 clicks / matches is its click rate.
 
 Between two refits a policy's state does not change, so visits are scored in batches. A run is a pure function of its
-arguments and its state, a pytree of arrays and the policy's own state: a run resumed from any batch ends as an unbroken
-one.
+arguments and its state, a pytree; a resumed run ends as an unbroken one.
 
 B visits of a batch, C candidates, M accepted events.
 """
@@ -40,7 +39,7 @@ class Policy(Protocol):
     def learn(self, state: Any, matched: Batch) -> Any:
         """Returns the state after learning from accepted events, as `Visits.impressions` gives them.
 
-        Beside them `seen` bool [M] says which an earlier call was given already, or the warm-up was. The old state may
+        With them `seen` bool [M] marks those that an earlier call or the warm-up was given already. The old state may
         be given up, so a state that was learned from is not to be used again.
         """
 
@@ -65,10 +64,10 @@ class ReplayOptions:
     Attributes:
       refit_every: visits between two calls of `learn`, warm-up not counted; a call follows the batch that completes
         them.
-      window: `learn` is given the last so many accepted events each time, those of the warm-up included; None gives it
-        those that it has not seen. A window longer than the log is a growing one.
+      window: accepted events that `learn` is given each time, the last ones, those of the warm-up included; None gives
+        it those that it has not seen. A window longer than the log is a growing one.
       delay: seconds (in the unit of the log's times) until the feedback of an accepted event is known.
-      warm_up: the first so many visits are accepted whole, taught in one call, and not counted.
+      warm_up: the first so many visits are all accepted, taught in one call, and not counted.
       pretrained: the policy has learned from the warm-up already: it only enters the window.
       accept: 'matches', every match, for uniform logs; or 'propensity', a match with probability `smallest_propensity`
         / propensity, for logs whose propensities differ.
@@ -238,8 +237,7 @@ def _serve(
 def scored(policy: Policy, policy_state: Any, batch: Batch, rng: jax.Array) -> tuple[NDArray, NDArray | None]:
     """Scores visits, of which the policy sees neither what was logged nor what came of it.
 
-    Returns:
-      Scores [B, C], and the predicted click rates [B, C] of a policy that has `rank`, else None.
+    Returns scores [B, C], and the predicted click rates [B, C] of a policy that has `rank`, else None.
     """
     requests = visible(batch)
     rank = getattr(policy, 'rank', None)

@@ -40,10 +40,9 @@ def uniforms(rows: NDArray, seed: int, stream: int = 0) -> NDArray:
 
 
 def poisson_counts(rows: NDArray, replicates: int, seed: int) -> NDArray:
-    """Draws how often each visit of the log occurs in each replicate of a Poisson bootstrap.
+    """Draws how often each visit of the log occurs in each replicate of a Poisson bootstrap, uint8 [n, R].
 
-    Returns:
-      uint8 [n, R], Poisson of mean 1 to within 2^-16 of each probability.
+    Each probability is that of a Poisson of mean 1 to within 2^-16.
     """
     streams = np.arange(-(-replicates // _KEYS), dtype=np.uint64) * _GOLDEN
     words = _mix(_words(rows, seed, 1)[:, None] + streams)  # [n, ceil(R / 4)]

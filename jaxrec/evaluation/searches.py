@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def kept_slots(index: ArrayLike, length: ArrayLike, size: int) -> NDArray:
-    """Marks the kept behaviours, bool [..., L].
+    """Marks the kept behaviours, bool [..., L] with L = `size`.
 
-    Args:
-      index, length: integer [..., K], positions, of which the first `length` [...] are real and distinct.
-      size: L.
+    `index` holds positions, integer [..., K], of which the first `length` [...] are real and distinct.
 
     Raises:
       ValueError: a real position is not in the history.
@@ -30,9 +28,9 @@ def kept_slots(index: ArrayLike, length: ArrayLike, size: int) -> NDArray:
 
 
 def share_found(wanted: NDArray, found: NDArray) -> NDArray:
-    """The share of what is wanted, bool [..., L], that was found: recall, or the agreement of two choices.
+    """Computes the share, float64 [...], of what is wanted, bool [..., L], that was found; NaN where nothing is wanted.
 
-    Returns float64 [...]; NaN where nothing is wanted.
+    This is the recall, or the agreement of two choices.
     """
     return ratio((wanted & found).sum(-1), wanted.sum(-1))
 
@@ -57,11 +55,7 @@ class Means:
         self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, values: Mapping[str, NDArray], valid: NDArray) -> None:
-        """Adds the values {name: float [B, C]} of one batch where `valid` bool [B, C].
-
-        Raises:
-          ValueError: a shape differs.
-        """
+        """Adds the values {name: float [B, C]} of one batch where `valid`, bool [B, C]; refuses another shape."""
         for name, value in values.items():
             if value.shape != valid.shape:
                 raise ValueError(f'{name!r} has shape {value.shape}, valid {valid.shape}; one value an example')

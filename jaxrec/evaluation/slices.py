@@ -13,14 +13,10 @@ Batch = Mapping[str, np.ndarray]
 
 
 def pair_keys(batch: Batch, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Names each (candidate, behaviour) pair of a batch by one 64-bit number.
+    """Names each (candidate, behaviour) pair of a batch, by the id column `column`, by one 64-bit number.
 
-    Args:
-      batch: with `candidate/<column>` [B, 1], `history/<column>` [B, L], `history/length` [B] and `valid` [B, 1].
-      column: the id column whose pairs count.
-
-    Returns:
-      keys int64 [B, L] and real bool [B, L], which slots hold a pair.
+    The batch has `candidate/<column>` [B, 1], `history/<column>` [B, L], `history/length` [B] and `valid` [B, 1].
+    Returns keys int64 [B, L] and real bool [B, L], which slots hold a pair.
     """
     candidate, history = batch[f'candidate/{column}'], batch[f'history/{column}']
     real = (np.arange(history.shape[1]) < batch['history/length'][:, None]) & (batch['valid'] > 0)
@@ -30,12 +26,8 @@ def pair_keys(batch: Batch, column: str) -> tuple[np.ndarray, np.ndarray]:
 def unseen_pairs(train: Iterable[Batch], test: Iterable[Batch], column: str = 'item') -> np.ndarray:
     """Marks test examples none of whose (candidate, behaviour) pairs occurred in any training example.
 
-    Args:
-      train, test: batches of each part, each example at least once.
-      column: the id column whose pairs count.
-
-    Returns:
-      bool [N], for the valid test examples in order; False for those with an empty history.
+    `train` and `test` are batches that hold each example of a part at least once, `column` the id column of the pairs.
+    Returns bool [N], for the valid test examples in order; False for those with an empty history.
 
     Raises:
       ValueError: there is no training batch.

@@ -15,24 +15,17 @@ RESAMPLED = 10  # clicks from which a bootstrap's interval is one; of none every
 
 
 class Tally(NamedTuple):
-    """Counts over visits; two tallies of different visits merge by addition.
+    """Counts over visits; two tallies of different visits merge by addition."""
 
-    Attributes:
-      visits, matches, clicks: visits scored; those whose pick was shown; clicks among these.
-      judged, chosen, best: visits whose true click rates are known, the sums of the pick's and of the best candidate's.
-      compared, changed: visits with predicted click rates, and those whose pick is not the highest of them.
-      predicted: sum over matches of the pick's predicted click rate.
-    """
-
-    visits: int = 0
-    matches: int = 0
-    clicks: int = 0
-    judged: int = 0
-    chosen: float = 0.0
-    best: float = 0.0
-    compared: int = 0
-    changed: int = 0
-    predicted: float = 0.0
+    visits: int = 0  # visits scored
+    matches: int = 0  # visits whose pick was shown
+    clicks: int = 0  # among the matches
+    judged: int = 0  # visits whose true click rates are known
+    chosen: float = 0.0  # sum of the pick's true click rate over these
+    best: float = 0.0  # sum of the best candidate's true click rate over these
+    compared: int = 0  # visits with predicted click rates
+    changed: int = 0  # those of them whose pick is not the highest
+    predicted: float = 0.0  # sum over matches of the pick's predicted click rate
 
 
 def count(

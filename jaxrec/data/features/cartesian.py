@@ -1,10 +1,9 @@
 """Cartesian products: an id for every (candidate, other) pair of ids that occurs in training.
 
 A pair is named by 64 bits, which never reach a device: the host finds ids while it assembles a batch. A vocabulary is
-one sorted array of hashed keys, 8 bytes a pair, collected from the training part alone and memory-mapped from the log's
-cache; an id is 2 + the key's place in it. The hash maps 64-bit numbers one to one, so no two pairs share an id, and it
-spreads ids over the table as every vocabulary does. Pairs that training does not have get id 1, pairs with padding id
-0.
+one sorted array of hashed keys, 8 bytes a pair, of the training part alone, memory-mapped from the log's cache; an id
+is 2 + the key's place in it. The hash is one to one, so no two pairs share an id, and it spreads ids over the table.
+Pairs that training does not have get id 1, pairs with padding id 0.
 
 B examples, C candidates, L history, N keys.
 """
@@ -39,15 +38,10 @@ class Examples(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PairVocabulary:
-    """The ids of one pair of columns.
+    """The ids of one pair of columns."""
 
-    Attributes:
-      pair: the columns.
-      keys: uint64 [N], hashed keys of the pairs that have an id, ascending.
-    """
-
-    pair: Pair
-    keys: np.ndarray
+    pair: Pair  # the columns
+    keys: np.ndarray  # uint64 [N], hashed keys of the pairs that have an id, ascending
 
     @property
     def name(self) -> str:
@@ -60,13 +54,10 @@ class PairVocabulary:
         return Column('categorical', self.name, FIRST + len(self.keys), 1)
 
     def encode(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Finds the ids of a batch's pairs.
+        """Finds the ids of a batch's pairs: 0 where an id is padding, 1 for pairs without an id.
 
-        Args:
-          batch: {'side/column': ids}, `candidate/*` [B, C], `history/*` [B, L], `user/*` [B].
-
-        Returns:
-          int32 [B, C, L] for a history column, else [B, C]: 0 where an id is padding, 1 for pairs without an id.
+        `batch` is {'side/column': ids}, `candidate/*` [B, C], `history/*` [B, L], `user/*` [B]. Returns int32 [B, C, L]
+        for a history column, else [B, C].
         """
         keys, real = _hashed(batch, self.pair)
         ids = np.full(real.shape, PADDING, np.int32)
@@ -85,7 +76,7 @@ class PairVocabulary:
 
 
 def open_vocabularies(source: Examples, log: Log, described: Mapping[str, Any]) -> tuple[PairVocabulary, ...]:
-    """Reads the pair vocabularies that a source needs; what the log's cache lacks is collected first.
+    """Reads the vocabulary of each pair that a source needs; what the log's cache lacks is collected first.
 
     Args:
       source: its training part counts, whichever part it serves.
@@ -93,12 +84,8 @@ def open_vocabularies(source: Examples, log: Log, described: Mapping[str, Any]) 
       described: `pairs` as in `jaxrec.data.features.pairs`; `min_count` (1), occurrences in training that an id needs;
         `epochs` (the source's), whose drawn negatives are training examples.
 
-    Returns:
-      One vocabulary a pair of columns.
-
     Raises:
-      ValueError: an unknown key, pairs that are not among the source's features, two of one name, or more pairs than
-        32-bit ids.
+      ValueError: an unknown key, pairs not among the source's features, two of one name, or more pairs than 32-bit ids.
     """
     where = 'data.cartesian'
     if not hasattr(described, 'keys'):

@@ -26,12 +26,9 @@ def take(column: np.ndarray | Ragged, index: np.ndarray, width: int) -> np.ndarr
 
 
 def cache_path(log: BehaviourLog, what: str, positives: np.ndarray) -> Path:
-    """Where something that follows from a log and its positive events is kept in a file.
+    """Returns the file that caches what follows from a log and its positive events, int64 [P] rows.
 
-    Args:
-      log: the log.
-      what: names it, its parameters included; the file's name begins with the first word.
-      positives: int64 [P], rows of the positive events.
+    `what` names it, its parameters included; the file's name begins with the first word.
     """
     key = hashlib.sha256(np.ascontiguousarray(positives).data)
     key.update(f'{log.manifest["fingerprint"]} {what}'.encode())
@@ -39,15 +36,9 @@ def cache_path(log: BehaviourLog, what: str, positives: np.ndarray) -> Path:
 
 
 def first_not_before(times: np.ndarray, start: np.ndarray, end: np.ndarray, when: np.ndarray) -> np.ndarray:
-    """Searches one part of an array for each row, by bisection.
+    """Finds the first place in `[start, end)` whose time is not earlier than `when`, else `end`: int64 [...].
 
-    Args:
-      times: [P], ascending within each part.
-      start, end: integer [...], the part of each row.
-      when: [...].
-
-    Returns:
-      int64 [...]: the first place in `[start, end)` whose time is not earlier than `when`, else `end`.
+    `times` [P] ascend within each part `[start, end)`, integers [...] like `when`. The search is a bisection.
     """
     low, high = start.astype(np.int64), end.astype(np.int64)
     while (open_ := low < high).any():
@@ -62,13 +53,9 @@ class HistoryColumn:
     """One history feature, or the times, ready to be cut into windows."""
 
     def __init__(self, log: BehaviourLog, name: str, positives: np.ndarray, length: int):
-        """Lines the column up with the positive events.
+        """Reads `item`, an item attribute, an event column or `time` at the positive events, int64 [P] rows.
 
-        Args:
-          log: the log.
-          name: `item`, an item attribute, an event column or `time`.
-          positives: int64 [P], rows of the positive events.
-          length: of the longest window.
+        `length` is that of the longest window.
         """
         described = log.schema[name] if name != 'time' else Column('numeric', None, 0, 1)
         self.width = described.width
@@ -104,22 +91,15 @@ class HistoryColumn:
         return cached_array(cache_path(log, f'{name} {size} {dtype}', positives), write)
 
     def windows(self, first: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Cuts windows of consecutive entries: [B, L] or [B, L, W], zeros where not present.
+        """Cuts windows of consecutive entries: [B, L] or [B, L, W], zeros where `present`, bool [B, L], is not set.
 
-        Args:
-          first: integer [B], position of the oldest entry among the positives.
-          present: bool [B, L], which slots are real.
+        `first` is integer [B], the position of the oldest entry among the positives.
         """
         windows = np.lib.stride_tricks.sliding_window_view(self._flat, present.shape[1] * self.width)
         return self._masked(windows[first * self.width].reshape(*present.shape, *self._shape), present)
 
     def at(self, positions: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Reads entries one by one: [...] or [..., W], zeros where not present.
-
-        Args:
-          positions: integer [...], among the positives.
-          present: bool [...], which slots are real.
-        """
+        """Reads entries at positions [...] among the positives: [...] or [..., W], zeros where not `present`."""
         return self._masked(self._flat.reshape(-1, *self._shape)[positions], present)
 
     def _masked(self, values: np.ndarray, present: np.ndarray) -> np.ndarray:

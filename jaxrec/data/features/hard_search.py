@@ -23,17 +23,11 @@ _LAST = np.iinfo(np.int64).max  # above every key
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SearchIndex:
-    """Positions of positive events, grouped by user and value.
+    """Positions of positive events, grouped by user and value."""
 
-    Attributes:
-      keys: int64 [N + 1], user and value of each group as one number, ascending; one beyond all.
-      starts: int64 [N + 2], where each group begins.
-      positions: int32 or int64 [P + 1], among the positives; ascending within a group.
-    """
-
-    keys: np.ndarray
-    starts: np.ndarray
-    positions: np.ndarray
+    keys: np.ndarray  # int64 [N + 1], user and value of each group as one number, ascending; one beyond all
+    starts: np.ndarray  # int64 [N + 2], where each group begins
+    positions: np.ndarray  # int32 or int64 [P + 1], among the positives; ascending within a group
 
     def search(
         self, users: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, keep: int
@@ -47,8 +41,8 @@ class SearchIndex:
           keep: K.
 
         Returns:
-          Positions among the positives, integer [B, C, K], oldest first and aligned left, any position in the slots
-          left over; and their number, int32 [B, C].
+          Positions among the positives, integer [B, C, K], oldest first and aligned left, any position in unused slots;
+            and their number, int32 [B, C].
         """
         wanted = join_ids(users[:, None], values)
         group = np.searchsorted(self.keys, wanted)
@@ -73,12 +67,9 @@ def group_positions(users: np.ndarray, values: np.ndarray) -> SearchIndex:
 
 
 def search_index(log: BehaviourLog, column: str, positives: np.ndarray) -> SearchIndex:
-    """The index of a log; a large one is built once and memory-mapped from the log's cache.
+    """Returns the index of a log by 'item' or a categorical item attribute; a large one is cached and memory-mapped.
 
-    Args:
-      log: the log.
-      column: 'item' or a categorical item attribute.
-      positives: int64 [P], rows of the positive events.
+    `positives` are the rows of the positive events, int64 [P].
     """
 
     @functools.cache
@@ -103,14 +94,12 @@ def scan(history: np.ndarray, present: np.ndarray, values: np.ndarray, keep: int
     """Searches as `SearchIndex.search` without an index: it reads every behaviour.
 
     Args:
-      history: int32 [B, L], values of behaviours, oldest first.
-      present: bool [B, L], which are real.
+      history: int32 [B, L], values of behaviours, oldest first; `present`, bool [B, L], which are real.
       values: int32 [B, C], what behaviours must equal; 0, padding, equals nothing.
       keep: K.
 
     Returns:
-      Slots of the history, int64 [B, C, K], oldest first, aligned left, 0 in those left over; and their number, int32
-      [B, C].
+      Slots of the history, int64 [B, C, K], oldest first, aligned left, 0 in unused ones; their number, int32 [B, C].
     """
     equal = (history[:, None] == values[..., None]) & present[:, None] & (values != PADDING)[..., None]
     newer = np.cumsum(equal[..., ::-1], axis=-1, dtype=np.int32)[..., ::-1]  # matches from here on

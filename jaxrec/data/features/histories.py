@@ -2,8 +2,8 @@
 
 One class serves the source, whose requests are events of the log, and new rows, which no log holds.
 
-Letters: B requests, C candidates, S short window, L long window, K kept behaviours, n sampled behaviours, W values of a
-  multi-valued column, P positive events, G buckets of time gaps.
+B requests, C candidates, S short window, L long window, K kept behaviours, n sampled behaviours, W values of a
+multi-valued column, P positive events, G buckets of time gaps.
 """
 
 import dataclasses
@@ -25,20 +25,13 @@ Batch = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Requests:
-    """The users and candidates of requests, their times, and the bounds of their histories.
+    """Users and candidates of requests, and their histories: oldest first, `positives[start:end]`."""
 
-    Attributes:
-      start, end: int64 [B]; the history, oldest first, is `positives[start:end]`.
-      users: int32 [B].
-      items: int32 [B, C], the candidates.
-      times: [B]; None where they are not known.
-    """
-
-    start: np.ndarray
-    end: np.ndarray
-    users: np.ndarray
-    items: np.ndarray
-    times: np.ndarray | None
+    start: np.ndarray  # int64 [B]
+    end: np.ndarray  # int64 [B]
+    users: np.ndarray  # int32 [B]
+    items: np.ndarray  # int32 [B, C], the candidates
+    times: np.ndarray | None  # [B]; None where they are not known
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,14 +77,11 @@ class Histories:
         """Prepares the columns.
 
         Args:
-          log: the log.
+          log: the log; a ValueError for a description that does not fit it.
           names: `item`, item attributes and event columns.
           positives: int64 [P], rows of the positive events.
           length: S.
           lifelong, time_gap: descriptions, see `read_lifelong` and `read_time_gap`.
-
-        Raises:
-          ValueError: for a description that does not fit the log.
         """
         self.length = length
         self.lifelong, self.time_gap = read_lifelong(lifelong, log), read_time_gap(time_gap, log)
@@ -117,9 +107,7 @@ class Histories:
     def cut(self, requests: Requests, draw: Draw | None = None) -> Batch:
         """Builds the history side of a batch, {'side/column': array}, see the class; {} where there are no columns.
 
-        Args:
-          requests: the requests.
-          draw: for training, where a lifelong history may be sampled; None reads all of it.
+        `draw` is for training, where a lifelong history may be sampled; None reads all of it.
 
         Raises:
           ValueError: time gaps are wanted, and the requests have no times.

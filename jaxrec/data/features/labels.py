@@ -65,20 +65,13 @@ class OneOf:
 
 @dataclasses.dataclass(frozen=True)
 class SampledNegatives:
-    """Positive events only, each with `per_positive` drawn items that its user never responded to.
-
-    Attributes:
-      sampler: 'uniform', 'popularity' or 'same_category'; see `jaxrec.data.features.negatives`.
-      per_positive: drawn items for each positive event.
-      category: item attribute of 'same_category'.
-      positives: the rule that marks the positive events; None takes every event.
-    """
+    """Positive events only, each with `per_positive` drawn items that its user never responded to."""
 
     kind: ClassVar[str] = 'sampled_negatives'
-    sampler: str = 'uniform'
-    per_positive: int = 1
-    category: str = 'category'
-    positives: Impressions | Rating | OneOf | None = None
+    sampler: str = 'uniform'  # 'uniform', 'popularity' or 'same_category'; see `jaxrec.data.features.negatives`
+    per_positive: int = 1  # drawn items for each positive event
+    category: str = 'category'  # item attribute of 'same_category'
+    positives: Impressions | Rating | OneOf | None = None  # marks the positive events; None takes every event
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -98,9 +91,8 @@ _RULES: dict[str, type] = {rule.kind: rule for rule in (Impressions, Rating, One
 def make_label(config: Mapping[str, Any]) -> Rule:
     """Builds a label rule from its description; a ValueError for an unknown kind or field.
 
-    Args:
-      config: `kind` ('impressions', 'rating', 'one_of' or 'sampled_negatives') and the fields of that rule; `positives`
-        of 'sampled_negatives' is such a description in turn.
+    `config` has `kind` ('impressions', 'rating', 'one_of' or 'sampled_negatives') and the fields of that rule;
+    `positives` of 'sampled_negatives' is such a description in turn.
     """
     fields = {name: config[name] for name in config}
     kind = fields.pop('kind', None)
@@ -118,13 +110,8 @@ def make_label(config: Mapping[str, Any]) -> Rule:
 def history_bounds(log: BehaviourLog, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds the history of each event: its user's positive events strictly earlier in time; without times, in order.
 
-    Args:
-      log: N events sorted by user and time.
-      positive: bool [N].
-
-    Returns:
-      positives: int64 [P], rows of the positive events.
-      start, end: int64 [N]; the history of event n, oldest first, is `positives[start[n]:end[n]]`.
+    `positive` is bool [N]. Returns the rows of the positive events, int64 [P], and `start`, `end`, int64 [N]; the
+    history of event n, oldest first, is `positives[start[n]:end[n]]`.
     """
     positives = np.flatnonzero(positive)
     before = offsets_of(positive)  # positives in rows < n

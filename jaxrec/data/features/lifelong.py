@@ -23,30 +23,20 @@ _PURPOSE = 1 << 16  # keeps these draws apart from those of negatives, which cou
 
 @dataclasses.dataclass(frozen=True)
 class Lifelong:
-    """What is read of the behaviours older than the short window.
+    """What is read of the behaviours older than the short window."""
 
-    Attributes:
-      length: L, the most recent so many of them.
-      search: None for all of these, 'hard' for those whose `column` equals the candidate's.
-      keep: K, how many of those are kept, the most recent.
-      column: 'item' or a categorical item attribute.
-      sample: n, how many of the L training reads, drawn at random; None for all.
-    """
-
-    length: int
-    search: str | None
-    keep: int
-    column: str
-    sample: int | None
+    length: int  # L, the most recent so many of them
+    search: str | None  # None for all of these, 'hard' for those whose `column` equals the candidate's
+    keep: int  # K, how many of those are kept, the most recent
+    column: str  # 'item' or a categorical item attribute
+    sample: int | None  # n, how many of the L training reads, drawn at random; None for all
 
 
 def read_lifelong(described: Any, log: BehaviourLog) -> Lifelong | None:
-    """Checks the description of a lifelong history.
+    """Checks the description of a lifelong history of `log`; None for no such history.
 
-    Args:
-      described: `length`, `search` (None), `keep` (50), `column` ('category', read by a search alone) and `sample`
-        (None), see `Lifelong`; None for no such history.
-      log: whose columns are searched.
+    `described` has `length`, `search` (None), `keep` (50), `column` ('category', read by a search alone) and `sample`
+    (None), see `Lifelong`.
 
     Raises:
       ValueError: an unknown key or search, a count out of range, or a column that cannot be searched.
@@ -95,8 +85,7 @@ def sample_slots(length: np.ndarray, sample: int, examples: np.ndarray, *, seed:
       seed, epoch: of the run; each epoch draws anew.
 
     Returns:
-      int64 [B, n], ascending: n of `range(length)`, each set of n as likely as another, where there are more; else 0 to
-      n - 1.
+      int64 [B, n], ascending: n of `range(length)`, all sets equally likely, where there are more; else 0 to n - 1.
     """
     slots = np.tile(np.arange(sample), (len(length), 1))
     longer = np.flatnonzero(length > sample)

@@ -1,17 +1,15 @@
 """Sampled negatives: for a positive event, items that its user never responded to.
 
-Every draw is a pure function of (seed, epoch, event, slot): a counter-based hash, so it depends neither on the order of
-batches nor on how many processes share them. A draw that hits one of the user's positives is repeated with the next
-counter; the few that keep hitting are settled by listing what is allowed, which makes exclusion exact.
+Every draw is a hash of (seed, epoch, event, slot): it depends neither on the order of batches nor on how many processes
+share them. A draw that hits one of the user's positives is repeated with the next counter; the few that keep hitting
+are settled by listing what is allowed, which makes exclusion exact. For each entry of a history an item other than that
+entry can be drawn too; it may be another item of the same history.
 
 Samplers: 'uniform' over the items of the log, 'popularity' (the item of a uniformly drawn positive event), and
 'same_category' (uniform within the category of the positive; over all items when the user knows that whole category,
 which is counted).
 
-For each entry of a history another item can be drawn, for models that learn to tell the two apart; it differs from that
-entry, and may be another item of the same history.
-
-Letters: N events, P positive events, M draws, B examples, L history, V item rows.
+N events, P positive events, M draws, B examples, L history, V item rows.
 """
 
 import dataclasses
@@ -28,23 +26,16 @@ REDRAWS = 64  # vectorised and rarely needed; listing what is left costs a pass 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NegativeTables:
-    """What drawing needs, prepared once for a log.
-
-    Attributes:
-      pool: int32, the items to draw from, by category for 'same_category'; popular items repeated for 'popularity'.
-      taken: int64, sorted keys `user * item rows + item` of the users' positives.
-      start, count: int64 [N], the slice of `pool` that an event draws from.
-      fallbacks: positive events whose whole category the user knows, so that they draw from all items.
-    """
+    """Tables for drawing negatives, prepared once for a log."""
 
     sampler: str
     rows: int
-    pool: np.ndarray
-    taken: np.ndarray
+    pool: np.ndarray  # int32, the items to draw from, by category for 'same_category'; repeated by 'popularity'
+    taken: np.ndarray  # int64, sorted keys `user * item rows + item` of the users' positives
     user: np.ndarray
-    start: np.ndarray
-    count: np.ndarray
-    fallbacks: int
+    start: np.ndarray  # int64 [N], where the slice of `pool` begins that an event draws from
+    count: np.ndarray  # int64 [N], the length of that slice
+    fallbacks: int  # positive events that draw from all items, because their user knows the whole category
 
 
 def negative_tables(
@@ -53,7 +44,7 @@ def negative_tables(
     """Prepares drawing negatives for the positive events, bool [N], of a log.
 
     Raises:
-      ValueError: for an unknown sampler or category, or a user whose positives leave nothing to draw.
+      ValueError: an unknown sampler or category, or a user whose positives leave nothing to draw.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f'sampler {sampler!r} is unknown: use one of {", ".join(SAMPLERS)}')
@@ -118,11 +109,8 @@ def sample_negatives(
 ) -> np.ndarray:
     """Draws int32 [M] items, none of them a positive of the event's user.
 
-    Args:
-      tables: from `negative_tables`.
-      events: integer [M], rows of positive events.
-      slots: integer [M], the number of each among its event's negatives.
-      seed, epoch: the rest of the counter.
+    `events` are the rows of positive events, integer [M], and `slots`, integer [M], the number of each among its
+    event's negatives; `seed` and `epoch` are the rest of the counter.
     """
     drawn = np.zeros(len(events), np.int32)
     todo = np.arange(len(events))
@@ -145,29 +133,18 @@ def sample_negatives(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HistoryPool:
-    """What drawing items for history entries needs, prepared once for a log.
+    """A table for drawing items for history entries, prepared once for a log."""
 
-    Attributes:
-      items: int32, the items to draw from, sorted; popular items repeated for 'popularity'.
-      before: int64 [V], how many of them are smaller than an item.
-      copies: int64 [V], how often an item is among them.
-    """
-
-    items: np.ndarray
-    before: np.ndarray
-    copies: np.ndarray
+    items: np.ndarray  # int32, the items to draw from, sorted; popular items repeated for 'popularity'
+    before: np.ndarray  # int64 [V], how many of them are smaller than an item
+    copies: np.ndarray  # int64 [V], how often an item is among them
 
 
 def history_pool(log: BehaviourLog, positive: np.ndarray, sampler: str = 'uniform') -> HistoryPool:
-    """Prepares drawing items, 'uniform' or by 'popularity', that differ from history entries.
-
-    Args:
-      log: N events.
-      positive: bool [N].
-      sampler: how items are drawn.
+    """Prepares drawing items, 'uniform' or by 'popularity', that differ from history entries; `positive` is bool [N].
 
     Raises:
-      ValueError: for an unknown sampler, or a log with fewer than two items to draw from.
+      ValueError: an unknown sampler, or a log with fewer than two items to draw from.
     """
     if sampler not in HISTORY_SAMPLERS:
         raise ValueError(f'history_negatives {sampler!r} is unknown: use one of {", ".join(HISTORY_SAMPLERS)}, or None')
@@ -185,11 +162,8 @@ def history_pool(log: BehaviourLog, positive: np.ndarray, sampler: str = 'unifor
 def sample_beside(pool: HistoryPool, entries: np.ndarray, examples: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Draws an item for each history entry, int32 [B, L], none equal to its entry; 0 for padding.
 
-    Args:
-      pool: from `history_pool`.
-      entries: int32 [B, L], item ids, 0 for padding.
-      examples: integer [B], what identifies an example: its draw does not depend on the batch.
-      seed, epoch: of the run; each epoch draws anew.
+    `entries` are item ids, int32 [B, L]; `examples`, integer [B], identify an example: its draw does not depend on the
+    batch. Each epoch draws anew.
     """
     slots = np.arange(entries.shape[1])
     counter = hash64(examples, hash_seed(seed, epoch))[:, None] ^ hash64(slots, seed)

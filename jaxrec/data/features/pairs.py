@@ -37,8 +37,7 @@ def read_pairs(
 
     Args:
       given: (candidate column, 'side/column') pairs.
-      features: the (side, column) that batches hold.
-      columns: {column: Column} of them.
+      features: the (side, column) that batches hold, described by `columns`.
       where: the config key, for messages.
 
     Raises:

@@ -20,15 +20,10 @@ MAX_BUCKETS = 55  # the last begins 2^53 - 1 units back, up to which float64 hol
 
 @dataclasses.dataclass(frozen=True)
 class TimeGap:
-    """How gaps fall into buckets.
+    """How gaps fall into buckets."""
 
-    Attributes:
-      unit: the log's time units (seconds in a log of seconds) that count as one.
-      buckets: G; ids are 0 to G - 1, 0 for padding.
-    """
-
-    unit: int
-    buckets: int
+    unit: int  # the log's time units (seconds in a log of seconds) that count as one
+    buckets: int  # G; ids are 0 to G - 1, 0 for padding
 
     def bucket(self, when: np.ndarray, times: np.ndarray, present: np.ndarray) -> np.ndarray:
         """Finds the buckets of gaps.
@@ -40,7 +35,7 @@ class TimeGap:
 
         Returns:
           int32 [B, ...]: 1 + min(floor(log2(1 + max(gap, 0) // unit)), G - 2), 0 where not present. So 1 is less than
-          one unit, 2 one or two units, 3 three to six, and G - 1 all that lies further back.
+            one unit, 2 one or two units, 3 three to six, and G - 1 all earlier ones.
         """
         gap = when.reshape(-1, *[1] * (times.ndim - 1)) - times
         if gap.dtype.kind == 'f':
@@ -58,12 +53,9 @@ class TimeGap:
 
 
 def read_time_gap(described: Any, log: BehaviourLog) -> TimeGap | None:
-    """Checks the description of time gaps.
+    """Checks the description of time gaps of `log`; None for no gaps.
 
-    Args:
-      described: `unit`, in the log's time (86,400 by default, a day in a log of seconds), and `buckets`, G (16); None
-        for no gaps.
-      log: whose times they are.
+    `described` has `unit`, in the log's time (86,400, a day in a log of seconds), and `buckets`, G (16).
 
     Raises:
       ValueError: an unknown key or a value out of range, a log without times, or one with a column named `gap`.

@@ -1,7 +1,7 @@
 """Files as a stream of blocks: some MiB of rows at a time, whatever the size of the file.
 
-A CSV file is parsed in a thread of its own while the block before is being worked on; its texts stay bytes
-until they are converted, so that bad text costs a row and not the file.
+A CSV file is parsed in a thread of its own while the block before is being worked on; its texts stay bytes until they
+are converted, so that bad text costs a row and not the file.
 """
 
 import queue
@@ -33,19 +33,12 @@ SEVERAL_LINES = 'wrong number of columns over several lines (an unclosed quote?)
 
 
 class Block(NamedTuple):
-    """Some rows of a file.
+    """Some rows of a file."""
 
-    Attributes:
-      columns: {column of the file: Arrow array [n]}; of CSV files binary, not yet checked for encoding.
-      first: number of the first record that was read for this block; the header of a CSV file is record 1.
-      invalid: {record in or before this block that has a wrong number of columns: what is said of it}.
-      lines: lines read from the file so far; 0 for Parquet.
-    """
-
-    columns: dict[str, pa.Array]
-    first: int
-    invalid: dict[int, str]
-    lines: int
+    columns: dict[str, pa.Array]  # {column of the file: array [n]}; of CSV files binary, not yet checked for encoding
+    first: int  # number of the first record read for this block; the header of a CSV file is record 1
+    invalid: dict[int, str]  # {record in or before this block that has a wrong number of columns: message}
+    lines: int  # lines read from the file so far; 0 for Parquet
 
     @property
     def rows(self) -> int:
@@ -65,20 +58,13 @@ class Block(NamedTuple):
 def read_blocks(
     path: Path, columns: Sequence[str], format_: Format, progress: Callable[[int], None] = lambda size: None
 ) -> Iterator[Block]:
-    """Reads a file.
+    """Yields the blocks of a CSV or Parquet file, in its order; at least one, though it may be empty.
 
-    Args:
-      path: a CSV or Parquet file.
-      columns: the columns to read.
-      format_: of CSV files.
-      progress: is told the bytes that were read.
-
-    Yields:
-      Blocks, in the order of the file; at least one, though it may be empty.
+    `progress` receives the number of bytes that were read.
 
     Raises:
-      ValueError: naming file and line, for a file that cannot be read, lacks a column, mixes delimiters, or
-        has a row longer than a block.
+      ValueError: naming file and line: cannot be read, lacks a column, mixes delimiters, or has a row longer than a
+        block.
     """
     wanted = list(dict.fromkeys(columns))
     if kind_of(path) == 'parquet':
@@ -127,9 +113,9 @@ def _csv_blocks(
 
 
 def _within(first: int, rows: int, invalid: list[Any]) -> dict[int, str]:
-    """Those among `invalid` rows, ascending, that lie before the last of so many good ones.
+    """Selects those of the `invalid` rows, ascending, that come before the last of `rows` good ones.
 
-    The parser works a block ahead of what it hands out, so it may have set aside rows of the next block.
+    The parser works a block ahead of what it returns, so it may have skipped rows of the next block.
     """
     within: dict[int, str] = {}
     for row in invalid:
@@ -187,11 +173,7 @@ def _refuse_mixed(path: Path, invalid: list[Any], format_: Format, delimiter: st
 
 
 def open_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
-    """Opens a Parquet file.
-
-    Raises:
-      ValueError: when it is damaged.
-    """
+    """Opens a Parquet file; a damaged one is a ValueError."""
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,8 +1,8 @@
-"""The first pass: every block of every file becomes a chunk on disk, committed whole or not at all.
+"""The first pass: every block of every file becomes a chunk on disk, committed completely or not at all.
 
-A chunk is an Arrow file of the rows that were taken: texts and ids as codes into a dictionary of the chunk's
-own, times in microseconds, numbers as float32; its metadata count the rows that were left out. A killed pass
-goes on behind the last chunk of the file it was in.
+A chunk is an Arrow file of the accepted rows: texts and ids as codes into a dictionary of the chunk's own, times in
+microseconds, numbers as float32; its metadata count the skipped rows. A killed pass resumes after the last chunk of the
+file it was in.
 """
 
 import json
@@ -31,28 +31,16 @@ Rejected = dict[str, dict[str, Any]]  # {reason: {'rows': count, 'first': [recor
 
 
 class Part(NamedTuple):
-    """A file and what to read from it.
+    """A file and what to read from it."""
 
-    Attributes:
-      side: 'events', 'items' or 'users', the table its rows belong to.
-      number: of the file among those of its side.
-      path: the file.
-      fields: what its columns are.
-      format: of CSV files.
-    """
-
-    side: str
-    number: int
-    path: Path
-    fields: tuple[Field, ...]
-    format: Format
+    side: str  # 'events', 'items' or 'users', the table its rows belong to
+    number: int  # of the file among those of its side
+    path: Path  # of the file
+    fields: tuple[Field, ...]  # what its columns are
+    format: Format  # of CSV files
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Refuses a file that lacks one of some columns.
-
-        Raises:
-          ValueError: naming file and column.
-        """
+        """Refuses a file that lacks one of some columns; a ValueError names file and column."""
         if kind_of(self.path) == 'csv':
             read_header(self.path, self.format, columns)
         else:
@@ -69,13 +57,7 @@ class Part(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A committed chunk.
-
-    Attributes:
-      path: its file.
-      side: the table its rows belong to.
-      rows: how many.
-    """
+    """A committed chunk: its file, the table its rows belong to, and their number."""
 
     path: Path
     side: str
@@ -87,35 +69,19 @@ class Chunk(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What the first pass leaves behind.
+    """What the first pass leaves behind."""
 
-    Attributes:
-      chunks: in the order of sides, files and rows; without empty ones.
-      rejected: {reason: {'rows': count, 'first': ['file:line', ...]}}.
-      read: rows of event files, those left out included.
-      extra_lines: lines of CSV files beyond one a row: line breaks in quotes, and empty lines.
-    """
-
-    chunks: list[Chunk]
-    rejected: Rejected
-    read: int
-    extra_lines: int
+    chunks: list[Chunk]  # in the order of sides, files and rows; without empty ones
+    rejected: Rejected  # {reason: {'rows': count, 'first': ['file:line', ...]}}
+    read: int  # rows of event files, skipped ones included
+    extra_lines: int  # of CSV files beyond one a row: line breaks in quotes, and empty lines
 
 
 def take_in(parts: Sequence[Part], folder: Path, strict: bool = False) -> Taken:
-    """Turns files into chunks; those that are there already are not made again.
-
-    Args:
-      parts: the files; event files first.
-      folder: of the chunks.
-      strict: refuse the first row that would be left out.
-
-    Returns:
-      The chunks and what is known of the files.
+    """Turns files, event files first, into chunks in a folder; chunks that are there already are not written again.
 
     Raises:
-      ValueError: for a file that cannot be read; when the first block of a file holds not one good row; under
-        `strict` for any bad row.
+      ValueError: a file that cannot be read or whose first block holds not one good row; under `strict` any bad row.
     """
     total = sum(part.path.stat().st_size for part in parts)
     with tqdm.tqdm(total=total, unit='B', unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
@@ -165,16 +131,11 @@ def _take_file(part: Part, folder: Path, strict: bool, progress: Callable[[int],
 
 
 def take_rows(block: Block, fields: Sequence[Field], keep: Sequence[str] = ()) -> tuple[pa.RecordBatch, Rejected]:
-    """Converts a block and leaves out the rows that cannot be used.
-
-    Args:
-      block: the block.
-      fields: what its columns are.
-      keep: further columns of the file, taken as they stand.
+    """Converts a block and skips the rows that cannot be used; `keep` names further columns, returned as they are.
 
     Returns:
-      The good rows, a column a field (ids and categories dictionary-encoded) and then those kept; and what is
-      wrong with the others, by record number, of several reasons the first.
+      The good rows, a column a field (ids and categories dictionary-encoded) and then those kept; and what is wrong
+        with the others, by record number, of several reasons the first.
     """
     taken, bad = [], np.zeros(block.rows, bool)
     reasons: list[tuple[str, np.ndarray]] = []
@@ -237,13 +198,7 @@ def _count(rejected: Rejected) -> int:
 
 
 def locate(part: Part, rejected: Rejected, exact: bool) -> None:
-    """Turns record numbers into 'file:line'.
-
-    Args:
-      part: the file.
-      rejected: changed in place.
-      exact: every record is one line, so that the numbers are the same.
-    """
+    """Turns record numbers in `rejected` into 'file:line', in place; `exact`: every record is one line."""
     if kind_of(part.path) == 'parquet':
         name = lambda record: f'{part.path.name}: row {record}'
     else:

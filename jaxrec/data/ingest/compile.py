@@ -1,13 +1,13 @@
-"""From a user's files to a log folder, in memory that depends on distinct values and not on rows.
+"""From your files to a log folder, in memory that depends on distinct values and not on rows.
 
     log = ingest(['clicks.csv'], make_mapping({'user': 'uid', 'item': 'sku', 'time': {...}}), 'logs/mine')
 
-A first pass turns files into chunks (`chunks`), their dictionaries become vocabularies (`merge`), and a
-second pass writes the sorted table (`events`) and the attributes (`sides`). A killed ingest is gone on with
-by the same call; what it left lies in `.<folder>.ingest` beside the folder until the log is complete. The log
-is the one that `compile_log` makes of the same rows.
+A first pass turns files into chunks (`chunks`), their dictionaries become vocabularies (`merge`), and a second pass
+writes the sorted table (`events`) and the attributes (`sides`). The same call resumes a killed ingest from
+`.<folder>.ingest`, which is beside the folder until the log is complete. The log is the one that `compile_log` makes of
+the same rows.
 
-Letters: K distinct values of a column.
+K distinct values of a column.
 """
 
 import dataclasses
@@ -58,18 +58,17 @@ def ingest(
     Args:
       inputs: CSV and Parquet files with events, or patterns of such.
       mapping: what their columns are.
-      folder: where the log will lie. If it already holds the log of the same content and settings, that one
-        is returned.
+      folder: of the log. If it already holds the log of the same content and settings, that one is returned.
       extend: an earlier log: its events come first, its ids stay what they are, and new values are appended.
       seed: of the hash that assigns ids; that of the earlier log where there is one.
-      strict: refuse the first row that would be left out, instead of counting it.
+      strict: refuse the first row that would be skipped, instead of counting it.
 
     Returns:
       The opened log: a `BehaviourLog`, or a `ClickLog` for a mapping without users.
 
     Raises:
-      ValueError: naming file and line, for what cannot be read or does not fit the mapping or the earlier
-        log, and for a folder that holds anything else.
+      ValueError: naming file and line, for what cannot be read or does not fit the mapping or the earlier log, and for
+        a folder that holds anything else.
     """
     folder = Path(folder)
     kind: type[Log] = BehaviourLog if mapping.has_users else ClickLog
@@ -101,17 +100,10 @@ def _count(settings: dict[str, Any], taken: Taken) -> None:
 
 
 def parts_of(inputs: Sequence[str | Path], mapping: LogMapping) -> list[Part]:
-    """The files that a mapping reads, each with what its columns are.
+    """Lists the files that a mapping reads, event files first, each with what its columns are.
 
-    Args:
-      inputs: event files and patterns of such.
-      mapping: names the files of attributes.
-
-    Returns:
-      Event files first.
-
-    Raises:
-      ValueError: for files that are not there.
+    `inputs` are event files and patterns of such; the mapping names the files of attributes. A missing file is a
+    ValueError.
     """
     paths = find_files([str(path) for path in inputs])
     parts = [Part('events', n, path, mapping.in_events, mapping.format) for n, path in enumerate(paths)]

@@ -1,9 +1,9 @@
-"""From the columns of a block to ids, times and numbers, and the rows to be left out, with the reason.
+"""From the columns of a block to ids, times and numbers, and the rows to be skipped, with the reason.
 
-Whole columns are converted at once; only where that fails are the bad values looked for, by a pattern and
-then one by one.
+Complete columns are converted at once; only where that fails are the bad values looked for, by a pattern and then one
+by one.
 
-Letters: n rows of a block.
+n rows of a block.
 """
 
 from typing import NamedTuple
@@ -26,25 +26,16 @@ _NAIVE, _ZONED = _DAY + '$', _DAY + r'(Z|[+-][0-9]{2}(:?[0-9]{2})?)$'
 class Converted(NamedTuple):
     """A column of a block.
 
-    Attributes:
-      values: [n]: texts or int64 (ids, categories, multi), int64 microseconds (times), float32 (labels,
-        numbers); where bad, anything but null.
-      bad: [(reason, bool [n])], rows to be left out.
+    `values` [n] are texts or int64 (ids, categories, multi), int64 microseconds (times) or float32 (labels, numbers);
+    where bad, anything but null.
     """
 
     values: pa.Array
-    bad: list[tuple[str, np.ndarray]]
+    bad: list[tuple[str, np.ndarray]]  # [(reason, bool [n])], rows to be skipped
 
 
 def convert(field: Field, column: pa.Array) -> Converted:
-    """Converts one column.
-
-    Args:
-      field: what the column is.
-      column: as `read_blocks` gives it.
-
-    Returns:
-      The values and the rows to be left out.
+    """Converts one column, as `read_blocks` gives it.
 
     Raises:
       ValueError: a Parquet column of a type that cannot become this field.
@@ -57,16 +48,7 @@ def convert(field: Field, column: pa.Array) -> Converted:
 
 
 def check_type(field: Field, found: pa.DataType, place: str) -> None:
-    """Refuses a Parquet column that cannot become a field.
-
-    Args:
-      field: the field.
-      found: type of the column.
-      place: of the column, for messages.
-
-    Raises:
-      ValueError: naming both types.
-    """
+    """Refuses a Parquet column that cannot become a field; a ValueError names both types and the column's `place`."""
     found = found.value_type if pa.types.is_dictionary(found) else found
     is_ = pa.types
     text = is_.is_string(found) or is_.is_large_string(found) or is_.is_binary(found)

@@ -1,10 +1,9 @@
 """The second pass: chunks become the event table, sorted by user and time, one range of users at a time.
 
-Rows are first dealt into files by ranges of user ids, then each range is sorted in memory and appended to the
-table; of several events of one user and time the order of the input stays. Events of an earlier log come
-first.
+Rows are first dealt into files by ranges of user ids, then each range is sorted in memory and appended to the table; of
+several events of one user and time the order of the input stays. Events of an earlier log come first.
 
-Letters: n rows of a piece.
+n rows of a piece.
 """
 
 import dataclasses
@@ -29,19 +28,12 @@ SECOND = 1_000_000  # microseconds
 
 @dataclasses.dataclass
 class EventPlan:
-    """What the event table is made from.
+    """What the event table is made from."""
 
-    Attributes:
-      fields: of the table.
-      merged: {coded column: its values}.
-      coded: {coded column: what they became}.
-      base: an earlier log whose events come first, or None.
-    """
-
-    fields: Sequence[Field]
-    merged: Mapping[str, Merged]
-    coded: Mapping[str, Coded]
-    base: Log | None = None
+    fields: Sequence[Field]  # of the table
+    merged: Mapping[str, Merged]  # {coded column: its values}
+    coded: Mapping[str, Coded]  # {coded column: what they became}
+    base: Log | None = None  # an earlier log whose events come first
 
     @property
     def generation(self) -> int:
@@ -73,16 +65,9 @@ class EventPlan:
 
 
 def write_by_user(folder: Path, chunks: Sequence[Chunk], plan: EventPlan, work: Path) -> int:
-    """Writes `events/` of a behaviour log.
+    """Writes `events/` of a behaviour log from the chunks of event files, in order, and returns the number of events.
 
-    Args:
-      folder: of the log.
-      chunks: of the event files, in order.
-      plan: what the columns are.
-      work: takes the ranges while they wait.
-
-    Returns:
-      The number of events.
+    `work` is a folder for the ranges while they wait.
     """
     types, offsets = plan.types(chunks), np.append(0, np.cumsum(_events_of_users(plan)))
     bounds = _ranges(offsets)
@@ -105,16 +90,7 @@ def write_by_user(folder: Path, chunks: Sequence[Chunk], plan: EventPlan, work: 
 
 
 def write_in_order(folder: Path, chunks: Sequence[Chunk], plan: EventPlan) -> int:
-    """Writes `events/` of a click log: rows stay in the order of the input.
-
-    Args:
-      folder: of the log.
-      chunks: of the event files, in order.
-      plan: what the columns are.
-
-    Returns:
-      The number of events.
-    """
+    """Writes `events/` of a click log, rows in the order of the input, and returns the number of events."""
     types, total = plan.types(chunks), sum(chunk.rows for chunk in chunks)
     with ColumnWriter(folder / 'events', types, plan.ragged) as writer:
         if plan.base is not None:

@@ -13,15 +13,9 @@ from jaxrec.data.logs.vocabulary import FIRST
 
 
 def check_extends(mapping: LogMapping, columns: Mapping[str, Any], base: Log) -> None:
-    """Refuses a mapping that does not describe the columns of the log that is extended.
+    """Refuses a mapping that does not describe the columns of the log that is extended; a ValueError names the column.
 
-    Args:
-      mapping: of the new files.
-      columns: its features as the manifest describes them.
-      base: the earlier log.
-
-    Raises:
-      ValueError: naming the column.
+    `columns` are the mapping's features as the manifest describes them.
     """
     held = base.manifest['columns']
     remedy = 'give the mapping of that log, or ingest both from the start'
@@ -113,15 +107,7 @@ def _told(spec: Mapping[str, Any] | None) -> str:
 
 
 def present_ids(log: Log, key: str) -> np.ndarray:
-    """Ids from 2 that occur in the events of a log.
-
-    Args:
-      log: the log.
-      key: 'user' or 'item'.
-
-    Returns:
-      int64 [M], ascending.
-    """
+    """Returns the ids from 2, ascending int64 [M], that occur in the column 'user' or 'item' of a log's events."""
     if key == 'user' and isinstance(log, BehaviourLog):
         ids = np.flatnonzero(np.diff(log.user_offsets))
     else:

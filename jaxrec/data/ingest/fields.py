@@ -11,29 +11,17 @@ TYPES = ('string', 'integer')
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One column on its way from a file into the log.
+    """One column on its way from a file into the log."""
 
-    Attributes:
-      name: in the log.
-      column: in the file.
-      role: 'user', 'item', 'time', 'label' or 'feature'.
-      spec: what it becomes; None for times and labels, which are stored and are no features.
-      type: 'string' or 'integer' for ids and categories; None until the files have been looked at.
-      unit: of times, a key of `UNITS`; None for Parquet's own timestamps.
-      separator: between the values of a multi-valued text.
-      positive: texts of the label that mean 1, all others 0; None reads the label as a number.
-      fill: what stands in for a missing value; None rejects the row (texts: the empty text).
-    """
-
-    name: str
-    column: str
-    role: str
-    spec: ColumnSpec | None = None
-    type: str | None = None
-    unit: str | None = None
-    separator: str | None = None
-    positive: tuple[str, ...] | None = None
-    fill: float | str | None = None
+    name: str  # in the log
+    column: str  # in the file
+    role: str  # 'user', 'item', 'time', 'label' or 'feature'
+    spec: ColumnSpec | None = None  # what it becomes; None for times and labels, which are stored and are no features
+    type: str | None = None  # 'string' or 'integer' for ids and categories; None until the files have been looked at
+    unit: str | None = None  # of times, a key of `UNITS`; None for Parquet's own timestamps
+    separator: str | None = None  # between the values of a multi-valued text
+    positive: tuple[str, ...] | None = None  # texts of the label that mean 1, others 0; None: it is a number
+    fill: float | str | None = None  # replaces a missing value; None rejects the row (texts: the empty text)
 
     @property
     def coded(self) -> bool:
@@ -43,52 +31,32 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """How CSV files are written.
+    """How CSV files are written."""
 
-    Attributes:
-      delimiter: one character; None looks at the first line.
-      encoding: a codec Python knows.
-      quote: the quote character; '' for none.
-      header: column names of files that have no header line; None reads them from the first line.
-    """
-
-    delimiter: str | None = None
-    encoding: str = 'utf-8'
-    quote: str = '"'
-    header: tuple[str, ...] | None = None
+    delimiter: str | None = None  # one character; None looks at the first line
+    encoding: str = 'utf-8'  # a codec Python knows
+    quote: str = '"'  # the quote character; '' for none
+    header: tuple[str, ...] | None = None  # column names of files without a header line; None reads that line
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """Where the attributes of items or users come from.
+    """Where the attributes of items or users come from."""
 
-    Attributes:
-      fields: the attributes.
-      file: their own file, or None when they stand in the event files.
-      key: the item or user of a row of that file.
-    """
-
-    fields: tuple[Field, ...] = ()
-    file: str | None = None
-    key: Field | None = None
+    fields: tuple[Field, ...] = ()  # the attributes
+    file: str | None = None  # their own file, or None when they are in the event files
+    key: Field | None = None  # the item or user of a row of that file
 
 
 @dataclasses.dataclass(frozen=True)
 class LogMapping:
-    """A checked mapping.
+    """A checked mapping."""
 
-    Attributes:
-      events: fields of the event table; `user`, `item` and `time` first.
-      items, users: the attribute tables.
-      format: of the CSV files.
-      given: the dict it was made from.
-    """
-
-    events: tuple[Field, ...]
-    items: Side
-    users: Side
-    format: Format
-    given: dict[str, Any]
+    events: tuple[Field, ...]  # fields of the event table; `user`, `item` and `time` first
+    items: Side  # the attributes of items
+    users: Side  # the attributes of users
+    format: Format  # of the CSV files
+    given: dict[str, Any]  # the dict it was made from
 
     @property
     def has_users(self) -> bool:

@@ -1,7 +1,7 @@
-"""Opening a user's files: which they are, their encoding, delimiter and header, and where a record stands.
+"""Opening your files: which they are, their encoding, delimiter and header, and the line of a record.
 
-A CSV file may hold line breaks inside quotes and empty lines, so the number of a record and the number of
-its line can differ; `line_numbers` tells the line.
+A CSV file may hold line breaks inside quotes and empty lines, so the number of a record and the number of its line can
+differ; `line_numbers` returns the line.
 """
 
 import codecs
@@ -25,13 +25,7 @@ _READ_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
-    """Lists input files.
-
-    Args:
-      patterns: paths and globs; those of a glob come in the order of their names.
-
-    Returns:
-      The files, at least one, each once.
+    """Lists input files, at least one, each once; those of a glob come in the order of their names.
 
     Raises:
       ValueError: a pattern that matches nothing, a file named twice, empty or of an unknown kind.
@@ -69,11 +63,7 @@ def _check_file(path: Path) -> None:
 
 
 def kind_of(path: Path) -> str:
-    """'csv' or 'parquet', by the name of a file.
-
-    Raises:
-      ValueError: for another name.
-    """
+    """Returns 'csv' or 'parquet', by the name of a file; another name is a ValueError."""
     suffix = path.suffixes[-2] if path.suffix == '.gz' and len(path.suffixes) > 1 else path.suffix
     kind = KINDS.get(suffix.lower())
     if kind is None or (kind == 'parquet' and path.suffix == '.gz'):
@@ -92,13 +82,7 @@ class TextSource(io.RawIOBase):
     """
 
     def __init__(self, path: Path, format_: Format, progress: Callable[[int], None] = lambda size: None):
-        """Opens the file.
-
-        Args:
-          path: a CSV file, `.gz` or not.
-          format_: of the file.
-          progress: is told the bytes of the file that were read.
-        """
+        """Opens a CSV file, `.gz` or not; `progress` receives the number of bytes of the file that were read."""
         super().__init__()
         self._path, self._progress = path, progress
         self._raw = path.open('rb')
@@ -174,18 +158,10 @@ class TextSource(io.RawIOBase):
 
 
 def read_header(path: Path, format_: Format, wanted: Iterable[str]) -> tuple[str, tuple[str, ...]]:
-    """Finds delimiter and column names of a CSV file.
-
-    Args:
-      path: the file.
-      format_: what is known of it.
-      wanted: columns that it must have; they tell the delimiter.
-
-    Returns:
-      The delimiter and the names of all columns.
+    """Finds delimiter and names of all columns of a CSV file; the columns `wanted` of it tell the delimiter.
 
     Raises:
-      ValueError: when a column is missing or named twice, or the first line is no header.
+      ValueError: a column is missing or named twice, or the first line is no header.
     """
     wanted, line = list(wanted), _first_line(path, format_)
     candidates = (format_.delimiter,) if format_.delimiter else DELIMITERS
@@ -228,16 +204,7 @@ def _split(line: str, delimiter: str, quote: str) -> list[str]:
 
 
 def check_columns(place: str, names: Sequence[str], wanted: Iterable[str]) -> None:
-    """Checks that a file has the columns a mapping names, each once.
-
-    Args:
-      place: of the names, for messages.
-      names: of the file's columns.
-      wanted: what the mapping names.
-
-    Raises:
-      ValueError: naming the column.
-    """
+    """Checks that a file has the columns a mapping names, each once; a ValueError names the column and the `place`."""
     for column in wanted:
         if column not in names:
             close = difflib.get_close_matches(column, names, n=1)
@@ -260,32 +227,16 @@ def _lines(source: TextSource) -> Iterator[str]:
 
 
 def line_numbers(path: Path, format_: Format, delimiter: str, records: Iterable[int]) -> dict[int, int]:
-    """Finds the lines on which records begin.
-
-    Args:
-      path: a CSV file.
-      format_: of the file.
-      delimiter: of the file.
-      records: numbers of records, the header or first row being 1.
-
-    Returns:
-      {record: line}.
-    """
+    """Finds the lines on which records of a CSV file begin, {record: line}; the header or first row is record 1."""
     wanted = set(records)
     found = _records(path, format_, delimiter)
     return {record: line for record, line, _ in _until(found, max(wanted, default=0)) if record in wanted}
 
 
 def refuse_unclosed(path: Path, format_: Format, delimiter: str) -> None:
-    """Refuses a file whose last record is a quote that was opened long before and never closed.
+    """Refuses a CSV file, of an odd number of quotes, whose last record is a quote opened long before and never closed.
 
-    Args:
-      path: a CSV file with an odd number of quotes.
-      format_: of the file.
-      delimiter: of the file.
-
-    Raises:
-      ValueError: naming the line.
+    A ValueError names the line.
     """
     ((_, line, lines),) = collections.deque(_records(path, format_, delimiter), maxlen=1)
     if lines > 1:

@@ -30,16 +30,10 @@ _FEATURE = ('column', 'kind', 'type', 'separator', 'fill', 'min_count', 'buckets
 
 
 def load_mapping(path: str | Path) -> dict[str, Any]:
-    """Reads a mapping from a JSON file; paths of side files are taken from its folder.
-
-    Args:
-      path: the file.
-
-    Returns:
-      The dict, unchecked.
+    """Reads a mapping, unchecked, from a JSON file; paths of side files are taken from its folder.
 
     Raises:
-      ValueError: when the file is missing or no JSON object.
+      ValueError: the file is missing or no JSON object.
     """
     path = Path(path)
     try:
@@ -59,17 +53,12 @@ def load_mapping(path: str | Path) -> dict[str, Any]:
 
 
 def parse_column(text: str, place: str) -> tuple[str, dict[str, Any]]:
-    """Reads a feature column from one line of text.
+    """Reads a feature column from one line of text; returns its name in the log and its description.
 
     Args:
-      text: 'column:kind', then any number of ':key=value', the keys being those of a mapping's column.
-      place: where it stands, for messages.
-
-    Returns:
-      The column's name in the log and its description.
-
-    Raises:
-      ValueError: for anything else.
+      text: 'column:kind', then any number of ':key=value', the keys being those of a mapping's column; else a
+        ValueError.
+      place: of the text, for messages.
     """
     name, _, rest = text.partition(':')
     kind, *options = rest.split(':')
@@ -88,16 +77,13 @@ def parse_column(text: str, place: str) -> tuple[str, dict[str, Any]]:
 def describe_columns(
     named: Mapping[str, Any], features: Mapping[str, Sequence[str]], files: Mapping[str, str | None] | None = None
 ) -> dict[str, Any]:
-    """The mapping that single columns describe.
+    """Returns the mapping, unchecked, that single columns describe.
 
     Args:
       named: `user`, `item`, `time`, `time_unit`, `label` and `positive`; None where there is none.
       features: `context`, `item_attribute` and `user_attribute`, each as `parse_column` reads it; a column without a
         kind is categorical.
       files: `items` and `users`, files of attributes; None for the files of events.
-
-    Returns:
-      The mapping, unchecked.
 
     Raises:
       ValueError: a feature that `parse_column` refuses.
@@ -120,13 +106,7 @@ def describe_columns(
 
 
 def make_mapping(given: Mapping[str, Any]) -> LogMapping:
-    """Checks a mapping.
-
-    Args:
-      given: see the module's docstring; a column may be given by its name alone.
-
-    Returns:
-      The mapping.
+    """Checks a mapping, see the module's docstring; a column may be given by its name alone.
 
     Raises:
       ValueError: naming the key, what is allowed and the remedy.

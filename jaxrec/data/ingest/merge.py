@@ -1,9 +1,9 @@
 """Between the passes: the dictionaries of all chunks become vocabularies, and every code an id.
 
-Only distinct values are held in memory, never rows. Values are told apart by themselves, not by a hash, so
-no collision can merge two of them.
+Only distinct values are held in memory, never rows. Values are told apart by themselves, not by a hash, so no collision
+can merge two of them.
 
-Letters: K distinct values of a column, R rows of a chunk.
+K distinct values of a column, R rows of a chunk.
 """
 
 import dataclasses
@@ -29,17 +29,11 @@ _TEXT_BLOCK = 1 << 18
 
 @dataclasses.dataclass
 class Merged:
-    """One column over all chunks.
+    """One column over all chunks."""
 
-    Attributes:
-      distinct: Arrow array [K], every value once, in the order of first appearance.
-      counts: int64 [K], rows that hold it.
-      folder: where the codes of the chunks' own dictionaries lie.
-    """
-
-    distinct: pa.Array
-    counts: np.ndarray
-    folder: Path
+    distinct: pa.Array  # [K], every value once, in the order of first appearance
+    counts: np.ndarray  # int64 [K], rows that hold it
+    folder: Path  # of the codes of the chunks' own dictionaries
 
     def codes(self, chunk: Chunk, name: str, column: pa.DictionaryArray) -> np.ndarray:
         """int32 [R], which of `distinct` each row of a chunk holds."""
@@ -47,15 +41,10 @@ class Merged:
 
 
 class Coded(NamedTuple):
-    """What a column's codes stand for.
+    """What a column's codes mean."""
 
-    Attributes:
-      ids: int32 [K], or `Ragged` of K rows for a multi-valued column.
-      column: what the manifest says of it.
-    """
-
-    ids: np.ndarray | Ragged
-    column: Column
+    ids: np.ndarray | Ragged  # int32 [K], or `Ragged` of K rows for a multi-valued column
+    column: Column  # its description in the manifest
 
 
 def _remap_path(folder: Path, chunk: Chunk, name: str) -> Path:
@@ -63,15 +52,9 @@ def _remap_path(folder: Path, chunk: Chunk, name: str) -> Path:
 
 
 def merge_column(chunks: Sequence[Chunk], name: str, folder: Path) -> Merged:
-    """Merges the dictionaries that chunks have of one column.
+    """Merges the dictionaries of one column in the chunks, at least one, of one table.
 
-    Args:
-      chunks: of one table, at least one.
-      name: of the column.
-      folder: takes one array a chunk, from its codes to those of the whole.
-
-    Returns:
-      The merged column.
+    `folder` receives one array a chunk, from its codes to those of the merged column.
     """
     known, counts = None, np.zeros(0, np.int64)
     group: list[Chunk] = []
@@ -96,15 +79,7 @@ def merge_column(chunks: Sequence[Chunk], name: str, folder: Path) -> Merged:
 
 
 def add_values(merged: Merged, values: np.ndarray) -> Merged:
-    """Appends values that the column does not hold, with a count of 0.
-
-    Args:
-      merged: the column.
-      values: integer or string, each once.
-
-    Returns:
-      The column with all of them.
-    """
+    """Appends values, integers or strings, each once, that the column does not hold, with a count of 0."""
     added = pa.array(values, merged.distinct.type)
     new = added.filter(pc.invert(pc.is_in(added, merged.distinct)))
     counts = np.append(merged.counts, np.zeros(len(new), np.int64))
@@ -125,7 +100,7 @@ def make_vocabularies(
       {vocabulary: Vocabulary} and {column: Coded}.
 
     Raises:
-      ValueError: when columns that share a vocabulary hold integers and strings.
+      ValueError: columns that share a vocabulary hold integers and strings.
     """
     members: dict[str, list[str]] = {}
     for name, (field, _) in columns.items():
@@ -205,14 +180,7 @@ def _blocks(values: pa.Array) -> list[np.ndarray]:
 
 
 def numpy_values(values: pa.Array) -> np.ndarray:
-    """An Arrow array of strings or int64 as numpy, strings of fixed width; a part of it at a time.
-
-    Args:
-      values: [K] without nulls.
-
-    Returns:
-      int64 or string [K].
-    """
+    """Converts strings or int64 [K] without nulls to numpy, strings of fixed width; a part at a time."""
     if pa.types.is_integer(values.type):
         return np.asarray(values).astype(np.int64)
     width = pc.max(pc.utf8_length(values)).as_py() or 1

@@ -27,17 +27,11 @@ from jaxrec.data.logs.vocabulary import OUT_OF_VOCABULARY
 
 @dataclasses.dataclass
 class NewRows:
-    """Some rows.
+    """Some rows."""
 
-    Attributes:
-      kept: the columns to be handed on, as they stand in the file.
-      columns: {name: ids int32 [n], `Ragged` ids or float32 [n]}.
-      times: [n] in seconds, or None.
-    """
-
-    kept: pa.RecordBatch
-    columns: dict[str, np.ndarray | Ragged]
-    times: np.ndarray | None
+    kept: pa.RecordBatch  # the columns to be returned, as they are in the file
+    columns: dict[str, np.ndarray | Ragged]  # {name: ids int32 [n], `Ragged` ids or float32 [n]}
+    times: np.ndarray | None  # [n] in seconds, or None
 
     def __len__(self) -> int:
         return self.kept.num_rows
@@ -56,7 +50,7 @@ class RowReader:
     """Reads files of new rows.
 
     Attributes:
-      rows: rows that were read and can be scored, so far.
+      rows: number of rows read so far that can be scored.
       unknown: {column: values that the log's vocabulary does not hold}, so far.
       rejected: {reason: {'rows': count, 'first': ['file:line', ...]}}, complete at the end.
     """
@@ -69,14 +63,14 @@ class RowReader:
         columns: Sequence[str],
         keep: Sequence[str] | None = None,
     ):
-        """Looks at the heads of the files.
+        """Reads the heads of the files.
 
         Args:
           inputs: files and patterns.
           mapping: what their columns are.
           log: whose vocabularies give the ids.
-          columns: names of the log's columns that rows must bring, beside their time.
-          keep: columns of the files to be handed on; None keeps user, item and time, or `columns`.
+          columns: names of the log's columns that rows must bring, besides their time.
+          keep: columns of the files to be returned; None keeps user, item and time, or `columns`.
 
         Raises:
           ValueError: naming what is missing in the files or in the mapping.
@@ -106,17 +100,10 @@ class RowReader:
         return sum(part.path.stat().st_size for part in self._parts)
 
     def blocks(self, strict: bool = False, progress: Callable[[int], None] = lambda size: None) -> Iterator[NewRows]:
-        """Reads all files.
-
-        Args:
-          strict: refuse the first row that cannot be scored, instead of counting it.
-          progress: is told the bytes that were read.
-
-        Yields:
-          Rows in the order of the files.
+        """Yields the rows of all files, in their order; `progress` receives the number of bytes that were read.
 
         Raises:
-          ValueError: naming file and line.
+          ValueError: naming file and line; under `strict` also for the first row that cannot be scored.
         """
         for part in self._parts:
             rejected = Rejected()

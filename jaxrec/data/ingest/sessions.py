@@ -1,4 +1,4 @@
-"""From a user's files to a session log: a row is a shown item, and a column tells which session it is of.
+"""From your files to a session log: a row is a shown item, and a column tells which session it is of.
 
     mapping = make_mapping({
         'user': 'uid', 'item': 'video', 'time': {'column': 'ts', 'unit': 'ms'},
@@ -8,11 +8,11 @@
         'items': {'file': 'videos.csv', 'key': 'video', 'columns': {'category': {'kind': 'categorical'}}}})
     log = ingest_sessions(['shown.csv'], mapping, 'logs/mine')
 
-The mapping is that of any log (`jaxrec.data.ingest.mapping`). The rows of one user and `session` are one
-session, in the order of their `position`, where there is such a column, else of their times, and then of the
-files; its time is that of its earliest row. All rows are held in memory.
+The mapping is that of any log (`jaxrec.data.ingest.mapping`). The rows of one user and `session` are one session, in
+the order of their `position`, where there is such a column, else of their times, and then of the files; its time is
+that of its earliest row. All rows are held in memory.
 
-Letters: n rows of a block, N rows of all, V rows of the items' file.
+n rows of a block, N rows of all, V rows of the items' file.
 """
 
 import functools
@@ -44,23 +44,19 @@ log = logging.getLogger(__name__)
 def ingest_sessions(
     inputs: Sequence[str | Path], mapping: LogMapping, folder: str | Path, *, seed: int = 0, strict: bool = False
 ) -> SessionLog:
-    """Compiles files of shown items to a session log.
+    """Compiles files of shown items to a session log, whose manifest counts the skipped rows by reason.
 
     Args:
       inputs: CSV and Parquet files, or patterns of such.
-      mapping: `user`, `item` and `time`; under `events` the categorical column `session` and numeric columns
-        with a number for each shown item, see `compile_sessions`; attributes of items in a file of their own.
-      folder: where the log will lie. If it already holds the log of the same files and mapping, that one is
-        returned.
+      mapping: `user`, `item` and `time`; under `events` the categorical column `session` and numeric columns with a
+        number for each shown item, see `compile_sessions`; attributes of items in a file of their own.
+      folder: of the log. If it already holds the log of the same files and mapping, that one is returned.
       seed: of the hash that assigns ids.
-      strict: refuse the first row that would be left out, instead of counting it.
-
-    Returns:
-      The opened log; its manifest counts the rows that were left out, by reason.
+      strict: refuse the first row that would be skipped, instead of counting it.
 
     Raises:
-      ValueError: naming file and line, for what cannot be read or does not fit the mapping, and for a folder
-        that holds anything else.
+      ValueError: naming file and line, for what cannot be read or does not fit the mapping, and for a folder that holds
+        anything else.
     """
     _check_mapping(mapping)
     parts, _ = resolve_types(parts_of(inputs, mapping))
@@ -214,11 +210,9 @@ def _sessions(events: dict[str, Any]) -> dict[str, Any]:
 
 
 def _warn_of_overlaps(user: np.ndarray, first: np.ndarray, last: np.ndarray) -> None:
-    """Tells of sessions that go on while another of their user has begun.
+    """Reports sessions that continue while another of their `user`, int [requests], has begun.
 
-    Args:
-      user: int [requests].
-      first, last: [requests], times of the first and the last row.
+    `first` and `last` are the times [requests] of the first and the last row.
     """
     order = np.lexsort((last, first, user))
     user, first, last = user[order], first[order], last[order]

@@ -22,37 +22,25 @@ from jaxrec.data.logs.vocabulary import FIRST
 
 @dataclasses.dataclass
 class Latest:
-    """The attributes of one table, by key.
+    """The attributes of one table, by key."""
 
-    Attributes:
-      values: {attribute: codes int32 [K], or numbers float32 [K]}.
-      present: bool [K], keys that have a row.
-      changed: {attribute: keys for which it took more than one value}.
-      repeated: rows whose key had a row before, in a file of their own.
-      strangers: rows whose key occurs in no event.
-    """
-
-    values: dict[str, np.ndarray]
-    present: np.ndarray
-    changed: dict[str, int]
-    repeated: int
-    strangers: int
+    values: dict[str, np.ndarray]  # {attribute: codes int32 [K], or numbers float32 [K]}
+    present: np.ndarray  # bool [K], keys that have a row
+    changed: dict[str, int]  # {attribute: keys for which it took more than one value}
+    repeated: int  # rows whose key had a row before, in a file of their own
+    strangers: int  # rows whose key occurs in no event
 
 
 def latest_attributes(
     chunks: Iterable[Chunk], fields: Sequence[Field], key: str, keys: Merged, merged: Mapping[str, Merged]
 ) -> Latest:
-    """Reads the attributes of items or users.
+    """Reads the last value of each attribute and key of items or users.
 
     Args:
       chunks: of the event files, or of the table's own file.
       fields: the attributes.
-      key: 'item' or 'user'.
-      keys: its merged values.
-      merged: those of the coded attributes.
-
-    Returns:
-      The last value of each attribute and key.
+      key, keys: 'item' or 'user', and its merged values.
+      merged: the merged values of the coded attributes.
     """
     size = len(keys.distinct)
     values = {f.name: np.full(size, -1, np.int32) if f.coded else np.zeros(size, np.float32) for f in fields}
@@ -83,15 +71,7 @@ def latest_attributes(
 
 
 def weigh(latest: Latest, merged: Mapping[str, Merged]) -> dict[str, Merged]:
-    """The attributes' values, counted by the rows of the finished table.
-
-    Args:
-      latest: the attributes.
-      merged: their values, counted by rows of the files.
-
-    Returns:
-      {coded attribute: Merged} with the other counts.
-    """
+    """Counts the values of coded attributes by the rows of the finished table instead of the rows of the files."""
     weighed = {}
     for name, column in merged.items():
         codes = latest.values[name][latest.present]
@@ -101,34 +81,17 @@ def weigh(latest: Latest, merged: Mapping[str, Merged]) -> dict[str, Merged]:
 
 
 class SideTable(NamedTuple):
-    """A finished attribute table.
+    """A finished attribute table."""
 
-    Attributes:
-      columns: {attribute: [V] or `Ragged` of V rows}.
-      schema: {attribute: Column}.
-      without: ids with events and without a row.
-    """
-
-    columns: dict[str, np.ndarray | Ragged]
-    schema: dict[str, Column]
-    without: int
+    columns: dict[str, np.ndarray | Ragged]  # {attribute: [V] or `Ragged` of V rows}
+    schema: dict[str, Column]  # by attribute
+    without: int  # ids with events and without a row
 
 
 def side_table(
     latest: Latest, fields: Sequence[Field], ids: np.ndarray, coded: Mapping[str, Coded], rows: int
 ) -> SideTable:
-    """Spreads attributes over the rows of a table.
-
-    Args:
-      latest: the attributes by key.
-      fields: the attributes.
-      ids: int32 [K], the id of each key.
-      coded: what their codes stand for.
-      rows: V.
-
-    Returns:
-      The table.
-    """
+    """Spreads attributes over the V = `rows` rows of a table; `ids`, int32 [K], are those of the keys."""
     columns: dict[str, np.ndarray | Ragged] = {}
     schema: dict[str, Column] = {}
     where = np.flatnonzero(latest.present)
@@ -150,17 +113,10 @@ def side_table(
 
 
 def inherit(table: SideTable, base: BehaviourLog, side: str, ids: np.ndarray, present: np.ndarray) -> SideTable:
-    """Gives rows that a table does not name what an earlier log says of them.
+    """Fills the rows that a table of new rows does not name from an earlier log, whose ids are the first ones.
 
-    Args:
-      table: of the new rows.
-      base: the earlier log, whose ids are the first ones.
-      side: 'items' or 'users'.
-      ids: int32 [K], the id of each key.
-      present: bool [K], keys that the new files name.
-
-    Returns:
-      The table over old and new rows.
+    `side` is 'items' or 'users', `ids`, int32 [K], the id of each key, and `present`, bool [K], the keys that the new
+    files name.
     """
     store = base.items if side == 'items' else base.users
     is_named = np.zeros(ids.max(initial=0) + 1, bool)

@@ -17,15 +17,10 @@ BOUNDS = (('s', 1e8, 1e11), ('ms', 1e11, 1e14), ('us', 1e14, 1e17))
 
 
 def with_unit(mapping: Mapping[str, Any], inputs: Sequence[str]) -> dict[str, Any]:
-    """Adds the unit of the time column to a mapping that names none.
+    """Adds the unit of the time column to a mapping, as `describe_columns` returns it, that names none.
 
-    Args:
-      mapping: as `describe_columns` returns it.
-      inputs: files and patterns.
-
-    Returns:
-      The mapping; unchanged where there is no time, its unit is given, the column holds timestamps, or its values
-      leave the unit open.
+    The mapping is unchanged where there is no time, its unit is given, the column holds timestamps, or its values leave
+    the unit open.
 
     Raises:
       ValueError: a file that cannot be read, or lacks the column.

@@ -14,17 +14,10 @@ from jaxrec.data.logs.log import Log
 
 
 def resolve_types(parts: Sequence[Part], base: Log | None = None) -> tuple[list[Part], dict[str, str]]:
-    """Looks at the head of every file: are all columns there, and what are ids and categories?
+    """Fills in the types of fields, 'string' or 'integer', from the heads of the files; returns them by column too.
 
-    A type that the mapping names is taken; else that of the log that is extended; else integers where all
-    files are Parquet with an integer column, and texts otherwise.
-
-    Args:
-      parts: the files.
-      base: the log that is extended.
-
-    Returns:
-      The same with the types of their fields, and {column of the log: 'string' or 'integer'}.
+    A type that the mapping names is taken; else that of the log that is extended, `base`; else integers where all files
+    are Parquet with an integer column, and texts otherwise.
 
     Raises:
       ValueError: naming file and column, for one that is missing or of a type that does not fit.

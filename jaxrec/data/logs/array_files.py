@@ -1,7 +1,4 @@
-"""Named arrays in one `.npz` file without pickles, with a kind and a version that are checked.
-
-A file appears complete or not at all, and a damaged or foreign one is refused by name.
-"""
+"""Named arrays in one `.npz` file without pickles, written complete or not at all, with a checked kind and version."""
 
 import os
 import uuid
@@ -20,13 +17,7 @@ Described = Mapping[str, tuple[str, int]]  # {array: (kinds of its dtype, as in 
 
 
 def save_arrays(path: str | Path, kind: str, version: int, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays to a file.
-
-    Args:
-      path: of the file, replaced if it exists; its folder is created.
-      kind: what the file is, such as 'jaxrec.onerec.codebooks'.
-      version: of the kind.
-      arrays: by name; numbers, booleans or fixed-width strings.
+    """Writes arrays to a file of a `kind`, such as 'jaxrec.onerec.codebooks', and a version; creates the folder.
 
     Raises:
       ValueError: an array of objects, which only a pickle could hold, or a full disk.
@@ -50,10 +41,9 @@ def load_arrays(path: str | Path, kind: str, version: int, described: Described,
     """Reads {name: array} of what `save_arrays` wrote.
 
     Args:
-      path: of the file.
-      kind, version: what it must be.
+      path, kind, version: of the file.
       described: the arrays it must hold, their kinds and numbers of axes.
-      remedy: what to do about a file that cannot be used, for the message.
+      remedy: what to do about an unusable file, for the message.
 
     Raises:
       ValueError: a file that is missing, damaged, of another kind or version, or lacks an array as described.

@@ -42,7 +42,6 @@ class BehaviourLog(UserLog):
     """A compiled log of users' behaviours.
 
     Attributes:
-      folder, manifest, schema: see `Log`.
       events: ColumnStore of N rows: `user` and `item` int32, `time` if the log has it, the other event columns.
       items: ColumnStore of item attributes, row = item id; rows 0 (padding) and 1 (out-of-vocabulary) included.
       users: the same for users.
@@ -77,14 +76,14 @@ def compile_log(
       folder: of the log. If it already holds the log of the same content and settings, that one is returned.
       events: raw columns [N], among them `user` and `item` and, if the log has times, `time`. Those not in `columns`
         are stored as they are and must be numeric (rating, click, true click probability, ...).
-      items: raw attributes by item, among them the key column `item`. Items that occur in no event are left out.
+      items: raw attributes by item, with the key column `item`. Items that occur in no event are skipped.
       users: the same by user.
       columns: how columns become features; `user` and `item` are categorical features in any case.
-      user, item, time: what these columns are called in `events`, `items` and `users`.
-      **origin: sources, dropped, notes, request, seed, provenance: see `jaxrec.data.logs.log.Origin`.
+      user, item, time: what these columns are called in the tables.
+      **origin: see `jaxrec.data.logs.log.Origin`.
 
     Raises:
-      ValueError: for raw columns that cannot be compiled, and for a folder that holds anything else.
+      ValueError: raw columns that cannot be compiled, or a folder that holds anything else.
     """
     raw = check_raw(events, items, users, columns or {}, (user, item, time))
     return BehaviourLog.write(folder, raw, write_tables, **origin)

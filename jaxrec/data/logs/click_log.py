@@ -19,12 +19,7 @@ __all__ = ['ClickLog', 'Column', 'ColumnSpec', 'compile_clicks']
 
 
 class ClickLog(Log):
-    """A compiled log of impressions.
-
-    Attributes:
-      folder, manifest, schema: see `Log`.
-      events: ColumnStore of N rows: `click` of 0 and 1, `time` if the log has it, the other columns.
-    """
+    """A compiled log of impressions: `events` holds `click`, 0 or 1, `time` if the log has it, and other columns."""
 
     KIND: ClassVar[str] = 'click log'
     FORMAT: ClassVar[str] = 'jaxrec.click_log'
@@ -49,9 +44,9 @@ def compile_clicks(
       columns: how columns become features: categorical with a frequency floor or hash buckets, multi-valued, or
         numeric.
       click, time: what these columns are called in `events`.
-      **origin: sources, dropped, notes, request, seed, provenance: see `jaxrec.data.logs.log.Origin`.
+      **origin: see `jaxrec.data.logs.log.Origin`.
 
     Raises:
-      ValueError: for raw columns that cannot be compiled, and for a folder that holds anything else.
+      ValueError: raw columns that cannot be compiled, or a folder that holds anything else.
     """
     return ClickLog.write(folder, check_raw_clicks(events, columns, (click, time)), write_events, **origin)

@@ -22,16 +22,7 @@ class ColumnWriter:
     """
 
     def __init__(self, folder: str | Path, columns: Mapping[str, Any], ragged: Mapping[str, Any] | None = None):
-        """Opens one file a column, two a ragged one.
-
-        Args:
-          folder: where to write; created if absent.
-          columns: {name: dtype} in the order of the description.
-          ragged: {name: dtype} of those among them that are ragged.
-
-        Raises:
-          ValueError: for an unsafe name.
-        """
+        """Creates one file for each column {name: dtype}, two for a `ragged` one; a ValueError for an unsafe name."""
         self._folder = Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._columns, self._ragged = dict(columns), dict(ragged or {})

@@ -48,15 +48,10 @@ def place_in_run(first: np.ndarray) -> np.ndarray:
 
 
 class Ragged(NamedTuple):
-    """Rows of unequal length.
+    """Rows of unequal length: row n is `values[offsets[n]:offsets[n + 1]]`."""
 
-    Attributes:
-      values: [total], the values of all rows end to end.
-      offsets: int64 [N + 1], row n is `values[offsets[n]:offsets[n + 1]]`.
-    """
-
-    values: np.ndarray
-    offsets: np.ndarray
+    values: np.ndarray  # [total], of all rows end to end
+    offsets: np.ndarray  # int64 [N + 1]
 
     @classmethod
     def from_rows(cls, rows: list, dtype: Any = None) -> 'Ragged':
@@ -103,15 +98,15 @@ def concatenate(first: np.ndarray | Ragged, second: np.ndarray | Ragged) -> Any:
 def write_columns(
     folder: str | Path, columns: Mapping[str, np.ndarray | Ragged] | Iterable[tuple[str, np.ndarray | Ragged]]
 ) -> None:
-    """Writes columns of one length into a folder, the description last.
+    """Writes columns of one length into a folder, which is created if absent, the description last.
 
     Args:
-      folder: where to write; created if absent, files of the same name are replaced.
-      columns: {name: array [N, ...] or `Ragged` of N rows}, or such pairs one by one, so that only one column is in
-        memory at a time.
+      folder: files of the same name in it are replaced.
+      columns: {name: array [N, ...] or `Ragged`}, or such pairs one by one: only one column is then in memory at a
+        time.
 
     Raises:
-      ValueError: for an unsafe name, an object dtype, broken offsets or unequal lengths.
+      ValueError: an unsafe name, an object dtype, broken offsets or unequal lengths.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,17 +159,16 @@ def check_column(name: str, column: np.ndarray | Ragged) -> int:
 
 
 class ColumnStore:
-    """The columns of one folder, memory-mapped on first use.
+    """The columns of one folder, memory-mapped on first use: `store[name]` is an array [N, ...] or a `Ragged`.
 
-    `store[name]` is an array [N, ...] or a `Ragged`. A store pickles as its folder: worker processes map the files
-    themselves.
+    A store pickles as its folder: worker processes map the files themselves.
     """
 
     def __init__(self, folder: str | Path):
         """Opens a folder written by `write_columns` and checks header and size of every file.
 
         Raises:
-          ValueError: a missing or unreadable description, a missing or truncated file, or one that is not as described.
+          ValueError: a description or file that is missing, unreadable, truncated or not as described.
         """
         self.folder = Path(folder)
         path = self.folder / DESCRIPTION
@@ -225,11 +219,7 @@ class ColumnStore:
 
 
 def cached_array(path: Path, write: Callable[[Path], object]) -> np.ndarray:
-    """Memory-maps an array file read-only; a missing one is written first and appears complete or not at all.
-
-    Args:
-      path: of the `.npy` file.
-      write: saves the array at the path it is given, in the same folder.
+    """Memory-maps an array file read-only; a missing one is first saved by `write`, complete or not at all.
 
     Raises:
       ValueError: the file is damaged, or the disk is full.

@@ -23,16 +23,11 @@ Encoded = np.ndarray | Ragged
 def write_events(folder: Path, raw: RawLog, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
     """Encodes the events of a checked raw log in their given order, and writes `events/` and `vocab/`.
 
-    Args:
-      folder: of the log.
-      raw: from `check_raw_clicks`.
-      seed: of the vocabularies.
-
     Returns:
-      The schema, vocabularies and counts of the manifest, and {reason: rows left out}, which is empty.
+      The schema, vocabularies and counts of the manifest, and {reason: skipped rows}, which is empty.
 
     Raises:
-      ValueError: when columns that share a vocabulary disagree.
+      ValueError: columns that share a vocabulary disagree.
     """
     encoder = Encoder(raw.specs, _vocabularies(raw.tables, raw.specs, seed))
     write_columns(folder / 'events', encoder.columns(raw.events))
@@ -140,16 +135,16 @@ def make_vocabularies(
     count: Callable[[str], tuple[np.ndarray, np.ndarray]],
     seed: int,
 ) -> dict[str, Vocabulary]:
-    """The vocabularies {name: vocabulary} of all columns that have one.
+    """Builds the vocabularies {name: vocabulary} of all columns that have one.
 
     Args:
       specs: how columns become features.
       is_text: whether a column holds strings.
       count: the distinct values of a column and how often each occurs.
-      seed: of the vocabularies.
+      seed: of the hash that orders the ids.
 
     Raises:
-      ValueError: when columns that share a vocabulary disagree.
+      ValueError: columns that share a vocabulary disagree.
     """
     members: dict[str, list[str]] = {}
     for name, spec in specs.items():
@@ -196,14 +191,13 @@ def _isin(column: Any, values: np.ndarray) -> np.ndarray:
 def spread(
     column: Encoded, ids: np.ndarray, rows: int, described: Column | None, base: Encoded | None = None
 ) -> Encoded:
-    """Spreads an attribute over table rows.
+    """Spreads an attribute over V = `rows` table rows.
 
     Args:
       column: encoded values, [M] or `Ragged` of M rows.
-      ids: int32 [M], the table row of each; ids below 2 are left out.
-      rows: V.
+      ids: int32 [M], the table row of each; ids below 2 are skipped.
       described: what the column is; None for one that is no feature.
-      base: values of the first rows where `ids` do not name them, [V'] with V' <= V.
+      base: values [V'], V' <= V, of the first rows where `ids` do not name them.
 
     Returns:
       [V] or `Ragged` of V rows; a row without a value reads out-of-vocabulary, 0 or nothing.

@@ -27,30 +27,21 @@ REMEDY = 'delete the folder and compile the log again'
 
 
 class Origin(TypedDict, total=False):
-    """How a log came about: keywords of every compiler, all kept in the manifest.
+    """Where a log comes from: keywords of every compiler, all kept in the manifest."""
 
-    Attributes:
-      sources: files that the columns were read from.
-      dropped: {reason: rows} that the reader left out.
-      notes: {irregularity: rows} that the reader met and kept.
-      request: the reader and its arguments, of types that JSON keeps; `Log.of_request` finds the log by it.
-      seed: of the hash that assigns ids.
-      provenance: 'real' or 'simulated'.
-    """
-
-    sources: Iterable[str | Path]
-    dropped: Mapping[str, int] | None
-    notes: Mapping[str, int] | None
-    request: Mapping[str, Any] | None
-    seed: int
-    provenance: str
+    sources: Iterable[str | Path]  # files that the columns were read from
+    dropped: Mapping[str, int] | None  # {reason: rows} that the reader skipped
+    notes: Mapping[str, int] | None  # {irregularity: rows} that the reader met and kept
+    request: Mapping[str, Any] | None  # the reader and its arguments, of JSON types; finds the log in `Log.of_request`
+    seed: int  # of the hash that assigns ids
+    provenance: str  # 'real' or 'simulated'
 
 
 class Log:
     """A compiled log of any kind.
 
     Attributes:
-      folder: where it lies.
+      folder: of the log.
       manifest: the content of `manifest.json`.
       events: ColumnStore of N rows.
       schema: {column name: Column} of the feature columns of all stores.
@@ -62,11 +53,9 @@ class Log:
     STORES: ClassVar[tuple[str, ...]] = ('events',)
 
     def __init__(self, folder: str | Path, check_ids: bool = True):
-        """Opens a log folder.
+        """Opens a folder that the compiler of this kind of log wrote.
 
-        Args:
-          folder: written by the compiler of this kind of log.
-          check_ids: verify that every stored id is in its vocabulary, which reads the id columns once.
+        `check_ids` verifies that every stored id is in its vocabulary, which reads the id columns once.
 
         Raises:
           ValueError: a missing manifest, another format or version, a damaged column or an id out of range.
@@ -122,11 +111,9 @@ class Log:
         return Vocabulary.load(self.folder, name)
 
     def is_one_of(self, column: str, values: Sequence[Any]) -> np.ndarray:
-        """Marks the events, bool [N], whose raw value in a column is one of some.
+        """Marks the events, bool [N], whose raw value in an event column is one of `values`.
 
-        Args:
-          column: an event column; a categorical one is compared by its raw values, any other by its numbers.
-          values: what to look for.
+        A categorical column is compared by its raw values, any other by its numbers.
 
         Raises:
           ValueError: an absent, multi-valued or hashed column, or a value that it never takes.
@@ -191,7 +178,7 @@ class Log:
         Args:
           folder: of the log.
           sources: the files it is read from.
-          request: the reader and its arguments, of types that JSON keeps.
+          request: the reader and its arguments, of JSON types.
 
         Returns:
           The log; None where the folder holds none, or another, which the compiler will refuse to overwrite.
@@ -216,11 +203,11 @@ class Log:
         Args:
           folder: of the log. If it already holds the log of the same content and settings, that one is returned.
           raw: checked raw tables.
-          tables: (folder, raw, seed) -> what the manifest says of what it wrote, and {reason: rows left out}.
+          tables: (folder, raw, seed) -> the manifest's entries on what it wrote, and {reason: skipped rows}.
           **origin: see `Origin`.
 
         Raises:
-          ValueError: for a folder that holds anything else.
+          ValueError: a folder that holds anything else.
         """
         folder, settings = Path(folder), describe_settings(raw.specs, raw.digest(), **origin)
         if existing := cls.existing(folder, settings['fingerprint']):
@@ -231,15 +218,15 @@ class Log:
     def publish(
         cls, folder: Path, settings: dict[str, Any], tables: Callable[[Path], tuple[dict[str, Any], dict[str, int]]]
     ) -> Self:
-        """Writes a log beside `folder` and moves it there.
+        """Writes a log to a temporary folder beside `folder` and moves it there.
 
         Args:
           folder: of the log.
-          settings: what the manifest says of the log's origin, `fingerprint` and `dropped` among it.
-          tables: writes the columns into a folder; returns what the manifest says of them, and {reason: rows left out}.
+          settings: the manifest's entries on the log's origin, `fingerprint` and `dropped` among them.
+          tables: writes the columns into a folder; returns the manifest's entries on them, and {reason: skipped rows}.
 
         Raises:
-          ValueError: for a folder that holds anything else, or a full disk.
+          ValueError: a folder that holds anything else, or a full disk.
         """
         partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex[:8]}.partial'
         try:
@@ -284,16 +271,13 @@ def describe_settings(
     seed: int = 0,
     provenance: str = 'real',
 ) -> dict[str, Any]:
-    """What a manifest says of a log's origin, and the `fingerprint` of that and the content.
+    """Returns the manifest's entries on a log's origin, with the `fingerprint` of these and the content.
 
     Args:
       specs: how columns become features.
       digest: of the raw content.
-      more: settings of one kind of log, of types that JSON keeps.
-      sources, dropped, notes, request, seed, provenance: see `Origin`.
-
-    Raises:
-      ValueError: for another provenance.
+      more: settings of one kind of log, of JSON types.
+      sources, dropped, notes, request, seed, provenance: see `Origin`; another provenance is a ValueError.
     """
     if provenance not in ('real', 'simulated'):
         raise ValueError(f"provenance is {provenance!r}: say 'real' or 'simulated'")

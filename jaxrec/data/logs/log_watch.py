@@ -46,10 +46,9 @@ class LogWatch:
             self._identity['names'] = log.manifest['names']
 
     def check(self) -> dict[str, Any]:
-        """Compares all files with those of the start; a ValueError names the first that has changed.
+        """Compares all files with those of the start and returns what identifies the log, as plain JSON values.
 
-        Returns:
-          What identifies the log: its fingerprint, and {file: [size, checksum]}; plain JSON values.
+        These are its fingerprint, and {file: [size, checksum]}. A ValueError names the first file that has changed.
         """
         for name, path in self._paths.items():
             problem = _change(self._states[name], path)
@@ -63,10 +62,9 @@ class LogWatch:
         return self._identity
 
     def require_same(self, saved: Mapping[str, Any]) -> None:
-        """Compares the log with the one a checkpoint was trained on; a ValueError names the first file that differs.
+        """Compares the log with `saved`, what `check` returned at a checkpoint; {} compares nothing.
 
-        Args:
-          saved: what `check` returned then; {} compares nothing.
+        A ValueError names the first file that differs.
         """
         if not saved:
             return
@@ -87,10 +85,7 @@ def require_same_log(saved: Mapping[str, Any], log: Log) -> None:
 
     Args:
       saved: what `LogWatch.check` returned while the model learned; {} compares nothing.
-      log: that the model is to be used on.
-
-    Raises:
-      ValueError: it is another one.
+      log: that the model is to be used on; another one is a ValueError.
     """
     if saved and ('names' not in saved or saved['names'] != log.manifest.get('names')):
         remedy = 'Put back the files that the log is made of, or train on the new ones in another --workdir'

@@ -23,15 +23,10 @@ RawTable = Mapping[str, Any]  # {name: array [N], or Ragged or Coded of N rows}
 
 
 class Coded(NamedTuple):
-    """A column of few distinct values: strings of millions of rows fit in memory this way.
+    """A column of few distinct values: row n is `values[codes[n]]`. Strings of millions of rows fit in memory so."""
 
-    Attributes:
-      codes: integer [N], each in [0, K); row n is `values[codes[n]]`.
-      values: integers or strings [K], all different.
-    """
-
-    codes: np.ndarray
-    values: np.ndarray
+    codes: np.ndarray  # integer [N], each in [0, K)
+    values: np.ndarray  # integers or strings [K], all different
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +63,7 @@ def values_of(column: Any) -> np.ndarray:
 
 
 def distinct(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values of a raw column [N], and how often each occurs.
-
-    Returns:
-      values [K], sorted unless coded, and counts int64 [K], at least 1.
-    """
+    """Returns the distinct values [K] of a raw column [N], sorted unless coded, and their counts int64 [K]."""
     if isinstance(column, Coded):
         counts = np.bincount(column.codes, minlength=len(column.values))
         return column.values[counts > 0], counts[counts > 0]
@@ -88,10 +79,7 @@ def check_raw(
 ) -> RawLog:
     """Checks the raw tables of a behaviour log and renames their key columns.
 
-    Args:
-      events, items, users: raw tables.
-      columns: descriptions of the feature columns, by raw name.
-      names: what the tables call `user`, `item` and `time`.
+    `columns` describe the feature columns by raw name; `names` is what the tables call `user`, `item` and `time`.
 
     Raises:
       ValueError: naming the table, the column and, where there is one, the row; so do the other checks below.
@@ -124,13 +112,9 @@ def check_raw_visits(visits: RawTable, items: RawTable, columns: Mapping[str, Co
 def check_raw_sessions(
     requests: RawTable, items: RawTable, columns: Mapping[str, ColumnSpec], names: Sequence[str]
 ) -> RawLog:
-    """Checks the raw tables of a session log, all but the numbers of shown items.
+    """Checks the raw tables of a session log, except the columns `names`, with a number for each shown item.
 
-    Args:
-      requests: raw columns, among them `user`, `time` and `item` (`Ragged`).
-      items: raw attributes by item.
-      columns: descriptions of the feature columns.
-      names: columns with a number for each shown item, which are not checked.
+    Of the raw columns of `requests`, among them `user`, `time` and `item`, `item` is `Ragged`.
     """
     if columns.get('item', ColumnSpec('multi')) != ColumnSpec('multi'):
         raise ValueError(

@@ -7,21 +7,13 @@ KINDS = ('categorical', 'multi', 'numeric')
 
 @dataclasses.dataclass(frozen=True)
 class ColumnSpec:
-    """How a raw column becomes a feature.
+    """How a raw column becomes a feature."""
 
-    Attributes:
-      kind: 'categorical', 'multi' (several values a row) or 'numeric'.
-      min_count: frequency floor of the vocabulary, counted in rows of the column's own table; rarer values become id 1.
-      buckets: hash into so many buckets instead of enumerating.
-      vocabulary: its name, by default the column's own; columns that give the same name share ids.
-      width: keep the first so many values of a multi-valued row; all by default.
-    """
-
-    kind: str
-    min_count: int = 1
-    buckets: int | None = None
-    vocabulary: str | None = None
-    width: int | None = None
+    kind: str  # 'categorical', 'multi' (several values a row) or 'numeric'
+    min_count: int = 1  # frequency floor, counted in rows of the column's own table; rarer values become id 1
+    buckets: int | None = None  # hash into so many buckets instead of enumerating
+    vocabulary: str | None = None  # its name, by default the column's own; columns that give the same name share ids
+    width: int | None = None  # keep the first so many values of a multi-valued row; all by default
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -34,16 +26,9 @@ class ColumnSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What a model may know of a feature column.
+    """What a model may know of a feature column."""
 
-    Attributes:
-      kind: 'categorical', 'multi' (several ids a row) or 'numeric'.
-      vocabulary: name of its vocabulary, shared by all columns that name it; None for numeric.
-      rows: rows of a table for it, ids 0 and 1 included; 0 for numeric.
-      width: values a row: 1, or the most that any row of a multi-valued column holds.
-    """
-
-    kind: str
-    vocabulary: str | None
-    rows: int
-    width: int
+    kind: str  # 'categorical', 'multi' (several ids a row) or 'numeric'
+    vocabulary: str | None  # its name, shared by all columns that name it; None for numeric
+    rows: int  # of a table for it, ids 0 and 1 included; 0 for numeric
+    width: int  # values a row: 1, or the most that any row of a multi-valued column holds

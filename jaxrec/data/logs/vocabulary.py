@@ -30,17 +30,12 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def hash64(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Hashes integers or strings, alike on every machine and in every process.
+    """Hashes integers, booleans or strings [N] to uint64 [N], alike on every machine and in every process.
 
-    Args:
-      values: integer, boolean or string [N]; the result does not depend on the width of the dtype.
-      seed: chooses one of 2^64 hash functions.
-
-    Returns:
-      uint64 [N].
+    The result does not depend on the width of the dtype; `seed` chooses one of 2^64 hash functions.
 
     Raises:
-      ValueError: for another dtype.
+      ValueError: another dtype.
     """
     values = np.asarray(values)
     start = _mix(np.asarray([(seed + 1) * _GOLDEN & 0xFFFFFFFFFFFFFFFF], np.uint64))
@@ -87,35 +82,21 @@ def merge_counts(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Maps raw values to ids and back.
+    """Maps raw values to ids and back."""
 
-    Attributes:
-      keys: [V - 2] raw values in id order; none when ids come from hashing.
-      counts: int64 [V], occurrences of each id when it was built, `counts[1]` those below the floor; none when hashed.
-      seed: of the hash.
-      min_count: the floor; values seen less often get id 1.
-      buckets: number of hash buckets, or None when enumerated.
-      dropped: number of distinct values below the floor.
-    """
-
-    keys: np.ndarray
-    counts: np.ndarray
-    seed: int = 0
-    min_count: int = 1
-    buckets: int | None = None
-    dropped: int = 0
+    keys: np.ndarray  # [V - 2], raw values in id order; none when hashed
+    counts: np.ndarray  # int64 [V], occurrences when it was built, [1] those below the floor; none when hashed
+    seed: int = 0  # of the hash
+    min_count: int = 1  # the floor; values seen less often get id 1
+    buckets: int | None = None  # number of hash buckets; None when enumerated
+    dropped: int = 0  # number of distinct values below the floor
 
     @classmethod
     def build(cls, values: np.ndarray, *, min_count: int = 1, seed: int = 0) -> 'Vocabulary':
-        """Enumerates the distinct values seen at least `min_count` times.
-
-        Args:
-          values: integer or string [N].
-          min_count: frequency floor.
-          seed: of the hash that orders the ids.
+        """Enumerates the distinct integers or strings [N] seen at least `min_count` times; `seed` orders the ids.
 
         Raises:
-          ValueError: for values that are neither integers nor strings, or too many of them for 32-bit ids.
+          ValueError: values that are neither integers nor strings, or too many of them for 32-bit ids.
         """
         return cls.from_counts(*count_values(values), min_count=min_count, seed=seed)
 
@@ -149,7 +130,7 @@ class Vocabulary:
           The vocabulary, and the id of each value, int32 [K].
 
         Raises:
-          ValueError: for a floor below 1, or too many values for 32-bit ids.
+          ValueError: a floor below 1, or too many values for 32-bit ids.
         """
         if min_count < 1:
             raise ValueError(f'min_count is {min_count}: it must be at least 1')
@@ -188,16 +169,10 @@ class Vocabulary:
         return int(self.counts[OUT_OF_VOCABULARY]) if len(self.counts) else 0
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Looks up ids.
-
-        Args:
-          values: integer or string [N], of the kind the vocabulary was built from.
-
-        Returns:
-          int32 [N]; values that the vocabulary does not hold get 1.
+        """Looks up the ids, int32 [N], of integers or strings [N]; values that the vocabulary does not hold get 1.
 
         Raises:
-          ValueError: when strings are looked up among integers or the other way round.
+          ValueError: strings are looked up among integers or the other way round.
         """
         return np.concatenate([self._find(chunk) for chunk in _chunks(values)])
 

@@ -1,10 +1,10 @@
 """The base of all sources: which examples batch i holds.
 
-Item i is batch i: a pure function of the source's arguments and i. So an iterator's state is one number, a resumed run
-sees the batches of an unbroken one, and processes that share a batch agree on it without communication. Epochs are
-inside the source, because each has its own permutation and its own draws.
+Batch i is a pure function of the source's arguments and i. So an iterator's state is one number, a resumed run sees the
+batches of an unbroken one, and processes that share a batch agree on it without communication. Epochs are inside the
+source, because each has its own permutation and its own draws.
 
-Letters: B examples a batch (on this process), E examples an epoch.
+B examples a batch (on this process), E examples an epoch.
 """
 
 import abc
@@ -30,13 +30,12 @@ class BatchSource(abc.ABC):
     """Random access to the batches of one part of a log.
 
     A kind of source opens its log in `_open` and fills a batch in `_assemble`; ids of pairs are added here, as
-    `cartesian/<pair>`.
+    `cartesian/<pair>`. Arguments that do not fit the log or each other are a ValueError.
 
     Args:
       log_folder: of a compiled log.
       features: {'user': columns, 'candidate': columns, 'history': columns}, of columns that the log's schema describes.
-      label: description of a label rule, see `make_label`.
-      split: description of a split, see `make_split`.
+      label, split: descriptions, see `make_label` and `make_split`.
       part: 'train', 'validation' or 'test'.
       batch_size: examples a batch over all processes.
       epochs: passes over the part.
@@ -51,9 +50,6 @@ class BatchSource(abc.ABC):
       examples: E, examples an epoch over all processes.
       steps: batches an epoch; `len(source)` is steps * epochs.
       vocabularies: of the pairs.
-
-    Raises:
-      ValueError: for arguments that do not fit the log or each other.
     """
 
     log_folder: str | Path
@@ -178,14 +174,9 @@ def check_count(name: str, value: int) -> None:
 
 
 def check_features(folder: Path, side: str, names: Sequence[str], allowed: Sequence[str], label: str | None) -> None:
-    """Refuses features that a side of a log does not have, or that are the label; a ValueError names the column.
+    """Refuses features that a `side` of a log does not have, or that are the label; a ValueError names the column.
 
-    Args:
-      folder: of the log, for messages.
-      side: 'user', 'candidate' or 'history'.
-      names: the columns asked for.
-      allowed: the columns that this side has.
-      label: the event column of the label, if any.
+    `names` are the columns asked for, `allowed` those that the side has, `label` is the label's event column, if any.
     """
     for name in names:
         if name not in allowed:

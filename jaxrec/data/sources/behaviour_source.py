@@ -63,24 +63,16 @@ class RequestSource(BatchSource):
     [B, S], [B, L] or [B, C, K], buckets of the time between behaviour and event: see `jaxrec.data.features.time_gap`.
 
     Args:
-      log_folder: of a `BehaviourLog`.
+      log_folder: of a `BehaviourLog`, opened as `log`.
       features: user columns are `user` and user attributes; candidate and history columns are `item`, item attributes
         and event columns that the log's schema describes.
       history_length: S; the most recent S entries are kept.
-      min_history: leave out events with fewer history entries.
+      min_history: skip events with fewer history entries.
       candidates: C, events of one user and instant in a request at most; their history is read once for all of them.
       history_negatives: how items are drawn for history entries, 'uniform', 'popularity' or None.
       lifelong: description of older behaviours, see `jaxrec.data.features.lifelong.read_lifelong`.
       time_gap: description of buckets, see `jaxrec.data.features.time_gap.read_time_gap`.
-      label, split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`.
-
-    Attributes:
-      log: the opened log.
-      events, examples, steps, vocabularies: see `BatchSource`.
-
-    Raises:
-      ValueError: for arguments that do not fit the log or each other.
+      others, attributes and errors: see `BatchSource`.
     """
 
     history_length: int
@@ -203,15 +195,9 @@ class RequestSource(BatchSource):
 
 
 def make_loader(source: BatchSource, *, threads: int = 2, buffer: int = 4) -> grain.DatasetIterator:
-    """Iterates over a source's batches in order, assembling some ahead.
+    """Iterates over a source's batches in order; `threads` assemble up to `buffer` batches ahead.
 
-    Args:
-      source: of any kind of log.
-      threads: threads that assemble batches.
-      buffer: batches assembled ahead.
-
-    Returns:
-      An iterator of batches; `get_state()` and `set_state()` save and resume its position exactly.
+    `get_state()` and `set_state()` of the iterator save and resume its position exactly.
     """
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))

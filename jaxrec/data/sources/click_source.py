@@ -27,18 +27,10 @@ class ClickSource(BatchSource):
     There is no `host/group`, because there are no users.
 
     Args:
-      log_folder: of a `ClickLog`.
+      log_folder: of a `ClickLog`, opened as `log`.
       features: candidate columns that the log's schema describes; the other sides stay empty.
       label: 'impressions' or 'rating'.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`.
-
-    Attributes:
-      log: the opened log.
-      events, examples, steps, vocabularies: see `BatchSource`.
-
-    Raises:
-      ValueError: for arguments that do not fit the log or each other.
+      others, attributes and errors: see `BatchSource`.
     """
 
     def _open(self) -> tuple[Log, int, int]:

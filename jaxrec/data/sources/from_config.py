@@ -49,7 +49,7 @@ def open_log(config: Mapping[str, Any], folder: str | Path) -> Log:
       folder: of the log.
 
     Raises:
-      ValueError: when `log` is missing or does not name such a function, or the function refuses its input.
+      ValueError: `log` is missing or does not name such a function, or the function refuses its input.
     """
     if 'log' not in config:
         raise ValueError(
@@ -85,14 +85,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 @configurable('log')
 def stored(folder: str | Path, path: str) -> Log:
-    """Opens a log that `ingest` or a compiler has written; `config.data.log` for a custom log.
+    """Opens the log at `path` that `ingest` or a compiler has written; `config.data.log` for a custom log.
 
-    Args:
-      folder: of compiled logs; nothing is written there.
-      path: of the log.
-
-    Raises:
-      ValueError: when there is no log.
+    Nothing is written to `folder`, that of compiled logs. No log at `path` is a ValueError.
     """
     del folder
     manifest = Path(path) / 'manifest.json'
@@ -109,7 +104,7 @@ def stored(folder: str | Path, path: str) -> Log:
 
 
 def make_source(log: Log, name: str = '', /, **arguments: Any) -> BatchSource:
-    """The source that cuts batches from this kind of log.
+    """Builds the source that cuts batches from this kind of log.
 
     Args:
       log: the log.

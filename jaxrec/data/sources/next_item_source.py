@@ -2,10 +2,9 @@
 
 The protocol of the public benchmarks of sequential recommendation: with the split 'leave_last_out' each user's last
 positive event is test, the one before it validation, and all items are ranked. It reads a behaviour log, or a session
-log, whose positive items of a request share their history. `jaxrec.data.sources.batch_source` defines which examples a
-batch holds.
+log, whose positive items of a request share their history.
 
-Letters: B examples a batch (on this process), L history, T targets of an example, E examples, P positive items.
+B examples a batch (on this process), L history, T targets of an example, E examples, P positive items.
 """
 
 import dataclasses
@@ -55,7 +54,7 @@ class NextItemSource(BatchSource):
     items of it: `target/<col>` [B, T, 1, ...], `valid` [B, T, 1].
 
     Args:
-      log_folder: of a `BehaviourLog` or a `SessionLog`.
+      log_folder: of a `BehaviourLog` or a `SessionLog`, opened as `log`.
       features: user columns are `user` and, of a behaviour log, user attributes; candidate columns, of the target, are
         `item` and item attributes; history columns are these and event columns.
       label: what is positive. Of a behaviour log a label rule, see `jaxrec.data.features.labels.make_label`, of a
@@ -65,21 +64,14 @@ class NextItemSource(BatchSource):
       per_user: 'each': every positive item of the part is an example; 'last': each user's last one, for models that
         learn from all places of a history at once; 'windows', for those too: in training the last one and every L-th
         before it, so that histories of more than L items are used to their beginning, in the other parts the last one.
-      min_history: leave out items with fewer history entries.
+      min_history: skip items with fewer history entries.
       targets: T, items of one request in one example, which share its history; those beyond T begin another. 1: an
         example for each item.
       widths: shorter lengths of histories, ascending and below L. Shuffled batches then hold examples with histories of
         similar length, cut to the least of these lengths and L that holds them: as many shapes, and a step that reads
         little padding. The examples of an epoch and the number of batches do not change. Other batches have length L.
       users: (from, to) shares of all users whose items are examples, as of `SessionSource`.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder: see `BatchSource`.
-
-    Attributes:
-      log: the opened log.
-      events, examples, steps: see `BatchSource`.
-
-    Raises:
-      ValueError: for arguments that do not fit the log or each other.
+      others, attributes and errors: see `BatchSource`.
     """
 
     _: dataclasses.KW_ONLY

@@ -25,15 +25,10 @@ KEYS = ('time', 'item', 'pool', 'shown', 'click', 'propensity', 'history')
 
 
 class VisitColumns:
-    """Gathers the features of visits and of candidates.
+    """Gathers the features of visits and of candidates from `log`; a ValueError for a side or column that it lacks.
 
-    Args:
-      log: the log.
-      features: 'user': event columns; 'candidate': `item`, item attributes and event columns with a number for each
-        candidate; 'history': `item` and item attributes, where the log has histories.
-
-    Raises:
-      ValueError: a side or a column that the log does not have.
+    `features` are 'user': event columns; 'candidate': `item`, item attributes and event columns with a number for each
+    candidate; 'history': `item` and item attributes, where the log has histories.
     """
 
     def __init__(self, log: PoolLog, features: Mapping[str, Sequence[str]]):
@@ -65,10 +60,9 @@ class VisitColumns:
         return batch
 
     def of_candidates(self, rows: np.ndarray, items: np.ndarray, slots: np.ndarray) -> Batch:
-        """`candidate/<column>` [B, C, ...] of visits `rows` [B].
+        """Gathers `candidate/<column>` [B, C, ...] of visits `rows` [B].
 
-        `items` are ids int32 [B, C], 0 where there is no candidate, and `slots` broadcast with them: places in the
-        pools.
+        `items` are ids int32 [B, C], 0 where there is no candidate; `slots`, places in the pools, broadcast with them.
         """
         batch: Batch = {}
         for name in self.features['candidate']:
@@ -99,17 +93,14 @@ class PoolSource:
     candidate, click 0 and propensity 1.
 
     Args:
-      log_folder: of a `PoolLog`.
+      log_folder: of a `PoolLog`, opened as `log`.
       features: {side: columns}, see `VisitColumns`.
       batch_size: B.
-      first, last: the visits [first, last) are walked through; to the end of the log by default.
+      first, last: the visits [first, last) are read; to the end of the log by default.
       candidates: C; the size of the log's largest pool by default, more to compile one program for all logs.
 
-    Attributes:
-      log: the opened log.
-
     Raises:
-      ValueError: for arguments that do not fit the log.
+      ValueError: arguments that do not fit the log.
     """
 
     log_folder: str | Path
@@ -183,8 +174,8 @@ class PoolSource:
 
         Returns:
           `user/<col>` [n, ...], `candidate/<col>` [n, 1, ...], `label` and `valid` float32 [n, 1], `host/event` int64
-          [n, 1]; with history features those too. The same as visits whose pool is what was shown: `pool` bool [n, 1],
-          all true, `shown` int32 [n], all 0, and `click` float32 [n].
+            [n, 1]; with history features those too. The same as visits whose pool is what was shown: `pool` bool [n,
+            1], all true, `shown` int32 [n], all 0, and `click` float32 [n].
 
         Raises:
           ValueError: a slot without a candidate, a click other than 0 and 1, or one of both alone.
@@ -234,8 +225,8 @@ def _check_shown(rows: np.ndarray, sizes: np.ndarray, slots: np.ndarray, clicks:
 class ImpressionSource(BatchSource):
     """Random access to the shown items of a pool log, by split and in any order, as a CTR model trains.
 
-    A batch is that of `PoolSource.impressions`, without `pool`, `shown` and `click`. Arguments, attributes and errors
-    are those of `BatchSource`, with a `PoolLog`, the features of `VisitColumns` and the label 'impressions'.
+    A batch is that of `PoolSource.impressions`, without `pool`, `shown` and `click`. All else is as in `BatchSource`,
+    with a `PoolLog`, the features of `VisitColumns` and the label 'impressions'.
     """
 
     def _open(self) -> tuple[Log, int, int]:

@@ -1,10 +1,9 @@
 """Batches of requests that no log holds: new rows, their history looked up in a log as of the row's time.
 
-The batches are those that `RequestSource` (or `ClickSource`) would have cut, had the rows been events of the log: the
-history of a row is its user's positive events STRICTLY earlier in time. Several candidates of a row share its user, its
-time and its history.
+The batches are those that `RequestSource` (or `ClickSource`) would have cut, had the rows been events of the log.
+Several candidates of a row share its user, its time and its history.
 
-Letters: B rows, C candidates, S short window of the history, P positive events.
+B rows, C candidates, S short window of the history, P positive events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +51,7 @@ class RequestBuilder:
           lifelong, time_gap: as the training source has them; nothing is sampled here.
 
         Raises:
-          ValueError: for a feature that the log does not have, or a description that does not fit it.
+          ValueError: a feature that the log does not have, or a description that does not fit it.
         """
         self.log, self.vocabularies = log, tuple(vocabularies)
         self.features = {side: tuple(features.get(side, ())) for side in SIDES}

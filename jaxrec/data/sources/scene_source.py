@@ -32,20 +32,13 @@ class SceneSource(BatchSource):
     no pixel left at this size; what augmentation cuts away is not counted.
 
     Args:
-      log_folder: of a `SceneLog`.
+      log_folder: of a `SceneLog`, opened as `log`.
       image_size: H and W, or one number for both; multiples of the stride.
       stride, entities, relations, centre, mask_stride, soft_masks: see `TargetOptions`.
       augment: see `jaxrec.data.images.augment.Augmentation`, of shuffled batches only; None changes nothing.
       features, label: a scene log has none; leave them empty.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`; an empty split is the log's own.
-
-    Attributes:
-      log: the opened log.
-      events, examples, steps, vocabularies: see `BatchSource`.
-
-    Raises:
-      ValueError: for arguments that do not fit the log or each other.
+      split: empty for the log's own.
+      others, attributes and errors: see `BatchSource`.
     """
 
     _: dataclasses.KW_ONLY

@@ -2,9 +2,9 @@
 
 An example is a request. Its shown items are the target: of sessions of high quality for a generator ('generate'), of
 all sessions with their labels for a reward model ('reward'). The user's positive items STRICTLY earlier are the
-history. `jaxrec.data.sources.batch_source` defines which examples a batch holds.
+history.
 
-Letters: B examples a batch (on this process), S items of a target, L history, N requests, P positive items.
+B examples a batch (on this process), S items of a target, L history, N requests, P positive items.
 """
 
 import dataclasses
@@ -48,31 +48,27 @@ class SessionSource(BatchSource):
         item attributes; history columns are these and the numbers of shown items.
       label: which shown items are positive, see `jaxrec.data.sessions.histories.read_positives`.
       history_length: L.
-      items: S; sessions of fewer items are left out and counted.
+      items: S; sessions of fewer items are skipped and counted.
       mode: 'generate' or 'reward'.
       choose: which S of a longer session: the 'first'; the first that are 'positive', where sessions with fewer
-        positive ones are left out; or a 'sample', drawn for each example and epoch, in their order. A reward model
-        reads the first.
+        positive ones are skipped; or a 'sample', drawn for each example and epoch, in their order. A reward model reads
+        the first.
       quality: the filter of mode 'generate', see `jaxrec.data.sessions.filter.make_filter`; None keeps all.
       session_labels: description of the labels of mode 'reward', see `jaxrec.data.sessions.labels.read_labels`. Without
         `swt_threshold` it is the median over the training split of the watch time of the first S items.
       users: (from, to) shares of all users, in the order of a seeded hash, whose requests are examples: a reward model
         and the generator it evaluates can so have different users. Thresholds are of all.
-      min_history: leave out requests with fewer history entries.
-      split, part, batch_size, epochs, seed, shuffle, process_index, process_count, remainder, cartesian: see
-        `BatchSource`; 'positive' requests, where a split asks, are those with a positive item; see
-        `PositiveItems.requests`.
+      min_history: skip requests with fewer history entries.
+      split: its 'positive' requests are those with a positive item, see `PositiveItems.requests`.
+      others, errors: see `BatchSource`.
 
     Attributes:
       log: the opened log.
       selection: what the filter keeps; None without one.
       labels: of mode 'reward', thresholds filled in.
       heads: the heads that batches of mode 'reward' have labels of.
-      left_out: {reason: requests}, of all parts.
-      events, examples, steps, vocabularies: see `BatchSource`.
-
-    Raises:
-      ValueError: for arguments that do not fit the log or each other.
+      left_out: {reason: skipped requests}, of all parts.
+      others: see `BatchSource`.
     """
 
     _: dataclasses.KW_ONLY

@@ -186,16 +186,12 @@ _SPLITS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def make_split(config: Mapping[str, Any]) -> Split:
-    """Builds a split from its description.
+    """Builds a split (log, positive bool [N]) -> int8 [N] of TRAIN, VALIDATION, TEST = 0, 1, 2 and UNUSED = -1.
 
-    Args:
-      config: `kind`, the name of one of the functions above, and that function's arguments.
-
-    Returns:
-      A function (log, positive bool [N]) -> int8 [N] of TRAIN, VALIDATION, TEST = 0, 1, 2 and UNUSED = -1.
+    `config` has `kind`, the name of one of the functions above, and that function's arguments.
 
     Raises:
-      ValueError: for an unknown kind or argument, or fractions that leave nothing to train on.
+      ValueError: an unknown kind or argument, or fractions that leave nothing to train on.
     """
     arguments = {name: config[name] for name in config}
     kind = arguments.pop('kind', None)

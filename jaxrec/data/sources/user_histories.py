@@ -26,16 +26,13 @@ class UserHistories:
     """Cuts the histories that a `SessionSource` or `NextItemSource` would cut, of any user at any time, from `log`."""
 
     def __init__(self, log: Log, label: Mapping[str, Any], names: Sequence[str], length: int):
-        """Lines the positive events up.
+        """Orders the positive events by user and time.
 
         Args:
-          log: a `SessionLog` or a `BehaviourLog`.
+          log: a `SessionLog` or a `BehaviourLog`; a ValueError for another kind, or what the sources refuse.
           label: what is positive, as for `NextItemSource`.
           names: history columns.
           length: L.
-
-        Raises:
-          ValueError: for a log of another kind, or what the sources refuse.
         """
         check_count('history_length', length)
         self.log, self._length = log, length
@@ -61,7 +58,7 @@ class UserHistories:
 
         Returns:
           {`history/<col>` [B, L, ...], `history/length` int32 [B]}, oldest first, aligned left; and int64 [B], the
-          number of earlier positive events, of which the latest L are cut.
+            number of earlier positive events, of which the latest L are cut.
 
         Raises:
           ValueError: times for a log that has none.
@@ -81,16 +78,12 @@ class UserHistories:
 def training_interactions(
     log: Log, label: Mapping[str, Any], split: Mapping[str, Any], users: Sequence[float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The users and items, ids int32 [N] each, of the positive items of the training part, by user and time.
+    """Returns users and items, ids int32 [N] each, of the positive items of the training part, by user and time.
 
     Args:
-      log: a `SessionLog` or a `BehaviourLog`.
-      label: what is positive, as for `NextItemSource`.
-      split: description of a split.
+      log: a `SessionLog` or a `BehaviourLog`; a ValueError for another kind, or what the sources refuse.
+      label, split: descriptions, as for `NextItemSource`.
       users: of which share of them, as `NextItemSource` takes it; None for all.
-
-    Raises:
-      ValueError: for a log of another kind, or what the sources refuse.
     """
     if isinstance(log, SessionLog):
         positives = PositiveItems(log, label, ())

@@ -27,20 +27,13 @@ SIZE = (480, 640)  # height, width at which the challenge compares
 
 @dataclasses.dataclass(frozen=True)
 class ChallengeScore:
-    """What the challenge reports; NaN where no image holds a true relation of the group.
+    """The challenge's figures; NaN where no image holds a true relation of the group."""
 
-    Attributes:
-      final: mean over thresholds of `at`.
-      at: {threshold: mean of both groups}.
-      geometric, other: {threshold: recall of the group}.
-      relations: {threshold: {relation: recall}} of the relations that occur.
-    """
-
-    final: float
-    at: Mapping[float, float]
-    geometric: Mapping[float, float]
-    other: Mapping[float, float]
-    relations: Mapping[float, Mapping[int, float]]
+    final: float  # mean over thresholds of `at`
+    at: Mapping[float, float]  # {threshold: mean of both groups}
+    geometric: Mapping[float, float]  # {threshold: recall of the group}
+    other: Mapping[float, float]  # {threshold: recall of the other group}
+    relations: Mapping[float, Mapping[int, float]]  # {threshold: {relation: recall}} of those that occur
 
 
 def shrunk(scene: Scene, found: Found, size: tuple[int, int]) -> tuple[Scene, Found]:
@@ -62,7 +55,7 @@ def challenge_score(
     relations: int,
     limit: int = LIMIT,
 ) -> ChallengeScore:
-    """The metric from the ranks at which true relations are hit.
+    """Computes the metric from the ranks at which true relations are hit.
 
     Args:
       kinds: int [R] of each image, the kinds of its true relations.
@@ -92,7 +85,7 @@ def evaluate_challenge(
     thresholds: Sequence[float] = THRESHOLDS,
     limit: int = LIMIT,
 ) -> dict[str, ChallengeScore]:
-    """The challenge's metric over images: {'official': scores, 'strict': scores}.
+    """Computes the challenge's metric over images: {'official': scores, 'strict': scores}.
 
     For the official figures both sides are read from files at `SIZE`, where the class of an entity is the largest
     semantic value inside its mask: `PicScenes(..., size=SIZE)` and `PicPredictions(...)`.

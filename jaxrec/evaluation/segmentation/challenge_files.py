@@ -1,9 +1,9 @@
 """Predictions in the PIC challenge's own files, read for its metric and written.
 
-A relations file like the truth's with a `score` in each relation, and for each image an instance and a semantic PNG of
-the predictions' own, so predicted masks cannot overlap. Their class is the largest semantic value inside a mask, after
-the resize. The official figures, where `skip` names the images that the script of the edition leaves out, and every
-relation counts as often as it is listed, whether or not its entities have pixels:
+A relations file like that of the ground truth with a `score` in each relation, and for each image an instance and a
+semantic PNG, so predicted masks cannot overlap. Their class is the largest semantic value inside a mask, after the
+resize. The official figures, where `skip` names the images that the script of the edition skips, and every relation
+counts as often as it is listed, whether or not its entities have pixels:
 
     truth = PicScenes(data_dir, 'val', size=SIZE, images=False, skip=(), every=True)
     pairs = PicPredictions(truth, 'relations.json', 'instance', 'semantic')
@@ -41,7 +41,7 @@ class PicPredictions:
 
         Args:
           truth: by whose edition, size and rule of classes the predictions are read too. Read it with all names: a
-            prediction of a class or relation that it leaves out is never right, yet counts among the best.
+            prediction of a class or relation that it skips is never right, yet counts among the best.
           relations: the file of predictions.
           instance, semantic: the folders of their PNGs.
 
@@ -61,7 +61,7 @@ class PicPredictions:
             yield scene, self.found(scene.name)
 
     def found(self, name: str) -> Found:
-        """The predictions for an image, named with its ending.
+        """Returns the predictions for an image, named with its ending.
 
         A relation that names an entity without pixels keeps its place, with an empty mask. The files hold no scores of
         entities, all are 1; those of relations become places, see `_places`.
@@ -126,10 +126,10 @@ def write_predictions(
     """Writes predictions as the challenge takes them, the list of relations last, and returns where they are.
 
     Its masks cannot overlap: of those that do, the one of the larger score is on top. Relations of an entity of which
-    no pixel is left are left out, as they can never be right and would count among the best.
+    no pixel is left are skipped, as they can never be right and would count among the best.
 
     Args:
-      folder: takes `relations.json`, `instance/` and `semantic/`; created if absent.
+      folder: of `relations.json`, `instance/` and `semantic/`; created if absent.
       images: the name of each image, with its ending, and what was found in it at the image's own size.
       names: a reader of these images, whose names classes and relations are numbers of.
       limit: the most relations of an image.

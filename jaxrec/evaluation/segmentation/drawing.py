@@ -80,13 +80,12 @@ def side_by_side(pictures: Sequence[NDArray], titles: Sequence[str]) -> NDArray:
 
 
 def to_json(shown: Scene | Found, vocabulary: Vocabulary, limit: int | None = None) -> dict[str, Any]:
-    """The ground truth or predictions by name, with masks as COCO's run lengths; `limit` keeps the best relations.
+    """Names the ground truth or predictions, with masks as COCO's run lengths; `limit` keeps the best relations.
 
-    Returns:
-      What JSON takes: `name`, `height`, `width`; `entities`, each with `category`, `mask` and, of predictions, `score`;
-      `relations`, by falling score, each with `subject` and `object` (places among the entities, null for no object),
-      `relation`, `parts`, `part_mask` (the subject's pixels of these parts) and, of predictions, `score`; `parts`,
-      {name: mask} of those there.
+    Returns JSON values: `name`, `height`, `width`; `entities`, each with `category`, `mask` and, of predictions,
+    `score`; `relations`, by falling score, each with `subject` and `object` (places among the entities, null for no
+    object), `relation`, `parts`, `part_mask` (the subject's pixels of these parts) and, of predictions, `score`;
+    `parts`, {name: mask} of those there.
     """
     entities: list[dict[str, Any]] = []
     for row, category in enumerate(shown.categories.tolist()):

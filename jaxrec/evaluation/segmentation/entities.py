@@ -20,17 +20,11 @@ from jaxrec.evaluation.segmentation.found import Found
 
 
 class EncodedImage(NamedTuple):
-    """The entities of one image as run lengths.
+    """The entities of one image as run lengths."""
 
-    Attributes:
-      size: (H, W).
-      truth: (class, run lengths) of each true entity with pixels, and of those that were left out.
-      found: (class, score, run lengths) of each found entity with pixels.
-    """
-
-    size: tuple[int, int]
-    truth: list[tuple[int, dict[str, Any]]]
-    found: list[tuple[int, float, dict[str, Any]]]
+    size: tuple[int, int]  # (H, W)
+    truth: list[tuple[int, dict[str, Any]]]  # (class, run lengths) of each true entity with pixels, and of skipped ones
+    found: list[tuple[int, float, dict[str, Any]]]  # (class, score, run lengths) of each one with pixels
 
 
 def encode_entities(scene: Scene, found: Found, missed: Sequence[int] | NDArray = ()) -> EncodedImage:
@@ -49,14 +43,11 @@ def encode_entities(scene: Scene, found: Found, missed: Sequence[int] | NDArray 
 
 
 def mask_ap(images: Sequence[EncodedImage], limits: Sequence[int] = (1, 10, 100)) -> dict[str, float]:
-    """Average precision of entity masks, by pycocotools.
+    """Computes `entity_ap` of masks (mean over IoU .50 to .95), `entity_ap_50` and `entity_ap_75` by pycocotools.
 
     Args:
       images: encoded entities; classes without a true entity do not enter the mean.
       limits: how many entities of a class count in an image (COCO's maxDets); the largest holds.
-
-    Returns:
-      `entity_ap` (mean over IoU .50 to .95), `entity_ap_50` and `entity_ap_75`.
 
     Raises:
       ValueError: no image holds a true entity.
@@ -110,7 +101,7 @@ def _coco(images: Sequence[EncodedImage], entities: Sequence[Sequence[tuple[int,
 
 
 def part_counts(truth: NDArray, found: NDArray, parts: int) -> NDArray:
-    """Pixels that part maps share and cover; counts of several images add up.
+    """Counts pixels that part maps share and cover; counts of several images add up.
 
     Args:
       truth: uint8 [H, W], part + 1, 0 none; pixels that are `UNKNOWN_PART` are not counted.

@@ -19,7 +19,7 @@ def causes(
     limit: int = 100,
     part_overlap: float | None = PART_OVERLAP,
 ) -> NDArray:
-    """The first thing that goes wrong with each true relation.
+    """Finds the first thing that goes wrong with each true relation.
 
     Args:
       relations: int32 [R, 3] of (subject, object, relation), the ground truth.
@@ -30,8 +30,8 @@ def causes(
 
     Returns:
       int8 [R], of `CAUSES`: `missed_entity`, no found entity of its class has such an IoU with the subject, or with the
-      object; `wrong_pair`, there are such entities but no counted prediction joins them in this direction;
-      `wrong_relation`, one does but calls it something else; `wrong_part`, one is right but for its parts; `right`.
+        object; `wrong_pair`, there are such entities but no counted prediction joins them in this direction;
+        `wrong_relation`, one does but calls it something else; `wrong_part`, one is right but for its parts; `right`.
     """
     found = np.any(agreement.entities >= threshold, axis=1)
     joined = agreement.overlap[:, :limit] >= threshold

@@ -13,26 +13,16 @@ from jaxrec.evaluation.segmentation.matching import PART_OVERLAP, agree, first_r
 
 
 class Explanation(NamedTuple):
-    """What became of one true relation; prints as a line of text.
+    """Explains one true relation; prints as a line of text. All numbers are 0 where no prediction finds it."""
 
-    Attributes:
-      relation: in words, see `describe_triplet`.
-      cause: one of `errors.CAUSES`, 'right' where a prediction finds it, parts included.
-      rank: of the first prediction that finds it, parts aside, from 1; 0 where none of the best `LIMIT` does, and then
-        the other numbers are 0 too.
-      score: of that prediction, the product of the next three.
-      subject, target, point: scores of its subject, its object and the relation, `score / (subject * target)`.
-      overlap: the smaller IoU of its subject's and its object's mask with the true ones.
-    """
-
-    relation: str
-    cause: str
-    rank: int = 0
-    score: float = 0.0
-    subject: float = 0.0
-    target: float = 0.0
-    point: float = 0.0
-    overlap: float = 0.0
+    relation: str  # in words, see `describe_triplet`
+    cause: str  # one of `errors.CAUSES`, 'right' where a prediction finds it, parts included
+    rank: int = 0  # from 1, of the first prediction among the best `LIMIT` that finds it, parts aside
+    score: float = 0.0  # of that prediction, the product of the next three
+    subject: float = 0.0  # score of its subject
+    target: float = 0.0  # score of its object
+    point: float = 0.0  # score of the relation, `score / (subject * target)`
+    overlap: float = 0.0  # the smaller IoU of its subject's and its object's mask with the true ones
 
     def __str__(self) -> str:
         if not self.rank:
@@ -44,10 +34,7 @@ class Explanation(NamedTuple):
 def explain_relations(scene: Scene, found: Found, vocabulary: Vocabulary, threshold: float = 0.5) -> list[Explanation]:
     """Explains each true relation of an image by the predictions, in the order of the scene.
 
-    Args:
-      scene, found: the ground truth and the predictions, of one size and vocabulary; a ValueError refuses others.
-      vocabulary: of their numbers.
-      threshold: the least IoU of both masks.
+    `scene` and `found`, of one size and vocabulary, else a ValueError; `threshold` is the least IoU of both masks.
     """
     agreement = agree(scene, found)
     parts = PART_OVERLAP if parts_are_labelled(scene) else None

@@ -19,28 +19,16 @@ PART_THRESHOLD = 0.5  # a part takes part from this probability on
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The predictions for one image.
+    """The predictions for one image."""
 
-    Attributes:
-      masks: bool [K, H, W]; they may overlap, and be empty.
-      categories: int32 [K], entity classes.
-      scores: float32 [K], confidence.
-      triplets: int32 [T, 3] of (subject, object, relation), in any order; the first two are rows of `masks`, and the
-        object may be `NOTHING`.
-      triplet_scores: float32 [T].
-      triplet_parts: bool [T, P], the parts of the subject that take part.
-      parts: uint8 [H, W], the human part of each pixel plus 1, or 0.
-      name: for messages.
-    """
-
-    masks: np.ndarray
-    categories: np.ndarray
-    scores: np.ndarray
-    triplets: np.ndarray
-    triplet_scores: np.ndarray
-    triplet_parts: np.ndarray
-    parts: np.ndarray
-    name: str = ''
+    masks: np.ndarray  # bool [K, H, W]; they may overlap, and be empty
+    categories: np.ndarray  # int32 [K], entity classes
+    scores: np.ndarray  # float32 [K], confidence
+    triplets: np.ndarray  # int32 [T, 3] of (subject, object, relation): rows of `masks`, or `NOTHING` as object
+    triplet_scores: np.ndarray  # float32 [T]
+    triplet_parts: np.ndarray  # bool [T, P], the parts of the subject that take part
+    parts: np.ndarray  # uint8 [H, W], the human part of each pixel plus 1, or 0
+    name: str = ''  # for messages
 
     def __post_init__(self) -> None:
         size, count, triplets = self.parts.shape, len(self.categories), len(self.triplets)
@@ -70,13 +58,11 @@ def check_judged(batch: Mapping[str, Any], *keys: str) -> None:
 
 
 def truth_of(batch: Mapping[str, NDArray], row: int) -> Scene:
-    """The ground truth of one image of a host batch: a scene of its valid entities and relations, at the image's size.
+    """Returns the scene of the valid entities and relations of one row of a host batch, at the image's size.
 
-    Args:
-      batch: `image` uint8 [B, H, W, 3], `entity/category` and `entity/valid` [B, N], `relation/subject`,
-        `relation/object`, `relation/category` and `relation/valid` [B, R], `relation/parts` [B, R, P], `host/mask`
-        uint8 [B, N, H, ceil(W/8)] (bits of the masks) and `host/part` uint8 [B, H, W].
-      row: of the batch.
+    The batch has `image` uint8 [B, H, W, 3], `entity/category` and `entity/valid` [B, N], `relation/subject`,
+    `relation/object`, `relation/category` and `relation/valid` [B, R], `relation/parts` [B, R, P], `host/mask` uint8
+    [B, N, H, ceil(W/8)] (bits of the masks) and `host/part` uint8 [B, H, W].
 
     Raises:
       ValueError: as `check_judged`, or a valid relation names an entity that is not valid.
@@ -109,21 +95,18 @@ def found_of(
     part_threshold: float = PART_THRESHOLD,
     name: str = '',
 ) -> Found:
-    """The predictions for one image of a batch, at the image's size.
+    """Returns the predictions for one image of a batch, at the image's size.
 
-    Entities and triplets of score 0 are fillers and left out, as are triplets that join one.
+    Entities and triplets of score 0 are fillers and skipped, as are triplets that join one.
 
     Args:
       predictions: of a task: `entity/score`, `entity/category` [B, K], `entity/mask` [B, K, h, w], `triplet/subject`,
         `triplet/object` (perhaps `NOTHING`), `triplet/relation`, `triplet/score` [B, T], `triplet/parts` float [B, T,
         P] and `part` [B, h, w].
       row: of the batch.
-      size: (H, W) of the image, multiples of (h, w), by which masks are repeated.
+      size: (H, W) of the image, multiples of (h, w), by which masks are repeated; else a ValueError, as in `Found`.
       part_threshold: the probability from which on a part takes part.
       name: for messages.
-
-    Raises:
-      ValueError: a size that is no multiple, or as `Found`.
     """
     kept = ~(np.asarray(predictions['entity/score'][row]) <= 0)  # a NaN stays, for `Found` to refuse
     joined = np.stack([predictions[f'triplet/{key}'][row] for key in ('subject', 'object', 'relation')], -1)

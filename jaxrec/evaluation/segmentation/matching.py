@@ -21,24 +21,16 @@ PART_OVERLAP = 1.0  # IoU of the sets of parts from which on they agree: 1 asks 
 
 
 class Agreement(NamedTuple):
-    """How far each prediction agrees with each true relation; predictions stand by falling score.
+    """How far each prediction agrees with each true relation; predictions by falling score."""
 
-    Attributes:
-      order: int [T], rows of the predicted triplets; of equal scores the earlier row comes first.
-      same: bool [R, T], whether the kinds of relation are the same.
-      overlap: float64 [R, T], the smaller of the IoUs of subjects and of objects; 0 where a class differs.
-      parts: float64 [R, T], IoU of the sets of parts; 1 where both are empty.
-      entities: float64 [N, K], IoU of true and found entities; 0 where the classes differ.
-    """
-
-    order: NDArray
-    same: NDArray
-    overlap: NDArray
-    parts: NDArray
-    entities: NDArray
+    order: NDArray  # int [T], rows of the predicted triplets; of equal scores the earlier row comes first
+    same: NDArray  # bool [R, T], whether the kinds of relation are the same
+    overlap: NDArray  # float64 [R, T], the smaller IoU of subjects and of objects; 0 where a class differs
+    parts: NDArray  # float64 [R, T], IoU of the sets of parts; 1 where both are empty
+    entities: NDArray  # float64 [N, K], IoU of true and found entities; 0 where the classes differ
 
     def hits(self, threshold: float, part_overlap: float | None = None) -> NDArray:
-        """Which prediction hits which true relation: bool [R, T].
+        """Marks which prediction hits which true relation: bool [R, T].
 
         Args:
           threshold: the least IoU of both masks, in (0, 1].
@@ -68,11 +60,7 @@ def _words(masks: NDArray) -> NDArray:
 
 
 def agree(scene: Scene, found: Found) -> Agreement:
-    """Compares the predictions for an image with its ground truth.
-
-    Raises:
-      ValueError: sizes or numbers of parts differ.
-    """
+    """Compares the predictions for an image with its ground truth; other sizes or numbers of parts are a ValueError."""
     if scene.relation_parts.shape[1] != found.triplet_parts.shape[1]:
         raise ValueError(
             f'{scene.name!r} has {scene.relation_parts.shape[1]} kinds of part, its predictions '
@@ -104,14 +92,10 @@ def first_ranks(hits: NDArray) -> NDArray:
 
 
 def strict_ranks(hits: NDArray, overlap: NDArray) -> NDArray:
-    """Ranks int32 [R] where a prediction may hit one true relation only, or `NEVER`.
+    """Computes ranks int32 [R], `NEVER` without a hit, where a prediction may hit one true relation only.
 
-    By falling score each prediction takes, of the true relations it hits that are still free, the one with the largest
-    overlap, of equal ones the first. So these ranks too give the recall at every k.
-
-    Args:
-      hits: bool [R, T].
-      overlap: float [R, T].
+    By falling score each prediction takes, of the true relations it hits, `hits` bool [R, T], that are still free, the
+    one with the largest `overlap` [R, T], of equal ones the first. So these ranks too give the recall at every k.
     """
     ranks = np.full(len(hits), NEVER, np.int32)
     for column in np.flatnonzero(hits.any(0)):

@@ -18,19 +18,12 @@ OWN = 'G'  # K = the image's own number of true relations
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """The true relations of images end to end, with the rank at which each was hit.
+    """The true relations of images end to end, with the rank at which each was hit."""
 
-    Attributes:
-      image: int [A], number of the image.
-      kind: int [A], relation.
-      rank: int [A], from 0; `matching.NEVER` where nothing hits.
-      count: int [A], number of true relations of the image.
-    """
-
-    image: NDArray
-    kind: NDArray
-    rank: NDArray
-    count: NDArray
+    image: NDArray  # int [A], number of the image
+    kind: NDArray  # int [A], relation
+    rank: NDArray  # int [A], from 0; `matching.NEVER` where nothing hits
+    count: NDArray  # int [A], number of true relations of the image
 
     @classmethod
     def of(cls, kinds: Sequence[NDArray], ranks: Sequence[NDArray]) -> 'Ranked':
@@ -61,7 +54,7 @@ def image_recall(image: NDArray, group: NDArray, hit: NDArray) -> dict[int, floa
 
 
 def recall(ranked: Ranked, limit: int | str) -> float:
-    """R@K in [0, 1]; `limit` is K or 'G'.
+    """Computes R@K in [0, 1]; `limit` is K or 'G'.
 
     Raises:
       ValueError: there is no true relation, or K is invalid.

@@ -25,32 +25,19 @@ SCENARIOS = (1, 2)
 
 
 class Judged(NamedTuple):
-    """What one image contributes.
+    """What one image contributes."""
 
-    Attributes:
-      relation: int [T], kinds of the predictions that count, by falling score.
-      score: float [T].
-      right: bool [2, T], in scenarios 1 and 2.
-      deeds: int [D], kinds of the true deeds.
-    """
-
-    relation: NDArray
-    score: NDArray
-    right: NDArray
-    deeds: NDArray
+    relation: NDArray  # int [T], kinds of the predictions that count, by falling score
+    score: NDArray  # float [T]
+    right: NDArray  # bool [2, T], in scenarios 1 and 2
+    deeds: NDArray  # int [D], kinds of the true deeds
 
 
 def judge_roles(scene: Scene, agents: Agents, found: Found, person: int, threshold: float = 0.5) -> Judged:
-    """Evaluates the predictions for one image; those whose subject is no person are left out.
+    """Evaluates the predictions for one image; those whose subject is not of the class `person` are skipped.
 
     An agent may have several objects in one deed: each is a deed, and a prediction is compared with the one, still
-    free, whose object it overlaps most.
-
-    Args:
-      scene, agents: the masks, and the people and their deeds.
-      found: the predictions.
-      person: the class of people.
-      threshold: the least IoU of agents and of objects.
+    free, whose object it overlaps most. `threshold` is the least IoU of agents and of objects.
     """
     order = np.argsort(-found.triplet_scores, kind='stable')
     order = order[found.categories[found.triplets[order, 0]] == person]
@@ -82,12 +69,9 @@ def _role_iou(ious: NDArray, true: int, target: int, scenario: int) -> float:
 
 
 def role_ap(images: Sequence[Judged], relations: int, scenario: int) -> NDArray:
-    """AP of each of the `relations` kinds from `judge_roles`, float64 [relations]; NaN where nobody does it.
+    """Computes the AP of each of the `relations` kinds, float64 [relations]; NaN where nobody does it.
 
-    The mean over the others is the role AP.
-
-    Raises:
-      ValueError: a scenario other than 1 and 2, or no deed at all.
+    The mean over the others is the role AP. A scenario other than 1 and 2, or no deed at all, is a ValueError.
     """
     if scenario not in SCENARIOS:
         raise ValueError(f'scenario {scenario} of role AP: there are {SCENARIOS}')
